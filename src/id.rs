@@ -4,6 +4,7 @@
 //! therefore holds the index and a generation that is different for each use of the slot.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Names one connection for as long as it lives, and nobody afterwards.
 ///
@@ -66,5 +67,55 @@ impl TimerId {
 impl fmt::Debug for TimerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TimerId({}.{})", self.index, self.generation)
+    }
+}
+
+/// Deals out the generations of one reactor's connections.
+///
+/// Reactors of one process draw from one counter, a block at a time, so that an id of one reactor
+/// finds nothing in another, and no reactor touches shared memory for each connection.
+#[derive(Debug)]
+pub(crate) struct Generations {
+    /// The next one to deal out; the block is used up when its low bits are all zero again.
+    next: u32,
+}
+
+/// How many blocks of generations have been drawn in this process.
+static BLOCKS_DRAWN: AtomicU32 = AtomicU32::new(0);
+
+/// Generations in a block: 65,536 blocks of as many before the first one comes again.
+const BLOCK: u32 = 1 << 16;
+
+impl Generations {
+    pub(crate) const fn new() -> Self {
+        Self { next: 0 }
+    }
+
+    /// A generation that no living connection has; never 0.
+    pub(crate) fn draw(&mut self) -> u32 {
+        if self.next % BLOCK == 0 {
+            let block = BLOCKS_DRAWN.fetch_add(1, Ordering::Relaxed);
+            self.next = block.wrapping_mul(BLOCK) + 1;
+        }
+        let generation = self.next;
+        self.next = self.next.wrapping_add(1);
+        generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_of_two_reactors_never_meet() {
+        let (mut a, mut b) = (Generations::new(), Generations::new());
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..3 * BLOCK {
+            for generation in [a.draw(), b.draw()] {
+                assert_ne!(generation, 0);
+                assert!(seen.insert(generation), "{generation} was dealt twice");
+            }
+        }
     }
 }

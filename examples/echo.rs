@@ -1,0 +1,171 @@
+//! An echo server: what comes in goes out again. The one to put a load on.
+//!
+//! ```text
+//! cargo run --release --example echo -- --listen 127.0.0.1:7000
+//! echo hello | nc -N 127.0.0.1 7000
+//! cargo run --release --example load -- --connect 127.0.0.1:7000
+//! ```
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use waterwheel::{
+    Conn, Context, Handler, ListenOptions, Peer, Reactor, ReactorOptions, Stats, TimerId,
+};
+
+const USAGE: &str = "\
+usage: echo [options]
+  --listen ADDR            listen here, may be given again [127.0.0.1:7000]; port 0: any
+  --idle-timeout SECONDS   end connections on which nothing moves [60]; 0: never
+  --max-connections N      refuse more than so many [the open-file limit less a reserve]
+  --backlog N              connections that the kernel may queue [the largest]
+  --reuse-port             share the address with other processes
+  --busy-poll MICROS       poll so long without blocking before blocking [0]
+  --stats SECONDS          print the counters so often
+  --help";
+
+/// How long connections may take to end after SIGINT or SIGTERM.
+const DRAIN: Duration = Duration::from_secs(5);
+
+struct Echo;
+
+impl Handler for Echo {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        conn.write(input);
+        input.len()
+    }
+
+    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+        print_stats(&cx.stats());
+    }
+}
+
+struct Args {
+    listen: Vec<String>,
+    options: ListenOptions,
+    reactor: ReactorOptions,
+    stats: Option<Duration>,
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let args = match parse() {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("echo: {error}; see --help");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: Args) -> Result<(), Box<dyn Error>> {
+    match waterwheel::raise_open_file_limit()? {
+        Some(files) => log::info!("at most {files} open files"),
+        None => log::info!("no limit on open files"),
+    }
+    let mut reactor = Reactor::with_options(args.reactor)?;
+    let echo = reactor.register(Echo);
+    for addr in &args.listen {
+        let addr = reactor.listen(addr, echo, args.options.clone())?;
+        println!("listening on {addr}");
+    }
+    if let Some(period) = args.stats {
+        reactor.set_periodic_timer(echo, period);
+    }
+    let remote = reactor.remote();
+    ctrlc::set_handler(move || {
+        // A second signal does not wait.
+        if remote.drain(DRAIN).is_err() {
+            std::process::exit(0);
+        }
+    })?;
+    reactor.run()?;
+    print_stats(&reactor.stats());
+    Ok(())
+}
+
+fn print_stats(stats: &Stats) {
+    println!(
+        "open {} (peak {}), accepted {}, refused {}, closed {} (idle {}, broken {}); \
+         read {} bytes in {}, wrote {} in {}; {} turns",
+        stats.connections,
+        stats.connections_peak,
+        stats.accepted,
+        stats.refused,
+        stats.closed,
+        stats.closed_idle,
+        stats.closed_broken,
+        stats.bytes_read,
+        stats.reads,
+        stats.bytes_written,
+        stats.writes,
+        stats.turns,
+    );
+}
+
+/// `None` asks for the usage.
+fn parse() -> Result<Option<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut listen = Vec::new();
+    let mut options = ListenOptions::default().idle_timeout(Duration::from_secs(60));
+    let mut reactor = ReactorOptions::default();
+    let mut stats = None;
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("listen") => listen.push(parser.value()?.string()?),
+            Long("idle-timeout") => {
+                let limit = parser.value()?.parse_with(seconds)?;
+                options.limits.all_idle = (!limit.is_zero()).then_some(limit);
+            }
+            Long("max-connections") => {
+                options.max_connections = Some(parser.value()?.parse()?);
+            }
+            Long("backlog") => options.backlog = Some(parser.value()?.parse()?),
+            Long("reuse-port") => options.reuse_port = true,
+            Long("busy-poll") => {
+                reactor.busy_poll = Duration::from_micros(parser.value()?.parse()?);
+            }
+            Long("stats") => {
+                let period = parser.value()?.parse_with(seconds)?;
+                stats = (!period.is_zero()).then_some(period);
+            }
+            Long("help") | Short('h') => return Ok(None),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    if listen.is_empty() {
+        listen.push("127.0.0.1:7000".to_owned());
+    }
+    Ok(Some(Args {
+        listen,
+        options,
+        reactor,
+        stats,
+    }))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

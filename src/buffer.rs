@@ -1,0 +1,204 @@
+//! A byte queue for output that the kernel has not taken and input that nobody has consumed.
+//!
+//! ```text
+//!        head                  len
+//!  | spent | bytes ............ | spare |
+//! ```
+//! Bytes go in at the end and out at the front, and always stand in one piece, so that a handler
+//! can be lent a slice and a write is one call. A ring would save the moving, and cost the slice.
+
+/// A first-in first-out queue of bytes in one contiguous piece.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    /// The bytes, behind those already consumed.
+    bytes: Vec<u8>,
+    /// How many bytes at the front of `bytes` are consumed.
+    ///
+    /// Invariant: `head <= bytes.len()`, and both are 0 when the queue is empty.
+    head: usize,
+}
+
+/// A buffer that outgrew this many bytes gives memory back as it empties.
+const KEEP_BYTES: usize = 64 << 10;
+
+impl Buffer {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.head
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.head..]
+    }
+
+    /// Puts `bytes` behind those that wait.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        // Moving the rest to the front costs less than growing only while most of it is spent;
+        // so each byte is moved at most once per time that it is pushed.
+        let full = self.bytes.len() + bytes.len() > self.bytes.capacity();
+        if full && self.head >= self.len() {
+            self.bytes.drain(..self.head);
+            self.head = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes `count` bytes off the front.
+    pub(crate) fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.len());
+        self.head += count;
+        if self.head >= self.bytes.len() {
+            self.bytes.clear();
+            self.head = 0;
+        }
+        if self.bytes.capacity() > KEEP_BYTES && self.len() <= self.bytes.capacity() / 4 {
+            self.bytes.drain(..self.head);
+            self.head = 0;
+            self.bytes.shrink_to(2 * self.len());
+        }
+    }
+
+    fn clear(&mut self) {
+        self.consume(self.len());
+    }
+}
+
+/// A queue that holds memory only while it holds bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Queue(
+    /// Invariant: `Some` exactly while there are bytes.
+    Option<Box<Buffer>>,
+);
+
+impl Queue {
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |buffer| buffer.len())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |buffer| buffer.as_slice())
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
+        if !bytes.is_empty() {
+            self.0.get_or_insert_with(|| spares.take()).push(bytes);
+        }
+    }
+
+    pub(crate) fn consume(&mut self, count: usize, spares: &mut Spares) {
+        let Some(buffer) = &mut self.0 else { return };
+        buffer.consume(count);
+        if buffer.is_empty() {
+            self.clear(spares);
+        }
+    }
+
+    /// Drops everything and says how much it was.
+    pub(crate) fn clear(&mut self, spares: &mut Spares) -> usize {
+        let Some(buffer) = self.0.take() else {
+            return 0;
+        };
+        let dropped = buffer.len();
+        spares.give(buffer);
+        dropped
+    }
+
+    /// Moves the content out, so that it can be lent while the connection is borrowed.
+    pub(crate) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+}
+
+/// Empty buffers kept for reuse, so that a connection that queues now and then does not allocate
+/// each time.
+#[derive(Debug, Default)]
+pub(crate) struct Spares(
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is reused")]
+    /// Invariant: at most [`MAX_SPARES`], all empty, none larger than [`KEEP_BYTES`].
+    Vec<Box<Buffer>>,
+);
+
+/// Buffers kept: at most 1 MiB in all.
+const MAX_SPARES: usize = 16;
+
+impl Spares {
+    fn take(&mut self) -> Box<Buffer> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn give(&mut self, mut buffer: Box<Buffer>) {
+        if self.0.len() < MAX_SPARES {
+            buffer.clear();
+            debug_assert!(buffer.bytes.capacity() <= KEEP_BYTES);
+            self.0.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_buffer_is_a_queue(steps in prop::collection::vec((0usize..200_000, 0usize..200_000), 0..40)) {
+            let (mut queue, mut spares) = (Queue::default(), Spares::default());
+            let mut model: VecDeque<u8> = VecDeque::new();
+            let mut next = 0u8;
+            for (push, consume) in steps {
+                let bytes: Vec<u8> =
+                    (0..push).map(|_| { next = next.wrapping_add(1); next }).collect();
+                queue.push(&bytes, &mut spares);
+                model.extend(&bytes);
+                let consume = consume.min(model.len());
+                queue.consume(consume, &mut spares);
+                model.drain(..consume);
+                prop_assert_eq!(queue.len(), model.len());
+                prop_assert_eq!(queue.is_empty(), model.is_empty());
+                prop_assert!(queue.as_slice() == model.make_contiguous());
+            }
+        }
+    }
+
+    #[test]
+    fn a_drained_buffer_gives_its_memory_back() {
+        let mut buffer = Buffer::default();
+        buffer.push(&vec![1; 16 << 20]);
+        buffer.consume((16 << 20) - 1);
+        assert!(
+            buffer.bytes.capacity() <= KEEP_BYTES,
+            "{}",
+            buffer.bytes.capacity()
+        );
+        assert_eq!(buffer.as_slice(), [1]);
+    }
+
+    #[test]
+    fn an_empty_queue_holds_no_memory_and_spares_are_bounded() {
+        let mut spares = Spares::default();
+        let mut queues: Vec<Queue> = (0..100).map(|_| Queue::default()).collect();
+        for queue in &mut queues {
+            queue.push(&[7; 1_000_000], &mut spares);
+            queue.consume(1_000_000, &mut spares);
+            assert!(queue.0.is_none());
+        }
+        assert!(spares.0.len() <= MAX_SPARES);
+        assert!(
+            spares
+                .0
+                .iter()
+                .all(|buffer| buffer.bytes.capacity() <= KEEP_BYTES)
+        );
+    }
+}

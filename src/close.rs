@@ -1,0 +1,124 @@
+//! Why a connection ended, and how much of its output was lost.
+
+use std::fmt;
+use std::io;
+
+use crate::id::ConnId;
+
+/// What a connection was waiting for when its time ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TimeoutKind {
+    /// The first byte after the connection was opened.
+    FirstByte,
+    /// The rest of a message that had begun.
+    Message,
+    /// The least number of bytes a second from the peer, while a message was incomplete.
+    ReceiveRate,
+    /// The least number of bytes a second to the peer, while output was queued.
+    SendRate,
+    /// The queued output to leave, and the peer to finish, after `close`.
+    Close,
+    /// A deadline that the handler set itself.
+    User,
+}
+
+impl fmt::Display for TimeoutKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FirstByte => "no first byte in time",
+            Self::Message => "a message was not complete in time",
+            Self::ReceiveRate => "the peer sent too slowly",
+            Self::SendRate => "the peer read too slowly",
+            Self::Close => "the output did not leave in time",
+            Self::User => "the handler's deadline passed",
+        })
+    }
+}
+
+/// Which kind of silence an idle limit measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IdleKind {
+    /// No byte was read.
+    Read,
+    /// No byte left.
+    Write,
+    /// No byte was read and none left.
+    All,
+}
+
+/// What to do with an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Idle {
+    /// End it with [`CloseReason::Idle`].
+    Close,
+    /// Keep it, and ask again when the limit has passed once more.
+    Keep,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The handler closed or aborted it.
+    Local,
+    /// The peer finished sending, and the handler then closed in turn.
+    Peer,
+    /// The peer reset it, or was gone when output was sent.
+    Reset,
+    /// An idle limit passed and `on_idle` did not keep it.
+    Idle,
+    /// A deadline passed.
+    Timeout(TimeoutKind),
+    /// More output than its cap was written, or more input than its cap was left unconsumed.
+    Overflow,
+    /// A callback of this connection panicked.
+    Panic,
+    /// Another error of the operating system.
+    Io(io::Error),
+    /// The reactor was stopped.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// The reason that an error of a read or a write stands for.
+    pub(crate) fn from_error(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::Reset,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("closed here"),
+            Self::Peer => f.write_str("closed by the peer"),
+            Self::Reset => f.write_str("reset by the peer"),
+            Self::Idle => f.write_str("idle"),
+            Self::Timeout(kind) => write!(f, "timed out: {kind}"),
+            Self::Overflow => f.write_str("a buffer cap was exceeded"),
+            Self::Panic => f.write_str("a callback panicked"),
+            Self::Io(error) => write!(f, "failed: {error}"),
+            Self::Shutdown => f.write_str("the reactor was stopped"),
+        }
+    }
+}
+
+/// How a connection ended: what `on_close` is told.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Closed {
+    /// The connection that was; its id finds nothing any more.
+    pub id: ConnId,
+    /// Why it ended.
+    pub reason: CloseReason,
+    /// Bytes that `write` had accepted and the kernel had not: they are lost.
+    ///
+    /// Zero means that the kernel took everything. It does not mean that the peer has read it;
+    /// only an answer of the peer means that.
+    pub unsent_bytes: usize,
+}

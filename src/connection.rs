@@ -1,0 +1,628 @@
+//! One connection as a state machine over anything that reads and writes.
+//!
+//! ```text
+//!  Connecting ──> Open ──> Closing ──> Lingering ──> Dead      close(): flush, FIN, peer's end
+//!       │           └────> Severed ────────────────> Dead      a write failed: read on to the end
+//!       └───────────────────────────────────────────> Dead
+//! ```
+//! It knows no slab, no wheel and no poll: it is told the tick, and says when it wants to be
+//! looked at again.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use crate::buffer::{Queue, Spares};
+use crate::close::{CloseReason, IdleKind, TimeoutKind};
+use crate::id::TimerId;
+use crate::profile::{IdleLimits, Profile, Rate};
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The connect has not ended.
+    Connecting,
+    /// The handler has it.
+    Open,
+    /// The handler is done with it; queued output leaves, input is dropped.
+    Closing,
+    /// FIN is sent; input is dropped until the peer's end, so that no RST overtakes our output.
+    Lingering,
+    /// Output is impossible; what the kernel still has of the input is delivered.
+    Severed,
+    /// Over: taken down at the end of the turn.
+    Dead,
+}
+
+/// What a connection's time ran out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// The connect.
+    Connect,
+    /// A deadline.
+    Timeout(TimeoutKind),
+    /// An idle limit.
+    Idle(IdleKind),
+}
+
+/// What one read gave.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing now.
+    Blocked,
+    /// The peer's end.
+    End,
+    /// An error: nothing will come any more.
+    Broken(io::Error),
+}
+
+/// What sending gave: how much the kernel took, in how many calls, and what ended it.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// Bytes taken.
+    pub(crate) bytes: usize,
+    /// Writes that took bytes.
+    pub(crate) calls: u64,
+    /// The socket is full: the poll tells when it takes more.
+    pub(crate) is_blocked: bool,
+    /// The error that ended it, if one did.
+    pub(crate) error: Option<io::Error>,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    /// The socket.
+    pub(crate) stream: S,
+    /// Distinguishes it from earlier owners of its slot.
+    pub(crate) generation: u32,
+    /// Where its handler keeps its state.
+    pub(crate) state: u32,
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// What it goes by.
+    pub(crate) profile: Rc<Profile>,
+    /// Where it is in its life.
+    pub(crate) phase: Phase,
+    /// Whether its handler was told that it is up, and must be told that it ended.
+    pub(crate) was_open: bool,
+    /// Why it is closing, while `phase` is `Closing` or `Lingering`.
+    pub(crate) ending: Ending,
+    /// The poll has said "readable" and no read has found the socket empty since.
+    pub(crate) may_read: bool,
+    /// FIN or an error was reported: a short read proves nothing.
+    pub(crate) hung_up: bool,
+    /// The poll has reported an error: nothing holds back the reading any more.
+    pub(crate) is_broken: bool,
+    /// The handler has paused reading.
+    pub(crate) is_paused: bool,
+    /// The handler resumed reading and must see the unconsumed input again.
+    pub(crate) must_redeliver: bool,
+    /// The handler said that a message is incomplete although it consumed all.
+    pub(crate) is_declared_incomplete: bool,
+    /// The peer's end has been read.
+    pub(crate) is_ended: bool,
+    /// It must end with RST, whatever was sent.
+    pub(crate) must_reset: bool,
+    /// FIN shall follow the output.
+    pub(crate) wants_fin: bool,
+    /// FIN has been sent.
+    ///
+    /// Invariant: implies `wants_fin` and an empty `output`.
+    pub(crate) fin_sent: bool,
+    /// Output reached the high mark and has not fallen to the low mark since.
+    pub(crate) is_backed_up: bool,
+    /// On the ready queue.
+    pub(crate) is_ready: bool,
+    /// On the list of those that want a flush at the end of the turn.
+    pub(crate) is_dirty: bool,
+    /// Writability has been asked for, where that is done on demand.
+    pub(crate) asks_writable: bool,
+    /// Tick of the last byte read, of opening, or of being kept although idle.
+    pub(crate) read_at: u64,
+    /// The same for bytes that left.
+    pub(crate) written_at: u64,
+    /// Its entry in the wheel, and the tick it is filed under.
+    pub(crate) filed: Filed,
+    /// What the kernel has not taken.
+    pub(crate) output: Queue,
+    /// What the handler has not consumed.
+    pub(crate) input: Queue,
+    /// What few connections need.
+    rare: Option<Box<Rare>>,
+}
+
+/// Why a connection is closing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The handler closed it.
+    Local,
+    /// The handler closed it after the peer had finished.
+    Peer,
+    /// The reactor is stopping.
+    Shutdown,
+}
+
+impl From<Ending> for CloseReason {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Local => Self::Local,
+            Ending::Peer => Self::Peer,
+            Ending::Shutdown => Self::Shutdown,
+        }
+    }
+}
+
+/// An entry in the wheel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filed {
+    /// The tick at which it fires; `u64::MAX` if there is no entry.
+    pub(crate) tick: u64,
+    /// The entry.
+    pub(crate) timer: TimerId,
+}
+
+impl Filed {
+    /// No entry.
+    pub(crate) const NONE: Self = Self {
+        tick: u64::MAX,
+        timer: TimerId::new(u32::MAX, 0),
+    };
+}
+
+/// What few connections need.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Idle limits of its own.
+    idle: Option<IdleLimits>,
+    /// The one wait that its phase knows: to connect, for the first byte, for the rest of a
+    /// message, to close.
+    wait: Option<(u64, Expiry)>,
+    /// The handler's own deadline.
+    user_deadline: Option<u64>,
+    /// An incomplete message arriving.
+    receiving: Option<Meter>,
+    /// Queued output leaving.
+    sending: Option<Meter>,
+    /// Its timers.
+    timers: Vec<TimerId>,
+    /// Why its output was severed.
+    severed_by: Option<CloseReason>,
+    /// Output dropped so far.
+    unsent: usize,
+}
+
+/// Counts bytes against a least rate.
+#[derive(Clone, Copy, Debug)]
+struct Meter {
+    since: u64,
+    bytes: u64,
+}
+
+impl Meter {
+    /// The tick at which the bytes so far are too few.
+    fn deadline(self, rate: Rate) -> u64 {
+        let paid_for = self.bytes.saturating_mul(1_000) / rate.bytes_per_second;
+        after(self.since, rate.grace.max(paid_for))
+    }
+}
+
+/// The first tick that is surely `wait` whole ticks after a moment within `tick`.
+pub(crate) const fn after(tick: u64, wait: u64) -> u64 {
+    tick.saturating_add(wait).saturating_add(1)
+}
+
+impl<S> Connection<S> {
+    pub(crate) fn new(
+        stream: S,
+        generation: u32,
+        peer: SocketAddr,
+        profile: Rc<Profile>,
+        phase: Phase,
+        now: u64,
+    ) -> Self {
+        Self {
+            stream,
+            generation,
+            state: u32::MAX,
+            peer,
+            profile,
+            phase,
+            was_open: false,
+            ending: Ending::Local,
+            may_read: false,
+            hung_up: false,
+            is_broken: false,
+            is_paused: false,
+            must_redeliver: false,
+            is_declared_incomplete: false,
+            is_ended: false,
+            must_reset: false,
+            wants_fin: false,
+            fin_sent: false,
+            is_backed_up: false,
+            is_ready: false,
+            is_dirty: false,
+            asks_writable: false,
+            read_at: now,
+            written_at: now,
+            filed: Filed::NONE,
+            output: Queue::default(),
+            input: Queue::default(),
+            rare: None,
+        }
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// It came up: the clocks of silence start.
+    pub(crate) fn open(&mut self, now: u64) {
+        self.phase = Phase::Open;
+        self.was_open = true;
+        (self.read_at, self.written_at) = (now, now);
+        if let Some(rare) = &mut self.rare {
+            rare.wait = None;
+        }
+        if let Some(limit) = self.profile.first_byte {
+            let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::FirstByte));
+            self.rare_mut().wait = Some(wait);
+        }
+        if !self.output.is_empty() {
+            self.watch_output(now);
+        }
+    }
+
+    /// Whether the loop should read: the handler takes input, or it is dropped.
+    pub(crate) fn wants_read(&self) -> bool {
+        match self.phase {
+            Phase::Open => {
+                let held = self.is_backed_up && self.profile.pause_at_high_mark;
+                !self.is_ended && (self.is_broken || !(self.is_paused || held))
+            }
+            Phase::Closing | Phase::Lingering => !self.is_ended,
+            Phase::Severed => true,
+            Phase::Connecting | Phase::Dead => false,
+        }
+    }
+
+    /// Whether the handler may write.
+    pub(crate) fn takes_output(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Connecting) && !self.wants_fin
+    }
+
+    /// Bytes came in.
+    pub(crate) fn note_received(&mut self, bytes: usize, now: u64) {
+        self.read_at = now;
+        let Some(rare) = &mut self.rare else { return };
+        if let Some((_, Expiry::Timeout(TimeoutKind::FirstByte))) = rare.wait {
+            rare.wait = None;
+        }
+        if let Some(meter) = &mut rare.receiving {
+            meter.bytes += bytes as u64;
+        }
+    }
+
+    /// Bytes left.
+    pub(crate) fn note_sent(&mut self, bytes: usize, now: u64) {
+        self.written_at = now;
+        let Some(rare) = &mut self.rare else { return };
+        if self.output.is_empty() {
+            rare.sending = None;
+        } else if let Some(meter) = &mut rare.sending {
+            meter.bytes += bytes as u64;
+        }
+    }
+
+    /// Output is queued from now on.
+    pub(crate) fn watch_output(&mut self, now: u64) {
+        if self.profile.send_rate.is_some() {
+            let meter = Meter {
+                since: now,
+                bytes: 0,
+            };
+            self.rare_mut().sending.get_or_insert(meter);
+        }
+    }
+
+    /// Whether its limits say anything of incomplete messages.
+    #[inline]
+    pub(crate) fn watches_messages(&self) -> bool {
+        self.profile.message.is_some() || self.profile.receive_rate.is_some()
+    }
+
+    /// Whether a message is incomplete, after the handler has seen what there is. One that is
+    /// `new` gets a full measure of time.
+    pub(crate) fn watch_message(&mut self, incomplete: bool, new: bool, now: u64) {
+        let profile = Rc::clone(&self.profile);
+        let rare = self.rare_mut();
+        if !incomplete || new {
+            rare.receiving = None;
+            if let Some((_, Expiry::Timeout(TimeoutKind::Message))) = rare.wait {
+                rare.wait = None;
+            }
+        }
+        if incomplete {
+            if profile.receive_rate.is_some() {
+                rare.receiving.get_or_insert(Meter {
+                    since: now,
+                    bytes: 0,
+                });
+            }
+            if let Some(limit) = profile.message {
+                let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::Message));
+                rare.wait.get_or_insert(wait);
+            }
+        }
+    }
+
+    /// Gives the connect its time.
+    pub(crate) fn set_connect_wait(&mut self, now: u64, ticks: u64) {
+        self.rare_mut().wait = Some((after(now, ticks), Expiry::Connect));
+    }
+
+    /// Gives the close its time, unless it has it already.
+    pub(crate) fn set_close_wait(&mut self, now: u64, ticks: u64) {
+        let wait = (after(now, ticks), Expiry::Timeout(TimeoutKind::Close));
+        self.rare_mut().wait.get_or_insert(wait);
+    }
+
+    /// The waits of an open connection are over.
+    pub(crate) fn clear_waits(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            (rare.wait, rare.receiving, rare.user_deadline) = (None, None, None);
+        }
+    }
+
+    /// Gives the handler's own deadline its time, or none.
+    pub(crate) fn set_user_deadline(&mut self, deadline: Option<u64>) {
+        if deadline.is_some() || self.rare.is_some() {
+            self.rare_mut().user_deadline = deadline;
+        }
+    }
+
+    pub(crate) fn idle_limits(&self) -> IdleLimits {
+        self.rare
+            .as_ref()
+            .and_then(|rare| rare.idle)
+            .unwrap_or(self.profile.idle)
+    }
+
+    pub(crate) fn set_idle_limits(&mut self, limits: IdleLimits) {
+        self.rare_mut().idle = Some(limits);
+    }
+
+    /// Files one of its timers; forgets those that are no longer `live` before the list grows.
+    pub(crate) fn add_timer(&mut self, timer: TimerId, live: impl Fn(TimerId) -> bool) {
+        let timers = &mut self.rare_mut().timers;
+        if timers.len() == timers.capacity() {
+            timers.retain(|&timer| live(timer));
+        }
+        timers.push(timer);
+    }
+
+    pub(crate) fn remove_timer(&mut self, timer: TimerId) {
+        if let Some(rare) = &mut self.rare {
+            rare.timers.retain(|&kept| kept != timer);
+        }
+    }
+
+    pub(crate) fn take_timers(&mut self) -> Vec<TimerId> {
+        self.rare
+            .as_mut()
+            .map_or_else(Vec::new, |rare| std::mem::take(&mut rare.timers))
+    }
+
+    /// Output has become impossible: drops it, keeps count and cause, and reads on to the end.
+    pub(crate) fn sever(&mut self, cause: CloseReason, lost: usize) {
+        self.phase = Phase::Severed;
+        self.may_read = true;
+        self.clear_waits();
+        let rare = self.rare_mut();
+        rare.severed_by.get_or_insert(cause);
+        rare.unsent += lost;
+    }
+
+    /// Counts output as lost.
+    pub(crate) fn add_unsent(&mut self, lost: usize) {
+        if lost > 0 {
+            self.rare_mut().unsent += lost;
+        }
+    }
+
+    pub(crate) fn unsent(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.unsent)
+    }
+
+    pub(crate) fn take_severed_by(&mut self) -> Option<CloseReason> {
+        self.rare.as_mut().and_then(|rare| rare.severed_by.take())
+    }
+
+    /// The tick at which it must be looked at, if nothing moves before; `u64::MAX` for never.
+    pub(crate) fn deadline(&self) -> u64 {
+        let mut earliest = u64::MAX;
+        self.each_deadline(|tick, _| earliest = earliest.min(tick));
+        earliest
+    }
+
+    /// What has run out by now, the earliest first.
+    pub(crate) fn expired(&self, now: u64) -> Option<Expiry> {
+        let mut first: Option<(u64, Expiry)> = None;
+        self.each_deadline(|tick, expiry| {
+            if tick <= now && first.is_none_or(|(earlier, _)| tick < earlier) {
+                first = Some((tick, expiry));
+            }
+        });
+        first.map(|(_, expiry)| expiry)
+    }
+
+    fn each_deadline(&self, mut each: impl FnMut(u64, Expiry)) {
+        if self.phase == Phase::Dead {
+            return;
+        }
+        if let Some(rare) = &self.rare {
+            if let Some((tick, expiry)) = rare.wait {
+                each(tick, expiry);
+            }
+            if let (Some(meter), Some(rate)) = (rare.sending, self.profile.send_rate) {
+                each(meter.deadline(rate), Expiry::Timeout(TimeoutKind::SendRate));
+            }
+        }
+        if self.phase != Phase::Open {
+            return;
+        }
+        if let Some(rare) = &self.rare {
+            if let Some(tick) = rare.user_deadline {
+                each(tick, Expiry::Timeout(TimeoutKind::User));
+            }
+            if let (Some(meter), Some(rate)) = (rare.receiving, self.profile.receive_rate) {
+                each(
+                    meter.deadline(rate),
+                    Expiry::Timeout(TimeoutKind::ReceiveRate),
+                );
+            }
+        }
+        let limits = self.idle_limits();
+        let (read, written) = (self.read_at, self.written_at);
+        for (limit, since, kind) in [
+            (limits.read, read, IdleKind::Read),
+            (limits.write, written, IdleKind::Write),
+            (limits.all, read.max(written), IdleKind::All),
+        ] {
+            if let Some(limit) = limit {
+                each(after(since, limit), Expiry::Idle(kind));
+            }
+        }
+    }
+
+    /// The handler keeps it although it was idle: the limit starts anew.
+    pub(crate) fn keep(&mut self, kind: IdleKind, now: u64) {
+        if kind != IdleKind::Write {
+            self.read_at = now;
+        }
+        if kind != IdleKind::Read {
+            self.written_at = now;
+        }
+    }
+
+    /// Whether output has just reached the high mark.
+    pub(crate) fn crosses_high_mark(&mut self) -> bool {
+        let crosses = !self.is_backed_up && self.output.len() >= self.profile.high_mark;
+        self.is_backed_up |= crosses;
+        crosses
+    }
+
+    /// Whether output has just fallen to the low mark after a crossing.
+    pub(crate) fn crosses_low_mark(&mut self) -> bool {
+        let crosses = self.is_backed_up && self.output.len() <= self.profile.low_mark;
+        if crosses {
+            self.is_backed_up = false;
+        }
+        crosses
+    }
+}
+
+impl<S: Read> Connection<S> {
+    /// One read.
+    #[inline]
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Received {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Received::End,
+                Ok(count) => return Received::Bytes(count),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Received::Blocked,
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Received::Broken(error),
+                },
+            }
+        }
+    }
+}
+
+impl<S: Write> Connection<S> {
+    /// Sends `first` and then `second` past an empty queue, and queues what the kernel does not
+    /// take. `short_is_full` says that a short write means a full socket.
+    #[inline]
+    pub(crate) fn send(
+        &mut self,
+        first: &[u8],
+        second: &[u8],
+        short_is_full: bool,
+        spares: &mut Spares,
+    ) -> Sent {
+        debug_assert!(self.output.is_empty());
+        let mut sent = Sent::default();
+        let total = first.len() + second.len();
+        while sent.bytes < total {
+            let rest = &first[sent.bytes.min(first.len())..];
+            let behind = &second[sent.bytes.saturating_sub(first.len())..];
+            let wanted = rest.len() + behind.len();
+            let result = match (rest, behind) {
+                (rest, []) => self.stream.write(rest),
+                ([], behind) => self.stream.write(behind),
+                both => self
+                    .stream
+                    .write_vectored(&[IoSlice::new(both.0), IoSlice::new(both.1)]),
+            };
+            if sent.take(result, wanted, short_is_full) {
+                break;
+            }
+        }
+        if sent.bytes < total {
+            self.output
+                .push(&first[sent.bytes.min(first.len())..], spares);
+            self.output
+                .push(&second[sent.bytes.saturating_sub(first.len())..], spares);
+        }
+        sent
+    }
+
+    /// Sends what is queued, in at most `budget` calls.
+    pub(crate) fn flush(
+        &mut self,
+        budget: usize,
+        short_is_full: bool,
+        spares: &mut Spares,
+    ) -> Sent {
+        let mut sent = Sent::default();
+        for _ in 0..budget {
+            if self.output.is_empty() {
+                break;
+            }
+            let before = sent.bytes;
+            let wanted = self.output.len();
+            let result = self.stream.write(self.output.as_slice());
+            let is_over = sent.take(result, wanted, short_is_full);
+            self.output.consume(sent.bytes - before, spares);
+            if is_over {
+                break;
+            }
+        }
+        sent
+    }
+}
+
+impl Sent {
+    /// Counts one write of `wanted` bytes; whether no other should follow.
+    fn take(&mut self, result: io::Result<usize>, wanted: usize, short_is_full: bool) -> bool {
+        match result {
+            Ok(0) => self.error = Some(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                self.bytes += count;
+                self.calls += 1;
+                self.is_blocked = count < wanted && short_is_full;
+                return self.is_blocked;
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => return false,
+                io::ErrorKind::WouldBlock => self.is_blocked = true,
+                _ => self.error = Some(error),
+            },
+        }
+        true
+    }
+}

@@ -1,0 +1,439 @@
+//! What a turn works on and callbacks may touch: the slab, the wheel, the poll and the queues.
+//!
+//! It runs no user code. Whatever a callback asks for is done here at once as far as it concerns
+//! the kernel, and noted for the reactor as far as it concerns other callbacks.
+
+mod link;
+mod output;
+mod timing;
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::buffer::Spares;
+use crate::close::CloseReason;
+use crate::connection::{Connection, Phase};
+use crate::id::{ConnId, Generations};
+use crate::listener::{Gate, Listener};
+use crate::mailbox::Mailbox;
+use crate::options::{FILE_RESERVE, ReactorOptions};
+use crate::profile::Profile;
+use crate::stats::Stats;
+use crate::sys::{self, Clock, Poller, Spare, Stream};
+use crate::wheel::Wheel;
+
+pub(crate) use link::explain_connect;
+pub(crate) use output::Cork;
+pub use output::Written;
+
+/// A closure to run on the loop's thread with one handler.
+pub(crate) type Task = Box<dyn FnOnce(&mut dyn Any, &mut Engine)>;
+
+/// What other threads may ask for.
+pub(crate) enum Message {
+    /// Write to a connection.
+    Write(ConnId, Box<[u8]>),
+    /// Close a connection.
+    Close(ConnId),
+    /// Run a closure with the handler at this place.
+    Run(u32, Box<dyn FnOnce(&mut dyn Any, &mut Engine) + Send>),
+    /// Stop at once, or after draining for so long.
+    Stop(Stop),
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Write(..) => "Write",
+            Self::Close(_) => "Close",
+            Self::Run(..) => "Run",
+            Self::Stop(_) => "Stop",
+        })
+    }
+}
+
+/// How the reactor was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// At once.
+    Now,
+    /// Once every connection has ended, or after so long.
+    Drain(Duration),
+}
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Running {
+    /// No stop was asked for.
+    On,
+    /// A stop was asked for and not begun.
+    Asked(Stop),
+    /// The listeners are closed and connections end; a timer cuts the rest.
+    Draining,
+    /// It is over.
+    Stopped,
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A connection must be looked at: silence, a deadline.
+    Connection(ConnId),
+    /// A connection's timer.
+    Timer(ConnId),
+    /// A handler's timer.
+    Service(u32),
+    /// A listener that failed to accept tries again.
+    Accept(u32),
+    /// The end of draining.
+    Drained,
+}
+
+/// An outgoing connection that failed before it had a socket.
+pub(crate) struct Failure {
+    /// The handler's place.
+    pub(crate) service: u32,
+    /// What `connect` was given.
+    pub(crate) state: Box<dyn Any>,
+    /// Why.
+    pub(crate) error: io::Error,
+}
+
+/// Everything of the reactor but the handlers and what only the turn needs.
+pub(crate) struct Engine {
+    /// Tells what is ready.
+    pub(crate) poller: Poller,
+    /// Asked once a turn.
+    pub(crate) clock: Clock,
+    /// The turn's tick of 1 ms.
+    pub(crate) now: u64,
+    /// All connections that hold a slot.
+    pub(crate) connections: Slab<Connection<Stream>>,
+    /// Deals out their generations.
+    pub(crate) generations: Generations,
+    /// All listeners.
+    pub(crate) listeners: Slab<Listener>,
+    /// The cap on connections.
+    pub(crate) gate: Gate,
+    /// All timers.
+    pub(crate) wheel: Wheel<Due>,
+    /// Who stopped before the kernel was done. A turn with any polls with timeout zero.
+    pub(crate) ready: Vec<ConnId>,
+    /// Listeners that stopped before their queue was empty.
+    pub(crate) ready_listeners: Vec<u32>,
+    /// Whether a listener waits for room.
+    pub(crate) waiting_listeners: bool,
+    /// Who wants a flush, or the next step of a close, at the end of the turn.
+    pub(crate) dirty: Vec<ConnId>,
+    /// Who has ended and is taken down at the end of the turn, in order.
+    pub(crate) dead: Vec<(ConnId, CloseReason)>,
+    /// Closures to run in the next mailbox phase, with the place of their handler.
+    pub(crate) posted: Vec<(u32, Task)>,
+    /// States of outgoing connections that their handler has not got yet.
+    pub(crate) unplaced: Vec<(ConnId, Box<dyn Any>)>,
+    /// Outgoing connections that failed at once.
+    pub(crate) failures: Vec<Failure>,
+    /// Gathers the small writes of one callback.
+    pub(crate) cork: Cork,
+    /// Empty buffers.
+    pub(crate) spares: Spares,
+    /// The door from other threads.
+    pub(crate) mailbox: Arc<Mailbox<Message>>,
+    /// Given up to accept and refuse when no descriptor is left.
+    pub(crate) spare_file: Option<Spare>,
+    /// Whether the loop goes on.
+    pub(crate) running: Running,
+    /// Counters.
+    pub(crate) stats: Stats,
+    /// As given.
+    pub(crate) options: ReactorOptions,
+}
+
+/// Tokens of connections hold a generation, which is never 0, in the upper half.
+#[cfg(target_pointer_width = "64")]
+const GENERATION_SHIFT: u32 = 32;
+/// Half of a small word: 65,536 connections, and 16 bits of generation in the tokens. Ids are
+/// whole everywhere.
+#[cfg(not(target_pointer_width = "64"))]
+const GENERATION_SHIFT: u32 = 16;
+
+/// The token of the waker: no listener has so large an index.
+pub(crate) const WAKER_TOKEN: usize = (1 << GENERATION_SHIFT) - 1;
+
+/// What a token stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A connection, by slot and as much of the generation as fits.
+    Connection(usize, usize),
+    /// A listener, by slot.
+    Listener(usize),
+    /// The waker.
+    Waker,
+}
+
+/// The part of a generation that a token has room for; never 0.
+const fn short_generation(generation: u32) -> usize {
+    let short = generation as usize & (usize::MAX >> GENERATION_SHIFT);
+    if short == 0 { 1 } else { short }
+}
+
+impl Target {
+    #[inline]
+    pub(crate) const fn of(token: usize) -> Self {
+        let index = token & WAKER_TOKEN;
+        match token >> GENERATION_SHIFT {
+            0 if token == WAKER_TOKEN => Self::Waker,
+            0 => Self::Listener(index),
+            generation => Self::Connection(index, generation),
+        }
+    }
+
+    /// The token of a connection.
+    pub(crate) const fn token(id: ConnId) -> usize {
+        short_generation(id.generation()) << GENERATION_SHIFT | id.index()
+    }
+}
+
+/// Slots made ready at the start: their memory is touched only when they are used.
+const SLOTS_AT_START: usize = 1 << 16;
+
+impl Engine {
+    pub(crate) fn new(options: ReactorOptions) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let mailbox = Mailbox::new(poller.waker(WAKER_TOKEN)?);
+        let most = options
+            .max_connections
+            .unwrap_or_else(default_max_connections);
+        let clock = Clock::new();
+        Ok(Self {
+            poller,
+            clock,
+            now: 0,
+            connections: Slab::with_capacity(most.min(SLOTS_AT_START)),
+            generations: Generations::new(),
+            listeners: Slab::new(),
+            gate: Gate::new(most),
+            wheel: Wheel::new(),
+            ready: Vec::new(),
+            ready_listeners: Vec::new(),
+            waiting_listeners: false,
+            dirty: Vec::new(),
+            dead: Vec::new(),
+            posted: Vec::new(),
+            unplaced: Vec::new(),
+            failures: Vec::new(),
+            cork: Cork::new(),
+            spares: Spares::default(),
+            mailbox,
+            spare_file: Spare::open(),
+            running: Running::On,
+            stats: Stats::default(),
+            options,
+        })
+    }
+
+    /// The connection that an event is for, if it has not ended since.
+    #[inline]
+    pub(crate) fn target(&self, index: usize, short: usize) -> Option<ConnId> {
+        let generation = self.connections.get(index)?.generation;
+        let id = ConnId::new(index as u32, generation);
+        (short_generation(generation) == short && self.live(id).is_some()).then_some(id)
+    }
+
+    /// A connection that has not ended.
+    #[inline]
+    pub(crate) fn live(&self, id: ConnId) -> Option<&Connection<Stream>> {
+        let connection = self.connections.get(id.index())?;
+        let lives = connection.generation == id.generation() && connection.phase != Phase::Dead;
+        lives.then_some(connection)
+    }
+
+    /// A connection that has not ended.
+    #[inline]
+    pub(crate) fn live_mut(&mut self, id: ConnId) -> Option<&mut Connection<Stream>> {
+        let connection = self.connections.get_mut(id.index())?;
+        let lives = connection.generation == id.generation() && connection.phase != Phase::Dead;
+        lives.then_some(connection)
+    }
+
+    /// Gives a connection its slot and its id.
+    pub(crate) fn insert(
+        &mut self,
+        stream: Stream,
+        peer: std::net::SocketAddr,
+        profile: Rc<Profile>,
+        phase: Phase,
+    ) -> ConnId {
+        let generation = self.generations.draw();
+        let connection = Connection::new(stream, generation, peer, profile, phase, self.now);
+        let index = self.connections.insert(connection);
+        self.gate.enter();
+        self.stats.connections += 1;
+        self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
+        ConnId::new(index as u32, generation)
+    }
+
+    /// All connections that have not ended.
+    pub(crate) fn ids(&self) -> Vec<ConnId> {
+        let ids = self.connections.iter();
+        let ids = ids.map(|(index, connection)| ConnId::new(index as u32, connection.generation));
+        ids.filter(|&id| self.live(id).is_some()).collect()
+    }
+
+    /// Takes a connection's slot, timers and places back. The socket goes with the value.
+    pub(crate) fn remove(&mut self, id: ConnId) -> Connection<Stream> {
+        let mut connection = self.connections.remove(id.index());
+        if connection.filed.tick != u64::MAX {
+            self.wheel.cancel(connection.filed.timer);
+        }
+        for timer in connection.take_timers() {
+            self.wheel.cancel(timer);
+        }
+        self.gate.leave();
+        self.stats.connections -= 1;
+        if let Some(index) = connection.profile.listener {
+            if let Some(listener) = self.listeners.get_mut(index as usize) {
+                listener.gate.leave();
+                if let Some(sources) = &mut listener.sources {
+                    sources.leave(connection.peer.ip());
+                }
+            }
+        }
+        if mem::take(&mut self.waiting_listeners) {
+            self.recall_listeners();
+        }
+        connection
+    }
+
+    /// There is room again: those that left connections in the backlog look whether it is enough.
+    fn recall_listeners(&mut self) {
+        for index in 0..self.listeners.capacity() {
+            let Some(listener) = self.listeners.get_mut(index) else {
+                continue;
+            };
+            if mem::take(&mut listener.is_waiting) {
+                self.queue_ready_listener(index);
+            }
+        }
+    }
+
+    /// Invariant 7: whoever stops before `WouldBlock` comes here, and only here.
+    #[inline]
+    pub(crate) fn queue_ready(&mut self, id: ConnId) {
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        if !connection.is_ready {
+            connection.is_ready = true;
+            self.ready.push(id);
+        }
+    }
+
+    /// The same for a listener.
+    pub(crate) fn queue_ready_listener(&mut self, index: usize) {
+        let Some(listener) = self.listeners.get_mut(index) else {
+            return;
+        };
+        if !listener.is_queued {
+            listener.is_queued = true;
+            self.ready_listeners.push(index as u32);
+        }
+    }
+
+    /// A flush, or the next step of a close, is due at the end of the turn.
+    pub(crate) fn mark_dirty(&mut self, id: ConnId) {
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Invariant 4: marked closed at once, taken down at the end of the turn.
+    pub(crate) fn doom(&mut self, id: ConnId, reason: CloseReason) {
+        let mut lost = self.cork.take_back(id);
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        if connection.generation != id.generation() || connection.phase == Phase::Dead {
+            return;
+        }
+        lost += connection.output.clear(&mut self.spares);
+        connection.input.clear(&mut self.spares);
+        connection.add_unsent(lost);
+        connection.phase = Phase::Dead;
+        self.dead.push((id, reason));
+    }
+
+    /// Whether there is work that no event will announce.
+    pub(crate) fn has_work(&self) -> bool {
+        !(self.ready.is_empty()
+            && self.ready_listeners.is_empty()
+            && self.dirty.is_empty()
+            && self.dead.is_empty()
+            && self.posted.is_empty()
+            && self.failures.is_empty())
+            || matches!(self.running, Running::Asked(_))
+    }
+
+    /// Asks the loop to stop; a stop at once overrides one that drains.
+    pub(crate) fn stop(&mut self, stop: Stop) {
+        match (self.running, stop) {
+            (Running::On, _) | (Running::Asked(_) | Running::Draining, Stop::Now) => {
+                self.running = Running::Asked(stop);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether connections end because the reactor stops.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.running != Running::On
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("now", &self.now)
+            .field("connections", &self.connections.len())
+            .field("listeners", &self.listeners.len())
+            .field("timers", &self.wheel.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The open-file limit less a reserve; where there is none, as many as a slab index can name.
+fn default_max_connections() -> usize {
+    let limit = sys::open_file_limit().unwrap_or(u64::MAX);
+    let limit = usize::try_from(limit)
+        .unwrap_or(usize::MAX)
+        .min(WAKER_TOKEN);
+    // A tiny limit is shared, so that a reserve does not eat all of it.
+    limit - FILE_RESERVE.min(limit / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_tell_their_targets_apart() {
+        assert_eq!(Target::of(WAKER_TOKEN), Target::Waker);
+        assert_eq!(Target::of(3), Target::Listener(3));
+        for generation in [1, 2, 65_536, u32::MAX] {
+            let id = ConnId::new(7, generation);
+            let target = Target::Connection(7, short_generation(generation));
+            assert_eq!(Target::of(Target::token(id)), target);
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! From `write` to the kernel, and the three ways to end.
+
+use crate::close::CloseReason;
+use crate::connection::{Ending, Phase, Sent};
+use crate::engine::Engine;
+use crate::id::ConnId;
+use crate::options::OnOverflow;
+use crate::sys::{SHORT_MEANS_DONE, WRITABLE_ON_DEMAND};
+
+/// What became of a write.
+///
+/// # Examples
+/// ```
+/// use waterwheel::{Conn, Written};
+/// fn send(conn: &mut Conn<'_>, bytes: &[u8]) {
+///     match conn.write(bytes) {
+///         Written::Below => {}                     // go on
+///         Written::Above => conn.pause_reading(),  // stop producing until on_drain
+///         Written::Full | Written::Closed => {}    // nothing was taken
+///     }
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Accepted whole; the queue is below the high mark.
+    Below,
+    /// Accepted whole; the queue has reached the high mark and not fallen to the low mark since.
+    /// `on_drain` will tell when it has.
+    Above,
+    /// Refused whole: it would have overrun `max_output_bytes`. Unless the limits say otherwise
+    /// the connection now ends with `CloseReason::Overflow`.
+    Full,
+    /// Refused whole: the connection is closing or closed, or its write side is.
+    Closed,
+}
+
+impl Written {
+    /// Whether the bytes were accepted.
+    #[must_use]
+    pub fn is_accepted(self) -> bool {
+        matches!(self, Self::Below | Self::Above)
+    }
+}
+
+/// Gathers the small writes of one callback to its own connection, so that they leave in one
+/// write(2) when it returns.
+#[derive(Debug)]
+pub(crate) struct Cork {
+    /// Whose callback runs.
+    owner: Option<ConnId>,
+    /// What it wrote.
+    ///
+    /// Invariant: empty unless `owner` is a live connection with an empty output queue.
+    bytes: Vec<u8>,
+}
+
+/// Bytes gathered before they are sent although the callback still runs. Copying so much costs
+/// a tenth of the system call that it may save.
+const CORK_BYTES: usize = 16 << 10;
+
+impl Cork {
+    pub(crate) fn new() -> Self {
+        Self {
+            owner: None,
+            bytes: Vec::with_capacity(CORK_BYTES),
+        }
+    }
+
+    /// What was gathered for a connection that cannot send it any more: how much is lost.
+    pub(crate) fn take_back(&mut self, id: ConnId) -> usize {
+        if self.owner != Some(id) {
+            return 0;
+        }
+        let lost = self.bytes.len();
+        self.bytes.clear();
+        lost
+    }
+}
+
+/// Writes of one connection's queue a turn: each is as much as the socket takes.
+const FLUSH_BUDGET: usize = 8;
+
+impl Engine {
+    /// A callback of this connection begins: its small writes gather.
+    #[inline]
+    pub(crate) fn cork(&mut self, id: ConnId) {
+        debug_assert!(self.cork.bytes.is_empty());
+        self.cork.owner = Some(id);
+    }
+
+    /// The callback has returned: what gathered leaves.
+    #[inline]
+    pub(crate) fn uncork(&mut self, id: ConnId) {
+        self.cork.owner = None;
+        if !self.cork.bytes.is_empty() {
+            self.send(id, &[]);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn write(&mut self, id: ConnId, bytes: &[u8]) -> Written {
+        let is_owner = self.cork.owner == Some(id);
+        let corked = if is_owner { self.cork.bytes.len() } else { 0 };
+        let Some(connection) = self.live(id) else {
+            return Written::Closed;
+        };
+        if !connection.takes_output() {
+            return Written::Closed;
+        }
+        let pending = connection.output.len() + corked;
+        if bytes.len() > connection.profile.max_output - pending {
+            return self.overflow(id);
+        }
+        if is_owner && connection.output.is_empty() {
+            let total = corked + bytes.len();
+            if total <= CORK_BYTES && total < connection.profile.high_mark {
+                self.cork.bytes.extend_from_slice(bytes);
+            } else {
+                self.send(id, bytes);
+            }
+        } else {
+            self.enqueue(id, bytes);
+        }
+        self.side_of_mark(id)
+    }
+
+    /// Bytes written and not taken by the kernel.
+    pub(crate) fn pending_bytes(&self, id: ConnId) -> usize {
+        let corked = if self.cork.owner == Some(id) {
+            self.cork.bytes.len()
+        } else {
+            0
+        };
+        self.live(id)
+            .map_or(0, |connection| connection.output.len() + corked)
+    }
+
+    fn side_of_mark(&self, id: ConnId) -> Written {
+        match self.live(id) {
+            Some(connection) if connection.is_backed_up => Written::Above,
+            _ => Written::Below,
+        }
+    }
+
+    #[cold]
+    fn overflow(&mut self, id: ConnId) -> Written {
+        self.stats.writes_refused += 1;
+        let Some(connection) = self.live(id) else {
+            return Written::Closed;
+        };
+        if connection.profile.on_overflow == OnOverflow::Close {
+            self.doom(id, CloseReason::Overflow);
+        }
+        Written::Full
+    }
+
+    /// Sends what is corked and then `bytes`; queues what the kernel does not take.
+    fn send(&mut self, id: ConnId, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        let sent = connection.send(&self.cork.bytes, bytes, SHORT_MEANS_DONE, &mut self.spares);
+        self.cork.bytes.clear();
+        self.after_sending(id, sent);
+    }
+
+    /// Queues output of a connection whose callback does not run: it leaves at the end of the
+    /// turn, together with what others add.
+    fn enqueue(&mut self, id: ConnId, bytes: &[u8]) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        let was_empty = connection.output.is_empty();
+        connection.output.push(bytes, &mut self.spares);
+        connection.crosses_high_mark();
+        if was_empty && connection.phase == Phase::Open && !bytes.is_empty() {
+            // If it was not empty, it is on a list already or waits for the socket.
+            connection.watch_output(now);
+            self.mark_dirty(id);
+            self.file(id);
+        }
+    }
+
+    /// Accounts for what the kernel took, and sees to what it did not.
+    #[inline]
+    fn after_sending(&mut self, id: ConnId, sent: Sent) {
+        let now = self.now;
+        self.stats.writes += sent.calls;
+        self.stats.bytes_written += sent.bytes as u64;
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        if sent.bytes > 0 {
+            connection.note_sent(sent.bytes, now);
+        }
+        if connection.output.is_empty() && sent.error.is_none() {
+            return;
+        }
+        self.after_short_sending(id, sent);
+    }
+
+    fn after_short_sending(&mut self, id: ConnId, sent: Sent) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        if let Some(error) = sent.error {
+            let lost = connection.output.clear(&mut self.spares);
+            connection.sever(CloseReason::from_error(error), lost);
+            self.queue_ready(id);
+            return;
+        }
+        connection.crosses_high_mark();
+        connection.watch_output(now);
+        self.file(id);
+        if sent.is_blocked {
+            self.ask_writable(id, true);
+        } else {
+            self.queue_ready(id);
+        }
+    }
+
+    /// Where edges are emulated, writability is asked for while output waits, and only then.
+    pub(crate) fn ask_writable(&mut self, id: ConnId, wanted: bool) {
+        if !WRITABLE_ON_DEMAND {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        if connection.asks_writable == wanted {
+            return;
+        }
+        connection.asks_writable = wanted;
+        let token = super::Target::token(id);
+        if let Err(error) = self
+            .poller
+            .set_writable(&mut connection.stream, token, wanted)
+        {
+            self.doom(id, CloseReason::Io(error));
+        }
+    }
+
+    /// Sends queued output. Whether it has thereby fallen to the low mark, and the handler is to
+    /// be told.
+    pub(crate) fn flush(&mut self, id: ConnId) -> bool {
+        let Some(connection) = self.live_mut(id) else {
+            return false;
+        };
+        if connection.output.is_empty() || connection.phase == Phase::Connecting {
+            return false;
+        }
+        let connection = &mut self.connections[id.index()];
+        let sent = connection.flush(FLUSH_BUDGET, SHORT_MEANS_DONE, &mut self.spares);
+        self.after_sending(id, sent);
+        let Some(connection) = self.live_mut(id) else {
+            return false;
+        };
+        let drained = connection.crosses_low_mark();
+        let may_read = connection.may_read;
+        let is_sent = connection.output.is_empty();
+        let is_ending = connection.phase == Phase::Closing || connection.wants_fin;
+        if is_sent {
+            self.ask_writable(id, false);
+            if is_ending {
+                self.mark_dirty(id);
+            }
+        }
+        if drained && may_read {
+            self.queue_ready(id);
+        }
+        drained
+    }
+
+    /// `Conn::close`: flush, FIN, the peer's end.
+    pub(crate) fn close(&mut self, id: ConnId) {
+        let is_stopping = self.is_stopping();
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        match connection.phase {
+            Phase::Connecting => self.doom(id, CloseReason::Local),
+            Phase::Open => {
+                connection.phase = Phase::Closing;
+                connection.ending = match connection.is_ended {
+                    _ if is_stopping => Ending::Shutdown,
+                    true => Ending::Peer,
+                    false => Ending::Local,
+                };
+                connection.clear_waits();
+                let connection = &mut self.connections[id.index()];
+                connection.input.clear(&mut self.spares);
+                self.mark_dirty(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// `Conn::shutdown_write`: FIN behind the output.
+    pub(crate) fn shutdown_write(&mut self, id: ConnId) {
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        if connection.phase == Phase::Open && !connection.wants_fin {
+            connection.wants_fin = true;
+            self.mark_dirty(id);
+        }
+    }
+
+    /// `Conn::abort`: drop the queue, send RST.
+    pub(crate) fn abort(&mut self, id: ConnId) {
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        connection.must_reset = true;
+        self.doom(id, CloseReason::Local);
+    }
+
+    /// The next step of a connection that asked for one: send FIN, or be done. Its output has
+    /// been flushed as far as the kernel takes it.
+    pub(crate) fn settle(&mut self, id: ConnId) {
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        let is_sent = connection.output.is_empty();
+        match connection.phase {
+            Phase::Open if connection.wants_fin && is_sent && !connection.fin_sent => {
+                if self.send_fin(id) {
+                    self.finish_if_both_ended(id);
+                }
+            }
+            Phase::Closing if !is_sent => self.await_close(id),
+            Phase::Closing if connection.is_ended => {
+                let reason = connection.ending.into();
+                self.doom(id, reason);
+            }
+            Phase::Closing => {
+                // Closing the socket now would answer input that is still to come with RST, and
+                // the kernel would drop what it has not sent (RFC 9112, 9.6, tells the story).
+                if connection.fin_sent || self.send_fin(id) {
+                    self.connections[id.index()].phase = Phase::Lingering;
+                    self.await_close(id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Both directions have ended: nothing more can happen.
+    pub(crate) fn finish_if_both_ended(&mut self, id: ConnId) {
+        let Some(connection) = self.live(id) else {
+            return;
+        };
+        if connection.phase == Phase::Open && connection.is_ended && connection.fin_sent {
+            self.doom(id, CloseReason::Peer);
+        }
+    }
+
+    fn await_close(&mut self, id: ConnId) {
+        let now = self.now;
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        let ticks = connection.profile.close;
+        connection.set_close_wait(now, ticks);
+        let may_read = connection.may_read;
+        self.file(id);
+        if may_read {
+            self.queue_ready(id);
+        }
+    }
+
+    /// Sends FIN; if that fails the connection is over, and `false`.
+    fn send_fin(&mut self, id: ConnId) -> bool {
+        let Some(connection) = self.live_mut(id) else {
+            return false;
+        };
+        connection.wants_fin = true;
+        match connection.stream.shutdown_write() {
+            Ok(()) => {
+                connection.fin_sent = true;
+                true
+            }
+            Err(error) => {
+                connection.sever(CloseReason::from_error(error), 0);
+                self.queue_ready(id);
+                false
+            }
+        }
+    }
+
+    pub(crate) fn pause_reading(&mut self, id: ConnId) {
+        if let Some(connection) = self.live_mut(id) {
+            connection.is_paused = true;
+        }
+    }
+
+    /// Reads again what came meanwhile, the unconsumed rest first.
+    pub(crate) fn resume_reading(&mut self, id: ConnId) {
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        if !connection.is_paused {
+            return;
+        }
+        connection.is_paused = false;
+        connection.must_redeliver = !connection.input.is_empty();
+        if connection.may_read || connection.must_redeliver {
+            self.queue_ready(id);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Timers, and the one entry in the wheel that watches over each connection.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::connection::{Filed, after};
+use crate::engine::{Due, Engine};
+use crate::id::{ConnId, TimerId};
+use crate::options::ticks;
+use crate::profile::IdleLimits;
+
+impl Engine {
+    /// Sees to it that the wheel looks at a connection no later than its next deadline.
+    ///
+    /// Deadlines that moved away leave the entry where it is: it fires too early once and is
+    /// filed anew, so that activity costs no wheel operation.
+    pub(crate) fn file(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        let deadline = connection.deadline();
+        if deadline >= connection.filed.tick {
+            return;
+        }
+        if connection.filed.tick != u64::MAX {
+            self.wheel.cancel(connection.filed.timer);
+        }
+        let timer = self.wheel.insert(deadline, Due::Connection(id));
+        connection.filed = Filed {
+            tick: deadline,
+            timer,
+        };
+    }
+
+    /// The entry of a connection has fired.
+    pub(crate) fn unfile(&mut self, id: ConnId) -> bool {
+        let Some(connection) = self.live_mut(id) else {
+            return false;
+        };
+        connection.filed = Filed::NONE;
+        true
+    }
+
+    /// Sets a timer: once, or every `wait` if `periodic`.
+    pub(crate) fn set_timer(&mut self, wait: Duration, periodic: bool, due: Due) -> TimerId {
+        let wait = ticks(wait).max(1);
+        let deadline = after(self.now, wait);
+        let period = u32::try_from(wait).unwrap_or(u32::MAX);
+        match NonZeroU32::new(period) {
+            Some(period) if periodic => self.wheel.insert_periodic(deadline, period, due),
+            _ => self.wheel.insert(deadline, due),
+        }
+    }
+
+    /// Sets a timer that ends with its connection. If that has ended already, the id is of a
+    /// timer that never fires.
+    pub(crate) fn set_conn_timer(&mut self, id: ConnId, wait: Duration, periodic: bool) -> TimerId {
+        if self.live(id).is_none() {
+            return Filed::NONE.timer;
+        }
+        let timer = self.set_timer(wait, periodic, Due::Timer(id));
+        let wheel = &self.wheel;
+        let connection = &mut self.connections[id.index()];
+        connection.add_timer(timer, |timer| wheel.contains(timer));
+        timer
+    }
+
+    pub(crate) fn set_idle_limits(&mut self, id: ConnId, change: impl FnOnce(&mut IdleLimits)) {
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        let mut limits = connection.idle_limits();
+        change(&mut limits);
+        connection.set_idle_limits(limits);
+        self.file(id);
+    }
+
+    pub(crate) fn set_user_deadline(&mut self, id: ConnId, wait: Option<Duration>) {
+        let now = self.now;
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        connection.set_user_deadline(wait.map(|wait| after(now, ticks(wait))));
+        self.file(id);
+    }
+
+    /// Whether a message is incomplete, after the handler has seen what there is.
+    #[inline]
+    pub(crate) fn watch_message(&mut self, id: ConnId, incomplete: bool, new: bool) {
+        let now = self.now;
+        let Some(connection) = self.live_mut(id) else {
+            return;
+        };
+        if connection.watches_messages() {
+            connection.watch_message(incomplete, new, now);
+            self.file(id);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! One live connection, lent to a callback.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::close::IdleKind;
+use crate::engine::{Engine, Written};
+use crate::handler::Context;
+use crate::id::{ConnId, TimerId};
+use crate::options::{MAX_LIMIT, at_most};
+
+/// One connection, lent to a callback.
+///
+/// Everything it does takes effect at once as far as this side is concerned and never blocks. It
+/// can outlive the connection's end within a callback: after `close` or `abort` every call is
+/// harmless, and [`write`](Self::write) says `Closed`.
+///
+/// # Examples
+/// ```
+/// use waterwheel::{Conn, Reactor};
+///
+/// let mut reactor = Reactor::new()?;
+/// let greet = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+///     conn.write(b"hello, ");
+///     conn.write(conn.peer_addr().to_string().as_bytes()); // both leave in one packet
+///     conn.close();
+///     input.len()
+/// });
+/// # let _ = greet;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Conn<'a> {
+    engine: &'a mut Engine,
+    id: ConnId,
+}
+
+/// A deadline that a handler sets itself.
+///
+/// The deadlines for the first byte, a message, a rate and the close follow from the limits of
+/// the listener ([`Limits`](crate::Limits)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadlineKind {
+    /// Whatever the handler waits for: the connection ends with `TimeoutKind::User` when it
+    /// passes.
+    User,
+}
+
+impl<'a> Conn<'a> {
+    #[inline]
+    pub(crate) fn new(engine: &'a mut Engine, id: ConnId) -> Self {
+        Self { engine, id }
+    }
+
+    /// Its id, to be kept and looked up again with [`Context::conn`].
+    #[must_use]
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Sends bytes: accepted whole, or refused whole.
+    ///
+    /// Small writes of one callback to its own connection leave together when it returns; writes
+    /// to other connections leave at the end of the turn. What the kernel does not take is queued
+    /// and follows by itself, in order. See [`Written`] for what the answer means.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> Written {
+        self.engine.write(self.id, bytes)
+    }
+
+    /// Ends the connection once everything written has left: flush, FIN, then `on_close`.
+    ///
+    /// No more input is delivered. Until the peer finishes as well, or `close_timeout` has
+    /// passed, what it still sends is read and dropped: closing the socket earlier would answer
+    /// with a reset, which can destroy output on its way.
+    pub fn close(&mut self) {
+        self.engine.close(self.id);
+    }
+
+    /// Sends FIN once everything written has left, and goes on reading. When the peer has
+    /// finished as well, the connection ends.
+    pub fn shutdown_write(&mut self) {
+        self.engine.shutdown_write(self.id);
+    }
+
+    /// Ends the connection at once: queued output is dropped and the peer gets a reset.
+    pub fn abort(&mut self) {
+        self.engine.abort(self.id);
+    }
+
+    /// Stops reading: no `on_data` and no `on_eof` until reading resumes. The kernel's buffer
+    /// fills, and TCP holds the peer back.
+    ///
+    /// A reset ends a pause: what came before it is delivered, since there is no later.
+    pub fn pause_reading(&mut self) {
+        self.engine.pause_reading(self.id);
+    }
+
+    /// Reads again. Bytes that were left unconsumed are delivered again first, on their own.
+    pub fn resume_reading(&mut self) {
+        self.engine.resume_reading(self.id);
+    }
+
+    /// Whether the handler has paused reading.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.engine
+            .live(self.id)
+            .is_some_and(|connection| connection.is_paused)
+    }
+
+    /// Sets the idle limit of one kind for this connection, or none, from 1 ms to 49 days.
+    ///
+    /// The silence so far counts: a limit that has passed already ends the connection in this
+    /// turn.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: the limit is out of range; the old one stays.
+    pub fn set_idle_timeout(&mut self, kind: IdleKind, limit: Option<Duration>) -> io::Result<()> {
+        crate::options::at_least_1ms("idle timeout", limit)?;
+        at_most("idle timeout", limit, MAX_LIMIT)?;
+        let limit = limit.map(crate::options::ticks);
+        self.engine.set_idle_limits(self.id, |limits| match kind {
+            IdleKind::Read => limits.read = limit,
+            IdleKind::Write => limits.write = limit,
+            IdleKind::All => limits.all = limit,
+        });
+        Ok(())
+    }
+
+    /// Ends the connection with `CloseReason::Timeout` when so much time has passed, unless the
+    /// deadline is set again or taken back (`None`) before. Bytes do not move it.
+    pub fn set_deadline(&mut self, kind: DeadlineKind, wait: Option<Duration>) {
+        match kind {
+            DeadlineKind::User => self.engine.set_user_deadline(self.id, wait),
+        }
+    }
+
+    /// Says whether a message is incomplete although `on_data` consumed everything: a body that
+    /// is streamed, for example. `message_timeout` and `min_receive_rate` then apply to it.
+    /// Unconsumed bytes are an incomplete message without saying so.
+    pub fn declare_incomplete(&mut self, incomplete: bool) {
+        let Some(connection) = self.engine.live_mut(self.id) else {
+            return;
+        };
+        let was = std::mem::replace(&mut connection.is_declared_incomplete, incomplete);
+        if was != incomplete {
+            self.engine.watch_message(self.id, incomplete, incomplete);
+        }
+    }
+
+    /// Sets a timer of this connection; it ends with it. `on_timer` is called once, not before
+    /// the time has passed and at most 1 ms (a tick) after, plus the work of the turn.
+    pub fn set_timer(&mut self, wait: Duration) -> TimerId {
+        self.engine.set_conn_timer(self.id, wait, false)
+    }
+
+    /// The same, again and again: each time counts from the last deadline, so that it does not
+    /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
+    pub fn set_periodic_timer(&mut self, period: Duration) -> TimerId {
+        self.engine.set_conn_timer(self.id, period, true)
+    }
+
+    /// Takes a timer back; whether it was still to fire.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        if let Some(connection) = self.engine.live_mut(self.id) {
+            connection.remove_timer(timer);
+        }
+        self.engine.wheel.cancel(timer)
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        // The slot stays until the callback has returned, whatever the callback does.
+        self.engine.connections[self.id.index()].peer
+    }
+
+    /// This end.
+    ///
+    /// # Errors
+    /// - The system's, if the connection is broken already.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.engine.connections[self.id.index()].stream.local_addr()
+    }
+
+    /// Bytes that were written and that the kernel has not taken.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.engine.pending_bytes(self.id)
+    }
+
+    /// Whether it takes writes: neither closed nor shut down for writing.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.engine
+            .live(self.id)
+            .is_some_and(|connection| connection.takes_output())
+    }
+
+    /// The loop: other connections, timers of handlers, the clock.
+    pub fn context(&mut self) -> Context<'_> {
+        Context::new(self.engine)
+    }
+}

@@ -1,0 +1,131 @@
+//! The loop, lent to a callback.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::engine::{Due, Engine, Stop};
+use crate::handler::{Conn, Handler, Remote, Service};
+use crate::id::{ConnId, TimerId};
+use crate::options::ConnectOptions;
+use crate::stats::Stats;
+
+/// The loop, lent to a callback.
+///
+/// # Examples
+/// Passing what one connection says on to another:
+/// ```
+/// use waterwheel::{Conn, ConnId};
+/// fn pass_on(conn: &mut Conn<'_>, other: ConnId, bytes: &[u8]) -> bool {
+///     match conn.context().conn(other) {
+///         Some(mut other) => other.write(bytes).is_accepted(),
+///         None => false, // it has ended meanwhile
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Context<'a> {
+    engine: &'a mut Engine,
+}
+
+impl<'a> Context<'a> {
+    #[inline]
+    pub(crate) fn new(engine: &'a mut Engine) -> Self {
+        Self { engine }
+    }
+
+    /// A connection, if it has not ended.
+    #[must_use]
+    pub fn conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
+        self.engine.live(id)?;
+        Some(Conn::new(self.engine, id))
+    }
+
+    /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of `service`
+    /// follows. Until then writes are queued, under the same cap.
+    pub fn connect<H: Handler>(
+        &mut self,
+        addr: SocketAddr,
+        service: Service<H>,
+        state: H::State,
+        options: &ConnectOptions,
+    ) -> ConnId {
+        self.engine
+            .connect(addr, service.index(), Box::new(state), options)
+    }
+
+    /// Sets a timer of a handler: `on_service_timer` is called once, not before the time has
+    /// passed and at most 1 ms (a tick) after, plus the work of the turn.
+    pub fn set_timer<H: Handler>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
+        self.engine
+            .set_timer(wait, false, Due::Service(service.index()))
+    }
+
+    /// The same, again and again: each time counts from the last deadline, so that it does not
+    /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
+    pub fn set_periodic_timer<H: Handler>(
+        &mut self,
+        service: Service<H>,
+        period: Duration,
+    ) -> TimerId {
+        self.engine
+            .set_timer(period, true, Due::Service(service.index()))
+    }
+
+    /// Takes a timer back, of a handler or of a connection; whether it was still to fire.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.engine.wheel.cancel(timer)
+    }
+
+    /// Runs a closure with a handler soon: on this thread, after this callback has returned. How
+    /// one handler reaches another, or itself from a function that has only the context.
+    pub fn post<H: Handler>(
+        &mut self,
+        service: Service<H>,
+        task: impl FnOnce(&mut H, &mut Context<'_>) + 'static,
+    ) {
+        self.engine
+            .posted
+            .push((service.index(), Box::new(task_for(task))));
+    }
+
+    /// Time since the reactor was made, as sampled once at the beginning of the turn; 1 ms fine.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_millis(self.engine.now)
+    }
+
+    /// What the reactor has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.engine.stats
+    }
+
+    /// Stops the loop at the end of the turn: every connection ends with
+    /// `CloseReason::Shutdown`, and `Reactor::run` returns.
+    pub fn stop(&mut self) {
+        self.engine.stop(Stop::Now);
+    }
+
+    /// Stops the loop gracefully: listeners close, connections are offered `on_shutdown`, output
+    /// drains; what is left after `deadline` ends with `CloseReason::Shutdown`.
+    pub fn drain(&mut self, deadline: Duration) {
+        self.engine.stop(Stop::Drain(deadline));
+    }
+
+    /// The door from other threads.
+    #[must_use]
+    pub fn remote(&self) -> Remote {
+        Remote::new(self.engine.mailbox.clone())
+    }
+}
+
+/// Makes a closure that knows its handler's type fit the queue that does not.
+pub(super) fn task_for<H: Handler>(
+    task: impl FnOnce(&mut H, &mut Context<'_>),
+) -> impl FnOnce(&mut dyn Any, &mut Engine) {
+    move |handler, engine| match handler.downcast_mut::<H>() {
+        Some(handler) => task(handler, &mut Context::new(engine)),
+        None => log::error!("a closure was posted with the service key of another reactor"),
+    }
+}

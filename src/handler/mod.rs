@@ -1,0 +1,157 @@
+//! What user code sees: the callbacks, and the things lent to them.
+
+mod conn;
+mod context;
+mod remote;
+mod service;
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::close::{Closed, Idle, IdleKind};
+use crate::id::TimerId;
+
+pub use conn::{Conn, DeadlineKind};
+pub use context::Context;
+pub use remote::{Remote, Stopped};
+pub use service::Service;
+pub(crate) use service::{AnyService, Registered};
+
+/// Who asks to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The other end.
+    pub addr: SocketAddr,
+    /// The listener, by the address it listens on.
+    pub listener: SocketAddr,
+}
+
+/// The callbacks of a server or a client.
+///
+/// One handler serves many connections: what they share is a field of the handler, what each
+/// keeps is its `State`. All callbacks run on the thread of the reactor, one at a time; nothing
+/// that a callback calls runs another callback before it returns. The order for one connection:
+///
+/// ```text
+/// accepted:   on_accept        on_open (on_data | on_drain | on_timer | on_idle | on_shutdown)*
+///                              on_eof? (on_drain | on_timer | on_idle | on_shutdown)* on_close
+/// connected:  connect(state)   the same from on_open on, or on_connect_failed
+/// ```
+///
+/// A callback that panics ends its connection with `CloseReason::Panic`; the others are served
+/// on (see [`OnPanic`](crate::OnPanic)).
+///
+/// A closure `FnMut(&mut Conn<'_>, &[u8]) -> usize` is a handler too; it is `on_data`, with a
+/// `State` of `()`.
+///
+/// # Examples
+/// Counting what each connection sends:
+/// ```
+/// use waterwheel::{Closed, Conn, Context, Handler, Peer};
+///
+/// struct Count { total: u64 }
+///
+/// impl Handler for Count {
+///     type State = u64;
+///
+///     fn on_accept(&mut self, _: &Peer) -> Option<u64> {
+///         Some(0)
+///     }
+///
+///     fn on_data(&mut self, bytes: &mut u64, _: &mut Conn<'_>, input: &[u8]) -> usize {
+///         *bytes += input.len() as u64;
+///         input.len()
+///     }
+///
+///     fn on_close(&mut self, bytes: u64, closed: Closed, _: &mut Context<'_>) {
+///         self.total += bytes;
+///         println!("{}: {bytes} bytes, {}", closed.id, closed.reason);
+///     }
+/// }
+/// ```
+pub trait Handler: 'static {
+    /// What each connection keeps. `()` costs nothing.
+    type State: 'static;
+
+    /// Somebody connected: makes the connection's state, or refuses it with `None` before
+    /// anything else is allocated; the peer then gets a reset.
+    fn on_accept(&mut self, peer: &Peer) -> Option<Self::State>;
+
+    /// The connection is up, and writing may begin. Default: nothing.
+    fn on_open(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
+        let _ = (state, conn);
+    }
+
+    /// Bytes came in: all that are not consumed yet, in order. Returns how many of them, from the
+    /// front, are done with; the rest is kept and comes again in front of the next bytes. Leaving
+    /// more than `max_input_bytes` ends the connection with `CloseReason::Overflow`.
+    ///
+    /// Returning more than there were counts as all.
+    fn on_data(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, input: &[u8]) -> usize;
+
+    /// Output fell to the low mark after it had reached the high mark: once per crossing.
+    /// Default: nothing.
+    fn on_drain(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
+        let _ = (state, conn);
+    }
+
+    /// The peer has finished sending; bytes that were left unconsumed before stay so. Default:
+    /// close, once the output has left. A handler that wants to go on writing does nothing here,
+    /// and closes later.
+    fn on_eof(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
+        let _ = state;
+        conn.close();
+    }
+
+    /// An idle limit has passed. Default: close.
+    fn on_idle(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
+        let _ = (state, conn, kind);
+        Idle::Close
+    }
+
+    /// A timer of the connection fired. Default: nothing.
+    fn on_timer(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, timer: TimerId) {
+        let _ = (state, conn, timer);
+    }
+
+    /// The reactor drains before it stops. Default: close, once the output has left. A handler
+    /// in the middle of an answer may finish it first and close then; the deadline of the stop
+    /// ends what is left.
+    fn on_shutdown(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
+        let _ = state;
+        conn.close();
+    }
+
+    /// The connection has ended: exactly once for every `on_open`, and the last callback.
+    /// Default: drops the state.
+    fn on_close(&mut self, state: Self::State, closed: Closed, cx: &mut Context<'_>) {
+        let _ = (state, closed, cx);
+    }
+
+    /// An outgoing connection did not come up; `error` says which address and why. Gives the
+    /// state back. Default: drops it.
+    fn on_connect_failed(&mut self, state: Self::State, error: io::Error, cx: &mut Context<'_>) {
+        let _ = (state, error, cx);
+    }
+
+    /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
+    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+        let _ = (timer, cx);
+    }
+}
+
+impl<F> Handler for F
+where
+    F: FnMut(&mut Conn<'_>, &[u8]) -> usize + 'static,
+{
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        self(conn, input)
+    }
+}

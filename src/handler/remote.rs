@@ -1,0 +1,112 @@
+//! The door from other threads.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::{Message, Stop};
+use crate::handler::context::task_for;
+use crate::handler::{Context, Handler, Service};
+use crate::id::ConnId;
+use crate::mailbox::Mailbox;
+
+/// The door to a reactor from other threads: cloned, sent and kept anywhere.
+///
+/// Messages of one thread are run in the order they were posted. `Ok` means that the reactor was
+/// there to take the message; one that is stopped before it comes to it drops it.
+///
+/// # Examples
+/// ```
+/// use std::thread;
+/// use waterwheel::{Conn, Reactor};
+///
+/// let mut reactor = Reactor::new()?;
+/// let service = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
+/// let remote = reactor.remote();
+/// let worker = thread::spawn(move || {
+///     remote.with(service, |_handler, cx| cx.stop()).expect("the reactor runs");
+///     remote
+/// });
+/// reactor.run()?;
+/// let remote = worker.join().unwrap();
+/// drop(reactor);
+/// assert!(remote.stop().is_err()); // it is gone, and says so
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Remote {
+    mailbox: Arc<Mailbox<Message>>,
+}
+
+/// The reactor has stopped: nothing was posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the reactor has stopped")
+    }
+}
+
+impl Error for Stopped {}
+
+impl Remote {
+    pub(crate) fn new(mailbox: Arc<Mailbox<Message>>) -> Self {
+        Self { mailbox }
+    }
+
+    fn post(&self, message: Message) -> Result<(), Stopped> {
+        if self.mailbox.post(message) {
+            Ok(())
+        } else {
+            Err(Stopped)
+        }
+    }
+
+    /// Writes to a connection. If it has ended, or refuses the bytes at its cap, they are
+    /// dropped; `Stats::writes_refused` counts the latter.
+    ///
+    /// # Errors
+    /// - [`Stopped`]: the reactor is gone.
+    pub fn write(&self, id: ConnId, bytes: impl Into<Box<[u8]>>) -> Result<(), Stopped> {
+        self.post(Message::Write(id, bytes.into()))
+    }
+
+    /// Closes a connection as `Conn::close` does, unless it has ended.
+    ///
+    /// # Errors
+    /// - [`Stopped`]: the reactor is gone.
+    pub fn close(&self, id: ConnId) -> Result<(), Stopped> {
+        self.post(Message::Close(id))
+    }
+
+    /// Runs a closure with a handler on the reactor's thread.
+    ///
+    /// # Errors
+    /// - [`Stopped`]: the reactor is gone.
+    pub fn with<H: Handler>(
+        &self,
+        service: Service<H>,
+        task: impl FnOnce(&mut H, &mut Context<'_>) + Send + 'static,
+    ) -> Result<(), Stopped> {
+        self.post(Message::Run(service.index(), Box::new(task_for(task))))
+    }
+
+    /// Stops the reactor at once: every connection ends with `CloseReason::Shutdown`.
+    ///
+    /// # Errors
+    /// - [`Stopped`]: it has stopped already.
+    pub fn stop(&self) -> Result<(), Stopped> {
+        self.post(Message::Stop(Stop::Now))
+    }
+
+    /// Stops the reactor gracefully: listeners close, connections are offered `on_shutdown`,
+    /// output drains; what is left after `deadline` ends with `CloseReason::Shutdown`.
+    ///
+    /// # Errors
+    /// - [`Stopped`]: it has stopped already.
+    pub fn drain(&self, deadline: Duration) -> Result<(), Stopped> {
+        self.post(Message::Stop(Stop::Drain(deadline)))
+    }
+}

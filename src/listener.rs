@@ -1,0 +1,286 @@
+//! A listener: how many it may serve, and what to do when accept fails.
+//!
+//! Under edge triggering a failed accept has used up the event while the connection still queues,
+//! so each kind of failure says whether to go on at once or to come back by timer; none of them
+//! ends the listener.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use crate::options::{AtCapacity, ListenOptions};
+use crate::profile::Profile;
+use crate::sys;
+
+/// One listening socket and its connections in numbers.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: sys::Listener,
+    /// Where it listens, with the real port.
+    pub(crate) addr: SocketAddr,
+    /// What its connections go by.
+    pub(crate) profile: Rc<Profile>,
+    /// Its cap.
+    pub(crate) gate: Gate,
+    /// Its cap for each address; `None` spares the table.
+    pub(crate) sources: Option<Sources>,
+    /// What to do over a cap.
+    pub(crate) at_capacity: AtCapacity,
+    /// Accepts a turn.
+    pub(crate) budget: usize,
+    /// Whether it is on the ready queue.
+    pub(crate) is_queued: bool,
+    /// It left connections in the backlog and must come back when there is room.
+    pub(crate) is_waiting: bool,
+    /// A timer will bring it back.
+    pub(crate) is_backing_off: bool,
+    /// Ticks to wait after the next failure.
+    backoff: u64,
+    /// When it last warned of a failure.
+    warned_at: Option<u64>,
+}
+
+/// First wait after accept failed for want of resources, in ticks. It doubles each time.
+const BACKOFF_FIRST: u64 = 1;
+/// Longest wait: a queued client is served this soon after resources are back, and a full table
+/// costs sixteen tries a second.
+const BACKOFF_MOST: u64 = 64;
+/// Ticks between two warnings about the same listener.
+const WARN_EVERY: u64 = 1_000;
+
+/// What accept gave.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    /// A connection.
+    Stream(sys::Stream, SocketAddr),
+    /// The queue is empty: the poll will tell.
+    Empty,
+    /// This one was lost on the way; the next may be there.
+    Lost(io::Error),
+    /// No descriptor is left, of the process or the system.
+    NoDescriptor(io::Error),
+    /// Something else is lacking, or the system is in a state that accept does not document.
+    Failed(io::Error),
+}
+
+impl Listener {
+    pub(crate) fn new(
+        socket: sys::Listener,
+        addr: SocketAddr,
+        profile: Rc<Profile>,
+        options: &ListenOptions,
+    ) -> Self {
+        Self {
+            socket,
+            addr,
+            profile,
+            gate: Gate::new(options.max_connections.unwrap_or(usize::MAX)),
+            sources: options.max_per_source.map(Sources::new),
+            at_capacity: options.at_capacity,
+            budget: options.accept_budget,
+            is_queued: false,
+            is_waiting: false,
+            is_backing_off: false,
+            backoff: BACKOFF_FIRST,
+            warned_at: None,
+        }
+    }
+
+    pub(crate) fn socket_mut(&mut self) -> &mut sys::Listener {
+        &mut self.socket
+    }
+
+    pub(crate) fn accept(&mut self) -> Accepted {
+        match self.socket.accept() {
+            Ok((stream, peer)) => {
+                self.backoff = BACKOFF_FIRST;
+                Accepted::Stream(stream, peer)
+            }
+            Err(error) => classify(error),
+        }
+    }
+
+    /// How long to wait after another failure.
+    pub(crate) fn back_off(&mut self) -> u64 {
+        let wait = self.backoff;
+        self.backoff = (2 * wait).min(BACKOFF_MOST);
+        wait
+    }
+
+    /// Whether a failure now may be logged: a peer could cause it again and again.
+    pub(crate) fn may_warn(&mut self, now: u64) -> bool {
+        let may = self.warned_at.is_none_or(|then| now >= then + WARN_EVERY);
+        if may {
+            self.warned_at = Some(now);
+        }
+        may
+    }
+}
+
+/// Sorts the errors of accept4(2): those of the one connection, which Linux hands through from
+/// the network, and those of the process or the system.
+fn classify(error: io::Error) -> Accepted {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return Accepted::Empty;
+    }
+    let is_lost = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+    );
+    match sys::Shortage::of(&error) {
+        _ if is_lost => Accepted::Lost(error),
+        sys::Shortage::Connection => Accepted::Lost(error),
+        sys::Shortage::Descriptors => Accepted::NoDescriptor(error),
+        sys::Shortage::Other => Accepted::Failed(error),
+    }
+}
+
+/// A cap on connections that, once reached, stays shut until a tenth of the places is free, so
+/// that a full server does not flap with each connection that ends.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// Connections inside.
+    inside: usize,
+    /// Most of them.
+    most: usize,
+    /// Shut since it was full.
+    ///
+    /// Invariant: `inside >= most` implies that the next `admits` gives `false`.
+    is_shut: bool,
+}
+
+impl Gate {
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            inside: 0,
+            most,
+            is_shut: false,
+        }
+    }
+
+    /// Whether one more may come in.
+    pub(crate) fn admits(&mut self) -> bool {
+        if self.inside >= self.most {
+            self.is_shut = true;
+        } else if self.inside <= self.most - self.most.div_ceil(10) {
+            self.is_shut = false;
+        }
+        !self.is_shut
+    }
+
+    pub(crate) fn enter(&mut self) {
+        self.inside += 1;
+    }
+
+    pub(crate) fn leave(&mut self) {
+        debug_assert!(self.inside > 0);
+        self.inside -= 1;
+    }
+}
+
+/// How many connections there are from each address.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    most: usize,
+    /// Invariant: no count is 0, and none is over `most`.
+    counts: HashMap<IpAddr, usize>,
+}
+
+impl Sources {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            counts: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn admits(&self, source: IpAddr) -> bool {
+        self.counts
+            .get(&source)
+            .is_none_or(|&count| count < self.most)
+    }
+
+    pub(crate) fn enter(&mut self, source: IpAddr) {
+        *self.counts.entry(source).or_insert(0) += 1;
+    }
+
+    pub(crate) fn leave(&mut self, source: IpAddr) {
+        let Some(count) = self.counts.get_mut(&source) else {
+            return;
+        };
+        *count -= 1;
+        if *count == 0 {
+            self.counts.remove(&source);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_opens_again_at_nine_tenths() {
+        let mut gate = Gate::new(20);
+        for _ in 0..20 {
+            assert!(gate.admits());
+            gate.enter();
+        }
+        assert!(!gate.admits());
+        gate.leave();
+        assert!(!gate.admits(), "19 of 20 is still shut");
+        gate.leave();
+        assert!(gate.admits(), "18 of 20 is open");
+    }
+
+    #[test]
+    fn a_gate_of_one_opens_when_empty() {
+        let mut gate = Gate::new(1);
+        assert!(gate.admits());
+        gate.enter();
+        assert!(!gate.admits());
+        gate.leave();
+        assert!(gate.admits());
+    }
+
+    #[test]
+    fn sources_are_counted_apart_and_forgotten_at_zero() {
+        let mut sources = Sources::new(2);
+        let (a, b) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        sources.enter(a);
+        sources.enter(a);
+        assert!(!sources.admits(a));
+        assert!(sources.admits(b));
+        sources.leave(a);
+        assert!(sources.admits(a));
+        sources.leave(a);
+        assert!(sources.counts.is_empty());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn each_error_of_accept_has_its_answer() {
+        let kind = |errno: i32| classify(io::Error::from_raw_os_error(errno));
+        // ECONNABORTED, EPROTO, EPERM, EINTR, ENETDOWN
+        for errno in [103, 71, 1, 4, 100] {
+            assert!(matches!(kind(errno), Accepted::Lost(_)), "{errno}");
+        }
+        // EMFILE, ENFILE
+        for errno in [24, 23] {
+            assert!(matches!(kind(errno), Accepted::NoDescriptor(_)), "{errno}");
+        }
+        // ENOBUFS, ENOMEM, EINVAL
+        for errno in [105, 12, 22] {
+            assert!(matches!(kind(errno), Accepted::Failed(_)), "{errno}");
+        }
+        assert!(matches!(kind(11), Accepted::Empty), "EAGAIN");
+    }
+}

@@ -1,0 +1,577 @@
+//! What can be set for a reactor, a listener, a connection and its socket: plain data.
+//!
+//! Options are checked where they are used (`Reactor::with_options`, `listen`, `connect`); a value
+//! out of range is an [`io::Error`] of kind `InvalidInput` that names the option, the value and
+//! what would do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Builder methods for public fields: each sets the field of its name.
+macro_rules! setters {
+    ($($field:ident: $type:ty),* $(,)?) => { $(
+        #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.",
+            stringify!($field), ").")]
+        #[must_use]
+        pub fn $field(mut self, $field: $type) -> Self {
+            self.$field = $field;
+            self
+        }
+    )* };
+}
+
+/// Options of a TCP socket.
+///
+/// # Platform notes
+/// On Linux an accepted socket inherits all of these from its listener, so they cost nothing per
+/// connection; elsewhere they are set on each accepted socket.
+///
+/// # Examples
+/// ```
+/// use waterwheel::TcpOptions;
+/// let bulk = TcpOptions::default().nodelay(false).send_buffer_bytes(Some(1 << 20));
+/// assert!(!bulk.nodelay);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpOptions {
+    /// `TCP_NODELAY`: send small segments at once. Default on.
+    pub nodelay: bool,
+    /// `SO_KEEPALIVE` and its times: find out that a silent peer is gone. Default
+    /// [`Keepalive::default()`]; `None` leaves it off.
+    pub keepalive: Option<Keepalive>,
+    /// `TCP_USER_TIMEOUT`: how long sent data may stay unacknowledged. Default: the system's.
+    /// Linux and Android only; elsewhere it is left alone.
+    pub user_timeout: Option<Duration>,
+    /// `SO_SNDBUF`, in bytes. Default: the system's, which adapts it on most systems.
+    pub send_buffer_bytes: Option<usize>,
+    /// `SO_RCVBUF`, in bytes. Default: the system's, which adapts it on most systems.
+    pub receive_buffer_bytes: Option<usize>,
+    /// `SO_LINGER`, in whole seconds. Default: off, which is nearly always right: `close` already
+    /// waits, without blocking, until the output has left.
+    pub linger: Option<Duration>,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self {
+            nodelay: true,
+            keepalive: Some(Keepalive::default()),
+            user_timeout: None,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+            linger: None,
+        }
+    }
+}
+
+impl TcpOptions {
+    setters! {
+        nodelay: bool,
+        keepalive: Option<Keepalive>,
+        user_timeout: Option<Duration>,
+        send_buffer_bytes: Option<usize>,
+        receive_buffer_bytes: Option<usize>,
+        linger: Option<Duration>,
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if let Some(keepalive) = &self.keepalive {
+            keepalive.check()?;
+        }
+        at_least_1ms("user_timeout", self.user_timeout)?;
+        at_most("user_timeout", self.user_timeout, MAX_LIMIT)?;
+        positive("send_buffer_bytes", self.send_buffer_bytes)?;
+        positive("receive_buffer_bytes", self.receive_buffer_bytes)?;
+        at_most("linger", self.linger, Duration::from_secs(32_767))
+    }
+}
+
+/// When TCP itself probes a silent peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Keepalive {
+    /// Silence before the first probe, in whole seconds. Default 60 s.
+    pub idle: Duration,
+    /// Time between probes, in whole seconds. Default 15 s.
+    pub interval: Duration,
+    /// Probes without an answer before the connection is given up. Default 4.
+    pub probes: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(15),
+            probes: 4,
+        }
+    }
+}
+
+impl Keepalive {
+    setters! { idle: Duration, interval: Duration, probes: u32 }
+
+    fn check(&self) -> io::Result<()> {
+        // The kernel's own bounds: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT.
+        for (name, value) in [
+            ("keepalive.idle", self.idle),
+            ("keepalive.interval", self.interval),
+        ] {
+            if !(1..=32_767).contains(&value.as_secs()) {
+                return Err(out_of_range(name, format!("{value:?}"), "1 s to 32,767 s"));
+            }
+        }
+        if !(1..=127).contains(&self.probes) {
+            return Err(out_of_range("keepalive.probes", self.probes, "1 to 127"));
+        }
+        Ok(())
+    }
+}
+
+/// A least transfer rate, which defeats peers that dribble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinRate {
+    /// Bytes a second, as the mean since the wait began.
+    pub bytes_per_second: u32,
+    /// How long the wait may last before the mean is looked at.
+    pub grace: Duration,
+}
+
+impl MinRate {
+    /// At least `bytes_per_second`, measured once the wait has lasted for `grace`.
+    #[must_use]
+    pub const fn new(bytes_per_second: u32, grace: Duration) -> Self {
+        Self {
+            bytes_per_second,
+            grace,
+        }
+    }
+
+    fn check(name: &str, rate: Option<Self>) -> io::Result<()> {
+        let Some(rate) = rate else { return Ok(()) };
+        if rate.bytes_per_second == 0 {
+            return Err(out_of_range(
+                name,
+                "0 bytes a second",
+                "at least 1, or None for no minimum",
+            ));
+        }
+        at_least_1ms(name, Some(rate.grace))?;
+        at_most(name, Some(rate.grace), MAX_LIMIT)
+    }
+}
+
+/// What happens to a write that would overrun [`Limits::max_output_bytes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnOverflow {
+    /// The write is refused whole and the connection ends with `CloseReason::Overflow`. The
+    /// default: a handler that ignores what `write` returns never sends a stream with a hole.
+    Close,
+    /// The write is refused whole and the connection lives on.
+    Refuse,
+}
+
+/// What one connection may use and how long it may wait.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use waterwheel::{Limits, ListenOptions};
+/// let limits = Limits::default()
+///     .all_idle(Some(Duration::from_secs(60)))
+///     .message_timeout(Some(Duration::from_secs(10)));
+/// let options = ListenOptions::default().limits(limits);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Longest time without a byte read. Default none. 1 ms to 49 days, as all times here.
+    pub read_idle: Option<Duration>,
+    /// Longest time without a byte leaving. Default none.
+    pub write_idle: Option<Duration>,
+    /// Longest time without a byte either way. Default none.
+    pub all_idle: Option<Duration>,
+    /// Longest wait for the first byte of a new connection. Default none.
+    pub first_byte_timeout: Option<Duration>,
+    /// Longest wait for the rest of a message. A message is incomplete while `on_data` leaves
+    /// bytes unconsumed, or while the handler says so (`Conn::declare_incomplete`). Default none.
+    pub message_timeout: Option<Duration>,
+    /// Least rate at which an incomplete message must arrive. Default none.
+    pub min_receive_rate: Option<MinRate>,
+    /// Least rate at which the peer must take queued output. Default none.
+    pub min_send_rate: Option<MinRate>,
+    /// Most bytes that `on_data` may leave unconsumed. Default 1 MiB.
+    pub max_input_bytes: usize,
+    /// Queued output from which `write` says `Above`. Default 256 KiB.
+    pub high_mark_bytes: usize,
+    /// Queued output at which `on_drain` is called after the high mark was reached. Default
+    /// 64 KiB.
+    pub low_mark_bytes: usize,
+    /// Most output queued for a connection; a write over it is refused whole. Default 16 MiB.
+    pub max_output_bytes: usize,
+    /// What happens then. Default [`OnOverflow::Close`].
+    pub on_overflow: OnOverflow,
+    /// Whether reading pauses by itself while output is above the high mark, and resumes at the
+    /// low mark. Default on: a handler that answers what it reads then has bounded memory with no
+    /// code of its own.
+    pub pause_at_high_mark: bool,
+    /// How long `close` may take, from the call, to send what is queued and see the peer finish.
+    /// Default 10 s.
+    pub close_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            read_idle: None,
+            write_idle: None,
+            all_idle: None,
+            first_byte_timeout: None,
+            message_timeout: None,
+            min_receive_rate: None,
+            min_send_rate: None,
+            max_input_bytes: 1 << 20,
+            high_mark_bytes: 256 << 10,
+            low_mark_bytes: 64 << 10,
+            max_output_bytes: 16 << 20,
+            on_overflow: OnOverflow::Close,
+            pause_at_high_mark: true,
+            close_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Limits {
+    setters! {
+        read_idle: Option<Duration>,
+        write_idle: Option<Duration>,
+        all_idle: Option<Duration>,
+        first_byte_timeout: Option<Duration>,
+        message_timeout: Option<Duration>,
+        min_receive_rate: Option<MinRate>,
+        min_send_rate: Option<MinRate>,
+        max_input_bytes: usize,
+        high_mark_bytes: usize,
+        low_mark_bytes: usize,
+        max_output_bytes: usize,
+        on_overflow: OnOverflow,
+        pause_at_high_mark: bool,
+        close_timeout: Duration,
+    }
+
+    pub(crate) fn check(&self) -> io::Result<()> {
+        for (name, value) in [
+            ("read_idle", self.read_idle),
+            ("write_idle", self.write_idle),
+            ("all_idle", self.all_idle),
+            ("first_byte_timeout", self.first_byte_timeout),
+            ("message_timeout", self.message_timeout),
+            ("close_timeout", Some(self.close_timeout)),
+        ] {
+            at_least_1ms(name, value)?;
+            at_most(name, value, MAX_LIMIT)?;
+        }
+        MinRate::check("min_receive_rate", self.min_receive_rate)?;
+        MinRate::check("min_send_rate", self.min_send_rate)?;
+        positive("max_input_bytes", Some(self.max_input_bytes))?;
+        positive("high_mark_bytes", Some(self.high_mark_bytes))?;
+        positive("max_output_bytes", Some(self.max_output_bytes))?;
+        if self.low_mark_bytes >= self.high_mark_bytes {
+            let wanted = format!("less than high_mark_bytes ({})", self.high_mark_bytes);
+            return Err(out_of_range("low_mark_bytes", self.low_mark_bytes, &wanted));
+        }
+        if self.high_mark_bytes > self.max_output_bytes {
+            let wanted = format!("at most max_output_bytes ({})", self.max_output_bytes);
+            return Err(out_of_range(
+                "high_mark_bytes",
+                self.high_mark_bytes,
+                &wanted,
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a listener does with connections over its cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtCapacity {
+    /// Accept and reset at once, so that the client knows. The default.
+    Refuse,
+    /// Leave them in the backlog until there is room.
+    Wait,
+}
+
+/// Options of a listener.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use waterwheel::{AtCapacity, ListenOptions};
+/// let options = ListenOptions::default()
+///     .idle_timeout(Duration::from_secs(60))
+///     .max_connections(Some(10_000))
+///     .at_capacity(AtCapacity::Wait);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenOptions {
+    /// Connections that the kernel may queue for us. Default: the largest the system takes. If
+    /// the system caps it lower, both numbers are logged.
+    pub backlog: Option<u32>,
+    /// `SO_REUSEADDR`: bind although old connections of the address linger in TIME_WAIT. Default
+    /// on, and off on Windows, where it means something else.
+    pub reuse_address: bool,
+    /// `SO_REUSEPORT`: several sockets share the address, and the kernel spreads connections over
+    /// them. Default off. An error where the platform has no such option.
+    pub reuse_port: bool,
+    /// `IPV6_V6ONLY` of an IPv6 address. Default: the system's.
+    pub only_v6: Option<bool>,
+    /// Options of the accepted sockets.
+    pub tcp: TcpOptions,
+    /// Limits of the accepted connections.
+    pub limits: Limits,
+    /// Most connections of this listener at once. Default: no cap but the reactor's.
+    pub max_connections: Option<usize>,
+    /// Most connections of this listener from one address at once. Default none.
+    pub max_per_source: Option<usize>,
+    /// What to do with connections over a cap. Serving resumes when a tenth of the places is
+    /// free again.
+    pub at_capacity: AtCapacity,
+    /// Most accepts a turn, so that a storm of connects leaves time for those connected. Default
+    /// [`DEFAULT_ACCEPT_BUDGET`].
+    pub accept_budget: usize,
+}
+
+/// Accepts per listener and turn unless set otherwise: about a millisecond's work on a current
+/// server core, so that a storm delays those connected by no more.
+pub const DEFAULT_ACCEPT_BUDGET: usize = 256;
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            backlog: None,
+            reuse_address: !cfg!(windows),
+            reuse_port: false,
+            only_v6: None,
+            tcp: TcpOptions::default(),
+            limits: Limits::default(),
+            max_connections: None,
+            max_per_source: None,
+            at_capacity: AtCapacity::Refuse,
+            accept_budget: DEFAULT_ACCEPT_BUDGET,
+        }
+    }
+}
+
+impl ListenOptions {
+    setters! {
+        backlog: Option<u32>,
+        reuse_address: bool,
+        reuse_port: bool,
+        only_v6: Option<bool>,
+        tcp: TcpOptions,
+        limits: Limits,
+        max_connections: Option<usize>,
+        max_per_source: Option<usize>,
+        at_capacity: AtCapacity,
+        accept_budget: usize,
+    }
+
+    /// Sets [`Limits::all_idle`]: ends connections on which nothing moves for this long.
+    #[must_use]
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.limits.all_idle = Some(limit);
+        self
+    }
+
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if self.backlog == Some(0) {
+            return Err(out_of_range(
+                "backlog",
+                0,
+                "at least 1, or None for the largest",
+            ));
+        }
+        positive("max_connections", self.max_connections)?;
+        positive("max_per_source", self.max_per_source)?;
+        positive("accept_budget", Some(self.accept_budget))?;
+        self.tcp.check()?;
+        self.limits.check()
+    }
+}
+
+/// Options of an outgoing connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// Longest time until the connection is up. Default 10 s.
+    pub timeout: Duration,
+    /// Local address to connect from; port 0 lets the system choose. Default: the system's choice.
+    pub source: Option<SocketAddr>,
+    /// Options of the socket.
+    pub tcp: TcpOptions,
+    /// Limits of the connection.
+    pub limits: Limits,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            source: None,
+            tcp: TcpOptions::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl ConnectOptions {
+    setters! {
+        timeout: Duration,
+        source: Option<SocketAddr>,
+        tcp: TcpOptions,
+        limits: Limits,
+    }
+
+    /// Sets [`Limits::all_idle`]: ends the connection when nothing moves for this long.
+    #[must_use]
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.limits.all_idle = Some(limit);
+        self
+    }
+
+    pub(crate) fn check(&self) -> io::Result<()> {
+        at_least_1ms("timeout", Some(self.timeout))?;
+        at_most("timeout", Some(self.timeout), MAX_LIMIT)?;
+        self.tcp.check()?;
+        self.limits.check()
+    }
+}
+
+/// What happens when a callback panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnPanic {
+    /// Its connection ends with `CloseReason::Panic`; all others are served on. The default.
+    CloseConnection,
+    /// The process aborts.
+    Abort,
+}
+
+/// Options of a reactor.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use waterwheel::{Reactor, ReactorOptions};
+/// let options = ReactorOptions::default().busy_poll(Duration::from_micros(50));
+/// let reactor = Reactor::with_options(options)?;
+/// # drop(reactor);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReactorOptions {
+    /// Most connections at once, of all listeners. Default: the open-file limit less a reserve of
+    /// [`FILE_RESERVE`], so that accept seldom meets a full table.
+    pub max_connections: Option<usize>,
+    /// How long to poll without blocking before blocking: trades a busy core for latency. Default
+    /// zero; at most 1 s.
+    pub busy_poll: Duration,
+    /// Events taken from one poll. Default 1,024.
+    pub events_per_turn: usize,
+    /// Reads of one connection a turn; a read is at most 64 KiB. Default 8, so that a flooding
+    /// peer takes at most about 0.1 ms before others have their turn.
+    pub reads_per_turn: usize,
+    /// Messages of other threads and posted closures run a turn. Default 1,024.
+    pub messages_per_turn: usize,
+    /// Timers fired a turn. Default 1,024.
+    pub timers_per_turn: usize,
+    /// What happens when a callback panics.
+    pub on_panic: OnPanic,
+}
+
+/// Descriptors that a reactor's default cap leaves for everything else: listeners, files, the
+/// standard streams, the poll itself.
+pub const FILE_RESERVE: usize = 48;
+
+impl Default for ReactorOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: None,
+            busy_poll: Duration::ZERO,
+            events_per_turn: 1_024,
+            reads_per_turn: 8,
+            messages_per_turn: 1_024,
+            timers_per_turn: 1_024,
+            on_panic: OnPanic::CloseConnection,
+        }
+    }
+}
+
+impl ReactorOptions {
+    setters! {
+        max_connections: Option<usize>,
+        busy_poll: Duration,
+        events_per_turn: usize,
+        reads_per_turn: usize,
+        messages_per_turn: usize,
+        timers_per_turn: usize,
+        on_panic: OnPanic,
+    }
+
+    pub(crate) fn check(&self) -> io::Result<()> {
+        positive("max_connections", self.max_connections)?;
+        at_most("busy_poll", Some(self.busy_poll), Duration::from_secs(1))?;
+        positive("events_per_turn", Some(self.events_per_turn))?;
+        positive("reads_per_turn", Some(self.reads_per_turn))?;
+        positive("messages_per_turn", Some(self.messages_per_turn))?;
+        positive("timers_per_turn", Some(self.timers_per_turn))
+    }
+}
+
+/// The longest limit that fits in 32 bits of milliseconds, in whole days.
+pub(crate) const MAX_LIMIT: Duration = Duration::from_secs(49 * 24 * 60 * 60);
+
+/// A duration in ticks of 1 ms, rounded up, so that nothing is ever early.
+pub(crate) fn ticks(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+fn out_of_range(name: &str, value: impl std::fmt::Display, wanted: &str) -> io::Error {
+    let text = format!("option {name} is {value}; it must be {wanted}");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+fn positive(name: &str, value: Option<usize>) -> io::Result<()> {
+    match value {
+        Some(0) => Err(out_of_range(name, 0, "at least 1")),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn at_least_1ms(name: &str, value: Option<Duration>) -> io::Result<()> {
+    match value {
+        Some(value) if value < Duration::from_millis(1) => Err(out_of_range(
+            name,
+            format!("{value:?}"),
+            "at least 1 ms, or None for no limit",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Checks a limit against the longest that its holder can express.
+pub(crate) fn at_most(name: &str, value: Option<Duration>, most: Duration) -> io::Result<()> {
+    match value {
+        Some(value) if value > most => Err(out_of_range(
+            name,
+            format!("{value:?}"),
+            &format!("at most {most:?}"),
+        )),
+        _ => Ok(()),
+    }
+}

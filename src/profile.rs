@@ -1,0 +1,99 @@
+//! What the connections of one listener, or one outgoing connection, go by: checked, in ticks.
+
+use crate::options::{Limits, MinRate, OnOverflow, TcpOptions, ticks};
+
+/// Limits in the units of the loop, and whom the connections belong to.
+///
+/// Connections share it by reference count, so that one costs eight bytes in each.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    /// The handler that serves them, by its place in the reactor.
+    pub(crate) service: u32,
+    /// The listener that accepted them, by its place in the reactor; `None` for outgoing ones.
+    pub(crate) listener: Option<u32>,
+    /// Idle limits unless a connection has its own.
+    pub(crate) idle: IdleLimits,
+    /// Ticks until the first byte.
+    pub(crate) first_byte: Option<u64>,
+    /// Ticks from the start of a message to its end.
+    pub(crate) message: Option<u64>,
+    /// Least rate of an incomplete message.
+    pub(crate) receive_rate: Option<Rate>,
+    /// Least rate of queued output.
+    pub(crate) send_rate: Option<Rate>,
+    /// Most unconsumed input.
+    pub(crate) max_input: usize,
+    /// Queued output that counts as backed up.
+    ///
+    /// Invariant: `low_mark < high_mark <= max_output`.
+    pub(crate) high_mark: usize,
+    /// Queued output that counts as drained again.
+    pub(crate) low_mark: usize,
+    /// Most queued output.
+    pub(crate) max_output: usize,
+    /// What an overrun does.
+    pub(crate) on_overflow: OnOverflow,
+    /// Whether reads wait while output is backed up.
+    pub(crate) pause_at_high_mark: bool,
+    /// Ticks that a close may take.
+    pub(crate) close: u64,
+    /// Socket options to set on each accepted socket; `None` where they are inherited or were
+    /// set when the socket was made.
+    pub(crate) tcp: Option<TcpOptions>,
+}
+
+/// Limits of silence, in ticks; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct IdleLimits {
+    /// Nothing read.
+    pub(crate) read: Option<u64>,
+    /// Nothing written.
+    pub(crate) write: Option<u64>,
+    /// Neither.
+    pub(crate) all: Option<u64>,
+}
+
+/// A least rate in the units of the loop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    /// Bytes a second.
+    pub(crate) bytes_per_second: u64,
+    /// Ticks before the mean is looked at.
+    pub(crate) grace: u64,
+}
+
+impl Rate {
+    fn new(rate: MinRate) -> Self {
+        Self {
+            bytes_per_second: rate.bytes_per_second.into(),
+            grace: ticks(rate.grace),
+        }
+    }
+}
+
+impl Profile {
+    /// From limits that have been checked.
+    pub(crate) fn new(limits: &Limits, service: u32) -> Self {
+        Self {
+            service,
+            listener: None,
+            idle: IdleLimits {
+                read: limits.read_idle.map(ticks),
+                write: limits.write_idle.map(ticks),
+                all: limits.all_idle.map(ticks),
+            },
+            first_byte: limits.first_byte_timeout.map(ticks),
+            message: limits.message_timeout.map(ticks),
+            receive_rate: limits.min_receive_rate.map(Rate::new),
+            send_rate: limits.min_send_rate.map(Rate::new),
+            max_input: limits.max_input_bytes,
+            high_mark: limits.high_mark_bytes,
+            low_mark: limits.low_mark_bytes,
+            max_output: limits.max_output_bytes,
+            on_overflow: limits.on_overflow,
+            pause_at_high_mark: limits.pause_at_high_mark,
+            close: ticks(limits.close_timeout),
+            tcp: None,
+        }
+    }
+}

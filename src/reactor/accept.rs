@@ -1,0 +1,171 @@
+//! Accepting, within a budget and within the caps.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::engine::Due;
+use crate::handler::Peer;
+use crate::listener::Accepted;
+use crate::options::AtCapacity;
+use crate::reactor::dispatch::{Dispatcher, run_user};
+use crate::sys::{Spare, Stream};
+
+/// Whether to go on accepting.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Accept,
+    Stop,
+}
+
+impl Dispatcher {
+    /// Accepts until the queue is empty, the budget is used up or there is no room.
+    pub(super) fn accept(&mut self, index: usize) {
+        let Some(listener) = self.engine.listeners.get_mut(index) else {
+            return;
+        };
+        listener.is_queued = false;
+        if listener.is_backing_off {
+            return;
+        }
+        for _ in 0..listener.budget {
+            if self.accept_one(index) == Next::Stop {
+                return;
+            }
+        }
+        self.engine.queue_ready_listener(index);
+    }
+
+    fn accept_one(&mut self, index: usize) -> Next {
+        let engine = &mut self.engine;
+        let listener = &mut engine.listeners[index];
+        let has_room = engine.gate.admits() & listener.gate.admits();
+        if !has_room && listener.at_capacity == AtCapacity::Wait {
+            // `Engine::remove` brings it back.
+            listener.is_waiting = true;
+            engine.waiting_listeners = true;
+            return Next::Stop;
+        }
+        match listener.accept() {
+            Accepted::Stream(stream, _) if !has_room => self.refuse(stream),
+            Accepted::Stream(stream, peer) => self.welcome(index, stream, peer),
+            Accepted::Empty => return Next::Stop,
+            Accepted::Lost(error) => log::debug!("{}: lost one: {error}", listener.addr),
+            Accepted::NoDescriptor(error) => return self.accept_with_spare(index, &error),
+            Accepted::Failed(error) => {
+                self.warn(index, &error);
+                return self.back_off(index);
+            }
+        }
+        Next::Accept
+    }
+
+    /// Tells the client at once.
+    fn refuse(&mut self, stream: Stream) {
+        self.engine.stats.refused += 1;
+        // A failure means that the client is gone already.
+        let _ = stream.reset_on_close();
+    }
+
+    /// Takes a connection in, if its source and its handler agree.
+    fn welcome(&mut self, index: usize, stream: Stream, peer: SocketAddr) {
+        let listener = &self.engine.listeners[index];
+        let profile = Rc::clone(&listener.profile);
+        let asks = Peer {
+            addr: peer,
+            listener: listener.addr,
+        };
+        if listener
+            .sources
+            .as_ref()
+            .is_some_and(|sources| !sources.admits(peer.ip()))
+        {
+            return self.refuse(stream);
+        }
+        let Some(service) = self.services.get_mut(profile.service as usize) else {
+            return;
+        };
+        let state = run_user(&mut self.engine, |_| service.accept(&asks));
+        let Some(state) = state.flatten() else {
+            return self.refuse(stream);
+        };
+        let id = match self.engine.admit(stream, peer, profile) {
+            Ok(id) => id,
+            Err(error) => {
+                service.forget(state);
+                self.engine.stats.refused += 1;
+                return self.warn(index, &error);
+            }
+        };
+        let now = self.engine.now;
+        let listener = &mut self.engine.listeners[index];
+        listener.gate.enter();
+        if let Some(sources) = &mut listener.sources {
+            sources.enter(peer.ip());
+        }
+        let connection = &mut self.engine.connections[id.index()];
+        connection.state = state;
+        connection.open(now);
+        self.engine.stats.accepted += 1;
+        log::debug!("{id}: accepted {peer}");
+        self.open(id);
+    }
+
+    /// No descriptor is left, and the event is used up while the connection still queues: gives
+    /// up the spare one to take it. If the spare can be had again at once, there was one after
+    /// all and the client is served; else it is told by a reset instead of being left to wait.
+    fn accept_with_spare(&mut self, index: usize, error: &io::Error) -> Next {
+        self.warn(index, error);
+        if self.engine.spare_file.take().is_none() {
+            self.engine.spare_file = Spare::open();
+            return self.back_off(index);
+        }
+        let accepted = self.engine.listeners[index].accept();
+        self.engine.spare_file = Spare::open();
+        match accepted {
+            Accepted::Stream(stream, peer) if self.engine.spare_file.is_some() => {
+                self.welcome(index, stream, peer);
+                Next::Accept
+            }
+            Accepted::Stream(stream, _) => {
+                self.refuse(stream);
+                self.engine.spare_file = Spare::open();
+                Next::Accept
+            }
+            Accepted::Empty => Next::Stop,
+            Accepted::Lost(_) => Next::Accept,
+            Accepted::NoDescriptor(_) | Accepted::Failed(_) => self.back_off(index),
+        }
+    }
+
+    /// Comes back by timer.
+    fn back_off(&mut self, index: usize) -> Next {
+        let listener = &mut self.engine.listeners[index];
+        listener.is_backing_off = true;
+        let wait = Duration::from_millis(listener.back_off());
+        self.engine
+            .set_timer(wait, false, Due::Accept(index as u32));
+        Next::Stop
+    }
+
+    /// The timer of a listener that backed off.
+    pub(super) fn on_accept_timer(&mut self, index: usize) {
+        if let Some(listener) = self.engine.listeners.get_mut(index) {
+            listener.is_backing_off = false;
+            self.accept(index);
+        }
+    }
+
+    fn warn(&mut self, index: usize, error: &io::Error) {
+        self.engine.stats.accept_errors += 1;
+        let now = self.engine.now;
+        let listener = &mut self.engine.listeners[index];
+        if listener.may_warn(now) {
+            log::warn!(
+                "{}: cannot accept: {error}; raise the open-file limit or lower max_connections",
+                listener.addr
+            );
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! From an event to a callback: the one place that runs user code.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::close::{CloseReason, Closed, Idle, TimeoutKind};
+use crate::connection::{Expiry, Phase, Received};
+use crate::engine::{Engine, explain_connect};
+use crate::handler::{AnyService, Conn};
+use crate::id::{ConnId, TimerId};
+use crate::options::OnPanic;
+use crate::sys::{Event, SHORT_MEANS_DONE};
+
+/// The handlers, by the index of their `Service`.
+pub(super) type Services = Vec<Box<dyn AnyService>>;
+
+/// Bytes of one read at the most.
+const READ_BYTES: usize = 64 << 10;
+
+/// The loop without its poll: engine and handlers side by side, so that a callback can be lent
+/// the one while it runs in the other.
+pub(super) struct Dispatcher {
+    /// What callbacks may touch.
+    pub(super) engine: Engine,
+    /// Whose callbacks they are.
+    pub(super) services: Services,
+    /// One read buffer for all, lent to `on_data`.
+    buffer: Box<[u8]>,
+}
+
+/// Runs user code, and nothing else in this crate does. `None` if it panicked.
+#[inline]
+pub(super) fn run_user<R>(engine: &mut Engine, code: impl FnOnce(&mut Engine) -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(|| code(engine))) {
+        Ok(result) => Some(result),
+        Err(payload) => {
+            after_panic(engine, payload);
+            None
+        }
+    }
+}
+
+#[cold]
+fn after_panic(engine: &mut Engine, payload: Box<dyn std::any::Any + Send>) {
+    if engine.options.on_panic == OnPanic::Abort {
+        log::error!("a callback panicked: aborting, as the options ask");
+        std::process::abort();
+    }
+    engine.stats.panics += 1;
+    log::error!("a callback panicked; its connection is closed, the others are served on");
+    // What was thrown is the user's too, and may panic when it is dropped.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+}
+
+/// Runs a callback of one live connection; `None` if it has ended or the callback panicked.
+#[inline]
+pub(super) fn callback<R>(
+    engine: &mut Engine,
+    services: &mut Services,
+    id: ConnId,
+    call: impl FnOnce(&mut dyn AnyService, u32, &mut Conn<'_>) -> R,
+) -> Option<R> {
+    let connection = engine.live(id)?;
+    let state = connection.state;
+    let service = services.get_mut(connection.profile.service as usize)?;
+    engine.cork(id);
+    let result = run_user(engine, |engine| {
+        call(service.as_mut(), state, &mut Conn::new(engine, id))
+    });
+    if result.is_none() {
+        if let Some(connection) = engine.live_mut(id) {
+            connection.must_reset = true;
+        }
+        engine.doom(id, CloseReason::Panic);
+    }
+    engine.uncork(id);
+    result
+}
+
+impl Dispatcher {
+    pub(super) fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            services: Vec::new(),
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+        }
+    }
+
+    /// An event of a connection: output first, then input.
+    #[inline]
+    pub(super) fn on_io(&mut self, id: ConnId, event: Event) {
+        let Some(connection) = self.engine.live_mut(id) else {
+            return;
+        };
+        if connection.phase == Phase::Connecting {
+            self.finish_connect(id);
+        }
+        let Some(connection) = self.engine.live_mut(id) else {
+            return;
+        };
+        connection.may_read |= event.readable | event.hung_up;
+        connection.hung_up |= event.hung_up;
+        connection.is_broken |= event.broken;
+        let flushes = event.writable && !connection.output.is_empty();
+        let reads = connection.may_read;
+        if flushes {
+            self.flush(id);
+        }
+        if reads {
+            self.read(id);
+        }
+    }
+
+    /// What used up a budget has another: output first, then input.
+    pub(super) fn on_ready(&mut self, id: ConnId) {
+        let Some(connection) = self.engine.live_mut(id) else {
+            return;
+        };
+        connection.is_ready = false;
+        let redeliver = std::mem::take(&mut connection.must_redeliver);
+        self.flush(id);
+        if redeliver {
+            self.deliver_kept(id);
+        }
+        if self
+            .engine
+            .live(id)
+            .is_some_and(|connection| connection.may_read)
+        {
+            self.read(id);
+        }
+    }
+
+    /// Sends queued output, and says so when it has drained.
+    pub(super) fn flush(&mut self, id: ConnId) {
+        if self.engine.flush(id) && self.engine.live(id).is_some_and(|c| c.takes_output()) {
+            let Self {
+                engine, services, ..
+            } = self;
+            callback(engine, services, id, |service, state, conn| {
+                service.drain(state, conn)
+            });
+        }
+    }
+
+    /// Reads until the kernel has no more, or the budget is used up.
+    #[inline]
+    pub(super) fn read(&mut self, id: ConnId) {
+        for _ in 0..self.engine.options.reads_per_turn {
+            let now = self.engine.now;
+            let Some(connection) = self.engine.live_mut(id) else {
+                return;
+            };
+            if !connection.wants_read() {
+                return;
+            }
+            match connection.receive(&mut self.buffer) {
+                Received::Bytes(count) => {
+                    connection.note_received(count, now);
+                    let is_short = count < self.buffer.len();
+                    let is_done = SHORT_MEANS_DONE && is_short && !connection.hung_up;
+                    connection.may_read = !is_done;
+                    self.engine.stats.reads += 1;
+                    self.engine.stats.bytes_read += count as u64;
+                    self.deliver(id, count);
+                    if is_done {
+                        return;
+                    }
+                }
+                Received::Blocked => return self.on_blocked(id),
+                Received::End => return self.on_end(id),
+                Received::Broken(error) => return self.on_broken(id, error),
+            }
+        }
+        self.engine.queue_ready(id);
+    }
+
+    fn on_blocked(&mut self, id: ConnId) {
+        let Some(connection) = self.engine.live_mut(id) else {
+            return;
+        };
+        connection.may_read = false;
+        if connection.phase == Phase::Severed {
+            let cause = connection.take_severed_by().unwrap_or(CloseReason::Reset);
+            self.engine.doom(id, cause);
+        }
+    }
+
+    /// The peer's end was read.
+    fn on_end(&mut self, id: ConnId) {
+        let Some(connection) = self.engine.live_mut(id) else {
+            return;
+        };
+        connection.may_read = false;
+        let is_first = !std::mem::replace(&mut connection.is_ended, true);
+        let cause = connection.take_severed_by();
+        match (connection.phase, cause) {
+            (Phase::Severed, cause) => {
+                self.engine.doom(id, cause.unwrap_or(CloseReason::Reset));
+            }
+            (Phase::Open, _) if is_first => {
+                let Self {
+                    engine, services, ..
+                } = self;
+                callback(engine, services, id, |service, state, conn| {
+                    service.eof(state, conn)
+                });
+                self.engine.finish_if_both_ended(id);
+            }
+            (Phase::Lingering, _) => {
+                let reason = connection.ending.into();
+                self.engine.doom(id, reason);
+            }
+            (Phase::Closing, _) => self.engine.mark_dirty(id),
+            // A second end can only be an error that somebody else has collected.
+            _ => self.engine.doom(id, CloseReason::Reset),
+        }
+    }
+
+    fn on_broken(&mut self, id: ConnId, error: io::Error) {
+        let Some(connection) = self.engine.live_mut(id) else {
+            return;
+        };
+        let cause = connection.take_severed_by();
+        self.engine
+            .doom(id, cause.unwrap_or_else(|| CloseReason::from_error(error)));
+    }
+
+    /// Hands `count` bytes of the buffer to the handler, behind what it has left before.
+    #[inline]
+    fn deliver(&mut self, id: ConnId, count: usize) {
+        let Self {
+            engine,
+            services,
+            buffer,
+        } = self;
+        let Some(connection) = engine.live_mut(id) else {
+            return;
+        };
+        if !matches!(connection.phase, Phase::Open | Phase::Severed) {
+            return;
+        }
+        let input = &buffer[..count];
+        if !connection.input.is_empty() {
+            let connection = &mut engine.connections[id.index()];
+            connection.input.push(input, &mut engine.spares);
+            return self.deliver_kept(id);
+        }
+        let Some(consumed) = callback(engine, services, id, |service, state, conn| {
+            service.data(state, conn, input)
+        }) else {
+            return;
+        };
+        if consumed < count {
+            let Some(connection) = engine.connections.get_mut(id.index()) else {
+                return;
+            };
+            if matches!(connection.phase, Phase::Open | Phase::Severed) {
+                connection
+                    .input
+                    .push(&input[consumed..], &mut engine.spares);
+            }
+        }
+        self.after_data(id, consumed > 0);
+    }
+
+    /// Hands the kept input to the handler.
+    fn deliver_kept(&mut self, id: ConnId) {
+        let Self {
+            engine, services, ..
+        } = self;
+        let Some(connection) = engine.live_mut(id) else {
+            return;
+        };
+        let mut input = connection.input.take();
+        let consumed = callback(engine, services, id, |service, state, conn| {
+            service.data(state, conn, input.as_slice())
+        });
+        let consumed = consumed.unwrap_or(0).min(input.len());
+        input.consume(consumed, &mut engine.spares);
+        match engine.connections.get_mut(id.index()) {
+            Some(connection) if matches!(connection.phase, Phase::Open | Phase::Severed) => {
+                connection.input = input;
+            }
+            _ => {
+                input.clear(&mut engine.spares);
+            }
+        }
+        self.after_data(id, consumed > 0);
+    }
+
+    /// The handler has seen what there is: looks at what it left.
+    #[inline]
+    fn after_data(&mut self, id: ConnId, is_progress: bool) {
+        let Some(connection) = self.engine.live_mut(id) else {
+            return;
+        };
+        let left = connection.input.len();
+        let is_declared = connection.is_declared_incomplete;
+        if left > connection.profile.max_input {
+            connection.must_reset = true;
+            log::debug!("{id}: {left} bytes of input were left unconsumed");
+            self.engine.doom(id, CloseReason::Overflow);
+        } else if connection.watches_messages() && connection.phase == Phase::Open {
+            let is_new = is_progress && !is_declared;
+            self.engine
+                .watch_message(id, left > 0 || is_declared, is_new);
+        }
+    }
+
+    /// A connect has ended, perhaps.
+    fn finish_connect(&mut self, id: ConnId) {
+        let now = self.engine.now;
+        let Some(connection) = self.engine.live_mut(id) else {
+            return;
+        };
+        match connection.stream.connected() {
+            None => {}
+            Some(Err(error)) => {
+                self.engine.doom(id, CloseReason::Io(error));
+            }
+            Some(Ok(())) => {
+                connection.open(now);
+                let peer = connection.peer;
+                let has_output = !connection.output.is_empty();
+                self.engine.stats.connected += 1;
+                log::debug!("{id}: connected to {peer}");
+                self.engine.ask_writable(id, has_output);
+                if has_output {
+                    self.engine.mark_dirty(id);
+                }
+                self.open(id);
+            }
+        }
+    }
+
+    /// Tells the handler that a connection is up.
+    pub(super) fn open(&mut self, id: ConnId) {
+        let Self {
+            engine, services, ..
+        } = self;
+        engine.file(id);
+        callback(engine, services, id, |service, state, conn| {
+            service.open(state, conn)
+        });
+    }
+
+    /// The wheel says that a connection must be looked at.
+    pub(super) fn on_deadline(&mut self, id: ConnId) {
+        if !self.engine.unfile(id) {
+            return;
+        }
+        if self.is_overdue(id, true) {
+            // Invariant 8: a read in the same turn beats expiry, also one that the poll had no
+            // room to announce.
+            self.read(id);
+        }
+        let now = self.engine.now;
+        let expiry = self
+            .engine
+            .live(id)
+            .and_then(|connection| connection.expired(now));
+        match expiry {
+            None => {}
+            Some(Expiry::Connect) => {
+                self.engine
+                    .doom(id, CloseReason::Io(io::ErrorKind::TimedOut.into()));
+            }
+            Some(Expiry::Timeout(kind)) => self.time_out(id, kind),
+            Some(Expiry::Idle(kind)) => {
+                let Self {
+                    engine, services, ..
+                } = self;
+                let verdict = callback(engine, services, id, |service, state, conn| {
+                    service.idle(state, conn, kind)
+                });
+                match (verdict, engine.live_mut(id)) {
+                    (Some(Idle::Keep), Some(connection)) => connection.keep(kind, now),
+                    // A handler that closed it in its own way has said enough.
+                    (Some(Idle::Close), Some(connection)) if connection.phase == Phase::Open => {
+                        engine.doom(id, CloseReason::Idle);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if self.engine.live(id).is_some() {
+            self.engine.file(id);
+        }
+    }
+
+    /// Whether a wait for input has run out while more input may be there.
+    fn is_overdue(&self, id: ConnId, may_read: bool) -> bool {
+        let Some(connection) = self.engine.live(id) else {
+            return false;
+        };
+        let waits_for_input = !matches!(
+            connection.expired(self.engine.now),
+            None | Some(Expiry::Connect | Expiry::Timeout(TimeoutKind::User))
+        );
+        may_read && waits_for_input && connection.wants_read()
+    }
+
+    fn time_out(&mut self, id: ConnId, kind: TimeoutKind) {
+        let Some(connection) = self.engine.live_mut(id) else {
+            return;
+        };
+        if kind == TimeoutKind::Close && connection.phase == Phase::Lingering {
+            // Everything was sent; that the peer does not finish is no loss.
+            let reason = connection.ending.into();
+            self.engine.doom(id, reason);
+        } else {
+            connection.must_reset = true;
+            self.engine.doom(id, CloseReason::Timeout(kind));
+        }
+    }
+
+    /// A timer of a connection fired.
+    pub(super) fn on_timer(&mut self, id: ConnId, timer: TimerId) {
+        let Self {
+            engine, services, ..
+        } = self;
+        let is_last = !engine.wheel.contains(timer);
+        if let Some(connection) = engine.live_mut(id) {
+            if is_last {
+                connection.remove_timer(timer);
+            }
+            if matches!(connection.phase, Phase::Open) {
+                callback(engine, services, id, |service, state, conn| {
+                    service.timer(state, conn, timer);
+                });
+            }
+        }
+    }
+
+    /// Takes a connection down: its slot, its socket, and the last callback.
+    pub(super) fn bury(&mut self, id: ConnId, reason: CloseReason) {
+        let connection = self.engine.remove(id);
+        let (state, was_open, unsent_bytes) =
+            (connection.state, connection.was_open, connection.unsent());
+        let (service, peer) = (connection.profile.service, connection.peer);
+        if connection.must_reset || unsent_bytes > 0 {
+            // A failure here means that the socket is broken already.
+            let _ = connection.stream.reset_on_close();
+        }
+        drop(connection);
+        let Self {
+            engine, services, ..
+        } = self;
+        let Some(service) = services.get_mut(service as usize) else {
+            return;
+        };
+        if !was_open {
+            engine.stats.connect_failures += 1;
+            let error = explain_connect(peer, &connect_error(reason));
+            log::debug!("{id}: {error}");
+            run_user(engine, |engine| {
+                service.connect_failed(state, error, engine)
+            });
+            return;
+        }
+        count_close(engine, &reason, unsent_bytes);
+        log::debug!("{id}: {peer} {reason}, {unsent_bytes} bytes unsent");
+        let closed = Closed {
+            id,
+            reason,
+            unsent_bytes,
+        };
+        run_user(engine, |engine| service.close(state, closed, engine));
+    }
+}
+
+fn count_close(engine: &mut Engine, reason: &CloseReason, unsent_bytes: usize) {
+    let stats = &mut engine.stats;
+    stats.closed += 1;
+    stats.bytes_unsent += unsent_bytes as u64;
+    match reason {
+        CloseReason::Idle => stats.closed_idle += 1,
+        CloseReason::Timeout(_) => stats.closed_timeout += 1,
+        CloseReason::Reset | CloseReason::Io(_) => stats.closed_broken += 1,
+        CloseReason::Overflow => stats.closed_overflow += 1,
+        _ => {}
+    }
+}
+
+/// Why a connect failed, as an error.
+fn connect_error(reason: CloseReason) -> io::Error {
+    match reason {
+        CloseReason::Io(error) => error,
+        CloseReason::Local => io::Error::new(
+            io::ErrorKind::ConnectionAborted,
+            "it was closed before it was up",
+        ),
+        reason => io::Error::new(io::ErrorKind::ConnectionAborted, reason.to_string()),
+    }
+}

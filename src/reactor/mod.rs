@@ -1,0 +1,292 @@
+//! The loop: owns everything, and turns.
+
+mod accept;
+mod dispatch;
+mod turn;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::engine::{Due, Engine, Message, Running, Stop};
+use crate::handler::{Context, Handler, Registered, Remote, Service};
+use crate::id::{ConnId, TimerId};
+use crate::options::{ConnectOptions, ListenOptions, ReactorOptions};
+use crate::stats::Stats;
+use crate::sys::{self, Events};
+use dispatch::Dispatcher;
+
+/// The event loop: one thread, one poll, all connections.
+///
+/// # Examples
+/// An echo server:
+/// ```no_run
+/// use waterwheel::{Conn, ListenOptions, Reactor};
+///
+/// let mut reactor = Reactor::new()?;
+/// let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+///     conn.write(input);
+///     input.len()
+/// });
+/// let addr = reactor.listen("127.0.0.1:0", echo, ListenOptions::default())?;
+/// println!("listening on {addr}");
+/// reactor.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// A test that drives the loop by hand:
+/// ```
+/// use std::time::Duration;
+/// use waterwheel::Reactor;
+///
+/// let mut reactor = Reactor::new()?;
+/// let goes_on = reactor.run_once(Some(Duration::ZERO))?;
+/// assert!(goes_on);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Reactor {
+    /// What the last poll reported.
+    events: Events,
+    /// Engine and handlers.
+    dispatcher: Dispatcher,
+    /// Messages taken from the mailbox and not run yet.
+    inbox: VecDeque<Message>,
+}
+
+impl Reactor {
+    /// A reactor with default options.
+    ///
+    /// # Errors
+    /// - The system's, if it has no descriptor for a poll and a waker.
+    pub fn new() -> io::Result<Self> {
+        Self::with_options(ReactorOptions::default())
+    }
+
+    /// A reactor.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range.
+    /// - The system's, if it has no descriptor for a poll and a waker.
+    pub fn with_options(options: ReactorOptions) -> io::Result<Self> {
+        options.check()?;
+        let events = Events::with_capacity(options.events_per_turn);
+        let dispatcher = Dispatcher::new(Engine::new(options)?);
+        Ok(Self {
+            events,
+            dispatcher,
+            inbox: VecDeque::new(),
+        })
+    }
+
+    /// Takes a handler in and gives its key.
+    pub fn register<H: Handler>(&mut self, handler: H) -> Service<H> {
+        let index = self.dispatcher.services.len() as u32;
+        self.dispatcher
+            .services
+            .push(Box::new(Registered::new(handler)));
+        Service::new(index)
+    }
+
+    /// Binds an address and serves it with a handler; gives the address with its real port.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range, or the address does not parse.
+    /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
+    ///   names the address and says what would do.
+    pub fn listen<H: Handler>(
+        &mut self,
+        addr: impl Address,
+        service: Service<H>,
+        options: ListenOptions,
+    ) -> io::Result<SocketAddr> {
+        let addr = addr.to_socket_addr()?;
+        self.check_service(service)?;
+        self.dispatcher
+            .engine
+            .listen(addr, service.index(), &options)
+    }
+
+    /// Serves a socket that somebody else has bound and set to listen. Of the options those for
+    /// binding (backlog, reuse, `only_v6`) do not apply.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range.
+    /// - The system's, if the socket does not take an option.
+    pub fn adopt<H: Handler>(
+        &mut self,
+        listener: std::net::TcpListener,
+        service: Service<H>,
+        options: ListenOptions,
+    ) -> io::Result<SocketAddr> {
+        self.check_service(service)?;
+        options.check()?;
+        let socket = sys::Listener::adopt(listener, &options).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot adopt the listening socket: {error}"),
+            )
+        })?;
+        self.dispatcher
+            .engine
+            .add_listener(socket, service.index(), &options)
+    }
+
+    /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of the handler
+    /// follows when the reactor runs; bad options are told that way too.
+    pub fn connect<H: Handler>(
+        &mut self,
+        addr: SocketAddr,
+        service: Service<H>,
+        state: H::State,
+        options: &ConnectOptions,
+    ) -> ConnId {
+        self.context().connect(addr, service, state, options)
+    }
+
+    /// Sets a timer of a handler, as [`Context::set_timer`] does.
+    pub fn set_timer<H: Handler>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
+        self.refresh_clock();
+        self.dispatcher
+            .engine
+            .set_timer(wait, false, Due::Service(service.index()))
+    }
+
+    /// Sets a periodic timer of a handler, as [`Context::set_periodic_timer`] does.
+    pub fn set_periodic_timer<H: Handler>(
+        &mut self,
+        service: Service<H>,
+        period: Duration,
+    ) -> TimerId {
+        self.refresh_clock();
+        self.dispatcher
+            .engine
+            .set_timer(period, true, Due::Service(service.index()))
+    }
+
+    /// The loop as callbacks see it: connections by id, `post`, `stop`.
+    pub fn context(&mut self) -> Context<'_> {
+        self.refresh_clock();
+        Context::new(&mut self.dispatcher.engine)
+    }
+
+    /// The door from other threads.
+    #[must_use]
+    pub fn remote(&self) -> Remote {
+        Remote::new(self.dispatcher.engine.mailbox.clone())
+    }
+
+    /// What the reactor has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.dispatcher.engine.stats
+    }
+
+    /// Turns until it is stopped.
+    ///
+    /// # Errors
+    /// - The system's, if the poll fails; nothing of the reactor is usable then.
+    pub fn run(&mut self) -> io::Result<()> {
+        while self.run_once(None)? {}
+        Ok(())
+    }
+
+    /// Turns once, waiting for events no longer than `timeout` (`None`: until there is
+    /// something to do). Whether the reactor goes on: `false` once it has stopped.
+    ///
+    /// # Errors
+    /// - The system's, if the poll fails.
+    pub fn run_once(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        if self.dispatcher.engine.running == Running::Stopped {
+            return Ok(false);
+        }
+        self.turn(timeout)?;
+        let goes_on = self.dispatcher.engine.running != Running::Stopped;
+        if !goes_on {
+            self.close_mailbox();
+        }
+        Ok(goes_on)
+    }
+
+    /// Outside a turn the clock may be long behind.
+    fn refresh_clock(&mut self) {
+        let engine = &mut self.dispatcher.engine;
+        engine.now = engine.clock.tick();
+    }
+
+    fn close_mailbox(&mut self) {
+        drop(self.dispatcher.engine.mailbox.close());
+        self.inbox.clear();
+    }
+
+    /// A key of another reactor may name nobody here.
+    fn check_service<H: Handler>(&mut self, service: Service<H>) -> io::Result<()> {
+        let known = self.dispatcher.services.get_mut(service.index() as usize);
+        if known.is_some_and(|known| known.handler_mut().is::<H>()) {
+            return Ok(());
+        }
+        let text = format!("{service:?} is of another reactor; register the handler with this one");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+}
+
+/// A reactor that is dropped while connections are open ends them like one that is stopped, so
+/// that `on_close` follows every `on_open`.
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        if self.dispatcher.engine.running != Running::Stopped {
+            self.close_mailbox();
+            self.dispatcher.engine.stop(Stop::Now);
+            self.dispatcher.stop_at_once();
+        }
+    }
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("engine", &self.dispatcher.engine)
+            .field("handlers", &self.dispatcher.services.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where to listen: a [`SocketAddr`], or its text such as `"127.0.0.1:7000"` or `"[::]:7000"`.
+pub trait Address {
+    /// The address.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: it does not parse; the text says what would.
+    fn to_socket_addr(&self) -> io::Result<SocketAddr>;
+}
+
+impl Address for SocketAddr {
+    fn to_socket_addr(&self) -> io::Result<SocketAddr> {
+        Ok(*self)
+    }
+}
+
+impl Address for str {
+    fn to_socket_addr(&self) -> io::Result<SocketAddr> {
+        self.parse().map_err(|_| {
+            let text = format!(
+                "{self:?} is no address to listen on; give an IP address and a port, such as \
+                 127.0.0.1:7000 or [::]:7000 (port 0: any)"
+            );
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        })
+    }
+}
+
+impl Address for String {
+    fn to_socket_addr(&self) -> io::Result<SocketAddr> {
+        self.as_str().to_socket_addr()
+    }
+}
+
+impl<A: Address + ?Sized> Address for &A {
+    fn to_socket_addr(&self) -> io::Result<SocketAddr> {
+        (**self).to_socket_addr()
+    }
+}

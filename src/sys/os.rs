@@ -1,0 +1,359 @@
+//! The operating system, through mio, socket2 and rustix.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::event::Source;
+use mio::{Interest, Token};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::{Backlog, Event, Shortage};
+use crate::options::{ConnectOptions, Keepalive, ListenOptions, TcpOptions};
+
+pub(super) use mio::Events;
+pub(super) use mio::Poll as Poller;
+pub(super) use mio::Waker;
+pub(super) use mio::net::{TcpListener as Listener, TcpStream as Stream};
+
+/// Targets where mio hands edges through from epoll or kqueue instead of emulating them.
+pub(super) const EDGES_ARE_NATIVE: bool = cfg!(all(
+    any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "macos",
+        target_os = "ios",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly",
+    ),
+    not(mio_unsupported_force_poll_poll)
+));
+
+/// Linux copies the listener's socket options to the accepted socket; others promise no such
+/// thing for all of them.
+pub(super) const OPTIONS_ARE_INHERITED: bool =
+    cfg!(any(target_os = "linux", target_os = "android"));
+
+pub(super) fn connect(addr: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    set_options(&socket, &options.tcp)?;
+    if let Some(source) = options.source {
+        socket.bind(&source.into()).map_err(|error| {
+            let text = format!("cannot use {source} as the source address: {error}");
+            io::Error::new(error.kind(), text)
+        })?;
+    }
+    match socket.connect(&addr.into()) {
+        Err(error) if !is_in_progress(&error) => Err(error),
+        _ => Ok(Stream::from_std(socket.into())),
+    }
+}
+
+#[cfg(unix)]
+fn is_in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
+}
+
+#[cfg(not(unix))]
+fn is_in_progress(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// See the notes at `mio::net::TcpStream::connect`: an error first, then whether there is a peer.
+pub(super) fn connected(stream: &Stream) -> Option<io::Result<()>> {
+    match stream.take_error() {
+        Ok(Some(error)) | Err(error) => return Some(Err(error)),
+        Ok(None) => {}
+    }
+    match stream.peer_addr() {
+        Ok(_) => Some(Ok(())),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
+        Err(error) if is_in_progress(&error) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+pub(super) fn reset_on_close(stream: &Stream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+/// Sets every option that is given, each by one call.
+pub(super) fn set_options<'a>(
+    socket: impl Into<SockRef<'a>>,
+    options: &TcpOptions,
+) -> io::Result<()> {
+    let socket = socket.into();
+    socket.set_tcp_nodelay(options.nodelay)?;
+    if let Some(keepalive) = &options.keepalive {
+        set_keepalive(&socket, keepalive)?;
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if options.linger.is_some() {
+        socket.set_linger(options.linger)?;
+    }
+    Ok(())
+}
+
+fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> {
+    let times = TcpKeepalive::new().with_time(keepalive.idle);
+    #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "vita")))]
+    let times = times
+        .with_interval(keepalive.interval)
+        .with_retries(keepalive.probes);
+    socket.set_tcp_keepalive(&times)
+}
+
+/// The largest backlog that listen(2) can be asked for; the system lowers it to its own cap.
+const LARGEST_BACKLOG: i32 = i32::MAX;
+
+pub(super) fn bind(addr: SocketAddr, options: &ListenOptions) -> io::Result<(Listener, Backlog)> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(options.reuse_address)?;
+    if options.reuse_port {
+        set_reuse_port(&socket)?;
+    }
+    if let (Some(only_v6), true) = (options.only_v6, addr.is_ipv6()) {
+        socket.set_only_v6(only_v6)?;
+    }
+    // Buffer sizes govern the window scale, which is agreed in the handshake: set them first.
+    set_options(&socket, &options.tcp)?;
+    socket.bind(&addr.into())?;
+    let asked = options.backlog.map_or(LARGEST_BACKLOG, |backlog| {
+        i32::try_from(backlog).unwrap_or(LARGEST_BACKLOG)
+    });
+    socket.listen(asked)?;
+    let backlog = Backlog {
+        asked: options.backlog,
+        system_most: largest_backlog(),
+    };
+    Ok((Listener::from_std(socket.into()), backlog))
+}
+
+#[cfg(all(
+    unix,
+    not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))
+))]
+fn set_reuse_port(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+#[cfg(not(all(
+    unix,
+    not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))
+)))]
+fn set_reuse_port(_: &Socket) -> io::Result<()> {
+    let text = "option reuse_port is true; this platform has no SO_REUSEPORT, leave it false";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn largest_backlog() -> Option<u32> {
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn largest_backlog() -> Option<u32> {
+    None
+}
+
+pub(super) fn adopt(
+    listener: std::net::TcpListener,
+    options: &ListenOptions,
+) -> io::Result<Listener> {
+    listener.set_nonblocking(true)?;
+    set_options(&listener, &options.tcp)?;
+    Ok(Listener::from_std(listener))
+}
+
+pub(super) fn waker(poller: &Poller, token: usize) -> io::Result<Waker> {
+    Waker::new(poller.registry(), Token(token))
+}
+
+fn interest(writable: bool) -> Interest {
+    if writable {
+        Interest::READABLE | Interest::WRITABLE
+    } else {
+        Interest::READABLE
+    }
+}
+
+pub(super) fn add(
+    poller: &Poller,
+    source: &mut impl Source,
+    token: usize,
+    writable: bool,
+) -> io::Result<()> {
+    poller
+        .registry()
+        .register(source, Token(token), interest(writable))
+}
+
+pub(super) fn change(
+    poller: &Poller,
+    source: &mut impl Source,
+    token: usize,
+    writable: bool,
+) -> io::Result<()> {
+    poller
+        .registry()
+        .reregister(source, Token(token), interest(writable))
+}
+
+pub(super) fn poll(
+    poller: &mut Poller,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    match poller.poll(events, timeout) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            events.clear();
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+#[inline]
+pub(super) fn event(event: &mio::event::Event) -> Event {
+    let broken = event.is_error();
+    Event {
+        token: event.token().0,
+        readable: event.is_readable(),
+        writable: event.is_writable(),
+        hung_up: event.is_read_closed() || broken,
+        broken,
+    }
+}
+
+/// The monotonic clock of the operating system.
+#[derive(Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// A descriptor in reserve, to be given up when none is left for accept.
+#[derive(Debug)]
+pub(crate) struct Spare(
+    #[expect(
+        dead_code,
+        reason = "it is held for the descriptor, not for what it opens"
+    )]
+    File,
+);
+
+impl Spare {
+    /// Opens one, if there is one to be had and the platform has a file for it.
+    pub(crate) fn open() -> Option<Self> {
+        File::open(if cfg!(windows) { "NUL" } else { "/dev/null" })
+            .ok()
+            .map(Self)
+    }
+}
+
+/// How many descriptors this process may have open; `None` where there is no such limit.
+#[cfg(unix)]
+pub(crate) fn open_file_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+#[cfg(not(unix))]
+pub(crate) fn open_file_limit() -> Option<u64> {
+    None
+}
+
+/// Raises the soft limit of open files to the hard one and returns what it reached.
+///
+/// Each connection is an open file, so the limit bounds the connections of the process. Call it
+/// before the reactor is made, since its cap of connections follows the limit. `None` means that
+/// there is no limit.
+///
+/// # Examples
+/// ```
+/// match waterwheel::raise_open_file_limit()? {
+///     Some(files) => println!("at most {files} open files"),
+///     None => println!("no limit on open files"),
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// - The system's, if it forbids what its hard limit allows; the limit is then as before.
+///
+/// # Platform notes
+/// macOS allows no more than `OPEN_MAX` whatever its hard limit says, and answers with an error.
+/// On Windows there is no such limit.
+#[cfg(unix)]
+pub fn raise_open_file_limit() -> io::Result<Option<u64>> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        )
+        .map_err(io::Error::from)?;
+    }
+    Ok(limit.maximum)
+}
+
+/// There is no limit of open files on this platform: returns `None`.
+///
+/// # Errors
+/// None on this platform.
+#[cfg(not(unix))]
+pub fn raise_open_file_limit() -> io::Result<Option<u64>> {
+    Ok(None)
+}
+
+impl Shortage {
+    /// What an error of accept says.
+    #[cfg(unix)]
+    pub(crate) fn of(error: &io::Error) -> Self {
+        use rustix::io::Errno;
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE) => Self::Descriptors,
+            Some(Errno::PROTO | Errno::NOPROTOOPT | Errno::OPNOTSUPP | Errno::HOSTDOWN) => {
+                Self::Connection
+            }
+            _ => Self::Other,
+        }
+    }
+
+    /// What an error of accept says: 10024 is `WSAEMFILE`.
+    #[cfg(not(unix))]
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(10_024) => Self::Descriptors,
+            _ => Self::Other,
+        }
+    }
+}

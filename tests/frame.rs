@@ -1,0 +1,503 @@
+//! Frames: whatever the split of a stream, the same frames and the same error come out.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use waterwheel::frame::{self, FrameError, LengthPrefix};
+
+/// What became of an input or of a whole stream.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Cut {
+    frames: Vec<Vec<u8>>,
+    error: Option<FrameError>,
+    consumed: usize,
+}
+
+/// Takes all that a frame iterator yields, and proves that nothing comes after its end.
+fn take_all<'a>(mut frames: impl Iterator<Item = Result<&'a [u8], FrameError>>) -> Cut {
+    let mut cut = Cut::default();
+    for item in frames.by_ref() {
+        match item {
+            Ok(frame) => cut.frames.push(frame.to_vec()),
+            Err(error) => {
+                cut.error = Some(error);
+                break;
+            }
+        }
+    }
+    for _ in 0..3 {
+        assert_eq!(frames.next(), None, "the iterator goes on after its end");
+    }
+    cut
+}
+
+fn cut_lines(input: &[u8], max_bytes: usize) -> Cut {
+    let mut lines = frame::lines(input, max_bytes);
+    let cut = take_all(lines.by_ref());
+    Cut {
+        consumed: lines.consumed(),
+        ..cut
+    }
+}
+
+fn cut_delimited(input: &[u8], delimiter: &[u8], max_bytes: usize) -> Cut {
+    let mut frames = frame::delimited(input, delimiter, max_bytes);
+    let cut = take_all(frames.by_ref());
+    Cut {
+        consumed: frames.consumed(),
+        ..cut
+    }
+}
+
+fn cut_prefixed(input: &[u8], prefix: LengthPrefix, max_bytes: usize) -> Cut {
+    let mut frames = frame::length_prefixed(input, prefix, max_bytes);
+    let cut = take_all(frames.by_ref());
+    Cut {
+        consumed: frames.consumed(),
+        ..cut
+    }
+}
+
+fn cut_fixed<const N: usize>(input: &[u8]) -> Cut {
+    let mut frames = frame::fixed::<N>(input);
+    let cut = take_all(frames.by_ref().map(|frame| Ok(&frame[..])));
+    Cut {
+        consumed: frames.consumed(),
+        ..cut
+    }
+}
+
+/// Feeds a stream in pieces as the runtime does: what is not consumed comes back in front of the
+/// next piece, and an error ends the connection.
+fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, cut: impl Fn(&[u8]) -> Cut) -> Cut {
+    let (mut kept, mut total) = (Vec::new(), Cut::default());
+    for piece in pieces {
+        kept.extend_from_slice(piece);
+        let part = cut(&kept);
+        kept.drain(..part.consumed);
+        total.frames.extend(part.frames);
+        total.consumed += part.consumed;
+        total.error = part.error;
+        if total.error.is_some() {
+            break;
+        }
+    }
+    total
+}
+
+/// The stream cut at the given places, in order; pieces may be empty.
+fn split<'a>(stream: &'a [u8], places: &[Index]) -> Vec<&'a [u8]> {
+    let mut ends: Vec<usize> = places.iter().map(|at| at.index(stream.len() + 1)).collect();
+    ends.push(stream.len());
+    ends.sort_unstable();
+    let starts = [0].into_iter().chain(ends.clone());
+    starts
+        .zip(ends.clone())
+        .map(|(start, end)| &stream[start..end])
+        .collect()
+}
+
+/// Asserts that the whole stream, the given split and single bytes all give `expected`.
+#[track_caller]
+fn expect_any_split(stream: &[u8], places: &[Index], expected: &Cut, cut: impl Fn(&[u8]) -> Cut) {
+    assert_eq!(&cut(stream), expected, "in one piece");
+    assert_eq!(&feed(split(stream, places), &cut), expected, "in pieces");
+    assert_eq!(&feed(stream.chunks(1), &cut), expected, "byte by byte");
+}
+
+fn too_long(at_least: u64, limit: u64) -> Option<FrameError> {
+    Some(FrameError::TooLong { at_least, limit })
+}
+
+/// Terminated frames by definition. `first` finds the first frame and its size with terminator;
+/// a frame without end is bad if none of `endings`, sent next, would make it a good one.
+fn model_terminated(
+    stream: &[u8],
+    max_bytes: usize,
+    endings: &[&[u8]],
+    first: impl Fn(&[u8]) -> Option<(usize, usize)>,
+) -> Cut {
+    let mut cut = Cut::default();
+    loop {
+        let rest = &stream[cut.consumed..];
+        let passes = |input: &[u8]| first(input).is_some_and(|(size, _)| size <= max_bytes);
+        let bad = match first(rest) {
+            Some((size, taken)) if size <= max_bytes => {
+                cut.frames.push(rest[..size].to_vec());
+                cut.consumed += taken;
+                continue;
+            }
+            Some(_) => true,
+            None => !endings
+                .iter()
+                .any(|ending| passes(&[rest, ending].concat())),
+        };
+        if bad {
+            cut.error = too_long(max_bytes as u64 + 1, max_bytes as u64);
+        }
+        return cut;
+    }
+}
+
+fn model_lines(stream: &[u8], max_bytes: usize) -> Cut {
+    model_terminated(stream, max_bytes, &[b"\n", b"\r\n"], |input| {
+        let end = input.iter().position(|&byte| byte == b'\n')?;
+        let has_cr = end > 0 && input[end - 1] == b'\r';
+        Some((end - usize::from(has_cr), end + 1))
+    })
+}
+
+fn model_delimited(stream: &[u8], delimiter: &[u8], max_bytes: usize) -> Cut {
+    let endings: Vec<_> = (0..delimiter.len()).map(|at| &delimiter[at..]).collect();
+    model_terminated(stream, max_bytes, &endings, |input| {
+        let mut windows = input.windows(delimiter.len());
+        let end = windows.position(|window| window == delimiter)?;
+        Some((end, end + delimiter.len()))
+    })
+}
+
+/// A prefix and what it is made of, told independently of the library.
+#[derive(Debug, Clone, Copy)]
+struct PrefixModel {
+    prefix: LengthPrefix,
+    width_bytes: usize,
+    big_endian: bool,
+    own_bytes: u64,
+}
+
+impl PrefixModel {
+    fn encode(self, payload_bytes: u64) -> Vec<u8> {
+        let length = payload_bytes + self.own_bytes;
+        let shift = |at| {
+            8 * if self.big_endian {
+                self.width_bytes - 1 - at
+            } else {
+                at
+            }
+        };
+        (0..self.width_bytes)
+            .map(|at| (length >> shift(at)) as u8)
+            .collect()
+    }
+
+    fn decode(self, bytes: &[u8]) -> u64 {
+        let mut wide = [0; 8];
+        if self.big_endian {
+            wide[8 - bytes.len()..].copy_from_slice(bytes);
+            u64::from_be_bytes(wide)
+        } else {
+            wide[..bytes.len()].copy_from_slice(bytes);
+            u64::from_le_bytes(wide)
+        }
+    }
+
+    fn cut(self, stream: &[u8], max_bytes: usize) -> Cut {
+        let mut cut = Cut::default();
+        while let Some(bytes) = stream[cut.consumed..].get(..self.width_bytes) {
+            let length = self.decode(bytes);
+            if length < self.own_bytes {
+                let minimum = self.own_bytes;
+                cut.error = Some(FrameError::LengthBelowPrefix { length, minimum });
+                break;
+            }
+            let size = length - self.own_bytes;
+            if size > max_bytes as u64 {
+                cut.error = too_long(size, max_bytes as u64);
+                break;
+            }
+            let (start, size) = (cut.consumed + self.width_bytes, size as usize);
+            let Some(frame) = stream.get(start..start + size) else {
+                break;
+            };
+            cut.frames.push(frame.to_vec());
+            cut.consumed = start + size;
+        }
+        cut
+    }
+}
+
+fn all_prefixes() -> Vec<PrefixModel> {
+    let big = [
+        (1, LengthPrefix::U8),
+        (2, LengthPrefix::U16_BE),
+        (3, LengthPrefix::U24_BE),
+        (4, LengthPrefix::U32_BE),
+        (8, LengthPrefix::U64_BE),
+    ];
+    let little = [
+        (2, LengthPrefix::U16_LE),
+        (3, LengthPrefix::U24_LE),
+        (4, LengthPrefix::U32_LE),
+        (8, LengthPrefix::U64_LE),
+    ];
+    let big = big.map(|(width, prefix)| (width, prefix, true));
+    let little = little.map(|(width, prefix)| (width, prefix, false));
+    let plain = big
+        .into_iter()
+        .chain(little)
+        .map(|(width_bytes, prefix, big_endian)| PrefixModel {
+            prefix,
+            width_bytes,
+            big_endian,
+            own_bytes: 0,
+        });
+    let counting = plain.clone().map(|model| PrefixModel {
+        prefix: model.prefix.counting_itself(),
+        own_bytes: model.width_bytes as u64,
+        ..model
+    });
+    plain.chain(counting).collect()
+}
+
+/// Frames as a peer would send them, some over the limit of 12, then whatever.
+fn prefixed_stream(model: PrefixModel) -> impl Strategy<Value = Vec<u8>> {
+    let frame = vec(any::<u8>(), 0..15)
+        .prop_map(move |payload| [model.encode(payload.len() as u64), payload].concat());
+    let junk = vec(prop_oneof![0..16u8, any::<u8>()], 0..10);
+    (vec(frame, 0..5), junk).prop_map(|(frames, junk)| [frames.concat(), junk].concat())
+}
+
+proptest! {
+    #[test]
+    fn lines_are_those_of_the_model_in_any_split(
+        stream in vec(select(b"ab\r\n".to_vec()), 0..24),
+        max_bytes in 0..6usize,
+        places in vec(any::<Index>(), 0..6),
+    ) {
+        let expected = model_lines(&stream, max_bytes);
+        expect_any_split(&stream, &places, &expected, |input| cut_lines(input, max_bytes));
+    }
+
+    #[test]
+    fn long_lines_are_those_of_the_model_in_any_split(
+        stream in vec(prop_oneof![30 => Just(b'a'), 1 => Just(b'\r'), 1 => Just(b'\n')], 0..400),
+        max_bytes in 20..90usize,
+        places in vec(any::<Index>(), 0..6),
+    ) {
+        let expected = model_lines(&stream, max_bytes);
+        expect_any_split(&stream, &places, &expected, |input| cut_lines(input, max_bytes));
+    }
+
+    #[test]
+    fn delimited_frames_are_those_of_the_model_in_any_split(
+        stream in vec(select(b"ab".to_vec()), 0..40),
+        delimiter in vec(select(b"ab".to_vec()), 1..6),
+        max_bytes in 0..12usize,
+        places in vec(any::<Index>(), 0..6),
+    ) {
+        let expected = model_delimited(&stream, &delimiter, max_bytes);
+        let cut = |input: &[u8]| cut_delimited(input, &delimiter, max_bytes);
+        expect_any_split(&stream, &places, &expected, cut);
+    }
+
+    #[test]
+    fn fixed_frames_are_chunks_in_any_split(
+        stream in vec(any::<u8>(), 0..40),
+        places in vec(any::<Index>(), 0..6),
+    ) {
+        let chunks = stream.chunks_exact(7);
+        let consumed = stream.len() - chunks.remainder().len();
+        let expected = Cut { frames: chunks.map(<[u8]>::to_vec).collect(), error: None, consumed };
+        expect_any_split(&stream, &places, &expected, cut_fixed::<7>);
+    }
+
+    #[test]
+    fn prefixed_frames_are_those_of_the_model_in_any_split(
+        (model, stream) in select(all_prefixes())
+            .prop_flat_map(|model| (Just(model), prefixed_stream(model))),
+        places in vec(any::<Index>(), 0..6),
+    ) {
+        let expected = model.cut(&stream, 12);
+        expect_any_split(&stream, &places, &expected, |input| {
+            cut_prefixed(input, model.prefix, 12)
+        });
+    }
+
+    #[test]
+    fn an_encoded_length_is_that_of_the_model(
+        model in select(all_prefixes()),
+        payload_bytes in prop_oneof![0..300u64, 65_000..66_000u64, 0..u64::MAX],
+    ) {
+        let largest = (u64::MAX >> (64 - 8 * model.width_bytes)) - model.own_bytes;
+        let encoded = model.prefix.encode(usize::try_from(payload_bytes).unwrap());
+        if payload_bytes <= largest {
+            prop_assert_eq!(&encoded.unwrap()[..], model.encode(payload_bytes));
+        } else {
+            let refused = FrameError::PrefixTooNarrow { size: payload_bytes, limit: largest };
+            prop_assert_eq!(encoded, Err(refused));
+        }
+    }
+}
+
+#[track_caller]
+fn expect_lines(input: &[u8], max_bytes: usize, frames: &[&[u8]], error: Option<FrameError>) {
+    let cut = cut_lines(input, max_bytes);
+    assert_eq!(cut.frames, frames);
+    assert_eq!(cut.error, error);
+}
+
+#[test]
+fn a_line_of_exactly_the_limit_passes() {
+    expect_lines(b"abc\n", 3, &[b"abc"], None);
+    expect_lines(b"abc\r\n", 3, &[b"abc"], None);
+    expect_lines(b"abcd\n", 3, &[], too_long(4, 3));
+    expect_lines(b"abcd\r\n", 3, &[], too_long(4, 3));
+}
+
+#[test]
+fn a_cr_at_the_end_of_the_input_may_belong_to_the_terminator() {
+    expect_lines(b"abc\r", 3, &[], None);
+    expect_lines(b"abc\r\r", 3, &[], too_long(4, 3));
+    expect_lines(b"abc\rd", 3, &[], too_long(4, 3));
+    let cut = feed([&b"abc\r"[..], b"\n"], |input| cut_lines(input, 3));
+    assert_eq!((cut.frames, cut.consumed), (vec![b"abc".to_vec()], 5));
+}
+
+#[test]
+fn a_cr_elsewhere_is_part_of_the_line() {
+    expect_lines(b"a\rb\r\r\n", 9, &[b"a\rb\r"], None);
+}
+
+#[test]
+fn an_endless_line_is_refused_at_the_first_byte_over_the_limit() {
+    expect_lines(b"abc", 3, &[], None);
+    expect_lines(b"abcd", 3, &[], too_long(4, 3));
+}
+
+#[test]
+fn good_lines_come_before_the_error_and_stay_consumed() {
+    let cut = cut_lines(b"a\nb\nfar too long\nc\n", 4);
+    assert_eq!(cut.frames, [b"a", b"b"]);
+    assert_eq!((cut.error, cut.consumed), (too_long(5, 4), 4));
+}
+
+#[test]
+fn a_limit_of_zero_lets_only_empty_frames_pass() {
+    expect_lines(b"\n\r\na", 0, &[b"", b""], too_long(1, 0));
+    assert_eq!(cut_delimited(b"--a", b"--", 0).error, too_long(1, 0));
+    let cut = cut_prefixed(b"\x00\x00\x01", LengthPrefix::U8, 0);
+    assert_eq!((cut.frames.len(), cut.error), (2, too_long(1, 0)));
+}
+
+#[test]
+fn an_empty_input_has_no_frames() {
+    assert_eq!(cut_lines(b"", 0), Cut::default());
+    assert_eq!(cut_delimited(b"", b"--", 0), Cut::default());
+    assert_eq!(cut_fixed::<1>(b""), Cut::default());
+    assert_eq!(cut_prefixed(b"", LengthPrefix::U8, 0), Cut::default());
+}
+
+#[test]
+fn a_terminator_is_found_wherever_it_stands() {
+    for before in 0..70 {
+        for after in [0, 1, 15, 16, 40] {
+            let stream = [vec![b'a'; before], b"\r\n".to_vec(), vec![b'b'; after]].concat();
+            let frame = vec![b'a'; before];
+            assert_eq!(cut_lines(&stream, 70).frames, [&frame[..]]);
+            assert_eq!(cut_delimited(&stream, b"\r\n", 70).frames, [&frame[..]]);
+        }
+    }
+}
+
+#[test]
+fn a_delimiter_that_overlaps_itself_ends_the_frame_at_once() {
+    assert_eq!(cut_delimited(b"xaaaay", b"aa", 9).frames, [&b"x"[..], b""]);
+    assert_eq!(cut_delimited(b"abababac", b"abac", 9).frames, [b"abab"]);
+}
+
+#[test]
+fn half_a_delimiter_over_the_limit_is_given_a_chance() {
+    assert_eq!(cut_delimited(b"abc--", b"--=", 3).error, None);
+    assert_eq!(cut_delimited(b"abc--x", b"--=", 3).error, too_long(4, 3));
+    assert_eq!(cut_delimited(b"abcd--", b"--=", 3).error, too_long(4, 3));
+}
+
+#[test]
+#[should_panic = "must not be empty"]
+fn an_empty_delimiter_is_a_mistake_of_the_program() {
+    let _ = frame::delimited(b"abc", b"", 3);
+}
+
+#[test]
+fn frames_outlive_the_delimiter() {
+    let input = b"a--b";
+    let first = {
+        let delimiter = vec![b'-'; 2];
+        frame::delimited(input, &delimiter, 9).next()
+    };
+    assert_eq!(first, Some(Ok(&b"a"[..])));
+}
+
+#[test]
+fn a_prefix_over_the_limit_is_refused_before_its_body() {
+    let cut = cut_prefixed(b"\x00\x00\x00\x05", LengthPrefix::U32_BE, 4);
+    assert_eq!(cut.error, too_long(5, 4));
+    assert_eq!(
+        cut_prefixed(b"\x00\x00\x00\x05", LengthPrefix::U32_BE, 5).error,
+        None
+    );
+}
+
+#[test]
+fn a_length_that_counts_itself_has_its_own_width_at_least() {
+    let prefix = LengthPrefix::U16_BE.counting_itself();
+    assert_eq!(cut_prefixed(b"\x00\x02", prefix, 9).frames, [b""]);
+    let error = Some(FrameError::LengthBelowPrefix {
+        length: 1,
+        minimum: 2,
+    });
+    assert_eq!(cut_prefixed(b"\x00\x01", prefix, 9).error, error);
+}
+
+#[test]
+fn no_length_overflows() {
+    for model in all_prefixes() {
+        for max_bytes in [0, 1, isize::MAX as usize, usize::MAX] {
+            for stream in [[0xff; 16], [0x7f; 16]] {
+                let cut = cut_prefixed(&stream, model.prefix, max_bytes);
+                assert_eq!(cut.consumed, 0, "{model:?}");
+            }
+        }
+    }
+    let cut = cut_prefixed(&[0xff; 8], LengthPrefix::U64_LE, usize::MAX);
+    assert_eq!(cut.error, too_long(u64::MAX, isize::MAX as u64 - 8));
+}
+
+#[test]
+fn a_limit_without_bound_is_allowed() {
+    expect_lines(b"a\nb", usize::MAX, &[b"a"], None);
+    assert_eq!(cut_delimited(b"a--b", b"--", usize::MAX).frames, [b"a"]);
+}
+
+#[test]
+fn who_stops_early_has_consumed_what_was_yielded() {
+    let mut lines = frame::lines(b"one\r\ntwo\nthree\n", 80);
+    assert_eq!(lines.consumed(), 0);
+    assert_eq!(lines.next(), Some(Ok(&b"one"[..])));
+    assert_eq!(lines.consumed(), 5);
+    assert_eq!(lines.next(), Some(Ok(&b"two"[..])));
+    assert_eq!(lines.consumed(), 9);
+}
+
+#[test]
+fn errors_name_size_and_limit() {
+    let told = |error: FrameError| -> String {
+        let error: Box<dyn std::error::Error + Send + Sync> = error.into();
+        error.to_string()
+    };
+    let error = told(FrameError::TooLong {
+        at_least: 5001,
+        limit: 4096,
+    });
+    assert!(error.contains("5001") && error.contains("4096"), "{error}");
+    let error = told(FrameError::LengthBelowPrefix {
+        length: 3,
+        minimum: 4,
+    });
+    assert!(error.contains('3') && error.contains('4'), "{error}");
+    let error = told(FrameError::PrefixTooNarrow {
+        size: 300,
+        limit: 255,
+    });
+    assert!(error.contains("300") && error.contains("255"), "{error}");
+}

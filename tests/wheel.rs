@@ -1,0 +1,464 @@
+//! The timer wheel against a model that is too simple to be wrong, and its promises by name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::iter;
+use std::num::NonZeroU32;
+
+use proptest::prelude::*;
+use waterwheel::TimerId;
+use waterwheel::wheel::{LAST_TICK, Wheel};
+
+/// A year of milliseconds.
+const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
+
+fn period(ticks: u32) -> NonZeroU32 {
+    NonZeroU32::new(ticks).unwrap()
+}
+
+/// All that is due at `now`, as payloads.
+fn drain<T: Copy>(wheel: &mut Wheel<T>, now: u64) -> Vec<T> {
+    iter::from_fn(|| wheel.pop_due(now))
+        .map(|(_, payload)| payload)
+        .collect()
+}
+
+#[test]
+fn an_empty_wheel_has_nothing_due() {
+    let mut wheel = Wheel::<()>::new();
+    assert!(wheel.is_empty());
+    assert_eq!(wheel.next_deadline(), None);
+    assert_eq!(wheel.pop_due(u64::MAX), None);
+    assert_eq!(wheel.tick(), LAST_TICK);
+}
+
+#[test]
+fn a_timer_fires_at_its_deadline_and_not_before() {
+    for deadline in [
+        1,
+        63,
+        64,
+        65,
+        4_095,
+        4_096,
+        262_143,
+        262_144,
+        40 * YEAR,
+        LAST_TICK,
+    ] {
+        let mut wheel = Wheel::new();
+        let id = wheel.insert(deadline, ());
+        assert_eq!(wheel.next_deadline(), Some(deadline));
+        assert_eq!(wheel.pop_due(deadline - 1), None, "deadline {deadline}");
+        assert!(wheel.contains(id));
+        assert_eq!(wheel.next_deadline(), Some(deadline));
+        assert_eq!(
+            wheel.pop_due(deadline),
+            Some((id, ())),
+            "deadline {deadline}"
+        );
+        assert!(!wheel.contains(id));
+        assert_eq!(wheel.next_deadline(), None);
+    }
+}
+
+#[test]
+fn equal_deadlines_fire_in_the_order_of_insertion_from_any_distance() {
+    let mut wheel = Wheel::new();
+    let mut expected = Vec::new();
+    for now in (0..5_000).step_by(7) {
+        assert_eq!(wheel.pop_due(now), None);
+        wheel.insert(5_000, now);
+        expected.push(now);
+    }
+    assert_eq!(drain(&mut wheel, 5_000), expected);
+}
+
+#[test]
+fn a_jump_of_years_fires_everything_in_order() {
+    let mut wheel = Wheel::new();
+    let deadlines = [
+        30 * YEAR,
+        5,
+        2 * YEAR,
+        70,
+        2 * YEAR + 1,
+        100 * YEAR,
+        5_000,
+        6,
+    ];
+    for deadline in deadlines {
+        wheel.insert(deadline, deadline);
+    }
+    let due = drain(&mut wheel, 99 * YEAR);
+    assert_eq!(due, [5, 6, 70, 5_000, 2 * YEAR, 2 * YEAR + 1, 30 * YEAR]);
+    assert_eq!(wheel.tick(), 99 * YEAR);
+    assert_eq!(wheel.next_deadline(), Some(100 * YEAR));
+    assert_eq!(drain(&mut wheel, u64::MAX), [100 * YEAR]);
+}
+
+#[test]
+fn a_deadline_beyond_the_last_tick_is_taken_as_the_last_tick() {
+    let mut wheel = Wheel::new();
+    wheel.insert(u64::MAX, 'a');
+    assert_eq!(wheel.next_deadline(), Some(LAST_TICK));
+    assert_eq!(wheel.pop_due(LAST_TICK - 1), None);
+    wheel.insert(LAST_TICK, 'b');
+    assert_eq!(drain(&mut wheel, LAST_TICK), ['a', 'b']);
+    wheel.insert(u64::MAX, 'c');
+    assert_eq!(drain(&mut wheel, u64::MAX), ['c']);
+}
+
+#[test]
+fn a_past_deadline_is_due_at_the_next_pop() {
+    let mut wheel = Wheel::new();
+    assert_eq!(wheel.pop_due(1_000), None);
+    wheel.insert(1_001, "next");
+    wheel.insert(1_000, "now");
+    wheel.insert(3, "past");
+    assert_eq!(wheel.next_deadline(), Some(1_000));
+    assert_eq!(drain(&mut wheel, 1_000), ["now", "past"]);
+    assert_eq!(drain(&mut wheel, 1_001), ["next"]);
+}
+
+#[test]
+fn time_does_not_run_backwards() {
+    let mut wheel = Wheel::new();
+    assert_eq!(wheel.pop_due(1_000), None);
+    wheel.insert(1_005, ());
+    assert_eq!(wheel.pop_due(0), None);
+    assert_eq!(wheel.tick(), 1_000);
+    assert_eq!(drain(&mut wheel, 1_005), [()]);
+}
+
+#[test]
+fn a_due_timer_cancelled_before_its_pop_does_not_fire() {
+    let mut wheel = Wheel::new();
+    let ids = [10, 10, 10, 20].map(|deadline| wheel.insert(deadline, deadline));
+    assert_eq!(wheel.pop_due(50), Some((ids[0], 10)));
+    assert!(wheel.cancel(ids[1]));
+    assert!(wheel.cancel(ids[3]));
+    assert_eq!(wheel.pop_due(50), Some((ids[2], 10)));
+    assert_eq!(wheel.pop_due(50), None);
+    assert!(wheel.is_empty());
+}
+
+#[test]
+fn a_timer_set_between_pops_fires_in_its_place() {
+    let mut wheel = Wheel::new();
+    wheel.insert(10, "first");
+    wheel.insert(30, "third");
+    assert!(wheel.pop_due(50).is_some());
+    wheel.insert(20, "second");
+    assert_eq!(drain(&mut wheel, 50), ["second", "third"]);
+}
+
+#[test]
+fn a_stale_id_finds_nothing_when_its_place_is_taken_again() {
+    let mut wheel = Wheel::new();
+    let fired = wheel.insert(1, ());
+    assert_eq!(wheel.pop_due(1), Some((fired, ())));
+    let cancelled = wheel.insert(2, ());
+    assert!(wheel.cancel(cancelled));
+    assert!(!wheel.cancel(cancelled));
+    let live = wheel.insert(3, ());
+    for id in [fired, cancelled] {
+        assert_ne!(id, live);
+        assert!(!wheel.contains(id));
+        assert!(!wheel.cancel(id));
+    }
+    assert_eq!(wheel.len(), 1);
+    assert_eq!(wheel.pop_due(3), Some((live, ())));
+}
+
+#[test]
+fn a_cancelled_timer_does_not_fire_when_its_place_is_taken_again() {
+    let mut wheel = Wheel::new();
+    let old = wheel.insert(100, "old");
+    wheel.cancel(old);
+    wheel.insert(200, "new");
+    assert_eq!(wheel.pop_due(150), None);
+    assert_eq!(drain(&mut wheel, 200), ["new"]);
+}
+
+#[test]
+fn a_periodic_timer_keeps_its_id_and_its_phase() {
+    let mut wheel = Wheel::new();
+    let id = wheel.insert_periodic(7, period(10), 'p');
+    for (now, next) in [(7, 17), (19, 27), (27, 37), (36, 37), (40, 47)] {
+        let due = (now != 36).then_some((id, 'p'));
+        assert_eq!(wheel.pop_due(now), due);
+        assert_eq!(wheel.pop_due(now), None);
+        assert_eq!(wheel.next_deadline(), Some(next));
+    }
+    assert!(wheel.contains(id));
+    assert!(wheel.cancel(id));
+    assert_eq!(wheel.pop_due(1_000), None);
+}
+
+#[test]
+fn a_periodic_timer_skips_what_it_missed() {
+    let mut wheel = Wheel::new();
+    let id = wheel.insert_periodic(5, period(20), ());
+    assert_eq!(wheel.pop_due(3 * YEAR), Some((id, ())));
+    assert_eq!(wheel.pop_due(3 * YEAR), None);
+    let next = wheel.next_deadline().unwrap();
+    assert_eq!(next % 20, 5);
+    assert!(next > 3 * YEAR && next <= 3 * YEAR + 20);
+}
+
+#[test]
+fn a_periodic_timer_set_in_the_past_keeps_its_phase() {
+    let mut wheel = Wheel::new();
+    assert_eq!(wheel.pop_due(1_000), None);
+    wheel.insert_periodic(993, period(10), ());
+    assert_eq!(drain(&mut wheel, 1_000), [()]);
+    assert_eq!(wheel.next_deadline(), Some(1_003));
+}
+
+#[test]
+fn a_periodic_timer_ends_with_the_wheel() {
+    let mut wheel = Wheel::new();
+    let id = wheel.insert_periodic(10, period(1), ());
+    assert_eq!(drain(&mut wheel, u64::MAX).len(), 1);
+    assert!(!wheel.contains(id));
+    assert!(wheel.is_empty());
+}
+
+#[test]
+fn a_wheel_of_cancelled_timers_has_no_next_deadline() {
+    let mut wheel = Wheel::new();
+    let ids: Vec<_> = (1..=100).map(|i| wheel.insert(i * i, ())).collect();
+    for id in ids {
+        assert!(wheel.cancel(id));
+    }
+    assert_eq!(wheel.next_deadline(), None);
+    assert_eq!(wheel.pop_due(10_000), None);
+}
+
+/// One call of the wheel; deadlines and times are relative to its current tick.
+#[derive(Clone, Debug)]
+enum Operation {
+    /// Sets a timer this many ticks ahead.
+    Insert(u64),
+    /// Sets a timer this many ticks in the past.
+    InsertPast(u64),
+    /// Sets a timer this many ticks ahead, and with this period.
+    InsertPeriodic(u64, u32),
+    /// Cancels one of the ids handed out so far, counted back from the last.
+    Cancel(usize),
+    /// Pops at most this many timers this many ticks ahead.
+    Pop(usize, u64),
+}
+
+impl Operation {
+    /// Reads an operation out of random bits, which is much faster than one strategy for each.
+    fn from_bits(bits: u64) -> Self {
+        let mut draw = Draw(bits);
+        match draw.below(32) {
+            0..8 => Self::Insert(draw.ticks(14)),
+            8..12 => Self::Insert(draw.ticks(44)),
+            12 => Self::InsertPast(draw.ticks(20)),
+            13 => Self::InsertPeriodic(draw.ticks(20), 1 + draw.below(100_000) as u32),
+            14..18 => Self::Cancel(draw.below(40) as usize),
+            18..22 => Self::Cancel(draw.below(5_000) as usize),
+            22..29 => Self::Pop(draw.below(4) as usize, draw.ticks(5)),
+            29..31 => Self::Pop(usize::MAX, draw.ticks(13)),
+            _ => Self::Pop(draw.below(40) as usize, draw.ticks(38)),
+        }
+    }
+}
+
+/// Random bits to be used up.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, bound: u64) -> u64 {
+        let drawn = self.0 % bound;
+        self.0 /= bound;
+        drawn
+    }
+
+    /// A distance of any magnitude up to this many bits.
+    fn ticks(&mut self, bits: u64) -> u64 {
+        let bits = self.below(bits + 1);
+        self.below(1 << bits)
+    }
+}
+
+/// What a wheel should do, as a sorted map.
+#[derive(Default)]
+struct Model {
+    /// As the wheel's current tick.
+    tick: u64,
+    /// Timers set again or for the first time so far.
+    sequence: u64,
+    /// By deadline and then by age.
+    timers: BTreeMap<(u64, u64), Timer>,
+    /// Where the live ids are in `timers`.
+    keys: HashMap<TimerId, (u64, u64)>,
+    /// Every id handed out.
+    issued: Vec<TimerId>,
+    /// Whether a timer was ever cancelled.
+    cancelled: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Timer {
+    id: TimerId,
+    /// The deadline asked for, from which the phase of a periodic timer is counted.
+    deadline: u64,
+    period: Option<NonZeroU32>,
+    payload: u64,
+}
+
+impl Model {
+    fn set(&mut self, timer: Timer) {
+        let key = (timer.deadline.max(self.tick), self.sequence);
+        self.sequence += 1;
+        self.timers.insert(key, timer);
+        self.keys.insert(timer.id, key);
+    }
+
+    fn cancel(&mut self, id: TimerId) -> bool {
+        let found = self
+            .keys
+            .remove(&id)
+            .and_then(|key| self.timers.remove(&key));
+        self.cancelled |= found.is_some();
+        found.is_some()
+    }
+
+    fn pop_due(&mut self, now: u64) -> Option<(TimerId, u64)> {
+        let now = now.min(LAST_TICK);
+        let due = self
+            .timers
+            .first_entry()
+            .filter(|first| first.key().0 <= now);
+        let Some(first) = due else {
+            self.tick = now;
+            return None;
+        };
+        self.tick = first.key().0;
+        let mut timer = first.remove();
+        self.keys.remove(&timer.id);
+        let popped = (timer.id, timer.payload);
+        if let Some(period) = timer.period {
+            while timer.deadline <= now {
+                let period = u64::from(period.get());
+                // As many missed periods at once as there are, or the model takes years.
+                timer.deadline += period * ((now - timer.deadline) / period).max(1);
+            }
+            if timer.deadline <= LAST_TICK {
+                self.set(timer);
+            }
+        }
+        Some(popped)
+    }
+
+    fn first_deadline(&self) -> Option<u64> {
+        self.timers
+            .first_key_value()
+            .map(|(&(deadline, _), _)| deadline)
+    }
+}
+
+/// The wheel and its model, called alike.
+#[derive(Default)]
+struct Pair {
+    wheel: Wheel<u64>,
+    model: Model,
+}
+
+impl Pair {
+    fn apply(&mut self, operation: &Operation) {
+        let tick = self.model.tick;
+        match *operation {
+            Operation::Insert(ticks) => self.insert(tick + ticks, None),
+            Operation::InsertPast(ticks) => self.insert(tick.saturating_sub(ticks), None),
+            Operation::InsertPeriodic(ticks, every) => {
+                self.insert(tick + ticks, Some(period(every)));
+            }
+            Operation::Cancel(back) => {
+                let issued = &self.model.issued;
+                if let Some(&id) = issued.iter().rev().nth(back % issued.len().max(1)) {
+                    assert_eq!(self.wheel.contains(id), self.model.keys.contains_key(&id));
+                    assert_eq!(self.wheel.cancel(id), self.model.cancel(id));
+                    assert!(!self.wheel.contains(id));
+                }
+            }
+            Operation::Pop(limit, ticks) => self.pop(limit, tick + ticks),
+        }
+        self.check();
+    }
+
+    fn insert(&mut self, deadline: u64, period: Option<NonZeroU32>) {
+        let payload = self.model.sequence;
+        let id = match period {
+            Some(period) => self.wheel.insert_periodic(deadline, period, payload),
+            None => self.wheel.insert(deadline, payload),
+        };
+        assert!(
+            !self.model.keys.contains_key(&id),
+            "{id:?} names a live timer already"
+        );
+        self.model.issued.push(id);
+        let deadline = deadline.min(LAST_TICK);
+        self.model.set(Timer {
+            id,
+            deadline,
+            period,
+            payload,
+        });
+    }
+
+    fn pop(&mut self, limit: usize, now: u64) {
+        for _ in 0..limit {
+            let popped = self.wheel.pop_due(now);
+            assert_eq!(popped, self.model.pop_due(now));
+            self.check();
+            match popped {
+                Some((id, _)) => {
+                    assert_eq!(self.wheel.contains(id), self.model.keys.contains_key(&id));
+                }
+                None => break,
+            }
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.wheel.tick(), self.model.tick);
+        assert_eq!(self.wheel.len(), self.model.timers.len());
+        let (next, first) = (self.wheel.next_deadline(), self.model.first_deadline());
+        assert_eq!(next.is_some(), first.is_some());
+        assert!(
+            next <= first,
+            "the wheel would sleep until {next:?}, past {first:?}"
+        );
+        assert!(
+            self.model.cancelled || next == first,
+            "{next:?} is not {first:?}"
+        );
+        assert!(next.is_none() || next >= Some(self.wheel.tick()));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 350,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    // A million calls in all: 350 cases of 3,000 on average, and as many pops again.
+    #[test]
+    fn the_wheel_does_what_the_model_does(
+        operations in prop::collection::vec(any::<u64>().prop_map(Operation::from_bits), 1..6_000),
+    ) {
+        let mut pair = Pair::default();
+        for operation in &operations {
+            pair.apply(operation);
+        }
+        pair.pop(usize::MAX, u64::MAX);
+        prop_assert!(pair.wheel.is_empty());
+    }
+}
