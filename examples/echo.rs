@@ -6,6 +6,9 @@
 //! cargo run --release --example load -- --connect 127.0.0.1:7000
 //! ```
 
+#[path = "support/signals.rs"]
+mod signals;
+
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -90,13 +93,7 @@ fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     if let Some(period) = args.stats {
         reactor.set_periodic_timer(echo, period);
     }
-    let remote = reactor.remote();
-    ctrlc::set_handler(move || {
-        // A second signal does not wait.
-        if remote.drain(DRAIN).is_err() {
-            std::process::exit(0);
-        }
-    })?;
+    signals::drain_on_signals(&mut reactor, DRAIN)?;
     reactor.run()?;
     print_stats(&reactor.stats());
     Ok(())

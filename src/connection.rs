@@ -271,12 +271,29 @@ impl<S> Connection<S> {
             let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::FirstByte));
             self.rare_mut().wait = Some(wait);
         }
+        if self.profile.watches_messages {
+            self.rare_mut();
+        }
         if !self.output.is_empty() {
             self.watch_output(now);
         }
     }
 
+    /// Whether it is open and nothing else can be said of it.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        // Backed up output is not empty, and an end or an error comes with its event. Whoever has
+        // a limit on messages has something rare.
+        self.phase == Phase::Open
+            && !self.is_paused
+            && !self.wants_fin
+            && self.output.is_empty()
+            && self.input.is_empty()
+            && self.rare.is_none()
+    }
+
     /// Whether the loop should read: the handler takes input, or it is dropped.
+    #[inline]
     pub(crate) fn wants_read(&self) -> bool {
         match self.phase {
             Phase::Open => {
@@ -289,12 +306,26 @@ impl<S> Connection<S> {
         }
     }
 
+    /// Whether the handler is given input.
+    #[inline]
+    pub(crate) fn takes_input(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Severed)
+    }
+
     /// Whether the handler may write.
     pub(crate) fn takes_output(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Connecting) && !self.wants_fin
     }
 
+    /// Bytes that a callback may gather before they are sent.
+    #[inline]
+    pub(crate) fn cork_room(&self) -> usize {
+        let gathers = self.phase == Phase::Open && !self.wants_fin && self.output.is_empty();
+        if gathers { self.profile.cork_room } else { 0 }
+    }
+
     /// Bytes came in.
+    #[inline]
     pub(crate) fn note_received(&mut self, bytes: usize, now: u64) {
         self.read_at = now;
         let Some(rare) = &mut self.rare else { return };
@@ -307,6 +338,7 @@ impl<S> Connection<S> {
     }
 
     /// Bytes left.
+    #[inline]
     pub(crate) fn note_sent(&mut self, bytes: usize, now: u64) {
         self.written_at = now;
         let Some(rare) = &mut self.rare else { return };
@@ -326,12 +358,6 @@ impl<S> Connection<S> {
             };
             self.rare_mut().sending.get_or_insert(meter);
         }
-    }
-
-    /// Whether its limits say anything of incomplete messages.
-    #[inline]
-    pub(crate) fn watches_messages(&self) -> bool {
-        self.profile.message.is_some() || self.profile.receive_rate.is_some()
     }
 
     /// Whether a message is incomplete, after the handler has seen what there is. One that is
@@ -527,7 +553,7 @@ impl<S> Connection<S> {
 
 impl<S: Read> Connection<S> {
     /// One read.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Received {
         loop {
             match self.stream.read(buffer) {
@@ -544,33 +570,30 @@ impl<S: Read> Connection<S> {
 }
 
 impl<S: Write> Connection<S> {
-    /// Sends `first` and then `second` past an empty queue, and queues what the kernel does not
-    /// take. `short_is_full` says that a short write means a full socket.
-    #[inline]
+    /// Sends `first` and then `second` past an empty queue, as far as `sent` has not done it, and
+    /// queues what the kernel does not take. `short_is_full` says that a short write means a full
+    /// socket.
     pub(crate) fn send(
         &mut self,
         first: &[u8],
         second: &[u8],
+        mut sent: Sent,
         short_is_full: bool,
         spares: &mut Spares,
     ) -> Sent {
         debug_assert!(self.output.is_empty());
-        let mut sent = Sent::default();
         let total = first.len() + second.len();
-        while sent.bytes < total {
+        while sent.bytes < total && !sent.is_over() {
             let rest = &first[sent.bytes.min(first.len())..];
             let behind = &second[sent.bytes.saturating_sub(first.len())..];
-            let wanted = rest.len() + behind.len();
             let result = match (rest, behind) {
                 (rest, []) => self.stream.write(rest),
                 ([], behind) => self.stream.write(behind),
-                both => self
+                (rest, behind) => self
                     .stream
-                    .write_vectored(&[IoSlice::new(both.0), IoSlice::new(both.1)]),
+                    .write_vectored(&[IoSlice::new(rest), IoSlice::new(behind)]),
             };
-            if sent.take(result, wanted, short_is_full) {
-                break;
-            }
+            sent.count(result, rest.len() + behind.len(), short_is_full);
         }
         if sent.bytes < total {
             self.output
@@ -590,39 +613,39 @@ impl<S: Write> Connection<S> {
     ) -> Sent {
         let mut sent = Sent::default();
         for _ in 0..budget {
-            if self.output.is_empty() {
+            if self.output.is_empty() || sent.is_over() {
                 break;
             }
             let before = sent.bytes;
             let wanted = self.output.len();
             let result = self.stream.write(self.output.as_slice());
-            let is_over = sent.take(result, wanted, short_is_full);
+            sent.count(result, wanted, short_is_full);
             self.output.consume(sent.bytes - before, spares);
-            if is_over {
-                break;
-            }
         }
         sent
     }
 }
 
 impl Sent {
-    /// Counts one write of `wanted` bytes; whether no other should follow.
-    fn take(&mut self, result: io::Result<usize>, wanted: usize, short_is_full: bool) -> bool {
+    /// Whether no other write should follow.
+    fn is_over(&self) -> bool {
+        self.is_blocked || self.error.is_some()
+    }
+
+    /// Counts one write of `wanted` bytes.
+    pub(crate) fn count(&mut self, result: io::Result<usize>, wanted: usize, short_is_full: bool) {
         match result {
             Ok(0) => self.error = Some(io::ErrorKind::WriteZero.into()),
             Ok(count) => {
                 self.bytes += count;
                 self.calls += 1;
                 self.is_blocked = count < wanted && short_is_full;
-                return self.is_blocked;
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::Interrupted => return false,
+                io::ErrorKind::Interrupted => {}
                 io::ErrorKind::WouldBlock => self.is_blocked = true,
                 _ => self.error = Some(error),
             },
         }
-        true
     }
 }

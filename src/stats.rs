@@ -37,10 +37,10 @@ pub struct Stats {
     pub closed_overflow: u64,
     /// Reads that returned bytes.
     pub reads: u64,
-    /// Bytes read.
-    pub bytes_read: u64,
     /// Writes that the kernel took at least in part.
     pub writes: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
     /// Bytes that the kernel took.
     pub bytes_written: u64,
     /// Bytes that were accepted from handlers and lost, as told by `on_close`.

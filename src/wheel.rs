@@ -1,1 +1,764 @@
-//! wheel
+//! A hierarchical timer wheel: ticks go in, timers come out.
+//!
+//! The wheel has no clock and does no I/O. A tick is whatever the caller counts; the
+//! reactor counts milliseconds since it started. Setting and cancelling a timer take constant
+//! time however many there are, which is the scheme of George Varghese and Tony Lauck,
+//! "Hashed and Hierarchical Timing Wheels" (SOSP 1987).
+//!
+//! # How it works
+//!
+//! A tick is read as seven digits of six bits. Level 0 has a slot for each value of the lowest
+//! digit, level 1 for each value of the next, and so on. A timer waits on the level of the highest
+//! digit in which its deadline differs from the current tick, in the slot of that digit:
+//!
+//! ```text
+//!             digit   6 .. 3   2   1   0
+//!      current tick   0 .. 0   4  17  60
+//!   deadline, first   0 .. 0   4  17  63   level 0, slot 63
+//!  deadline, second   0 .. 0   4  20   5   level 1, slot 20: due some time in those 64 ticks
+//! ```
+//!
+//! When the current tick enters a slot of a higher level, the slot's timers move down to where
+//! their lower digits put them (a *cascade*), so that each fires at its exact tick. Timers with
+//! equal deadlines always wait in the same slot, in the order in which they were set.
+//!
+//! # What it costs
+//!
+//! A slot holds its timers side by side in chunks, not as links through a slab: setting a timer
+//! appends to a chunk, and a cascade reads memory in order. The price is that a cancelled timer
+//! keeps its place until its slot is opened, or until cancelled timers outnumber the others and one
+//! sweep removes them all. Memory thus stays within twice that of the timers that are set, plus a
+//! constant, plus eight bytes for each timer of the busiest moment so far. A cascade and a sweep
+//! are cheap for each timer but handle many at once: among a million timers either can take
+//! milliseconds.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::num::NonZeroU32;
+
+use crate::id::TimerId;
+
+/// The last tick a wheel counts: 2⁴² − 1, which is 139 years of milliseconds.
+///
+/// Later deadlines and later values of `now` are taken as this tick.
+pub const LAST_TICK: u64 = (1 << (DIGIT_BITS * LEVELS as u32)) - 1;
+
+/// Bits in a digit of a tick: 64 slots a level, so that one word tells which are occupied.
+const DIGIT_BITS: u32 = 6;
+
+/// Slots in a level.
+const SLOTS: usize = 1 << DIGIT_BITS;
+
+/// Levels in the wheel, and digits in a tick.
+const LEVELS: usize = 7;
+
+/// Stale records tolerated beyond the number of live ones before a sweep.
+///
+/// It keeps a wheel of a few timers from sweeping at every other cancellation; at 32 bytes a
+/// record it wastes at most 8 KiB.
+const STALE_SLACK: usize = 256;
+
+/// Records in a chunk: 4 KiB at 32 bytes a record.
+///
+/// One growing buffer for a whole slot would copy its records again and again, and leave a third
+/// of itself unused.
+const CHUNK_RECORDS: usize = 128;
+
+/// Records in a slot's first buffer, which doubles until it is a chunk.
+const FIRST_RECORDS: usize = 4;
+
+/// Emptied buffers kept for other slots: as many as one cascade to level 0 can ask for.
+///
+/// At 32 bytes a record they hold at most 256 KiB.
+const SPARE_BUFFERS: usize = SLOTS;
+
+/// Records for which the queue of due timers keeps room when it is empty.
+const DUE_RECORDS: usize = 1024;
+
+/// A hierarchical timer wheel of timers that each carry a payload `T`.
+///
+/// The wheel keeps a current tick, which starts at 0 and moves only in [`pop_due`](Self::pop_due).
+/// Start counting near 0, for example at the start of the program: a wheel ends at [`LAST_TICK`].
+///
+/// # Examples
+///
+/// ```
+/// use waterwheel::wheel::Wheel;
+///
+/// let mut wheel = Wheel::new();
+/// let retry = wheel.insert(250, "retry");
+/// let idle = wheel.insert(30_000, "idle");
+/// assert_eq!(wheel.next_deadline(), Some(250));
+///
+/// assert_eq!(wheel.pop_due(249), None);
+/// assert_eq!(wheel.pop_due(251), Some((retry, "retry")));
+/// assert_eq!(wheel.pop_due(251), None);
+///
+/// assert!(wheel.cancel(idle));
+/// assert!(wheel.is_empty());
+/// ```
+pub struct Wheel<T> {
+    /// Every deadline before this tick has been popped.
+    ///
+    /// Invariant: at most [`LAST_TICK`].
+    tick: u64,
+    /// Timers to pop before the current tick moves on.
+    ///
+    /// Invariant: every deadline in it is at most `tick`.
+    due: VecDeque<Record<T>>,
+    /// Timers to come, by level and then by digit.
+    ///
+    /// Invariant: a record in slot `d` of level `l` agrees with `tick` in all digits above `l`, and
+    /// its digit `l` is `d`, which is greater than that of `tick`.
+    slots: Box<[Slot<T>]>,
+    /// For each level, the slots that hold a record.
+    ///
+    /// Invariant: bit `d` of word `l` is set exactly when slot `d` of level `l` is not empty.
+    occupied: [u64; LEVELS],
+    /// The ids that name a live timer.
+    ///
+    /// Invariant: every live id is in exactly one record of `due` and `slots`.
+    ids: IdTable,
+    /// Records whose timer was cancelled.
+    ///
+    /// Invariant: `due` and `slots` hold `ids.live() + stale` records.
+    /// Invariant: at most `ids.live() + STALE_SLACK` after a cancellation.
+    stale: usize,
+    /// Emptied buffers, so that a steady state does not allocate for every tick.
+    ///
+    /// Invariant: at most `SPARE_BUFFERS`; each is empty and has a capacity.
+    spare: Vec<Vec<Record<T>>>,
+}
+
+impl<T: Copy> Wheel<T> {
+    /// Creates an empty wheel whose current tick is 0.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            tick: 0,
+            due: VecDeque::new(),
+            slots: (0..LEVELS * SLOTS).map(|_| Slot::new()).collect(),
+            occupied: [0; LEVELS],
+            ids: IdTable::default(),
+            stale: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Sets a timer that fires once, at the tick `deadline` or as soon after it as the caller pops.
+    ///
+    /// A deadline at or before the current tick is taken as the current tick: the timer is due at
+    /// the next [`pop_due`](Self::pop_due), after the timers that are due already. A deadline
+    /// after [`LAST_TICK`] is taken as that one.
+    ///
+    /// # Panics
+    ///
+    /// Panics if 2³² − 1 timers are set already.
+    pub fn insert(&mut self, deadline: u64, payload: T) -> TimerId {
+        self.insert_record(deadline, None, payload)
+    }
+
+    /// Sets a timer that fires at the tick `deadline` and then every `period` ticks.
+    ///
+    /// All its firings have the same id. The next deadline is counted from the last deadline, not
+    /// from when it was popped, so the timer keeps its phase; deadlines missed by then are skipped,
+    /// so it never fires in a burst. Beyond [`LAST_TICK`] it ends.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    /// use waterwheel::wheel::Wheel;
+    ///
+    /// let mut wheel = Wheel::new();
+    /// let period = NonZeroU32::new(10).ok_or("zero")?;
+    /// let id = wheel.insert_periodic(5, period, "ping");
+    ///
+    /// assert_eq!(wheel.pop_due(37), Some((id, "ping")));
+    /// assert_eq!(wheel.pop_due(37), None); // 15, 25 and 35 were missed
+    /// assert_eq!(wheel.next_deadline(), Some(45));
+    /// assert!(wheel.cancel(id));
+    /// # Ok::<(), &str>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if 2³² − 1 timers are set already.
+    pub fn insert_periodic(&mut self, deadline: u64, period: NonZeroU32, payload: T) -> TimerId {
+        self.insert_record(deadline, Some(period), payload)
+    }
+
+    /// Cancels a timer; `false` if the id names none (it has fired or was cancelled before).
+    ///
+    /// It does not fire after this, even if its deadline has passed.
+    pub fn cancel(&mut self, id: TimerId) -> bool {
+        if !self.ids.is_live(id) {
+            return false;
+        }
+        self.ids.release(id);
+        self.stale += 1;
+        if self.stale > self.ids.live() + STALE_SLACK {
+            self.sweep();
+        }
+        true
+    }
+
+    /// Whether the id names a timer that is still to fire.
+    #[must_use]
+    pub fn contains(&self, id: TimerId) -> bool {
+        self.ids.is_live(id)
+    }
+
+    /// The tick at which to call [`pop_due`](Self::pop_due) next; `None` when no timer is set.
+    ///
+    /// It is never later than the earliest deadline, and is that deadline unless timers were
+    /// cancelled: the deadline of a cancelled timer may still be reported, and the pop at that tick
+    /// then finds nothing. A timer that is already due counts as the current tick.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        if self.is_empty() {
+            None
+        } else if self.due.is_empty() {
+            self.first_occupied()
+                .map(|place| self.slots[place.slot()].earliest)
+        } else {
+            Some(self.tick)
+        }
+    }
+
+    /// Takes the next timer whose deadline is at or before `now`, or moves the current tick to
+    /// `now` and returns `None`.
+    ///
+    /// Timers come in the order of their deadlines, and those of one deadline in the order in which
+    /// they were set. The id of a timer that fires once is stale from here on. The work does not
+    /// depend on how far `now` lies ahead. A `now` before the current tick is taken as the
+    /// current tick, and one after [`LAST_TICK`] as that one.
+    ///
+    /// The caller decides how many timers to take before it turns to other work. A timer set or
+    /// cancelled between two calls is heeded by the second.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use waterwheel::wheel::Wheel;
+    ///
+    /// let mut wheel = Wheel::new();
+    /// let first = wheel.insert(7, 'a');
+    /// let second = wheel.insert(7, 'b');
+    /// assert_eq!(wheel.pop_due(100), Some((first, 'a')));
+    /// wheel.cancel(second);
+    /// assert_eq!(wheel.pop_due(100), None);
+    /// ```
+    pub fn pop_due(&mut self, now: u64) -> Option<(TimerId, T)> {
+        let now = now.clamp(self.tick, LAST_TICK);
+        loop {
+            while let Some(record) = self.due.pop_front() {
+                // Without stale records there is no need to look the id up.
+                if self.stale == 0 || self.ids.is_live(record.id) {
+                    return Some(self.fire(record, now));
+                }
+                self.stale -= 1;
+            }
+            if self.due.capacity() > DUE_RECORDS {
+                self.due.shrink_to(DUE_RECORDS);
+            }
+            match self.first_occupied() {
+                Some(place) if place.start(self.tick) <= now => self.open(place, now),
+                _ => {
+                    self.tick = now;
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn insert_record(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> TimerId {
+        let id = self.ids.allocate();
+        self.place(Record {
+            deadline: deadline.min(LAST_TICK),
+            id,
+            period,
+            payload,
+        });
+        id
+    }
+
+    /// Puts a record where the current tick says that it belongs.
+    fn place(&mut self, record: Record<T>) {
+        debug_assert!(record.deadline <= LAST_TICK);
+        if record.deadline <= self.tick {
+            self.due.push_back(record);
+            return;
+        }
+        let place = Place::of(record.deadline, self.tick);
+        debug_assert!(place.start(self.tick) > self.tick);
+        self.occupied[place.level] |= 1 << place.digit;
+        let slot = &mut self.slots[place.slot()];
+        slot.earliest = slot.earliest.min(record.deadline);
+        if slot.last.len() == slot.last.capacity() {
+            slot.make_room(&mut self.spare);
+        }
+        slot.last.push(record);
+    }
+
+    /// Finishes a one-shot timer, or sets a periodic one again, and tells what fired.
+    fn fire(&mut self, record: Record<T>, now: u64) -> (TimerId, T) {
+        match record.deadline_after(now) {
+            Some(deadline) => self.place(Record { deadline, ..record }),
+            None => self.ids.release(record.id),
+        }
+        (record.id, record.payload)
+    }
+
+    /// The slot that the current tick reaches first.
+    fn first_occupied(&self) -> Option<Place> {
+        // All slots of a level lie within one slot of the next, and ahead of it: the lowest
+        // occupied level comes first whatever the digits are.
+        let level = self.occupied.iter().position(|&slots| slots != 0)?;
+        Some(Place {
+            level,
+            digit: self.occupied[level].trailing_zeros(),
+        })
+    }
+
+    /// Moves the tick into the slot that it reaches first, on the way to `now`.
+    fn open(&mut self, place: Place, now: u64) {
+        debug_assert!(self.due.is_empty(), "the tick moves on when nothing is due");
+        let earliest = self.slots[place.slot()].earliest;
+        debug_assert!(earliest > self.tick && earliest >= place.start(self.tick));
+        // Going to the earliest deadline, not to the start of the slot, skips the levels on which
+        // a lone timer would only be moved.
+        self.tick = earliest.min(now);
+        let slot = self.take_slot(place);
+        self.cascade(slot);
+    }
+
+    /// Takes all records out of a slot.
+    fn take_slot(&mut self, place: Place) -> Slot<T> {
+        self.occupied[place.level] &= !(1 << place.digit);
+        mem::replace(&mut self.slots[place.slot()], Slot::new())
+    }
+
+    /// Moves a slot's live records to where they belong now that the tick has entered the slot.
+    fn cascade(&mut self, slot: Slot<T>) {
+        for mut chunk in slot.into_chunks() {
+            if self.stale > 0 {
+                self.stale -= self.ids.drop_stale(&mut chunk).dropped;
+            }
+            for &record in &chunk {
+                self.place(record);
+            }
+            self.recycle(chunk);
+        }
+    }
+
+    /// Keeps an emptied buffer for another slot.
+    fn recycle(&mut self, mut buffer: Vec<Record<T>>) {
+        buffer.clear();
+        if buffer.capacity() > 0 && self.spare.len() < SPARE_BUFFERS {
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Drops the records of all cancelled timers.
+    ///
+    /// A sweep reads at most two records for each cancellation since the last one, and a constant.
+    #[cold]
+    fn sweep(&mut self) {
+        let queued = self.due.len();
+        self.due.retain(|record| self.ids.is_live(record.id));
+        self.stale -= queued - self.due.len();
+        for level in 0..LEVELS {
+            let mut digits = self.occupied[level];
+            while digits != 0 && self.stale > 0 {
+                let digit = digits.trailing_zeros();
+                digits &= digits - 1;
+                self.sweep_slot(Place { level, digit });
+            }
+        }
+        debug_assert_eq!(self.stale, 0);
+    }
+
+    /// Drops the stale records of one slot.
+    fn sweep_slot(&mut self, place: Place) {
+        let swept = self.take_slot(place);
+        let mut slot = Slot::new();
+        for mut chunk in swept.into_chunks() {
+            let Swept { dropped, earliest } = self.ids.drop_stale(&mut chunk);
+            self.stale -= dropped;
+            slot.earliest = slot.earliest.min(earliest);
+            let emptied = slot.append(chunk);
+            self.recycle(emptied);
+        }
+        let kept = slot.last.len();
+        if kept == 0 {
+            self.recycle(slot.last);
+            return;
+        }
+        if slot.last.capacity() > 4 * kept {
+            slot.last.shrink_to(2 * kept);
+        }
+        self.occupied[place.level] |= 1 << place.digit;
+        self.slots[place.slot()] = slot;
+    }
+}
+
+impl<T> Wheel<T> {
+    /// The number of timers that are set; a periodic one counts once.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.live()
+    }
+
+    /// Whether no timer is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The current tick: every deadline before it has been popped.
+    #[must_use]
+    pub fn tick(&self) -> u64 {
+        self.tick
+    }
+}
+
+impl<T: Copy> Default for Wheel<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for Wheel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wheel")
+            .field("tick", &self.tick)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One firing to come. With a payload of 12 bytes it takes 32.
+#[derive(Clone, Copy)]
+struct Record<T> {
+    /// The tick to fire at; before the current tick only if it was set that way.
+    deadline: u64,
+    /// Whose firing it is: a record whose id is no longer live is stale.
+    id: TimerId,
+    /// Ticks between firings; `None` for a timer that fires once.
+    period: Option<NonZeroU32>,
+    /// What the caller wants back.
+    payload: T,
+}
+
+impl<T> Record<T> {
+    /// The first deadline of a periodic timer after `now`, unless the wheel ends before it.
+    fn deadline_after(&self, now: u64) -> Option<u64> {
+        debug_assert!(self.deadline <= now, "only a due timer fires");
+        let period = u64::from(self.period?.get());
+        let missed = (now - self.deadline) / period;
+        let next = self.deadline + (missed + 1) * period;
+        (next <= LAST_TICK).then_some(next)
+    }
+}
+
+/// The timers due within one stretch of ticks: one tick on level 0, 64 on level 1, and so on.
+///
+/// The records of equal deadline are in the order in which their timers were set.
+struct Slot<T> {
+    /// All records but those in `last`.
+    ///
+    /// Invariant: each chunk holds `CHUNK_RECORDS`.
+    full: Vec<Vec<Record<T>>>,
+    /// The newest records.
+    ///
+    /// Invariant: capacity at most `CHUNK_RECORDS`; empty only if the slot is.
+    last: Vec<Record<T>>,
+    /// A tick that no deadline in the slot precedes, and the first of them unless some are stale.
+    ///
+    /// Invariant: `u64::MAX` when the slot is empty.
+    earliest: u64,
+}
+
+impl<T> Slot<T> {
+    const fn new() -> Self {
+        Self {
+            full: Vec::new(),
+            last: Vec::new(),
+            earliest: u64::MAX,
+        }
+    }
+
+    /// All records, in order.
+    fn into_chunks(self) -> impl Iterator<Item = Vec<Record<T>>> {
+        self.full.into_iter().chain([self.last])
+    }
+
+    /// Makes room for one more record after `last` has filled its buffer.
+    #[cold]
+    fn make_room(&mut self, spare: &mut Vec<Vec<Record<T>>>) {
+        let len = self.last.len();
+        if len >= CHUNK_RECORDS {
+            let buffer = spare
+                .pop()
+                .unwrap_or_else(|| Vec::with_capacity(CHUNK_RECORDS));
+            self.full.push(mem::replace(&mut self.last, buffer));
+        } else if len == 0 {
+            self.last = spare
+                .pop()
+                .unwrap_or_else(|| Vec::with_capacity(FIRST_RECORDS));
+        } else {
+            self.last.reserve_exact(len.min(CHUNK_RECORDS - len));
+        }
+    }
+}
+
+/// Which slot of the wheel.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Invariant: less than `LEVELS`.
+    level: usize,
+    /// Invariant: less than `SLOTS`.
+    digit: u32,
+}
+
+impl Place {
+    /// Where a timer with this deadline waits at this tick.
+    fn of(deadline: u64, tick: u64) -> Self {
+        debug_assert!(tick < deadline && deadline <= LAST_TICK);
+        let level = (deadline ^ tick).ilog2() / DIGIT_BITS;
+        let digit = (deadline >> (level * DIGIT_BITS)) as u32 % SLOTS as u32;
+        Self {
+            level: level as usize,
+            digit,
+        }
+    }
+
+    fn slot(self) -> usize {
+        self.level * SLOTS + self.digit as usize
+    }
+
+    /// The first tick of the slot, seen from a tick that agrees with it in all higher digits.
+    fn start(self, tick: u64) -> u64 {
+        let shift = self.level as u32 * DIGIT_BITS;
+        let turn = tick >> (shift + DIGIT_BITS) << (shift + DIGIT_BITS);
+        turn | u64::from(self.digit) << shift
+    }
+}
+
+impl<T: Copy> Slot<T> {
+    /// Adds records behind the slot's own, and returns the buffer that is left over.
+    fn append(&mut self, mut chunk: Vec<Record<T>>) -> Vec<Record<T>> {
+        if self.last.is_empty() {
+            mem::swap(&mut self.last, &mut chunk);
+            return chunk;
+        }
+        let room = (CHUNK_RECORDS - self.last.len()).min(chunk.len());
+        self.last.reserve_exact(room);
+        self.last.extend_from_slice(&chunk[..room]);
+        chunk.drain(..room);
+        if chunk.is_empty() {
+            return chunk;
+        }
+        self.full.push(mem::replace(&mut self.last, chunk));
+        Vec::new()
+    }
+}
+
+/// What a sweep found in some records.
+struct Swept {
+    /// Stale records removed.
+    dropped: usize,
+    /// The first deadline of the live ones; `u64::MAX` if there are none.
+    earliest: u64,
+}
+
+/// Which ids name a live timer.
+#[derive(Default)]
+struct IdTable {
+    /// By index: the generation of the live timer, or of the next one; 0 if there will be none.
+    generations: Vec<u32>,
+    /// Indices without a live timer, to be used again.
+    ///
+    /// Invariant: no index is in it twice, and none whose generation is 0.
+    free: Vec<u32>,
+    /// Timers alive.
+    ///
+    /// Invariant: `live + free.len()` is at most `generations.len()`.
+    live: usize,
+}
+
+impl IdTable {
+    fn live(&self) -> usize {
+        self.live
+    }
+
+    fn is_live(&self, id: TimerId) -> bool {
+        // A free index has a generation that no id was made with yet.
+        self.generations.get(id.index()) == Some(&id.generation())
+    }
+
+    /// Removes the stale ones of some records.
+    fn drop_stale<T: Copy>(&self, records: &mut Vec<Record<T>>) -> Swept {
+        // Not `Vec::retain`: that branches on a condition which no branch predictor can learn.
+        let (len, mut kept, mut earliest) = (records.len(), 0, u64::MAX);
+        for i in 0..len {
+            let record = records[i];
+            let live = self.is_live(record.id);
+            earliest = earliest.min(if live { record.deadline } else { u64::MAX });
+            records[kept] = record;
+            kept += usize::from(live);
+        }
+        records.truncate(kept);
+        Swept {
+            dropped: len - kept,
+            earliest,
+        }
+    }
+
+    fn allocate(&mut self) -> TimerId {
+        self.live += 1;
+        if let Some(index) = self.free.pop() {
+            return TimerId::new(index, self.generations[index as usize]);
+        }
+        let index = u32::try_from(self.generations.len())
+            .ok()
+            .filter(|&index| index != u32::MAX);
+        let index = index.expect("fewer than 2^32 timers are set");
+        self.generations.push(1);
+        TimerId::new(index, 1)
+    }
+
+    fn release(&mut self, id: TimerId) {
+        debug_assert!(self.is_live(id));
+        self.live -= 1;
+        // After the last generation the index is given up for good: four bytes lost, and no id
+        // that was ever handed out can come to name another timer.
+        let next = id.generation().wrapping_add(1);
+        self.generations[id.index()] = next;
+        if next != 0 {
+            self.free.push(id.index() as u32);
+        }
+        debug_assert!(self.live + self.free.len() <= self.generations.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl<T> Wheel<T> {
+        fn records(&self) -> usize {
+            self.slots.iter().map(Slot::records).sum::<usize>() + self.due.len()
+        }
+
+        fn room(&self) -> usize {
+            let slots: usize = self.slots.iter().map(Slot::room).sum();
+            slots + self.due.capacity() + self.spare.iter().map(Vec::capacity).sum::<usize>()
+        }
+    }
+
+    impl<T> Slot<T> {
+        fn records(&self) -> usize {
+            self.full.iter().map(Vec::len).sum::<usize>() + self.last.len()
+        }
+
+        fn room(&self) -> usize {
+            self.full.iter().map(Vec::capacity).sum::<usize>() + self.last.capacity()
+        }
+    }
+
+    #[test]
+    fn a_record_with_twelve_bytes_takes_thirty_two() {
+        assert_eq!(size_of::<Record<[u32; 3]>>(), 32);
+    }
+
+    #[test]
+    fn far_timers_take_little_more_than_their_records() {
+        let mut wheel = Wheel::new();
+        for i in 0..19_000 {
+            wheel.insert(30_000 + i, ());
+        }
+        assert!(wheel.room() < 20_000, "{} records of room", wheel.room());
+    }
+
+    #[test]
+    fn rearming_for_ever_keeps_memory_bounded() {
+        const LIVE: usize = 1_000;
+        let mut wheel = Wheel::new();
+        let mut ids: Vec<_> = (0..LIVE).map(|i| wheel.insert(30_000, i)).collect();
+        for step in 0..100_000 {
+            let i = step * 7 % LIVE;
+            assert!(wheel.cancel(ids[i]));
+            ids[i] = wheel.insert(step as u64 / 10 + 30_000, i);
+            assert_eq!(wheel.pop_due(step as u64 / 10), None);
+            if step % 50 == 0 {
+                assert_eq!(wheel.records(), wheel.len() + wheel.stale);
+                assert!(wheel.records() <= 2 * LIVE + STALE_SLACK + 1);
+            }
+        }
+        assert!(wheel.room() <= 2 * (2 * LIVE + STALE_SLACK) + SPARE_BUFFERS * CHUNK_RECORDS);
+        assert_eq!(wheel.ids.generations.len(), LIVE);
+    }
+
+    #[test]
+    fn a_burst_leaves_only_the_spare_buffers() {
+        let mut wheel = Wheel::new();
+        for i in 0..100_000 {
+            wheel.insert(1_000 + i % 10, ());
+        }
+        while wheel.pop_due(2_000).is_some() {}
+        assert!(wheel.room() <= SPARE_BUFFERS * CHUNK_RECORDS + DUE_RECORDS);
+    }
+
+    #[test]
+    fn a_mass_cancellation_frees_the_chunks() {
+        let mut wheel = Wheel::new();
+        let ids: Vec<_> = (0..100_000).map(|i| wheel.insert(i + 1, i)).collect();
+        for &id in ids.iter().filter(|id| id.index() % 1_000 != 0) {
+            assert!(wheel.cancel(id));
+        }
+        assert!(wheel.records() <= 2 * wheel.len() + STALE_SLACK);
+        assert!(wheel.room() <= 4 * wheel.records() + SPARE_BUFFERS * CHUNK_RECORDS);
+        let left: Vec<_> = std::iter::from_fn(|| wheel.pop_due(100_000))
+            .map(|(_, i)| i)
+            .collect();
+        assert_eq!(left, (0..100).map(|i| i * 1_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_steady_state_reuses_its_buffers() {
+        let mut wheel = Wheel::new();
+        for now in 0..10_000 {
+            wheel.insert(now + 40, ());
+            wheel.pop_due(now);
+        }
+        let buffers = |wheel: &Wheel<()>| {
+            let used = wheel.slots.iter().filter(|slot| slot.room() > 0).count();
+            used + wheel.spare.len()
+        };
+        let before = buffers(&wheel);
+        for now in 10_000..20_000 {
+            wheel.insert(now + 40, ());
+            wheel.pop_due(now);
+        }
+        assert_eq!(buffers(&wheel), before);
+    }
+
+    #[test]
+    fn an_index_out_of_generations_is_given_up() {
+        let mut wheel = Wheel::new();
+        let first = wheel.insert(10, 'a');
+        wheel.cancel(first);
+        wheel.ids.generations[0] = u32::MAX;
+        let last = wheel.insert(20, 'b');
+        assert_eq!(last, TimerId::new(0, u32::MAX));
+        assert!(wheel.cancel(last));
+        let next = wheel.insert(30, 'c');
+        assert_eq!(next, TimerId::new(1, 1));
+        assert!(!wheel.contains(first) && !wheel.contains(last) && wheel.contains(next));
+        assert_eq!(wheel.pop_due(100), Some((next, 'c')));
+        assert_eq!(wheel.pop_due(100), None);
+    }
+}

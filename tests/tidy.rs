@@ -31,14 +31,8 @@ const ROOMS: &[&str] = &[
 ];
 
 /// What only the room `sys` may name: crates that reach the operating system, and sockets.
-const OUTSIDE_WORDS: &[&str] = &[
-    "mio",
-    "socket2",
-    "rustix",
-    "TcpStream",
-    "TcpListener",
-    "UdpSocket",
-];
+const OUTSIDE_WORDS: &[&str] =
+    &["mio", "socket2", "rustix", "TcpStream", "TcpListener", "UdpSocket"];
 
 /// A listener that was bound elsewhere is adopted by a room that may name it.
 const OUTSIDE_EXCEPTIONS: &[(&str, &str)] = &[("reactor", "TcpListener")];
@@ -110,10 +104,7 @@ fn check_order(source: &Source) -> Vec<String> {
     let Some(room) = source.room() else {
         return Vec::new();
     };
-    let allowed = ROOMS
-        .iter()
-        .position(|name| *name == room)
-        .map_or(&[][..], |at| &ROOMS[..=at]);
+    let allowed = ROOMS.iter().position(|name| *name == room).map_or(&[][..], |at| &ROOMS[..=at]);
     let mut complaints = Vec::new();
     for token in source.names_at_root() {
         let name = token.text.as_str();
@@ -178,10 +169,7 @@ fn check_unfinished(source: &Source) -> Vec<String> {
         }
     }
     for (at, token) in source.tokens.iter().enumerate() {
-        if UNFINISHED_MACROS
-            .iter()
-            .any(|name| source.is(at, &[name, "!"]))
-        {
+        if UNFINISHED_MACROS.iter().any(|name| source.is(at, &[name, "!"])) {
             let rule = format!("{}!: finish it, or leave it out", token.text);
             complaints.push(source.complaint(token.line, &rule));
         }
@@ -197,9 +185,7 @@ fn check_safe(source: &Source) -> Vec<String> {
         }
         let opens = source.is(at, &["Rc", "<"]);
         let path = source.tokens[at..].iter().skip(2);
-        let mut inner = path
-            .map(|token| token.text.as_str())
-            .take_while(|text| is_path(text));
+        let mut inner = path.map(|token| token.text.as_str()).take_while(|text| is_path(text));
         if opens && inner.any(|text| text == "RefCell") {
             complaints.push(source.complaint(token.line, "no `Rc<RefCell<_>>` in the library"));
         }
@@ -211,37 +197,25 @@ fn check_opening(source: &Source) -> Vec<String> {
     if source.text.starts_with("//!") {
         return Vec::new();
     }
-    vec![source.complaint(
-        1,
-        "an example opens with `//!`: what it shows, and how to try it",
-    )]
+    vec![source.complaint(1, "an example opens with `//!`: what it shows, and how to try it")]
 }
 
 /// The face of the library: `mod` lines in order, a layout that names each room, no unsafe code.
 fn check_face(source: &Source) -> Vec<String> {
     let mut complaints = Vec::new();
     let is_mod = |at: &usize| source.tokens[*at].text == "mod" && source.text_at(at + 2) == ";";
-    let mods = (0..source.tokens.len())
-        .filter(is_mod)
-        .map(|at| source.text_at(at + 1));
+    let mods = (0..source.tokens.len()).filter(is_mod).map(|at| source.text_at(at + 1));
     let mods: Vec<&str> = mods.collect();
     if mods != ROOMS {
         let rule = format!("the `mod` lines are {mods:?}, not the rooms in order, {ROOMS:?}");
         complaints.push(source.complaint(1, &rule));
     }
-    if !source
-        .keep(&[Kind::Code])
-        .contains("#![forbid(unsafe_code)]")
-    {
+    if !source.keep(&[Kind::Code]).contains("#![forbid(unsafe_code)]") {
         complaints.push(source.complaint(1, "`#![forbid(unsafe_code)]` is missing"));
     }
     let layout = layout(&source.text);
     for room in ROOMS {
-        let spellings = [
-            format!("`{room}`"),
-            format!("{room}.rs"),
-            format!("{room}/"),
-        ];
+        let spellings = [format!("`{room}`"), format!("{room}.rs"), format!("{room}/")];
         let named = |line: &String| spellings.iter().any(|spelling| has_word(line, spelling));
         if !layout.iter().any(named) {
             let rule = format!("the crate docs' \"# Layout\" does not name the room `{room}`");
@@ -252,9 +226,7 @@ fn check_face(source: &Source) -> Vec<String> {
 }
 
 fn check_inventory(found: &[String]) -> Vec<String> {
-    let missing = ROOMS
-        .iter()
-        .filter(|room| !found.iter().any(|name| name == *room));
+    let missing = ROOMS.iter().filter(|room| !found.iter().any(|name| name == *room));
     let missing = missing.map(|room| format!("src: there is neither {room}.rs nor {room}/"));
     let is_known = |name: &str| name == "lib" || ROOMS.contains(&name);
     let unknown = found.iter().filter(|name| !is_known(name));
@@ -266,16 +238,12 @@ fn check_inventory(found: &[String]) -> Vec<String> {
 fn layout(text: &str) -> Vec<String> {
     let docs = text.lines().filter_map(|line| line.strip_prefix("//!"));
     let section = docs.skip_while(|line| line.trim() != "# Layout").skip(1);
-    section
-        .take_while(|line| !line.starts_with(" # "))
-        .map(str::to_owned)
-        .collect()
+    section.take_while(|line| !line.starts_with(" # ")).map(str::to_owned).collect()
 }
 
 /// Whether `line` holds `word`, and not as the end of a longer one.
 fn has_word(line: &str, word: &str) -> bool {
-    line.match_indices(word)
-        .any(|(at, _)| !line[..at].ends_with(is_word_char))
+    line.match_indices(word).any(|(at, _)| !line[..at].ends_with(is_word_char))
 }
 
 fn is_path(text: &str) -> bool {
@@ -300,11 +268,7 @@ fn expect_tidy(directories: &[&str], check: impl Fn(&Source) -> Vec<String>) {
 
 #[track_caller]
 fn report(complaints: Vec<String>) {
-    assert!(
-        complaints.is_empty(),
-        "the tree is not tidy:\n{}",
-        complaints.join("\n")
-    );
+    assert!(complaints.is_empty(), "the tree is not tidy:\n{}", complaints.join("\n"));
 }
 
 /// A directory that a package does not have, as a published one has no `benches`, is tidy.
@@ -346,40 +310,15 @@ fn a_room_below_is_caught() {
     let text = "use crate::id::ConnId;\nuse crate::{wheel, sys::Clock};\n// crate::sys\n";
     expect_lines(check_order, "src/buffer.rs", text, &[2]);
     expect_lines(check_order, "src/sys/os.rs", text, &[]);
-    expect_lines(
-        check_order,
-        "src/wheel.rs",
-        "fn f() {\n  super::buffer::g() }",
-        &[2],
-    );
-    expect_lines(
-        check_order,
-        "src/sys/mod.rs",
-        "use super::{id,\nreactor};",
-        &[2],
-    );
-    expect_lines(
-        check_order,
-        "src/sys/os.rs",
-        "use super::super::reactor;",
-        &[1],
-    );
-    expect_lines(
-        check_order,
-        "src/lib.rs",
-        "pub use crate::reactor::Reactor;",
-        &[],
-    );
+    expect_lines(check_order, "src/wheel.rs", "fn f() {\n  super::buffer::g() }", &[2]);
+    expect_lines(check_order, "src/sys/mod.rs", "use super::{id,\nreactor};", &[2]);
+    expect_lines(check_order, "src/sys/os.rs", "use super::super::reactor;", &[1]);
+    expect_lines(check_order, "src/lib.rs", "pub use crate::reactor::Reactor;", &[]);
 }
 
 #[test]
 fn a_way_round_the_order_is_caught() {
-    expect_lines(
-        check_order,
-        "src/reactor/mod.rs",
-        "use crate::ConnId;",
-        &[1],
-    );
+    expect_lines(check_order, "src/reactor/mod.rs", "use crate::ConnId;", &[1]);
     expect_lines(check_order, "src/id.rs", "use super::*;", &[1]);
     expect_lines(check_order, "src/id.rs", "mod tests { use super::*; }", &[]);
 }
@@ -401,18 +340,8 @@ fn what_is_too_long_is_caught() {
     expect_lines(check_lengths, "src/id.rs", &function(70), &[]);
     expect_lines(check_lengths, "src/id.rs", &function(71), &[2]);
     expect_lines(check_lengths, "src/id.rs", &"ä".repeat(100), &[]);
-    expect_lines(
-        check_lengths,
-        "src/id.rs",
-        &format!("\n//{}", "ä".repeat(99)),
-        &[2],
-    );
-    expect_lines(
-        check_lengths,
-        "src/id.rs",
-        &("x;\n\n// y\n".repeat(500)),
-        &[],
-    );
+    expect_lines(check_lengths, "src/id.rs", &format!("\n//{}", "ä".repeat(99)), &[2]);
+    expect_lines(check_lengths, "src/id.rs", &("x;\n\n// y\n".repeat(500)), &[]);
     expect_lines(check_lengths, "src/id.rs", &"x;\n".repeat(501), &[1]);
 }
 
@@ -442,10 +371,7 @@ fn an_example_without_opening_is_caught() {
 fn a_face_out_of_order_is_caught() {
     let mods = |name: &&str| format!("pub mod {name};\n");
     let mods: String = ROOMS.iter().map(mods).collect();
-    let layout: String = ROOMS
-        .iter()
-        .map(|name| format!("//! - `{name}`: a room\n"))
-        .collect();
+    let layout: String = ROOMS.iter().map(|name| format!("//! - `{name}`: a room\n")).collect();
     let good = format!("//! # Layout\n{layout}//! # More\n#![forbid(unsafe_code)]\n{mods}");
     expect_lines(check_face, "src/lib.rs", &good, &[]);
     let broken = [
@@ -453,8 +379,7 @@ fn a_face_out_of_order_is_caught() {
         good.replace("pub mod sys;\n", "// pub mod sys;\n"),
         good.replace("#![forbid", "// #![forbid"),
         good.replace("`sys`", "the sys"),
-        good.replace("//! - `sys`: a room\n", "")
-            .replace("# More", "# More\n//! `sys`"),
+        good.replace("//! - `sys`: a room\n", "").replace("# More", "# More\n//! `sys`"),
     ];
     for text in broken {
         expect_lines(check_face, "src/lib.rs", &text, &[1]);
@@ -466,9 +391,6 @@ fn a_missing_and_an_unknown_room_are_caught() {
     let mut found: Vec<String> = ROOMS.iter().map(|room| room.to_string()).collect();
     assert!(check_inventory(&found).is_empty());
     found[0] = "util".to_owned();
-    let complaints = [
-        "src: there is neither id.rs nor id/",
-        "src/util: not in the list of rooms",
-    ];
+    let complaints = ["src: there is neither id.rs nor id/", "src/util: not in the list of rooms"];
     assert_eq!(check_inventory(&found), complaints);
 }

@@ -167,6 +167,9 @@ const GENERATION_SHIFT: u32 = 16;
 /// The token of the waker: no listener has so large an index.
 pub(crate) const WAKER_TOKEN: usize = (1 << GENERATION_SHIFT) - 1;
 
+/// The token of the descriptor whose readability asks to drain.
+pub(crate) const BELL_TOKEN: usize = WAKER_TOKEN - 1;
+
 /// What a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -176,12 +179,18 @@ pub(crate) enum Target {
     Listener(usize),
     /// The waker.
     Waker,
+    /// The descriptor whose readability asks to drain.
+    Bell,
 }
 
 /// The part of a generation that a token has room for; never 0.
 const fn short_generation(generation: u32) -> usize {
     let short = generation as usize & (usize::MAX >> GENERATION_SHIFT);
-    if short == 0 { 1 } else { short }
+    if GENERATION_SHIFT < 32 && short == 0 {
+        1
+    } else {
+        short
+    }
 }
 
 impl Target {
@@ -190,6 +199,7 @@ impl Target {
         let index = token & WAKER_TOKEN;
         match token >> GENERATION_SHIFT {
             0 if token == WAKER_TOKEN => Self::Waker,
+            0 if token == BELL_TOKEN => Self::Bell,
             0 => Self::Listener(index),
             generation => Self::Connection(index, generation),
         }
@@ -239,12 +249,17 @@ impl Engine {
         })
     }
 
-    /// The connection that an event is for, if it has not ended since.
+    /// The connection that an event is for; it may have ended.
     #[inline]
-    pub(crate) fn target(&self, index: usize, short: usize) -> Option<ConnId> {
-        let generation = self.connections.get(index)?.generation;
-        let id = ConnId::new(index as u32, generation);
-        (short_generation(generation) == short && self.live(id).is_some()).then_some(id)
+    pub(crate) fn target_mut(
+        &mut self,
+        index: usize,
+        short: usize,
+    ) -> Option<(ConnId, &mut Connection<Stream>)> {
+        let connection = self.connections.get_mut(index)?;
+        let generation = connection.generation;
+        let is_it = short_generation(generation) == short;
+        is_it.then(|| (ConnId::new(index as u32, generation), connection))
     }
 
     /// A connection that has not ended.
@@ -261,6 +276,12 @@ impl Engine {
         let connection = self.connections.get_mut(id.index())?;
         let lives = connection.generation == id.generation() && connection.phase != Phase::Dead;
         lives.then_some(connection)
+    }
+
+    #[inline]
+    pub(crate) fn count_read(&mut self, bytes: usize) {
+        self.stats.reads += 1;
+        self.stats.bytes_read += bytes as u64;
     }
 
     /// Gives a connection its slot and its id.
@@ -374,14 +395,27 @@ impl Engine {
         self.dead.push((id, reason));
     }
 
-    /// Whether there is work that no event will announce.
-    pub(crate) fn has_work(&self) -> bool {
-        !(self.ready.is_empty()
-            && self.ready_listeners.is_empty()
-            && self.dirty.is_empty()
+    /// Whether anybody is on a ready queue.
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        !(self.ready.is_empty() && self.ready_listeners.is_empty())
+    }
+
+    /// Whether the end of the turn has anything to do.
+    #[inline]
+    pub(crate) fn has_endings(&self) -> bool {
+        !(self.dirty.is_empty()
             && self.dead.is_empty()
-            && self.posted.is_empty()
+            && self.unplaced.is_empty()
             && self.failures.is_empty())
+    }
+
+    /// Whether there is work that no event will announce.
+    #[inline]
+    pub(crate) fn has_work(&self) -> bool {
+        self.has_ready()
+            || self.has_endings()
+            || !self.posted.is_empty()
             || matches!(self.running, Running::Asked(_))
     }
 
@@ -396,6 +430,7 @@ impl Engine {
     }
 
     /// Whether connections end because the reactor stops.
+    #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
         self.running != Running::On
     }
@@ -429,6 +464,7 @@ mod tests {
     #[test]
     fn tokens_tell_their_targets_apart() {
         assert_eq!(Target::of(WAKER_TOKEN), Target::Waker);
+        assert_eq!(Target::of(BELL_TOKEN), Target::Bell);
         assert_eq!(Target::of(3), Target::Listener(3));
         for generation in [1, 2, 65_536, u32::MAX] {
             let id = ConnId::new(7, generation);

@@ -1,10 +1,13 @@
 //! From `write` to the kernel, and the three ways to end.
 
+use std::io::Write;
+
 use crate::close::CloseReason;
 use crate::connection::{Ending, Phase, Sent};
 use crate::engine::Engine;
 use crate::id::ConnId;
 use crate::options::OnOverflow;
+use crate::profile::CORK_BYTES;
 use crate::sys::{SHORT_MEANS_DONE, WRITABLE_ON_DEMAND};
 
 /// What became of a write.
@@ -46,34 +49,55 @@ impl Written {
 /// write(2) when it returns.
 #[derive(Debug)]
 pub(crate) struct Cork {
-    /// Whose callback runs.
-    owner: Option<ConnId>,
+    /// Whose callback runs; [`NOBODY`] between callbacks.
+    owner: ConnId,
+    /// Bytes that the owner may write without a further look at it.
+    ///
+    /// Invariant: 0 unless `owner` takes output and its queue is empty.
+    room: usize,
     /// What it wrote.
     ///
     /// Invariant: empty unless `owner` is a live connection with an empty output queue.
     bytes: Vec<u8>,
 }
 
-/// Bytes gathered before they are sent although the callback still runs. Copying so much costs
-/// a tenth of the system call that it may save.
-const CORK_BYTES: usize = 16 << 10;
+/// No connection has the generation 0.
+const NOBODY: ConnId = ConnId::new(u32::MAX, 0);
 
 impl Cork {
     pub(crate) fn new() -> Self {
         Self {
-            owner: None,
+            owner: NOBODY,
+            room: 0,
             bytes: Vec::with_capacity(CORK_BYTES),
+        }
+    }
+
+    /// The owner takes no more output.
+    fn shut(&mut self, id: ConnId) {
+        if self.owner == id {
+            self.room = 0;
         }
     }
 
     /// What was gathered for a connection that cannot send it any more: how much is lost.
     pub(crate) fn take_back(&mut self, id: ConnId) -> usize {
-        if self.owner != Some(id) {
+        if self.owner != id {
             return 0;
         }
         let lost = self.bytes.len();
         self.bytes.clear();
+        self.room = 0;
         lost
+    }
+
+    /// What was gathered for a connection and not sent yet.
+    fn gathered(&self, id: ConnId) -> usize {
+        if self.owner == id {
+            self.bytes.len()
+        } else {
+            0
+        }
     }
 }
 
@@ -81,43 +105,85 @@ impl Cork {
 const FLUSH_BUDGET: usize = 8;
 
 impl Engine {
-    /// A callback of this connection begins: its small writes gather.
+    /// A callback of this connection begins: its small writes gather, as many as there is `room`
+    /// for.
     #[inline]
-    pub(crate) fn cork(&mut self, id: ConnId) {
+    pub(crate) fn cork(&mut self, id: ConnId, room: usize) {
         debug_assert!(self.cork.bytes.is_empty());
-        self.cork.owner = Some(id);
+        self.cork.owner = id;
+        self.cork.room = room;
+    }
+
+    /// The connection whose callback runs, or was left by a panic.
+    pub(crate) fn current(&self) -> Option<ConnId> {
+        (self.cork.owner != NOBODY).then_some(self.cork.owner)
+    }
+
+    /// A callback of this connection has panicked: what it had to say may be cut in the middle.
+    pub(crate) fn doom_panicked(&mut self, id: ConnId) {
+        if let Some(connection) = self.live_mut(id) {
+            connection.must_reset = true;
+        }
+        self.doom(id, CloseReason::Panic);
+    }
+
+    /// Whether a callback of this connection runs.
+    pub(crate) fn is_current(&self, id: ConnId) -> bool {
+        self.cork.owner == id
     }
 
     /// The callback has returned: what gathered leaves.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn uncork(&mut self, id: ConnId) {
-        self.cork.owner = None;
-        if !self.cork.bytes.is_empty() {
-            self.send(id, &[]);
+        self.cork.owner = NOBODY;
+        self.cork.room = 0;
+        let wanted = self.cork.bytes.len();
+        if wanted == 0 {
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        let result = connection.stream.write(&self.cork.bytes);
+        if matches!(result, Ok(count) if count == wanted) {
+            // Only queued output is metered.
+            connection.written_at = self.now;
+            self.stats.writes += 1;
+            self.stats.bytes_written += wanted as u64;
+            self.cork.bytes.clear();
+        } else {
+            let mut sent = Sent::default();
+            sent.count(result, wanted, SHORT_MEANS_DONE);
+            self.send(id, &[], sent);
         }
     }
 
     #[inline]
-    pub(crate) fn write(&mut self, id: ConnId, bytes: &[u8]) -> Written {
-        let is_owner = self.cork.owner == Some(id);
-        let corked = if is_owner { self.cork.bytes.len() } else { 0 };
+    pub(crate) fn write(&mut self, id: ConnId, is_current: bool, bytes: &[u8]) -> Written {
+        debug_assert_eq!(is_current, self.is_current(id));
+        if is_current && bytes.len() <= self.cork.room {
+            self.cork.room -= bytes.len();
+            self.cork.bytes.extend_from_slice(bytes);
+            return Written::Below;
+        }
+        self.write_past_cork(id, bytes)
+    }
+
+    fn write_past_cork(&mut self, id: ConnId, bytes: &[u8]) -> Written {
+        let is_owner = self.cork.owner == id;
         let Some(connection) = self.live(id) else {
             return Written::Closed;
         };
         if !connection.takes_output() {
             return Written::Closed;
         }
-        let pending = connection.output.len() + corked;
+        let pending = connection.output.len() + self.cork.gathered(id);
         if bytes.len() > connection.profile.max_output - pending {
             return self.overflow(id);
         }
         if is_owner && connection.output.is_empty() {
-            let total = corked + bytes.len();
-            if total <= CORK_BYTES && total < connection.profile.high_mark {
-                self.cork.bytes.extend_from_slice(bytes);
-            } else {
-                self.send(id, bytes);
-            }
+            self.cork.room = 0;
+            self.send(id, bytes, Sent::default());
         } else {
             self.enqueue(id, bytes);
         }
@@ -126,13 +192,9 @@ impl Engine {
 
     /// Bytes written and not taken by the kernel.
     pub(crate) fn pending_bytes(&self, id: ConnId) -> usize {
-        let corked = if self.cork.owner == Some(id) {
-            self.cork.bytes.len()
-        } else {
-            0
-        };
+        let gathered = self.cork.gathered(id);
         self.live(id)
-            .map_or(0, |connection| connection.output.len() + corked)
+            .map_or(0, |connection| connection.output.len() + gathered)
     }
 
     fn side_of_mark(&self, id: ConnId) -> Written {
@@ -154,12 +216,14 @@ impl Engine {
         Written::Full
     }
 
-    /// Sends what is corked and then `bytes`; queues what the kernel does not take.
-    fn send(&mut self, id: ConnId, bytes: &[u8]) {
+    /// Sends what is corked and then `bytes`, of which `sent` is done; queues what the kernel does
+    /// not take.
+    fn send(&mut self, id: ConnId, bytes: &[u8], sent: Sent) {
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
-        let sent = connection.send(&self.cork.bytes, bytes, SHORT_MEANS_DONE, &mut self.spares);
+        let corked = &self.cork.bytes;
+        let sent = connection.send(corked, bytes, sent, SHORT_MEANS_DONE, &mut self.spares);
         self.cork.bytes.clear();
         self.after_sending(id, sent);
     }
@@ -183,7 +247,6 @@ impl Engine {
     }
 
     /// Accounts for what the kernel took, and sees to what it did not.
-    #[inline]
     fn after_sending(&mut self, id: ConnId, sent: Sent) {
         let now = self.now;
         self.stats.writes += sent.calls;
@@ -275,6 +338,7 @@ impl Engine {
 
     /// `Conn::close`: flush, FIN, the peer's end.
     pub(crate) fn close(&mut self, id: ConnId) {
+        self.cork.shut(id);
         let is_stopping = self.is_stopping();
         let Some(connection) = self.live_mut(id) else {
             return;
@@ -299,6 +363,7 @@ impl Engine {
 
     /// `Conn::shutdown_write`: FIN behind the output.
     pub(crate) fn shutdown_write(&mut self, id: ConnId) {
+        self.cork.shut(id);
         let Some(connection) = self.live_mut(id) else {
             return;
         };

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::connection::{Filed, after};
+use crate::connection::{Filed, Phase, after};
 use crate::engine::{Due, Engine};
 use crate::id::{ConnId, TimerId};
 use crate::options::ticks;
@@ -85,13 +85,12 @@ impl Engine {
     }
 
     /// Whether a message is incomplete, after the handler has seen what there is.
-    #[inline]
     pub(crate) fn watch_message(&mut self, id: ConnId, incomplete: bool, new: bool) {
         let now = self.now;
         let Some(connection) = self.live_mut(id) else {
             return;
         };
-        if connection.watches_messages() {
+        if connection.profile.watches_messages && connection.phase == Phase::Open {
             connection.watch_message(incomplete, new, now);
             self.file(id);
         }

@@ -34,6 +34,8 @@ use crate::options::{MAX_LIMIT, at_most};
 pub struct Conn<'a> {
     engine: &'a mut Engine,
     id: ConnId,
+    /// Whether it is the one whose callback runs: its small writes gather.
+    is_current: bool,
 }
 
 /// A deadline that a handler sets itself.
@@ -49,9 +51,24 @@ pub enum DeadlineKind {
 }
 
 impl<'a> Conn<'a> {
+    /// The connection whose callback runs.
     #[inline]
-    pub(crate) fn new(engine: &'a mut Engine, id: ConnId) -> Self {
-        Self { engine, id }
+    pub(crate) fn current(engine: &'a mut Engine, id: ConnId) -> Self {
+        Self {
+            engine,
+            id,
+            is_current: true,
+        }
+    }
+
+    /// Any connection.
+    pub(crate) fn other(engine: &'a mut Engine, id: ConnId) -> Self {
+        let is_current = engine.is_current(id);
+        Self {
+            engine,
+            id,
+            is_current,
+        }
     }
 
     /// Its id, to be kept and looked up again with [`Context::conn`].
@@ -67,7 +84,7 @@ impl<'a> Conn<'a> {
     /// and follows by itself, in order. See [`Written`] for what the answer means.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> Written {
-        self.engine.write(self.id, bytes)
+        self.engine.write(self.id, self.is_current, bytes)
     }
 
     /// Ends the connection once everything written has left: flush, FIN, then `on_close`.

@@ -38,7 +38,7 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
         self.engine.live(id)?;
-        Some(Conn::new(self.engine, id))
+        Some(Conn::other(self.engine, id))
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of `service`

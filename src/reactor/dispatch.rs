@@ -4,12 +4,12 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::close::{CloseReason, Closed, Idle, TimeoutKind};
-use crate::connection::{Expiry, Phase, Received};
+use crate::connection::{Connection, Expiry, Phase, Received};
 use crate::engine::{Engine, explain_connect};
 use crate::handler::{AnyService, Conn};
 use crate::id::{ConnId, TimerId};
 use crate::options::OnPanic;
-use crate::sys::{Event, SHORT_MEANS_DONE};
+use crate::sys::{Event, Readiness, SHORT_MEANS_DONE, Stream};
 
 /// The handlers, by the index of their `Service`.
 pub(super) type Services = Vec<Box<dyn AnyService>>;
@@ -28,8 +28,8 @@ pub(super) struct Dispatcher {
     buffer: Box<[u8]>,
 }
 
-/// Runs user code, and nothing else in this crate does. `None` if it panicked.
-#[inline]
+/// Runs user code, and but for the straight way of `on_io` nothing else in this crate does.
+/// `None` if it panicked.
 pub(super) fn run_user<R>(engine: &mut Engine, code: impl FnOnce(&mut Engine) -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(|| code(engine))) {
         Ok(result) => Some(result),
@@ -52,26 +52,43 @@ fn after_panic(engine: &mut Engine, payload: Box<dyn std::any::Any + Send>) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
 }
 
+/// What a callback needs to know of its connection before it runs.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// Its handler.
+    service: u32,
+    /// Its state there.
+    state: u32,
+    /// Bytes that it may gather.
+    room: usize,
+}
+
+impl Entry {
+    #[inline]
+    fn of(connection: &Connection<Stream>) -> Self {
+        Self {
+            service: connection.profile.service,
+            state: connection.state,
+            room: connection.cork_room(),
+        }
+    }
+}
+
 /// Runs a callback of one live connection; `None` if it has ended or the callback panicked.
-#[inline]
 pub(super) fn callback<R>(
     engine: &mut Engine,
     services: &mut Services,
     id: ConnId,
     call: impl FnOnce(&mut dyn AnyService, u32, &mut Conn<'_>) -> R,
 ) -> Option<R> {
-    let connection = engine.live(id)?;
-    let state = connection.state;
-    let service = services.get_mut(connection.profile.service as usize)?;
-    engine.cork(id);
+    let entry = Entry::of(engine.live(id)?);
+    let service = services.get_mut(entry.service as usize)?.as_mut();
+    engine.cork(id, entry.room);
     let result = run_user(engine, |engine| {
-        call(service.as_mut(), state, &mut Conn::new(engine, id))
+        call(service, entry.state, &mut Conn::current(engine, id))
     });
     if result.is_none() {
-        if let Some(connection) = engine.live_mut(id) {
-            connection.must_reset = true;
-        }
-        engine.doom(id, CloseReason::Panic);
+        engine.doom_panicked(id);
     }
     engine.uncork(id);
     result
@@ -86,29 +103,72 @@ impl Dispatcher {
         }
     }
 
-    /// An event of a connection: output first, then input.
-    #[inline]
-    pub(super) fn on_io(&mut self, id: ConnId, event: Event) {
-        let Some(connection) = self.engine.live_mut(id) else {
+    /// An event of a connection. Nearly every one is a message for a connection with nothing
+    /// unusual about it, which takes the straight way: read, callback, write.
+    #[inline(always)]
+    pub(super) fn on_io(&mut self, index: usize, short: usize, event: Event<'_>) {
+        let Self {
+            engine,
+            services,
+            buffer,
+        } = self;
+        let now = engine.now;
+        let Some((id, connection)) = engine.target_mut(index, short) else {
             return;
         };
-        if connection.phase == Phase::Connecting {
-            self.finish_connect(id);
+        if !(event.is_plain() && connection.is_plain()) {
+            return self.on_any_io(id, event.readiness());
         }
+        let received = connection.receive(buffer);
+        let count = match received {
+            Received::Bytes(count) if SHORT_MEANS_DONE && count < buffer.len() => count,
+            received => {
+                connection.may_read = true;
+                return self.go_on_reading(id, received);
+            }
+        };
+        connection.read_at = now;
+        let profile = &*connection.profile;
+        // A plain connection has room for all that may gather.
+        let (state, service, room) = (connection.state, profile.service, profile.cork_room);
+        engine.count_read(count);
+        let Some(service) = services.get_mut(service as usize) else { return };
+        engine.cork(id, room);
+        // A panic passes through here: nothing is half done, and `Dispatcher::outlives` knows by
+        // the cork whose it was. A landing pad for each message would cost a fifth of its path.
+        let mut conn = Conn::current(engine, id);
+        let consumed = service.data(state, &mut conn, &buffer[..count]);
+        engine.uncork(id);
+        if consumed < count {
+            self.keep(id, consumed, count);
+        }
+    }
+
+    /// Runs a piece of the turn; `false` if a callback's panic has ended it early.
+    pub(super) fn outlives(&mut self, piece: impl FnOnce(&mut Self)) -> bool {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(|| piece(self))) else { return true };
+        after_panic(&mut self.engine, payload);
+        if let Some(id) = self.engine.current() {
+            self.engine.doom_panicked(id);
+            self.engine.uncork(id);
+        }
+        false
+    }
+
+    /// An event in all generality: output first, then input.
+    fn on_any_io(&mut self, id: ConnId, event: Readiness) {
         let Some(connection) = self.engine.live_mut(id) else {
             return;
         };
         connection.may_read |= event.readable | event.hung_up;
         connection.hung_up |= event.hung_up;
         connection.is_broken |= event.broken;
-        let flushes = event.writable && !connection.output.is_empty();
-        let reads = connection.may_read;
-        if flushes {
+        if connection.phase == Phase::Connecting {
+            self.finish_connect(id);
+        } else if event.writable && !connection.output.is_empty() {
             self.flush(id);
         }
-        if reads {
-            self.read(id);
-        }
+        self.read(id);
     }
 
     /// What used up a budget has another: output first, then input.
@@ -143,36 +203,50 @@ impl Dispatcher {
         }
     }
 
-    /// Reads until the kernel has no more, or the budget is used up.
-    #[inline]
+    /// Reads what there is until the kernel has no more, or the budget is used up.
     pub(super) fn read(&mut self, id: ConnId) {
         for _ in 0..self.engine.options.reads_per_turn {
-            let now = self.engine.now;
             let Some(connection) = self.engine.live_mut(id) else {
                 return;
             };
-            if !connection.wants_read() {
+            if !connection.may_read || !connection.wants_read() {
                 return;
             }
-            match connection.receive(&mut self.buffer) {
-                Received::Bytes(count) => {
-                    connection.note_received(count, now);
-                    let is_short = count < self.buffer.len();
-                    let is_done = SHORT_MEANS_DONE && is_short && !connection.hung_up;
-                    connection.may_read = !is_done;
-                    self.engine.stats.reads += 1;
-                    self.engine.stats.bytes_read += count as u64;
-                    self.deliver(id, count);
-                    if is_done {
-                        return;
-                    }
-                }
-                Received::Blocked => return self.on_blocked(id),
-                Received::End => return self.on_end(id),
-                Received::Broken(error) => return self.on_broken(id, error),
-            }
+            let received = connection.receive(&mut self.buffer);
+            self.on_received(id, received);
         }
-        self.engine.queue_ready(id);
+        if self
+            .engine
+            .live(id)
+            .is_some_and(|connection| connection.may_read)
+        {
+            self.engine.queue_ready(id);
+        }
+    }
+
+    #[cold]
+    fn go_on_reading(&mut self, id: ConnId, received: Received) {
+        self.on_received(id, received);
+        self.read(id);
+    }
+
+    fn on_received(&mut self, id: ConnId, received: Received) {
+        let now = self.engine.now;
+        match received {
+            Received::Bytes(count) => {
+                let Some(connection) = self.engine.live_mut(id) else {
+                    return;
+                };
+                connection.note_received(count, now);
+                let is_short = count < self.buffer.len();
+                connection.may_read = !(SHORT_MEANS_DONE && is_short) || connection.hung_up;
+                self.engine.count_read(count);
+                self.deliver(id, count);
+            }
+            Received::Blocked => self.on_blocked(id),
+            Received::End => self.on_end(id),
+            Received::Broken(error) => self.on_broken(id, error),
+        }
     }
 
     fn on_blocked(&mut self, id: ConnId) {
@@ -227,39 +301,43 @@ impl Dispatcher {
     }
 
     /// Hands `count` bytes of the buffer to the handler, behind what it has left before.
-    #[inline]
     fn deliver(&mut self, id: ConnId, count: usize) {
         let Self {
             engine,
             services,
             buffer,
         } = self;
-        let Some(connection) = engine.live_mut(id) else {
+        let Some(connection) = engine.connections.get_mut(id.index()) else {
             return;
         };
-        if !matches!(connection.phase, Phase::Open | Phase::Severed) {
+        let input = &buffer[..count];
+        if !connection.takes_input() {
             return;
         }
-        let input = &buffer[..count];
         if !connection.input.is_empty() {
-            let connection = &mut engine.connections[id.index()];
             connection.input.push(input, &mut engine.spares);
             return self.deliver_kept(id);
         }
-        let Some(consumed) = callback(engine, services, id, |service, state, conn| {
+        let watches = connection.profile.watches_messages;
+        let consumed = callback(engine, services, id, |service, state, conn| {
             service.data(state, conn, input)
-        }) else {
+        });
+        let consumed = consumed.unwrap_or(count);
+        if consumed < count || watches {
+            self.keep(id, consumed, count);
+        }
+    }
+
+    /// The handler has left something of the buffer, or its messages have limits.
+    fn keep(&mut self, id: ConnId, consumed: usize, count: usize) {
+        let Self { engine, buffer, .. } = self;
+        let Some(connection) = engine.connections.get_mut(id.index()) else {
             return;
         };
-        if consumed < count {
-            let Some(connection) = engine.connections.get_mut(id.index()) else {
-                return;
-            };
-            if matches!(connection.phase, Phase::Open | Phase::Severed) {
-                connection
-                    .input
-                    .push(&input[consumed..], &mut engine.spares);
-            }
+        if connection.takes_input() && consumed < count {
+            connection
+                .input
+                .push(&buffer[consumed..count], &mut engine.spares);
         }
         self.after_data(id, consumed > 0);
     }
@@ -279,9 +357,7 @@ impl Dispatcher {
         let consumed = consumed.unwrap_or(0).min(input.len());
         input.consume(consumed, &mut engine.spares);
         match engine.connections.get_mut(id.index()) {
-            Some(connection) if matches!(connection.phase, Phase::Open | Phase::Severed) => {
-                connection.input = input;
-            }
+            Some(connection) if connection.takes_input() => connection.input = input,
             _ => {
                 input.clear(&mut engine.spares);
             }
@@ -290,7 +366,6 @@ impl Dispatcher {
     }
 
     /// The handler has seen what there is: looks at what it left.
-    #[inline]
     fn after_data(&mut self, id: ConnId, is_progress: bool) {
         let Some(connection) = self.engine.live_mut(id) else {
             return;
@@ -301,7 +376,7 @@ impl Dispatcher {
             connection.must_reset = true;
             log::debug!("{id}: {left} bytes of input were left unconsumed");
             self.engine.doom(id, CloseReason::Overflow);
-        } else if connection.watches_messages() && connection.phase == Phase::Open {
+        } else {
             let is_new = is_progress && !is_declared;
             self.engine
                 .watch_message(id, left > 0 || is_declared, is_new);

@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::engine::{Due, Engine, Message, Running, Stop};
+use crate::engine::{BELL_TOKEN, Due, Engine, Message, Running, Stop};
 use crate::handler::{Context, Handler, Registered, Remote, Service};
 use crate::id::{ConnId, TimerId};
 use crate::options::{ConnectOptions, ListenOptions, ReactorOptions};
@@ -53,6 +53,11 @@ pub struct Reactor {
     dispatcher: Dispatcher,
     /// Messages taken from the mailbox and not run yet.
     inbox: VecDeque<Message>,
+    /// A descriptor that asks to drain by becoming readable.
+    #[cfg(unix)]
+    bell: Option<std::os::fd::OwnedFd>,
+    /// How long that may take.
+    drain_deadline: Duration,
 }
 
 impl Reactor {
@@ -77,6 +82,9 @@ impl Reactor {
             events,
             dispatcher,
             inbox: VecDeque::new(),
+            #[cfg(unix)]
+            bell: None,
+            drain_deadline: Duration::ZERO,
         })
     }
 
@@ -175,6 +183,28 @@ impl Reactor {
     #[must_use]
     pub fn remote(&self) -> Remote {
         Remote::new(self.dispatcher.engine.mailbox.clone())
+    }
+
+    /// Drains, as [`Remote::drain`] does, when a descriptor has something to read: the reading
+    /// end of a pipe that a signal handler writes to, for example. That takes no thread, and a
+    /// process with one thread has cheaper system calls. Replaces an earlier one; nothing is read
+    /// from it.
+    ///
+    /// # Errors
+    /// - The system's, if the descriptor cannot be polled, as regular files cannot.
+    ///
+    /// # Platform notes
+    /// Unix only; elsewhere a handler of the system's events can call [`Remote::drain`].
+    #[cfg(unix)]
+    pub fn drain_when_readable(
+        &mut self,
+        fd: std::os::fd::OwnedFd,
+        deadline: Duration,
+    ) -> io::Result<()> {
+        self.dispatcher.engine.poller.add_fd(&fd, BELL_TOKEN)?;
+        self.bell = Some(fd);
+        self.drain_deadline = deadline;
+        Ok(())
     }
 
     /// What the reactor has done so far.

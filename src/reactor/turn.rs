@@ -19,29 +19,25 @@ impl Reactor {
     /// 5. the timers that are due;
     /// 6. flush what was queued, and take down what has ended.
     pub(super) fn turn(&mut self, most: Option<Duration>) -> io::Result<()> {
-        self.dispatcher.place_states();
+        if !self.dispatcher.engine.unplaced.is_empty() {
+            self.dispatcher.place_states();
+        }
         self.poll(most)?;
-        let Self {
-            events, dispatcher, ..
-        } = self;
-        events.for_each(|event| {
-            dispatcher.engine.stats.events += 1;
-            match Target::of(event.token) {
-                Target::Connection(index, short) => {
-                    if let Some(id) = dispatcher.engine.target(index, short) {
-                        dispatcher.on_io(id, event);
-                    }
-                }
-                Target::Listener(index) => dispatcher.accept(index),
-                Target::Waker => {}
-            }
-        });
-        self.dispatcher.run_ready();
+        self.dispatch();
+        if self.dispatcher.engine.has_ready() {
+            self.dispatcher.run_ready();
+        }
         self.run_mailbox();
         self.dispatcher.run_timers();
-        self.dispatcher.begin_stop();
-        self.dispatcher.flush_and_bury();
-        self.dispatcher.end_stop();
+        if self.dispatcher.engine.is_stopping() {
+            self.dispatcher.begin_stop();
+        }
+        if self.dispatcher.engine.has_endings() {
+            self.dispatcher.flush_and_bury();
+        }
+        if self.dispatcher.engine.is_stopping() {
+            self.dispatcher.end_stop();
+        }
         Ok(())
     }
 
@@ -79,15 +75,36 @@ impl Reactor {
         Ok(())
     }
 
+    /// Phase 2. A callback that panics unwinds to here from the straight way of `on_io`: its
+    /// connection is ended, and the events behind it are served on.
+    fn dispatch(&mut self) {
+        let Self { events, dispatcher, drain_deadline, .. } = self;
+        let (mut done, drain_deadline) = (0, *drain_deadline);
+        while !dispatcher.outlives(|dispatcher| {
+            events.for_each_from(done, |event| {
+                done += 1;
+                match Target::of(event.token()) {
+                    Target::Connection(index, short) => dispatcher.on_io(index, short, event),
+                    Target::Listener(index) => dispatcher.accept(index),
+                    Target::Waker => {}
+                    Target::Bell => dispatcher.engine.stop(Stop::Drain(drain_deadline)),
+                }
+            });
+        }) {}
+        dispatcher.engine.stats.events += done as u64;
+    }
+
     /// Phase 4. What is posted meanwhile waits for the next turn.
     fn run_mailbox(&mut self) {
         let Self {
             dispatcher, inbox, ..
         } = self;
         let budget = dispatcher.engine.options.messages_per_turn;
-        let posted = dispatcher.engine.posted.len().min(budget);
-        for (service, task) in dispatcher.engine.posted.drain(..posted).collect::<Vec<_>>() {
-            dispatcher.run_task(service, task);
+        if !dispatcher.engine.posted.is_empty() {
+            let posted = dispatcher.engine.posted.len().min(budget);
+            for (service, task) in dispatcher.engine.posted.drain(..posted).collect::<Vec<_>>() {
+                dispatcher.run_task(service, task);
+            }
         }
         if dispatcher.engine.mailbox.has_messages() {
             let mut messages = Vec::new();
@@ -148,7 +165,7 @@ impl Dispatcher {
     fn run_message(&mut self, message: Message) {
         match message {
             Message::Write(id, bytes) => {
-                self.engine.write(id, &bytes);
+                self.engine.write(id, false, &bytes);
             }
             Message::Close(id) => self.engine.close(id),
             Message::Run(service, task) => self.run_task(service, task),

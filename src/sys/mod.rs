@@ -75,17 +75,19 @@ impl Stream {
 }
 
 impl Read for Stream {
+    #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Os(stream) => stream.read(buffer),
+            Self::Os(stream) => os::receive(stream, buffer),
         }
     }
 }
 
 impl Write for Stream {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Os(stream) => stream.write(bytes),
+            Self::Os(stream) => os::send(stream, bytes),
         }
     }
 
@@ -145,11 +147,16 @@ pub(crate) struct Backlog {
     pub(crate) system_most: Option<u32>,
 }
 
-/// What the poll says of one socket.
+/// What the poll says of one socket, as the poll has it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
-    /// The token it was registered with.
-    pub(crate) token: usize,
+pub(crate) enum Event<'a> {
+    /// Of the operating system.
+    Os(&'a os::Event),
+}
+
+/// What an event says, in full.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Readiness {
     /// There is something to read, or the end.
     pub(crate) readable: bool,
     /// Output may be taken again.
@@ -158,6 +165,35 @@ pub(crate) struct Event {
     pub(crate) hung_up: bool,
     /// The connection is broken.
     pub(crate) broken: bool,
+}
+
+impl Event<'_> {
+    /// The token that the socket was registered with.
+    #[inline]
+    pub(crate) fn token(self) -> usize {
+        match self {
+            Self::Os(event) => event.token().0,
+        }
+    }
+
+    /// There is something to read, and neither an end nor an error.
+    #[inline]
+    pub(crate) fn is_plain(self) -> bool {
+        match self {
+            Self::Os(event) => event.is_readable() && !event.is_read_closed() && !event.is_error(),
+        }
+    }
+
+    pub(crate) fn readiness(self) -> Readiness {
+        match self {
+            Self::Os(event) => Readiness {
+                readable: event.is_readable(),
+                writable: event.is_writable(),
+                hung_up: event.is_read_closed() || event.is_error(),
+                broken: event.is_error(),
+            },
+        }
+    }
 }
 
 /// What one poll reported.
@@ -178,11 +214,19 @@ impl Events {
         }
     }
 
-    /// Calls `each` with every event, in the order of the poll.
+    /// Calls `each` with every event but the first `skipped`, in the order of the poll.
     #[inline]
-    pub(crate) fn for_each(&self, each: impl FnMut(Event)) {
+    pub(crate) fn for_each_from(&self, skipped: usize, mut each: impl FnMut(Event<'_>)) {
         match self {
-            Self::Os(events) => events.iter().map(os::event).for_each(each),
+            Self::Os(events) => {
+                let mut events = events.iter();
+                if skipped > 0 {
+                    events.nth(skipped - 1);
+                }
+                for event in events {
+                    each(Event::Os(event));
+                }
+            }
         }
     }
 }
@@ -228,6 +272,14 @@ impl Poller {
     pub(crate) fn add_listener(&self, listener: &mut Listener, token: usize) -> io::Result<()> {
         match (self, listener) {
             (Self::Os(poller), Listener::Os(listener)) => os::add(poller, listener, token, false),
+        }
+    }
+
+    /// Watches a descriptor of any kind for something to read.
+    #[cfg(unix)]
+    pub(crate) fn add_fd(&self, fd: &std::os::fd::OwnedFd, token: usize) -> io::Result<()> {
+        match self {
+            Self::Os(poller) => os::add_fd(poller, fd, token),
         }
     }
 

@@ -9,12 +9,13 @@ use mio::event::Source;
 use mio::{Interest, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{Backlog, Event, Shortage};
+use super::{Backlog, Shortage};
 use crate::options::{ConnectOptions, Keepalive, ListenOptions, TcpOptions};
 
 pub(super) use mio::Events;
 pub(super) use mio::Poll as Poller;
 pub(super) use mio::Waker;
+pub(super) use mio::event::Event;
 pub(super) use mio::net::{TcpListener as Listener, TcpStream as Stream};
 
 /// Targets where mio hands edges through from epoll or kqueue instead of emulating them.
@@ -75,6 +76,34 @@ pub(super) fn connected(stream: &Stream) -> Option<io::Result<()>> {
         Err(error) if is_in_progress(&error) => None,
         Err(error) => Some(Err(error)),
     }
+}
+
+/// One read. The system is called directly: libc looks at each call whether the thread may be
+/// cancelled, which costs more than the rest of the way in a process with more than one thread.
+/// mio need not know, since it hands native edges through.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)))]
+#[inline(always)]
+pub(super) fn receive(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::net::recv(stream, buffer, rustix::net::RecvFlags::empty())?.1)
+}
+
+/// One write, likewise. A peer that is gone is an error of the write and no signal.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)))]
+#[inline(always)]
+pub(super) fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(stream, bytes, rustix::net::SendFlags::NOSIGNAL)?)
+}
+
+/// One read.
+#[cfg(any(not(any(target_os = "linux", target_os = "android")), mio_unsupported_force_poll_poll))]
+pub(super) fn receive(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
+    io::Read::read(stream, buffer)
+}
+
+/// One write.
+#[cfg(any(not(any(target_os = "linux", target_os = "android")), mio_unsupported_force_poll_poll))]
+pub(super) fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
+    io::Write::write(stream, bytes)
 }
 
 pub(super) fn reset_on_close(stream: &Stream) -> io::Result<()> {
@@ -206,6 +235,17 @@ pub(super) fn add(
         .register(source, Token(token), interest(writable))
 }
 
+#[cfg(unix)]
+pub(super) fn add_fd(
+    poller: &Poller,
+    fd: &std::os::fd::OwnedFd,
+    token: usize,
+) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let mut source = mio::unix::SourceFd(&fd.as_raw_fd());
+    poller.registry().register(&mut source, Token(token), Interest::READABLE)
+}
+
 pub(super) fn change(
     poller: &Poller,
     source: &mut impl Source,
@@ -228,18 +268,6 @@ pub(super) fn poll(
             Ok(())
         }
         result => result,
-    }
-}
-
-#[inline]
-pub(super) fn event(event: &mio::event::Event) -> Event {
-    let broken = event.is_error();
-    Event {
-        token: event.token().0,
-        readable: event.is_readable(),
-        writable: event.is_writable(),
-        hung_up: event.is_read_closed() || broken,
-        broken,
     }
 }
 

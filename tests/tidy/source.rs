@@ -25,11 +25,7 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
-        let mut source = Self {
-            path: path.into(),
-            text: text.into(),
-            tokens: Vec::new(),
-        };
+        let mut source = Self { path: path.into(), text: text.into(), tokens: Vec::new() };
         source.tokens = tokens(&source.keep(&[Kind::Code]));
         source
     }
@@ -72,9 +68,7 @@ impl Source {
 
     /// Whether the tokens from `at` on are these.
     pub(crate) fn is(&self, at: usize, expected: &[&str]) -> bool {
-        (at..)
-            .zip(expected)
-            .all(|(at, text)| self.text_at(at) == *text)
+        (at..).zip(expected).all(|(at, text)| self.text_at(at) == *text)
     }
 
     /// The index of the bracket that closes the one at `open`.
@@ -101,10 +95,7 @@ impl Source {
         });
         let whole = starts.filter_map(|start| {
             let body = self.body(start)?;
-            Some((
-                self.tokens[start].line,
-                self.tokens[self.closing(body)].line,
-            ))
+            Some((self.tokens[start].line, self.tokens[self.closing(body)].line))
         });
         whole.collect()
     }
@@ -137,19 +128,12 @@ impl Source {
 
     /// Lines that hold more than a comment, outside of test modules.
     pub(crate) fn code_lines(&self) -> usize {
-        let tests = self
-            .modules()
-            .into_iter()
-            .filter(|&(_, _, is_test)| is_test);
+        let tests = self.modules().into_iter().filter(|&(_, _, is_test)| is_test);
         let tests = tests.map(|(first, last, _)| self.tokens[first].line..=self.tokens[last].line);
         let tests: Vec<_> = tests.collect();
         let code = self.keep(&[Kind::Code, Kind::Literal]);
-        let lines = (1..)
-            .zip(code.lines())
-            .filter(|(_, text)| !text.trim().is_empty());
-        lines
-            .filter(|(line, _)| !tests.iter().any(|test| test.contains(line)))
-            .count()
+        let lines = (1..).zip(code.lines()).filter(|(_, text)| !text.trim().is_empty());
+        lines.filter(|(line, _)| !tests.iter().any(|test| test.contains(line))).count()
     }
 
     /// The first name after the crate's root in each path that goes there.
@@ -173,10 +157,7 @@ impl Source {
     /// How many modules deep a token is.
     fn depth_at(&self, at: usize) -> usize {
         let modules = self.modules().into_iter();
-        self.depth()
-            + modules
-                .filter(|&(first, last, _)| first < at && at < last)
-                .count()
+        self.depth() + modules.filter(|&(first, last, _)| first < at && at < last).count()
     }
 
     /// Follows a path from a module that is `depth` below the root, into each branch of a group.
@@ -221,9 +202,7 @@ fn piece(rest: &[char]) -> (Kind, usize) {
 }
 
 fn line_len(rest: &[char]) -> usize {
-    rest.iter()
-        .position(|&char| char == '\n')
-        .unwrap_or(rest.len())
+    rest.iter().position(|&char| char == '\n').unwrap_or(rest.len())
 }
 
 fn block_comment_len(rest: &[char]) -> usize {
@@ -257,9 +236,7 @@ fn raw_len(rest: &[char]) -> Option<usize> {
         return None;
     }
     let end: Vec<char> = ['"'].into_iter().chain(vec!['#'; hashes]).collect();
-    let body = rest[start + 1..]
-        .windows(end.len())
-        .position(|window| window == end)?;
+    let body = rest[start + 1..].windows(end.len()).position(|window| window == end)?;
     Some(start + 1 + body + end.len())
 }
 
@@ -271,13 +248,8 @@ pub(crate) fn tokens(code: &str) -> Vec<Token> {
         while let Some(first) = rest.chars().next() {
             let word = rest.find(|char| !is_word_char(char)).unwrap_or(rest.len());
             let colons = if rest.starts_with("::") { 2 } else { 0 };
-            let len = word
-                .max(colons)
-                .max(if word == 0 { first.len_utf8() } else { 0 });
-            tokens.push(Token {
-                text: rest[..len].to_owned(),
-                line,
-            });
+            let len = word.max(colons).max(if word == 0 { first.len_utf8() } else { 0 });
+            tokens.push(Token { text: rest[..len].to_owned(), line });
             rest = rest[len..].trim_start();
         }
     }
@@ -295,21 +267,13 @@ mod tests {
     /// The code of a text, its tokens parted by single blanks.
     fn code(text: &str) -> String {
         let source = Source::new("src/id.rs", text);
-        let tokens: Vec<_> = source
-            .tokens
-            .iter()
-            .map(|token| token.text.as_str())
-            .collect();
+        let tokens: Vec<_> = source.tokens.iter().map(|token| token.text.as_str()).collect();
         tokens.join(" ")
     }
 
     fn names(path: &str, text: &str) -> Vec<String> {
         let source = Source::new(path, text);
-        source
-            .names_at_root()
-            .iter()
-            .map(|token| token.text.clone())
-            .collect()
+        source.names_at_root().iter().map(|token| token.text.clone()).collect()
     }
 
     #[test]
@@ -323,10 +287,7 @@ mod tests {
 
     #[test]
     fn lifetimes_and_raw_names_are_code() {
-        assert_eq!(
-            code("<'a, 'b>(r#fn: &'a str)"),
-            "< ' a , ' b > ( r # fn : & ' a str )"
-        );
+        assert_eq!(code("<'a, 'b>(r#fn: &'a str)"), "< ' a , ' b > ( r # fn : & ' a str )");
     }
 
     #[test]
@@ -357,10 +318,7 @@ mod tests {
 
     #[test]
     fn super_reaches_the_root_only_from_deep_enough() {
-        assert_eq!(
-            names("src/id.rs", "use super::{a::b, c}; self::super::d!()"),
-            ["a", "c", "d"]
-        );
+        assert_eq!(names("src/id.rs", "use super::{a::b, c}; self::super::d!()"), ["a", "c", "d"]);
         assert_eq!(names("src/sys/mod.rs", "super::a"), ["a"]);
         let text = "super::a; super::super::b; use super::{c, super::d};";
         assert_eq!(names("src/sys/os.rs", text), ["b", "d"]);

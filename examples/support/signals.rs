@@ -1,0 +1,41 @@
+//! SIGINT and SIGTERM: the first drains the reactor, the second ends the process at once.
+
+use std::io;
+use std::time::Duration;
+
+use waterwheel::Reactor;
+
+/// Drains the reactor when the process is asked to end; what is left after `deadline` is cut.
+///
+/// The handler writes into a pipe that the reactor watches, so there is no second thread: with
+/// one, glibc takes a longer way through every system call.
+#[cfg(unix)]
+pub fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::{flag, low_level};
+
+    let (reader, writer) = UnixStream::pair()?;
+    let is_second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_second))?;
+        flag::register(signal, Arc::clone(&is_second))?;
+        low_level::pipe::register(signal, writer.try_clone()?)?;
+    }
+    reactor.drain_when_readable(reader.into(), deadline)
+}
+
+/// The same through a thread, which the system starts anyway.
+#[cfg(windows)]
+pub fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
+    let remote = reactor.remote();
+    ctrlc::set_handler(move || {
+        if remote.drain(deadline).is_err() {
+            std::process::exit(0);
+        }
+    })
+    .map_err(io::Error::other)
+}
