@@ -176,11 +176,7 @@ mod tests {
         let mut buffer = Buffer::default();
         buffer.push(&vec![1; 16 << 20]);
         buffer.consume((16 << 20) - 1);
-        assert!(
-            buffer.bytes.capacity() <= KEEP_BYTES,
-            "{}",
-            buffer.bytes.capacity()
-        );
+        assert!(buffer.bytes.capacity() <= KEEP_BYTES, "{}", buffer.bytes.capacity());
         assert_eq!(buffer.as_slice(), [1]);
     }
 
@@ -194,11 +190,6 @@ mod tests {
             assert!(queue.0.is_none());
         }
         assert!(spares.0.len() <= MAX_SPARES);
-        assert!(
-            spares
-                .0
-                .iter()
-                .all(|buffer| buffer.bytes.capacity() <= KEEP_BYTES)
-        );
+        assert!(spares.0.iter().all(|buffer| buffer.bytes.capacity() <= KEEP_BYTES));
     }
 }

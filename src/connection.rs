@@ -88,6 +88,11 @@ pub(crate) struct Connection<S> {
     pub(crate) phase: Phase,
     /// Whether its handler was told that it is up, and must be told that it ended.
     pub(crate) was_open: bool,
+    /// It is open and nothing else can be said of it: its messages take the straight way.
+    ///
+    /// Invariant: implies `looks_plain()`. Whatever makes a connection unusual clears it; the
+    /// loop sets it again once it has found that there is nothing left.
+    pub(crate) is_plain: bool,
     /// Why it is closing, while `phase` is `Closing` or `Lingering`.
     pub(crate) ending: Ending,
     /// The poll has said "readable" and no read has found the socket empty since.
@@ -166,10 +171,7 @@ pub(crate) struct Filed {
 
 impl Filed {
     /// No entry.
-    pub(crate) const NONE: Self = Self {
-        tick: u64::MAX,
-        timer: TimerId::new(u32::MAX, 0),
-    };
+    pub(crate) const NONE: Self = Self { tick: u64::MAX, timer: TimerId::new(u32::MAX, 0) };
 }
 
 /// What few connections need.
@@ -231,6 +233,7 @@ impl<S> Connection<S> {
             profile,
             phase,
             was_open: false,
+            is_plain: false,
             ending: Ending::Local,
             may_read: false,
             hung_up: false,
@@ -256,6 +259,7 @@ impl<S> Connection<S> {
     }
 
     fn rare_mut(&mut self) -> &mut Rare {
+        self.is_plain = false;
         self.rare.get_or_insert_default()
     }
 
@@ -277,19 +281,44 @@ impl<S> Connection<S> {
         if !self.output.is_empty() {
             self.watch_output(now);
         }
+        self.is_plain = self.looks_plain();
     }
 
     /// Whether it is open and nothing else can be said of it.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        // Backed up output is not empty, and an end or an error comes with its event. Whoever has
-        // a limit on messages has something rare.
+    pub(crate) fn looks_plain(&self) -> bool {
+        // Backed up output is not empty, and whoever has a limit on messages has something rare.
         self.phase == Phase::Open
+            && !self.hung_up
+            && !self.is_ended
             && !self.is_paused
             && !self.wants_fin
             && self.output.is_empty()
             && self.input.is_empty()
             && self.rare.is_none()
+    }
+
+    /// Moves it on in its life.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.is_plain = false;
+    }
+
+    /// Keeps input that the handler has not consumed, behind what is kept already.
+    pub(crate) fn keep_input(&mut self, bytes: &[u8], spares: &mut Spares) {
+        self.input.push(bytes, spares);
+        self.is_plain = false;
+    }
+
+    /// Puts back what was lent to the handler and is not consumed.
+    pub(crate) fn put_back(&mut self, input: Queue) {
+        self.input = input;
+        self.is_plain = false;
+    }
+
+    /// Queues output behind what is queued already.
+    pub(crate) fn queue_output(&mut self, bytes: &[u8], spares: &mut Spares) {
+        self.output.push(bytes, spares);
+        self.is_plain = false;
     }
 
     /// Whether the loop should read: the handler takes input, or it is dropped.
@@ -352,10 +381,7 @@ impl<S> Connection<S> {
     /// Output is queued from now on.
     pub(crate) fn watch_output(&mut self, now: u64) {
         if self.profile.send_rate.is_some() {
-            let meter = Meter {
-                since: now,
-                bytes: 0,
-            };
+            let meter = Meter { since: now, bytes: 0 };
             self.rare_mut().sending.get_or_insert(meter);
         }
     }
@@ -373,10 +399,7 @@ impl<S> Connection<S> {
         }
         if incomplete {
             if profile.receive_rate.is_some() {
-                rare.receiving.get_or_insert(Meter {
-                    since: now,
-                    bytes: 0,
-                });
+                rare.receiving.get_or_insert(Meter { since: now, bytes: 0 });
             }
             if let Some(limit) = profile.message {
                 let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::Message));
@@ -411,10 +434,7 @@ impl<S> Connection<S> {
     }
 
     pub(crate) fn idle_limits(&self) -> IdleLimits {
-        self.rare
-            .as_ref()
-            .and_then(|rare| rare.idle)
-            .unwrap_or(self.profile.idle)
+        self.rare.as_ref().and_then(|rare| rare.idle).unwrap_or(self.profile.idle)
     }
 
     pub(crate) fn set_idle_limits(&mut self, limits: IdleLimits) {
@@ -437,14 +457,12 @@ impl<S> Connection<S> {
     }
 
     pub(crate) fn take_timers(&mut self) -> Vec<TimerId> {
-        self.rare
-            .as_mut()
-            .map_or_else(Vec::new, |rare| std::mem::take(&mut rare.timers))
+        self.rare.as_mut().map_or_else(Vec::new, |rare| std::mem::take(&mut rare.timers))
     }
 
     /// Output has become impossible: drops it, keeps count and cause, and reads on to the end.
     pub(crate) fn sever(&mut self, cause: CloseReason, lost: usize) {
-        self.phase = Phase::Severed;
+        self.enter(Phase::Severed);
         self.may_read = true;
         self.clear_waits();
         let rare = self.rare_mut();
@@ -505,10 +523,7 @@ impl<S> Connection<S> {
                 each(tick, Expiry::Timeout(TimeoutKind::User));
             }
             if let (Some(meter), Some(rate)) = (rare.receiving, self.profile.receive_rate) {
-                each(
-                    meter.deadline(rate),
-                    Expiry::Timeout(TimeoutKind::ReceiveRate),
-                );
+                each(meter.deadline(rate), Expiry::Timeout(TimeoutKind::ReceiveRate));
             }
         }
         let limits = self.idle_limits();
@@ -589,17 +604,15 @@ impl<S: Write> Connection<S> {
             let result = match (rest, behind) {
                 (rest, []) => self.stream.write(rest),
                 ([], behind) => self.stream.write(behind),
-                (rest, behind) => self
-                    .stream
-                    .write_vectored(&[IoSlice::new(rest), IoSlice::new(behind)]),
+                (rest, behind) => {
+                    self.stream.write_vectored(&[IoSlice::new(rest), IoSlice::new(behind)])
+                }
             };
             sent.count(result, rest.len() + behind.len(), short_is_full);
         }
         if sent.bytes < total {
-            self.output
-                .push(&first[sent.bytes.min(first.len())..], spares);
-            self.output
-                .push(&second[sent.bytes.saturating_sub(first.len())..], spares);
+            self.output.push(&first[sent.bytes.min(first.len())..], spares);
+            self.output.push(&second[sent.bytes.saturating_sub(first.len())..], spares);
         }
         sent
     }

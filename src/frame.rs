@@ -91,10 +91,7 @@ use std::ops::Deref;
 ///
 /// The iterator yields [`FrameError::TooLong`] once a line can no longer end within the limit.
 pub fn lines(input: &[u8], max_bytes: usize) -> Lines<'_> {
-    Lines {
-        cursor: Cursor::new(input),
-        max_bytes,
-    }
+    Lines { cursor: Cursor::new(input), max_bytes }
 }
 
 /// Cuts `input` into frames of at most `max_bytes` bytes, each ended by `delimiter`.
@@ -129,15 +126,8 @@ pub fn delimited<'a, 'd>(
     delimiter: &'d [u8],
     max_bytes: usize,
 ) -> Delimited<'a, 'd> {
-    assert!(
-        !delimiter.is_empty(),
-        "the delimiter of a frame must not be empty"
-    );
-    Delimited {
-        cursor: Cursor::new(input),
-        delimiter,
-        max_bytes,
-    }
+    assert!(!delimiter.is_empty(), "the delimiter of a frame must not be empty");
+    Delimited { cursor: Cursor::new(input), delimiter, max_bytes }
 }
 
 /// Cuts `input` into frames of `N` bytes each.
@@ -162,10 +152,7 @@ pub fn delimited<'a, 'd>(
 /// ```
 pub fn fixed<const N: usize>(input: &[u8]) -> Fixed<'_, N> {
     const { assert!(N > 0, "a frame of fixed size has at least one byte") };
-    Fixed {
-        rest: input,
-        consumed: 0,
-    }
+    Fixed { rest: input, consumed: 0 }
 }
 
 /// Cuts `input` into frames of at most `max_bytes` bytes, each with its length in front of it.
@@ -195,11 +182,7 @@ pub fn fixed<const N: usize>(input: &[u8]) -> Fixed<'_, N> {
 /// - [`FrameError::LengthBelowPrefix`] if the length should count its own bytes but is too small.
 pub fn length_prefixed(input: &[u8], prefix: LengthPrefix, max_bytes: usize) -> LengthPrefixed<'_> {
     let max_bytes = max_bytes.min(MAX_PAYLOAD_BYTES);
-    LengthPrefixed {
-        cursor: Cursor::new(input),
-        prefix,
-        max_bytes,
-    }
+    LengthPrefixed { cursor: Cursor::new(input), prefix, max_bytes }
 }
 
 /// The widest prefix, in bytes.
@@ -298,8 +281,7 @@ impl<'a> Iterator for Delimited<'a, '_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (delimiter, max_bytes) = (self.delimiter, self.max_bytes);
-        self.cursor
-            .cut(|rest| find_delimited(rest, delimiter, max_bytes))
+        self.cursor.cut(|rest| find_delimited(rest, delimiter, max_bytes))
     }
 }
 
@@ -398,8 +380,7 @@ impl<'a> Iterator for LengthPrefixed<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (prefix, max_bytes) = (self.prefix, self.max_bytes);
-        self.cursor
-            .cut(|rest| find_length_prefixed(rest, prefix, max_bytes))
+        self.cursor.cut(|rest| find_length_prefixed(rest, prefix, max_bytes))
     }
 }
 
@@ -458,11 +439,7 @@ impl LengthPrefix {
     pub const U64_LE: Self = Self::new(8, ByteOrder::Little);
 
     const fn new(width_bytes: usize, order: ByteOrder) -> Self {
-        Self {
-            width_bytes,
-            order,
-            counts_itself: false,
-        }
+        Self { width_bytes, order, counts_itself: false }
     }
 
     /// The same prefix, with a length that counts the prefix's own bytes as well.
@@ -480,10 +457,7 @@ impl LengthPrefix {
     /// ```
     #[must_use]
     pub const fn counting_itself(self) -> Self {
-        Self {
-            counts_itself: true,
-            ..self
-        }
+        Self { counts_itself: true, ..self }
     }
 
     /// The bytes to send in front of a payload of `payload_bytes` bytes.
@@ -518,10 +492,7 @@ impl LengthPrefix {
         if self.order == ByteOrder::Big {
             bytes[..self.width_bytes].reverse();
         }
-        Ok(EncodedLength {
-            bytes,
-            width_bytes: self.width_bytes,
-        })
+        Ok(EncodedLength { bytes, width_bytes: self.width_bytes })
     }
 
     /// The payload's size in bytes, from the bytes of a prefix.
@@ -532,18 +503,12 @@ impl LengthPrefix {
             ByteOrder::Little => bytes.iter().rev().fold(0, append),
         };
         let minimum = self.own_bytes();
-        length
-            .checked_sub(minimum)
-            .ok_or(FrameError::LengthBelowPrefix { length, minimum })
+        length.checked_sub(minimum).ok_or(FrameError::LengthBelowPrefix { length, minimum })
     }
 
     /// How many of the bytes that the length counts are the prefix itself.
     fn own_bytes(self) -> u64 {
-        if self.counts_itself {
-            self.width_bytes as u64
-        } else {
-            0
-        }
+        if self.counts_itself { self.width_bytes as u64 } else { 0 }
     }
 
     /// The largest payload, in bytes, whose length the prefix can hold.
@@ -642,10 +607,7 @@ pub enum FrameError {
 impl FrameError {
     fn unterminated(max_bytes: usize) -> Self {
         let limit = max_bytes as u64;
-        Self::TooLong {
-            at_least: limit.saturating_add(1),
-            limit,
-        }
+        Self::TooLong { at_least: limit.saturating_add(1), limit }
     }
 }
 
@@ -697,11 +659,7 @@ type Found<'a> = Result<Option<Frame<'a>>, FrameError>;
 
 impl<'a> Cursor<'a> {
     fn new(input: &'a [u8]) -> Self {
-        Self {
-            rest: input,
-            consumed: 0,
-            ended: false,
-        }
+        Self { rest: input, consumed: 0, ended: false }
     }
 
     /// Cuts off the frame that `find` finds, or ends.
@@ -738,19 +696,13 @@ fn find_line(rest: &[u8], max_bytes: usize) -> Found<'_> {
     if line.len() > max_bytes {
         return Err(FrameError::unterminated(max_bytes));
     }
-    Ok(end.map(|end| Frame {
-        payload: line,
-        taken: end + 1,
-    }))
+    Ok(end.map(|end| Frame { payload: line, taken: end + 1 }))
 }
 
 fn find_delimited<'a>(rest: &'a [u8], delimiter: &[u8], max_bytes: usize) -> Found<'a> {
     let window = first(rest, max_bytes.saturating_add(delimiter.len()));
     if let Some(end) = position_of(window, delimiter) {
-        return Ok(Some(Frame {
-            payload: &window[..end],
-            taken: end + delimiter.len(),
-        }));
+        return Ok(Some(Frame { payload: &window[..end], taken: end + delimiter.len() }));
     }
     if earliest_end(window, delimiter) > max_bytes {
         return Err(FrameError::unterminated(max_bytes));
@@ -764,16 +716,10 @@ fn find_length_prefixed(rest: &[u8], prefix: LengthPrefix, max_bytes: usize) -> 
     };
     let (size, limit) = (prefix.decode(bytes)?, max_bytes as u64);
     if size > limit {
-        return Err(FrameError::TooLong {
-            at_least: size,
-            limit,
-        });
+        return Err(FrameError::TooLong { at_least: size, limit });
     }
     let size = size as usize; // at most `max_bytes`
-    Ok(rest.get(..size).map(|payload| Frame {
-        payload,
-        taken: prefix.width_bytes + size,
-    }))
+    Ok(rest.get(..size).map(|payload| Frame { payload, taken: prefix.width_bytes + size }))
 }
 
 /// The first `len` bytes, or all there are.
@@ -785,9 +731,7 @@ fn first(bytes: &[u8], len: usize) -> &[u8] {
 /// `window` may be the delimiter's beginning, else at the end.
 fn earliest_end(window: &[u8], delimiter: &[u8]) -> usize {
     let from = window.len().saturating_sub(delimiter.len() - 1);
-    (from..window.len())
-        .find(|&at| delimiter.starts_with(&window[at..]))
-        .unwrap_or(window.len())
+    (from..window.len()).find(|&at| delimiter.starts_with(&window[at..])).unwrap_or(window.len())
 }
 
 fn position_of(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -807,11 +751,7 @@ fn position_of(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 /// byte is far away, and within a nanosecond or two where it is near.
 fn position_of_byte(haystack: &[u8], needle: u8) -> Option<usize> {
     const CHUNK_BYTES: usize = 16;
-    let holds = |chunk: &[u8]| {
-        chunk
-            .iter()
-            .fold(false, |any, &byte| any | (byte == needle))
-    };
+    let holds = |chunk: &[u8]| chunk.iter().fold(false, |any, &byte| any | (byte == needle));
     let chunks = haystack.chunks_exact(CHUNK_BYTES);
     let skipped = chunks.take_while(|chunk| !holds(chunk)).count() * CHUNK_BYTES;
     let mut near = haystack[skipped..].iter();

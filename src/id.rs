@@ -12,21 +12,30 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// connection up by an id that has outlived it gives `None`, also when its slot is in use again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
-    index: u32,
-    generation: u32,
+    /// The generation in the upper half, the index of the slot in the lower one: a word is
+    /// compared at once, and it is the token of the poll where tokens have so many bits.
+    word: u64,
 }
 
 impl ConnId {
     pub(crate) const fn new(index: u32, generation: u32) -> Self {
-        Self { index, generation }
+        Self { word: (generation as u64) << 32 | index as u64 }
+    }
+
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self { word }
+    }
+
+    pub(crate) const fn word(self) -> u64 {
+        self.word
     }
 
     pub(crate) const fn index(self) -> usize {
-        self.index as usize
+        self.word as u32 as usize
     }
 
     pub(crate) const fn generation(self) -> u32 {
-        self.generation
+        (self.word >> 32) as u32
     }
 }
 
@@ -38,7 +47,7 @@ impl fmt::Debug for ConnId {
 
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index, self.generation)
+        write!(f, "{}.{}", self.index(), self.generation())
     }
 }
 

@@ -159,11 +159,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(most: usize) -> Self {
-        Self {
-            inside: 0,
-            most,
-            is_shut: false,
-        }
+        Self { inside: 0, most, is_shut: false }
     }
 
     /// Whether one more may come in.
@@ -196,16 +192,11 @@ pub(crate) struct Sources {
 
 impl Sources {
     fn new(most: usize) -> Self {
-        Self {
-            most,
-            counts: HashMap::new(),
-        }
+        Self { most, counts: HashMap::new() }
     }
 
     pub(crate) fn admits(&self, source: IpAddr) -> bool {
-        self.counts
-            .get(&source)
-            .is_none_or(|&count| count < self.most)
+        self.counts.get(&source).is_none_or(|&count| count < self.most)
     }
 
     pub(crate) fn enter(&mut self, source: IpAddr) {

@@ -33,10 +33,7 @@ struct Inbox<M> {
 impl<M> Mailbox<M> {
     pub(crate) fn new(waker: Waker) -> Arc<Self> {
         Arc::new(Self {
-            inbox: Mutex::new(Inbox {
-                messages: Vec::new(),
-                closed: false,
-            }),
+            inbox: Mutex::new(Inbox { messages: Vec::new(), closed: false }),
             waiting: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             waker,

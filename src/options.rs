@@ -102,11 +102,7 @@ pub struct Keepalive {
 
 impl Default for Keepalive {
     fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(60),
-            interval: Duration::from_secs(15),
-            probes: 4,
-        }
+        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(15), probes: 4 }
     }
 }
 
@@ -115,10 +111,8 @@ impl Keepalive {
 
     fn check(&self) -> io::Result<()> {
         // The kernel's own bounds: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT.
-        for (name, value) in [
-            ("keepalive.idle", self.idle),
-            ("keepalive.interval", self.interval),
-        ] {
+        for (name, value) in [("keepalive.idle", self.idle), ("keepalive.interval", self.interval)]
+        {
             if !(1..=32_767).contains(&value.as_secs()) {
                 return Err(out_of_range(name, format!("{value:?}"), "1 s to 32,767 s"));
             }
@@ -143,10 +137,7 @@ impl MinRate {
     /// At least `bytes_per_second`, measured once the wait has lasted for `grace`.
     #[must_use]
     pub const fn new(bytes_per_second: u32, grace: Duration) -> Self {
-        Self {
-            bytes_per_second,
-            grace,
-        }
+        Self { bytes_per_second, grace }
     }
 
     fn check(name: &str, rate: Option<Self>) -> io::Result<()> {
@@ -285,11 +276,7 @@ impl Limits {
         }
         if self.high_mark_bytes > self.max_output_bytes {
             let wanted = format!("at most max_output_bytes ({})", self.max_output_bytes);
-            return Err(out_of_range(
-                "high_mark_bytes",
-                self.high_mark_bytes,
-                &wanted,
-            ));
+            return Err(out_of_range("high_mark_bytes", self.high_mark_bytes, &wanted));
         }
         Ok(())
     }
@@ -390,11 +377,7 @@ impl ListenOptions {
 
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.backlog == Some(0) {
-            return Err(out_of_range(
-                "backlog",
-                0,
-                "at least 1, or None for the largest",
-            ));
+            return Err(out_of_range("backlog", 0, "at least 1, or None for the largest"));
         }
         positive("max_connections", self.max_connections)?;
         positive("max_per_source", self.max_per_source)?;
@@ -555,11 +538,9 @@ fn positive(name: &str, value: Option<usize>) -> io::Result<()> {
 
 pub(crate) fn at_least_1ms(name: &str, value: Option<Duration>) -> io::Result<()> {
     match value {
-        Some(value) if value < Duration::from_millis(1) => Err(out_of_range(
-            name,
-            format!("{value:?}"),
-            "at least 1 ms, or None for no limit",
-        )),
+        Some(value) if value < Duration::from_millis(1) => {
+            Err(out_of_range(name, format!("{value:?}"), "at least 1 ms, or None for no limit"))
+        }
         _ => Ok(()),
     }
 }
@@ -567,11 +548,9 @@ pub(crate) fn at_least_1ms(name: &str, value: Option<Duration>) -> io::Result<()
 /// Checks a limit against the longest that its holder can express.
 pub(crate) fn at_most(name: &str, value: Option<Duration>, most: Duration) -> io::Result<()> {
     match value {
-        Some(value) if value > most => Err(out_of_range(
-            name,
-            format!("{value:?}"),
-            &format!("at most {most:?}"),
-        )),
+        Some(value) if value > most => {
+            Err(out_of_range(name, format!("{value:?}"), &format!("at most {most:?}")))
+        }
         _ => Ok(()),
     }
 }

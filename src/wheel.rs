@@ -220,8 +220,7 @@ impl<T: Copy> Wheel<T> {
         if self.is_empty() {
             None
         } else if self.due.is_empty() {
-            self.first_occupied()
-                .map(|place| self.slots[place.slot()].earliest)
+            self.first_occupied().map(|place| self.slots[place.slot()].earliest)
         } else {
             Some(self.tick)
         }
@@ -275,12 +274,7 @@ impl<T: Copy> Wheel<T> {
 
     fn insert_record(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> TimerId {
         let id = self.ids.allocate();
-        self.place(Record {
-            deadline: deadline.min(LAST_TICK),
-            id,
-            period,
-            payload,
-        });
+        self.place(Record { deadline: deadline.min(LAST_TICK), id, period, payload });
         id
     }
 
@@ -316,10 +310,7 @@ impl<T: Copy> Wheel<T> {
         // All slots of a level lie within one slot of the next, and ahead of it: the lowest
         // occupied level comes first whatever the digits are.
         let level = self.occupied.iter().position(|&slots| slots != 0)?;
-        Some(Place {
-            level,
-            digit: self.occupied[level].trailing_zeros(),
-        })
+        Some(Place { level, digit: self.occupied[level].trailing_zeros() })
     }
 
     /// Moves the tick into the slot that it reaches first, on the way to `now`.
@@ -483,11 +474,7 @@ struct Slot<T> {
 
 impl<T> Slot<T> {
     const fn new() -> Self {
-        Self {
-            full: Vec::new(),
-            last: Vec::new(),
-            earliest: u64::MAX,
-        }
+        Self { full: Vec::new(), last: Vec::new(), earliest: u64::MAX }
     }
 
     /// All records, in order.
@@ -500,14 +487,10 @@ impl<T> Slot<T> {
     fn make_room(&mut self, spare: &mut Vec<Vec<Record<T>>>) {
         let len = self.last.len();
         if len >= CHUNK_RECORDS {
-            let buffer = spare
-                .pop()
-                .unwrap_or_else(|| Vec::with_capacity(CHUNK_RECORDS));
+            let buffer = spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_RECORDS));
             self.full.push(mem::replace(&mut self.last, buffer));
         } else if len == 0 {
-            self.last = spare
-                .pop()
-                .unwrap_or_else(|| Vec::with_capacity(FIRST_RECORDS));
+            self.last = spare.pop().unwrap_or_else(|| Vec::with_capacity(FIRST_RECORDS));
         } else {
             self.last.reserve_exact(len.min(CHUNK_RECORDS - len));
         }
@@ -529,10 +512,7 @@ impl Place {
         debug_assert!(tick < deadline && deadline <= LAST_TICK);
         let level = (deadline ^ tick).ilog2() / DIGIT_BITS;
         let digit = (deadline >> (level * DIGIT_BITS)) as u32 % SLOTS as u32;
-        Self {
-            level: level as usize,
-            digit,
-        }
+        Self { level: level as usize, digit }
     }
 
     fn slot(self) -> usize {
@@ -611,10 +591,7 @@ impl IdTable {
             kept += usize::from(live);
         }
         records.truncate(kept);
-        Swept {
-            dropped: len - kept,
-            earliest,
-        }
+        Swept { dropped: len - kept, earliest }
     }
 
     fn allocate(&mut self) -> TimerId {
@@ -622,9 +599,7 @@ impl IdTable {
         if let Some(index) = self.free.pop() {
             return TimerId::new(index, self.generations[index as usize]);
         }
-        let index = u32::try_from(self.generations.len())
-            .ok()
-            .filter(|&index| index != u32::MAX);
+        let index = u32::try_from(self.generations.len()).ok().filter(|&index| index != u32::MAX);
         let index = index.expect("fewer than 2^32 timers are set");
         self.generations.push(1);
         TimerId::new(index, 1)
@@ -721,9 +696,7 @@ mod tests {
         }
         assert!(wheel.records() <= 2 * wheel.len() + STALE_SLACK);
         assert!(wheel.room() <= 4 * wheel.records() + SPARE_BUFFERS * CHUNK_RECORDS);
-        let left: Vec<_> = std::iter::from_fn(|| wheel.pop_due(100_000))
-            .map(|(_, i)| i)
-            .collect();
+        let left: Vec<_> = std::iter::from_fn(|| wheel.pop_due(100_000)).map(|(_, i)| i).collect();
         assert_eq!(left, (0..100).map(|i| i * 1_000).collect::<Vec<_>>());
     }
 

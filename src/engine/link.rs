@@ -61,10 +61,7 @@ impl Engine {
         let id = self.insert(stream, peer, profile, Phase::Open);
         let connection = &mut self.connections[id.index()];
         let token = Target::token(id);
-        match self
-            .poller
-            .add(&mut connection.stream, token, !WRITABLE_ON_DEMAND)
-        {
+        match self.poller.add(&mut connection.stream, token, !WRITABLE_ON_DEMAND) {
             Ok(()) => Ok(id),
             Err(error) => {
                 self.release(id);
@@ -99,11 +96,7 @@ impl Engine {
             }
             Err(error) => {
                 let error = explain_connect(addr, &error);
-                self.failures.push(Failure {
-                    service,
-                    state,
-                    error,
-                });
+                self.failures.push(Failure { service, state, error });
                 // An id like any other of a connection that has ended.
                 ConnId::new(u32::MAX, self.generations.draw())
             }
@@ -123,10 +116,7 @@ impl Engine {
         let (now, ticks) = (self.now, crate::options::ticks(options.timeout));
         let connection = &mut self.connections[id.index()];
         connection.asks_writable = true;
-        if let Err(error) = self
-            .poller
-            .add(&mut connection.stream, Target::token(id), true)
-        {
+        if let Err(error) = self.poller.add(&mut connection.stream, Target::token(id), true) {
             self.release(id);
             return Err(error);
         }
@@ -151,18 +141,11 @@ fn explain_bind(addr: SocketAddr, options: &ListenOptions, error: &io::Error) ->
         io::ErrorKind::PermissionDenied => "; ports below 1024 want a privilege, take a higher one",
         _ => "",
     };
-    io::Error::new(
-        error.kind(),
-        format!("cannot listen on {addr}: {error}{hint}"),
-    )
+    io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{hint}"))
 }
 
 fn log_backlog(addr: SocketAddr, backlog: Backlog) {
-    let Backlog {
-        asked: Some(asked),
-        system_most: Some(most),
-    } = backlog
-    else {
+    let Backlog { asked: Some(asked), system_most: Some(most) } = backlog else {
         return;
     };
     if asked > most {

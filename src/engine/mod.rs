@@ -156,16 +156,17 @@ pub(crate) struct Engine {
     pub(crate) options: ReactorOptions,
 }
 
-/// Tokens of connections hold a generation, which is never 0, in the upper half.
+/// Tokens of connections are their ids, whose generation is never 0: so one that fits in the
+/// lower half stands for something else.
 #[cfg(target_pointer_width = "64")]
-const GENERATION_SHIFT: u32 = 32;
+const INDEX_BITS: u32 = 32;
 /// Half of a small word: 65,536 connections, and 16 bits of generation in the tokens. Ids are
 /// whole everywhere.
 #[cfg(not(target_pointer_width = "64"))]
-const GENERATION_SHIFT: u32 = 16;
+const INDEX_BITS: u32 = 16;
 
 /// The token of the waker: no listener has so large an index.
-pub(crate) const WAKER_TOKEN: usize = (1 << GENERATION_SHIFT) - 1;
+pub(crate) const WAKER_TOKEN: usize = (1 << INDEX_BITS) - 1;
 
 /// The token of the descriptor whose readability asks to drain.
 pub(crate) const BELL_TOKEN: usize = WAKER_TOKEN - 1;
@@ -173,8 +174,8 @@ pub(crate) const BELL_TOKEN: usize = WAKER_TOKEN - 1;
 /// What a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// A connection, by slot and as much of the generation as fits.
-    Connection(usize, usize),
+    /// A connection, by its token.
+    Connection(usize),
     /// A listener, by slot.
     Listener(usize),
     /// The waker.
@@ -183,31 +184,28 @@ pub(crate) enum Target {
     Bell,
 }
 
-/// The part of a generation that a token has room for; never 0.
-const fn short_generation(generation: u32) -> usize {
-    let short = generation as usize & (usize::MAX >> GENERATION_SHIFT);
-    if GENERATION_SHIFT < 32 && short == 0 {
-        1
-    } else {
-        short
-    }
-}
-
 impl Target {
     #[inline]
     pub(crate) const fn of(token: usize) -> Self {
-        let index = token & WAKER_TOKEN;
-        match token >> GENERATION_SHIFT {
-            0 if token == WAKER_TOKEN => Self::Waker,
-            0 if token == BELL_TOKEN => Self::Bell,
-            0 => Self::Listener(index),
-            generation => Self::Connection(index, generation),
+        match token {
+            WAKER_TOKEN => Self::Waker,
+            BELL_TOKEN => Self::Bell,
+            0..BELL_TOKEN => Self::Listener(token),
+            _ => Self::Connection(token),
         }
     }
 
     /// The token of a connection.
+    #[cfg(target_pointer_width = "64")]
     pub(crate) const fn token(id: ConnId) -> usize {
-        short_generation(id.generation()) << GENERATION_SHIFT | id.index()
+        id.word() as usize
+    }
+
+    /// The token of a connection: as much of the generation as fits, but not 0.
+    #[cfg(not(target_pointer_width = "64"))]
+    pub(crate) const fn token(id: ConnId) -> usize {
+        let short = id.generation() as usize & WAKER_TOKEN;
+        (if short == 0 { 1 } else { short }) << INDEX_BITS | id.index()
     }
 }
 
@@ -218,9 +216,7 @@ impl Engine {
     pub(crate) fn new(options: ReactorOptions) -> io::Result<Self> {
         let poller = Poller::new()?;
         let mailbox = Mailbox::new(poller.waker(WAKER_TOKEN)?);
-        let most = options
-            .max_connections
-            .unwrap_or_else(default_max_connections);
+        let most = options.max_connections.unwrap_or_else(default_max_connections);
         let clock = Clock::new();
         Ok(Self {
             poller,
@@ -249,17 +245,20 @@ impl Engine {
         })
     }
 
-    /// The connection that an event is for; it may have ended.
+    /// The connection that a token is of; it may have ended.
+    #[cfg(target_pointer_width = "64")]
     #[inline]
-    pub(crate) fn target_mut(
-        &mut self,
-        index: usize,
-        short: usize,
-    ) -> Option<(ConnId, &mut Connection<Stream>)> {
-        let connection = self.connections.get_mut(index)?;
-        let generation = connection.generation;
-        let is_it = short_generation(generation) == short;
-        is_it.then(|| (ConnId::new(index as u32, generation), connection))
+    pub(crate) fn id_of(&self, token: usize) -> ConnId {
+        ConnId::from_word(token as u64)
+    }
+
+    /// The connection that a token is of; it may have ended.
+    #[cfg(not(target_pointer_width = "64"))]
+    pub(crate) fn id_of(&self, token: usize) -> ConnId {
+        let index = token & WAKER_TOKEN;
+        let generation = self.connections.get(index).map_or(0, |connection| connection.generation);
+        let id = ConnId::new(index as u32, generation);
+        if Target::token(id) == token { id } else { ConnId::new(index as u32, 0) }
     }
 
     /// A connection that has not ended.
@@ -391,7 +390,7 @@ impl Engine {
         lost += connection.output.clear(&mut self.spares);
         connection.input.clear(&mut self.spares);
         connection.add_unsent(lost);
-        connection.phase = Phase::Dead;
+        connection.enter(Phase::Dead);
         self.dead.push((id, reason));
     }
 
@@ -450,9 +449,7 @@ impl fmt::Debug for Engine {
 /// The open-file limit less a reserve; where there is none, as many as a slab index can name.
 fn default_max_connections() -> usize {
     let limit = sys::open_file_limit().unwrap_or(u64::MAX);
-    let limit = usize::try_from(limit)
-        .unwrap_or(usize::MAX)
-        .min(WAKER_TOKEN);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(WAKER_TOKEN);
     // A tiny limit is shared, so that a reserve does not eat all of it.
     limit - FILE_RESERVE.min(limit / 2)
 }
@@ -467,9 +464,8 @@ mod tests {
         assert_eq!(Target::of(BELL_TOKEN), Target::Bell);
         assert_eq!(Target::of(3), Target::Listener(3));
         for generation in [1, 2, 65_536, u32::MAX] {
-            let id = ConnId::new(7, generation);
-            let target = Target::Connection(7, short_generation(generation));
-            assert_eq!(Target::of(Target::token(id)), target);
+            let token = Target::token(ConnId::new(7, generation));
+            assert_eq!(Target::of(token), Target::Connection(token));
         }
     }
 }

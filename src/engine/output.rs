@@ -66,11 +66,7 @@ const NOBODY: ConnId = ConnId::new(u32::MAX, 0);
 
 impl Cork {
     pub(crate) fn new() -> Self {
-        Self {
-            owner: NOBODY,
-            room: 0,
-            bytes: Vec::with_capacity(CORK_BYTES),
-        }
+        Self { owner: NOBODY, room: 0, bytes: Vec::with_capacity(CORK_BYTES) }
     }
 
     /// The owner takes no more output.
@@ -93,11 +89,7 @@ impl Cork {
 
     /// What was gathered for a connection and not sent yet.
     fn gathered(&self, id: ConnId) -> usize {
-        if self.owner == id {
-            self.bytes.len()
-        } else {
-            0
-        }
+        if self.owner == id { self.bytes.len() } else { 0 }
     }
 }
 
@@ -193,8 +185,7 @@ impl Engine {
     /// Bytes written and not taken by the kernel.
     pub(crate) fn pending_bytes(&self, id: ConnId) -> usize {
         let gathered = self.cork.gathered(id);
-        self.live(id)
-            .map_or(0, |connection| connection.output.len() + gathered)
+        self.live(id).map_or(0, |connection| connection.output.len() + gathered)
     }
 
     fn side_of_mark(&self, id: ConnId) -> Written {
@@ -236,7 +227,7 @@ impl Engine {
             return;
         };
         let was_empty = connection.output.is_empty();
-        connection.output.push(bytes, &mut self.spares);
+        connection.queue_output(bytes, &mut self.spares);
         connection.crosses_high_mark();
         if was_empty && connection.phase == Phase::Open && !bytes.is_empty() {
             // If it was not empty, it is on a list already or waits for the socket.
@@ -297,10 +288,7 @@ impl Engine {
         }
         connection.asks_writable = wanted;
         let token = super::Target::token(id);
-        if let Err(error) = self
-            .poller
-            .set_writable(&mut connection.stream, token, wanted)
-        {
+        if let Err(error) = self.poller.set_writable(&mut connection.stream, token, wanted) {
             self.doom(id, CloseReason::Io(error));
         }
     }
@@ -346,7 +334,7 @@ impl Engine {
         match connection.phase {
             Phase::Connecting => self.doom(id, CloseReason::Local),
             Phase::Open => {
-                connection.phase = Phase::Closing;
+                connection.enter(Phase::Closing);
                 connection.ending = match connection.is_ended {
                     _ if is_stopping => Ending::Shutdown,
                     true => Ending::Peer,
@@ -369,6 +357,7 @@ impl Engine {
         };
         if connection.phase == Phase::Open && !connection.wants_fin {
             connection.wants_fin = true;
+            connection.is_plain = false;
             self.mark_dirty(id);
         }
     }
@@ -404,7 +393,7 @@ impl Engine {
                 // Closing the socket now would answer input that is still to come with RST, and
                 // the kernel would drop what it has not sent (RFC 9112, 9.6, tells the story).
                 if connection.fin_sent || self.send_fin(id) {
-                    self.connections[id.index()].phase = Phase::Lingering;
+                    self.connections[id.index()].enter(Phase::Lingering);
                     self.await_close(id);
                 }
             }
@@ -458,6 +447,7 @@ impl Engine {
     pub(crate) fn pause_reading(&mut self, id: ConnId) {
         if let Some(connection) = self.live_mut(id) {
             connection.is_paused = true;
+            connection.is_plain = false;
         }
     }
 

@@ -26,10 +26,7 @@ impl Engine {
             self.wheel.cancel(connection.filed.timer);
         }
         let timer = self.wheel.insert(deadline, Due::Connection(id));
-        connection.filed = Filed {
-            tick: deadline,
-            timer,
-        };
+        connection.filed = Filed { tick: deadline, timer };
     }
 
     /// The entry of a connection has fired.

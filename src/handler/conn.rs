@@ -54,21 +54,13 @@ impl<'a> Conn<'a> {
     /// The connection whose callback runs.
     #[inline]
     pub(crate) fn current(engine: &'a mut Engine, id: ConnId) -> Self {
-        Self {
-            engine,
-            id,
-            is_current: true,
-        }
+        Self { engine, id, is_current: true }
     }
 
     /// Any connection.
     pub(crate) fn other(engine: &'a mut Engine, id: ConnId) -> Self {
         let is_current = engine.is_current(id);
-        Self {
-            engine,
-            id,
-            is_current,
-        }
+        Self { engine, id, is_current }
     }
 
     /// Its id, to be kept and looked up again with [`Context::conn`].
@@ -123,9 +115,7 @@ impl<'a> Conn<'a> {
     /// Whether the handler has paused reading.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.engine
-            .live(self.id)
-            .is_some_and(|connection| connection.is_paused)
+        self.engine.live(self.id).is_some_and(|connection| connection.is_paused)
     }
 
     /// Sets the idle limit of one kind for this connection, or none, from 1 ms to 49 days.
@@ -212,9 +202,7 @@ impl<'a> Conn<'a> {
     /// Whether it takes writes: neither closed nor shut down for writing.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.engine
-            .live(self.id)
-            .is_some_and(|connection| connection.takes_output())
+        self.engine.live(self.id).is_some_and(|connection| connection.takes_output())
     }
 
     /// The loop: other connections, timers of handlers, the clock.

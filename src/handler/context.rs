@@ -50,15 +50,13 @@ impl<'a> Context<'a> {
         state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
-        self.engine
-            .connect(addr, service.index(), Box::new(state), options)
+        self.engine.connect(addr, service.index(), Box::new(state), options)
     }
 
     /// Sets a timer of a handler: `on_service_timer` is called once, not before the time has
     /// passed and at most 1 ms (a tick) after, plus the work of the turn.
     pub fn set_timer<H: Handler>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
-        self.engine
-            .set_timer(wait, false, Due::Service(service.index()))
+        self.engine.set_timer(wait, false, Due::Service(service.index()))
     }
 
     /// The same, again and again: each time counts from the last deadline, so that it does not
@@ -68,8 +66,7 @@ impl<'a> Context<'a> {
         service: Service<H>,
         period: Duration,
     ) -> TimerId {
-        self.engine
-            .set_timer(period, true, Due::Service(service.index()))
+        self.engine.set_timer(period, true, Due::Service(service.index()))
     }
 
     /// Takes a timer back, of a handler or of a connection; whether it was still to fire.
@@ -84,9 +81,7 @@ impl<'a> Context<'a> {
         service: Service<H>,
         task: impl FnOnce(&mut H, &mut Context<'_>) + 'static,
     ) {
-        self.engine
-            .posted
-            .push((service.index(), Box::new(task_for(task))));
+        self.engine.posted.push((service.index(), Box::new(task_for(task))));
     }
 
     /// Time since the reactor was made, as sampled once at the beginning of the turn; 1 ms fine.

@@ -57,11 +57,7 @@ impl Remote {
     }
 
     fn post(&self, message: Message) -> Result<(), Stopped> {
-        if self.mailbox.post(message) {
-            Ok(())
-        } else {
-            Err(Stopped)
-        }
+        if self.mailbox.post(message) { Ok(()) } else { Err(Stopped) }
     }
 
     /// Writes to a connection. If it has ended, or refuses the bytes at its cap, they are

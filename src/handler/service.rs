@@ -23,10 +23,7 @@ pub struct Service<H> {
 
 impl<H> Service<H> {
     pub(crate) const fn new(index: u32) -> Self {
-        Self {
-            index,
-            handler: PhantomData,
-        }
+        Self { index, handler: PhantomData }
     }
 
     pub(crate) const fn index(self) -> u32 {
@@ -88,11 +85,7 @@ pub(crate) struct Registered<H: Handler> {
 
 impl<H: Handler> Registered<H> {
     pub(crate) fn new(handler: H) -> Self {
-        Self {
-            handler,
-            states: Vec::new(),
-            free: Vec::new(),
-        }
+        Self { handler, states: Vec::new(), free: Vec::new() }
     }
 
     fn store(&mut self, state: H::State) -> u32 {
@@ -145,8 +138,7 @@ impl<H: Handler> AnyService for Registered<H> {
 
     #[inline]
     fn data(&mut self, state: u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        self.with(state, |handler, state| handler.on_data(state, conn, input))
-            .unwrap_or(0)
+        self.with(state, |handler, state| handler.on_data(state, conn, input)).unwrap_or(0)
     }
 
     fn drain(&mut self, state: u32, conn: &mut Conn<'_>) {
@@ -158,8 +150,7 @@ impl<H: Handler> AnyService for Registered<H> {
     }
 
     fn idle(&mut self, state: u32, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
-        self.with(state, |handler, state| handler.on_idle(state, conn, kind))
-            .unwrap_or(Idle::Close)
+        self.with(state, |handler, state| handler.on_idle(state, conn, kind)).unwrap_or(Idle::Close)
     }
 
     fn timer(&mut self, state: u32, conn: &mut Conn<'_>, timer: TimerId) {
@@ -172,21 +163,18 @@ impl<H: Handler> AnyService for Registered<H> {
 
     fn close(&mut self, state: u32, closed: Closed, engine: &mut Engine) {
         if let Some(state) = self.take(state) {
-            self.handler
-                .on_close(state, closed, &mut Context::new(engine));
+            self.handler.on_close(state, closed, &mut Context::new(engine));
         }
     }
 
     fn connect_failed(&mut self, state: u32, error: io::Error, engine: &mut Engine) {
         if let Some(state) = self.take(state) {
-            self.handler
-                .on_connect_failed(state, error, &mut Context::new(engine));
+            self.handler.on_connect_failed(state, error, &mut Context::new(engine));
         }
     }
 
     fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
-        self.handler
-            .on_service_timer(timer, &mut Context::new(engine));
+        self.handler.on_service_timer(timer, &mut Context::new(engine));
     }
 
     fn handler_mut(&mut self) -> &mut dyn Any {

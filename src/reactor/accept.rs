@@ -72,15 +72,8 @@ impl Dispatcher {
     fn welcome(&mut self, index: usize, stream: Stream, peer: SocketAddr) {
         let listener = &self.engine.listeners[index];
         let profile = Rc::clone(&listener.profile);
-        let asks = Peer {
-            addr: peer,
-            listener: listener.addr,
-        };
-        if listener
-            .sources
-            .as_ref()
-            .is_some_and(|sources| !sources.admits(peer.ip()))
-        {
+        let asks = Peer { addr: peer, listener: listener.addr };
+        if listener.sources.as_ref().is_some_and(|sources| !sources.admits(peer.ip())) {
             return self.refuse(stream);
         }
         let Some(service) = self.services.get_mut(profile.service as usize) else {
@@ -144,8 +137,7 @@ impl Dispatcher {
         let listener = &mut self.engine.listeners[index];
         listener.is_backing_off = true;
         let wait = Duration::from_millis(listener.back_off());
-        self.engine
-            .set_timer(wait, false, Due::Accept(index as u32));
+        self.engine.set_timer(wait, false, Due::Accept(index as u32));
         Next::Stop
     }
 

@@ -84,9 +84,8 @@ pub(super) fn callback<R>(
     let entry = Entry::of(engine.live(id)?);
     let service = services.get_mut(entry.service as usize)?.as_mut();
     engine.cork(id, entry.room);
-    let result = run_user(engine, |engine| {
-        call(service, entry.state, &mut Conn::current(engine, id))
-    });
+    let result =
+        run_user(engine, |engine| call(service, entry.state, &mut Conn::current(engine, id)));
     if result.is_none() {
         engine.doom_panicked(id);
     }
@@ -96,29 +95,23 @@ pub(super) fn callback<R>(
 
 impl Dispatcher {
     pub(super) fn new(engine: Engine) -> Self {
-        Self {
-            engine,
-            services: Vec::new(),
-            buffer: vec![0; READ_BYTES].into_boxed_slice(),
-        }
+        Self { engine, services: Vec::new(), buffer: vec![0; READ_BYTES].into_boxed_slice() }
     }
 
     /// An event of a connection. Nearly every one is a message for a connection with nothing
     /// unusual about it, which takes the straight way: read, callback, write.
     #[inline(always)]
-    pub(super) fn on_io(&mut self, index: usize, short: usize, event: Event<'_>) {
-        let Self {
-            engine,
-            services,
-            buffer,
-        } = self;
-        let now = engine.now;
-        let Some((id, connection)) = engine.target_mut(index, short) else {
+    pub(super) fn on_io(&mut self, id: ConnId, event: Event<'_>) {
+        let Self { engine, services, buffer } = self;
+        let buffer = &mut **buffer;
+        let Some(connection) = engine.connections.get_mut(id.index()) else { return };
+        if connection.generation != id.generation() {
             return;
-        };
-        if !(event.is_plain() && connection.is_plain()) {
+        }
+        if !(event.is_plain() && connection.is_plain) {
             return self.on_any_io(id, event.readiness());
         }
+        debug_assert!(connection.looks_plain());
         let received = connection.receive(buffer);
         let count = match received {
             Received::Bytes(count) if SHORT_MEANS_DONE && count < buffer.len() => count,
@@ -127,7 +120,7 @@ impl Dispatcher {
                 return self.go_on_reading(id, received);
             }
         };
-        connection.read_at = now;
+        connection.read_at = engine.now;
         let profile = &*connection.profile;
         // A plain connection has room for all that may gather.
         let (state, service, room) = (connection.state, profile.service, profile.cork_room);
@@ -169,37 +162,34 @@ impl Dispatcher {
             self.flush(id);
         }
         self.read(id);
+        self.refresh(id);
+    }
+
+    /// A connection with nothing unusual left takes the straight way again.
+    fn refresh(&mut self, id: ConnId) {
+        if let Some(connection) = self.engine.live_mut(id) {
+            connection.is_plain = connection.looks_plain();
+        }
     }
 
     /// What used up a budget has another: output first, then input.
     pub(super) fn on_ready(&mut self, id: ConnId) {
-        let Some(connection) = self.engine.live_mut(id) else {
-            return;
-        };
+        let Some(connection) = self.engine.live_mut(id) else { return };
         connection.is_ready = false;
         let redeliver = std::mem::take(&mut connection.must_redeliver);
         self.flush(id);
         if redeliver {
             self.deliver_kept(id);
         }
-        if self
-            .engine
-            .live(id)
-            .is_some_and(|connection| connection.may_read)
-        {
-            self.read(id);
-        }
+        self.read(id);
+        self.refresh(id);
     }
 
     /// Sends queued output, and says so when it has drained.
     pub(super) fn flush(&mut self, id: ConnId) {
         if self.engine.flush(id) && self.engine.live(id).is_some_and(|c| c.takes_output()) {
-            let Self {
-                engine, services, ..
-            } = self;
-            callback(engine, services, id, |service, state, conn| {
-                service.drain(state, conn)
-            });
+            let Self { engine, services, .. } = self;
+            callback(engine, services, id, |service, state, conn| service.drain(state, conn));
         }
     }
 
@@ -215,11 +205,7 @@ impl Dispatcher {
             let received = connection.receive(&mut self.buffer);
             self.on_received(id, received);
         }
-        if self
-            .engine
-            .live(id)
-            .is_some_and(|connection| connection.may_read)
-        {
+        if self.engine.live(id).is_some_and(|connection| connection.may_read) {
             self.engine.queue_ready(id);
         }
     }
@@ -273,12 +259,8 @@ impl Dispatcher {
                 self.engine.doom(id, cause.unwrap_or(CloseReason::Reset));
             }
             (Phase::Open, _) if is_first => {
-                let Self {
-                    engine, services, ..
-                } = self;
-                callback(engine, services, id, |service, state, conn| {
-                    service.eof(state, conn)
-                });
+                let Self { engine, services, .. } = self;
+                callback(engine, services, id, |service, state, conn| service.eof(state, conn));
                 self.engine.finish_if_both_ended(id);
             }
             (Phase::Lingering, _) => {
@@ -296,17 +278,12 @@ impl Dispatcher {
             return;
         };
         let cause = connection.take_severed_by();
-        self.engine
-            .doom(id, cause.unwrap_or_else(|| CloseReason::from_error(error)));
+        self.engine.doom(id, cause.unwrap_or_else(|| CloseReason::from_error(error)));
     }
 
     /// Hands `count` bytes of the buffer to the handler, behind what it has left before.
     fn deliver(&mut self, id: ConnId, count: usize) {
-        let Self {
-            engine,
-            services,
-            buffer,
-        } = self;
+        let Self { engine, services, buffer } = self;
         let Some(connection) = engine.connections.get_mut(id.index()) else {
             return;
         };
@@ -315,13 +292,12 @@ impl Dispatcher {
             return;
         }
         if !connection.input.is_empty() {
-            connection.input.push(input, &mut engine.spares);
+            connection.keep_input(input, &mut engine.spares);
             return self.deliver_kept(id);
         }
         let watches = connection.profile.watches_messages;
-        let consumed = callback(engine, services, id, |service, state, conn| {
-            service.data(state, conn, input)
-        });
+        let consumed =
+            callback(engine, services, id, |service, state, conn| service.data(state, conn, input));
         let consumed = consumed.unwrap_or(count);
         if consumed < count || watches {
             self.keep(id, consumed, count);
@@ -335,18 +311,14 @@ impl Dispatcher {
             return;
         };
         if connection.takes_input() && consumed < count {
-            connection
-                .input
-                .push(&buffer[consumed..count], &mut engine.spares);
+            connection.keep_input(&buffer[consumed..count], &mut engine.spares);
         }
         self.after_data(id, consumed > 0);
     }
 
     /// Hands the kept input to the handler.
     fn deliver_kept(&mut self, id: ConnId) {
-        let Self {
-            engine, services, ..
-        } = self;
+        let Self { engine, services, .. } = self;
         let Some(connection) = engine.live_mut(id) else {
             return;
         };
@@ -357,7 +329,7 @@ impl Dispatcher {
         let consumed = consumed.unwrap_or(0).min(input.len());
         input.consume(consumed, &mut engine.spares);
         match engine.connections.get_mut(id.index()) {
-            Some(connection) if connection.takes_input() => connection.input = input,
+            Some(connection) if connection.takes_input() => connection.put_back(input),
             _ => {
                 input.clear(&mut engine.spares);
             }
@@ -378,8 +350,7 @@ impl Dispatcher {
             self.engine.doom(id, CloseReason::Overflow);
         } else {
             let is_new = is_progress && !is_declared;
-            self.engine
-                .watch_message(id, left > 0 || is_declared, is_new);
+            self.engine.watch_message(id, left > 0 || is_declared, is_new);
         }
     }
 
@@ -411,13 +382,9 @@ impl Dispatcher {
 
     /// Tells the handler that a connection is up.
     pub(super) fn open(&mut self, id: ConnId) {
-        let Self {
-            engine, services, ..
-        } = self;
+        let Self { engine, services, .. } = self;
         engine.file(id);
-        callback(engine, services, id, |service, state, conn| {
-            service.open(state, conn)
-        });
+        callback(engine, services, id, |service, state, conn| service.open(state, conn));
     }
 
     /// The wheel says that a connection must be looked at.
@@ -431,21 +398,15 @@ impl Dispatcher {
             self.read(id);
         }
         let now = self.engine.now;
-        let expiry = self
-            .engine
-            .live(id)
-            .and_then(|connection| connection.expired(now));
+        let expiry = self.engine.live(id).and_then(|connection| connection.expired(now));
         match expiry {
             None => {}
             Some(Expiry::Connect) => {
-                self.engine
-                    .doom(id, CloseReason::Io(io::ErrorKind::TimedOut.into()));
+                self.engine.doom(id, CloseReason::Io(io::ErrorKind::TimedOut.into()));
             }
             Some(Expiry::Timeout(kind)) => self.time_out(id, kind),
             Some(Expiry::Idle(kind)) => {
-                let Self {
-                    engine, services, ..
-                } = self;
+                let Self { engine, services, .. } = self;
                 let verdict = callback(engine, services, id, |service, state, conn| {
                     service.idle(state, conn, kind)
                 });
@@ -492,9 +453,7 @@ impl Dispatcher {
 
     /// A timer of a connection fired.
     pub(super) fn on_timer(&mut self, id: ConnId, timer: TimerId) {
-        let Self {
-            engine, services, ..
-        } = self;
+        let Self { engine, services, .. } = self;
         let is_last = !engine.wheel.contains(timer);
         if let Some(connection) = engine.live_mut(id) {
             if is_last {
@@ -519,9 +478,7 @@ impl Dispatcher {
             let _ = connection.stream.reset_on_close();
         }
         drop(connection);
-        let Self {
-            engine, services, ..
-        } = self;
+        let Self { engine, services, .. } = self;
         let Some(service) = services.get_mut(service as usize) else {
             return;
         };
@@ -529,18 +486,12 @@ impl Dispatcher {
             engine.stats.connect_failures += 1;
             let error = explain_connect(peer, &connect_error(reason));
             log::debug!("{id}: {error}");
-            run_user(engine, |engine| {
-                service.connect_failed(state, error, engine)
-            });
+            run_user(engine, |engine| service.connect_failed(state, error, engine));
             return;
         }
         count_close(engine, &reason, unsent_bytes);
         log::debug!("{id}: {peer} {reason}, {unsent_bytes} bytes unsent");
-        let closed = Closed {
-            id,
-            reason,
-            unsent_bytes,
-        };
+        let closed = Closed { id, reason, unsent_bytes };
         run_user(engine, |engine| service.close(state, closed, engine));
     }
 }
@@ -562,10 +513,9 @@ fn count_close(engine: &mut Engine, reason: &CloseReason, unsent_bytes: usize) {
 fn connect_error(reason: CloseReason) -> io::Error {
     match reason {
         CloseReason::Io(error) => error,
-        CloseReason::Local => io::Error::new(
-            io::ErrorKind::ConnectionAborted,
-            "it was closed before it was up",
-        ),
+        CloseReason::Local => {
+            io::Error::new(io::ErrorKind::ConnectionAborted, "it was closed before it was up")
+        }
         reason => io::Error::new(io::ErrorKind::ConnectionAborted, reason.to_string()),
     }
 }

@@ -91,9 +91,7 @@ impl Reactor {
     /// Takes a handler in and gives its key.
     pub fn register<H: Handler>(&mut self, handler: H) -> Service<H> {
         let index = self.dispatcher.services.len() as u32;
-        self.dispatcher
-            .services
-            .push(Box::new(Registered::new(handler)));
+        self.dispatcher.services.push(Box::new(Registered::new(handler)));
         Service::new(index)
     }
 
@@ -111,9 +109,7 @@ impl Reactor {
     ) -> io::Result<SocketAddr> {
         let addr = addr.to_socket_addr()?;
         self.check_service(service)?;
-        self.dispatcher
-            .engine
-            .listen(addr, service.index(), &options)
+        self.dispatcher.engine.listen(addr, service.index(), &options)
     }
 
     /// Serves a socket that somebody else has bound and set to listen. Of the options those for
@@ -131,14 +127,9 @@ impl Reactor {
         self.check_service(service)?;
         options.check()?;
         let socket = sys::Listener::adopt(listener, &options).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot adopt the listening socket: {error}"),
-            )
+            io::Error::new(error.kind(), format!("cannot adopt the listening socket: {error}"))
         })?;
-        self.dispatcher
-            .engine
-            .add_listener(socket, service.index(), &options)
+        self.dispatcher.engine.add_listener(socket, service.index(), &options)
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of the handler
@@ -156,9 +147,7 @@ impl Reactor {
     /// Sets a timer of a handler, as [`Context::set_timer`] does.
     pub fn set_timer<H: Handler>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
         self.refresh_clock();
-        self.dispatcher
-            .engine
-            .set_timer(wait, false, Due::Service(service.index()))
+        self.dispatcher.engine.set_timer(wait, false, Due::Service(service.index()))
     }
 
     /// Sets a periodic timer of a handler, as [`Context::set_periodic_timer`] does.
@@ -168,9 +157,7 @@ impl Reactor {
         period: Duration,
     ) -> TimerId {
         self.refresh_clock();
-        self.dispatcher
-            .engine
-            .set_timer(period, true, Due::Service(service.index()))
+        self.dispatcher.engine.set_timer(period, true, Due::Service(service.index()))
     }
 
     /// The loop as callbacks see it: connections by id, `post`, `stop`.

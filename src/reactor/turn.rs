@@ -84,7 +84,10 @@ impl Reactor {
             events.for_each_from(done, |event| {
                 done += 1;
                 match Target::of(event.token()) {
-                    Target::Connection(index, short) => dispatcher.on_io(index, short, event),
+                    Target::Connection(token) => {
+                        let id = dispatcher.engine.id_of(token);
+                        dispatcher.on_io(id, event);
+                    }
                     Target::Listener(index) => dispatcher.accept(index),
                     Target::Waker => {}
                     Target::Bell => dispatcher.engine.stop(Stop::Drain(drain_deadline)),
@@ -96,9 +99,7 @@ impl Reactor {
 
     /// Phase 4. What is posted meanwhile waits for the next turn.
     fn run_mailbox(&mut self) {
-        let Self {
-            dispatcher, inbox, ..
-        } = self;
+        let Self { dispatcher, inbox, .. } = self;
         let budget = dispatcher.engine.options.messages_per_turn;
         if !dispatcher.engine.posted.is_empty() {
             let posted = dispatcher.engine.posted.len().min(budget);
@@ -153,9 +154,7 @@ impl Dispatcher {
     }
 
     fn run_task(&mut self, service: u32, task: crate::engine::Task) {
-        let Self {
-            engine, services, ..
-        } = self;
+        let Self { engine, services, .. } = self;
         let Some(service) = services.get_mut(service as usize) else {
             return log::error!("a closure was posted with the service key of another reactor");
         };
@@ -187,9 +186,7 @@ impl Dispatcher {
                 Due::Accept(index) => self.on_accept_timer(index as usize),
                 Due::Drained => self.engine.stop(Stop::Now),
                 Due::Service(index) => {
-                    let Self {
-                        engine, services, ..
-                    } = self;
+                    let Self { engine, services, .. } = self;
                     if let Some(service) = services.get_mut(index as usize) {
                         run_user(engine, |engine| service.service_timer(timer, engine));
                     }
@@ -219,17 +216,13 @@ impl Dispatcher {
     }
 
     fn report_failure(&mut self, failure: crate::engine::Failure) {
-        let Self {
-            engine, services, ..
-        } = self;
+        let Self { engine, services, .. } = self;
         engine.stats.connect_failures += 1;
         let Some(service) = services.get_mut(failure.service as usize) else {
             return;
         };
         if let Some(state) = service.place(failure.state) {
-            run_user(engine, |engine| {
-                service.connect_failed(state, failure.error, engine)
-            });
+            run_user(engine, |engine| service.connect_failed(state, failure.error, engine));
         }
     }
 
@@ -260,9 +253,7 @@ impl Dispatcher {
     }
 
     fn offer_shutdown(&mut self, id: crate::id::ConnId) {
-        let Self {
-            engine, services, ..
-        } = self;
+        let Self { engine, services, .. } = self;
         match engine.live(id).map(|connection| connection.phase) {
             Some(Phase::Open) => {
                 callback(engine, services, id, |service, state, conn| {

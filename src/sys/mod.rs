@@ -125,9 +125,9 @@ impl Listener {
 
     pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
-            Self::Os(listener) => listener
-                .accept()
-                .map(|(stream, peer)| (Stream::Os(stream), peer)),
+            Self::Os(listener) => {
+                listener.accept().map(|(stream, peer)| (Stream::Os(stream), peer))
+            }
         }
     }
 

@@ -139,9 +139,7 @@ pub(super) fn set_options<'a>(
 fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> {
     let times = TcpKeepalive::new().with_time(keepalive.idle);
     #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "vita")))]
-    let times = times
-        .with_interval(keepalive.interval)
-        .with_retries(keepalive.probes);
+    let times = times.with_interval(keepalive.interval).with_retries(keepalive.probes);
     socket.set_tcp_keepalive(&times)
 }
 
@@ -161,21 +159,15 @@ pub(super) fn bind(addr: SocketAddr, options: &ListenOptions) -> io::Result<(Lis
     // Buffer sizes govern the window scale, which is agreed in the handshake: set them first.
     set_options(&socket, &options.tcp)?;
     socket.bind(&addr.into())?;
-    let asked = options.backlog.map_or(LARGEST_BACKLOG, |backlog| {
-        i32::try_from(backlog).unwrap_or(LARGEST_BACKLOG)
-    });
+    let asked = options
+        .backlog
+        .map_or(LARGEST_BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(LARGEST_BACKLOG));
     socket.listen(asked)?;
-    let backlog = Backlog {
-        asked: options.backlog,
-        system_most: largest_backlog(),
-    };
+    let backlog = Backlog { asked: options.backlog, system_most: largest_backlog() };
     Ok((Listener::from_std(socket.into()), backlog))
 }
 
-#[cfg(all(
-    unix,
-    not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))
-))]
+#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
 fn set_reuse_port(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
@@ -191,11 +183,7 @@ fn set_reuse_port(_: &Socket) -> io::Result<()> {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn largest_backlog() -> Option<u32> {
-    std::fs::read_to_string("/proc/sys/net/core/somaxconn")
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -217,11 +205,7 @@ pub(super) fn waker(poller: &Poller, token: usize) -> io::Result<Waker> {
 }
 
 fn interest(writable: bool) -> Interest {
-    if writable {
-        Interest::READABLE | Interest::WRITABLE
-    } else {
-        Interest::READABLE
-    }
+    if writable { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
 }
 
 pub(super) fn add(
@@ -230,17 +214,11 @@ pub(super) fn add(
     token: usize,
     writable: bool,
 ) -> io::Result<()> {
-    poller
-        .registry()
-        .register(source, Token(token), interest(writable))
+    poller.registry().register(source, Token(token), interest(writable))
 }
 
 #[cfg(unix)]
-pub(super) fn add_fd(
-    poller: &Poller,
-    fd: &std::os::fd::OwnedFd,
-    token: usize,
-) -> io::Result<()> {
+pub(super) fn add_fd(poller: &Poller, fd: &std::os::fd::OwnedFd, token: usize) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let mut source = mio::unix::SourceFd(&fd.as_raw_fd());
     poller.registry().register(&mut source, Token(token), Interest::READABLE)
@@ -252,9 +230,7 @@ pub(super) fn change(
     token: usize,
     writable: bool,
 ) -> io::Result<()> {
-    poller
-        .registry()
-        .reregister(source, Token(token), interest(writable))
+    poller.registry().reregister(source, Token(token), interest(writable))
 }
 
 pub(super) fn poll(
@@ -288,19 +264,13 @@ impl Clock {
 /// A descriptor in reserve, to be given up when none is left for accept.
 #[derive(Debug)]
 pub(crate) struct Spare(
-    #[expect(
-        dead_code,
-        reason = "it is held for the descriptor, not for what it opens"
-    )]
-    File,
+    #[expect(dead_code, reason = "it is held for the descriptor, not for what it opens")] File,
 );
 
 impl Spare {
     /// Opens one, if there is one to be had and the platform has a file for it.
     pub(crate) fn open() -> Option<Self> {
-        File::open(if cfg!(windows) { "NUL" } else { "/dev/null" })
-            .ok()
-            .map(Self)
+        File::open(if cfg!(windows) { "NUL" } else { "/dev/null" }).ok().map(Self)
     }
 }
 
@@ -341,14 +311,8 @@ pub fn raise_open_file_limit() -> io::Result<Option<u64>> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: limit.maximum,
-                maximum: limit.maximum,
-            },
-        )
-        .map_err(io::Error::from)?;
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+            .map_err(io::Error::from)?;
     }
     Ok(limit.maximum)
 }
