@@ -487,6 +487,10 @@ impl<S> Connection<S> {
 
     /// The tick at which it must be looked at, if nothing moves before; `u64::MAX` for never.
     pub(crate) fn deadline(&self) -> u64 {
+        if self.is_plain && self.read_at == self.written_at {
+            // Just opened, as a rule: in a storm of short connections this is all there is to do.
+            return after(self.read_at, self.profile.shortest_idle);
+        }
         let mut earliest = u64::MAX;
         self.each_deadline(|tick, _| earliest = earliest.min(tick));
         earliest

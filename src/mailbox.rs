@@ -4,6 +4,7 @@
 //! that it sleeps and then looks whether there are messages. Whoever is second sees the other, so
 //! no message is slept over; and of many posts only the first finds the sleeper and wakes it.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -80,10 +81,10 @@ impl<M> Mailbox<M> {
     }
 
     /// Moves all messages to the end of `into`.
-    pub(crate) fn take(&self, into: &mut Vec<M>) {
+    pub(crate) fn take(&self, into: &mut VecDeque<M>) {
         let mut inbox = self.lock();
         self.waiting.store(false, Ordering::SeqCst);
-        into.append(&mut inbox.messages);
+        into.extend(inbox.messages.drain(..));
     }
 
     /// The loop ends: posts are refused from now on. Gives back what nobody will run.

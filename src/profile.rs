@@ -13,6 +13,8 @@ pub(crate) struct Profile {
     pub(crate) listener: Option<u32>,
     /// Idle limits unless a connection has its own.
     pub(crate) idle: IdleLimits,
+    /// The shortest of them; `u64::MAX` if there is none.
+    pub(crate) shortest_idle: u64,
     /// Ticks until the first byte.
     pub(crate) first_byte: Option<u64>,
     /// Ticks from the start of a message to its end.
@@ -79,14 +81,17 @@ impl Rate {
 impl Profile {
     /// From limits that have been checked.
     pub(crate) fn new(limits: &Limits, service: u32) -> Self {
+        let idle = IdleLimits {
+            read: limits.read_idle.map(ticks),
+            write: limits.write_idle.map(ticks),
+            all: limits.all_idle.map(ticks),
+        };
+        let shortest = [idle.read, idle.write, idle.all].into_iter().flatten().min();
         Self {
             service,
             listener: None,
-            idle: IdleLimits {
-                read: limits.read_idle.map(ticks),
-                write: limits.write_idle.map(ticks),
-                all: limits.all_idle.map(ticks),
-            },
+            idle,
+            shortest_idle: shortest.unwrap_or(u64::MAX),
             first_byte: limits.first_byte_timeout.map(ticks),
             message: limits.message_timeout.map(ticks),
             receive_rate: limits.min_receive_rate.map(Rate::new),

@@ -96,7 +96,7 @@ impl Engine {
             }
             Err(error) => {
                 let error = explain_connect(addr, &error);
-                self.failures.push(Failure { service, state, error });
+                self.failures.push_back(Failure { service, state, error });
                 // An id like any other of a connection that has ended.
                 ConnId::new(u32::MAX, self.generations.draw())
             }

@@ -8,6 +8,7 @@ mod output;
 mod timing;
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -125,21 +126,21 @@ pub(crate) struct Engine {
     /// All timers.
     pub(crate) wheel: Wheel<Due>,
     /// Who stopped before the kernel was done. A turn with any polls with timeout zero.
-    pub(crate) ready: Vec<ConnId>,
+    pub(crate) ready: VecDeque<ConnId>,
     /// Listeners that stopped before their queue was empty.
-    pub(crate) ready_listeners: Vec<u32>,
+    pub(crate) ready_listeners: VecDeque<u32>,
     /// Whether a listener waits for room.
     pub(crate) waiting_listeners: bool,
     /// Who wants a flush, or the next step of a close, at the end of the turn.
-    pub(crate) dirty: Vec<ConnId>,
+    pub(crate) dirty: VecDeque<ConnId>,
     /// Who has ended and is taken down at the end of the turn, in order.
-    pub(crate) dead: Vec<(ConnId, CloseReason)>,
+    pub(crate) dead: VecDeque<(ConnId, CloseReason)>,
     /// Closures to run in the next mailbox phase, with the place of their handler.
-    pub(crate) posted: Vec<(u32, Task)>,
+    pub(crate) posted: VecDeque<(u32, Task)>,
     /// States of outgoing connections that their handler has not got yet.
     pub(crate) unplaced: Vec<(ConnId, Box<dyn Any>)>,
     /// Outgoing connections that failed at once.
-    pub(crate) failures: Vec<Failure>,
+    pub(crate) failures: VecDeque<Failure>,
     /// Gathers the small writes of one callback.
     pub(crate) cork: Cork,
     /// Empty buffers.
@@ -227,14 +228,14 @@ impl Engine {
             listeners: Slab::new(),
             gate: Gate::new(most),
             wheel: Wheel::new(),
-            ready: Vec::new(),
-            ready_listeners: Vec::new(),
+            ready: VecDeque::new(),
+            ready_listeners: VecDeque::new(),
             waiting_listeners: false,
-            dirty: Vec::new(),
-            dead: Vec::new(),
-            posted: Vec::new(),
+            dirty: VecDeque::new(),
+            dead: VecDeque::new(),
+            posted: VecDeque::new(),
             unplaced: Vec::new(),
-            failures: Vec::new(),
+            failures: VecDeque::new(),
             cork: Cork::new(),
             spares: Spares::default(),
             mailbox,
@@ -352,7 +353,7 @@ impl Engine {
         };
         if !connection.is_ready {
             connection.is_ready = true;
-            self.ready.push(id);
+            self.ready.push_back(id);
         }
     }
 
@@ -363,7 +364,7 @@ impl Engine {
         };
         if !listener.is_queued {
             listener.is_queued = true;
-            self.ready_listeners.push(index as u32);
+            self.ready_listeners.push_back(index as u32);
         }
     }
 
@@ -374,7 +375,7 @@ impl Engine {
         };
         if !connection.is_dirty {
             connection.is_dirty = true;
-            self.dirty.push(id);
+            self.dirty.push_back(id);
         }
     }
 
@@ -391,7 +392,7 @@ impl Engine {
         connection.input.clear(&mut self.spares);
         connection.add_unsent(lost);
         connection.enter(Phase::Dead);
-        self.dead.push((id, reason));
+        self.dead.push_back((id, reason));
     }
 
     /// Whether anybody is on a ready queue.

@@ -81,7 +81,7 @@ impl<'a> Context<'a> {
         service: Service<H>,
         task: impl FnOnce(&mut H, &mut Context<'_>) + 'static,
     ) {
-        self.engine.posted.push((service.index(), Box::new(task_for(task))));
+        self.engine.posted.push_back((service.index(), Box::new(task_for(task))));
     }
 
     /// Time since the reactor was made, as sampled once at the beginning of the turn; 1 ms fine.

@@ -9,7 +9,7 @@ use crate::engine::Due;
 use crate::handler::Peer;
 use crate::listener::Accepted;
 use crate::options::AtCapacity;
-use crate::reactor::dispatch::{Dispatcher, run_user};
+use crate::reactor::dispatch::Dispatcher;
 use crate::sys::{Spare, Stream};
 
 /// Whether to go on accepting.
@@ -79,8 +79,7 @@ impl Dispatcher {
         let Some(service) = self.services.get_mut(profile.service as usize) else {
             return;
         };
-        let state = run_user(&mut self.engine, |_| service.accept(&asks));
-        let Some(state) = state.flatten() else {
+        let Some(state) = service.accept(&asks) else {
             return self.refuse(stream);
         };
         let id = match self.engine.admit(stream, peer, profile) {

@@ -1,15 +1,17 @@
 //! From an event to a callback: the one place that runs user code.
 
+use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use crate::close::{CloseReason, Closed, Idle, TimeoutKind};
-use crate::connection::{Connection, Expiry, Phase, Received};
-use crate::engine::{Engine, explain_connect};
+use crate::connection::{Expiry, Phase, Received};
+use crate::engine::{Engine, Message, explain_connect};
 use crate::handler::{AnyService, Conn};
 use crate::id::{ConnId, TimerId};
 use crate::options::OnPanic;
-use crate::sys::{Event, Readiness, SHORT_MEANS_DONE, Stream};
+use crate::sys::{Event, Readiness, SHORT_MEANS_DONE};
 
 /// The handlers, by the index of their `Service`.
 pub(super) type Services = Vec<Box<dyn AnyService>>;
@@ -26,18 +28,12 @@ pub(super) struct Dispatcher {
     pub(super) services: Services,
     /// One read buffer for all, lent to `on_data`.
     buffer: Box<[u8]>,
-}
-
-/// Runs user code, and but for the straight way of `on_io` nothing else in this crate does.
-/// `None` if it panicked.
-pub(super) fn run_user<R>(engine: &mut Engine, code: impl FnOnce(&mut Engine) -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(|| code(engine))) {
-        Ok(result) => Some(result),
-        Err(payload) => {
-            after_panic(engine, payload);
-            None
-        }
-    }
+    /// Messages taken from the mailbox and not run yet.
+    pub(super) inbox: VecDeque<Message>,
+    /// Connections that are still to be offered `on_shutdown`.
+    pub(super) offers: Vec<ConnId>,
+    /// How long a drain may take that a descriptor asks for.
+    pub(super) bell_deadline: Duration,
 }
 
 #[cold]
@@ -52,57 +48,39 @@ fn after_panic(engine: &mut Engine, payload: Box<dyn std::any::Any + Send>) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
 }
 
-/// What a callback needs to know of its connection before it runs.
-#[derive(Clone, Copy)]
-struct Entry {
-    /// Its handler.
-    service: u32,
-    /// Its state there.
-    state: u32,
-    /// Bytes that it may gather.
-    room: usize,
-}
-
-impl Entry {
-    #[inline]
-    fn of(connection: &Connection<Stream>) -> Self {
-        Self {
-            service: connection.profile.service,
-            state: connection.state,
-            room: connection.cork_room(),
-        }
-    }
-}
-
-/// Runs a callback of one live connection; `None` if it has ended or the callback panicked.
+/// Runs a callback of one live connection; `None` if it has ended.
 pub(super) fn callback<R>(
     engine: &mut Engine,
     services: &mut Services,
     id: ConnId,
     call: impl FnOnce(&mut dyn AnyService, u32, &mut Conn<'_>) -> R,
 ) -> Option<R> {
-    let entry = Entry::of(engine.live(id)?);
-    let service = services.get_mut(entry.service as usize)?.as_mut();
-    engine.cork(id, entry.room);
-    let result =
-        run_user(engine, |engine| call(service, entry.state, &mut Conn::current(engine, id)));
-    if result.is_none() {
-        engine.doom_panicked(id);
-    }
+    let connection = engine.live(id)?;
+    let (state, room) = (connection.state, connection.cork_room());
+    let service = services.get_mut(connection.profile.service as usize)?;
+    engine.cork(id, room);
+    let result = call(service.as_mut(), state, &mut Conn::current(engine, id));
     engine.uncork(id);
-    result
+    Some(result)
 }
 
 impl Dispatcher {
     pub(super) fn new(engine: Engine) -> Self {
-        Self { engine, services: Vec::new(), buffer: vec![0; READ_BYTES].into_boxed_slice() }
+        Self {
+            engine,
+            services: Vec::new(),
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            inbox: VecDeque::new(),
+            offers: Vec::new(),
+            bell_deadline: Duration::ZERO,
+        }
     }
 
     /// An event of a connection. Nearly every one is a message for a connection with nothing
     /// unusual about it, which takes the straight way: read, callback, write.
     #[inline(always)]
     pub(super) fn on_io(&mut self, id: ConnId, event: Event<'_>) {
-        let Self { engine, services, buffer } = self;
+        let Self { engine, services, buffer, .. } = self;
         let buffer = &mut **buffer;
         let Some(connection) = engine.connections.get_mut(id.index()) else { return };
         if connection.generation != id.generation() {
@@ -127,8 +105,6 @@ impl Dispatcher {
         engine.count_read(count);
         let Some(service) = services.get_mut(service as usize) else { return };
         engine.cork(id, room);
-        // A panic passes through here: nothing is half done, and `Dispatcher::outlives` knows by
-        // the cork whose it was. A landing pad for each message would cost a fifth of its path.
         let mut conn = Conn::current(engine, id);
         let consumed = service.data(state, &mut conn, &buffer[..count]);
         engine.uncork(id);
@@ -137,7 +113,10 @@ impl Dispatcher {
         }
     }
 
-    /// Runs a piece of the turn; `false` if a callback's panic has ended it early.
+    /// Runs a piece of the turn; `false` if the panic of a callback has ended it early.
+    ///
+    /// This is the only landing pad: one for each callback would cost a fifth of a message's way.
+    /// The cork tells whose callback it was; callers leave nothing half done around callbacks.
     pub(super) fn outlives(&mut self, piece: impl FnOnce(&mut Self)) -> bool {
         let Err(payload) = catch_unwind(AssertUnwindSafe(|| piece(self))) else { return true };
         after_panic(&mut self.engine, payload);
@@ -283,7 +262,7 @@ impl Dispatcher {
 
     /// Hands `count` bytes of the buffer to the handler, behind what it has left before.
     fn deliver(&mut self, id: ConnId, count: usize) {
-        let Self { engine, services, buffer } = self;
+        let Self { engine, services, buffer, .. } = self;
         let Some(connection) = engine.connections.get_mut(id.index()) else {
             return;
         };
@@ -486,13 +465,13 @@ impl Dispatcher {
             engine.stats.connect_failures += 1;
             let error = explain_connect(peer, &connect_error(reason));
             log::debug!("{id}: {error}");
-            run_user(engine, |engine| service.connect_failed(state, error, engine));
+            service.connect_failed(state, error, engine);
             return;
         }
         count_close(engine, &reason, unsent_bytes);
         log::debug!("{id}: {peer} {reason}, {unsent_bytes} bytes unsent");
         let closed = Closed { id, reason, unsent_bytes };
-        run_user(engine, |engine| service.close(state, closed, engine));
+        service.close(state, closed, engine);
     }
 }
 

@@ -4,13 +4,12 @@ mod accept;
 mod dispatch;
 mod turn;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::engine::{BELL_TOKEN, Due, Engine, Message, Running, Stop};
+use crate::engine::{BELL_TOKEN, Due, Engine, Running};
 use crate::handler::{Context, Handler, Registered, Remote, Service};
 use crate::id::{ConnId, TimerId};
 use crate::options::{ConnectOptions, ListenOptions, ReactorOptions};
@@ -51,13 +50,9 @@ pub struct Reactor {
     events: Events,
     /// Engine and handlers.
     dispatcher: Dispatcher,
-    /// Messages taken from the mailbox and not run yet.
-    inbox: VecDeque<Message>,
     /// A descriptor that asks to drain by becoming readable.
     #[cfg(unix)]
     bell: Option<std::os::fd::OwnedFd>,
-    /// How long that may take.
-    drain_deadline: Duration,
 }
 
 impl Reactor {
@@ -81,10 +76,8 @@ impl Reactor {
         Ok(Self {
             events,
             dispatcher,
-            inbox: VecDeque::new(),
             #[cfg(unix)]
             bell: None,
-            drain_deadline: Duration::ZERO,
         })
     }
 
@@ -190,7 +183,7 @@ impl Reactor {
     ) -> io::Result<()> {
         self.dispatcher.engine.poller.add_fd(&fd, BELL_TOKEN)?;
         self.bell = Some(fd);
-        self.drain_deadline = deadline;
+        self.dispatcher.bell_deadline = deadline;
         Ok(())
     }
 
@@ -234,7 +227,7 @@ impl Reactor {
 
     fn close_mailbox(&mut self) {
         drop(self.dispatcher.engine.mailbox.close());
-        self.inbox.clear();
+        self.dispatcher.inbox.clear();
     }
 
     /// A key of another reactor may name nobody here.
@@ -254,7 +247,6 @@ impl Drop for Reactor {
     fn drop(&mut self) {
         if self.dispatcher.engine.running != Running::Stopped {
             self.close_mailbox();
-            self.dispatcher.engine.stop(Stop::Now);
             self.dispatcher.stop_at_once();
         }
     }

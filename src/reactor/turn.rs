@@ -1,14 +1,15 @@
 //! One turn of the loop, in six phases.
 
 use std::io;
-use std::mem;
 use std::time::Duration;
 
 use crate::close::CloseReason;
 use crate::connection::Phase;
-use crate::engine::{Due, Message, Running, Stop, Target};
+use crate::engine::{Due, Engine, Failure, Message, Running, Stop, Target, Task};
+use crate::id::ConnId;
 use crate::reactor::Reactor;
-use crate::reactor::dispatch::{Dispatcher, callback, run_user};
+use crate::reactor::dispatch::{Dispatcher, callback};
+use crate::sys::{Events, NANOS_PER_TICK};
 
 impl Reactor {
     /// One turn:
@@ -23,21 +24,11 @@ impl Reactor {
             self.dispatcher.place_states();
         }
         self.poll(most)?;
-        self.dispatch();
-        if self.dispatcher.engine.has_ready() {
-            self.dispatcher.run_ready();
-        }
-        self.run_mailbox();
-        self.dispatcher.run_timers();
-        if self.dispatcher.engine.is_stopping() {
-            self.dispatcher.begin_stop();
-        }
-        if self.dispatcher.engine.has_endings() {
-            self.dispatcher.flush_and_bury();
-        }
-        if self.dispatcher.engine.is_stopping() {
-            self.dispatcher.end_stop();
-        }
+        let Self { events, dispatcher, .. } = self;
+        let mut done = 0;
+        // A panic ends the phase that it happens in; what is left of it is done by the next round.
+        while !dispatcher.outlives(|dispatcher| dispatcher.run_phases(events, &mut done)) {}
+        dispatcher.engine.stats.events += done as u64;
         Ok(())
     }
 
@@ -45,16 +36,15 @@ impl Reactor {
     fn poll(&mut self, most: Option<Duration>) -> io::Result<()> {
         let engine = &mut self.dispatcher.engine;
         let mut timeout = most;
-        if engine.has_work() || !self.inbox.is_empty() {
+        if engine.has_work() || !self.dispatcher.inbox.is_empty() {
             timeout = Some(Duration::ZERO);
         } else if let Some(tick) = engine.wheel.next_deadline() {
-            // Measured from now and not from the start of the last turn, which may have been long.
-            let left = Duration::from_millis(tick).saturating_sub(engine.clock.elapsed());
+            let left = time_until(engine, tick);
             timeout = Some(timeout.map_or(left, |most| most.min(left)));
         }
         if timeout != Some(Duration::ZERO) && !engine.options.busy_poll.is_zero() {
-            let until = engine.clock.elapsed() + engine.options.busy_poll;
-            while engine.clock.elapsed() < until && !engine.mailbox.has_messages() {
+            let until = engine.clock.nanos() + engine.options.busy_poll.as_nanos() as u64;
+            while engine.clock.nanos() < until && !engine.mailbox.has_messages() {
                 engine.poller.poll(&mut self.events, Some(Duration::ZERO))?;
                 if !self.events.is_empty() {
                     engine.now = engine.clock.tick();
@@ -74,61 +64,66 @@ impl Reactor {
         engine.stats.turns += 1;
         Ok(())
     }
+}
 
-    /// Phase 2. A callback that panics unwinds to here from the straight way of `on_io`: its
-    /// connection is ended, and the events behind it are served on.
-    fn dispatch(&mut self) {
-        let Self { events, dispatcher, drain_deadline, .. } = self;
-        let (mut done, drain_deadline) = (0, *drain_deadline);
-        while !dispatcher.outlives(|dispatcher| {
-            events.for_each_from(done, |event| {
-                done += 1;
-                match Target::of(event.token()) {
-                    Target::Connection(token) => {
-                        let id = dispatcher.engine.id_of(token);
-                        dispatcher.on_io(id, event);
-                    }
-                    Target::Listener(index) => dispatcher.accept(index),
-                    Target::Waker => {}
-                    Target::Bell => dispatcher.engine.stop(Stop::Drain(drain_deadline)),
-                }
-            });
-        }) {}
-        dispatcher.engine.stats.events += done as u64;
-    }
-
-    /// Phase 4. What is posted meanwhile waits for the next turn.
-    fn run_mailbox(&mut self) {
-        let Self { dispatcher, inbox, .. } = self;
-        let budget = dispatcher.engine.options.messages_per_turn;
-        if !dispatcher.engine.posted.is_empty() {
-            let posted = dispatcher.engine.posted.len().min(budget);
-            for (service, task) in dispatcher.engine.posted.drain(..posted).collect::<Vec<_>>() {
-                dispatcher.run_task(service, task);
-            }
-        }
-        if dispatcher.engine.mailbox.has_messages() {
-            let mut messages = Vec::new();
-            dispatcher.engine.mailbox.take(&mut messages);
-            inbox.extend(messages);
-        }
-        for _ in 0..budget.min(inbox.len()) {
-            let Some(message) = inbox.pop_front() else {
-                break;
-            };
-            dispatcher.engine.stats.messages += 1;
-            dispatcher.run_message(message);
+/// Time until a tick. Measured from now and not from the start of the turn, which may have been
+/// long, unless the tick is so far off that a wake well before it can look at the clock again:
+/// then a busy loop need not do so every turn.
+fn time_until(engine: &Engine, tick: u64) -> Duration {
+    match tick.saturating_sub(engine.now) {
+        left @ 2_000.. => Duration::from_millis(left - 1_000),
+        _ => {
+            let due = tick.saturating_mul(NANOS_PER_TICK);
+            Duration::from_nanos(due.saturating_sub(engine.clock.nanos()))
         }
     }
 }
 
 impl Dispatcher {
+    /// Phases 2 to 6. Each takes its work off a list before it does it, so that it can be run
+    /// again when a panic has cut it short.
+    #[inline]
+    fn run_phases(&mut self, events: &Events, done: &mut usize) {
+        events.for_each_from(*done, |event| {
+            *done += 1;
+            match Target::of(event.token()) {
+                Target::Connection(token) => {
+                    let id = self.engine.id_of(token);
+                    self.on_io(id, event);
+                }
+                Target::Listener(index) => self.accept(index),
+                Target::Waker => {}
+                Target::Bell => self.engine.stop(Stop::Drain(self.bell_deadline)),
+            }
+        });
+        if self.engine.has_ready() {
+            self.run_ready();
+        }
+        if self.has_messages() {
+            self.run_mailbox();
+        }
+        self.run_timers();
+        if self.engine.is_stopping() {
+            self.begin_stop();
+        }
+        if self.engine.has_endings() {
+            self.flush_and_bury();
+        }
+        if self.engine.is_stopping() {
+            self.end_stop();
+        }
+    }
+
+    fn has_messages(&self) -> bool {
+        self.engine.mailbox.has_messages()
+            || !self.engine.posted.is_empty()
+            || !self.inbox.is_empty()
+    }
+
     /// States of outgoing connections go to their handlers, which are not running now.
     fn place_states(&mut self) {
-        for (id, state) in mem::take(&mut self.engine.unplaced) {
-            let Some(connection) = self.engine.connections.get_mut(id.index()) else {
-                continue;
-            };
+        while let Some((id, state)) = self.engine.unplaced.pop() {
+            let Some(connection) = self.engine.connections.get_mut(id.index()) else { continue };
             let service = self.services.get_mut(connection.profile.service as usize);
             match service.and_then(|service| service.place(state)) {
                 Some(place) => connection.state = place,
@@ -142,23 +137,38 @@ impl Dispatcher {
 
     /// Phase 3: one more budget for each.
     fn run_ready(&mut self) {
-        let listeners = mem::take(&mut self.engine.ready_listeners);
-        for &index in &listeners {
+        for _ in 0..self.engine.ready_listeners.len() {
+            let Some(index) = self.engine.ready_listeners.pop_front() else { break };
             self.accept(index as usize);
         }
-        let ready = mem::take(&mut self.engine.ready);
-        for &id in &ready {
+        for _ in 0..self.engine.ready.len() {
+            let Some(id) = self.engine.ready.pop_front() else { break };
             self.on_ready(id);
         }
-        recycle(ready, &mut self.engine.ready);
     }
 
-    fn run_task(&mut self, service: u32, task: crate::engine::Task) {
-        let Self { engine, services, .. } = self;
-        let Some(service) = services.get_mut(service as usize) else {
-            return log::error!("a closure was posted with the service key of another reactor");
-        };
-        run_user(engine, |engine| task(service.handler_mut(), engine));
+    /// Phase 4. What is posted meanwhile waits for the next turn.
+    fn run_mailbox(&mut self) {
+        let budget = self.engine.options.messages_per_turn;
+        for _ in 0..budget.min(self.engine.posted.len()) {
+            let Some((service, task)) = self.engine.posted.pop_front() else { break };
+            self.run_task(service, task);
+        }
+        if self.engine.mailbox.has_messages() {
+            self.engine.mailbox.take(&mut self.inbox);
+        }
+        for _ in 0..budget.min(self.inbox.len()) {
+            let Some(message) = self.inbox.pop_front() else { break };
+            self.engine.stats.messages += 1;
+            self.run_message(message);
+        }
+    }
+
+    fn run_task(&mut self, service: u32, task: Task) {
+        match self.services.get_mut(service as usize) {
+            Some(service) => task(service.handler_mut(), &mut self.engine),
+            None => log::error!("a closure was posted with the service key of another reactor"),
+        }
     }
 
     fn run_message(&mut self, message: Message) {
@@ -176,9 +186,7 @@ impl Dispatcher {
     fn run_timers(&mut self) {
         let now = self.engine.now;
         for _ in 0..self.engine.options.timers_per_turn {
-            let Some((timer, due)) = self.engine.wheel.pop_due(now) else {
-                return;
-            };
+            let Some((timer, due)) = self.engine.wheel.pop_due(now) else { return };
             self.engine.stats.timers_fired += 1;
             match due {
                 Due::Connection(id) => self.on_deadline(id),
@@ -186,9 +194,8 @@ impl Dispatcher {
                 Due::Accept(index) => self.on_accept_timer(index as usize),
                 Due::Drained => self.engine.stop(Stop::Now),
                 Due::Service(index) => {
-                    let Self { engine, services, .. } = self;
-                    if let Some(service) = services.get_mut(index as usize) {
-                        run_user(engine, |engine| service.service_timer(timer, engine));
+                    if let Some(service) = self.services.get_mut(index as usize) {
+                        service.service_timer(timer, &mut self.engine);
                     }
                 }
             }
@@ -198,61 +205,53 @@ impl Dispatcher {
     /// Phase 6. What callbacks end or queue meanwhile is for the next turn.
     fn flush_and_bury(&mut self) {
         self.place_states();
-        let dirty = mem::take(&mut self.engine.dirty);
-        for &id in &dirty {
+        for _ in 0..self.engine.dirty.len() {
+            let Some(id) = self.engine.dirty.pop_front() else { break };
             if let Some(connection) = self.engine.live_mut(id) {
                 connection.is_dirty = false;
                 self.flush(id);
                 self.engine.settle(id);
             }
         }
-        recycle(dirty, &mut self.engine.dirty);
-        for (id, reason) in mem::take(&mut self.engine.dead) {
+        for _ in 0..self.engine.dead.len() {
+            let Some((id, reason)) = self.engine.dead.pop_front() else { break };
             self.bury(id, reason);
         }
-        for failure in mem::take(&mut self.engine.failures) {
+        for _ in 0..self.engine.failures.len() {
+            let Some(failure) = self.engine.failures.pop_front() else { break };
             self.report_failure(failure);
         }
     }
 
-    fn report_failure(&mut self, failure: crate::engine::Failure) {
-        let Self { engine, services, .. } = self;
-        engine.stats.connect_failures += 1;
-        let Some(service) = services.get_mut(failure.service as usize) else {
-            return;
-        };
+    fn report_failure(&mut self, failure: Failure) {
+        self.engine.stats.connect_failures += 1;
+        let Some(service) = self.services.get_mut(failure.service as usize) else { return };
         if let Some(state) = service.place(failure.state) {
-            run_user(engine, |engine| service.connect_failed(state, failure.error, engine));
+            service.connect_failed(state, failure.error, &mut self.engine);
         }
     }
 
     /// A stop was asked for: the listeners close, and the connections are offered to end, or
     /// are ended.
     fn begin_stop(&mut self) {
-        let Running::Asked(stop) = self.engine.running else {
-            return;
-        };
-        self.engine.listeners.clear();
-        self.engine.ready_listeners.clear();
-        let ids = self.engine.ids();
-        match stop {
-            Stop::Now => {
-                self.engine.running = Running::Stopped;
-                for id in ids {
-                    self.engine.doom(id, CloseReason::Shutdown);
-                }
-            }
-            Stop::Drain(deadline) => {
-                self.engine.running = Running::Draining;
-                self.engine.set_timer(deadline, false, Due::Drained);
-                for id in ids {
-                    self.offer_shutdown(id);
+        if let Running::Asked(stop) = self.engine.running {
+            self.engine.listeners.clear();
+            self.engine.ready_listeners.clear();
+            match stop {
+                Stop::Now => self.engine.running = Running::Stopped,
+                Stop::Drain(deadline) => {
+                    self.engine.running = Running::Draining;
+                    self.engine.set_timer(deadline, false, Due::Drained);
+                    self.offers = self.engine.ids();
                 }
             }
         }
+        while let Some(id) = self.offers.pop() {
+            self.offer_shutdown(id);
+        }
     }
 
-    fn offer_shutdown(&mut self, id: crate::id::ConnId) {
+    fn offer_shutdown(&mut self, id: ConnId) {
         let Self { engine, services, .. } = self;
         match engine.live(id).map(|connection| connection.phase) {
             Some(Phase::Open) => {
@@ -267,12 +266,14 @@ impl Dispatcher {
 
     /// The whole stop in one go, without a turn.
     pub(super) fn stop_at_once(&mut self) {
-        self.begin_stop();
-        self.flush_and_bury();
-        self.end_stop();
+        self.engine.stop(Stop::Now);
+        while !self.outlives(|dispatcher| {
+            dispatcher.begin_stop();
+            dispatcher.end_stop();
+        }) {}
     }
 
-    /// Whether a stop has come to its end. What callbacks have begun since is ended too.
+    /// Whether a stop has come to its end; then everything ends.
     fn end_stop(&mut self) {
         if self.engine.running == Running::Draining && self.engine.connections.is_empty() {
             self.engine.running = Running::Stopped;
@@ -285,7 +286,7 @@ impl Dispatcher {
             for id in self.engine.ids() {
                 self.engine.doom(id, CloseReason::Shutdown);
             }
-            if self.engine.dead.is_empty() && self.engine.failures.is_empty() {
+            if !self.engine.has_endings() {
                 break;
             }
             self.flush_and_bury();
@@ -295,10 +296,3 @@ impl Dispatcher {
 
 /// Rounds of callbacks after a stop.
 const STOP_ROUNDS: usize = 8;
-
-/// Gives a list its memory back, for the next turn.
-fn recycle<T>(mut used: Vec<T>, list: &mut Vec<T>) {
-    used.clear();
-    used.append(list);
-    *list = used;
-}

@@ -323,18 +323,26 @@ impl Clock {
         Self::Os(os::Clock::new())
     }
 
-    pub(crate) fn elapsed(&self) -> Duration {
+    /// Nanoseconds since the clock was made.
+    #[inline]
+    pub(crate) fn nanos(&self) -> u64 {
         match self {
-            Self::Os(clock) => clock.elapsed(),
+            Self::Os(clock) => {
+                let elapsed = clock.elapsed();
+                elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
+            }
         }
     }
 
     /// Whole milliseconds since the clock was made.
+    #[inline]
     pub(crate) fn tick(&self) -> u64 {
-        let elapsed = self.elapsed();
-        elapsed.as_secs() * 1_000 + u64::from(elapsed.subsec_millis())
+        self.nanos() / NANOS_PER_TICK
     }
 }
+
+/// A tick of the wheel is a millisecond.
+pub(crate) const NANOS_PER_TICK: u64 = 1_000_000;
 
 /// What an accept that failed lacked, as far as `io::ErrorKind` has no word for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
