@@ -49,11 +49,9 @@ const BACKOFF_MOST: u64 = 64;
 /// Ticks between two warnings about the same listener.
 const WARN_EVERY: u64 = 1_000;
 
-/// What accept gave.
+/// Why accept gave no connection.
 #[derive(Debug)]
-pub(crate) enum Accepted {
-    /// A connection.
-    Stream(sys::Stream, SocketAddr),
+pub(crate) enum Failed {
     /// The queue is empty: the poll will tell.
     Empty,
     /// This one was lost on the way; the next may be there.
@@ -61,7 +59,7 @@ pub(crate) enum Accepted {
     /// No descriptor is left, of the process or the system.
     NoDescriptor(io::Error),
     /// Something else is lacking, or the system is in a state that accept does not document.
-    Failed(io::Error),
+    Other(io::Error),
 }
 
 impl Listener {
@@ -91,13 +89,14 @@ impl Listener {
         &mut self.socket
     }
 
-    pub(crate) fn accept(&mut self) -> Accepted {
+    #[inline]
+    pub(crate) fn accept(&mut self) -> Result<(sys::Stream, SocketAddr), Failed> {
         match self.socket.accept() {
-            Ok((stream, peer)) => {
+            Ok(accepted) => {
                 self.backoff = BACKOFF_FIRST;
-                Accepted::Stream(stream, peer)
+                Ok(accepted)
             }
-            Err(error) => classify(error),
+            Err(error) => Err(classify(error)),
         }
     }
 
@@ -120,9 +119,10 @@ impl Listener {
 
 /// Sorts the errors of accept4(2): those of the one connection, which Linux hands through from
 /// the network, and those of the process or the system.
-fn classify(error: io::Error) -> Accepted {
+#[cold]
+fn classify(error: io::Error) -> Failed {
     if error.kind() == io::ErrorKind::WouldBlock {
-        return Accepted::Empty;
+        return Failed::Empty;
     }
     let is_lost = matches!(
         error.kind(),
@@ -136,10 +136,10 @@ fn classify(error: io::Error) -> Accepted {
             | io::ErrorKind::NetworkDown
     );
     match sys::Shortage::of(&error) {
-        _ if is_lost => Accepted::Lost(error),
-        sys::Shortage::Connection => Accepted::Lost(error),
-        sys::Shortage::Descriptors => Accepted::NoDescriptor(error),
-        sys::Shortage::Other => Accepted::Failed(error),
+        _ if is_lost => Failed::Lost(error),
+        sys::Shortage::Connection => Failed::Lost(error),
+        sys::Shortage::Descriptors => Failed::NoDescriptor(error),
+        sys::Shortage::Other => Failed::Other(error),
     }
 }
 
@@ -151,6 +151,8 @@ pub(crate) struct Gate {
     inside: usize,
     /// Most of them.
     most: usize,
+    /// Few enough to open again.
+    few: usize,
     /// Shut since it was full.
     ///
     /// Invariant: `inside >= most` implies that the next `admits` gives `false`.
@@ -159,14 +161,15 @@ pub(crate) struct Gate {
 
 impl Gate {
     pub(crate) fn new(most: usize) -> Self {
-        Self { inside: 0, most, is_shut: false }
+        Self { inside: 0, most, few: most - most.div_ceil(10), is_shut: false }
     }
 
     /// Whether one more may come in.
     pub(crate) fn admits(&mut self) -> bool {
+        // Nearly always: below the cap, and it was not reached before.
         if self.inside >= self.most {
             self.is_shut = true;
-        } else if self.inside <= self.most - self.most.div_ceil(10) {
+        } else if self.is_shut && self.inside <= self.few {
             self.is_shut = false;
         }
         !self.is_shut
@@ -262,16 +265,16 @@ mod tests {
         let kind = |errno: i32| classify(io::Error::from_raw_os_error(errno));
         // ECONNABORTED, EPROTO, EPERM, EINTR, ENETDOWN
         for errno in [103, 71, 1, 4, 100] {
-            assert!(matches!(kind(errno), Accepted::Lost(_)), "{errno}");
+            assert!(matches!(kind(errno), Failed::Lost(_)), "{errno}");
         }
         // EMFILE, ENFILE
         for errno in [24, 23] {
-            assert!(matches!(kind(errno), Accepted::NoDescriptor(_)), "{errno}");
+            assert!(matches!(kind(errno), Failed::NoDescriptor(_)), "{errno}");
         }
         // ENOBUFS, ENOMEM, EINVAL
         for errno in [105, 12, 22] {
-            assert!(matches!(kind(errno), Accepted::Failed(_)), "{errno}");
+            assert!(matches!(kind(errno), Failed::Other(_)), "{errno}");
         }
-        assert!(matches!(kind(11), Accepted::Empty), "EAGAIN");
+        assert!(matches!(kind(11), Failed::Empty), "EAGAIN");
     }
 }

@@ -93,6 +93,8 @@ pub(crate) enum Due {
     Service(u32),
     /// A listener that failed to accept tries again.
     Accept(u32),
+    /// The nursery is emptied.
+    Nursery,
     /// The end of draining.
     Drained,
 }
@@ -135,6 +137,9 @@ pub(crate) struct Engine {
     pub(crate) dirty: VecDeque<ConnId>,
     /// Who has ended and is taken down at the end of the turn, in order.
     pub(crate) dead: VecDeque<(ConnId, CloseReason)>,
+    /// New connections that have idle limits and no entry in the wheel yet. Most short-lived ones
+    /// end before they get one.
+    pub(crate) nursery: Vec<ConnId>,
     /// Closures to run in the next mailbox phase, with the place of their handler.
     pub(crate) posted: VecDeque<(u32, Task)>,
     /// States of outgoing connections that their handler has not got yet.
@@ -233,6 +238,7 @@ impl Engine {
             waiting_listeners: false,
             dirty: VecDeque::new(),
             dead: VecDeque::new(),
+            nursery: Vec::new(),
             posted: VecDeque::new(),
             unplaced: Vec::new(),
             failures: VecDeque::new(),
@@ -388,8 +394,10 @@ impl Engine {
         if connection.generation != id.generation() || connection.phase == Phase::Dead {
             return;
         }
-        lost += connection.output.clear(&mut self.spares);
-        connection.input.clear(&mut self.spares);
+        if !connection.is_plain {
+            lost += connection.output.clear(&mut self.spares);
+            connection.input.clear(&mut self.spares);
+        }
         connection.add_unsent(lost);
         connection.enter(Phase::Dead);
         self.dead.push_back((id, reason));

@@ -9,6 +9,10 @@ use crate::id::{ConnId, TimerId};
 use crate::options::ticks;
 use crate::profile::IdleLimits;
 
+/// How long a new connection goes without an entry in the wheel, in ticks. Limits that could pass
+/// meanwhile are filed at once.
+const NURSERY_TICKS: u64 = 100;
+
 impl Engine {
     /// Sees to it that the wheel looks at a connection no later than its next deadline.
     ///
@@ -27,6 +31,33 @@ impl Engine {
         }
         let timer = self.wheel.insert(deadline, Due::Connection(id));
         connection.filed = Filed { tick: deadline, timer };
+    }
+
+    /// A connection has just opened: files it, unless there is time to see first whether it lasts.
+    #[inline]
+    pub(crate) fn file_new(&mut self, id: ConnId) {
+        let Some(connection) = self.connections.get(id.index()) else { return };
+        let shortest = connection.profile.shortest_idle;
+        if !connection.is_plain || shortest <= 2 * NURSERY_TICKS {
+            self.file(id);
+        } else if shortest != u64::MAX {
+            if self.nursery.is_empty() {
+                self.wheel.insert(after(self.now, NURSERY_TICKS), Due::Nursery);
+            }
+            self.nursery.push(id);
+        }
+    }
+
+    /// Files the connections that have lasted.
+    pub(crate) fn empty_nursery(&mut self) {
+        let mut nursery = std::mem::take(&mut self.nursery);
+        for &id in &nursery {
+            if self.live(id).is_some() {
+                self.file(id);
+            }
+        }
+        nursery.clear();
+        self.nursery = nursery;
     }
 
     /// The entry of a connection has fired.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::engine::Due;
 use crate::handler::Peer;
-use crate::listener::Accepted;
+use crate::listener::Failed;
 use crate::options::AtCapacity;
 use crate::reactor::dispatch::Dispatcher;
 use crate::sys::{Spare, Stream};
@@ -37,6 +37,7 @@ impl Dispatcher {
         self.engine.queue_ready_listener(index);
     }
 
+    #[inline]
     fn accept_one(&mut self, index: usize) -> Next {
         let engine = &mut self.engine;
         let listener = &mut engine.listeners[index];
@@ -48,12 +49,12 @@ impl Dispatcher {
             return Next::Stop;
         }
         match listener.accept() {
-            Accepted::Stream(stream, _) if !has_room => self.refuse(stream),
-            Accepted::Stream(stream, peer) => self.welcome(index, stream, peer),
-            Accepted::Empty => return Next::Stop,
-            Accepted::Lost(error) => log::debug!("{}: lost one: {error}", listener.addr),
-            Accepted::NoDescriptor(error) => return self.accept_with_spare(index, &error),
-            Accepted::Failed(error) => {
+            Ok((stream, _)) if !has_room => self.refuse(stream),
+            Ok((stream, peer)) => self.welcome(index, stream, peer),
+            Err(Failed::Empty) => return Next::Stop,
+            Err(Failed::Lost(error)) => log::debug!("{}: lost one: {error}", listener.addr),
+            Err(Failed::NoDescriptor(error)) => return self.accept_with_spare(index, &error),
+            Err(Failed::Other(error)) => {
                 self.warn(index, &error);
                 return self.back_off(index);
             }
@@ -116,18 +117,18 @@ impl Dispatcher {
         let accepted = self.engine.listeners[index].accept();
         self.engine.spare_file = Spare::open();
         match accepted {
-            Accepted::Stream(stream, peer) if self.engine.spare_file.is_some() => {
+            Ok((stream, peer)) if self.engine.spare_file.is_some() => {
                 self.welcome(index, stream, peer);
                 Next::Accept
             }
-            Accepted::Stream(stream, _) => {
+            Ok((stream, _)) => {
                 self.refuse(stream);
                 self.engine.spare_file = Spare::open();
                 Next::Accept
             }
-            Accepted::Empty => Next::Stop,
-            Accepted::Lost(_) => Next::Accept,
-            Accepted::NoDescriptor(_) | Accepted::Failed(_) => self.back_off(index),
+            Err(Failed::Empty) => Next::Stop,
+            Err(Failed::Lost(_)) => Next::Accept,
+            Err(Failed::NoDescriptor(_) | Failed::Other(_)) => self.back_off(index),
         }
     }
 

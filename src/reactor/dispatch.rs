@@ -362,7 +362,7 @@ impl Dispatcher {
     /// Tells the handler that a connection is up.
     pub(super) fn open(&mut self, id: ConnId) {
         let Self { engine, services, .. } = self;
-        engine.file(id);
+        engine.file_new(id);
         callback(engine, services, id, |service, state, conn| service.open(state, conn));
     }
 

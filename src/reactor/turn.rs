@@ -192,6 +192,7 @@ impl Dispatcher {
                 Due::Connection(id) => self.on_deadline(id),
                 Due::Timer(id) => self.on_timer(id, timer),
                 Due::Accept(index) => self.on_accept_timer(index as usize),
+                Due::Nursery => self.engine.empty_nursery(),
                 Due::Drained => self.engine.stop(Stop::Now),
                 Due::Service(index) => {
                     if let Some(service) = self.services.get_mut(index as usize) {
