@@ -152,7 +152,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_buffer_is_a_queue(steps in prop::collection::vec((0usize..200_000, 0usize..200_000), 0..40)) {
+        fn a_buffer_is_a_queue(
+            steps in prop::collection::vec((0usize..200_000, 0usize..200_000), 0..40),
+        ) {
             let (mut queue, mut spares) = (Queue::default(), Spares::default());
             let mut model: VecDeque<u8> = VecDeque::new();
             let mut next = 0u8;

@@ -1,21 +1,140 @@
-//! A callback-style network runtime: one thread, one poll, a slab and a timer wheel.
+//! A callback-style network runtime: one thread, one poll, connections in a slab, a timer wheel.
+//!
+//! You register callbacks, and the [`Reactor`] calls them when a connection opens, when bytes
+//! come in, when output has drained, when nothing has moved for too long, and when it ends. There
+//! are no futures, no locks and no thread behind your back; what a callback writes leaves when it
+//! returns, and what the kernel does not take follows by itself.
+//!
+//! # Examples
+//! The whole of an echo server:
+//! ```no_run
+//! use waterwheel::{Conn, ListenOptions, Reactor};
+//!
+//! let mut reactor = Reactor::new()?;
+//! let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+//!     conn.write(input);
+//!     input.len() // consumed; the rest would come back
+//! });
+//! reactor.listen("127.0.0.1:7000", echo, ListenOptions::default())?;
+//! reactor.run()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! A server that answers lines, and says goodbye to those who fall silent:
+//! ```
+//! use std::time::Duration;
+//! use waterwheel::{Conn, Handler, Idle, IdleKind, ListenOptions, Peer, Reactor, frame};
+//!
+//! struct Greeter;
+//!
+//! impl Handler for Greeter {
+//!     type State = u32; // how many lines this connection has sent
+//!
+//!     fn on_accept(&mut self, _: &Peer) -> Option<u32> {
+//!         Some(0)
+//!     }
+//!
+//!     fn on_data(&mut self, lines_so_far: &mut u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+//!         let mut lines = frame::lines(input, 1024);
+//!         for line in lines.by_ref() {
+//!             let Ok(line) = line else {
+//!                 conn.close(); // too long
+//!                 break;
+//!             };
+//!             *lines_so_far += 1;
+//!             conn.write(b"hello, ");
+//!             conn.write(line);
+//!             conn.write(b"\n"); // one packet for all three
+//!         }
+//!         lines.consumed()
+//!     }
+//!
+//!     fn on_idle(&mut self, _: &mut u32, conn: &mut Conn<'_>, _: IdleKind) -> Idle {
+//!         conn.write(b"goodbye\n");
+//!         conn.close();
+//!         Idle::Close
+//!     }
+//! }
+//!
+//! let mut reactor = Reactor::new()?;
+//! let greeter = reactor.register(Greeter);
+//! let options = ListenOptions::default().idle_timeout(Duration::from_secs(60));
+//! let addr = reactor.listen("127.0.0.1:0", greeter, options)?;
+//! println!("listening on {addr}");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # What holds
+//! - Callbacks never nest: nothing that a handler calls runs a handler before it returns. For the
+//!   order of callbacks see [`Handler`].
+//! - A [`ConnId`] or [`TimerId`] that has outlived what it named finds nothing, and never
+//!   somebody else's.
+//! - Every byte that the kernel still gives is delivered before `on_close`, whatever came with
+//!   it. Every byte that [`Conn::write`] accepted is sent, or `on_close` tells how many were not.
+//! - A stream that was cut short ends with a reset, never with a FIN: the peer cannot take a part
+//!   for the whole.
+//! - A message costs no allocation and no wheel operation; an idle connection holds no buffer; an
+//!   idle process makes no system calls.
+//! - Memory is bounded by default: output by [`Limits::max_output_bytes`], unconsumed input by
+//!   [`Limits::max_input_bytes`], connections by the open-file limit.
+//!
+//! # Layout
+//! Rooms from the bottom up; each names only those above it in this list, and a test sees to it.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `id` | ids with generations |
+//! | `wheel` | hierarchical timer wheel over ticks, pure |
+//! | `buffer` | the queue for output and for unconsumed input, pure |
+//! | `frame` | lines, delimiters, fixed and length-prefixed frames in an input, pure |
+//! | `options` | what can be set, as data |
+//! | `profile` | the same for the loop: checked, in ticks |
+//! | `close` | why a connection ended |
+//! | `stats` | counters |
+//! | `sys` | the outside world: sockets, the poll, the waker, the clock, the file limit |
+//! | `mailbox` | what other threads posted, and one wake a batch |
+//! | `listener` | caps, and what to do when accept fails |
+//! | `connection` | one connection as a state machine over anything that reads and writes |
+//! | `engine` | what a turn works on and callbacks may touch; runs no user code |
+//! | `handler` | `Handler`, `Conn`, `Context`, `Remote`: what user code sees |
+//! | `reactor` | the turn, and the one landing pad for user code |
+//!
+//! # Platforms
+//! Linux first: there it is measured. It builds on whatever `mio` supports; where the poll
+//! emulates edges (Windows, and poll(2)) reads go on to `WouldBlock` and writability is asked for
+//! while output waits. Platform notes stand at the items that differ.
+
 #![forbid(unsafe_code)]
 
-mod buffer;
-mod close;
-mod connection;
-mod engine;
-pub mod frame;
-mod handler;
 mod id;
-mod listener;
-mod mailbox;
-mod options;
-mod profile;
-mod reactor;
-mod stats;
-mod sys;
+
 pub mod wheel;
+
+mod buffer;
+
+pub mod frame;
+
+mod options;
+
+mod profile;
+
+mod close;
+
+mod stats;
+
+mod sys;
+
+mod mailbox;
+
+mod listener;
+
+mod connection;
+
+mod engine;
+
+mod handler;
+
+mod reactor;
 
 pub use close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
 pub use engine::Written;
