@@ -152,17 +152,10 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     if listen.is_empty() {
         listen.push("127.0.0.1:7000".to_owned());
     }
-    Ok(Some(Args {
-        listen,
-        options,
-        reactor,
-        stats,
-    }))
+    Ok(Some(Args { listen, options, reactor, stats }))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text
-        .parse()
-        .map_err(|_| "not a number of seconds".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

@@ -34,37 +34,25 @@ fn take_all<'a>(mut frames: impl Iterator<Item = Result<&'a [u8], FrameError>>) 
 fn cut_lines(input: &[u8], max_bytes: usize) -> Cut {
     let mut lines = frame::lines(input, max_bytes);
     let cut = take_all(lines.by_ref());
-    Cut {
-        consumed: lines.consumed(),
-        ..cut
-    }
+    Cut { consumed: lines.consumed(), ..cut }
 }
 
 fn cut_delimited(input: &[u8], delimiter: &[u8], max_bytes: usize) -> Cut {
     let mut frames = frame::delimited(input, delimiter, max_bytes);
     let cut = take_all(frames.by_ref());
-    Cut {
-        consumed: frames.consumed(),
-        ..cut
-    }
+    Cut { consumed: frames.consumed(), ..cut }
 }
 
 fn cut_prefixed(input: &[u8], prefix: LengthPrefix, max_bytes: usize) -> Cut {
     let mut frames = frame::length_prefixed(input, prefix, max_bytes);
     let cut = take_all(frames.by_ref());
-    Cut {
-        consumed: frames.consumed(),
-        ..cut
-    }
+    Cut { consumed: frames.consumed(), ..cut }
 }
 
 fn cut_fixed<const N: usize>(input: &[u8]) -> Cut {
     let mut frames = frame::fixed::<N>(input);
     let cut = take_all(frames.by_ref().map(|frame| Ok(&frame[..])));
-    Cut {
-        consumed: frames.consumed(),
-        ..cut
-    }
+    Cut { consumed: frames.consumed(), ..cut }
 }
 
 /// Feeds a stream in pieces as the runtime does: what is not consumed comes back in front of the
@@ -91,10 +79,7 @@ fn split<'a>(stream: &'a [u8], places: &[Index]) -> Vec<&'a [u8]> {
     ends.push(stream.len());
     ends.sort_unstable();
     let starts = [0].into_iter().chain(ends.clone());
-    starts
-        .zip(ends.clone())
-        .map(|(start, end)| &stream[start..end])
-        .collect()
+    starts.zip(ends.clone()).map(|(start, end)| &stream[start..end]).collect()
 }
 
 /// Asserts that the whole stream, the given split and single bytes all give `expected`.
@@ -128,9 +113,7 @@ fn model_terminated(
                 continue;
             }
             Some(_) => true,
-            None => !endings
-                .iter()
-                .any(|ending| passes(&[rest, ending].concat())),
+            None => !endings.iter().any(|ending| passes(&[rest, ending].concat())),
         };
         if bad {
             cut.error = too_long(max_bytes as u64 + 1, max_bytes as u64);
@@ -168,16 +151,8 @@ struct PrefixModel {
 impl PrefixModel {
     fn encode(self, payload_bytes: u64) -> Vec<u8> {
         let length = payload_bytes + self.own_bytes;
-        let shift = |at| {
-            8 * if self.big_endian {
-                self.width_bytes - 1 - at
-            } else {
-                at
-            }
-        };
-        (0..self.width_bytes)
-            .map(|at| (length >> shift(at)) as u8)
-            .collect()
+        let shift = |at| 8 * if self.big_endian { self.width_bytes - 1 - at } else { at };
+        (0..self.width_bytes).map(|at| (length >> shift(at)) as u8).collect()
     }
 
     fn decode(self, bytes: &[u8]) -> u64 {
@@ -232,15 +207,9 @@ fn all_prefixes() -> Vec<PrefixModel> {
     ];
     let big = big.map(|(width, prefix)| (width, prefix, true));
     let little = little.map(|(width, prefix)| (width, prefix, false));
-    let plain = big
-        .into_iter()
-        .chain(little)
-        .map(|(width_bytes, prefix, big_endian)| PrefixModel {
-            prefix,
-            width_bytes,
-            big_endian,
-            own_bytes: 0,
-        });
+    let plain = big.into_iter().chain(little).map(|(width_bytes, prefix, big_endian)| {
+        PrefixModel { prefix, width_bytes, big_endian, own_bytes: 0 }
+    });
     let counting = plain.clone().map(|model| PrefixModel {
         prefix: model.prefix.counting_itself(),
         own_bytes: model.width_bytes as u64,
@@ -432,20 +401,14 @@ fn frames_outlive_the_delimiter() {
 fn a_prefix_over_the_limit_is_refused_before_its_body() {
     let cut = cut_prefixed(b"\x00\x00\x00\x05", LengthPrefix::U32_BE, 4);
     assert_eq!(cut.error, too_long(5, 4));
-    assert_eq!(
-        cut_prefixed(b"\x00\x00\x00\x05", LengthPrefix::U32_BE, 5).error,
-        None
-    );
+    assert_eq!(cut_prefixed(b"\x00\x00\x00\x05", LengthPrefix::U32_BE, 5).error, None);
 }
 
 #[test]
 fn a_length_that_counts_itself_has_its_own_width_at_least() {
     let prefix = LengthPrefix::U16_BE.counting_itself();
     assert_eq!(cut_prefixed(b"\x00\x02", prefix, 9).frames, [b""]);
-    let error = Some(FrameError::LengthBelowPrefix {
-        length: 1,
-        minimum: 2,
-    });
+    let error = Some(FrameError::LengthBelowPrefix { length: 1, minimum: 2 });
     assert_eq!(cut_prefixed(b"\x00\x01", prefix, 9).error, error);
 }
 
@@ -485,19 +448,10 @@ fn errors_name_size_and_limit() {
         let error: Box<dyn std::error::Error + Send + Sync> = error.into();
         error.to_string()
     };
-    let error = told(FrameError::TooLong {
-        at_least: 5001,
-        limit: 4096,
-    });
+    let error = told(FrameError::TooLong { at_least: 5001, limit: 4096 });
     assert!(error.contains("5001") && error.contains("4096"), "{error}");
-    let error = told(FrameError::LengthBelowPrefix {
-        length: 3,
-        minimum: 4,
-    });
+    let error = told(FrameError::LengthBelowPrefix { length: 3, minimum: 4 });
     assert!(error.contains('3') && error.contains('4'), "{error}");
-    let error = told(FrameError::PrefixTooNarrow {
-        size: 300,
-        limit: 255,
-    });
+    let error = told(FrameError::PrefixTooNarrow { size: 300, limit: 255 });
     assert!(error.contains("300") && error.contains("255"), "{error}");
 }

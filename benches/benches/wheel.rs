@@ -95,10 +95,7 @@ impl Timers for Tree {
     type Key = (u64, u32);
 
     fn new() -> Self {
-        Self {
-            timers: BTreeMap::new(),
-            sequence: 0,
-        }
+        Self { timers: BTreeMap::new(), sequence: 0 }
     }
 
     fn insert(&mut self, deadline: u64, payload: u32) -> Self::Key {
@@ -114,11 +111,7 @@ impl Timers for Tree {
 
     fn advance(&mut self, tick: u64) -> usize {
         let mut fired = 0;
-        while let Some(timer) = self
-            .timers
-            .first_entry()
-            .filter(|timer| timer.key().0 <= tick)
-        {
+        while let Some(timer) = self.timers.first_entry().filter(|timer| timer.key().0 <= tick) {
             black_box(timer.remove_entry());
             fired += 1;
         }
@@ -138,26 +131,17 @@ impl Timers for Queue {
     type Key = delay_queue::Key;
 
     fn new() -> Self {
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build();
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime without I/O needs no resource that can lack");
         let guard = runtime.enter();
         let (queue, start) = (DelayQueue::new(), tokio::time::Instant::now());
         drop(guard);
-        Self {
-            queue,
-            runtime,
-            start,
-            tick: 0,
-        }
+        Self { queue, runtime, start, tick: 0 }
     }
 
     fn insert(&mut self, deadline: u64, payload: u32) -> Self::Key {
         let _guard = self.runtime.enter();
-        self.queue
-            .insert_at(payload, self.start + Duration::from_millis(deadline))
+        self.queue.insert_at(payload, self.start + Duration::from_millis(deadline))
     }
 
     fn cancel(&mut self, key: Self::Key) {
@@ -210,20 +194,14 @@ impl Timers for HashWheel {
     type Key = u32;
 
     fn new() -> Self {
-        Self {
-            wheel: QuadWheelWithOverflow::new(),
-            sequence: 0,
-            tick: 0,
-        }
+        Self { wheel: QuadWheelWithOverflow::new(), sequence: 0, tick: 0 }
     }
 
     fn insert(&mut self, deadline: u64, payload: u32) -> u32 {
         let id = self.sequence;
         self.sequence += 1;
         let delay = Duration::from_millis(deadline - self.tick);
-        let inserted = self
-            .wheel
-            .insert_ref_with_delay(Rc::new(Entry { id, payload }), delay);
+        let inserted = self.wheel.insert_ref_with_delay(Rc::new(Entry { id, payload }), delay);
         inserted.expect("the deadline lies ahead");
         id
     }
@@ -350,9 +328,7 @@ fn group(criterion: &mut Criterion, name: &str, rows: [Row; 4]) {
     let mut group = criterion.benchmark_group(name);
     // An operation takes up to a second, most of it to prepare: as few of them as can be.
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
-    group
-        .warm_up_time(Duration::from_millis(1))
-        .measurement_time(Duration::from_millis(100));
+    group.warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_millis(100));
     for row in rows {
         run(&mut group, row);
     }

@@ -37,6 +37,9 @@ pub use output::Written;
 /// A closure to run on the loop's thread with one handler.
 pub(crate) type Task = Box<dyn FnOnce(&mut dyn Any, &mut Engine)>;
 
+/// The same, posted from another thread.
+pub(crate) type RemoteTask = Box<dyn FnOnce(&mut dyn Any, &mut Engine) + Send>;
+
 /// What other threads may ask for.
 pub(crate) enum Message {
     /// Write to a connection.
@@ -44,7 +47,7 @@ pub(crate) enum Message {
     /// Close a connection.
     Close(ConnId),
     /// Run a closure with the handler at this place.
-    Run(u32, Box<dyn FnOnce(&mut dyn Any, &mut Engine) + Send>),
+    Run(u32, RemoteTask),
     /// Stop at once, or after draining for so long.
     Stop(Stop),
 }

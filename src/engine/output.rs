@@ -380,24 +380,29 @@ impl Engine {
         let is_sent = connection.output.is_empty();
         match connection.phase {
             Phase::Open if connection.wants_fin && is_sent && !connection.fin_sent => {
-                if self.send_fin(id) {
-                    self.finish_if_both_ended(id);
-                }
+                self.send_fin(id);
+                self.finish_if_both_ended(id);
             }
             Phase::Closing if !is_sent => self.await_close(id),
             Phase::Closing if connection.is_ended => {
                 let reason = connection.ending.into();
                 self.doom(id, reason);
             }
-            Phase::Closing => {
-                // Closing the socket now would answer input that is still to come with RST, and
-                // the kernel would drop what it has not sent (RFC 9112, 9.6, tells the story).
-                if connection.fin_sent || self.send_fin(id) {
-                    self.connections[id.index()].enter(Phase::Lingering);
-                    self.await_close(id);
-                }
-            }
+            Phase::Closing => self.linger(id),
             _ => {}
+        }
+    }
+
+    /// Sends FIN and waits for the peer's. Closing the socket now would answer input that is
+    /// still to come with RST, and the kernel would drop what it has not sent (RFC 9112, 9.6).
+    fn linger(&mut self, id: ConnId) {
+        if !self.connections[id.index()].fin_sent {
+            self.send_fin(id);
+        }
+        let connection = &mut self.connections[id.index()];
+        if connection.fin_sent {
+            connection.enter(Phase::Lingering);
+            self.await_close(id);
         }
     }
 
@@ -425,21 +430,15 @@ impl Engine {
         }
     }
 
-    /// Sends FIN; if that fails the connection is over, and `false`.
-    fn send_fin(&mut self, id: ConnId) -> bool {
-        let Some(connection) = self.live_mut(id) else {
-            return false;
-        };
+    /// Sends FIN; if that fails the connection is broken.
+    fn send_fin(&mut self, id: ConnId) {
+        let Some(connection) = self.live_mut(id) else { return };
         connection.wants_fin = true;
         match connection.stream.shutdown_write() {
-            Ok(()) => {
-                connection.fin_sent = true;
-                true
-            }
+            Ok(()) => connection.fin_sent = true,
             Err(error) => {
                 connection.sever(CloseReason::from_error(error), 0);
                 self.queue_ready(id);
-                false
             }
         }
     }
