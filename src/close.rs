@@ -86,7 +86,8 @@ impl CloseReason {
         match error.kind() {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe => Self::Reset,
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::NotConnected => Self::Reset,
             _ => Self::Io(error),
         }
     }

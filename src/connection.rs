@@ -109,6 +109,8 @@ pub(crate) struct Connection<S> {
     pub(crate) is_declared_incomplete: bool,
     /// The peer's end has been read.
     pub(crate) is_ended: bool,
+    /// The handler has closed it and wants no more input.
+    pub(crate) is_let_go: bool,
     /// It must end with RST, whatever was sent.
     pub(crate) must_reset: bool,
     /// FIN shall follow the output.
@@ -242,6 +244,7 @@ impl<S> Connection<S> {
             must_redeliver: false,
             is_declared_incomplete: false,
             is_ended: false,
+            is_let_go: false,
             must_reset: false,
             wants_fin: false,
             fin_sent: false,
@@ -327,9 +330,9 @@ impl<S> Connection<S> {
         match self.phase {
             Phase::Open => {
                 let held = self.is_backed_up && self.profile.pause_at_high_mark;
-                !self.is_ended && (self.is_broken || !(self.is_paused || held))
+                self.is_broken || !(self.is_ended || self.is_paused || held)
             }
-            Phase::Closing | Phase::Lingering => !self.is_ended,
+            Phase::Closing | Phase::Lingering => !self.is_ended || self.is_broken,
             Phase::Severed => true,
             Phase::Connecting | Phase::Dead => false,
         }
@@ -338,7 +341,11 @@ impl<S> Connection<S> {
     /// Whether the handler is given input.
     #[inline]
     pub(crate) fn takes_input(&self) -> bool {
-        matches!(self.phase, Phase::Open | Phase::Severed)
+        match self.phase {
+            Phase::Open => true,
+            Phase::Severed => !self.is_let_go,
+            _ => false,
+        }
     }
 
     /// Whether the handler may write.
@@ -615,8 +622,8 @@ impl<S: Write> Connection<S> {
             sent.count(result, rest.len() + behind.len(), short_is_full);
         }
         if sent.bytes < total {
-            self.output.push(&first[sent.bytes.min(first.len())..], spares);
-            self.output.push(&second[sent.bytes.saturating_sub(first.len())..], spares);
+            self.queue_output(&first[sent.bytes.min(first.len())..], spares);
+            self.queue_output(&second[sent.bytes.saturating_sub(first.len())..], spares);
         }
         sent
     }

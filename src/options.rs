@@ -81,9 +81,10 @@ impl TcpOptions {
             keepalive.check()?;
         }
         at_least_1ms("user_timeout", self.user_timeout)?;
-        at_most("user_timeout", self.user_timeout, MAX_LIMIT)?;
-        positive("send_buffer_bytes", self.send_buffer_bytes)?;
-        positive("receive_buffer_bytes", self.receive_buffer_bytes)?;
+        at_most("user_timeout", self.user_timeout, Duration::from_millis(i32::MAX as u64))?;
+        // The kernel takes a C int, and doubles it.
+        within("send_buffer_bytes", self.send_buffer_bytes, i32::MAX as usize / 2)?;
+        within("receive_buffer_bytes", self.receive_buffer_bytes, i32::MAX as usize / 2)?;
         at_most("linger", self.linger, Duration::from_secs(32_767))
     }
 }
@@ -464,7 +465,7 @@ pub struct ReactorOptions {
     /// How long to poll without blocking before blocking: trades a busy core for latency. Default
     /// zero; at most 1 s.
     pub busy_poll: Duration,
-    /// Events taken from one poll. Default 1,024.
+    /// Events taken from one poll. Default 1,024; at most 1,048,576.
     pub events_per_turn: usize,
     /// Reads of one connection a turn; a read is at most 64 KiB. Default 8, so that a flooding
     /// peer takes at most about 0.1 ms before others have their turn.
@@ -509,7 +510,7 @@ impl ReactorOptions {
     pub(crate) fn check(&self) -> io::Result<()> {
         positive("max_connections", self.max_connections)?;
         at_most("busy_poll", Some(self.busy_poll), Duration::from_secs(1))?;
-        positive("events_per_turn", Some(self.events_per_turn))?;
+        within("events_per_turn", Some(self.events_per_turn), 1 << 20)?;
         positive("reads_per_turn", Some(self.reads_per_turn))?;
         positive("messages_per_turn", Some(self.messages_per_turn))?;
         positive("timers_per_turn", Some(self.timers_per_turn))
@@ -532,6 +533,15 @@ fn out_of_range(name: &str, value: impl std::fmt::Display, wanted: &str) -> io::
 fn positive(name: &str, value: Option<usize>) -> io::Result<()> {
     match value {
         Some(0) => Err(out_of_range(name, 0, "at least 1")),
+        _ => Ok(()),
+    }
+}
+
+fn within(name: &str, value: Option<usize>, most: usize) -> io::Result<()> {
+    match value {
+        Some(value) if value == 0 || value > most => {
+            Err(out_of_range(name, value, &format!("at least 1 and at most {most}")))
+        }
         _ => Ok(()),
     }
 }

@@ -397,6 +397,7 @@ impl Engine {
         if connection.generation != id.generation() || connection.phase == Phase::Dead {
             return;
         }
+        debug_assert!(!connection.is_plain || connection.looks_plain());
         if !connection.is_plain {
             lost += connection.output.clear(&mut self.spares);
             connection.input.clear(&mut self.spares);

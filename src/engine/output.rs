@@ -153,7 +153,7 @@ impl Engine {
     #[inline]
     pub(crate) fn write(&mut self, id: ConnId, is_current: bool, bytes: &[u8]) -> Written {
         debug_assert_eq!(is_current, self.is_current(id));
-        if is_current && bytes.len() <= self.cork.room {
+        if is_current && bytes.len() < self.cork.room {
             self.cork.room -= bytes.len();
             self.cork.bytes.extend_from_slice(bytes);
             return Written::Below;
@@ -328,9 +328,8 @@ impl Engine {
     pub(crate) fn close(&mut self, id: ConnId) {
         self.cork.shut(id);
         let is_stopping = self.is_stopping();
-        let Some(connection) = self.live_mut(id) else {
-            return;
-        };
+        let Some(connection) = self.live_mut(id) else { return };
+        connection.is_let_go = true;
         match connection.phase {
             Phase::Connecting => self.doom(id, CloseReason::Local),
             Phase::Open => {
@@ -352,10 +351,8 @@ impl Engine {
     /// `Conn::shutdown_write`: FIN behind the output.
     pub(crate) fn shutdown_write(&mut self, id: ConnId) {
         self.cork.shut(id);
-        let Some(connection) = self.live_mut(id) else {
-            return;
-        };
-        if connection.phase == Phase::Open && !connection.wants_fin {
+        let Some(connection) = self.live_mut(id) else { return };
+        if connection.takes_output() {
             connection.wants_fin = true;
             connection.is_plain = false;
             self.mark_dirty(id);
@@ -459,7 +456,7 @@ impl Engine {
             return;
         }
         connection.is_paused = false;
-        connection.must_redeliver = !connection.input.is_empty();
+        connection.must_redeliver = !connection.input.is_empty() && !connection.is_ended;
         if connection.may_read || connection.must_redeliver {
             self.queue_ready(id);
         }

@@ -19,6 +19,19 @@ enum Next {
     Stop,
 }
 
+/// A connection that is not taken in yet. Dropped, by a panic of `on_accept` too, it is reset, so
+/// that the client knows.
+struct Arrival(Option<Stream>);
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        if let Some(stream) = self.0.take() {
+            // A failure means that the client is gone already.
+            let _ = stream.reset_on_close();
+        }
+    }
+}
+
 impl Dispatcher {
     /// Accepts until the queue is empty, the budget is used up or there is no room.
     pub(super) fn accept(&mut self, index: usize) {
@@ -29,12 +42,15 @@ impl Dispatcher {
         if listener.is_backing_off {
             return;
         }
-        for _ in 0..listener.budget {
-            if self.accept_one(index) == Next::Stop {
-                return;
-            }
+        let mut budget = listener.budget;
+        self.accepting = Some(index);
+        while budget > 0 && self.accept_one(index) == Next::Accept {
+            budget -= 1;
         }
-        self.engine.queue_ready_listener(index);
+        self.accepting = None;
+        if budget == 0 {
+            self.engine.queue_ready_listener(index);
+        }
     }
 
     #[inline]
@@ -65,8 +81,7 @@ impl Dispatcher {
     /// Tells the client at once.
     fn refuse(&mut self, stream: Stream) {
         self.engine.stats.refused += 1;
-        // A failure means that the client is gone already.
-        let _ = stream.reset_on_close();
+        drop(Arrival(Some(stream)));
     }
 
     /// Takes a connection in, if its source and its handler agree.
@@ -77,12 +92,14 @@ impl Dispatcher {
         if listener.sources.as_ref().is_some_and(|sources| !sources.admits(peer.ip())) {
             return self.refuse(stream);
         }
-        let Some(service) = self.services.get_mut(profile.service as usize) else {
-            return;
+        let Some(service) = self.services.get_mut(profile.service as usize) else { return };
+        let mut arrival = Arrival(Some(stream));
+        let state = service.accept(&asks);
+        let Some(state) = state else {
+            self.engine.stats.refused += 1;
+            return; // and the arrival is refused
         };
-        let Some(state) = service.accept(&asks) else {
-            return self.refuse(stream);
-        };
+        let Some(stream) = arrival.0.take() else { return };
         let id = match self.engine.admit(stream, peer, profile) {
             Ok(id) => id,
             Err(error) => {

@@ -32,6 +32,8 @@ pub(super) struct Dispatcher {
     pub(super) inbox: VecDeque<Message>,
     /// Connections that are still to be offered `on_shutdown`.
     pub(super) offers: Vec<ConnId>,
+    /// The listener whose connections are being accepted, or were when a callback panicked.
+    pub(super) accepting: Option<usize>,
     /// How long a drain may take that a descriptor asks for.
     pub(super) bell_deadline: Duration,
 }
@@ -72,6 +74,7 @@ impl Dispatcher {
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             inbox: VecDeque::new(),
             offers: Vec::new(),
+            accepting: None,
             bell_deadline: Duration::ZERO,
         }
     }
@@ -120,9 +123,16 @@ impl Dispatcher {
     pub(super) fn outlives(&mut self, piece: impl FnOnce(&mut Self)) -> bool {
         let Err(payload) = catch_unwind(AssertUnwindSafe(|| piece(self))) else { return true };
         after_panic(&mut self.engine, payload);
-        if let Some(id) = self.engine.current() {
+        let current = self.engine.current();
+        if let Some(id) = current {
             self.engine.doom_panicked(id);
             self.engine.uncork(id);
+        }
+        if let Some(index) = self.accepting.take() {
+            // Without a connection yet it was `on_accept`. The listener's event is used up, and
+            // others may queue.
+            self.engine.stats.refused += u64::from(current.is_none());
+            self.engine.queue_ready_listener(index);
         }
         false
     }
@@ -348,10 +358,11 @@ impl Dispatcher {
                 connection.open(now);
                 let peer = connection.peer;
                 let has_output = !connection.output.is_empty();
+                let wants_fin = connection.wants_fin;
                 self.engine.stats.connected += 1;
                 log::debug!("{id}: connected to {peer}");
                 self.engine.ask_writable(id, has_output);
-                if has_output {
+                if has_output || wants_fin {
                     self.engine.mark_dirty(id);
                 }
                 self.open(id);
@@ -371,9 +382,10 @@ impl Dispatcher {
         if !self.engine.unfile(id) {
             return;
         }
-        if self.is_overdue(id, true) {
+        if self.is_overdue(id) {
             // Invariant 8: a read in the same turn beats expiry, also one that the poll had no
             // room to announce.
+            self.engine.connections[id.index()].may_read = true;
             self.read(id);
         }
         let now = self.engine.now;
@@ -404,16 +416,14 @@ impl Dispatcher {
         }
     }
 
-    /// Whether a wait for input has run out while more input may be there.
-    fn is_overdue(&self, id: ConnId, may_read: bool) -> bool {
-        let Some(connection) = self.engine.live(id) else {
-            return false;
-        };
+    /// Whether a wait that input could end has run out, and input would be taken.
+    fn is_overdue(&self, id: ConnId) -> bool {
+        let Some(connection) = self.engine.live(id) else { return false };
         let waits_for_input = !matches!(
             connection.expired(self.engine.now),
             None | Some(Expiry::Connect | Expiry::Timeout(TimeoutKind::User))
         );
-        may_read && waits_for_input && connection.wants_read()
+        waits_for_input && connection.wants_read()
     }
 
     fn time_out(&mut self, id: ConnId, kind: TimeoutKind) {

@@ -214,6 +214,8 @@ impl Dispatcher {
                 self.engine.settle(id);
             }
         }
+        // Connections that were begun and ended meanwhile have states to give back.
+        self.place_states();
         for _ in 0..self.engine.dead.len() {
             let Some((id, reason)) = self.engine.dead.pop_front() else { break };
             self.bury(id, reason);
