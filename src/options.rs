@@ -82,9 +82,9 @@ impl TcpOptions {
         }
         at_least_1ms("user_timeout", self.user_timeout)?;
         at_most("user_timeout", self.user_timeout, Duration::from_millis(i32::MAX as u64))?;
-        // The kernel takes a C int, and doubles it.
-        within("send_buffer_bytes", self.send_buffer_bytes, i32::MAX as usize / 2)?;
-        within("receive_buffer_bytes", self.receive_buffer_bytes, i32::MAX as usize / 2)?;
+        // The kernel takes a C int.
+        within("send_buffer_bytes", self.send_buffer_bytes, i32::MAX as usize)?;
+        within("receive_buffer_bytes", self.receive_buffer_bytes, i32::MAX as usize)?;
         at_most("linger", self.linger, Duration::from_secs(32_767))
     }
 }
@@ -207,8 +207,9 @@ pub struct Limits {
     /// What happens then. Default [`OnOverflow::Close`].
     pub on_overflow: OnOverflow,
     /// Whether reading pauses by itself while output is above the high mark, and resumes at the
-    /// low mark. Default on: a handler that answers what it reads then has bounded memory with no
-    /// code of its own.
+    /// low mark. Default on for accepted connections: a handler that answers what it reads then has
+    /// bounded memory with no code of its own. Default off for outgoing ones: if both ends paused
+    /// so, neither would go on.
     pub pause_at_high_mark: bool,
     /// How long `close` may take, from the call, to send what is queued and see the peer finish.
     /// Default 10 s.
@@ -398,7 +399,8 @@ pub struct ConnectOptions {
     pub source: Option<SocketAddr>,
     /// Options of the socket.
     pub tcp: TcpOptions,
-    /// Limits of the connection.
+    /// Limits of the connection. By default reading does not pause at the high mark: of two ends
+    /// that both stop reading until the other reads, neither goes on.
     pub limits: Limits,
 }
 
@@ -408,7 +410,7 @@ impl Default for ConnectOptions {
             timeout: Duration::from_secs(10),
             source: None,
             tcp: TcpOptions::default(),
-            limits: Limits::default(),
+            limits: Limits::default().pause_at_high_mark(false),
         }
     }
 }

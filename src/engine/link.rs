@@ -1,6 +1,8 @@
 //! Sockets come in: listeners, and connections in both directions.
 
 use std::any::Any;
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -95,7 +97,7 @@ impl Engine {
                 id
             }
             Err(error) => {
-                let error = explain_connect(addr, &error);
+                let error = explain_connect(addr, error);
                 self.failures.push_back(Failure { service, state, error });
                 // An id like any other of a connection that has ended.
                 ConnId::new(u32::MAX, self.generations.draw())
@@ -127,8 +129,27 @@ impl Engine {
 }
 
 /// What a failed connect is told: which address, and what happened.
-pub(crate) fn explain_connect(addr: SocketAddr, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot connect to {addr}: {error}"))
+#[derive(Debug)]
+struct ConnectError {
+    addr: SocketAddr,
+    source: io::Error,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot connect to {}: {}", self.addr, self.source)
+    }
+}
+
+impl Error for ConnectError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Adds the address to an error; its source still has the system's code.
+pub(crate) fn explain_connect(addr: SocketAddr, source: io::Error) -> io::Error {
+    io::Error::new(source.kind(), ConnectError { addr, source })
 }
 
 fn explain_bind(addr: SocketAddr, options: &ListenOptions, error: &io::Error) -> io::Error {

@@ -309,7 +309,7 @@ impl Engine {
             return false;
         };
         let drained = connection.crosses_low_mark();
-        let may_read = connection.may_read;
+        let may_read = connection.may_read || connection.must_redeliver;
         let is_sent = connection.output.is_empty();
         let is_ending = connection.phase == Phase::Closing || connection.wants_fin;
         if is_sent {
@@ -443,6 +443,7 @@ impl Engine {
     pub(crate) fn pause_reading(&mut self, id: ConnId) {
         if let Some(connection) = self.live_mut(id) {
             connection.is_paused = true;
+            connection.must_redeliver = false;
             connection.is_plain = false;
         }
     }

@@ -142,6 +142,7 @@ impl Dispatcher {
         let Some(connection) = self.engine.live_mut(id) else {
             return;
         };
+        connection.is_plain = false; // until `refresh`
         connection.may_read |= event.readable | event.hung_up;
         connection.hung_up |= event.hung_up;
         connection.is_broken |= event.broken;
@@ -165,11 +166,7 @@ impl Dispatcher {
     pub(super) fn on_ready(&mut self, id: ConnId) {
         let Some(connection) = self.engine.live_mut(id) else { return };
         connection.is_ready = false;
-        let redeliver = std::mem::take(&mut connection.must_redeliver);
         self.flush(id);
-        if redeliver {
-            self.deliver_kept(id);
-        }
         self.read(id);
         self.refresh(id);
     }
@@ -182,8 +179,13 @@ impl Dispatcher {
         }
     }
 
-    /// Reads what there is until the kernel has no more, or the budget is used up.
+    /// Reads what there is until the kernel has no more, or the budget is used up; what a handler
+    /// has left when it paused comes first.
     pub(super) fn read(&mut self, id: ConnId) {
+        let Some(connection) = self.engine.live(id) else { return };
+        if connection.must_redeliver && connection.takes_input() && connection.wants_read() {
+            self.deliver_kept(id);
+        }
         for _ in 0..self.engine.options.reads_per_turn {
             let Some(connection) = self.engine.live_mut(id) else {
                 return;
@@ -241,6 +243,7 @@ impl Dispatcher {
             return;
         };
         connection.may_read = false;
+        connection.is_plain = false;
         let is_first = !std::mem::replace(&mut connection.is_ended, true);
         let cause = connection.take_severed_by();
         match (connection.phase, cause) {
@@ -312,6 +315,7 @@ impl Dispatcher {
             return;
         };
         let mut input = connection.input.take();
+        connection.must_redeliver = false;
         let consumed = callback(engine, services, id, |service, state, conn| {
             service.data(state, conn, input.as_slice())
         });
@@ -473,7 +477,7 @@ impl Dispatcher {
         };
         if !was_open {
             engine.stats.connect_failures += 1;
-            let error = explain_connect(peer, &connect_error(reason));
+            let error = explain_connect(peer, connect_error(reason));
             log::debug!("{id}: {error}");
             service.connect_failed(state, error, engine);
             return;

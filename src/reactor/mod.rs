@@ -153,6 +153,13 @@ impl Reactor {
         self.dispatcher.engine.set_timer(period, true, Due::Service(service.index()))
     }
 
+    /// A registered handler, to look at what it has gathered; `None` if the key is of another
+    /// reactor.
+    pub fn handler_mut<H: Handler>(&mut self, service: Service<H>) -> Option<&mut H> {
+        let service = self.dispatcher.services.get_mut(service.index() as usize)?;
+        service.handler_mut().downcast_mut()
+    }
+
     /// The loop as callbacks see it: connections by id, `post`, `stop`.
     pub fn context(&mut self) -> Context<'_> {
         self.refresh_clock();
@@ -232,8 +239,7 @@ impl Reactor {
 
     /// A key of another reactor may name nobody here.
     fn check_service<H: Handler>(&mut self, service: Service<H>) -> io::Result<()> {
-        let known = self.dispatcher.services.get_mut(service.index() as usize);
-        if known.is_some_and(|known| known.handler_mut().is::<H>()) {
+        if self.handler_mut(service).is_some() {
             return Ok(());
         }
         let text = format!("{service:?} is of another reactor; register the handler with this one");

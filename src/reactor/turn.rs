@@ -43,7 +43,9 @@ impl Reactor {
             timeout = Some(timeout.map_or(left, |most| most.min(left)));
         }
         if timeout != Some(Duration::ZERO) && !engine.options.busy_poll.is_zero() {
-            let until = engine.clock.nanos() + engine.options.busy_poll.as_nanos() as u64;
+            let spin = timeout.unwrap_or(Duration::MAX).min(engine.options.busy_poll);
+            let start = engine.clock.nanos();
+            let until = start + spin.as_nanos() as u64;
             while engine.clock.nanos() < until && !engine.mailbox.has_messages() {
                 engine.poller.poll(&mut self.events, Some(Duration::ZERO))?;
                 if !self.events.is_empty() {
@@ -52,6 +54,8 @@ impl Reactor {
                     return Ok(());
                 }
             }
+            let spent = Duration::from_nanos(engine.clock.nanos() - start);
+            timeout = timeout.map(|timeout| timeout.saturating_sub(spent));
         }
         if timeout == Some(Duration::ZERO) || !engine.mailbox.fall_asleep() {
             engine.poller.poll(&mut self.events, Some(Duration::ZERO))?;
