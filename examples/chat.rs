@@ -1,0 +1,144 @@
+//! A chat room: lines in, lines out to everybody else. What the members share is a field of the
+//! handler; a member is reached by its id; and a member who does not read is ended by the limits
+//! before it costs the others anything.
+//!
+//! ```text
+//! cargo run --example chat -- --listen 127.0.0.1:7001
+//! nc 127.0.0.1 7001        # in two terminals; try /nick ann, /who, /quit
+//! ```
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use waterwheel::{
+    Closed, Conn, ConnId, Context, Handler, Limits, ListenOptions, MinRate, Peer, Reactor, frame,
+};
+
+mod support;
+
+/// Longest line, in bytes: a peer that sends a longer one is told so and closed.
+const MAX_LINE_BYTES: usize = 1_024;
+
+/// Longest nickname, in characters.
+const MAX_NICK_CHARS: usize = 20;
+
+/// What may wait for a member who reads slowly, in bytes; one who falls further behind is ended.
+const MAX_BEHIND_BYTES: usize = 256 << 10;
+
+#[derive(Default)]
+struct Room {
+    /// Who is here.
+    nicks: BTreeMap<ConnId, String>,
+    /// How many have come so far.
+    guests: u64,
+}
+
+impl Handler for Room {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn on_open(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+        self.guests += 1;
+        let nick = format!("guest-{}", self.guests);
+        tell(conn, &format!("* you are {nick}; try /nick NAME, /who, /quit"));
+        self.tell_others(conn, &format!("* {nick} has joined"));
+        self.nicks.insert(conn.id(), nick);
+    }
+
+    fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let mut lines = frame::lines(input, MAX_LINE_BYTES);
+        for line in lines.by_ref() {
+            let Ok(line) = line else {
+                tell(conn, &format!("* a line has at most {MAX_LINE_BYTES} bytes"));
+                conn.close();
+                break;
+            };
+            // What a terminal would obey must not come from a stranger.
+            let line = String::from_utf8_lossy(line).replace(char::is_control, "");
+            self.on_line(conn, line.trim());
+            if !conn.is_writable() {
+                break; // it has said /quit
+            }
+        }
+        lines.consumed()
+    }
+
+    fn on_close(&mut self, _: (), closed: Closed, cx: &mut Context<'_>) {
+        if let Some(nick) = self.nicks.remove(&closed.id) {
+            self.tell_all(cx, None, &format!("* {nick} has left: {}", closed.reason));
+        }
+    }
+}
+
+impl Room {
+    fn on_line(&mut self, conn: &mut Conn<'_>, line: &str) {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("", _) => {}
+            ("/nick", nick) => self.rename(conn, nick.trim()),
+            ("/who", _) => {
+                let nicks: Vec<&str> = self.nicks.values().map(String::as_str).collect();
+                tell(conn, &format!("* here: {}", nicks.join(", ")));
+            }
+            ("/quit", _) => conn.close(),
+            (command, _) if command.starts_with('/') => {
+                tell(conn, &format!("* no command {command}: /nick NAME, /who, /quit"));
+            }
+            _ => {
+                let nick = self.nicks.get(&conn.id()).map_or("?", String::as_str);
+                self.tell_others(conn, &format!("<{nick}> {line}"));
+            }
+        }
+    }
+
+    fn rename(&mut self, conn: &mut Conn<'_>, nick: &str) {
+        let is_good = !nick.is_empty()
+            && nick.chars().count() <= MAX_NICK_CHARS
+            && nick.chars().all(|c| c.is_alphanumeric() || c == '-');
+        if !is_good {
+            let text = format!("* a nick is 1 to {MAX_NICK_CHARS} letters, digits and dashes");
+            return tell(conn, &text);
+        }
+        if self.nicks.values().any(|taken| taken == nick) {
+            return tell(conn, &format!("* {nick} is taken"));
+        }
+        if let Some(old) = self.nicks.insert(conn.id(), nick.to_owned()) {
+            tell(conn, &format!("* you are {nick}"));
+            self.tell_others(conn, &format!("* {old} is now {nick}"));
+        }
+    }
+
+    fn tell_others(&self, conn: &mut Conn<'_>, text: &str) {
+        let from = conn.id();
+        self.tell_all(&mut conn.context(), Some(from), text);
+    }
+
+    /// Tells everybody but one. A member who has ended, or is too far behind, is passed over.
+    fn tell_all(&self, cx: &mut Context<'_>, but: Option<ConnId>, text: &str) {
+        for &id in self.nicks.keys().filter(|&&id| Some(id) != but) {
+            if let Some(mut conn) = cx.conn(id) {
+                tell(&mut conn, text);
+            }
+        }
+    }
+}
+
+fn tell(conn: &mut Conn<'_>, text: &str) {
+    conn.write(format!("{text}\n").as_bytes());
+}
+
+fn main() -> ExitCode {
+    support::run("chat", "", "127.0.0.1:7001", |args| {
+        let mut reactor = Reactor::new()?;
+        let room = reactor.register(Room::default());
+        let limits = Limits::default()
+            .high_mark_bytes(MAX_BEHIND_BYTES / 4)
+            .low_mark_bytes(MAX_BEHIND_BYTES / 16)
+            .max_output_bytes(MAX_BEHIND_BYTES)
+            .min_send_rate(Some(MinRate::new(64, Duration::from_secs(30))));
+        args.serve(&mut reactor, room, &ListenOptions::default().limits(limits))
+    })
+}

@@ -1,0 +1,164 @@
+//! Shows what expires, and when: idle limits, a deadline and timers, each set by the client for
+//! its own connection. Both ends print what happens.
+//!
+//! ```text
+//! cargo run --example idle -- --listen 127.0.0.1:7002
+//! nc 127.0.0.1 7002        # then type, for example: keep 2, all 1.5, after 3, every 0.5, off
+//! ```
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use waterwheel::{
+    Closed, Conn, Context, DeadlineKind, Handler, Idle, IdleKind, ListenOptions, Peer, Reactor,
+    TimerId, frame,
+};
+
+mod support;
+
+const HELP: &str = "\
+read S      end this connection when nothing was read for S seconds
+write S     when nothing was written
+all S       when neither
+keep N      but keep it the next N times, and say so
+deadline S  end it in S seconds whatever moves
+after S     a timer, once
+every S     a timer, again and again
+off         none of these any more
+quit
+";
+
+/// Longest command, in bytes.
+const MAX_LINE_BYTES: usize = 80;
+
+/// Most timers that one client may have running.
+const MAX_TIMERS: usize = 16;
+
+const KINDS: [IdleKind; 3] = [IdleKind::Read, IdleKind::Write, IdleKind::All];
+
+#[derive(Default)]
+struct Client {
+    /// How many more times an idle limit is let pass.
+    keeps: u32,
+    /// Timers that run.
+    timers: Vec<TimerId>,
+    /// Those of them that repeat.
+    repeating: Vec<TimerId>,
+}
+
+struct Show;
+
+impl Handler for Show {
+    type State = Client;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<Client> {
+        Some(Client::default())
+    }
+
+    fn on_open(&mut self, _: &mut Client, conn: &mut Conn<'_>) {
+        say(conn, "open; type help");
+    }
+
+    fn on_data(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let mut lines = frame::lines(input, MAX_LINE_BYTES);
+        for line in lines.by_ref() {
+            let line = line.map(|line| String::from_utf8_lossy(line).into_owned());
+            let answer = match line {
+                Ok(line) => obey(client, conn, line.trim()),
+                Err(_) => {
+                    conn.close();
+                    break;
+                }
+            };
+            match answer {
+                Ok(text) => say(conn, &text),
+                Err(text) => say(conn, &format!("no: {text}")),
+            }
+        }
+        lines.consumed()
+    }
+
+    fn on_idle(&mut self, client: &mut Client, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
+        let Some(left) = client.keeps.checked_sub(1) else {
+            say(conn, &format!("idle ({kind:?}): closing"));
+            return Idle::Close;
+        };
+        client.keeps = left;
+        say(conn, &format!("idle ({kind:?}): kept, {left} left"));
+        Idle::Keep
+    }
+
+    fn on_timer(&mut self, client: &mut Client, conn: &mut Conn<'_>, timer: TimerId) {
+        if !client.repeating.contains(&timer) {
+            client.timers.retain(|&running| running != timer);
+        }
+        say(conn, "timer");
+    }
+
+    fn on_close(&mut self, _: Client, closed: Closed, cx: &mut Context<'_>) {
+        print(cx, &format!("{}: {}", closed.id, closed.reason));
+    }
+}
+
+/// Does what a command says; the answer, or what is wrong with it.
+fn obey(client: &mut Client, conn: &mut Conn<'_>, line: &str) -> Result<String, String> {
+    let (command, value) = line.split_once(' ').unwrap_or((line, ""));
+    match command {
+        "help" => return Ok(HELP.trim_end().to_owned()),
+        "read" => limit(conn, IdleKind::Read, seconds(value)?)?,
+        "write" => limit(conn, IdleKind::Write, seconds(value)?)?,
+        "all" => limit(conn, IdleKind::All, seconds(value)?)?,
+        "keep" => client.keeps = value.parse().map_err(|_| "how many times?")?,
+        "deadline" => conn.set_deadline(DeadlineKind::User, Some(seconds(value)?)),
+        "after" | "every" if client.timers.len() == MAX_TIMERS => {
+            return Err(format!("{MAX_TIMERS} timers are enough; type off"));
+        }
+        "after" => client.timers.push(conn.set_timer(seconds(value)?)),
+        "every" => {
+            let timer = conn.set_periodic_timer(seconds(value)?);
+            client.timers.push(timer);
+            client.repeating.push(timer);
+        }
+        "off" => {
+            for kind in KINDS {
+                conn.set_idle_timeout(kind, None).map_err(|error| error.to_string())?;
+            }
+            conn.set_deadline(DeadlineKind::User, None);
+            for timer in client.timers.drain(..) {
+                conn.cancel_timer(timer);
+            }
+            client.repeating.clear();
+        }
+        "quit" => conn.close(),
+        _ => return Err("no such command; type help".to_owned()),
+    }
+    Ok("ok".to_owned())
+}
+
+fn limit(conn: &mut Conn<'_>, kind: IdleKind, limit: Duration) -> Result<(), String> {
+    conn.set_idle_timeout(kind, Some(limit)).map_err(|error| error.to_string())
+}
+
+fn seconds(value: &str) -> Result<Duration, String> {
+    let seconds = value.parse().map_err(|_| "how many seconds?")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// Tells the client, and whoever watches the server.
+fn say(conn: &mut Conn<'_>, text: &str) {
+    conn.write(format!("{text}\n").as_bytes());
+    let line = format!("{}: {}", conn.id(), text.lines().next().unwrap_or(""));
+    print(&conn.context(), &line);
+}
+
+fn print(cx: &Context<'_>, line: &str) {
+    println!("{:>10.3} {line}", cx.now().as_secs_f64());
+}
+
+fn main() -> ExitCode {
+    support::run("idle", "", "127.0.0.1:7002", |args| {
+        let mut reactor = Reactor::new()?;
+        let show = reactor.register(Show);
+        args.serve(&mut reactor, show, &ListenOptions::default())
+    })
+}

@@ -1,0 +1,283 @@
+//! The commands. Texts of errors are those of Redis, since clients look at them.
+
+use super::reply;
+use super::request::Request;
+use super::store::{Expiry, Full, Store};
+
+/// The commands and nothing else.
+const NAMES: [&str; 18] = [
+    "PING", "ECHO", "GET", "SET", "DEL", "EXISTS", "INCR", "TTL", "PTTL", "EXPIRE", "PEXPIRE",
+    "PERSIST", "DBSIZE", "FLUSHALL", "INFO", "COMMAND", "CONFIG", "QUIT",
+];
+
+/// Bytes of the longest name.
+const NAME_BYTES: usize = 8;
+
+/// What `CONFIG GET` knows; the benchmark asks for these.
+const CONFIG: [(&str, &str); 3] = [("save", ""), ("appendonly", "no"), ("databases", "1")];
+
+/// Bytes of an unknown command that are sent back.
+const QUOTED_BYTES: usize = 128;
+
+/// What one command works on.
+pub(crate) struct Command<'a> {
+    pub(crate) store: &'a mut Store,
+    pub(crate) clients: usize,
+    pub(crate) commands: u64,
+    pub(crate) now: u64,
+}
+
+impl Command<'_> {
+    /// Runs a request and appends its reply; `false` if the client asks to be closed.
+    #[inline]
+    pub(crate) fn run(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> bool {
+        let mut buffer = [0; NAME_BYTES];
+        let name = upper_case(request.get(0), &mut buffer);
+        match (name, request.len()) {
+            (b"GET", 2) => match self.store.get(request.get(1), self.now) {
+                Some(value) => reply::bulk(out, value),
+                None => reply::null(out),
+            },
+            (b"SET", 3..) => self.set(request, out),
+            (b"INCR", 2) => self.incr(request.get(1), out),
+            (b"PING", 1) => reply::simple(out, "PONG"),
+            (b"PING" | b"ECHO", 2) => reply::bulk(out, request.get(1)),
+            (b"QUIT", 1..) => {
+                reply::simple(out, "OK");
+                return false;
+            }
+            (_, 0) => {}
+            _ => self.run_rare(name, request, out),
+        }
+        true
+    }
+
+    fn run_rare(&mut self, name: &[u8], request: &Request<'_>, out: &mut Vec<u8>) {
+        let (now, key) = (self.now, request.get(1));
+        match (name, request.len()) {
+            (b"DEL", 2..) => {
+                let removed = request.from(1).filter(|key| self.store.remove(key, now));
+                reply::integer(out, removed.count() as i64);
+            }
+            (b"EXISTS", 2..) => {
+                let found = request.from(1).filter(|key| self.store.get(key, now).is_some());
+                reply::integer(out, found.count() as i64);
+            }
+            (b"TTL", 2) => self.time_to_live(key, 1_000, out),
+            (b"PTTL", 2) => self.time_to_live(key, 1, out),
+            (b"EXPIRE", 3) => self.expire(request, 1_000, out),
+            (b"PEXPIRE", 3) => self.expire(request, 1, out),
+            (b"PERSIST", 2) => {
+                let is_there = self.store.get(key, now).is_some();
+                reply::integer(out, i64::from(is_there && self.store.persist(key)));
+            }
+            (b"DBSIZE", 1) => reply::integer(out, self.store.len() as i64),
+            (b"FLUSHALL", 1..=2) => {
+                self.store.clear();
+                reply::simple(out, "OK");
+            }
+            (b"INFO", 1..) => reply::bulk(out, self.info().as_bytes()),
+            (b"COMMAND", 1..) => self.describe(key, out),
+            (b"CONFIG", 3..) if key.eq_ignore_ascii_case(b"get") => config(request, out),
+            (b"CONFIG", 2..) => reply::error(out, "ERR unknown subcommand; there is CONFIG GET"),
+            _ if NAMES.iter().any(|known| known.as_bytes() == name) => {
+                let name = String::from_utf8_lossy(name).to_lowercase();
+                let text = format!("ERR wrong number of arguments for '{name}' command");
+                reply::error(out, &text);
+            }
+            _ => unknown(request.get(0), out),
+        }
+    }
+
+    fn set(&mut self, request: &Request<'_>, out: &mut Vec<u8>) {
+        let (key, value) = (request.get(1), request.get(2));
+        let options = match request.len() {
+            3 => SetOptions::default(),
+            _ => match SetOptions::parse(request, self.now) {
+                Ok(options) => options,
+                Err(text) => return reply::error(out, text),
+            },
+        };
+        if let Some(must_exist) = options.must_exist {
+            if self.store.get(key, self.now).is_some() != must_exist {
+                return reply::null(out);
+            }
+        }
+        let mut expiry = options.expiry;
+        if expiry == Expiry::Keep && self.store.get(key, self.now).is_none() {
+            expiry = Expiry::Never; // what has expired already is not kept
+        }
+        match self.store.set(key, value, expiry) {
+            Ok(()) => reply::simple(out, "OK"),
+            Err(Full) => out_of_memory(out),
+        }
+    }
+
+    fn incr(&mut self, key: &[u8], out: &mut Vec<u8>) {
+        let (old, expiry) = match self.store.get(key, self.now) {
+            None => (Some(0), Expiry::Never),
+            Some(value) => (integer(value), Expiry::Keep),
+        };
+        let Some(old) = old else {
+            return reply::error(out, "ERR value is not an integer or out of range");
+        };
+        let Some(new) = old.checked_add(1) else {
+            return reply::error(out, "ERR increment or decrement would overflow");
+        };
+        match self.store.set(key, new.to_string().as_bytes(), expiry) {
+            Ok(()) => reply::integer(out, new),
+            Err(Full) => out_of_memory(out),
+        }
+    }
+
+    /// In units of so many milliseconds, rounded to the nearest; -1: for ever, -2: not there.
+    fn time_to_live(&self, key: &[u8], unit_ms: u64, out: &mut Vec<u8>) {
+        let left = match self.store.deadline(key, self.now) {
+            None => -2,
+            Some(None) => -1,
+            Some(Some(deadline)) => ((deadline - self.now + unit_ms / 2) / unit_ms) as i64,
+        };
+        reply::integer(out, left);
+    }
+
+    fn expire(&mut self, request: &Request<'_>, unit_ms: i64, out: &mut Vec<u8>) {
+        let key = request.get(1);
+        let Some(time) = integer(request.get(2)) else {
+            return reply::error(out, "ERR value is not an integer or out of range");
+        };
+        let is_there = self.store.get(key, self.now).is_some();
+        if time <= 0 {
+            self.store.remove(key, self.now);
+        } else if let Some(deadline) = after(self.now, time, unit_ms) {
+            if is_there {
+                self.store.expire_at(key, deadline);
+            }
+        } else {
+            return reply::error(out, "ERR invalid expire time in 'expire' command");
+        }
+        reply::integer(out, i64::from(is_there));
+    }
+
+    fn info(&self) -> String {
+        format!(
+            "# Server\r\nserver_name:waterwheel-kv\r\nredis_mode:standalone\r\n\
+             process_id:{}\r\nuptime_in_seconds:{}\r\n\r\n\
+             # Clients\r\nconnected_clients:{}\r\n\r\n\
+             # Memory\r\nused_memory_dataset:{}\r\n\r\n\
+             # Stats\r\ntotal_commands_processed:{}\r\nexpired_keys:{}\r\n\r\n\
+             # Keyspace\r\ndb0:keys={},expires={}\r\n",
+            std::process::id(),
+            self.now / 1_000,
+            self.clients,
+            self.store.bytes(),
+            self.commands,
+            self.store.expired(),
+            self.store.len(),
+            self.store.expiring(),
+        )
+    }
+
+    /// `COMMAND COUNT`, and for the rest of `COMMAND` as little as a client can live with.
+    fn describe(&self, subcommand: &[u8], out: &mut Vec<u8>) {
+        if subcommand.eq_ignore_ascii_case(b"count") {
+            reply::integer(out, NAMES.len() as i64);
+        } else {
+            reply::array(out, 0);
+        }
+    }
+}
+
+/// What may follow key and value in `SET`.
+struct SetOptions {
+    expiry: Expiry,
+    /// `XX` and `NX`: set it only if the key exists, or only if not.
+    must_exist: Option<bool>,
+}
+
+impl Default for SetOptions {
+    fn default() -> Self {
+        Self { expiry: Expiry::Never, must_exist: None }
+    }
+}
+
+impl SetOptions {
+    fn parse(request: &Request<'_>, now: u64) -> Result<Self, &'static str> {
+        const SYNTAX: &str = "ERR syntax error";
+        let mut parsed = Self::default();
+        let mut options = request.from(3);
+        while let Some(option) = options.next() {
+            let mut buffer = [0; NAME_BYTES];
+            match upper_case(option, &mut buffer) {
+                b"NX" if parsed.must_exist != Some(true) => parsed.must_exist = Some(false),
+                b"XX" if parsed.must_exist != Some(false) => parsed.must_exist = Some(true),
+                b"KEEPTTL" if parsed.expiry == Expiry::Never => parsed.expiry = Expiry::Keep,
+                unit @ (b"EX" | b"PX") if parsed.expiry == Expiry::Never => {
+                    let unit_ms = if unit == b"EX" { 1_000 } else { 1 };
+                    let time = integer(options.next().ok_or(SYNTAX)?)
+                        .ok_or("ERR value is not an integer or out of range")?;
+                    let deadline = after(now, time, unit_ms)
+                        .ok_or("ERR invalid expire time in 'set' command")?;
+                    parsed.expiry = Expiry::At(deadline);
+                }
+                _ => return Err(SYNTAX),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+fn config(request: &Request<'_>, out: &mut Vec<u8>) {
+    let is_wanted = |name: &str| {
+        let is_wanted =
+            |wanted: &[u8]| wanted == b"*" || wanted.eq_ignore_ascii_case(name.as_bytes());
+        request.from(2).any(is_wanted)
+    };
+    let found: Vec<_> = CONFIG.iter().filter(|(name, _)| is_wanted(name)).collect();
+    reply::array(out, 2 * found.len());
+    for (name, value) in found {
+        reply::bulk(out, name.as_bytes());
+        reply::bulk(out, value.as_bytes());
+    }
+}
+
+fn unknown(name: &[u8], out: &mut Vec<u8>) {
+    let quoted = &name[..name.len().min(QUOTED_BYTES)];
+    let quoted = quoted.escape_ascii();
+    reply::error(out, &format!("ERR unknown command '{quoted}'"));
+}
+
+fn out_of_memory(out: &mut Vec<u8>) {
+    reply::error(out, "OOM command not allowed when used memory > 'maxmemory'.");
+}
+
+/// A name in upper case; empty if it is too long to be one.
+#[inline]
+fn upper_case<'b>(name: &[u8], buffer: &'b mut [u8; NAME_BYTES]) -> &'b [u8] {
+    let Some(buffer) = buffer.get_mut(..name.len()) else {
+        return &[];
+    };
+    buffer.copy_from_slice(name);
+    buffer.make_ascii_uppercase();
+    buffer
+}
+
+/// An integer as Redis writes it: no plus sign, no leading zero, no space.
+fn integer(text: &[u8]) -> Option<i64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let is_plain = match digits {
+        [b'0'] => digits.len() == text.len(),
+        [first, ..] => (b'1'..=b'9').contains(first),
+        [] => false,
+    };
+    if !is_plain {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The time so many units from now; `None` unless it is later than now and can be counted.
+fn after(now: u64, time: i64, unit_ms: i64) -> Option<u64> {
+    let wait = u64::try_from(time.checked_mul(unit_ms)?).ok()?;
+    let deadline = now.checked_add(wait)?;
+    (wait > 0 && deadline <= waterwheel::wheel::LAST_TICK).then_some(deadline)
+}

@@ -1,0 +1,235 @@
+//! The command line: read, checked against the mode, and completed with the mode's defaults.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::plan::{Ending, Mode, Plan};
+
+pub(crate) const USAGE: &str = "\
+usage: load [MODE] [options]
+
+modes
+  closed    each connection keeps so many messages in flight (the mode if none is named)
+  open      messages leave at a fixed total rate, whatever the answers do; latency counts from
+            the moment each was meant to leave, so a server that stalls cannot hide it
+  storm     connect, one exchange, close, and again
+  hold      many idle connections, a few active ones; in the end each idle one must still answer
+
+options                     of        what
+  --connect ADDR            all       the server; it must send back what it gets
+                                      [one in this process, on a thread of its own]
+  --connections N           c o h     connections [closed, open: 64; hold: 10000, or what fits]
+  --size BYTES              all       bytes of a message [64]
+  --depth N                 c         messages in flight on a connection [1]
+  --rate PER_SECOND         o         messages a second, of all connections together [10000]
+  --in-flight K             s h       connections begun and not ended (storm: 64), dials begun
+                                      and not up (hold: 256)
+  --sources N               s h       dial from 127.0.0.1 to 127.0.0.N, to a loopback server only:
+                                      each has its own ports [storm on Linux: 32; hold: what
+                                      --connections needs; else 1, which the system chooses]
+  --close fin|reset         s         end with FIN (the ports linger in TIME_WAIT) or RST [fin]
+  --active A                h         connections that exchange messages while the rest idles [10]
+  --duration SECONDS        all       time that is measured [8]
+  --warmup SECONDS          c o s     time before it that is not [1]
+  --seed N                  all       another content of the messages [1]
+  --json                    all       print one JSON object, and progress on stderr
+  --html FILE               all       write a page with the plot of the percentiles
+  --help
+
+The JSON object: mode, title, interrupted, ok, settings {}, figures {}, latency {series: {count,
+min_us, mean_us, p50_us, p90_us, p99_us, p999_us, max_us}}, errors [{kind, count, example}],
+failures [text]. Keys are only ever added.
+
+Exit code: 0; 1 if a byte was wrong, a connection was lost or not made, or something stayed without
+an answer; 2 if what was asked for makes no sense or does not fit. SIGINT ends the run early, with
+its table.";
+
+/// The options that only some modes have.
+const MODES_OF: [(&str, &[Mode]); 8] = [
+    ("connections", &[Mode::Closed, Mode::Open, Mode::Hold]),
+    ("depth", &[Mode::Closed]),
+    ("rate", &[Mode::Open]),
+    ("in-flight", &[Mode::Storm, Mode::Hold]),
+    ("sources", &[Mode::Storm, Mode::Hold]),
+    ("close", &[Mode::Storm]),
+    ("active", &[Mode::Hold]),
+    ("warmup", &[Mode::Closed, Mode::Open, Mode::Storm]),
+];
+
+/// What was given, before the defaults of the mode fill the gaps.
+#[derive(Default)]
+struct Given {
+    mode: Option<Mode>,
+    target: Option<SocketAddr>,
+    connections: Option<usize>,
+    size: Option<usize>,
+    depth: Option<usize>,
+    rate: Option<u32>,
+    in_flight: Option<usize>,
+    sources: Option<u8>,
+    active: Option<usize>,
+    ending: Option<Ending>,
+    duration: Option<Duration>,
+    warmup: Option<Duration>,
+    seed: Option<u64>,
+    json: bool,
+    html: Option<PathBuf>,
+    /// The names of the options that were given.
+    names: Vec<String>,
+}
+
+/// `None` asks for the usage.
+pub(crate) fn parse() -> Result<Option<Plan>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut given = Given::default();
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Value(mode) if given.mode.is_none() => given.mode = Some(parse_mode(&mode.string()?)?),
+            Long("help") | Short('h') => return Ok(None),
+            Long("json") => given.json = true,
+            Long(name) => {
+                let name = name.to_owned();
+                if !given.take(&name, &mut parser)? {
+                    return Err(Long(&name).unexpected());
+                }
+                given.names.push(name);
+            }
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    given.complete().map(Some).map_err(lexopt::Error::from)
+}
+
+fn parse_mode(name: &str) -> Result<Mode, String> {
+    Mode::ALL
+        .into_iter()
+        .find(|mode| mode.name() == name)
+        .ok_or_else(|| format!("there is no mode {name:?}, only closed, open, storm and hold"))
+}
+
+impl Given {
+    /// Reads the value of an option; `false` if there is no such option.
+    fn take(&mut self, name: &str, parser: &mut lexopt::Parser) -> Result<bool, lexopt::Error> {
+        use lexopt::prelude::*;
+        let mut value = || parser.value()?.string();
+        match name {
+            "connect" => self.target = Some(resolve(&value()?)?),
+            "connections" => self.connections = Some(whole(name, &value()?, MOST_CONNECTIONS)?),
+            "size" => self.size = Some(whole(name, &value()?, MOST_BYTES)?),
+            "depth" => self.depth = Some(whole(name, &value()?, 1 << 16)?),
+            "rate" => self.rate = Some(whole(name, &value()?, 10_000_000)?),
+            "in-flight" => self.in_flight = Some(whole(name, &value()?, MOST_CONNECTIONS)?),
+            "sources" => self.sources = Some(whole(name, &value()?, 254)?),
+            "active" => self.active = Some(number(name, &value()?)?),
+            "close" => self.ending = Some(parse_ending(&value()?)?),
+            "duration" => self.duration = Some(seconds(name, &value()?, SHORTEST)?),
+            "warmup" => self.warmup = Some(seconds(name, &value()?, Duration::ZERO)?),
+            "seed" => self.seed = Some(number(name, &value()?)?),
+            "html" => self.html = Some(PathBuf::from(parser.value()?)),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Checks the options against the mode and against each other.
+    fn complete(self) -> Result<Plan, String> {
+        let mode = self.mode.unwrap_or(Mode::Closed);
+        for (name, modes) in MODES_OF {
+            if self.names.iter().any(|given| given == name) && !modes.contains(&mode) {
+                let modes: Vec<_> = modes.iter().map(|mode| mode.name()).collect();
+                let modes = modes.join(", ");
+                return Err(format!("--{name} is for the mode {modes}, not for {mode}"));
+            }
+        }
+        // A minute's TIME_WAIT of a storm, spread so thin that each source has ports to spare.
+        let is_storm_on_linux = mode == Mode::Storm && cfg!(target_os = "linux");
+        let is_loopback = self.target.is_none_or(|addr| addr.ip().is_loopback());
+        let is_v4 = self.target.is_none_or(|addr| addr.is_ipv4());
+        let many_sources = is_loopback && is_v4;
+        if self.sources.is_some_and(|sources| sources > 1) && !many_sources {
+            return Err("--sources needs a server on 127.0.0.0/8: only loopback has \
+                        addresses to spare"
+                .to_owned());
+        }
+        let plan = Plan {
+            mode,
+            target: self.target,
+            connections: self.connections,
+            size: self.size.unwrap_or(64),
+            depth: self.depth.unwrap_or(1),
+            rate: self.rate.unwrap_or(10_000),
+            in_flight: self.in_flight.unwrap_or(match mode {
+                Mode::Storm => 64,
+                _ => 256,
+            }),
+            sources: match self.sources {
+                None if is_storm_on_linux && many_sources => Some(32),
+                sources => sources,
+            },
+            active: self.active,
+            ending: self.ending.unwrap_or(Ending::Fin),
+            duration: self.duration.unwrap_or(Duration::from_secs(8)),
+            warmup: match mode {
+                Mode::Hold => Duration::ZERO,
+                _ => self.warmup.unwrap_or(Duration::from_secs(1)),
+            },
+            seed: self.seed.unwrap_or(1),
+            json: self.json,
+            html: self.html,
+            files: None,
+        };
+        Ok(plan)
+    }
+}
+
+/// As many as fit in 32 bits are more than any system has.
+const MOST_CONNECTIONS: u64 = 10_000_000;
+
+/// A message is held in memory as often as it is in flight.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// A shorter window holds too few turns of the 10 ms ticker to mean anything.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// So that a slip of the finger does not run for years.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn resolve(text: &str) -> Result<SocketAddr, String> {
+    let hint = "give HOST:PORT, such as 127.0.0.1:7000";
+    text.to_socket_addrs()
+        .map_err(|error| format!("--connect {text:?}: {error}; {hint}"))?
+        .next()
+        .ok_or_else(|| format!("--connect {text:?} names no address; {hint}"))
+}
+
+fn parse_ending(text: &str) -> Result<Ending, String> {
+    match text {
+        "fin" => Ok(Ending::Fin),
+        "reset" => Ok(Ending::Reset),
+        _ => Err(format!("--close is {text:?}; it must be fin or reset")),
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("--{name} is {text:?}; it must be a whole number"))
+}
+
+/// From 1 to `most`.
+fn whole<T: TryFrom<u64>>(name: &str, text: &str, most: u64) -> Result<T, String> {
+    let wrong = || format!("--{name} is {text:?}; it must be a whole number from 1 to {most}");
+    match text.parse::<u64>() {
+        Ok(value) if (1..=most).contains(&value) => T::try_from(value).map_err(|_| wrong()),
+        _ => Err(wrong()),
+    }
+}
+
+fn seconds(name: &str, text: &str, least: Duration) -> Result<Duration, String> {
+    let value = text.parse::<f64>().ok();
+    let value = value.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    value.filter(|value| (least..=LONGEST).contains(value)).ok_or_else(|| {
+        let (least, most) = (least.as_secs_f64(), LONGEST.as_secs());
+        format!("--{name} is {text:?}; it must be from {least} to {most} seconds")
+    })
+}

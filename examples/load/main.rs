@@ -1,0 +1,146 @@
+//! A load tester, which shows the client side of the runtime: bounded dialling, pipelining, an
+//! open loop on the timer wheel, storms of short connections, thousands of idle ones.
+//!
+//! Without `--connect` it brings an echo server along, on a thread and a port of its own, so that
+//! one line measures something:
+//!
+//! ```text
+//! cargo run --release --example load
+//! cargo run --release --example load -- closed --connections 500 --size 4096 --depth 8
+//! cargo run --release --example load -- open --rate 50000 --html latency.html
+//! cargo run --release --example load -- storm --in-flight 128 --duration 10
+//! cargo run --release --example load -- hold --active 50 --duration 30
+//! ```
+//!
+//! The server may be any that sends back what it gets, in another process or far away:
+//!
+//! ```text
+//! cargo run --release --example echo -- --listen 127.0.0.1:7000
+//! cargo run --release --example load -- hold --connections 15000 --connect 127.0.0.1:7000
+//! ```
+//!
+//! Every byte that comes back is compared with the one that was sent. `--help` tells the rest.
+
+mod args;
+mod closed;
+mod dial;
+mod hold;
+mod html;
+mod json;
+mod open;
+mod pattern;
+mod plan;
+mod progress;
+mod report;
+mod run;
+mod server;
+mod signal;
+mod storm;
+mod tally;
+mod text;
+mod units;
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use plan::{Mode, Plan};
+use report::Report;
+use server::Server;
+use tally::Tally;
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let plan = match args::parse() {
+        Ok(Some(plan)) => plan,
+        Ok(None) => {
+            println!("{}", args::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return misused(&error.to_string()),
+    };
+    let files = match waterwheel::raise_open_file_limit() {
+        Ok(files) => files,
+        Err(error) => return failed(&format!("cannot raise the open-file limit: {error}")),
+    };
+    let plan = match plan.fit(files) {
+        Ok(plan) => plan,
+        Err(error) => return misused(&error),
+    };
+    // Before the run, so that a path which cannot be written does not cost one.
+    let page = match plan.html.as_deref().map(create).transpose() {
+        Ok(page) => page,
+        Err(error) => return misused(&error),
+    };
+    match load(&Rc::new(plan), page) {
+        Ok(code) => code,
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn create(path: &Path) -> Result<File, String> {
+    File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// Exit code 2: what was asked for makes no sense.
+fn misused(error: &str) -> ExitCode {
+    eprintln!("load: {error}; see --help");
+    ExitCode::from(2)
+}
+
+/// Exit code 1: it did not work out.
+fn failed(error: &str) -> ExitCode {
+    eprintln!("load: {error}");
+    ExitCode::FAILURE
+}
+
+fn load(plan: &Rc<Plan>, page: Option<File>) -> Result<ExitCode, Box<dyn Error>> {
+    progress::say(plan, &plan.open_files());
+    let server = match plan.target {
+        Some(_) => None,
+        None => Some(Server::start(plan.server_idle_timeout())?),
+    };
+    let addr = server.as_ref().map(|server| server.addr).or(plan.target);
+    let addr = addr.ok_or("there is no server to connect to")?;
+    let tally = measure(plan, addr)?;
+    if let Some(server) = server {
+        server.stop()?;
+    }
+    if let Some(error) = &tally.hopeless {
+        return Ok(failed(error));
+    }
+    let report = Report::new(plan, addr, tally);
+    print(plan, &report)?;
+    if let Some(mut page) = page {
+        page.write_all(html::page(&report).as_bytes())?;
+    }
+    Ok(match report.failures.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn measure(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
+    match plan.mode {
+        Mode::Closed => run::drive::<closed::Closed>(plan, addr),
+        Mode::Open => run::drive::<open::Open>(plan, addr),
+        Mode::Storm => run::drive::<storm::Storm>(plan, addr),
+        Mode::Hold => run::drive::<hold::Hold>(plan, addr),
+    }
+}
+
+/// A reader that has gone, such as `head`, is no failure of the run.
+fn print(plan: &Plan, report: &Report) -> io::Result<()> {
+    let text = match plan.json {
+        true => json::object(report) + "\n",
+        false => text::table(report),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,283 @@
+//! What a run has shown, in words and figures: what the table, the JSON object and the page are
+//! made of.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::plan::{Ending, Mode, Plan};
+use crate::tally::{Tally, Times};
+use crate::units::{grouped, latency, plural};
+
+pub(crate) struct Report {
+    pub(crate) mode: Mode,
+    /// What was run, in a line.
+    pub(crate) title: String,
+    pub(crate) settings: Vec<Figure>,
+    pub(crate) figures: Vec<Figure>,
+    /// The first is the one to look at.
+    pub(crate) series: Vec<Series>,
+    pub(crate) faults: Vec<FaultLine>,
+    /// Why the run is not a success; empty if it is one.
+    pub(crate) failures: Vec<String>,
+    pub(crate) interrupted: bool,
+}
+
+/// One figure.
+pub(crate) struct Figure {
+    /// Its name for machines, which tells the unit.
+    pub(crate) key: &'static str,
+    /// Its name for people.
+    pub(crate) label: &'static str,
+    pub(crate) value: Value,
+}
+
+pub(crate) enum Value {
+    Count(u64),
+    PerSecond(f64),
+    MegabytesPerSecond(f64),
+    Seconds(f64),
+    Text(String),
+}
+
+/// Times of one kind.
+pub(crate) struct Series {
+    pub(crate) key: &'static str,
+    pub(crate) label: &'static str,
+    pub(crate) times: Times,
+}
+
+/// What went wrong in one way.
+pub(crate) struct FaultLine {
+    pub(crate) kind: String,
+    pub(crate) count: u64,
+    pub(crate) example: String,
+}
+
+/// The quantiles that are told, with their names for machines and for people.
+pub(crate) const QUANTILES: [(&str, &str, f64); 4] = [
+    ("p50_us", "p50", 0.5),
+    ("p90_us", "p90", 0.9),
+    ("p99_us", "p99", 0.99),
+    ("p999_us", "p99.9", 0.999),
+];
+
+impl Value {
+    /// For people, with the unit.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Count(count) => grouped(*count),
+            Self::PerSecond(rate) if *rate < 100.0 => format!("{rate:.1} /s"),
+            Self::PerSecond(rate) => format!("{} /s", grouped(rate.round() as u64)),
+            Self::MegabytesPerSecond(rate) => format!("{rate:.2} MB/s"),
+            Self::Seconds(seconds) => format!("{seconds:.2} s"),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+impl Series {
+    /// The quantiles and the maximum, for people.
+    pub(crate) fn cells(&self) -> Vec<String> {
+        let quantiles = QUANTILES.iter();
+        quantiles
+            .map(|(_, _, quantile)| self.times.value_at_quantile(*quantile))
+            .chain([self.times.max()])
+            .map(latency)
+            .collect()
+    }
+}
+
+impl Report {
+    pub(crate) fn new(plan: &Plan, addr: SocketAddr, tally: Tally) -> Self {
+        Self {
+            mode: plan.mode,
+            title: title(plan, addr),
+            settings: settings(plan, addr),
+            figures: figures(plan, &tally),
+            failures: failures(plan, &tally),
+            interrupted: tally.interrupted,
+            faults: tally
+                .faults
+                .iter()
+                .map(|(kind, fault)| FaultLine {
+                    kind: kind.clone(),
+                    count: fault.count,
+                    example: fault.example.clone(),
+                })
+                .collect(),
+            series: series(plan.mode, tally),
+        }
+    }
+}
+
+fn title(plan: &Plan, addr: SocketAddr) -> String {
+    let connections = plural(plan.connections() as u64, "connection");
+    let what = match plan.mode {
+        Mode::Closed => {
+            format!("{connections}, {} in flight on each", plural(plan.depth as u64, "message"))
+        }
+        Mode::Open => format!("{} messages a second over {connections}", grouped(plan.rate.into())),
+        Mode::Storm => {
+            let how = match plan.ending {
+                Ending::Fin => "FIN",
+                Ending::Reset => "RST",
+            };
+            format!("{connections} at a time, ended with {how}")
+        }
+        Mode::Hold => format!("{connections}, {} of them active", plan.active()),
+    };
+    let server = match plan.target {
+        Some(_) => format!("server {addr}"),
+        None => "server in this process".to_owned(),
+    };
+    format!("{}: {what}, {}-byte messages, {server}", plan.mode, plan.size)
+}
+
+fn figure(key: &'static str, label: &'static str, value: Value) -> Figure {
+    Figure { key, label, value }
+}
+
+fn settings(plan: &Plan, addr: SocketAddr) -> Vec<Figure> {
+    let count = |key, label, value: usize| figure(key, label, Value::Count(value as u64));
+    let time = |key, label, time: Duration| figure(key, label, Value::Seconds(time.as_secs_f64()));
+    let mut list = vec![
+        figure("target", "target", Value::Text(addr.to_string())),
+        figure(
+            "server",
+            "server",
+            Value::Text(match plan.target {
+                Some(_) => "apart".to_owned(),
+                None => "in this process".to_owned(),
+            }),
+        ),
+        count("size_bytes", "message size, bytes", plan.size),
+        time("duration_seconds", "duration", plan.duration),
+        time("warmup_seconds", "warm-up", plan.warmup),
+        figure("seed", "seed", Value::Count(plan.seed)),
+    ];
+    match plan.mode {
+        Mode::Closed => list.extend([
+            count("connections", "connections", plan.connections()),
+            count("depth", "in flight on each", plan.depth),
+        ]),
+        Mode::Open => list.extend([
+            count("connections", "connections", plan.connections()),
+            count("rate_per_second", "rate, a second", plan.rate as usize),
+        ]),
+        Mode::Storm => list.extend([
+            count("in_flight", "in flight", plan.in_flight),
+            count("sources", "sources", plan.sources().into()),
+        ]),
+        Mode::Hold => list.extend([
+            count("connections", "connections", plan.connections()),
+            count("active", "active", plan.active()),
+            count("in_flight", "dials in flight", plan.in_flight),
+            count("sources", "sources", plan.sources().into()),
+        ]),
+    }
+    list
+}
+
+fn figures(plan: &Plan, tally: &Tally) -> Vec<Figure> {
+    let window = tally.window.as_secs_f64();
+    let per_second = |count: u64| if window > 0.0 { count as f64 / window } else { 0.0 };
+    let count = |key, label, value| figure(key, label, Value::Count(value));
+    let rate = |key, label, value| figure(key, label, Value::PerSecond(value));
+    let bytes = (plan.size as f64) * per_second(tally.measured) / 1e6;
+    let payload =
+        figure("megabytes_per_second", "payload, each way", Value::MegabytesPerSecond(bytes));
+    let measured = figure("measured_seconds", "measured for", Value::Seconds(window));
+    let answered = per_second(tally.measured);
+    match plan.mode {
+        Mode::Closed => vec![
+            rate("messages_per_second", "messages", answered),
+            payload,
+            count("messages", "messages in all", tally.measured),
+            measured,
+            count("connections", "connections", tally.opened),
+            count("unanswered", "unanswered at the end", tally.unanswered),
+        ],
+        Mode::Open => vec![
+            rate("asked_per_second", "asked for", plan.rate.into()),
+            rate("messages_per_second", "answered", answered),
+            payload,
+            count("offered", "messages due", tally.offered),
+            count("sent", "messages sent", tally.left),
+            count("unanswered", "unanswered at the end", tally.unanswered),
+            measured,
+            count("connections", "connections", tally.opened),
+        ],
+        Mode::Storm => vec![
+            rate("connections_per_second", "connections", answered),
+            payload,
+            count("connections", "connections in all", tally.measured),
+            measured,
+            count("failed", "failed", tally.lost + tally.refused + tally.wrong),
+            count("unanswered", "unfinished at the end", tally.unanswered),
+        ],
+        Mode::Hold => vec![
+            count("connections", "connections held", tally.opened),
+            rate("dialled_per_second", "dialled", dial_rate(tally)),
+            count("refused", "refused", tally.refused),
+            count("lost", "lost", tally.lost),
+            count("woken", "idle, answered at the end", tally.woken),
+            count("unanswered", "unanswered at the end", tally.unanswered),
+            rate("messages_per_second", "messages of the active", answered),
+            measured,
+        ],
+    }
+}
+
+fn dial_rate(tally: &Tally) -> f64 {
+    let seconds = tally.dialling.as_secs_f64();
+    if seconds > 0.0 { tally.opened as f64 / seconds } else { 0.0 }
+}
+
+fn series(mode: Mode, tally: Tally) -> Vec<Series> {
+    let one = |key, label, times| Series { key, label, times };
+    let mut list = match mode {
+        Mode::Closed => vec![one("exchange", "exchange", tally.exchange)],
+        Mode::Open => vec![
+            one("exchange", "answer, since meant to leave", tally.exchange),
+            one("delay", "left late by", tally.delay),
+        ],
+        Mode::Storm => vec![
+            one("exchange", "dial to answer", tally.exchange),
+            one("connect", "dial to connection", tally.connect),
+        ],
+        Mode::Hold => vec![
+            one("exchange", "exchange, active", tally.exchange),
+            one("wake", "exchange after the silence", tally.wake),
+            one("connect", "dial to connection", tally.connect),
+        ],
+    };
+    list.retain(|series| !series.times.is_empty());
+    list
+}
+
+fn failures(plan: &Plan, tally: &Tally) -> Vec<String> {
+    let mut list = Vec::new();
+    if let Some(first) = &tally.first_wrong {
+        let connections = plural(tally.wrong, "connection");
+        list.push(format!("wrong bytes came back on {connections}; first {first}"));
+    }
+    let mut add = |count: u64, noun: &str, what: &str| {
+        if count > 0 {
+            list.push(format!("{}: {what}", plural(count, noun)));
+        }
+    };
+    add(tally.lost, "connection", "lost");
+    add(tally.refused, "connection", "not made");
+    if tally.interrupted {
+        return list;
+    }
+    match plan.mode {
+        Mode::Closed | Mode::Open => add(tally.unanswered, "message", "no answer"),
+        Mode::Storm | Mode::Hold => add(tally.unanswered, "connection", "no answer"),
+    }
+    let is_silent = plan.mode == Mode::Hold && plan.active() == 0;
+    if tally.measured == 0 && !is_silent {
+        list.push("nothing was answered while it was measured".to_owned());
+    }
+    list
+}

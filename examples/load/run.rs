@@ -1,0 +1,275 @@
+//! What all modes have in common: the phases of a run, its counts and its end.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::time::{Duration, Instant};
+
+use waterwheel::{
+    CloseReason, Closed, Context, Handler, OnPanic, Reactor, ReactorOptions, Service,
+};
+
+use crate::pattern::Pattern;
+use crate::plan::{Mode, Plan};
+use crate::progress::{Progress, View};
+use crate::signal;
+use crate::tally::{Tally, record};
+
+/// How long answers that are still to come may stay away, in the end, before they are given up.
+const LONGEST_SILENCE: Duration = Duration::from_secs(2);
+
+/// How long they are waited for while some still come.
+const LONGEST_FINISH: Duration = Duration::from_secs(10);
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Connections are made.
+    Dial,
+    /// Load is made and not measured.
+    WarmUp,
+    /// Load is measured.
+    Measure,
+    /// No more load; what is on its way may still arrive.
+    Finish,
+    /// The outcome has been handed over.
+    Over,
+}
+
+/// One way of making load: a handler that begins by itself and hands over a tally in the end.
+pub(crate) trait Maker: Handler + Sized {
+    /// How often `on_service_timer` is called.
+    const TICK: Duration;
+
+    fn new(run: Run) -> Self;
+
+    /// The reactor runs, and this is the handler's key.
+    fn begin(&mut self, service: Service<Self>, cx: &mut Context<'_>);
+}
+
+/// Runs a reactor until its handler has an outcome.
+pub(crate) fn drive<M: Maker>(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
+    // A handler belongs to its reactor for good, so its outcome is sent.
+    let (sender, outcome) = mpsc::channel();
+    // A load tester that goes on after a mistake of its own would print wrong numbers.
+    let options = ReactorOptions::default().on_panic(OnPanic::Abort);
+    let mut reactor = Reactor::with_options(options)?;
+    let service = reactor.register(M::new(Run::new(plan, addr, sender)?));
+    reactor.set_periodic_timer(service, M::TICK);
+    reactor.context().post(service, move |maker, cx| maker.begin(service, cx));
+    reactor.run()?;
+    Ok(outcome.try_recv()?)
+}
+
+/// What a mode needs besides its own.
+pub(crate) struct Run {
+    pub(crate) plan: Rc<Plan>,
+    pub(crate) addr: SocketAddr,
+    pub(crate) pattern: Pattern,
+    pub(crate) tally: Tally,
+    phase: Phase,
+    phase_began: Instant,
+    /// When an answer was last seen to have come while finishing, and the answers then.
+    progressed: Instant,
+    answers_then: u64,
+    progress: Progress,
+    /// Set by a signal.
+    interrupted: Arc<AtomicBool>,
+    outcome: Sender<Tally>,
+}
+
+impl Run {
+    fn new(plan: &Rc<Plan>, addr: SocketAddr, outcome: Sender<Tally>) -> io::Result<Self> {
+        let now = Instant::now();
+        Ok(Self {
+            plan: Rc::clone(plan),
+            addr,
+            pattern: Pattern::new(plan.seed),
+            tally: Tally::new(),
+            phase: Phase::Dial,
+            phase_began: now,
+            progressed: now,
+            answers_then: 0,
+            progress: Progress::new(plan),
+            interrupted: signal::flag()?,
+            outcome,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether load is to be made, measured or not.
+    #[inline]
+    pub(crate) fn makes_load(&self) -> bool {
+        self.phase <= Phase::Measure
+    }
+
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let now = Instant::now();
+        let passed = now - self.phase_began;
+        match self.phase {
+            Phase::Dial => self.tally.dialling = passed,
+            Phase::Measure => self.tally.window = passed,
+            _ => {}
+        }
+        self.phase = phase;
+        self.phase_began = now;
+    }
+
+    /// The phase that is due now, because the time of this one has passed or somebody has had
+    /// enough.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Phase> {
+        if self.interrupted.load(Ordering::Relaxed) && !self.tally.interrupted {
+            self.tally.interrupted = true;
+            return match self.phase {
+                Phase::Dial => Some(Phase::Over),
+                Phase::WarmUp | Phase::Measure => Some(Phase::Finish),
+                Phase::Finish | Phase::Over => None,
+            };
+        }
+        let passed = now - self.phase_began;
+        let is_quiet = self.is_quiet(now);
+        // All may have been lost while others were still dialled.
+        let is_deserted = self.tally.live == 0 && self.plan.mode != Mode::Storm;
+        match self.phase {
+            Phase::WarmUp | Phase::Measure if is_deserted => Some(Phase::Over),
+            Phase::WarmUp if passed >= self.plan.warmup => Some(Phase::Measure),
+            Phase::Measure if passed >= self.plan.duration => Some(Phase::Finish),
+            Phase::Finish if is_quiet || passed >= LONGEST_FINISH => Some(Phase::Over),
+            _ => None,
+        }
+    }
+
+    /// Whether what has no answer yet is not worth waiting for: nothing has come for a while.
+    fn is_quiet(&mut self, now: Instant) -> bool {
+        let answers = self.tally.answers + self.tally.woken;
+        if answers != self.answers_then {
+            self.answers_then = answers;
+            self.progressed = now;
+        }
+        now - self.progressed.max(self.phase_began) >= LONGEST_SILENCE
+    }
+
+    /// Tells the user how it goes, if it is time to.
+    pub(crate) fn show(&mut self, now: Instant) {
+        let plan = &self.plan;
+        let total = (plan.warmup + plan.duration).as_secs_f64();
+        let passed = (now - self.phase_began).as_secs_f64();
+        let done = match self.phase {
+            Phase::Dial => self.tally.opened as f64 / plan.connections().max(1) as f64,
+            Phase::WarmUp => passed / total,
+            Phase::Measure => (plan.warmup.as_secs_f64() + passed) / total,
+            Phase::Finish | Phase::Over => 1.0,
+        };
+        let phase = match (self.phase, plan.mode) {
+            (Phase::Dial, _) => "dialling",
+            (Phase::WarmUp, _) => "warming up",
+            (Phase::Measure, Mode::Hold) => "holding",
+            (Phase::Measure, _) => "measuring",
+            (Phase::Finish, Mode::Hold) => "asking the idle",
+            (Phase::Finish | Phase::Over, _) => "finishing",
+        };
+        let view = View {
+            phase,
+            done,
+            answers: self.tally.answers,
+            live: self.tally.live,
+            faults: self.tally.faults(),
+        };
+        self.progress.show(now, &view);
+    }
+
+    /// An exchange is complete.
+    #[inline]
+    pub(crate) fn answered(&mut self, took: Duration) {
+        self.tally.answers += 1;
+        if self.phase == Phase::Measure {
+            self.tally.measured += 1;
+            record(&mut self.tally.exchange, took);
+        }
+    }
+
+    /// A connection came up.
+    pub(crate) fn opened(&mut self) {
+        self.tally.opened += 1;
+        self.tally.live += 1;
+    }
+
+    /// A connection did not come up. If none ever did, there is no point in going on.
+    pub(crate) fn refused(&mut self, error: &io::Error, cx: &mut Context<'_>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.tally.refuse(error);
+        if self.tally.opened == 0 {
+            let hint = match error.kind() {
+                io::ErrorKind::ConnectionRefused => "; no server listens there",
+                io::ErrorKind::TimedOut => "; no answer from there",
+                _ => "",
+            };
+            self.tally.hopeless = Some(format!("{error}{hint}"));
+            self.end(cx);
+        }
+    }
+
+    /// Compares what came with what was sent, and notes it if they differ.
+    #[inline]
+    pub(crate) fn is_right(&mut self, stream: u64, at: u64, sent: u64, input: &[u8]) -> bool {
+        let is_more = at + input.len() as u64 > sent;
+        if !is_more && self.pattern.difference(stream, at, input).is_none() {
+            return true;
+        }
+        self.note_mistake(stream, at, is_more, input);
+        false
+    }
+
+    #[cold]
+    fn note_mistake(&mut self, stream: u64, at: u64, is_more: bool, input: &[u8]) {
+        self.tally.mistake(match self.pattern.difference(stream, at, input) {
+            Some((index, wanted)) if !is_more => format!(
+                "connection {stream}, byte {}: {:#04x} came back for {wanted:#04x}",
+                at + index as u64,
+                input[index],
+            ),
+            _ => format!("connection {stream}: more came back than was sent"),
+        });
+    }
+
+    /// A connection has ended, which nobody wants before the run is over, except where this end
+    /// did it because of wrong bytes.
+    pub(crate) fn closed(&mut self, closed: &Closed, cx: &mut Context<'_>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.tally.live -= 1;
+        if !matches!(closed.reason, CloseReason::Local) {
+            self.tally.lose(closed);
+        }
+        if self.tally.live == 0 && self.phase > Phase::Dial {
+            self.end(cx);
+        }
+    }
+
+    /// Hands the outcome over and stops the reactor.
+    pub(crate) fn end(&mut self, cx: &mut Context<'_>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.enter(Phase::Over);
+        self.progress.clear();
+        let tally = std::mem::replace(&mut self.tally, Tally::new());
+        // The receiver waits until the reactor has stopped.
+        let _ = self.outcome.send(tally);
+        cx.stop();
+    }
+}

@@ -1,0 +1,54 @@
+//! The echo server in this process: its own reactor, on a thread of its own.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use waterwheel::{Conn, ListenOptions, Reactor, Remote};
+
+/// A server that runs until it is stopped.
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    remote: Remote,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    /// Returns when it listens.
+    pub(crate) fn start(idle_timeout: Duration) -> Result<Self, Box<dyn Error>> {
+        // A reactor stays on its thread; what may leave is its address and its door.
+        let (ready, listens) = mpsc::channel();
+        let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
+            let mut reactor = Reactor::new()?;
+            let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+                conn.write(input);
+                input.len()
+            });
+            let options = ListenOptions::default().idle_timeout(idle_timeout);
+            let addr = reactor.listen("127.0.0.1:0", echo, options)?;
+            // Nobody listens only if the main thread has given up.
+            let _ = ready.send((addr, reactor.remote()));
+            reactor.run()
+        })?;
+        match listens.recv() {
+            Ok((addr, remote)) => Ok(Self { addr, remote, thread }),
+            Err(_) => Err(join(thread).err().unwrap_or("the server ended".into())),
+        }
+    }
+
+    pub(crate) fn stop(self) -> Result<(), Box<dyn Error>> {
+        // If it has stopped already, the thread's result says why.
+        let _ = self.remote.stop();
+        join(self.thread)
+    }
+}
+
+fn join(thread: JoinHandle<io::Result<()>>) -> Result<(), Box<dyn Error>> {
+    match thread.join() {
+        Ok(result) => result.map_err(|error| format!("the server failed: {error}").into()),
+        Err(_) => Err("the server panicked".into()),
+    }
+}

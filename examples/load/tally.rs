@@ -1,0 +1,136 @@
+//! What was counted and timed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use waterwheel::Closed;
+
+/// Times in nanoseconds, to three significant figures.
+pub(crate) type Times = Histogram<u64>;
+
+/// What went wrong in one way.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) count: u64,
+    /// The first of them, in full.
+    pub(crate) example: String,
+}
+
+/// What was counted and timed.
+pub(crate) struct Tally {
+    /// Connections that came up.
+    pub(crate) opened: u64,
+    /// Connections that are up.
+    pub(crate) live: u64,
+    /// Connections that did not come up.
+    pub(crate) refused: u64,
+    /// Connections that ended although this end wanted them to go on.
+    pub(crate) lost: u64,
+    /// Connections on which wrong bytes came back.
+    pub(crate) wrong: u64,
+    /// The first of them, in full.
+    pub(crate) first_wrong: Option<String>,
+    /// Exchanges that are complete, since the beginning.
+    pub(crate) answers: u64,
+    /// Of these, those while it was measured.
+    pub(crate) measured: u64,
+    /// How long it was measured.
+    pub(crate) window: Duration,
+    /// What was sent and not answered in the end, or was to be sent and could not.
+    pub(crate) unanswered: u64,
+    /// Messages whose time to leave lay in the window (open).
+    pub(crate) offered: u64,
+    /// Of these, those that left (open).
+    pub(crate) left: u64,
+    /// Idle connections that answered in the end (hold).
+    pub(crate) woken: u64,
+    /// How long it took until all connections were up, or had failed.
+    pub(crate) dialling: Duration,
+    /// From a message to its answer, or from a dial to the answer.
+    pub(crate) exchange: Times,
+    /// From a dial to the connection.
+    pub(crate) connect: Times,
+    /// How late messages left (open).
+    pub(crate) delay: Times,
+    /// From a message after a long silence to its answer (hold).
+    pub(crate) wake: Times,
+    /// What went wrong, by kind.
+    pub(crate) faults: BTreeMap<String, Fault>,
+    /// It was ended before its time.
+    pub(crate) interrupted: bool,
+    /// Why there is nothing to report at all.
+    pub(crate) hopeless: Option<String>,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        Self {
+            opened: 0,
+            live: 0,
+            refused: 0,
+            lost: 0,
+            wrong: 0,
+            first_wrong: None,
+            answers: 0,
+            measured: 0,
+            window: Duration::ZERO,
+            unanswered: 0,
+            offered: 0,
+            left: 0,
+            woken: 0,
+            dialling: Duration::ZERO,
+            exchange: times(),
+            connect: times(),
+            delay: times(),
+            wake: times(),
+            faults: BTreeMap::new(),
+            interrupted: false,
+            hopeless: None,
+        }
+    }
+
+    /// How much went wrong.
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults.values().map(|fault| fault.count).sum()
+    }
+
+    pub(crate) fn fault(&mut self, kind: String, example: String) {
+        let fault = self.faults.entry(kind).or_insert(Fault { count: 0, example });
+        fault.count += 1;
+    }
+
+    /// A connection did not come up.
+    pub(crate) fn refuse(&mut self, error: &io::Error) {
+        self.refused += 1;
+        self.fault(format!("not connected: {}", error.kind()), error.to_string());
+    }
+
+    /// A connection ended too early.
+    pub(crate) fn lose(&mut self, closed: &Closed) {
+        self.lost += 1;
+        let example = format!("{}: {}", closed.id, closed.reason);
+        self.fault(format!("lost: {}", closed.reason), example);
+    }
+
+    /// Something else came back than was sent.
+    pub(crate) fn mistake(&mut self, what: String) {
+        self.wrong += 1;
+        self.fault("wrong bytes".to_owned(), what.clone());
+        self.first_wrong.get_or_insert(what);
+    }
+}
+
+/// The longest time that is told apart from longer ones.
+const LONGEST_NANOS: u64 = 100_000_000_000;
+
+fn times() -> Times {
+    Histogram::new_with_bounds(1, LONGEST_NANOS, 3).expect("the bounds are in order")
+}
+
+/// Records a time that has passed.
+#[inline]
+pub(crate) fn record(times: &mut Times, passed: Duration) {
+    times.saturating_record(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX));
+}
