@@ -1,0 +1,394 @@
+//! The key-value server without its network: requests in, replies out.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::db::{Db, MAX_REQUEST_BYTES, Then};
+
+/// One connection's way through a database: pieces in, replies out, as the server does it.
+struct Session {
+    db: Db,
+    now: u64,
+    /// What has come and is not consumed.
+    input: Vec<u8>,
+    replies: Vec<u8>,
+    is_closed: bool,
+}
+
+impl Session {
+    fn new() -> Self {
+        Self {
+            db: Db::new(usize::MAX),
+            now: 0,
+            input: Vec::new(),
+            replies: Vec::new(),
+            is_closed: false,
+        }
+    }
+
+    fn feed(&mut self, piece: &[u8]) {
+        self.input.extend_from_slice(piece);
+        while !self.is_closed {
+            let mut replies = Vec::new();
+            let served = self.db.serve(&self.input, self.now, &mut replies);
+            self.input.drain(..served.consumed);
+            self.replies.extend(replies);
+            match served.then {
+                Then::Wait => break,
+                Then::GoOn => {}
+                Then::Close => self.is_closed = true,
+            }
+        }
+    }
+
+    /// What is replied to a piece, readably.
+    fn ask(&mut self, piece: impl AsRef<[u8]>) -> String {
+        self.feed(piece.as_ref());
+        std::mem::take(&mut self.replies).escape_ascii().to_string()
+    }
+}
+
+/// A request as clients write it.
+fn array<S: AsRef<[u8]>>(strings: &[S]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", strings.len()).into_bytes();
+    for string in strings {
+        let string = string.as_ref();
+        bytes.extend(format!("${}\r\n", string.len()).bytes());
+        bytes.extend(string);
+        bytes.extend(b"\r\n");
+    }
+    bytes
+}
+
+#[track_caller]
+fn expect_replies(dialogue: &[(&str, &str)]) {
+    let mut session = Session::new();
+    for (request, reply) in dialogue {
+        assert_eq!(session.ask(format!("{request}\r\n")), reply.escape_default().to_string());
+    }
+    assert!(!session.is_closed);
+}
+
+#[track_caller]
+fn expect_protocol_error(input: impl AsRef<[u8]>, text: &str) {
+    let mut session = Session::new();
+    let expected = format!("-ERR Protocol error: {text}\r\n");
+    assert_eq!(session.ask(input), expected.escape_default().to_string());
+    assert!(session.is_closed);
+}
+
+#[test]
+fn strings_are_set_and_got() {
+    expect_replies(&[
+        ("ping", "+PONG\r\n"),
+        ("PING hello", "$5\r\nhello\r\n"),
+        ("echo \"a \\x41\\n\" ", "$4\r\na A\n\r\n"),
+        ("echo 'it\\'s'", "$4\r\nit's\r\n"),
+        ("echo ''", "$0\r\n\r\n"),
+        ("GET a", "$-1\r\n"),
+        ("SET a 1", "+OK\r\n"),
+        ("SET a 2 NX", "$-1\r\n"),
+        ("SET b 2 XX", "$-1\r\n"),
+        ("SET a 3 xx", "+OK\r\n"),
+        ("GET a", "$1\r\n3\r\n"),
+        ("SET long 0123456789012345678901234567890", "+OK\r\n"),
+        ("GET long", "$31\r\n0123456789012345678901234567890\r\n"),
+        ("EXISTS a a b", ":2\r\n"),
+        ("DEL a b a", ":1\r\n"),
+        ("DBSIZE", ":1\r\n"),
+        ("FLUSHALL", "+OK\r\n"),
+        ("DBSIZE", ":0\r\n"),
+    ]);
+}
+
+#[test]
+fn numbers_count() {
+    expect_replies(&[
+        ("INCR a", ":1\r\n"),
+        ("INCR a", ":2\r\n"),
+        ("SET a -1", "+OK\r\n"),
+        ("INCR a", ":0\r\n"),
+        ("INCR a", ":1\r\n"),
+        ("SET a 007", "+OK\r\n"),
+        ("INCR a", "-ERR value is not an integer or out of range\r\n"),
+        ("SET a -0", "+OK\r\n"),
+        ("INCR a", "-ERR value is not an integer or out of range\r\n"),
+        ("SET a 9223372036854775807", "+OK\r\n"),
+        ("INCR a", "-ERR increment or decrement would overflow\r\n"),
+    ]);
+}
+
+#[test]
+fn keys_expire() {
+    let mut session = Session::new();
+    let replies = session.ask("SET a 1 EX 2\r\nTTL a\r\nPTTL a\r\nTTL b\r\nSET c 1\r\nTTL c\r\n");
+    assert_eq!(replies, r"+OK\r\n:2\r\n:2000\r\n:-2\r\n+OK\r\n:-1\r\n");
+    assert_eq!(session.db.next_deadline(), Some(2_000));
+    session.now = 1_999;
+    assert_eq!(session.ask("GET a\r\nINCR a\r\nPTTL a\r\n"), r"$1\r\n1\r\n:2\r\n:1\r\n");
+    session.now = 2_000;
+    assert_eq!(session.ask("DBSIZE\r\nGET a\r\nTTL a\r\n"), r":2\r\n$-1\r\n:-2\r\n");
+    session.db.expire(2_000, 10);
+    assert_eq!(session.ask("DBSIZE\r\nSET a 5 KEEPTTL\r\nTTL a\r\n"), r":1\r\n+OK\r\n:-1\r\n");
+    assert_eq!(session.ask("EXPIRE a 5\r\nPERSIST a\r\nPERSIST a\r\n"), r":1\r\n:1\r\n:0\r\n");
+    assert_eq!(session.ask("PEXPIRE a 5\r\nSET a 1\r\nTTL a\r\n"), r":1\r\n+OK\r\n:-1\r\n");
+    assert_eq!(session.ask("EXPIRE a -1\r\nEXPIRE a 1\r\n"), r":1\r\n:0\r\n");
+    assert_eq!(session.db.next_deadline(), None);
+}
+
+#[test]
+fn what_cannot_be_done_is_told_as_redis_tells_it() {
+    let syntax = "-ERR syntax error\r\n";
+    let time = "-ERR invalid expire time in 'set' command\r\n";
+    expect_replies(&[
+        ("GET", "-ERR wrong number of arguments for 'get' command\r\n"),
+        ("set a", "-ERR wrong number of arguments for 'set' command\r\n"),
+        ("FLY me", "-ERR unknown command 'FLY'\r\n"),
+        ("\"a\\r\\nb\"", "-ERR unknown command 'a\\r\\nb'\r\n"),
+        ("SET a 1 EX", syntax),
+        ("SET a 1 EX 1 PX 1", syntax),
+        ("SET a 1 NX XX", syntax),
+        ("SET a 1 EX 1 KEEPTTL", syntax),
+        ("SET a 1 EX x", "-ERR value is not an integer or out of range\r\n"),
+        ("SET a 1 EX 0", time),
+        ("SET a 1 PX -5", time),
+        ("SET a 1 EX 9223372036854775807", time),
+        ("EXPIRE a 9223372036854775807", "-ERR invalid expire time in 'expire' command\r\n"),
+        ("GET a", "$-1\r\n"),
+    ]);
+}
+
+#[test]
+fn the_tools_of_redis_can_begin() {
+    expect_replies(&[
+        ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"),
+        ("config get appendonly", "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"),
+        ("CONFIG GET no-such", "*0\r\n"),
+        ("CONFIG SET save 1", "-ERR unknown subcommand; there is CONFIG GET\r\n"),
+        ("COMMAND DOCS", "*0\r\n"),
+        ("COMMAND COUNT", ":18\r\n"),
+        ("", ""),
+        ("*0", ""),
+        ("*-1", ""),
+    ]);
+}
+
+#[test]
+fn a_bad_frame_gets_an_error_and_an_end() {
+    for count in ["*1025\r\n", "*99999999999", "*x", "*\r\n", "*1\rx", "*--1\r\n"] {
+        expect_protocol_error(count, "invalid multibulk length");
+    }
+    for length in ["$-1\r\n", "$1048577\r\n", "$99999999999", "$x", "$\r\n", "$1\n"] {
+        expect_protocol_error(format!("*1\r\n{length}"), "invalid bulk length");
+    }
+    expect_protocol_error("*1\r\nx", "expected '$', got 'x'");
+    expect_protocol_error("*1\r\n\r", "expected '$', got '\\r'");
+    expect_protocol_error("*1\r\n$1\r\nab", "expected CRLF after a bulk string");
+    expect_protocol_error("*1\r\n$1\r\na\rb", "expected CRLF after a bulk string");
+    expect_protocol_error("get \"a\r\n", "unbalanced quotes in request");
+    expect_protocol_error("get 'a'b\r\n", "unbalanced quotes in request");
+    expect_protocol_error([b'a'; (16 << 10) + 1], "too big inline request");
+    expect_protocol_error("a ".repeat(1_025) + "\r\n", "too big inline request");
+}
+
+#[test]
+fn a_request_that_is_too_large_ends_before_it_has_come() {
+    let mebibyte = vec![b'v'; 1 << 20];
+    let mut input = array(&[b"DEL", &mebibyte[..]]);
+    input[1] = b'3';
+    let mut session = Session::new();
+    assert_eq!(session.ask(&input), "");
+    assert!(input.len() < MAX_REQUEST_BYTES);
+    let replies = session.ask("$1048576\r\n");
+    assert_eq!(replies, r"-ERR Protocol error: too big request\r\n");
+}
+
+#[test]
+fn replies_are_handed_over_before_they_grow_large() {
+    let mut db = Db::new(usize::MAX);
+    let mut replies = Vec::new();
+    let value = "v".repeat(50_000);
+    db.serve(&array(&["SET", "a", &value]), 0, &mut replies);
+    replies.clear();
+    let input = "GET a\r\n".repeat(10);
+    let served = db.serve(input.as_bytes(), 0, &mut replies);
+    assert_eq!((served.consumed, served.then), (14, Then::GoOn));
+}
+
+#[test]
+fn memory_has_a_limit() {
+    let mut session = Session::new();
+    session.db = Db::new(1_000);
+    let full = r"-OOM command not allowed when used memory > \'maxmemory\'.\r\n";
+    let value = "v".repeat(800);
+    assert_eq!(session.ask(array(&["SET", "a", &value])), r"+OK\r\n");
+    assert_eq!(session.ask(array(&["SET", "b", &value])), full);
+    assert_eq!(session.ask(array(&["SET", "a", &"v".repeat(1_000)])), full);
+    assert_eq!(session.ask("SET a 1\r\nDEL a\r\n"), r"+OK\r\n:1\r\n");
+    assert_eq!(session.ask(array(&["SET", "b", &value])), r"+OK\r\n");
+}
+
+#[test]
+fn many_keys_that_expire_at_once_go_in_pieces() {
+    let mut session = Session::new();
+    for key in 0..100 {
+        session.feed(format!("SET {key} 1 PX 10\r\n").as_bytes());
+    }
+    session.replies.clear();
+    session.db.expire(10, 60);
+    assert_eq!(session.ask("DBSIZE\r\n"), r":40\r\n");
+    assert!(session.db.next_deadline().is_some_and(|deadline| deadline <= 10));
+    session.db.expire(10, 60);
+    session.db.clients = 7;
+    let info = session.ask("INFO\r\n");
+    assert!(info.contains("connected_clients:7"), "{info}");
+    assert!(info.contains("used_memory_dataset:0"), "{info}");
+    assert!(info.contains("expired_keys:100"), "{info}");
+    assert_eq!(session.db.next_deadline(), None);
+}
+
+/// A step in the life of a few keys.
+#[derive(Clone, Debug)]
+enum Step {
+    Set(u8, String),
+    SetFor(u8, String, u64),
+    SetKeeping(u8, String),
+    Delete(u8),
+    Expire(u8, u64),
+    Persist(u8),
+    Wait(u64),
+    Turn,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let value = || "[a-z]{0,30}";
+    let step = prop_oneof![
+        (0..5u8, value()).prop_map(|(key, value)| Step::Set(key, value)),
+        (0..5u8, value(), 1..100u64).prop_map(|(key, value, time)| Step::SetFor(key, value, time)),
+        (0..5u8, value()).prop_map(|(key, value)| Step::SetKeeping(key, value)),
+        (0..5u8).prop_map(Step::Delete),
+        (0..5u8, 1..100u64).prop_map(|(key, time)| Step::Expire(key, time)),
+        (0..5u8).prop_map(Step::Persist),
+        (0..60u64).prop_map(Step::Wait),
+        Just(Step::Turn),
+    ];
+    vec(step, 0..60)
+}
+
+/// What each key should hold, and until when.
+type Model = BTreeMap<u8, (String, Option<u64>)>;
+
+/// Does a step in the model; gives the request that does the same.
+fn take(step: &Step, model: &mut Model, now: u64) -> String {
+    match step {
+        Step::Set(key, value) => {
+            model.insert(*key, (value.clone(), None));
+            format!("SET {key} '{value}'")
+        }
+        Step::SetFor(key, value, time) => {
+            model.insert(*key, (value.clone(), Some(now + time)));
+            format!("SET {key} '{value}' PX {time}")
+        }
+        Step::SetKeeping(key, value) => {
+            model.entry(*key).or_default().0 = value.clone();
+            format!("SET {key} '{value}' KEEPTTL")
+        }
+        Step::Delete(key) => {
+            model.remove(key);
+            format!("DEL {key}")
+        }
+        Step::Expire(key, time) => {
+            model.entry(*key).and_modify(|entry| entry.1 = Some(now + time));
+            format!("PEXPIRE {key} {time}")
+        }
+        Step::Persist(key) => {
+            model.entry(*key).and_modify(|entry| entry.1 = None);
+            format!("PERSIST {key}")
+        }
+        Step::Wait(_) | Step::Turn => String::new(),
+    }
+}
+
+/// Requests good and bad, and noise.
+fn stream() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop_oneof![
+        "(?i)(ping|get|set|del|incr|ttl|exists|echo|expire|px|nx|keepttl|quit)",
+        "[a-c]",
+        "[0-9]{1,2}",
+    ];
+    let piece = prop_oneof![
+        8 => vec(word.clone(), 0..6).prop_map(|words| array(&words)),
+        4 => vec(word, 0..6).prop_map(|words| (words.join(" ") + "\r\n").into_bytes()),
+        1 => "[*$\"'x0-9\r\n -]{0,8}".prop_map(String::into_bytes),
+        1 => vec(any::<u8>(), 0..8),
+    ];
+    vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn keys_live_as_long_as_the_model_says(steps in steps()) {
+        let mut session = Session::new();
+        let mut model = Model::new();
+        for step in steps {
+            match step {
+                Step::Wait(time) => session.now += time,
+                Step::Turn => session.db.expire(session.now, usize::MAX),
+                _ => {}
+            }
+            let now = session.now;
+            model.retain(|_, (_, deadline)| deadline.is_none_or(|deadline| deadline > now));
+            let request = take(&step, &mut model, now);
+            session.ask(request + "\r\n");
+            for key in 0..5 {
+                let expected = match model.get(&key) {
+                    None => r"$-1\r\n:-2\r\n".to_owned(),
+                    Some((value, deadline)) => {
+                        let left = deadline.map_or(-1, |deadline| (deadline - now) as i64);
+                        format!(r"${}\r\n{value}\r\n:{left}\r\n", value.len())
+                    }
+                };
+                prop_assert_eq!(session.ask(format!("GET {key}\r\nPTTL {key}\r\n")), expected);
+            }
+            let deadlines = model.values().filter_map(|(_, deadline)| *deadline);
+            if let Some(next) = deadlines.min() {
+                prop_assert!(session.db.next_deadline().is_some_and(|wake| wake <= next));
+            }
+        }
+        session.db.expire(session.now, usize::MAX);
+        prop_assert_eq!(session.ask("DBSIZE\r\n"), format!(r":{}\r\n", model.len()));
+    }
+
+    #[test]
+    fn replies_do_not_depend_on_how_requests_are_split(
+        stream in stream(),
+        cuts in vec(any::<prop::sample::Index>(), 0..10),
+    ) {
+        let mut whole = Session::new();
+        whole.feed(&stream);
+        let mut pieces = Session::new();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+        cuts.push(stream.len());
+        cuts.sort_unstable();
+        let mut from = 0;
+        for cut in cuts {
+            pieces.feed(&stream[from..cut]);
+            from = cut;
+        }
+        prop_assert_eq!(&whole.replies, &pieces.replies);
+        prop_assert_eq!(whole.is_closed, pieces.is_closed);
+        let mut bytes = Session::new();
+        stream.iter().for_each(|byte| bytes.feed(&[*byte]));
+        prop_assert_eq!(&whole.replies, &bytes.replies);
+    }
+
+    #[test]
+    fn noise_does_no_harm(noise in vec(any::<u8>(), 0..200), head in "[*$0-9\r\n]{0,12}") {
+        let mut session = Session::new();
+        session.feed(head.as_bytes());
+        session.feed(&noise);
+        prop_assert!(session.is_closed || session.input.len() <= head.len() + noise.len());
+    }
+}

@@ -1,0 +1,125 @@
+//! An example as a process: started, read with a deadline, asked to end, and never left behind.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+/// Longest wait for anything that should come at once.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Process {
+    child: Child,
+    /// What it prints, line by line.
+    lines: Receiver<String>,
+    /// What it has said on standard error, once it has ended.
+    errors: Receiver<String>,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) code: Option<i32>,
+    /// What it printed that nobody had read.
+    pub(crate) output: Vec<String>,
+    pub(crate) errors: String,
+}
+
+impl Process {
+    #[track_caller]
+    pub(crate) fn start(name: &str, args: &[&str]) -> Self {
+        let path = path_of(name);
+        let mut child = Command::new(&path)
+            .args(args)
+            .env("RUST_LOG", "off")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                let path = path.display();
+                panic!("{path}: {error}; `cargo build --examples` makes it, as `cargo test` does")
+            });
+        let stdout = child.stdout.take().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let (line_sender, lines) = channel();
+        let (error_sender, errors) = channel();
+        // Each thread ends with the process.
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = line_sender.send(line);
+            }
+        });
+        thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            let _ = error_sender.send(text);
+        });
+        Self { child, lines, errors }
+    }
+
+    /// Starts a server on a port of the system's choice; gives its address too.
+    #[track_caller]
+    pub(crate) fn serve(name: &str, args: &[&str]) -> (Self, SocketAddr) {
+        let server = Self::start(name, &[&["--listen", "127.0.0.1:0"], args].concat());
+        let line = server.line();
+        let addr = line.strip_prefix("listening on ").expect(&line);
+        let addr = addr.parse().expect(&line);
+        (server, addr)
+    }
+
+    /// The next line that it prints.
+    #[track_caller]
+    pub(crate) fn line(&self) -> String {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(error) => panic!("no line: {error}; {:?}", self.errors.try_recv()),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, as an operator would.
+    #[track_caller]
+    pub(crate) fn terminate(&self) {
+        let id = self.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> End {
+        let mut output = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => output.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end"),
+            }
+        }
+        let errors = self.errors.recv_timeout(PATIENCE).expect("it does not end");
+        let code = self.child.wait().unwrap().code();
+        End { code, output, errors }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already, as a rule.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Cargo builds examples for tests and lays them beside the directory of the test programs.
+fn path_of(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let target = own.parent().and_then(|deps| deps.parent()).unwrap();
+    target.join("examples").join(name)
+}

@@ -1,0 +1,343 @@
+//! Output: the order of bytes whatever way they leave, the two marks, and writes that gather.
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use support::{Call, Client, End, Journal, Rig, Script, pattern, pattern_at};
+use waterwheel::{
+    Conn, ConnId, Limits, ListenOptions, Reactor, ReactorOptions, TcpOptions, Written,
+};
+
+fn write(rig: &mut Rig, id: ConnId, bytes: &[u8]) -> Written {
+    rig.reactor.context().conn(id).unwrap().write(bytes)
+}
+
+fn pending(rig: &mut Rig, id: ConnId) -> usize {
+    rig.reactor.context().conn(id).unwrap().pending_bytes()
+}
+
+#[test]
+fn small_writes_of_one_callback_leave_in_one_write() {
+    let mut rig = Rig::new(Script::new().data(|conn, input| {
+        for part in [&b"one "[..], b"two ", b"three ", b"four"] {
+            assert_eq!(conn.write(part), Written::Below);
+        }
+        assert_eq!(conn.pending_bytes(), 18);
+        input.len()
+    }));
+    let (mut client, _) = rig.client();
+    client.send(b"?");
+    rig.until("read", |rig| rig.reactor.stats().reads == 1);
+    let stats = rig.reactor.stats();
+    assert_eq!((stats.writes, stats.bytes_written), (1, 18));
+    // In one piece: the first read has it all.
+    rig.until("an answer", |_| match client.try_read(100).unwrap() {
+        bytes if bytes.is_empty() => false,
+        bytes => bytes == b"one two three four",
+    });
+}
+
+#[test]
+fn writes_to_another_connection_leave_together_at_the_end_of_the_turn() {
+    let first = Rc::new(Cell::new(None));
+    let other = first.clone();
+    let mut rig = Rig::new(Script::new().data(move |conn, input| {
+        let mut cx = conn.context();
+        let mut other = cx.conn(other.get().unwrap()).unwrap();
+        for part in input.chunks(1) {
+            assert_eq!(other.write(part), Written::Below);
+        }
+        input.len()
+    }));
+    let (mut one, one_id) = rig.client();
+    first.set(Some(one_id));
+    let (mut two, _) = rig.client();
+    rig.turn();
+    two.send(b"passed on");
+    rig.until("read", |rig| rig.reactor.stats().reads == 1);
+    assert_eq!(rig.reactor.stats().writes, 1);
+    rig.expect(&mut one, b"passed on");
+}
+
+#[test]
+fn the_marks_alternate_and_on_drain_comes_once_a_crossing() {
+    let limits =
+        Limits::default().high_mark_bytes(1000).low_mark_bytes(400).max_output_bytes(64 << 20);
+    let mut rig = Rig::with_limits(Script::new(), limits);
+    let (mut client, id) = rig.client();
+    rig.turn();
+    let drains = |rig: &Rig| rig.journal.count(|call| *call == Call::Drain);
+    for crossing in 1..=3 {
+        // Nothing leaves before the end of the turn.
+        assert_eq!(write(&mut rig, id, &[0; 999]), Written::Below);
+        assert_eq!(write(&mut rig, id, &[0; 1]), Written::Above);
+        assert_eq!(write(&mut rig, id, &[0; 8 << 20]), Written::Above);
+        rig.turn();
+        assert!(pending(&mut rig, id) > 400, "the kernel took all at once");
+        assert_eq!(drains(&rig), crossing - 1);
+        rig.read(&mut client, 1000 + (8 << 20));
+        rig.until("drained", |rig| drains(rig) == crossing);
+        assert_eq!(pending(&mut rig, id), 0);
+        rig.expect_quiet();
+        assert_eq!(drains(&rig), crossing);
+    }
+    // Below the high mark there is nothing to tell.
+    assert_eq!(write(&mut rig, id, &[0; 999]), Written::Below);
+    rig.read(&mut client, 999);
+    rig.expect_quiet();
+    assert_eq!(drains(&rig), 3);
+}
+
+#[test]
+fn between_the_marks_a_write_is_still_above() {
+    let limits =
+        Limits::default().high_mark_bytes(4 << 20).low_mark_bytes(1000).max_output_bytes(64 << 20);
+    let mut rig = Rig::with_limits(Script::new(), limits);
+    let (mut client, id) = rig.client();
+    assert_eq!(write(&mut rig, id, &[0; 24 << 20]), Written::Above);
+    let mut read = 0;
+    while pending(&mut rig, id) >= 4 << 20 {
+        rig.turn();
+        read += client.try_read(256 << 10).unwrap().len();
+    }
+    assert!(pending(&mut rig, id) > 1000);
+    assert_eq!(write(&mut rig, id, b"x"), Written::Above);
+    assert!(!rig.journal.has(&Call::Drain));
+    rig.read(&mut client, (24 << 20) + 1 - read);
+    rig.until("drained", |rig| rig.journal.has(&Call::Drain));
+    assert_eq!(write(&mut rig, id, b"x"), Written::Below);
+}
+
+#[test]
+fn on_drain_may_fill_the_queue_again_and_is_called_again() {
+    let limits = Limits::default().high_mark_bytes(100_000).low_mark_bytes(10_000);
+    let made = Rc::new(Cell::new(0));
+    let makes = made.clone();
+    const CHUNK: usize = 1 << 20;
+    const CHUNKS: usize = 6;
+    let more = move |conn: &mut Conn<'_>| {
+        if makes.get() < CHUNKS {
+            conn.write(&pattern_at(makes.get() * CHUNK, CHUNK));
+            makes.set(makes.get() + 1);
+        } else {
+            conn.close();
+        }
+    };
+    let script = Script::new().open(more.clone()).drain(more);
+    // A small buffer takes no chunk whole, so that each crosses the mark.
+    let tcp = TcpOptions::default().send_buffer_bytes(Some(100 << 10));
+    let listen = ListenOptions::default().limits(limits).tcp(tcp);
+    let mut rig = Rig::with_listen(script, listen);
+    let (mut client, id) = rig.client();
+    let (bytes, end) = rig.read_to_end(&mut client);
+    assert!(bytes == pattern(CHUNK * CHUNKS));
+    assert_eq!((end, made.get()), (End::Fin, CHUNKS));
+    assert_eq!(rig.journal.count(|call| *call == Call::Drain), CHUNKS);
+    client.finish();
+    rig.expect_end(id, "Local");
+}
+
+/// A producer is told `Above` in the callback in which the kernel filled up, and drains from there.
+#[test]
+fn a_handler_that_stops_at_above_and_goes_on_at_drain_never_stalls() {
+    const TOTAL: usize = 20 << 20;
+    let place = Rc::new(Cell::new(0));
+    let written = place.clone();
+    let peak = Rc::new(Cell::new(0));
+    let most = peak.clone();
+    let produce = move |conn: &mut Conn<'_>| {
+        while written.get() < TOTAL {
+            let count = 10_000.min(TOTAL - written.get());
+            let side = conn.write(&pattern_at(written.get(), count));
+            written.set(written.get() + count);
+            most.set(most.get().max(conn.pending_bytes()));
+            match side {
+                Written::Below => {}
+                Written::Above => return,
+                refused => panic!("{refused:?}"),
+            }
+        }
+        conn.close();
+    };
+    let script = Script::new().open(produce.clone()).drain(produce);
+    let mut rig = Rig::new(script);
+    let (mut client, _) = rig.client();
+    let (bytes, end) = rig.read_to_end(&mut client);
+    assert!(bytes == pattern(TOTAL));
+    assert_eq!(end, End::Fin);
+    let bound = Limits::default().high_mark_bytes + 10_000;
+    assert!(peak.get() <= bound, "{} bytes were queued", peak.get());
+}
+
+#[test]
+fn a_full_refusal_leaves_no_hole_and_no_part() {
+    let limits = Limits::default()
+        .high_mark_bytes(600)
+        .max_output_bytes(1000)
+        .low_mark_bytes(0)
+        .on_overflow(waterwheel::OnOverflow::Refuse);
+    let mut rig = Rig::with_limits(
+        Script::new().data(|conn, input| {
+            // Within its own callback the gathered bytes count as well.
+            assert_eq!(conn.write(&[b'a'; 500]), Written::Below);
+            assert_eq!(conn.write(&[b'b'; 501]), Written::Full);
+            assert_eq!(conn.pending_bytes(), 500);
+            assert!(conn.write(&[b'c'; 500]).is_accepted());
+            input.len()
+        }),
+        limits,
+    );
+    let (mut client, id) = rig.client();
+    client.send(b"?");
+    let expected = [[b'a'; 500], [b'c'; 500]].concat();
+    rig.expect(&mut client, &expected);
+    assert_eq!(rig.reactor.stats().writes_refused, 1);
+    assert!(rig.lives(id));
+}
+
+#[test]
+fn what_a_later_callback_writes_does_not_overtake_the_queue() {
+    const LOTS: usize = 12 << 20;
+    let script = Script::new().data(|conn, input| {
+        if input == b"lots" {
+            conn.write(&pattern(LOTS));
+            assert!(conn.pending_bytes() > 0, "the kernel took all at once");
+        } else {
+            conn.write(input);
+        }
+        input.len()
+    });
+    let limits = Limits::default().pause_at_high_mark(false);
+    let mut rig = Rig::with_limits(script, limits);
+    let (mut client, id) = rig.client();
+    rig.turn();
+    for part in ["lots", "one", "two"] {
+        client.send(part.as_bytes());
+        rig.until("data", |rig| rig.journal.data_of(id).ends_with(part.as_bytes()));
+    }
+    let expected = [&pattern(LOTS)[..], b"onetwo"].concat();
+    rig.expect(&mut client, &expected);
+}
+
+/// Who writes, how much, and how much the client reads after it.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Several writes in one callback of the connection.
+    Inside(Vec<usize>),
+    /// Several writes from outside.
+    Outside(Vec<usize>),
+    Read(usize),
+    Turn,
+}
+
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    let size = prop_oneof![
+        4 => 0usize..100,
+        3 => 1000usize..20_000,
+        2 => 20_000usize..200_000,
+        1 => 200_000usize..800_000,
+    ];
+    prop::collection::vec(size, 1..6)
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => sizes().prop_map(Step::Inside),
+        2 => sizes().prop_map(Step::Outside),
+        2 => (1usize..500_000).prop_map(Step::Read),
+        1 => Just(Step::Turn),
+    ];
+    prop::collection::vec(step, 1..12)
+}
+
+/// Writes of a known stream, in order.
+#[derive(Default)]
+struct Source {
+    written: usize,
+    /// What the next callback writes.
+    next: Vec<usize>,
+}
+
+impl Source {
+    fn write(&mut self, sizes: &[usize], conn: &mut Conn<'_>) {
+        for &size in sizes {
+            let written = conn.write(&pattern_at(self.written, size));
+            assert!(written.is_accepted());
+            self.written += size;
+        }
+    }
+}
+
+fn order_holds(steps: Vec<Step>) {
+    let source = Rc::new(RefCell::new(Source::default()));
+    let writes = source.clone();
+    let script = Script::new().data(move |conn, input| {
+        let mut source = writes.borrow_mut();
+        let sizes = std::mem::take(&mut source.next);
+        source.write(&sizes, conn);
+        input.len()
+    });
+    let limits = Limits::default().max_output_bytes(1 << 30).pause_at_high_mark(false);
+    let tcp = TcpOptions::default().send_buffer_bytes(Some(200 << 10));
+    let listen = ListenOptions::default().limits(limits).tcp(tcp);
+    let options = ReactorOptions::default();
+    let mut rig = Rig::with(script, Journal::default(), listen, options);
+    let (mut client, id) = rig.client();
+    let mut received = Vec::new();
+    for step in steps {
+        match step {
+            Step::Inside(sizes) => {
+                source.borrow_mut().next = sizes;
+                client.send(b"w");
+                rig.until("written", |_| source.borrow().next.is_empty());
+            }
+            Step::Outside(sizes) => {
+                let mut cx = rig.reactor.context();
+                source.borrow_mut().write(&sizes, &mut cx.conn(id).unwrap());
+            }
+            Step::Read(most) => received.extend(client.try_read(most).unwrap()),
+            Step::Turn => rig.turn(),
+        }
+    }
+    let total = source.borrow().written;
+    rig.reactor.context().conn(id).unwrap().close();
+    let (rest, end) = rig.read_to_end(&mut client);
+    received.extend(rest);
+    assert_eq!((received.len(), end), (total, End::Fin));
+    assert!(received == pattern(total), "the order of bytes");
+    drop(client);
+    rig.until("closed", |rig| rig.journal.close_of(id).is_some());
+    assert_eq!(rig.reactor.stats().bytes_written, total as u64);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 2, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn bytes_keep_their_order_whatever_way_they_leave(steps in steps()) {
+        order_holds(steps);
+    }
+}
+
+#[test]
+fn an_empty_write_is_accepted_and_sends_nothing() {
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+        assert_eq!(conn.write(b""), Written::Below);
+        input.len()
+    });
+    let listen = ListenOptions::default();
+    let addr = reactor.listen("127.0.0.1:0", service, listen).unwrap();
+    let mut client = Client::connect(addr);
+    client.send(b"?");
+    support::patiently("read", || {
+        reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+        (reactor.stats().reads == 1).then_some(())
+    });
+    let stats = reactor.stats();
+    assert_eq!((stats.writes, stats.panics), (0, 0));
+}

@@ -1,0 +1,219 @@
+//! A callback that panics ends its own connection, and nothing else.
+
+mod support;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use support::{Call, Client, End, Rig, Script};
+use waterwheel::{Conn, ConnectOptions, IdleKind, Limits, Written};
+
+/// Checks that others are served on.
+fn expect_served(rig: &mut Rig, other: &mut Client) {
+    other.send(b"still there?");
+    rig.expect(other, b"still there?");
+}
+
+/// Runs `cause` against a handler that panics in one callback, once.
+fn check(name: &str, script: Script, cause: impl FnOnce(&mut Rig, &mut Client)) {
+    println!("{name}");
+    let limits = Limits::default().high_mark_bytes(64).low_mark_bytes(16);
+    let mut rig = Rig::with_limits(script, limits);
+    rig.panics = 1;
+    let (mut other, other_id) = rig.client();
+    rig.turn();
+    let mut client = Client::connect(rig.addr);
+    rig.until("accepted", |rig| rig.reactor.stats().accepted == 2);
+    let id = rig.journal.last();
+    cause(&mut rig, &mut client);
+    let (reason, _) = rig.end_of(id);
+    assert_eq!(reason, "Panic");
+    assert_eq!(rig.read_to_end(&mut client).1, End::Reset);
+    expect_served(&mut rig, &mut other);
+    assert!(rig.lives(other_id));
+}
+
+/// Panics the second time that it is called for an open, the first for all else.
+fn boom(_: &mut Conn<'_>) {
+    panic!("on purpose");
+}
+
+#[test]
+fn a_panic_ends_its_connection_and_the_others_are_served() {
+    let mut opened = 0;
+    let script = Script::echo().open(move |_| {
+        opened += 1;
+        assert!(opened != 2, "on purpose");
+    });
+    check("on_open", script, |_, _| {});
+    let script = Script::new().data(|conn, input| {
+        conn.write(input);
+        assert!(input != b"boom", "on purpose");
+        input.len()
+    });
+    check("on_data", script, |_, client| client.send(b"boom"));
+    check("on_eof", Script::echo().eof(boom), |_, client| client.finish());
+    check("on_drain", Script::echo().drain(boom), |rig, _| {
+        let id = rig.journal.last();
+        let mut cx = rig.reactor.context();
+        assert_eq!(cx.conn(id).unwrap().write(&[0; 64]), Written::Above);
+    });
+    let script = Script::echo().timer(|_, _| panic!("on purpose"));
+    check("on_timer", script, |rig, _| {
+        let id = rig.journal.last();
+        let mut cx = rig.reactor.context();
+        cx.conn(id).unwrap().set_timer(Duration::ZERO);
+    });
+    let script = Script::echo().idle(|_, _| panic!("on purpose"));
+    check("on_idle", script, |rig, _| {
+        let id = rig.journal.last();
+        let mut cx = rig.reactor.context();
+        let limit = Some(Duration::from_millis(1));
+        let mut conn = cx.conn(id).unwrap();
+        conn.set_idle_timeout(IdleKind::All, limit).unwrap();
+    });
+}
+
+#[test]
+fn a_panic_in_a_later_piece_of_input_ends_it_too() {
+    // With a rest kept, the input takes another way to the handler.
+    let script = Script::new().data(|conn, input| {
+        conn.write(input);
+        match input {
+            b"bo" => 0,
+            b"boom" => panic!("on purpose"),
+            _ => input.len(),
+        }
+    });
+    check("kept input", script, |rig, client| {
+        client.send(b"bo");
+        rig.until("a part", |rig| rig.journal.has(&Call::Data(b"bo".to_vec())));
+        client.send(b"om");
+    });
+}
+
+#[test]
+fn what_gathered_before_a_panic_is_not_sent_and_counted_as_lost() {
+    let mut rig = Rig::new(Script::new().data(|conn, _| {
+        conn.write(b"half an answer");
+        panic!("on purpose");
+    }));
+    rig.panics = 1;
+    let (mut client, id) = rig.client();
+    client.send(b"?");
+    assert_eq!(rig.end_of(id), ("Panic".to_owned(), 14));
+    assert_eq!(rig.read_to_end(&mut client), (Vec::new(), End::Reset));
+}
+
+#[test]
+fn many_panics_in_one_batch_each_end_their_own() {
+    const MANY: usize = 20;
+    let mut rig = Rig::new(Script::new().data(|conn, input| {
+        conn.write(input);
+        assert!(input != b"boom", "on purpose");
+        input.len()
+    }));
+    rig.panics = MANY as u64 / 2;
+    let mut clients: Vec<_> = (0..MANY).map(|_| rig.client().0).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(if number % 2 == 0 { b"boom" } else { b"fine" });
+    }
+    rig.turn();
+    for (number, client) in clients.iter_mut().enumerate() {
+        if number % 2 == 0 {
+            assert_eq!(rig.read_to_end(client), (Vec::new(), End::Reset));
+        } else {
+            rig.expect(client, b"fine");
+        }
+    }
+    assert_eq!(rig.journal.closes(), MANY / 2);
+}
+
+#[test]
+fn a_panic_in_on_accept_refuses_and_the_next_is_accepted() {
+    let mut asked = 0;
+    let mut rig = Rig::new(Script::echo().accept(move |_| {
+        asked += 1;
+        assert!(asked > 1, "on purpose");
+        true
+    }));
+    rig.panics = 1;
+    let mut first = Client::connect(rig.addr);
+    let mut second = Client::connect(rig.addr);
+    assert_eq!(rig.read_to_end(&mut first), (Vec::new(), End::Reset));
+    expect_served(&mut rig, &mut second);
+    let stats = rig.reactor.stats();
+    assert_eq!((stats.accepted, stats.refused), (1, 1));
+}
+
+#[test]
+fn a_panic_in_on_close_is_survived() {
+    let mut rig = Rig::new(Script::echo().close(|_, closed, _| {
+        assert!(closed.unsent_bytes > 0, "on purpose");
+    }));
+    let (mut other, other_id) = rig.client();
+    let (mut one, one_id) = rig.client();
+    one.finish();
+    rig.expect_end(one_id, "Peer");
+    expect_served(&mut rig, &mut other);
+    assert_eq!(rig.reactor.stats().panics, 1);
+    rig.panics = 2;
+    other.finish();
+    rig.expect_end(other_id, "Peer");
+    assert_eq!(rig.reactor.stats().connections, 0);
+}
+
+#[test]
+fn a_panic_in_on_connect_failed_is_survived() {
+    let script = Script::echo().connect_failed(|_, _, _| panic!("on purpose"));
+    let mut rig = Rig::new(script);
+    rig.panics = 1;
+    let options = ConnectOptions::default().timeout(Duration::ZERO);
+    let addr = rig.addr;
+    rig.connect(addr, 0, &options);
+    rig.until("a panic", |rig| rig.reactor.stats().panics == 1);
+    let (mut client, _) = rig.client();
+    expect_served(&mut rig, &mut client);
+}
+
+#[test]
+fn a_panic_in_posted_work_or_a_service_timer_is_survived() {
+    let mut rig = Rig::new(Script::echo().service_timer(|_, _| panic!("on purpose")));
+    rig.panics = 3;
+    let service = rig.service;
+    let remote = rig.reactor.remote();
+    rig.reactor.set_timer(service, Duration::ZERO);
+    let mut cx = rig.reactor.context();
+    cx.post(service, |_, _| panic!("on purpose"));
+    remote.with(service, |_, _| panic!("on purpose")).unwrap();
+    rig.until("panics", |rig| rig.reactor.stats().panics == 3);
+    let (mut client, _) = rig.client();
+    expect_served(&mut rig, &mut client);
+}
+
+/// What was thrown may panic again when it is dropped.
+#[test]
+fn a_payload_that_panics_when_it_is_dropped_is_survived() {
+    struct Spiteful;
+    impl Drop for Spiteful {
+        fn drop(&mut self) {
+            panic!("on purpose, again");
+        }
+    }
+    let thrown = Rc::new(Cell::new(false));
+    let throws = thrown.clone();
+    let mut rig = Rig::new(Script::new().data(move |conn, input| {
+        conn.write(input);
+        if !throws.replace(true) {
+            std::panic::panic_any(Spiteful);
+        }
+        input.len()
+    }));
+    rig.panics = 1;
+    let (mut other, _) = rig.client();
+    let (mut client, id) = rig.client();
+    client.send(b"?");
+    assert_eq!(rig.end_of(id).0, "Panic");
+    expect_served(&mut rig, &mut other);
+}

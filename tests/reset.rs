@@ -1,0 +1,163 @@
+//! A peer that breaks off: every byte that the kernel still gives is delivered before `on_close`,
+//! and what was not sent is told.
+
+mod support;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use support::{Call, Client, Rig, Script, pattern};
+use waterwheel::{Limits, ListenOptions, TcpOptions};
+
+/// So that what a client sends is in our kernel when `send` returns.
+fn large_receive_buffer() -> ListenOptions {
+    let tcp = TcpOptions::default().receive_buffer_bytes(Some(400_000));
+    ListenOptions::default().tcp(tcp)
+}
+
+#[test]
+fn bytes_before_a_reset_are_all_delivered() {
+    for count in [1, 1000, 65_536, 150_000] {
+        let mut rig = Rig::with_listen(Script::new(), large_receive_buffer());
+        let (mut client, id) = rig.client();
+        let bytes = pattern(count);
+        client.send(&bytes);
+        client.reset();
+        rig.expect_end(id, "Reset");
+        assert!(rig.journal.data_of(id) == bytes, "of {count} bytes");
+        assert_eq!(rig.reactor.stats().closed_broken, 1);
+        rig.expect_quiet();
+    }
+}
+
+#[test]
+fn bytes_before_an_end_are_all_delivered() {
+    for count in [1, 1000, 65_536, 150_000] {
+        let mut rig = Rig::with_listen(Script::new(), large_receive_buffer());
+        let (mut client, id) = rig.client();
+        let bytes = pattern(count);
+        client.send(&bytes);
+        drop(client);
+        rig.expect_end(id, "Peer");
+        assert!(rig.journal.data_of(id) == bytes, "of {count} bytes");
+    }
+}
+
+/// The handler answers the first piece, and that write fails, with the rest still in the kernel.
+#[test]
+fn bytes_behind_a_failed_write_are_all_delivered() {
+    for resets in [true, false] {
+        let client = Rc::new(RefCell::new(None::<Client>));
+        let goes = client.clone();
+        let script = Script::new().data(move |conn, input| {
+            if let Some(mut client) = goes.borrow_mut().take() {
+                client.send(&pattern(150_000));
+                if resets {
+                    client.reset();
+                } else {
+                    drop(client); // our writes draw a reset
+                }
+            }
+            conn.write(b"an answer to each");
+            input.len()
+        });
+        let mut rig = Rig::with_listen(script, large_receive_buffer());
+        let (mut peer, id) = rig.client();
+        peer.send(b"?");
+        *client.borrow_mut() = Some(peer);
+        let (reason, _) = rig.end_of(id);
+        let expected = [b"?".to_vec(), pattern(150_000)].concat();
+        assert!(rig.journal.data_of(id) == expected, "resets: {resets}");
+        assert!(reason == "Reset" || !resets && reason == "Peer", "resets: {resets}, {reason}");
+        rig.expect_quiet();
+    }
+}
+
+#[test]
+fn a_reset_with_output_queued_delivers_the_input_and_tells_the_loss() {
+    const LOTS: usize = 12 << 20;
+    for pauses in [true, false] {
+        let limits = Limits::default().pause_at_high_mark(pauses);
+        let listen = large_receive_buffer().limits(limits);
+        let script = Script::new().open(|conn| {
+            assert!(conn.write(&pattern(LOTS)).is_accepted());
+        });
+        let mut rig = Rig::with_listen(script, listen);
+        let (mut client, id) = rig.client();
+        let bytes = pattern(100_000);
+        client.send(&bytes);
+        client.reset();
+        let (reason, unsent) = rig.end_of(id);
+        assert_eq!(reason, "Reset");
+        let stats = rig.reactor.stats();
+        assert!(unsent > 0);
+        assert_eq!(unsent as u64 + stats.bytes_written, LOTS as u64);
+        assert_eq!(stats.bytes_unsent, unsent as u64);
+        assert!(rig.journal.data_of(id) == bytes, "pauses: {pauses}");
+        assert_eq!(rig.journal.count(|call| *call == Call::Drain), 0);
+    }
+}
+
+#[test]
+fn a_reset_ends_a_connection_that_is_closing() {
+    let mut rig = Rig::new(Script::new().open(|conn| conn.close()));
+    let (client, id) = rig.client();
+    client.reset();
+    let (reason, unsent) = rig.end_of(id);
+    // What comes first: the close or the reset.
+    assert!(reason == "Local" || reason == "Reset", "{reason}");
+    assert_eq!(unsent, 0);
+    rig.expect_quiet();
+}
+
+#[test]
+fn a_reset_ends_a_connection_whose_output_has_ended() {
+    let mut rig = Rig::new(Script::new().open(|conn| conn.shutdown_write()));
+    let (mut client, id) = rig.client();
+    rig.expect_quiet();
+    client.send(b"last words");
+    client.reset();
+    rig.expect_end(id, "Reset");
+    assert_eq!(rig.journal.data_of(id), b"last words");
+}
+
+/// The peer is gone when the handler's FIN is due; the loop has not seen the reset yet.
+#[test]
+fn an_end_that_finds_the_peer_gone_says_reset_after_the_rest() {
+    let client = Rc::new(RefCell::new(None::<Client>));
+    let goes = client.clone();
+    let script = Script::new().data(move |conn, input| {
+        if let Some(mut client) = goes.borrow_mut().take() {
+            client.send(b"last words");
+            client.reset();
+            conn.shutdown_write();
+        }
+        input.len()
+    });
+    let mut rig = Rig::new(script);
+    let (mut peer, id) = rig.client();
+    peer.send(b"first, ");
+    *client.borrow_mut() = Some(peer);
+    rig.expect_end(id, "Reset");
+    assert_eq!(rig.journal.data_of(id), b"first, last words");
+}
+
+#[test]
+fn a_reset_in_the_same_batch_as_the_accept_is_still_an_open_and_a_close() {
+    let mut rig = Rig::new(Script::new());
+    let mut clients: Vec<_> = (0..20).map(|_| Client::connect(rig.addr)).collect();
+    for client in &mut clients {
+        client.send(b"hello");
+    }
+    for client in clients {
+        client.reset();
+    }
+    rig.until("all ended", |rig| {
+        let stats = rig.reactor.stats();
+        stats.accepted == 20 && stats.closed == 20
+    });
+    for id in rig.journal.opened() {
+        assert_eq!(rig.journal.data_of(id), b"hello");
+    }
+    rig.expect_quiet();
+}

@@ -1,0 +1,50 @@
+//! What the behaviour tests share: handlers made of closures, a journal that holds every callback
+//! against the grammar, client sockets, and a loop that is driven by hand.
+//!
+//! Most tests drive the reactor with `run_once` in their own thread, with their client sockets
+//! beside it, so that the order of things is certain.
+#![allow(dead_code)] // Each test file uses a part of it.
+
+mod client;
+mod journal;
+mod rig;
+mod script;
+mod server;
+
+#[allow(unused_imports)]
+pub(crate) use client::{Client, End};
+#[allow(unused_imports)]
+pub(crate) use journal::{Call, Journal, Life, Watched};
+#[allow(unused_imports)]
+pub(crate) use rig::Rig;
+#[allow(unused_imports)]
+pub(crate) use script::Script;
+#[allow(unused_imports)]
+pub(crate) use server::Server;
+
+use std::time::{Duration, Instant};
+
+/// No wait of a test is longer; a test that gets here has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Tries again and again until there is an answer.
+#[track_caller]
+pub(crate) fn patiently<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = attempt() {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+    }
+}
+
+/// Bytes in which every place is told from its neighbours, also a page or a buffer away.
+pub(crate) fn pattern(count: usize) -> Vec<u8> {
+    pattern_at(0, count)
+}
+
+/// A part of the endless [`pattern`].
+pub(crate) fn pattern_at(from: usize, count: usize) -> Vec<u8> {
+    (from..from + count).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+}
