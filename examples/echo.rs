@@ -86,6 +86,7 @@ fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     }
     let mut reactor = Reactor::with_options(args.reactor)?;
     let echo = reactor.register(Echo);
+    signals::drain_on_signals(&mut reactor, DRAIN)?;
     for addr in &args.listen {
         let addr = reactor.listen(addr, echo, args.options.clone())?;
         println!("listening on {addr}");
@@ -93,7 +94,6 @@ fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     if let Some(period) = args.stats {
         reactor.set_periodic_timer(echo, period);
     }
-    signals::drain_on_signals(&mut reactor, DRAIN)?;
     reactor.run()?;
     print_stats(&reactor.stats());
     Ok(())

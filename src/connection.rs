@@ -673,3 +673,6 @@ impl Sent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use waterwheel::Reactor;
 /// The handler writes into a pipe that the reactor watches, so there is no second thread: with
 /// one, glibc takes a longer way through every system call.
 #[cfg(unix)]
-pub fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
+pub(crate) fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
@@ -30,7 +30,7 @@ pub fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result
 
 /// The same through a thread, which the system starts anyway.
 #[cfg(windows)]
-pub fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
+pub(crate) fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
     let remote = reactor.remote();
     ctrlc::set_handler(move || {
         if remote.drain(deadline).is_err() {

@@ -309,6 +309,10 @@ impl Engine {
             return false;
         };
         let drained = connection.crosses_low_mark();
+        if drained && !connection.is_paused && !connection.is_ended {
+            // A handler may have stopped consuming because it could not answer.
+            connection.must_redeliver |= !connection.input.is_empty();
+        }
         let may_read = connection.may_read || connection.must_redeliver;
         let is_sent = connection.output.is_empty();
         let is_ending = connection.phase == Phase::Closing || connection.wants_fin;

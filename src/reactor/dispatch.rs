@@ -343,7 +343,9 @@ impl Dispatcher {
             self.engine.doom(id, CloseReason::Overflow);
         } else {
             let is_new = is_progress && !is_declared;
-            self.engine.watch_message(id, left > 0 || is_declared, is_new);
+            // While reading is held back the peer is not the one who keeps us waiting.
+            let is_incomplete = (left > 0 || is_declared) && connection.wants_read();
+            self.engine.watch_message(id, is_incomplete, is_new);
         }
     }
 

@@ -88,6 +88,32 @@ impl Reactor {
         Service::new(index)
     }
 
+    /// The same for a handler that wants to know its own key, to connect or to set timers.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::{Conn, Handler, Peer, Reactor, Service};
+    ///
+    /// struct Client { service: Service<Client> }
+    /// # impl Handler for Client {
+    /// #     type State = ();
+    /// #     fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
+    /// #     fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
+    /// # }
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let client = reactor.register_with(|service| Client { service });
+    /// assert_eq!(reactor.handler_mut(client).map(|client| client.service), Some(client));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn register_with<H: Handler>(
+        &mut self,
+        handler: impl FnOnce(Service<H>) -> H,
+    ) -> Service<H> {
+        let service = Service::new(self.dispatcher.services.len() as u32);
+        self.register(handler(service))
+    }
+
     /// Binds an address and serves it with a handler; gives the address with its real port.
     ///
     /// # Errors

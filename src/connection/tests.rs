@@ -1,0 +1,290 @@
+//! Every interleaving of what a socket may do, for short scripts.
+
+use super::*;
+use crate::options::Limits;
+
+/// What a scripted stream does at one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    /// Moves at most so many bytes.
+    Move(usize),
+    WouldBlock,
+    Interrupted,
+    /// `Ok(0)`: the end, or a write that went nowhere.
+    Zero,
+    Reset,
+}
+
+const ACTS: [Act; 6] =
+    [Act::Move(1), Act::Move(3), Act::WouldBlock, Act::Interrupted, Act::Zero, Act::Reset];
+
+/// A stream that acts by a script and then moves whatever it is asked to.
+#[derive(Debug, Default)]
+struct Scripted {
+    script: Vec<Act>,
+    /// Calls so far.
+    calls: usize,
+    /// What it gives to readers, in order, without end.
+    given: u8,
+    /// What writers gave it.
+    taken: Vec<u8>,
+}
+
+impl Scripted {
+    fn next(&mut self, most: usize) -> io::Result<usize> {
+        let act = self.script.get(self.calls).copied();
+        self.calls += 1;
+        match act.unwrap_or(Act::Move(usize::MAX)) {
+            Act::Move(count) => Ok(count.min(most)),
+            Act::WouldBlock => Err(io::ErrorKind::WouldBlock.into()),
+            Act::Interrupted => Err(io::ErrorKind::Interrupted.into()),
+            Act::Zero => Ok(0),
+            Act::Reset => Err(io::ErrorKind::ConnectionReset.into()),
+        }
+    }
+}
+
+impl Read for Scripted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.next(buffer.len())?;
+        for byte in &mut buffer[..count] {
+            *byte = self.given;
+            self.given = self.given.wrapping_add(1);
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Scripted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(!bytes.is_empty(), "a write of nothing");
+        let count = self.next(bytes.len())?;
+        self.taken.extend(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        assert!(parts.iter().all(|part| !part.is_empty()));
+        let all: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.write(&all)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn connection(script: &[Act]) -> Connection<Scripted> {
+    let stream = Scripted { script: script.to_vec(), ..Scripted::default() };
+    let profile = Rc::new(Profile::new(&Limits::default(), 0));
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    Connection::new(stream, 1, peer, profile, Phase::Open, 0)
+}
+
+/// Calls `each` with every script of up to `most` acts.
+fn each_script(most: u32, mut each: impl FnMut(&[Act])) {
+    for length in 0..=most {
+        for number in 0..ACTS.len().pow(length) {
+            let act = |place: u32| ACTS[number / ACTS.len().pow(place) % ACTS.len()];
+            let script: Vec<Act> = (0..length).map(act).collect();
+            each(&script);
+        }
+    }
+}
+
+/// What a script lets through when `wanted` bytes are written, call after call, until it blocks,
+/// fails or all is out; at most `budget` calls.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Model {
+    bytes: usize,
+    /// Calls that moved bytes.
+    moves: u64,
+    /// All calls.
+    calls: usize,
+    is_blocked: bool,
+    error: Option<io::ErrorKind>,
+}
+
+impl Model {
+    fn run(script: &[Act], wanted: usize, short_is_full: bool, budget: usize) -> Self {
+        let mut model = Self::default();
+        while model.bytes < wanted && model.calls < budget {
+            let act = script.get(model.calls).copied();
+            model.calls += 1;
+            match act.unwrap_or(Act::Move(usize::MAX)) {
+                Act::Move(count) => {
+                    let left = wanted - model.bytes;
+                    model.bytes += count.min(left);
+                    model.moves += 1;
+                    model.is_blocked = short_is_full && count < left;
+                }
+                Act::WouldBlock => model.is_blocked = true,
+                Act::Interrupted => {}
+                Act::Zero => model.error = Some(io::ErrorKind::WriteZero),
+                Act::Reset => model.error = Some(io::ErrorKind::ConnectionReset),
+            }
+            if model.is_blocked || model.error.is_some() {
+                break;
+            }
+        }
+        model
+    }
+
+    #[track_caller]
+    fn expect(&self, sent: &Sent, calls: usize) {
+        let error = sent.error.as_ref().map(io::Error::kind);
+        let found = Self {
+            bytes: sent.bytes,
+            moves: sent.calls,
+            calls,
+            is_blocked: sent.is_blocked,
+            error,
+        };
+        assert_eq!(*self, found);
+    }
+}
+
+fn ascending(from: usize, count: usize) -> Vec<u8> {
+    (from..from + count).map(|byte| byte as u8).collect()
+}
+
+#[test]
+fn send_takes_what_the_stream_takes_and_queues_the_rest_in_order() {
+    let mut spares = Spares::default();
+    for short_is_full in [true, false] {
+        for (first, second) in [(0, 0), (0, 4), (4, 0), (1, 1), (2, 5), (5, 2)] {
+            let all = ascending(0, first + second);
+            each_script(5, |script| {
+                let mut connection = connection(script);
+                let (one, two) = all.split_at(first);
+                let sent = connection.send(one, two, Sent::default(), short_is_full, &mut spares);
+                let model = Model::run(script, all.len(), short_is_full, usize::MAX);
+                model.expect(&sent, connection.stream.calls);
+                assert_eq!(connection.stream.taken, all[..model.bytes]);
+                assert_eq!(connection.output.as_slice(), &all[model.bytes..]);
+                assert_eq!(connection.output.is_empty(), model.bytes == all.len());
+            });
+        }
+    }
+}
+
+/// A write was tried already: `send` goes on where it stopped, or only queues if it is over.
+#[test]
+fn send_goes_on_behind_what_is_done() {
+    let mut spares = Spares::default();
+    let all = ascending(0, 7);
+    for short_is_full in [true, false] {
+        each_script(4, |script| {
+            let mut connection = connection(script);
+            let (one, two) = all.split_at(4);
+            let mut sent = Sent::default();
+            let result = connection.stream.write(one);
+            sent.count(result, one.len(), short_is_full);
+            let begun = sent.bytes;
+            let sent = connection.send(one, two, sent, short_is_full, &mut spares);
+            assert!(sent.bytes >= begun);
+            assert_eq!(connection.stream.taken, all[..sent.bytes]);
+            assert_eq!(connection.output.as_slice(), &all[sent.bytes..]);
+            let moves = connection.stream.script.iter().take(connection.stream.calls);
+            let scripted = moves.filter(|act| matches!(act, Act::Move(_))).count();
+            let beyond = connection.stream.calls.saturating_sub(script.len());
+            assert_eq!(sent.calls, (scripted + beyond) as u64);
+            let is_over = sent.is_blocked || sent.error.is_some();
+            assert!(is_over || sent.bytes == all.len());
+        });
+    }
+}
+
+#[test]
+fn flush_sends_the_queue_in_order_within_its_budget() {
+    let mut spares = Spares::default();
+    let all = ascending(0, 7);
+    for short_is_full in [true, false] {
+        for budget in [1, 2, 4] {
+            each_script(5, |script| {
+                let mut connection = connection(script);
+                connection.output.push(&all, &mut spares);
+                let sent = connection.flush(budget, short_is_full, &mut spares);
+                let model = Model::run(script, all.len(), short_is_full, budget);
+                model.expect(&sent, connection.stream.calls);
+                assert_eq!(connection.stream.taken, all[..model.bytes]);
+                assert_eq!(connection.output.as_slice(), &all[model.bytes..]);
+            });
+        }
+    }
+}
+
+/// As the loop uses them: one send, what callbacks queue behind it, and flushes until all is out.
+#[test]
+fn sends_queued_writes_and_flushes_keep_one_order() {
+    let mut spares = Spares::default();
+    each_script(6, |script| {
+        let mut connection = connection(script);
+        let (one, two, three) = (ascending(0, 3), ascending(3, 2), ascending(5, 4));
+        let mut sent = connection.send(&one, &two, Sent::default(), true, &mut spares);
+        let mut total = sent.bytes;
+        if connection.output.is_empty() {
+            sent = connection.send(&three, &[], Sent::default(), true, &mut spares);
+            total += sent.bytes;
+        } else {
+            connection.output.push(&three, &mut spares);
+        }
+        let mut error = sent.error.is_some();
+        while !connection.output.is_empty() && !error {
+            let flushed = connection.flush(2, true, &mut spares);
+            total += flushed.bytes;
+            error = flushed.error.is_some();
+        }
+        let all = ascending(0, 9);
+        assert_eq!(connection.stream.taken, all[..total]);
+        let queued = connection.output.len();
+        assert!(error || total == 9 && queued == 0);
+        assert_eq!(total + queued, 9, "a byte is lost or doubled: {script:?}");
+    });
+}
+
+#[test]
+fn receive_gives_what_the_stream_gives_and_hides_interruptions() {
+    each_script(6, |script| {
+        let mut connection = connection(script);
+        let (mut received, mut buffer) = (Vec::<u8>::new(), [0; 2]);
+        for act in script.iter().filter(|act| **act != Act::Interrupted) {
+            match (act, connection.receive(&mut buffer)) {
+                (Act::Move(most), Received::Bytes(count)) => {
+                    assert_eq!(count, buffer.len().min(*most));
+                    received.extend(&buffer[..count]);
+                }
+                (Act::WouldBlock, Received::Blocked) | (Act::Zero, Received::End) => {}
+                (Act::Reset, Received::Broken(error)) => {
+                    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+                }
+                (act, received) => panic!("{act:?} gave {received:?}"),
+            }
+        }
+        assert_eq!(received, ascending(0, received.len()));
+    });
+}
+
+#[test]
+fn the_marks_are_crossed_once_each_way() {
+    let mut spares = Spares::default();
+    let mut connection = connection(&[]);
+    let limits = Limits::default().high_mark_bytes(10).low_mark_bytes(4);
+    connection.profile = Rc::new(Profile::new(&limits, 0));
+    let mut is_above = false;
+    // Up and down by ones and threes, over both marks again and again.
+    for step in 0..1000_usize {
+        if step / 25 % 2 == 0 {
+            connection.output.push(&[0; 3][..1 + step % 3], &mut spares);
+        } else {
+            let count = (1 + step % 3).min(connection.output.len());
+            connection.output.consume(count, &mut spares);
+        }
+        let length = connection.output.len();
+        assert_eq!(connection.crosses_high_mark(), !is_above && length >= 10);
+        is_above |= length >= 10;
+        assert_eq!(connection.crosses_low_mark(), is_above && length <= 4);
+        is_above &= length > 4;
+        assert_eq!(connection.is_backed_up, is_above);
+    }
+}
