@@ -34,7 +34,6 @@ fn check(name: &str, script: Script, cause: impl FnOnce(&mut Rig, &mut Client)) 
     assert!(rig.lives(other_id));
 }
 
-/// Panics the second time that it is called for an open, the first for all else.
 fn boom(_: &mut Conn<'_>) {
     panic!("on purpose");
 }

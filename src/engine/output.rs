@@ -1,6 +1,6 @@
 //! From `write` to the kernel, and the three ways to end.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use crate::close::CloseReason;
 use crate::connection::{Ending, Phase, Sent};
@@ -288,8 +288,15 @@ impl Engine {
         }
         connection.asks_writable = wanted;
         let token = super::Target::token(id);
-        if let Err(error) = self.poller.set_writable(&mut connection.stream, token, wanted) {
-            self.doom(id, CloseReason::Io(error));
+        match self.poller.set_writable(&mut connection.stream, token, wanted) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The poll has let go of a broken socket; reading finds out how it ended.
+                connection.is_broken = true;
+                connection.may_read = true;
+                self.queue_ready(id);
+            }
+            Err(error) => self.doom(id, CloseReason::Io(error)),
         }
     }
 
