@@ -471,6 +471,8 @@ impl<S> Connection<S> {
     pub(crate) fn sever(&mut self, cause: CloseReason, lost: usize) {
         self.enter(Phase::Severed);
         self.may_read = true;
+        // No event may come any more: only `WouldBlock` tells that this is all.
+        self.hung_up = true;
         self.clear_waits();
         let rare = self.rare_mut();
         rare.severed_by.get_or_insert(cause);

@@ -146,6 +146,9 @@ impl Dispatcher {
         connection.may_read |= event.readable | event.hung_up;
         connection.hung_up |= event.hung_up;
         connection.is_broken |= event.broken;
+        if event.broken && connection.is_paused {
+            connection.must_redeliver = !connection.input.is_empty() && !connection.is_ended;
+        }
         if connection.phase == Phase::Connecting {
             self.finish_connect(id);
         } else if event.writable && !connection.output.is_empty() {
@@ -186,10 +189,12 @@ impl Dispatcher {
         if connection.must_redeliver && connection.takes_input() && connection.wants_read() {
             self.deliver_kept(id);
         }
-        for _ in 0..self.engine.options.reads_per_turn {
-            let Some(connection) = self.engine.live_mut(id) else {
-                return;
-            };
+        self.read_within(id, self.engine.options.reads_per_turn);
+    }
+
+    fn read_within(&mut self, id: ConnId, budget: usize) {
+        for _ in 0..budget {
+            let Some(connection) = self.engine.live_mut(id) else { return };
             if !connection.may_read || !connection.wants_read() {
                 return;
             }
@@ -201,10 +206,11 @@ impl Dispatcher {
         }
     }
 
+    /// The straight way has met with something else than a short message.
     #[cold]
     fn go_on_reading(&mut self, id: ConnId, received: Received) {
         self.on_received(id, received);
-        self.read(id);
+        self.read_within(id, self.engine.options.reads_per_turn - 1);
     }
 
     fn on_received(&mut self, id: ConnId, received: Received) {

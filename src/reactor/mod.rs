@@ -118,6 +118,7 @@ impl Reactor {
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range, or the address does not parse.
+    /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
     ///   names the address and says what would do.
     pub fn listen<H: Handler>(
@@ -214,8 +215,12 @@ impl Reactor {
         fd: std::os::fd::OwnedFd,
         deadline: Duration,
     ) -> io::Result<()> {
-        self.dispatcher.engine.poller.add_fd(&fd, BELL_TOKEN)?;
-        self.bell = Some(fd);
+        let poller = &self.dispatcher.engine.poller;
+        poller.add_fd(&fd, BELL_TOKEN)?;
+        if let Some(old) = self.bell.replace(fd) {
+            // Closing it would not do if somebody else has it open too.
+            poller.remove_fd(&old)?;
+        }
         self.dispatcher.bell_deadline = deadline;
         Ok(())
     }
@@ -263,8 +268,11 @@ impl Reactor {
         self.dispatcher.inbox.clear();
     }
 
-    /// A key of another reactor may name nobody here.
+    /// A key of another reactor may name nobody here, and one that stops serves nobody new.
     fn check_service<H: Handler>(&mut self, service: Service<H>) -> io::Result<()> {
+        if self.dispatcher.engine.is_stopping() {
+            return Err(io::Error::other("the reactor is stopping and listens no more"));
+        }
         if self.handler_mut(service).is_some() {
             return Ok(());
         }

@@ -283,6 +283,14 @@ impl Poller {
         }
     }
 
+    /// Watches a descriptor no more.
+    #[cfg(unix)]
+    pub(crate) fn remove_fd(&self, fd: &std::os::fd::OwnedFd) -> io::Result<()> {
+        match self {
+            Self::Os(poller) => os::remove_fd(poller, fd),
+        }
+    }
+
     /// Waits for events, at most for `timeout`; an interruption by a signal is no event and no
     /// error.
     pub(crate) fn poll(

@@ -224,6 +224,12 @@ pub(super) fn add_fd(poller: &Poller, fd: &std::os::fd::OwnedFd, token: usize) -
     poller.registry().register(&mut source, Token(token), Interest::READABLE)
 }
 
+#[cfg(unix)]
+pub(super) fn remove_fd(poller: &Poller, fd: &std::os::fd::OwnedFd) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    poller.registry().deregister(&mut mio::unix::SourceFd(&fd.as_raw_fd()))
+}
+
 pub(super) fn change(
     poller: &Poller,
     source: &mut impl Source,
