@@ -30,6 +30,9 @@ pub(super) struct Dispatcher {
     buffer: Box<[u8]>,
     /// Messages taken from the mailbox and not run yet.
     pub(super) inbox: VecDeque<Message>,
+    /// No timer is due before this tick, as far as they were set before the turn; those set in a
+    /// turn are due after it.
+    pub(super) next_due: u64,
     /// Connections that are still to be offered `on_shutdown`.
     pub(super) offers: Vec<ConnId>,
     /// The listener whose connections are being accepted, or were when a callback panicked.
@@ -73,6 +76,7 @@ impl Dispatcher {
             services: Vec::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             inbox: VecDeque::new(),
+            next_due: 0,
             offers: Vec::new(),
             accepting: None,
             bell_deadline: Duration::ZERO,

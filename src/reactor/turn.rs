@@ -36,9 +36,11 @@ impl Reactor {
     fn poll(&mut self, most: Option<Duration>) -> io::Result<()> {
         let engine = &mut self.dispatcher.engine;
         let mut timeout = most;
+        let next_due = engine.wheel.next_deadline();
+        self.dispatcher.next_due = next_due.unwrap_or(u64::MAX);
         if engine.has_work() || !self.dispatcher.inbox.is_empty() {
             timeout = Some(Duration::ZERO);
-        } else if let Some(tick) = engine.wheel.next_deadline() {
+        } else if let Some(tick) = next_due {
             let left = time_until(engine, tick);
             timeout = Some(timeout.map_or(left, |most| most.min(left)));
         }
@@ -70,17 +72,10 @@ impl Reactor {
     }
 }
 
-/// Time until a tick. Measured from now and not from the start of the turn, which may have been
-/// long, unless the tick is so far off that a wake well before it can look at the clock again:
-/// then a busy loop need not do so every turn.
+/// Time until a tick: from now, and not from the start of the turn, which may have been long.
 fn time_until(engine: &Engine, tick: u64) -> Duration {
-    match tick.saturating_sub(engine.now) {
-        left @ 2_000.. => Duration::from_millis(left - 1_000),
-        _ => {
-            let due = tick.saturating_mul(NANOS_PER_TICK);
-            Duration::from_nanos(due.saturating_sub(engine.clock.nanos()))
-        }
-    }
+    let due = tick.saturating_mul(NANOS_PER_TICK);
+    Duration::from_nanos(due.saturating_sub(engine.clock.nanos()))
 }
 
 impl Dispatcher {
@@ -106,7 +101,9 @@ impl Dispatcher {
         if self.has_messages() {
             self.run_mailbox();
         }
-        self.run_timers();
+        if self.engine.now >= self.next_due {
+            self.run_timers();
+        }
         if self.engine.is_stopping() {
             self.begin_stop();
         }
