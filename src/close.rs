@@ -50,19 +50,23 @@ pub enum IdleKind {
 /// What to do with an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Idle {
-    /// End it with [`CloseReason::Idle`].
+    /// End it with [`CloseReason::Idle`], at once; unless the callback has closed it in its own
+    /// way, which then goes on.
     Close,
     /// Keep it, and ask again when the limit has passed once more.
     Keep,
 }
 
 /// Why a connection ended.
+///
+/// What the peer sees: FIN if everything written was sent, and RST if anything was not, so that a
+/// part never looks like the whole. `Timeout`, `Overflow`, `Panic` and `Conn::abort` always reset.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The handler closed or aborted it.
     Local,
-    /// The peer finished sending, and the handler then closed in turn.
+    /// The peer finished sending, and this side then closed in turn or had finished before.
     Peer,
     /// The peer reset it, or was gone when output was sent.
     Reset,

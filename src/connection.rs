@@ -8,6 +8,8 @@
 //! It knows no slab, no wheel and no poll: it is told the tick, and says when it wants to be
 //! looked at again.
 
+mod rare;
+
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,7 +17,8 @@ use std::rc::Rc;
 use crate::buffer::{Queue, Spares};
 use crate::close::{CloseReason, IdleKind, TimeoutKind};
 use crate::id::TimerId;
-use crate::profile::{IdleLimits, Profile, Rate};
+use crate::profile::{IdleLimits, Profile};
+use rare::{Meter, Rare};
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,43 +177,6 @@ pub(crate) struct Filed {
 impl Filed {
     /// No entry.
     pub(crate) const NONE: Self = Self { tick: u64::MAX, timer: TimerId::new(u32::MAX, 0) };
-}
-
-/// What few connections need.
-#[derive(Debug, Default)]
-struct Rare {
-    /// Idle limits of its own.
-    idle: Option<IdleLimits>,
-    /// The one wait that its phase knows: to connect, for the first byte, for the rest of a
-    /// message, to close.
-    wait: Option<(u64, Expiry)>,
-    /// The handler's own deadline.
-    user_deadline: Option<u64>,
-    /// An incomplete message arriving.
-    receiving: Option<Meter>,
-    /// Queued output leaving.
-    sending: Option<Meter>,
-    /// Its timers.
-    timers: Vec<TimerId>,
-    /// Why its output was severed.
-    severed_by: Option<CloseReason>,
-    /// Output dropped so far.
-    unsent: usize,
-}
-
-/// Counts bytes against a least rate.
-#[derive(Clone, Copy, Debug)]
-struct Meter {
-    since: u64,
-    bytes: u64,
-}
-
-impl Meter {
-    /// The tick at which the bytes so far are too few.
-    fn deadline(self, rate: Rate) -> u64 {
-        let paid_for = self.bytes.saturating_mul(1_000) / rate.bytes_per_second;
-        after(self.since, rate.grace.max(paid_for))
-    }
 }
 
 /// The first tick that is surely `wait` whole ticks after a moment within `tick`.
@@ -539,7 +505,10 @@ impl<S> Connection<S> {
                 each(meter.deadline(rate), Expiry::Timeout(TimeoutKind::ReceiveRate));
             }
         }
-        let limits = self.idle_limits();
+        let mut limits = self.idle_limits();
+        if !self.wants_read() {
+            limits.read = None; // it is not the peer who is silent
+        }
         let (read, written) = (self.read_at, self.written_at);
         for (limit, since, kind) in [
             (limits.read, read, IdleKind::Read),

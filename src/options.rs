@@ -48,7 +48,8 @@ pub struct TcpOptions {
     pub send_buffer_bytes: Option<usize>,
     /// `SO_RCVBUF`, in bytes. Default: the system's, which adapts it on most systems.
     pub receive_buffer_bytes: Option<usize>,
-    /// `SO_LINGER`, in whole seconds. Default: off, which is nearly always right: `close` already
+    /// `SO_LINGER`, in whole seconds; zero resets. Default: off, which is nearly always right:
+    /// `close` already
     /// waits, without blocking, until the output has left.
     pub linger: Option<Duration>,
 }
@@ -85,6 +86,10 @@ impl TcpOptions {
         // The kernel takes a C int.
         within("send_buffer_bytes", self.send_buffer_bytes, i32::MAX as usize)?;
         within("receive_buffer_bytes", self.receive_buffer_bytes, i32::MAX as usize)?;
+        if self.linger.is_some_and(|linger| !linger.is_zero() && linger.as_secs() == 0) {
+            let value = format!("{:?}", self.linger.unwrap_or_default());
+            return Err(out_of_range("linger", value, "zero or at least 1 s, or None"));
+        }
         at_most("linger", self.linger, Duration::from_secs(32_767))
     }
 }
@@ -180,7 +185,8 @@ pub enum OnOverflow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Longest time without a byte read. Default none. 1 ms to 49 days, as all times here.
+    /// Longest time without a byte read, not counting time in which reading was paused or held
+    /// back. Default none. 1 ms to 49 days, as all times here.
     pub read_idle: Option<Duration>,
     /// Longest time without a byte leaving. Default none.
     pub write_idle: Option<Duration>,
@@ -189,7 +195,9 @@ pub struct Limits {
     /// Longest wait for the first byte of a new connection. Default none.
     pub first_byte_timeout: Option<Duration>,
     /// Longest wait for the rest of a message. A message is incomplete while `on_data` leaves
-    /// bytes unconsumed, or while the handler says so (`Conn::declare_incomplete`). Default none.
+    /// bytes unconsumed, or while the handler says so (`Conn::declare_incomplete`), and reading is
+    /// not paused or held back. Ends with a reset; to say something first, set a timer. Default
+    /// none.
     pub message_timeout: Option<Duration>,
     /// Least rate at which an incomplete message must arrive. Default none.
     pub min_receive_rate: Option<MinRate>,
@@ -209,7 +217,8 @@ pub struct Limits {
     /// Whether reading pauses by itself while output is above the high mark, and resumes at the
     /// low mark. Default on for accepted connections: a handler that answers what it reads then has
     /// bounded memory with no code of its own. Default off for outgoing ones: if both ends paused
-    /// so, neither would go on.
+    /// so, neither would go on. Turn it off where output comes from elsewhere (a proxy, a chat): it
+    /// ties the two directions together.
     pub pause_at_high_mark: bool,
     /// How long `close` may take, from the call, to send what is queued and see the peer finish.
     /// Default 10 s.
@@ -325,7 +334,8 @@ pub struct ListenOptions {
     pub limits: Limits,
     /// Most connections of this listener at once. Default: no cap but the reactor's.
     pub max_connections: Option<usize>,
-    /// Most connections of this listener from one address at once. Default none.
+    /// Most connections of this listener from one address at once; more are always refused.
+    /// Default none.
     pub max_per_source: Option<usize>,
     /// What to do with connections over a cap. Serving resumes when a tenth of the places is
     /// free again.
@@ -461,7 +471,8 @@ pub enum OnPanic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReactorOptions {
-    /// Most connections at once, of all listeners. Default: the open-file limit less a reserve of
+    /// Most connections at once, of all listeners; outgoing ones count, but are not refused.
+    /// Default: the open-file limit less a reserve of
     /// [`FILE_RESERVE`], so that accept seldom meets a full table.
     pub max_connections: Option<usize>,
     /// How long to poll without blocking before blocking: trades a busy core for latency. Default

@@ -216,8 +216,8 @@ fn ending_before_it_is_up_fails_it_once_and_gives_the_state_back() {
         let id = rig.connect(addr, 8, &ConnectOptions::default());
         let mut cx = rig.reactor.context();
         let mut conn = cx.conn(id).unwrap();
-        conn.write(b"never sent");
         if aborts {
+            conn.write(b"never sent");
             conn.abort();
         } else {
             conn.close();
@@ -230,6 +230,22 @@ fn ending_before_it_is_up_fails_it_once_and_gives_the_state_back() {
         drop(server);
         rig.expect_quiet();
     }
+}
+
+#[test]
+fn a_close_before_it_is_up_sends_first_what_was_written() {
+    let (server, addr) = listener();
+    let mut rig = Rig::new(Script::new());
+    let id = rig.connect(addr, 8, &ConnectOptions::default());
+    let mut cx = rig.reactor.context();
+    let mut conn = cx.conn(id).unwrap();
+    conn.write(b"request");
+    conn.close();
+    assert_eq!(conn.write(b"late"), waterwheel::Written::Closed);
+    let mut peer = Client::from(server.accept().unwrap().0);
+    assert_eq!(rig.read_to_end(&mut peer), (b"request".to_vec(), End::Fin));
+    peer.finish();
+    rig.expect_end(id, "Local");
 }
 
 #[test]

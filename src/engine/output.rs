@@ -17,10 +17,11 @@ use crate::sys::{SHORT_MEANS_DONE, WRITABLE_ON_DEMAND};
 /// use waterwheel::{Conn, Written};
 /// fn send(conn: &mut Conn<'_>, bytes: &[u8]) {
 ///     match conn.write(bytes) {
-///         Written::Below => {}                     // go on
-///         Written::Above => conn.pause_reading(),  // stop producing until on_drain
-///         Written::Full | Written::Closed => {}    // nothing was taken
+///         Written::Below => {}                  // go on
+///         Written::Above => {}                  // taken too; produce no more until `on_drain`
+///         Written::Full | Written::Closed => {} // nothing was taken
 ///     }
+///     # let _ = conn;
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,6 +304,7 @@ impl Engine {
     /// Sends queued output. Whether it has thereby fallen to the low mark, and the handler is to
     /// be told.
     pub(crate) fn flush(&mut self, id: ConnId) -> bool {
+        let now = self.now;
         let Some(connection) = self.live_mut(id) else {
             return false;
         };
@@ -320,6 +322,9 @@ impl Engine {
             // A handler may have stopped consuming because it could not answer.
             connection.must_redeliver |= !connection.input.is_empty();
         }
+        if drained {
+            connection.read_at = now; // the silence was ours, if reading was held back
+        }
         let may_read = connection.may_read || connection.must_redeliver;
         let is_sent = connection.output.is_empty();
         let is_ending = connection.phase == Phase::Closing || connection.wants_fin;
@@ -329,8 +334,11 @@ impl Engine {
                 self.mark_dirty(id);
             }
         }
-        if drained && may_read {
-            self.queue_ready(id);
+        if drained {
+            self.file(id);
+            if may_read {
+                self.queue_ready(id);
+            }
         }
         drained
     }
@@ -342,6 +350,8 @@ impl Engine {
         let Some(connection) = self.live_mut(id) else { return };
         connection.is_let_go = true;
         match connection.phase {
+            // What was written is sent first: it closes once it is up.
+            Phase::Connecting if !connection.output.is_empty() => connection.wants_fin = true,
             Phase::Connecting => self.doom(id, CloseReason::Local),
             Phase::Open => {
                 connection.enter(Phase::Closing);
@@ -461,6 +471,7 @@ impl Engine {
 
     /// Reads again what came meanwhile, the unconsumed rest first.
     pub(crate) fn resume_reading(&mut self, id: ConnId) {
+        let now = self.now;
         let Some(connection) = self.live_mut(id) else {
             return;
         };
@@ -468,9 +479,11 @@ impl Engine {
             return;
         }
         connection.is_paused = false;
+        connection.read_at = now; // the silence was ours
         connection.must_redeliver = !connection.input.is_empty() && !connection.is_ended;
         if connection.may_read || connection.must_redeliver {
             self.queue_ready(id);
         }
+        self.file(id);
     }
 }

@@ -81,15 +81,19 @@ impl<'a> Conn<'a> {
 
     /// Ends the connection once everything written has left: flush, FIN, then `on_close`.
     ///
-    /// No more input is delivered. Until the peer finishes as well, or `close_timeout` has
-    /// passed, what it still sends is read and dropped: closing the socket earlier would answer
+    /// One that is still connecting and has nothing to send fails with `on_connect_failed`; what
+    /// was written before it is up is sent once it is.
+    ///
+    /// No more input is delivered. Until the peer finishes as well, or `close_timeout` has passed,
+    /// what it still sends is read and dropped: closing the socket earlier would answer
     /// with a reset, which can destroy output on its way.
     pub fn close(&mut self) {
         self.engine.close(self.id);
     }
 
     /// Sends FIN once everything written has left, and goes on reading. When the peer has
-    /// finished as well, the connection ends.
+    /// finished as well, the connection ends, with `CloseReason::Peer`. No deadline of its own
+    /// comes with it.
     pub fn shutdown_write(&mut self) {
         self.engine.shutdown_write(self.id);
     }
@@ -102,12 +106,14 @@ impl<'a> Conn<'a> {
     /// Stops reading: no `on_data` and no `on_eof` until reading resumes. The kernel's buffer
     /// fills, and TCP holds the peer back.
     ///
-    /// A reset ends a pause: what came before it is delivered, since there is no later.
+    /// Only `resume_reading` ends a pause, and a reset: what came before it is delivered, since
+    /// there is no later.
     pub fn pause_reading(&mut self) {
         self.engine.pause_reading(self.id);
     }
 
-    /// Reads again. Bytes that were left unconsumed are delivered again first, on their own.
+    /// Reads again, if reading is paused. Bytes that were left unconsumed before the pause are
+    /// delivered again first, on their own, after this callback.
     pub fn resume_reading(&mut self) {
         self.engine.resume_reading(self.id);
     }
@@ -137,7 +143,8 @@ impl<'a> Conn<'a> {
         Ok(())
     }
 
-    /// Ends the connection with `CloseReason::Timeout` when so much time has passed, unless the
+    /// Ends the connection with a reset and `CloseReason::Timeout` when so much time has passed,
+    /// unless the
     /// deadline is set again or taken back (`None`) before. Bytes do not move it.
     pub fn set_deadline(&mut self, kind: DeadlineKind, wait: Option<Duration>) {
         match kind {
@@ -197,6 +204,20 @@ impl<'a> Conn<'a> {
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.engine.pending_bytes(self.id)
+    }
+
+    /// Bytes of input that `on_data` has left unconsumed; 0 within `on_data`.
+    #[must_use]
+    pub fn unconsumed_bytes(&self) -> usize {
+        self.engine.live(self.id).map_or(0, |connection| connection.input.len())
+    }
+
+    /// Another connection, if it has not ended: `context().conn(id)` that can be kept for as long
+    /// as this one is borrowed.
+    #[must_use]
+    pub fn other_conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
+        self.engine.live(id)?;
+        Some(Conn::other(self.engine, id))
     }
 
     /// Whether it takes writes: neither closed nor shut down for writing.

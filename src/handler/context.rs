@@ -103,7 +103,8 @@ impl<'a> Context<'a> {
     }
 
     /// Stops the loop gracefully: listeners close, connections are offered `on_shutdown`, output
-    /// drains; what is left after `deadline` ends with `CloseReason::Shutdown`.
+    /// drains and peers finish; what is left after `deadline` is cut. All of them end with
+    /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then.
     pub fn drain(&mut self, deadline: Duration) {
         self.engine.stop(Stop::Drain(deadline));
     }

@@ -98,7 +98,8 @@ impl Remote {
     }
 
     /// Stops the reactor gracefully: listeners close, connections are offered `on_shutdown`,
-    /// output drains; what is left after `deadline` ends with `CloseReason::Shutdown`.
+    /// output drains and peers finish; what is left after `deadline` is cut. All of them end with
+    /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then.
     ///
     /// # Errors
     /// - [`Stopped`]: it has stopped already.

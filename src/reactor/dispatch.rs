@@ -374,7 +374,7 @@ impl Dispatcher {
                 connection.open(now);
                 let peer = connection.peer;
                 let has_output = !connection.output.is_empty();
-                let wants_fin = connection.wants_fin;
+                let (wants_fin, is_let_go) = (connection.wants_fin, connection.is_let_go);
                 self.engine.stats.connected += 1;
                 log::debug!("{id}: connected to {peer}");
                 self.engine.ask_writable(id, has_output);
@@ -382,6 +382,9 @@ impl Dispatcher {
                     self.engine.mark_dirty(id);
                 }
                 self.open(id);
+                if is_let_go {
+                    self.engine.close(id);
+                }
             }
         }
     }

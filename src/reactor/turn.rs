@@ -159,6 +159,9 @@ impl Dispatcher {
             self.engine.mailbox.take(&mut self.inbox);
         }
         for _ in 0..budget.min(self.inbox.len()) {
+            if self.engine.running == Running::Asked(Stop::Now) {
+                return; // what was posted after the stop is not run
+            }
             let Some(message) = self.inbox.pop_front() else { break };
             self.engine.stats.messages += 1;
             self.run_message(message);

@@ -1,0 +1,45 @@
+//! What few connections need, kept apart so that the others do not pay for it.
+
+use crate::close::CloseReason;
+use crate::connection::{Expiry, after};
+use crate::id::TimerId;
+use crate::profile::{IdleLimits, Rate};
+
+/// What few connections need.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Idle limits of its own.
+    pub(super) idle: Option<IdleLimits>,
+    /// The one wait that its phase knows: to connect, for the first byte, for the rest of a
+    /// message, to close.
+    pub(super) wait: Option<(u64, Expiry)>,
+    /// The handler's own deadline.
+    pub(super) user_deadline: Option<u64>,
+    /// An incomplete message arriving.
+    pub(super) receiving: Option<Meter>,
+    /// Queued output leaving.
+    pub(super) sending: Option<Meter>,
+    /// Its timers.
+    pub(super) timers: Vec<TimerId>,
+    /// Why its output was severed.
+    pub(super) severed_by: Option<CloseReason>,
+    /// Output dropped so far.
+    pub(super) unsent: usize,
+}
+
+/// Counts bytes against a least rate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meter {
+    /// The tick it began.
+    pub(super) since: u64,
+    /// Bytes since.
+    pub(super) bytes: u64,
+}
+
+impl Meter {
+    /// The tick at which the bytes so far are too few.
+    pub(super) fn deadline(self, rate: Rate) -> u64 {
+        let paid_for = self.bytes.saturating_mul(1_000) / rate.bytes_per_second;
+        after(self.since, rate.grace.max(paid_for))
+    }
+}
