@@ -91,7 +91,9 @@ impl CloseReason {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::NotConnected => Self::Reset,
+            | io::ErrorKind::NotConnected
+            // An emulating poll has let go of the broken socket.
+            | io::ErrorKind::NotFound => Self::Reset,
             _ => Self::Io(error),
         }
     }

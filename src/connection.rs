@@ -244,18 +244,23 @@ impl<S> Connection<S> {
             let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::FirstByte));
             self.rare_mut().wait = Some(wait);
         }
-        if self.profile.watches_messages {
-            self.rare_mut();
-        }
         if !self.output.is_empty() {
             self.watch_output(now);
         }
+        self.drop_unused();
         self.is_plain = self.looks_plain();
+    }
+
+    /// Gives back what it needed for a while.
+    pub(crate) fn drop_unused(&mut self) {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_unused()) {
+            self.rare = None;
+        }
     }
 
     /// Whether it is open and nothing else can be said of it.
     pub(crate) fn looks_plain(&self) -> bool {
-        // Backed up output is not empty, and whoever has a limit on messages has something rare.
+        // Backed up output is not empty.
         self.phase == Phase::Open
             && !self.hung_up
             && !self.is_ended
@@ -264,6 +269,7 @@ impl<S> Connection<S> {
             && self.output.is_empty()
             && self.input.is_empty()
             && self.rare.is_none()
+            && !self.profile.watches_messages
     }
 
     /// Moves it on in its life.
@@ -487,7 +493,9 @@ impl<S> Connection<S> {
             return;
         }
         if let Some(rare) = &self.rare {
-            if let Some((tick, expiry)) = rare.wait {
+            let awaits_input = matches!(rare.wait, Some((_, Expiry::Timeout(kind)))
+                if kind == TimeoutKind::FirstByte || kind == TimeoutKind::Message);
+            if let (Some((tick, expiry)), false) = (rare.wait, awaits_input && !self.wants_read()) {
                 each(tick, expiry);
             }
             if let (Some(meter), Some(rate)) = (rare.sending, self.profile.send_rate) {

@@ -27,6 +27,20 @@ pub(super) struct Rare {
     pub(super) unsent: usize,
 }
 
+impl Rare {
+    /// Whether it says nothing any more.
+    pub(super) fn is_unused(&self) -> bool {
+        self.idle.is_none()
+            && self.wait.is_none()
+            && self.user_deadline.is_none()
+            && self.receiving.is_none()
+            && self.sending.is_none()
+            && self.timers.is_empty()
+            && self.severed_by.is_none()
+            && self.unsent == 0
+    }
+}
+
 /// Counts bytes against a least rate.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {

@@ -115,7 +115,7 @@ impl Engine {
         let stream = Stream::connect(addr, options)?;
         let profile = Rc::new(Profile::new(&options.limits, service));
         let id = self.insert(stream, addr, profile, Phase::Connecting);
-        let (now, ticks) = (self.now, crate::options::ticks(options.timeout));
+        let (now, ticks) = (self.clock.tick(), crate::options::ticks(options.timeout));
         let connection = &mut self.connections[id.index()];
         connection.asks_writable = true;
         if let Err(error) = self.poller.add(&mut connection.stream, Target::token(id), true) {

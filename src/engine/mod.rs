@@ -130,6 +130,9 @@ pub(crate) struct Engine {
     pub(crate) gate: Gate,
     /// All timers.
     pub(crate) wheel: Wheel<Due>,
+    /// No timer is due before this tick, except user timers that were set in this turn, which are
+    /// due after it.
+    pub(crate) next_due: u64,
     /// Who stopped before the kernel was done. A turn with any polls with timeout zero.
     pub(crate) ready: VecDeque<ConnId>,
     /// Listeners that stopped before their queue was empty.
@@ -236,6 +239,7 @@ impl Engine {
             listeners: Slab::new(),
             gate: Gate::new(most),
             wheel: Wheel::new(),
+            next_due: 0,
             ready: VecDeque::new(),
             ready_listeners: VecDeque::new(),
             waiting_listeners: false,

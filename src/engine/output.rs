@@ -229,8 +229,13 @@ impl Engine {
         };
         let was_empty = connection.output.is_empty();
         connection.queue_output(bytes, &mut self.spares);
-        connection.crosses_high_mark();
-        if was_empty && connection.phase == Phase::Open && !bytes.is_empty() {
+        let is_held = connection.crosses_high_mark();
+        let is_up = connection.phase == Phase::Open;
+        if is_held {
+            self.rewatch_message(id);
+        }
+        let Some(connection) = self.connections.get_mut(id.index()) else { return };
+        if was_empty && is_up && !bytes.is_empty() {
             // If it was not empty, it is on a list already or waits for the socket.
             connection.watch_output(now);
             self.mark_dirty(id);
@@ -266,8 +271,11 @@ impl Engine {
             self.queue_ready(id);
             return;
         }
-        connection.crosses_high_mark();
+        let is_held = connection.crosses_high_mark();
         connection.watch_output(now);
+        if is_held {
+            self.rewatch_message(id);
+        }
         self.file(id);
         if sent.is_blocked {
             self.ask_writable(id, true);
@@ -335,6 +343,7 @@ impl Engine {
             }
         }
         if drained {
+            self.rewatch_message(id);
             self.file(id);
             if may_read {
                 self.queue_ready(id);
@@ -466,6 +475,7 @@ impl Engine {
             connection.is_paused = true;
             connection.must_redeliver = false;
             connection.is_plain = false;
+            self.rewatch_message(id);
         }
     }
 
@@ -484,6 +494,7 @@ impl Engine {
         if connection.may_read || connection.must_redeliver {
             self.queue_ready(id);
         }
+        self.rewatch_message(id);
         self.file(id);
     }
 }

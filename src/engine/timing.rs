@@ -30,6 +30,7 @@ impl Engine {
             self.wheel.cancel(connection.filed.timer);
         }
         let timer = self.wheel.insert(deadline, Due::Connection(id));
+        self.next_due = self.next_due.min(deadline);
         connection.filed = Filed { tick: deadline, timer };
     }
 
@@ -72,7 +73,8 @@ impl Engine {
     /// Sets a timer: once, or every `wait` if `periodic`.
     pub(crate) fn set_timer(&mut self, wait: Duration, periodic: bool, due: Due) -> TimerId {
         let wait = ticks(wait).max(1);
-        let deadline = after(self.now, wait);
+        // The turn may have been long already.
+        let deadline = after(self.clock.tick(), wait);
         let period = u32::try_from(wait).unwrap_or(u32::MAX);
         match NonZeroU32::new(period) {
             Some(period) if periodic => self.wheel.insert_periodic(deadline, period, due),
@@ -110,6 +112,13 @@ impl Engine {
         };
         connection.set_user_deadline(wait.map(|wait| after(now, ticks(wait))));
         self.file(id);
+    }
+
+    /// Reading was held back or goes on: the time of an incomplete message stops or starts.
+    pub(crate) fn rewatch_message(&mut self, id: ConnId) {
+        let Some(connection) = self.live(id) else { return };
+        let is_incomplete = !connection.input.is_empty() || connection.is_declared_incomplete;
+        self.watch_message(id, is_incomplete && connection.wants_read(), false);
     }
 
     /// Whether a message is incomplete, after the handler has seen what there is.

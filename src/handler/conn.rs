@@ -166,7 +166,8 @@ impl<'a> Conn<'a> {
     }
 
     /// Sets a timer of this connection; it ends with it. `on_timer` is called once, not before
-    /// the time has passed and at most 1 ms (a tick) after, plus the work of the turn.
+    /// the time has passed and at most 1 ms (a tick) after, plus the work of the turn. One that
+    /// passes before the connection is up is not told.
     pub fn set_timer(&mut self, wait: Duration) -> TimerId {
         self.engine.set_conn_timer(self.id, wait, false)
     }

@@ -38,8 +38,7 @@ impl Dispatcher {
         let Some(listener) = self.engine.listeners.get_mut(index) else {
             return;
         };
-        listener.is_queued = false;
-        if listener.is_backing_off {
+        if listener.is_backing_off || listener.is_queued {
             return;
         }
         let mut budget = listener.budget;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::close::{CloseReason, Closed, Idle, TimeoutKind};
 use crate::connection::{Expiry, Phase, Received};
-use crate::engine::{Engine, Message, explain_connect};
+use crate::engine::{Engine, Message, Running, explain_connect};
 use crate::handler::{AnyService, Conn};
 use crate::id::{ConnId, TimerId};
 use crate::options::OnPanic;
@@ -30,11 +30,11 @@ pub(super) struct Dispatcher {
     buffer: Box<[u8]>,
     /// Messages taken from the mailbox and not run yet.
     pub(super) inbox: VecDeque<Message>,
-    /// No timer is due before this tick, as far as they were set before the turn; those set in a
-    /// turn are due after it.
-    pub(super) next_due: u64,
     /// Connections that are still to be offered `on_shutdown`.
     pub(super) offers: Vec<ConnId>,
+    /// Rounds of last callbacks since the stop, and how many are left of this one.
+    pub(super) stop_rounds: usize,
+    pub(super) stop_left: usize,
     /// The listener whose connections are being accepted, or were when a callback panicked.
     pub(super) accepting: Option<usize>,
     /// How long a drain may take that a descriptor asks for.
@@ -50,7 +50,15 @@ fn after_panic(engine: &mut Engine, payload: Box<dyn std::any::Any + Send>) {
     engine.stats.panics += 1;
     log::error!("a callback panicked; its connection is closed, the others are served on");
     // What was thrown is the user's too, and may panic when it is dropped.
-    let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    discard(payload);
+}
+
+/// Drops what is the user's, whatever its `Drop` does.
+pub(super) fn discard<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // Its own `Drop` may panic in turn, and so for ever.
+        std::mem::forget(payload);
+    }
 }
 
 /// Runs a callback of one live connection; `None` if it has ended.
@@ -76,8 +84,9 @@ impl Dispatcher {
             services: Vec::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             inbox: VecDeque::new(),
-            next_due: 0,
             offers: Vec::new(),
+            stop_rounds: 0,
+            stop_left: 0,
             accepting: None,
             bell_deadline: Duration::ZERO,
         }
@@ -165,6 +174,7 @@ impl Dispatcher {
     /// A connection with nothing unusual left takes the straight way again.
     fn refresh(&mut self, id: ConnId) {
         if let Some(connection) = self.engine.live_mut(id) {
+            connection.drop_unused();
             connection.is_plain = connection.looks_plain();
         }
     }
@@ -394,6 +404,9 @@ impl Dispatcher {
         let Self { engine, services, .. } = self;
         engine.file_new(id);
         callback(engine, services, id, |service, state, conn| service.open(state, conn));
+        if self.engine.running == Running::Draining {
+            self.offers.push(id);
+        }
     }
 
     /// The wheel says that a connection must be looked at.

@@ -15,7 +15,7 @@ use crate::id::{ConnId, TimerId};
 use crate::options::{ConnectOptions, ListenOptions, ReactorOptions};
 use crate::stats::Stats;
 use crate::sys::{self, Events};
-use dispatch::Dispatcher;
+use dispatch::{Dispatcher, discard};
 
 /// The event loop: one thread, one poll, all connections.
 ///
@@ -264,8 +264,9 @@ impl Reactor {
     }
 
     fn close_mailbox(&mut self) {
-        drop(self.dispatcher.engine.mailbox.close());
-        self.dispatcher.inbox.clear();
+        // The closures are the user's.
+        self.dispatcher.engine.mailbox.close().into_iter().for_each(discard);
+        self.dispatcher.inbox.drain(..).for_each(discard);
     }
 
     /// A key of another reactor may name nobody here, and one that stops serves nobody new.

@@ -25,9 +25,12 @@ impl Reactor {
         }
         self.poll(most)?;
         let Self { events, dispatcher, .. } = self;
-        let mut done = 0;
-        // A panic ends the phase that it happens in; what is left of it is done by the next round.
-        while !dispatcher.outlives(|dispatcher| dispatcher.run_phases(events, &mut done)) {}
+        let (mut done, mut phase) = (0, 3);
+        // A panic ends the phase that it happens in. The events are gone on with; what is left of
+        // another phase stays on its list, for the next turn.
+        while !dispatcher.outlives(|dispatcher| {
+            dispatcher.run_phases(events, &mut done, &mut phase);
+        }) {}
         dispatcher.engine.stats.events += done as u64;
         Ok(())
     }
@@ -37,7 +40,7 @@ impl Reactor {
         let engine = &mut self.dispatcher.engine;
         let mut timeout = most;
         let next_due = engine.wheel.next_deadline();
-        self.dispatcher.next_due = next_due.unwrap_or(u64::MAX);
+        engine.next_due = next_due.unwrap_or(u64::MAX);
         if engine.has_work() || !self.dispatcher.inbox.is_empty() {
             timeout = Some(Duration::ZERO);
         } else if let Some(tick) = next_due {
@@ -79,10 +82,10 @@ fn time_until(engine: &Engine, tick: u64) -> Duration {
 }
 
 impl Dispatcher {
-    /// Phases 2 to 6. Each takes its work off a list before it does it, so that it can be run
-    /// again when a panic has cut it short.
+    /// Phases 2 to 6, of the later ones those from `phase` on. Each takes its work off a list
+    /// before it does it, so that nothing is done twice when a panic has cut it short.
     #[inline]
-    fn run_phases(&mut self, events: &Events, done: &mut usize) {
+    fn run_phases(&mut self, events: &Events, done: &mut usize, phase: &mut u8) {
         events.for_each_from(*done, |event| {
             *done += 1;
             match Target::of(event.token()) {
@@ -95,19 +98,19 @@ impl Dispatcher {
                 Target::Bell => self.engine.stop(Stop::Drain(self.bell_deadline)),
             }
         });
-        if self.engine.has_ready() {
+        if begins(phase, 3) && self.engine.has_ready() {
             self.run_ready();
         }
-        if self.has_messages() {
+        if begins(phase, 4) && self.has_messages() {
             self.run_mailbox();
         }
-        if self.engine.now >= self.next_due {
+        if begins(phase, 5) && self.engine.now >= self.engine.next_due {
             self.run_timers();
         }
         if self.engine.is_stopping() {
             self.begin_stop();
         }
-        if self.engine.has_endings() {
+        if begins(phase, 6) && self.engine.has_endings() {
             self.flush_and_bury();
         }
         if self.engine.is_stopping() {
@@ -140,7 +143,10 @@ impl Dispatcher {
     fn run_ready(&mut self) {
         for _ in 0..self.engine.ready_listeners.len() {
             let Some(index) = self.engine.ready_listeners.pop_front() else { break };
-            self.accept(index as usize);
+            if let Some(listener) = self.engine.listeners.get_mut(index as usize) {
+                listener.is_queued = false;
+                self.accept(index as usize);
+            }
         }
         for _ in 0..self.engine.ready.len() {
             let Some(id) = self.engine.ready.pop_front() else { break };
@@ -289,16 +295,40 @@ impl Dispatcher {
             return;
         }
         // `on_close` may connect anew; a handler that does so for ever does not hold up the end.
-        for _ in 0..STOP_ROUNDS {
-            for id in self.engine.ids() {
-                self.engine.doom(id, CloseReason::Shutdown);
+        while self.stop_rounds < STOP_ROUNDS {
+            if self.stop_left == 0 {
+                for id in self.engine.ids() {
+                    self.engine.doom(id, CloseReason::Shutdown);
+                }
+                self.place_states();
+                self.stop_left = self.engine.dead.len() + self.engine.failures.len();
+                self.stop_rounds += 1;
             }
-            if !self.engine.has_endings() {
-                break;
+            if self.stop_left == 0 {
+                return;
             }
-            self.flush_and_bury();
+            while self.stop_left > 0 {
+                self.stop_left -= 1;
+                self.end_one();
+            }
         }
     }
+
+    /// The last callback of one that has ended or failed.
+    fn end_one(&mut self) {
+        if let Some((id, reason)) = self.engine.dead.pop_front() {
+            self.bury(id, reason);
+        } else if let Some(failure) = self.engine.failures.pop_front() {
+            self.report_failure(failure);
+        }
+    }
+}
+
+/// Whether a phase has not begun in this turn; then it has.
+fn begins(phase: &mut u8, which: u8) -> bool {
+    let begins = *phase <= which;
+    *phase = (*phase).max(which + 1);
+    begins
 }
 
 /// Rounds of callbacks after a stop.

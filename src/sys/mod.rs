@@ -18,6 +18,9 @@ pub(crate) use os::{Spare, open_file_limit};
 /// Whether a read that returns less than was asked for has emptied the socket, so that the next
 /// one may wait for the next event: true for TCP under edge-triggered epoll and kqueue (see
 /// epoll(7), questions and answers, 9). mio emulates edges elsewhere and wants `WouldBlock` first.
+///
+/// A read also stops short at TCP urgent data: what a peer sends behind it is read with what it
+/// sends next.
 pub(crate) const SHORT_MEANS_DONE: bool = os::EDGES_ARE_NATIVE;
 
 /// Whether writability is asked for only while output waits. Where edges are emulated a standing
@@ -93,7 +96,7 @@ impl Write for Stream {
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Os(stream) => stream.write_vectored(parts),
+            Self::Os(stream) => os::send_vectored(stream, parts),
         }
     }
 

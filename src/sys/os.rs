@@ -94,6 +94,20 @@ pub(super) fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(stream, bytes, rustix::net::SendFlags::NOSIGNAL)?)
 }
 
+/// One write of several parts, likewise.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)))]
+pub(super) fn send_vectored(stream: &mut Stream, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    let mut ancillary = rustix::net::SendAncillaryBuffer::default();
+    let flags = rustix::net::SendFlags::NOSIGNAL;
+    Ok(rustix::net::sendmsg(stream, parts, &mut ancillary, flags)?)
+}
+
+/// One write of several parts.
+#[cfg(any(not(any(target_os = "linux", target_os = "android")), mio_unsupported_force_poll_poll))]
+pub(super) fn send_vectored(stream: &mut Stream, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    io::Write::write_vectored(stream, parts)
+}
+
 /// One read.
 #[cfg(any(not(any(target_os = "linux", target_os = "android")), mio_unsupported_force_poll_poll))]
 pub(super) fn receive(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
