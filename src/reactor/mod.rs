@@ -286,10 +286,8 @@ impl Reactor {
 /// that `on_close` follows every `on_open`.
 impl Drop for Reactor {
     fn drop(&mut self) {
-        if self.dispatcher.engine.running != Running::Stopped {
-            self.close_mailbox();
-            self.dispatcher.stop_at_once();
-        }
+        self.close_mailbox();
+        self.dispatcher.stop_at_once();
     }
 }
 

@@ -39,13 +39,19 @@ impl Reactor {
     fn poll(&mut self, most: Option<Duration>) -> io::Result<()> {
         let engine = &mut self.dispatcher.engine;
         let mut timeout = most;
-        let next_due = engine.wheel.next_deadline();
-        engine.next_due = next_due.unwrap_or(u64::MAX);
+        engine.next_due = engine.wheel.next_deadline().unwrap_or(u64::MAX);
+        if engine.next_due != u64::MAX {
+            // From now, and not from the start of the last turn, which may have been long.
+            let now = engine.clock.nanos();
+            let due = engine.next_due.saturating_mul(NANOS_PER_TICK);
+            let left = Duration::from_nanos(due.saturating_sub(now));
+            timeout = Some(timeout.map_or(left, |most| most.min(left)));
+            if now / NANOS_PER_TICK > engine.now + 1 {
+                restamp(engine, &self.events, now / NANOS_PER_TICK);
+            }
+        }
         if engine.has_work() || !self.dispatcher.inbox.is_empty() {
             timeout = Some(Duration::ZERO);
-        } else if let Some(tick) = next_due {
-            let left = time_until(engine, tick);
-            timeout = Some(timeout.map_or(left, |most| most.min(left)));
         }
         if timeout != Some(Duration::ZERO) && !engine.options.busy_poll.is_zero() {
             let spin = timeout.unwrap_or(Duration::MAX).min(engine.options.busy_poll);
@@ -75,10 +81,22 @@ impl Reactor {
     }
 }
 
-/// Time until a tick: from now, and not from the start of the turn, which may have been long.
-fn time_until(engine: &Engine, tick: u64) -> Duration {
-    let due = tick.saturating_mul(NANOS_PER_TICK);
-    Duration::from_nanos(due.saturating_sub(engine.clock.nanos()))
+/// The last turn was long: what moved in it may have moved at its end, and an idle limit must not
+/// pass early.
+#[cold]
+fn restamp(engine: &mut Engine, events: &Events, end: u64) {
+    let start = engine.now;
+    events.for_each_from(0, |event| {
+        let Target::Connection(token) = Target::of(event.token()) else { return };
+        let id = engine.id_of(token);
+        if let Some(connection) = engine.live_mut(id) {
+            for stamp in [&mut connection.read_at, &mut connection.written_at] {
+                if *stamp == start {
+                    *stamp = end;
+                }
+            }
+        }
+    });
 }
 
 impl Dispatcher {
@@ -141,6 +159,8 @@ impl Dispatcher {
 
     /// Phase 3: one more budget for each.
     fn run_ready(&mut self) {
+        // The events may have taken long, and these are stamped by no event.
+        self.engine.now = self.engine.clock.tick();
         for _ in 0..self.engine.ready_listeners.len() {
             let Some(index) = self.engine.ready_listeners.pop_front() else { break };
             if let Some(listener) = self.engine.listeners.get_mut(index as usize) {
@@ -280,6 +300,7 @@ impl Dispatcher {
     /// The whole stop in one go, without a turn.
     pub(super) fn stop_at_once(&mut self) {
         self.engine.stop(Stop::Now);
+        self.stop_rounds = 0;
         while !self.outlives(|dispatcher| {
             dispatcher.begin_stop();
             dispatcher.end_stop();
