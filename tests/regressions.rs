@@ -44,9 +44,9 @@ fn a_posted_panic_that_reposts_leaves_the_turn() {
     assert!(n <= 2, "{n} runs in one turn");
 }
 
-/// So does a failed connect that is tried again.
-#[test]
-fn a_failed_connect_that_retries_and_panics_leaves_the_turn() {
+/// A client whose `on_connect_failed` tries again, fails at once and panics, 500 times; and how often
+/// it was called.
+fn retrying_rig() -> (Rig<Script>, Rc<Cell<u64>>) {
     let runs = Rc::new(Cell::new(0u64));
     let count = runs.clone();
     let key: Rc<Cell<Option<Service<Watched<Script>>>>> = Rc::default();
@@ -66,6 +66,13 @@ fn a_failed_connect_that_retries_and_panics_leaves_the_turn() {
     key.set(Some(rig.service));
     let opts = ConnectOptions::default().timeout(Duration::ZERO);
     rig.connect("127.0.0.1:1".parse().unwrap(), 0, &opts);
+    (rig, runs)
+}
+
+/// So does a failed connect that is tried again.
+#[test]
+fn a_failed_connect_that_retries_and_panics_leaves_the_turn() {
+    let (mut rig, runs) = retrying_rig();
     rig.turn();
     let n = runs.get();
     rig.panics = rig.reactor.stats().panics;
@@ -303,25 +310,7 @@ fn an_idle_limit_after_a_long_turn_is_not_early() {
 /// A handler that connects anew and panics does not hold a stop up.
 #[test]
 fn a_handler_that_connects_anew_and_panics_does_not_hold_a_stop_up() {
-    let runs = Rc::new(Cell::new(0u64));
-    let count = runs.clone();
-    let key: Rc<Cell<Option<Service<Watched<Script>>>>> = Rc::default();
-    let k = key.clone();
-    let journal = Journal::default();
-    let j = journal.clone();
-    let script = Script::new().connect_failed(move |_, _, cx| {
-        count.set(count.get() + 1);
-        if count.get() >= 2000 {
-            return;
-        }
-        let opts = ConnectOptions::default().timeout(Duration::ZERO);
-        cx.connect("127.0.0.1:1".parse().unwrap(), k.get().unwrap(), j.life(0), &opts);
-        panic!("on purpose");
-    });
-    let mut rig = Rig::with(script, journal, ListenOptions::default(), ReactorOptions::default());
-    key.set(Some(rig.service));
-    let opts = ConnectOptions::default().timeout(Duration::ZERO);
-    rig.connect("127.0.0.1:1".parse().unwrap(), 0, &opts);
+    let (mut rig, runs) = retrying_rig();
     rig.reactor.context().stop();
     while rig.reactor.run_once(Some(Duration::ZERO)).unwrap() {}
     rig.panics = rig.reactor.stats().panics;
