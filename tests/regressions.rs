@@ -44,8 +44,8 @@ fn a_posted_panic_that_reposts_leaves_the_turn() {
     assert!(n <= 2, "{n} runs in one turn");
 }
 
-/// A client whose `on_connect_failed` tries again, fails at once and panics, 500 times; and how often
-/// it was called.
+/// A client whose `on_connect_failed` tries again, fails at once and panics, 500 times; and how
+/// often it was called.
 fn retrying_rig() -> (Rig<Script>, Rc<Cell<u64>>) {
     let runs = Rc::new(Cell::new(0u64));
     let count = runs.clone();
