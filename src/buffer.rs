@@ -101,13 +101,9 @@ impl Queue {
     }
 
     /// Drops everything and says how much it was.
+    #[inline]
     pub(crate) fn clear(&mut self, spares: &mut Spares) -> usize {
-        let Some(buffer) = self.0.take() else {
-            return 0;
-        };
-        let dropped = buffer.len();
-        spares.give(buffer);
-        dropped
+        self.0.take().map_or(0, |buffer| spares.reclaim(buffer))
     }
 
     /// Moves the content out, so that it can be lent while the connection is borrowed.
@@ -133,12 +129,15 @@ impl Spares {
         self.0.pop().unwrap_or_default()
     }
 
-    fn give(&mut self, mut buffer: Box<Buffer>) {
+    /// Keeps a buffer for reuse, or not; says how much was in it.
+    fn reclaim(&mut self, mut buffer: Box<Buffer>) -> usize {
+        let dropped = buffer.len();
         if self.0.len() < MAX_SPARES {
             buffer.clear();
             debug_assert!(buffer.bytes.capacity() <= KEEP_BYTES);
             self.0.push(buffer);
         }
+        dropped
     }
 }
 
