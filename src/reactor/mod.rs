@@ -16,6 +16,7 @@ use crate::options::{ConnectOptions, ListenOptions, ReactorOptions};
 use crate::stats::Stats;
 use crate::sys::{self, Events};
 use dispatch::{Dispatcher, discard};
+use turn::restamp;
 
 /// The event loop: one thread, one poll, all connections.
 ///
@@ -50,6 +51,9 @@ pub struct Reactor {
     events: Events,
     /// Engine and handlers.
     dispatcher: Dispatcher,
+    /// What moved in the last turn has been stamped with its end: whoever drives the loop may
+    /// have let time pass since.
+    is_stamped: bool,
     /// A descriptor that asks to drain by becoming readable.
     #[cfg(unix)]
     bell: Option<std::os::fd::OwnedFd>,
@@ -76,6 +80,7 @@ impl Reactor {
         Ok(Self {
             events,
             dispatcher,
+            is_stamped: true,
             #[cfg(unix)]
             bell: None,
         })
@@ -236,7 +241,7 @@ impl Reactor {
     /// # Errors
     /// - The system's, if the poll fails; nothing of the reactor is usable then.
     pub fn run(&mut self) -> io::Result<()> {
-        while self.run_once(None)? {}
+        while self.go_on(None)? {}
         Ok(())
     }
 
@@ -246,6 +251,15 @@ impl Reactor {
     /// # Errors
     /// - The system's, if the poll fails.
     pub fn run_once(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let goes_on = self.go_on(timeout)?;
+        let engine = &mut self.dispatcher.engine;
+        let end = engine.clock.tick();
+        restamp(engine, &self.events, end);
+        self.is_stamped = true;
+        Ok(goes_on)
+    }
+
+    fn go_on(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         if self.dispatcher.engine.running == Running::Stopped {
             return Ok(false);
         }

@@ -46,10 +46,11 @@ impl Reactor {
             let due = engine.next_due.saturating_mul(NANOS_PER_TICK);
             let left = Duration::from_nanos(due.saturating_sub(now));
             timeout = Some(timeout.map_or(left, |most| most.min(left)));
-            if now / NANOS_PER_TICK > engine.now + 1 {
+            if !self.is_stamped {
                 restamp(engine, &self.events, now / NANOS_PER_TICK);
             }
         }
+        self.is_stamped = false;
         if engine.has_work() || !self.dispatcher.inbox.is_empty() {
             timeout = Some(Duration::ZERO);
         }
@@ -81,10 +82,17 @@ impl Reactor {
     }
 }
 
-/// The last turn was long: what moved in it may have moved at its end, and an idle limit must not
-/// pass early.
+/// If the last turn was long, what moved in it may have moved at its end, and an idle limit must
+/// not pass early.
+#[inline]
+pub(super) fn restamp(engine: &mut Engine, events: &Events, end: u64) {
+    if end > engine.now + 1 {
+        restamp_all(engine, events, end);
+    }
+}
+
 #[cold]
-fn restamp(engine: &mut Engine, events: &Events, end: u64) {
+fn restamp_all(engine: &mut Engine, events: &Events, end: u64) {
     let start = engine.now;
     events.for_each_from(0, |event| {
         let Target::Connection(token) = Target::of(event.token()) else { return };
