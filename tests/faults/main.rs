@@ -1,0 +1,7 @@
+//! The faults of the real world, one file each: system calls that fail, calls that do less than
+//! was asked, tables that are full, connections that are killed, attackers, a bad network, a
+//! million connections. They take tools, root and time, so `cargo test` only builds them;
+//! `tests/faults/run` runs a bounded part of each, `tests/faults/run --all` the whole.
+#![cfg(target_os = "linux")]
+
+mod tools;

@@ -1,0 +1,52 @@
+//! What every fault needs: how much of it to run, the examples as programs, and tables.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// How much of a fault to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// A bounded part, for every change.
+    Part,
+    /// All of it.
+    Whole,
+}
+
+/// What `tests/faults/run` asks for.
+pub(crate) fn scale() -> Scale {
+    match std::env::var("WATERWHEEL_FAULTS").as_deref() {
+        Ok("whole") => Scale::Whole,
+        _ => Scale::Part,
+    }
+}
+
+/// The file of an example, built with the same profile as this test.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let mut path = std::env::current_exe().expect("the path of this program");
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.join("examples").join(name)
+}
+
+/// Whether a tool is there; if it is not, says so, and the test that wants it is skipped.
+pub(crate) fn has_tool(name: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", "command -v \"$0\"", name])
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        println!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// Puts a generated table where it can be read afterwards, under `target/faults/`, and prints it.
+pub(crate) fn report(name: &str, text: &str) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/faults");
+    std::fs::create_dir_all(&folder).expect("target/faults");
+    std::fs::write(folder.join(format!("{name}.md")), text).expect("a table");
+    println!("{text}");
+}
