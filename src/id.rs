@@ -87,6 +87,8 @@ impl fmt::Debug for TimerId {
 pub(crate) struct Generations {
     /// The next one to deal out; the block is used up when its low bits are all zero again.
     next: u32,
+    /// Blocks are drawn from the counter of the process.
+    is_shared: bool,
 }
 
 /// How many blocks of generations have been drawn in this process.
@@ -97,12 +99,18 @@ const BLOCK: u32 = 1 << 16;
 
 impl Generations {
     pub(crate) const fn new() -> Self {
-        Self { next: 0 }
+        Self { next: 0, is_shared: true }
+    }
+
+    /// Those of a reactor in a simulated world, which are the same in every run.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn of_host(host: u32) -> Self {
+        Self { next: (host << 24) + 1, is_shared: false }
     }
 
     /// A generation that no living connection has; never 0.
     pub(crate) fn draw(&mut self) -> u32 {
-        if self.next % BLOCK == 0 {
+        if self.next % BLOCK == 0 && self.is_shared {
             let block = BLOCKS_DRAWN.fetch_add(1, Ordering::Relaxed);
             self.next = block.wrapping_mul(BLOCK) + 1;
         }

@@ -98,6 +98,7 @@
 //! | `engine` | what a turn works on and callbacks may touch; runs no user code |
 //! | `handler` | `Handler`, `Conn`, `Context`, `Remote`: what user code sees |
 //! | `reactor` | the turn, and the one landing pad for user code |
+//! | `sim` | a simulated world to test handlers in (feature `sim`) |
 //!
 //! # Platforms
 //! Linux first: there it is measured. It builds on whatever `mio` supports; where the poll
@@ -135,6 +136,9 @@ mod engine;
 mod handler;
 
 mod reactor;
+
+#[cfg(feature = "sim")]
+pub mod sim;
 
 pub use close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
 pub use engine::Written;

@@ -85,6 +85,12 @@ impl Listener {
         }
     }
 
+    /// The number of its socket in a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(&self) -> Option<u32> {
+        self.socket.simulated()
+    }
+
     pub(crate) fn socket_mut(&mut self) -> &mut sys::Listener {
         &mut self.socket
     }

@@ -13,7 +13,7 @@ use crate::id::ConnId;
 use crate::listener::Listener;
 use crate::options::{ConnectOptions, ListenOptions};
 use crate::profile::Profile;
-use crate::sys::{self, Backlog, OPTIONS_ARE_INHERITED, Stream, WRITABLE_ON_DEMAND};
+use crate::sys::{self, Backlog, Stream};
 
 impl Engine {
     /// Binds an address and serves it.
@@ -24,8 +24,8 @@ impl Engine {
         options: &ListenOptions,
     ) -> io::Result<SocketAddr> {
         options.check()?;
-        let (socket, backlog) = sys::Listener::bind(addr, options)
-            .map_err(|error| explain_bind(addr, options, &error))?;
+        let (socket, backlog) =
+            self.world.bind(addr, options).map_err(|error| explain_bind(addr, options, &error))?;
         log_backlog(addr, backlog);
         self.add_listener(socket, service, options)
     }
@@ -42,7 +42,7 @@ impl Engine {
         let index = slot.key();
         let mut profile = Profile::new(&options.limits, service);
         profile.listener = Some(index as u32);
-        profile.tcp = (!OPTIONS_ARE_INHERITED).then(|| options.tcp.clone());
+        profile.tcp = (!self.world.inherits_options()).then(|| options.tcp.clone());
         let mut listener = Listener::new(socket, addr, Rc::new(profile), options);
         self.poller.add_listener(listener.socket_mut(), index)?;
         slot.insert(listener);
@@ -63,7 +63,8 @@ impl Engine {
         let id = self.insert(stream, peer, profile, Phase::Open);
         let connection = &mut self.connections[id.index()];
         let token = Target::token(id);
-        match self.poller.add(&mut connection.stream, token, !WRITABLE_ON_DEMAND) {
+        let writable = !self.world.asks_writable_on_demand();
+        match self.poller.add(&mut connection.stream, token, writable) {
             Ok(()) => Ok(id),
             Err(error) => {
                 self.release(id);
@@ -112,7 +113,7 @@ impl Engine {
         options: &ConnectOptions,
     ) -> io::Result<ConnId> {
         options.check()?;
-        let stream = Stream::connect(addr, options)?;
+        let stream = self.world.connect(addr, options)?;
         let profile = Rc::new(Profile::new(&options.limits, service));
         let id = self.insert(stream, addr, profile, Phase::Connecting);
         let (now, ticks) = (self.clock.tick(), crate::options::ticks(options.timeout));

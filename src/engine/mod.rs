@@ -27,7 +27,7 @@ use crate::mailbox::Mailbox;
 use crate::options::{FILE_RESERVE, ReactorOptions};
 use crate::profile::Profile;
 use crate::stats::Stats;
-use crate::sys::{self, Clock, Poller, Spare, Stream};
+use crate::sys::{Clock, Poller, Spare, Stream, World};
 use crate::wheel::Wheel;
 
 pub(crate) use link::explain_connect;
@@ -114,6 +114,8 @@ pub(crate) struct Failure {
 
 /// Everything of the reactor but the handlers and what only the turn needs.
 pub(crate) struct Engine {
+    /// Where it lives.
+    pub(crate) world: World,
     /// Tells what is ready.
     pub(crate) poller: Poller,
     /// Asked once a turn.
@@ -164,6 +166,10 @@ pub(crate) struct Engine {
     pub(crate) running: Running,
     /// Counters.
     pub(crate) stats: Stats,
+    /// The socket of the connection that was taken down last, and whether its handler had closed
+    /// it: for whoever watches a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) taken_down: Option<(u32, bool)>,
     /// As given.
     pub(crate) options: ReactorOptions,
 }
@@ -225,17 +231,19 @@ impl Target {
 const SLOTS_AT_START: usize = 1 << 16;
 
 impl Engine {
-    pub(crate) fn new(options: ReactorOptions) -> io::Result<Self> {
-        let poller = Poller::new()?;
+    pub(crate) fn new(world: World, options: ReactorOptions) -> io::Result<Self> {
+        let poller = world.poller()?;
         let mailbox = Mailbox::new(poller.waker(WAKER_TOKEN)?);
-        let most = options.max_connections.unwrap_or_else(default_max_connections);
-        let clock = Clock::new();
+        let most = options.max_connections.unwrap_or_else(|| default_max_connections(&world));
+        let generations = world.generations();
+        let (clock, spare_file) = (world.clock(), world.spare());
         Ok(Self {
+            world,
             poller,
             clock,
             now: 0,
             connections: Slab::with_capacity(most.min(SLOTS_AT_START)),
-            generations: Generations::new(),
+            generations,
             listeners: Slab::new(),
             gate: Gate::new(most),
             wheel: Wheel::new(),
@@ -252,9 +260,11 @@ impl Engine {
             cork: Cork::new(),
             spares: Spares::default(),
             mailbox,
-            spare_file: Spare::open(),
+            spare_file,
             running: Running::On,
             stats: Stats::default(),
+            #[cfg(feature = "sim")]
+            taken_down: None,
             options,
         })
     }
@@ -339,6 +349,11 @@ impl Engine {
                     sources.leave(connection.peer.ip());
                 }
             }
+        }
+        #[cfg(feature = "sim")]
+        {
+            let socket = connection.stream.simulated();
+            self.taken_down = socket.map(|socket| (socket, connection.is_let_go));
         }
         if mem::take(&mut self.waiting_listeners) {
             self.recall_listeners();
@@ -464,8 +479,8 @@ impl fmt::Debug for Engine {
 }
 
 /// The open-file limit less a reserve; where there is none, as many as a slab index can name.
-fn default_max_connections() -> usize {
-    let limit = sys::open_file_limit().unwrap_or(u64::MAX);
+fn default_max_connections(world: &World) -> usize {
+    let limit = world.open_file_limit().unwrap_or(u64::MAX);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(WAKER_TOKEN);
     // A tiny limit is shared, so that a reserve does not eat all of it.
     limit - FILE_RESERVE.min(limit / 2)

@@ -8,7 +8,6 @@ use crate::engine::Engine;
 use crate::id::ConnId;
 use crate::options::OnOverflow;
 use crate::profile::CORK_BYTES;
-use crate::sys::{SHORT_MEANS_DONE, WRITABLE_ON_DEMAND};
 
 /// What became of a write.
 ///
@@ -146,7 +145,7 @@ impl Engine {
             self.cork.bytes.clear();
         } else {
             let mut sent = Sent::default();
-            sent.count(result, wanted, SHORT_MEANS_DONE);
+            sent.count(result, wanted, connection.stream.short_means_done());
             self.send(id, &[], sent);
         }
     }
@@ -215,7 +214,8 @@ impl Engine {
             return;
         };
         let corked = &self.cork.bytes;
-        let sent = connection.send(corked, bytes, sent, SHORT_MEANS_DONE, &mut self.spares);
+        let short_is_full = connection.stream.short_means_done();
+        let sent = connection.send(corked, bytes, sent, short_is_full, &mut self.spares);
         self.cork.bytes.clear();
         self.after_sending(id, sent);
     }
@@ -286,7 +286,7 @@ impl Engine {
 
     /// Where edges are emulated, writability is asked for while output waits, and only then.
     pub(crate) fn ask_writable(&mut self, id: ConnId, wanted: bool) {
-        if !WRITABLE_ON_DEMAND {
+        if !self.world.asks_writable_on_demand() {
             return;
         }
         let Some(connection) = self.connections.get_mut(id.index()) else {
@@ -320,7 +320,8 @@ impl Engine {
             return false;
         }
         let connection = &mut self.connections[id.index()];
-        let sent = connection.flush(FLUSH_BUDGET, SHORT_MEANS_DONE, &mut self.spares);
+        let short_is_full = connection.stream.short_means_done();
+        let sent = connection.flush(FLUSH_BUDGET, short_is_full, &mut self.spares);
         self.after_sending(id, sent);
         let Some(connection) = self.live_mut(id) else {
             return false;

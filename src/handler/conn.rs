@@ -9,6 +9,8 @@ use crate::engine::{Engine, Written};
 use crate::handler::Context;
 use crate::id::{ConnId, TimerId};
 use crate::options::{MAX_LIMIT, at_most};
+#[cfg(feature = "sim")]
+use crate::{connection::Connection, profile::IdleLimits};
 
 /// One connection, lent to a callback.
 ///
@@ -61,6 +63,18 @@ impl<'a> Conn<'a> {
     pub(crate) fn other(engine: &'a mut Engine, id: ConnId) -> Self {
         let is_current = engine.is_current(id);
         Self { engine, id, is_current }
+    }
+
+    /// The number of its socket in a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(&self) -> Option<u32> {
+        self.engine.live(self.id)?.stream.simulated()
+    }
+
+    /// What counts as silence for it, for whoever watches.
+    #[cfg(feature = "sim")]
+    pub(crate) fn idle_limits(&self) -> IdleLimits {
+        self.engine.live(self.id).map_or_else(IdleLimits::default, Connection::idle_limits)
     }
 
     /// Its id, to be kept and looked up again with [`Context::conn`].

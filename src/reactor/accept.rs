@@ -10,7 +10,7 @@ use crate::handler::Peer;
 use crate::listener::Failed;
 use crate::options::AtCapacity;
 use crate::reactor::dispatch::Dispatcher;
-use crate::sys::{Spare, Stream};
+use crate::sys::Stream;
 
 /// Whether to go on accepting.
 #[derive(PartialEq, Eq)]
@@ -127,11 +127,11 @@ impl Dispatcher {
     fn accept_with_spare(&mut self, index: usize, error: &io::Error) -> Next {
         self.warn(index, error);
         if self.engine.spare_file.take().is_none() {
-            self.engine.spare_file = Spare::open();
+            self.engine.spare_file = self.engine.world.spare();
             return self.back_off(index);
         }
         let accepted = self.engine.listeners[index].accept();
-        self.engine.spare_file = Spare::open();
+        self.engine.spare_file = self.engine.world.spare();
         match accepted {
             Ok((stream, peer)) if self.engine.spare_file.is_some() => {
                 self.welcome(index, stream, peer);
@@ -139,7 +139,7 @@ impl Dispatcher {
             }
             Ok((stream, _)) => {
                 self.refuse(stream);
-                self.engine.spare_file = Spare::open();
+                self.engine.spare_file = self.engine.world.spare();
                 Next::Accept
             }
             Err(Failed::Empty) => Next::Stop,

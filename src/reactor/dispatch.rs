@@ -11,7 +11,7 @@ use crate::engine::{Engine, Message, Running, explain_connect};
 use crate::handler::{AnyService, Conn};
 use crate::id::{ConnId, TimerId};
 use crate::options::OnPanic;
-use crate::sys::{Event, Readiness, SHORT_MEANS_DONE};
+use crate::sys::{Event, Readiness};
 
 /// The handlers, by the index of their `Service`.
 pub(super) type Services = Vec<Box<dyn AnyService>>;
@@ -108,7 +108,11 @@ impl Dispatcher {
         debug_assert!(connection.looks_plain());
         let received = connection.receive(buffer);
         let count = match received {
-            Received::Bytes(count) if SHORT_MEANS_DONE && count < buffer.len() => count,
+            Received::Bytes(count)
+                if connection.stream.short_means_done() && count < buffer.len() =>
+            {
+                count
+            }
             received => {
                 connection.may_read = true;
                 return self.go_on_reading(id, received);
@@ -236,7 +240,8 @@ impl Dispatcher {
                 };
                 connection.note_received(count, now);
                 let is_short = count < self.buffer.len();
-                connection.may_read = !(SHORT_MEANS_DONE && is_short) || connection.hung_up;
+                let is_done = is_short && connection.stream.short_means_done();
+                connection.may_read = !is_done || connection.hung_up;
                 self.engine.count_read(count);
                 self.deliver(id, count);
             }

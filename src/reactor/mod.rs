@@ -10,11 +10,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::engine::{BELL_TOKEN, Due, Engine, Running};
-use crate::handler::{Context, Handler, Registered, Remote, Service};
+use crate::handler::{AnyService, Context, Handler, Registered, Remote, Service};
 use crate::id::{ConnId, TimerId};
 use crate::options::{ConnectOptions, ListenOptions, ReactorOptions};
 use crate::stats::Stats;
-use crate::sys::{self, Events};
+use crate::sys::{Events, World};
 use dispatch::{Dispatcher, discard};
 use turn::restamp;
 
@@ -57,7 +57,14 @@ pub struct Reactor {
     /// A descriptor that asks to drain by becoming readable.
     #[cfg(unix)]
     bell: Option<std::os::fd::OwnedFd>,
+    /// Puts somebody who watches between the loop and each handler.
+    #[cfg(feature = "sim")]
+    pub(crate) watch: Option<Watch>,
 }
+
+/// Puts somebody who watches before a handler.
+#[cfg(feature = "sim")]
+pub(crate) type Watch = Box<dyn Fn(Box<dyn AnyService>) -> Box<dyn AnyService>>;
 
 impl Reactor {
     /// A reactor with default options.
@@ -74,22 +81,36 @@ impl Reactor {
     /// - `InvalidInput`: an option is out of range.
     /// - The system's, if it has no descriptor for a poll and a waker.
     pub fn with_options(options: ReactorOptions) -> io::Result<Self> {
+        Self::in_world(World::Os, options)
+    }
+
+    /// A reactor with the sockets, the poll and the clock of a world.
+    pub(crate) fn in_world(world: World, options: ReactorOptions) -> io::Result<Self> {
         options.check()?;
-        let events = Events::with_capacity(options.events_per_turn);
-        let dispatcher = Dispatcher::new(Engine::new(options)?);
+        let events_per_turn = options.events_per_turn;
+        let dispatcher = Dispatcher::new(Engine::new(world, options)?);
+        let events = dispatcher.engine.poller.events(events_per_turn);
         Ok(Self {
             events,
             dispatcher,
             is_stamped: true,
             #[cfg(unix)]
             bell: None,
+            #[cfg(feature = "sim")]
+            watch: None,
         })
     }
 
     /// Takes a handler in and gives its key.
     pub fn register<H: Handler>(&mut self, handler: H) -> Service<H> {
         let index = self.dispatcher.services.len() as u32;
-        self.dispatcher.services.push(Box::new(Registered::new(handler)));
+        let service: Box<dyn AnyService> = Box::new(Registered::new(handler));
+        #[cfg(feature = "sim")]
+        let service = match &self.watch {
+            Some(watch) => watch(service),
+            None => service,
+        };
+        self.dispatcher.services.push(service);
         Service::new(index)
     }
 
@@ -151,7 +172,7 @@ impl Reactor {
     ) -> io::Result<SocketAddr> {
         self.check_service(service)?;
         options.check()?;
-        let socket = sys::Listener::adopt(listener, &options).map_err(|error| {
+        let socket = self.dispatcher.engine.world.adopt(listener, &options).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot adopt the listening socket: {error}"))
         })?;
         self.dispatcher.engine.add_listener(socket, service.index(), &options)
@@ -257,6 +278,12 @@ impl Reactor {
         restamp(engine, &self.events, end);
         self.is_stamped = true;
         Ok(goes_on)
+    }
+
+    /// What a turn works on, for whoever watches it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.dispatcher.engine
     }
 
     fn go_on(&mut self, timeout: Option<Duration>) -> io::Result<bool> {

@@ -2,57 +2,189 @@
 //!
 //! Each type is an enum with one variant per world, so that the rest of the crate needs no
 //! generics and another world can be added without touching it. With one variant the `match`
-//! costs nothing.
+//! costs nothing. A [`World`] makes them; what they are asked afterwards stays in their world.
 
 mod os;
+#[cfg(feature = "sim")]
+pub(crate) mod sim;
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::id::Generations;
 use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
 pub use os::raise_open_file_limit;
-pub(crate) use os::{Spare, open_file_limit};
 
-/// Whether a read that returns less than was asked for has emptied the socket, so that the next
-/// one may wait for the next event: true for TCP under edge-triggered epoll and kqueue (see
-/// epoll(7), questions and answers, 9). mio emulates edges elsewhere and wants `WouldBlock` first.
-///
-/// A read also stops short at TCP urgent data: what a peer sends behind it is read with what it
-/// sends next.
-pub(crate) const SHORT_MEANS_DONE: bool = os::EDGES_ARE_NATIVE;
+/// Where a reactor lives: what its sockets, its poll and its clock are of.
+#[derive(Debug)]
+pub(crate) enum World {
+    /// The operating system.
+    Os,
+    /// A simulated world, as one of its hosts.
+    #[cfg(feature = "sim")]
+    Sim(sim::Host),
+}
 
-/// Whether writability is asked for only while output waits. Where edges are emulated a standing
-/// interest would report "writable" after every read.
-pub(crate) const WRITABLE_ON_DEMAND: bool = !os::EDGES_ARE_NATIVE;
+impl World {
+    pub(crate) fn poller(&self) -> io::Result<Poller> {
+        match self {
+            Self::Os => os::Poller::new().map(Poller::Os),
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => host.poller().map(Poller::Sim),
+        }
+    }
 
-/// Whether accepted sockets have the options of their listener.
-pub(crate) const OPTIONS_ARE_INHERITED: bool = os::OPTIONS_ARE_INHERITED;
+    /// A clock that begins now.
+    pub(crate) fn clock(&self) -> Clock {
+        match self {
+            Self::Os => Clock::Os(os::Clock::new()),
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => Clock::Sim(host.clock()),
+        }
+    }
+
+    /// Begins to connect; the poll tells when that has ended.
+    pub(crate) fn connect(&self, addr: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
+        match self {
+            Self::Os => os::connect(addr, options).map(Stream::Os),
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => host.connect(addr, options.source).map(Stream::Sim),
+        }
+    }
+
+    /// Binds and listens; gives the backlog too, as asked for and as the system will have it.
+    pub(crate) fn bind(
+        &self,
+        addr: SocketAddr,
+        options: &ListenOptions,
+    ) -> io::Result<(Listener, Backlog)> {
+        match self {
+            Self::Os => {
+                os::bind(addr, options).map(|(listener, backlog)| (Listener::Os(listener), backlog))
+            }
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => host
+                .bind(addr, options.backlog)
+                .map(|(listener, backlog)| (Listener::Sim(listener), backlog)),
+        }
+    }
+
+    /// Takes over a socket that somebody else has bound and set to listen.
+    pub(crate) fn adopt(
+        &self,
+        listener: std::net::TcpListener,
+        options: &ListenOptions,
+    ) -> io::Result<Listener> {
+        match self {
+            Self::Os => os::adopt(listener, options).map(Listener::Os),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a simulated world has no sockets of the operating system; listen in it instead",
+            )),
+        }
+    }
+
+    /// A descriptor in reserve, if there is one to be had.
+    pub(crate) fn spare(&self) -> Option<Spare> {
+        match self {
+            Self::Os => os::Spare::open().map(Spare::Os),
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => host.spare().map(Spare::Sim),
+        }
+    }
+
+    /// How many descriptors may be open; `None` where there is no such limit.
+    pub(crate) fn open_file_limit(&self) -> Option<u64> {
+        match self {
+            Self::Os => os::open_file_limit(),
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => Some(host.open_file_limit()),
+        }
+    }
+
+    /// The generations of its connections.
+    pub(crate) fn generations(&self) -> Generations {
+        match self {
+            Self::Os => Generations::new(),
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => Generations::of_host(host.index()),
+        }
+    }
+
+    /// Whether accepted sockets have the options of their listener.
+    pub(crate) fn inherits_options(&self) -> bool {
+        match self {
+            Self::Os => os::OPTIONS_ARE_INHERITED,
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => true,
+        }
+    }
+
+    /// Whether writability is asked for only while output waits. Where edges are emulated a
+    /// standing interest would report "writable" after every read.
+    #[inline]
+    pub(crate) fn asks_writable_on_demand(&self) -> bool {
+        match self {
+            Self::Os => !os::EDGES_ARE_NATIVE,
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => !host.edges_are_native(),
+        }
+    }
+}
 
 /// A TCP connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
     /// Of the operating system.
     Os(os::Stream),
+    /// Of a simulated world.
+    #[cfg(feature = "sim")]
+    Sim(sim::Stream),
 }
 
 impl Stream {
-    /// Begins to connect; the poll tells when that has ended.
-    pub(crate) fn connect(addr: SocketAddr, options: &ConnectOptions) -> io::Result<Self> {
-        os::connect(addr, options).map(Self::Os)
+    /// Whether a read that returns less than was asked for has emptied the socket, so that the
+    /// next one may wait for the next event, and likewise for writes: true for TCP under
+    /// edge-triggered epoll and kqueue (see epoll(7), questions and answers, 9). mio emulates
+    /// edges elsewhere and wants `WouldBlock` first.
+    ///
+    /// A read also stops short at TCP urgent data: what a peer sends behind it is read with what
+    /// it sends next.
+    #[inline]
+    pub(crate) fn short_means_done(&self) -> bool {
+        match self {
+            Self::Os(_) => os::EDGES_ARE_NATIVE,
+            #[cfg(feature = "sim")]
+            Self::Sim(stream) => stream.edges_are_native(),
+        }
     }
 
     /// Whether a connection that was begun is up: `None` while that is still open.
     pub(crate) fn connected(&self) -> Option<io::Result<()>> {
         match self {
             Self::Os(stream) => os::connected(stream),
+            #[cfg(feature = "sim")]
+            Self::Sim(stream) => stream.connected(),
+        }
+    }
+
+    /// The number of its socket in a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(&self) -> Option<u32> {
+        match self {
+            Self::Os(_) => None,
+            Self::Sim(stream) => Some(stream.key()),
         }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Os(stream) => stream.local_addr(),
+            #[cfg(feature = "sim")]
+            Self::Sim(stream) => Ok(stream.local_addr()),
         }
     }
 
@@ -60,6 +192,8 @@ impl Stream {
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Self::Os(stream) => stream.shutdown(std::net::Shutdown::Write),
+            #[cfg(feature = "sim")]
+            Self::Sim(stream) => stream.shutdown_write(),
         }
     }
 
@@ -67,12 +201,16 @@ impl Stream {
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
         match self {
             Self::Os(stream) => os::reset_on_close(stream),
+            #[cfg(feature = "sim")]
+            Self::Sim(stream) => stream.reset_on_close(),
         }
     }
 
     pub(crate) fn set_options(&self, options: &TcpOptions) -> io::Result<()> {
         match self {
             Self::Os(stream) => os::set_options(stream, options),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Ok(()),
         }
     }
 }
@@ -82,6 +220,8 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Os(stream) => os::receive(stream, buffer),
+            #[cfg(feature = "sim")]
+            Self::Sim(stream) => stream.receive(buffer),
         }
     }
 }
@@ -91,12 +231,16 @@ impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Os(stream) => os::send(stream, bytes),
+            #[cfg(feature = "sim")]
+            Self::Sim(stream) => stream.send(&[bytes]),
         }
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Os(stream) => os::send_vectored(stream, parts),
+            #[cfg(feature = "sim")]
+            Self::Sim(stream) => stream.send(parts),
         }
     }
 
@@ -110,33 +254,38 @@ impl Write for Stream {
 pub(crate) enum Listener {
     /// Of the operating system.
     Os(os::Listener),
+    /// Of a simulated world.
+    #[cfg(feature = "sim")]
+    Sim(sim::Listener),
 }
 
 impl Listener {
-    /// Binds and listens; gives the backlog too, as asked for and as the system will have it.
-    pub(crate) fn bind(addr: SocketAddr, options: &ListenOptions) -> io::Result<(Self, Backlog)> {
-        os::bind(addr, options).map(|(listener, backlog)| (Self::Os(listener), backlog))
-    }
-
-    /// Takes over a socket that somebody else has bound and set to listen.
-    pub(crate) fn adopt(
-        listener: std::net::TcpListener,
-        options: &ListenOptions,
-    ) -> io::Result<Self> {
-        os::adopt(listener, options).map(Self::Os)
-    }
-
     pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
             Self::Os(listener) => {
                 listener.accept().map(|(stream, peer)| (Stream::Os(stream), peer))
             }
+            #[cfg(feature = "sim")]
+            Self::Sim(listener) => {
+                listener.accept().map(|(stream, peer)| (Stream::Sim(stream), peer))
+            }
+        }
+    }
+
+    /// The number of its socket in a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(&self) -> Option<u32> {
+        match self {
+            Self::Os(_) => None,
+            Self::Sim(listener) => Some(listener.key()),
         }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Os(listener) => listener.local_addr(),
+            #[cfg(feature = "sim")]
+            Self::Sim(listener) => Ok(listener.local_addr()),
         }
     }
 }
@@ -155,6 +304,9 @@ pub(crate) struct Backlog {
 pub(crate) enum Event<'a> {
     /// Of the operating system.
     Os(&'a os::Event),
+    /// Of a simulated world.
+    #[cfg(feature = "sim")]
+    Sim(sim::Event),
 }
 
 /// What an event says, in full.
@@ -176,6 +328,8 @@ impl Event<'_> {
     pub(crate) fn token(self) -> usize {
         match self {
             Self::Os(event) => event.token().0,
+            #[cfg(feature = "sim")]
+            Self::Sim(event) => event.token,
         }
     }
 
@@ -184,6 +338,8 @@ impl Event<'_> {
     pub(crate) fn is_plain(self) -> bool {
         match self {
             Self::Os(event) => event.is_readable() && !event.is_read_closed() && !event.is_error(),
+            #[cfg(feature = "sim")]
+            Self::Sim(event) => event.readiness.readable && !event.readiness.hung_up,
         }
     }
 
@@ -195,6 +351,8 @@ impl Event<'_> {
                 hung_up: event.is_read_closed() || event.is_error(),
                 broken: event.is_error(),
             },
+            #[cfg(feature = "sim")]
+            Self::Sim(event) => event.readiness,
         }
     }
 }
@@ -204,16 +362,17 @@ impl Event<'_> {
 pub(crate) enum Events {
     /// Of the operating system.
     Os(os::Events),
+    /// Of a simulated world.
+    #[cfg(feature = "sim")]
+    Sim(Vec<sim::Event>),
 }
 
 impl Events {
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self::Os(os::Events::with_capacity(capacity))
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Os(events) => events.is_empty(),
+            #[cfg(feature = "sim")]
+            Self::Sim(events) => events.is_empty(),
         }
     }
 
@@ -230,6 +389,10 @@ impl Events {
                     each(Event::Os(event));
                 }
             }
+            #[cfg(feature = "sim")]
+            Self::Sim(events) => {
+                events.iter().skip(skipped).for_each(|&event| each(Event::Sim(event)));
+            }
         }
     }
 }
@@ -239,17 +402,27 @@ impl Events {
 pub(crate) enum Poller {
     /// Of the operating system.
     Os(os::Poller),
+    /// Of a simulated world.
+    #[cfg(feature = "sim")]
+    Sim(sim::Poller),
 }
 
 impl Poller {
-    pub(crate) fn new() -> io::Result<Self> {
-        os::Poller::new().map(Self::Os)
+    /// Room for what one poll reports.
+    pub(crate) fn events(&self, capacity: usize) -> Events {
+        match self {
+            Self::Os(_) => Events::Os(os::Events::with_capacity(capacity)),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Events::Sim(Vec::with_capacity(capacity)),
+        }
     }
 
     /// A waker whose events have `token`.
     pub(crate) fn waker(&self, token: usize) -> io::Result<Waker> {
         match self {
             Self::Os(poller) => os::waker(poller, token).map(Waker::Os),
+            #[cfg(feature = "sim")]
+            Self::Sim(poller) => poller.waker(token).map(Waker::Sim),
         }
     }
 
@@ -257,6 +430,10 @@ impl Poller {
     pub(crate) fn add(&self, stream: &mut Stream, token: usize, writable: bool) -> io::Result<()> {
         match (self, stream) {
             (Self::Os(poller), Stream::Os(stream)) => os::add(poller, stream, token, writable),
+            #[cfg(feature = "sim")]
+            (Self::Sim(poller), Stream::Sim(stream)) => poller.add(stream.key(), token, writable),
+            #[cfg(feature = "sim")]
+            _ => Err(of_two_worlds()),
         }
     }
 
@@ -269,12 +446,22 @@ impl Poller {
     ) -> io::Result<()> {
         match (self, stream) {
             (Self::Os(poller), Stream::Os(stream)) => os::change(poller, stream, token, writable),
+            #[cfg(feature = "sim")]
+            (Self::Sim(poller), Stream::Sim(stream)) => poller.change(stream.key(), writable),
+            #[cfg(feature = "sim")]
+            _ => Err(of_two_worlds()),
         }
     }
 
     pub(crate) fn add_listener(&self, listener: &mut Listener, token: usize) -> io::Result<()> {
         match (self, listener) {
             (Self::Os(poller), Listener::Os(listener)) => os::add(poller, listener, token, false),
+            #[cfg(feature = "sim")]
+            (Self::Sim(poller), Listener::Sim(listener)) => {
+                poller.add(listener.key(), token, false)
+            }
+            #[cfg(feature = "sim")]
+            _ => Err(of_two_worlds()),
         }
     }
 
@@ -283,6 +470,8 @@ impl Poller {
     pub(crate) fn add_fd(&self, fd: &std::os::fd::OwnedFd, token: usize) -> io::Result<()> {
         match self {
             Self::Os(poller) => os::add_fd(poller, fd, token),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(of_two_worlds()),
         }
     }
 
@@ -291,6 +480,8 @@ impl Poller {
     pub(crate) fn remove_fd(&self, fd: &std::os::fd::OwnedFd) -> io::Result<()> {
         match self {
             Self::Os(poller) => os::remove_fd(poller, fd),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(of_two_worlds()),
         }
     }
 
@@ -303,6 +494,10 @@ impl Poller {
     ) -> io::Result<()> {
         match (self, events) {
             (Self::Os(poller), Events::Os(events)) => os::poll(poller, events, timeout),
+            #[cfg(feature = "sim")]
+            (Self::Sim(poller), Events::Sim(events)) => poller.poll(events, timeout),
+            #[cfg(feature = "sim")]
+            _ => Err(of_two_worlds()),
         }
     }
 }
@@ -312,12 +507,17 @@ impl Poller {
 pub(crate) enum Waker {
     /// Of the operating system.
     Os(os::Waker),
+    /// Of a simulated world.
+    #[cfg(feature = "sim")]
+    Sim(sim::Waker),
 }
 
 impl Waker {
     pub(crate) fn wake(&self) -> io::Result<()> {
         match self {
             Self::Os(waker) => waker.wake(),
+            #[cfg(feature = "sim")]
+            Self::Sim(waker) => waker.wake(),
         }
     }
 }
@@ -327,13 +527,12 @@ impl Waker {
 pub(crate) enum Clock {
     /// Of the operating system.
     Os(os::Clock),
+    /// Of a simulated world.
+    #[cfg(feature = "sim")]
+    Sim(sim::Clock),
 }
 
 impl Clock {
-    pub(crate) fn new() -> Self {
-        Self::Os(os::Clock::new())
-    }
-
     /// Nanoseconds since the clock was made.
     #[inline]
     pub(crate) fn nanos(&self) -> u64 {
@@ -342,6 +541,8 @@ impl Clock {
                 let elapsed = clock.elapsed();
                 elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
             }
+            #[cfg(feature = "sim")]
+            Self::Sim(clock) => clock.nanos(),
         }
     }
 
@@ -350,6 +551,23 @@ impl Clock {
     pub(crate) fn tick(&self) -> u64 {
         self.nanos() / NANOS_PER_TICK
     }
+}
+
+/// A descriptor in reserve, to be given up when none is left for accept.
+#[derive(Debug)]
+pub(crate) enum Spare {
+    /// Of the operating system.
+    Os(#[expect(dead_code, reason = "it is held, not used")] os::Spare),
+    /// Of a simulated world.
+    #[cfg(feature = "sim")]
+    Sim(#[expect(dead_code, reason = "it is held, not used")] sim::Spare),
+}
+
+#[cfg(feature = "sim")]
+#[cold]
+fn of_two_worlds() -> io::Error {
+    let text = "the socket or descriptor is of another world than the poll";
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 /// A tick of the wheel is a millisecond.

@@ -289,19 +289,19 @@ pub(crate) struct Spare(
 
 impl Spare {
     /// Opens one, if there is one to be had and the platform has a file for it.
-    pub(crate) fn open() -> Option<Self> {
+    pub(super) fn open() -> Option<Self> {
         File::open(if cfg!(windows) { "NUL" } else { "/dev/null" }).ok().map(Self)
     }
 }
 
 /// How many descriptors this process may have open; `None` where there is no such limit.
 #[cfg(unix)]
-pub(crate) fn open_file_limit() -> Option<u64> {
+pub(super) fn open_file_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
 #[cfg(not(unix))]
-pub(crate) fn open_file_limit() -> Option<u64> {
+pub(super) fn open_file_limit() -> Option<u64> {
     None
 }
 

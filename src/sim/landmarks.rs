@@ -1,0 +1,102 @@
+//! Which states and ways of the reactor a run has come through.
+
+use std::fmt;
+
+macro_rules! landmarks {
+    ($($name:ident: $text:literal,)*) => {
+        /// A state or a way of the reactor.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Landmark {
+            $($name,)*
+        }
+
+        const NAMES: &[&str] = &[$($text,)*];
+    };
+}
+
+landmarks! {
+    Accept: "on_accept",
+    Open: "on_open",
+    Data: "on_data",
+    Drain: "on_drain",
+    Eof: "on_eof",
+    IdleRead: "on_idle: read",
+    IdleWrite: "on_idle: write",
+    IdleAll: "on_idle: all",
+    Timer: "on_timer",
+    Shutdown: "on_shutdown",
+    ConnectFailed: "on_connect_failed",
+    ServiceTimer: "on_service_timer",
+    ClosedLocal: "closed: local",
+    ClosedPeer: "closed: peer",
+    ClosedReset: "closed: reset",
+    ClosedIdle: "closed: idle",
+    ClosedTimeout: "closed: timeout",
+    ClosedOverflow: "closed: overflow",
+    ClosedIo: "closed: another error",
+    ClosedShutdown: "closed: shutdown",
+    LostOutput: "closed with unsent bytes",
+    Connecting: "connecting",
+    Closing: "closing: output still queued",
+    Lingering: "lingering: waits for the peer's end",
+    Severed: "severed: a write failed, reading on",
+    Plain: "the straight way",
+    Ready: "on the ready queue",
+    Dirty: "flush at the next turn's end",
+    Paused: "reading paused",
+    BackedUp: "output over the high mark",
+    Unconsumed: "input left unconsumed",
+    Redelivered: "unconsumed input offered again",
+    HalfClosed: "our end sent, reading on",
+    PeerEnded: "the peer's end read, writing on",
+    Nursery: "in the nursery",
+    ListenerReady: "accept budget used up",
+    BackingOff: "accept backs off",
+    Waiting: "listener waits for room",
+    NoSpare: "spare descriptor given up",
+    EmulatedEdges: "edges emulated",
+    Messages: "messages from other threads",
+    Refused: "refused",
+}
+
+/// Which states and ways of the reactor have been reached, out of those that are looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Landmarks {
+    reached: u64,
+}
+
+impl Landmarks {
+    pub(super) fn reach(&mut self, landmark: Landmark) {
+        self.reached |= 1 << landmark as u32;
+    }
+
+    /// With those of another run.
+    pub fn merge(&mut self, other: Self) {
+        self.reached |= other.reached;
+    }
+
+    /// How many have been reached.
+    #[must_use]
+    pub fn reached(&self) -> usize {
+        self.reached.count_ones() as usize
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        NAMES.len()
+    }
+
+    /// The names of those that have not been reached.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let names = NAMES.iter().enumerate();
+        names.filter(|(bit, _)| self.reached & 1 << bit == 0).map(|(_, name)| *name).collect()
+    }
+}
+
+impl fmt::Display for Landmarks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.reached(), self.total())
+    }
+}

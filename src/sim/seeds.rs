@@ -1,0 +1,232 @@
+//! One test under many seeds.
+
+use std::env;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::Duration;
+
+use super::landmarks::Landmarks;
+use super::simulation::Simulation;
+use crate::sys::sim::{Fault, Faults};
+
+/// Runs a test under many seeds, each in a world of its own.
+///
+/// With `WATERWHEEL_SEED=N` in the environment only that seed is run, and its trace is printed.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use waterwheel::sim::{Fault, Faults, Seeds};
+///
+/// let report = Seeds::new(10).from(100).faults(Faults::all().without(Fault::Stopped)).run(|sim| {
+///     assert!(sim.run(Duration::from_secs(600)), "an empty world comes to rest");
+///     Ok(())
+/// });
+/// assert_eq!(report.runs, 10);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Seeds {
+    range: Range<u64>,
+    faults: Faults,
+}
+
+/// What many runs came to.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// Runs that were made.
+    pub runs: u64,
+    /// Virtual time of all of them.
+    pub virtual_time: Duration,
+    /// Things that the traces noted.
+    pub notes: u64,
+    /// System calls of the reactors.
+    pub system_calls: u64,
+    /// Their turns.
+    pub turns: u64,
+    /// How often each fault has struck, in the order of [`Fault::ALL`].
+    pub struck: Vec<u64>,
+    /// The states and ways of the reactor that were reached.
+    pub landmarks: Landmarks,
+    /// All hashes as one.
+    pub hash: u64,
+}
+
+/// A run that failed.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) seed: u64,
+    pub(super) text: String,
+    pub(super) trace: Vec<String>,
+}
+
+/// Lines of a trace that a failure shows.
+const TRACE_LINES: usize = 60;
+
+impl Seeds {
+    /// The first `count` seeds, with every fault.
+    #[must_use]
+    pub fn new(count: u64) -> Self {
+        Self { range: 0..count, faults: Faults::all() }
+    }
+
+    /// As many, from another one on.
+    #[must_use]
+    pub fn from(mut self, first: u64) -> Self {
+        let count = self.range.end - self.range.start;
+        self.range = first..first.saturating_add(count);
+        self
+    }
+
+    /// Which faults there may be.
+    #[must_use]
+    pub fn faults(mut self, faults: Faults) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    /// Runs the test under each seed; afterwards the world is healed, comes to rest, and is
+    /// checked to have left nothing behind ([`Simulation::finish`]).
+    ///
+    /// # Panics
+    /// If the test panics or returns an error, or a rule is broken, under any seed: with the
+    /// seed, the end of its trace, and how to run it again.
+    pub fn run(
+        &self,
+        test: impl Fn(&mut Simulation) -> io::Result<()> + std::panic::RefUnwindSafe,
+    ) -> Report {
+        let alone = env::var("WATERWHEEL_SEED").ok().and_then(|seed| seed.parse().ok());
+        if let Some(seed) = alone {
+            return self.replay(seed, &test);
+        }
+        match self.try_run(&test, |_| true) {
+            Ok(report) => report,
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+
+    /// Runs seeds as long as `goes_on`, which is told the report so far after each; the text of
+    /// the first failure, with its seed and its trace, ends it.
+    ///
+    /// # Errors
+    /// - The first failure, as [`run`](Self::run) would panic with it.
+    pub fn try_run(
+        &self,
+        test: impl Fn(&mut Simulation) -> io::Result<()>,
+        mut goes_on: impl FnMut(&Report) -> bool,
+    ) -> Result<Report, String> {
+        let mut report = Report { struck: vec![0; Fault::ALL.len()], ..Report::default() };
+        for seed in self.range.clone() {
+            if let Err(text) = one(seed, self.faults, &test, false, &mut report) {
+                let failure = self.explain(seed, text.text, &test);
+                return Err(failure.to_string());
+            }
+            if !goes_on(&report) {
+                break;
+            }
+        }
+        Ok(report)
+    }
+
+    /// One seed with its trace on standard output.
+    fn replay(&self, seed: u64, test: &impl Fn(&mut Simulation) -> io::Result<()>) -> Report {
+        let mut report = Report { struck: vec![0; Fault::ALL.len()], ..Report::default() };
+        match one(seed, self.faults, test, true, &mut report) {
+            Ok(trace) => println!("{}\nseed {seed} passes", trace.join("\n")),
+            Err(failure) => {
+                println!("{}", failure.trace.join("\n"));
+                panic!("{failure}");
+            }
+        }
+        report
+    }
+
+    /// The same run once more, with its trace.
+    fn explain(
+        &self,
+        seed: u64,
+        text: String,
+        test: &impl Fn(&mut Simulation) -> io::Result<()>,
+    ) -> Failure {
+        match one(seed, self.faults, test, true, &mut Report::default()) {
+            Err(failure) => failure,
+            Ok(trace) => {
+                let text = format!("{text} (and it passed when it was run again: it depends on");
+                let text = format!("{text} something outside of the simulated world)");
+                Failure { seed, text, trace }
+            }
+        }
+    }
+}
+
+/// One run; its trace if it was kept.
+fn one(
+    seed: u64,
+    faults: Faults,
+    test: &impl Fn(&mut Simulation) -> io::Result<()>,
+    keeps_trace: bool,
+    report: &mut Report,
+) -> Result<Vec<String>, Failure> {
+    let mut sim = Simulation::new(seed, faults);
+    if keeps_trace {
+        sim.keep_trace();
+    }
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let result = test(&mut sim);
+        if result.is_ok() {
+            sim.finish();
+        }
+        result
+    }));
+    let text = match result {
+        Ok(Ok(())) => {
+            report.add(&sim);
+            return Ok(sim.trace());
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(payload) => text_of(payload.as_ref()),
+    };
+    Err(Failure { seed, text, trace: sim.trace() })
+}
+
+fn text_of(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "it panicked".to_owned())
+}
+
+impl Report {
+    fn add(&mut self, sim: &Simulation) {
+        let (calls, turns) = sim.work();
+        self.runs += 1;
+        self.virtual_time += sim.now();
+        self.notes += sim.trace_len();
+        self.system_calls += calls;
+        self.turns += turns;
+        self.landmarks.merge(sim.landmarks());
+        self.hash = self.hash.rotate_left(1) ^ sim.hash();
+        for (sum, (_, count)) in self.struck.iter_mut().zip(sim.struck()) {
+            *sum += count;
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, text, trace } = self;
+        let start = trace.len().saturating_sub(TRACE_LINES);
+        writeln!(f, "seed {seed} failed: {text}\nthe end of its trace:")?;
+        for line in &trace[start..] {
+            writeln!(f, "{line}")?;
+        }
+        let thread = thread::current();
+        let name = thread.name().filter(|name| *name != "main").unwrap_or("NAME_OF_THE_TEST");
+        write!(
+            f,
+            "run it alone, with its trace: WATERWHEEL_SEED={seed} cargo test {name} -- --nocapture"
+        )
+    }
+}

@@ -1,0 +1,412 @@
+//! One world: hosts with reactors, scripted peers, and the clock that they share.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::landmarks::Landmarks;
+use super::watcher::{Watched, Watcher};
+use crate::options::ReactorOptions;
+use crate::reactor::Reactor;
+use crate::sys;
+use crate::sys::sim::{Fault, Faults, Host, PeerEnd, Rest, Script, Stage, World};
+
+/// A host of a simulation: one process with one reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HostId(usize);
+
+/// A scripted peer of a simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerId(usize);
+
+/// A world with reactors and scripted peers, in virtual time, driven by a seed.
+///
+/// See the [module](super) for what it is for, and [`Seeds`](super::Seeds) to run a test under
+/// many of them.
+///
+/// # Examples
+/// An hour without a word, in no time:
+/// ```
+/// use std::time::Duration;
+/// use waterwheel::{Conn, ListenOptions};
+/// use waterwheel::sim::{Faults, PeerEnd, Script, Simulation};
+///
+/// let mut sim = Simulation::new(1, Faults::none());
+/// let (_, addr) = sim.host("server", |reactor| {
+///     let silent = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
+///     let options = ListenOptions::default().idle_timeout(Duration::from_secs(3_600));
+///     reactor.listen("0.0.0.0:7000", silent, options)
+/// })?;
+/// let peer = sim.peer(addr, Script::new());
+/// sim.run(Duration::from_secs(3_000));
+/// assert_eq!(sim.end_of(peer), PeerEnd::Open);
+/// sim.run(Duration::from_secs(1_000));
+/// assert_ne!(sim.end_of(peer), PeerEnd::Open);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Simulation {
+    seed: u64,
+    world: Rc<RefCell<World>>,
+    hosts: Rc<Hosts>,
+    /// Scripts may be left unfinished.
+    allows_unfinished: bool,
+    is_finished: bool,
+}
+
+/// The reactors; `None` while one is in its turn.
+#[derive(Default)]
+struct Hosts {
+    seats: RefCell<Vec<Seat>>,
+}
+
+struct Seat {
+    reactor: Option<Box<Reactor>>,
+    watcher: Rc<RefCell<Watcher>>,
+}
+
+/// Descriptors of a host unless it is given others.
+const FILES: u64 = 256;
+
+/// Virtual time that a healed world has to come to rest.
+const LAST_HOURS: Duration = Duration::from_secs(4 * 3_600);
+
+/// Turns of one run at the most.
+const MOST_TURNS: u64 = 2_000_000;
+
+impl Simulation {
+    /// An empty world.
+    #[must_use]
+    pub fn new(seed: u64, faults: Faults) -> Self {
+        let world = Rc::new(RefCell::new(World::new(seed, faults)));
+        let hosts = Rc::new(Hosts::default());
+        let driven = Rc::downgrade(&hosts);
+        let driver = move |host: usize| {
+            if let Some(hosts) = driven.upgrade() {
+                hosts.turn(host);
+            }
+        };
+        world.borrow_mut().driver = Some(Rc::new(driver));
+        Self { seed, world, hosts, allows_unfinished: false, is_finished: false }
+    }
+
+    /// The seed.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Adds a host with a reactor of default options, and has `set_up` register handlers and
+    /// listen. An address without a host (`0.0.0.0`, `127.0.0.1`) stands for the host's own;
+    /// `listen` gives the real one.
+    ///
+    /// # Errors
+    /// - What `set_up` returns.
+    pub fn host<R>(
+        &mut self,
+        name: &str,
+        set_up: impl FnOnce(&mut Reactor) -> io::Result<R>,
+    ) -> io::Result<(HostId, R)> {
+        self.host_with(name, ReactorOptions::default(), FILES, set_up)
+    }
+
+    /// The same with options, and with a limit of open files; the poll takes two of them, and the
+    /// reactor keeps one in reserve.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range.
+    /// - What `set_up` returns.
+    pub fn host_with<R>(
+        &mut self,
+        name: &str,
+        options: ReactorOptions,
+        open_files: u64,
+        set_up: impl FnOnce(&mut Reactor) -> io::Result<R>,
+    ) -> io::Result<(HostId, R)> {
+        let index = self.world.borrow_mut().add_host(name, open_files);
+        let host = Host::new(&self.world, index);
+        let watcher = Rc::new(RefCell::new(Watcher::new(&self.world, index)));
+        let mut reactor = Reactor::in_world(sys::World::Sim(host), options)?;
+        let watch = Rc::clone(&watcher);
+        reactor.watch = Some(Box::new(move |service| Box::new(Watched::new(service, &watch))));
+        let result = set_up(&mut reactor);
+        let reactor = Some(Box::new(reactor));
+        self.hosts.seats.borrow_mut().push(Seat { reactor, watcher });
+        self.world.borrow_mut().hosts[index].stage = Stage::Between;
+        result.map(|result| (HostId(index), result))
+    }
+
+    /// Does something with the reactor of a host, between its turns.
+    ///
+    /// # Panics
+    /// If the host is of another simulation.
+    pub fn with<R>(&mut self, host: HostId, run: impl FnOnce(&mut Reactor) -> R) -> R {
+        let mut seats = self.hosts.seats.borrow_mut();
+        let seat = &mut seats[host.0];
+        seat.watcher.borrow_mut().forget_due();
+        let reactor = seat.reactor.as_mut().expect("no turn is on between two runs");
+        run(reactor)
+    }
+
+    /// Adds a peer that connects now.
+    pub fn peer(&mut self, to: SocketAddr, script: Script) -> PeerId {
+        self.peer_after(Duration::ZERO, to, script)
+    }
+
+    /// Adds a peer that connects after a while.
+    pub fn peer_after(&mut self, wait: Duration, to: SocketAddr, script: Script) -> PeerId {
+        let mut world = self.world.borrow_mut();
+        let at = world.now + nanos(wait);
+        PeerId(world.add_peer(at, to, script))
+    }
+
+    /// Adds a machine that listens, for a reactor to connect to; each of its connections follows
+    /// the script.
+    pub fn listening_peer(&mut self, backlog: usize, script: Script) -> SocketAddr {
+        self.world.borrow_mut().add_listening_peer(backlog, script)
+    }
+
+    /// Has something done after a while, as another thread would: in the middle of a turn or of a
+    /// poll. It may use a [`Remote`](crate::Remote), and not the simulation.
+    pub fn call_after(&mut self, wait: Duration, call: impl FnOnce() + 'static) {
+        let mut world = self.world.borrow_mut();
+        let at = world.now + nanos(wait);
+        world.arrange_call(at, Box::new(call));
+    }
+
+    /// What a peer has received so far.
+    #[must_use]
+    pub fn received(&self, peer: PeerId) -> Vec<u8> {
+        self.world.borrow().peers[peer.0].received.clone()
+    }
+
+    /// How a peer's connection stands.
+    #[must_use]
+    pub fn end_of(&self, peer: PeerId) -> PeerEnd {
+        self.world.borrow().peers[peer.0].end
+    }
+
+    /// Whether a fault has broken the connection of a peer.
+    #[must_use]
+    pub fn was_hurt(&self, peer: PeerId) -> bool {
+        let world = self.world.borrow();
+        world.socket_of(peer.0).is_some_and(|socket| world.sockets[socket as usize].was_hurt)
+    }
+
+    /// A number below `bound`, from the seed.
+    ///
+    /// # Panics
+    /// If `bound` is 0.
+    pub fn random(&mut self, bound: u64) -> u64 {
+        assert!(bound > 0, "no number is below 0");
+        self.world.borrow_mut().chance.below(bound)
+    }
+
+    /// Virtual time since the beginning.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.world.borrow().now)
+    }
+
+    /// What the world goes through: the same for the same seed.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.world.borrow().trace.hash()
+    }
+
+    /// How many things the trace has noted.
+    #[must_use]
+    pub fn trace_len(&self) -> u64 {
+        self.world.borrow().trace.len
+    }
+
+    /// Keeps the trace as lines too, from now on.
+    pub fn keep_trace(&mut self) {
+        self.world.borrow_mut().trace.keeps_lines = true;
+    }
+
+    /// The trace, if it was kept: virtual time, host, what happened. Sockets are `s1`, the slots
+    /// of a reactor's connections `c1`.
+    #[must_use]
+    pub fn trace(&self) -> Vec<String> {
+        self.world.borrow().trace.lines.clone()
+    }
+
+    /// How often each fault has struck so far.
+    #[must_use]
+    pub fn struck(&self) -> Vec<(Fault, u64)> {
+        let world = self.world.borrow();
+        Fault::ALL.into_iter().map(|fault| (fault, world.chance.struck[fault as usize])).collect()
+    }
+
+    /// System calls and turns so far, of all hosts.
+    #[must_use]
+    pub fn work(&self) -> (u64, u64) {
+        let world = self.world.borrow();
+        let calls = world.hosts.iter().map(|host| host.system_calls).sum();
+        (calls, world.hosts.iter().map(|host| host.polls).sum())
+    }
+
+    /// Time that standstills and jumps of the clock have taken from a host so far: what comes
+    /// later than that is late.
+    #[must_use]
+    pub fn stolen_time(&self, host: HostId) -> Duration {
+        Duration::from_nanos(self.world.borrow().hosts[host.0].stolen_nanos)
+    }
+
+    /// The states and ways of the reactors that were reached.
+    #[must_use]
+    pub fn landmarks(&self) -> Landmarks {
+        let mut landmarks = Landmarks::default();
+        for seat in self.hosts.seats.borrow().iter() {
+            landmarks.merge(seat.watcher.borrow().landmarks);
+        }
+        landmarks
+    }
+
+    /// Peers whose scripts are not at their end may be left so, and is no failure.
+    pub fn allow_unfinished(&mut self) {
+        self.allows_unfinished = true;
+    }
+
+    /// Runs for so long, or until nothing will ever happen again; whether that is so.
+    ///
+    /// # Panics
+    /// If a rule was broken.
+    pub fn run(&mut self, time: Duration) -> bool {
+        {
+            let mut world = self.world.borrow_mut();
+            world.end = world.now.saturating_add(nanos(time));
+            world.rest = Rest::Busy;
+        }
+        for seat in self.hosts.seats.borrow().iter() {
+            seat.watcher.borrow_mut().forget_due();
+        }
+        let mut turns = 0;
+        while self.goes_on() {
+            let Some(host) = self.next_host() else {
+                self.run_without_hosts();
+                break;
+            };
+            self.hosts.turn(host);
+            turns += 1;
+            if turns > MOST_TURNS {
+                self.world.borrow_mut().violate("the world does not come to rest".to_owned());
+            }
+            self.expect_no_violation();
+        }
+        self.world.borrow().rest == Rest::Quiet
+    }
+
+    fn goes_on(&self) -> bool {
+        let world = self.world.borrow();
+        world.rest == Rest::Busy && world.now < world.end
+    }
+
+    fn next_host(&self) -> Option<usize> {
+        self.world.borrow().hosts.iter().position(|host| host.stage == Stage::Between)
+    }
+
+    /// All reactors have stopped: what is under way comes to its end.
+    fn run_without_hosts(&self) {
+        let mut world = self.world.borrow_mut();
+        let nanos = world.end - world.now;
+        world.stand_still(nanos);
+        world.rest = Rest::Quiet;
+    }
+
+    fn expect_no_violation(&self) {
+        let world = self.world.borrow();
+        if let Some(first) = world.violations.first() {
+            let first = first.clone();
+            drop(world);
+            panic!("a rule was broken at {:?}: {first}", self.now());
+        }
+    }
+
+    /// No more faults: what is cut off is joined again, descriptors come back.
+    pub fn heal(&mut self) {
+        self.world.borrow_mut().heal();
+    }
+
+    /// Ends the run: heals the world, lets it come to rest, stops the reactors, and checks that
+    /// every script has come to its end and that nothing is left behind.
+    ///
+    /// # Panics
+    /// If a rule was broken.
+    pub fn finish(&mut self) {
+        if std::mem::replace(&mut self.is_finished, true) {
+            return;
+        }
+        self.heal();
+        self.run(LAST_HOURS);
+        self.check_scripts();
+        let seats = std::mem::take(&mut *self.hosts.seats.borrow_mut());
+        for (index, seat) in seats.into_iter().enumerate() {
+            self.world.borrow_mut().hosts[index].stage = Stage::Idle;
+            drop(seat.reactor);
+            seat.watcher.borrow_mut().check_end();
+        }
+        self.expect_no_violation();
+    }
+
+    fn check_scripts(&self) {
+        let mut world = self.world.borrow_mut();
+        for peer in 0..world.peers.len() {
+            let is_stuck = world.peers[peer].end == PeerEnd::Open && !world.is_done(peer);
+            if is_stuck && !self.allows_unfinished && world.socket_of(peer).is_some() {
+                let got = world.peers[peer].received.len();
+                world.violate(format!("peer {peer} waits in vain, {got} bytes received"));
+            }
+        }
+    }
+}
+
+impl Hosts {
+    /// One turn of a host.
+    fn turn(&self, host: usize) {
+        let taken = {
+            let mut seats = self.seats.borrow_mut();
+            let seat = &mut seats[host];
+            seat.reactor.take().map(|reactor| (reactor, Rc::clone(&seat.watcher)))
+        };
+        let Some((mut reactor, watcher)) = taken else { return };
+        let world = Rc::clone(&watcher.borrow().world);
+        world.borrow_mut().hosts[host].stage = Stage::Turning;
+        let goes_on = reactor.run_once(None);
+        watcher.borrow_mut().check(reactor.engine());
+        let stage = match goes_on {
+            Ok(true) => Stage::Between,
+            Ok(false) => Stage::Idle,
+            Err(error) => {
+                world.borrow_mut().violate(format!("the turn failed: {error}"));
+                Stage::Idle
+            }
+        };
+        if reactor.stats().panics > 0 {
+            world.borrow_mut().violate("a callback panicked".to_owned());
+        }
+        world.borrow_mut().hosts[host].stage = stage;
+        self.seats.borrow_mut()[host].reactor = Some(reactor);
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl std::fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulation").field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+/// The world and its hosts name each other; the hosts go first.
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        let seats = std::mem::take(&mut *self.hosts.seats.borrow_mut());
+        drop(seats);
+        self.world.borrow_mut().driver = None;
+    }
+}

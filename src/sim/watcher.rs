@@ -1,0 +1,531 @@
+//! The rules, watched: at every callback, and between the turns.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+
+use super::landmarks::{Landmark, Landmarks};
+use crate::close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
+use crate::connection::{Connection, Phase};
+use crate::engine::Engine;
+use crate::handler::{AnyService, Conn, Peer};
+use crate::id::{ConnId, TimerId};
+use crate::sys::sim::{Note, World};
+use crate::sys::{NANOS_PER_TICK, Stream};
+
+/// What is known of one open connection.
+#[derive(Debug)]
+struct Life {
+    socket: u32,
+    has_ended: bool,
+    /// What its handler left unconsumed.
+    rest: Vec<u8>,
+    /// When each kind of silence began at the latest: opened, or kept although idle.
+    silent_since: [u64; 3],
+}
+
+/// Watches one host.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    pub(super) world: Rc<RefCell<World>>,
+    host: usize,
+    lives: HashMap<ConnId, Life>,
+    /// A callback is running.
+    is_in_callback: bool,
+    /// Accepted or begun connections whose states are alive.
+    states: i64,
+    pub(super) landmarks: Landmarks,
+    /// When the wheel wanted to be looked at, by the end of the last turn; in ticks.
+    due: Option<u64>,
+    /// The nanosecond of the host's clock at which the reactor was made.
+    start: u64,
+}
+
+/// A handler that is watched.
+pub(super) struct Watched {
+    inner: Box<dyn AnyService>,
+    watcher: Rc<RefCell<Watcher>>,
+}
+
+/// What a wait of a poll may exceed a deadline by: its millisecond, and the call itself.
+const SLACK_NANOS: u64 = 2 * NANOS_PER_TICK;
+
+impl Watcher {
+    pub(super) fn new(world: &Rc<RefCell<World>>, host: usize) -> Self {
+        let start = world.borrow().clock(host);
+        Self {
+            world: Rc::clone(world),
+            host,
+            lives: HashMap::new(),
+            is_in_callback: false,
+            states: 0,
+            landmarks: Landmarks::default(),
+            due: None,
+            start,
+        }
+    }
+
+    fn violate(&self, id: Option<ConnId>, rule: &str) {
+        let mut world = self.world.borrow_mut();
+        let host = world.hosts[self.host].name.clone();
+        let who = id.map_or_else(String::new, |id| format!(" {id}:"));
+        world.violate(format!("{host}:{who} {rule}"));
+    }
+
+    fn note(&self, name: &'static str, id: Option<ConnId>, value: u64) {
+        let slot = id.map_or(u32::MAX, |id| id.index() as u32);
+        self.world.borrow_mut().note(Some(self.host), Note::Callback { name, slot, value });
+    }
+
+    fn enter(&mut self, name: &'static str, id: Option<ConnId>, value: u64, at: Landmark) {
+        self.note(name, id, value);
+        self.landmarks.reach(at);
+        if self.is_in_callback {
+            self.violate(id, "callbacks are nested");
+        }
+        self.is_in_callback = true;
+    }
+
+    /// A callback of a connection that must be open.
+    fn enter_open(&mut self, name: &'static str, conn: &Conn<'_>, value: u64, at: Landmark) {
+        let id = conn.id();
+        if !self.lives.contains_key(&id) {
+            self.violate(Some(id), &format!("{name} before on_open or after on_close"));
+        }
+        self.enter(name, Some(id), value, at);
+    }
+
+    fn opened(&mut self, conn: &Conn<'_>) {
+        let id = conn.id();
+        let Some(socket) = conn.simulated() else { return };
+        let now = self.world.borrow().clock(self.host);
+        let life = Life { socket, has_ended: false, rest: Vec::new(), silent_since: [now; 3] };
+        if self.lives.insert(id, life).is_some() {
+            self.violate(Some(id), "on_open twice");
+        }
+        self.enter("on_open", Some(id), 0, Landmark::Open);
+    }
+
+    /// The bytes lent must be what was left, and behind it what was read since.
+    fn check_input(&mut self, id: ConnId, input: &[u8]) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        let mut world = self.world.borrow_mut();
+        let tap = &mut world.sockets[life.socket as usize].tap;
+        let left = life.rest.len();
+        let is_right = input.len() == left + tap.len()
+            && input.starts_with(&life.rest)
+            && input[left..] == tap[..];
+        if tap.is_empty() && is_right {
+            self.landmarks.reach(Landmark::Redelivered);
+        }
+        tap.clear();
+        let has_ended = life.has_ended;
+        drop(world);
+        if !is_right {
+            self.violate(Some(id), "on_data is not lent what was left and read, in order");
+        }
+        if has_ended {
+            self.violate(Some(id), "on_data after on_eof");
+        }
+        if input.is_empty() {
+            self.violate(Some(id), "on_data without data");
+        }
+    }
+
+    fn note_consumed(&mut self, id: ConnId, input: &[u8], consumed: usize) {
+        if let Some(life) = self.lives.get_mut(&id) {
+            life.rest.clear();
+            life.rest.extend_from_slice(&input[consumed.min(input.len())..]);
+        }
+    }
+
+    fn ended(&mut self, id: ConnId) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        if std::mem::replace(&mut life.has_ended, true) {
+            self.violate(Some(id), "on_eof twice");
+        }
+    }
+
+    /// An idle limit has passed: not before no byte has moved for so long.
+    fn check_idle(&mut self, conn: &Conn<'_>, kind: IdleKind) {
+        let id = conn.id();
+        let limits = conn.idle_limits();
+        let Some(life) = self.lives.get(&id) else { return };
+        let world = self.world.borrow();
+        let socket = &world.sockets[life.socket as usize];
+        let (limit, moved) = match kind {
+            IdleKind::Read => (limits.read, socket.read_at),
+            IdleKind::Write => (limits.write, socket.written_at),
+            IdleKind::All => (limits.all, socket.read_at.max(socket.written_at)),
+        };
+        let since = moved.max(life.silent_since[kind as usize]);
+        let now = world.clock(self.host);
+        drop(world);
+        let limit = limit.map_or(u64::MAX, |ticks| ticks.saturating_mul(NANOS_PER_TICK));
+        if now < since.saturating_add(limit) {
+            let early = since.saturating_add(limit) - now;
+            self.violate(Some(id), &format!("on_idle({kind:?}) {early} ns early"));
+        }
+    }
+
+    fn kept(&mut self, id: ConnId, kind: IdleKind) {
+        let now = self.world.borrow().clock(self.host);
+        if let Some(life) = self.lives.get_mut(&id) {
+            life.silent_since[kind as usize] = now;
+        }
+    }
+
+    fn closed(&mut self, closed: &Closed, engine: &Engine) {
+        let id = closed.id;
+        let value = closed.unsent_bytes as u64;
+        self.enter("on_close", Some(id), value, landmark_of(&closed.reason));
+        if closed.unsent_bytes > 0 {
+            self.landmarks.reach(Landmark::LostOutput);
+        }
+        if engine.live(id).is_some() {
+            self.violate(Some(id), "its id still finds it");
+        }
+        self.states -= 1;
+        let Some(life) = self.lives.remove(&id) else {
+            return self.violate(Some(id), "on_close without on_open, or twice");
+        };
+        let let_go = engine.taken_down.is_some_and(|(_, let_go)| let_go);
+        if let_go {
+            return;
+        }
+        let world = self.world.borrow();
+        let socket = &world.sockets[life.socket as usize];
+        let (kept_back, unread) = (socket.tap.len(), socket.unread_at_close);
+        drop(world);
+        let is_broken = matches!(closed.reason, CloseReason::Reset | CloseReason::Io(_));
+        if kept_back > 0 && !matches!(closed.reason, CloseReason::Local | CloseReason::Panic) {
+            self.violate(Some(id), &format!("{kept_back} bytes were read and never delivered"));
+        }
+        if is_broken && unread > 0 {
+            self.violate(Some(id), &format!("closed with {unread} bytes still to be read"));
+        }
+    }
+
+    // Between the turns.
+
+    /// The rules that hold whenever no turn is on.
+    pub(super) fn check(&mut self, engine: &Engine) {
+        for (index, connection) in &engine.connections {
+            let id = ConnId::new(index as u32, connection.generation);
+            self.look_at(connection);
+            if let Some(rule) = self.broken_rule(engine, id, connection) {
+                self.violate(Some(id), rule);
+            }
+        }
+        self.check_listeners(engine);
+        self.check_counts(engine);
+        self.check_wheel(engine);
+    }
+
+    fn look_at(&mut self, connection: &Connection<Stream>) {
+        let marks = [
+            (Landmark::Connecting, connection.phase == Phase::Connecting),
+            (Landmark::Closing, connection.phase == Phase::Closing),
+            (Landmark::Lingering, connection.phase == Phase::Lingering),
+            (Landmark::Severed, connection.phase == Phase::Severed),
+            (Landmark::Plain, connection.is_plain),
+            (Landmark::Ready, connection.is_ready),
+            (Landmark::Dirty, connection.is_dirty),
+            (Landmark::Paused, connection.is_paused),
+            (Landmark::BackedUp, connection.is_backed_up),
+            (Landmark::Unconsumed, !connection.input.is_empty()),
+            (Landmark::HalfClosed, connection.phase == Phase::Open && connection.fin_sent),
+            (Landmark::PeerEnded, connection.phase == Phase::Open && connection.is_ended),
+            (Landmark::EmulatedEdges, !connection.stream.short_means_done()),
+        ];
+        for (landmark, is_so) in marks {
+            if is_so {
+                self.landmarks.reach(landmark);
+            }
+        }
+    }
+
+    fn broken_rule(
+        &self,
+        engine: &Engine,
+        id: ConnId,
+        connection: &Connection<Stream>,
+    ) -> Option<&'static str> {
+        let is_dead = connection.phase == Phase::Dead;
+        let rules = [
+            (is_dead && !engine.dead.iter().any(|&(dead, _)| dead == id), "dead and not buried"),
+            (connection.is_plain && !connection.looks_plain(), "plain, and does not look it"),
+            (
+                !is_dead && connection.is_ready && !engine.ready.contains(&id),
+                "marked ready and not on the queue",
+            ),
+            (
+                !is_dead && connection.is_dirty && !engine.dirty.contains(&id),
+                "marked dirty and not on the list",
+            ),
+            (
+                connection.output.len() > connection.profile.max_output,
+                "more output queued than the cap",
+            ),
+            (
+                !is_dead && connection.input.len() > connection.profile.max_input,
+                "more input kept than the cap",
+            ),
+            (
+                connection.was_open && !self.lives.contains_key(&id),
+                "open, and its handler does not know it",
+            ),
+            (
+                !is_dead
+                    && connection.deadline() < connection.filed.tick
+                    && !engine.nursery.contains(&id),
+                "its deadline is not in the wheel",
+            ),
+        ];
+        let broken = rules.into_iter().find(|(is_broken, _)| *is_broken).map(|(_, rule)| rule);
+        broken.or_else(|| if is_dead { None } else { self.stuck_rule(connection) })
+    }
+
+    /// Invariant 7: nobody waits for an event that does not come.
+    fn stuck_rule(&self, connection: &Connection<Stream>) -> Option<&'static str> {
+        let key = connection.stream.simulated()?;
+        let world = self.world.borrow();
+        if world.is_listed(key) || connection.is_ready || connection.phase == Phase::Connecting {
+            return None;
+        }
+        let socket = &world.sockets[key as usize];
+        if connection.wants_read() && socket.is_readable() {
+            return Some("there is input, and no event for it will come");
+        }
+        let waits = !connection.output.is_empty() && !connection.is_dirty && !socket.wants_room;
+        if waits && world.is_writable(key) {
+            return Some("there is output and room for it, and no event for it will come");
+        }
+        None
+    }
+
+    fn check_listeners(&mut self, engine: &Engine) {
+        for (_, listener) in &engine.listeners {
+            let marks = [
+                (Landmark::ListenerReady, listener.is_queued),
+                (Landmark::BackingOff, listener.is_backing_off),
+                (Landmark::Waiting, listener.is_waiting),
+            ];
+            for (landmark, is_so) in marks {
+                if is_so {
+                    self.landmarks.reach(landmark);
+                }
+            }
+            let Some(key) = listener.simulated() else { continue };
+            let world = self.world.borrow();
+            let queues = world.sockets[key as usize].is_readable() && !world.is_listed(key);
+            drop(world);
+            if queues && !marks.iter().any(|&(_, is_so)| is_so) {
+                self.violate(None, "connections queue, and the listener will not look");
+            }
+        }
+    }
+
+    fn check_counts(&mut self, engine: &Engine) {
+        let slots = engine.connections.len();
+        if engine.stats.connections != slots as u64 {
+            self.violate(None, "the count of connections is not that of the slots");
+        }
+        let opened = engine.connections.iter().filter(|(_, connection)| connection.was_open);
+        if opened.count() != self.lives.len() {
+            self.violate(None, "connections have gone without on_close");
+        }
+        if engine.spare_file.is_none() {
+            self.landmarks.reach(Landmark::NoSpare);
+        }
+        if engine.stats.refused > 0 {
+            self.landmarks.reach(Landmark::Refused);
+        }
+        if engine.stats.messages > 0 {
+            self.landmarks.reach(Landmark::Messages);
+        }
+        if !engine.nursery.is_empty() {
+            self.landmarks.reach(Landmark::Nursery);
+        }
+    }
+
+    /// The poll may not sleep past what the wheel wants, and what is due has been run.
+    fn check_wheel(&mut self, engine: &Engine) {
+        let due = engine.wheel.next_deadline();
+        if let Some(due) = self.due {
+            let world = self.world.borrow();
+            let host = &world.hosts[self.host];
+            let wanted = (self.start + due * NANOS_PER_TICK).saturating_sub(host.skew);
+            let (began, end) = (host.polled.0, host.poll_end);
+            drop(world);
+            if end > wanted.max(began) + SLACK_NANOS {
+                self.violate(None, "the poll would have slept past a deadline");
+            }
+        }
+        if due.is_some_and(|due| due + 64 < engine.now) && !engine.is_stopping() {
+            let late = engine.now - due.unwrap_or(0);
+            if engine.options.timers_per_turn > 64 {
+                self.violate(None, &format!("a timer is {late} ms overdue"));
+            }
+        }
+        self.due = due;
+    }
+
+    /// What was set from outside a turn may have moved the deadlines.
+    pub(super) fn forget_due(&mut self) {
+        self.due = None;
+    }
+
+    /// At the end, when the reactor is gone.
+    pub(super) fn check_end(&mut self) {
+        let left = self.lives.len();
+        if left > 0 {
+            self.violate(None, &format!("{left} connections ended without on_close"));
+        }
+        if self.states != 0 {
+            let states = self.states;
+            self.violate(None, &format!("{states} states were not given back"));
+        }
+        let files = self.world.borrow().hosts[self.host].used;
+        if files > 0 {
+            self.violate(None, &format!("{files} descriptors are left open"));
+        }
+    }
+}
+
+fn landmark_of(reason: &CloseReason) -> Landmark {
+    match reason {
+        CloseReason::Peer => Landmark::ClosedPeer,
+        CloseReason::Reset => Landmark::ClosedReset,
+        CloseReason::Idle => Landmark::ClosedIdle,
+        CloseReason::Timeout(TimeoutKind::Close) => Landmark::Lingering,
+        CloseReason::Timeout(_) => Landmark::ClosedTimeout,
+        CloseReason::Overflow => Landmark::ClosedOverflow,
+        CloseReason::Io(_) => Landmark::ClosedIo,
+        CloseReason::Shutdown => Landmark::ClosedShutdown,
+        CloseReason::Local | CloseReason::Panic => Landmark::ClosedLocal,
+    }
+}
+
+impl Watched {
+    pub(super) fn new(inner: Box<dyn AnyService>, watcher: &Rc<RefCell<Watcher>>) -> Self {
+        Self { inner, watcher: Rc::clone(watcher) }
+    }
+
+    /// A callback that runs until the guard is dropped, also if it panics.
+    fn begin(&self, enter: impl FnOnce(&mut Watcher)) -> Running {
+        enter(&mut self.watcher.borrow_mut());
+        Running(Rc::clone(&self.watcher))
+    }
+}
+
+/// A callback runs until this is dropped.
+struct Running(Rc<RefCell<Watcher>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.borrow_mut().is_in_callback = false;
+    }
+}
+
+impl AnyService for Watched {
+    fn accept(&mut self, peer: &Peer) -> Option<u32> {
+        let _running = self.begin(|watcher| watcher.enter("on_accept", None, 0, Landmark::Accept));
+        let state = self.inner.accept(peer);
+        self.watcher.borrow_mut().states += i64::from(state.is_some());
+        state
+    }
+
+    fn place(&mut self, state: Box<dyn Any>) -> Option<u32> {
+        let place = self.inner.place(state);
+        self.watcher.borrow_mut().states += i64::from(place.is_some());
+        place
+    }
+
+    fn forget(&mut self, state: u32) {
+        self.watcher.borrow_mut().states -= 1;
+        self.inner.forget(state);
+    }
+
+    fn open(&mut self, state: u32, conn: &mut Conn<'_>) {
+        let _running = self.begin(|watcher| watcher.opened(conn));
+        self.inner.open(state, conn);
+    }
+
+    fn data(&mut self, state: u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let id = conn.id();
+        let _running = self.begin(|watcher| {
+            watcher.enter_open("on_data", conn, input.len() as u64, Landmark::Data);
+            watcher.check_input(id, input);
+        });
+        let consumed = self.inner.data(state, conn, input);
+        self.watcher.borrow_mut().note_consumed(id, input, consumed);
+        consumed
+    }
+
+    fn drain(&mut self, state: u32, conn: &mut Conn<'_>) {
+        let _running =
+            self.begin(|watcher| watcher.enter_open("on_drain", conn, 0, Landmark::Drain));
+        self.inner.drain(state, conn);
+    }
+
+    fn eof(&mut self, state: u32, conn: &mut Conn<'_>) {
+        let _running = self.begin(|watcher| {
+            watcher.enter_open("on_eof", conn, 0, Landmark::Eof);
+            watcher.ended(conn.id());
+        });
+        self.inner.eof(state, conn);
+    }
+
+    fn idle(&mut self, state: u32, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
+        let landmark = match kind {
+            IdleKind::Read => Landmark::IdleRead,
+            IdleKind::Write => Landmark::IdleWrite,
+            IdleKind::All => Landmark::IdleAll,
+        };
+        let _running = self.begin(|watcher| {
+            watcher.enter_open("on_idle", conn, kind as u64, landmark);
+            watcher.check_idle(conn, kind);
+        });
+        let verdict = self.inner.idle(state, conn, kind);
+        self.watcher.borrow_mut().kept(conn.id(), kind);
+        verdict
+    }
+
+    fn timer(&mut self, state: u32, conn: &mut Conn<'_>, timer: TimerId) {
+        let _running =
+            self.begin(|watcher| watcher.enter_open("on_timer", conn, 0, Landmark::Timer));
+        self.inner.timer(state, conn, timer);
+    }
+
+    fn shutdown(&mut self, state: u32, conn: &mut Conn<'_>) {
+        let _running =
+            self.begin(|watcher| watcher.enter_open("on_shutdown", conn, 0, Landmark::Shutdown));
+        self.inner.shutdown(state, conn);
+    }
+
+    fn close(&mut self, state: u32, closed: Closed, engine: &mut Engine) {
+        let _running = self.begin(|watcher| watcher.closed(&closed, engine));
+        self.inner.close(state, closed, engine);
+    }
+
+    fn connect_failed(&mut self, state: u32, error: io::Error, engine: &mut Engine) {
+        let _running = self.begin(|watcher| {
+            watcher.states -= 1;
+            watcher.enter("on_connect_failed", None, 0, Landmark::ConnectFailed);
+        });
+        self.inner.connect_failed(state, error, engine);
+    }
+
+    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
+        let _running = self
+            .begin(|watcher| watcher.enter("on_service_timer", None, 0, Landmark::ServiceTimer));
+        self.inner.service_timer(timer, engine);
+    }
+
+    fn handler_mut(&mut self) -> &mut dyn Any {
+        self.inner.handler_mut()
+    }
+}

@@ -1,0 +1,305 @@
+//! What the seed decides: one stream of numbers, and which faults strike how often.
+
+use std::fmt;
+
+/// A kind of fault that a simulated world can inject.
+///
+/// Each is something that the real world does too, so a program that is right survives all of
+/// them; see [`Faults`] for which of them lose data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A read gives less than there is.
+    ShortRead,
+    /// A write takes less than there is room for.
+    ShortWrite,
+    /// A read says `WouldBlock`, and the readiness is reported anew.
+    BlockedRead,
+    /// A write says `WouldBlock`, and the readiness is reported anew.
+    BlockedWrite,
+    /// A read, a write or an accept is interrupted by a signal.
+    Interrupted,
+    /// A poll is interrupted by a signal.
+    InterruptedPoll,
+    /// The network breaks a connection for both ends.
+    Reset,
+    /// A reset takes with it what was on the way.
+    LostTail,
+    /// A FIN arrives together with the bytes before it.
+    FinWithData,
+    /// A connect is refused.
+    ConnectRefused,
+    /// A connect is never answered.
+    ConnectLost,
+    /// A connect takes seconds.
+    ConnectSlow,
+    /// A machine is cut off for up to two minutes, in both directions.
+    Partition,
+    /// A machine is cut off in one direction.
+    OneWayPartition,
+    /// What a machine sends is held up for a while.
+    Clog,
+    /// A machine's link is slow and narrow.
+    SlowLink,
+    /// An accept fails: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, `ECONNABORTED`, `EPROTO`, `EPERM`
+    /// or `ENETDOWN`.
+    AcceptError,
+    /// The process has no descriptor left for a while.
+    DescriptorsOut,
+    /// A socket cannot be registered with the poll.
+    RegisterError,
+    /// The poll reports what is not so.
+    SpuriousEvent,
+    /// The poll reports a socket that is closed.
+    StaleEvent,
+    /// An event comes late, merged with what happens meanwhile.
+    DelayedEvent,
+    /// An event comes again.
+    DuplicateEvent,
+    /// The events of a poll come in another order.
+    ReorderedEvents,
+    /// A poll reports a part of the events, and the rest next time.
+    SmallBatch,
+    /// The clock jumps ahead, by up to a minute.
+    ClockJump,
+    /// The process stands still for up to a minute.
+    Stopped,
+    /// The poll emulates edges, as on Windows: chosen once for a host.
+    EmulatedEdges,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 28] = [
+        Self::ShortRead,
+        Self::ShortWrite,
+        Self::BlockedRead,
+        Self::BlockedWrite,
+        Self::Interrupted,
+        Self::InterruptedPoll,
+        Self::Reset,
+        Self::LostTail,
+        Self::FinWithData,
+        Self::ConnectRefused,
+        Self::ConnectLost,
+        Self::ConnectSlow,
+        Self::Partition,
+        Self::OneWayPartition,
+        Self::Clog,
+        Self::SlowLink,
+        Self::AcceptError,
+        Self::DescriptorsOut,
+        Self::RegisterError,
+        Self::SpuriousEvent,
+        Self::StaleEvent,
+        Self::DelayedEvent,
+        Self::DuplicateEvent,
+        Self::ReorderedEvents,
+        Self::SmallBatch,
+        Self::ClockJump,
+        Self::Stopped,
+        Self::EmulatedEdges,
+    ];
+
+    /// Whether it can end a connection or keep one from coming up.
+    #[must_use]
+    pub const fn loses_connections(self) -> bool {
+        matches!(
+            self,
+            Self::Reset
+                | Self::LostTail
+                | Self::ConnectRefused
+                | Self::ConnectLost
+                | Self::AcceptError
+                | Self::DescriptorsOut
+                | Self::RegisterError
+        )
+    }
+
+    /// Whether it takes so much time that deadlines of seconds may pass.
+    #[must_use]
+    pub const fn takes_long(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectSlow
+                | Self::Partition
+                | Self::OneWayPartition
+                | Self::SlowLink
+                | Self::ClockJump
+                | Self::Stopped
+        )
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// Which faults a world may inject.
+///
+/// Of those allowed a seed turns a random half on, each with a rate of its own: a run with few
+/// faults reaches states that a run with all of them never does (swarm testing; Groce et al.,
+/// ISSTA 2012).
+///
+/// # Examples
+/// ```
+/// use waterwheel::sim::{Fault, Faults};
+///
+/// let faults = Faults::all().without(Fault::Stopped);
+/// assert!(!faults.allows(Fault::Stopped));
+/// assert!(!Faults::harmless().allows(Fault::Reset));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// A bit for each fault, in the order of [`Fault::ALL`].
+    allowed: u64,
+}
+
+impl Faults {
+    /// No faults.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { allowed: 0 }
+    }
+
+    /// Every fault.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self { allowed: (1 << Fault::ALL.len()) - 1 }
+    }
+
+    /// Those that neither end a connection nor take long: what a program may expect to be
+    /// invisible but for time.
+    #[must_use]
+    pub fn harmless() -> Self {
+        let mut faults = Self::none();
+        for fault in Fault::ALL {
+            if !fault.loses_connections() && !fault.takes_long() {
+                faults = faults.with(fault);
+            }
+        }
+        faults
+    }
+
+    /// With this one too.
+    #[must_use]
+    pub const fn with(self, fault: Fault) -> Self {
+        Self { allowed: self.allowed | 1 << fault as u32 }
+    }
+
+    /// Without this one.
+    #[must_use]
+    pub const fn without(self, fault: Fault) -> Self {
+        Self { allowed: self.allowed & !(1 << fault as u32) }
+    }
+
+    /// Whether this one may be injected.
+    #[must_use]
+    pub const fn allows(self, fault: Fault) -> bool {
+        self.allowed & 1 << fault as u32 != 0
+    }
+}
+
+/// The numbers of a seed, and what is made of them.
+#[derive(Debug)]
+pub(crate) struct Chance {
+    state: u64,
+    /// How often each fault strikes where it can, of 65,536 times.
+    rates: [u16; Fault::ALL.len()],
+    /// How often each has struck.
+    pub(crate) struck: [u64; Fault::ALL.len()],
+    /// No more faults.
+    pub(crate) is_calm: bool,
+}
+
+impl Chance {
+    pub(crate) fn new(seed: u64, faults: Faults) -> Self {
+        let mut chance = Self { state: seed, rates: [0; 28], struck: [0; 28], is_calm: false };
+        for fault in Fault::ALL {
+            let is_on = chance.one_in(2);
+            let rarity = [2, 5, 20, 100, 500][chance.below(5) as usize];
+            if is_on && faults.allows(fault) {
+                chance.rates[fault as usize] = (65_536 / rarity) as u16;
+            }
+        }
+        chance
+    }
+
+    /// The next number: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), with the constants of
+    /// Vigna's `splitmix64.c`.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        // The bias is far below what any run could show.
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+
+    pub(crate) fn one_in(&mut self, bound: u64) -> bool {
+        self.below(bound) == 0
+    }
+
+    /// A number from `low` to `high`, small ones as likely as large ones.
+    pub(crate) fn spread(&mut self, low: u64, high: u64) -> u64 {
+        let steps = u64::from(64 - (high / low.max(1)).leading_zeros());
+        let top = low.max(1) << self.below(steps);
+        low + self.below((2 * top).min(high) - low + 1).min(high - low)
+    }
+
+    /// Whether a fault is on in this world.
+    pub(crate) fn is_on(&self, fault: Fault) -> bool {
+        self.rates[fault as usize] > 0
+    }
+
+    /// Whether a fault strikes now; then it is counted.
+    pub(crate) fn strikes(&mut self, fault: Fault) -> bool {
+        let rate = self.rates[fault as usize];
+        if rate == 0 || self.is_calm {
+            return false;
+        }
+        let strikes = (self.next() & 0xffff) < u64::from(rate);
+        self.struck[fault as usize] += u64::from(strikes);
+        strikes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_faults_is_in_the_order_of_their_numbers() {
+        for (index, fault) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!(fault as usize, index);
+        }
+    }
+
+    #[test]
+    fn the_numbers_are_those_of_the_reference() {
+        // The first outputs of splitmix64.c for the seed 1234567.
+        let mut chance =
+            Chance { state: 1_234_567, rates: [0; 28], struck: [0; 28], is_calm: false };
+        let numbers: Vec<u64> = (0..3).map(|_| chance.next()).collect();
+        assert_eq!(
+            numbers,
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
+    }
+
+    #[test]
+    fn a_spread_stays_within_its_bounds() {
+        let mut chance = Chance::new(1, Faults::none());
+        for _ in 0..10_000 {
+            assert!((3..=1_000).contains(&chance.spread(3, 1_000)));
+            assert_eq!(chance.spread(7, 7), 7);
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! A simulated world in virtual time, driven by a seed: sockets, the poll, the clock.
+//!
+//! Everything is in one [`World`]; what the rest of the crate holds are handles on it. Nothing in
+//! it sleeps, and no socket of the operating system is opened.
+
+mod chance;
+mod peer;
+mod socket;
+mod trace;
+mod world;
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::{Backlog, Readiness};
+use chance::Fault as F;
+use socket::Owner;
+use trace::{Call, Outcome};
+use world::Step;
+
+pub use chance::{Fault, Faults};
+pub use peer::{PeerEnd, Script};
+pub(crate) use socket::SocketStage;
+pub(crate) use trace::Note;
+pub(crate) use world::{Rest, Stage, World};
+
+/// A host of a world: where one reactor lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    world: Rc<RefCell<World>>,
+    index: usize,
+    edges_are_native: bool,
+}
+
+/// What a poll says of one socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) token: usize,
+    pub(crate) readiness: Readiness,
+}
+
+/// One end of a connection; closed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    host: Host,
+    key: u32,
+}
+
+/// A listening socket; closed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    host: Host,
+    key: u32,
+}
+
+/// The poll of a host. It takes a descriptor.
+#[derive(Debug)]
+pub(crate) struct Poller(Host);
+
+/// Ends a poll.
+#[derive(Debug)]
+pub(crate) struct Waker(Arc<AtomicBool>);
+
+/// The clock of a host, since the reactor was made.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    host: Host,
+    start: u64,
+}
+
+/// A descriptor in reserve.
+#[derive(Debug)]
+pub(crate) struct Spare(Host);
+
+fn no_descriptor(is_of_system: bool) -> io::Error {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let errno = if is_of_system { Errno::NFILE } else { Errno::MFILE };
+        errno.into()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = is_of_system;
+        io::Error::from_raw_os_error(10_024)
+    }
+}
+
+/// A name of an error for the trace, the same on every system.
+fn name_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::WouldBlock => "WouldBlock",
+        ErrorKind::Interrupted => "Interrupted",
+        ErrorKind::ConnectionReset => "ConnectionReset",
+        ErrorKind::ConnectionRefused => "ConnectionRefused",
+        ErrorKind::BrokenPipe => "BrokenPipe",
+        ErrorKind::NotConnected => "NotConnected",
+        ErrorKind::TimedOut => "TimedOut",
+        _ => "another error",
+    }
+}
+
+impl Host {
+    pub(crate) fn new(world: &Rc<RefCell<World>>, index: usize) -> Self {
+        let edges_are_native = world.borrow().hosts[index].edges_are_native;
+        Self { world: Rc::clone(world), index, edges_are_native }
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index as u32
+    }
+
+    pub(crate) fn edges_are_native(&self) -> bool {
+        self.edges_are_native
+    }
+
+    fn owner(&self) -> Owner {
+        Owner::Host(self.index as u32)
+    }
+
+    /// One system call: time passes, and the world does something.
+    fn call<R>(&self, run: impl FnOnce(&mut World) -> R) -> R {
+        let mut world = self.world.borrow_mut();
+        world.enter(self.index);
+        run(&mut world)
+    }
+
+    /// The same, for one that returns bytes or an error.
+    fn call_on(
+        &self,
+        key: u32,
+        call: Call,
+        run: impl FnOnce(&mut World) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.call(|world| {
+            let result = run(world);
+            let outcome = match &result {
+                Ok(count) => Outcome::Is(*count as u32),
+                Err(error) => Outcome::Failed(name_of(error)),
+            };
+            world.note(Some(self.index), Note::Call { socket: key, call, result: outcome });
+            result
+        })
+    }
+
+    pub(crate) fn poller(&self) -> io::Result<Poller> {
+        self.open_file()?;
+        Ok(Poller(self.clone()))
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let start = self.world.borrow().clock(self.index);
+        Clock { host: self.clone(), start }
+    }
+
+    fn open_file(&self) -> io::Result<()> {
+        let has_one = self.world.borrow_mut().open_file(self.index);
+        if has_one { Ok(()) } else { Err(no_descriptor(false)) }
+    }
+
+    pub(crate) fn spare(&self) -> Option<Spare> {
+        self.open_file().ok().map(|()| Spare(self.clone()))
+    }
+
+    pub(crate) fn open_file_limit(&self) -> u64 {
+        self.world.borrow().hosts[self.index].files
+    }
+
+    pub(crate) fn connect(
+        &self,
+        addr: SocketAddr,
+        source: Option<SocketAddr>,
+    ) -> io::Result<Stream> {
+        self.call(|world| {
+            if !world.open_file(self.index) {
+                return Err(no_descriptor(false));
+            }
+            let ip = World::ip_of(self.index);
+            let port = 10_000 + (world.sockets.len() % 50_000) as u16;
+            let local = source.unwrap_or_else(|| SocketAddr::new(ip, port));
+            let key = world.connect(self.owner(), local, self.resolve(addr));
+            Ok(Stream { host: self.clone(), key })
+        })
+    }
+
+    /// An address that names no host is this one's.
+    fn resolve(&self, addr: SocketAddr) -> SocketAddr {
+        match addr.ip() {
+            ip if ip.is_unspecified() || ip.is_loopback() => {
+                SocketAddr::new(World::ip_of(self.index), addr.port())
+            }
+            _ => addr,
+        }
+    }
+
+    pub(crate) fn bind(
+        &self,
+        addr: SocketAddr,
+        backlog: Option<u32>,
+    ) -> io::Result<(Listener, Backlog)> {
+        const MOST: u32 = 4_096;
+        self.call(|world| {
+            if !world.open_file(self.index) {
+                return Err(no_descriptor(false));
+            }
+            let most = backlog.unwrap_or(MOST).min(MOST) as usize;
+            let addr = self.resolve(addr);
+            let Some(key) = world.listen(self.owner(), addr, most) else {
+                world.close_file(self.index);
+                return Err(ErrorKind::AddrInUse.into());
+            };
+            let listener = Listener { host: self.clone(), key };
+            Ok((listener, Backlog { asked: backlog, system_most: Some(MOST) }))
+        })
+    }
+}
+
+impl Stream {
+    pub(crate) fn key(&self) -> u32 {
+        self.key
+    }
+
+    pub(crate) fn edges_are_native(&self) -> bool {
+        self.host.edges_are_native
+    }
+
+    pub(crate) fn connected(&self) -> Option<io::Result<()>> {
+        self.host.call(|world| {
+            let socket = &mut world.sockets[self.key as usize];
+            if let Some(kind) = socket.error.take() {
+                return Some(Err(kind.into()));
+            }
+            match socket.stage {
+                SocketStage::Connecting => None,
+                SocketStage::Up if !socket.is_reset => Some(Ok(())),
+                _ => Some(Err(ErrorKind::NotConnected.into())),
+            }
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.host.world.borrow().sockets[self.key as usize].local
+    }
+
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.host.call_on(self.key, Call::Receive, |world| world.host_read(self.key, buffer))
+    }
+
+    pub(crate) fn send<B: Deref<Target = [u8]>>(&self, parts: &[B]) -> io::Result<usize> {
+        self.host.call_on(self.key, Call::Send, |world| match parts {
+            [part] => world.host_write(self.key, part),
+            parts => {
+                let parts: Vec<&[u8]> = parts.iter().map(Deref::deref).collect();
+                world.host_write(self.key, &parts.concat())
+            }
+        })
+    }
+
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        let finish = |world: &mut World| world.finish(self.key).map(|()| 0);
+        self.host.call_on(self.key, Call::Shutdown, finish).map(drop)
+    }
+
+    pub(crate) fn reset_on_close(&self) -> io::Result<()> {
+        self.host.call(|world| world.reset_on_close(self.key));
+        Ok(())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.host.call(|world| {
+            world.close(self.key);
+            world.close_file(self.host.index);
+        });
+    }
+}
+
+impl Listener {
+    pub(crate) fn key(&self) -> u32 {
+        self.key
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.host.world.borrow().sockets[self.key as usize].local
+    }
+
+    pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let mut accepted = None;
+        self.host.call_on(self.key, Call::Accept, |world| {
+            accepted = Some(self.accept_in(world)?);
+            Ok(accepted.map_or(0, |(key, _)| key as usize))
+        })?;
+        let (key, peer) = accepted.ok_or(ErrorKind::WouldBlock)?;
+        Ok((Stream { host: self.host.clone(), key }, peer))
+    }
+
+    fn accept_in(&self, world: &mut World) -> io::Result<(u32, SocketAddr)> {
+        let is_waited_for = world.sockets[self.key as usize].is_readable();
+        if is_waited_for && world.chance.strikes(F::Interrupted) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if is_waited_for && world.chance.strikes(F::AcceptError) {
+            return Err(self.draw_error(world));
+        }
+        if is_waited_for && !world.open_file(self.host.index) {
+            return Err(no_descriptor(false));
+        }
+        let Some(child) = world.accept(self.key) else {
+            return Err(ErrorKind::WouldBlock.into());
+        };
+        world.sockets[child as usize].owner = self.host.owner();
+        Ok((child, world.sockets[child as usize].remote))
+    }
+
+    /// One of the errors of accept4(2). Those of the connection take it with them.
+    fn draw_error(&self, world: &mut World) -> io::Error {
+        let choice = world.chance.below(8);
+        if choice < 2 {
+            if let Some(child) = world.accept(self.key) {
+                world.reset_on_close(child);
+                world.close(child);
+            }
+        }
+        match choice {
+            0 => ErrorKind::ConnectionAborted.into(),
+            1 => protocol_error(),
+            2 => no_descriptor(false),
+            3 => no_descriptor(true),
+            4 => no_buffers(),
+            5 => ErrorKind::OutOfMemory.into(),
+            6 => ErrorKind::PermissionDenied.into(),
+            _ => ErrorKind::NetworkDown.into(),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn protocol_error() -> io::Error {
+    rustix::io::Errno::PROTO.into()
+}
+
+#[cfg(not(unix))]
+fn protocol_error() -> io::Error {
+    ErrorKind::ConnectionAborted.into()
+}
+
+#[cfg(unix)]
+fn no_buffers() -> io::Error {
+    rustix::io::Errno::NOBUFS.into()
+}
+
+#[cfg(not(unix))]
+fn no_buffers() -> io::Error {
+    ErrorKind::OutOfMemory.into()
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.host.call(|world| {
+            world.close(self.key);
+            world.close_file(self.host.index);
+        });
+    }
+}
+
+impl Poller {
+    pub(crate) fn waker(&self, token: usize) -> io::Result<Waker> {
+        let Self(host) = self;
+        host.open_file()?;
+        let woken = Arc::new(AtomicBool::new(false));
+        host.world.borrow_mut().hosts[host.index].waker = Some((token, Arc::clone(&woken)));
+        Ok(Waker(woken))
+    }
+
+    pub(crate) fn add(&self, key: u32, token: usize, writable: bool) -> io::Result<()> {
+        self.0.call_on(key, Call::Register, |world| {
+            let is_stream = world.sockets[key as usize].stage != SocketStage::Listening;
+            if is_stream && world.chance.strikes(F::RegisterError) {
+                return Err(ErrorKind::OutOfMemory.into());
+            }
+            world.register(key, token, 1 | u8::from(writable) << 1);
+            Ok(0)
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn change(&self, key: u32, writable: bool) -> io::Result<()> {
+        let is_watched =
+            self.0.call(|world| world.change_interest(key, 1 | u8::from(writable) << 1));
+        if is_watched { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
+    }
+
+    pub(crate) fn poll(
+        &mut self,
+        events: &mut Vec<Event>,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let Self(host) = self;
+        events.clear();
+        let most = events.capacity();
+        let timeout = timeout.map(|timeout| timeout.as_nanos() as u64);
+        host.world.borrow_mut().enter_poll(host.index, timeout);
+        loop {
+            let step = host.world.borrow_mut().poll_step(host.index, events, most);
+            match step {
+                Step::Return => break,
+                Step::Again => {}
+                Step::Drive(other, drive) => drive(other),
+            }
+        }
+        host.world.borrow_mut().leave_poll(host.index);
+        Ok(())
+    }
+}
+
+/// The poll and its waker each have a descriptor.
+impl Drop for Poller {
+    fn drop(&mut self) {
+        let mut world = self.0.world.borrow_mut();
+        let files = if world.hosts[self.0.index].waker.take().is_some() { 2 } else { 1 };
+        for _ in 0..files {
+            world.close_file(self.0.index);
+        }
+    }
+}
+
+impl Waker {
+    pub(crate) fn wake(&self) -> io::Result<()> {
+        self.0.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+impl Clock {
+    pub(crate) fn nanos(&self) -> u64 {
+        self.host.world.borrow().clock(self.host.index) - self.start
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        self.0.world.borrow_mut().close_file(self.0.index);
+    }
+}

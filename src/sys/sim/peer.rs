@@ -1,0 +1,392 @@
+//! Scripted peers: the other end of a connection, step by step.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::socket::{Owner, SocketStage};
+use super::trace::{Net, Note};
+use super::world::{Happening, Link, World};
+
+/// What a simulated peer does, step by step.
+///
+/// A step begins when the one before it is done. Meanwhile the peer reads whatever comes, unless
+/// it was told to stop reading. When the last step is done the peer goes on reading and waits for
+/// the other side to end.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use waterwheel::sim::Script;
+///
+/// let script = Script::new().send("hello\n").read(6).wait(Duration::from_secs(1)).finish();
+/// assert_eq!(script.len(), 4);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    steps: VecDeque<Action>,
+}
+
+/// One step of a script.
+#[derive(Clone, Debug)]
+enum Action {
+    Send(Vec<u8>),
+    Dribble(Vec<u8>, Duration),
+    Wait(Duration),
+    Read(usize),
+    ReadEnd,
+    StopReading,
+    ResumeReading,
+    Finish,
+    Close,
+    Reset,
+}
+
+impl Script {
+    /// A script without steps: the peer reads.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many steps there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there is no step.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    fn then(mut self, action: Action) -> Self {
+        self.steps.push_back(action);
+        self
+    }
+
+    /// Sends bytes, as fast as they are taken.
+    #[must_use]
+    pub fn send(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.then(Action::Send(bytes.into()))
+    }
+
+    /// Sends bytes one by one, with a pause before each.
+    #[must_use]
+    pub fn dribble(self, bytes: impl Into<Vec<u8>>, pause: Duration) -> Self {
+        self.then(Action::Dribble(bytes.into(), pause))
+    }
+
+    /// Does nothing for a while.
+    #[must_use]
+    pub fn wait(self, time: Duration) -> Self {
+        self.then(Action::Wait(time))
+    }
+
+    /// Waits until so many bytes have come in all.
+    #[must_use]
+    pub fn read(self, total: usize) -> Self {
+        self.then(Action::Read(total))
+    }
+
+    /// Waits until the other side has ended.
+    #[must_use]
+    pub fn read_to_end(self) -> Self {
+        self.then(Action::ReadEnd)
+    }
+
+    /// Reads no more.
+    #[must_use]
+    pub fn stop_reading(self) -> Self {
+        self.then(Action::StopReading)
+    }
+
+    /// Reads again.
+    #[must_use]
+    pub fn resume_reading(self) -> Self {
+        self.then(Action::ResumeReading)
+    }
+
+    /// Sends FIN, and goes on reading.
+    #[must_use]
+    pub fn finish(self) -> Self {
+        self.then(Action::Finish)
+    }
+
+    /// Closes the socket.
+    #[must_use]
+    pub fn close(self) -> Self {
+        self.then(Action::Close)
+    }
+
+    /// Resets the connection.
+    #[must_use]
+    pub fn reset(self) -> Self {
+        self.then(Action::Reset)
+    }
+}
+
+/// How a peer's connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerEnd {
+    /// It has not ended.
+    Open,
+    /// The other side has sent FIN.
+    Finished,
+    /// It was reset, or could not be made.
+    Broken,
+    /// The peer has closed it.
+    Closed,
+}
+
+/// A peer and where it is in its script.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    socket: Option<u32>,
+    steps: VecDeque<Action>,
+    /// Bytes of the current step that are sent.
+    sent: usize,
+    /// When the current step's pause is over.
+    until: Option<u64>,
+    is_reading: bool,
+    pub(crate) received: Vec<u8>,
+    pub(crate) end: PeerEnd,
+    pub(super) link: Link,
+    /// Of a listening peer: what each connection does.
+    script: Option<Script>,
+    addr: SocketAddr,
+}
+
+/// What one look at a step came to.
+enum Progress {
+    Done,
+    Waits,
+}
+
+impl World {
+    fn new_peer(&mut self, script: Script, is_listening: bool) -> usize {
+        let index = self.peers.len();
+        let ip = IpAddr::V4(Ipv4Addr::new(10, 1, (index >> 8) as u8, index as u8));
+        let addr = SocketAddr::new(ip, 50_000);
+        let link = self.draw_link();
+        let (steps, script) = match is_listening {
+            true => (VecDeque::new(), Some(script)),
+            false => (script.steps, None),
+        };
+        self.peers.push(Peer {
+            socket: None,
+            steps,
+            sent: 0,
+            until: None,
+            is_reading: true,
+            received: Vec::new(),
+            end: PeerEnd::Open,
+            link,
+            script,
+            addr,
+        });
+        index
+    }
+
+    /// Adds a peer that connects at a time.
+    pub(crate) fn add_peer(&mut self, at: u64, to: SocketAddr, script: Script) -> usize {
+        let index = self.new_peer(script, false);
+        self.peers[index].until = Some(at);
+        self.peers[index].addr = to;
+        self.arrange(at, Happening::Peer(index as u32));
+        index
+    }
+
+    /// Adds a machine that listens, whose every connection follows a script.
+    pub(crate) fn add_listening_peer(&mut self, backlog: usize, script: Script) -> SocketAddr {
+        let index = self.new_peer(script, true);
+        let addr = self.peers[index].addr;
+        self.peers[index].socket = self.listen(Owner::Peer(index as u32), addr, backlog);
+        addr
+    }
+
+    /// A connection has come in for a listening peer.
+    pub(super) fn peer_accepts(&mut self, listener: usize, socket: u32) {
+        let Some(child) = self.accept(socket) else { return };
+        let Some(script) = self.peers[listener].script.clone() else { return };
+        let index = self.new_peer(script, false);
+        self.peers[index].socket = Some(child);
+        self.sockets[child as usize].owner = Owner::Peer(index as u32);
+        self.arrange(self.now, Happening::Peer(index as u32));
+    }
+
+    /// The socket of a peer.
+    pub(crate) fn socket_of(&self, peer: usize) -> Option<u32> {
+        self.peers[peer].socket
+    }
+
+    /// Whether a peer's script is at its end.
+    pub(crate) fn is_done(&self, peer: usize) -> bool {
+        self.peers[peer].steps.is_empty() || self.peers[peer].end == PeerEnd::Broken
+    }
+
+    /// A peer looks what it can do now.
+    pub(super) fn go_on(&mut self, peer: usize) {
+        if self.peers[peer].script.is_some() || self.peers[peer].end == PeerEnd::Closed {
+            return;
+        }
+        let Some(socket) = self.peers[peer].socket else { return self.begin(peer) };
+        if self.sockets[socket as usize].stage == SocketStage::Connecting {
+            return;
+        }
+        self.read_as_peer(peer, socket);
+        while let Some(action) = self.peers[peer].steps.front().cloned() {
+            if self.peers[peer].end == PeerEnd::Broken {
+                return self.shut_peer(peer, socket, false);
+            }
+            match self.perform(peer, socket, &action) {
+                Progress::Waits => return,
+                Progress::Done => {
+                    self.peers[peer].steps.pop_front();
+                    self.peers[peer].sent = 0;
+                    self.peers[peer].until = None;
+                }
+            }
+            if self.peers[peer].end == PeerEnd::Closed {
+                return;
+            }
+        }
+        if matches!(self.peers[peer].end, PeerEnd::Finished | PeerEnd::Broken) {
+            self.shut_peer(peer, socket, false);
+        }
+    }
+
+    fn begin(&mut self, peer: usize) {
+        if self.peers[peer].until.is_some_and(|until| until > self.now) {
+            return;
+        }
+        self.peers[peer].until = None;
+        let ip = IpAddr::V4(Ipv4Addr::new(10, 1, (peer >> 8) as u8, peer as u8));
+        let to = self.peers[peer].addr;
+        let from = SocketAddr::new(ip, 40_000);
+        self.peers[peer].socket = Some(self.connect(Owner::Peer(peer as u32), from, to));
+    }
+
+    fn read_as_peer(&mut self, peer: usize, socket: u32) {
+        let mut buffer = [0; 4096];
+        let is_open = |peer: &Peer| matches!(peer.end, PeerEnd::Open);
+        while self.peers[peer].is_reading && is_open(&self.peers[peer]) {
+            match self.read(socket, &mut buffer) {
+                Ok(0) => self.peers[peer].end = PeerEnd::Finished,
+                Ok(count) => self.peers[peer].received.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => self.peers[peer].end = PeerEnd::Broken,
+            }
+        }
+        // One that has seen FIN, or does not read, still learns that all is over.
+        if self.sockets[socket as usize].is_reset && self.peers[peer].end != PeerEnd::Closed {
+            self.peers[peer].end = PeerEnd::Broken;
+        }
+    }
+
+    fn perform(&mut self, peer: usize, socket: u32, action: &Action) -> Progress {
+        match action {
+            Action::Send(bytes) => self.send_as_peer(peer, socket, bytes),
+            Action::Dribble(bytes, pause) => {
+                if self.pauses(peer, *pause) {
+                    return Progress::Waits;
+                }
+                let sent = self.peers[peer].sent;
+                let byte = &bytes[sent..bytes.len().min(sent + 1)];
+                if let Ok(count) = self.write(socket, byte) {
+                    self.peers[peer].sent += count;
+                    self.peers[peer].until = None;
+                }
+                match self.peers[peer].sent == bytes.len() {
+                    true => Progress::Done,
+                    false => {
+                        self.pauses(peer, *pause);
+                        Progress::Waits
+                    }
+                }
+            }
+            Action::Wait(time) => match self.pauses(peer, *time) {
+                true => Progress::Waits,
+                false => Progress::Done,
+            },
+            Action::Read(total) => {
+                let peer = &self.peers[peer];
+                let is_done = peer.received.len() >= *total || peer.end != PeerEnd::Open;
+                if is_done { Progress::Done } else { Progress::Waits }
+            }
+            Action::ReadEnd => match self.peers[peer].end {
+                PeerEnd::Open => Progress::Waits,
+                _ => Progress::Done,
+            },
+            _ => self.perform_at_once(peer, socket, action),
+        }
+    }
+
+    fn perform_at_once(&mut self, peer: usize, socket: u32, action: &Action) -> Progress {
+        match action {
+            Action::StopReading => self.peers[peer].is_reading = false,
+            Action::ResumeReading => {
+                self.peers[peer].is_reading = true;
+                self.read_as_peer(peer, socket);
+            }
+            Action::Finish => {
+                self.note(None, Note::Net { socket, what: Net::PeerEnds, bytes: 0 });
+                // One that is broken has nothing to finish.
+                let _ = self.finish(socket);
+            }
+            Action::Reset => self.shut_peer(peer, socket, true),
+            _ => self.shut_peer(peer, socket, false),
+        }
+        Progress::Done
+    }
+
+    fn send_as_peer(&mut self, peer: usize, socket: u32, bytes: &[u8]) -> Progress {
+        while self.peers[peer].sent < bytes.len() {
+            match self.write(socket, &bytes[self.peers[peer].sent..]) {
+                Ok(count) => {
+                    self.note(
+                        None,
+                        Note::Net { socket, what: Net::PeerSends, bytes: count as u32 },
+                    );
+                    self.peers[peer].sent += count;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Progress::Waits,
+                Err(_) => {
+                    self.peers[peer].end = PeerEnd::Broken;
+                    return Progress::Waits;
+                }
+            }
+        }
+        Progress::Done
+    }
+
+    /// Whether a pause of the current step is still on; begins it if it has not begun.
+    fn pauses(&mut self, peer: usize, time: Duration) -> bool {
+        let now = self.now;
+        match self.peers[peer].until {
+            Some(until) => until > now,
+            None => {
+                let until = now + (time.as_nanos() as u64).max(1);
+                self.peers[peer].until = Some(until);
+                self.arrange(until, Happening::Peer(peer as u32));
+                true
+            }
+        }
+    }
+
+    fn shut_peer(&mut self, peer: usize, socket: u32, must_reset: bool) {
+        if self.sockets[socket as usize].owner == Owner::Nobody {
+            return;
+        }
+        if must_reset {
+            self.reset_on_close(socket);
+        }
+        self.close(socket);
+        if self.peers[peer].end == PeerEnd::Open {
+            self.peers[peer].end = PeerEnd::Closed;
+        }
+    }
+}
