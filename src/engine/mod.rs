@@ -148,6 +148,8 @@ pub(crate) struct Engine {
     /// New connections that have idle limits and no entry in the wheel yet. Most short-lived ones
     /// end before they get one.
     pub(crate) nursery: Vec<ConnId>,
+    /// Whose bytes may have moved in this turn, beside those that the poll reported.
+    pub(crate) touched: Vec<ConnId>,
     /// Closures to run in the next mailbox phase, with the place of their handler.
     pub(crate) posted: VecDeque<(u32, Task)>,
     /// States of outgoing connections that their handler has not got yet.
@@ -254,6 +256,7 @@ impl Engine {
             dirty: VecDeque::new(),
             dead: VecDeque::new(),
             nursery: Vec::new(),
+            touched: Vec::new(),
             posted: VecDeque::new(),
             unplaced: Vec::new(),
             failures: VecDeque::new(),

@@ -106,7 +106,7 @@ impl Engine {
     }
 
     pub(crate) fn set_user_deadline(&mut self, id: ConnId, wait: Option<Duration>) {
-        let now = self.now;
+        let now = self.clock.tick(); // the turn may have been long already
         let Some(connection) = self.live_mut(id) else {
             return;
         };

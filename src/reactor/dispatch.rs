@@ -71,6 +71,7 @@ pub(super) fn callback<R>(
     let connection = engine.live(id)?;
     let (state, room) = (connection.state, connection.cork_room());
     let service = services.get_mut(connection.profile.service as usize)?;
+    engine.touched.push(id);
     engine.cork(id, room);
     let result = call(service.as_mut(), state, &mut Conn::current(engine, id));
     engine.uncork(id);
@@ -194,6 +195,7 @@ impl Dispatcher {
 
     /// Sends queued output, and says so when it has drained.
     pub(super) fn flush(&mut self, id: ConnId) {
+        self.engine.touched.push(id);
         if self.engine.flush(id) && self.engine.live(id).is_some_and(|c| c.takes_output()) {
             let Self { engine, services, .. } = self;
             callback(engine, services, id, |service, state, conn| service.drain(state, conn));

@@ -51,6 +51,7 @@ impl Reactor {
             }
         }
         self.is_stamped = false;
+        engine.touched.clear();
         if engine.has_work() || !self.dispatcher.inbox.is_empty() {
             timeout = Some(Duration::ZERO);
         }
@@ -86,25 +87,32 @@ impl Reactor {
 /// not pass early.
 #[inline]
 pub(super) fn restamp(engine: &mut Engine, events: &Events, end: u64) {
-    if end > engine.now + 1 {
+    if end > engine.now {
         restamp_all(engine, events, end);
     }
 }
 
 #[cold]
 fn restamp_all(engine: &mut Engine, events: &Events, end: u64) {
-    let start = engine.now;
     events.for_each_from(0, |event| {
-        let Target::Connection(token) = Target::of(event.token()) else { return };
-        let id = engine.id_of(token);
-        if let Some(connection) = engine.live_mut(id) {
-            for stamp in [&mut connection.read_at, &mut connection.written_at] {
-                if *stamp == start {
-                    *stamp = end;
-                }
-            }
+        if let Target::Connection(token) = Target::of(event.token()) {
+            let id = engine.id_of(token);
+            restamp_one(engine, id, end);
         }
     });
+    for id in std::mem::take(&mut engine.touched) {
+        restamp_one(engine, id, end);
+    }
+}
+
+fn restamp_one(engine: &mut Engine, id: ConnId, end: u64) {
+    let start = engine.now;
+    let Some(connection) = engine.live_mut(id) else { return };
+    for stamp in [&mut connection.read_at, &mut connection.written_at] {
+        if *stamp == start {
+            *stamp = end;
+        }
+    }
 }
 
 impl Dispatcher {
@@ -167,8 +175,6 @@ impl Dispatcher {
 
     /// Phase 3: one more budget for each.
     fn run_ready(&mut self) {
-        // The events may have taken long, and these are stamped by no event.
-        self.engine.now = self.engine.clock.tick();
         for _ in 0..self.engine.ready_listeners.len() {
             let Some(index) = self.engine.ready_listeners.pop_front() else { break };
             if let Some(listener) = self.engine.listeners.get_mut(index as usize) {
