@@ -4,4 +4,6 @@
 //! `tests/faults/run` runs a bounded part of each, `tests/faults/run --all` the whole.
 #![cfg(target_os = "linux")]
 
+mod program;
+mod strace;
 mod tools;
