@@ -5,7 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,9 +66,9 @@ impl Program {
         self.child.id()
     }
 
-    /// The next line that it prints; `None` if it has ended or says nothing for so long.
-    pub(crate) fn line(&self, patience: Duration) -> Option<String> {
-        self.lines.recv_timeout(patience).ok()
+    /// The next line that it prints, unless it has ended or says nothing for so long.
+    pub(crate) fn line(&self, patience: Duration) -> Result<String, RecvTimeoutError> {
+        self.lines.recv_timeout(patience)
     }
 
     /// The open descriptors that it has; 0 if it has ended.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -93,8 +94,10 @@ impl Case {
                 Cost::Start | Cost::WholeStart | Cost::Connection => Outcome::Error,
                 _ => return Err(format!("costs the service: {}", end.errors.trim())),
             };
-            // At the start, or behind the end of the last client.
-            return match seen.ended.is_empty() && !seen.is_gone {
+            // At the start, or behind the end of the last client. It may have said that it listens,
+            // or have listened for a moment, and yet have taken no connection.
+            let is_early = !log.lines().any(|line| accepted(line).is_some());
+            return match is_early || seen.ended.is_empty() && !seen.is_gone {
                 true => Ok(outcome),
                 false => Err(format!("ends while it serves: {}", end.errors.trim())),
             };
@@ -150,7 +153,12 @@ fn observe(
     command.arg(tools::example("echo")).args(["--listen", &addr.to_string()]);
     let mut server = Program::start(&mut command).map_err(|error| error.to_string())?;
     let patience = if silent { Duration::from_millis(500) } else { PATIENCE };
-    let has_listened = server.line(patience).is_some() || silent && server.descriptors() > 0;
+    let has_listened = match server.line(patience) {
+        Ok(_) => true,
+        Err(RecvTimeoutError::Disconnected) => false,
+        Err(RecvTimeoutError::Timeout) if silent => true,
+        Err(RecvTimeoutError::Timeout) => return Err("hangs: it does not start".to_owned()),
+    };
     let mut load = Load::new(addr, terms);
     if has_listened {
         serve(&server, &mut load, spare)?;
