@@ -5,5 +5,6 @@
 #![cfg(target_os = "linux")]
 
 mod program;
+mod shim;
 mod strace;
 mod tools;
