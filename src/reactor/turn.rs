@@ -44,7 +44,7 @@ impl Reactor {
             // From now, and not from the start of the last turn, which may have been long.
             let now = engine.clock.nanos();
             let due = engine.next_due.saturating_mul(NANOS_PER_TICK);
-            let left = Duration::from_nanos(due.saturating_sub(now));
+            let left = shortened(Duration::from_nanos(due.saturating_sub(now)));
             timeout = Some(timeout.map_or(left, |most| most.min(left)));
             if !self.is_stamped {
                 restamp(engine, &self.events, now / NANOS_PER_TICK);
@@ -81,6 +81,17 @@ impl Reactor {
         engine.stats.turns += 1;
         Ok(())
     }
+}
+
+/// Waits longer than this are made in two.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
+/// A wait that surely ends in time. Linux lets a wait end late by a thousandth of its length, or
+/// by a two-hundredth if the process has a lowered priority, to wake for several things at once
+/// (`select_estimate_accuracy` in fs/select.c): a minute may take 60 ms or 300 ms more. The rest
+/// of a long one is waited for apart.
+fn shortened(wait: Duration) -> Duration {
+    if wait > LONG_WAIT { wait - wait / 128 } else { wait }
 }
 
 /// If the last turn was long, what moved in it may have moved at its end, and an idle limit must
