@@ -181,6 +181,12 @@ impl Gate {
         !self.is_shut
     }
 
+    /// Whether nobody is inside.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inside == 0
+    }
+
     pub(crate) fn enter(&mut self) {
         self.inside += 1;
     }

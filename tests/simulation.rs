@@ -1,14 +1,23 @@
 //! The reactor in a simulated world.
 #![cfg(feature = "sim")]
 
+#[path = "../examples/simulate/workload/mod.rs"]
+mod workload;
+
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use waterwheel::sim::{Faults, Script, Seeds};
-use waterwheel::{Conn, ListenOptions, frame};
+use waterwheel::sim::{Fault, Faults, HostClock, PeerEnd, Script, Seeds, Simulation};
+use waterwheel::{
+    Closed, Conn, Context, DeadlineKind, Handler, Idle, IdleKind, ListenOptions, Peer, frame,
+};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[test]
 fn lines_are_answered() {
-    Seeds::new(2_000).faults(Faults::harmless()).run(|sim| {
+    Seeds::new(1_000).faults(Faults::harmless()).run(|sim| {
         let (_, addr) = sim.host("server", |reactor| {
             let capitals = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
                 let mut lines = frame::lines(input, 80);
@@ -20,10 +29,143 @@ fn lines_are_answered() {
             });
             reactor.listen("0.0.0.0:7000", capitals, ListenOptions::default())
         })?;
-        let script = Script::new().send("hello\nwor").wait(Duration::from_millis(5)).send("ld\n");
+        let script = Script::new().send("hello\nwor").wait(5 * MILLISECOND).send("ld\n");
         let peer = sim.peer(addr, script.read(12).finish().read_to_end());
         sim.run(Duration::from_secs(60));
         assert_eq!(sim.received(peer), b"HELLO\nWORLD\n");
         Ok(())
     });
+}
+
+#[test]
+fn a_random_program_survives_a_random_world() {
+    let report = Seeds::new(3_000).run(workload::run);
+    assert_eq!(report.runs, 3_000);
+    for (fault, struck) in Fault::ALL.into_iter().zip(&report.struck) {
+        assert!(*struck > 0, "no {fault} in {} runs", report.runs);
+    }
+    assert_eq!(report.landmarks.missing(), [""; 0], "never reached");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let hash = |seed| {
+        let mut sim = Simulation::new(seed, Faults::all());
+        workload::run(&mut sim).unwrap();
+        sim.finish();
+        sim.hash()
+    };
+    for seed in 0..20 {
+        assert_eq!(hash(seed), hash(seed));
+    }
+    assert_ne!(hash(1), hash(2));
+}
+
+#[test]
+fn a_trace_does_not_change_what_it_shows() {
+    for seed in 0..10 {
+        let mut plain = Simulation::new(seed, Faults::all());
+        let mut traced = Simulation::new(seed, Faults::all());
+        traced.keep_trace();
+        for sim in [&mut plain, &mut traced] {
+            workload::run(sim).unwrap();
+            sim.finish();
+        }
+        assert_eq!(plain.hash(), traced.hash());
+        assert_eq!(traced.trace().len() as u64, traced.trace_len());
+    }
+}
+
+/// Notes when each connection ended, and spends time in its callbacks.
+struct Slow {
+    clock: Rc<RefCell<Option<HostClock>>>,
+    works_for: Duration,
+    deadline: Option<Duration>,
+    opened: Duration,
+    ended: Rc<RefCell<Vec<Duration>>>,
+}
+
+impl Slow {
+    fn now(&self) -> Duration {
+        self.clock.borrow().as_ref().unwrap().now()
+    }
+}
+
+impl Handler for Slow {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        self.clock.borrow().as_ref().unwrap().spend(self.works_for);
+        Some(())
+    }
+
+    fn on_open(&mut self, (): &mut (), conn: &mut Conn<'_>) {
+        self.opened = self.now();
+        conn.set_deadline(DeadlineKind::User, self.deadline);
+    }
+
+    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+
+    fn on_idle(&mut self, (): &mut (), _: &mut Conn<'_>, _: IdleKind) -> Idle {
+        Idle::Close
+    }
+
+    fn on_close(&mut self, (): (), _: Closed, _: &mut Context<'_>) {
+        self.ended.borrow_mut().push(self.now() - self.opened);
+    }
+}
+
+/// How long a connection lives that is opened at the end of a turn that `works_for` so long.
+#[track_caller]
+fn life_after_work(works_for: Duration, idle: Duration, deadline: Option<Duration>) -> Duration {
+    let mut sim = Simulation::new(0, Faults::none());
+    let clock = Rc::new(RefCell::new(None));
+    let ended = Rc::new(RefCell::new(Vec::new()));
+    let handler = Slow {
+        clock: Rc::clone(&clock),
+        works_for,
+        deadline,
+        opened: Duration::ZERO,
+        ended: Rc::clone(&ended),
+    };
+    let (host, addr) = sim
+        .host("server", |reactor| {
+            let service = reactor.register(handler);
+            let options = ListenOptions::default().idle_timeout(idle);
+            reactor.listen("0.0.0.0:7000", service, options)
+        })
+        .unwrap();
+    *clock.borrow_mut() = Some(sim.clock(host));
+    let peer = sim.peer(addr, Script::new());
+    sim.run(Duration::from_secs(3_600));
+    assert_ne!(sim.end_of(peer), PeerEnd::Open);
+    sim.finish();
+    let ended = ended.borrow();
+    assert_eq!(ended.len(), 1);
+    ended[0]
+}
+
+/// A connection that was accepted in a long turn was taken for idle since the turn's start.
+#[test]
+fn idle_limits_count_from_the_end_of_the_turn_that_accepts() {
+    for works_for in [Duration::ZERO, Duration::from_micros(1_500), 90 * MILLISECOND] {
+        for idle in [40 * MILLISECOND, 400 * MILLISECOND] {
+            let life = life_after_work(works_for, idle, None);
+            assert!(life >= idle, "{life:?} of {idle:?}, after {works_for:?} of work");
+            assert!(life <= idle + 3 * MILLISECOND, "{life:?} of {idle:?}");
+        }
+    }
+}
+
+/// A deadline that was set in a long turn ran from the turn's start.
+#[test]
+fn deadlines_count_from_when_they_are_set() {
+    let wait = 40 * MILLISECOND;
+    for works_for in [Duration::ZERO, Duration::from_micros(1_500), 90 * MILLISECOND] {
+        let life = life_after_work(works_for, Duration::from_secs(9), Some(wait));
+        assert!(life >= wait, "{life:?}, after {works_for:?} of work");
+        assert!(life <= wait + 3 * MILLISECOND, "{life:?}");
+    }
 }

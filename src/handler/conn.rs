@@ -71,6 +71,12 @@ impl<'a> Conn<'a> {
         self.engine.live(self.id)?.stream.simulated()
     }
 
+    /// Whether the loop would read from it, for whoever watches.
+    #[cfg(feature = "sim")]
+    pub(crate) fn wants_read(&self) -> bool {
+        self.engine.live(self.id).is_some_and(Connection::wants_read)
+    }
+
     /// What counts as silence for it, for whoever watches.
     #[cfg(feature = "sim")]
     pub(crate) fn idle_limits(&self) -> IdleLimits {

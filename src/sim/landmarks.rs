@@ -53,7 +53,7 @@ landmarks! {
     ListenerReady: "accept budget used up",
     BackingOff: "accept backs off",
     Waiting: "listener waits for room",
-    NoSpare: "spare descriptor given up",
+    AcceptFailed: "accept failed",
     EmulatedEdges: "edges emulated",
     Messages: "messages from other threads",
     Refused: "refused",

@@ -67,6 +67,6 @@ mod watcher;
 
 pub use landmarks::Landmarks;
 pub use seeds::{Report, Seeds};
-pub use simulation::{HostId, PeerId, Simulation};
+pub use simulation::{Dice, HostClock, HostId, PeerId, Simulation};
 
 pub use crate::sys::sim::{Fault, Faults, PeerEnd, Script};

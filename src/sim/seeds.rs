@@ -199,6 +199,21 @@ fn text_of(payload: &(dyn std::any::Any + Send)) -> String {
 }
 
 impl Report {
+    /// With the runs of another one, which came after these.
+    pub fn merge(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.virtual_time += other.virtual_time;
+        self.notes += other.notes;
+        self.system_calls += other.system_calls;
+        self.turns += other.turns;
+        self.landmarks.merge(other.landmarks);
+        self.hash = self.hash.rotate_left(1) ^ other.hash;
+        self.struck.resize(Fault::ALL.len(), 0);
+        for (sum, count) in self.struck.iter_mut().zip(&other.struck) {
+            *sum += count;
+        }
+    }
+
     fn add(&mut self, sim: &Simulation) {
         let (calls, turns) = sim.work();
         self.runs += 1;

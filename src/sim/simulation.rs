@@ -50,6 +50,8 @@ pub struct Simulation {
     seed: u64,
     world: Rc<RefCell<World>>,
     hosts: Rc<Hosts>,
+    /// Who watches each host; they outlive the reactors.
+    watchers: Vec<Rc<RefCell<Watcher>>>,
     /// Scripts may be left unfinished.
     allows_unfinished: bool,
     is_finished: bool,
@@ -72,6 +74,9 @@ const FILES: u64 = 256;
 /// Virtual time that a healed world has to come to rest.
 const LAST_HOURS: Duration = Duration::from_secs(4 * 3_600);
 
+/// What reactors have to drain at the end.
+const DRAIN: Duration = Duration::from_secs(60);
+
 /// Turns of one run at the most.
 const MOST_TURNS: u64 = 2_000_000;
 
@@ -88,7 +93,14 @@ impl Simulation {
             }
         };
         world.borrow_mut().driver = Some(Rc::new(driver));
-        Self { seed, world, hosts, allows_unfinished: false, is_finished: false }
+        Self {
+            seed,
+            world,
+            hosts,
+            watchers: Vec::new(),
+            allows_unfinished: false,
+            is_finished: false,
+        }
     }
 
     /// The seed.
@@ -128,6 +140,7 @@ impl Simulation {
         let host = Host::new(&self.world, index);
         let watcher = Rc::new(RefCell::new(Watcher::new(&self.world, index)));
         let mut reactor = Reactor::in_world(sys::World::Sim(host), options)?;
+        self.watchers.push(Rc::clone(&watcher));
         let watch = Rc::clone(&watcher);
         reactor.watch = Some(Box::new(move |service| Box::new(Watched::new(service, &watch))));
         let result = set_up(&mut reactor);
@@ -194,13 +207,16 @@ impl Simulation {
         world.socket_of(peer.0).is_some_and(|socket| world.sockets[socket as usize].was_hurt)
     }
 
-    /// A number below `bound`, from the seed.
-    ///
-    /// # Panics
-    /// If `bound` is 0.
-    pub fn random(&mut self, bound: u64) -> u64 {
-        assert!(bound > 0, "no number is below 0");
-        self.world.borrow_mut().chance.below(bound)
+    /// Numbers from the seed, for a test or a handler that decides something by chance.
+    #[must_use]
+    pub fn dice(&self) -> Dice {
+        Dice { world: Rc::clone(&self.world) }
+    }
+
+    /// What a handler of a host can tell the time by, to the nanosecond.
+    #[must_use]
+    pub fn clock(&self, host: HostId) -> HostClock {
+        HostClock { world: Rc::clone(&self.world), host: host.0 }
     }
 
     /// Virtual time since the beginning.
@@ -248,19 +264,12 @@ impl Simulation {
         (calls, world.hosts.iter().map(|host| host.polls).sum())
     }
 
-    /// Time that standstills and jumps of the clock have taken from a host so far: what comes
-    /// later than that is late.
-    #[must_use]
-    pub fn stolen_time(&self, host: HostId) -> Duration {
-        Duration::from_nanos(self.world.borrow().hosts[host.0].stolen_nanos)
-    }
-
     /// The states and ways of the reactors that were reached.
     #[must_use]
     pub fn landmarks(&self) -> Landmarks {
         let mut landmarks = Landmarks::default();
-        for seat in self.hosts.seats.borrow().iter() {
-            landmarks.merge(seat.watcher.borrow().landmarks);
+        for watcher in &self.watchers {
+            landmarks.merge(watcher.borrow().landmarks);
         }
         landmarks
     }
@@ -296,7 +305,15 @@ impl Simulation {
             }
             self.expect_no_violation();
         }
-        self.world.borrow().rest == Rest::Quiet
+        let is_quiet = self.world.borrow().rest == Rest::Quiet;
+        if is_quiet {
+            for seat in self.hosts.seats.borrow().iter() {
+                let Some(reactor) = &seat.reactor else { continue };
+                seat.watcher.borrow_mut().check_quiet(reactor.engine());
+            }
+            self.expect_no_violation();
+        }
+        is_quiet
     }
 
     fn goes_on(&self) -> bool {
@@ -311,8 +328,7 @@ impl Simulation {
     /// All reactors have stopped: what is under way comes to its end.
     fn run_without_hosts(&self) {
         let mut world = self.world.borrow_mut();
-        let nanos = world.end - world.now;
-        world.stand_still(nanos);
+        world.pass_all();
         world.rest = Rest::Quiet;
     }
 
@@ -342,6 +358,7 @@ impl Simulation {
         self.heal();
         self.run(LAST_HOURS);
         self.check_scripts();
+        self.drain();
         let seats = std::mem::take(&mut *self.hosts.seats.borrow_mut());
         for (index, seat) in seats.into_iter().enumerate() {
             self.world.borrow_mut().hosts[index].stage = Stage::Idle;
@@ -351,15 +368,95 @@ impl Simulation {
         self.expect_no_violation();
     }
 
+    /// Stops the reactors that still run, and lets them drain.
+    fn drain(&mut self) {
+        for seat in self.hosts.seats.borrow().iter() {
+            if let Some(reactor) = &seat.reactor {
+                // One that has stopped already is where it should be.
+                let _ = reactor.remote().drain(DRAIN);
+            }
+        }
+        self.run(LAST_HOURS);
+        for seat in self.hosts.seats.borrow().iter() {
+            let Some(reactor) = &seat.reactor else { continue };
+            seat.watcher.borrow_mut().check_stopped(reactor.engine());
+        }
+        self.expect_no_violation();
+    }
+
     fn check_scripts(&self) {
         let mut world = self.world.borrow_mut();
         for peer in 0..world.peers.len() {
             let is_stuck = world.peers[peer].end == PeerEnd::Open && !world.is_done(peer);
             if is_stuck && !self.allows_unfinished && world.socket_of(peer).is_some() {
-                let got = world.peers[peer].received.len();
-                world.violate(format!("peer {peer} waits in vain, {got} bytes received"));
+                let what = world.explain_peer(peer);
+                world.violate(format!("peer {peer} waits in vain: {what}"));
             }
         }
+    }
+}
+
+/// Numbers from the seed of a simulation.
+#[derive(Clone, Debug)]
+pub struct Dice {
+    world: Rc<RefCell<World>>,
+}
+
+impl Dice {
+    /// A number below `bound`.
+    ///
+    /// # Panics
+    /// If `bound` is 0.
+    #[must_use]
+    pub fn below(&self, bound: u64) -> u64 {
+        assert!(bound > 0, "no number is below 0");
+        self.world.borrow_mut().chance.below(bound)
+    }
+
+    /// True once in `bound` times.
+    ///
+    /// # Panics
+    /// If `bound` is 0.
+    #[must_use]
+    pub fn one_in(&self, bound: u64) -> bool {
+        self.below(bound) == 0
+    }
+
+    /// A number from `low` to `high`, each order of magnitude as likely as any other.
+    ///
+    /// # Panics
+    /// If `high` is below `low`.
+    #[must_use]
+    pub fn spread(&self, low: u64, high: u64) -> u64 {
+        assert!(low <= high, "there is no number from {low} to {high}");
+        self.world.borrow_mut().chance.spread(low, high)
+    }
+}
+
+/// The clock of a simulated host.
+#[derive(Clone, Debug)]
+pub struct HostClock {
+    world: Rc<RefCell<World>>,
+    host: usize,
+}
+
+impl HostClock {
+    /// What it shows; faults make it jump ahead.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.world.borrow().clock(self.host))
+    }
+
+    /// Spends time, as a callback does that works for so long: the rest of the world goes on.
+    pub fn spend(&self, time: Duration) {
+        self.world.borrow_mut().stand_still(nanos(time));
+    }
+
+    /// Time that standstills of the process and jumps of its clock have taken so far: what comes
+    /// later than that is late.
+    #[must_use]
+    pub fn stolen(&self) -> Duration {
+        Duration::from_nanos(self.world.borrow().hosts[self.host].stolen_nanos)
     }
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::landmarks::{Landmark, Landmarks};
 use crate::close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
 use crate::connection::{Connection, Phase};
-use crate::engine::Engine;
+use crate::engine::{Engine, Running};
 use crate::handler::{AnyService, Conn, Peer};
 use crate::id::{ConnId, TimerId};
 use crate::sys::sim::{Note, World};
@@ -24,6 +24,12 @@ struct Life {
     rest: Vec<u8>,
     /// When each kind of silence began at the latest: opened, or kept although idle.
     silent_since: [u64; 3],
+    /// Its output was over the high mark when the last turn ended.
+    was_backed_up: bool,
+    /// It was told that its output has drained since.
+    has_drained: bool,
+    /// A deadline had passed when the last turn ended.
+    was_overdue: bool,
 }
 
 /// Watches one host.
@@ -39,6 +45,10 @@ pub(super) struct Watcher {
     pub(super) landmarks: Landmarks,
     /// When the wheel wanted to be looked at, by the end of the last turn; in ticks.
     due: Option<u64>,
+    /// Timers and messages that have been run.
+    work: (u64, u64),
+    /// Turns so far.
+    turn: usize,
     /// The nanosecond of the host's clock at which the reactor was made.
     start: u64,
 }
@@ -48,6 +58,12 @@ pub(super) struct Watched {
     inner: Box<dyn AnyService>,
     watcher: Rc<RefCell<Watcher>>,
 }
+
+/// Polls in a row with nothing to do before the loop counts as spinning.
+const SPIN_POLLS: u32 = 100;
+
+/// Connections that are looked at after each turn, on average.
+const LOOKS_PER_TURN: usize = 32;
 
 /// What a wait of a poll may exceed a deadline by: its millisecond, and the call itself.
 const SLACK_NANOS: u64 = 2 * NANOS_PER_TICK;
@@ -63,6 +79,8 @@ impl Watcher {
             states: 0,
             landmarks: Landmarks::default(),
             due: None,
+            work: (0, 0),
+            turn: 0,
             start,
         }
     }
@@ -101,7 +119,15 @@ impl Watcher {
         let id = conn.id();
         let Some(socket) = conn.simulated() else { return };
         let now = self.world.borrow().clock(self.host);
-        let life = Life { socket, has_ended: false, rest: Vec::new(), silent_since: [now; 3] };
+        let life = Life {
+            socket,
+            has_ended: false,
+            rest: Vec::new(),
+            silent_since: [now; 3],
+            was_backed_up: false,
+            has_drained: false,
+            was_overdue: false,
+        };
         if self.lives.insert(id, life).is_some() {
             self.violate(Some(id), "on_open twice");
         }
@@ -109,11 +135,13 @@ impl Watcher {
     }
 
     /// The bytes lent must be what was left, and behind it what was read since.
-    fn check_input(&mut self, id: ConnId, input: &[u8]) {
+    fn check_input(&mut self, id: ConnId, input: &[u8], is_paused: bool) {
         let Some(life) = self.lives.get_mut(&id) else { return };
         let mut world = self.world.borrow_mut();
-        let tap = &mut world.sockets[life.socket as usize].tap;
+        let socket = &mut world.sockets[life.socket as usize];
         let left = life.rest.len();
+        let is_held = is_paused && !socket.is_broken();
+        let tap = &mut socket.tap;
         let is_right = input.len() == left + tap.len()
             && input.starts_with(&life.rest)
             && input[left..] == tap[..];
@@ -129,6 +157,9 @@ impl Watcher {
         if has_ended {
             self.violate(Some(id), "on_data after on_eof");
         }
+        if is_held {
+            self.violate(Some(id), "on_data while reading is paused");
+        }
         if input.is_empty() {
             self.violate(Some(id), "on_data without data");
         }
@@ -138,6 +169,33 @@ impl Watcher {
         if let Some(life) = self.lives.get_mut(&id) {
             life.rest.clear();
             life.rest.extend_from_slice(&input[consumed.min(input.len())..]);
+        }
+    }
+
+    fn drained(&mut self, id: ConnId) {
+        if let Some(life) = self.lives.get_mut(&id) {
+            life.has_drained = true;
+        }
+    }
+
+    /// What has passed at the end of a turn has been dealt with at the end of the next.
+    fn check_deadline(&mut self, id: ConnId, connection: &Connection<Stream>, now: u64) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        let is_overdue = connection.deadline() <= now && !connection.is_broken;
+        let was_overdue = std::mem::replace(&mut life.was_overdue, is_overdue);
+        if is_overdue && was_overdue {
+            self.violate(Some(id), "its deadline has passed");
+        }
+    }
+
+    /// Output that fell to the low mark is told of.
+    fn check_drain(&mut self, id: ConnId, connection: &Connection<Stream>) {
+        let Some(life) = self.lives.get_mut(&id) else { return };
+        let has_fallen = life.was_backed_up && !connection.is_backed_up;
+        let is_missed = has_fallen && !life.has_drained && connection.takes_output();
+        (life.was_backed_up, life.has_drained) = (connection.is_backed_up, false);
+        if is_missed && connection.phase == Phase::Open {
+            self.violate(Some(id), "output has drained without on_drain");
         }
     }
 
@@ -162,7 +220,11 @@ impl Watcher {
         };
         let since = moved.max(life.silent_since[kind as usize]);
         let now = world.clock(self.host);
+        let is_unread = socket.is_readable() && !socket.has_lied && conn.wants_read();
         drop(world);
+        if is_unread && kind != IdleKind::Write {
+            self.violate(Some(id), "on_idle while there is something to read");
+        }
         let limit = limit.map_or(u64::MAX, |ticks| ticks.saturating_mul(NANOS_PER_TICK));
         if now < since.saturating_add(limit) {
             let early = since.saturating_add(limit) - now;
@@ -212,16 +274,23 @@ impl Watcher {
 
     /// The rules that hold whenever no turn is on.
     pub(super) fn check(&mut self, engine: &Engine) {
+        self.check_wheel(engine);
+        // A look at a thousand connections would cost far more than the turn.
+        self.turn += 1;
+        if self.turn % (1 + engine.connections.len() / LOOKS_PER_TURN) > 0 {
+            return;
+        }
         for (index, connection) in &engine.connections {
             let id = ConnId::new(index as u32, connection.generation);
             self.look_at(connection);
+            self.check_drain(id, connection);
+            self.check_deadline(id, connection, engine.now);
             if let Some(rule) = self.broken_rule(engine, id, connection) {
                 self.violate(Some(id), rule);
             }
         }
         self.check_listeners(engine);
         self.check_counts(engine);
-        self.check_wheel(engine);
     }
 
     fn look_at(&mut self, connection: &Connection<Stream>) {
@@ -278,7 +347,9 @@ impl Watcher {
                 "open, and its handler does not know it",
             ),
             (
+                // A broken one is read to its end at once, whatever its limits say.
                 !is_dead
+                    && !connection.is_broken
                     && connection.deadline() < connection.filed.tick
                     && !engine.nursery.contains(&id),
                 "its deadline is not in the wheel",
@@ -292,14 +363,15 @@ impl Watcher {
     fn stuck_rule(&self, connection: &Connection<Stream>) -> Option<&'static str> {
         let key = connection.stream.simulated()?;
         let world = self.world.borrow();
-        if world.is_listed(key) || connection.is_ready || connection.phase == Phase::Connecting {
+        let is_awaited = world.is_listed(key) || connection.phase == Phase::Connecting;
+        if is_awaited || connection.is_ready || connection.is_dirty {
             return None;
         }
         let socket = &world.sockets[key as usize];
         if connection.wants_read() && socket.is_readable() {
             return Some("there is input, and no event for it will come");
         }
-        let waits = !connection.output.is_empty() && !connection.is_dirty && !socket.wants_room;
+        let waits = !connection.output.is_empty() && !socket.wants_room;
         if waits && world.is_writable(key) {
             return Some("there is output and room for it, and no event for it will come");
         }
@@ -337,8 +409,20 @@ impl Watcher {
         if opened.count() != self.lives.len() {
             self.violate(None, "connections have gone without on_close");
         }
-        if engine.spare_file.is_none() {
-            self.landmarks.reach(Landmark::NoSpare);
+        let work = (engine.stats.timers_fired, engine.stats.messages);
+        let mut world = self.world.borrow_mut();
+        let host = &mut world.hosts[self.host];
+        if work != self.work || !engine.options.busy_poll.is_zero() {
+            host.empty_polls = 0;
+        }
+        let spins = host.empty_polls > SPIN_POLLS;
+        drop(world);
+        self.work = work;
+        if spins {
+            self.violate(None, "the loop spins: it polls and does nothing");
+        }
+        if engine.stats.accept_errors > 0 {
+            self.landmarks.reach(Landmark::AcceptFailed);
         }
         if engine.stats.refused > 0 {
             self.landmarks.reach(Landmark::Refused);
@@ -351,23 +435,17 @@ impl Watcher {
         }
     }
 
-    /// The poll may not sleep past what the wheel wants, and what is due has been run.
+    /// The poll may not sleep past what the wheel wants.
     fn check_wheel(&mut self, engine: &Engine) {
         let due = engine.wheel.next_deadline();
         if let Some(due) = self.due {
             let world = self.world.borrow();
             let host = &world.hosts[self.host];
-            let wanted = (self.start + due * NANOS_PER_TICK).saturating_sub(host.skew);
-            let (began, end) = (host.polled.0, host.poll_end);
+            let wanted = (self.start + due * NANOS_PER_TICK).saturating_sub(host.poll_skew);
+            let (began, end) = host.asked;
             drop(world);
             if end > wanted.max(began) + SLACK_NANOS {
                 self.violate(None, "the poll would have slept past a deadline");
-            }
-        }
-        if due.is_some_and(|due| due + 64 < engine.now) && !engine.is_stopping() {
-            let late = engine.now - due.unwrap_or(0);
-            if engine.options.timers_per_turn > 64 {
-                self.violate(None, &format!("a timer is {late} ms overdue"));
             }
         }
         self.due = due;
@@ -376,6 +454,30 @@ impl Watcher {
     /// What was set from outside a turn may have moved the deadlines.
     pub(super) fn forget_due(&mut self) {
         self.due = None;
+    }
+
+    /// Nothing will ever happen again: nothing may be left to do.
+    pub(super) fn check_quiet(&mut self, engine: &Engine) {
+        if engine.mailbox.has_messages() && !engine.is_stopping() {
+            self.violate(None, "messages wait, and nobody wakes the loop");
+        }
+        if engine.has_work() && engine.running != Running::Stopped {
+            self.violate(None, "the loop sleeps over work that it has");
+        }
+    }
+
+    /// A reactor has been stopped: everything it held is given back.
+    pub(super) fn check_stopped(&mut self, engine: &Engine) {
+        if engine.running != Running::Stopped {
+            self.violate(None, "the reactor has not stopped in time");
+        }
+        let (slots, listeners) = (engine.connections.len(), engine.listeners.len());
+        if slots + listeners > 0 {
+            self.violate(None, &format!("{slots} slots and {listeners} listeners are left"));
+        }
+        if !engine.gate.is_empty() {
+            self.violate(None, "the cap counts connections that are gone");
+        }
     }
 
     /// At the end, when the reactor is gone.
@@ -415,16 +517,16 @@ impl Watched {
     }
 
     /// A callback that runs until the guard is dropped, also if it panics.
-    fn begin(&self, enter: impl FnOnce(&mut Watcher)) -> Running {
+    fn begin(&self, enter: impl FnOnce(&mut Watcher)) -> Call {
         enter(&mut self.watcher.borrow_mut());
-        Running(Rc::clone(&self.watcher))
+        Call(Rc::clone(&self.watcher))
     }
 }
 
 /// A callback runs until this is dropped.
-struct Running(Rc<RefCell<Watcher>>);
+struct Call(Rc<RefCell<Watcher>>);
 
-impl Drop for Running {
+impl Drop for Call {
     fn drop(&mut self) {
         self.0.borrow_mut().is_in_callback = false;
     }
@@ -458,7 +560,7 @@ impl AnyService for Watched {
         let id = conn.id();
         let _running = self.begin(|watcher| {
             watcher.enter_open("on_data", conn, input.len() as u64, Landmark::Data);
-            watcher.check_input(id, input);
+            watcher.check_input(id, input, conn.is_paused());
         });
         let consumed = self.inner.data(state, conn, input);
         self.watcher.borrow_mut().note_consumed(id, input, consumed);
@@ -466,8 +568,10 @@ impl AnyService for Watched {
     }
 
     fn drain(&mut self, state: u32, conn: &mut Conn<'_>) {
-        let _running =
-            self.begin(|watcher| watcher.enter_open("on_drain", conn, 0, Landmark::Drain));
+        let _running = self.begin(|watcher| {
+            watcher.enter_open("on_drain", conn, 0, Landmark::Drain);
+            watcher.drained(conn.id());
+        });
         self.inner.drain(state, conn);
     }
 

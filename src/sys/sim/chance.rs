@@ -64,13 +64,15 @@ pub enum Fault {
     ClockJump,
     /// The process stands still for up to a minute.
     Stopped,
+    /// A poll ends late by a thousandth of its timeout, as Linux allows itself.
+    LatePoll,
     /// The poll emulates edges, as on Windows: chosen once for a host.
     EmulatedEdges,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ShortRead,
         Self::ShortWrite,
         Self::BlockedRead,
@@ -98,6 +100,7 @@ impl Fault {
         Self::SmallBatch,
         Self::ClockJump,
         Self::Stopped,
+        Self::LatePoll,
         Self::EmulatedEdges,
     ];
 
@@ -216,7 +219,12 @@ pub(crate) struct Chance {
 
 impl Chance {
     pub(crate) fn new(seed: u64, faults: Faults) -> Self {
-        let mut chance = Self { state: seed, rates: [0; 28], struck: [0; 28], is_calm: false };
+        let mut chance = Self {
+            state: seed,
+            rates: [0; Fault::ALL.len()],
+            struck: [0; Fault::ALL.len()],
+            is_calm: false,
+        };
         for fault in Fault::ALL {
             let is_on = chance.one_in(2);
             let rarity = [2, 5, 20, 100, 500][chance.below(5) as usize];
@@ -285,8 +293,12 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_the_reference() {
         // The first outputs of splitmix64.c for the seed 1234567.
-        let mut chance =
-            Chance { state: 1_234_567, rates: [0; 28], struck: [0; 28], is_calm: false };
+        let mut chance = Chance {
+            state: 1_234_567,
+            rates: [0; Fault::ALL.len()],
+            struck: [0; Fault::ALL.len()],
+            is_calm: false,
+        };
         let numbers: Vec<u64> = (0..3).map(|_| chance.next()).collect();
         assert_eq!(
             numbers,

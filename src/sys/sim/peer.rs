@@ -228,6 +228,21 @@ impl World {
         self.peers[peer].steps.is_empty() || self.peers[peer].end == PeerEnd::Broken
     }
 
+    /// Where a peer is in its script.
+    pub(crate) fn explain_peer(&self, index: usize) -> String {
+        let peer = &self.peers[index];
+        let step = match peer.steps.front() {
+            Some(Action::Send(bytes)) => format!("sends, {} of {} bytes", peer.sent, bytes.len()),
+            Some(Action::Dribble(bytes, _)) => {
+                format!("dribbles, {} of {} bytes", peer.sent, bytes.len())
+            }
+            Some(step) => format!("{step:?}"),
+            None => "is done".to_owned(),
+        };
+        let socket = peer.socket.map_or_else(|| "none".to_owned(), |socket| format!("s{socket}"));
+        format!("socket {socket}, {} bytes received, {step}", peer.received.len())
+    }
+
     /// A peer looks what it can do now.
     pub(super) fn go_on(&mut self, peer: usize) {
         if self.peers[peer].script.is_some() || self.peers[peer].end == PeerEnd::Closed {

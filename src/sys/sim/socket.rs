@@ -59,6 +59,8 @@ pub(crate) struct Socket {
     pub(crate) written_at: u64,
     /// Arrived and not read when it was closed.
     pub(crate) unread_at_close: usize,
+    /// A read said `WouldBlock` although there is something, and none has been made since.
+    pub(crate) has_lied: bool,
     /// A fault has broken it.
     pub(crate) was_hurt: bool,
 }
@@ -131,12 +133,17 @@ impl Socket {
             read_at: 0,
             written_at: 0,
             unread_at_close: 0,
+            has_lied: false,
             was_hurt: false,
         }
     }
 
     fn room(&self) -> usize {
         self.window.saturating_sub(self.received.len() + self.arriving_bytes)
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_reset || self.error.is_some()
     }
 
     /// Whether a read would find something: bytes, an end or an error.
@@ -559,11 +566,15 @@ impl World {
         if there > 0 && self.chance.strikes(Fault::Interrupted) {
             return Err(failed(ErrorKind::Interrupted));
         }
-        if there > 0 && self.chance.strikes(Fault::BlockedRead) {
+        // Of a broken connection no system says "not now".
+        let may_block = there > 0 && !self.socket(socket).is_broken();
+        if may_block && self.chance.strikes(Fault::BlockedRead) {
+            self.socket(socket).has_lied = true;
             self.rearm(socket);
             self.list(socket);
             return Err(failed(ErrorKind::WouldBlock));
         }
+        self.socket(socket).has_lied = false;
         let mut most = buffer.len();
         if there > 1 && self.chance.strikes(Fault::ShortRead) {
             most = 1 + self.chance.below(there as u64 - 1) as usize;
@@ -603,8 +614,10 @@ impl World {
         let source = self.socket(socket);
         let stage = std::mem::replace(&mut source.stage, SocketStage::Over);
         source.unread_at_close = source.received.len();
-        let must_reset = source.resets_on_close || !source.received.is_empty();
-        let is_up = stage == SocketStage::Up && !source.is_reset;
+        // The answer to a SYN of a socket that is gone is a reset.
+        let is_half_open = stage == SocketStage::Connecting && source.other.is_some();
+        let must_reset = source.resets_on_close || !source.received.is_empty() || is_half_open;
+        let is_up = (stage == SocketStage::Up || is_half_open) && !source.is_reset;
         source.received.clear();
         let waiting = std::mem::take(&mut source.waiting);
         let registration = source.registration.take();

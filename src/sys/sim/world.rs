@@ -23,9 +23,6 @@ pub(super) const SECOND: u64 = 1_000_000_000;
 /// What a system call takes.
 const CALL_NANOS: u64 = 700;
 
-/// Polls in a row with nothing to do before the loop counts as spinning.
-const SPIN_POLLS: u32 = 1_000;
-
 /// Strokes of weather in one run: after them it stays fine, so that every run comes to its end.
 const STROKES: u32 = 12;
 
@@ -103,6 +100,8 @@ pub(crate) struct HostState {
     pub(crate) name: String,
     /// How far its clock is ahead of the world.
     pub(crate) skew: u64,
+    /// The same when its last poll began.
+    pub(crate) poll_skew: u64,
     /// Most descriptors, how many it has, and how many are taken from it for now.
     pub(crate) files: u64,
     pub(crate) used: u64,
@@ -115,18 +114,20 @@ pub(crate) struct HostState {
     stale: Vec<usize>,
     pub(crate) edges_are_native: bool,
     pub(crate) stage: Stage,
+    /// Its poll has just begun.
+    has_begun: bool,
     /// When its poll ends by itself, while it polls.
-    pub(crate) poll_end: u64,
+    poll_end: u64,
     /// System calls since the last poll, and polls in a row without any or an event.
     calls: u32,
-    empty_polls: u32,
+    pub(crate) empty_polls: u32,
     /// Sockets that the poll can report.
     pub(super) registered: Vec<u32>,
     pub(super) link: Link,
     /// Time that faults took from it: jumps and standstills.
     pub(crate) stolen_nanos: u64,
-    /// When its last poll began and ended.
-    pub(crate) polled: (u64, u64),
+    /// When its last poll began, and was asked to end at the latest.
+    pub(crate) asked: (u64, u64),
     pub(crate) polls: u64,
     pub(crate) system_calls: u64,
 }
@@ -198,6 +199,7 @@ impl World {
         self.hosts.push(HostState {
             name: name.to_owned(),
             skew: 0,
+            poll_skew: 0,
             files,
             used: 0,
             taken: 0,
@@ -206,13 +208,14 @@ impl World {
             stale: Vec::new(),
             edges_are_native: !is_emulated,
             stage: Stage::Idle,
+            has_begun: false,
             poll_end: 0,
             calls: 0,
             empty_polls: 0,
             registered: Vec::new(),
             link,
             stolen_nanos: 0,
-            polled: (0, 0),
+            asked: (0, 0),
             polls: 0,
             system_calls: 0,
         });
@@ -335,33 +338,44 @@ impl World {
     pub(super) fn enter_poll(&mut self, host: usize, timeout: Option<u64>) {
         self.now += CALL_NANOS;
         self.note(Some(host), Note::Poll { timeout });
+        // A poll of milliseconds ends with the millisecond, and not before.
+        let whole = |nanos: u64| nanos.div_ceil(MILLI) * MILLI;
+        let wait = timeout.map_or(u64::MAX, whole);
+        self.hosts[host].asked = (self.now, self.now.saturating_add(wait));
         if self.chance.strikes(Fault::Stopped) && self.strokes > 0 {
             self.strokes -= 1;
             let nanos = self.chance.spread(MILLI, 60 * SECOND);
             self.note(Some(host), Note::Fault { fault: Fault::Stopped, nanos });
-            self.hosts[host].stolen_nanos += nanos;
+            // Hosts take turns in one thread: while one stands still, so do the others.
+            self.hosts.iter_mut().for_each(|host| host.stolen_nanos += nanos);
             self.stand_still(nanos);
         }
+        let is_late = timeout.is_some() && self.chance.strikes(Fault::LatePoll);
+        let late = if is_late { (wait / 1_000).min(100 * MILLI) } else { 0 };
         let state = &mut self.hosts[host];
         state.polls += 1;
         state.system_calls += 1;
         state.stage = Stage::Polling;
+        state.has_begun = true;
         state.empty_polls = if state.calls == 0 { state.empty_polls + 1 } else { 0 };
         state.calls = 0;
-        // A poll of milliseconds ends with the millisecond, and not before.
-        let whole = |nanos: u64| nanos.div_ceil(MILLI) * MILLI;
-        state.poll_end = timeout.map_or(u64::MAX, |nanos| self.now.saturating_add(whole(nanos)));
-        state.polled.0 = self.now;
-        if state.empty_polls > SPIN_POLLS {
-            state.empty_polls = 0;
-            let text = format!("{}: the loop spins: it polls and does nothing", state.name);
-            self.violate(text);
-        }
+        state.poll_end = self.now.saturating_add(wait).saturating_add(late);
+        state.poll_skew = state.skew;
     }
 
     /// The world goes on without this process.
     pub(crate) fn stand_still(&mut self, nanos: u64) {
         let until = self.now + nanos;
+        self.pass_until(until);
+        self.now = until;
+    }
+
+    /// Everything happens that is to happen before the end of the run.
+    pub(crate) fn pass_all(&mut self) {
+        self.pass_until(self.end);
+    }
+
+    fn pass_until(&mut self, until: u64) {
         while let Some(&Reverse((at, _, _))) = self.agenda.peek() {
             if at > until {
                 break;
@@ -369,26 +383,31 @@ impl World {
             self.now = self.now.max(at);
             self.apply_due();
         }
-        self.now = until;
     }
 
     pub(super) fn leave_poll(&mut self, host: usize) {
         self.hosts[host].stage = Stage::Turning;
-        self.hosts[host].polled.1 = self.now;
     }
 
     /// Looks whether a poll is over; if it is not, time goes on to the next thing.
     pub(super) fn poll_step(&mut self, host: usize, events: &mut Vec<Event>, most: usize) -> Step {
         self.apply_due();
+        // Each has its turn, also beside one that never blocks.
+        if std::mem::take(&mut self.hosts[host].has_begun) {
+            if let (Some(other), Some(driver)) = (self.host_between_turns(), &self.driver) {
+                return Step::Drive(other, Rc::clone(driver));
+            }
+        }
         if self.collect(host, events, most) {
             self.hosts[host].empty_polls = 0;
             return Step::Return;
         }
         let end = self.hosts[host].poll_end;
-        if self.now >= end || self.rest != Rest::Busy || self.outer_is_ready(host) {
+        if self.now >= end || self.rest != Rest::Busy {
             return Step::Return;
         }
-        if self.chance.strikes(Fault::InterruptedPoll) {
+        if self.outer_is_ready(host) || self.chance.strikes(Fault::InterruptedPoll) {
+            self.hosts[host].empty_polls = 0;
             return Step::Return;
         }
         if let (Some(other), Some(driver)) = (self.host_between_turns(), &self.driver) {

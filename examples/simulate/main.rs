@@ -1,0 +1,213 @@
+//! Runs a random program in random worlds, one a seed, and reports the first seed under which a
+//! rule of the reactor is broken.
+//!
+//! ```text
+//! cargo run --release --features sim --example simulate -- --seeds 100000
+//! cargo run --release --features sim --example simulate -- --replay 417 | less
+//! ```
+//! The same seed gives the same run, on every machine; the hash at the end says so.
+
+mod workload;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use waterwheel::sim::{Fault, Faults, Report, Seeds, Simulation};
+
+const USAGE: &str = "\
+Runs a random program in random worlds, one a seed.
+
+Usage: simulate [OPTIONS]
+
+  --seeds N          how many seeds [default: 10000]
+  --from S           the first of them [default: 0]
+  --jobs J           threads [default: one a processor]
+  --time-limit SECS  no new seed after so long
+  --replay SEED      only this one, with its trace
+  --idle SECS        instead: a thousand connections with idle timers, for so long in virtual time
+  --help";
+
+/// Seeds of a thread at a time.
+const BATCH: u64 = 200;
+
+struct Args {
+    seeds: u64,
+    from: u64,
+    jobs: usize,
+    time_limit: Option<Duration>,
+    replay: Option<u64>,
+    idle: Option<Duration>,
+}
+
+fn main() -> ExitCode {
+    // A panic under a seed is told with the seed, once.
+    std::panic::set_hook(Box::new(|_| {}));
+    match parse().and_then(|args| args.map_or(Ok(true), |args| run(&args))) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("simulate: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `None` asked for the usage.
+fn parse() -> Result<Option<Args>, Box<dyn Error>> {
+    use lexopt::prelude::*;
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
+    let mut args =
+        Args { seeds: 10_000, from: 0, jobs, time_limit: None, replay: None, idle: None };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("seeds") => args.seeds = parser.value()?.parse()?,
+            Long("from") => args.from = parser.value()?.parse()?,
+            Long("jobs") => args.jobs = parser.value()?.parse::<usize>()?.max(1),
+            Long("time-limit") => {
+                args.time_limit = Some(Duration::from_secs(parser.value()?.parse()?));
+            }
+            Long("replay") => args.replay = Some(parser.value()?.parse()?),
+            Long("idle") => args.idle = Some(Duration::from_secs(parser.value()?.parse()?)),
+            Long("help") => {
+                println!("{USAGE}");
+                return Ok(None);
+            }
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    Ok(Some(args))
+}
+
+/// Whether no rule was broken.
+fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
+    if let Some(seed) = args.replay {
+        return replay(seed);
+    }
+    if let Some(time) = args.idle {
+        return idle(time);
+    }
+    let start = Instant::now();
+    let (report, failure) = run_all(args, start);
+    print_report(&report, start.elapsed());
+    if let Some(failure) = failure {
+        println!("\n{failure}");
+        println!("(here: cargo run --release --features sim --example simulate -- --replay SEED)");
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Hands out the seeds to threads, a batch at a time.
+fn run_all(args: &Args, start: Instant) -> (Report, Option<String>) {
+    let progress = progress(args.seeds);
+    let next = AtomicU64::new(0);
+    let is_over = AtomicBool::new(false);
+    let reports = Mutex::new(Vec::new());
+    let failure = Mutex::new(None);
+    thread::scope(|scope| {
+        for _ in 0..args.jobs {
+            scope.spawn(|| {
+                loop {
+                    let first = next.fetch_add(BATCH, Ordering::Relaxed);
+                    let late = args.time_limit.is_some_and(|limit| start.elapsed() >= limit);
+                    if first >= args.seeds || late || is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let seeds = Seeds::new(BATCH.min(args.seeds - first)).from(args.from + first);
+                    match seeds.try_run(workload::run, |_| !is_over.load(Ordering::Relaxed)) {
+                        Ok(report) => {
+                            progress.inc(report.runs);
+                            reports.lock().unwrap().push((first, report));
+                        }
+                        Err(text) => {
+                            is_over.store(true, Ordering::Relaxed);
+                            failure.lock().unwrap().get_or_insert(text);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    progress.finish_and_clear();
+    let mut reports = reports.into_inner().unwrap();
+    reports.sort_unstable_by_key(|(first, _)| *first);
+    let mut sum = Report::default();
+    for (_, report) in &reports {
+        sum.merge(report);
+    }
+    (sum, failure.into_inner().unwrap())
+}
+
+fn progress(seeds: u64) -> ProgressBar {
+    let template = "{bar:40} {human_pos}/{human_len} seeds, {per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    ProgressBar::new(seeds).with_style(style)
+}
+
+fn print_report(report: &Report, real: Duration) {
+    let virtual_time = report.virtual_time.as_secs_f64();
+    let real = real.as_secs_f64();
+    println!("runs            {:>14}", report.runs);
+    println!("real time       {real:>14.1} s");
+    println!("virtual time    {virtual_time:>14.0} s, {:.0} : 1", virtual_time / real);
+    println!("turns           {:>14}", report.turns);
+    println!("system calls    {:>14}", report.system_calls);
+    println!("ways reached    {:>14}", report.landmarks.to_string());
+    for missing in report.landmarks.missing() {
+        println!("                not reached: {missing}");
+    }
+    println!("faults");
+    for (fault, count) in Fault::ALL.iter().zip(&report.struck) {
+        println!("  {:<20} {count:>10}", fault.to_string());
+    }
+    println!("hash            {:016x}", report.hash);
+}
+
+fn replay(seed: u64) -> Result<bool, Box<dyn Error>> {
+    let mut sim = Simulation::new(seed, Faults::all());
+    sim.keep_trace();
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        workload::run(&mut sim)?;
+        sim.finish();
+        io::Result::Ok(())
+    }));
+    let mut out = io::stdout().lock();
+    for line in sim.trace() {
+        // Whoever reads it may have had enough.
+        if writeln!(out, "{line}").is_err() {
+            return Ok(result.is_ok());
+        }
+    }
+    match result {
+        Ok(Ok(())) => {
+            writeln!(out, "seed {seed} passes, hash {:016x}", sim.hash())?;
+            Ok(true)
+        }
+        Ok(Err(error)) => Err(error.into()),
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map_or("it panicked", String::as_str);
+            writeln!(out, "seed {seed} fails: {text}")?;
+            Ok(false)
+        }
+    }
+}
+
+/// A load of idle timers, and how much faster than real time it runs.
+fn idle(time: Duration) -> Result<bool, Box<dyn Error>> {
+    let start = Instant::now();
+    let (virtual_time, asked) = workload::idle(time)?;
+    let real = start.elapsed();
+    let ratio = virtual_time.as_secs_f64() / real.as_secs_f64();
+    println!("connections     {:>14}", workload::IDLE_CONNECTIONS);
+    println!("idle limits     {asked:>14} passed");
+    println!("virtual time    {:>14.0} s", virtual_time.as_secs_f64());
+    println!("real time       {:>14.3} s, {ratio:.0} : 1", real.as_secs_f64());
+    Ok(true)
+}

@@ -1,0 +1,392 @@
+//! A handler that does everything it may, by chance, and checks what it is told.
+
+use std::io;
+use std::time::Duration;
+
+use waterwheel::sim::{Dice, HostClock};
+use waterwheel::{
+    Closed, Conn, ConnId, Context, DeadlineKind, Handler, Idle, IdleKind, Peer, Service, TimerId,
+    Written,
+};
+
+use super::ledger::{KEY_BYTES, byte, stream};
+use super::{Clock, Shared, connect_options};
+
+/// The handler.
+pub(crate) struct Chaos {
+    service: Service<Self>,
+    dice: Dice,
+    ledger: Shared,
+    clock: Clock,
+    /// Cap of the output of accepted connections, to write up to it and one more.
+    max_output: usize,
+    /// Connections that live or have lived.
+    known: Vec<ConnId>,
+    ended: Vec<ConnId>,
+    ticks: Option<Alarm>,
+    /// Connections that it may still begin: a run comes to its end.
+    connects_left: u32,
+}
+
+/// What is kept for a connection.
+pub(crate) struct Life {
+    /// Known once its first bytes have come; its own if it was begun here.
+    key: Option<u64>,
+    /// How much of the peer's stream has been consumed, and how much of ours written.
+    consumed: usize,
+    written: usize,
+    alarms: Vec<Alarm>,
+    /// Ends it, if nothing else does.
+    deadline: Option<TimerId>,
+    is_ours: bool,
+}
+
+/// A timer that was set, and when it must fire.
+#[derive(Clone, Debug)]
+struct Alarm {
+    timer: TimerId,
+    set_at: Duration,
+    wait: Duration,
+    is_periodic: bool,
+    fired: u32,
+    /// Time stolen when it fired last, and the time before: a jump within a turn is felt in the
+    /// next one.
+    stolen: [Duration; 2],
+}
+
+/// What a timer may be late by, beside what was stolen: its tick, the poll's millisecond, the
+/// turn.
+const LATE: Duration = Duration::from_millis(4);
+
+impl Alarm {
+    fn new(timer: TimerId, wait: Duration, is_periodic: bool, clock: &HostClock) -> Self {
+        let (set_at, stolen) = (clock.now(), clock.stolen());
+        Self { timer, set_at, wait, is_periodic, fired: 0, stolen: [stolen; 2] }
+    }
+
+    /// It fires now: neither early nor late.
+    fn check(&mut self, clock: &HostClock) {
+        self.fired += 1;
+        let (now, stolen) = (clock.now(), clock.stolen());
+        let times = if self.is_periodic { self.fired } else { 1 };
+        let due = self.set_at + self.wait * times;
+        assert!(now >= due, "a timer of {:?} fires {:?} early", self.wait, due - now);
+        let late = if self.is_periodic {
+            let past = (now - self.set_at).as_nanos() % self.wait.as_nanos();
+            Duration::from_nanos(past as u64)
+        } else {
+            now - due
+        };
+        let excuse = LATE + (stolen - self.stolen[0]);
+        assert!(
+            late <= excuse || (self.is_periodic && excuse >= self.wait),
+            "a timer of {:?} is {late:?} late",
+            self.wait
+        );
+        self.stolen = [self.stolen[1], stolen];
+    }
+}
+
+impl Chaos {
+    pub(super) fn new(
+        service: Service<Self>,
+        dice: Dice,
+        ledger: Shared,
+        clock: Clock,
+        max_output: usize,
+    ) -> Self {
+        let connects_left = if dice.one_in(2) { 4 } else { 0 };
+        Self {
+            service,
+            dice,
+            ledger,
+            clock,
+            max_output,
+            known: Vec::new(),
+            ended: Vec::new(),
+            ticks: None,
+            connects_left,
+        }
+    }
+
+    fn clock(&self) -> HostClock {
+        self.clock.borrow().clone().expect("the clock is set before the first turn")
+    }
+
+    /// A periodic timer was set just now.
+    pub(super) fn expect_ticks(&mut self, timer: TimerId, wait: Duration) {
+        self.ticks = Some(Alarm::new(timer, wait, true, &self.clock()));
+    }
+
+    pub(super) fn on_message(&mut self, thread: usize, number: usize, cx: &mut Context<'_>) {
+        self.ledger.borrow_mut().ran(thread, number);
+        self.check_ended(cx);
+        if self.dice.one_in(3) && !self.known.is_empty() {
+            let id = self.known[self.dice.below(self.known.len() as u64) as usize];
+            if let Some(mut conn) = cx.conn(id) {
+                match self.dice.below(3) {
+                    0 => conn.close(),
+                    1 => conn.abort(),
+                    _ => conn.resume_reading(),
+                }
+            }
+        }
+    }
+
+    /// The ids of those who have ended find nobody.
+    fn check_ended(&self, cx: &mut Context<'_>) {
+        for &id in self.ended.iter().rev().take(4) {
+            assert!(cx.conn(id).is_none(), "{id} finds somebody after its end");
+        }
+    }
+
+    fn life(key: Option<u64>) -> Life {
+        Life {
+            key,
+            consumed: 0,
+            written: 0,
+            alarms: Vec::new(),
+            deadline: None,
+            is_ours: key.is_some(),
+        }
+    }
+
+    /// Writes the next bytes of the stream of a connection.
+    fn write(&self, life: &mut Life, conn: &mut Conn<'_>, count: usize) {
+        let Some(key) = life.key else { return };
+        let key = if life.is_ours { key } else { !key };
+        let room = self.max_output.saturating_sub(conn.pending_bytes());
+        let bytes = stream(key, life.written, count);
+        match conn.write(&bytes) {
+            Written::Below | Written::Above => {
+                assert!(life.is_ours || count <= room, "{count} bytes taken, with room for {room}");
+                life.written += count;
+                if !life.is_ours {
+                    self.ledger.borrow_mut().accepted(!key, count);
+                }
+            }
+            Written::Full => {
+                assert!(life.is_ours || count > room, "room for {room}: {count} refused")
+            }
+            Written::Closed => {}
+        }
+    }
+
+    /// Does something, or nothing.
+    fn act(&mut self, life: &mut Life, conn: &mut Conn<'_>) {
+        let dice = self.dice.clone();
+        match dice.below(40) {
+            0..10 => self.write(life, conn, dice.spread(1, 9_000) as usize),
+            10 => self.write(life, conn, dice.spread(1, 300_000) as usize),
+            11 => {
+                let room = self.max_output.saturating_sub(conn.pending_bytes());
+                self.write(life, conn, room + dice.below(2) as usize);
+            }
+            12 => conn.close(),
+            13 => conn.shutdown_write(),
+            14 if dice.one_in(3) => conn.abort(),
+            15 | 16 => {
+                conn.pause_reading();
+                self.set_alarm(life, conn, false);
+            }
+            17 => conn.resume_reading(),
+            18..21 => self.set_alarm(life, conn, dice.one_in(4)),
+            21 => self.set_limits(conn),
+            22 => conn.declare_incomplete(dice.one_in(2)),
+            23 | 24 => self.connect(conn),
+            25 | 26 => self.reach_another(conn),
+            27 => {
+                let service = self.service;
+                conn.context().post(service, |chaos, cx| chaos.check_ended(cx));
+            }
+            28 => {
+                let id = conn.id();
+                if let (Some(alarm), true) = (life.alarms.pop(), conn.other_conn(id).is_some()) {
+                    // Once its output has failed, it is told of input and of its end only.
+                    let is_there = conn.cancel_timer(alarm.timer) || !conn.is_writable();
+                    assert!(is_there, "a timer that was to fire is gone");
+                }
+            }
+            29 => {
+                let wait = Duration::from_millis(dice.spread(1, 60_000));
+                conn.set_deadline(DeadlineKind::User, Some(wait));
+            }
+            _ => {}
+        }
+    }
+
+    fn set_alarm(&self, life: &mut Life, conn: &mut Conn<'_>, is_periodic: bool) {
+        let wait = Duration::from_millis(self.dice.spread(1, 30_000));
+        let id = conn.id();
+        if life.alarms.len() > 3 || conn.other_conn(id).is_none() {
+            return; // one that was aborted just now has no timers
+        }
+        let clock = self.clock();
+        let mut alarm = Alarm::new(no_timer(), wait, is_periodic, &clock);
+        alarm.timer =
+            if is_periodic { conn.set_periodic_timer(wait) } else { conn.set_timer(wait) };
+        life.alarms.push(alarm);
+    }
+
+    fn set_limits(&self, conn: &mut Conn<'_>) {
+        for kind in [IdleKind::Read, IdleKind::Write, IdleKind::All] {
+            let limit = Duration::from_millis(self.dice.spread(1, 60_000));
+            let is_last = kind == IdleKind::All;
+            let limit = (is_last || self.dice.one_in(2)).then_some(limit);
+            conn.set_idle_timeout(kind, limit).expect("a limit within bounds");
+        }
+    }
+
+    fn connect(&mut self, conn: &mut Conn<'_>) {
+        if self.connects_left == 0 {
+            return;
+        }
+        self.connects_left -= 1;
+        let upstream = {
+            let ledger = self.ledger.borrow();
+            ledger.upstreams[self.dice.below(ledger.upstreams.len() as u64) as usize]
+        };
+        let key = (1 << 32) + self.dice.below(1 << 31);
+        let mut life = Self::life(Some(key));
+        let options = connect_options(&self.dice);
+        let early = self.dice.one_in(2).then(|| stream(key, 0, KEY_BYTES + 100));
+        life.written = early.as_ref().map_or(0, Vec::len);
+        let mut cx = conn.context();
+        let id = cx.connect(upstream, self.service, life, &options);
+        if let (Some(bytes), Some(mut conn)) = (early, cx.conn(id)) {
+            if !conn.write(&bytes).is_accepted() {
+                conn.close(); // its cap is lower than that
+            }
+        }
+        if self.dice.one_in(6) {
+            if let Some(mut conn) = cx.conn(id) {
+                conn.close();
+            }
+        }
+    }
+
+    fn reach_another(&self, conn: &mut Conn<'_>) {
+        if self.known.is_empty() {
+            return;
+        }
+        let id = self.known[self.dice.below(self.known.len() as u64) as usize];
+        let Some(mut other) = conn.other_conn(id) else { return };
+        match self.dice.below(3) {
+            0 => other.close(),
+            1 => other.resume_reading(),
+            _ => other.shutdown_write(),
+        }
+    }
+
+    /// Checks input, and gives back how much of it is taken.
+    fn take(&self, life: &mut Life, input: &[u8]) -> usize {
+        if life.key.is_none() {
+            let Some(key) = input.first_chunk::<KEY_BYTES>() else { return 0 };
+            let key = u64::from_le_bytes(*key);
+            life.key = Some(key);
+            self.ledger.borrow_mut().met(key);
+        }
+        let key = life.key.unwrap_or(0);
+        let key = if life.is_ours { !key } else { key };
+        for (place, &found) in input.iter().enumerate() {
+            let place = life.consumed + place;
+            assert_eq!(found, byte(key, place), "byte {place} of stream {key} is another one");
+        }
+        let left = if self.dice.one_in(6) { self.dice.below(60) as usize } else { 0 };
+        let taken = input.len().saturating_sub(left);
+        life.consumed += taken;
+        taken
+    }
+}
+
+/// An id that names no timer.
+fn no_timer() -> TimerId {
+    waterwheel::wheel::Wheel::<()>::new().insert(1, ())
+}
+
+impl Handler for Chaos {
+    type State = Life;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<Life> {
+        (!self.dice.one_in(50)).then(|| Self::life(None))
+    }
+
+    fn on_open(&mut self, life: &mut Life, conn: &mut Conn<'_>) {
+        self.known.push(conn.id());
+        if self.dice.one_in(2) {
+            life.deadline = Some(conn.set_timer(Duration::from_secs(self.dice.spread(60, 900))));
+        }
+        if life.is_ours && life.written == 0 {
+            self.write(life, conn, KEY_BYTES + 50);
+        }
+        self.act(life, conn);
+    }
+
+    fn on_data(&mut self, life: &mut Life, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let taken = self.take(life, input);
+        for _ in 0..1 + self.dice.below(3) {
+            self.act(life, conn);
+        }
+        taken
+    }
+
+    fn on_drain(&mut self, life: &mut Life, conn: &mut Conn<'_>) {
+        self.act(life, conn);
+    }
+
+    fn on_eof(&mut self, life: &mut Life, conn: &mut Conn<'_>) {
+        self.act(life, conn);
+        if life.deadline.is_none() || self.dice.one_in(2) {
+            conn.close();
+        }
+    }
+
+    fn on_idle(&mut self, life: &mut Life, conn: &mut Conn<'_>, _: IdleKind) -> Idle {
+        self.act(life, conn);
+        if self.dice.one_in(3) { Idle::Keep } else { Idle::Close }
+    }
+
+    fn on_timer(&mut self, life: &mut Life, conn: &mut Conn<'_>, timer: TimerId) {
+        if life.deadline == Some(timer) {
+            return conn.close();
+        }
+        let clock = self.clock();
+        let place = life.alarms.iter().position(|alarm| alarm.timer == timer);
+        let place = place.expect("a timer fires that was not set, or was cancelled");
+        life.alarms[place].check(&clock);
+        if !life.alarms[place].is_periodic {
+            life.alarms.remove(place);
+        }
+        conn.resume_reading();
+        self.act(life, conn);
+    }
+
+    fn on_close(&mut self, life: Life, closed: Closed, cx: &mut Context<'_>) {
+        if let (Some(key), false) = (life.key, life.is_ours) {
+            self.ledger.borrow_mut().closed(key, closed.unsent_bytes);
+        }
+        self.ended.push(closed.id);
+        self.known.retain(|&id| id != closed.id);
+        self.check_ended(cx);
+        for alarm in &life.alarms {
+            assert!(!cx.cancel_timer(alarm.timer), "a timer outlives its connection");
+        }
+    }
+
+    fn on_connect_failed(&mut self, _: Life, error: io::Error, cx: &mut Context<'_>) {
+        assert!(!error.to_string().is_empty());
+        self.check_ended(cx);
+    }
+
+    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+        let clock = self.clock();
+        let mut ticks = self.ticks.take().expect("a timer that was not set");
+        assert_eq!(ticks.timer, timer);
+        ticks.check(&clock);
+        if ticks.fired < 40 {
+            self.ticks = Some(ticks);
+        } else {
+            assert!(cx.cancel_timer(timer), "a periodic timer goes on until it is cancelled");
+        }
+    }
+}

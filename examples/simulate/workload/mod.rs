@@ -1,0 +1,279 @@
+//! A random program in a random world: everything that a handler may do, in any order.
+//!
+//! Each connection has a key, which its first bytes tell; from the key follows every byte that
+//! either side sends, so that each side can check each byte on its own.
+
+mod chaos;
+mod idle;
+mod ledger;
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use waterwheel::sim::{Dice, PeerEnd, PeerId, Script, Simulation};
+use waterwheel::{
+    AtCapacity, ConnectOptions, Limits, ListenOptions, MinRate, OnOverflow, Reactor,
+    ReactorOptions, Remote, Service,
+};
+
+use chaos::Chaos;
+use ledger::Ledger;
+
+pub(crate) use ledger::{KEY_BYTES, stream};
+
+/// Everything that one run shares.
+type Shared = Rc<RefCell<Ledger>>;
+
+/// One run: reactors, peers, other threads, and the checks at the end.
+pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
+    let dice = sim.dice();
+    let ledger = Shared::default();
+    let listening = sim.listening_peer(1 + dice.below(8) as usize, script(&dice, 999, true));
+    ledger.borrow_mut().upstreams.push(listening);
+    let hosts = 1 + u64::from(dice.one_in(4));
+    let mut addrs = Vec::new();
+    let mut remotes = Vec::new();
+    for index in 0..hosts {
+        let files = if dice.one_in(4) { 6 + dice.below(10) } else { 256 };
+        let options = reactor_options(&dice);
+        let clock = Rc::new(RefCell::new(None));
+        let (host, (addr, service, remote)) =
+            sim.host_with(&format!("host{index}"), options, files, |reactor| {
+                set_up(reactor, &dice, &ledger, &clock)
+            })?;
+        *clock.borrow_mut() = Some(sim.clock(host));
+        if dice.one_in(2) {
+            let period = Duration::from_millis(dice.spread(1, 20_000));
+            sim.with(host, |reactor| {
+                let timer = reactor.set_periodic_timer(service, period);
+                let chaos = reactor.handler_mut(service).expect("it is registered here");
+                chaos.expect_ticks(timer, period);
+            });
+        }
+        ledger.borrow_mut().upstreams.push(addr);
+        addrs.push(addr);
+        remotes.push((remote, service));
+    }
+    let peers = add_peers(sim, &dice, &addrs);
+    for (remote, service) in remotes {
+        add_threads(sim, &dice, &ledger, &remote, service);
+    }
+    sim.run(Duration::from_secs(dice.spread(1, 300)));
+    sim.heal();
+    sim.run(Duration::from_secs(2 * 3_600));
+    check(sim, &ledger.borrow(), &peers);
+    Ok(())
+}
+
+/// What a reactor that is stopped early has to drain.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Ends what nothing else does: two sides that each wait for the other to read.
+const LONGEST_SILENCE: Duration = Duration::from_secs(900);
+
+type Clock = Rc<RefCell<Option<waterwheel::sim::HostClock>>>;
+type Place = (std::net::SocketAddr, Service<Chaos>, Remote);
+
+fn set_up(reactor: &mut Reactor, dice: &Dice, ledger: &Shared, clock: &Clock) -> io::Result<Place> {
+    let limits = limits(dice);
+    let max_output = limits.max_output_bytes;
+    let service = reactor.register_with(|service| {
+        Chaos::new(service, dice.clone(), Rc::clone(ledger), Rc::clone(clock), max_output)
+    });
+    let mut options = ListenOptions::default().limits(limits);
+    if dice.one_in(3) {
+        options = options.max_connections(Some(1 + dice.below(6) as usize));
+    }
+    if dice.one_in(2) {
+        options = options.at_capacity(AtCapacity::Wait);
+    }
+    if dice.one_in(3) {
+        options = options.accept_budget(1 + dice.below(3) as usize);
+    }
+    let addr = reactor.listen("0.0.0.0:7000", service, options)?;
+    Ok((addr, service, reactor.remote()))
+}
+
+fn reactor_options(dice: &Dice) -> ReactorOptions {
+    let mut options = ReactorOptions::default();
+    if dice.one_in(2) {
+        options = options
+            .reads_per_turn(1 + dice.below(4) as usize)
+            .events_per_turn(1 + dice.below(8) as usize)
+            .messages_per_turn(1 + dice.below(4) as usize);
+    }
+    if dice.one_in(8) {
+        options = options.busy_poll(Duration::from_micros(dice.spread(1, 100)));
+    }
+    options
+}
+
+/// Limits of any size, and each of them off as often as not.
+pub(crate) fn limits(dice: &Dice) -> Limits {
+    let some =
+        |low: u64, high: u64| dice.one_in(3).then(|| Duration::from_millis(dice.spread(low, high)));
+    let high = 1 + dice.spread(1, 64 << 10) as usize;
+    let max_output = high + dice.spread(1, 256 << 10) as usize;
+    let rate = |dice: &Dice| {
+        dice.one_in(8).then(|| {
+            MinRate::new(
+                1 + dice.spread(1, 1_000) as u32,
+                Duration::from_millis(dice.spread(1, 9_000)),
+            )
+        })
+    };
+    let mut limits = Limits::default()
+        .read_idle(some(1, 90_000))
+        .write_idle(some(1, 90_000))
+        .all_idle(some(1, 90_000).or(Some(LONGEST_SILENCE)))
+        .first_byte_timeout(some(1, 60_000))
+        .message_timeout(some(1, 60_000))
+        .min_receive_rate(rate(dice))
+        .min_send_rate(rate(dice))
+        .high_mark_bytes(high)
+        .low_mark_bytes(dice.below(high as u64) as usize)
+        .max_output_bytes(max_output)
+        .max_input_bytes(64 << dice.below(10))
+        .close_timeout(Duration::from_millis(dice.spread(1, 30_000)));
+    if dice.one_in(2) {
+        limits = limits.on_overflow(OnOverflow::Close);
+    }
+    if dice.one_in(2) {
+        limits = limits.pause_at_high_mark(false);
+    }
+    limits
+}
+
+/// What an outgoing connection goes by.
+pub(crate) fn connect_options(dice: &Dice) -> ConnectOptions {
+    ConnectOptions::default()
+        .timeout(Duration::from_millis(dice.spread(1, 60_000)))
+        .limits(limits(dice))
+}
+
+fn add_peers(
+    sim: &mut Simulation,
+    dice: &Dice,
+    addrs: &[std::net::SocketAddr],
+) -> Vec<(u64, PeerId)> {
+    let count = 1 + dice.spread(1, 12);
+    let is_burst = dice.one_in(4);
+    let mut peers = Vec::new();
+    for key in 1..=count {
+        let addr = addrs[dice.below(addrs.len() as u64) as usize];
+        let wait = if is_burst { 0 } else { dice.spread(0, 20_000_000) };
+        let script = script(dice, key, false);
+        peers.push((key, sim.peer_after(Duration::from_micros(wait), addr, script)));
+    }
+    peers
+}
+
+/// What a peer does: its key, bytes in pieces, and one of many ends.
+fn script(dice: &Dice, key: u64, is_listening: bool) -> Script {
+    let total = dice.spread(1, if dice.one_in(10) { 200_000 } else { 4_000 }) as usize;
+    let bytes = stream(key, 0, KEY_BYTES + total);
+    let mut script = Script::new();
+    if dice.one_in(3) {
+        script = script.wait(Duration::from_micros(dice.spread(1, 5_000_000)));
+    }
+    let mut sent = 0;
+    while sent < bytes.len() && !is_listening {
+        let piece = dice.spread(1, 20_000).min((bytes.len() - sent) as u64) as usize;
+        script = script.send(&bytes[sent..sent + piece]);
+        sent += piece;
+        script = act(dice, script, &bytes[..sent.min(3)]);
+    }
+    match dice.below(6) {
+        0 => script.close(),
+        1 => script.reset(),
+        2 => script.finish().wait(Duration::from_secs(dice.spread(1, 600))).close(),
+        3 => script.stop_reading().wait(Duration::from_secs(dice.spread(1, 600))).close(),
+        _ => script.resume_reading().finish().read_to_end(),
+    }
+}
+
+fn act(dice: &Dice, script: Script, _sent: &[u8]) -> Script {
+    match dice.below(10) {
+        0 => script.wait(Duration::from_micros(dice.spread(1, 40_000_000))),
+        1 => script.stop_reading(),
+        2 => script.resume_reading(),
+        _ => script,
+    }
+}
+
+/// Other threads: each posts numbered messages, and some of them stop the reactor.
+fn add_threads(
+    sim: &mut Simulation,
+    dice: &Dice,
+    ledger: &Shared,
+    remote: &Remote,
+    service: Service<Chaos>,
+) {
+    for _ in 0..dice.below(3) {
+        let thread = ledger.borrow_mut().add_thread();
+        let mut times: Vec<u64> =
+            (0..dice.spread(1, 8)).map(|_| dice.spread(1, 9_000_000)).collect();
+        times.sort_unstable();
+        let (stops, drains) = (dice.one_in(8), dice.one_in(2));
+        let last = times.len();
+        for (number, micros) in times.into_iter().enumerate() {
+            let (remote, ledger) = (remote.clone(), Rc::clone(ledger));
+            let stops = stops && number + 2 == last;
+            sim.call_after(Duration::from_micros(micros), move || {
+                if stops && ledger.borrow_mut().stop(thread, drains) {
+                    // What is posted behind it in the same mailbox must not be run.
+                    let _ = if drains { remote.drain(DRAIN) } else { remote.stop() };
+                }
+                let task = move |chaos: &mut Chaos, cx: &mut waterwheel::Context<'_>| {
+                    chaos.on_message(thread, number, cx);
+                };
+                if remote.with(service, task).is_ok() {
+                    ledger.borrow_mut().posted(thread);
+                }
+            });
+        }
+    }
+}
+
+fn check(sim: &Simulation, ledger: &Ledger, peers: &[(u64, PeerId)]) {
+    ledger.check_messages();
+    for &(key, peer) in peers {
+        let received = sim.received(peer);
+        assert!(
+            received == stream(!key, 0, received.len()),
+            "peer {key} has received {} bytes that were not sent like this",
+            received.len()
+        );
+        if sim.end_of(peer) == PeerEnd::Finished {
+            ledger.check_finished(key, received.len());
+        }
+    }
+}
+
+/// Connections of the load of idle timers.
+#[allow(dead_code, reason = "the tests that share this file measure no load")]
+pub(crate) const IDLE_CONNECTIONS: u32 = 1_000;
+
+/// Silent connections that are kept although they are idle, each asked once a minute: the virtual
+/// time that has passed, and how often one was asked.
+#[allow(dead_code, reason = "the tests that share this file measure no load")]
+pub(crate) fn idle(time: Duration) -> io::Result<(Duration, u64)> {
+    let mut sim = Simulation::new(0, waterwheel::sim::Faults::none());
+    let options = ReactorOptions::default();
+    let files = u64::from(IDLE_CONNECTIONS) + 10;
+    let (host, addr) = sim.host_with("server", options, files, |reactor| {
+        let service = reactor.register(idle::Patient::default());
+        let options = ListenOptions::default().idle_timeout(Duration::from_secs(60));
+        Ok((service, reactor.listen("0.0.0.0:7000", service, options)?))
+    })?;
+    let (service, addr) = (addr.0, addr.1);
+    for number in 0..IDLE_CONNECTIONS {
+        let wait = Duration::from_millis(u64::from(number) * 60);
+        sim.peer_after(wait, addr, Script::new());
+    }
+    sim.run(time);
+    let asked = sim.with(host, |reactor| reactor.handler_mut(service).map_or(0, |it| it.asked));
+    Ok((sim.now(), asked))
+}
