@@ -4,7 +4,9 @@
 //! `tests/faults/run` runs a bounded part of each, `tests/faults/run --all` the whole.
 #![cfg(target_os = "linux")]
 
+mod accept;
 mod program;
+mod programs;
 mod shim;
 mod strace;
 mod tools;
