@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 
 mod accept;
+mod open_files;
 mod program;
 mod programs;
 mod shim;
