@@ -5,7 +5,9 @@
 #![cfg(target_os = "linux")]
 
 mod accept;
+mod killed;
 mod open_files;
+mod peers;
 mod program;
 mod programs;
 mod shim;
