@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 
 mod accept;
+mod attackers;
 mod killed;
 mod open_files;
 mod peers;
