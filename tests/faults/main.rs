@@ -6,6 +6,7 @@
 
 mod accept;
 mod attackers;
+mod broadcast;
 mod killed;
 mod open_files;
 mod peers;
