@@ -5,13 +5,17 @@
 #![cfg(target_os = "linux")]
 
 mod accept;
+mod actor;
 mod attackers;
 mod broadcast;
 mod killed;
+mod network;
 mod open_files;
+mod partition;
 mod peers;
 mod program;
 mod programs;
 mod shim;
 mod strace;
 mod tools;
+mod uml;
