@@ -9,6 +9,7 @@ mod actor;
 mod attackers;
 mod broadcast;
 mod killed;
+mod million;
 mod network;
 mod open_files;
 mod partition;
