@@ -16,6 +16,7 @@ mod partition;
 mod peers;
 mod program;
 mod programs;
+mod punctual;
 mod shim;
 mod strace;
 mod tools;
