@@ -83,6 +83,7 @@
 //!
 //! | room | what is in it |
 //! |---|---|
+//! | `planted` | bugs on purpose, in a build that tests the tests |
 //! | `id` | ids with generations |
 //! | `wheel` | hierarchical timer wheel over ticks, pure |
 //! | `buffer` | the queue for output and for unconsumed input, pure |
@@ -106,6 +107,8 @@
 //! while output waits. Platform notes stand at the items that differ.
 
 #![forbid(unsafe_code)]
+
+mod planted;
 
 mod id;
 
@@ -148,6 +151,8 @@ pub use options::{
     AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, FILE_RESERVE, Keepalive, Limits,
     ListenOptions, MinRate, OnOverflow, OnPanic, ReactorOptions, TcpOptions,
 };
+#[cfg(waterwheel_teeth)]
+pub use planted::{Bug, plant};
 pub use reactor::{Address, Reactor};
 pub use stats::Stats;
 pub use sys::raise_open_file_limit;

@@ -9,6 +9,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::planted::{self, Bug};
 use crate::sys::Waker;
 
 /// The end that threads post to and the loop takes from.
@@ -51,7 +52,7 @@ impl<M> Mailbox<M> {
             inbox.messages.push(message);
             self.waiting.store(true, Ordering::SeqCst);
         }
-        if self.asleep.swap(false, Ordering::SeqCst) {
+        if self.asleep.swap(false, Ordering::SeqCst) && !planted::is(Bug::WakeLost) {
             if let Err(error) = self.waker.wake() {
                 // The message is in; the loop runs it when anything else ends its poll.
                 log::error!("cannot wake the reactor: {error}");

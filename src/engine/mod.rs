@@ -25,6 +25,7 @@ use crate::id::{ConnId, Generations};
 use crate::listener::{Gate, Listener};
 use crate::mailbox::Mailbox;
 use crate::options::{FILE_RESERVE, ReactorOptions};
+use crate::planted::{self, Bug};
 use crate::profile::Profile;
 use crate::stats::Stats;
 use crate::sys::{Clock, Poller, Spare, Stream, World};
@@ -172,6 +173,9 @@ pub(crate) struct Engine {
     /// it: for whoever watches a simulated world.
     #[cfg(feature = "sim")]
     pub(crate) taken_down: Option<(u32, bool)>,
+    /// What the first callback said that panicked, likewise.
+    #[cfg(feature = "sim")]
+    pub(crate) panic_text: Option<String>,
     /// As given.
     pub(crate) options: ReactorOptions,
 }
@@ -268,6 +272,8 @@ impl Engine {
             stats: Stats::default(),
             #[cfg(feature = "sim")]
             taken_down: None,
+            #[cfg(feature = "sim")]
+            panic_text: None,
             options,
         })
     }
@@ -426,6 +432,9 @@ impl Engine {
         }
         connection.add_unsent(lost);
         connection.enter(Phase::Dead);
+        if planted::is(Bug::ClosedTwice) {
+            self.dead.push_back((id, CloseReason::Local));
+        }
         self.dead.push_back((id, reason));
     }
 

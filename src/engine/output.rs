@@ -7,6 +7,7 @@ use crate::connection::{Ending, Phase, Sent};
 use crate::engine::Engine;
 use crate::id::ConnId;
 use crate::options::OnOverflow;
+use crate::planted::{self, Bug};
 use crate::profile::CORK_BYTES;
 
 /// What became of a write.
@@ -130,7 +131,7 @@ impl Engine {
         self.cork.owner = NOBODY;
         self.cork.room = 0;
         let wanted = self.cork.bytes.len();
-        if wanted == 0 {
+        if wanted == 0 || planted::is(Bug::CorkNotFlushed) {
             return;
         }
         let Some(connection) = self.connections.get_mut(id.index()) else {
@@ -170,10 +171,11 @@ impl Engine {
             return Written::Closed;
         }
         let pending = connection.output.len() + self.cork.gathered(id);
-        if bytes.len() > connection.profile.max_output - pending {
+        let excess = usize::from(planted::is(Bug::CapOverrun));
+        if bytes.len() > connection.profile.max_output - pending + excess {
             return self.overflow(id);
         }
-        if is_owner && connection.output.is_empty() {
+        if is_owner && (connection.output.is_empty() || planted::is(Bug::OutputReordered)) {
             self.cork.room = 0;
             self.send(id, bytes, Sent::default());
         } else {

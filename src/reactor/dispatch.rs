@@ -11,6 +11,7 @@ use crate::engine::{Engine, Message, Running, explain_connect};
 use crate::handler::{AnyService, Conn};
 use crate::id::{ConnId, TimerId};
 use crate::options::OnPanic;
+use crate::planted::{self, Bug};
 use crate::sys::{Event, Readiness};
 
 /// The handlers, by the index of their `Service`.
@@ -48,7 +49,11 @@ fn after_panic(engine: &mut Engine, payload: Box<dyn std::any::Any + Send>) {
         std::process::abort();
     }
     engine.stats.panics += 1;
-    log::error!("a callback panicked; its connection is closed, the others are served on");
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no text");
+    log::error!("a callback panicked ({text}); its connection is closed, the others are served on");
+    #[cfg(feature = "sim")]
+    engine.panic_text.get_or_insert_with(|| text.to_owned());
     // What was thrown is the user's too, and may panic when it is dropped.
     discard(payload);
 }
@@ -100,6 +105,10 @@ impl Dispatcher {
         let Self { engine, services, buffer, .. } = self;
         let buffer = &mut **buffer;
         let Some(connection) = engine.connections.get_mut(id.index()) else { return };
+        let mut id = id;
+        if planted::is(Bug::StaleIdDelivered) {
+            id = ConnId::new(id.index() as u32, connection.generation);
+        }
         if connection.generation != id.generation() {
             return;
         }
@@ -161,7 +170,8 @@ impl Dispatcher {
             return;
         };
         connection.is_plain = false; // until `refresh`
-        connection.may_read |= event.readable | event.hung_up;
+        let forgets = connection.is_paused && planted::is(Bug::EndLostWhilePaused);
+        connection.may_read |= (event.readable | event.hung_up) & !(forgets & event.hung_up);
         connection.hung_up |= event.hung_up;
         connection.is_broken |= event.broken;
         if event.broken && connection.is_paused {
@@ -169,6 +179,8 @@ impl Dispatcher {
         }
         if connection.phase == Phase::Connecting {
             self.finish_connect(id);
+        } else if event.broken && planted::is(Bug::TailLost) {
+            self.engine.doom(id, CloseReason::Reset);
         } else if event.writable && !connection.output.is_empty() {
             self.flush(id);
         }
@@ -196,7 +208,8 @@ impl Dispatcher {
     /// Sends queued output, and says so when it has drained.
     pub(super) fn flush(&mut self, id: ConnId) {
         self.engine.touched.push(id);
-        if self.engine.flush(id) && self.engine.live(id).is_some_and(|c| c.takes_output()) {
+        let drained = self.engine.flush(id) && !planted::is(Bug::DrainMissed);
+        if drained && self.engine.live(id).is_some_and(|c| c.takes_output()) {
             let Self { engine, services, .. } = self;
             callback(engine, services, id, |service, state, conn| service.drain(state, conn));
         }
@@ -221,7 +234,8 @@ impl Dispatcher {
             let received = connection.receive(&mut self.buffer);
             self.on_received(id, received);
         }
-        if self.engine.live(id).is_some_and(|connection| connection.may_read) {
+        let may_read = self.engine.live(id).is_some_and(|connection| connection.may_read);
+        if may_read && !planted::is(Bug::BudgetWithoutReadyQueue) {
             self.engine.queue_ready(id);
         }
     }
@@ -243,7 +257,8 @@ impl Dispatcher {
                 connection.note_received(count, now);
                 let is_short = count < self.buffer.len();
                 let is_done = is_short && connection.stream.short_means_done();
-                connection.may_read = !is_done || connection.hung_up;
+                let is_empty = is_done || planted::is(Bug::LostReadiness);
+                connection.may_read = !is_empty || connection.hung_up;
                 self.engine.count_read(count);
                 self.deliver(id, count);
             }
@@ -421,7 +436,7 @@ impl Dispatcher {
         if !self.engine.unfile(id) {
             return;
         }
-        if self.is_overdue(id) {
+        if self.is_overdue(id) && !planted::is(Bug::ExpiryBeatsActivity) {
             // Invariant 8: a read in the same turn beats expiry, also one that the poll had no
             // room to announce.
             self.engine.connections[id.index()].may_read = true;

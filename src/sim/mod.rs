@@ -63,6 +63,7 @@
 mod landmarks;
 mod seeds;
 mod simulation;
+mod watched;
 mod watcher;
 
 pub use landmarks::Landmarks;

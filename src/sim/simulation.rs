@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::landmarks::Landmarks;
-use super::watcher::{Watched, Watcher};
+use super::watched::Watched;
+use super::watcher::Watcher;
 use crate::options::ReactorOptions;
 use crate::reactor::Reactor;
 use crate::sys;
@@ -481,8 +482,8 @@ impl Hosts {
                 Stage::Idle
             }
         };
-        if reactor.stats().panics > 0 {
-            world.borrow_mut().violate("a callback panicked".to_owned());
+        if let Some(text) = &reactor.engine().panic_text {
+            world.borrow_mut().violate(format!("a callback panicked: {text}"));
         }
         world.borrow_mut().hosts[host].stage = stage;
         self.seats.borrow_mut()[host].reactor = Some(reactor);

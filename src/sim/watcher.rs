@@ -1,17 +1,15 @@
 //! The rules, watched: at every callback, and between the turns.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io;
 use std::rc::Rc;
 
 use super::landmarks::{Landmark, Landmarks};
-use crate::close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
+use crate::close::{CloseReason, Closed, IdleKind, TimeoutKind};
 use crate::connection::{Connection, Phase};
 use crate::engine::{Engine, Running};
-use crate::handler::{AnyService, Conn, Peer};
-use crate::id::{ConnId, TimerId};
+use crate::handler::Conn;
+use crate::id::ConnId;
 use crate::sys::sim::{Note, World};
 use crate::sys::{NANOS_PER_TICK, Stream};
 
@@ -39,9 +37,9 @@ pub(super) struct Watcher {
     host: usize,
     lives: HashMap<ConnId, Life>,
     /// A callback is running.
-    is_in_callback: bool,
+    pub(super) is_in_callback: bool,
     /// Accepted or begun connections whose states are alive.
-    states: i64,
+    pub(super) states: i64,
     pub(super) landmarks: Landmarks,
     /// When the wheel wanted to be looked at, by the end of the last turn; in ticks.
     due: Option<u64>,
@@ -51,12 +49,6 @@ pub(super) struct Watcher {
     turn: usize,
     /// The nanosecond of the host's clock at which the reactor was made.
     start: u64,
-}
-
-/// A handler that is watched.
-pub(super) struct Watched {
-    inner: Box<dyn AnyService>,
-    watcher: Rc<RefCell<Watcher>>,
 }
 
 /// Polls in a row with nothing to do before the loop counts as spinning.
@@ -97,7 +89,13 @@ impl Watcher {
         self.world.borrow_mut().note(Some(self.host), Note::Callback { name, slot, value });
     }
 
-    fn enter(&mut self, name: &'static str, id: Option<ConnId>, value: u64, at: Landmark) {
+    pub(super) fn enter(
+        &mut self,
+        name: &'static str,
+        id: Option<ConnId>,
+        value: u64,
+        at: Landmark,
+    ) {
         self.note(name, id, value);
         self.landmarks.reach(at);
         if self.is_in_callback {
@@ -107,7 +105,13 @@ impl Watcher {
     }
 
     /// A callback of a connection that must be open.
-    fn enter_open(&mut self, name: &'static str, conn: &Conn<'_>, value: u64, at: Landmark) {
+    pub(super) fn enter_open(
+        &mut self,
+        name: &'static str,
+        conn: &Conn<'_>,
+        value: u64,
+        at: Landmark,
+    ) {
         let id = conn.id();
         if !self.lives.contains_key(&id) {
             self.violate(Some(id), &format!("{name} before on_open or after on_close"));
@@ -115,7 +119,7 @@ impl Watcher {
         self.enter(name, Some(id), value, at);
     }
 
-    fn opened(&mut self, conn: &Conn<'_>) {
+    pub(super) fn opened(&mut self, conn: &Conn<'_>) {
         let id = conn.id();
         let Some(socket) = conn.simulated() else { return };
         let now = self.world.borrow().clock(self.host);
@@ -135,7 +139,7 @@ impl Watcher {
     }
 
     /// The bytes lent must be what was left, and behind it what was read since.
-    fn check_input(&mut self, id: ConnId, input: &[u8], is_paused: bool) {
+    pub(super) fn check_input(&mut self, id: ConnId, input: &[u8], is_paused: bool) {
         let Some(life) = self.lives.get_mut(&id) else { return };
         let mut world = self.world.borrow_mut();
         let socket = &mut world.sockets[life.socket as usize];
@@ -165,14 +169,14 @@ impl Watcher {
         }
     }
 
-    fn note_consumed(&mut self, id: ConnId, input: &[u8], consumed: usize) {
+    pub(super) fn note_consumed(&mut self, id: ConnId, input: &[u8], consumed: usize) {
         if let Some(life) = self.lives.get_mut(&id) {
             life.rest.clear();
             life.rest.extend_from_slice(&input[consumed.min(input.len())..]);
         }
     }
 
-    fn drained(&mut self, id: ConnId) {
+    pub(super) fn drained(&mut self, id: ConnId) {
         if let Some(life) = self.lives.get_mut(&id) {
             life.has_drained = true;
         }
@@ -199,7 +203,7 @@ impl Watcher {
         }
     }
 
-    fn ended(&mut self, id: ConnId) {
+    pub(super) fn ended(&mut self, id: ConnId) {
         let Some(life) = self.lives.get_mut(&id) else { return };
         if std::mem::replace(&mut life.has_ended, true) {
             self.violate(Some(id), "on_eof twice");
@@ -207,7 +211,7 @@ impl Watcher {
     }
 
     /// An idle limit has passed: not before no byte has moved for so long.
-    fn check_idle(&mut self, conn: &Conn<'_>, kind: IdleKind) {
+    pub(super) fn check_idle(&mut self, conn: &Conn<'_>, kind: IdleKind) {
         let id = conn.id();
         let limits = conn.idle_limits();
         let Some(life) = self.lives.get(&id) else { return };
@@ -232,14 +236,14 @@ impl Watcher {
         }
     }
 
-    fn kept(&mut self, id: ConnId, kind: IdleKind) {
+    pub(super) fn kept(&mut self, id: ConnId, kind: IdleKind) {
         let now = self.world.borrow().clock(self.host);
         if let Some(life) = self.lives.get_mut(&id) {
             life.silent_since[kind as usize] = now;
         }
     }
 
-    fn closed(&mut self, closed: &Closed, engine: &Engine) {
+    pub(super) fn closed(&mut self, closed: &Closed, engine: &Engine) {
         let id = closed.id;
         let value = closed.unsent_bytes as u64;
         self.enter("on_close", Some(id), value, landmark_of(&closed.reason));
@@ -508,128 +512,5 @@ fn landmark_of(reason: &CloseReason) -> Landmark {
         CloseReason::Io(_) => Landmark::ClosedIo,
         CloseReason::Shutdown => Landmark::ClosedShutdown,
         CloseReason::Local | CloseReason::Panic => Landmark::ClosedLocal,
-    }
-}
-
-impl Watched {
-    pub(super) fn new(inner: Box<dyn AnyService>, watcher: &Rc<RefCell<Watcher>>) -> Self {
-        Self { inner, watcher: Rc::clone(watcher) }
-    }
-
-    /// A callback that runs until the guard is dropped, also if it panics.
-    fn begin(&self, enter: impl FnOnce(&mut Watcher)) -> Call {
-        enter(&mut self.watcher.borrow_mut());
-        Call(Rc::clone(&self.watcher))
-    }
-}
-
-/// A callback runs until this is dropped.
-struct Call(Rc<RefCell<Watcher>>);
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.0.borrow_mut().is_in_callback = false;
-    }
-}
-
-impl AnyService for Watched {
-    fn accept(&mut self, peer: &Peer) -> Option<u32> {
-        let _running = self.begin(|watcher| watcher.enter("on_accept", None, 0, Landmark::Accept));
-        let state = self.inner.accept(peer);
-        self.watcher.borrow_mut().states += i64::from(state.is_some());
-        state
-    }
-
-    fn place(&mut self, state: Box<dyn Any>) -> Option<u32> {
-        let place = self.inner.place(state);
-        self.watcher.borrow_mut().states += i64::from(place.is_some());
-        place
-    }
-
-    fn forget(&mut self, state: u32) {
-        self.watcher.borrow_mut().states -= 1;
-        self.inner.forget(state);
-    }
-
-    fn open(&mut self, state: u32, conn: &mut Conn<'_>) {
-        let _running = self.begin(|watcher| watcher.opened(conn));
-        self.inner.open(state, conn);
-    }
-
-    fn data(&mut self, state: u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let id = conn.id();
-        let _running = self.begin(|watcher| {
-            watcher.enter_open("on_data", conn, input.len() as u64, Landmark::Data);
-            watcher.check_input(id, input, conn.is_paused());
-        });
-        let consumed = self.inner.data(state, conn, input);
-        self.watcher.borrow_mut().note_consumed(id, input, consumed);
-        consumed
-    }
-
-    fn drain(&mut self, state: u32, conn: &mut Conn<'_>) {
-        let _running = self.begin(|watcher| {
-            watcher.enter_open("on_drain", conn, 0, Landmark::Drain);
-            watcher.drained(conn.id());
-        });
-        self.inner.drain(state, conn);
-    }
-
-    fn eof(&mut self, state: u32, conn: &mut Conn<'_>) {
-        let _running = self.begin(|watcher| {
-            watcher.enter_open("on_eof", conn, 0, Landmark::Eof);
-            watcher.ended(conn.id());
-        });
-        self.inner.eof(state, conn);
-    }
-
-    fn idle(&mut self, state: u32, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
-        let landmark = match kind {
-            IdleKind::Read => Landmark::IdleRead,
-            IdleKind::Write => Landmark::IdleWrite,
-            IdleKind::All => Landmark::IdleAll,
-        };
-        let _running = self.begin(|watcher| {
-            watcher.enter_open("on_idle", conn, kind as u64, landmark);
-            watcher.check_idle(conn, kind);
-        });
-        let verdict = self.inner.idle(state, conn, kind);
-        self.watcher.borrow_mut().kept(conn.id(), kind);
-        verdict
-    }
-
-    fn timer(&mut self, state: u32, conn: &mut Conn<'_>, timer: TimerId) {
-        let _running =
-            self.begin(|watcher| watcher.enter_open("on_timer", conn, 0, Landmark::Timer));
-        self.inner.timer(state, conn, timer);
-    }
-
-    fn shutdown(&mut self, state: u32, conn: &mut Conn<'_>) {
-        let _running =
-            self.begin(|watcher| watcher.enter_open("on_shutdown", conn, 0, Landmark::Shutdown));
-        self.inner.shutdown(state, conn);
-    }
-
-    fn close(&mut self, state: u32, closed: Closed, engine: &mut Engine) {
-        let _running = self.begin(|watcher| watcher.closed(&closed, engine));
-        self.inner.close(state, closed, engine);
-    }
-
-    fn connect_failed(&mut self, state: u32, error: io::Error, engine: &mut Engine) {
-        let _running = self.begin(|watcher| {
-            watcher.states -= 1;
-            watcher.enter("on_connect_failed", None, 0, Landmark::ConnectFailed);
-        });
-        self.inner.connect_failed(state, error, engine);
-    }
-
-    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
-        let _running = self
-            .begin(|watcher| watcher.enter("on_service_timer", None, 0, Landmark::ServiceTimer));
-        self.inner.service_timer(timer, engine);
-    }
-
-    fn handler_mut(&mut self) -> &mut dyn Any {
-        self.inner.handler_mut()
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Token {
 
 pub(crate) struct Source {
     /// The path from the package's root, with slashes.
-    path: String,
+    pub(crate) path: String,
     pub(crate) text: String,
     /// The code, without comments and literals.
     pub(crate) tokens: Vec<Token>,

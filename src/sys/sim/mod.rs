@@ -4,9 +4,11 @@
 //! it sleeps, and no socket of the operating system is opened.
 
 mod chance;
+mod handshake;
 mod peer;
 mod socket;
 mod trace;
+mod weather;
 mod world;
 
 use std::cell::RefCell;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::socket::{Owner, SocketStage};
 use super::trace::{Net, Note};
-use super::world::{Happening, Link, World};
+use super::weather::Link;
+use super::world::{Happening, World};
 
 /// What a simulated peer does, step by step.
 ///

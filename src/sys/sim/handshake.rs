@@ -1,0 +1,117 @@
+//! How connections come to be: listening, the SYN and what becomes of it, accepting.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use super::chance::Fault;
+use super::socket::{Owner, Socket, SocketStage};
+use super::trace::{Call, Net, Note, Outcome};
+use super::world::{Happening, MILLI, SECOND, World};
+
+/// How often the system sends a SYN before it gives up: after 1, 3, 7, 15 and 31 s.
+const SYN_TRIES: u8 = 6;
+
+impl World {
+    /// Binds and listens.
+    pub(super) fn listen(&mut self, owner: Owner, addr: SocketAddr, backlog: usize) -> Option<u32> {
+        let mut addr = addr;
+        if addr.port() == 0 {
+            addr.set_port(1_024 + self.sockets.len() as u16);
+        }
+        let mut listeners = self.sockets.iter();
+        if listeners.any(|socket| socket.stage == SocketStage::Listening && socket.local == addr) {
+            return None;
+        }
+        let mut socket = Socket::new(owner, addr, addr, SocketStage::Listening);
+        socket.backlog = backlog.max(1);
+        let key = self.add_socket(socket);
+        self.tell(key, Call::Bind(addr), Outcome::Is(key));
+        Some(key)
+    }
+
+    /// Begins to connect.
+    pub(super) fn connect(&mut self, owner: Owner, local: SocketAddr, addr: SocketAddr) -> u32 {
+        let key = self.add_socket(Socket::new(owner, local, addr, SocketStage::Connecting));
+        self.tell(key, Call::Connect(addr), Outcome::Is(key));
+        let arrival = self.arrival(owner, Owner::Nobody, 0);
+        if self.chance.strikes(Fault::ConnectRefused) {
+            self.arrange(arrival, Happening::Refused(key));
+        } else if self.chance.strikes(Fault::ConnectLost) {
+            self.arrange(self.now + 127 * SECOND, Happening::TimedOut(key));
+        } else if self.chance.strikes(Fault::ConnectSlow) {
+            let late = self.chance.spread(MILLI, 30 * SECOND);
+            self.arrange(arrival + late, Happening::Syn(key, 1));
+        } else {
+            self.arrange(arrival, Happening::Syn(key, 1));
+        }
+        key
+    }
+
+    /// A SYN reaches its address.
+    pub(super) fn knock(&mut self, socket: u32, tries: u8) {
+        if self.socket(socket).stage != SocketStage::Connecting {
+            return; // closed meanwhile
+        }
+        let addr = self.socket(socket).remote;
+        let listener = self.sockets.iter().position(|entry| {
+            entry.stage == SocketStage::Listening
+                && entry.local.port() == addr.port()
+                && (entry.local.ip() == addr.ip() || entry.local.ip().is_unspecified())
+        });
+        let Some(listener) = listener.map(|listener| listener as u32) else {
+            let at = self.arrival(Owner::Nobody, self.sockets[socket as usize].owner, 0);
+            return self.arrange(at, Happening::Refused(socket));
+        };
+        if self.socket(listener).waiting.len() >= self.socket(listener).backlog {
+            let wait = SECOND << (tries - 1);
+            return match tries {
+                SYN_TRIES => self.arrange(self.now + wait, Happening::TimedOut(socket)),
+                _ => self.arrange(self.now + wait, Happening::Syn(socket, tries + 1)),
+            };
+        }
+        let from = self.socket(socket).local;
+        let owner = self.socket(listener).owner;
+        let mut child = Socket::new(owner, addr, from, SocketStage::Up);
+        child.other = Some(socket);
+        let child = self.add_socket(child);
+        self.socket(socket).other = Some(child);
+        self.socket(listener).waiting.push_back(child);
+        self.list(listener);
+        let at = self.arrival(owner, self.sockets[socket as usize].owner, 0);
+        self.socket(socket).last_arrival = at;
+        self.arrange(at, Happening::Established(socket));
+        if let Owner::Peer(peer) = owner {
+            self.peer_accepts(peer as usize, listener);
+        }
+    }
+
+    pub(super) fn establish(&mut self, socket: u32) {
+        if self.socket(socket).stage != SocketStage::Connecting {
+            return;
+        }
+        self.socket(socket).stage = SocketStage::Up;
+        self.note(None, Note::Net { socket, what: Net::Up, bytes: 0 });
+        self.news(socket);
+    }
+
+    pub(super) fn fail_connect(&mut self, socket: u32, how: &str) {
+        if self.socket(socket).stage != SocketStage::Connecting {
+            return;
+        }
+        let is_refused = how == "refused";
+        let kind = if is_refused { ErrorKind::ConnectionRefused } else { ErrorKind::TimedOut };
+        self.socket(socket).stage = SocketStage::Over;
+        self.socket(socket).error = Some(kind);
+        self.note(None, Note::Net { socket, what: Net::Refused, bytes: 0 });
+        self.news(socket);
+    }
+
+    /// Takes a connection off a listener's queue.
+    pub(super) fn accept(&mut self, listener: u32) -> Option<u32> {
+        let child = self.socket(listener).waiting.pop_front();
+        if child.is_none() {
+            self.rearm(listener);
+        }
+        child
+    }
+}
