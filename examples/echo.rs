@@ -10,6 +10,7 @@
 mod signals;
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -46,7 +47,8 @@ impl Handler for Echo {
     }
 
     fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
-        print_stats(&cx.stats());
+        // Whoever read them may be gone; the clients are not.
+        let _ = print_stats(&cx.stats());
     }
 }
 
@@ -89,18 +91,19 @@ fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     signals::drain_on_signals(&mut reactor, DRAIN)?;
     for addr in &args.listen {
         let addr = reactor.listen(addr, echo, args.options.clone())?;
-        println!("listening on {addr}");
+        writeln!(io::stdout(), "listening on {addr}")?;
     }
     if let Some(period) = args.stats {
         reactor.set_periodic_timer(echo, period);
     }
     reactor.run()?;
-    print_stats(&reactor.stats());
+    print_stats(&reactor.stats())?;
     Ok(())
 }
 
-fn print_stats(stats: &Stats) {
-    println!(
+fn print_stats(stats: &Stats) -> io::Result<()> {
+    writeln!(
+        io::stdout(),
         "open {} (peak {}), accepted {}, refused {}, closed {} (idle {}, broken {}); \
          read {} bytes in {}, wrote {} in {}; {} turns",
         stats.connections,
@@ -115,7 +118,7 @@ fn print_stats(stats: &Stats) {
         stats.bytes_written,
         stats.writes,
         stats.turns,
-    );
+    )
 }
 
 /// `None` asks for the usage.
