@@ -21,6 +21,9 @@ pub(crate) struct Buffer {
 /// A buffer that outgrew this many bytes gives memory back as it empties.
 const KEEP_BYTES: usize = 64 << 10;
 
+/// A buffer grows by this many bytes at least.
+const LEAST_GROWTH: usize = 64;
+
 impl Buffer {
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.head
@@ -36,12 +39,16 @@ impl Buffer {
 
     /// Puts `bytes` behind those that wait.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        // Moving the rest to the front costs less than growing only while most of it is spent;
-        // so each byte is moved at most once per time that it is pushed.
-        let full = self.bytes.len() + bytes.len() > self.bytes.capacity();
-        if full && self.head >= self.len() {
+        let is_full = |queue: &Self| queue.bytes.len() + bytes.len() > queue.bytes.capacity();
+        // Four bytes are moved at most for each that was consumed, and a peer that reads slowly
+        // does not make the memory grow past what its bytes take.
+        if is_full(self) && self.head >= self.len() / 4 {
             self.bytes.drain(..self.head);
             self.head = 0;
+        }
+        if is_full(self) {
+            // By half, not to the double: with the spent quarter it stays below twice the bytes.
+            self.bytes.reserve_exact(bytes.len().max(self.bytes.len() / 2).max(LEAST_GROWTH));
         }
         self.bytes.extend_from_slice(bytes);
     }
@@ -168,6 +175,22 @@ mod tests {
                 prop_assert_eq!(queue.len(), model.len());
                 prop_assert_eq!(queue.is_empty(), model.is_empty());
                 prop_assert!(queue.as_slice() == model.make_contiguous());
+            }
+        }
+    }
+
+    /// A reader that always leaves most of the queue made its buffer grow to 3.5 times the bytes.
+    #[test]
+    fn a_slow_reader_does_not_inflate_the_buffer() {
+        for most in [1_000, 36_000, 40_000, 65_536, 100_000] {
+            let mut buffer = Buffer::default();
+            for step in 0..10_000 {
+                let room = most - buffer.len();
+                buffer.push(&vec![1; room.min(1 + step % 3_000)]);
+                let count = (1 + step % 700).min(buffer.len());
+                buffer.consume(count);
+                let capacity = buffer.bytes.capacity();
+                assert!(capacity <= 2 * most + LEAST_GROWTH, "{capacity} for {most}");
             }
         }
     }
