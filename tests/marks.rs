@@ -71,15 +71,17 @@ fn the_marks_alternate_and_on_drain_comes_once_a_crossing() {
     let (mut client, id) = rig.client();
     rig.turn();
     let drains = |rig: &Rig| rig.journal.count(|call| *call == Call::Drain);
+    // More than the largest buffers of both ends, which grow from one crossing to the next.
+    const MUCH: usize = 24 << 20;
     for crossing in 1..=3 {
         // Nothing leaves before the end of the turn.
         assert_eq!(write(&mut rig, id, &[0; 999]), Written::Below);
         assert_eq!(write(&mut rig, id, &[0; 1]), Written::Above);
-        assert_eq!(write(&mut rig, id, &[0; 8 << 20]), Written::Above);
+        assert_eq!(write(&mut rig, id, &vec![0; MUCH]), Written::Above);
         rig.turn();
         assert!(pending(&mut rig, id) > 400, "the kernel took all at once");
         assert_eq!(drains(&rig), crossing - 1);
-        rig.read(&mut client, 1000 + (8 << 20));
+        rig.read(&mut client, 1000 + MUCH);
         rig.until("drained", |rig| drains(rig) == crossing);
         assert_eq!(pending(&mut rig, id), 0);
         rig.expect_quiet();
