@@ -1,19 +1,17 @@
 //! The timer wheel against a model that is too simple to be wrong, and its promises by name.
 
-use std::collections::{BTreeMap, HashMap};
 use std::iter;
-use std::num::NonZeroU32;
 
 use proptest::prelude::*;
-use waterwheel::TimerId;
 use waterwheel::wheel::{LAST_TICK, Wheel};
+
+#[path = "wheel/model.rs"]
+mod model;
+
+use model::{Operation, Pair, period};
 
 /// A year of milliseconds.
 const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
-
-fn period(ticks: u32) -> NonZeroU32 {
-    NonZeroU32::new(ticks).unwrap()
-}
 
 /// All that is due at `now`, as payloads.
 fn drain<T: Copy>(wheel: &mut Wheel<T>, now: u64) -> Vec<T> {
@@ -209,25 +207,6 @@ fn a_wheel_of_cancelled_timers_has_no_next_deadline() {
     assert_eq!(wheel.pop_due(10_000), None);
 }
 
-/// One call of the wheel; deadlines and times are relative to its current tick.
-#[derive(Clone, Debug)]
-enum Operation {
-    /// Sets a timer this many ticks ahead.
-    Insert(u64),
-    /// Sets a timer this many ticks in the past.
-    InsertPast(u64),
-    /// Sets a timer this many ticks ahead, and with this period.
-    InsertPeriodic(u64, u32),
-    /// Cancels one of the ids handed out so far, counted back from the last.
-    Cancel(usize),
-    /// Sets this many timers for one tick this many ahead.
-    InsertMany(usize, u64),
-    /// Cancels most of this many ids that were handed out last.
-    CancelMany(usize),
-    /// Pops at most this many timers this many ticks ahead.
-    Pop(usize, u64),
-}
-
 impl Operation {
     /// Reads an operation out of random bits, which is much faster than one strategy for each.
     fn from_bits(bits: u64) -> Self {
@@ -262,154 +241,6 @@ impl Draw {
     fn ticks(&mut self, bits: u64) -> u64 {
         let bits = self.below(bits + 1);
         self.below(1 << bits)
-    }
-}
-
-/// What a wheel should do, as a sorted map.
-#[derive(Default)]
-struct Model {
-    /// As the wheel's current tick.
-    tick: u64,
-    /// Timers set again or for the first time so far.
-    sequence: u64,
-    /// By deadline and then by age.
-    timers: BTreeMap<(u64, u64), Timer>,
-    /// Where the live ids are in `timers`.
-    keys: HashMap<TimerId, (u64, u64)>,
-    /// Every id handed out.
-    issued: Vec<TimerId>,
-    /// Whether a timer was ever cancelled.
-    cancelled: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Timer {
-    id: TimerId,
-    /// The deadline asked for, from which the phase of a periodic timer is counted.
-    deadline: u64,
-    period: Option<NonZeroU32>,
-    payload: u64,
-}
-
-impl Model {
-    fn set(&mut self, timer: Timer) {
-        let key = (timer.deadline.max(self.tick), self.sequence);
-        self.sequence += 1;
-        self.timers.insert(key, timer);
-        self.keys.insert(timer.id, key);
-    }
-
-    fn cancel(&mut self, id: TimerId) -> bool {
-        let found = self.keys.remove(&id).and_then(|key| self.timers.remove(&key));
-        self.cancelled |= found.is_some();
-        found.is_some()
-    }
-
-    fn pop_due(&mut self, now: u64) -> Option<(TimerId, u64)> {
-        let now = now.min(LAST_TICK);
-        let due = self.timers.first_entry().filter(|first| first.key().0 <= now);
-        let Some(first) = due else {
-            self.tick = now;
-            return None;
-        };
-        self.tick = first.key().0;
-        let mut timer = first.remove();
-        self.keys.remove(&timer.id);
-        let popped = (timer.id, timer.payload);
-        if let Some(period) = timer.period {
-            while timer.deadline <= now {
-                let period = u64::from(period.get());
-                // As many missed periods at once as there are, or the model takes years.
-                timer.deadline += period * ((now - timer.deadline) / period).max(1);
-            }
-            if timer.deadline <= LAST_TICK {
-                self.set(timer);
-            }
-        }
-        Some(popped)
-    }
-
-    fn first_deadline(&self) -> Option<u64> {
-        self.timers.first_key_value().map(|(&(deadline, _), _)| deadline)
-    }
-}
-
-/// The wheel and its model, called alike.
-#[derive(Default)]
-struct Pair {
-    wheel: Wheel<u64>,
-    model: Model,
-}
-
-impl Pair {
-    fn apply(&mut self, operation: &Operation) {
-        let tick = self.model.tick;
-        match *operation {
-            Operation::Insert(ticks) => self.insert(tick + ticks, None),
-            Operation::InsertPast(ticks) => self.insert(tick.saturating_sub(ticks), None),
-            Operation::InsertPeriodic(ticks, every) => {
-                self.insert(tick + ticks, Some(period(every)));
-            }
-            Operation::InsertMany(count, ticks) => {
-                (0..count).for_each(|_| self.insert(tick + ticks, None));
-            }
-            Operation::Cancel(back) => {
-                let issued = &self.model.issued;
-                if let Some(&id) = issued.iter().rev().nth(back % issued.len().max(1)) {
-                    self.cancel(id);
-                }
-            }
-            Operation::CancelMany(count) => {
-                let first = self.model.issued.len().saturating_sub(count);
-                for i in (first..self.model.issued.len()).filter(|i| i % 5 != 0) {
-                    self.cancel(self.model.issued[i]);
-                }
-            }
-            Operation::Pop(limit, ticks) => self.pop(limit, tick + ticks),
-        }
-        self.check();
-    }
-
-    fn insert(&mut self, deadline: u64, period: Option<NonZeroU32>) {
-        let payload = self.model.sequence;
-        let id = match period {
-            Some(period) => self.wheel.insert_periodic(deadline, period, payload),
-            None => self.wheel.insert(deadline, payload),
-        };
-        assert!(!self.model.keys.contains_key(&id), "{id:?} names a live timer already");
-        self.model.issued.push(id);
-        let deadline = deadline.min(LAST_TICK);
-        self.model.set(Timer { id, deadline, period, payload });
-    }
-
-    fn cancel(&mut self, id: TimerId) {
-        assert_eq!(self.wheel.contains(id), self.model.keys.contains_key(&id));
-        assert_eq!(self.wheel.cancel(id), self.model.cancel(id));
-        assert!(!self.wheel.contains(id));
-    }
-
-    fn pop(&mut self, limit: usize, now: u64) {
-        for _ in 0..limit {
-            let popped = self.wheel.pop_due(now);
-            assert_eq!(popped, self.model.pop_due(now));
-            self.check();
-            match popped {
-                Some((id, _)) => {
-                    assert_eq!(self.wheel.contains(id), self.model.keys.contains_key(&id));
-                }
-                None => break,
-            }
-        }
-    }
-
-    fn check(&self) {
-        assert_eq!(self.wheel.tick(), self.model.tick);
-        assert_eq!(self.wheel.len(), self.model.timers.len());
-        let (next, first) = (self.wheel.next_deadline(), self.model.first_deadline());
-        assert_eq!(next.is_some(), first.is_some());
-        assert!(next <= first, "the wheel would sleep until {next:?}, past {first:?}");
-        assert!(self.model.cancelled || next == first, "{next:?} is not {first:?}");
-        assert!(next.is_none() || next >= Some(self.wheel.tick()));
     }
 }
 
