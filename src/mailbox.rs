@@ -3,18 +3,42 @@
 //! A post puts its message under the lock and then looks whether the loop sleeps. The loop says
 //! that it sleeps and then looks whether there are messages. Whoever is second sees the other, so
 //! no message is slept over; and of many posts only the first finds the sleeper and wakes it.
+//!
+//! Who is second is told by `asleep`, which nobody merely loads or stores: every access is a swap,
+//! and so takes its turn after all earlier ones and sees what their threads had done before. That
+//! orders `waiting` too, which needs no ordering of its own.
+//!
+//! Under `cfg(loom)` the tests run every interleaving of this (`checks/loom`).
+
+#[cfg(all(test, loom))]
+mod model;
 
 use std::collections::VecDeque;
+use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::planted::{self, Bug};
 use crate::sys::Waker;
+use sync::{AtomicBool, Mutex, MutexGuard, Ordering};
+
+/// What threads share, as the standard library has it or as the checker of interleavings has it.
+mod sync {
+    #[cfg(all(test, loom))]
+    pub(super) use loom::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    };
+    #[cfg(not(all(test, loom)))]
+    pub(super) use std::sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    };
+}
 
 /// The end that threads post to and the loop takes from.
 #[derive(Debug)]
-pub(crate) struct Mailbox<M> {
+pub(crate) struct Mailbox<M, W = Waker> {
     /// The messages, in the order of the posts.
     inbox: Mutex<Inbox<M>>,
     /// Whether `inbox` may hold messages: spares a turn without any the lock.
@@ -22,7 +46,18 @@ pub(crate) struct Mailbox<M> {
     /// Whether the loop is about to block or blocks in the poll, and nobody has woken it.
     asleep: AtomicBool,
     /// Ends the poll.
-    waker: Waker,
+    waker: W,
+}
+
+/// Ends the poll of a loop that sleeps, or the next one that it would sleep in.
+pub(crate) trait Wake {
+    fn wake(&self) -> io::Result<()>;
+}
+
+impl Wake for Waker {
+    fn wake(&self) -> io::Result<()> {
+        Waker::wake(self)
+    }
 }
 
 #[derive(Debug)]
@@ -32,8 +67,8 @@ struct Inbox<M> {
     closed: bool,
 }
 
-impl<M> Mailbox<M> {
-    pub(crate) fn new(waker: Waker) -> Arc<Self> {
+impl<M, W: Wake> Mailbox<M, W> {
+    pub(crate) fn new(waker: W) -> Arc<Self> {
         Arc::new(Self {
             inbox: Mutex::new(Inbox { messages: Vec::new(), closed: false }),
             waiting: AtomicBool::new(false),
@@ -50,13 +85,13 @@ impl<M> Mailbox<M> {
                 return false;
             }
             inbox.messages.push(message);
-            self.waiting.store(true, Ordering::SeqCst);
+            self.waiting.store(true, Ordering::Relaxed);
         }
-        if self.asleep.swap(false, Ordering::SeqCst) && !planted::is(Bug::WakeLost) {
+        if self.asleep.swap(false, Ordering::AcqRel) && !planted::is(Bug::WakeLost) {
             if let Err(error) = self.waker.wake() {
                 // The message is in; the loop runs it when anything else ends its poll.
                 log::error!("cannot wake the reactor: {error}");
-                self.asleep.store(true, Ordering::SeqCst);
+                self.asleep.swap(true, Ordering::AcqRel);
             }
         }
         true
@@ -64,27 +99,27 @@ impl<M> Mailbox<M> {
 
     /// The loop is about to block: whether it may, because nothing waits.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        let may = !self.waiting.load(Ordering::SeqCst);
+        self.asleep.swap(true, Ordering::AcqRel);
+        let may = !self.has_messages();
         if !may {
-            self.asleep.store(false, Ordering::SeqCst);
+            self.awake();
         }
         may
     }
 
     /// The poll has returned.
     pub(crate) fn awake(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
+        self.asleep.swap(false, Ordering::AcqRel);
     }
 
     pub(crate) fn has_messages(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst)
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Moves all messages to the end of `into`.
     pub(crate) fn take(&self, into: &mut VecDeque<M>) {
         let mut inbox = self.lock();
-        self.waiting.store(false, Ordering::SeqCst);
+        self.waiting.store(false, Ordering::Relaxed);
         into.extend(inbox.messages.drain(..));
     }
 
@@ -92,7 +127,7 @@ impl<M> Mailbox<M> {
     pub(crate) fn close(&self) -> Vec<M> {
         let mut inbox = self.lock();
         inbox.closed = true;
-        self.waiting.store(false, Ordering::SeqCst);
+        self.waiting.store(false, Ordering::Relaxed);
         mem::take(&mut inbox.messages)
     }
 
