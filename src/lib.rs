@@ -100,6 +100,7 @@
 //! | `handler` | `Handler`, `Conn`, `Context`, `Remote`: what user code sees |
 //! | `reactor` | the turn, and the one landing pad for user code |
 //! | `sim` | a simulated world to test handlers in (feature `sim`) |
+//! | `fuzzing` | rooms that are not public, driven by bytes; there for the fuzzers only |
 //!
 //! # Platforms
 //! Linux first: there it is measured. It builds on whatever `mio` supports; where the poll
@@ -142,6 +143,10 @@ mod reactor;
 
 #[cfg(feature = "sim")]
 pub mod sim;
+
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 
 pub use close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
 pub use engine::Written;

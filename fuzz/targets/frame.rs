@@ -1,0 +1,11 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[allow(dead_code)] // Others use more of it.
+#[path = "../../src/fuzzing/input.rs"]
+mod input;
+#[path = "../../tests/corpus/frame.rs"]
+mod frame;
+
+fuzz_target!(|bytes: &[u8]| frame::run(bytes));

@@ -1,0 +1,357 @@
+//! What one connection waits for and until when, against an account of it without short cuts.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::buffer::Spares;
+use crate::close::{CloseReason, IdleKind, TimeoutKind};
+use crate::connection::{Connection, Ending, Expiry, Phase, after};
+use crate::fuzzing::input::Input;
+use crate::id::TimerId;
+use crate::options::{Limits, MinRate};
+use crate::profile::{IdleLimits, Profile, Rate};
+
+/// Bytes counted since a tick.
+type Meter = Option<(u64, u64)>;
+
+/// A connection and what should be true of it.
+struct Pair {
+    connection: Connection<()>,
+    spares: Spares,
+    now: u64,
+    phase: Phase,
+    wait: Option<(u64, Expiry)>,
+    user_deadline: Option<u64>,
+    sending: Meter,
+    receiving: Meter,
+    idle: IdleLimits,
+    read_at: u64,
+    written_at: u64,
+    queued: usize,
+    is_above: bool,
+    is_paused: bool,
+    is_ended: bool,
+    unsent: usize,
+    timers: Vec<TimerId>,
+}
+
+pub(crate) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let mut pair = Pair::new(&mut input);
+    pair.check(&mut input);
+    while !input.is_empty() && pair.phase != Phase::Dead {
+        pair.step(&mut input);
+        pair.check(&mut input);
+    }
+}
+
+fn limits(input: &mut Input<'_>) -> Limits {
+    let set = input.byte();
+    let mut wait = |bit: u8| {
+        let is_set = set >> bit & 1 == 1;
+        is_set.then(|| Duration::from_millis(1 + input.number(12)))
+    };
+    let limits = Limits::default()
+        .read_idle(wait(0))
+        .write_idle(wait(1))
+        .all_idle(wait(2))
+        .first_byte_timeout(wait(3))
+        .message_timeout(wait(4));
+    let rate = wait(5).map(|grace| MinRate::new(1 + input.number(12) as u32, grace));
+    let limits = limits
+        .min_receive_rate(rate.filter(|_| set >> 6 & 1 == 1))
+        .min_send_rate(rate.filter(|_| set >> 7 & 1 == 1));
+    let high = 1 + usize::from(input.below(64));
+    let low = usize::from(input.byte()) % high;
+    limits.low_mark_bytes(low).high_mark_bytes(high).pause_at_high_mark(input.flag())
+}
+
+impl Pair {
+    fn new(input: &mut Input<'_>) -> Self {
+        let limits = limits(input);
+        limits.check().unwrap();
+        let profile = Rc::new(Profile::new(&limits, 0));
+        let phase = if input.flag() { Phase::Open } else { Phase::Connecting };
+        let now = input.number(16);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut connection = Connection::new((), 1, peer, profile, phase, now);
+        let wait = (phase == Phase::Connecting).then_some((after(now, 50), Expiry::Connect));
+        if wait.is_some() {
+            connection.set_connect_wait(now, 50);
+        }
+        Self {
+            idle: connection.profile.idle,
+            connection,
+            spares: Spares::default(),
+            now,
+            phase,
+            wait,
+            user_deadline: None,
+            sending: None,
+            receiving: None,
+            read_at: now,
+            written_at: now,
+            queued: 0,
+            is_above: false,
+            is_paused: false,
+            is_ended: false,
+            unsent: 0,
+            timers: Vec::new(),
+        }
+    }
+
+    /// One thing that the loop or a handler does, in phases in which it may.
+    fn step(&mut self, input: &mut Input<'_>) {
+        let is_open = self.phase == Phase::Open;
+        match input.below(20) {
+            0..3 => self.now += input.number(14),
+            3 if self.phase == Phase::Connecting => self.open(),
+            4 | 5 => self.receive(input.number(10) as usize),
+            6 | 7 if self.connection.takes_output() => self.queue(input.below(32).into()),
+            8 | 9 if is_open => self.send(input.below(32).into()),
+            10 if is_open => self.watch_message(input.flag(), input.flag()),
+            11 => self.set_user_deadline(input),
+            12 => self.set_idle_limits(input),
+            13 => self.pause_or_resume(),
+            14 if is_open => {
+                self.connection.is_ended = true;
+                self.connection.is_plain = false;
+                self.is_ended = true;
+            }
+            15 => self.end(input),
+            16 if is_open => self.keep(input),
+            17 | 18 => {
+                self.connection.drop_unused();
+                self.connection.is_plain = self.connection.looks_plain();
+            }
+            19 => self.set_timer(input),
+            _ => {}
+        }
+    }
+
+    fn open(&mut self) {
+        self.connection.open(self.now);
+        self.phase = Phase::Open;
+        (self.read_at, self.written_at) = (self.now, self.now);
+        let first_byte = self.connection.profile.first_byte;
+        let expiry = Expiry::Timeout(TimeoutKind::FirstByte);
+        self.wait = first_byte.map(|limit| (after(self.now, limit), expiry));
+        if self.queued > 0 && self.connection.profile.send_rate.is_some() {
+            self.sending.get_or_insert((self.now, 0));
+        }
+    }
+
+    fn receive(&mut self, count: usize) {
+        if self.connection.is_plain {
+            self.connection.read_at = self.now; // the straight way
+        } else {
+            self.connection.note_received(count, self.now);
+        }
+        self.read_at = self.now;
+        if matches!(self.wait, Some((_, Expiry::Timeout(TimeoutKind::FirstByte)))) {
+            self.wait = None;
+        }
+        if let Some((_, bytes)) = &mut self.receiving {
+            *bytes += count as u64;
+        }
+    }
+
+    fn queue(&mut self, count: usize) {
+        self.connection.queue_output(&[7; 32][..count], &mut self.spares);
+        self.queued += count;
+        let crosses = !self.is_above && self.queued >= self.connection.profile.high_mark;
+        assert_eq!(self.connection.crosses_high_mark(), crosses);
+        self.is_above |= crosses;
+        if self.phase == Phase::Open && self.queued > 0 {
+            self.connection.watch_output(self.now);
+            if self.connection.profile.send_rate.is_some() {
+                self.sending.get_or_insert((self.now, 0));
+            }
+        }
+    }
+
+    fn send(&mut self, count: usize) {
+        let count = count.min(self.queued);
+        if count == 0 {
+            return;
+        }
+        self.connection.output.consume(count, &mut self.spares);
+        self.queued -= count;
+        self.connection.note_sent(count, self.now);
+        self.written_at = self.now;
+        if let Some((_, bytes)) = &mut self.sending {
+            *bytes += count as u64;
+        }
+        if self.queued == 0 {
+            self.sending = None;
+        }
+        let crosses = self.is_above && self.queued <= self.connection.profile.low_mark;
+        assert_eq!(self.connection.crosses_low_mark(), crosses);
+        self.is_above &= !crosses;
+    }
+
+    fn watch_message(&mut self, incomplete: bool, new: bool) {
+        if !self.connection.profile.watches_messages {
+            return;
+        }
+        self.connection.watch_message(incomplete, new, self.now);
+        let expiry = Expiry::Timeout(TimeoutKind::Message);
+        if !incomplete || new {
+            self.receiving = None;
+            self.wait = self.wait.filter(|&(_, kind)| kind != expiry);
+        }
+        if incomplete {
+            if self.connection.profile.receive_rate.is_some() {
+                self.receiving.get_or_insert((self.now, 0));
+            }
+            if let (None, Some(limit)) = (self.wait, self.connection.profile.message) {
+                self.wait = Some((after(self.now, limit), expiry));
+            }
+        }
+    }
+
+    fn set_user_deadline(&mut self, input: &mut Input<'_>) {
+        let wait = input.flag().then(|| input.number(12));
+        self.user_deadline = wait.map(|wait| after(self.now, wait));
+        self.connection.set_user_deadline(self.user_deadline);
+    }
+
+    fn set_idle_limits(&mut self, input: &mut Input<'_>) {
+        let mut limit = || input.flag().then(|| 1 + input.number(12));
+        self.idle = IdleLimits { read: limit(), write: limit(), all: limit() };
+        self.connection.set_idle_limits(self.idle);
+    }
+
+    fn pause_or_resume(&mut self) {
+        self.is_paused = !self.is_paused;
+        self.connection.is_paused = self.is_paused;
+        if self.is_paused {
+            self.connection.is_plain = false;
+        } else {
+            self.connection.read_at = self.now;
+            self.read_at = self.now;
+        }
+    }
+
+    /// Closing, severing, the end.
+    fn end(&mut self, input: &mut Input<'_>) {
+        match (input.below(4), self.phase) {
+            (0 | 1, Phase::Open) => {
+                self.connection.enter(Phase::Closing);
+                self.connection.clear_waits();
+                self.clear_waits(Phase::Closing);
+                self.connection.ending = Ending::Local;
+            }
+            (0 | 1, Phase::Closing) => {
+                let limit = self.connection.profile.close;
+                self.connection.set_close_wait(self.now, limit);
+                let expiry = Expiry::Timeout(TimeoutKind::Close);
+                self.wait.get_or_insert((after(self.now, limit), expiry));
+            }
+            (2, Phase::Open | Phase::Closing) => {
+                let lost = self.connection.output.clear(&mut self.spares);
+                assert_eq!(lost, self.queued);
+                self.connection.sever(CloseReason::Reset, lost);
+                self.clear_waits(Phase::Severed);
+                (self.queued, self.unsent) = (0, self.unsent + lost);
+            }
+            (3, _) => {
+                self.connection.enter(Phase::Dead);
+                self.phase = Phase::Dead;
+            }
+            _ => {}
+        }
+    }
+
+    fn clear_waits(&mut self, next: Phase) {
+        self.phase = next;
+        (self.wait, self.receiving, self.user_deadline) = (None, None, None);
+    }
+
+    fn keep(&mut self, input: &mut Input<'_>) {
+        let kind = [IdleKind::Read, IdleKind::Write, IdleKind::All][usize::from(input.below(3))];
+        self.connection.keep(kind, self.now);
+        if kind != IdleKind::Write {
+            self.read_at = self.now;
+        }
+        if kind != IdleKind::Read {
+            self.written_at = self.now;
+        }
+    }
+
+    fn set_timer(&mut self, input: &mut Input<'_>) {
+        let timer = TimerId::new(input.below(8).into(), 1);
+        if let Some(at) = self.timers.iter().position(|&known| known == timer) {
+            self.connection.remove_timer(timer);
+            self.timers.remove(at);
+        } else {
+            // All are live, so none may be forgotten.
+            self.connection.add_timer(timer, |_| true);
+            self.timers.push(timer);
+        }
+    }
+
+    fn wants_read(&self) -> bool {
+        let is_held = self.is_above && self.connection.profile.pause_at_high_mark;
+        match self.phase {
+            Phase::Open => !(self.is_ended || self.is_paused || is_held),
+            Phase::Closing => !self.is_ended,
+            Phase::Severed => true,
+            _ => false,
+        }
+    }
+
+    /// All that it waits for, by definition.
+    fn waits(&self) -> Vec<(u64, Expiry)> {
+        let mut waits = Vec::new();
+        if self.phase == Phase::Dead {
+            return waits;
+        }
+        let wants_read = self.wants_read();
+        let is_for_input = |expiry: Expiry| {
+            let kinds = [TimeoutKind::FirstByte, TimeoutKind::Message];
+            kinds.iter().any(|&kind| expiry == Expiry::Timeout(kind))
+        };
+        waits.extend(self.wait.filter(|&(_, expiry)| wants_read || !is_for_input(expiry)));
+        let profile = &*self.connection.profile;
+        let met = |meter: Meter, rate: Option<Rate>, kind| {
+            let ((since, bytes), rate) = meter.zip(rate)?;
+            let paid_for = bytes * 1_000 / rate.bytes_per_second;
+            Some((after(since, paid_for.max(rate.grace)), Expiry::Timeout(kind)))
+        };
+        waits.extend(met(self.sending, profile.send_rate, TimeoutKind::SendRate));
+        if self.phase == Phase::Open {
+            waits.extend(met(self.receiving, profile.receive_rate, TimeoutKind::ReceiveRate));
+            let user = Expiry::Timeout(TimeoutKind::User);
+            waits.extend(self.user_deadline.map(|tick| (tick, user)));
+            let any_at = self.read_at.max(self.written_at);
+            let idle = |limit: Option<u64>, since, kind| {
+                limit.map(|limit| (after(since, limit), Expiry::Idle(kind)))
+            };
+            let read = self.idle.read.filter(|_| wants_read);
+            waits.extend(idle(read, self.read_at, IdleKind::Read));
+            waits.extend(idle(self.idle.write, self.written_at, IdleKind::Write));
+            waits.extend(idle(self.idle.all, any_at, IdleKind::All));
+        }
+        waits
+    }
+
+    fn check(&self, input: &mut Input<'_>) {
+        let connection = &self.connection;
+        assert!(!connection.is_plain || connection.looks_plain());
+        assert_eq!(connection.wants_read(), self.wants_read());
+        assert_eq!((connection.output.len(), connection.unsent()), (self.queued, self.unsent));
+        let waits = self.waits();
+        let first = waits.iter().map(|&(tick, _)| tick).min();
+        assert_eq!(connection.deadline(), first.unwrap_or(u64::MAX), "{waits:?}");
+        let deadline = first.unwrap_or(self.now);
+        for tick in [deadline.saturating_sub(1), deadline, deadline + input.number(10)] {
+            let expired = connection.expired(tick);
+            assert_eq!(expired.is_some(), first.is_some_and(|first| first <= tick));
+            if let Some(expiry) = expired {
+                assert!(waits.contains(&(deadline, expiry)), "{expiry:?} is not the first");
+            }
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! One connection from its opening to its end, over a stream that does as the bytes say.
+//!
+//! The loop here is the reactor's for a single connection, in the plainest words: what the
+//! connection is told, and in which order. Whatever the stream and the handler do, no byte may be
+//! lost, doubled or out of place, either way; a stream that was cut short never ends with FIN; and
+//! once the peer behaves, the connection ends.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use crate::buffer::Spares;
+use crate::close::CloseReason;
+use crate::connection::{Connection, Phase, Received, Sent};
+use crate::fuzzing::input::Input;
+use crate::options::Limits;
+use crate::profile::Profile;
+
+/// Both directions carry this: each byte tells its place.
+fn byte_at(place: usize) -> u8 {
+    (place % 251) as u8
+}
+
+/// What the stream does at one call.
+#[derive(Clone, Copy)]
+enum Act {
+    /// Moves at most so many bytes.
+    Move(usize),
+    Interrupted,
+    /// `Ok(0)`: the peer's end, or a write that went nowhere.
+    Zero,
+    Reset,
+}
+
+/// A stream that acts by a script and then blocks.
+#[derive(Default)]
+struct Stream {
+    reads: VecDeque<Act>,
+    writes: VecDeque<Act>,
+    /// Bytes given to readers.
+    given: usize,
+    /// Bytes taken from writers.
+    taken: usize,
+    /// The peer has ended or reset: that is what every further read says.
+    last_read: Option<Act>,
+    fin_sent: bool,
+}
+
+fn act(act: Option<Act>, most: usize) -> io::Result<usize> {
+    match act {
+        Some(Act::Move(count)) => Ok(count.min(most)),
+        Some(Act::Zero) => Ok(0),
+        Some(Act::Interrupted) => Err(io::ErrorKind::Interrupted.into()),
+        Some(Act::Reset) => Err(io::ErrorKind::ConnectionReset.into()),
+        None => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let next = self.last_read.or_else(|| self.reads.pop_front());
+        if matches!(next, Some(Act::Zero | Act::Reset)) {
+            self.last_read = next;
+        }
+        let count = act(next, buffer.len())?;
+        for byte in &mut buffer[..count] {
+            *byte = byte_at(self.given);
+            self.given += 1;
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(!bytes.is_empty(), "a write of nothing");
+        assert!(!self.fin_sent, "a write behind FIN");
+        let count = act(self.writes.pop_front(), bytes.len())?;
+        for &byte in &bytes[..count] {
+            assert_eq!(byte, byte_at(self.taken), "out of place");
+            self.taken += 1;
+        }
+        Ok(count)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let all: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.write(&all)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A handler's answer to input, and a connection that it answers for.
+struct World<'a> {
+    input: Input<'a>,
+    connection: Connection<Stream>,
+    spares: Spares,
+    now: u64,
+    /// Bytes that the handler wrote.
+    written: usize,
+    /// Bytes that the handler consumed.
+    consumed: usize,
+    /// Whether a short read or write means that there is no more.
+    short_is_all: bool,
+    /// The handler has called `close`.
+    is_closed: bool,
+}
+
+pub(crate) fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let high = 1 + usize::from(input.below(64));
+    let limits = Limits::default()
+        .high_mark_bytes(high)
+        .low_mark_bytes(usize::from(input.byte()) % high)
+        .pause_at_high_mark(input.flag());
+    let profile = Rc::new(Profile::new(&limits, 0));
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut connection = Connection::new(Stream::default(), 1, peer, profile, Phase::Open, 0);
+    connection.open(0);
+    let short_is_all = input.flag();
+    let spares = Spares::default();
+    let (now, written, consumed, is_closed) = (0, 0, 0, false);
+    let mut world =
+        World { input, connection, spares, now, written, consumed, short_is_all, is_closed };
+    while !world.input.is_empty() && !world.is_over() {
+        world.step();
+        world.end_turn();
+        world.check();
+    }
+    world.finish();
+}
+
+impl World<'_> {
+    fn is_over(&self) -> bool {
+        self.connection.phase == Phase::Dead
+    }
+
+    fn step(&mut self) {
+        self.now += 1;
+        match self.input.below(8) {
+            0..3 => self.readable(),
+            3 | 4 => self.writable(),
+            5 => self.ask(),
+            _ => {
+                let length = self.input.below(64);
+                self.write_from_elsewhere(length.into());
+            }
+        }
+        if !self.is_over() {
+            self.connection.drop_unused();
+            self.connection.is_plain = self.connection.looks_plain();
+        }
+    }
+
+    /// What becomes of the next few calls of the stream.
+    fn acts(&mut self) -> VecDeque<Act> {
+        let count = self.input.below(4);
+        let act = |byte: u8| match byte {
+            0..200 => Act::Move(1 + usize::from(byte % 32)),
+            200..240 => Act::Interrupted,
+            240..248 => Act::Zero,
+            _ => Act::Reset,
+        };
+        (0..count).map(|_| act(self.input.byte())).collect()
+    }
+
+    fn readable(&mut self) {
+        let acts = self.acts();
+        self.connection.stream.reads.extend(acts);
+        self.connection.may_read = true;
+        self.connection.is_plain = false;
+        self.read(4);
+    }
+
+    fn read(&mut self, budget: usize) {
+        if self.connection.must_redeliver && self.takes_input() && self.connection.wants_read() {
+            self.deliver_kept();
+        }
+        for _ in 0..budget {
+            if self.is_over() || !self.connection.may_read || !self.connection.wants_read() {
+                return;
+            }
+            let mut buffer = [0; 16];
+            match self.connection.receive(&mut buffer) {
+                Received::Bytes(count) => {
+                    self.connection.note_received(count, self.now);
+                    let is_all = self.short_is_all && count < buffer.len();
+                    self.connection.may_read = !is_all || self.connection.hung_up;
+                    self.deliver(&buffer[..count]);
+                }
+                Received::Blocked => {
+                    self.connection.may_read = false;
+                    if self.connection.phase == Phase::Severed {
+                        self.doom();
+                    }
+                }
+                Received::End => self.peer_ended(),
+                Received::Broken(_) => {
+                    self.connection.take_severed_by();
+                    self.doom();
+                }
+            }
+        }
+    }
+
+    fn takes_input(&self) -> bool {
+        self.connection.takes_input()
+    }
+
+    /// Input comes in one piece and in order, behind what was left of it.
+    fn deliver(&mut self, bytes: &[u8]) {
+        if !self.takes_input() {
+            return;
+        }
+        let rest =
+            if self.connection.input.is_empty() { &bytes[self.handle(bytes)..] } else { bytes };
+        if !rest.is_empty() && self.takes_input() {
+            let kept = self.connection.input.len();
+            self.connection.keep_input(rest, &mut self.spares);
+            if kept > 0 {
+                self.deliver_kept();
+            }
+        }
+    }
+
+    fn deliver_kept(&mut self) {
+        let mut kept = self.connection.input.take();
+        self.connection.must_redeliver = false;
+        let consumed = self.handle(kept.as_slice());
+        kept.consume(consumed, &mut self.spares);
+        if self.takes_input() {
+            self.connection.put_back(kept);
+        } else {
+            kept.clear(&mut self.spares);
+        }
+    }
+
+    /// The handler: consumes some, and answers.
+    fn handle(&mut self, bytes: &[u8]) -> usize {
+        assert!(!self.is_closed, "input after close");
+        for (place, &byte) in (self.consumed..).zip(bytes) {
+            assert_eq!(byte, byte_at(place), "input is lost, doubled or out of place");
+        }
+        let consumed = usize::from(self.input.byte()).min(bytes.len());
+        self.consumed += consumed;
+        let (first, second) = (self.input.below(32), self.input.below(32));
+        self.write(first.into(), second.into());
+        if self.input.below(8) == 0 {
+            self.ask();
+        }
+        consumed
+    }
+
+    /// Something other than a write: by the handler in a callback, or from elsewhere.
+    fn ask(&mut self) {
+        let connection = &mut self.connection;
+        match self.input.below(8) {
+            0 if connection.phase == Phase::Open => {
+                connection.is_let_go = true;
+                connection.enter(Phase::Closing);
+                connection.clear_waits();
+                connection.input.clear(&mut self.spares);
+                self.is_closed = true;
+            }
+            1 if connection.takes_output() => {
+                connection.wants_fin = true;
+                connection.is_plain = false;
+            }
+            2 => {
+                connection.must_reset = true;
+                self.doom();
+            }
+            3 | 4 => {
+                connection.is_paused = true;
+                connection.must_redeliver = false;
+                connection.is_plain = false;
+            }
+            _ if connection.is_paused => {
+                connection.is_paused = false;
+                connection.must_redeliver = !connection.input.is_empty() && !connection.is_ended;
+            }
+            _ => {}
+        }
+    }
+
+    fn stretch(&self, length: usize) -> Vec<u8> {
+        (self.written..self.written + length).map(byte_at).collect()
+    }
+
+    /// Two writes of one callback: at once, if nothing waits before them.
+    fn write(&mut self, first: usize, second: usize) {
+        if !self.connection.takes_output() || first + second == 0 {
+            return;
+        }
+        let bytes = self.stretch(first + second);
+        self.written += bytes.len();
+        if !self.connection.output.is_empty() {
+            self.connection.queue_output(&bytes, &mut self.spares);
+            self.connection.crosses_high_mark();
+            return;
+        }
+        let (first, second) = bytes.split_at(first);
+        let sent = Sent::default();
+        let sent = self.connection.send(first, second, sent, self.short_is_all, &mut self.spares);
+        self.after_sending(&sent);
+    }
+
+    /// It leaves at the end of the turn.
+    fn write_from_elsewhere(&mut self, length: usize) {
+        if self.connection.takes_output() {
+            let bytes = self.stretch(length);
+            self.written += length;
+            self.connection.queue_output(&bytes, &mut self.spares);
+            self.connection.crosses_high_mark();
+        }
+    }
+
+    fn writable(&mut self) {
+        let acts = self.acts();
+        self.connection.stream.writes.extend(acts);
+        self.connection.is_plain = false;
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        if self.is_over() || self.connection.output.is_empty() {
+            return;
+        }
+        let sent = self.connection.flush(2, self.short_is_all, &mut self.spares);
+        self.after_sending(&sent);
+        if self.connection.crosses_low_mark()
+            && !self.connection.is_paused
+            && !self.connection.is_ended
+        {
+            self.connection.must_redeliver |= !self.connection.input.is_empty();
+        }
+    }
+
+    fn after_sending(&mut self, sent: &Sent) {
+        if sent.bytes > 0 {
+            self.connection.note_sent(sent.bytes, self.now);
+        }
+        if sent.error.is_some() {
+            let lost = self.connection.output.clear(&mut self.spares);
+            self.connection.sever(CloseReason::Reset, lost);
+        } else if !self.connection.output.is_empty() {
+            self.connection.crosses_high_mark();
+        }
+    }
+
+    fn peer_ended(&mut self) {
+        let connection = &mut self.connection;
+        connection.may_read = false;
+        connection.is_plain = false;
+        let is_first = !std::mem::replace(&mut connection.is_ended, true);
+        connection.take_severed_by();
+        match connection.phase {
+            Phase::Open if is_first => {
+                let length = self.input.below(16);
+                self.write(length.into(), 0);
+                if self.input.flag() {
+                    self.ask();
+                }
+            }
+            Phase::Closing => {}
+            _ => self.doom(),
+        }
+    }
+
+    /// Whatever was queued is lost.
+    fn doom(&mut self) {
+        if !self.is_over() {
+            let lost = self.connection.output.clear(&mut self.spares);
+            self.connection.input.clear(&mut self.spares);
+            self.connection.add_unsent(lost);
+            self.connection.enter(Phase::Dead);
+        }
+    }
+
+    /// Whoever stopped early has another go; then the next step of those that end.
+    fn end_turn(&mut self) {
+        self.flush();
+        self.read(4);
+        let is_sent = self.connection.output.is_empty();
+        match self.connection.phase {
+            Phase::Open if self.connection.wants_fin && is_sent => self.send_fin(),
+            Phase::Closing if is_sent && self.connection.is_ended => self.doom(),
+            Phase::Closing if is_sent => {
+                self.send_fin();
+                self.connection.enter(Phase::Lingering);
+            }
+            _ => {}
+        }
+        let connection = &self.connection;
+        if connection.phase == Phase::Open && connection.is_ended && connection.fin_sent {
+            self.doom();
+        }
+    }
+
+    fn send_fin(&mut self) {
+        self.connection.wants_fin = true;
+        self.connection.fin_sent = true;
+        self.connection.stream.fin_sent = true;
+    }
+
+    fn check(&self) {
+        let connection = &self.connection;
+        assert!(!connection.is_plain || connection.looks_plain());
+        assert!(!connection.fin_sent || connection.wants_fin && connection.output.is_empty());
+        let (taken, queued) = (connection.stream.taken, connection.output.len());
+        assert_eq!(self.written, taken + queued + connection.unsent(), "output is lost or doubled");
+        assert!(connection.unsent() == 0 || !connection.fin_sent, "FIN behind a part");
+        if self.takes_input() {
+            // What the stream gave is with the handler or kept for it.
+            assert_eq!(connection.stream.given, self.consumed + connection.input.len());
+        }
+    }
+
+    /// The peer takes everything and ends: then so does the connection, once the handler closes.
+    fn finish(&mut self) {
+        for _ in 0..64 {
+            if self.is_over() {
+                break;
+            }
+            let stream = &mut self.connection.stream;
+            stream.writes = [Act::Move(usize::MAX); 4].into();
+            stream.reads = [Act::Zero].into();
+            self.connection.is_paused = false;
+            self.connection.may_read = true;
+            self.connection.is_plain = false;
+            self.connection.wants_fin |= self.connection.phase == Phase::Open;
+            self.end_turn();
+            self.check();
+        }
+        assert!(self.is_over(), "still {:?}", self.connection.phase);
+    }
+}

@@ -1,0 +1,19 @@
+//! The corpora of the fuzzers: what they found worth keeping passes. Here are the public rooms,
+//! under `src/fuzzing/` the others.
+
+mod frame;
+mod wheel;
+
+#[allow(dead_code)] // The rooms that are not public use more of it.
+#[path = "../../src/fuzzing/input.rs"]
+mod input;
+
+#[test]
+fn the_corpus_of_the_wheel_passes() {
+    input::replay("wheel", wheel::run);
+}
+
+#[test]
+fn the_corpus_of_the_frames_passes() {
+    input::replay("frame", frame::run);
+}
