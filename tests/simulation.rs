@@ -86,6 +86,16 @@ struct Slow {
 }
 
 impl Slow {
+    fn new(clock: &Rc<RefCell<Option<HostClock>>>, ended: &Rc<RefCell<Vec<Duration>>>) -> Self {
+        Self {
+            clock: Rc::clone(clock),
+            works_for: Duration::ZERO,
+            deadline: None,
+            opened: Duration::ZERO,
+            ended: Rc::clone(ended),
+        }
+    }
+
     fn now(&self) -> Duration {
         self.clock.borrow().as_ref().unwrap().now()
     }
@@ -123,13 +133,7 @@ fn life_after_work(works_for: Duration, idle: Duration, deadline: Option<Duratio
     let mut sim = Simulation::new(0, Faults::none());
     let clock = Rc::new(RefCell::new(None));
     let ended = Rc::new(RefCell::new(Vec::new()));
-    let handler = Slow {
-        clock: Rc::clone(&clock),
-        works_for,
-        deadline,
-        opened: Duration::ZERO,
-        ended: Rc::clone(&ended),
-    };
+    let handler = Slow { works_for, deadline, ..Slow::new(&clock, &ended) };
     let (host, addr) = sim
         .host("server", |reactor| {
             let service = reactor.register(handler);
@@ -157,6 +161,28 @@ fn idle_limits_count_from_the_end_of_the_turn_that_accepts() {
             assert!(life <= idle + 3 * MILLISECOND, "{life:?} of {idle:?}");
         }
     }
+}
+
+/// Linux ends a long poll late by a thousandth: a limit of a minute passed 60 ms late.
+#[test]
+fn a_far_limit_passes_on_time_although_polls_end_late() {
+    Seeds::new(40).faults(Faults::none().with(Fault::LatePoll)).run(|sim| {
+        let idle = Duration::from_secs(60);
+        let ended = Rc::new(RefCell::new(Vec::new()));
+        let clock = Rc::new(RefCell::new(None));
+        let handler = Slow::new(&clock, &ended);
+        let (host, addr) = sim.host("server", |reactor| {
+            let service = reactor.register(handler);
+            let options = ListenOptions::default().idle_timeout(idle);
+            reactor.listen("0.0.0.0:7000", service, options)
+        })?;
+        *clock.borrow_mut() = Some(sim.clock(host));
+        sim.peer(addr, Script::new());
+        sim.run(2 * idle);
+        let life = ended.borrow()[0];
+        assert!(life >= idle && life <= idle + 3 * MILLISECOND, "{life:?}");
+        Ok(())
+    });
 }
 
 /// A deadline that was set in a long turn ran from the turn's start.

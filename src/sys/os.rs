@@ -297,7 +297,31 @@ impl Spare {
 /// How many descriptors this process may have open; `None` where there is no such limit.
 #[cfg(unix)]
 pub(super) fn open_file_limit() -> Option<u64> {
-    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+    file_limits().current
+}
+
+/// The soft and the hard limit. Linux is asked through /proc where that is mounted: a sandbox may
+/// forbid the system call, whose failure rustix takes for impossible and reads as any number.
+#[cfg(unix)]
+fn file_limits() -> rustix::process::Rlimit {
+    let text = match cfg!(any(target_os = "linux", target_os = "android")) {
+        true => std::fs::read_to_string("/proc/self/limits").unwrap_or_default(),
+        false => String::new(),
+    };
+    parse_file_limits(&text)
+        .unwrap_or_else(|| rustix::process::getrlimit(rustix::process::Resource::Nofile))
+}
+
+/// The line of /proc/self/limits, such as `Max open files  1024  20000  files`.
+#[cfg(unix)]
+fn parse_file_limits(text: &str) -> Option<rustix::process::Rlimit> {
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let mut numbers = line.split_whitespace().map(|word| match word {
+        "unlimited" => Some(None),
+        word => word.parse().ok().map(Some),
+    });
+    let (current, maximum) = (numbers.next()??, numbers.next()??);
+    Some(rustix::process::Rlimit { current, maximum })
 }
 
 #[cfg(not(unix))]
@@ -328,8 +352,8 @@ pub(super) fn open_file_limit() -> Option<u64> {
 /// On Windows there is no such limit.
 #[cfg(unix)]
 pub fn raise_open_file_limit() -> io::Result<Option<u64>> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limit = file_limits();
     if limit.current != limit.maximum {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
             .map_err(io::Error::from)?;
@@ -367,5 +391,28 @@ impl Shortage {
             Some(10_024) => Self::Descriptors,
             _ => Self::Other,
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_from_their_line() {
+        let text = "Limit  Soft Limit  Hard Limit  Units\n\
+            Max open files            1024                 unlimited            files\n";
+        let limits = parse_file_limits(text).unwrap();
+        assert_eq!((limits.current, limits.maximum), (Some(1_024), None));
+        for text in ["", "Max open files", "Max open files  1024", "Max open files x y files"] {
+            assert!(parse_file_limits(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn both_ways_of_asking_agree() {
+        let asked = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let read = file_limits();
+        assert_eq!((read.current, read.maximum), (asked.current, asked.maximum));
     }
 }
