@@ -467,20 +467,21 @@ impl<S> Connection<S> {
     }
 
     /// The tick at which it must be looked at, if nothing moves before; `u64::MAX` for never.
-    pub(crate) fn deadline(&self) -> u64 {
+    /// `latest` gives the tick until which something may have moved that has a stamp.
+    pub(crate) fn deadline(&self, latest: impl Fn(u64) -> u64) -> u64 {
         if self.is_plain && self.read_at == self.written_at {
             // Just opened, as a rule: in a storm of short connections this is all there is to do.
-            return after(self.read_at, self.profile.shortest_idle);
+            return after(latest(self.read_at), self.profile.shortest_idle);
         }
         let mut earliest = u64::MAX;
-        self.each_deadline(|tick, _| earliest = earliest.min(tick));
+        self.each_deadline(latest, |tick, _| earliest = earliest.min(tick));
         earliest
     }
 
     /// What has run out by now, the earliest first.
-    pub(crate) fn expired(&self, now: u64) -> Option<Expiry> {
+    pub(crate) fn expired(&self, now: u64, latest: impl Fn(u64) -> u64) -> Option<Expiry> {
         let mut first: Option<(u64, Expiry)> = None;
-        self.each_deadline(|tick, expiry| {
+        self.each_deadline(latest, |tick, expiry| {
             if tick <= now && first.is_none_or(|(earlier, _)| tick < earlier) {
                 first = Some((tick, expiry));
             }
@@ -488,7 +489,7 @@ impl<S> Connection<S> {
         first.map(|(_, expiry)| expiry)
     }
 
-    fn each_deadline(&self, mut each: impl FnMut(u64, Expiry)) {
+    fn each_deadline(&self, latest: impl Fn(u64) -> u64, mut each: impl FnMut(u64, Expiry)) {
         if self.phase == Phase::Dead {
             return;
         }
@@ -517,7 +518,7 @@ impl<S> Connection<S> {
         if !self.wants_read() {
             limits.read = None; // it is not the peer who is silent
         }
-        let (read, written) = (self.read_at, self.written_at);
+        let (read, written) = (latest(self.read_at), latest(self.written_at));
         for (limit, since, kind) in [
             (limits.read, read, IdleKind::Read),
             (limits.write, written, IdleKind::Write),

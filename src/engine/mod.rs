@@ -5,6 +5,7 @@
 
 mod link;
 mod output;
+mod overruns;
 mod timing;
 
 use std::any::Any;
@@ -34,6 +35,7 @@ use crate::wheel::Wheel;
 pub(crate) use link::explain_connect;
 pub(crate) use output::Cork;
 pub use output::Written;
+pub(crate) use overruns::Overruns;
 
 /// A closure to run on the loop's thread with one handler.
 pub(crate) type Task = Box<dyn FnOnce(&mut dyn Any, &mut Engine)>;
@@ -151,6 +153,8 @@ pub(crate) struct Engine {
     pub(crate) nursery: Vec<ConnId>,
     /// Whose bytes may have moved in this turn, beside those that the poll reported.
     pub(crate) touched: Vec<ConnId>,
+    /// Which ticks had a turn that ended in the next one.
+    pub(crate) overruns: Overruns,
     /// Closures to run in the next mailbox phase, with the place of their handler.
     pub(crate) posted: VecDeque<(u32, Task)>,
     /// States of outgoing connections that their handler has not got yet.
@@ -261,6 +265,7 @@ impl Engine {
             dead: VecDeque::new(),
             nursery: Vec::new(),
             touched: Vec::new(),
+            overruns: Overruns::new(),
             posted: VecDeque::new(),
             unplaced: Vec::new(),
             failures: VecDeque::new(),

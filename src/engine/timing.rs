@@ -23,7 +23,7 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
-        let deadline = connection.deadline();
+        let deadline = connection.deadline(|stamp| self.overruns.latest(stamp));
         if deadline >= connection.filed.tick {
             return;
         }

@@ -344,10 +344,10 @@ impl Pair {
         assert_eq!((connection.output.len(), connection.unsent()), (self.queued, self.unsent));
         let waits = self.waits();
         let first = waits.iter().map(|&(tick, _)| tick).min();
-        assert_eq!(connection.deadline(), first.unwrap_or(u64::MAX), "{waits:?}");
+        assert_eq!(connection.deadline(|stamp| stamp), first.unwrap_or(u64::MAX), "{waits:?}");
         let deadline = first.unwrap_or(self.now);
         for tick in [deadline.saturating_sub(1), deadline, deadline + input.number(10)] {
-            let expired = connection.expired(tick);
+            let expired = connection.expired(tick, |stamp| stamp);
             assert_eq!(expired.is_some(), first.is_some_and(|first| first <= tick));
             if let Some(expiry) = expired {
                 assert!(waits.contains(&(deadline, expiry)), "{expiry:?} is not the first");

@@ -443,7 +443,7 @@ impl Dispatcher {
             self.read(id);
         }
         let now = self.engine.now;
-        let expiry = self.engine.live(id).and_then(|connection| connection.expired(now));
+        let expiry = self.expiry(id);
         match expiry {
             None => {}
             Some(Expiry::Connect) => {
@@ -470,11 +470,17 @@ impl Dispatcher {
         }
     }
 
+    /// What of a connection has run out by now.
+    fn expiry(&self, id: ConnId) -> Option<Expiry> {
+        let engine = &self.engine;
+        engine.live(id)?.expired(engine.now, |stamp| engine.overruns.latest(stamp))
+    }
+
     /// Whether a wait that input could end has run out, and input would be taken.
     fn is_overdue(&self, id: ConnId) -> bool {
         let Some(connection) = self.engine.live(id) else { return false };
         let waits_for_input = !matches!(
-            connection.expired(self.engine.now),
+            self.expiry(id),
             None | Some(Expiry::Connect | Expiry::Timeout(TimeoutKind::User))
         );
         waits_for_input && connection.wants_read()

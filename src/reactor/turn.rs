@@ -99,7 +99,9 @@ fn shortened(wait: Duration) -> Duration {
 /// not pass early.
 #[inline]
 pub(super) fn restamp(engine: &mut Engine, events: &Events, end: u64) {
-    if end > engine.now {
+    if end == engine.now + 1 {
+        engine.overruns.note(engine.now);
+    } else if end > engine.now {
         restamp_all(engine, events, end);
     }
 }

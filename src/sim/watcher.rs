@@ -183,9 +183,10 @@ impl Watcher {
     }
 
     /// What has passed at the end of a turn has been dealt with at the end of the next.
-    fn check_deadline(&mut self, id: ConnId, connection: &Connection<Stream>, now: u64) {
+    fn check_deadline(&mut self, engine: &Engine, id: ConnId, connection: &Connection<Stream>) {
         let Some(life) = self.lives.get_mut(&id) else { return };
-        let is_overdue = connection.deadline() <= now && !connection.is_broken;
+        let deadline = connection.deadline(|stamp| engine.overruns.latest(stamp));
+        let is_overdue = deadline <= engine.now && !connection.is_broken;
         let was_overdue = std::mem::replace(&mut life.was_overdue, is_overdue);
         if is_overdue && was_overdue {
             self.violate(Some(id), "its deadline has passed");
@@ -288,7 +289,7 @@ impl Watcher {
             let id = ConnId::new(index as u32, connection.generation);
             self.look_at(connection);
             self.check_drain(id, connection);
-            self.check_deadline(id, connection, engine.now);
+            self.check_deadline(engine, id, connection);
             if let Some(rule) = self.broken_rule(engine, id, connection) {
                 self.violate(Some(id), rule);
             }
@@ -354,7 +355,8 @@ impl Watcher {
                 // A broken one is read to its end at once, whatever its limits say.
                 !is_dead
                     && !connection.is_broken
-                    && connection.deadline() < connection.filed.tick
+                    && connection.deadline(|stamp| engine.overruns.latest(stamp))
+                        < connection.filed.tick
                     && !engine.nursery.contains(&id),
                 "its deadline is not in the wheel",
             ),
