@@ -257,7 +257,7 @@ impl World {
         self.hosts[host].calls += 1;
         self.hosts[host].system_calls += 1;
         self.now += CALL_NANOS;
-        if self.chance.strikes(Fault::ClockJump) && self.strokes > 0 {
+        if self.strokes > 0 && self.chance.strikes(Fault::ClockJump) {
             self.strokes -= 1;
             let nanos = self.chance.spread(MILLI, 60 * SECOND);
             self.hosts[host].skew += nanos;
@@ -323,7 +323,7 @@ impl World {
         let whole = |nanos: u64| nanos.div_ceil(MILLI) * MILLI;
         let wait = timeout.map_or(u64::MAX, whole);
         self.hosts[host].asked = (self.now, self.now.saturating_add(wait));
-        if self.chance.strikes(Fault::Stopped) && self.strokes > 0 {
+        if self.strokes > 0 && self.chance.strikes(Fault::Stopped) {
             self.strokes -= 1;
             let nanos = self.chance.spread(MILLI, 60 * SECOND);
             self.note(Some(host), Note::Fault { fault: Fault::Stopped, nanos });
