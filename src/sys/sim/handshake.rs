@@ -94,12 +94,10 @@ impl World {
         self.news(socket);
     }
 
-    pub(super) fn fail_connect(&mut self, socket: u32, how: &str) {
+    pub(super) fn fail_connect(&mut self, socket: u32, kind: ErrorKind) {
         if self.socket(socket).stage != SocketStage::Connecting {
             return;
         }
-        let is_refused = how == "refused";
-        let kind = if is_refused { ErrorKind::ConnectionRefused } else { ErrorKind::TimedOut };
         self.socket(socket).stage = SocketStage::Over;
         self.socket(socket).error = Some(kind);
         self.note(None, Note::Net { socket, what: Net::Refused, bytes: 0 });

@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Backlog, Readiness};
-use chance::Fault as F;
 use socket::Owner;
 use trace::{Call, Outcome};
 use world::Step;
@@ -305,10 +304,10 @@ impl Listener {
 
     fn accept_in(&self, world: &mut World) -> io::Result<(u32, SocketAddr)> {
         let is_waited_for = world.sockets[self.key as usize].is_readable();
-        if is_waited_for && world.chance.strikes(F::Interrupted) {
+        if is_waited_for && world.chance.strikes(Fault::Interrupted) {
             return Err(ErrorKind::Interrupted.into());
         }
-        if is_waited_for && world.chance.strikes(F::AcceptError) {
+        if is_waited_for && world.chance.strikes(Fault::AcceptError) {
             return Err(self.draw_error(world));
         }
         if is_waited_for && !world.open_file(self.host.index) {
@@ -384,7 +383,7 @@ impl Poller {
     pub(crate) fn add(&self, key: u32, token: usize, writable: bool) -> io::Result<()> {
         self.0.call_on(key, Call::Register, |world| {
             let is_stream = world.sockets[key as usize].stage != SocketStage::Listening;
-            if is_stream && world.chance.strikes(F::RegisterError) {
+            if is_stream && world.chance.strikes(Fault::RegisterError) {
                 return Err(ErrorKind::OutOfMemory.into());
             }
             world.register(key, token, 1 | u8::from(writable) << 1);

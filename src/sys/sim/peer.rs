@@ -167,10 +167,15 @@ enum Progress {
     Waits,
 }
 
+/// The address of a peer's machine.
+fn ip_of(peer: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(0x0a01_0000 + peer as u32))
+}
+
 impl World {
     fn new_peer(&mut self, script: Script, is_listening: bool) -> usize {
         let index = self.peers.len();
-        let ip = IpAddr::V4(Ipv4Addr::new(10, 1, (index >> 8) as u8, index as u8));
+        let ip = ip_of(index);
         let addr = SocketAddr::new(ip, 50_000);
         let link = self.draw_link();
         let (steps, script) = match is_listening {
@@ -280,7 +285,7 @@ impl World {
             return;
         }
         self.peers[peer].until = None;
-        let ip = IpAddr::V4(Ipv4Addr::new(10, 1, (peer >> 8) as u8, peer as u8));
+        let ip = ip_of(peer);
         let to = self.peers[peer].addr;
         let from = SocketAddr::new(ip, 40_000);
         self.peers[peer].socket = Some(self.connect(Owner::Peer(peer as u32), from, to));

@@ -342,7 +342,7 @@ impl World {
         for end in [Some(socket), other].into_iter().flatten() {
             self.socket(end).was_hurt = true;
             if self.socket(end).stage == SocketStage::Connecting {
-                self.fail_connect(end, "timed out");
+                self.fail_connect(end, ErrorKind::TimedOut);
             } else {
                 self.take_reset(end, kind);
             }

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 pub(crate) enum Note {
     /// A poll with a timeout in ns.
     Poll { timeout: Option<u64> },
-    /// What a poll reported: token, and the bits readable, writable, hung up, broken.
+    /// What a poll reported of a socket, or of the waker: the bits readable, writable, hung up,
+    /// broken.
     Event { socket: Option<u32>, bits: u8 },
     /// A call on a socket, and its result.
     Call { socket: u32, call: Call, result: Outcome },
@@ -39,7 +40,7 @@ pub(crate) enum Call {
 pub(crate) enum Outcome {
     /// So many bytes, or the number of a socket.
     Is(u32),
-    /// An error, by its number in `std::io::ErrorKind`'s own order of names.
+    /// An error, by a name that is the same on every system.
     Failed(&'static str),
 }
 

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -215,7 +216,7 @@ impl World {
 
     /// The address of a host.
     pub(crate) fn ip_of(host: usize) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(10, 0, (host >> 8) as u8, host as u8 + 1))
+        IpAddr::V4(Ipv4Addr::from(0x0a00_0001 + host as u32))
     }
 
     pub(super) fn arrange(&mut self, at: u64, happening: Happening) {
@@ -283,8 +284,8 @@ impl World {
             Happening::Arrive(socket) => self.arrive(socket),
             Happening::Syn(socket, tries) => self.knock(socket, tries),
             Happening::Established(socket) => self.establish(socket),
-            Happening::Refused(socket) => self.fail_connect(socket, "refused"),
-            Happening::TimedOut(socket) => self.fail_connect(socket, "timed out"),
+            Happening::Refused(socket) => self.fail_connect(socket, ErrorKind::ConnectionRefused),
+            Happening::TimedOut(socket) => self.fail_connect(socket, ErrorKind::TimedOut),
             Happening::Room(socket) => self.make_room(socket),
             Happening::Break(socket) => self.break_connection(socket),
             Happening::Held => {}
