@@ -153,6 +153,8 @@ pub(crate) struct Engine {
     pub(crate) nursery: Vec<ConnId>,
     /// Whose bytes may have moved in this turn, beside those that the poll reported.
     pub(crate) touched: Vec<ConnId>,
+    /// Events of this turn, or of the last one while the next is prepared.
+    pub(crate) reported: usize,
     /// Which ticks had a turn that ended in the next one.
     pub(crate) overruns: Overruns,
     /// Closures to run in the next mailbox phase, with the place of their handler.
@@ -265,6 +267,7 @@ impl Engine {
             dead: VecDeque::new(),
             nursery: Vec::new(),
             touched: Vec::new(),
+            reported: 0,
             overruns: Overruns::new(),
             posted: VecDeque::new(),
             unplaced: Vec::new(),

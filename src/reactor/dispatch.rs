@@ -207,7 +207,9 @@ impl Dispatcher {
 
     /// Sends queued output, and says so when it has drained.
     pub(super) fn flush(&mut self, id: ConnId) {
-        self.engine.touched.push(id);
+        if self.engine.live(id).is_some_and(|connection| !connection.output.is_empty()) {
+            self.engine.touched.push(id);
+        }
         let drained = self.engine.flush(id) && !planted::is(Bug::DrainMissed);
         if drained && self.engine.live(id).is_some_and(|c| c.takes_output()) {
             let Self { engine, services, .. } = self;
