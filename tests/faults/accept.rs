@@ -9,15 +9,16 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
-use crate::programs::{PATIENCE, Program};
-use crate::tools::{Scale, example, has_tool, report, scale};
+use crate::peers::visit;
+use crate::program::{PATIENCE, Program};
+use crate::tools::{Scale, example, has_tool, report, scale, scratch};
 
 /// What accept4(2) documents for a shortage, for a connection that was lost on the way, for a
 /// firewall and for a signal.
@@ -84,7 +85,7 @@ fn best_of(error: &str, row: usize, clients: usize) -> Outcome {
 }
 
 fn attempt(error: &str, row: usize, clients: usize) -> Outcome {
-    let log = log_path(error, row);
+    let log = scratch(&format!("accept-{error}-{row}.strace"));
     let (server, addr) = Program::serve_below(&mut injected(error, row, &log));
     server.signal(Signal::STOP);
     let waiting: Vec<_> = (0..clients).map(|number| ask(addr, number)).collect();
@@ -99,11 +100,6 @@ fn attempt(error: &str, row: usize, clients: usize) -> Outcome {
     assert_eq!(failures.len(), row, "all failures happened before the last answer");
     let (first, last) = (failures[0], failures[row - 1]);
     Outcome { failing: last - first, wait: answered.saturating_sub(last) }
-}
-
-fn log_path(error: &str, row: usize) -> PathBuf {
-    let name = format!("waterwheel-{}-{error}-{row}.strace", std::process::id());
-    std::env::temp_dir().join(name)
 }
 
 /// The echo server under a tracer; only its accepts are slower for it.
@@ -127,8 +123,7 @@ fn injected_times(log: &Path) -> Vec<Duration> {
 
 /// Connects and sends, before anybody accepts.
 fn ask(addr: SocketAddr, number: usize) -> TcpStream {
-    let mut client = TcpStream::connect_timeout(&addr, PATIENCE).expect("the kernel takes it");
-    client.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+    let mut client = visit(addr, PATIENCE).expect("the kernel takes it");
     client.write_all(&question(number)).expect("the kernel takes it");
     client
 }

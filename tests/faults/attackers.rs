@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::peers::{Way, connect};
-use crate::programs::{PATIENCE, Program, copy_of_us, plays};
-use crate::tools::{Scale, has_tool, report, scale};
+use crate::parts::{copy_of_us, parse_crowd, plays};
+use crate::peers::{Way, connect, is_reset, visit};
+use crate::program::{PATIENCE, Program, behind};
+use crate::tools::{Scale, has_tool, percentile, report, scale};
 use web::{ANSWER, Attack, Ends, Web};
 
 #[path = "attackers/web.rs"]
@@ -45,14 +46,14 @@ fn slow_attackers_meet_their_deadlines_and_good_clients_do_not_notice() {
         Scale::Part => Plan { dribblers: 2_000, testers: 100, limit: Duration::from_secs(5) },
     };
     let server = web::Server::start(plan.limit);
-    let mut dribblers = Program::start(&mut from_afar(&copy_of_us(DRIBBLERS)));
+    let mut dribblers = Program::start(&mut behind(AFAR, &copy_of_us(DRIBBLERS)));
     let addrs = server.addrs.map(|addr| addr.to_string()).join(" ");
-    dribblers.say(&format!("{} {addrs}", plan.dribblers));
+    dribblers.tell(&format!("{} {addrs}", plan.dribblers));
     let testers = start_testers(&plan, &server.addrs);
     let is_over = AtomicBool::new(false);
     let (told, seconds) = thread::scope(|scope| {
         let good = scope.spawn(|| ask_all_the_time(&server.addrs, &is_over));
-        let told = dribblers.expect_within("told by a reset: ", plan.limit + PATIENCE);
+        let told = dribblers.hear("told by a reset:", plan.limit + PATIENCE);
         testers.into_iter().for_each(|mut tester| drop(tester.wait()));
         is_over.store(true, Ordering::Relaxed);
         (told, good.join().expect("good clients are served"))
@@ -76,13 +77,9 @@ fn expect_deadlines(plan: &Plan, web: &Web) {
         assert!(late.len() >= plan.dribblers / Attack::ALL.len(), "{attack:?}: {}", late.len());
         assert_eq!((*early, *missed), (0, 0), "{attack:?}: before its turn, and after it");
         // The poll itself wakes up to a millisecond after its timeout.
-        assert!(at(late, 25) <= 1, "{attack:?}: most are {} ms late and more", at(late, 25));
+        let good = percentile(late, 25);
+        assert!(good <= 1, "{attack:?}: most are {good} ms late and more");
     }
-}
-
-/// A percentile of sorted numbers.
-fn at(sorted: &[i64], percent: usize) -> i64 {
-    sorted.get((sorted.len() * percent / 100).min(sorted.len() - 1)).copied().unwrap_or(0)
 }
 
 fn table(plan: &Plan, web: &Web, seconds: &[Histogram<u64>], peak: u64) -> String {
@@ -96,7 +93,7 @@ fn table(plan: &Plan, web: &Web, seconds: &[Histogram<u64>], peak: u64) -> Strin
         plan.dribblers, plan.testers, plan.limit
     );
     for (attack, Ends { late, .. }) in Attack::ALL.into_iter().zip(&web.ends) {
-        let [p50, p99, most] = [50, 99, 100].map(|percent| at(late, percent));
+        let [p50, p99, most] = [50, 99, 100].map(|percent| percentile(late, percent));
         writeln!(table, "| {attack:?} | {} | {p50} | {p99} | {most} |", late.len()).unwrap();
     }
     writeln!(
@@ -117,9 +114,7 @@ fn table(plan: &Plan, web: &Web, seconds: &[Histogram<u64>], peak: u64) -> Strin
 /// The p99 of a good second, in microseconds.
 fn good_p99(seconds: &[Histogram<u64>]) -> u64 {
     let p99 = |second: &Histogram<u64>| second.value_at_quantile(0.99);
-    let mut each: Vec<_> = seconds.iter().map(p99).collect();
-    each.sort_unstable();
-    each[each.len() / 4]
+    percentile(&seconds.iter().map(p99).collect::<Vec<_>>(), 25)
 }
 
 // Good clients.
@@ -127,7 +122,8 @@ fn good_p99(seconds: &[Histogram<u64>]) -> u64 {
 /// Asks all the time, a few hundred times a second, at all doors: microseconds, for each second.
 fn ask_all_the_time(addrs: &[SocketAddr], is_over: &AtomicBool) -> Vec<Histogram<u64>> {
     let doors = addrs.iter().cycle().take(5 * addrs.len());
-    let mut clients: Vec<_> = doors.map(|addr| come(*addr)).collect();
+    let mut clients: Vec<_> =
+        doors.map(|addr| visit(*addr, PATIENCE).expect("it is served")).collect();
     let begin = Instant::now();
     let mut seconds = Vec::new();
     for at in (0..clients.len()).cycle() {
@@ -147,13 +143,6 @@ fn ask_all_the_time(addrs: &[SocketAddr], is_over: &AtomicBool) -> Vec<Histogram
     seconds
 }
 
-fn come(addr: SocketAddr) -> TcpStream {
-    let client = TcpStream::connect(addr).expect("the kernel takes it");
-    client.set_nodelay(true).expect("a socket option");
-    client.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-    client
-}
-
 fn ask(client: &mut TcpStream) {
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("it is served");
     let mut answer = [0; ANSWER.len()];
@@ -163,13 +152,8 @@ fn ask(client: &mut TcpStream) {
 
 // Attackers.
 
-/// The same command with the least priority: attackers bring a machine of their own.
-fn from_afar(command: &Command) -> Command {
-    let mut far = Command::new("nice");
-    far.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
-    far.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    far
-}
+/// Gives a command the least priority: attackers bring a machine of their own.
+const AFAR: &str = "nice -n 19";
 
 /// slowhttptest in its three modes, at the doors where they hurt.
 fn start_testers(plan: &Plan, addrs: &[SocketAddr; 4]) -> Vec<Child> {
@@ -182,7 +166,7 @@ fn start_testers(plan: &Plan, addrs: &[SocketAddr; 4]) -> Vec<Child> {
         let count = plan.testers.to_string();
         // Longer than the deadlines, so that it does not give up before.
         let seconds = (plan.limit.as_secs() + 10).to_string();
-        let mut command = from_afar(&Command::new("slowhttptest"));
+        let mut command = behind(AFAR, &Command::new("slowhttptest"));
         command.args([mode, "-c", &count, "-r", "100", "-i", "1", "-l", &seconds, "-u", &url]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.spawn().expect("it starts")
@@ -209,9 +193,7 @@ fn dribblers() {
     }
     let mut line = String::new();
     io::stdin().read_line(&mut line).unwrap();
-    let mut words = line.split_whitespace();
-    let count: usize = words.next().unwrap().parse().unwrap();
-    let addrs: Vec<SocketAddr> = words.map(|word| word.parse().unwrap()).collect();
+    let (count, addrs) = parse_crowd(&line);
     let mut dribblers = Vec::new();
     let mut told = 0;
     for step in 0.. {
@@ -241,7 +223,7 @@ impl Dribbler {
     fn new(number: usize, addrs: &[SocketAddr]) -> Self {
         let attack = Attack::ALL[number % Attack::ALL.len()];
         let receive_bytes = (attack == Attack::Read).then_some(2 << 10);
-        let way = Way { number, receive_bytes, ..Way::default() };
+        let way = Way { receive_bytes, ..Way::of(number) };
         let mut stream = connect(addrs[attack as usize], way).unwrap();
         let opening: &[u8] = match attack {
             Attack::Silence => b"",
@@ -265,12 +247,12 @@ impl Dribbler {
             (None, Attack::Read) => stream.read(&mut [0; 5]),
             (None, Attack::Head | Attack::Body) => stream.write(b"x"),
         };
-        use io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
-        match moved.map_err(|error| error.kind()) {
-            Ok(1..) | Err(WouldBlock) => None,
+        match moved {
+            Ok(1..) => None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             end => {
                 self.stream = None;
-                matches!(end, Err(ConnectionReset | BrokenPipe)).then_some(IsTold)
+                end.is_err_and(|error| is_reset(&error)).then_some(IsTold)
             }
         }
     }

@@ -9,8 +9,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
 
+use crate::parts::{PAGEWISE, copy_of_us, parse_crowd, plays};
 use crate::peers::{Way, connect};
-use crate::programs::{PAGEWISE, PATIENCE, Program, copy_of_us, plays};
+use crate::program::{PATIENCE, Program};
 use crate::tools::{Scale, report, scale};
 use source::{CAP_BYTES, Door, MESSAGE_BYTES, number_of};
 
@@ -103,20 +104,17 @@ fn peers_that_never_read_cost_no_more_than_their_cap() {
 
 fn broadcast(plan: &Plan, server: &mut Command) -> Outcome {
     let mut server = Program::start(server);
-    let addrs = server.expect("listening on ");
+    let addrs = server.hear("listening on", PATIENCE);
     let mut silent = Program::start(&mut copy_of_us(SILENT));
-    silent.say(&format!("{} {addrs}", plan.silent));
-    silent.expect("all have come");
+    silent.ask(&format!("{} {addrs}", plan.silent), "all have come", PATIENCE);
     let door = addrs.split(' ').nth(Door::Reading as usize).expect("a door for each kind");
     let addr = door.parse().expect("an address");
     let readers: Vec<_> = (0..READERS).map(|number| read_all(addr, number, plan.rounds)).collect();
-    server.say(&format!("{} {}", plan.peers(), plan.rounds));
-    let during = figures(&server.expect("broadcast: "));
+    let order = format!("{} {}", plan.peers(), plan.rounds);
+    let during = figures(&server.ask(&order, "broadcast:", PATIENCE));
     readers.into_iter().for_each(|reader| reader.join().expect("everything, in order"));
-    server.say("stop");
-    let after = figures(&server.expect("stopped: "));
-    silent.say("read");
-    let seen = figures(&silent.expect("seen: "));
+    let after = figures(&server.ask("stop", "stopped:", PATIENCE));
+    let seen = figures(&silent.ask("read", "seen:", PATIENCE));
     Outcome { during, after, seen }
 }
 
@@ -186,7 +184,7 @@ fn figures(line: &str) -> Figures {
 
 /// One who reads, and goes when it has read all messages in order.
 fn read_all(addr: SocketAddr, number: usize, rounds: usize) -> thread::JoinHandle<()> {
-    let mut stream = connect(addr, Way { number, ..Way::default() }).expect("a port");
+    let mut stream = connect(addr, Way::of(number)).expect("a port");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
     thread::spawn(move || {
         let mut message = [0; MESSAGE_BYTES];
@@ -208,12 +206,9 @@ fn silent_peers() {
         return;
     }
     let mut lines = io::stdin().lock().lines().map(Result::unwrap);
-    let line = lines.next().unwrap();
-    let mut words = line.split_whitespace();
-    let count: usize = words.next().unwrap().parse().unwrap();
-    let addrs: Vec<SocketAddr> = words.map(|word| word.parse().unwrap()).collect();
+    let (count, addrs) = parse_crowd(&lines.next().unwrap());
     let come = |number: usize| {
-        let way = Way { number, receive_bytes: Some(2 << 10), ..Way::default() };
+        let way = Way { receive_bytes: Some(2 << 10), ..Way::of(number) };
         let door = [Door::Closing, Door::Refusing][number % 2];
         (door, connect(addrs[door as usize], way).unwrap())
     };

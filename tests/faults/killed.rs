@@ -14,8 +14,11 @@ use waterwheel::{
     Peer, Reactor, TcpOptions,
 };
 
-use crate::peers::{Chance, Way, connect, reset};
-use crate::programs::{PAGEWISE, PATIENCE, Program, copy_of_us, plays};
+use crate::chance::Chance;
+use crate::parts::{PAGEWISE, copy_of_us, plays};
+use crate::peers::{Way, connect, reset, visit};
+use crate::proc::{descriptors, resident_bytes};
+use crate::program::{PATIENCE, Program};
 use crate::tools::{Scale, report, scale};
 
 /// Bytes of the longest answer: more than the kernel takes.
@@ -91,15 +94,15 @@ fn table(total: usize, rate: f64, killer: &Killer, seen: [Traces; 3], growth: f6
 /// What is there once the one who asks is alone. Clients are accepted in order, so those who came
 /// before were.
 fn traces(server: &Program, addr: SocketAddr) -> Traces {
-    let mut stream = connect(addr, Way::default()).expect("the kernel takes it");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+    let mut stream = visit(addr, PATIENCE).expect("the kernel takes it");
     stream.write_all(b"alone\n").expect("the kernel takes it");
     let mut answer = [0; 16];
     stream.read_exact(&mut answer).expect("all others are gone in the end");
     let (slots, states) = answer.split_at(8);
     let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap()) as usize;
     let (slots, states) = (number(slots), number(states));
-    Traces { files: server.open_files(), slots, states, resident: server.resident_bytes() }
+    let (files, resident) = (descriptors(server.id()), resident_bytes(server.id()));
+    Traces { files, slots, states, resident }
 }
 
 // The killer.
@@ -158,7 +161,7 @@ impl Killer {
     }
 
     fn give_birth(&mut self) {
-        let way = Way { number: self.born, never_blocks: true, ..Way::default() };
+        let way = Way { never_blocks: true, ..Way::of(self.born) };
         let stream = connect(self.addr, way).expect("a port");
         self.born += 1;
         match self.chance.below(8) {

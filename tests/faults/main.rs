@@ -5,17 +5,18 @@
 #![cfg(target_os = "linux")]
 
 mod accept;
-mod actor;
 mod attackers;
 mod broadcast;
+mod chance;
 mod killed;
 mod million;
 mod network;
 mod open_files;
 mod partition;
+mod parts;
 mod peers;
+mod proc;
 mod program;
-mod programs;
 mod punctual;
 mod shim;
 mod strace;

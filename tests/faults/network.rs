@@ -8,16 +8,16 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use waterwheel::{
     Closed, Conn, ConnectOptions, Context, Handler, Limits, Peer, Reactor, TcpOptions, Written,
 };
 
-use crate::actor::Actor;
+use crate::chance::stream_bytes;
+use crate::program::{Program, behind};
 use crate::tools::{self, Scale};
 use crate::uml::{self, Machine};
 
@@ -103,15 +103,14 @@ fn deadline() -> Duration {
 fn send_and_compare() {
     let start = Instant::now();
     let server = format!("{FAR_ADDR}:7000");
-    let mut echo = uml::within(FAR, &tools::example("echo"));
+    let mut echo = Command::new(tools::example("echo"));
     echo.args(["--idle-timeout", "0", "--listen", &server]);
-    let echo = Actor::start(echo);
+    let echo = Program::start(&mut behind(FAR, &echo));
     echo.hear("listening on", PATIENCE);
     let each = total().div_ceil(CONNECTIONS);
     let senders = run_senders(server.parse().expect("an address"), each);
     let took = start.elapsed().as_secs_f64();
-    let pid = i32::try_from(echo.pid()).expect("a process id");
-    kill_process(Pid::from_raw(pid).expect("not zero"), Signal::TERM).expect("it runs");
+    echo.signal(Signal::TERM);
     let stats = echo.hear("open 0 ", PATIENCE);
 
     assert_eq!(senders.ends, CONNECTIONS, "{:?}", senders.troubles);
@@ -158,7 +157,7 @@ fn lines_about<'a>(text: &'a str, beginning: &'a str) -> impl Iterator<Item = &'
 
 /// The counters of a network, by names such as `Tcp.InSegs`.
 fn snmp(front: &str) -> HashMap<String, u64> {
-    let output = uml::within(front, Path::new("cat")).arg("/proc/net/snmp").output();
+    let output = behind(front, Command::new("cat").arg("/proc/net/snmp")).output();
     let text = String::from_utf8(output.expect("cat").stdout).expect("text");
     let lines: Vec<&str> = text.lines().collect();
     let mut counters = HashMap::new();
@@ -233,7 +232,7 @@ impl Handler for Senders {
     }
 
     fn on_data(&mut self, stream: &mut Stream, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        if input != bytes(stream.seed, stream.received, input.len()) {
+        if input != stream_bytes(stream.seed, stream.received, input.len()) {
             self.troubles.push(format!("a wrong byte after {} of {stream:?}", stream.received));
         }
         stream.received += input.len() as u64;
@@ -261,7 +260,7 @@ impl Senders {
     fn send(&mut self, stream: &mut Stream, conn: &mut Conn<'_>) {
         while stream.sent < self.each {
             let count = CHUNK_BYTES.min(self.each - stream.sent);
-            let written = conn.write(&bytes(stream.seed, stream.sent, count as usize));
+            let written = conn.write(&stream_bytes(stream.seed, stream.sent, count as usize));
             assert!(written.is_accepted(), "{written:?}");
             stream.sent += count;
             if written == Written::Above {
@@ -269,20 +268,4 @@ impl Senders {
             }
         }
     }
-}
-
-/// A part of the endless stream of a seed. Every word of every stream is another one, so that a
-/// byte out of place is a wrong byte.
-fn bytes(seed: u64, from: u64, count: usize) -> Vec<u8> {
-    let first = from / 8;
-    let words = (first..).map(|at| mix((seed << 40) + at));
-    let all = words.flat_map(u64::to_le_bytes);
-    all.skip((from % 8) as usize).take(count).collect()
-}
-
-/// The finalizer of splitmix64: a bijection of words that look random.
-fn mix(word: u64) -> u64 {
-    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }

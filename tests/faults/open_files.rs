@@ -14,8 +14,11 @@ use std::time::{Duration, Instant};
 
 use waterwheel::{Conn, ListenOptions, Reactor, ReactorOptions};
 
-use crate::programs::{PATIENCE, Program, copy_of_us, plays};
-use crate::tools::{Scale, example, has_tool, report, scale};
+use crate::parts::{copy_of_us, plays};
+use crate::peers::{is_reset, visit};
+use crate::proc::cpu_time;
+use crate::program::{PATIENCE, Program, behind};
+use crate::tools::{Scale, example, has_tool, percentile, report, scale};
 
 /// Longest median of an answer to one who is inside.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1);
@@ -105,30 +108,22 @@ fn add_row(table: &mut String, limit: usize, name: &str, outcome: &Outcome) {
         "| {limit} | {name} | {places} | {} | {:.1} ({:.1}) | {quiet:.1} | {:.2} ({:.2}) |",
         answer.as_micros(),
         ms(middle(told)),
-        ms(longest(told)),
+        ms(percentile(told, 100)),
         ms(middle(again)),
-        ms(longest(again)),
+        ms(percentile(again, 100)),
     )
     .unwrap();
 }
 
 fn measure(limit: usize, server: &Command) -> Outcome {
-    let (server, addr) = Program::serve(&mut with_files(limit, server));
+    let front = format!("prlimit --nofile={limit}:{limit} --");
+    let (server, addr) = Program::serve(&mut behind(&front, server));
     let mut inside = fill(addr);
     let places = inside.len();
     let (answer, told) = crowd(addr, &mut inside);
     let quiet = (0..3).map(|_| load_of(&server)).fold(f64::MAX, f64::min);
     let again = (0..ROUNDS).map(|_| make_room(addr, &mut inside, places)).collect();
     Outcome { places, answer, told, quiet, again }
-}
-
-/// The same command with so many descriptors.
-fn with_files(limit: usize, command: &Command) -> Command {
-    let mut limited = Command::new("prlimit");
-    limited.arg(format!("--nofile={limit}:{limit}")).arg("--").arg(command.get_program());
-    limited.args(command.get_args());
-    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    limited
 }
 
 /// Connects until there is no place.
@@ -142,15 +137,13 @@ fn fill(addr: SocketAddr) -> Vec<TcpStream> {
 
 /// A client that was answered, unless it was told that there is no place.
 fn try_enter(addr: SocketAddr) -> Option<TcpStream> {
-    let mut client = match TcpStream::connect_timeout(&addr, PATIENCE) {
-        Err(error) if is_told(&error) => return None,
-        connected => connected.expect("the kernel takes it"),
-    };
-    client.set_nodelay(true).expect("a socket option");
-    client.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-    match ask(&mut client) {
-        Err(error) if is_told(&error) => None,
-        answered => answered.map(|_| Some(client)).expect("an answer, or a reset"),
+    let answered = visit(addr, PATIENCE).and_then(|mut client| {
+        ask(&mut client)?;
+        Ok(client)
+    });
+    match answered {
+        Err(error) if is_reset(&error) => None,
+        answered => Some(answered.expect("an answer, or a reset")),
     }
 }
 
@@ -162,11 +155,6 @@ fn ask(client: &mut TcpStream) -> io::Result<Duration> {
     client.read_exact(&mut answer)?;
     assert_eq!(&answer, b"?");
     Ok(begin.elapsed())
-}
-
-fn is_told(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset};
-    matches!(error.kind(), ConnectionReset | BrokenPipe)
 }
 
 /// Crowds of clients come who find no place, while those inside go on asking: the median answer,
@@ -192,14 +180,11 @@ fn crowd(addr: SocketAddr, inside: &mut [TcpStream]) -> (Duration, Vec<Duration>
 
 /// How long it takes to tell the last of a crowd, each from its own connect on.
 fn crowd_once(addr: SocketAddr) -> Duration {
-    let come = |_| (Instant::now(), TcpStream::connect_timeout(&addr, PATIENCE));
+    let come = |_| (Instant::now(), visit(addr, PATIENCE));
     let crowd: Vec<_> = (0..SURPLUS).map(come).collect();
     let waits = crowd.into_iter().map(|(came, client)| {
-        let end = client.and_then(|mut client| {
-            client.set_read_timeout(Some(PATIENCE))?;
-            client.read(&mut [0; 1])
-        });
-        assert!(matches!(&end, Err(error) if is_told(error)), "not told: {end:?}");
+        let end = client.and_then(|mut client| client.read(&mut [0; 1]));
+        assert!(matches!(&end, Err(error) if is_reset(error)), "not told: {end:?}");
         came.elapsed()
     });
     waits.max().expect("a crowd")
@@ -207,11 +192,11 @@ fn crowd_once(addr: SocketAddr) -> Duration {
 
 /// Thousandths of a processor that it uses although nothing happens.
 fn load_of(server: &Program) -> f64 {
-    let (begin, before) = (Instant::now(), server.cpu_time());
+    let (begin, before) = (Instant::now(), cpu_time(server.id()));
     assert!(before > Duration::ZERO, "what it has done so far is not counted");
     // What is measured is that nothing happens for so long.
     thread::sleep(Duration::from_millis(700));
-    let used = server.cpu_time() - before;
+    let used = cpu_time(server.id()) - before;
     1e3 * used.as_secs_f64() / begin.elapsed().as_secs_f64()
 }
 
@@ -233,11 +218,5 @@ fn make_room(addr: SocketAddr, inside: &mut Vec<TcpStream>, places: usize) -> Du
 }
 
 fn middle(spans: &[Duration]) -> Duration {
-    let mut spans = spans.to_vec();
-    spans.sort_unstable();
-    spans[spans.len() / 2]
-}
-
-fn longest(spans: &[Duration]) -> Duration {
-    spans.iter().copied().max().unwrap_or_default()
+    percentile(spans, 50)
 }

@@ -1,4 +1,4 @@
-//! Client sockets in great numbers, and chance that can be repeated.
+//! Client sockets: one that behaves, or great numbers of them.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,9 +9,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 /// How a client comes to its server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Way {
-    /// Whose number it is: neighbours come from different addresses, since the ports of one do
-    /// not do for many.
-    pub(crate) number: usize,
+    /// Where it comes from, if that is not for the system to choose.
+    pub(crate) source: Option<SocketAddr>,
     /// Its receive buffer, if it is to be another than the system's.
     pub(crate) receive_bytes: Option<usize>,
     /// Whether its socket never blocks, not even to connect.
@@ -21,14 +20,25 @@ pub(crate) struct Way {
 /// Addresses that clients come from: each has 28,000 ports.
 const SOURCES: usize = 128;
 
+impl Way {
+    /// The way of one of many: neighbours come from different addresses, since the ports of one do
+    /// not do for all.
+    pub(crate) fn of(number: usize) -> Self {
+        let source = Ipv4Addr::new(127, 1, 0, (1 + number % SOURCES) as u8);
+        Self { source: Some((source, 0).into()), ..Self::default() }
+    }
+}
+
 /// Connects; one that never blocks may not have arrived yet.
 pub(crate) fn connect(addr: SocketAddr, way: Way) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    // Before the handshake, which tells the window.
     if let Some(bytes) = way.receive_bytes {
         socket.set_recv_buffer_size(bytes)?;
     }
-    let source = Ipv4Addr::new(127, 1, 0, (1 + way.number % SOURCES) as u8);
-    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    if let Some(source) = way.source {
+        socket.bind(&source.into())?;
+    }
     socket.set_nonblocking(way.never_blocks)?;
     match socket.connect(&addr.into()) {
         Err(error) if error.raw_os_error() != Some(IN_PROGRESS) => return Err(error),
@@ -40,21 +50,22 @@ pub(crate) fn connect(addr: SocketAddr, way: Way) -> io::Result<TcpStream> {
 
 const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
+/// Comes as an ordinary client, who waits so long for anything and no longer.
+pub(crate) fn visit(addr: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let client = TcpStream::connect_timeout(&addr, patience)?;
+    client.set_read_timeout(Some(patience))?;
+    client.set_write_timeout(Some(patience))?;
+    client.set_nodelay(true)?;
+    Ok(client)
+}
+
 /// Ends with RST, whatever is queued.
 pub(crate) fn reset(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket option");
 }
 
-/// SplitMix64: chance that a failure can be repeated with.
-#[derive(Clone, Debug)]
-pub(crate) struct Chance(pub(crate) u64);
-
-impl Chance {
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((word ^ (word >> 31)) % bound as u64) as usize
-    }
+/// Whether the other side has ended the connection with RST, told at a read or at a write.
+pub(crate) fn is_reset(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    matches!(error.kind(), ConnectionReset | BrokenPipe)
 }

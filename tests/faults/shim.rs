@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -18,8 +18,12 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
+use crate::chance::{Chance, stream_bytes};
+use crate::peers::visit;
 use crate::program::Program;
-use crate::tools::{self, Scale};
+use crate::tools::{self, Scale, scratch};
 
 /// Bytes that each connection sends and must get back.
 const BYTES: usize = 64 << 10;
@@ -63,11 +67,6 @@ fn every_byte_comes_back_through_calls_that_do_less() {
     tools::report("shim", &table(&counts, seeds, findings.len(), start.elapsed()));
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
     expect_every_kind(&counts);
-}
-
-/// Where things of this test are kept between runs.
-fn scratch(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
 fn compile_shim() -> PathBuf {
@@ -128,7 +127,7 @@ fn run_seed(seed: u16, shim: &Path, server: &Path) -> Result<Counts, String> {
     command.args(["--listen", &addr.to_string()]);
     command.env("LD_PRELOAD", shim).env("WATERWHEEL_SHIM_COUNTS", &counts);
     command.env("WATERWHEEL_SHIM_SEED", seed.to_string());
-    let mut server = Program::start(&mut command).map_err(|error| error.to_string())?;
+    let mut server = Program::try_start(&mut command).map_err(|error| error.to_string())?;
     server.line(PATIENCE).map_err(|_| "does not start")?;
     thread::scope(|scope| {
         let each = |number| move || echo(addr, u64::from(seed) * CONNECTIONS + number);
@@ -136,7 +135,7 @@ fn run_seed(seed: u16, shim: &Path, server: &Path) -> Result<Counts, String> {
         let mut results = clients.into_iter().map(|client| client.join().expect("no panic"));
         results.try_for_each(|result| result)
     })?;
-    server.terminate();
+    server.signal(Signal::TERM);
     let end = server.end(PATIENCE).ok_or("does not end")?;
     if !end.status.success() || !end.errors.is_empty() {
         return Err(format!("{}: {}", end.status, end.errors.trim()));
@@ -146,9 +145,8 @@ fn run_seed(seed: u16, shim: &Path, server: &Path) -> Result<Counts, String> {
 
 /// Sends all and reads all back, in an order that follows from the seed; then the end both ways.
 fn echo(addr: SocketAddr, seed: u64) -> Result<(), String> {
-    let mut dice = seed;
-    let bytes: Vec<u8> = (0..BYTES).map(|_| draw(&mut dice) as u8).collect();
-    let got = exchange(addr, &bytes, dice).map_err(|error| error.to_string())?;
+    let bytes = stream_bytes(seed, 0, BYTES);
+    let got = exchange(addr, &bytes, Chance(seed)).map_err(|error| error.to_string())?;
     let same = bytes.iter().zip(&got).take_while(|(sent, got)| sent == got).count();
     match same == BYTES && got.len() == BYTES {
         true => Ok(()),
@@ -158,32 +156,21 @@ fn echo(addr: SocketAddr, seed: u64) -> Result<(), String> {
 
 /// Sends pieces, and of half of them waits for the echo before the next. What is under way at
 /// the most fits in the buffers of the sockets, so that there is no need to read while sending.
-fn exchange(addr: SocketAddr, bytes: &[u8], mut dice: u64) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
+fn exchange(addr: SocketAddr, bytes: &[u8], mut chance: Chance) -> io::Result<Vec<u8>> {
+    let mut stream = visit(addr, PATIENCE)?;
     let (mut sent, mut got) = (0, Vec::new());
     while sent < bytes.len() {
-        let size = 1 + draw(&mut dice) as usize % MOST_BYTES_A_PIECE;
+        let size = 1 + chance.below(MOST_BYTES_A_PIECE);
         let end = bytes.len().min(sent + size);
         stream.write_all(&bytes[sent..end])?;
         sent = end;
-        if draw(&mut dice) % 2 == 0 {
+        if chance.below(2) == 0 {
             (&stream).take((sent - got.len()) as u64).read_to_end(&mut got)?;
         }
     }
     stream.shutdown(Shutdown::Write)?;
     stream.read_to_end(&mut got)?;
     Ok(got)
-}
-
-/// splitmix64, as in the shim.
-fn draw(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 fn read_counts(path: &Path) -> Option<Counts> {

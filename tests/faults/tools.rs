@@ -1,6 +1,6 @@
-//! What every fault needs: how much of it to run, the examples as programs, and tables.
+//! What every fault needs: how much of it to run, the examples as programs, files, and tables.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// How much of a fault to run.
@@ -30,6 +30,11 @@ pub(crate) fn example(name: &str) -> PathBuf {
     path.join("examples").join(name)
 }
 
+/// Where a file of a test is kept while it is needed.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
 /// Whether a tool is there; if it is not, says so, and the test that wants it is skipped.
 pub(crate) fn has_tool(name: &str) -> bool {
     let found = Command::new("sh")
@@ -41,6 +46,14 @@ pub(crate) fn has_tool(name: &str) -> bool {
         println!("skipped: {name} is not installed");
     }
     found
+}
+
+/// A percentile, of which 100 is the most; nothing, by default, of nothing.
+pub(crate) fn percentile<T: Copy + Default + Ord>(figures: &[T], percent: usize) -> T {
+    let mut figures = figures.to_vec();
+    figures.sort_unstable();
+    let at = (figures.len() * percent / 100).min(figures.len().saturating_sub(1));
+    figures.get(at).copied().unwrap_or_default()
 }
 
 /// Puts a generated table where it can be read afterwards, under `target/faults/`, and prints it.

@@ -21,9 +21,6 @@ use crate::tools;
 /// Set inside a machine.
 const INSIDE: &str = "WATERWHEEL_MACHINE";
 
-/// Which part a further process of a test plays.
-const ROLE: &str = "WATERWHEEL_ROLE";
-
 /// What a machine may take to boot and to halt, besides what its test may take.
 const OVERHEAD: Duration = Duration::from_secs(30);
 
@@ -168,31 +165,6 @@ impl Drop for Running {
 /// Whether this program runs in a machine, and the test is to do what it is there for.
 pub(crate) fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
-}
-
-/// The part that this process plays in its test; `None` for the one that leads it.
-pub(crate) fn role() -> Option<String> {
-    std::env::var(ROLE).ok()
-}
-
-/// The command for a further process of a test: this program again, in another role. Words in
-/// front, such as those that choose a network namespace, may be none.
-pub(crate) fn further(front: &str, test: &str, role: &str) -> Command {
-    let program = std::env::current_exe().expect("the path of this program");
-    let mut command = within(front, &program);
-    command.args(["--exact", test, "--include-ignored", "--nocapture"]).env(ROLE, role);
-    command
-}
-
-/// A command with words in front.
-pub(crate) fn within(front: &str, program: &Path) -> Command {
-    let mut words = front.split_whitespace();
-    let Some(first) = words.next() else {
-        return Command::new(program);
-    };
-    let mut command = Command::new(first);
-    command.args(words).arg(program);
-    command
 }
 
 /// The lines of a table in what a machine has printed.

@@ -58,7 +58,7 @@ impl Attack {
 /// How the attacks of one kind ended.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    /// Milliseconds between the deadline plus a tick and the end; sorted when all is over.
+    /// Milliseconds between the deadline plus a tick and the end.
     pub(crate) late: Vec<i64>,
     /// How many ended before the deadline.
     pub(crate) early: usize,
@@ -288,8 +288,7 @@ impl Server {
 
 impl Web {
     fn take(&mut self) -> Self {
-        let mut ends = std::mem::take(&mut self.ends);
-        ends.iter_mut().for_each(|ends| ends.late.sort_unstable());
-        Self { ends, doors: Vec::new(), others: std::mem::take(&mut self.others), ..*self }
+        let (ends, others) = (std::mem::take(&mut self.ends), std::mem::take(&mut self.others));
+        Self { ends, doors: Vec::new(), others, ..*self }
     }
 }

@@ -1,17 +1,16 @@
 //! The server that broadcasts: three doors, a message to everybody in each round, and a book of
 //! what was accepted, refused and lost.
 
-use std::io::{self, BufRead};
 use std::net::SocketAddr;
-use std::thread;
 use std::time::Duration;
 
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, Context, Handler, Limits, ListenOptions, OnOverflow, Peer,
-    Reactor, Remote, Service, Stats, TcpOptions, TimerId, Written,
+    Reactor, Service, Stats, TcpOptions, TimerId, Written,
 };
 
-use crate::programs::{plays, resident_bytes};
+use crate::parts::{obey, plays};
+use crate::proc::resident_bytes;
 
 /// Bytes of a message.
 pub(crate) const MESSAGE_BYTES: usize = 4 << 10;
@@ -71,26 +70,10 @@ fn server() {
     let addrs = addrs.map(Result::unwrap);
     reactor.handler_mut(source).unwrap().doors = addrs.to_vec();
     println!("listening on {}", addrs.map(|addr| addr.to_string()).join(" "));
-    let remote = reactor.remote();
-    thread::spawn(move || obey(&remote, source));
+    obey(&reactor, source, Source::obey);
     reactor.run().unwrap();
     let stats = reactor.stats();
     println!("stopped: {}", reactor.handler_mut(source).unwrap().account(&stats));
-}
-
-/// The first line starts the broadcast and the second stops the server.
-fn obey(remote: &Remote, source: Service<Source>) {
-    let mut lines = io::stdin().lock().lines().map(Result::unwrap);
-    let plan = lines.next().unwrap();
-    let (members, rounds) = plan.split_once(' ').unwrap();
-    let (members, rounds) = (members.parse().unwrap(), rounds.parse().unwrap());
-    let begin = move |source: &mut Source, cx: &mut Context<'_>| {
-        (source.expected, source.rounds) = (members, rounds);
-        cx.set_periodic_timer(source.service, Duration::from_millis(1));
-    };
-    remote.with(source, begin).unwrap();
-    lines.next().unwrap();
-    remote.stop().unwrap();
 }
 
 /// One peer, as long as the server runs.
@@ -173,6 +156,16 @@ impl Source {
             most_resident: 0,
             most_queued: 0,
         }
+    }
+
+    /// The first order starts the broadcast and the second stops the server.
+    fn obey(&mut self, order: &str, cx: &mut Context<'_>) {
+        if order == "stop" {
+            return cx.stop();
+        }
+        let (members, rounds) = order.split_once(' ').unwrap();
+        (self.expected, self.rounds) = (members.parse().unwrap(), rounds.parse().unwrap());
+        cx.set_periodic_timer(self.service, Duration::from_millis(1));
     }
 
     fn note_memory(&mut self, cx: &mut Context<'_>) {

@@ -21,10 +21,10 @@ const PORTS: usize = 50_000;
 /// How often it says how far it is.
 const MILESTONE: usize = 50_000;
 
-/// The role names the process, by a number, and its share.
-pub(super) fn hold(role: &str) {
+/// The part names the process, by a number, and its share.
+pub(super) fn hold(part: &str) {
     waterwheel::raise_open_file_limit().expect("room for its files");
-    let (process, share) = role.split_once(' ').expect("two numbers");
+    let (process, share) = part.split_once(' ').expect("two numbers");
     let process = process.parse().expect("a number");
     let share = share.parse().expect("a number");
     let start = Instant::now();

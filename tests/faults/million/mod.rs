@@ -12,7 +12,9 @@ use std::fmt;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::actor::Actor;
+use crate::parts::{copy_as, part};
+use crate::proc::bytes_after;
+use crate::program::Program;
 use crate::tools::{self, Scale};
 use crate::uml::{self, Machine};
 use server::{LONG, SHORT};
@@ -49,8 +51,8 @@ sysctl -q -w net.ipv4.tcp_max_orphans=1000000
 #[test]
 #[ignore = "tests/faults/run runs it"]
 fn a_million_idle_connections_cost_little_and_still_answer() {
-    match uml::role() {
-        Some(role) => return play(&role),
+    match part() {
+        Some(part) => return play(&part),
         None if uml::is_inside() => return connect_ask_and_expire(),
         None => {}
     }
@@ -71,10 +73,10 @@ fn a_million_idle_connections_cost_little_and_still_answer() {
     }
 }
 
-fn play(role: &str) {
-    match role.strip_prefix("server ") {
+fn play(part: &str) {
+    match part.strip_prefix("server ") {
         Some(connections) => server::serve(number(connections) as usize),
-        None => holder::hold(role),
+        None => holder::hold(part),
     }
 }
 
@@ -172,31 +174,24 @@ impl fmt::Display for Memory {
     }
 }
 
-/// A size in kB in a file of proc, in bytes.
-fn bytes_after(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).expect(name);
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kilobytes << 10
-}
-
 /// The server and its clients.
 struct Scene {
-    server: Actor,
-    holders: Vec<Actor>,
+    server: Program,
+    holders: Vec<Program>,
     connections: u64,
 }
 
 impl Scene {
     fn start(connections: u64) -> Self {
-        let server = Actor::start(uml::further("", TEST, &format!("server {connections}")));
+        let server = Program::start(&mut copy_as(TEST, &format!("server {connections}")));
         server.hear("ready", PATIENCE);
         Self { server, holders: Vec::new(), connections }
     }
 
     fn connect(&mut self) {
         let share = self.connections / HOLDERS;
-        let start = |number| uml::further("", TEST, &format!("{number} {share}"));
-        self.holders = (0..HOLDERS).map(|number| Actor::start(start(number))).collect();
+        let copy = |number| copy_as(TEST, &format!("{number} {share}"));
+        self.holders = (0..HOLDERS).map(|number| Program::start(&mut copy(number))).collect();
         let held = self.holders.iter().map(|holder| number(&holder.hear("held:", deadline())));
         assert_eq!(held.sum::<u64>(), self.connections);
         // What the clients hold may still wait for the server to accept it.
@@ -209,7 +204,7 @@ impl Scene {
     }
 
     fn memory(&self) -> Memory {
-        Memory::of(self.server.pid())
+        Memory::of(self.server.id())
     }
 
     /// Tells all clients the same, and adds up what they answer.

@@ -8,7 +8,7 @@ use waterwheel::{
     ReactorOptions, TcpOptions,
 };
 
-use crate::actor;
+use crate::parts::obey;
 
 pub(super) const PORT: u16 = 7000;
 
@@ -40,7 +40,7 @@ pub(super) fn serve(connections: usize) {
     let options = ListenOptions::default().idle_timeout(LONG).tcp(tcp);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
     reactor.listen(address, echo, options).expect("listens");
-    actor::obey(&reactor, echo, |echo, order, cx| echo.obey(order, cx));
+    obey(&reactor, echo, |echo, order, cx| echo.obey(order, cx));
     println!("\nready");
     reactor.run().expect("turns");
 }

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use waterwheel::Reactor;
 
-use crate::actor::Actor;
 use crate::network::{FAR, ROADS};
+use crate::parts::{copy_as, part};
+use crate::program::{Program, behind};
 use crate::tools::{self, Scale};
 use crate::uml::{self, Machine};
 use clients::{Clients, Kind};
@@ -51,7 +52,7 @@ enum Cut {
 #[test]
 #[ignore = "tests/faults/run runs it"]
 fn what_waits_expires_and_nobody_is_left_behind() {
-    match uml::role().as_deref() {
+    match part() {
         Some(_) => return server::serve(),
         None if uml::is_inside() => return cut_again_and_again(),
         None => {}
@@ -94,7 +95,7 @@ fn cut_again_and_again() {
 
 /// A server, its clients, and a network between them.
 struct Scene {
-    server: Actor,
+    server: Program,
     reactor: Reactor,
     clients: Clients,
     /// Descriptors of this process while there is no connection.
@@ -107,7 +108,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let server = Actor::start(uml::further(FAR, TEST, "server"));
+        let server = Program::start(&mut behind(FAR, &copy_as(TEST, "server")));
         let server_files = server.hear("ready, descriptors:", PATIENCE);
         let server_files = server_files.parse().expect("a number");
         let mut reactor = Reactor::new().expect("a reactor");

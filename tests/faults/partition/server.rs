@@ -11,8 +11,10 @@ use waterwheel::{
 };
 
 use super::clients::Kind;
-use crate::actor;
 use crate::network::FAR_ADDR;
+use crate::parts::obey;
+use crate::proc::descriptors;
+use crate::tools::percentile;
 
 /// How often a busy connection is written to, and how much.
 const PUSH_PERIOD: Duration = Duration::from_millis(20);
@@ -88,7 +90,7 @@ pub(super) fn serve() {
         let address = format!("{FAR_ADDR}:{}", kind.port());
         reactor.listen(address, service, options(kind)).expect("listens");
         if kind == Kind::Lasting {
-            actor::obey(&reactor, service, |station, _, cx| station.report(cx));
+            obey(&reactor, service, |station, _, cx| station.report(cx));
         }
     }
     println!("\nready, descriptors: {}", open_files());
@@ -114,7 +116,7 @@ fn options(kind: Kind) -> ListenOptions {
 
 /// Descriptors of this process, with the one that counts them.
 pub(super) fn open_files() -> usize {
-    std::fs::read_dir("/proc/self/fd").expect("the list of descriptors").count()
+    descriptors(std::process::id())
 }
 
 impl Handler for Station {
@@ -178,10 +180,8 @@ impl Handler for Station {
 
 impl Station {
     fn report(&mut self, cx: &mut Context<'_>) {
-        let mut book = self.book.take();
-        book.late.sort_unstable();
-        let median = book.late.get(book.late.len() / 2).copied().unwrap_or_default();
-        let worst = book.late.last().copied().unwrap_or_default();
+        let book = self.book.take();
+        let [median, worst] = [50, 100].map(|percent| percentile(&book.late, percent));
         println!(
             "report: {} {} {} {} {} {} {}",
             cx.stats().connections,

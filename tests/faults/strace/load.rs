@@ -8,7 +8,10 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
+
+use crate::chance::stream_bytes;
+use crate::peers::{Way, connect};
 
 /// Longest wait for anything that should come at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -196,12 +199,8 @@ impl Load {
 
 impl Client {
     fn connect(addr: SocketAddr) -> Option<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
-        // Before the handshake, which tells the window.
-        socket.set_recv_buffer_size(16 << 10).ok()?;
-        socket.connect(&addr.into()).ok()?;
-        socket.set_tcp_nodelay(true).ok()?;
-        let stream = TcpStream::from(socket);
+        let way = Way { receive_bytes: Some(16 << 10), ..Way::default() };
+        let stream = connect(addr, way).ok()?;
         stream.set_write_timeout(Some(PATIENCE)).ok()?;
         let port = stream.local_addr().ok()?.port();
         Some(Self { stream, port, sent: 0 })
@@ -211,8 +210,7 @@ impl Client {
     fn message(&mut self, len: usize) -> Vec<u8> {
         let start = self.sent;
         self.sent += len;
-        let word = |at: usize| (at as u64 + (u64::from(self.port) << 32)).wrapping_mul(PHI);
-        (start..self.sent).map(|at| (word(at) >> 56) as u8).collect()
+        stream_bytes(self.port.into(), start as u64, len)
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
@@ -307,9 +305,6 @@ impl Client {
         }
     }
 }
-
-/// 2^64 over the golden ratio: multiplied by it, numbers that follow each other look random.
-const PHI: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn trouble(error: &std::io::Error) -> Trouble {
     match error.kind() {

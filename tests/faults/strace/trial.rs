@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
+use crate::proc::descriptors;
 use crate::program::{End, LOOK_AGAIN, Program};
 use crate::tools;
 
@@ -139,7 +142,7 @@ fn observe(
     spare: usize,
     silent: bool,
 ) -> Result<Evidence, String> {
-    let log = log_path(number);
+    let log = tools::scratch(&format!("strace-{number}.log"));
     // What an earlier run left would be taken for this one's.
     let _ = std::fs::remove_file(&log);
     let addr = address(number);
@@ -151,7 +154,7 @@ fn observe(
     // Cargo sets it, and each of its folders would be some calls more of the loader.
     command.env_remove("LD_LIBRARY_PATH");
     command.arg(tools::example("echo")).args(["--listen", &addr.to_string()]);
-    let mut server = Program::start(&mut command).map_err(|error| error.to_string())?;
+    let mut server = Program::try_start(&mut command).map_err(|error| error.to_string())?;
     let patience = if silent { Duration::from_millis(500) } else { PATIENCE };
     let has_listened = match server.line(patience) {
         Ok(_) => true,
@@ -170,28 +173,24 @@ fn observe(
 
 /// The life of a server that listens, up to the request to end.
 fn serve(server: &Program, load: &mut Load, spare: usize) -> Result<(), String> {
-    let most = server.descriptors() + spare;
+    let most = descriptors(server.id()) + spare;
     load.serve()?;
     let deadline = Instant::now() + PATIENCE;
-    while server.descriptors() > most {
+    while descriptors(server.id()) > most {
         if Instant::now() > deadline {
-            let left = server.descriptors();
+            let left = descriptors(server.id());
             return Err(format!("leaks: {left} descriptors without a client, {most} at first"));
         }
         thread::sleep(LOOK_AGAIN);
     }
     load.serve_fresh()?;
-    load.drain(|| server.terminate())
+    load.drain(|| server.signal(Signal::TERM))
 }
 
 /// Nobody else binds these, so there is neither a port in use nor one to be told.
 fn address(number: u16) -> SocketAddr {
     let [high, low] = number.to_be_bytes();
     (Ipv4Addr::new(127, 77, high, low), 7000).into()
-}
-
-fn log_path(number: u16) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("strace-{number}.log"))
 }
 
 /// What strace wrote; it goes on writing for a moment after the server has ended.
