@@ -57,7 +57,34 @@
 //! A failure says which seed it was, and the line that runs that one again, with its trace:
 //! ```text
 //! seed 417 failed: assertion `left == right` failed
-//! run it alone, with its trace: WATERWHEEL_SEED=417 cargo test lines_are_answered -- --nocapture
+//! run it alone, with its trace:
+//! WATERWHEEL_SEED=417 cargo test lines_are_answered -- --exact --nocapture
+//! ```
+//!
+//! # What to assert
+//! Under [`Faults::harmless`] nothing is lost and nothing takes seconds: what a peer has received
+//! after a minute is exactly what was to be sent. Under [`Faults::all`] connections break, so it is
+//! the beginning of that, and all of it only if the peer has seen a clean end
+//! ([`PeerEnd::Finished`]); clocks jump and processes stand still, so that idle limits and timeouts
+//! strike connections that are healthy.
+//!
+//! A test of several hosts, or of other threads, has its closure give what it needs later:
+//! ```
+//! use std::time::Duration;
+//! use waterwheel::{Conn, ListenOptions};
+//! use waterwheel::sim::{Faults, Script, Simulation};
+//!
+//! let mut sim = Simulation::new(1, Faults::none());
+//! let (host, (addr, remote)) = sim.host("server", |reactor| {
+//!     let service = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
+//!     let addr = reactor.listen("0.0.0.0:7000", service, ListenOptions::default())?;
+//!     Ok((addr, reactor.remote()))
+//! })?;
+//! sim.peer(addr, Script::new().read_to_end());
+//! sim.call_after(Duration::from_secs(5), move || remote.stop().expect("it runs"));
+//! sim.run(Duration::from_secs(60));
+//! assert_eq!(sim.with(host, |reactor| reactor.stats().accepted), 1);
+//! # Ok::<(), std::io::Error>(())
 //! ```
 
 mod landmarks;

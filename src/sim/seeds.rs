@@ -88,8 +88,9 @@ impl Seeds {
         self
     }
 
-    /// Runs the test under each seed; afterwards the world is healed, comes to rest, and is
-    /// checked to have left nothing behind ([`Simulation::finish`]).
+    /// Runs the test under each seed. What it decides must follow from the seed: it must not look
+    /// at the real clock, or depend on the order of a `HashMap`. Afterwards the world is healed,
+    /// comes to rest, and is checked to have left nothing behind ([`Simulation::finish`]).
     ///
     /// # Panics
     /// If the test panics or returns an error, or a rule is broken, under any seed: with the
@@ -98,9 +99,9 @@ impl Seeds {
         &self,
         test: impl Fn(&mut Simulation) -> io::Result<()> + std::panic::RefUnwindSafe,
     ) -> Report {
-        let alone = env::var("WATERWHEEL_SEED").ok().and_then(|seed| seed.parse().ok());
-        if let Some(seed) = alone {
-            return self.replay(seed, &test);
+        if let Ok(seed) = env::var("WATERWHEEL_SEED") {
+            let seed = seed.parse();
+            return self.replay(seed.expect("WATERWHEEL_SEED is a number, such as 417"), &test);
         }
         match self.try_run(&test, |_| true) {
             Ok(report) => report,
@@ -138,7 +139,7 @@ impl Seeds {
             Ok(trace) => println!("{}\nseed {seed} passes", trace.join("\n")),
             Err(failure) => {
                 println!("{}", failure.trace.join("\n"));
-                panic!("{failure}");
+                panic!("seed {seed} failed: {}", failure.text);
             }
         }
         report
@@ -152,7 +153,15 @@ impl Seeds {
         test: &impl Fn(&mut Simulation) -> io::Result<()>,
     ) -> Failure {
         match one(seed, self.faults, test, true, &mut Report::default()) {
-            Err(failure) => failure,
+            Err(failure) if failure.text == text => failure,
+            Err(failure) => Failure {
+                text: format!(
+                    "{text} (and when it was run again: {}; it depends on something outside of \
+                     the simulated world)",
+                    failure.text
+                ),
+                ..failure
+            },
             Ok(trace) => {
                 let text = format!("{text} (and it passed when it was run again: it depends on");
                 let text = format!("{text} something outside of the simulated world)");
@@ -241,7 +250,8 @@ impl fmt::Display for Failure {
         let name = thread.name().filter(|name| *name != "main").unwrap_or("NAME_OF_THE_TEST");
         write!(
             f,
-            "run it alone, with its trace: WATERWHEEL_SEED={seed} cargo test {name} -- --nocapture"
+            "run it alone, with its trace:\n\
+             WATERWHEEL_SEED={seed} cargo test {name} -- --exact --nocapture"
         )
     }
 }

@@ -75,11 +75,15 @@ const FILES: u64 = 256;
 /// Virtual time that a healed world has to come to rest.
 const LAST_HOURS: Duration = Duration::from_secs(4 * 3_600);
 
+/// Virtual time that what is still under way has when the last script is at its end.
+const SETTLES: Duration = Duration::from_secs(60);
+
 /// What reactors have to drain at the end.
 const DRAIN: Duration = Duration::from_secs(60);
 
-/// Turns of one run at the most.
+/// Turns of one run at the most, and as many more for each virtual second.
 const MOST_TURNS: u64 = 2_000_000;
+const TURNS_A_SECOND: u64 = 10_000;
 
 impl Simulation {
     /// An empty world.
@@ -129,6 +133,7 @@ impl Simulation {
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range.
+    /// - `EMFILE`: the open files do not suffice for the poll.
     /// - What `set_up` returns.
     pub fn host_with<R>(
         &mut self,
@@ -140,7 +145,9 @@ impl Simulation {
         let index = self.world.borrow_mut().add_host(name, open_files);
         let host = Host::new(&self.world, index);
         let watcher = Rc::new(RefCell::new(Watcher::new(&self.world, index)));
-        let mut reactor = Reactor::in_world(sys::World::Sim(host), options)?;
+        let mut reactor = Reactor::in_world(sys::World::Sim(host), options).inspect_err(|_| {
+            self.world.borrow_mut().hosts.pop();
+        })?;
         self.watchers.push(Rc::clone(&watcher));
         let watch = Rc::clone(&watcher);
         reactor.watch = Some(Box::new(move |service| Box::new(Watched::new(service, &watch))));
@@ -171,7 +178,7 @@ impl Simulation {
     /// Adds a peer that connects after a while.
     pub fn peer_after(&mut self, wait: Duration, to: SocketAddr, script: Script) -> PeerId {
         let mut world = self.world.borrow_mut();
-        let at = world.now + nanos(wait);
+        let at = world.now.saturating_add(nanos(wait));
         PeerId(world.add_peer(at, to, script))
     }
 
@@ -182,10 +189,11 @@ impl Simulation {
     }
 
     /// Has something done after a while, as another thread would: in the middle of a turn or of a
-    /// poll. It may use a [`Remote`](crate::Remote), and not the simulation.
+    /// poll. It may use a [`Remote`](crate::Remote), but neither the simulation nor what was taken
+    /// from it, a [`Dice`] or a [`HostClock`]: the world is in the middle of something.
     pub fn call_after(&mut self, wait: Duration, call: impl FnOnce() + 'static) {
         let mut world = self.world.borrow_mut();
-        let at = world.now + nanos(wait);
+        let at = world.now.saturating_add(nanos(wait));
         world.arrange_call(at, Box::new(call));
     }
 
@@ -201,7 +209,9 @@ impl Simulation {
         self.world.borrow().peers[peer.0].end
     }
 
-    /// Whether a fault has broken the connection of a peer.
+    /// Whether a fault has broken the connection of a peer or kept it from coming up. What the
+    /// reactor did of its own accord, at a cap or a deadline, does not count; nor does a clock
+    /// that jumped over that deadline.
     #[must_use]
     pub fn was_hurt(&self, peer: PeerId) -> bool {
         let world = self.world.borrow();
@@ -243,8 +253,10 @@ impl Simulation {
         self.world.borrow_mut().trace.keeps_lines = true;
     }
 
-    /// The trace, if it was kept: virtual time, host, what happened. Sockets are `s1`, the slots
-    /// of a reactor's connections `c1`.
+    /// The trace, if it was kept: virtual time in seconds; the host by its number, or `net` for
+    /// what happens between machines; and what happened. Sockets are `s1`, the slots of a
+    /// reactor's connections `c1`. Behind a callback stands the length of its input, the number
+    /// of the idle kind, or the count of unsent bytes; faults of a whole host begin with `!`.
     #[must_use]
     pub fn trace(&self) -> Vec<String> {
         self.world.borrow().trace.lines.clone()
@@ -293,7 +305,7 @@ impl Simulation {
         for seat in self.hosts.seats.borrow().iter() {
             seat.watcher.borrow_mut().forget_due();
         }
-        let mut turns = 0;
+        let (mut turns, start) = (0, self.now());
         while self.goes_on() {
             let Some(host) = self.next_host() else {
                 self.run_without_hosts();
@@ -301,7 +313,8 @@ impl Simulation {
             };
             self.hosts.turn(host);
             turns += 1;
-            if turns > MOST_TURNS {
+            let seconds = self.now().saturating_sub(start).as_secs();
+            if turns > MOST_TURNS + seconds * TURNS_A_SECOND {
                 self.world.borrow_mut().violate("the world does not come to rest".to_owned());
             }
             self.expect_no_violation();
@@ -330,7 +343,6 @@ impl Simulation {
     fn run_without_hosts(&self) {
         let mut world = self.world.borrow_mut();
         world.pass_all();
-        world.rest = Rest::Quiet;
     }
 
     fn expect_no_violation(&self) {
@@ -357,7 +369,7 @@ impl Simulation {
             return;
         }
         self.heal();
-        self.run(LAST_HOURS);
+        self.run_out();
         self.check_scripts();
         self.drain();
         let seats = std::mem::take(&mut *self.hosts.seats.borrow_mut());
@@ -367,6 +379,19 @@ impl Simulation {
             seat.watcher.borrow_mut().check_end();
         }
         self.expect_no_violation();
+    }
+
+    /// Runs until nothing will happen any more, or every script is at its end and only timers
+    /// are left, or the last hours are over.
+    fn run_out(&mut self) {
+        let (start, mut slice) = (self.now(), Duration::from_secs(1));
+        while !self.run(slice) && self.now() - start < LAST_HOURS {
+            let world = self.world.borrow();
+            if (0..world.peers.len()).all(|peer| world.is_done(peer)) && slice > SETTLES {
+                return;
+            }
+            slice *= 2;
+        }
     }
 
     /// Stops the reactors that still run, and lets them drain.
@@ -423,7 +448,7 @@ impl Dice {
         self.below(bound) == 0
     }
 
-    /// A number from `low` to `high`, each order of magnitude as likely as any other.
+    /// A number from `low` to `high`, small ones far more likely than large ones.
     ///
     /// # Panics
     /// If `high` is below `low`.

@@ -41,6 +41,8 @@ pub enum Fault {
     Clog,
     /// A machine's link is slow and narrow.
     SlowLink,
+    /// A connection has room for a few bytes only, down to one.
+    SmallWindow,
     /// An accept fails: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, `ECONNABORTED`, `EPROTO`, `EPERM`
     /// or `ENETDOWN`.
     AcceptError,
@@ -72,7 +74,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::ShortRead,
         Self::ShortWrite,
         Self::BlockedRead,
@@ -89,6 +91,7 @@ impl Fault {
         Self::OneWayPartition,
         Self::Clog,
         Self::SlowLink,
+        Self::SmallWindow,
         Self::AcceptError,
         Self::DescriptorsOut,
         Self::RegisterError,
@@ -128,6 +131,7 @@ impl Fault {
                 | Self::Partition
                 | Self::OneWayPartition
                 | Self::SlowLink
+                | Self::SmallWindow
                 | Self::ClockJump
                 | Self::Stopped
         )
@@ -259,7 +263,8 @@ impl Chance {
     pub(crate) fn spread(&mut self, low: u64, high: u64) -> u64 {
         let steps = u64::from(64 - (high / low.max(1)).leading_zeros());
         let top = low.max(1) << self.below(steps);
-        low + self.below((2 * top).min(high) - low + 1).min(high - low)
+        let most = top.saturating_mul(2).min(high);
+        low + self.below((most - low).saturating_add(1)).min(high - low)
     }
 
     /// Whether a fault is on in this world.

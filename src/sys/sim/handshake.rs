@@ -16,10 +16,11 @@ impl World {
     pub(super) fn listen(&mut self, owner: Owner, addr: SocketAddr, backlog: usize) -> Option<u32> {
         let mut addr = addr;
         if addr.port() == 0 {
-            addr.set_port(1_024 + self.sockets.len() as u16);
-        }
-        let mut listeners = self.sockets.iter();
-        if listeners.any(|socket| socket.stage == SocketStage::Listening && socket.local == addr) {
+            addr.set_port(30_000);
+            while self.is_taken(addr) {
+                addr.set_port(addr.port() + 1);
+            }
+        } else if self.is_taken(addr) {
             return None;
         }
         let mut socket = Socket::new(owner, addr, addr, SocketStage::Listening);
@@ -29,14 +30,21 @@ impl World {
         Some(key)
     }
 
+    fn is_taken(&self, addr: SocketAddr) -> bool {
+        let mut listeners = self.sockets.iter();
+        listeners.any(|socket| socket.stage == SocketStage::Listening && socket.local == addr)
+    }
+
     /// Begins to connect.
     pub(super) fn connect(&mut self, owner: Owner, local: SocketAddr, addr: SocketAddr) -> u32 {
         let key = self.add_socket(Socket::new(owner, local, addr, SocketStage::Connecting));
         self.tell(key, Call::Connect(addr), Outcome::Is(key));
         let arrival = self.arrival(owner, Owner::Nobody, 0);
         if self.chance.strikes(Fault::ConnectRefused) {
+            self.hurt(key);
             self.arrange(arrival, Happening::Refused(key));
         } else if self.chance.strikes(Fault::ConnectLost) {
+            self.hurt(key);
             self.arrange(self.now + 127 * SECOND, Happening::TimedOut(key));
         } else if self.chance.strikes(Fault::ConnectSlow) {
             let late = self.chance.spread(MILLI, 30 * SECOND);
@@ -75,13 +83,41 @@ impl World {
         child.other = Some(socket);
         let child = self.add_socket(child);
         self.socket(socket).other = Some(child);
-        self.socket(listener).waiting.push_back(child);
-        self.list(listener);
-        let at = self.arrival(owner, self.sockets[socket as usize].owner, 0);
+        let client = self.sockets[socket as usize].owner;
+        let at = self.arrival(owner, client, 0);
         self.socket(socket).last_arrival = at;
         self.arrange(at, Happening::Established(socket));
-        if let Owner::Peer(peer) = owner {
+        // The listener learns of it with the answer to its answer.
+        let back = at + self.arrival(client, owner, 0) - self.now;
+        self.socket(child).last_arrival = back;
+        self.arrange(back, Happening::Acknowledged(listener, child));
+    }
+
+    /// A handshake is complete: the connection queues to be accepted.
+    pub(super) fn queue_child(&mut self, listener: u32, child: u32) {
+        if self.socket(listener).stage != SocketStage::Listening {
+            self.reset_on_close(child);
+            return self.close(child);
+        }
+        self.socket(listener).waiting.push_back(child);
+        self.list(listener);
+        if let Owner::Peer(peer) = self.socket(listener).owner {
             self.peer_accepts(peer as usize, listener);
+        }
+    }
+
+    /// A fault has broken a connection, for both its ends.
+    pub(super) fn hurt(&mut self, socket: u32) {
+        let other = self.socket(socket).other;
+        for end in [Some(socket), other].into_iter().flatten() {
+            self.socket(end).was_hurt = true;
+        }
+    }
+
+    /// An accept fails: it may be the end of the connection that is first in the queue.
+    pub(super) fn hurt_first(&mut self, listener: u32) {
+        if let Some(&child) = self.socket(listener).waiting.front() {
+            self.hurt(child);
         }
     }
 

@@ -103,7 +103,12 @@ fn name_of(error: &io::Error) -> &'static str {
         ErrorKind::BrokenPipe => "BrokenPipe",
         ErrorKind::NotConnected => "NotConnected",
         ErrorKind::TimedOut => "TimedOut",
-        _ => "another error",
+        ErrorKind::ConnectionAborted => "ConnectionAborted",
+        ErrorKind::OutOfMemory => "OutOfMemory",
+        ErrorKind::PermissionDenied => "PermissionDenied",
+        ErrorKind::NetworkDown => "NetworkDown",
+        ErrorKind::AddrInUse => "AddrInUse",
+        _ => "EMFILE, ENFILE, ENOBUFS or EPROTO",
     }
 }
 
@@ -184,7 +189,11 @@ impl Host {
             }
             let ip = World::ip_of(self.index);
             let port = 10_000 + (world.sockets.len() % 50_000) as u16;
-            let local = source.unwrap_or_else(|| SocketAddr::new(ip, port));
+            let mut local = source.unwrap_or_else(|| SocketAddr::new(ip, port));
+            if local.port() == 0 {
+                local.set_port(port);
+            }
+            let local = self.resolve(local);
             let key = world.connect(self.owner(), local, self.resolve(addr));
             Ok(Stream { host: self.clone(), key })
         })
@@ -212,6 +221,10 @@ impl Host {
             }
             let most = backlog.unwrap_or(MOST).min(MOST) as usize;
             let addr = self.resolve(addr);
+            if addr.ip() != World::ip_of(self.index) {
+                world.close_file(self.index);
+                return Err(ErrorKind::AddrNotAvailable.into());
+            }
             let Some(key) = world.listen(self.owner(), addr, most) else {
                 world.close_file(self.index);
                 return Err(ErrorKind::AddrInUse.into());
@@ -308,9 +321,11 @@ impl Listener {
             return Err(ErrorKind::Interrupted.into());
         }
         if is_waited_for && world.chance.strikes(Fault::AcceptError) {
+            world.hurt_first(self.key);
             return Err(self.draw_error(world));
         }
         if is_waited_for && !world.open_file(self.host.index) {
+            world.hurt_first(self.key);
             return Err(no_descriptor(false));
         }
         let Some(child) = world.accept(self.key) else {
@@ -384,6 +399,7 @@ impl Poller {
         self.0.call_on(key, Call::Register, |world| {
             let is_stream = world.sockets[key as usize].stage != SocketStage::Listening;
             if is_stream && world.chance.strikes(Fault::RegisterError) {
+                world.hurt(key);
                 return Err(ErrorKind::OutOfMemory.into());
             }
             world.register(key, token, 1 | u8::from(writable) << 1);

@@ -390,7 +390,8 @@ impl World {
         match self.peers[peer].until {
             Some(until) => until > now,
             None => {
-                let until = now + (time.as_nanos() as u64).max(1);
+                let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                let until = now.saturating_add(nanos.max(1));
                 self.peers[peer].until = Some(until);
                 self.arrange(until, Happening::Peer(peer as u32));
                 true

@@ -67,7 +67,7 @@ pub(crate) struct Socket {
 pub(crate) enum Owner {
     Host(u32),
     Peer(u32),
-    /// It is closed, or still queues to be accepted.
+    /// It is closed.
     Nobody,
 }
 
@@ -164,7 +164,9 @@ fn failed(kind: ErrorKind) -> io::Error {
 
 impl World {
     pub(super) fn add_socket(&mut self, mut socket: Socket) -> u32 {
-        socket.window = self.chance.spread(1, 256 << 10) as usize;
+        let is_small = self.chance.strikes(Fault::SmallWindow);
+        let least = if is_small { 1 } else { 16 << 10 };
+        socket.window = self.chance.spread(least, 256 << 10) as usize;
         self.sockets.push(socket);
         self.sockets.len() as u32 - 1
     }
@@ -338,9 +340,9 @@ impl World {
         let kinds = [ErrorKind::ConnectionReset, ErrorKind::TimedOut, ErrorKind::HostUnreachable];
         let kind = kinds[self.chance.below(3) as usize];
         self.note(None, Note::Net { socket, what: Net::Broken, bytes: 0 });
+        self.hurt(socket);
         let other = self.socket(socket).other;
         for end in [Some(socket), other].into_iter().flatten() {
-            self.socket(end).was_hurt = true;
             if self.socket(end).stage == SocketStage::Connecting {
                 self.fail_connect(end, ErrorKind::TimedOut);
             } else {
@@ -396,6 +398,7 @@ impl World {
         let source = self.socket(socket);
         source.bytes_written += bytes.len() as u64;
         source.written_at = now;
+        self.trace.mix(bytes);
         self.send_segment(socket, Segment::Data(bytes.to_vec()));
     }
 

@@ -83,6 +83,16 @@ impl Trace {
         }
     }
 
+    /// Bytes that a program has sent count too.
+    pub(crate) fn mix(&mut self, bytes: &[u8]) {
+        let mut chunks = bytes.chunks_exact(8);
+        for chunk in &mut chunks {
+            let word = chunk.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+            self.hash.mix(word);
+        }
+        self.hash.write(chunks.remainder());
+    }
+
     pub(crate) fn hash(&self) -> u64 {
         self.hash.0
     }

@@ -76,6 +76,8 @@ pub(super) enum Happening {
     Syn(u32, u8),
     /// A connect has come to its end.
     Established(u32),
+    /// The last packet of a handshake reaches a listener, for one of its connections.
+    Acknowledged(u32, u32),
     /// A connect is refused.
     Refused(u32),
     /// A connect is given up by the system.
@@ -284,6 +286,7 @@ impl World {
             Happening::Arrive(socket) => self.arrive(socket),
             Happening::Syn(socket, tries) => self.knock(socket, tries),
             Happening::Established(socket) => self.establish(socket),
+            Happening::Acknowledged(listener, child) => self.queue_child(listener, child),
             Happening::Refused(socket) => self.fail_connect(socket, ErrorKind::ConnectionRefused),
             Happening::TimedOut(socket) => self.fail_connect(socket, ErrorKind::TimedOut),
             Happening::Room(socket) => self.make_room(socket),
@@ -352,9 +355,15 @@ impl World {
         self.now = until;
     }
 
-    /// Everything happens that is to happen before the end of the run.
+    /// Everything happens that is to happen before the end of the run, without any host.
     pub(crate) fn pass_all(&mut self) {
         self.pass_until(self.end);
+        if self.agenda.is_empty() {
+            self.rest = Rest::Quiet;
+        } else {
+            self.now = self.now.max(self.end);
+            self.rest = Rest::Over;
+        }
     }
 
     fn pass_until(&mut self, until: u64) {
@@ -408,7 +417,7 @@ impl World {
             return Step::Return;
         }
         if next > self.end {
-            self.now = self.end;
+            self.now = self.now.max(self.end);
             self.rest = Rest::Over;
             return Step::Return;
         }
