@@ -195,6 +195,52 @@ mod tests {
         }
     }
 
+    /// A buffer with this much room that is empty.
+    fn buffer_with_room(bytes: usize) -> Buffer {
+        let mut buffer = Buffer::default();
+        buffer.push(&vec![0; bytes]);
+        buffer.consume(bytes);
+        assert_eq!(buffer.bytes.capacity(), bytes);
+        buffer
+    }
+
+    #[test]
+    fn bytes_stay_in_place_as_long_as_there_is_room() {
+        let mut buffer = buffer_with_room(100);
+        buffer.push(&[1; 50]);
+        buffer.consume(30);
+        buffer.push(&[2; 10]);
+        assert_eq!((buffer.head, buffer.len()), (30, 30));
+        buffer.push(&[3; 40]); // fits exactly
+        assert_eq!((buffer.head, buffer.len()), (30, 70));
+        assert_eq!(buffer.bytes.capacity(), 100);
+    }
+
+    #[test]
+    fn a_rest_moves_to_the_front_rather_than_growing_once_a_fifth_is_spent() {
+        for (spent, moves) in [(19, false), (20, true), (21, true)] {
+            let mut buffer = buffer_with_room(100);
+            buffer.push(&[1; 100]);
+            buffer.consume(spent);
+            buffer.push(&vec![2; spent]);
+            assert_eq!(buffer.head == 0, moves, "{spent} of 100 spent");
+            assert_eq!(buffer.bytes.capacity() == 100, moves, "{spent} of 100 spent");
+            assert_eq!(buffer.len(), 100);
+        }
+    }
+
+    #[test]
+    fn memory_goes_back_when_a_quarter_is_left_and_not_before() {
+        let mut buffer = buffer_with_room(KEEP_BYTES);
+        buffer.push(&vec![1; 4 * KEEP_BYTES]);
+        assert_eq!(buffer.bytes.capacity(), 4 * KEEP_BYTES);
+        buffer.consume(3 * KEEP_BYTES - 1);
+        assert_eq!((buffer.head, buffer.bytes.capacity()), (3 * KEEP_BYTES - 1, 4 * KEEP_BYTES));
+        buffer.consume(1);
+        assert_eq!((buffer.head, buffer.bytes.capacity()), (0, 2 * KEEP_BYTES));
+        assert_eq!(buffer.len(), KEEP_BYTES);
+    }
+
     #[test]
     fn a_drained_buffer_gives_its_memory_back() {
         let mut buffer = Buffer::default();

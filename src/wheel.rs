@@ -698,6 +698,19 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_waits_until_stale_records_are_too_many_and_then_takes_all() {
+        let mut wheel = Wheel::new();
+        let ids: Vec<_> = (0..1_000).map(|i| wheel.insert(i + 1, i)).collect();
+        // The last cancellation that is let be: 814 stale, and 3 * 186 + 256.
+        for (stale, &id) in (1..=814).zip(&ids) {
+            assert!(wheel.cancel(id));
+            assert_eq!(wheel.stale, stale);
+        }
+        assert!(wheel.cancel(ids[814]));
+        assert_eq!((wheel.stale, wheel.records(), wheel.len()), (0, 185, 185));
+    }
+
+    #[test]
     fn a_mass_cancellation_frees_the_chunks() {
         let mut wheel = Wheel::new();
         let ids: Vec<_> = (0..100_000).map(|i| wheel.insert(i + 1, i)).collect();
