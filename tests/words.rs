@@ -1,0 +1,158 @@
+//! What ids, reasons and errors say in a log, and what can be told apart and copied.
+
+mod support;
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use support::{Call, Rig, Script};
+use waterwheel::frame::LengthPrefix;
+use waterwheel::wheel::Wheel;
+use waterwheel::{CloseReason, ConnectOptions, ListenOptions, Reactor, TcpOptions, TimeoutKind};
+
+#[test]
+fn a_reason_says_what_happened() {
+    let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+    let failed = format!("failed: {refused}");
+    let expected = [
+        (CloseReason::Local, "closed here"),
+        (CloseReason::Peer, "closed by the peer"),
+        (CloseReason::Reset, "reset by the peer"),
+        (CloseReason::Idle, "idle"),
+        (CloseReason::Timeout(TimeoutKind::User), "timed out: the handler's deadline passed"),
+        (CloseReason::Overflow, "a buffer cap was exceeded"),
+        (CloseReason::Panic, "a callback panicked"),
+        (CloseReason::Io(refused), failed.as_str()),
+        (CloseReason::Shutdown, "the reactor was stopped"),
+    ];
+    for (reason, text) in expected {
+        assert_eq!(reason.to_string(), text);
+    }
+}
+
+#[test]
+fn a_timeout_says_what_was_waited_for() {
+    let expected = [
+        (TimeoutKind::FirstByte, "no first byte in time"),
+        (TimeoutKind::Message, "a message was not complete in time"),
+        (TimeoutKind::ReceiveRate, "the peer sent too slowly"),
+        (TimeoutKind::SendRate, "the peer read too slowly"),
+        (TimeoutKind::Close, "the output did not leave in time"),
+        (TimeoutKind::User, "the handler's deadline passed"),
+    ];
+    for (kind, text) in expected {
+        assert_eq!(kind.to_string(), text);
+    }
+}
+
+#[test]
+fn ids_and_the_wheel_say_what_they_are() {
+    let mut rig = Rig::new(Script::echo());
+    let (_client, id) = rig.client();
+    assert_eq!(format!("{id:?}"), format!("ConnId({id})"));
+    let mut wheel = Wheel::new();
+    let first = wheel.insert(5, ());
+    assert_eq!(format!("{first:?}"), "TimerId(0.1)");
+    assert_eq!(format!("{wheel:?}"), "Wheel { tick: 0, len: 1, .. }");
+}
+
+#[test]
+fn a_reactor_says_how_much_it_holds() {
+    let mut rig = Rig::new(Script::echo());
+    let empty = format!("{:?}", rig.reactor);
+    assert!(empty.contains("connections: 0") && empty.contains("listeners: 1"), "{empty}");
+    let (_client, _) = rig.client();
+    let one = format!("{:?}", rig.reactor);
+    assert!(one.contains("connections: 1") && one.contains("handlers: 1"), "{one}");
+}
+
+#[test]
+fn keys_of_services_are_copied_and_told_apart() {
+    let mut reactor = Reactor::new().unwrap();
+    let one = reactor.register(Script::echo());
+    let other = reactor.register(Script::echo());
+    #[expect(clippy::clone_on_copy, reason = "the clone is what is looked at")]
+    let same = one.clone();
+    assert_eq!(one, same);
+    assert_ne!(one, other);
+    assert_eq!(format!("{other:?}"), "Service(1)");
+}
+
+/// Who logs the error sees the address, and who looks for the code of the system finds it.
+#[test]
+fn a_failed_connect_keeps_its_cause() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut rig = Rig::new(Script::new());
+    rig.connect(closed, 7, &ConnectOptions::default());
+    rig.until("failed", |rig| {
+        rig.journal.calls().iter().any(|call| matches!(call, Call::ConnectFailed(..)))
+    });
+    let is_told = |call: &Call| match call {
+        Call::ConnectFailed(kind, text) => {
+            *kind == io::ErrorKind::ConnectionRefused && text.contains(&closed.to_string())
+        }
+        _ => false,
+    };
+    assert!(rig.journal.calls().iter().any(is_told), "{:?}", rig.journal.calls());
+}
+
+/// The same, for who walks down the causes.
+#[test]
+fn a_cause_can_be_walked_down_to() {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use waterwheel::{Conn, Context, Handler, Peer};
+
+    struct Keeps(Rc<RefCell<Option<io::Error>>>);
+
+    impl Handler for Keeps {
+        type State = ();
+
+        fn on_accept(&mut self, _: &Peer) -> Option<()> {
+            None
+        }
+
+        fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
+            input.len()
+        }
+
+        fn on_connect_failed(&mut self, (): (), error: io::Error, _: &mut Context<'_>) {
+            *self.0.borrow_mut() = Some(error);
+        }
+    }
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let kept = Rc::default();
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register(Keeps(Rc::clone(&kept)));
+    reactor.connect(closed, service, (), &ConnectOptions::default());
+    support::patiently("failed", || {
+        reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+        kept.borrow().is_some().then_some(())
+    });
+    let error = kept.take().unwrap();
+    let inner = error.get_ref().and_then(Error::source).expect("a cause");
+    let cause = inner.downcast_ref::<io::Error>().expect("the system's error");
+    assert_eq!(cause.kind(), io::ErrorKind::ConnectionRefused);
+    assert!(cause.raw_os_error().is_some());
+}
+
+#[test]
+fn a_linger_between_nothing_and_a_second_is_refused_with_the_reason() {
+    let tcp = TcpOptions::default().linger(Some(Duration::from_millis(999)));
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register(Script::echo());
+    let options = ListenOptions::default().tcp(tcp);
+    let error = reactor.listen("127.0.0.1:0", service, options).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    let text = error.to_string();
+    assert!(text.contains("linger") && text.contains("999ms"), "{text}");
+}
+
+#[test]
+fn an_encoded_length_is_bytes() {
+    let encoded = LengthPrefix::U16_BE.encode(258).unwrap();
+    assert_eq!(encoded.as_ref(), [1, 2]);
+    assert_eq!(*encoded, [1, 2]);
+}
