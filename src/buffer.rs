@@ -251,6 +251,23 @@ mod tests {
     }
 
     #[test]
+    fn emptied_buffers_are_kept_up_to_a_bound_and_used_again() {
+        let mut spares = Spares::default();
+        let mut queues: Vec<Queue> = (0..2 * MAX_SPARES).map(|_| Queue::default()).collect();
+        for queue in &mut queues {
+            queue.push(&[7; 1_000], &mut spares);
+        }
+        for queue in &mut queues {
+            assert_eq!(queue.clear(&mut spares), 1_000);
+        }
+        assert_eq!(spares.0.len(), MAX_SPARES);
+        for left in (0..MAX_SPARES).rev() {
+            queues[left].push(&[7; 1_000], &mut spares);
+            assert_eq!(spares.0.len(), left);
+        }
+    }
+
+    #[test]
     fn an_empty_queue_holds_no_memory_and_spares_are_bounded() {
         let mut spares = Spares::default();
         let mut queues: Vec<Queue> = (0..100).map(|_| Queue::default()).collect();

@@ -233,6 +233,34 @@ impl Sources {
 mod tests {
     use super::*;
 
+    fn listener() -> Listener {
+        let options = ListenOptions::default();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (socket, _) = sys::World::Os.bind(any, &options).unwrap();
+        let addr = socket.local_addr().unwrap();
+        Listener::new(socket, addr, Rc::new(Profile::new(&options.limits, 0)), &options)
+    }
+
+    #[test]
+    fn waits_after_failures_double_up_to_a_bound_and_start_again() {
+        let mut listener = listener();
+        let waits: Vec<u64> = (0..9).map(|_| listener.back_off()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
+        let _client = std::net::TcpStream::connect(listener.addr).unwrap();
+        // The handshake is over, so that the connection queues; the queue may take a moment.
+        while listener.accept().is_err() {
+            std::thread::yield_now();
+        }
+        assert_eq!(listener.back_off(), BACKOFF_FIRST);
+    }
+
+    #[test]
+    fn one_warning_is_let_through_in_a_second() {
+        let mut listener = listener();
+        let told: Vec<u64> = (5..3_000).filter(|&now| listener.may_warn(now)).collect();
+        assert_eq!(told, [5, 5 + WARN_EVERY, 5 + 2 * WARN_EVERY]);
+    }
+
     #[test]
     fn a_gate_opens_again_at_nine_tenths() {
         let mut gate = Gate::new(20);
