@@ -295,6 +295,9 @@ mod tests {
         assert!(sources.admits(b));
         sources.leave(a);
         assert!(sources.admits(a));
+        sources.enter(a);
+        assert!(!sources.admits(a));
+        sources.leave(a);
         sources.leave(a);
         assert!(sources.counts.is_empty());
     }

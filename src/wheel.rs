@@ -711,6 +711,32 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_counts_what_it_takes_from_the_timers_that_are_due() {
+        let mut wheel = Wheel::new();
+        let ids: Vec<_> = (0..1_000).map(|i| wheel.insert(1, i)).collect();
+        assert_eq!(wheel.pop_due(1), Some((ids[0], 0)));
+        for &id in &ids[1..900] {
+            assert!(wheel.cancel(id));
+            assert_eq!(wheel.records(), wheel.len() + wheel.stale);
+        }
+        assert!(wheel.stale < 800, "there was a sweep");
+        let left: Vec<_> = std::iter::from_fn(|| wheel.pop_due(1)).map(|(_, i)| i).collect();
+        assert_eq!(left, (900..1_000).collect::<Vec<_>>());
+        assert_eq!(wheel.stale, 0);
+    }
+
+    #[test]
+    fn a_cascade_leaves_the_cancelled_behind() {
+        let mut wheel = Wheel::new();
+        let kept = wheel.insert(200, 'a');
+        let cancelled = wheel.insert(201, 'b');
+        assert!(wheel.cancel(cancelled));
+        assert_eq!(wheel.pop_due(195), None); // into the slot of 192 to 255
+        assert_eq!((wheel.stale, wheel.records()), (0, 1));
+        assert_eq!(wheel.pop_due(300), Some((kept, 'a')));
+    }
+
+    #[test]
     fn a_mass_cancellation_frees_the_chunks() {
         let mut wheel = Wheel::new();
         let ids: Vec<_> = (0..100_000).map(|i| wheel.insert(i + 1, i)).collect();
@@ -719,6 +745,8 @@ mod tests {
         }
         assert!(wheel.records() <= (STALE_PER_LIVE + 1) * wheel.len() + STALE_SLACK);
         assert!(wheel.room() <= 4 * wheel.records() + SPARE_BUFFERS * CHUNK_RECORDS);
+        assert!(wheel.spare.len() <= SPARE_BUFFERS);
+        assert!(wheel.spare.iter().all(|buffer| buffer.is_empty() && buffer.capacity() > 0));
         let left: Vec<_> = std::iter::from_fn(|| wheel.pop_due(100_000)).map(|(_, i)| i).collect();
         assert_eq!(left, (0..100).map(|i| i * 1_000).collect::<Vec<_>>());
     }

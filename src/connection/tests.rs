@@ -1,5 +1,7 @@
 //! Every interleaving of what a socket may do, for short scripts.
 
+use std::time::Duration;
+
 use super::*;
 use crate::options::Limits;
 
@@ -286,5 +288,105 @@ fn the_marks_are_crossed_once_each_way() {
         assert_eq!(connection.crosses_low_mark(), is_above && length <= 4);
         is_above &= length > 4;
         assert_eq!(connection.is_backed_up, is_above);
+    }
+}
+
+/// An open connection under these limits.
+fn opened(limits: &Limits) -> Connection<Scripted> {
+    let mut connection = connection(&[]);
+    connection.profile = Rc::new(Profile::new(limits, 0));
+    connection.open(0);
+    connection
+}
+
+#[test]
+fn only_a_connection_of_which_nothing_else_can_be_said_is_plain() {
+    let unusual: [fn(&mut Connection<Scripted>); 9] = [
+        |it| it.phase = Phase::Closing,
+        |it| it.hung_up = true,
+        |it| it.is_ended = true,
+        |it| it.is_paused = true,
+        |it| it.wants_fin = true,
+        |it| it.output.push(b"x", &mut Spares::default()),
+        |it| it.input.push(b"x", &mut Spares::default()),
+        |it| it.set_user_deadline(Some(9)),
+        |it| it.profile = Rc::new(Profile::new(&watching(), 0)),
+    ];
+    for (number, change) in unusual.into_iter().enumerate() {
+        let mut connection = opened(&Limits::default());
+        assert!(connection.is_plain && connection.looks_plain());
+        change(&mut connection);
+        assert!(!connection.looks_plain(), "number {number}");
+    }
+}
+
+/// Limits under which incomplete messages are watched.
+fn watching() -> Limits {
+    Limits::default().message_timeout(Some(Duration::from_secs(1)))
+}
+
+#[test]
+fn a_connection_is_plain_again_once_its_first_byte_is_there() {
+    let limits = Limits::default();
+    let limits = limits.first_byte_timeout(Some(Duration::from_millis(50)));
+    let mut connection = opened(&limits);
+    assert!(!connection.is_plain);
+    assert_eq!(connection.expired(50), None);
+    assert_eq!(connection.expired(51), Some(Expiry::Timeout(TimeoutKind::FirstByte)));
+    connection.note_received(1, 20);
+    assert_eq!(connection.expired(51), None);
+    connection.drop_unused();
+    assert!(connection.rare.is_none() && connection.looks_plain());
+}
+
+/// A peer that is sent nothing does not read too slowly.
+#[test]
+fn the_rate_of_sending_is_watched_while_output_is_queued() {
+    let grace = Duration::from_millis(100);
+    let rate = crate::options::MinRate::new(1_000, grace);
+    let limits = Limits::default().all_idle(None).read_idle(None).write_idle(None);
+    let limits = limits.min_send_rate(Some(rate));
+    let mut connection = opened(&limits);
+    assert_eq!(connection.deadline(), u64::MAX);
+    let mut spares = Spares::default();
+    connection.queue_output(&[0; 600], &mut spares);
+    connection.watch_output(7);
+    assert_eq!(connection.deadline(), after(7, 100));
+    connection.output.consume(500, &mut spares);
+    connection.note_sent(500, 8);
+    assert_eq!(connection.deadline(), after(7, 500), "500 bytes pay for 500 ms");
+    connection.output.consume(100, &mut spares);
+    connection.note_sent(100, 9);
+    assert_eq!(connection.deadline(), u64::MAX);
+    // What was written while it was connecting counts from when it came up.
+    let mut early = self::connection(&[]);
+    early.profile = Rc::clone(&connection.profile);
+    early.queue_output(b"early", &mut spares);
+    early.open(30);
+    assert_eq!(early.deadline(), after(30, 100));
+}
+
+#[test]
+fn reading_goes_on_as_long_as_it_is_of_use() {
+    // Phase, ended, broken, paused: whether it wants to read.
+    let table = [
+        (Phase::Open, false, false, false, true),
+        (Phase::Open, true, false, false, false),
+        (Phase::Open, false, false, true, false),
+        (Phase::Open, true, true, true, true),
+        (Phase::Closing, false, false, true, true),
+        (Phase::Closing, true, false, false, false),
+        (Phase::Closing, true, true, false, true),
+        (Phase::Lingering, false, false, false, true),
+        (Phase::Lingering, true, false, false, false),
+        (Phase::Severed, true, false, true, true),
+        (Phase::Connecting, false, false, false, false),
+        (Phase::Dead, false, true, false, false),
+    ];
+    for (phase, ended, broken, paused, wants) in table {
+        let mut connection = opened(&Limits::default());
+        connection.phase = phase;
+        (connection.is_ended, connection.is_broken, connection.is_paused) = (ended, broken, paused);
+        assert_eq!(connection.wants_read(), wants, "{phase:?} {ended} {broken} {paused}");
     }
 }
