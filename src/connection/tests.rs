@@ -390,3 +390,148 @@ fn reading_goes_on_as_long_as_it_is_of_use() {
         assert_eq!(connection.wants_read(), wants, "{phase:?} {ended} {broken} {paused}");
     }
 }
+
+#[test]
+fn a_callback_gathers_its_writes_only_before_an_empty_queue() {
+    let mut connection = opened(&Limits::default());
+    let room = connection.profile.cork_room;
+    assert!(room > 1);
+    assert_eq!(connection.cork_room(), room);
+    connection.wants_fin = true;
+    assert_eq!(connection.cork_room(), 0);
+    connection.wants_fin = false;
+    connection.phase = Phase::Connecting;
+    assert_eq!(connection.cork_room(), 0);
+    connection.phase = Phase::Open;
+    connection.queue_output(b"x", &mut Spares::default());
+    assert_eq!(connection.cork_room(), 0);
+}
+
+#[test]
+fn an_incomplete_message_is_watched_and_a_new_one_gets_a_full_measure() {
+    let rate = crate::options::MinRate::new(1_000, Duration::from_millis(100));
+    let limits = watching().min_receive_rate(Some(rate)).all_idle(None);
+    let mut connection = opened(&limits);
+    assert_eq!(connection.deadline(), u64::MAX);
+    connection.watch_message(true, true, 10);
+    assert_eq!(connection.deadline(), after(10, 100));
+    connection.note_received(300, 20);
+    connection.note_received(100, 30);
+    assert_eq!(connection.deadline(), after(10, 400), "400 bytes pay for 400 ms");
+    connection.watch_message(true, false, 50);
+    assert_eq!(connection.deadline(), after(10, 400), "the same message");
+    connection.note_received(900, 60);
+    assert_eq!(connection.deadline(), after(10, 1_000), "its time is over whatever the rate");
+    assert_eq!(connection.expired(after(10, 1_000) - 1), None);
+    assert_eq!(
+        connection.expired(after(10, 1_300)),
+        Some(Expiry::Timeout(TimeoutKind::Message)),
+        "the earlier of two"
+    );
+    connection.watch_message(true, true, 70);
+    assert_eq!(connection.deadline(), after(70, 100));
+    connection.is_paused = true;
+    assert_eq!(
+        connection.expired(after(70, 1_000)),
+        Some(Expiry::Timeout(TimeoutKind::ReceiveRate))
+    );
+    connection.is_paused = false;
+    connection.watch_message(false, false, 80);
+    assert_eq!(connection.deadline(), u64::MAX);
+}
+
+#[test]
+fn the_time_to_close_is_given_once() {
+    let mut connection = opened(&Limits::default());
+    connection.enter(Phase::Closing);
+    connection.set_close_wait(10, 100);
+    connection.set_close_wait(50, 100);
+    assert_eq!(connection.deadline(), after(10, 100));
+    assert_eq!(connection.expired(111), Some(Expiry::Timeout(TimeoutKind::Close)));
+    connection.enter(Phase::Dead);
+    assert_eq!((connection.deadline(), connection.expired(u64::MAX)), (u64::MAX, None));
+}
+
+#[test]
+fn each_kind_of_silence_counts_from_its_own_clock() {
+    let ms = |ms| Some(Duration::from_millis(ms));
+    let limits = Limits::default().read_idle(ms(100)).write_idle(ms(200)).all_idle(ms(150));
+    let mut connection = opened(&limits);
+    assert_eq!(connection.deadline(), after(0, 100));
+    connection.note_received(1, 40);
+    assert_eq!(connection.deadline(), after(40, 100));
+    assert_eq!(connection.expired(141), Some(Expiry::Idle(IdleKind::Read)));
+    connection.keep(IdleKind::Read, 141);
+    assert_eq!((connection.read_at, connection.written_at), (141, 0));
+    assert_eq!(connection.expired(201), Some(Expiry::Idle(IdleKind::Write)));
+    connection.keep(IdleKind::Write, 201);
+    assert_eq!((connection.read_at, connection.written_at), (141, 201));
+    connection.is_paused = true; // it is not the peer who is silent
+    assert_eq!(connection.expired(after(201, 150)), Some(Expiry::Idle(IdleKind::All)));
+    connection.keep(IdleKind::All, 352);
+    assert_eq!((connection.read_at, connection.written_at), (352, 352));
+    connection.set_idle_limits(IdleLimits { read: None, write: None, all: None });
+    assert_eq!(connection.deadline(), u64::MAX);
+}
+
+#[test]
+fn a_handlers_deadline_ends_with_the_open_phase() {
+    let mut connection = opened(&Limits::default().all_idle(None));
+    connection.set_user_deadline(None);
+    assert!(connection.rare.is_none(), "nothing to forget");
+    connection.set_user_deadline(Some(70));
+    assert_eq!(connection.deadline(), 70);
+    assert_eq!(connection.expired(69), None);
+    assert_eq!(connection.expired(70), Some(Expiry::Timeout(TimeoutKind::User)));
+    connection.set_user_deadline(None);
+    assert_eq!(connection.deadline(), u64::MAX);
+    connection.set_user_deadline(Some(70));
+    connection.sever(CloseReason::Reset, 5);
+    connection.add_unsent(3);
+    assert_eq!(connection.unsent(), 8);
+    assert_eq!(connection.deadline(), u64::MAX);
+    assert!(connection.may_read && connection.hung_up && connection.wants_read());
+    connection.sever(CloseReason::Overflow, 0);
+    assert!(matches!(connection.take_severed_by(), Some(CloseReason::Reset)), "the first cause");
+    assert!(connection.take_severed_by().is_none());
+}
+
+#[test]
+fn a_list_of_timers_forgets_the_fired_before_it_grows() {
+    let mut connection = opened(&Limits::default());
+    let timer = |number: u32| TimerId::new(number, 1);
+    for number in 0..1_000 {
+        connection.add_timer(timer(number), |kept| kept.index() + 2 > number as usize);
+    }
+    let rare = connection.rare.as_ref().unwrap();
+    assert!(rare.timers.capacity() <= 8, "room for {}", rare.timers.capacity());
+    connection.remove_timer(timer(999));
+    let left = connection.take_timers();
+    assert!(left.contains(&timer(998)) && !left.contains(&timer(999)), "{left:?}");
+    assert!(connection.take_timers().is_empty());
+    connection.drop_unused();
+    assert!(connection.rare.is_none());
+}
+
+#[test]
+fn each_thing_that_few_connections_need_is_kept() {
+    let needed: [fn(&mut Connection<Scripted>); 8] = [
+        |it| it.set_idle_limits(IdleLimits { read: None, write: None, all: None }),
+        |it| it.set_close_wait(0, 1),
+        |it| it.set_user_deadline(Some(1)),
+        |it| it.rare_mut().receiving = Some(Meter { since: 0, bytes: 0 }),
+        |it| it.rare_mut().sending = Some(Meter { since: 0, bytes: 0 }),
+        |it| it.add_timer(TimerId::new(0, 1), |_| true),
+        |it| it.rare_mut().severed_by = Some(CloseReason::Reset),
+        |it| it.add_unsent(1),
+    ];
+    for (number, need) in needed.into_iter().enumerate() {
+        let mut connection = opened(&Limits::default());
+        need(&mut connection);
+        connection.drop_unused();
+        assert!(connection.rare.is_some(), "number {number}");
+    }
+    let mut connection = opened(&Limits::default());
+    connection.add_unsent(0);
+    assert!(connection.rare.is_none());
+}
