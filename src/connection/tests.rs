@@ -535,3 +535,16 @@ fn each_thing_that_few_connections_need_is_kept() {
     connection.add_unsent(0);
     assert!(connection.rare.is_none());
 }
+
+#[test]
+fn a_connect_has_its_time_and_then_no_more() {
+    let mut connection = connection(&[]);
+    connection.phase = Phase::Connecting;
+    connection.set_connect_wait(10, 100);
+    assert_eq!(connection.deadline(), after(10, 100));
+    assert_eq!(connection.expired(after(10, 100) - 1), None);
+    assert_eq!(connection.expired(after(10, 100)), Some(Expiry::Connect));
+    connection.profile = Rc::new(Profile::new(&Limits::default().all_idle(None), 0));
+    connection.open(50);
+    assert_eq!(connection.deadline(), u64::MAX);
+}
