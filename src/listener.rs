@@ -232,6 +232,7 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::ConnectOptions;
 
     fn listener() -> Listener {
         let options = ListenOptions::default();
@@ -246,8 +247,9 @@ mod tests {
         let mut listener = listener();
         let waits: Vec<u64> = (0..9).map(|_| listener.back_off()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
-        let _client = std::net::TcpStream::connect(listener.addr).unwrap();
-        // The handshake is over, so that the connection queues; the queue may take a moment.
+        let options = ConnectOptions::default();
+        let _client = sys::World::Os.connect(listener.addr, &options).unwrap();
+        // The handshake may take a moment.
         while listener.accept().is_err() {
             std::thread::yield_now();
         }

@@ -6,8 +6,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{Call, Client, End, Rig, Script};
-use waterwheel::{Conn, ConnectOptions, IdleKind, Limits, Written};
+use support::{Call, Client, End, Journal, Rig, Script};
+use waterwheel::{
+    Conn, ConnectOptions, IdleKind, Limits, ListenOptions, OnPanic, ReactorOptions, Written,
+};
 
 /// Checks that others are served on.
 fn expect_served(rig: &mut Rig, other: &mut Client) {
@@ -215,4 +217,30 @@ fn a_payload_that_panics_when_it_is_dropped_is_survived() {
     client.send(b"?");
     assert_eq!(rig.end_of(id).0, "Panic");
     expect_served(&mut rig, &mut other);
+}
+
+/// Set in the child process of the test below.
+const ABORTS: &str = "WATERWHEEL_TEST_ABORTS";
+
+/// The panic is told and the process ends by SIGABRT; nothing is served on.
+#[test]
+fn a_panic_ends_the_process_if_the_options_ask_for_it() {
+    if std::env::var_os(ABORTS).is_some() {
+        let options = ReactorOptions::default().on_panic(OnPanic::Abort);
+        let handler = Script::new().data(|_, _| panic!("a bug"));
+        let mut rig = Rig::with(handler, Journal::default(), ListenOptions::default(), options);
+        let (mut client, _) = rig.client();
+        client.send(b"x");
+        rig.until("the end of the process", |_| false);
+    }
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_panic_ends_the_process_if_the_options_ask_for_it", "--nocapture"])
+        .env(ABORTS, "1")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&child.stderr);
+    assert!(errors.contains("a bug"), "{errors}");
+    assert!(!errors.contains("waited in vain"), "{errors}");
+    #[cfg(unix)]
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.status), Some(6));
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use support::{Call, Client, End, Journal, PATIENCE, Rig, Script, pattern};
 use waterwheel::{
-    ConnId, ConnectOptions, Idle, Limits, ListenOptions, Reactor, TcpOptions, Written,
+    CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, Handler, Idle, Limits,
+    ListenOptions, Peer, Reactor, Service, TcpOptions, Written,
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -421,4 +422,69 @@ fn a_descriptor_that_was_replaced_drains_nothing() {
     drop(shared);
     new.write_all(b"!").unwrap();
     run_to_the_end(&mut rig);
+}
+
+/// Calls elsewhere when it is asked to end, and ends when that call is up.
+struct Farewell {
+    service: Service<Self>,
+    elsewhere: SocketAddr,
+    said: Rc<RefCell<Vec<&'static str>>>,
+}
+
+impl Handler for Farewell {
+    /// Whether it is the call.
+    type State = bool;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<bool> {
+        Some(false)
+    }
+
+    fn on_data(&mut self, _: &mut bool, _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+
+    fn on_shutdown(&mut self, is_call: &mut bool, conn: &mut Conn<'_>) {
+        self.said.borrow_mut().push(if *is_call { "call asked" } else { "asked" });
+        if !*is_call {
+            let (addr, service) = (self.elsewhere, self.service);
+            conn.context().connect(addr, service, true, &ConnectOptions::default());
+        }
+        conn.close();
+    }
+
+    fn on_close(&mut self, is_call: bool, closed: Closed, _: &mut Context<'_>) {
+        assert!(matches!(closed.reason, CloseReason::Shutdown), "{closed:?}");
+        self.said.borrow_mut().push(if is_call { "call closed" } else { "closed" });
+    }
+}
+
+/// Else nobody would tell it that it should end, and only the deadline would.
+#[test]
+fn a_connection_that_comes_up_during_the_drain_is_offered_to_end_too() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let said = Rc::default();
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register_with(|service| Farewell {
+        service,
+        elsewhere: elsewhere.local_addr().unwrap(),
+        said: Rc::clone(&said),
+    });
+    let addr = reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
+    let client = TcpStream::connect(addr).unwrap();
+    support::patiently("accepted", || {
+        reactor.run_once(Some(ms(1))).unwrap();
+        (reactor.stats().connections == 1).then_some(())
+    });
+    reactor.context().drain(HOUR);
+    assert!(reactor.run_once(Some(Duration::ZERO)).unwrap());
+    let (call, _) = elsewhere.accept().unwrap();
+    support::patiently("the call is asked", || {
+        reactor.run_once(Some(ms(1))).unwrap();
+        said.borrow().contains(&"call asked").then_some(())
+    });
+    drop((client, call));
+    support::patiently("the end", || (!reactor.run_once(Some(ms(1))).unwrap()).then_some(()));
+    let mut said = said.take();
+    said.sort_unstable();
+    assert_eq!(said, ["asked", "call asked", "call closed", "closed"]);
 }
