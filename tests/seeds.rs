@@ -55,7 +55,7 @@ fn a_failure_tells_the_seed_its_trace_and_how_to_run_it_again() {
     assert!(text.contains("seed 3 failed: ") && text.contains("three is too many"), "{text}");
     assert!(text.contains("the end of its trace:\n") && text.contains("on_data c0 5"), "{text}");
     let again = "WATERWHEEL_SEED=3 cargo test \
-                 a_failure_tells_the_seed_its_trace_and_how_to_run_it_again -- --nocapture";
+                 a_failure_tells_the_seed_its_trace_and_how_to_run_it_again -- --exact --nocapture";
     assert!(text.ends_with(again), "{text}");
 }
 

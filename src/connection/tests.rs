@@ -5,6 +5,11 @@ use std::time::Duration;
 use super::*;
 use crate::options::Limits;
 
+/// No turn has crossed into the next tick.
+fn exact(stamp: u64) -> u64 {
+    stamp
+}
+
 /// What a scripted stream does at one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
@@ -331,10 +336,10 @@ fn a_connection_is_plain_again_once_its_first_byte_is_there() {
     let limits = limits.first_byte_timeout(Some(Duration::from_millis(50)));
     let mut connection = opened(&limits);
     assert!(!connection.is_plain);
-    assert_eq!(connection.expired(50), None);
-    assert_eq!(connection.expired(51), Some(Expiry::Timeout(TimeoutKind::FirstByte)));
+    assert_eq!(connection.expired(50, exact), None);
+    assert_eq!(connection.expired(51, exact), Some(Expiry::Timeout(TimeoutKind::FirstByte)));
     connection.note_received(1, 20);
-    assert_eq!(connection.expired(51), None);
+    assert_eq!(connection.expired(51, exact), None);
     connection.drop_unused();
     assert!(connection.rare.is_none() && connection.looks_plain());
 }
@@ -347,23 +352,23 @@ fn the_rate_of_sending_is_watched_while_output_is_queued() {
     let limits = Limits::default().all_idle(None).read_idle(None).write_idle(None);
     let limits = limits.min_send_rate(Some(rate));
     let mut connection = opened(&limits);
-    assert_eq!(connection.deadline(), u64::MAX);
+    assert_eq!(connection.deadline(exact), u64::MAX);
     let mut spares = Spares::default();
     connection.queue_output(&[0; 600], &mut spares);
     connection.watch_output(7);
-    assert_eq!(connection.deadline(), after(7, 100));
+    assert_eq!(connection.deadline(exact), after(7, 100));
     connection.output.consume(500, &mut spares);
     connection.note_sent(500, 8);
-    assert_eq!(connection.deadline(), after(7, 500), "500 bytes pay for 500 ms");
+    assert_eq!(connection.deadline(exact), after(7, 500), "500 bytes pay for 500 ms");
     connection.output.consume(100, &mut spares);
     connection.note_sent(100, 9);
-    assert_eq!(connection.deadline(), u64::MAX);
+    assert_eq!(connection.deadline(exact), u64::MAX);
     // What was written while it was connecting counts from when it came up.
     let mut early = self::connection(&[]);
     early.profile = Rc::clone(&connection.profile);
     early.queue_output(b"early", &mut spares);
     early.open(30);
-    assert_eq!(early.deadline(), after(30, 100));
+    assert_eq!(early.deadline(exact), after(30, 100));
 }
 
 #[test]
@@ -412,32 +417,32 @@ fn an_incomplete_message_is_watched_and_a_new_one_gets_a_full_measure() {
     let rate = crate::options::MinRate::new(1_000, Duration::from_millis(100));
     let limits = watching().min_receive_rate(Some(rate)).all_idle(None);
     let mut connection = opened(&limits);
-    assert_eq!(connection.deadline(), u64::MAX);
+    assert_eq!(connection.deadline(exact), u64::MAX);
     connection.watch_message(true, true, 10);
-    assert_eq!(connection.deadline(), after(10, 100));
+    assert_eq!(connection.deadline(exact), after(10, 100));
     connection.note_received(300, 20);
     connection.note_received(100, 30);
-    assert_eq!(connection.deadline(), after(10, 400), "400 bytes pay for 400 ms");
+    assert_eq!(connection.deadline(exact), after(10, 400), "400 bytes pay for 400 ms");
     connection.watch_message(true, false, 50);
-    assert_eq!(connection.deadline(), after(10, 400), "the same message");
+    assert_eq!(connection.deadline(exact), after(10, 400), "the same message");
     connection.note_received(900, 60);
-    assert_eq!(connection.deadline(), after(10, 1_000), "its time is over whatever the rate");
-    assert_eq!(connection.expired(after(10, 1_000) - 1), None);
+    assert_eq!(connection.deadline(exact), after(10, 1_000), "its time is over whatever the rate");
+    assert_eq!(connection.expired(after(10, 1_000) - 1, exact), None);
     assert_eq!(
-        connection.expired(after(10, 1_300)),
+        connection.expired(after(10, 1_300), exact),
         Some(Expiry::Timeout(TimeoutKind::Message)),
         "the earlier of two"
     );
     connection.watch_message(true, true, 70);
-    assert_eq!(connection.deadline(), after(70, 100));
+    assert_eq!(connection.deadline(exact), after(70, 100));
     connection.is_paused = true;
     assert_eq!(
-        connection.expired(after(70, 1_000)),
+        connection.expired(after(70, 1_000), exact),
         Some(Expiry::Timeout(TimeoutKind::ReceiveRate))
     );
     connection.is_paused = false;
     connection.watch_message(false, false, 80);
-    assert_eq!(connection.deadline(), u64::MAX);
+    assert_eq!(connection.deadline(exact), u64::MAX);
 }
 
 #[test]
@@ -446,10 +451,10 @@ fn the_time_to_close_is_given_once() {
     connection.enter(Phase::Closing);
     connection.set_close_wait(10, 100);
     connection.set_close_wait(50, 100);
-    assert_eq!(connection.deadline(), after(10, 100));
-    assert_eq!(connection.expired(111), Some(Expiry::Timeout(TimeoutKind::Close)));
+    assert_eq!(connection.deadline(exact), after(10, 100));
+    assert_eq!(connection.expired(111, exact), Some(Expiry::Timeout(TimeoutKind::Close)));
     connection.enter(Phase::Dead);
-    assert_eq!((connection.deadline(), connection.expired(u64::MAX)), (u64::MAX, None));
+    assert_eq!((connection.deadline(exact), connection.expired(u64::MAX, exact)), (u64::MAX, None));
 }
 
 #[test]
@@ -457,21 +462,21 @@ fn each_kind_of_silence_counts_from_its_own_clock() {
     let ms = |ms| Some(Duration::from_millis(ms));
     let limits = Limits::default().read_idle(ms(100)).write_idle(ms(200)).all_idle(ms(150));
     let mut connection = opened(&limits);
-    assert_eq!(connection.deadline(), after(0, 100));
+    assert_eq!(connection.deadline(exact), after(0, 100));
     connection.note_received(1, 40);
-    assert_eq!(connection.deadline(), after(40, 100));
-    assert_eq!(connection.expired(141), Some(Expiry::Idle(IdleKind::Read)));
+    assert_eq!(connection.deadline(exact), after(40, 100));
+    assert_eq!(connection.expired(141, exact), Some(Expiry::Idle(IdleKind::Read)));
     connection.keep(IdleKind::Read, 141);
     assert_eq!((connection.read_at, connection.written_at), (141, 0));
-    assert_eq!(connection.expired(201), Some(Expiry::Idle(IdleKind::Write)));
+    assert_eq!(connection.expired(201, exact), Some(Expiry::Idle(IdleKind::Write)));
     connection.keep(IdleKind::Write, 201);
     assert_eq!((connection.read_at, connection.written_at), (141, 201));
     connection.is_paused = true; // it is not the peer who is silent
-    assert_eq!(connection.expired(after(201, 150)), Some(Expiry::Idle(IdleKind::All)));
+    assert_eq!(connection.expired(after(201, 150), exact), Some(Expiry::Idle(IdleKind::All)));
     connection.keep(IdleKind::All, 352);
     assert_eq!((connection.read_at, connection.written_at), (352, 352));
     connection.set_idle_limits(IdleLimits { read: None, write: None, all: None });
-    assert_eq!(connection.deadline(), u64::MAX);
+    assert_eq!(connection.deadline(exact), u64::MAX);
 }
 
 #[test]
@@ -480,16 +485,16 @@ fn a_handlers_deadline_ends_with_the_open_phase() {
     connection.set_user_deadline(None);
     assert!(connection.rare.is_none(), "nothing to forget");
     connection.set_user_deadline(Some(70));
-    assert_eq!(connection.deadline(), 70);
-    assert_eq!(connection.expired(69), None);
-    assert_eq!(connection.expired(70), Some(Expiry::Timeout(TimeoutKind::User)));
+    assert_eq!(connection.deadline(exact), 70);
+    assert_eq!(connection.expired(69, exact), None);
+    assert_eq!(connection.expired(70, exact), Some(Expiry::Timeout(TimeoutKind::User)));
     connection.set_user_deadline(None);
-    assert_eq!(connection.deadline(), u64::MAX);
+    assert_eq!(connection.deadline(exact), u64::MAX);
     connection.set_user_deadline(Some(70));
     connection.sever(CloseReason::Reset, 5);
     connection.add_unsent(3);
     assert_eq!(connection.unsent(), 8);
-    assert_eq!(connection.deadline(), u64::MAX);
+    assert_eq!(connection.deadline(exact), u64::MAX);
     assert!(connection.may_read && connection.hung_up && connection.wants_read());
     connection.sever(CloseReason::Overflow, 0);
     assert!(matches!(connection.take_severed_by(), Some(CloseReason::Reset)), "the first cause");
@@ -541,10 +546,10 @@ fn a_connect_has_its_time_and_then_no_more() {
     let mut connection = connection(&[]);
     connection.phase = Phase::Connecting;
     connection.set_connect_wait(10, 100);
-    assert_eq!(connection.deadline(), after(10, 100));
-    assert_eq!(connection.expired(after(10, 100) - 1), None);
-    assert_eq!(connection.expired(after(10, 100)), Some(Expiry::Connect));
+    assert_eq!(connection.deadline(exact), after(10, 100));
+    assert_eq!(connection.expired(after(10, 100) - 1, exact), None);
+    assert_eq!(connection.expired(after(10, 100), exact), Some(Expiry::Connect));
     connection.profile = Rc::new(Profile::new(&Limits::default().all_idle(None), 0));
     connection.open(50);
-    assert_eq!(connection.deadline(), u64::MAX);
+    assert_eq!(connection.deadline(exact), u64::MAX);
 }
