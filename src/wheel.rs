@@ -726,6 +726,20 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_gives_memory_back_where_less_than_a_quarter_is_left() {
+        for (kept, room) in [(16, 64), (15, 30)] {
+            let mut wheel = Wheel::new();
+            let ids: Vec<_> = (0..64).map(|i| wheel.insert(50, i)).collect();
+            assert_eq!(wheel.slots[50].room(), 64);
+            for &id in &ids[kept..] {
+                assert!(wheel.cancel(id));
+            }
+            wheel.sweep();
+            assert_eq!((wheel.slots[50].records(), wheel.slots[50].room()), (kept, room));
+        }
+    }
+
+    #[test]
     fn a_cascade_leaves_the_cancelled_behind() {
         let mut wheel = Wheel::new();
         let kept = wheel.insert(200, 'a');

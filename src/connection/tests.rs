@@ -553,3 +553,12 @@ fn a_connect_has_its_time_and_then_no_more() {
     connection.open(50);
     assert_eq!(connection.deadline(exact), u64::MAX);
 }
+
+#[test]
+fn waits_that_are_cleared_are_over() {
+    let mut connection = opened(&Limits::default().all_idle(None));
+    connection.set_close_wait(10, 100);
+    connection.set_user_deadline(Some(70));
+    connection.clear_waits();
+    assert_eq!(connection.deadline(), u64::MAX);
+}
