@@ -5,11 +5,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::close::{CloseReason, Closed, Idle, TimeoutKind};
-use crate::connection::{Expiry, Phase, Received};
-use crate::engine::{Engine, Message, Running, explain_connect};
+use crate::close::CloseReason;
+use crate::connection::{Phase, Received};
+use crate::engine::{Engine, Message, Running};
 use crate::handler::{AnyService, Conn};
-use crate::id::{ConnId, TimerId};
+use crate::id::ConnId;
 use crate::options::OnPanic;
 use crate::planted::{self, Bug};
 use crate::sys::{Event, Readiness};
@@ -431,142 +431,5 @@ impl Dispatcher {
         if self.engine.running == Running::Draining {
             self.offers.push(id);
         }
-    }
-
-    /// The wheel says that a connection must be looked at.
-    pub(super) fn on_deadline(&mut self, id: ConnId) {
-        if !self.engine.unfile(id) {
-            return;
-        }
-        if self.is_overdue(id) && !planted::is(Bug::ExpiryBeatsActivity) {
-            // Invariant 8: a read in the same turn beats expiry, also one that the poll had no
-            // room to announce.
-            self.engine.connections[id.index()].may_read = true;
-            self.read(id);
-        }
-        let now = self.engine.now;
-        let expiry = self.expiry(id);
-        match expiry {
-            None => {}
-            Some(Expiry::Connect) => {
-                self.engine.doom(id, CloseReason::Io(io::ErrorKind::TimedOut.into()));
-            }
-            Some(Expiry::Timeout(kind)) => self.time_out(id, kind),
-            Some(Expiry::Idle(kind)) => {
-                let Self { engine, services, .. } = self;
-                let verdict = callback(engine, services, id, |service, state, conn| {
-                    service.idle(state, conn, kind)
-                });
-                match (verdict, engine.live_mut(id)) {
-                    (Some(Idle::Keep), Some(connection)) => connection.keep(kind, now),
-                    // A handler that closed it in its own way has said enough.
-                    (Some(Idle::Close), Some(connection)) if connection.phase == Phase::Open => {
-                        engine.doom(id, CloseReason::Idle);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        if self.engine.live(id).is_some() {
-            self.engine.file(id);
-        }
-    }
-
-    /// What of a connection has run out by now.
-    fn expiry(&self, id: ConnId) -> Option<Expiry> {
-        let engine = &self.engine;
-        engine.live(id)?.expired(engine.now, |stamp| engine.overruns.latest(stamp))
-    }
-
-    /// Whether a wait that input could end has run out, and input would be taken.
-    fn is_overdue(&self, id: ConnId) -> bool {
-        let Some(connection) = self.engine.live(id) else { return false };
-        let waits_for_input = !matches!(
-            self.expiry(id),
-            None | Some(Expiry::Connect | Expiry::Timeout(TimeoutKind::User))
-        );
-        waits_for_input && connection.wants_read()
-    }
-
-    fn time_out(&mut self, id: ConnId, kind: TimeoutKind) {
-        let Some(connection) = self.engine.live_mut(id) else {
-            return;
-        };
-        if kind == TimeoutKind::Close && connection.phase == Phase::Lingering {
-            // Everything was sent; that the peer does not finish is no loss.
-            let reason = connection.ending.into();
-            self.engine.doom(id, reason);
-        } else {
-            connection.must_reset = true;
-            self.engine.doom(id, CloseReason::Timeout(kind));
-        }
-    }
-
-    /// A timer of a connection fired.
-    pub(super) fn on_timer(&mut self, id: ConnId, timer: TimerId) {
-        let Self { engine, services, .. } = self;
-        let is_last = !engine.wheel.contains(timer);
-        if let Some(connection) = engine.live_mut(id) {
-            if is_last {
-                connection.remove_timer(timer);
-            }
-            if matches!(connection.phase, Phase::Open) {
-                callback(engine, services, id, |service, state, conn| {
-                    service.timer(state, conn, timer);
-                });
-            }
-        }
-    }
-
-    /// Takes a connection down: its slot, its socket, and the last callback.
-    pub(super) fn bury(&mut self, id: ConnId, reason: CloseReason) {
-        let connection = self.engine.remove(id);
-        let (state, was_open, unsent_bytes) =
-            (connection.state, connection.was_open, connection.unsent());
-        let (service, peer) = (connection.profile.service, connection.peer);
-        if connection.must_reset || unsent_bytes > 0 {
-            // A failure here means that the socket is broken already.
-            let _ = connection.stream.reset_on_close();
-        }
-        drop(connection);
-        let Self { engine, services, .. } = self;
-        let Some(service) = services.get_mut(service as usize) else {
-            return;
-        };
-        if !was_open {
-            engine.stats.connect_failures += 1;
-            let error = explain_connect(peer, connect_error(reason));
-            log::debug!("{id}: {error}");
-            service.connect_failed(state, error, engine);
-            return;
-        }
-        count_close(engine, &reason, unsent_bytes);
-        log::debug!("{id}: {peer} {reason}, {unsent_bytes} bytes unsent");
-        let closed = Closed { id, reason, unsent_bytes };
-        service.close(state, closed, engine);
-    }
-}
-
-fn count_close(engine: &mut Engine, reason: &CloseReason, unsent_bytes: usize) {
-    let stats = &mut engine.stats;
-    stats.closed += 1;
-    stats.bytes_unsent += unsent_bytes as u64;
-    match reason {
-        CloseReason::Idle => stats.closed_idle += 1,
-        CloseReason::Timeout(_) => stats.closed_timeout += 1,
-        CloseReason::Reset | CloseReason::Io(_) => stats.closed_broken += 1,
-        CloseReason::Overflow => stats.closed_overflow += 1,
-        _ => {}
-    }
-}
-
-/// Why a connect failed, as an error.
-fn connect_error(reason: CloseReason) -> io::Error {
-    match reason {
-        CloseReason::Io(error) => error,
-        CloseReason::Local => {
-            io::Error::new(io::ErrorKind::ConnectionAborted, "it was closed before it was up")
-        }
-        reason => io::Error::new(io::ErrorKind::ConnectionAborted, reason.to_string()),
     }
 }

@@ -2,6 +2,8 @@
 
 mod accept;
 mod dispatch;
+mod ending;
+mod expiry;
 mod turn;
 
 use std::fmt;

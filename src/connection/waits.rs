@@ -1,0 +1,163 @@
+//! What a connection waits for, and when its time runs out.
+
+use std::rc::Rc;
+
+use crate::close::{IdleKind, TimeoutKind};
+use crate::connection::rare::Meter;
+use crate::connection::{Connection, Expiry, Phase, after};
+
+impl<S> Connection<S> {
+    /// Bytes came in.
+    #[inline]
+    pub(crate) fn note_received(&mut self, bytes: usize, now: u64) {
+        self.read_at = now;
+        let Some(rare) = &mut self.rare else { return };
+        if let Some((_, Expiry::Timeout(TimeoutKind::FirstByte))) = rare.wait {
+            rare.wait = None;
+        }
+        if let Some(meter) = &mut rare.receiving {
+            meter.bytes += bytes as u64;
+        }
+    }
+
+    /// Bytes left.
+    #[inline]
+    pub(crate) fn note_sent(&mut self, bytes: usize, now: u64) {
+        self.written_at = now;
+        let Some(rare) = &mut self.rare else { return };
+        if self.output.is_empty() {
+            rare.sending = None;
+        } else if let Some(meter) = &mut rare.sending {
+            meter.bytes += bytes as u64;
+        }
+    }
+
+    /// Output is queued from now on.
+    pub(crate) fn watch_output(&mut self, now: u64) {
+        if self.profile.send_rate.is_some() {
+            let meter = Meter { since: now, bytes: 0 };
+            self.rare_mut().sending.get_or_insert(meter);
+        }
+    }
+
+    /// Whether a message is incomplete, after the handler has seen what there is. One that is
+    /// `new` gets a full measure of time.
+    pub(crate) fn watch_message(&mut self, incomplete: bool, new: bool, now: u64) {
+        let profile = Rc::clone(&self.profile);
+        let rare = self.rare_mut();
+        if !incomplete || new {
+            rare.receiving = None;
+            if let Some((_, Expiry::Timeout(TimeoutKind::Message))) = rare.wait {
+                rare.wait = None;
+            }
+        }
+        if incomplete {
+            if profile.receive_rate.is_some() {
+                rare.receiving.get_or_insert(Meter { since: now, bytes: 0 });
+            }
+            if let Some(limit) = profile.message {
+                let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::Message));
+                rare.wait.get_or_insert(wait);
+            }
+        }
+    }
+
+    /// Gives the connect its time.
+    pub(crate) fn set_connect_wait(&mut self, now: u64, ticks: u64) {
+        self.rare_mut().wait = Some((after(now, ticks), Expiry::Connect));
+    }
+
+    /// Gives the close its time, unless it has it already.
+    pub(crate) fn set_close_wait(&mut self, now: u64, ticks: u64) {
+        let wait = (after(now, ticks), Expiry::Timeout(TimeoutKind::Close));
+        self.rare_mut().wait.get_or_insert(wait);
+    }
+
+    /// The waits of an open connection are over.
+    pub(crate) fn clear_waits(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            (rare.wait, rare.receiving, rare.user_deadline) = (None, None, None);
+        }
+    }
+
+    /// Gives the handler's own deadline its time, or none.
+    pub(crate) fn set_user_deadline(&mut self, deadline: Option<u64>) {
+        if deadline.is_some() || self.rare.is_some() {
+            self.rare_mut().user_deadline = deadline;
+        }
+    }
+
+    /// The tick at which it must be looked at, if nothing moves before; `u64::MAX` for never.
+    /// `latest` gives the tick until which something may have moved that has a stamp.
+    pub(crate) fn deadline(&self, latest: impl Fn(u64) -> u64) -> u64 {
+        if self.is_plain && self.read_at == self.written_at {
+            // Just opened, as a rule: in a storm of short connections this is all there is to do.
+            return after(latest(self.read_at), self.profile.shortest_idle);
+        }
+        let mut earliest = u64::MAX;
+        self.each_deadline(latest, |tick, _| earliest = earliest.min(tick));
+        earliest
+    }
+
+    /// What has run out by now, the earliest first.
+    pub(crate) fn expired(&self, now: u64, latest: impl Fn(u64) -> u64) -> Option<Expiry> {
+        let mut first: Option<(u64, Expiry)> = None;
+        self.each_deadline(latest, |tick, expiry| {
+            if tick <= now && first.is_none_or(|(earlier, _)| tick < earlier) {
+                first = Some((tick, expiry));
+            }
+        });
+        first.map(|(_, expiry)| expiry)
+    }
+
+    fn each_deadline(&self, latest: impl Fn(u64) -> u64, mut each: impl FnMut(u64, Expiry)) {
+        if self.phase == Phase::Dead {
+            return;
+        }
+        if let Some(rare) = &self.rare {
+            let awaits_input = matches!(rare.wait, Some((_, Expiry::Timeout(kind)))
+                if kind == TimeoutKind::FirstByte || kind == TimeoutKind::Message);
+            if let (Some((tick, expiry)), false) = (rare.wait, awaits_input && !self.wants_read()) {
+                each(tick, expiry);
+            }
+            if let (Some(meter), Some(rate)) = (rare.sending, self.profile.send_rate) {
+                each(meter.deadline(rate), Expiry::Timeout(TimeoutKind::SendRate));
+            }
+        }
+        if self.phase != Phase::Open {
+            return;
+        }
+        if let Some(rare) = &self.rare {
+            if let Some(tick) = rare.user_deadline {
+                each(tick, Expiry::Timeout(TimeoutKind::User));
+            }
+            if let (Some(meter), Some(rate)) = (rare.receiving, self.profile.receive_rate) {
+                each(meter.deadline(rate), Expiry::Timeout(TimeoutKind::ReceiveRate));
+            }
+        }
+        let mut limits = self.idle_limits();
+        if !self.wants_read() {
+            limits.read = None; // it is not the peer who is silent
+        }
+        let (read, written) = (latest(self.read_at), latest(self.written_at));
+        for (limit, since, kind) in [
+            (limits.read, read, IdleKind::Read),
+            (limits.write, written, IdleKind::Write),
+            (limits.all, read.max(written), IdleKind::All),
+        ] {
+            if let Some(limit) = limit {
+                each(after(since, limit), Expiry::Idle(kind));
+            }
+        }
+    }
+
+    /// The handler keeps it although it was idle: the limit starts anew.
+    pub(crate) fn keep(&mut self, kind: IdleKind, now: u64) {
+        if kind != IdleKind::Write {
+            self.read_at = now;
+        }
+        if kind != IdleKind::Read {
+            self.written_at = now;
+        }
+    }
+}
