@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use crate::id::ConnId;
+use crate::profile::Dial;
 
 /// What a connection was waiting for when its time ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,4 +130,6 @@ pub struct Closed {
     /// Zero means that the kernel took everything. It does not mean that the peer has read it;
     /// only an answer of the peer means that.
     pub unsent_bytes: usize,
+    /// How it came to be, if it may be connected again.
+    pub(crate) dial: Option<Arc<Dial>>,
 }

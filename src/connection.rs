@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use crate::buffer::{Queue, Spares};
 use crate::close::{CloseReason, IdleKind, TimeoutKind};
+use crate::connector::Connector;
 use crate::id::TimerId;
 use crate::profile::{IdleLimits, Profile};
 use rare::Rare;
@@ -43,6 +44,8 @@ pub(crate) enum Phase {
 pub(crate) enum Expiry {
     /// The connect.
     Connect,
+    /// The pause before the next attempt to connect.
+    Attempt,
     /// A deadline.
     Timeout(TimeoutKind),
     /// An idle limit.
@@ -142,7 +145,7 @@ pub(crate) struct Connection<S> {
     /// What the handler has not consumed.
     pub(crate) input: Queue,
     /// What few connections need.
-    rare: Option<Box<Rare>>,
+    rare: Option<Box<Rare<S>>>,
 }
 
 /// Why a connection is closing.
@@ -228,7 +231,7 @@ impl<S> Connection<S> {
         }
     }
 
-    fn rare_mut(&mut self) -> &mut Rare {
+    fn rare_mut(&mut self) -> &mut Rare<S> {
         self.is_plain = false;
         self.rare.get_or_insert_default()
     }
@@ -250,6 +253,19 @@ impl<S> Connection<S> {
         }
         self.drop_unused();
         self.is_plain = self.looks_plain();
+    }
+
+    /// What it still has to try before it is up, if that is more than its socket.
+    pub(crate) fn connector_mut(&mut self) -> Option<&mut Connector<S>> {
+        self.rare.as_mut()?.connector.as_deref_mut()
+    }
+
+    pub(crate) fn set_connector(&mut self, connector: Connector<S>) {
+        self.rare_mut().connector = Some(Box::new(connector));
+    }
+
+    pub(crate) fn take_connector(&mut self) -> Option<Box<Connector<S>>> {
+        self.rare.as_mut()?.connector.take()
     }
 
     /// Gives back what it needed for a while.

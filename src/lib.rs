@@ -95,6 +95,7 @@
 //! | `sys` | the outside world: sockets, the poll, the waker, the clock, the file limit |
 //! | `mailbox` | what other threads posted, and one wake a batch |
 //! | `listener` | caps, and what to do when accept fails |
+//! | `connector` | what an outgoing connection still has to try, before it is up |
 //! | `connection` | one connection as a state machine over anything that reads and writes |
 //! | `engine` | what a turn works on and callbacks may touch; runs no user code |
 //! | `handler` | `Handler`, `Conn`, `Context`, `Remote`: what user code sees |
@@ -133,6 +134,8 @@ mod mailbox;
 
 mod listener;
 
+mod connector;
+
 mod connection;
 
 mod engine;
@@ -153,8 +156,8 @@ pub use engine::Written;
 pub use handler::{Conn, Context, DeadlineKind, Handler, Peer, Remote, Service, Stopped};
 pub use id::{ConnId, TimerId};
 pub use options::{
-    AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, FILE_RESERVE, Keepalive, Limits,
-    ListenOptions, MinRate, OnOverflow, OnPanic, ReactorOptions, TcpOptions,
+    AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, Destination, FILE_RESERVE, Keepalive,
+    Limits, ListenOptions, MinRate, OnOverflow, OnPanic, ReactorOptions, Reconnect, TcpOptions,
 };
 #[cfg(waterwheel_teeth)]
 pub use planted::{Bug, plant};

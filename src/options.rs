@@ -5,7 +5,6 @@
 //! what would do.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Builder methods for public fields: each sets the field of its name.
@@ -20,6 +19,11 @@ macro_rules! setters {
         }
     )* };
 }
+
+mod connect;
+
+pub(crate) use connect::Place;
+pub use connect::{ConnectOptions, Destination, Reconnect};
 
 /// Options of a TCP socket.
 ///
@@ -394,55 +398,6 @@ impl ListenOptions {
         positive("max_connections", self.max_connections)?;
         positive("max_per_source", self.max_per_source)?;
         positive("accept_budget", Some(self.accept_budget))?;
-        self.tcp.check()?;
-        self.limits.check()
-    }
-}
-
-/// Options of an outgoing connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ConnectOptions {
-    /// Longest time until the connection is up. Default 10 s.
-    pub timeout: Duration,
-    /// Local address to connect from; port 0 lets the system choose. Default: the system's choice.
-    pub source: Option<SocketAddr>,
-    /// Options of the socket.
-    pub tcp: TcpOptions,
-    /// Limits of the connection. By default reading does not pause at the high mark: of two ends
-    /// that both stop reading until the other reads, neither goes on.
-    pub limits: Limits,
-}
-
-impl Default for ConnectOptions {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(10),
-            source: None,
-            tcp: TcpOptions::default(),
-            limits: Limits::default().pause_at_high_mark(false),
-        }
-    }
-}
-
-impl ConnectOptions {
-    setters! {
-        timeout: Duration,
-        source: Option<SocketAddr>,
-        tcp: TcpOptions,
-        limits: Limits,
-    }
-
-    /// Sets [`Limits::all_idle`]: ends the connection when nothing moves for this long.
-    #[must_use]
-    pub fn idle_timeout(mut self, limit: Duration) -> Self {
-        self.limits.all_idle = Some(limit);
-        self
-    }
-
-    pub(crate) fn check(&self) -> io::Result<()> {
-        at_least_1ms("timeout", Some(self.timeout))?;
-        at_most("timeout", Some(self.timeout), MAX_LIMIT)?;
         self.tcp.check()?;
         self.limits.check()
     }

@@ -1,6 +1,10 @@
 //! What the connections of one listener, or one outgoing connection, go by: checked, in ticks.
 
-use crate::options::{Limits, MinRate, OnOverflow, TcpOptions, ticks};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::options::{ConnectOptions, Destination, Limits, MinRate, OnOverflow, TcpOptions, ticks};
 
 /// Limits in the units of the loop, and whom the connections belong to.
 ///
@@ -46,6 +50,50 @@ pub(crate) struct Profile {
     /// Socket options to set on each accepted socket; `None` where they are inherited or were
     /// set when the socket was made.
     pub(crate) tcp: Option<TcpOptions>,
+    /// How it came to be, if there is more to that than one address.
+    pub(crate) dial: Option<Arc<Dial>>,
+}
+
+/// An outgoing connection and those that take its place.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    /// Where to.
+    pub(crate) destination: Destination,
+    /// How; checked.
+    pub(crate) options: ConnectOptions,
+    /// Whose it is.
+    pub(crate) service: u32,
+    /// Tries in a row that failed or did not last. Only the loop's thread writes it.
+    pub(crate) failed: AtomicU32,
+    /// The tick at which it was up last.
+    pub(crate) up_at: AtomicU64,
+}
+
+impl Dial {
+    /// Whether there would be another try.
+    pub(crate) fn may_go_on(&self) -> bool {
+        let policy = self.options.reconnect.as_ref();
+        let failed = self.failed.load(Relaxed).saturating_add(1);
+        policy.is_some_and(|policy| policy.most_tries.is_none_or(|most| failed < most))
+    }
+
+    /// Counts a try that failed or did not last; the longest pause before the next one, if there
+    /// is to be one.
+    pub(crate) fn count_failure(&self) -> Option<Duration> {
+        let policy = self.options.reconnect.as_ref()?;
+        let failed = self.failed.load(Relaxed).saturating_add(1);
+        self.failed.store(failed, Relaxed);
+        let may = policy.most_tries.is_none_or(|most| failed < most);
+        may.then(|| policy.ceiling(failed))
+    }
+
+    /// It has ended after it was up: if it has lasted, what failed before is forgotten.
+    pub(crate) fn note_end(&self, now: u64) {
+        let Some(policy) = &self.options.reconnect else { return };
+        if now.saturating_sub(self.up_at.load(Relaxed)) >= ticks(policy.longest) {
+            self.failed.store(0, Relaxed);
+        }
+    }
 }
 
 /// Bytes that one callback may gather before they are sent although it still runs. Copying so
@@ -106,6 +154,7 @@ impl Profile {
             pause_at_high_mark: limits.pause_at_high_mark,
             close: ticks(limits.close_timeout),
             tcp: None,
+            dial: None,
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Stats {
     pub connected: u64,
     /// Outgoing connections that failed.
     pub connect_failures: u64,
+    /// Tries to connect that failed and were followed by another.
+    pub connect_retries: u64,
     /// Connections that ended after they had been open.
     pub closed: u64,
     /// Of these, ended by an idle limit.

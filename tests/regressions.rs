@@ -59,7 +59,7 @@ fn retrying_rig() -> (Rig<Script>, Rc<Cell<u64>>) {
             return;
         }
         let opts = ConnectOptions::default().timeout(Duration::ZERO);
-        cx.connect("127.0.0.1:1".parse().unwrap(), k.get().unwrap(), j.life(0), &opts);
+        cx.connect("127.0.0.1:1", k.get().unwrap(), j.life(0), &opts);
         panic!("on purpose");
     });
     let mut rig = Rig::with(script, journal, ListenOptions::default(), ReactorOptions::default());

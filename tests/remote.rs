@@ -290,7 +290,7 @@ fn a_closure_that_panics_harms_nobody_else() {
 fn post_all(remote: &Remote, service: Service<Tally>, alive: &Arc<()>) -> [Result<(), Stopped>; 4] {
     let alive = alive.clone();
     let id = Reactor::new().unwrap().connect(
-        "127.0.0.1:1".parse().unwrap(),
+        "127.0.0.1:1",
         service,
         (),
         &waterwheel::ConnectOptions::default(),

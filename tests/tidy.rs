@@ -25,6 +25,7 @@ const ROOMS: &[&str] = &[
     "sys",
     "mailbox",
     "listener",
+    "connector",
     "connection",
     "engine",
     "handler",

@@ -2,12 +2,15 @@
 
 use crate::close::CloseReason;
 use crate::connection::{Expiry, after};
+use crate::connector::Connector;
 use crate::id::TimerId;
 use crate::profile::{IdleLimits, Rate};
 
 /// What few connections need.
-#[derive(Debug, Default)]
-pub(super) struct Rare {
+#[derive(Debug)]
+pub(super) struct Rare<S> {
+    /// What it still has to try before it is up.
+    pub(super) connector: Option<Box<Connector<S>>>,
     /// Idle limits of its own.
     pub(super) idle: Option<IdleLimits>,
     /// The one wait that its phase knows: to connect, for the first byte, for the rest of a
@@ -27,10 +30,27 @@ pub(super) struct Rare {
     pub(super) unsent: usize,
 }
 
-impl Rare {
+impl<S> Default for Rare<S> {
+    fn default() -> Self {
+        Self {
+            connector: None,
+            idle: None,
+            wait: None,
+            user_deadline: None,
+            receiving: None,
+            sending: None,
+            timers: Vec::new(),
+            severed_by: None,
+            unsent: 0,
+        }
+    }
+}
+
+impl<S> Rare<S> {
     /// Whether it says nothing any more.
     pub(super) fn is_unused(&self) -> bool {
-        self.idle.is_none()
+        self.connector.is_none()
+            && self.idle.is_none()
             && self.wait.is_none()
             && self.user_deadline.is_none()
             && self.receiving.is_none()

@@ -67,6 +67,11 @@ impl<S> Connection<S> {
         self.rare_mut().wait = Some((after(now, ticks), Expiry::Connect));
     }
 
+    /// The connect pauses, and no deadline runs meanwhile.
+    pub(crate) fn clear_connect_wait(&mut self) {
+        self.rare_mut().wait = None;
+    }
+
     /// Gives the close its time, unless it has it already.
     pub(crate) fn set_close_wait(&mut self, now: u64, ticks: u64) {
         let wait = (after(now, ticks), Expiry::Timeout(TimeoutKind::Close));
@@ -115,6 +120,9 @@ impl<S> Connection<S> {
             return;
         }
         if let Some(rare) = &self.rare {
+            if let Some(connector) = &rare.connector {
+                each(connector.next_at, Expiry::Attempt);
+            }
             let awaits_input = matches!(rare.wait, Some((_, Expiry::Timeout(kind)))
                 if kind == TimeoutKind::FirstByte || kind == TimeoutKind::Message);
             if let (Some((tick, expiry)), false) = (rare.wait, awaits_input && !self.wants_read()) {

@@ -1,17 +1,14 @@
-//! Sockets come in: listeners, and connections in both directions.
+//! Sockets come in: listeners, and the connections that they accept.
 
-use std::any::Any;
-use std::error::Error;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::connection::Phase;
-use crate::engine::{Engine, Failure, Target};
+use crate::engine::{Engine, Target};
 use crate::id::ConnId;
 use crate::listener::Listener;
-use crate::options::{ConnectOptions, ListenOptions};
+use crate::options::ListenOptions;
 use crate::planted::{self, Bug};
 use crate::profile::Profile;
 use crate::sys::{self, Backlog, Stream};
@@ -75,7 +72,7 @@ impl Engine {
     }
 
     /// Gives the slot of a connection back that never opened.
-    fn release(&mut self, id: ConnId) {
+    pub(super) fn release(&mut self, id: ConnId) {
         if planted::is(Bug::SlotLeaked) {
             return;
         }
@@ -87,74 +84,6 @@ impl Engine {
         self.gate.leave();
         self.stats.connections -= 1;
     }
-
-    /// Begins a connection. Whatever goes wrong is told by `on_connect_failed`, later.
-    pub(crate) fn connect(
-        &mut self,
-        addr: SocketAddr,
-        service: u32,
-        state: Box<dyn Any>,
-        options: &ConnectOptions,
-    ) -> ConnId {
-        match self.begin_connect(addr, service, options) {
-            Ok(id) => {
-                self.unplaced.push((id, state));
-                id
-            }
-            Err(error) => {
-                let error = explain_connect(addr, error);
-                self.failures.push_back(Failure { service, state, error });
-                // An id like any other of a connection that has ended.
-                ConnId::new(u32::MAX, self.generations.draw())
-            }
-        }
-    }
-
-    fn begin_connect(
-        &mut self,
-        addr: SocketAddr,
-        service: u32,
-        options: &ConnectOptions,
-    ) -> io::Result<ConnId> {
-        options.check()?;
-        let stream = self.world.connect(addr, options)?;
-        let profile = Rc::new(Profile::new(&options.limits, service));
-        let id = self.insert(stream, addr, profile, Phase::Connecting);
-        let (now, ticks) = (self.clock.tick(), crate::options::ticks(options.timeout));
-        let connection = &mut self.connections[id.index()];
-        connection.asks_writable = true;
-        if let Err(error) = self.poller.add(&mut connection.stream, Target::token(id), true) {
-            self.release(id);
-            return Err(error);
-        }
-        connection.set_connect_wait(now, ticks);
-        self.file(id);
-        Ok(id)
-    }
-}
-
-/// What a failed connect is told: which address, and what happened.
-#[derive(Debug)]
-struct ConnectError {
-    addr: SocketAddr,
-    source: io::Error,
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot connect to {}: {}", self.addr, self.source)
-    }
-}
-
-impl Error for ConnectError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.source)
-    }
-}
-
-/// Adds the address to an error; its source still has the system's code.
-pub(crate) fn explain_connect(addr: SocketAddr, source: io::Error) -> io::Error {
-    io::Error::new(source.kind(), ConnectError { addr, source })
 }
 
 fn explain_bind(addr: SocketAddr, options: &ListenOptions, error: &io::Error) -> io::Error {

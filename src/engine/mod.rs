@@ -3,6 +3,7 @@
 //! It runs no user code. Whatever a callback asks for is done here at once as far as it concerns
 //! the kernel, and noted for the reactor as far as it concerns other callbacks.
 
+mod dial;
 mod link;
 mod output;
 mod overruns;
@@ -13,6 +14,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +34,7 @@ use crate::stats::Stats;
 use crate::sys::{Clock, Poller, Spare, Stream, World};
 use crate::wheel::Wheel;
 
-pub(crate) use link::explain_connect;
+pub(crate) use dial::{explain_connect, explain_dial};
 pub(crate) use output::Cork;
 pub use output::Written;
 pub(crate) use overruns::Overruns;
@@ -49,6 +51,8 @@ pub(crate) enum Message {
     Write(ConnId, Box<[u8]>),
     /// Close a connection.
     Close(ConnId),
+    /// A name has been looked up, for a round of a connection's tries.
+    Resolved(ConnId, u32, io::Result<Vec<SocketAddr>>),
     /// Run a closure with the handler at this place.
     Run(u32, RemoteTask),
     /// Stop at once, or after draining for so long.
@@ -60,6 +64,7 @@ impl fmt::Debug for Message {
         f.write_str(match self {
             Self::Write(..) => "Write",
             Self::Close(_) => "Close",
+            Self::Resolved(..) => "Resolved",
             Self::Run(..) => "Run",
             Self::Stop(_) => "Stop",
         })
@@ -129,6 +134,8 @@ pub(crate) struct Engine {
     pub(crate) connections: Slab<Connection<Stream>>,
     /// Deals out their generations.
     pub(crate) generations: Generations,
+    /// Addresses that are being connected to beside others, by whose connection they may become.
+    pub(crate) attempts: Slab<ConnId>,
     /// All listeners.
     pub(crate) listeners: Slab<Listener>,
     /// The cap on connections.
@@ -201,11 +208,16 @@ pub(crate) const WAKER_TOKEN: usize = (1 << INDEX_BITS) - 1;
 /// The token of the descriptor whose readability asks to drain.
 pub(crate) const BELL_TOKEN: usize = WAKER_TOKEN - 1;
 
+/// The tokens of attempts to connect begin here: no listener has so large an index either.
+const ATTEMPT_TOKENS: usize = 1 << (INDEX_BITS - 1);
+
 /// What a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A connection, by its token.
     Connection(usize),
+    /// One of several addresses that are being connected to, by slot.
+    Attempt(usize),
     /// A listener, by slot.
     Listener(usize),
     /// The waker.
@@ -220,9 +232,15 @@ impl Target {
         match token {
             WAKER_TOKEN => Self::Waker,
             BELL_TOKEN => Self::Bell,
-            0..BELL_TOKEN => Self::Listener(token),
+            0..ATTEMPT_TOKENS => Self::Listener(token),
+            ATTEMPT_TOKENS..BELL_TOKEN => Self::Attempt(token - ATTEMPT_TOKENS),
             _ => Self::Connection(token),
         }
+    }
+
+    /// The token of an attempt to connect.
+    pub(crate) const fn attempt_token(slot: usize) -> usize {
+        ATTEMPT_TOKENS + slot
     }
 
     /// The token of a connection.
@@ -256,6 +274,7 @@ impl Engine {
             now: 0,
             connections: Slab::with_capacity(most.min(SLOTS_AT_START)),
             generations,
+            attempts: Slab::new(),
             listeners: Slab::new(),
             gate: Gate::new(most),
             wheel: Wheel::new(),
@@ -328,7 +347,7 @@ impl Engine {
     pub(crate) fn insert(
         &mut self,
         stream: Stream,
-        peer: std::net::SocketAddr,
+        peer: SocketAddr,
         profile: Rc<Profile>,
         phase: Phase,
     ) -> ConnId {
@@ -351,6 +370,7 @@ impl Engine {
     /// Takes a connection's slot, timers and places back. The socket goes with the value.
     pub(crate) fn remove(&mut self, id: ConnId) -> Connection<Stream> {
         let mut connection = self.connections.remove(id.index());
+        self.drop_attempts(&mut connection);
         if connection.filed.tick != u64::MAX {
             self.wheel.cancel(connection.filed.timer);
         }
@@ -515,6 +535,7 @@ mod tests {
         assert_eq!(Target::of(WAKER_TOKEN), Target::Waker);
         assert_eq!(Target::of(BELL_TOKEN), Target::Bell);
         assert_eq!(Target::of(3), Target::Listener(3));
+        assert_eq!(Target::of(Target::attempt_token(3)), Target::Attempt(3));
         for generation in [1, 2, 65_536, u32::MAX] {
             let token = Target::token(ConnId::new(7, generation));
             assert_eq!(Target::of(token), Target::Connection(token));

@@ -1,13 +1,13 @@
 //! The loop, lent to a callback.
 
 use std::any::Any;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::close::Closed;
 use crate::engine::{Due, Engine, Stop};
 use crate::handler::{Conn, Handler, Remote, Service};
 use crate::id::{ConnId, TimerId};
-use crate::options::ConnectOptions;
+use crate::options::{ConnectOptions, Destination};
 use crate::stats::Stats;
 
 /// The loop, lent to a callback.
@@ -43,14 +43,55 @@ impl<'a> Context<'a> {
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of `service`
     /// follows. Until then writes are queued, under the same cap.
+    ///
+    /// `to` is an address or `"host:port"`; see [`Destination`]. Of several addresses, IPv6 and
+    /// IPv4 in turn, the next one is begun when the one before has failed or has not come up
+    /// within `attempt_delay`, and the first that comes up wins (RFC 8305). One deadline,
+    /// `timeout`, covers it all. Until it is up, [`Conn::peer_addr`] is the one address that was
+    /// given, or unspecified.
     pub fn connect<H: Handler>(
         &mut self,
-        addr: SocketAddr,
+        to: impl Into<Destination>,
         service: Service<H>,
         state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
-        self.engine.connect(addr, service.index(), Box::new(state), options)
+        self.engine.connect(to.into(), service.index(), Box::new(state), options)
+    }
+
+    /// Connects anew where a connection was lost, for `on_close` to call: after a pause, by the
+    /// [`Reconnect`](crate::Reconnect) policy that it was connected with. `on_open` or
+    /// `on_connect_failed` follows, with the state that is given here.
+    ///
+    /// # Errors
+    /// The state is given back if the connection was accepted or had no policy, if it failed or
+    /// was lost `most_tries` times in a row without lasting, or if the reactor is stopping.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::{Closed, Conn, Context, Handler, Peer};
+    /// struct Feed;
+    /// impl Handler for Feed {
+    ///     type State = u64; // the last number that was seen
+    /// #   fn on_accept(&mut self, _: &Peer) -> Option<u64> { None }
+    ///     fn on_data(&mut self, last: &mut u64, _: &mut Conn<'_>, input: &[u8]) -> usize {
+    ///         *last += input.len() as u64;
+    ///         input.len()
+    ///     }
+    ///     fn on_close(&mut self, last: u64, closed: Closed, cx: &mut Context<'_>) {
+    ///         if let Err(last) = cx.reconnect(&closed, last) {
+    ///             eprintln!("the feed is lost at {last}: {}", closed.reason);
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn reconnect<S: 'static>(&mut self, closed: &Closed, state: S) -> Result<ConnId, S> {
+        match &closed.dial {
+            Some(dial) if dial.may_go_on() && !self.engine.is_stopping() => {
+                Ok(self.engine.reconnect(dial, Box::new(state)))
+            }
+            _ => Err(state),
+        }
     }
 
     /// Sets a timer of a handler: `on_service_timer` is called once, not before the time has

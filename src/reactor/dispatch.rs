@@ -395,31 +395,48 @@ impl Dispatcher {
 
     /// A connect has ended, perhaps.
     fn finish_connect(&mut self, id: ConnId) {
-        let now = self.engine.now;
         let Some(connection) = self.engine.live_mut(id) else {
             return;
         };
+        if connection.connector_mut().is_some() {
+            return; // its attempts have events of their own
+        }
         match connection.stream.connected() {
             None => {}
             Some(Err(error)) => {
                 self.engine.doom(id, CloseReason::Io(error));
             }
-            Some(Ok(())) => {
-                connection.open(now);
-                let peer = connection.peer;
-                let has_output = !connection.output.is_empty();
-                let (wants_fin, is_let_go) = (connection.wants_fin, connection.is_let_go);
-                self.engine.stats.connected += 1;
-                log::debug!("{id}: connected to {peer}");
-                self.engine.ask_writable(id, has_output);
-                if has_output || wants_fin {
-                    self.engine.mark_dirty(id);
-                }
-                self.open(id);
-                if is_let_go {
-                    self.engine.close(id);
-                }
-            }
+            Some(Ok(())) => self.come_up(id),
+        }
+    }
+
+    /// The same for one of several addresses.
+    pub(super) fn on_attempt(&mut self, slot: usize) {
+        let Some(&id) = self.engine.attempts.get(slot) else { return };
+        if self.engine.look_at_attempts(id) {
+            self.come_up(id);
+        }
+    }
+
+    /// An outgoing connection is up.
+    fn come_up(&mut self, id: ConnId) {
+        let now = self.engine.now;
+        let Some(connection) = self.engine.live_mut(id) else {
+            return;
+        };
+        connection.open(now);
+        let peer = connection.peer;
+        let has_output = !connection.output.is_empty();
+        let (wants_fin, is_let_go) = (connection.wants_fin, connection.is_let_go);
+        self.engine.stats.connected += 1;
+        log::debug!("{id}: connected to {peer}");
+        self.engine.ask_writable(id, has_output);
+        if has_output || wants_fin {
+            self.engine.mark_dirty(id);
+        }
+        self.open(id);
+        if is_let_go {
+            self.engine.close(id);
         }
     }
 

@@ -1,9 +1,10 @@
 //! The end of a connection: its slot, its socket, and the last callback.
 
 use std::io;
+use std::rc::Rc;
 
 use crate::close::{CloseReason, Closed};
-use crate::engine::{Engine, explain_connect};
+use crate::engine::{Engine, explain_connect, explain_dial};
 use crate::id::ConnId;
 use crate::reactor::dispatch::Dispatcher;
 
@@ -13,26 +14,33 @@ impl Dispatcher {
         let connection = self.engine.remove(id);
         let (state, was_open, unsent_bytes) =
             (connection.state, connection.was_open, connection.unsent());
-        let (service, peer) = (connection.profile.service, connection.peer);
+        let (profile, peer) = (Rc::clone(&connection.profile), connection.peer);
         if connection.must_reset || unsent_bytes > 0 {
             // A failure here means that the socket is broken already.
             let _ = connection.stream.reset_on_close();
         }
         drop(connection);
         let Self { engine, services, .. } = self;
-        let Some(service) = services.get_mut(service as usize) else {
+        let Some(service) = services.get_mut(profile.service as usize) else {
             return;
         };
         if !was_open {
             engine.stats.connect_failures += 1;
-            let error = explain_connect(peer, connect_error(reason));
+            let error = match &profile.dial {
+                Some(dial) => explain_dial(dial, connect_error(reason)),
+                None => explain_connect(&peer.into(), connect_error(reason)),
+            };
             log::debug!("{id}: {error}");
             service.connect_failed(state, error, engine);
             return;
         }
         count_close(engine, &reason, unsent_bytes);
         log::debug!("{id}: {peer} {reason}, {unsent_bytes} bytes unsent");
-        let closed = Closed { id, reason, unsent_bytes };
+        let dial = profile.dial.clone().filter(|dial| dial.options.reconnect.is_some());
+        if let Some(dial) = &dial {
+            dial.note_end(engine.now);
+        }
+        let closed = Closed { id, reason, unsent_bytes, dial };
         service.close(state, closed, engine);
     }
 }

@@ -1,7 +1,5 @@
 //! What the wheel asks for: a connection whose time may have run out, and timers of connections.
 
-use std::io;
-
 use crate::close::{CloseReason, Idle, TimeoutKind};
 use crate::connection::{Expiry, Phase};
 use crate::id::{ConnId, TimerId};
@@ -24,9 +22,8 @@ impl Dispatcher {
         let expiry = self.expiry(id);
         match expiry {
             None => {}
-            Some(Expiry::Connect) => {
-                self.engine.doom(id, CloseReason::Io(io::ErrorKind::TimedOut.into()));
-            }
+            Some(Expiry::Connect) => self.engine.time_out_connect(id),
+            Some(Expiry::Attempt) => self.engine.go_on_connecting(id),
             Some(Expiry::Timeout(kind)) => self.time_out(id, kind),
             Some(Expiry::Idle(kind)) => {
                 let Self { engine, services, .. } = self;
@@ -59,7 +56,7 @@ impl Dispatcher {
         let Some(connection) = self.engine.live(id) else { return false };
         let waits_for_input = !matches!(
             self.expiry(id),
-            None | Some(Expiry::Connect | Expiry::Timeout(TimeoutKind::User))
+            None | Some(Expiry::Connect | Expiry::Attempt | Expiry::Timeout(TimeoutKind::User))
         );
         waits_for_input && connection.wants_read()
     }

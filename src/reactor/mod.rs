@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::engine::{BELL_TOKEN, Due, Engine, Running};
 use crate::handler::{AnyService, Context, Handler, Registered, Remote, Service};
 use crate::id::{ConnId, TimerId};
-use crate::options::{ConnectOptions, ListenOptions, ReactorOptions};
+use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};
 use crate::stats::Stats;
 use crate::sys::{Events, World};
 use dispatch::{Dispatcher, discard};
@@ -181,15 +181,16 @@ impl Reactor {
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of the handler
-    /// follows when the reactor runs; bad options are told that way too.
+    /// follows when the reactor runs; bad options are told that way too. `to` is an address or
+    /// `"host:port"`; see [`Context::connect`] for how names and several addresses are tried.
     pub fn connect<H: Handler>(
         &mut self,
-        addr: SocketAddr,
+        to: impl Into<Destination>,
         service: Service<H>,
         state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
-        self.context().connect(addr, service, state, options)
+        self.context().connect(to, service, state, options)
     }
 
     /// Sets a timer of a handler, as [`Context::set_timer`] does.

@@ -153,6 +153,7 @@ impl Dispatcher {
                     self.on_io(id, event);
                 }
                 Target::Listener(index) => self.accept(index),
+                Target::Attempt(slot) => self.on_attempt(slot),
                 Target::Waker => {}
                 Target::Bell => self.engine.stop(Stop::Drain(self.bell_deadline)),
             }
@@ -247,6 +248,7 @@ impl Dispatcher {
                 self.engine.write(id, false, &bytes);
             }
             Message::Close(id) => self.engine.close(id),
+            Message::Resolved(id, round, result) => self.engine.on_resolved(id, round, result),
             Message::Run(service, task) => self.run_task(service, task),
             Message::Stop(stop) => self.engine.stop(stop),
         }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -186,6 +186,12 @@ impl Simulation {
     /// the script.
     pub fn listening_peer(&mut self, backlog: usize, script: Script) -> SocketAddr {
         self.world.borrow_mut().add_listening_peer(backlog, script)
+    }
+
+    /// Gives a name its addresses, for a reactor that connects to `"name:port"`. The faults of
+    /// connects befall lookups too.
+    pub fn name(&mut self, name: &str, addrs: &[IpAddr]) {
+        self.world.borrow_mut().names.insert(name.to_owned(), addrs.to_vec());
     }
 
     /// Has something done after a while, as another thread would: in the middle of a turn or of a

@@ -5,6 +5,7 @@
 //! costs nothing. A [`World`] makes them; what they are asked afterwards stays in their world.
 
 mod os;
+mod resolve;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
 
@@ -16,6 +17,7 @@ use crate::id::Generations;
 use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
 pub use os::raise_open_file_limit;
+pub(crate) use resolve::Answer;
 
 /// Where a reactor lives: what its sockets, its poll and its clock are of.
 #[derive(Debug)]
@@ -51,6 +53,34 @@ impl World {
             Self::Os => os::connect(addr, options).map(Stream::Os),
             #[cfg(feature = "sim")]
             Self::Sim(host) => host.connect(addr, options.source).map(Stream::Sim),
+        }
+    }
+
+    /// A socket to hold the place of one that is to be connected: a connection has its descriptor
+    /// from the beginning.
+    pub(crate) fn unconnected(&self) -> io::Result<Stream> {
+        match self {
+            Self::Os => os::unconnected().map(Stream::Os),
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => host.unconnected().map(Stream::Sim),
+        }
+    }
+
+    /// Looks a name up without blocking; `answer` is called on another thread.
+    pub(crate) fn resolve(&self, host: &str, port: u16, answer: Answer) {
+        match self {
+            Self::Os => resolve::resolve(host, port, answer),
+            #[cfg(feature = "sim")]
+            Self::Sim(sim) => sim.look_up(host, port, answer),
+        }
+    }
+
+    /// A number that nobody can foretell, to spread what would else happen at once.
+    pub(crate) fn random(&self) -> u64 {
+        match self {
+            Self::Os => os::random(),
+            #[cfg(feature = "sim")]
+            Self::Sim(host) => host.random(),
         }
     }
 
@@ -437,7 +467,7 @@ impl Poller {
         }
     }
 
-    /// Asks for writability, or no longer.
+    /// Asks for writability, or no longer; reports what is ready anew.
     pub(crate) fn set_writable(
         &self,
         stream: &mut Stream,
@@ -447,7 +477,9 @@ impl Poller {
         match (self, stream) {
             (Self::Os(poller), Stream::Os(stream)) => os::change(poller, stream, token, writable),
             #[cfg(feature = "sim")]
-            (Self::Sim(poller), Stream::Sim(stream)) => poller.change(stream.key(), writable),
+            (Self::Sim(poller), Stream::Sim(stream)) => {
+                poller.change(stream.key(), token, writable)
+            }
             #[cfg(feature = "sim")]
             _ => Err(of_two_worlds()),
         }

@@ -20,10 +20,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Backlog, Readiness};
-use socket::Owner;
+use super::{Answer, Backlog, Readiness};
+use socket::{Owner, Socket};
 use trace::{Call, Outcome};
-use world::Step;
+use world::{MILLI, SECOND, Step};
 
 pub use chance::{Fault, Faults};
 pub use peer::{PeerEnd, Script};
@@ -197,6 +197,42 @@ impl Host {
             let key = world.connect(self.owner(), local, self.resolve(addr));
             Ok(Stream { host: self.clone(), key })
         })
+    }
+
+    /// A socket that is not connected and never will be.
+    pub(crate) fn unconnected(&self) -> io::Result<Stream> {
+        self.call(|world| {
+            if !world.open_file(self.index) {
+                return Err(no_descriptor(false));
+            }
+            let nowhere = SocketAddr::new(World::ip_of(self.index), 0);
+            let socket = Socket::new(self.owner(), nowhere, nowhere, SocketStage::Over);
+            Ok(Stream { host: self.clone(), key: world.add_socket(socket) })
+        })
+    }
+
+    /// Looks a name up, after a while, in the world's table. What befalls connects befalls lookups
+    /// too: they fail, are slow, and get no answer.
+    pub(crate) fn look_up(&self, name: &str, port: u16, answer: Answer) {
+        let mut world = self.world.borrow_mut();
+        let result = if world.chance.strikes(Fault::ConnectRefused) {
+            Err(io::Error::other(format!("cannot resolve {name}: the name server failed")))
+        } else {
+            world.addresses(name, port).ok_or_else(|| {
+                io::Error::new(ErrorKind::NotFound, format!("cannot resolve {name}: unknown"))
+            })
+        };
+        if world.chance.strikes(Fault::ConnectLost) {
+            return;
+        }
+        let is_slow = world.chance.strikes(Fault::ConnectSlow);
+        let most = if is_slow { 30 * SECOND } else { 50 * MILLI };
+        let at = world.now + world.chance.spread(MILLI / 10, most);
+        world.arrange_call(at, Box::new(move || answer(result)));
+    }
+
+    pub(crate) fn random(&self) -> u64 {
+        self.world.borrow_mut().chance.next()
     }
 
     /// An address that names no host is this one's.
@@ -408,9 +444,9 @@ impl Poller {
         Ok(())
     }
 
-    pub(crate) fn change(&self, key: u32, writable: bool) -> io::Result<()> {
-        let is_watched =
-            self.0.call(|world| world.change_interest(key, 1 | u8::from(writable) << 1));
+    pub(crate) fn change(&self, key: u32, token: usize, writable: bool) -> io::Result<()> {
+        let interest = 1 | u8::from(writable) << 1;
+        let is_watched = self.0.call(|world| world.change_interest(key, token, interest));
         if is_watched { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
     }
 

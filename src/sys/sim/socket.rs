@@ -227,11 +227,12 @@ impl World {
     }
 
     /// Changes what was asked for; `false` if the emulation has let go of the socket.
-    pub(super) fn change_interest(&mut self, socket: u32, interest: u8) -> bool {
+    pub(super) fn change_interest(&mut self, socket: u32, token: usize, interest: u8) -> bool {
         let Some(registration) = &mut self.socket(socket).registration else { return false };
         if registration.is_let_go {
             return false;
         }
+        registration.token = token;
         registration.interest = interest;
         registration.armed = interest | HUNG_UP | BROKEN;
         if self.readiness(socket) & (interest | HUNG_UP) != 0 {

@@ -1,10 +1,10 @@
 //! The state of a simulated world: time, what is to happen, the hosts, and the weather.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub(crate) sockets: Vec<Socket>,
     pub(crate) hosts: Vec<HostState>,
     pub(crate) peers: Vec<Peer>,
+    /// What names stand for.
+    pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     /// What other threads do, and is not done yet.
     calls: Vec<Option<Box<dyn FnOnce()>>>,
     /// What broke a rule that the world itself watches.
@@ -176,6 +178,7 @@ impl World {
             sockets: Vec::new(),
             hosts: Vec::new(),
             peers: Vec::new(),
+            names: BTreeMap::new(),
             calls: Vec::new(),
             violations: Vec::new(),
             driver: None,
@@ -219,6 +222,12 @@ impl World {
     /// The address of a host.
     pub(crate) fn ip_of(host: usize) -> IpAddr {
         IpAddr::V4(Ipv4Addr::from(0x0a00_0001 + host as u32))
+    }
+
+    /// What a name stands for, if it is known.
+    pub(super) fn addresses(&self, name: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let ips = self.names.get(name)?;
+        Some(ips.iter().map(|&ip| SocketAddr::new(ip, port)).collect())
     }
 
     pub(super) fn arrange(&mut self, at: u64, happening: Happening) {

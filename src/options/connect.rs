@@ -1,0 +1,321 @@
+//! Outgoing connections: where to, how, and how often.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
+
+use crate::options::{Limits, MAX_LIMIT, TcpOptions, at_least_1ms, at_most, out_of_range};
+
+/// Where to connect to: an address, several addresses of one service, or `"host:port"`.
+///
+/// Everything that `connect` takes turns into one: a [`SocketAddr`], a text such as
+/// `"db.example:5432"`, `"127.0.0.1:80"` or `"[::1]:80"`, a host or an IP address with a port, and
+/// a list of addresses. A text that is none of these fails when it is connected to.
+///
+/// Names are looked up with the system's resolver, on a thread of the process and never on the
+/// loop's: at most eight lookups are under way at once, the others wait, and a lookup answers all
+/// that wait for the same name. The threads end when there is nothing to look up. Nothing is
+/// cached here.
+///
+/// # Examples
+/// ```
+/// use std::net::SocketAddr;
+/// use waterwheel::Destination;
+///
+/// let name = Destination::from("db.example:5432");
+/// assert_eq!(name.to_string(), "db.example:5432");
+/// let addr = Destination::from(SocketAddr::from(([127, 0, 0, 1], 80)));
+/// assert_eq!(addr, Destination::from("127.0.0.1:80"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Destination(Place);
+
+/// What a destination is given as.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// One address.
+    Addr(SocketAddr),
+    /// Addresses of one service.
+    Addrs(Box<[SocketAddr]>),
+    /// A name to look up.
+    Name {
+        /// The host.
+        host: Box<str>,
+        /// The port.
+        port: u16,
+    },
+    /// A text that is none of these.
+    Unclear(Box<str>),
+}
+
+impl Destination {
+    pub(crate) fn place(&self) -> &Place {
+        &self.0
+    }
+}
+
+impl From<SocketAddr> for Destination {
+    fn from(addr: SocketAddr) -> Self {
+        Self(Place::Addr(addr))
+    }
+}
+
+impl From<SocketAddrV4> for Destination {
+    fn from(addr: SocketAddrV4) -> Self {
+        Self(Place::Addr(addr.into()))
+    }
+}
+
+impl From<SocketAddrV6> for Destination {
+    fn from(addr: SocketAddrV6) -> Self {
+        Self(Place::Addr(addr.into()))
+    }
+}
+
+impl From<(IpAddr, u16)> for Destination {
+    fn from(addr: (IpAddr, u16)) -> Self {
+        Self(Place::Addr(addr.into()))
+    }
+}
+
+impl From<Vec<SocketAddr>> for Destination {
+    fn from(addrs: Vec<SocketAddr>) -> Self {
+        Self(match addrs[..] {
+            [addr] => Place::Addr(addr),
+            _ => Place::Addrs(addrs.into()),
+        })
+    }
+}
+
+impl From<&[SocketAddr]> for Destination {
+    fn from(addrs: &[SocketAddr]) -> Self {
+        addrs.to_vec().into()
+    }
+}
+
+impl From<(&str, u16)> for Destination {
+    fn from((host, port): (&str, u16)) -> Self {
+        match host.parse::<IpAddr>() {
+            Ok(ip) => (ip, port).into(),
+            Err(_) if host.is_empty() => Self(Place::Unclear(format!(":{port}").into())),
+            Err(_) => Self(Place::Name { host: host.into(), port }),
+        }
+    }
+}
+
+impl From<&str> for Destination {
+    fn from(text: &str) -> Self {
+        if let Ok(addr) = text.parse::<SocketAddr>() {
+            return addr.into();
+        }
+        let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        match parts {
+            // An IPv6 address without brackets would lose its last part as the port.
+            Some((host, port)) if !host.is_empty() && !host.contains([':', '[', ']', '\0']) => {
+                (host, port).into()
+            }
+            _ => Self(Place::Unclear(text.into())),
+        }
+    }
+}
+
+impl From<String> for Destination {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<&String> for Destination {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<&Self> for Destination {
+    fn from(destination: &Self) -> Self {
+        destination.clone()
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Addr(addr) => addr.fmt(f),
+            Place::Addrs(addrs) if addrs.is_empty() => f.write_str("no address"),
+            Place::Addrs(addrs) => {
+                for (index, addr) in addrs.iter().enumerate() {
+                    write!(f, "{}{addr}", if index == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Place::Name { host, port } => write!(f, "{host}:{port}"),
+            Place::Unclear(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+/// Options of an outgoing connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// Longest time until the connection is up: one deadline for the lookup of a name and for all
+    /// its addresses. With `reconnect` each try has so long. Default 10 s.
+    pub timeout: Duration,
+    /// Local address to connect from; port 0 lets the system choose. Of several addresses only
+    /// those of its family are tried. Default: the system's choice.
+    pub source: Option<SocketAddr>,
+    /// How long the next of several addresses waits for the one before it; one that fails is
+    /// followed at once. Default 250 ms, 10 ms to 2 s (RFC 8305, section 8).
+    pub attempt_delay: Duration,
+    /// Whether a connect that failed is tried again, and how [`Context::reconnect`] goes on with a
+    /// connection that was lost. Default: neither.
+    ///
+    /// [`Context::reconnect`]: crate::Context::reconnect
+    pub reconnect: Option<Reconnect>,
+    /// Options of the socket.
+    pub tcp: TcpOptions,
+    /// Limits of the connection. By default reading does not pause at the high mark: of two ends
+    /// that both stop reading until the other reads, neither goes on.
+    pub limits: Limits,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            source: None,
+            attempt_delay: Duration::from_millis(250),
+            reconnect: None,
+            tcp: TcpOptions::default(),
+            limits: Limits::default().pause_at_high_mark(false),
+        }
+    }
+}
+
+impl ConnectOptions {
+    setters! {
+        timeout: Duration,
+        source: Option<SocketAddr>,
+        attempt_delay: Duration,
+        reconnect: Option<Reconnect>,
+        tcp: TcpOptions,
+        limits: Limits,
+    }
+
+    /// Sets [`Limits::all_idle`]: ends the connection when nothing moves for this long.
+    #[must_use]
+    pub fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.limits.all_idle = Some(limit);
+        self
+    }
+
+    pub(crate) fn check(&self) -> io::Result<()> {
+        at_least_1ms("timeout", Some(self.timeout))?;
+        at_most("timeout", Some(self.timeout), MAX_LIMIT)?;
+        let delays = Duration::from_millis(10)..=Duration::from_secs(2);
+        if !delays.contains(&self.attempt_delay) {
+            let value = format!("{:?}", self.attempt_delay);
+            return Err(out_of_range("attempt_delay", value, "10 ms to 2 s"));
+        }
+        if let Some(reconnect) = &self.reconnect {
+            reconnect.check()?;
+        }
+        self.tcp.check()?;
+        self.limits.check()
+    }
+}
+
+/// How often, and how long between, a connect is tried again.
+///
+/// Exponential backoff with full jitter: before the n-th try again there is a pause of random
+/// length between nothing and `first` doubled n - 1 times, at most `longest`. Clients that lost
+/// one server so come back spread over the whole pause instead of all at once (Marc Brooker,
+/// "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+///
+/// # Examples
+/// A client that never gives up:
+/// ```
+/// use std::time::Duration;
+/// use waterwheel::{ConnectOptions, Reconnect};
+/// let reconnect = Reconnect::default().longest(Duration::from_secs(5)).most_tries(None);
+/// let options = ConnectOptions::default().reconnect(Some(reconnect));
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reconnect {
+    /// Longest pause before the first try again. Default 100 ms; at least 1 ms.
+    pub first: Duration,
+    /// Longest pause of all. Default 30 s; at most 49 days.
+    pub longest: Duration,
+    /// Most tries in a row that fail, the first one included, before the connect fails; `None`
+    /// for no end. A connection that was up for `longest` begins the count anew. Default 10.
+    pub most_tries: Option<u32>,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(100),
+            longest: Duration::from_secs(30),
+            most_tries: Some(10),
+        }
+    }
+}
+
+impl Reconnect {
+    setters! { first: Duration, longest: Duration, most_tries: Option<u32> }
+
+    /// The longest pause after so many tries that failed.
+    pub(crate) fn ceiling(&self, failed: u32) -> Duration {
+        let doublings = failed.saturating_sub(1).min(31);
+        self.first.saturating_mul(1 << doublings).min(self.longest)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        at_least_1ms("reconnect.first", Some(self.first))?;
+        at_most("reconnect.longest", Some(self.longest), MAX_LIMIT)?;
+        if self.longest < self.first {
+            let wanted = format!("at least reconnect.first ({:?})", self.first);
+            return Err(out_of_range("reconnect.longest", format!("{:?}", self.longest), &wanted));
+        }
+        match self.most_tries {
+            Some(0) => Err(out_of_range("reconnect.most_tries", 0, "at least 1, or None")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_addresses_names_or_unclear() {
+        let addr = |text: &str| match Destination::from(text).0 {
+            Place::Addr(addr) => addr.to_string(),
+            Place::Name { host, port } => format!("name {host} {port}"),
+            Place::Unclear(text) => format!("unclear {text}"),
+            Place::Addrs(_) => unreachable!(),
+        };
+        assert_eq!(addr("127.0.0.1:80"), "127.0.0.1:80");
+        assert_eq!(addr("[::1]:80"), "[::1]:80");
+        assert_eq!(addr("db.example:5432"), "name db.example 5432");
+        assert_eq!(addr("localhost:0"), "name localhost 0");
+        for text in ["", ":", "db", "db:", ":80", "db:x", "db:65536", "::1", "[db]:1", "fe80::1:80"]
+        {
+            assert_eq!(addr(text), format!("unclear {text}"));
+        }
+        assert_eq!(Destination::from(("::1", 80)), Destination::from("[::1]:80"));
+        assert_eq!(Destination::from(("", 80)).to_string(), "\":80\"");
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let policy = Reconnect::default();
+        let pauses = [1, 2, 3, 8, 9, 10, 40, u32::MAX].map(|failed| policy.ceiling(failed));
+        let millis = [100, 200, 400, 12_800, 25_600, 30_000, 30_000, 30_000];
+        assert_eq!(pauses, millis.map(Duration::from_millis));
+    }
+}
