@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    ConnId, ConnectOptions, Handler, Limits, ListenOptions, Reactor, ReactorOptions, Service,
+    ConnId, ConnectOptions, Destination, Handler, Limits, ListenOptions, Reactor, ReactorOptions,
+    Service,
 };
 
 use super::{Client, End, Journal, PATIENCE, Script, Watched};
@@ -102,12 +103,12 @@ impl<H: Handler> Rig<H> {
     /// Begins an outgoing connection.
     pub(crate) fn connect(
         &mut self,
-        addr: SocketAddr,
+        to: impl Into<Destination>,
         state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
         let life = self.journal.life(state);
-        self.reactor.connect(addr, self.service, life, options)
+        self.reactor.connect(to, self.service, life, options)
     }
 
     /// One turn that does not block.

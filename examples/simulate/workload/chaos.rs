@@ -1,12 +1,13 @@
 //! A handler that does everything it may, by chance, and checks what it is told.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use waterwheel::sim::{Dice, HostClock};
 use waterwheel::{
-    Closed, Conn, ConnId, Context, DeadlineKind, Handler, Idle, IdleKind, Peer, Service, TimerId,
-    Written,
+    Closed, Conn, ConnId, Context, DeadlineKind, Destination, Handler, Idle, IdleKind, Peer,
+    Service, TimerId, Written,
 };
 
 use super::ledger::{KEY_BYTES, byte, stream};
@@ -26,6 +27,7 @@ pub(crate) struct Chaos {
     ticks: Option<Alarm>,
     /// Connections that it may still begin: a run comes to its end.
     connects_left: u32,
+    reconnects_left: u32,
 }
 
 /// What is kept for a connection.
@@ -106,6 +108,7 @@ impl Chaos {
             ended: Vec::new(),
             ticks: None,
             connects_left,
+            reconnects_left: 4,
         }
     }
 
@@ -242,10 +245,7 @@ impl Chaos {
             return;
         }
         self.connects_left -= 1;
-        let upstream = {
-            let ledger = self.ledger.borrow();
-            ledger.upstreams[self.dice.below(ledger.upstreams.len() as u64) as usize]
-        };
+        let upstream = self.destination();
         let key = (1 << 32) + self.dice.below(1 << 31);
         let mut life = Self::life(Some(key));
         let options = connect_options(&self.dice);
@@ -262,6 +262,21 @@ impl Chaos {
             if let Some(mut conn) = cx.conn(id) {
                 conn.close();
             }
+        }
+    }
+
+    /// An address, a name, or several addresses of which some lead nowhere.
+    fn destination(&self) -> Destination {
+        let ledger = self.ledger.borrow();
+        let place = self.dice.below(ledger.upstreams.len() as u64) as usize;
+        let addr = ledger.upstreams[place];
+        let nowhere = |last: u8| SocketAddr::from(([10, 9, 9, last], addr.port()));
+        match self.dice.below(6) {
+            0 => format!("upstream-{place}:{}", addr.port()).into(),
+            1 => "unknown:80".into(),
+            2 => vec![nowhere(1), addr, nowhere(2)].into(),
+            3 => vec![addr, ledger.upstreams[0]].into(),
+            _ => addr.into(),
         }
     }
 
@@ -370,6 +385,12 @@ impl Handler for Chaos {
         self.check_ended(cx);
         for alarm in &life.alarms {
             assert!(!cx.cancel_timer(alarm.timer), "a timer outlives its connection");
+        }
+        if life.is_ours && self.reconnects_left > 0 {
+            self.reconnects_left -= 1;
+            // Without a policy it gives the state back, and that is that.
+            let key = (1 << 32) + self.dice.below(1 << 31);
+            let _ = cx.reconnect(&closed, Self::life(Some(key)));
         }
     }
 

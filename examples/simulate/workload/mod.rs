@@ -15,7 +15,7 @@ use std::time::Duration;
 use waterwheel::sim::{Dice, PeerEnd, PeerId, Script, Simulation};
 use waterwheel::{
     AtCapacity, ConnectOptions, Limits, ListenOptions, MinRate, OnOverflow, Reactor,
-    ReactorOptions, Remote, Service,
+    ReactorOptions, Reconnect, Remote, Service,
 };
 
 use chaos::Chaos;
@@ -55,6 +55,11 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
         ledger.borrow_mut().upstreams.push(addr);
         addrs.push(addr);
         remotes.push((remote, service));
+    }
+    for (place, addr) in ledger.borrow().upstreams.iter().enumerate() {
+        let nowhere = std::net::IpAddr::from([10, 9, 9, 9]);
+        let ips = [nowhere, addr.ip()];
+        sim.name(&format!("upstream-{place}"), &ips[dice.below(2) as usize..]);
     }
     let peers = add_peers(sim, &dice, &addrs);
     for (remote, service) in remotes {
@@ -148,8 +153,16 @@ pub(crate) fn limits(dice: &Dice) -> Limits {
 
 /// What an outgoing connection goes by.
 pub(crate) fn connect_options(dice: &Dice) -> ConnectOptions {
+    let reconnect = dice.one_in(3).then(|| {
+        let first = Duration::from_millis(dice.spread(1, 1_000));
+        let longest = first + Duration::from_millis(dice.spread(1, 60_000));
+        let tries = 1 + dice.below(6) as u32;
+        Reconnect::default().first(first).longest(longest).most_tries(Some(tries))
+    });
     ConnectOptions::default()
         .timeout(Duration::from_millis(dice.spread(1, 60_000)))
+        .attempt_delay(Duration::from_millis(dice.spread(10, 2_000)))
+        .reconnect(reconnect)
         .limits(limits(dice))
 }
 
