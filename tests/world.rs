@@ -3,10 +3,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use waterwheel::sim::{Fault, Faults, PeerEnd, Script, Seeds, Simulation};
-use waterwheel::{Conn, ListenOptions, Reactor};
+use waterwheel::sim::{Fault, Faults, HostClock, PeerEnd, Script, Seeds, Simulation};
+use waterwheel::{
+    Conn, ConnectOptions, Context, Destination, Handler, ListenOptions, Peer, Reactor, Reconnect,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -125,4 +129,111 @@ fn a_host_that_could_not_be_made_leaves_no_trace() {
     sim.run(SECOND);
     assert_eq!(sim.received(peer), b"hi");
     assert_eq!(sim.with(host, |reactor| reactor.stats().accepted), 1);
+}
+
+/// Connects, and keeps when that was done with.
+#[derive(Default)]
+struct Caller {
+    ended: Option<(Duration, Result<SocketAddr, String>)>,
+    clock: Option<HostClock>,
+}
+
+impl Handler for Caller {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        None
+    }
+
+    fn on_open(&mut self, (): &mut (), conn: &mut Conn<'_>) {
+        self.ended = self.clock.as_ref().map(|clock| (clock.now(), Ok(conn.peer_addr())));
+    }
+
+    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+
+    fn on_connect_failed(&mut self, (): (), error: io::Error, _: &mut Context<'_>) {
+        self.ended = self.clock.as_ref().map(|clock| (clock.now(), Err(error.to_string())));
+    }
+}
+
+type Ended = (Duration, Result<SocketAddr, String>);
+
+/// Connects in a world of its own; when that was done with, and how.
+fn call(
+    sim: &mut Simulation,
+    to: impl Into<Destination>,
+    options: &ConnectOptions,
+) -> io::Result<Ended> {
+    let (host, caller) = sim.host("client", |reactor| Ok(reactor.register(Caller::default())))?;
+    let clock = sim.clock(host);
+    sim.with(host, |reactor| {
+        reactor.handler_mut(caller).unwrap().clock = Some(clock);
+        reactor.connect(to, caller, (), options);
+    });
+    sim.run(100 * SECOND);
+    Ok(sim.with(host, |reactor| reactor.handler_mut(caller).unwrap().ended.take()).unwrap())
+}
+
+#[test]
+fn a_name_has_the_addresses_that_it_was_given() {
+    let mut sim = Simulation::new(0, Faults::none());
+    let addr = sim.listening_peer(8, Script::new().wait(SECOND).close());
+    sim.name("db.example", &[[10, 9, 9, 9].into(), addr.ip()]);
+    let options = ConnectOptions::default();
+    let to = format!("db.example:{}", addr.port());
+    assert_eq!(call(&mut sim, to, &options).unwrap().1, Ok(addr));
+    let told = call(&mut sim, "other.example:1", &options).unwrap().1.unwrap_err();
+    assert!(told.starts_with("cannot connect to other.example:1: "), "{told}");
+}
+
+#[test]
+fn pauses_between_tries_are_spread_over_all_that_they_may_last() {
+    let first = Duration::from_millis(1_000);
+    let reconnect = Reconnect::default().first(first).most_tries(Some(2));
+    let options = ConnectOptions::default().reconnect(Some(reconnect));
+    let nobody = SocketAddr::from(([10, 9, 9, 9], 1));
+    let pauses = Mutex::new(Vec::new());
+    Seeds::new(100).faults(Faults::none()).run(|sim| {
+        let (at, told) = call(sim, nobody, &options)?;
+        assert!(told.unwrap_err().ends_with("(and 1 times before)"));
+        pauses.lock().unwrap().push(at);
+        Ok(())
+    });
+    let pauses = pauses.into_inner().unwrap();
+    let (least, most) = (*pauses.iter().min().unwrap(), *pauses.iter().max().unwrap());
+    // Both tries and the ticks take some milliseconds more.
+    assert!(most <= first + Duration::from_millis(300), "{most:?}");
+    assert!(least < first / 8 && most > first * 7 / 8, "{least:?} to {most:?}");
+}
+
+#[test]
+fn the_next_address_waits_for_the_one_before_it() {
+    // Every connect is lost: each address is tried, and the deadline ends it.
+    let lost = Faults::none().with(Fault::ConnectLost);
+    let delay = Duration::from_millis(300);
+    let options = ConnectOptions::default().attempt_delay(delay).timeout(8 * SECOND);
+    let (early, late) = (AtomicU32::new(0), AtomicU32::new(0));
+    Seeds::new(300).faults(lost).run(|sim| {
+        sim.allow_unfinished();
+        let addrs = [1, 2].map(|_| sim.listening_peer(8, Script::new().wait(SECOND).close()));
+        let (at, how) = call(sim, &addrs[..], &options)?;
+        match how {
+            Ok(addr) if addr == addrs[0] => {
+                assert!(at < delay, "the first one is up after {at:?}");
+                early.fetch_add(1, Relaxed);
+            }
+            Ok(_) => {
+                assert!(at > delay && at < 2 * delay, "the second one is up after {at:?}");
+                late.fetch_add(1, Relaxed);
+            }
+            Err(told) => {
+                assert!(at >= 8 * SECOND && told.contains("no answer within 8s"), "{told}")
+            }
+        }
+        Ok(())
+    });
+    let (early, late) = (early.into_inner(), late.into_inner());
+    assert!(early > 0 && late > 0, "{early} early, {late} late");
 }
