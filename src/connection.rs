@@ -260,6 +260,12 @@ impl<S> Connection<S> {
         self.rare.as_mut()?.connector.as_deref_mut()
     }
 
+    /// The same, for whoever watches.
+    #[cfg(feature = "sim")]
+    pub(crate) fn connector(&self) -> Option<&Connector<S>> {
+        self.rare.as_ref()?.connector.as_deref()
+    }
+
     pub(crate) fn set_connector(&mut self, connector: Connector<S>) {
         self.rare_mut().connector = Some(Box::new(connector));
     }

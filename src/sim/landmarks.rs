@@ -37,6 +37,8 @@ landmarks! {
     ClosedShutdown: "closed: shutdown",
     LostOutput: "closed with unsent bytes",
     Connecting: "connecting",
+    Race: "connecting to several addresses at once",
+    Retry: "connecting again",
     Closing: "closing: output still queued",
     Lingering: "lingering: waits for the peer's end",
     Severed: "severed: a write failed, reading on",

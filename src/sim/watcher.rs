@@ -415,6 +415,17 @@ impl Watcher {
         if opened.count() != self.lives.len() {
             self.violate(None, "connections have gone without on_close");
         }
+        let connectors = engine.connections.iter().filter_map(|(_, it)| it.connector());
+        let attempts: usize = connectors.map(|connector| connector.attempts.len()).sum();
+        if attempts != engine.attempts.len() {
+            self.violate(None, "an attempt to connect is not a connection's");
+        }
+        if attempts > 1 {
+            self.landmarks.reach(Landmark::Race);
+        }
+        if engine.stats.connect_retries > 0 {
+            self.landmarks.reach(Landmark::Retry);
+        }
         let work = (engine.stats.timers_fired, engine.stats.messages);
         let mut world = self.world.borrow_mut();
         let host = &mut world.hosts[self.host];
