@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use support::{Call, Client, Rig, Script};
-use waterwheel::{ConnectOptions, Context, Destination, Reactor, Reconnect};
+use waterwheel::{
+    Closed, Conn, ConnectOptions, Context, Destination, Handler, Peer, Reactor, Reconnect, Service,
+};
 
 fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -276,31 +278,40 @@ fn tries_have_a_limit_and_a_failure_says_how_many_there_were() {
     assert_eq!(rig.reactor.stats().connect_retries, 2);
 }
 
+/// Connects again what was lost; the state counts how often.
+struct Feed {
+    /// What came back, once it was given up.
+    given_up: Rc<Cell<u64>>,
+}
+
+impl Handler for Feed {
+    type State = u64;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<u64> {
+        None
+    }
+
+    fn on_data(&mut self, _: &mut u64, _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+
+    fn on_close(&mut self, lost: u64, closed: Closed, cx: &mut Context<'_>) {
+        if let Err(lost) = cx.reconnect(&closed, lost + 1) {
+            self.given_up.set(lost);
+        }
+    }
+}
+
+fn feed(rig: &mut Rig) -> (Service<Feed>, Rc<Cell<u64>>) {
+    let given_up = Rc::new(Cell::new(0));
+    (rig.reactor.register(Feed { given_up: given_up.clone() }), given_up)
+}
+
 #[test]
 fn a_lost_connection_is_connected_again_until_the_limit() {
     let (server, addr) = listener();
-    let refused = Rc::new(Cell::new(0));
-    let seen = refused.clone();
     let mut rig = Rig::new(Script::new());
-    // The rig's states are wrapped; a plain handler keeps the count itself.
-    struct Feed {
-        refused: Rc<Cell<u64>>,
-    }
-    impl waterwheel::Handler for Feed {
-        type State = u64;
-        fn on_accept(&mut self, _: &waterwheel::Peer) -> Option<u64> {
-            None
-        }
-        fn on_data(&mut self, _: &mut u64, _: &mut waterwheel::Conn<'_>, i: &[u8]) -> usize {
-            i.len()
-        }
-        fn on_close(&mut self, lost: u64, closed: waterwheel::Closed, cx: &mut Context<'_>) {
-            if let Err(lost) = cx.reconnect(&closed, lost + 1) {
-                self.refused.set(lost);
-            }
-        }
-    }
-    let feed = rig.reactor.register(Feed { refused: seen });
+    let (feed, given_up) = feed(&mut rig);
     let reconnect = Reconnect::default()
         .first(Duration::from_millis(1))
         .longest(Duration::from_secs(60))
@@ -311,13 +322,36 @@ fn a_lost_connection_is_connected_again_until_the_limit() {
         drop(accept(&mut rig, &server));
         rig.until("lost", |rig| rig.reactor.stats().closed == times);
     }
-    assert_eq!(refused.get(), 4, "the fourth loss is the last");
+    assert_eq!(given_up.get(), 4, "the fourth loss is the last");
     rig.expect_quiet();
-    // Without a policy the state comes back at once.
-    refused.set(0);
+}
+
+#[test]
+fn a_connection_that_has_lasted_begins_the_count_anew() {
+    let (server, addr) = listener();
+    let mut rig = Rig::new(Script::new());
+    let (feed, given_up) = feed(&mut rig);
+    rig.reactor.connect(addr, feed, 0, &often(Some(2)));
+    for times in 1..=8 {
+        let peer = accept(&mut rig, &server);
+        rig.until("up", |rig| rig.reactor.stats().connected == times);
+        let up_at = rig.reactor.context().now();
+        let lasts = up_at + Duration::from_millis(4); // twice the longest pause
+        rig.until("it has lasted", |rig| rig.reactor.context().now() > lasts);
+        drop(peer);
+        rig.until("lost", |rig| rig.reactor.stats().closed == times);
+        assert_eq!(given_up.get(), 0);
+    }
+}
+
+#[test]
+fn without_a_policy_the_state_comes_back() {
+    let (server, addr) = listener();
+    let mut rig = Rig::new(Script::new());
+    let (feed, given_up) = feed(&mut rig);
     rig.reactor.connect(addr, feed, 10, &ConnectOptions::default());
     drop(accept(&mut rig, &server));
-    rig.until("given back", |_| refused.get() == 11);
+    rig.until("given back", |_| given_up.get() == 11);
 }
 
 #[test]
