@@ -16,8 +16,6 @@ use std::time::Duration;
 pub(crate) struct Connector<S> {
     /// What it is waiting for.
     pub(crate) stage: Stage,
-    /// Tells the answer to this round's lookup from those of earlier ones.
-    pub(crate) round: u32,
     /// Addresses that have not been tried in this round, in order.
     pub(crate) untried: VecDeque<SocketAddr>,
     /// Those that are under way.
@@ -62,7 +60,6 @@ impl<S> Connector<S> {
     pub(crate) fn new() -> Self {
         Self {
             stage: Stage::Pausing,
-            round: 0,
             untried: VecDeque::new(),
             attempts: Vec::new(),
             next_at: u64::MAX,
@@ -74,7 +71,6 @@ impl<S> Connector<S> {
     pub(crate) fn begin_round(&mut self) {
         debug_assert!(self.attempts.is_empty());
         self.stage = Stage::Resolving;
-        self.round = self.round.wrapping_add(1);
         self.untried.clear();
         self.failures.clear();
         self.next_at = u64::MAX;

@@ -370,6 +370,18 @@ fn a_drain_ends_what_pauses_between_tries() {
 }
 
 #[test]
+fn nothing_is_tried_again_while_the_reactor_drains() {
+    let (_nobody, addr) = nobody();
+    let mut rig = Rig::new(Script::new().shutdown(|_| {})); // it stays until the deadline
+    let (_client, _) = rig.client();
+    rig.reactor.context().drain(Duration::from_secs(60));
+    rig.turn();
+    rig.connect(addr, 0, &often(None));
+    let (kind, _) = failure(&mut rig);
+    assert_eq!(kind, ErrorKind::ConnectionRefused);
+}
+
+#[test]
 fn a_reactor_may_go_while_a_name_is_looked_up() {
     let mut reactor = Reactor::new().unwrap();
     let service = reactor.register(Script::new());

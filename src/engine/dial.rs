@@ -128,7 +128,6 @@ impl Engine {
         let now = self.clock.tick();
         let Some((connector, dial)) = self.connector(id) else { return };
         connector.begin_round();
-        let round = connector.round;
         self.connections[id.index()].set_connect_wait(now, ticks(dial.options.timeout));
         match dial.destination.place() {
             Place::Addr(addr) => self.try_addresses(id, &[*addr]),
@@ -137,7 +136,7 @@ impl Engine {
                 let mailbox = Arc::clone(&self.mailbox);
                 let answer = move |result| {
                     // A reactor that is gone waits for nothing.
-                    mailbox.post(Message::Resolved(id, round, result));
+                    mailbox.post(Message::Resolved(id, result));
                 };
                 self.world.resolve(host, *port, Box::new(answer));
                 self.file(id);
@@ -152,15 +151,10 @@ impl Engine {
     }
 
     /// A lookup has been answered.
-    pub(crate) fn on_resolved(
-        &mut self,
-        id: ConnId,
-        round: u32,
-        result: io::Result<Vec<SocketAddr>>,
-    ) {
+    pub(crate) fn on_resolved(&mut self, id: ConnId, result: io::Result<Vec<SocketAddr>>) {
         let Some((connector, _)) = self.connector(id) else { return };
-        if connector.round != round || connector.stage != Stage::Resolving {
-            return; // it came too late
+        if connector.stage != Stage::Resolving {
+            return; // it came too late; for a later round it would be as good
         }
         match result {
             Ok(addrs) => self.try_addresses(id, &addrs),

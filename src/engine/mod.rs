@@ -51,8 +51,8 @@ pub(crate) enum Message {
     Write(ConnId, Box<[u8]>),
     /// Close a connection.
     Close(ConnId),
-    /// A name has been looked up, for a round of a connection's tries.
-    Resolved(ConnId, u32, io::Result<Vec<SocketAddr>>),
+    /// A name has been looked up for a connection.
+    Resolved(ConnId, io::Result<Vec<SocketAddr>>),
     /// Run a closure with the handler at this place.
     Run(u32, RemoteTask),
     /// Stop at once, or after draining for so long.

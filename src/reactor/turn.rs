@@ -248,7 +248,7 @@ impl Dispatcher {
                 self.engine.write(id, false, &bytes);
             }
             Message::Close(id) => self.engine.close(id),
-            Message::Resolved(id, round, result) => self.engine.on_resolved(id, round, result),
+            Message::Resolved(id, result) => self.engine.on_resolved(id, result),
             Message::Run(service, task) => self.run_task(service, task),
             Message::Stop(stop) => self.engine.stop(stop),
         }
