@@ -65,7 +65,7 @@ fn retrying_rig() -> (Rig<Script>, Rc<Cell<u64>>) {
     let mut rig = Rig::with(script, journal, ListenOptions::default(), ReactorOptions::default());
     key.set(Some(rig.service));
     let opts = ConnectOptions::default().timeout(Duration::ZERO);
-    rig.connect("127.0.0.1:1".parse().unwrap(), 0, &opts);
+    rig.connect("127.0.0.1:1", 0, &opts);
     (rig, runs)
 }
 
