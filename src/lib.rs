@@ -100,6 +100,7 @@
 //! | `engine` | what a turn works on and callbacks may touch; runs no user code |
 //! | `handler` | `Handler`, `Conn`, `Context`, `Remote`: what user code sees |
 //! | `reactor` | the turn, and the one landing pad for user code |
+//! | `channel` | typed messages of other threads, in a queue with an end at each side |
 //! | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | `fuzzing` | rooms that are not public, driven by bytes; there for the fuzzers only |
 //!
@@ -144,6 +145,8 @@ mod handler;
 
 mod reactor;
 
+mod channel;
+
 #[cfg(feature = "sim")]
 pub mod sim;
 
@@ -151,6 +154,7 @@ pub mod sim;
 #[doc(hidden)]
 pub mod fuzzing;
 
+pub use channel::{Receive, SendError, Sender};
 pub use close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
 pub use engine::Written;
 pub use handler::{Conn, Context, DeadlineKind, Handler, Peer, Remote, Service, Stopped};

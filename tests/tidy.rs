@@ -30,6 +30,7 @@ const ROOMS: &[&str] = &[
     "engine",
     "handler",
     "reactor",
+    "channel",
     "sim",
     "fuzzing",
 ];

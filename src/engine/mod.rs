@@ -4,6 +4,7 @@
 //! the kernel, and noted for the reactor as far as it concerns other callbacks.
 
 mod dial;
+mod inlet;
 mod link;
 mod output;
 mod overruns;
@@ -35,6 +36,7 @@ use crate::sys::{Clock, Poller, Spare, Stream, World};
 use crate::wheel::Wheel;
 
 pub(crate) use dial::{explain_connect, explain_dial};
+pub(crate) use inlet::{Delivery, Inlet, Rest};
 pub(crate) use output::Cork;
 pub use output::Written;
 pub(crate) use overruns::Overruns;
@@ -55,6 +57,8 @@ pub(crate) enum Message {
     Resolved(ConnId, io::Result<Vec<SocketAddr>>),
     /// Run a closure with the handler at this place.
     Run(u32, RemoteTask),
+    /// The channel of this index has messages, or its end.
+    Deliver(u32),
     /// Stop at once, or after draining for so long.
     Stop(Stop),
 }
@@ -66,6 +70,7 @@ impl fmt::Debug for Message {
             Self::Close(_) => "Close",
             Self::Resolved(..) => "Resolved",
             Self::Run(..) => "Run",
+            Self::Deliver(_) => "Deliver",
             Self::Stop(_) => "Stop",
         })
     }
@@ -176,6 +181,8 @@ pub(crate) struct Engine {
     pub(crate) spares: Spares,
     /// The door from other threads.
     pub(crate) mailbox: Arc<Mailbox<Message>>,
+    /// Channels, by index; `None` while one is being delivered.
+    pub(crate) inlets: Slab<Option<Box<dyn Inlet>>>,
     /// Given up to accept and refuse when no descriptor is left.
     pub(crate) spare_file: Option<Spare>,
     /// Whether the loop goes on.
@@ -294,6 +301,7 @@ impl Engine {
             cork: Cork::new(),
             spares: Spares::default(),
             mailbox,
+            inlets: Slab::new(),
             spare_file,
             running: Running::On,
             stats: Stats::default(),

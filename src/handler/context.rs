@@ -34,6 +34,11 @@ impl<'a> Context<'a> {
         Self { engine }
     }
 
+    /// What it is a face of.
+    pub(crate) fn engine(&mut self) -> &mut Engine {
+        self.engine
+    }
+
     /// A connection, if it has not ended.
     #[must_use]
     pub fn conn(&mut self, id: ConnId) -> Option<Conn<'_>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::close::CloseReason;
 use crate::connection::{Phase, Received};
-use crate::engine::{Engine, Message, Running};
+use crate::engine::{Engine, Inlet, Message, Running};
 use crate::handler::{AnyService, Conn};
 use crate::id::ConnId;
 use crate::options::OnPanic;
@@ -38,6 +38,8 @@ pub(super) struct Dispatcher {
     pub(super) stop_left: usize,
     /// The listener whose connections are being accepted, or were when a callback panicked.
     pub(super) accepting: Option<usize>,
+    /// The channel whose messages are being handed over, likewise.
+    pub(super) delivering: Option<(u32, Box<dyn Inlet>)>,
     /// How long a drain may take that a descriptor asks for.
     pub(super) bell_deadline: Duration,
 }
@@ -94,6 +96,7 @@ impl Dispatcher {
             stop_rounds: 0,
             stop_left: 0,
             accepting: None,
+            delivering: None,
             bell_deadline: Duration::ZERO,
         }
     }
@@ -161,6 +164,7 @@ impl Dispatcher {
             self.engine.stats.refused += u64::from(current.is_none());
             self.engine.queue_ready_listener(index);
         }
+        self.resume_delivery();
         false
     }
 

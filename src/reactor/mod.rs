@@ -1,6 +1,7 @@
 //! The loop: owns everything, and turns.
 
 mod accept;
+mod delivery;
 mod dispatch;
 mod ending;
 mod expiry;
@@ -311,13 +312,19 @@ impl Reactor {
         // The closures are the user's.
         self.dispatcher.engine.mailbox.close().into_iter().for_each(discard);
         self.dispatcher.inbox.drain(..).for_each(discard);
+        self.dispatcher.close_inlets();
     }
 
-    /// A key of another reactor may name nobody here, and one that stops serves nobody new.
+    /// One that stops serves nobody new.
     fn check_service<H: Handler>(&mut self, service: Service<H>) -> io::Result<()> {
         if self.dispatcher.engine.is_stopping() {
             return Err(io::Error::other("the reactor is stopping and listens no more"));
         }
+        self.check_key(service)
+    }
+
+    /// A key of another reactor may name nobody here.
+    pub(crate) fn check_key<H: Handler>(&mut self, service: Service<H>) -> io::Result<()> {
         if self.handler_mut(service).is_some() {
             return Ok(());
         }

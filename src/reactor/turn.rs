@@ -224,14 +224,13 @@ impl Dispatcher {
         if self.engine.mailbox.has_messages() {
             self.engine.mailbox.take(&mut self.inbox);
         }
+        let mut left = budget;
         for _ in 0..budget.min(self.inbox.len()) {
-            let is_over = self.engine.running == Running::Asked(Stop::Now);
-            if is_over && !planted::is(Bug::MessageAfterStop) {
+            if self.engine.is_over() || left == 0 {
                 return; // what was posted after the stop is not run
             }
             let Some(message) = self.inbox.pop_front() else { break };
-            self.engine.stats.messages += 1;
-            self.run_message(message);
+            left = left.saturating_sub(self.run_message(message, left).max(1));
         }
     }
 
@@ -242,7 +241,10 @@ impl Dispatcher {
         }
     }
 
-    fn run_message(&mut self, message: Message) {
+    /// Runs a message, or as many of a channel as `budget` has room for; how many it were.
+    fn run_message(&mut self, message: Message, budget: usize) -> usize {
+        let is_whole = !matches!(message, Message::Deliver(_));
+        self.engine.stats.messages += u64::from(is_whole);
         match message {
             Message::Write(id, bytes) => {
                 self.engine.write(id, false, &bytes);
@@ -251,7 +253,9 @@ impl Dispatcher {
             Message::Resolved(id, result) => self.engine.on_resolved(id, result),
             Message::Run(service, task) => self.run_task(service, task),
             Message::Stop(stop) => self.engine.stop(stop),
+            Message::Deliver(index) => return self.deliver_channel(index, budget),
         }
+        1
     }
 
     /// Phase 5. A timer that a callback sets now is due in a later turn.

@@ -1,0 +1,96 @@
+//! The loop's end of a channel.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+
+use super::queue::Taken;
+use super::{Receive, Shared};
+use crate::engine::{Delivery, Engine, Inlet, Rest};
+use crate::handler::{Context, Service};
+
+/// Takes batches from the queue and hands them to the handler.
+pub(super) struct Outlet<T, H> {
+    shared: Arc<Shared<T>>,
+    service: Service<H>,
+    /// Messages taken and not handed over.
+    batch: VecDeque<T>,
+    /// Messages handed over since room was last given back.
+    unreleased: usize,
+    /// The handler has been told, or is being told, that no sender is left.
+    is_over: bool,
+}
+
+impl<T, H> Outlet<T, H> {
+    pub(super) fn new(service: Service<H>, shared: Arc<Shared<T>>) -> Self {
+        Self { shared, service, batch: VecDeque::new(), unreleased: 0, is_over: false }
+    }
+}
+
+impl<T: Send + 'static, H: Receive<T>> Inlet for Outlet<T, H> {
+    fn service(&self) -> u32 {
+        self.service.index()
+    }
+
+    fn deliver(&mut self, handler: &mut dyn Any, engine: &mut Engine, budget: usize) -> Delivery {
+        let Some(handler) = handler.downcast_mut::<H>() else {
+            log::error!("a channel was made with the service key of another reactor");
+            return Delivery { count: 0, rest: Rest::Over };
+        };
+        let mut count = 0;
+        let rest = loop {
+            if self.batch.is_empty() {
+                self.unreleased = 0;
+                match self.shared.queue.take(&mut self.batch) {
+                    Taken::Messages => {}
+                    Taken::Nothing => break Rest::Nothing,
+                    Taken::Gone => {
+                        self.tell_end(handler, engine);
+                        break Rest::Over;
+                    }
+                }
+            }
+            if count == budget || engine.is_over() {
+                break Rest::Messages;
+            }
+            count += self.hand_over(handler, engine, budget - count);
+        };
+        Delivery { count, rest }
+    }
+
+    fn close(&mut self) {
+        let messages = self.shared.queue.close();
+        self.batch.extend(messages);
+        while let Some(message) = self.batch.pop_front() {
+            drop(message);
+        }
+    }
+}
+
+impl<T, H: Receive<T>> Outlet<T, H> {
+    /// Hands over what there is of the batch, at most `most`; how many they were.
+    #[inline]
+    fn hand_over(&mut self, handler: &mut H, engine: &mut Engine, most: usize) -> usize {
+        let step = self.shared.queue.step();
+        let mut count = 0;
+        while count < most && !engine.is_over() {
+            let Some(message) = self.batch.pop_front() else { break };
+            count += 1;
+            // Before the callback, which may panic.
+            self.unreleased += 1;
+            engine.stats.messages += 1;
+            handler.on_message(message, &mut Context::new(engine));
+            if self.unreleased >= step {
+                self.shared.queue.release(mem::take(&mut self.unreleased));
+            }
+        }
+        count
+    }
+
+    fn tell_end(&mut self, handler: &mut H, engine: &mut Engine) {
+        if !mem::replace(&mut self.is_over, true) {
+            handler.on_senders_gone(&mut Context::new(engine));
+        }
+    }
+}
