@@ -7,7 +7,6 @@ use crate::close::CloseReason;
 use crate::connection::Phase;
 use crate::engine::{Due, Engine, Failure, Message, Running, Stop, Target, Task};
 use crate::id::ConnId;
-use crate::planted::{self, Bug};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::{Dispatcher, callback};
 use crate::sys::{Events, NANOS_PER_TICK};
