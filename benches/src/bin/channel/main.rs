@@ -21,10 +21,13 @@
 //! # How
 //! In one process; the sides take turns, in another order each round, and are compared within a
 //! round. The ratios are medians over the rounds, with the least and the greatest in brackets.
+//! On Linux the sender has one processor and the loops another, for where a thread happens to
+//! sleep matters more than anything else; `taskset -c 0` puts all on one.
 #![forbid(unsafe_code)]
 
 mod on_tokio;
 mod on_waterwheel;
+mod place;
 mod throughput;
 mod wake;
 
@@ -53,6 +56,7 @@ usage: channel [options]
 fn main() -> ExitCode {
     match parse() {
         Ok(Some(plan)) => {
+            place::run_on(place::SENDER);
             if plan.messages > 0 {
                 println!("{}", throughput::compare(plan.rounds, plan.messages));
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
+use crate::place;
 use crate::throughput::CAPACITY;
 use crate::wake::{Sleeper, Times, note, times};
 
@@ -25,6 +26,7 @@ fn run<T: Send + 'static>(has_io: bool, task: impl Future<Output = T> + Send + '
 pub(crate) fn flood(messages: u64, has_io: bool) -> Duration {
     let (sender, mut receiver) = mpsc::channel::<u64>(CAPACITY);
     let receiving = thread::spawn(move || {
+        place::run_on(place::LOOP);
         run(has_io, async move {
             let mut sum = 0;
             while let Some(number) = receiver.recv().await {
@@ -51,7 +53,10 @@ pub(crate) struct Sleeping {
 impl Sleeping {
     pub(crate) fn new(has_io: bool) -> Self {
         let (sender, receiver) = mpsc::channel(CAPACITY);
-        let thread = thread::spawn(move || run(has_io, receive(receiver)));
+        let thread = thread::spawn(move || {
+            place::run_on(place::LOOP);
+            run(has_io, receive(receiver))
+        });
         Self { sender, thread }
     }
 }

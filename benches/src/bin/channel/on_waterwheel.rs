@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use waterwheel::{Conn, Context, Handler, Peer, Reactor, Receive, Remote, Sender, Service};
 
+use crate::place;
 use crate::throughput::CAPACITY;
 use crate::wake::{Sleeper, Times, note, times};
 
@@ -41,6 +42,7 @@ impl Receive<u64> for Total {
 pub(crate) fn flood(messages: u64) -> Duration {
     let (give, receive) = mpsc::channel();
     let receiving = thread::spawn(move || {
+        place::run_on(place::LOOP);
         let mut reactor = Reactor::new().expect("a reactor");
         let total = reactor.register(Total { sum: 0, ended: None });
         give.send(reactor.channel(total, CAPACITY).expect("a channel")).expect("it is waited for");
@@ -94,6 +96,7 @@ impl Sleeping {
     fn new() -> Self {
         let (give, receive) = mpsc::channel();
         let thread = thread::spawn(move || {
+            place::run_on(place::LOOP);
             let mut reactor = Reactor::new().expect("a reactor");
             let service = reactor.register(Noting { times: times() });
             let sender = reactor.channel(service, CAPACITY).expect("a channel");
