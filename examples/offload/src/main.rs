@@ -1,0 +1,66 @@
+//! Blocking work beside the loop: queries on an embedded SQLite database run on a thread pool,
+//! and a channel brings each answer back to its connection, if that still lives. A connection may
+//! have many requests under way and gets the answers in their order; one that has too many is not
+//! read from until some are answered.
+//!
+//! ```text
+//! cargo run --release -p offload -- --listen 127.0.0.1:7005 --database /tmp/offload.db
+//! printf 'put greeting hello world\nslow 500\nget greeting\nquit\n' | nc 127.0.0.1 7005
+//! ```
+//!
+//! It knows, a line each: `put KEY TEXT`, `get KEY`, `slow MS` (work that takes so long) and
+//! `quit`. The answers are `ok`, `value TEXT`, `none`, `slept MS` and `error: WHY`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use waterwheel::{ListenOptions, Reactor};
+
+mod database;
+mod pool;
+mod server;
+#[path = "../../support/mod.rs"]
+mod support;
+
+use database::Database;
+use pool::Pool;
+use server::Server;
+use support::Failure;
+
+const OPTIONS: &str = "\
+  --database PATH        the database's file, made if need be [offload.db]
+  --threads N            threads that work, 1 to 64 [4]
+";
+
+/// Answers that may wait for the loop; workers that have more wait for it.
+const WAITING_ANSWERS: usize = 256;
+
+/// With the most requests that one may have under way this bounds the queue of the pool.
+const MAX_CONNECTIONS: usize = 1_000;
+
+fn main() -> ExitCode {
+    support::run("offload", OPTIONS, "127.0.0.1:7005", |args| {
+        let path = args.value("database", PathBuf::from("offload.db"))?;
+        let threads: usize = args.value("threads", 4)?;
+        if !(1..=64).contains(&threads) {
+            return Err(Failure::Usage(format!("--threads {threads}: 1 to 64")));
+        }
+        let databases = Database::open_each(&path, threads)
+            .map_err(|error| Failure::System(format!("{}: {error}", path.display()).into()))?;
+        let mut reactor = Reactor::new()?;
+        let server = reactor.register(Server::default());
+        let answers = reactor.channel(server, WAITING_ANSWERS)?;
+        let pool = Pool::new(databases, answers).map_err(|error| Failure::System(error.into()))?;
+        // It begins to listen below, and so has its pool before the first connection.
+        reactor.handler_mut(server).expect("it is registered here").pool = Some(pool);
+        let options = ListenOptions::default()
+            .idle_timeout(Duration::from_secs(60))
+            .max_connections(Some(MAX_CONNECTIONS));
+        args.serve(&mut reactor, server, &options)?;
+        let server = reactor.handler_mut(server).expect("it is registered here");
+        writeln!(io::stdout(), "answered {}, too late {}", server.answered, server.too_late)?;
+        Ok(())
+    })
+}
