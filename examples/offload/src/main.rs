@@ -60,7 +60,8 @@ fn main() -> ExitCode {
             .max_connections(Some(MAX_CONNECTIONS));
         args.serve(&mut reactor, server, &options)?;
         let server = reactor.handler_mut(server).expect("it is registered here");
-        writeln!(io::stdout(), "answered {}, too late {}", server.answered, server.too_late)?;
+        let Server { answered, too_late, most_under_way: most, .. } = server;
+        writeln!(io::stdout(), "answered {answered}, too late {too_late}; at most {most} at once")?;
         Ok(())
     })
 }

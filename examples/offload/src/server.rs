@@ -27,6 +27,8 @@ pub(crate) struct Server {
     /// Answers that reached their connection, and those that did not.
     pub(crate) answered: u64,
     pub(crate) too_late: u64,
+    /// Requests that one connection had under way at once, at most.
+    pub(crate) most_under_way: usize,
 }
 
 /// One connection's requests.
@@ -80,6 +82,7 @@ impl Handler for Server {
                 pool.run(conn.id(), number, query);
             }
         }
+        self.most_under_way = self.most_under_way.max(client.under_way.len());
         let is_leaving = client.is_leaving;
         client.write_answers(conn);
         // After `quit` nothing is wanted any more.
