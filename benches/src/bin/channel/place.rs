@@ -6,13 +6,21 @@ pub(crate) const SENDER: usize = 0;
 /// The loop's.
 pub(crate) const LOOP: usize = 1;
 
-/// Moves this thread to a processor; if there is no such one, it stays where it is.
+/// Moves this thread to a processor, unless there is none or the process may not use it.
 pub(crate) fn run_on(processor: usize) {
     #[cfg(target_os = "linux")]
     {
-        let mut set = rustix::thread::CpuSet::new();
-        set.set(processor);
-        let _ = rustix::thread::sched_setaffinity(None, &set);
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+        use std::sync::OnceLock;
+
+        // As it was before the first thread was moved.
+        static ALLOWED: OnceLock<CpuSet> = OnceLock::new();
+        let allowed = ALLOWED.get_or_init(|| sched_getaffinity(None).unwrap_or(CpuSet::new()));
+        if allowed.is_set(processor) {
+            let mut set = CpuSet::new();
+            set.set(processor);
+            let _ = sched_setaffinity(None, &set);
+        }
     }
     #[cfg(not(target_os = "linux"))]
     let _ = processor;
