@@ -104,13 +104,16 @@ impl Rig {
         Self { queue, mailbox, poll, announcements, batches: 0, taken, is_over: false }
     }
 
-    /// A thread that sends so many and drops its end; it says how many were accepted. The first
-    /// sender is the one that a queue begins with.
+    /// A thread for each of these.
+    fn send_all(&self, counts: &[usize]) -> Vec<thread::JoinHandle<usize>> {
+        // A queue begins with one sender.
+        (1..counts.len()).for_each(|_| self.queue.add_sender());
+        counts.iter().enumerate().map(|(sender, &count)| self.send(sender, count)).collect()
+    }
+
+    /// A thread that sends so many and drops its end; it says how many were accepted.
     fn send(&self, sender: usize, count: usize) -> thread::JoinHandle<usize> {
         let queue = Arc::clone(&self.queue);
-        if sender > 0 {
-            queue.add_sender();
-        }
         thread::spawn(move || {
             let send = |at: &usize| match queue.push((sender, *at), Patience::Forever) {
                 Ok(()) => true,
@@ -174,6 +177,11 @@ impl Rig {
     }
 }
 
+/// How many messages of each were accepted.
+fn join(senders: Vec<thread::JoinHandle<usize>>) -> Vec<usize> {
+    senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+}
+
 /// Runs every interleaving, or every one in which the threads are interrupted at most so often.
 fn check(name: &str, preemptions: Option<usize>, run: impl Fn() + Send + Sync + 'static) {
     let runs = Arc::new(AtomicU64::new(0));
@@ -189,13 +197,13 @@ fn check(name: &str, preemptions: Option<usize>, run: impl Fn() + Send + Sync + 
 
 /// No message is lost and none is slept over; nobody who is blocked is forgotten; the end is told
 /// once, after the last message; and there are no more announcements than batches and an end.
-fn deliver(capacity: usize, counts: [usize; 2]) {
+fn deliver(capacity: usize, counts: &[usize]) {
     let mut rig = Rig::new(capacity);
-    let senders = [rig.send(0, counts[0]), rig.send(1, counts[1])];
+    let senders = rig.send_all(counts);
     while !rig.is_over {
         rig.turn();
     }
-    let accepted = senders.map(|sender| sender.join().unwrap());
+    let accepted = join(senders);
     assert_eq!(accepted, counts);
     rig.expect_all(&accepted);
     let announcements = rig.announcements.load(Ordering::Relaxed);
@@ -204,35 +212,45 @@ fn deliver(capacity: usize, counts: [usize; 2]) {
 
 /// A loop that ends between messages: what was accepted is taken or given back, whoever is blocked
 /// is woken, and the rest is refused.
-fn close(capacity: usize, counts: [usize; 2]) {
+fn close(capacity: usize, counts: &[usize]) {
     let mut rig = Rig::new(capacity);
-    let senders = [rig.send(0, counts[0]), rig.send(1, counts[1])];
+    let senders = rig.send_all(counts);
     rig.turn();
     rig.mailbox.close();
     let left = rig.queue.close();
     rig.taken.extend(left);
     let refused = rig.queue.push((2, 0), Patience::Forever);
     assert_eq!(refused, Err(((2, 0), Refusal::Closed)));
-    let accepted = senders.map(|sender| sender.join().unwrap());
-    rig.expect_all(&accepted);
+    rig.expect_all(&join(senders));
 }
 
 #[test]
 fn every_interleaving_of_one_sender_delivers() {
-    check("one message", None, || deliver(1, [1, 0]));
-    check("two messages, room for one", Some(4), || deliver(1, [2, 0]));
+    check("one message", None, || deliver(1, &[1]));
+    check("two messages", None, || deliver(usize::MAX, &[2]));
+}
+
+#[test]
+fn every_interleaving_of_one_sender_with_the_end_accounts_for_all() {
+    check("two messages, room for one, and the end", None, || close(1, &[2]));
+}
+
+#[test]
+fn with_few_interruptions_one_sender_waits_for_room() {
+    check("two messages, room for one", Some(4), || deliver(1, &[2]));
+    check("three messages, room for two", Some(3), || deliver(2, &[3]));
 }
 
 #[test]
 fn with_few_interruptions_two_senders_deliver() {
-    check("a message each", Some(3), || deliver(usize::MAX, [1, 1]));
-    check("a message each, room for one", Some(3), || deliver(1, [1, 1]));
-    check("two messages and one, room for one", Some(2), || deliver(1, [2, 1]));
-    check("two messages each, room for two", Some(2), || deliver(2, [2, 2]));
+    check("a message each", Some(3), || deliver(usize::MAX, &[1, 1]));
+    check("a message each, room for one", Some(3), || deliver(1, &[1, 1]));
+    check("two messages and one, room for one", Some(2), || deliver(1, &[2, 1]));
+    check("two messages each, room for two", Some(2), || deliver(2, &[2, 2]));
 }
 
 #[test]
 fn with_few_interruptions_the_end_accounts_for_all() {
-    check("a message each, and the end", Some(3), || close(1, [1, 1]));
-    check("two messages each, room for one, and the end", Some(2), || close(1, [2, 2]));
+    check("a message each, and the end", Some(3), || close(1, &[1, 1]));
+    check("two messages each, room for one, and the end", Some(2), || close(1, &[2, 2]));
 }
