@@ -7,7 +7,7 @@ use std::time::Duration;
 use waterwheel::sim::{Dice, HostClock};
 use waterwheel::{
     Closed, Conn, ConnId, Context, DeadlineKind, Destination, Handler, Idle, IdleKind, Peer,
-    Service, TimerId, Written,
+    Receive, Service, TimerId, Written,
 };
 
 use super::ledger::{KEY_BYTES, byte, stream};
@@ -25,6 +25,8 @@ pub(crate) struct Chaos {
     known: Vec<ConnId>,
     ended: Vec<ConnId>,
     ticks: Option<Alarm>,
+    /// No message will come through the channel any more.
+    senders_are_gone: bool,
     /// Connections that it may still begin: a run comes to its end.
     connects_left: u32,
     reconnects_left: u32,
@@ -107,6 +109,7 @@ impl Chaos {
             known: Vec::new(),
             ended: Vec::new(),
             ticks: None,
+            senders_are_gone: false,
             connects_left,
             reconnects_left: 4,
         }
@@ -121,7 +124,7 @@ impl Chaos {
         self.ticks = Some(Alarm::new(timer, wait, true, &self.clock()));
     }
 
-    pub(super) fn on_message(&mut self, thread: usize, number: usize, cx: &mut Context<'_>) {
+    pub(super) fn on_post(&mut self, thread: usize, number: usize, cx: &mut Context<'_>) {
         self.ledger.borrow_mut().ran(thread, number);
         self.check_ended(cx);
         if self.dice.one_in(3) && !self.known.is_empty() {
@@ -317,6 +320,18 @@ impl Chaos {
 /// An id that names no timer.
 fn no_timer() -> TimerId {
     waterwheel::wheel::Wheel::<()>::new().insert(1, ())
+}
+
+impl Receive<(usize, usize)> for Chaos {
+    fn on_message(&mut self, (thread, number): (usize, usize), cx: &mut Context<'_>) {
+        assert!(!self.senders_are_gone, "a message from nobody");
+        self.on_post(thread, number, cx);
+    }
+
+    fn on_senders_gone(&mut self, _: &mut Context<'_>) {
+        assert!(!self.senders_are_gone, "the end of the senders is told twice");
+        self.senders_are_gone = true;
+    }
 }
 
 impl Handler for Chaos {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use waterwheel::sim::{Dice, PeerEnd, PeerId, Script, Simulation};
 use waterwheel::{
     AtCapacity, ConnectOptions, Limits, ListenOptions, MinRate, OnOverflow, Reactor,
-    ReactorOptions, Reconnect, Remote, Service,
+    ReactorOptions, Reconnect, Remote, Sender, Service,
 };
 
 use chaos::Chaos;
@@ -34,12 +34,12 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
     ledger.borrow_mut().upstreams.push(listening);
     let hosts = 1 + u64::from(dice.one_in(4));
     let mut addrs = Vec::new();
-    let mut remotes = Vec::new();
+    let mut doors = Vec::new();
     for index in 0..hosts {
         let files = if dice.one_in(4) { 6 + dice.below(10) } else { 256 };
         let options = reactor_options(&dice);
         let clock = Rc::new(RefCell::new(None));
-        let (host, (addr, service, remote)) =
+        let (host, (addr, service, door)) =
             sim.host_with(&format!("host{index}"), options, files, |reactor| {
                 set_up(reactor, &dice, &ledger, &clock)
             })?;
@@ -54,7 +54,7 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
         }
         ledger.borrow_mut().upstreams.push(addr);
         addrs.push(addr);
-        remotes.push((remote, service));
+        doors.push((door, service));
     }
     for (place, addr) in ledger.borrow().upstreams.iter().enumerate() {
         let nowhere = std::net::IpAddr::from([10, 9, 9, 9]);
@@ -62,8 +62,8 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
         sim.name(&format!("upstream-{place}"), &ips[dice.below(2) as usize..]);
     }
     let peers = add_peers(sim, &dice, &addrs);
-    for (remote, service) in remotes {
-        add_threads(sim, &dice, &ledger, &remote, service);
+    for (door, service) in doors {
+        add_threads(sim, &dice, &ledger, &door, service);
     }
     sim.run(Duration::from_secs(dice.spread(1, 300)));
     sim.heal();
@@ -79,7 +79,10 @@ const DRAIN: Duration = Duration::from_secs(20);
 const LONGEST_SILENCE: Duration = Duration::from_secs(900);
 
 type Clock = Rc<RefCell<Option<waterwheel::sim::HostClock>>>;
-type Place = (std::net::SocketAddr, Service<Chaos>, Remote);
+type Place = (std::net::SocketAddr, Service<Chaos>, Door);
+
+/// The ways in from other threads: for closures, and for numbered messages of numbered threads.
+type Door = (Remote, Sender<(usize, usize)>);
 
 fn set_up(reactor: &mut Reactor, dice: &Dice, ledger: &Shared, clock: &Clock) -> io::Result<Place> {
     let limits = limits(dice);
@@ -98,7 +101,8 @@ fn set_up(reactor: &mut Reactor, dice: &Dice, ledger: &Shared, clock: &Clock) ->
         options = options.accept_budget(1 + dice.below(3) as usize);
     }
     let addr = reactor.listen("0.0.0.0:7000", service, options)?;
-    Ok((addr, service, reactor.remote()))
+    let sender = reactor.channel(service, 1 + dice.below(4) as usize)?;
+    Ok((addr, service, (reactor.remote(), sender)))
 }
 
 fn reactor_options(dice: &Dice) -> ReactorOptions {
@@ -216,12 +220,13 @@ fn act(dice: &Dice, script: Script, _sent: &[u8]) -> Script {
     }
 }
 
-/// Other threads: each posts numbered messages, and some of them stop the reactor.
+/// Other threads: each posts numbered messages, some through a channel; and some of the others stop
+/// the reactor.
 fn add_threads(
     sim: &mut Simulation,
     dice: &Dice,
     ledger: &Shared,
-    remote: &Remote,
+    door: &Door,
     service: Service<Chaos>,
 ) {
     for _ in 0..dice.below(3) {
@@ -230,9 +235,10 @@ fn add_threads(
             (0..dice.spread(1, 8)).map(|_| dice.spread(1, 9_000_000)).collect();
         times.sort_unstable();
         let (stops, drains) = (dice.one_in(8), dice.one_in(2));
+        let sends = !stops && dice.one_in(2);
         let last = times.len();
         for (number, micros) in times.into_iter().enumerate() {
-            let (remote, ledger) = (remote.clone(), Rc::clone(ledger));
+            let ((remote, sender), ledger) = (door.clone(), Rc::clone(ledger));
             let stops = stops && number + 2 == last;
             sim.call_after(Duration::from_micros(micros), move || {
                 if stops && ledger.borrow_mut().stop(thread, drains) {
@@ -240,9 +246,13 @@ fn add_threads(
                     let _ = if drains { remote.drain(DRAIN) } else { remote.stop() };
                 }
                 let task = move |chaos: &mut Chaos, cx: &mut waterwheel::Context<'_>| {
-                    chaos.on_message(thread, number, cx);
+                    chaos.on_post(thread, number, cx);
                 };
-                if remote.with(service, task).is_ok() {
+                let is_posted = match sends {
+                    true => sender.try_send((thread, number)).is_ok(),
+                    false => remote.with(service, task).is_ok(),
+                };
+                if is_posted {
                     ledger.borrow_mut().posted(thread);
                 }
             });
