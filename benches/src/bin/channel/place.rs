@@ -15,7 +15,7 @@ pub(crate) fn run_on(processor: usize) {
 
         // As it was before the first thread was moved.
         static ALLOWED: OnceLock<CpuSet> = OnceLock::new();
-        let allowed = ALLOWED.get_or_init(|| sched_getaffinity(None).unwrap_or(CpuSet::new()));
+        let allowed = ALLOWED.get_or_init(|| sched_getaffinity(None).unwrap_or_default());
         if allowed.is_set(processor) {
             let mut set = CpuSet::new();
             set.set(processor);

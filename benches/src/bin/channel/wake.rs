@@ -30,8 +30,11 @@ pub(crate) trait Sleeper {
     fn end(self: Box<Self>) -> Times;
 }
 
+/// Starts a loop.
+type Start = fn() -> Box<dyn Sleeper>;
+
 /// tokio is the reference, and comes first.
-const SIDES: [(&str, fn() -> Box<dyn Sleeper>); 4] = [
+const SIDES: [(&str, Start); 4] = [
     ("tokio", || Box::new(on_tokio::Sleeping::new(true))),
     ("tokio without I/O", || Box::new(on_tokio::Sleeping::new(false))),
     ("waterwheel, a channel", || Box::new(on_waterwheel::Channel::new())),
@@ -58,8 +61,8 @@ pub(crate) fn compare(rounds: usize, wakes: usize, pause: Duration) -> String {
         }
     }
     let mut text = format!(
-        "From a post to its callback, {wakes} a round with pauses of {pause:?}, rounds: {rounds}.\n\n\
-         | side | p50 µs | p90 µs | p99 µs | ratio of medians |\n|---|--:|--:|--:|--:|\n"
+        "From a post to its callback, {wakes} a round with pauses of {pause:?}, rounds: {rounds}.\n\
+         \n| side | p50 µs | p90 µs | p99 µs | ratio of medians |\n|---|--:|--:|--:|--:|\n"
     );
     for (at, (name, _)) in SIDES.iter().enumerate() {
         let quantile = |q| all[at].value_at_quantile(q) as f64 / 1e3;
