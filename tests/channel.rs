@@ -169,7 +169,8 @@ fn what_the_loop_has_taken_and_not_handed_over_counts_as_waiting() {
     });
     let sender = rig.channel(2);
     *own.borrow_mut() = Some(sender.clone());
-    (sender.send(0).unwrap(), sender.send(1).unwrap());
+    sender.send(0).unwrap();
+    sender.send(1).unwrap();
     rig.turn();
     let room = room.take();
     // While the first is handed over it and the second fill the channel.

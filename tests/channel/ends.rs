@@ -47,7 +47,8 @@ fn the_end_of_each_channel_is_told_also_of_one_that_was_never_used() {
     dropper.join().unwrap();
     // The places of those that have ended are used again.
     let (first, second) = (rig.channel(1), rig.channel(1));
-    (first.send(1).unwrap(), second.send(2).unwrap());
+    first.send(1).unwrap();
+    second.send(2).unwrap();
     rig.until("both", |_| kept.len() == 2);
     assert_eq!((kept.take(), rig.told()), (vec![1, 2], 4));
 }
