@@ -51,7 +51,7 @@ pub struct Stats {
     pub writes_refused: u64,
     /// Timers that fired, those for idle limits and deadlines included.
     pub timers_fired: u64,
-    /// Messages from other threads that were run.
+    /// Messages from other threads that were run, or handed over by channels.
     pub messages: u64,
     /// Callbacks that panicked.
     pub panics: u64,

@@ -19,12 +19,12 @@ pub(super) struct Outlet<T, H> {
     /// Messages handed over since room was last given back.
     unreleased: usize,
     /// The handler has been told, or is being told, that no sender is left.
-    is_over: bool,
+    is_told: bool,
 }
 
 impl<T, H> Outlet<T, H> {
     pub(super) fn new(service: Service<H>, shared: Arc<Shared<T>>) -> Self {
-        Self { shared, service, batch: VecDeque::new(), unreleased: 0, is_over: false }
+        Self { shared, service, batch: VecDeque::new(), unreleased: 0, is_told: false }
     }
 }
 
@@ -89,7 +89,7 @@ impl<T, H: Receive<T>> Outlet<T, H> {
     }
 
     fn tell_end(&mut self, handler: &mut H, engine: &mut Engine) {
-        if !mem::replace(&mut self.is_over, true) {
+        if !mem::replace(&mut self.is_told, true) {
             handler.on_senders_gone(&mut Context::new(engine));
         }
     }
