@@ -8,26 +8,26 @@
 //!
 //! | bug | seeds | found by |
 //! |---|---|---|
-//! | `LostReadiness` | 57 | there is input, and no event for it will come |
-//! | `StaleIdDelivered` | 15 | `on_data` while reading is paused |
-//! | `GenerationNotRaised` | 3 | an id finds somebody after its end |
+//! | `LostReadiness` | 31 | there is input, and no event for it will come |
+//! | `StaleIdDelivered` | 1 | `on_data` while reading is paused |
+//! | `GenerationNotRaised` | 1 | an id finds somebody after its end |
 //! | `ClosedTwice` | 1 | the slot is empty already |
-//! | `WakeLost` | 270 | messages were taken and not run |
-//! | `BudgetWithoutReadyQueue` | 3 | there is input, and no event for it will come |
+//! | `WakeLost` | 142 | messages were taken and not run |
+//! | `BudgetWithoutReadyQueue` | 17 | there is input, and no event for it will come |
 //! | `EdgeConsumed` | 7 | connections queue, and the listener will not look |
-//! | `TimerEarly` | 7 | a timer fires early |
+//! | `TimerEarly` | 14 | a timer fires early |
 //! | `CascadeSkipped` | 1 | a deadline has passed |
-//! | `DrainMissed` | 139 | output has drained without `on_drain` |
-//! | `CapOverrun` | 26 | bytes were taken without room for them |
-//! | `EndLostWhilePaused` | 21 | there is input, and no event for it will come |
-//! | `TailLost` | 1 | closed with bytes still to be read |
+//! | `DrainMissed` | 88 | output has drained without `on_drain` |
+//! | `CapOverrun` | 4 | bytes were taken without room for them |
+//! | `EndLostWhilePaused` | 12 | there is input, and no event for it will come |
+//! | `TailLost` | 3 | closed with bytes still to be read |
 //! | `CorkNotFlushed` | 1 | a clean end of a stream that was cut |
-//! | `OutputReordered` | 20 | a byte of the stream is another one |
-//! | `SlotLeaked` | 4 | a deadline is not in the wheel |
-//! | `ExpiryBeatsActivity` | 309 | `on_idle` while there is something to read |
+//! | `OutputReordered` | 33 | a byte of the stream is another one |
+//! | `SlotLeaked` | 1 | a deadline is not in the wheel |
+//! | `ExpiryBeatsActivity` | 217 | `on_idle` while there is something to read |
 //! | `PeriodicDrift` | 2 | a timer is late |
-//! | `MessageAfterStop` | 21 | a message was run that was posted after the stop |
-//! | `AcceptLoopStops` | 13 | connections queue, and the listener will not look |
+//! | `MessageAfterStop` | 11 | a message was run that was posted after the stop |
+//! | `AcceptLoopStops` | 4 | connections queue, and the listener will not look |
 #![cfg(all(feature = "sim", waterwheel_teeth))]
 
 #[path = "../examples/simulate/workload/mod.rs"]

@@ -183,11 +183,26 @@ impl<T> Sender<T> {
     /// # Errors
     /// - [`SendError::Full`]: the channel is full.
     /// - [`SendError::Stopped`]: the reactor has stopped.
+    ///
+    /// See [`SendError`] for an example.
     pub fn try_send(&self, message: T) -> Result<(), SendError<T>> {
         self.push(message, Patience::Never)
     }
 
     /// Sends a message; waits while the channel is full, and no longer than `timeout`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use waterwheel::{SendError, Sender};
+    /// fn report(sender: &Sender<u64>, value: u64) {
+    ///     match sender.send_timeout(value, Duration::from_secs(1)) {
+    ///         Err(SendError::Timeout(value)) => eprintln!("{value} is dropped: nobody takes it"),
+    ///         Err(error) => eprintln!("it is dropped: {error}"),
+    ///         Ok(()) => {}
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     /// - [`SendError::Timeout`]: the channel was full all the time.
@@ -304,6 +319,26 @@ impl Reactor {
     /// # Errors
     /// - `InvalidInput`: the capacity is 0, or the service key is of another reactor.
     /// - `Other`: the reactor has stopped.
+    ///
+    /// # Examples
+    /// ```
+    /// # use waterwheel::{Conn, Context, Handler, Peer, Reactor, Receive};
+    /// # struct Total;
+    /// # impl Handler for Total {
+    /// #     type State = ();
+    /// #     fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
+    /// #     fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
+    /// # }
+    /// # impl Receive<u64> for Total {
+    /// #     fn on_message(&mut self, _: u64, cx: &mut Context<'_>) { cx.stop() }
+    /// # }
+    /// let mut reactor = Reactor::new()?;
+    /// let total = reactor.register(Total); // which is `Receive<u64>`
+    /// let sender = reactor.channel::<u64, _>(total, 1_024)?;
+    /// std::thread::spawn(move || sender.send(7));
+    /// reactor.run()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn channel<T, H>(&mut self, service: Service<H>, capacity: usize) -> io::Result<Sender<T>>
     where
         T: Send + 'static,
@@ -403,6 +438,18 @@ impl Context<'_> {
     ///
     /// # Errors
     /// - `Other`: the reactor has stopped.
+    ///
+    /// # Examples
+    /// A way for the answers to questions whose number has a bound already:
+    /// ```
+    /// use waterwheel::{Context, Receive, Sender, Service};
+    /// fn answers<H>(service: Service<H>, cx: &mut Context<'_>) -> std::io::Result<Sender<String>>
+    /// where
+    ///     H: Receive<String>,
+    /// {
+    ///     cx.unbounded_channel(service)
+    /// }
+    /// ```
     pub fn unbounded_channel<T, H>(&mut self, service: Service<H>) -> io::Result<Sender<T>>
     where
         T: Send + 'static,

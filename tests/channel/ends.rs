@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use waterwheel::{
@@ -71,23 +71,25 @@ fn check_blocked(end: impl FnOnce(Reactor)) {
     assert!(!sender.is_stopped());
     sender.send(0).unwrap();
     let begun = Arc::new(AtomicUsize::new(0));
-    let blocked: Vec<_> = (1..5)
-        .map(|number| {
-            let (sender, begun) = (sender.clone(), Arc::clone(&begun));
-            thread::spawn(move || {
-                begun.fetch_add(1, Ordering::Relaxed);
-                let result = match number % 2 {
-                    0 => sender.send(number),
-                    _ => sender.send_timeout(number, PATIENCE),
-                };
-                assert_eq!(result, Err(SendError::Stopped(number)));
-            })
-        })
-        .collect();
+    let (told, results) = mpsc::channel();
+    for number in 1..5 {
+        let (sender, begun, told) = (sender.clone(), Arc::clone(&begun), told.clone());
+        thread::spawn(move || {
+            begun.fetch_add(1, Ordering::Relaxed);
+            let result = match number % 2 {
+                0 => sender.send(number),
+                _ => sender.send_timeout(number, 10 * PATIENCE),
+            };
+            let _ = told.send((number, result));
+        });
+    }
     patiently("begun", || (begun.load(Ordering::Relaxed) == 4).then_some(()));
     thread::yield_now();
     end(rig.reactor);
-    blocked.into_iter().for_each(|thread| thread.join().unwrap());
+    for _ in 1..5 {
+        let (number, result) = results.recv_timeout(PATIENCE).expect("all are woken");
+        assert_eq!(result, Err(SendError::Stopped(number)));
+    }
     assert!(sender.is_stopped());
     assert_eq!(sender.send(9), Err(SendError::Stopped(9)));
     assert_eq!(sender.try_send(9), Err(SendError::Stopped(9)));
