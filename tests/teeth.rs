@@ -9,19 +9,19 @@
 //! | bug | seeds | found by |
 //! |---|---|---|
 //! | `LostReadiness` | 31 | there is input, and no event for it will come |
-//! | `StaleIdDelivered` | 1 | `on_data` while reading is paused |
-//! | `GenerationNotRaised` | 1 | an id finds somebody after its end |
+//! | `StaleIdDelivered` | 1 | there is input, and no event for it will come |
+//! | `GenerationNotRaised` | 1 | there is input, and no event for it will come |
 //! | `ClosedTwice` | 1 | the slot is empty already |
 //! | `WakeLost` | 142 | messages were taken and not run |
 //! | `BudgetWithoutReadyQueue` | 17 | there is input, and no event for it will come |
 //! | `EdgeConsumed` | 7 | connections queue, and the listener will not look |
-//! | `TimerEarly` | 14 | a timer fires early |
+//! | `TimerEarly` | 14 | a timer is late |
 //! | `CascadeSkipped` | 1 | a deadline has passed |
 //! | `DrainMissed` | 88 | output has drained without `on_drain` |
 //! | `CapOverrun` | 4 | bytes were taken without room for them |
 //! | `EndLostWhilePaused` | 12 | there is input, and no event for it will come |
 //! | `TailLost` | 3 | closed with bytes still to be read |
-//! | `CorkNotFlushed` | 1 | a clean end of a stream that was cut |
+//! | `CorkNotFlushed` | 1 | bytes were taken without room for them |
 //! | `OutputReordered` | 33 | a byte of the stream is another one |
 //! | `SlotLeaked` | 1 | a deadline is not in the wheel |
 //! | `ExpiryBeatsActivity` | 217 | `on_idle` while there is something to read |
