@@ -101,6 +101,7 @@
 //! | `handler` | `Handler`, `Conn`, `Context`, `Remote`: what user code sees |
 //! | `reactor` | the turn, and the one landing pad for user code |
 //! | `channel` | typed messages of other threads, in a queue with an end at each side |
+//! | `fleet` | several reactors on several threads that serve the same addresses |
 //! | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | `fuzzing` | rooms that are not public, driven by bytes; there for the fuzzers only |
 //!
@@ -147,6 +148,8 @@ mod reactor;
 
 mod channel;
 
+mod fleet;
+
 #[cfg(feature = "sim")]
 pub mod sim;
 
@@ -157,6 +160,10 @@ pub mod fuzzing;
 pub use channel::{Receive, SendError, Sender};
 pub use close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
 pub use engine::Written;
+pub use fleet::{
+    Balance, Fleet, FleetEnd, FleetFailure, FleetHandle, FleetOptions, FleetRemote, FleetStats,
+    Member, OnFailure, Pinning, Spread,
+};
 pub use handler::{Conn, Context, DeadlineKind, Handler, Peer, Remote, Service, Stopped};
 pub use id::{ConnId, TimerId};
 pub use options::{
@@ -167,4 +174,8 @@ pub use options::{
 pub use planted::{Bug, plant};
 pub use reactor::{Address, Reactor};
 pub use stats::Stats;
+#[cfg(feature = "activation")]
+pub use sys::activated_listeners;
 pub use sys::raise_open_file_limit;
+#[cfg(unix)]
+pub use sys::{receive_listeners, send_listeners};

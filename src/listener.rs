@@ -4,6 +4,8 @@
 //! so each kind of failure says whether to go on at once or to come back by timer; none of them
 //! ends the listener.
 
+mod handing;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,10 +15,15 @@ use crate::options::{AtCapacity, ListenOptions};
 use crate::profile::Profile;
 use crate::sys;
 
+pub(crate) use handing::{Handed, Load, Route, reset};
+
 /// One listening socket and its connections in numbers.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: sys::Listener,
+    /// `None` if another reactor accepts for it.
+    socket: Option<sys::Listener>,
+    /// Where its connections go if another reactor serves them.
+    pub(crate) route: Option<Box<dyn Route>>,
     /// Where it listens, with the real port.
     pub(crate) addr: SocketAddr,
     /// What its connections go by.
@@ -64,13 +71,14 @@ pub(crate) enum Failed {
 
 impl Listener {
     pub(crate) fn new(
-        socket: sys::Listener,
+        socket: Option<sys::Listener>,
         addr: SocketAddr,
         profile: Rc<Profile>,
         options: &ListenOptions,
     ) -> Self {
         Self {
             socket,
+            route: None,
             addr,
             profile,
             gate: Gate::new(options.max_connections.unwrap_or(usize::MAX)),
@@ -88,16 +96,21 @@ impl Listener {
     /// The number of its socket in a simulated world.
     #[cfg(feature = "sim")]
     pub(crate) fn simulated(&self) -> Option<u32> {
-        self.socket.simulated()
+        self.socket.as_ref()?.simulated()
     }
 
-    pub(crate) fn socket_mut(&mut self) -> &mut sys::Listener {
-        &mut self.socket
+    pub(crate) fn socket(&self) -> Option<&sys::Listener> {
+        self.socket.as_ref()
+    }
+
+    pub(crate) fn socket_mut(&mut self) -> Option<&mut sys::Listener> {
+        self.socket.as_mut()
     }
 
     #[inline]
     pub(crate) fn accept(&mut self) -> Result<(sys::Stream, SocketAddr), Failed> {
-        match self.socket.accept() {
+        let Some(socket) = &self.socket else { return Err(Failed::Empty) };
+        match socket.accept() {
             Ok(accepted) => {
                 self.backoff = BACKOFF_FIRST;
                 Ok(accepted)
@@ -239,7 +252,7 @@ mod tests {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (socket, _) = sys::World::Os.bind(any, &options).unwrap();
         let addr = socket.local_addr().unwrap();
-        Listener::new(socket, addr, Rc::new(Profile::new(&options.limits, 0)), &options)
+        Listener::new(Some(socket), addr, Rc::new(Profile::new(&options.limits, 0)), &options)
     }
 
     #[test]

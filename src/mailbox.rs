@@ -79,10 +79,15 @@ impl<M, W: Wake> Mailbox<M, W> {
 
     /// Puts a message in; `false` if the loop is gone.
     pub(crate) fn post(&self, message: M) -> bool {
+        self.offer(message).is_ok()
+    }
+
+    /// Puts a message in; gives it back if the loop is gone.
+    pub(crate) fn offer(&self, message: M) -> Result<(), M> {
         {
             let mut inbox = self.lock();
             if inbox.closed {
-                return false;
+                return Err(message);
             }
             inbox.messages.push(message);
             self.waiting.store(true, Ordering::Relaxed);
@@ -94,7 +99,7 @@ impl<M, W: Wake> Mailbox<M, W> {
                 self.asleep.swap(true, Ordering::AcqRel);
             }
         }
-        true
+        Ok(())
     }
 
     /// The loop is about to block: whether it may, because nothing waits.

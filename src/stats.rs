@@ -1,5 +1,8 @@
 //! Counters of what a reactor has done.
 
+use std::iter::Sum;
+use std::ops::AddAssign;
+
 /// What a reactor has done so far: plain counters that only grow, except those that say "now".
 ///
 /// # Examples
@@ -17,6 +20,9 @@ pub struct Stats {
     pub events: u64,
     /// Connections accepted and handed to a handler.
     pub accepted: u64,
+    /// Connections accepted for other reactors of a fleet and handed over to them, where they
+    /// count as accepted or refused.
+    pub handed_over: u64,
     /// Connections refused: at a cap, by `on_accept`, or for want of descriptors.
     pub refused: u64,
     /// Errors of accept, other than the peer having gone.
@@ -59,4 +65,70 @@ pub struct Stats {
     pub connections: u64,
     /// The most connections there were at once.
     pub connections_peak: u64,
+}
+
+/// Adds the counters of another reactor. The sum of the peaks is a bound: they need not have been
+/// reached at once.
+impl AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            turns,
+            events,
+            accepted,
+            handed_over,
+            refused,
+            accept_errors,
+            connected,
+            connect_failures,
+            closed,
+            closed_idle,
+            closed_timeout,
+            closed_broken,
+            closed_overflow,
+            reads,
+            writes,
+            bytes_read,
+            bytes_written,
+            bytes_unsent,
+            writes_refused,
+            timers_fired,
+            messages,
+            panics,
+            connections,
+            connections_peak,
+        } = other;
+        self.turns += turns;
+        self.events += events;
+        self.accepted += accepted;
+        self.handed_over += handed_over;
+        self.refused += refused;
+        self.accept_errors += accept_errors;
+        self.connected += connected;
+        self.connect_failures += connect_failures;
+        self.closed += closed;
+        self.closed_idle += closed_idle;
+        self.closed_timeout += closed_timeout;
+        self.closed_broken += closed_broken;
+        self.closed_overflow += closed_overflow;
+        self.reads += reads;
+        self.writes += writes;
+        self.bytes_read += bytes_read;
+        self.bytes_written += bytes_written;
+        self.bytes_unsent += bytes_unsent;
+        self.writes_refused += writes_refused;
+        self.timers_fired += timers_fired;
+        self.messages += messages;
+        self.panics += panics;
+        self.connections += connections;
+        self.connections_peak += connections_peak;
+    }
+}
+
+impl Sum for Stats {
+    fn sum<I: Iterator<Item = Self>>(stats: I) -> Self {
+        stats.fold(Self::default(), |mut sum, stats| {
+            sum += stats;
+            sum
+        })
+    }
 }

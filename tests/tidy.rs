@@ -31,6 +31,7 @@ const ROOMS: &[&str] = &[
     "handler",
     "reactor",
     "channel",
+    "fleet",
     "sim",
     "fuzzing",
 ];
@@ -40,7 +41,8 @@ const OUTSIDE_WORDS: &[&str] =
     &["mio", "socket2", "rustix", "TcpStream", "TcpListener", "UdpSocket"];
 
 /// A listener that was bound elsewhere is adopted by a room that may name it.
-const OUTSIDE_EXCEPTIONS: &[(&str, &str)] = &[("reactor", "TcpListener")];
+const OUTSIDE_EXCEPTIONS: &[(&str, &str)] =
+    &[("engine", "TcpListener"), ("reactor", "TcpListener"), ("fleet", "TcpListener")];
 
 /// A simulated world stands for the kernel, which everybody holds a handle on.
 const SHARED_WORLDS: &[&str] = &["src/sim/", "src/sys/sim/"];

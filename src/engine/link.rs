@@ -21,31 +21,90 @@ impl Engine {
         service: u32,
         options: &ListenOptions,
     ) -> io::Result<SocketAddr> {
+        let socket = self.bind(addr, options)?;
+        let (_, addr) = self.add_listener(socket, service, options)?;
+        Ok(addr)
+    }
+
+    /// Binds an address.
+    pub(crate) fn bind(
+        &self,
+        addr: SocketAddr,
+        options: &ListenOptions,
+    ) -> io::Result<sys::Listener> {
         options.check()?;
         let (socket, backlog) =
             self.world.bind(addr, options).map_err(|error| explain_bind(addr, options, &error))?;
         log_backlog(addr, backlog);
-        self.add_listener(socket, service, options)
+        Ok(socket)
     }
 
-    /// Serves a socket that listens already.
+    /// Takes over a socket that somebody else has bound.
+    pub(crate) fn adopt(
+        &self,
+        listener: std::net::TcpListener,
+        options: &ListenOptions,
+    ) -> io::Result<sys::Listener> {
+        options.check()?;
+        self.world.adopt(listener, options).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot adopt the listening socket: {error}"))
+        })
+    }
+
+    /// Serves a socket that listens already; gives its place and where it listens.
     pub(crate) fn add_listener(
         &mut self,
-        socket: sys::Listener,
+        mut socket: sys::Listener,
         service: u32,
         options: &ListenOptions,
-    ) -> io::Result<SocketAddr> {
+    ) -> io::Result<(u32, SocketAddr)> {
         let addr = socket.local_addr()?;
-        let slot = self.listeners.vacant_entry();
-        let index = slot.key();
-        let mut profile = Profile::new(&options.limits, service);
-        profile.listener = Some(index as u32);
-        profile.tcp = (!self.world.inherits_options()).then(|| options.tcp.clone());
-        let mut listener = Listener::new(socket, addr, Rc::new(profile), options);
-        self.poller.add_listener(listener.socket_mut(), index)?;
-        slot.insert(listener);
+        self.poller.add_listener(&mut socket, self.listeners.vacant_key())?;
+        let index = self.place_listener(Some(socket), addr, service, options);
         log::debug!("listening on {addr}");
-        Ok(addr)
+        Ok((index, addr))
+    }
+
+    /// Gives a listener its place. Without a socket another reactor accepts for it.
+    pub(crate) fn place_listener(
+        &mut self,
+        socket: Option<sys::Listener>,
+        addr: SocketAddr,
+        service: u32,
+        options: &ListenOptions,
+    ) -> u32 {
+        let index = self.listeners.vacant_key() as u32;
+        let mut profile = Profile::new(&options.limits, service);
+        profile.listener = Some(index);
+        profile.tcp = (!self.world.inherits_options()).then(|| options.tcp.clone());
+        self.listeners.insert(Listener::new(socket, addr, Rc::new(profile), options));
+        index
+    }
+
+    /// Closes the listening sockets. Those without one stay: what another reactor has accepted for
+    /// them may be on its way.
+    pub(crate) fn close_listeners(&mut self) {
+        if let Some(load) = &self.load {
+            load.close();
+        }
+        let poller = &self.poller;
+        self.listeners.retain(|_, listener| {
+            let addr = listener.addr;
+            let Some(socket) = listener.socket_mut() else { return true };
+            if let Err(error) = poller.remove_listener(socket) {
+                log::warn!("{addr}: cannot be taken off the poll: {error}");
+            }
+            false
+        });
+        self.ready_listeners.clear();
+    }
+
+    /// Other handles on the listening sockets, or on one of them, in the order of their places.
+    pub(crate) fn duplicates(&self, only: Option<u32>) -> io::Result<Vec<std::net::TcpListener>> {
+        let listeners = self.listeners.iter();
+        let listeners =
+            listeners.filter(|(index, _)| only.is_none_or(|only| only as usize == *index));
+        listeners.filter_map(|(_, listener)| Some(listener.socket()?.duplicate())).collect()
     }
 
     /// Gives an accepted connection its slot and registers it once, for both directions.
@@ -81,7 +140,7 @@ impl Engine {
         for timer in connection.take_timers() {
             self.wheel.cancel(timer);
         }
-        self.gate.leave();
+        self.leave_gate();
         self.stats.connections -= 1;
     }
 }

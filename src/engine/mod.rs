@@ -26,7 +26,7 @@ use crate::buffer::Spares;
 use crate::close::CloseReason;
 use crate::connection::{Connection, Phase};
 use crate::id::{ConnId, Generations};
-use crate::listener::{Gate, Listener};
+use crate::listener::{Gate, Handed, Listener, Load};
 use crate::mailbox::Mailbox;
 use crate::options::{FILE_RESERVE, ReactorOptions};
 use crate::planted::{self, Bug};
@@ -47,6 +47,9 @@ pub(crate) type Task = Box<dyn FnOnce(&mut dyn Any, &mut Engine)>;
 /// The same, posted from another thread.
 pub(crate) type RemoteTask = Box<dyn FnOnce(&mut dyn Any, &mut Engine) + Send>;
 
+/// A look at the loop, for another thread.
+pub(crate) type Look = Box<dyn FnOnce(&mut Engine) + Send>;
+
 /// What other threads may ask for.
 pub(crate) enum Message {
     /// Write to a connection.
@@ -61,6 +64,10 @@ pub(crate) enum Message {
     Deliver(u32),
     /// Stop at once, or after draining for so long.
     Stop(Stop),
+    /// Serve a connection that another reactor has accepted.
+    HandOver(Box<Handed>),
+    /// Look at what there is.
+    Look(Look),
 }
 
 impl fmt::Debug for Message {
@@ -72,6 +79,8 @@ impl fmt::Debug for Message {
             Self::Run(..) => "Run",
             Self::Deliver(_) => "Deliver",
             Self::Stop(_) => "Stop",
+            Self::HandOver(_) => "HandOver",
+            Self::Look(_) => "Look",
         })
     }
 }
@@ -183,6 +192,8 @@ pub(crate) struct Engine {
     pub(crate) mailbox: Arc<Mailbox<Message>>,
     /// Channels, by index; `None` while one is being delivered.
     pub(crate) inlets: Slab<Option<Box<dyn Inlet>>>,
+    /// How many connections it has, for others to see; `None` if nobody looks.
+    pub(crate) load: Option<Arc<Load>>,
     /// Given up to accept and refuse when no descriptor is left.
     pub(crate) spare_file: Option<Spare>,
     /// Whether the loop goes on.
@@ -271,7 +282,7 @@ impl Engine {
     pub(crate) fn new(world: World, options: ReactorOptions) -> io::Result<Self> {
         let poller = world.poller()?;
         let mailbox = Mailbox::new(poller.waker(WAKER_TOKEN)?);
-        let most = options.max_connections.unwrap_or_else(|| default_max_connections(&world));
+        let most = options.max_connections.unwrap_or_else(|| default_max_connections(&world, 1));
         let generations = world.generations();
         let (clock, spare_file) = (world.clock(), world.spare());
         Ok(Self {
@@ -302,6 +313,7 @@ impl Engine {
             spares: Spares::default(),
             mailbox,
             inlets: Slab::new(),
+            load: None,
             spare_file,
             running: Running::On,
             stats: Stats::default(),
@@ -345,6 +357,13 @@ impl Engine {
         lives.then_some(connection)
     }
 
+    /// A turn has seen to so many events.
+    #[inline]
+    pub(crate) fn count_events(&mut self, count: usize) {
+        self.reported = count;
+        self.stats.events += count as u64;
+    }
+
     #[inline]
     pub(crate) fn count_read(&mut self, bytes: usize) {
         self.stats.reads += 1;
@@ -362,10 +381,24 @@ impl Engine {
         let generation = self.generations.draw();
         let connection = Connection::new(stream, generation, peer, profile, phase, self.now);
         let index = self.connections.insert(connection);
-        self.gate.enter();
+        self.enter_gate();
         self.stats.connections += 1;
         self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
         ConnId::new(index as u32, generation)
+    }
+
+    fn enter_gate(&mut self) {
+        self.gate.enter();
+        if let Some(load) = &self.load {
+            load.enter();
+        }
+    }
+
+    fn leave_gate(&mut self) {
+        self.gate.leave();
+        if let Some(load) = &self.load {
+            load.leave();
+        }
     }
 
     /// All connections that have not ended.
@@ -385,7 +418,7 @@ impl Engine {
         for timer in connection.take_timers() {
             self.wheel.cancel(timer);
         }
-        self.gate.leave();
+        self.leave_gate();
         self.stats.connections -= 1;
         if let Some(index) = connection.profile.listener {
             if let Some(listener) = self.listeners.get_mut(index as usize) {
@@ -526,13 +559,19 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// The open-file limit less a reserve; where there is none, as many as a slab index can name.
-fn default_max_connections(world: &World) -> usize {
+/// The open-file limit less a reserve, in equal parts for so many reactors; where there is none,
+/// as many as a slab index can name.
+pub(crate) fn default_max_connections(world: &World, reactors: usize) -> usize {
     let limit = world.open_file_limit().unwrap_or(u64::MAX);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(WAKER_TOKEN);
+    let reserve = FILE_RESERVE.saturating_add(FILES_EACH.saturating_mul(reactors - 1));
     // A tiny limit is shared, so that a reserve does not eat all of it.
-    limit - FILE_RESERVE.min(limit / 2)
+    ((limit - reserve.min(limit / 2)) / reactors).max(1)
 }
+
+/// Descriptors that a further reactor takes for itself: the poll, the waker, the spare one, and a
+/// few listeners.
+const FILES_EACH: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -60,6 +60,11 @@ impl Remote {
         if self.mailbox.post(message) { Ok(()) } else { Err(Stopped) }
     }
 
+    /// Posts a message that is given back if the reactor is gone.
+    pub(crate) fn offer(&self, message: Message) -> Result<(), Message> {
+        self.mailbox.offer(message)
+    }
+
     /// Writes to a connection. If it has ended, or refuses the bytes at its cap, they are
     /// dropped; `Stats::writes_refused` counts the latter.
     ///

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crate::engine::Due;
 use crate::handler::Peer;
-use crate::listener::Failed;
+use crate::listener::{Failed, Handed, reset};
 use crate::options::AtCapacity;
 use crate::planted::{self, Bug};
 use crate::reactor::dispatch::Dispatcher;
-use crate::sys::Stream;
+use crate::sys::{Loose, Stream};
 
 /// Whether to go on accepting.
 #[derive(PartialEq, Eq)]
@@ -27,8 +27,7 @@ struct Arrival(Option<Stream>);
 impl Drop for Arrival {
     fn drop(&mut self) {
         if let Some(stream) = self.0.take() {
-            // A failure means that the client is gone already.
-            let _ = stream.reset_on_close();
+            reset(stream);
         }
     }
 }
@@ -88,6 +87,9 @@ impl Dispatcher {
     /// Takes a connection in, if its source and its handler agree.
     fn welcome(&mut self, index: usize, stream: Stream, peer: SocketAddr) {
         let listener = &self.engine.listeners[index];
+        if listener.route.is_some() {
+            return self.pass_on(index, stream, peer);
+        }
         let profile = Rc::clone(&listener.profile);
         let asks = Peer { addr: peer, listener: listener.addr };
         if listener.sources.as_ref().is_some_and(|sources| !sources.admits(peer.ip())) {
@@ -121,6 +123,32 @@ impl Dispatcher {
         self.engine.stats.accepted += 1;
         log::debug!("{id}: accepted {peer}");
         self.open(id);
+    }
+
+    /// Hands a connection over to the reactor that will serve it.
+    fn pass_on(&mut self, index: usize, stream: Stream, peer: SocketAddr) {
+        let route = &mut self.engine.listeners[index].route;
+        let (Some(route), Some(stream)) = (route, Loose::new(stream)) else { return };
+        if route.hand_over(stream, peer) {
+            self.engine.stats.handed_over += 1;
+        } else {
+            self.engine.stats.refused += 1;
+        }
+    }
+
+    /// Takes in a connection that another reactor has accepted, under the caps of this one.
+    pub(super) fn take_in(&mut self, handed: Handed) {
+        let (index, peer) = (handed.listener as usize, handed.peer);
+        let engine = &mut self.engine;
+        let Some(listener) = engine.listeners.get_mut(index) else { return };
+        let has_room = engine.gate.admits() & listener.gate.admits();
+        let Some(stream) = handed.take() else { return };
+        if !has_room {
+            return self.refuse(stream.into_stream());
+        }
+        self.accepting = Some(index);
+        self.welcome(index, stream.into_stream(), peer);
+        self.accepting = None;
     }
 
     /// No descriptor is left, and the event is used up while the connection still queues: gives

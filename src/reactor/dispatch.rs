@@ -42,10 +42,16 @@ pub(super) struct Dispatcher {
     pub(super) delivering: Option<(u32, Box<dyn Inlet>)>,
     /// How long a drain may take that a descriptor asks for.
     pub(super) bell_deadline: Duration,
+    /// A panic that is to go on at the end of the turn.
+    pub(super) thrown: Option<Thrown>,
 }
 
+/// What a panic carries.
+pub(super) type Thrown = Box<dyn std::any::Any + Send>;
+
+/// Counts and tells a panic; gives it back if it is to go on.
 #[cold]
-fn after_panic(engine: &mut Engine, payload: Box<dyn std::any::Any + Send>) {
+fn after_panic(engine: &mut Engine, payload: Thrown) -> Option<Thrown> {
     if engine.options.on_panic == OnPanic::Abort {
         log::error!("a callback panicked: aborting, as the options ask");
         std::process::abort();
@@ -53,11 +59,17 @@ fn after_panic(engine: &mut Engine, payload: Box<dyn std::any::Any + Send>) {
     engine.stats.panics += 1;
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no text");
-    log::error!("a callback panicked ({text}); its connection is closed, the others are served on");
+    let goes_on = engine.options.on_panic == OnPanic::Unwind;
+    let rest = if goes_on { "the panic goes on" } else { "the others are served on" };
+    log::error!("a callback panicked ({text}); its connection is closed, {rest}");
     #[cfg(feature = "sim")]
     engine.panic_text.get_or_insert_with(|| text.to_owned());
+    if goes_on {
+        return Some(payload);
+    }
     // What was thrown is the user's too, and may panic when it is dropped.
     discard(payload);
+    None
 }
 
 /// Drops what is the user's, whatever its `Drop` does.
@@ -98,6 +110,7 @@ impl Dispatcher {
             accepting: None,
             delivering: None,
             bell_deadline: Duration::ZERO,
+            thrown: None,
         }
     }
 
@@ -152,7 +165,8 @@ impl Dispatcher {
     /// The cork tells whose callback it was; callers leave nothing half done around callbacks.
     pub(super) fn outlives(&mut self, piece: impl FnOnce(&mut Self)) -> bool {
         let Err(payload) = catch_unwind(AssertUnwindSafe(|| piece(self))) else { return true };
-        after_panic(&mut self.engine, payload);
+        let thrown = after_panic(&mut self.engine, payload);
+        discard(std::mem::replace(&mut self.thrown, thrown));
         let current = self.engine.current();
         if let Some(id) = current {
             self.engine.doom_panicked(id);

@@ -174,11 +174,39 @@ impl Reactor {
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
         self.check_service(service)?;
-        options.check()?;
-        let socket = self.dispatcher.engine.world.adopt(listener, &options).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot adopt the listening socket: {error}"))
-        })?;
-        self.dispatcher.engine.add_listener(socket, service.index(), &options)
+        let engine = &mut self.dispatcher.engine;
+        let socket = engine.adopt(listener, &options)?;
+        let (_, addr) = engine.add_listener(socket, service.index(), &options)?;
+        Ok(addr)
+    }
+
+    /// Other handles on all listening sockets, in the order in which they were bound or adopted:
+    /// to hand on to another reactor, or to the process that takes over from this one
+    /// (`send_listeners`). They share the queue of connections with this reactor's, and keep it
+    /// when this reactor stops.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::{Conn, ListenOptions, Reactor};
+    /// # let handler = || |_: &mut Conn<'_>, input: &[u8]| input.len();
+    ///
+    /// let mut old = Reactor::new()?;
+    /// let service = old.register(handler());
+    /// let addr = old.listen("127.0.0.1:0", service, ListenOptions::default())?;
+    ///
+    /// let mut new = Reactor::new()?;
+    /// let service = new.register(handler());
+    /// for listener in old.listeners()? {
+    ///     assert_eq!(new.adopt(listener, service, ListenOptions::default())?, addr);
+    /// }
+    /// old.remote().drain(std::time::Duration::from_secs(5)).expect("it has not stopped");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// - The system's, if no descriptor is left.
+    pub fn listeners(&self) -> io::Result<Vec<std::net::TcpListener>> {
+        self.dispatcher.engine.duplicates(None)
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of the handler
@@ -290,6 +318,11 @@ impl Reactor {
         &self.dispatcher.engine
     }
 
+    /// What a turn works on, for those who join several reactors.
+    pub(crate) fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.dispatcher.engine
+    }
+
     fn go_on(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         if self.dispatcher.engine.running == Running::Stopped {
             return Ok(false);
@@ -316,7 +349,7 @@ impl Reactor {
     }
 
     /// One that stops serves nobody new.
-    fn check_service<H: Handler>(&mut self, service: Service<H>) -> io::Result<()> {
+    pub(crate) fn check_service<H: Handler>(&mut self, service: Service<H>) -> io::Result<()> {
         if self.dispatcher.engine.is_stopping() {
             return Err(io::Error::other("the reactor is stopping and listens no more"));
         }

@@ -1,6 +1,7 @@
 //! One turn of the loop, in six phases.
 
 use std::io;
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use crate::close::CloseReason;
@@ -28,11 +29,16 @@ impl Reactor {
         let (mut done, mut phase) = (0, 3);
         // A panic ends the phase that it happens in. The events are gone on with; what is left of
         // another phase stays on its list, for the next turn.
+        let mut is_cut = false;
         while !dispatcher.outlives(|dispatcher| {
             dispatcher.run_phases(events, &mut done, &mut phase);
-        }) {}
-        dispatcher.engine.reported = done;
-        dispatcher.engine.stats.events += done as u64;
+        }) {
+            is_cut = true;
+        }
+        if is_cut {
+            dispatcher.after_cut(done);
+        }
+        dispatcher.engine.count_events(done);
         Ok(())
     }
 
@@ -177,6 +183,15 @@ impl Dispatcher {
         }
     }
 
+    /// The turn is complete, but a panic has cut it: lets it go on if the options ask for that.
+    #[cold]
+    fn after_cut(&mut self, done: usize) {
+        if let Some(thrown) = self.thrown.take() {
+            self.engine.count_events(done);
+            resume_unwind(thrown);
+        }
+    }
+
     fn has_messages(&self) -> bool {
         self.engine.mailbox.has_messages()
             || !self.engine.posted.is_empty()
@@ -253,6 +268,8 @@ impl Dispatcher {
             Message::Run(service, task) => self.run_task(service, task),
             Message::Stop(stop) => self.engine.stop(stop),
             Message::Deliver(index) => return self.deliver_channel(index, budget),
+            Message::HandOver(handed) => self.take_in(*handed),
+            Message::Look(look) => look(&mut self.engine),
         }
         1
     }
@@ -313,8 +330,7 @@ impl Dispatcher {
     /// are ended.
     fn begin_stop(&mut self) {
         if let Running::Asked(stop) = self.engine.running {
-            self.engine.listeners.clear();
-            self.engine.ready_listeners.clear();
+            self.engine.close_listeners();
             match stop {
                 Stop::Now => self.engine.running = Running::Stopped,
                 Stop::Drain(deadline) => {

@@ -4,7 +4,10 @@
 //! generics and another world can be added without touching it. With one variant the `match`
 //! costs nothing. A [`World`] makes them; what they are asked afterwards stays in their world.
 
+#[cfg(unix)]
+mod hand_on;
 mod os;
+mod pin;
 mod resolve;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
@@ -16,7 +19,12 @@ use std::time::Duration;
 use crate::id::Generations;
 use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
+#[cfg(unix)]
+pub use hand_on::{receive_listeners, send_listeners};
+#[cfg(feature = "activation")]
+pub use os::activated_listeners;
 pub use os::raise_open_file_limit;
+pub(crate) use pin::{allowed_cores, pin_to};
 pub(crate) use resolve::Answer;
 
 /// Where a reactor lives: what its sockets, its poll and its clock are of.
@@ -318,6 +326,15 @@ impl Listener {
             Self::Sim(listener) => Ok(listener.local_addr()),
         }
     }
+
+    /// Another handle on the same socket, with the same queue.
+    pub(crate) fn duplicate(&self) -> io::Result<std::net::TcpListener> {
+        match self {
+            Self::Os(listener) => os::duplicate(listener),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(of_two_worlds()),
+        }
+    }
 }
 
 /// How many connections the kernel queues for a listener.
@@ -327,6 +344,25 @@ pub(crate) struct Backlog {
     pub(crate) asked: Option<u32>,
     /// What the system takes at the most, where that can be known.
     pub(crate) system_most: Option<u32>,
+}
+
+/// An accepted connection that no poll knows: it may go to another thread. Only those of the
+/// operating system can.
+#[derive(Debug)]
+pub(crate) struct Loose(os::Stream);
+
+impl Loose {
+    pub(crate) fn new(stream: Stream) -> Option<Self> {
+        match stream {
+            Stream::Os(stream) => Some(Self(stream)),
+            #[cfg(feature = "sim")]
+            Stream::Sim(_) => None,
+        }
+    }
+
+    pub(crate) fn into_stream(self) -> Stream {
+        Stream::Os(self.0)
+    }
 }
 
 /// What the poll says of one socket, as the poll has it.
@@ -494,6 +530,16 @@ impl Poller {
             }
             #[cfg(feature = "sim")]
             _ => Err(of_two_worlds()),
+        }
+    }
+
+    /// Watches a listener no more. Closing it would not do if somebody else has it open too.
+    pub(crate) fn remove_listener(&self, listener: &mut Listener) -> io::Result<()> {
+        match (self, listener) {
+            (Self::Os(poller), Listener::Os(listener)) => os::remove(poller, listener),
+            // There nobody else has it.
+            #[cfg(feature = "sim")]
+            _ => Ok(()),
         }
     }
 

@@ -228,6 +228,48 @@ pub(super) fn adopt(
     Ok(Listener::from_std(listener))
 }
 
+pub(super) fn duplicate(listener: &Listener) -> io::Result<std::net::TcpListener> {
+    Ok(SockRef::from(listener).try_clone()?.into())
+}
+
+/// The listening TCP sockets that systemd, or whoever speaks its protocol (`LISTEN_FDS`), has
+/// bound and given to this process, in their order; none if it was started otherwise. A second
+/// call gives none. Call it first thing in `main`, before there are threads: the variables that
+/// tell of the sockets are taken out of the environment.
+///
+/// Give them to [`Reactor::adopt`](crate::Reactor::adopt) or
+/// [`Member::adopt`](crate::Member::adopt). While the service restarts, the sockets stay open and
+/// connections queue: nobody is refused.
+///
+/// # Examples
+/// ```
+/// for listener in waterwheel::activated_listeners()? {
+///     println!("was given {}", listener.local_addr()?);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// - `InvalidInput`: one of them is no TCP socket that listens; the text says which.
+///
+/// # Platform notes
+/// The protocol is `sd_listen_fds(3)`. On Windows it is that of the crate `listenfd`.
+#[cfg(feature = "activation")]
+pub fn activated_listeners() -> io::Result<Vec<std::net::TcpListener>> {
+    let mut given = listenfd::ListenFd::from_env();
+    let mut listeners = Vec::with_capacity(given.len());
+    for index in 0..given.len() {
+        let Some(listener) = given.take_tcp_listener(index)? else { continue };
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if !SockRef::from(&listener).is_listener()? {
+            let text = format!("socket {index} that was given to this process does not listen");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
 pub(super) fn waker(poller: &Poller, token: usize) -> io::Result<Waker> {
     Waker::new(poller.registry(), Token(token))
 }
@@ -243,6 +285,10 @@ pub(super) fn add(
     writable: bool,
 ) -> io::Result<()> {
     poller.registry().register(source, Token(token), interest(writable))
+}
+
+pub(super) fn remove(poller: &Poller, source: &mut impl Source) -> io::Result<()> {
+    poller.registry().deregister(source)
 }
 
 #[cfg(unix)]

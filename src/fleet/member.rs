@@ -1,0 +1,233 @@
+//! One reactor of a fleet while it is set up, and the sockets that all of them listen on.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::fleet::handle::FleetRemote;
+use crate::fleet::options::{Spread, invalid};
+use crate::handler::{Handler, Service};
+use crate::options::{AtCapacity, ListenOptions};
+use crate::reactor::{Address, Reactor};
+
+/// One reactor of a [`Fleet`](crate::Fleet), lent to the closure that sets it up.
+///
+/// # Examples
+/// ```no_run
+/// use waterwheel::{Conn, Fleet, FleetOptions, ListenOptions, Member};
+///
+/// fn set_up(member: &mut Member<'_>) -> std::io::Result<()> {
+///     let echo = member.reactor().register(|conn: &mut Conn<'_>, input: &[u8]| {
+///         conn.write(input);
+///         input.len()
+///     });
+///     let addr = member.listen("127.0.0.1:7000", echo, ListenOptions::default())?;
+///     if member.index() == 0 {
+///         println!("listening on {addr}");
+///     }
+///     Ok(())
+/// }
+///
+/// Fleet::new(FleetOptions::default())?.run(set_up)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Member<'a> {
+    reactor: &'a mut Reactor,
+    docks: &'a Docks,
+    remote: FleetRemote,
+    index: usize,
+    /// How many times it has listened.
+    listened: usize,
+}
+
+impl<'a> Member<'a> {
+    pub(super) fn new(
+        reactor: &'a mut Reactor,
+        docks: &'a Docks,
+        remote: FleetRemote,
+        index: usize,
+    ) -> Self {
+        Self { reactor, docks, remote, index, listened: 0 }
+    }
+
+    /// Which of the fleet's reactors it is, from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The reactor: to register handlers, to set timers, to connect. What it listens on by itself
+    /// is its own and does not spread.
+    pub fn reactor(&mut self) -> &mut Reactor {
+        self.reactor
+    }
+
+    /// The door to the whole fleet, for handlers to keep.
+    #[must_use]
+    pub fn fleet(&self) -> FleetRemote {
+        self.remote.clone()
+    }
+
+    /// Listens together with the others, and serves this reactor's share of the connections with
+    /// a handler; gives the address with its real port, which is the same for all. Every reactor
+    /// must listen on the same addresses in the same order. Caps are each reactor's own.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range, the address does not parse or is not the one
+    ///   that the others listen on, or connections are handed over and `at_capacity` is
+    ///   `AtCapacity::Wait`.
+    /// - Those of `Reactor::listen`.
+    pub fn listen<H: Handler>(
+        &mut self,
+        addr: impl Address,
+        service: Service<H>,
+        options: ListenOptions,
+    ) -> io::Result<SocketAddr> {
+        let addr = addr.to_socket_addr()?;
+        self.dock(addr, None, service, options)
+    }
+
+    /// The same for a socket that somebody else has bound and set to listen. All reactors share
+    /// it, also with [`Spread::ReusePort`].
+    ///
+    /// # Errors
+    /// - Those of [`listen`](Self::listen) and of `Reactor::adopt`.
+    pub fn adopt<H: Handler>(
+        &mut self,
+        listener: &TcpListener,
+        service: Service<H>,
+        options: ListenOptions,
+    ) -> io::Result<SocketAddr> {
+        self.dock(listener.local_addr()?, Some(listener), service, options)
+    }
+
+    fn dock<H: Handler>(
+        &mut self,
+        addr: SocketAddr,
+        adopted: Option<&TcpListener>,
+        service: Service<H>,
+        mut options: ListenOptions,
+    ) -> io::Result<SocketAddr> {
+        self.reactor.check_service(service)?;
+        let hands_over = matches!(self.docks.spread, Spread::HandOver(_));
+        if hands_over && options.at_capacity == AtCapacity::Wait {
+            let text = "option at_capacity is Wait; where connections are handed over it must be \
+                        Refuse, since the acceptor does not see the caps of the reactors";
+            return Err(invalid(text));
+        }
+        options.reuse_port |= self.docks.spread == Spread::ReusePort && adopted.is_none();
+        let mut docks = self.docks.lock();
+        let engine = self.reactor.engine_mut();
+        let socket = match docks.get(self.listened) {
+            None => {
+                let socket = match adopted {
+                    Some(listener) => engine.adopt(listener.try_clone()?, &options)?,
+                    None => engine.bind(addr, &options)?,
+                };
+                let is_own = self.docks.spread == Spread::ReusePort && adopted.is_none();
+                let shared = if is_own { None } else { Some(socket.duplicate()?) };
+                docks.push(Dock::new(addr, socket.local_addr()?, shared, &options));
+                Some(socket)
+            }
+            Some(dock) => {
+                dock.check(addr)?;
+                match &dock.shared {
+                    _ if hands_over => None,
+                    Some(shared) => Some(engine.adopt(shared.try_clone()?, &options)?),
+                    None => Some(engine.bind(dock.addr, &options)?),
+                }
+            }
+        };
+        let dock = &mut docks[self.listened];
+        let place = match socket {
+            Some(socket) if !hands_over => {
+                engine.add_listener(socket, service.index(), &options)?.0
+            }
+            _ => engine.place_listener(None, dock.addr, service.index(), &options),
+        };
+        dock.places.push((self.index, place));
+        self.listened += 1;
+        Ok(dock.addr)
+    }
+}
+
+impl fmt::Debug for Member<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+/// What the reactors of a fleet listen on together.
+#[derive(Debug)]
+pub(super) struct Docks {
+    spread: Spread,
+    docks: Mutex<Vec<Dock>>,
+}
+
+/// One address that all listen on.
+#[derive(Debug)]
+pub(super) struct Dock {
+    /// As asked for, perhaps with port 0.
+    asked: SocketAddr,
+    /// With its real port.
+    pub(super) addr: SocketAddr,
+    /// The socket, if it is one for all.
+    pub(super) shared: Option<TcpListener>,
+    /// As given by the first.
+    pub(super) options: ListenOptions,
+    /// Which listener it is in each reactor.
+    pub(super) places: Vec<(usize, u32)>,
+}
+
+impl Docks {
+    pub(super) fn new(spread: Spread) -> Self {
+        Self { spread, docks: Mutex::new(Vec::new()) }
+    }
+
+    /// No code of the user runs under it.
+    fn lock(&self) -> MutexGuard<'_, Vec<Dock>> {
+        self.docks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All have been set up: what they listen on, each with the reactors in order.
+    pub(super) fn finish(&self, members: usize) -> io::Result<Vec<Dock>> {
+        let mut docks = std::mem::take(&mut *self.lock());
+        for dock in &mut docks {
+            dock.places.sort_unstable();
+            if dock.places.len() < members {
+                let text = format!(
+                    "only {} of {members} reactors listen on {}; all must, or use \
+                     Member::reactor to listen with one of them",
+                    dock.places.len(),
+                    dock.addr
+                );
+                return Err(invalid(&text));
+            }
+        }
+        Ok(docks)
+    }
+}
+
+impl Dock {
+    fn new(
+        asked: SocketAddr,
+        addr: SocketAddr,
+        shared: Option<TcpListener>,
+        options: &ListenOptions,
+    ) -> Self {
+        Self { asked, addr, shared, options: options.clone(), places: Vec::new() }
+    }
+
+    fn check(&self, asked: SocketAddr) -> io::Result<()> {
+        if self.asked == asked {
+            return Ok(());
+        }
+        let text = format!(
+            "cannot listen on {asked}: another reactor of the fleet listens on {} in its place; \
+             all must listen on the same addresses in the same order",
+            self.asked
+        );
+        Err(invalid(&text))
+    }
+}

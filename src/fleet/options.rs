@@ -1,0 +1,231 @@
+//! What can be set for a fleet: plain data, checked when it is made.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::options::ReactorOptions;
+use crate::sys;
+
+/// Options of a [`Fleet`](crate::Fleet).
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use waterwheel::{Balance, FleetOptions, OnFailure, Pinning, Spread};
+/// let options = FleetOptions::default()
+///     .threads(Some(4))
+///     .spread(Spread::HandOver(Balance::LeastConnections))
+///     .pinning(Pinning::Cores)
+///     .on_failure(OnFailure::Drain(Duration::from_secs(5)));
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FleetOptions {
+    /// How many reactors there are, each on a thread of its own; 1 to 1,024. Default: as many as
+    /// the process may use cores (`std::thread::available_parallelism`).
+    pub threads: Option<usize>,
+    /// How connections spread over them. Default [`Spread::Shared`].
+    pub spread: Spread,
+    /// Whether each thread keeps to a core. Default [`Pinning::Off`].
+    pub pinning: Pinning,
+    /// What the rest do when one reactor fails. Default [`OnFailure::Stop`].
+    pub on_failure: OnFailure,
+    /// Options of each reactor. Its `max_connections` defaults to an equal part of the open-file
+    /// limit less a reserve, since all of them share one process.
+    pub reactor: ReactorOptions,
+    /// What the threads are named by: `NAME-0`, `NAME-1` and so on, and `NAME-accept`. Default
+    /// `wheel`. Linux shows 15 bytes of it.
+    pub name: String,
+}
+
+impl Default for FleetOptions {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            spread: Spread::Shared,
+            pinning: Pinning::Off,
+            on_failure: OnFailure::Stop,
+            reactor: ReactorOptions::default(),
+            name: "wheel".to_owned(),
+        }
+    }
+}
+
+/// Builder methods for public fields: each sets the field of its name.
+macro_rules! setters {
+    ($($field:ident: $type:ty),* $(,)?) => { $(
+        #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.",
+            stringify!($field), ").")]
+        #[must_use]
+        pub fn $field(mut self, $field: $type) -> Self {
+            self.$field = $field;
+            self
+        }
+    )* };
+}
+
+impl FleetOptions {
+    setters! {
+        threads: Option<usize>,
+        spread: Spread,
+        pinning: Pinning,
+        on_failure: OnFailure,
+        reactor: ReactorOptions,
+        name: String,
+    }
+
+    /// Checks them and gives the number of threads.
+    pub(super) fn check(&self) -> io::Result<usize> {
+        let threads = match self.threads {
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+        };
+        if !(1..=MOST_THREADS).contains(&threads) {
+            let text = format!("option threads is {threads}; it must be 1 to {MOST_THREADS}");
+            return Err(invalid(&text));
+        }
+        if self.pinning == Pinning::To(Vec::new()) {
+            return Err(invalid("option pinning names no core; give one, or Pinning::Off"));
+        }
+        if self.name.contains('\0') {
+            return Err(invalid("option name has a NUL in it, which no thread's name can have"));
+        }
+        self.reactor.check()?;
+        Ok(threads)
+    }
+}
+
+/// More threads than cores of any machine are a slip.
+const MOST_THREADS: usize = 1_024;
+
+pub(super) fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// How connections spread over the reactors of a fleet.
+///
+/// | | `Shared` | `ReusePort` | `HandOver` |
+/// |---|---|---|---|
+/// | which reactor | the first that is awake, or wakes | by a hash of both addresses | as told |
+/// | evenly | more or less; a busy one takes fewer | as chance has it | yes |
+/// | a reactor that blocks | others take what comes | its share waits | its share waits |
+/// | cost of a connection | wakes all that sleep | none | a thread more, and its wake |
+/// | a restart under load | loses none | resets what is queued | loses none |
+/// | an address in use | is told | is told, unless by the same user with the same option | told |
+///
+/// So: `Shared` unless you know better; `ReusePort` for storms of short connections on many
+/// cores, behind nothing that is restarted; `HandOver` for few, long, unequal connections, or if
+/// all connections of a client must meet in one reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// One listening socket, shared by all reactors: whoever comes first accepts. The default.
+    ///
+    /// Each new connection wakes every reactor that sleeps (the poll has no exclusive wait), and
+    /// all but one find nothing.
+    Shared,
+    /// A socket with `SO_REUSEPORT` for each reactor; the kernel spreads connections by a hash of
+    /// the addresses.
+    ///
+    /// A socket that is closed takes its queue with it: connections that wait in it, those whose
+    /// handshake is under way included, are reset although other sockets listen on the address.
+    /// Linux 5.14 can move them (`net.ipv4.tcp_migrate_req`, off by default). See
+    /// `ListenOptions::reuse_port`.
+    ReusePort,
+    /// One acceptor, a reactor on a thread of its own, accepts and hands over.
+    ///
+    /// `on_accept` is asked, and the caps of the listener and of the reactor hold, where the
+    /// connection arrives; over a cap it is reset, and `AtCapacity::Wait` is refused. A reactor
+    /// that stops or is gone is passed over.
+    HandOver(Balance),
+}
+
+/// To whom an acceptor hands the next connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// To the reactor with the fewest connections, outgoing ones and those on their way included.
+    LeastConnections,
+    /// To one after the other.
+    RoundRobin,
+    /// To the same one for all connections from an IP address.
+    SourceAddress,
+}
+
+/// Whether each thread keeps to a core.
+///
+/// # Platform notes
+/// Linux and Android only; elsewhere all but `Off` is an error of kind `Unsupported`. The
+/// acceptor of [`Spread::HandOver`] is not pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pinning {
+    /// The system moves threads as it likes. The default.
+    Off,
+    /// One core each, of those that the process may run on, in order; with more threads than
+    /// cores they are dealt out again.
+    Cores,
+    /// These cores, by number, in turn.
+    To(Vec<usize>),
+}
+
+impl Pinning {
+    /// Keeps this thread, the `index`th, to its core.
+    pub(super) fn apply(&self, index: usize) -> io::Result<()> {
+        let cores = match self {
+            Self::Off => return Ok(()),
+            Self::Cores => sys::allowed_cores()?,
+            Self::To(cores) => cores.clone(),
+        };
+        match cores.len() {
+            0 => Ok(()),
+            count => sys::pin_to(cores[index % count]),
+        }
+    }
+}
+
+/// What the rest of a fleet does when one of its reactors fails: when its poll does, or when a
+/// panic leaves it (see [`OnPanic::Unwind`](crate::OnPanic)). It is logged in any case, and told
+/// at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They go on. Connections of the failed one are lost; its share of new ones goes to the rest.
+    GoOn,
+    /// They drain for so long, and the fleet ends.
+    Drain(Duration),
+    /// They stop at once, and the fleet ends. The default: a process that is not whole is best
+    /// started anew.
+    Stop,
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shared => "shared",
+            Self::ReusePort => "reuse-port",
+            Self::HandOver(Balance::LeastConnections) => "least-connections",
+            Self::HandOver(Balance::RoundRobin) => "round-robin",
+            Self::HandOver(Balance::SourceAddress) => "source-address",
+        })
+    }
+}
+
+impl std::str::FromStr for Spread {
+    type Err = io::Error;
+
+    /// The words that `Display` writes.
+    fn from_str(text: &str) -> io::Result<Self> {
+        Ok(match text {
+            "shared" => Self::Shared,
+            "reuse-port" => Self::ReusePort,
+            "least-connections" => Self::HandOver(Balance::LeastConnections),
+            "round-robin" => Self::HandOver(Balance::RoundRobin),
+            "source-address" => Self::HandOver(Balance::SourceAddress),
+            _ => {
+                return Err(invalid(&format!(
+                    "{text:?} is no way to spread; it is shared, reuse-port, least-connections, \
+                     round-robin or source-address"
+                )));
+            }
+        })
+    }
+}
