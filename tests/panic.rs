@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use support::{Call, Client, End, Journal, Rig, Script};
 use waterwheel::{
-    Conn, ConnectOptions, IdleKind, Limits, ListenOptions, OnPanic, ReactorOptions, Written,
+    Conn, ConnectOptions, IdleKind, Limits, ListenOptions, OnPanic, Reactor, ReactorOptions,
+    Written,
 };
 
 /// Checks that others are served on.
@@ -243,4 +244,51 @@ fn a_panic_ends_the_process_if_the_options_ask_for_it() {
     assert!(!errors.contains("waited in vain"), "{errors}");
     #[cfg(unix)]
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.status), Some(6));
+}
+
+/// For whoever wants the panic: it comes when the turn is complete, and the reactor can go on.
+#[test]
+fn a_panic_that_unwinds_leaves_the_turn_and_the_reactor_goes_on() {
+    let script = Script::echo().open(|_| {}).data(|conn, input| {
+        assert!(input != b"boom", "on purpose");
+        conn.write(input);
+        input.len()
+    });
+    let options = ReactorOptions::default().on_panic(OnPanic::Unwind);
+    let mut rig = Rig::with(script, Journal::default(), ListenOptions::default(), options);
+    rig.panics = 1;
+    let (mut other, other_id) = rig.client();
+    let (mut client, id) = rig.client();
+    client.send(b"boom");
+    other.send(b"served in the same turn, or in the next");
+    let thrown = support::patiently("the panic", || {
+        let turn = || rig.reactor.run_once(Some(Duration::from_millis(1)));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(turn)).err()
+    });
+    assert_eq!(thrown.downcast_ref::<&str>(), Some(&"on purpose"));
+    let (reason, _) = rig.end_of(id);
+    assert_eq!(reason, "Panic");
+    assert_eq!(rig.read_to_end(&mut client).1, End::Reset);
+    rig.expect(&mut other, b"served in the same turn, or in the next");
+    expect_served(&mut rig, &mut other);
+    assert!(rig.lives(other_id));
+}
+
+/// A reactor that is dropped cannot let a panic out.
+#[test]
+fn a_panic_while_a_reactor_is_dropped_stays_in() {
+    let script = Script::new().close(|_, _, _| panic!("on purpose"));
+    let options = ReactorOptions::default().on_panic(OnPanic::Unwind);
+    let mut reactor = Reactor::with_options(options).unwrap();
+    let service = reactor.register(script);
+    let addr = reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
+    let mut clients = [Client::connect(addr), Client::connect(addr)];
+    support::patiently("both are accepted", || {
+        reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+        (reactor.stats().accepted == 2).then_some(())
+    });
+    drop(reactor);
+    for client in &mut clients {
+        client.expect_end(End::Fin);
+    }
 }
