@@ -15,7 +15,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use waterwheel::{
-    Conn, Context, Handler, ListenOptions, Peer, Reactor, ReactorOptions, Stats, TimerId,
+    Conn, Context, Fleet, FleetOptions, Handler, ListenOptions, Peer, Pinning, Reactor,
+    ReactorOptions, Spread, Stats, TimerId,
 };
 
 const USAGE: &str = "\
@@ -25,8 +26,12 @@ usage: echo [options]
   --max-connections N      refuse more than so many [the open-file limit less a reserve]
   --backlog N              connections that the kernel may queue [the largest]
   --reuse-port             share the address with other processes
+  --threads N              a fleet of so many reactors; 0: one a core [no fleet]
+  --spread HOW             how connections spread over it [shared]: shared, reuse-port,
+                           least-connections, round-robin, source-address
+  --pin                    keep each of its threads to a core
   --busy-poll MICROS       poll so long without blocking before blocking [0]
-  --stats SECONDS          print the counters so often
+  --stats SECONDS          print the counters so often, of each reactor
   --help";
 
 /// How long connections may take to end after SIGINT or SIGTERM.
@@ -56,6 +61,7 @@ struct Args {
     listen: Vec<String>,
     options: ListenOptions,
     reactor: ReactorOptions,
+    fleet: FleetOptions,
     stats: Option<Duration>,
 }
 
@@ -86,6 +92,9 @@ fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         Some(files) => log::info!("at most {files} open files"),
         None => log::info!("no limit on open files"),
     }
+    if args.fleet.threads.is_some() {
+        return serve_as_fleet(args);
+    }
     let mut reactor = Reactor::with_options(args.reactor)?;
     let echo = reactor.register(Echo);
     signals::drain_on_signals(&mut reactor, DRAIN)?;
@@ -98,6 +107,28 @@ fn serve(args: Args) -> Result<(), Box<dyn Error>> {
     }
     reactor.run()?;
     print_stats(&reactor.stats())?;
+    Ok(())
+}
+
+fn serve_as_fleet(args: Args) -> Result<(), Box<dyn Error>> {
+    let Args { listen, options, reactor, mut fleet, stats } = args;
+    fleet.threads = fleet.threads.filter(|&threads| threads > 0);
+    let mut fleet = Fleet::new(fleet.reactor(reactor))?;
+    signals::drain_fleet_on_signals(&mut fleet, DRAIN)?;
+    let last = fleet.run(move |member| {
+        let echo = member.reactor().register(Echo);
+        for addr in &listen {
+            let addr = member.listen(addr, echo, options.clone())?;
+            if member.index() == 0 {
+                writeln!(io::stdout(), "listening on {addr}")?;
+            }
+        }
+        if let Some(period) = stats {
+            member.reactor().set_periodic_timer(echo, period);
+        }
+        Ok(())
+    })?;
+    print_stats(&last.total)?;
     Ok(())
 }
 
@@ -127,6 +158,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     let mut listen = Vec::new();
     let mut options = ListenOptions::default().idle_timeout(Duration::from_secs(60));
     let mut reactor = ReactorOptions::default();
+    let mut fleet = FleetOptions::default();
     let mut stats = None;
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
@@ -141,6 +173,9 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             }
             Long("backlog") => options.backlog = Some(parser.value()?.parse()?),
             Long("reuse-port") => options.reuse_port = true,
+            Long("threads") => fleet.threads = Some(parser.value()?.parse()?),
+            Long("spread") => fleet.spread = parser.value()?.parse_with(str::parse::<Spread>)?,
+            Long("pin") => fleet.pinning = Pinning::Cores,
             Long("busy-poll") => {
                 reactor.busy_poll = Duration::from_micros(parser.value()?.parse()?);
             }
@@ -155,7 +190,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     if listen.is_empty() {
         listen.push("127.0.0.1:7000".to_owned());
     }
-    Ok(Some(Args { listen, options, reactor, stats }))
+    Ok(Some(Args { listen, options, reactor, fleet, stats }))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

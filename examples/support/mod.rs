@@ -2,6 +2,7 @@
 //! it ends.
 //!
 //! Exit codes: 0 after SIGINT or SIGTERM, 2 for a bad option, 1 for everything else that fails.
+#![allow(dead_code)] // Each example uses a part of it.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use waterwheel::{Address, Handler, ListenOptions, Reactor, Service};
+use waterwheel::{Address, Fleet, Handler, ListenOptions, Reactor, Service};
 
 mod signals;
 
@@ -64,6 +65,18 @@ impl Args {
         let seconds: f64 = self.value(name, default)?;
         Duration::try_from_secs_f64(seconds)
             .map_err(|error| Failure::Usage(format!("--{name} {seconds}: {error}")))
+    }
+
+    /// Where to listen, for a server that does it by itself.
+    pub(crate) fn listen(&self) -> &[String] {
+        &self.listen
+    }
+
+    /// Drains a fleet when a signal asks the process to end; gives the deadline.
+    pub(crate) fn drain_on_signals(&self, fleet: &mut Fleet) -> Result<Duration, Failure> {
+        let drain = self.seconds("drain", 5.0)?;
+        signals::drain_fleet_on_signals(fleet, drain)?;
+        Ok(drain)
     }
 
     /// Listens, says where, and turns until a signal has ended it.

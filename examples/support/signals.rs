@@ -1,9 +1,10 @@
 //! SIGINT and SIGTERM: the first drains the reactor, the second ends the process at once.
+#![allow(dead_code)] // An example has one reactor or a fleet.
 
 use std::io;
 use std::time::Duration;
 
-use waterwheel::Reactor;
+use waterwheel::{Fleet, Reactor};
 
 /// Drains the reactor when the process is asked to end; what is left after `deadline` is cut.
 ///
@@ -11,6 +12,19 @@ use waterwheel::Reactor;
 /// one, glibc takes a longer way through every system call.
 #[cfg(unix)]
 pub(crate) fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
+    reactor.drain_when_readable(bell()?, deadline)
+}
+
+/// The same for all reactors of a fleet.
+#[cfg(unix)]
+pub(crate) fn drain_fleet_on_signals(fleet: &mut Fleet, deadline: Duration) -> io::Result<()> {
+    fleet.drain_when_readable(bell()?, deadline);
+    Ok(())
+}
+
+/// A descriptor that becomes readable at the first signal.
+#[cfg(unix)]
+fn bell() -> io::Result<std::os::fd::OwnedFd> {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
@@ -25,7 +39,7 @@ pub(crate) fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io:
         flag::register(signal, Arc::clone(&is_second))?;
         low_level::pipe::register(signal, writer.try_clone()?)?;
     }
-    reactor.drain_when_readable(reader.into(), deadline)
+    Ok(reader.into())
 }
 
 /// The same through a thread, which the system starts anyway.
@@ -38,4 +52,10 @@ pub(crate) fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io:
         }
     })
     .map_err(io::Error::other)
+}
+
+/// On Windows a fleet ends as the system ends it.
+#[cfg(windows)]
+pub(crate) fn drain_fleet_on_signals(_: &mut Fleet, _: Duration) -> io::Result<()> {
+    Ok(())
 }

@@ -326,7 +326,9 @@ impl Crew {
     /// Waits for so many reports; the first error among them.
     fn hear(&self, count: usize) -> io::Result<()> {
         let reports = self.reports.iter().flat_map(|reports| reports.iter());
-        reports.take(count).fold(Ok(()), |all, report| all.and(report))
+        // All of them, so that none is taken for one of the next step.
+        let reports: Vec<io::Result<()>> = reports.take(count).collect();
+        reports.into_iter().collect()
     }
 
     fn go(&self) {

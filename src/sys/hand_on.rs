@@ -96,6 +96,10 @@ pub fn receive_listeners(socket: &UnixStream) -> io::Result<Vec<TcpListener>> {
             listeners.extend(fds.map(TcpListener::from));
         }
     }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    for listener in &listeners {
+        rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::CLOEXEC)?;
+    }
     if listeners.len() != usize::from(count[0]) || listeners.is_empty() {
         let text = format!("{} of {} sockets came over", listeners.len(), count[0]);
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));

@@ -1,0 +1,131 @@
+//! Shows several reactors that serve one address: how connections spread over them, what each
+//! does, and how a new process takes over from the old one while clients keep coming. It echoes.
+//!
+//! ```text
+//! cargo run --release --example fleet -- --threads 2 --spread least-connections
+//! cargo run --release --example load -- --connect 127.0.0.1:7005
+//! ```
+//! A restart that no client notices; the second process gets the listening sockets of the first,
+//! which then drains:
+//! ```text
+//! cargo run --example fleet -- --control /tmp/fleet.sock
+//! cargo run --example fleet -- --control /tmp/fleet.sock --take-over /tmp/fleet.sock
+//! ```
+
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use support::{Args, Failure};
+use waterwheel::{
+    Conn, Fleet, FleetOptions, FleetStats, Handler, ListenOptions, Member, Peer, Pinning, Spread,
+};
+
+mod support;
+
+#[cfg_attr(unix, path = "support/succession.rs")]
+#[cfg_attr(not(unix), path = "support/no_succession.rs")]
+mod succession;
+
+const OPTIONS: &str = "\
+  --threads N            how many reactors; 0: one a core [0]
+  --spread HOW           how connections spread [shared]: shared, reuse-port,
+                         least-connections, round-robin, source-address
+  --pin YES-OR-NO        whether each thread keeps to a core [no]
+  --every SECONDS        print the counters so often; 0: never [1]
+  --control PATH         hand the listening sockets on to whoever asks for them here
+  --take-over PATH       get them from a process that has this --control, and end it
+";
+
+/// Echoes. What is under way goes on while the reactor drains, until the client has finished.
+struct Echo;
+
+impl Handler for Echo {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        conn.write(input);
+        input.len()
+    }
+
+    fn on_shutdown(&mut self, _: &mut (), _: &mut Conn<'_>) {}
+}
+
+fn main() -> ExitCode {
+    support::run("fleet", OPTIONS, "127.0.0.1:7005", serve)
+}
+
+fn serve(args: &Args) -> Result<(), Failure> {
+    let threads: usize = args.value("threads", 0)?;
+    let pin: String = args.value("pin", "no".to_owned())?;
+    let every = args.seconds("every", 1.0)?;
+    let options = FleetOptions::default()
+        .threads((threads > 0).then_some(threads))
+        .spread(args.value("spread", Spread::Shared)?)
+        .pinning(if pin == "yes" { Pinning::Cores } else { Pinning::Off });
+    let mut fleet = Fleet::new(options)?;
+    let drain = args.drain_on_signals(&mut fleet)?;
+
+    let control = succession::Control::bind(&args.value("control", String::new())?)?;
+    let (predecessor, inherited) =
+        succession::Predecessor::ask(&args.value("take-over", String::new())?)?;
+    let addrs = args.listen().to_vec();
+    let fleet = fleet.start(move |member| set_up(member, &addrs, &inherited))?;
+    control.wait_for_successor(fleet.remote(), drain)?;
+    predecessor.dismiss()?;
+
+    if !every.is_zero() {
+        let remote = fleet.remote();
+        // It ends with the process.
+        thread::spawn(move || {
+            loop {
+                thread::sleep(every);
+                // Whoever read it may be gone; the clients are not.
+                let _ = print(&remote.stats());
+            }
+        });
+    }
+    print(&fleet.join().into_result()?)?;
+    Ok(())
+}
+
+/// Runs once for each reactor, on its thread.
+fn set_up(member: &mut Member<'_>, addrs: &[String], inherited: &[TcpListener]) -> io::Result<()> {
+    let echo = member.reactor().register(Echo);
+    let options = ListenOptions::default().idle_timeout(Duration::from_secs(60));
+    let mut bound = Vec::new();
+    for listener in inherited {
+        bound.push(member.adopt(listener, echo, options.clone())?);
+    }
+    if inherited.is_empty() {
+        for addr in addrs {
+            bound.push(member.listen(addr, echo, options.clone())?);
+        }
+    }
+    if member.index() == 0 {
+        for addr in bound {
+            println!("listening on {addr}");
+        }
+        io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+fn print(stats: &FleetStats) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for (index, stats) in stats.members.iter().enumerate() {
+        write!(out, "{index}: {} open, {} accepted; ", stats.connections, stats.accepted)?;
+    }
+    let total = &stats.total;
+    writeln!(
+        out,
+        "in all {} open, {} accepted, {} refused, {} messages",
+        total.connections, total.accepted, total.refused, total.reads
+    )
+}
