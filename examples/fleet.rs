@@ -11,6 +11,11 @@
 //! cargo run --example fleet -- --control /tmp/fleet.sock
 //! cargo run --example fleet -- --control /tmp/fleet.sock --take-over /tmp/fleet.sock
 //! ```
+//! Started by systemd, or by what does the same in a shell:
+//! ```text
+//! cargo build --example fleet --features activation
+//! systemd-socket-activate --listen 127.0.0.1:7005 target/debug/examples/fleet
+//! ```
 
 use std::io::{self, Write};
 use std::net::TcpListener;
@@ -20,7 +25,8 @@ use std::time::Duration;
 
 use support::{Args, Failure};
 use waterwheel::{
-    Conn, Fleet, FleetOptions, FleetStats, Handler, ListenOptions, Member, Peer, Pinning, Spread,
+    Conn, Fleet, FleetOptions, FleetStats, Handler, IdleKind, ListenOptions, Member, Peer, Pinning,
+    Spread,
 };
 
 mod support;
@@ -39,8 +45,12 @@ const OPTIONS: &str = "\
   --take-over PATH       get them from a process that has this --control, and end it
 ";
 
-/// Echoes. What is under way goes on while the reactor drains, until the client has finished.
+/// Echoes. While the reactor drains it serves on those who have just come, since they may not have
+/// been heard yet, and lets go who has nothing to say.
 struct Echo;
+
+/// Longest silence of a client while the reactor drains.
+const SILENCE: Duration = Duration::from_secs(2);
 
 impl Handler for Echo {
     type State = ();
@@ -54,7 +64,9 @@ impl Handler for Echo {
         input.len()
     }
 
-    fn on_shutdown(&mut self, _: &mut (), _: &mut Conn<'_>) {}
+    fn on_shutdown(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+        conn.set_idle_timeout(IdleKind::Read, Some(SILENCE));
+    }
 }
 
 fn main() -> ExitCode {
@@ -62,6 +74,11 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &Args) -> Result<(), Failure> {
+    // First of all: it takes variables out of the environment, which threads might read.
+    #[cfg(feature = "activation")]
+    let activated = waterwheel::activated_listeners()?;
+    #[cfg(not(feature = "activation"))]
+    let activated = Vec::new();
     let threads: usize = args.value("threads", 0)?;
     let pin: String = args.value("pin", "no".to_owned())?;
     let every = args.seconds("every", 1.0)?;
@@ -73,10 +90,11 @@ fn serve(args: &Args) -> Result<(), Failure> {
     let drain = args.drain_on_signals(&mut fleet)?;
 
     let control = succession::Control::bind(&args.value("control", String::new())?)?;
-    let (predecessor, inherited) =
+    let (predecessor, mut given) =
         succession::Predecessor::ask(&args.value("take-over", String::new())?)?;
+    given.extend(activated);
     let addrs = args.listen().to_vec();
-    let fleet = fleet.start(move |member| set_up(member, &addrs, &inherited))?;
+    let fleet = fleet.start(move |member| set_up(member, &addrs, &given))?;
     control.wait_for_successor(fleet.remote(), drain)?;
     predecessor.dismiss()?;
 
@@ -96,14 +114,14 @@ fn serve(args: &Args) -> Result<(), Failure> {
 }
 
 /// Runs once for each reactor, on its thread.
-fn set_up(member: &mut Member<'_>, addrs: &[String], inherited: &[TcpListener]) -> io::Result<()> {
+fn set_up(member: &mut Member<'_>, addrs: &[String], given: &[TcpListener]) -> io::Result<()> {
     let echo = member.reactor().register(Echo);
     let options = ListenOptions::default().idle_timeout(Duration::from_secs(60));
     let mut bound = Vec::new();
-    for listener in inherited {
+    for listener in given {
         bound.push(member.adopt(listener, echo, options.clone())?);
     }
-    if inherited.is_empty() {
+    if given.is_empty() {
         for addr in addrs {
             bound.push(member.listen(addr, echo, options.clone())?);
         }

