@@ -65,7 +65,7 @@ impl Handler for Echo {
     }
 
     fn on_shutdown(&mut self, _: &mut (), conn: &mut Conn<'_>) {
-        conn.set_idle_timeout(IdleKind::Read, Some(SILENCE));
+        conn.set_idle_timeout(IdleKind::Read, Some(SILENCE)).expect("it is in range");
     }
 }
 

@@ -25,7 +25,7 @@ const MOST: usize = 253;
 ///
 /// For a restart in which no client is refused or reset: the old process sends what
 /// [`Reactor::listeners`](crate::Reactor::listeners) or
-/// [`FleetHandle::listeners`](crate::FleetHandle::listeners) give, waits for a word of the new
+/// [`FleetRemote::listeners`](crate::FleetRemote::listeners) give, waits for a word of the new
 /// one that it serves, and drains. The example `fleet` shows it.
 ///
 /// # Examples
