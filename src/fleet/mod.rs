@@ -235,9 +235,10 @@ impl Plan {
             io::Error::other(text)
         });
         if seat == shared.members {
+            // A drain that it was asked for and one that it saw for itself.
             let asked = shared.drain_deadline();
             let rung = self.bell.as_ref().map(|(_, deadline)| *deadline);
-            if let (Ok(()), Some(deadline)) = (&result, asked.or(rung)) {
+            if let Some(deadline) = asked.or(rung.filter(|_| result.is_ok())) {
                 FleetRemote { shared: Arc::clone(shared) }.drain_members(deadline);
             }
         }
