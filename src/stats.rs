@@ -71,6 +71,7 @@ pub struct Stats {
 /// reached at once.
 impl AddAssign for Stats {
     fn add_assign(&mut self, other: Self) {
+        // Named one by one, so that none is forgotten.
         let Self {
             turns,
             events,
@@ -80,6 +81,7 @@ impl AddAssign for Stats {
             accept_errors,
             connected,
             connect_failures,
+            connect_retries,
             closed,
             closed_idle,
             closed_timeout,
@@ -105,6 +107,7 @@ impl AddAssign for Stats {
         self.accept_errors += accept_errors;
         self.connected += connected;
         self.connect_failures += connect_failures;
+        self.connect_retries += connect_retries;
         self.closed += closed;
         self.closed_idle += closed_idle;
         self.closed_timeout += closed_timeout;
