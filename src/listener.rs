@@ -15,7 +15,7 @@ use crate::options::{AtCapacity, ListenOptions};
 use crate::profile::Profile;
 use crate::sys;
 
-pub(crate) use handing::{Handed, Load, Route, reset};
+pub(crate) use handing::{Handed, Load, Route, Ticket, reset};
 
 /// One listening socket and its connections in numbers.
 #[derive(Debug)]

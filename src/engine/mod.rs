@@ -26,7 +26,7 @@ use crate::buffer::Spares;
 use crate::close::CloseReason;
 use crate::connection::{Connection, Phase};
 use crate::id::{ConnId, Generations};
-use crate::listener::{Gate, Handed, Listener, Load};
+use crate::listener::{Gate, Handed, Listener, Load, Ticket};
 use crate::mailbox::Mailbox;
 use crate::options::{FILE_RESERVE, ReactorOptions};
 use crate::planted::{self, Bug};
@@ -194,6 +194,8 @@ pub(crate) struct Engine {
     pub(crate) inlets: Slab<Option<Box<dyn Inlet>>>,
     /// How many connections it has, for others to see; `None` if nobody looks.
     pub(crate) load: Option<Arc<Load>>,
+    /// What the connection that is being taken in counts by already.
+    pub(crate) ticket: Option<Ticket>,
     /// Given up to accept and refuse when no descriptor is left.
     pub(crate) spare_file: Option<Spare>,
     /// Whether the loop goes on.
@@ -314,6 +316,7 @@ impl Engine {
             mailbox,
             inlets: Slab::new(),
             load: None,
+            ticket: None,
             spare_file,
             running: Running::On,
             stats: Stats::default(),
@@ -390,7 +393,10 @@ impl Engine {
     fn enter_gate(&mut self) {
         self.gate.enter();
         if let Some(load) = &self.load {
-            load.enter();
+            match self.ticket.take() {
+                Some(ticket) => ticket.keep(),
+                None => load.enter(),
+            }
         }
     }
 

@@ -66,7 +66,7 @@ impl Dealer {
             };
             match message {
                 Message::HandOver(handed) => match handed.take() {
-                    Some(back) => stream = back,
+                    Some((back, _)) => stream = back,
                     None => return Offered::Taken,
                 },
                 _ => return Offered::Taken,

@@ -50,36 +50,60 @@ pub(crate) trait Route: fmt::Debug {
     fn hand_over(&mut self, stream: Loose, peer: SocketAddr) -> bool;
 }
 
+/// A place in the count of a reactor, given back when it is dropped.
+///
+/// A connection has it from the moment it is handed over: of many that are accepted in one turn,
+/// none has arrived when the last is handed over. It keeps it when it arrives, so that nobody who
+/// looks meanwhile finds one too few or too many.
+#[derive(Debug)]
+pub(crate) struct Ticket(Option<Arc<Load>>);
+
+impl Ticket {
+    fn new(load: Arc<Load>) -> Self {
+        load.enter();
+        Self(Some(load))
+    }
+
+    /// The connection has arrived, and counts as any other from now on.
+    pub(crate) fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(load) = &self.0 {
+            load.leave();
+        }
+    }
+}
+
 /// A connection on its way to the reactor that serves it. If it does not get there it is reset,
 /// so that the client knows.
 #[derive(Debug)]
 pub(crate) struct Handed {
-    stream: Option<Loose>,
+    /// Both are there until it has arrived.
+    content: Option<(Loose, Ticket)>,
     /// The other end.
     pub(crate) peer: SocketAddr,
     /// The listener there that it counts for.
     pub(crate) listener: u32,
-    /// The load of the reactor there. It counts the way too: of many that are accepted in one
-    /// turn, none has arrived when the last is handed over.
-    load: Arc<Load>,
 }
 
 impl Handed {
     pub(crate) fn new(stream: Loose, peer: SocketAddr, listener: u32, load: Arc<Load>) -> Self {
-        load.enter();
-        Self { stream: Some(stream), peer, listener, load }
+        Self { content: Some((stream, Ticket::new(load))), peer, listener }
     }
 
     /// Takes it off its way.
-    pub(crate) fn take(mut self) -> Option<Loose> {
-        self.stream.take()
+    pub(crate) fn take(mut self) -> Option<(Loose, Ticket)> {
+        self.content.take()
     }
 }
 
 impl Drop for Handed {
     fn drop(&mut self) {
-        self.load.leave();
-        if let Some(stream) = self.stream.take() {
+        if let Some((stream, _)) = self.content.take() {
             log::debug!("{}: reset, its reactor has stopped", self.peer);
             reset(stream.into_stream());
         }

@@ -142,13 +142,15 @@ impl Dispatcher {
         let engine = &mut self.engine;
         let Some(listener) = engine.listeners.get_mut(index) else { return };
         let has_room = engine.gate.admits() & listener.gate.admits();
-        let Some(stream) = handed.take() else { return };
+        let Some((stream, ticket)) = handed.take() else { return };
         if !has_room {
             return self.refuse(stream.into_stream());
         }
+        engine.ticket = Some(ticket);
         self.accepting = Some(index);
         self.welcome(index, stream.into_stream(), peer);
         self.accepting = None;
+        self.engine.ticket = None; // unless somebody has kept it
     }
 
     /// No descriptor is left, and the event is used up while the connection still queues: gives

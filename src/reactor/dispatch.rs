@@ -176,6 +176,7 @@ impl Dispatcher {
             // Without a connection yet it was `on_accept`. The listener's event is used up, and
             // others may queue.
             self.engine.stats.refused += u64::from(current.is_none());
+            self.engine.ticket = None;
             self.engine.queue_ready_listener(index);
         }
         self.resume_delivery();

@@ -6,6 +6,7 @@
 
 #[cfg(unix)]
 mod hand_on;
+mod loose;
 mod os;
 mod pin;
 mod resolve;
@@ -21,6 +22,7 @@ use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
 #[cfg(unix)]
 pub use hand_on::{receive_listeners, send_listeners};
+pub(crate) use loose::Loose;
 #[cfg(feature = "activation")]
 pub use os::activated_listeners;
 pub use os::raise_open_file_limit;
@@ -344,25 +346,6 @@ pub(crate) struct Backlog {
     pub(crate) asked: Option<u32>,
     /// What the system takes at the most, where that can be known.
     pub(crate) system_most: Option<u32>,
-}
-
-/// An accepted connection that no poll knows: it may go to another thread. Only those of the
-/// operating system can.
-#[derive(Debug)]
-pub(crate) struct Loose(os::Stream);
-
-impl Loose {
-    pub(crate) fn new(stream: Stream) -> Option<Self> {
-        match stream {
-            Stream::Os(stream) => Some(Self(stream)),
-            #[cfg(feature = "sim")]
-            Stream::Sim(_) => None,
-        }
-    }
-
-    pub(crate) fn into_stream(self) -> Stream {
-        Stream::Os(self.0)
-    }
 }
 
 /// What the poll says of one socket, as the poll has it.
