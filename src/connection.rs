@@ -5,6 +5,7 @@
 //!       │           └────> Severed ────────────────> Dead      a write failed: read on to the end
 //!       └───────────────────────────────────────────> Dead
 //! ```
+//! Behind a balancer, one that is accepted begins in Greeting instead, until its header is read.
 //! It knows no slab, no wheel and no poll: it is told the tick, and says when it wants to be
 //! looked at again.
 
@@ -27,6 +28,9 @@ use rare::Rare;
 pub(crate) enum Phase {
     /// The connect has not ended.
     Connecting,
+    /// Accepted, and the header of a balancer has not come in full: nobody knows it yet.
+    #[cfg(feature = "proxy-protocol")]
+    Greeting,
     /// The handler has it.
     Open,
     /// The handler is done with it; queued output leaves, input is dropped.
@@ -42,7 +46,7 @@ pub(crate) enum Phase {
 /// What a connection's time ran out for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// The connect.
+    /// The connect, or what must come before it is open.
     Connect,
     /// The pause before the next attempt to connect.
     Attempt,
@@ -329,6 +333,8 @@ impl<S> Connection<S> {
             }
             Phase::Closing | Phase::Lingering => !self.is_ended || self.is_broken,
             Phase::Severed => true,
+            #[cfg(feature = "proxy-protocol")]
+            Phase::Greeting => true,
             Phase::Connecting | Phase::Dead => false,
         }
     }

@@ -88,6 +88,7 @@
 //! | `wheel` | hierarchical timer wheel over ticks, pure |
 //! | `buffer` | the queue for output and for unconsumed input, pure |
 //! | `frame` | lines, delimiters, fixed and length-prefixed frames in an input, pure |
+//! | `proxy_protocol` | a balancer's header, and whom it is believed (feature `proxy-protocol`), pure |
 //! | `options` | what can be set, as data |
 //! | `profile` | the same for the loop: checked, in ticks |
 //! | `close` | why a connection ended |
@@ -121,6 +122,9 @@ pub mod wheel;
 mod buffer;
 
 pub mod frame;
+
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 
 mod options;
 
@@ -172,6 +176,8 @@ pub use options::{
 };
 #[cfg(waterwheel_teeth)]
 pub use planted::{Bug, plant};
+#[cfg(feature = "proxy-protocol")]
+pub use proxy_protocol::ProxyProtocol;
 pub use reactor::{Address, Reactor};
 pub use stats::Stats;
 #[cfg(feature = "activation")]

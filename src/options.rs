@@ -7,6 +7,9 @@
 use std::io;
 use std::time::Duration;
 
+#[cfg(feature = "proxy-protocol")]
+use crate::proxy_protocol::ProxyProtocol;
+
 /// Builder methods for public fields: each sets the field of its name.
 macro_rules! setters {
     ($($field:ident: $type:ty),* $(,)?) => { $(
@@ -350,6 +353,10 @@ pub struct ListenOptions {
     /// What to do with connections over a cap. Serving resumes when a tenth of the places is
     /// free again.
     pub at_capacity: AtCapacity,
+    /// Whether each connection begins with a balancer's header (PROXY protocol), and from whom.
+    /// Default: none does. With the feature `proxy-protocol`.
+    #[cfg(feature = "proxy-protocol")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Most accepts a turn, so that a storm of connects leaves time for those connected. Default
     /// [`DEFAULT_ACCEPT_BUDGET`].
     pub accept_budget: usize,
@@ -371,6 +378,8 @@ impl Default for ListenOptions {
             max_connections: None,
             max_per_source: None,
             at_capacity: AtCapacity::Refuse,
+            #[cfg(feature = "proxy-protocol")]
+            proxy_protocol: None,
             accept_budget: DEFAULT_ACCEPT_BUDGET,
         }
     }
@@ -390,6 +399,9 @@ impl ListenOptions {
         accept_budget: usize,
     }
 
+    #[cfg(feature = "proxy-protocol")]
+    setters! { proxy_protocol: Option<ProxyProtocol> }
+
     /// Sets [`Limits::all_idle`]: ends connections on which nothing moves for this long.
     #[must_use]
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
@@ -404,6 +416,11 @@ impl ListenOptions {
         positive("max_connections", self.max_connections)?;
         positive("max_per_source", self.max_per_source)?;
         positive("accept_budget", Some(self.accept_budget))?;
+        #[cfg(feature = "proxy-protocol")]
+        if let Some(proxy) = &self.proxy_protocol {
+            at_least_1ms("proxy_protocol.header_timeout", Some(proxy.header_timeout))?;
+            at_most("proxy_protocol.header_timeout", Some(proxy.header_timeout), MAX_LIMIT)?;
+        }
         self.tcp.check()?;
         self.limits.check()
     }

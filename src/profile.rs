@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::options::{ConnectOptions, Destination, Limits, MinRate, OnOverflow, TcpOptions, ticks};
+#[cfg(feature = "proxy-protocol")]
+use crate::proxy_protocol::ProxyProtocol;
 
 /// Limits in the units of the loop, and whom the connections belong to.
 ///
@@ -52,6 +54,9 @@ pub(crate) struct Profile {
     pub(crate) tcp: Option<TcpOptions>,
     /// How it came to be, if there is more to that than one address.
     pub(crate) dial: Option<Arc<Dial>>,
+    /// The header that they begin with, if they must.
+    #[cfg(feature = "proxy-protocol")]
+    pub(crate) greeting: Option<Greeting>,
 }
 
 /// An outgoing connection and those that take its place.
@@ -93,6 +98,26 @@ impl Dial {
         if now.saturating_sub(self.up_at.load(Relaxed)) >= ticks(policy.longest) {
             self.failed.store(0, Relaxed);
         }
+    }
+}
+
+/// What a listener wants from a balancer before a connection is one.
+#[cfg(feature = "proxy-protocol")]
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    /// As given.
+    pub(crate) options: ProxyProtocol,
+    /// Ticks that the header may take.
+    pub(crate) ticks: u64,
+    /// Where the listener listens.
+    pub(crate) listener: std::net::SocketAddr,
+}
+
+#[cfg(feature = "proxy-protocol")]
+impl Greeting {
+    /// From options that have been checked.
+    pub(crate) fn new(options: &ProxyProtocol, listener: std::net::SocketAddr) -> Self {
+        Self { options: options.clone(), ticks: ticks(options.header_timeout), listener }
     }
 }
 
@@ -155,6 +180,8 @@ impl Profile {
             close: ticks(limits.close_timeout),
             tcp: None,
             dial: None,
+            #[cfg(feature = "proxy-protocol")]
+            greeting: None,
         }
     }
 }

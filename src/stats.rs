@@ -25,6 +25,8 @@ pub struct Stats {
     pub handed_over: u64,
     /// Connections refused: at a cap, by `on_accept`, or for want of descriptors.
     pub refused: u64,
+    /// Of these, refused for want of a good header of the PROXY protocol from a trusted source.
+    pub proxy_refused: u64,
     /// Errors of accept, other than the peer having gone.
     pub accept_errors: u64,
     /// Outgoing connections that came up.

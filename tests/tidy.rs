@@ -18,6 +18,7 @@ const ROOMS: &[&str] = &[
     "wheel",
     "buffer",
     "frame",
+    "proxy_protocol",
     "options",
     "profile",
     "close",

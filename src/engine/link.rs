@@ -10,6 +10,8 @@ use crate::id::ConnId;
 use crate::listener::Listener;
 use crate::options::ListenOptions;
 use crate::planted::{self, Bug};
+#[cfg(feature = "proxy-protocol")]
+use crate::profile::Greeting;
 use crate::profile::Profile;
 use crate::sys::{self, Backlog, Stream};
 
@@ -77,6 +79,11 @@ impl Engine {
         let mut profile = Profile::new(&options.limits, service);
         profile.listener = Some(index);
         profile.tcp = (!self.world.inherits_options()).then(|| options.tcp.clone());
+        #[cfg(feature = "proxy-protocol")]
+        {
+            profile.greeting =
+                options.proxy_protocol.as_ref().map(|options| Greeting::new(options, addr));
+        }
         self.listeners.insert(Listener::new(socket, addr, Rc::new(profile), options));
         index
     }

@@ -429,7 +429,8 @@ impl Engine {
         if let Some(index) = connection.profile.listener {
             if let Some(listener) = self.listeners.get_mut(index as usize) {
                 listener.gate.leave();
-                if let Some(sources) = &mut listener.sources {
+                // Before it is open, a balancer has not said yet for whom it connects.
+                if let (Some(sources), true) = (&mut listener.sources, connection.was_open) {
                     sources.leave(connection.peer.ip());
                 }
             }

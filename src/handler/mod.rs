@@ -21,10 +21,15 @@ pub(crate) use service::{AnyService, Registered};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// The other end.
+    /// The other end; behind a balancer that speaks the PROXY protocol, the client.
     pub addr: SocketAddr,
     /// The listener, by the address it listens on.
     pub listener: SocketAddr,
+    /// The balancer's end of the connection, on a listener that wants the PROXY protocol.
+    pub proxy: Option<SocketAddr>,
+    /// Where the client connected to, as the balancer says. To know it later, keep it in the
+    /// state.
+    pub destination: Option<SocketAddr>,
 }
 
 /// The callbacks of a server or a client.

@@ -79,7 +79,7 @@ impl Dispatcher {
     }
 
     /// Tells the client at once.
-    fn refuse(&mut self, stream: Stream) {
+    pub(super) fn refuse(&mut self, stream: Stream) {
         self.engine.stats.refused += 1;
         drop(Arrival(Some(stream)));
     }
@@ -91,7 +91,11 @@ impl Dispatcher {
             return self.pass_on(index, stream, peer);
         }
         let profile = Rc::clone(&listener.profile);
-        let asks = Peer { addr: peer, listener: listener.addr };
+        #[cfg(feature = "proxy-protocol")]
+        if profile.greeting.is_some() {
+            return self.greet(index, stream, peer);
+        }
+        let asks = Peer { addr: peer, listener: listener.addr, proxy: None, destination: None };
         if listener.sources.as_ref().is_some_and(|sources| !sources.admits(peer.ip())) {
             return self.refuse(stream);
         }
@@ -200,7 +204,7 @@ impl Dispatcher {
         }
     }
 
-    fn warn(&mut self, index: usize, error: &io::Error) {
+    pub(super) fn warn(&mut self, index: usize, error: &io::Error) {
         self.engine.stats.accept_errors += 1;
         let now = self.engine.now;
         let listener = &mut self.engine.listeners[index];

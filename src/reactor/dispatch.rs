@@ -28,7 +28,7 @@ pub(super) struct Dispatcher {
     /// Whose callbacks they are.
     pub(super) services: Services,
     /// One read buffer for all, lent to `on_data`.
-    buffer: Box<[u8]>,
+    pub(super) buffer: Box<[u8]>,
     /// Messages taken from the mailbox and not run yet.
     pub(super) inbox: VecDeque<Message>,
     /// Connections that are still to be offered `on_shutdown`.
@@ -239,11 +239,16 @@ impl Dispatcher {
     /// Reads what there is until the kernel has no more, or the budget is used up; what a handler
     /// has left when it paused comes first.
     pub(super) fn read(&mut self, id: ConnId) {
+        self.redeliver(id);
+        self.read_within(id, self.engine.options.reads_per_turn);
+    }
+
+    /// Hands out what is kept and must be seen, unless reading is held back.
+    pub(super) fn redeliver(&mut self, id: ConnId) {
         let Some(connection) = self.engine.live(id) else { return };
         if connection.must_redeliver && connection.takes_input() && connection.wants_read() {
             self.deliver_kept(id);
         }
-        self.read_within(id, self.engine.options.reads_per_turn);
     }
 
     fn read_within(&mut self, id: ConnId, budget: usize) {
@@ -344,6 +349,8 @@ impl Dispatcher {
         };
         let input = &buffer[..count];
         if !connection.takes_input() {
+            #[cfg(feature = "proxy-protocol")]
+            self.hear(id, count);
             return;
         }
         if !connection.input.is_empty() {

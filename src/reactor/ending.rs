@@ -12,6 +12,10 @@ impl Dispatcher {
     /// Takes a connection down: its slot, its socket, and the last callback.
     pub(super) fn bury(&mut self, id: ConnId, reason: CloseReason) {
         let connection = self.engine.remove(id);
+        #[cfg(feature = "proxy-protocol")]
+        if !connection.was_open && connection.profile.listener.is_some() {
+            return self.bury_unaccepted(id, connection, reason);
+        }
         let (state, was_open, unsent_bytes) =
             (connection.state, connection.was_open, connection.unsent());
         let (profile, peer) = (Rc::clone(&connection.profile), connection.peer);

@@ -5,6 +5,8 @@ mod delivery;
 mod dispatch;
 mod ending;
 mod expiry;
+#[cfg(feature = "proxy-protocol")]
+mod greeting;
 mod turn;
 
 use std::fmt;

@@ -1,0 +1,204 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A header of version 2, built by hand.
+fn v2(command: u8, family: u8, block: &[u8]) -> Vec<u8> {
+    let mut header = SIGNATURE_V2.to_vec();
+    header.extend([command, family]);
+    header.extend((block.len() as u16).to_be_bytes());
+    header.extend(block);
+    header
+}
+
+/// The address block of version 2.
+fn block(client: SocketAddr, destination: SocketAddr) -> Vec<u8> {
+    let mut block = Vec::new();
+    for addr in [client, destination] {
+        match addr.ip() {
+            IpAddr::V4(ip) => block.extend(ip.octets()),
+            IpAddr::V6(ip) => block.extend(ip.octets()),
+        }
+    }
+    block.extend(client.port().to_be_bytes());
+    block.extend(destination.port().to_be_bytes());
+    block
+}
+
+fn whole(input: &[u8]) -> Header {
+    parse(input).unwrap().unwrap()
+}
+
+fn addrs(client: &str, destination: &str) -> Option<(SocketAddr, SocketAddr)> {
+    Some((client.parse().unwrap(), destination.parse().unwrap()))
+}
+
+#[test]
+fn both_versions_name_the_client() {
+    let line = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\nhello";
+    let header = whole(line);
+    assert_eq!(header.addresses, addrs("192.0.2.7:4711", "198.51.100.1:443"));
+    assert_eq!(&line[header.bytes..], b"hello");
+    let header = whole(b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n");
+    assert_eq!(header.addresses, addrs("[2001:db8::7]:4711", "[2001:db8::1]:443"));
+    let (client, destination) = addrs("192.0.2.7:4711", "198.51.100.1:443").unwrap();
+    let mut with_options = block(client, destination);
+    with_options.extend([0x03, 0, 4, 1, 2, 3, 4, 0x04, 0, 0]);
+    let binary = v2(PROXY_V2, 0x11, &with_options);
+    assert_eq!(whole(&binary).addresses, Some((client, destination)));
+    assert_eq!(whole(&binary).bytes, binary.len());
+}
+
+#[test]
+fn a_header_without_addresses_leaves_those_of_the_socket() {
+    let longest = format!("PROXY UNKNOWN {} 65535 65535\r\n", ["ffff"; 16].join(":"));
+    for header in [
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        longest.into_bytes(),
+        v2(LOCAL_V2, 0x00, &[]),
+        v2(LOCAL_V2, 0x11, &[]),          // the family of LOCAL is ignored
+        v2(LOCAL_V2, 0xff, &[9; 3]),      // whatever it is
+        v2(PROXY_V2, 0x00, &[7; 40]),     // unspecified
+        v2(PROXY_V2, 0x31, &[b'/'; 216]), // Unix
+    ] {
+        assert_eq!(whole(&header), Header { bytes: header.len(), addresses: None });
+    }
+}
+
+#[test]
+fn what_is_no_header_is_told_at_once() {
+    for bad in [
+        &b"G"[..],
+        b"PROXX",
+        b"PROXYxTCP4 1.2.3.4 1.2.3.4 1 2\r\n",
+        b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\n",
+        b"PROXY TCP4 1.2.3.4 1.2.3.4 1\r\n",
+        b"PROXY TCP4 1.2.3.4 1.2.3.4 1 65536\r\n",
+        b"PROXY TCP4 ::1 ::1 1 2\r\n",
+        b"PROXY UDP4 1.2.3.4 1.2.3.4 1 2\r\n",
+        b"\r\n\r\n\0\r\nQUIT\r",
+        b"\r\n\r\n\0\r\nQUIT\n\x11",
+    ] {
+        assert!(parse(bad).is_err(), "{}", bad.escape_ascii());
+    }
+    let endless = [b"PROXY UNKNOWN ", &[b'a'; 93][..]].concat();
+    assert_eq!(parse(&endless[..106]), Ok(None));
+    assert_eq!(parse(&endless), Err("the header is too long"));
+    for bad in [
+        v2(PROXY_V2, 0x11, &[1; 11]),
+        v2(PROXY_V2, 0x21, &[1; 35]),
+        v2(PROXY_V2, 0x31, &[1; 215]),
+        v2(PROXY_V2, 0x41, &[1; 99]),
+        v2(PROXY_V2, 0x11, &[1; MOST_V2])[..FIXED_V2].to_vec(),
+    ] {
+        assert!(parse(&bad).is_err(), "{}", bad.escape_ascii());
+    }
+}
+
+#[test]
+fn networks_and_single_addresses_are_trusted() {
+    let proxy = ProxyProtocol::from_trusted(["10.0.0.0/8", "fd00::/8", "127.0.0.1"]).unwrap();
+    for (source, is_trusted) in [
+        ("10.200.3.4", true),
+        ("::ffff:10.1.1.1", true),
+        ("11.0.0.1", false),
+        ("fd12::1", true),
+        ("fe80::1", false),
+        ("127.0.0.1", true),
+        ("127.0.0.2", false),
+    ] {
+        assert_eq!(proxy.trusts(source.parse().unwrap()), is_trusted, "{source}");
+    }
+    let error = ProxyProtocol::from_trusted(["10.0.0.0/33"]).unwrap_err();
+    assert!(error.to_string().contains("10.0.0.0/33"), "{error}");
+    assert!(ProxyProtocol::from_trusted([""; 0]).is_err());
+}
+
+/// A valid header, where its client is named, and where it must not be changed.
+fn valid() -> impl Strategy<Value = (Vec<u8>, Option<(SocketAddr, SocketAddr)>)> {
+    let addr = any::<([u8; 4], u16)>().prop_map(SocketAddr::from);
+    let addr6 = any::<([u8; 16], u16)>().prop_map(SocketAddr::from);
+    let pair = prop_oneof![(addr.clone(), addr).boxed(), (addr6.clone(), addr6).boxed()];
+    let rest = proptest::collection::vec(any::<u8>(), 0..300);
+    (pair, rest, 0..4_u8).prop_map(|((client, destination), rest, kind)| {
+        let is_v4 = client.is_ipv4();
+        let addresses = Some((client, destination));
+        match kind {
+            0 => {
+                let family = if is_v4 { "TCP4" } else { "TCP6" };
+                let (from, to) = (client.ip(), destination.ip());
+                let ports = (client.port(), destination.port());
+                let line = format!("PROXY {family} {from} {to} {} {}\r\n", ports.0, ports.1);
+                (line.into_bytes(), addresses)
+            }
+            1 => (v2(LOCAL_V2, rest.len() as u8, &rest), None),
+            _ => {
+                let family = if is_v4 { 0x11 } else { 0x21 };
+                let block = [block(client, destination), rest].concat();
+                (v2(PROXY_V2, family, &block), addresses)
+            }
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_valid_header_is_read_whole_and_never_before((header, addresses) in valid(), more: Vec<u8>) {
+        for end in 0..header.len() {
+            prop_assert_eq!(parse(&header[..end]), Ok(None), "cut at {}", end);
+        }
+        let bytes = header.len();
+        let input = [header, more].concat();
+        prop_assert_eq!(parse(&input), Ok(Some(Header { bytes, addresses })));
+    }
+
+    #[test]
+    fn a_signature_that_was_changed_is_never_accepted(
+        (mut header, _) in valid(), at: prop::sample::Index, by in 1..=255_u8
+    ) {
+        let is_v2 = header[0] == b'\r';
+        let most = if is_v2 { SIGNATURE_V2.len() } else { SIGNATURE_V1.len() };
+        let at = at.index(most);
+        header[at] ^= by;
+        for end in at + 1..=header.len() {
+            prop_assert!(parse(&header[..end]).is_err(), "cut at {}", end);
+        }
+    }
+
+    /// A longer one waits for more; a shorter one that is still whole leaves a rest.
+    #[test]
+    fn a_length_that_was_changed_never_gives_the_same(
+        (mut header, _) in valid().prop_filter("v2", |(header, _)| header[0] == b'\r'),
+        length: u16,
+    ) {
+        let before = u16::from_be_bytes([header[14], header[15]]);
+        prop_assume!(length != before);
+        header[14..16].copy_from_slice(&length.to_be_bytes());
+        match parse(&header) {
+            Ok(None) => prop_assert!(length > before),
+            Ok(Some(found)) => {
+                prop_assert!(length < before);
+                prop_assert_eq!(found.bytes, FIXED_V2 + usize::from(length));
+            }
+            Err(_) => {}
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(
+        (mut header, _) in valid(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        cut: prop::sample::Index,
+    ) {
+        for (at, byte) in changes {
+            let at = at.index(header.len());
+            header[at] = byte;
+        }
+        let end = cut.index(header.len() + 1);
+        if let Ok(Some(found)) = parse(&header[..end]) {
+            prop_assert!(found.bytes <= end && found.bytes <= MOST_V2);
+        }
+    }
+}
