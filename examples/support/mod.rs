@@ -89,12 +89,22 @@ impl Args {
         let drain = self.seconds("drain", 5.0)?;
         // Who has read where it listens may ask it to end.
         signals::drain_on_signals(reactor, drain)?;
+        self.listen(reactor, service, options)?;
+        Ok(reactor.run()?)
+    }
+
+    /// Listens, and says where.
+    pub(crate) fn listen<H: Handler>(
+        &self,
+        reactor: &mut Reactor,
+        service: Service<H>,
+        options: &ListenOptions,
+    ) -> Result<(), Failure> {
         for addr in &self.listen {
             let addr = reactor.listen(addr, service, options.clone())?;
             println!("listening on {addr}");
         }
-        io::stdout().flush()?;
-        Ok(reactor.run()?)
+        Ok(io::stdout().flush()?)
     }
 }
 

@@ -31,16 +31,18 @@ pub(crate) struct End {
 impl Process {
     #[track_caller]
     pub(crate) fn start(name: &str, args: &[&str]) -> Self {
-        let path = path_of(name);
-        let mut child = Command::new(&path)
-            .args(args)
-            .env("RUST_LOG", "off")
+        Self::spawn(Command::new(path_of(name)).args(args).env("RUST_LOG", "off"))
+    }
+
+    #[track_caller]
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| {
-                let path = path.display();
+                let path = command.get_program().display();
                 panic!("{path}: {error}; `cargo build --examples` makes it, as `cargo test` does")
             });
         let stdout = child.stdout.take().unwrap();
@@ -87,8 +89,13 @@ impl Process {
     /// Asks it to end, as an operator would.
     #[track_caller]
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    #[track_caller]
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        let status = Command::new("kill").args(["-s", name, &id]).status().unwrap();
         assert!(status.success());
     }
 

@@ -1,0 +1,160 @@
+//! A TCP proxy: what a client sends goes to an upstream, and back.
+//!
+//! ```text
+//! cargo run --release --example echo -- --listen 127.0.0.1:7000
+//! cargo run --release --example proxy -- --listen 127.0.0.1:7001 --connect 127.0.0.1:7000
+//! echo hello | nc -N 127.0.0.1 7001
+//! cargo run --release --example load -- --connect 127.0.0.1:7001
+//! ```
+//!
+//! Each session is two connections that know each other by id. Whoever sends faster than the other
+//! side reads is held back: its reading pauses at the high mark of the other's output and resumes
+//! at the low mark. The end of one direction is passed on and leaves the other direction open; an
+//! end of any other kind (a reset, silence, an upstream that is not there) is passed on as a
+//! reset, so that nobody takes a part for the whole.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use support::{Args, Failure};
+use waterwheel::{
+    CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, DeadlineKind, Handler, Idle,
+    IdleKind, Limits, ListenOptions, Peer, Reactor, Service, Written,
+};
+
+const OPTIONS: &str = "\
+  --connect ADDR         the upstream [127.0.0.1:7000]
+  --connect-timeout SECONDS  how long it may take to be up [10]
+  --idle-timeout SECONDS reset sessions on which nothing moves [300]; 0: never
+  --proxy-protocol v1    begin each upstream connection with a header that names the client
+";
+
+struct Proxy {
+    service: Service<Proxy>,
+    upstream: SocketAddr,
+    options: ConnectOptions,
+    /// Whether the upstream is told who the client is.
+    sends_header: bool,
+    /// How long sessions may go on after a signal.
+    drain: Duration,
+}
+
+/// One end of a session.
+struct Side {
+    /// The other end; `None` for a client whose `on_open` has not run.
+    other: Option<ConnId>,
+}
+
+impl Handler for Proxy {
+    type State = Side;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<Side> {
+        Some(Side { other: None })
+    }
+
+    fn on_open(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
+        if side.other.is_some() {
+            return; // the upstream is up; what waits for it leaves by itself
+        }
+        let client = conn.id();
+        let header = self.sends_header.then(|| header(conn)).flatten();
+        let mut cx = conn.context();
+        let state = Side { other: Some(client) };
+        let upstream = cx.connect(self.upstream, self.service, state, &self.options);
+        if let (Some(header), Some(mut upstream)) = (header, cx.conn(upstream)) {
+            upstream.write(header.as_bytes());
+        }
+        side.other = Some(upstream);
+    }
+
+    fn on_data(&mut self, side: &mut Side, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let written = side.other.and_then(|id| Some(conn.other_conn(id)?.write(input)));
+        match written {
+            Some(Written::Below) => {}
+            // `on_drain` of the other end resumes.
+            Some(Written::Above) => conn.pause_reading(),
+            // It has ended, and has reset or will reset this end.
+            Some(Written::Full | Written::Closed) | None => conn.abort(),
+        }
+        input.len()
+    }
+
+    fn on_drain(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
+        if let Some(mut other) = side.other.and_then(|id| conn.other_conn(id)) {
+            other.resume_reading();
+        }
+    }
+
+    fn on_eof(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
+        match side.other.and_then(|id| conn.other_conn(id)) {
+            Some(mut other) => other.shutdown_write(),
+            None => conn.abort(),
+        }
+    }
+
+    fn on_idle(&mut self, _: &mut Side, conn: &mut Conn<'_>, _: IdleKind) -> Idle {
+        conn.abort();
+        Idle::Close
+    }
+
+    /// Sessions go on for as long as they may. What is cut then is reset, on both sides.
+    fn on_shutdown(&mut self, _: &mut Side, conn: &mut Conn<'_>) {
+        conn.set_deadline(DeadlineKind::User, Some(self.drain / 10 * 9));
+    }
+
+    fn on_close(&mut self, side: Side, closed: Closed, cx: &mut Context<'_>) {
+        // Once both directions have ended, the other end has all it needs to finish by itself.
+        if !matches!(closed.reason, CloseReason::Peer) {
+            reset(side, cx);
+        }
+    }
+
+    fn on_connect_failed(&mut self, side: Side, error: io::Error, cx: &mut Context<'_>) {
+        log::debug!("{error}");
+        reset(side, cx);
+    }
+}
+
+fn reset(side: Side, cx: &mut Context<'_>) {
+    if let Some(mut other) = side.other.and_then(|id| cx.conn(id)) {
+        other.abort();
+    }
+}
+
+/// Version 1 of the PROXY protocol: one line of text.
+fn header(conn: &Conn<'_>) -> Option<String> {
+    let (client, here) = (conn.peer_addr(), conn.local_addr().ok()?);
+    let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
+    let (from, to) = (client.ip(), here.ip());
+    Some(format!("PROXY {family} {from} {to} {} {}\r\n", client.port(), here.port()))
+}
+
+fn main() -> ExitCode {
+    support::run("proxy", OPTIONS, "127.0.0.1:7001", serve)
+}
+
+fn serve(args: &Args) -> Result<(), Failure> {
+    let upstream = args.value("connect", SocketAddr::from(([127, 0, 0, 1], 7000)))?;
+    let idle = args.seconds("idle-timeout", 300.0)?;
+    let sends_header = match args.value("proxy-protocol", String::new())?.as_str() {
+        "" => false,
+        "v1" => true,
+        other => return Err(Failure::Usage(format!("--proxy-protocol is v1, not {other:?}"))),
+    };
+    // Each direction is held back on its own, by `on_data` and `on_drain`.
+    let limits =
+        Limits::default().pause_at_high_mark(false).all_idle((!idle.is_zero()).then_some(idle));
+    let options = ConnectOptions::default()
+        .timeout(args.seconds("connect-timeout", 10.0)?)
+        .limits(limits.clone());
+    let drain = args.seconds("drain", 5.0)?;
+    let mut reactor = Reactor::new()?;
+    let proxy =
+        reactor.register_with(|service| Proxy { service, upstream, options, sends_header, drain });
+    args.serve(&mut reactor, proxy, &ListenOptions::default().limits(limits))
+}

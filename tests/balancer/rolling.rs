@@ -1,0 +1,148 @@
+//! Servers behind HAProxy that are restarted one after another under load, and no request fails.
+//!
+//! The configuration is the one that users are given, `examples/behind_haproxy/haproxy.cfg`, on
+//! other ports. The long run is `tests/balancer/run`.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::peers::{Dir, await_listener, configure, find, free_ports, haproxy, local};
+use crate::process::{End, Process};
+use crate::stats::Socket;
+
+/// One server and the ports that it keeps.
+struct Place {
+    listen: String,
+    agent: String,
+}
+
+impl Place {
+    fn start(&self) -> Process {
+        let args = ["--listen", &self.listen, "--agent", &self.agent];
+        let server = Process::start("behind_haproxy", &args);
+        assert_eq!(server.line(), format!("listening on {}", self.listen));
+        assert_eq!(server.line(), format!("agent on {}", self.agent));
+        server
+    }
+}
+
+/// Everything but the load.
+struct Site {
+    front: String,
+    stats: Socket,
+    places: Vec<Place>,
+    servers: Vec<Process>,
+    _haproxy: Process,
+    _dir: Dir,
+}
+
+impl Site {
+    /// `None` without HAProxy.
+    fn start() -> Option<Self> {
+        let program = find("haproxy", "haproxy")?;
+        let dir = Dir::new();
+        let ports = free_ports::<7>();
+        let mut words = vec![("127.0.0.1:7000", local(ports[0]).to_string())];
+        for (server, pair) in ["7001", "7002", "7003"].into_iter().zip(&ports[1..4]) {
+            words.push((server, pair.to_string()));
+        }
+        for (agent, port) in ["8001", "8002", "8003"].into_iter().zip(&ports[4..]) {
+            words.push((agent, port.to_string()));
+        }
+        let config = configure(&dir, "examples/behind_haproxy/haproxy.cfg", &words);
+        let socket = dir.path("stats");
+        let mut file = OpenOptions::new().append(true).open(&config).unwrap();
+        writeln!(file, "global\n    stats socket {}", socket.display()).unwrap();
+        let places: Vec<Place> = (1..4)
+            .map(|at| Place {
+                listen: local(ports[at]).to_string(),
+                agent: local(ports[at + 3]).to_string(),
+            })
+            .collect();
+        let servers: Vec<Process> = places.iter().map(Place::start).collect();
+        let haproxy = haproxy(&program, &config);
+        for server in &servers {
+            assert_eq!(server.line(), "in service");
+        }
+        await_listener(local(ports[0]));
+        let (front, stats) = (local(ports[0]).to_string(), Socket(socket));
+        Some(Self { front, stats, places, servers, _haproxy: haproxy, _dir: dir })
+    }
+
+    /// What an operator does: ask to end, wait, start again, wait until it counts.
+    fn restart(&mut self, which: usize) {
+        let which = which % self.places.len();
+        let old = self.servers.remove(which);
+        old.terminate();
+        let end = old.end();
+        assert_eq!(end.code, Some(0), "{end:?}");
+        self.servers.insert(which, self.places[which].start());
+        assert_eq!(self.servers[which].line(), "in service");
+    }
+
+    /// Connections that HAProxy has had from clients.
+    fn requests(&self) -> u64 {
+        self.stats.field("clients", "FRONTEND", "stot").parse().unwrap()
+    }
+}
+
+/// Connect, send, answer, close, again and again.
+fn storm(front: &str) -> Process {
+    let args = ["storm", "--connect", front, "--duration", "3600", "--warmup", "0", "--json"];
+    Process::start("load", &args)
+}
+
+/// Ends the load; how many requests were answered and how many failed.
+#[track_caller]
+fn result_of(load: Process) -> (u64, u64) {
+    load.signal("INT");
+    let End { code, output, errors } = load.end();
+    let text = output.join("\n");
+    assert!(matches!(code, Some(0 | 1)), "{code:?} {text} {errors}");
+    println!("{text}");
+    (number(&text, "connections"), number(&text, "failed") + number(&text, "unanswered"))
+}
+
+/// The number behind a key of a JSON object.
+#[track_caller]
+fn number(text: &str, key: &str) -> u64 {
+    let (_, rest) = text.split_once(&format!("\"{key}\":")).expect(text);
+    let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().expect(text)
+}
+
+#[test]
+fn three_servers_restart_under_load_and_no_request_fails() {
+    let Some(mut site) = Site::start() else { return };
+    let load = storm(&site.front);
+    for which in 0..3 {
+        site.restart(which);
+    }
+    let (answered, failed) = result_of(load);
+    assert_eq!(failed, 0);
+    assert!(answered > 1_000, "{answered}");
+}
+
+/// `RESTARTS` and `REQUESTS` say how much.
+#[test]
+#[ignore = "takes minutes: tests/balancer/run"]
+fn many_restarts_under_load_and_no_request_fails() {
+    let Some(mut site) = Site::start() else { return };
+    let wanted =
+        |name: &str, most: u64| env::var(name).map_or(most, |text| text.parse().expect("a number"));
+    let (restarts, requests) = (wanted("RESTARTS", 100), wanted("REQUESTS", 1_000_000));
+    let load = storm(&site.front);
+    let begin = Instant::now();
+    let mut done = 0;
+    while done < restarts || site.requests() < requests {
+        assert!(begin.elapsed() < Duration::from_secs(3_000), "{done} restarts are too slow");
+        site.restart(done as usize);
+        done += 1;
+    }
+    let (answered, failed) = result_of(load);
+    println!("{done} restarts, {answered} requests, {failed} failed, {:?}", begin.elapsed());
+    assert_eq!(failed, 0);
+    assert!(answered >= requests, "{answered}");
+}
