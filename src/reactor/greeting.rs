@@ -102,6 +102,10 @@ impl Dispatcher {
         engine.stats.accepted += 1;
         log::debug!("{id}: accepted {} through {}", peer.addr, peer.proxy.unwrap_or(peer.addr));
         self.open(id);
+        if let Some(connection) = self.engine.live_mut(id) {
+            // A reset lets nobody wait, not even who paused in `on_open`.
+            connection.must_redeliver |= connection.is_broken && !connection.input.is_empty();
+        }
         self.redeliver(id);
     }
 

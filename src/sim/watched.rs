@@ -61,6 +61,7 @@ impl AnyService for Watched {
     fn open(&mut self, state: u32, conn: &mut Conn<'_>) {
         let _running = self.begin(|watcher| watcher.opened(conn));
         self.inner.open(state, conn);
+        self.watcher.borrow_mut().note_held(conn);
     }
 
     fn data(&mut self, state: u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {

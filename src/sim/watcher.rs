@@ -20,6 +20,9 @@ struct Life {
     has_ended: bool,
     /// What its handler left unconsumed.
     rest: Vec<u8>,
+    /// What came with a balancer's header, if `on_open` holds reading back, until `on_data` has
+    /// seen it.
+    held: usize,
     /// When each kind of silence began at the latest: opened, or kept although idle.
     silent_since: [u64; 3],
     /// Its output was over the high mark when the last turn ended.
@@ -122,11 +125,17 @@ impl Watcher {
     pub(super) fn opened(&mut self, conn: &Conn<'_>) {
         let id = conn.id();
         let Some(socket) = conn.simulated() else { return };
-        let now = self.world.borrow().clock(self.host);
+        let mut world = self.world.borrow_mut();
+        let now = world.clock(self.host);
+        // A balancer's header has been read and is nobody's.
+        let tap = &mut world.sockets[socket as usize].tap;
+        tap.drain(..tap.len().saturating_sub(conn.unconsumed_bytes()));
+        drop(world);
         let life = Life {
             socket,
             has_ended: false,
             rest: Vec::new(),
+            held: conn.unconsumed_bytes(),
             silent_since: [now; 3],
             was_backed_up: false,
             has_drained: false,
@@ -136,6 +145,13 @@ impl Watcher {
             self.violate(Some(id), "on_open twice");
         }
         self.enter("on_open", Some(id), 0, Landmark::Open);
+    }
+
+    /// Who does not want to read leaves what came with a header, like what is in the kernel still.
+    pub(super) fn note_held(&mut self, conn: &Conn<'_>) {
+        if let (Some(life), true) = (self.lives.get_mut(&conn.id()), conn.wants_read()) {
+            life.held = 0;
+        }
     }
 
     /// The bytes lent must be what was left, and behind it what was read since.
@@ -172,6 +188,7 @@ impl Watcher {
     pub(super) fn note_consumed(&mut self, id: ConnId, input: &[u8], consumed: usize) {
         if let Some(life) = self.lives.get_mut(&id) {
             life.rest.clear();
+            life.held = 0;
             life.rest.extend_from_slice(&input[consumed.min(input.len())..]);
         }
     }
@@ -267,7 +284,9 @@ impl Watcher {
         let (kept_back, unread) = (socket.tap.len(), socket.unread_at_close);
         drop(world);
         let is_broken = matches!(closed.reason, CloseReason::Reset | CloseReason::Io(_));
-        if kept_back > 0 && !matches!(closed.reason, CloseReason::Local | CloseReason::Panic) {
+        if kept_back > life.held
+            && !matches!(closed.reason, CloseReason::Local | CloseReason::Panic)
+        {
             self.violate(Some(id), &format!("{kept_back} bytes were read and never delivered"));
         }
         if is_broken && unread > 0 {
@@ -328,6 +347,7 @@ impl Watcher {
         connection: &Connection<Stream>,
     ) -> Option<&'static str> {
         let is_dead = connection.phase == Phase::Dead;
+        let held = self.lives.get(&id).map_or(0, |life| life.held);
         let rules = [
             (is_dead && !engine.dead.iter().any(|&(dead, _)| dead == id), "dead and not buried"),
             (connection.is_plain && !connection.looks_plain(), "plain, and does not look it"),
@@ -344,7 +364,7 @@ impl Watcher {
                 "more output queued than the cap",
             ),
             (
-                !is_dead && connection.input.len() > connection.profile.max_input,
+                !is_dead && connection.input.len() > connection.profile.max_input.max(held),
                 "more input kept than the cap",
             ),
             (

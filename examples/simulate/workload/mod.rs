@@ -4,6 +4,7 @@
 //! either side sends, so that each side can check each byte on its own.
 
 mod chaos;
+mod greeting;
 mod idle;
 mod ledger;
 
@@ -30,7 +31,8 @@ type Shared = Rc<RefCell<Ledger>>;
 pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
     let dice = sim.dice();
     let ledger = Shared::default();
-    let listening = sim.listening_peer(1 + dice.below(8) as usize, script(&dice, 999, true));
+    let listening =
+        sim.listening_peer(1 + dice.below(8) as usize, script(&dice, Script::new(), 999, true));
     ledger.borrow_mut().upstreams.push(listening);
     let hosts = 1 + u64::from(dice.one_in(4));
     let mut addrs = Vec::new();
@@ -39,7 +41,7 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
         let files = if dice.one_in(4) { 6 + dice.below(10) } else { 256 };
         let options = reactor_options(&dice);
         let clock = Rc::new(RefCell::new(None));
-        let (host, (addr, service, door)) =
+        let (host, (addr, is_greeted, service, door)) =
             sim.host_with(&format!("host{index}"), options, files, |reactor| {
                 set_up(reactor, &dice, &ledger, &clock)
             })?;
@@ -53,7 +55,7 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
             });
         }
         ledger.borrow_mut().upstreams.push(addr);
-        addrs.push(addr);
+        addrs.push((addr, is_greeted));
         doors.push((door, service));
     }
     for (place, addr) in ledger.borrow().upstreams.iter().enumerate() {
@@ -79,7 +81,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 const LONGEST_SILENCE: Duration = Duration::from_secs(900);
 
 type Clock = Rc<RefCell<Option<waterwheel::sim::HostClock>>>;
-type Place = (std::net::SocketAddr, Service<Chaos>, Door);
+type Place = (std::net::SocketAddr, bool, Service<Chaos>, Door);
 
 /// The ways in from other threads: for closures, and for numbered messages of numbered threads.
 type Door = (Remote, Sender<(usize, usize)>);
@@ -100,9 +102,10 @@ fn set_up(reactor: &mut Reactor, dice: &Dice, ledger: &Shared, clock: &Clock) ->
     if dice.one_in(3) {
         options = options.accept_budget(1 + dice.below(3) as usize);
     }
+    let (options, is_greeted) = greeting::choose(dice, options);
     let addr = reactor.listen("0.0.0.0:7000", service, options)?;
     let sender = reactor.channel(service, 1 + dice.below(4) as usize)?;
-    Ok((addr, service, (reactor.remote(), sender)))
+    Ok((addr, is_greeted, service, (reactor.remote(), sender)))
 }
 
 fn reactor_options(dice: &Dice) -> ReactorOptions {
@@ -173,25 +176,25 @@ pub(crate) fn connect_options(dice: &Dice) -> ConnectOptions {
 fn add_peers(
     sim: &mut Simulation,
     dice: &Dice,
-    addrs: &[std::net::SocketAddr],
+    addrs: &[(std::net::SocketAddr, bool)],
 ) -> Vec<(u64, PeerId)> {
     let count = 1 + dice.spread(1, 12);
     let is_burst = dice.one_in(4);
     let mut peers = Vec::new();
     for key in 1..=count {
-        let addr = addrs[dice.below(addrs.len() as u64) as usize];
+        let (addr, is_greeted) = addrs[dice.below(addrs.len() as u64) as usize];
         let wait = if is_burst { 0 } else { dice.spread(0, 20_000_000) };
-        let script = script(dice, key, false);
+        let greeted = if is_greeted { greeting::greet(dice, Script::new()) } else { Script::new() };
+        let script = script(dice, greeted, key, false);
         peers.push((key, sim.peer_after(Duration::from_micros(wait), addr, script)));
     }
     peers
 }
 
 /// What a peer does: its key, bytes in pieces, and one of many ends.
-fn script(dice: &Dice, key: u64, is_listening: bool) -> Script {
+fn script(dice: &Dice, mut script: Script, key: u64, is_listening: bool) -> Script {
     let total = dice.spread(1, if dice.one_in(10) { 200_000 } else { 4_000 }) as usize;
     let bytes = stream(key, 0, KEY_BYTES + total);
-    let mut script = Script::new();
     if dice.one_in(3) {
         script = script.wait(Duration::from_micros(dice.spread(1, 5_000_000)));
     }
