@@ -1,0 +1,325 @@
+//! The proxy example as a process, between sockets of the test: every byte both ways whatever the
+//! pace, each end passed on as what it is.
+#![cfg(unix)]
+
+#[path = "examples/process.rs"]
+mod process;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use process::{PATIENCE, Process};
+use socket2::SockRef;
+
+/// The proxy before a listener of the test.
+struct Site {
+    upstream: TcpListener,
+    proxy: Process,
+    addr: SocketAddr,
+}
+
+impl Site {
+    #[track_caller]
+    fn start(args: &[&str]) -> Self {
+        let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = upstream.local_addr().unwrap().to_string();
+        let (proxy, addr) = Process::serve("proxy", &[&["--connect", &target], args].concat());
+        Self { upstream, proxy, addr }
+    }
+
+    fn client(&self) -> TcpStream {
+        connect(self.addr)
+    }
+
+    /// A client and its connection at the upstream.
+    #[track_caller]
+    fn pair(&self) -> (TcpStream, TcpStream) {
+        let client = self.client();
+        let (server, _) = self.upstream.accept().unwrap();
+        (client, patient(server))
+    }
+
+    #[track_caller]
+    fn end(self) {
+        self.proxy.terminate();
+        let end = self.proxy.end();
+        assert_eq!((end.code, &*end.errors), (Some(0), ""));
+        assert_eq!(end.output, [""; 0]);
+    }
+}
+
+fn connect(addr: SocketAddr) -> TcpStream {
+    patient(TcpStream::connect_timeout(&addr, PATIENCE).unwrap())
+}
+
+/// No call waits for ever.
+fn patient(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+#[track_caller]
+fn expect(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut found = vec![0; bytes.len()];
+    stream.read_exact(&mut found).unwrap();
+    assert_eq!(found.escape_ascii().to_string(), bytes.escape_ascii().to_string());
+}
+
+#[track_caller]
+fn expect_end(stream: &mut TcpStream) {
+    assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
+}
+
+#[track_caller]
+fn expect_reset(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    let error = stream.read_to_end(&mut rest).expect_err("a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "after {} bytes", rest.len());
+}
+
+/// Closes with a reset.
+fn reset(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+/// Bytes of one direction, so that every place is told from its neighbours.
+fn piece(seed: usize, from: usize, count: usize) -> Vec<u8> {
+    (from..from + count).map(|at| (seed ^ at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+}
+
+const MIB: usize = 1 << 20;
+
+fn send_all(mut stream: &TcpStream, seed: usize, total: usize) {
+    for from in (0..total).step_by(MIB) {
+        stream.write_all(&piece(seed, from, MIB)).unwrap();
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+}
+
+/// Reads to the end; what was read first is left for `pause`.
+fn receive_all(mut stream: &TcpStream, seed: usize, total: usize, pause: impl Fn(usize)) {
+    let mut buffer = vec![0; 256 << 10];
+    let mut from = 0;
+    loop {
+        let count = stream.read(&mut buffer).unwrap();
+        if count == 0 {
+            break;
+        }
+        assert!(buffer[..count] == piece(seed, from, count), "other bytes at {from}");
+        from += count;
+        pause(from);
+    }
+    assert_eq!(from, total);
+}
+
+/// The most memory that a process has had, in KiB.
+#[cfg(target_os = "linux")]
+fn peak_kib(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// One side reads in fits and starts, and only once the other has all it wants: the proxy keeps no
+/// more than its marks allow, and neither direction waits for the other.
+#[test]
+fn much_passes_both_ways_at_once_beside_a_slow_reader() {
+    const TOTAL: usize = 64 * MIB;
+    let site = Site::start(&[]);
+    let (client, server) = site.pair();
+    thread::scope(|scope| {
+        scope.spawn(|| send_all(&client, 1, TOTAL));
+        scope.spawn(|| send_all(&server, 2, TOTAL));
+        receive_all(&server, 1, TOTAL, |_| {});
+        // By now the other direction has long been full.
+        receive_all(&client, 2, TOTAL, |from| {
+            if from % 7 == 0 {
+                thread::yield_now();
+            }
+        });
+    });
+    #[cfg(target_os = "linux")]
+    {
+        let peak = peak_kib(site.proxy.id());
+        assert!(peak < 24 << 10, "{peak} KiB");
+    }
+    drop((client, server));
+    site.end();
+}
+
+#[test]
+fn the_end_of_one_direction_leaves_the_other_open() {
+    let site = Site::start(&[]);
+    for client_first in [true, false] {
+        let (client, server) = site.pair();
+        let (mut first, mut second) =
+            if client_first { (client, server) } else { (server, client) };
+        first.write_all(b"question").unwrap();
+        first.shutdown(Shutdown::Write).unwrap();
+        expect(&mut second, b"question");
+        expect_end(&mut second);
+        for _ in 0..3 {
+            second.write_all(b"answer").unwrap();
+            expect(&mut first, b"answer");
+        }
+        second.shutdown(Shutdown::Write).unwrap();
+        expect_end(&mut first);
+    }
+    site.end();
+}
+
+#[test]
+fn a_reset_is_passed_on_as_one() {
+    let site = Site::start(&[]);
+    for client_first in [true, false] {
+        let (mut client, mut server) = site.pair();
+        client.write_all(b"hello").unwrap();
+        expect(&mut server, b"hello");
+        server.write_all(b"hi").unwrap();
+        expect(&mut client, b"hi");
+        if client_first {
+            reset(client);
+            expect_reset(&mut server);
+        } else {
+            reset(server);
+            expect_reset(&mut client);
+        }
+    }
+    site.end();
+}
+
+/// An upstream that dies with much of an answer under way: the client must not take the part for
+/// the whole.
+#[test]
+fn an_upstream_that_is_killed_resets_its_client() {
+    let (echo, target) = Process::serve("echo", &[]);
+    let (proxy, addr) = Process::serve("proxy", &["--connect", &target.to_string()]);
+    let mut client = connect(addr);
+    client.write_all(b"hello").unwrap();
+    expect(&mut client, b"hello");
+    // What it has not read when it is killed, its kernel answers with a reset.
+    let mut writer = client.try_clone().unwrap();
+    let flood = thread::spawn(move || {
+        loop {
+            if let Err(error) = writer.write_all(&piece(0, 0, MIB)) {
+                return error;
+            }
+        }
+    });
+    client.read_exact(&mut vec![0; 4 * MIB]).unwrap();
+    drop(echo);
+    let read = client.read_to_end(&mut Vec::new());
+    let errors = [read.err(), Some(flood.join().unwrap())];
+    // The system tells it once, to whoever asks first.
+    let is_reset = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionReset;
+    assert!(errors.iter().flatten().any(is_reset), "{errors:?}");
+    // The next client is told as clearly.
+    expect_reset(&mut connect(addr));
+    proxy.terminate();
+    assert_eq!(proxy.end().code, Some(0));
+}
+
+#[test]
+fn an_upstream_that_refuses_resets_its_client() {
+    let site = Site::start(&[]);
+    let Site { upstream, proxy, addr } = site;
+    drop(upstream);
+    for bytes in [&b""[..], b"hello"] {
+        let mut client = connect(addr);
+        let _ = client.write_all(bytes); // it may be reset already
+        expect_reset(&mut client);
+    }
+    proxy.terminate();
+    assert_eq!(proxy.end().code, Some(0));
+}
+
+/// The upstream is slow to accept: the proxy keeps what the client sends, but not without bound.
+#[test]
+fn what_comes_before_the_upstream_is_kept() {
+    let site = Site::start(&[]);
+    let mut client = site.client();
+    client.write_all(b"hello").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let (mut server, _) = site.upstream.accept().unwrap();
+    expect(&mut server, b"hello");
+    expect_end(&mut server);
+    drop(server);
+    expect_end(&mut client);
+    site.end();
+}
+
+/// An address that never answers (RFC 5737): the client is held back, and reset in the end.
+#[test]
+fn an_upstream_that_is_not_there_holds_back_and_resets() {
+    let args = ["--connect", "192.0.2.1:9", "--connect-timeout", "0.3"];
+    let (proxy, addr) = Process::serve("proxy", &args);
+    let mut client = connect(addr);
+    let mut sent = 0;
+    let error = loop {
+        match client.write(&piece(0, 0, MIB)) {
+            Ok(count) => sent += count,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
+    // Its own 256 KiB, and what two kernels take.
+    assert!(sent < 16 * MIB, "{sent}");
+    proxy.terminate();
+    assert_eq!(proxy.end().code, Some(0));
+}
+
+#[test]
+fn silence_ends_a_session_on_both_sides() {
+    let site = Site::start(&["--idle-timeout", "0.1"]);
+    let (mut client, mut server) = site.pair();
+    client.write_all(b"hello").unwrap();
+    expect(&mut server, b"hello");
+    expect_reset(&mut client);
+    expect_reset(&mut server);
+    site.end();
+}
+
+#[test]
+fn a_session_may_finish_after_the_signal() {
+    let site = Site::start(&["--drain", "20"]);
+    let (mut client, mut server) = site.pair();
+    client.write_all(b"before").unwrap();
+    expect(&mut server, b"before");
+    site.proxy.terminate();
+    // Nobody else comes in.
+    while TcpStream::connect_timeout(&site.addr, PATIENCE).is_ok() {}
+    client.write_all(b"after").unwrap();
+    expect(&mut server, b"after");
+    drop(client);
+    expect_end(&mut server);
+    drop(server);
+    assert_eq!(site.proxy.end().code, Some(0));
+}
+
+#[test]
+fn a_session_that_does_not_finish_is_reset() {
+    let site = Site::start(&["--drain", "0.3"]);
+    let (mut client, mut server) = site.pair();
+    client.write_all(b"before").unwrap();
+    expect(&mut server, b"before");
+    site.proxy.terminate();
+    expect_reset(&mut client);
+    expect_reset(&mut server);
+    assert_eq!(site.proxy.end().code, Some(0));
+}
+
+#[test]
+fn the_upstream_is_told_who_the_client_is() {
+    let site = Site::start(&["--proxy-protocol", "v1"]);
+    let (mut client, mut server) = site.pair();
+    client.write_all(b"hello").unwrap();
+    let (from, to) = (client.local_addr().unwrap(), site.addr);
+    let line =
+        format!("PROXY TCP4 {} {} {} {}\r\nhello", from.ip(), to.ip(), from.port(), to.port());
+    expect(&mut server, line.as_bytes());
+    drop((client, server));
+    site.end();
+}
