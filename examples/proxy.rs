@@ -17,18 +17,17 @@
 mod support;
 
 use std::io;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use support::{Args, Failure};
 use waterwheel::{
-    CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, DeadlineKind, Handler, Idle,
-    IdleKind, Limits, ListenOptions, Peer, Reactor, Service, Written,
+    CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, DeadlineKind, Destination, Handler,
+    Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Service, Written,
 };
 
 const OPTIONS: &str = "\
-  --connect ADDR         the upstream [127.0.0.1:7000]
+  --connect HOST:PORT    the upstream [127.0.0.1:7000]
   --connect-timeout SECONDS  how long it may take to be up [10]
   --idle-timeout SECONDS reset sessions on which nothing moves [300]; 0: never
   --proxy-protocol v1    begin each upstream connection with a header that names the client
@@ -36,12 +35,14 @@ const OPTIONS: &str = "\
 
 struct Proxy {
     service: Service<Proxy>,
-    upstream: SocketAddr,
+    upstream: Destination,
     options: ConnectOptions,
     /// Whether the upstream is told who the client is.
     sends_header: bool,
     /// How long sessions may go on after a signal.
     drain: Duration,
+    /// The last attempt failed, and the log has it.
+    is_down: bool,
 }
 
 /// One end of a session.
@@ -59,13 +60,14 @@ impl Handler for Proxy {
 
     fn on_open(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
         if side.other.is_some() {
-            return; // the upstream is up; what waits for it leaves by itself
+            self.is_down = false;
+            return; // what waits for the upstream leaves by itself
         }
         let client = conn.id();
         let header = self.sends_header.then(|| header(conn)).flatten();
         let mut cx = conn.context();
         let state = Side { other: Some(client) };
-        let upstream = cx.connect(self.upstream, self.service, state, &self.options);
+        let upstream = cx.connect(self.upstream.clone(), self.service, state, &self.options);
         if let (Some(header), Some(mut upstream)) = (header, cx.conn(upstream)) {
             upstream.write(header.as_bytes());
         }
@@ -115,7 +117,11 @@ impl Handler for Proxy {
     }
 
     fn on_connect_failed(&mut self, side: Side, error: io::Error, cx: &mut Context<'_>) {
-        log::debug!("{error}");
+        // A client that has gone meanwhile is no fault of the upstream.
+        let is_fault = side.other.is_some_and(|id| cx.conn(id).is_some());
+        if is_fault && !std::mem::replace(&mut self.is_down, true) {
+            log::warn!("{error}; clients are reset until it is there");
+        }
         reset(side, cx);
     }
 }
@@ -139,7 +145,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &Args) -> Result<(), Failure> {
-    let upstream = args.value("connect", SocketAddr::from(([127, 0, 0, 1], 7000)))?;
+    let upstream = Destination::from(args.value("connect", "127.0.0.1:7000".to_owned())?);
     let idle = args.seconds("idle-timeout", 300.0)?;
     let sends_header = match args.value("proxy-protocol", String::new())?.as_str() {
         "" => false,
@@ -154,7 +160,13 @@ fn serve(args: &Args) -> Result<(), Failure> {
         .limits(limits.clone());
     let drain = args.seconds("drain", 5.0)?;
     let mut reactor = Reactor::new()?;
-    let proxy =
-        reactor.register_with(|service| Proxy { service, upstream, options, sends_header, drain });
+    let proxy = reactor.register_with(|service| Proxy {
+        service,
+        upstream,
+        options,
+        sends_header,
+        drain,
+        is_down: false,
+    });
     args.serve(&mut reactor, proxy, &ListenOptions::default().limits(limits))
 }

@@ -88,7 +88,7 @@
 //! | `wheel` | hierarchical timer wheel over ticks, pure |
 //! | `buffer` | the queue for output and for unconsumed input, pure |
 //! | `frame` | lines, delimiters, fixed and length-prefixed frames in an input, pure |
-//! | `proxy_protocol` | a balancer's header, and whom it is believed (feature `proxy-protocol`), pure |
+//! | `proxy_protocol` | a balancer's header, and who is believed (feature of that name), pure |
 //! | `options` | what can be set, as data |
 //! | `profile` | the same for the loop: checked, in ticks |
 //! | `close` | why a connection ended |

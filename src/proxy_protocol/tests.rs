@@ -145,7 +145,9 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_valid_header_is_read_whole_and_never_before((header, addresses) in valid(), more: Vec<u8>) {
+    fn a_valid_header_is_read_whole_and_never_before(
+        (header, addresses) in valid(), more: Vec<u8>
+    ) {
         for end in 0..header.len() {
             prop_assert_eq!(parse(&header[..end]), Ok(None), "cut at {}", end);
         }
