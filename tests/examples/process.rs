@@ -42,8 +42,8 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| {
-                let path = command.get_program().display();
-                panic!("{path}: {error}; `cargo build --examples` makes it, as `cargo test` does")
+                let path = command.get_program();
+                panic!("{path:?}: {error}; `cargo build --examples` makes it, as `cargo test` does")
             });
         let stdout = child.stdout.take().unwrap();
         let mut stderr = child.stderr.take().unwrap();
