@@ -71,6 +71,11 @@ impl Buffer {
     fn clear(&mut self) {
         self.consume(self.len());
     }
+
+    /// Memory that it takes.
+    fn footprint(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity()
+    }
 }
 
 /// A queue that holds memory only while it holds bytes.
@@ -122,27 +127,36 @@ impl Queue {
 /// Empty buffers kept for reuse, so that a connection that queues now and then does not allocate
 /// each time.
 #[derive(Debug, Default)]
-pub(crate) struct Spares(
+pub(crate) struct Spares {
+    /// Invariant: all empty, none larger than [`KEEP_BYTES`].
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is reused")]
-    /// Invariant: at most [`MAX_SPARES`], all empty, none larger than [`KEEP_BYTES`].
-    Vec<Box<Buffer>>,
-);
+    buffers: Vec<Box<Buffer>>,
+    /// What they take.
+    ///
+    /// Invariant: at most [`MAX_SPARE_BYTES`].
+    bytes: usize,
+}
 
-/// Buffers kept: at most 1 MiB in all.
-const MAX_SPARES: usize = 16;
+/// Memory kept in spares: 16 large buffers, or small ones for some thousand connections that each
+/// queue a little in one turn, as those of a proxy do.
+const MAX_SPARE_BYTES: usize = 1 << 20;
 
 impl Spares {
     fn take(&mut self) -> Box<Buffer> {
-        self.0.pop().unwrap_or_default()
+        let Some(buffer) = self.buffers.pop() else { return Box::default() };
+        self.bytes -= buffer.footprint();
+        buffer
     }
 
     /// Keeps a buffer for reuse, or not; says how much was in it.
     fn reclaim(&mut self, mut buffer: Box<Buffer>) -> usize {
         let dropped = buffer.len();
-        if self.0.len() < MAX_SPARES {
-            buffer.clear();
-            debug_assert!(buffer.bytes.capacity() <= KEEP_BYTES);
-            self.0.push(buffer);
+        buffer.clear();
+        debug_assert!(buffer.bytes.capacity() <= KEEP_BYTES);
+        let bytes = self.bytes + buffer.footprint();
+        if bytes <= MAX_SPARE_BYTES {
+            self.bytes = bytes;
+            self.buffers.push(buffer);
         }
         dropped
     }

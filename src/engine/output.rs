@@ -239,9 +239,12 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(id.index()) else { return };
         if was_empty && is_up && !bytes.is_empty() {
             // If it was not empty, it is on a list already or waits for the socket.
-            connection.watch_output(now);
+            let is_metered = connection.profile.send_rate.is_some();
+            if is_metered {
+                connection.watch_output(now);
+                self.file(id);
+            }
             self.mark_dirty(id);
-            self.file(id);
         }
     }
 
