@@ -267,18 +267,20 @@ mod tests {
     #[test]
     fn emptied_buffers_are_kept_up_to_a_bound_and_used_again() {
         let mut spares = Spares::default();
-        let mut queues: Vec<Queue> = (0..2 * MAX_SPARES).map(|_| Queue::default()).collect();
+        let most = MAX_SPARE_BYTES / (1_000 + size_of::<Buffer>());
+        let mut queues: Vec<Queue> = (0..2 * most).map(|_| Queue::default()).collect();
         for queue in &mut queues {
             queue.push(&[7; 1_000], &mut spares);
         }
         for queue in &mut queues {
             assert_eq!(queue.clear(&mut spares), 1_000);
         }
-        assert_eq!(spares.0.len(), MAX_SPARES);
-        for left in (0..MAX_SPARES).rev() {
+        assert_eq!(spares.buffers.len(), most);
+        for left in (0..most).rev() {
             queues[left].push(&[7; 1_000], &mut spares);
-            assert_eq!(spares.0.len(), left);
+            assert_eq!(spares.buffers.len(), left);
         }
+        assert_eq!(spares.bytes, 0);
     }
 
     #[test]
@@ -290,7 +292,8 @@ mod tests {
             queue.consume(1_000_000, &mut spares);
             assert!(queue.0.is_none());
         }
-        assert!(spares.0.len() <= MAX_SPARES);
-        assert!(spares.0.iter().all(|buffer| buffer.bytes.capacity() <= KEEP_BYTES));
+        let kept: usize = spares.buffers.iter().map(|buffer| buffer.footprint()).sum();
+        assert!(kept <= MAX_SPARE_BYTES && kept == spares.bytes, "{kept}");
+        assert!(spares.buffers.iter().all(|buffer| buffer.bytes.capacity() <= KEEP_BYTES));
     }
 }
