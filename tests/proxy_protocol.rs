@@ -175,6 +175,7 @@ fn a_source_that_is_not_trusted_is_refused() {
     let options = ListenOptions::default().proxy_protocol(Some(elsewhere));
     let mut rig = Rig::with_listen(Script::echo(), options);
     let mut client = Client::connect(rig.addr);
+    client.send(LINE);
     expect_reset(&mut rig, &mut client);
     assert_eq!((stats(&rig).refused, stats(&rig).proxy_refused), (1, 1));
 }
@@ -246,6 +247,18 @@ fn clients_are_counted_and_not_their_balancer() {
     drop(client);
     rig.expect_end(id, "Peer");
     let (_client, _) = open(&mut rig, LINE);
+}
+
+/// One that has not said for whom it is was not counted, and is not taken off.
+#[test]
+fn those_half_way_count_for_no_source() {
+    let mut rig = Rig::with_listen(Script::echo(), options().max_per_source(Some(1)));
+    let (_client, _) = open(&mut rig, b"PROXY UNKNOWN\r\n");
+    let probe = half_way(&mut rig, b"");
+    drop(probe);
+    rig.until("gone", |rig| stats(rig).connections == 1);
+    let mut again = half_way(&mut rig, b"PROXY UNKNOWN\r\n");
+    assert_eq!(rig.read_to_end(&mut again), (Vec::new(), End::Reset));
 }
 
 #[test]

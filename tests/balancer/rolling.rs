@@ -5,11 +5,12 @@
 
 use std::env;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::peers::{Dir, await_listener, configure, find, free_ports, haproxy, local};
-use crate::process::{End, Process};
+use crate::process::{End, PATIENCE, Process};
 use crate::stats::Socket;
 
 /// One server and the ports that it keeps.
@@ -111,6 +112,53 @@ fn number(text: &str, key: &str) -> u64 {
     let (_, rest) = text.split_once(&format!("\"{key}\":")).expect(text);
     let digits: String = rest.trim_start().chars().take_while(char::is_ascii_digit).collect();
     digits.parse().expect(text)
+}
+
+/// Connects as a balancer does and has a word echoed.
+fn echo_through(addr: &str) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\nhello")?;
+    expect_echo(&mut stream)?;
+    Ok(stream)
+}
+
+fn expect_echo(stream: &mut TcpStream) -> io::Result<()> {
+    let mut found = [0; 5];
+    stream.read_exact(&mut found)?;
+    assert_eq!(&found, b"hello");
+    Ok(())
+}
+
+/// What the agent says.
+fn ask(agent: &str) -> io::Result<String> {
+    let mut text = String::new();
+    TcpStream::connect(agent)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The order in which a server leaves, with the test in the place of the balancer.
+#[test]
+fn a_server_that_leaves_serves_until_the_balancer_knows() {
+    let [listen, agent] = free_ports().map(|port| local(port).to_string());
+    let place = Place { listen, agent };
+    let server = place.start();
+    assert_eq!(ask(&place.agent).unwrap(), "up ready\n");
+    server.terminate();
+    let begin = Instant::now();
+    while ask(&place.agent).unwrap() != "drain\n" {
+        assert!(begin.elapsed() < PATIENCE, "it does not say that it leaves");
+        drop(echo_through(&place.listen).unwrap()); // nobody has been told
+    }
+    // Half a second is left for those that were on their way.
+    let mut last = echo_through(&place.listen).unwrap();
+    while TcpStream::connect(&place.listen).is_ok() {
+        assert!(begin.elapsed() < PATIENCE, "it goes on accepting");
+    }
+    last.write_all(b"hello").unwrap();
+    expect_echo(&mut last).unwrap();
+    drop(last);
+    assert_eq!(server.end().code, Some(0));
 }
 
 #[test]
