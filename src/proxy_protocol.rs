@@ -26,7 +26,9 @@ use proxy_header::{ParseConfig, ProxyHeader};
 /// [`Stats::proxy_refused`](crate::Stats) counts them. One that ends before its first byte, as a
 /// plain health check does, is passed over.
 ///
-/// Options in the header (TLVs) are skipped, its checksum among them.
+/// Options in the header (TLVs) are skipped, its checksum among them. What comes in one piece with
+/// the header, 64 KiB at the most, is kept for a handler that pauses reading in `on_open`, whatever
+/// `max_input_bytes` says.
 ///
 /// # Examples
 /// ```
