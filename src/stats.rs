@@ -80,6 +80,7 @@ impl AddAssign for Stats {
             accepted,
             handed_over,
             refused,
+            proxy_refused,
             accept_errors,
             connected,
             connect_failures,
@@ -106,6 +107,7 @@ impl AddAssign for Stats {
         self.accepted += accepted;
         self.handed_over += handed_over;
         self.refused += refused;
+        self.proxy_refused += proxy_refused;
         self.accept_errors += accept_errors;
         self.connected += connected;
         self.connect_failures += connect_failures;
