@@ -93,7 +93,7 @@ fn serve(args: &Args) -> Result<(), Failure> {
     let (predecessor, mut given) =
         succession::Predecessor::ask(&args.value("take-over", String::new())?)?;
     given.extend(activated);
-    let addrs = args.listen().to_vec();
+    let addrs = args.listen_addrs().to_vec();
     let fleet = fleet.start(move |member| set_up(member, &addrs, &given))?;
     control.wait_for_successor(fleet.remote(), drain)?;
     predecessor.dismiss()?;

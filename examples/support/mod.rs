@@ -68,7 +68,7 @@ impl Args {
     }
 
     /// Where to listen, for a server that does it by itself.
-    pub(crate) fn listen(&self) -> &[String] {
+    pub(crate) fn listen_addrs(&self) -> &[String] {
         &self.listen
     }
 
