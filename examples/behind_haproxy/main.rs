@@ -29,7 +29,6 @@
 //! A protocol with a word for "connect anew" would say it in `on_shutdown`.
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "it leaves in a way of its own")]
 mod support;
 
 use std::io::{self, Read, Write};
