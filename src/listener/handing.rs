@@ -115,3 +115,61 @@ pub(crate) fn reset(stream: Stream) {
     // A failure means that the client is gone already.
     let _ = stream.reset_on_close();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read};
+
+    use super::*;
+    use crate::options::{ConnectOptions, ListenOptions};
+    use crate::sys::World;
+
+    /// A connection that was accepted, and its client.
+    fn accepted() -> (Loose, Stream) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (listener, _) = World::Os.bind(any, &ListenOptions::default()).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let client = World::Os.connect(addr, &ConnectOptions::default()).unwrap();
+        loop {
+            // The handshake may take a moment.
+            if let Ok((stream, _)) = listener.accept() {
+                return (Loose::new(stream).unwrap(), client);
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_does_not_arrive_is_reset_and_counted_no_more() {
+        let load = Arc::new(Load::default());
+        let (stream, mut client) = accepted();
+        let peer = client.local_addr().unwrap();
+        let handed = Handed::new(stream, peer, 0, Arc::clone(&load));
+        assert_eq!(load.connections(), 1);
+        drop(handed);
+        assert_eq!(load.connections(), 0);
+        let end = loop {
+            match client.read(&mut [0]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
+                end => break end.map_err(|error| error.kind()),
+            }
+        };
+        assert_eq!(end, Err(ErrorKind::ConnectionReset));
+    }
+
+    #[test]
+    fn what_arrives_is_counted_once_all_the_way() {
+        let load = Arc::new(Load::default());
+        let (stream, client) = accepted();
+        let peer = client.local_addr().unwrap();
+        let (_stream, ticket) = Handed::new(stream, peer, 0, Arc::clone(&load)).take().unwrap();
+        assert_eq!(load.connections(), 1);
+        ticket.keep();
+        assert_eq!(load.connections(), 1);
+    }
+
+    #[test]
+    fn the_counts_of_two_reactors_share_no_cache_line() {
+        assert_eq!((size_of::<Load>(), align_of::<Load>()), (128, 128));
+    }
+}

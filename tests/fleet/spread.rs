@@ -1,13 +1,14 @@
 //! How connections spread, and what holds where they arrive.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::channel;
 
 use socket2::{Domain, Socket, Type};
-use waterwheel::{Balance, ListenOptions, ReactorOptions, Spread};
+use waterwheel::{Balance, ConnectOptions, Fleet, ListenOptions, ReactorOptions, Spread};
 
 use super::support::{Client, patiently};
-use super::{HOUR, SPREADS, expect_reset, options, served, start, start_with};
+use super::{HOUR, Running, SPREADS, expect_reset, options, register, served, start, start_with};
 
 #[test]
 fn every_spread_serves_and_counts_everybody() {
@@ -179,4 +180,45 @@ fn a_handler_refuses_what_was_handed_over_and_the_count_is_right() {
         patiently("it is gone", || (running.connections() == [0, 0]).then_some(()));
     }
     assert_eq!(running.fleet().stats().total.refused, 3);
+}
+
+/// Else a connection that was accepted just before all drain would be lost.
+#[test]
+fn a_reactor_that_drains_serves_what_nobody_else_could() {
+    let spread = Spread::HandOver(Balance::RoundRobin);
+    let running =
+        start_with(options(1, spread), ListenOptions::default(), |tell| tell.lingers = true);
+    let _lingers = running.client();
+    running.fleet().remotes()[0].drain(HOUR).unwrap();
+    let _ = (running.fleet().stats(), running.fleet().stats());
+    let (mut client, _) = running.client();
+    client.send(b"served");
+    client.expect(b"served");
+    // One that has stopped serves nobody, and says so.
+    running.fleet().remotes()[0].stop().unwrap();
+    patiently("its mailbox is closed", || running.fleet().remotes()[0].stop().err());
+    expect_reset(running.addr);
+    assert_eq!(running.fleet().stats().acceptor.unwrap().refused, 1);
+}
+
+#[test]
+fn outgoing_connections_count_where_they_are_made() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = elsewhere.local_addr().unwrap();
+    let spread = Spread::HandOver(Balance::LeastConnections);
+    let (send, receive) = channel();
+    let fleet = Fleet::new(options(2, spread)).unwrap();
+    let fleet = fleet.start(move |member| {
+        let service = register(member);
+        send.send(member.listen("127.0.0.1:0", service, ListenOptions::default())?).unwrap();
+        for _ in 0..3 * (1 - member.index()) {
+            member.reactor().connect(target, service, (), &ConnectOptions::default());
+        }
+        Ok(())
+    });
+    let running = Running { fleet: Some(fleet.unwrap()), addr: receive.recv().unwrap() };
+    let clients: Vec<_> = (0..7).map(|_| running.client()).collect();
+    let order: Vec<u8> = clients.iter().map(|(_, index)| *index).collect();
+    assert_eq!(order[..3], [1, 1, 1]);
+    assert_eq!(order[3..].iter().filter(|&&index| index == 0).count(), 2);
 }
