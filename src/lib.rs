@@ -102,6 +102,7 @@
 //! | `handler` | `Handler`, `Conn`, `Context`, `Remote`: what user code sees |
 //! | `reactor` | the turn, and the one landing pad for user code |
 //! | `channel` | typed messages of other threads, in a queue with an end at each side |
+//! | `pool` | outgoing connections that are kept and lent |
 //! | `fleet` | several reactors on several threads that serve the same addresses |
 //! | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | `fuzzing` | rooms that are not public, driven by bytes; there for the fuzzers only |
@@ -151,6 +152,8 @@ mod handler;
 mod reactor;
 
 mod channel;
+
+pub mod pool;
 
 mod fleet;
 

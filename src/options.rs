@@ -23,6 +23,8 @@ macro_rules! setters {
     )* };
 }
 
+pub(crate) use setters;
+
 mod connect;
 
 pub(crate) use connect::Place;
@@ -520,19 +522,19 @@ pub(crate) fn ticks(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-fn out_of_range(name: &str, value: impl std::fmt::Display, wanted: &str) -> io::Error {
+pub(crate) fn out_of_range(name: &str, value: impl std::fmt::Display, wanted: &str) -> io::Error {
     let text = format!("option {name} is {value}; it must be {wanted}");
     io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
-fn positive(name: &str, value: Option<usize>) -> io::Result<()> {
+pub(crate) fn positive(name: &str, value: Option<usize>) -> io::Result<()> {
     match value {
         Some(0) => Err(out_of_range(name, 0, "at least 1")),
         _ => Ok(()),
     }
 }
 
-fn within(name: &str, value: Option<usize>, most: usize) -> io::Result<()> {
+pub(crate) fn within(name: &str, value: Option<usize>, most: usize) -> io::Result<()> {
     match value {
         Some(value) if value == 0 || value > most => {
             Err(out_of_range(name, value, &format!("at least 1 and at most {most}")))

@@ -32,6 +32,7 @@ const ROOMS: &[&str] = &[
     "handler",
     "reactor",
     "channel",
+    "pool",
     "fleet",
     "sim",
     "fuzzing",

@@ -1,0 +1,271 @@
+//! What the user of a pool writes: the callbacks, and what the pool answers.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::close::{Closed, Idle, IdleKind};
+use crate::handler::{Conn, Context};
+use crate::id::TimerId;
+use crate::pool::{Desk, Lease};
+
+/// The callbacks of a pool's connections: a smaller [`Handler`](crate::Handler).
+///
+/// A leased connection is its borrower's, and these callbacks are its own. What happens to idle
+/// ones is the pool's business. Each callback is lent the [`Desk`], so that it can acquire and
+/// release. The order for one connection:
+///
+/// ```text
+/// on_connected on_handshake* ( lent  (on_data | on_drain | on_timer | on_idle)* on_eof?
+///                              released )*
+/// ```
+/// `on_lost` follows if it ends while it is lent. One that is taken by [`Desk::acquire`] at once is
+/// lent without a callback; a ticket that has waited is told by `on_acquired`, or else by
+/// `on_refused`, exactly once.
+///
+/// The state of a connection is moved out of its place for the time of a callback; box a large one.
+///
+/// # Examples
+/// Asks a Redis server for its time, and prints the answer:
+/// ```
+/// use waterwheel::pool::{AcquireError, Desk, Lease, Pool, PoolClient, PoolOptions};
+/// use waterwheel::{Conn, Context, Reactor, frame};
+///
+/// struct Time;
+///
+/// impl PoolClient for Time {
+///     type State = Option<Lease>; // kept until the answer is there
+///     type Ticket = &'static str; // the command
+///
+///     fn on_acquired(
+///         &mut self,
+///         state: &mut Option<Lease>,
+///         conn: &mut Conn<'_>,
+///         lease: Lease,
+///         command: &'static str,
+///         _: &mut Desk<Self>,
+///     ) {
+///         conn.write(command.as_bytes());
+///         *state = Some(lease);
+///     }
+///
+///     fn on_data(
+///         &mut self,
+///         state: &mut Option<Lease>,
+///         conn: &mut Conn<'_>,
+///         input: &[u8],
+///         _: &mut Desk<Self>,
+///     ) -> usize {
+///         let mut lines = frame::lines(input, 1024);
+///         for line in lines.by_ref().flatten() {
+///             println!("{}: {}", conn.peer_addr(), String::from_utf8_lossy(line));
+///             *state = None; // dropped: back in the pool, once this callback has returned
+///         }
+///         lines.consumed()
+///     }
+///
+///     fn on_refused(&mut self, _: &'static str, error: AcquireError, _: &mut Desk<Self>,
+///         cx: &mut Context<'_>,
+///     ) {
+///         println!("no connection: {error}");
+///         cx.stop();
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new()?;
+/// let addr = "127.0.0.1:6379".parse().unwrap();
+/// let pool = Pool::register(&mut reactor, Time, addr, PoolOptions::default())?;
+/// reactor.context().post(pool, |pool, cx| {
+///     pool.request("LASTSAVE\r\n", cx);
+/// });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait PoolClient: Sized + 'static {
+    /// What each connection keeps, also while it is idle. The pool makes it, since it dials by
+    /// itself.
+    type State: Default + 'static;
+
+    /// What an acquire carries until it has its connection.
+    type Ticket: 'static;
+
+    /// The connection is up. Whoever has something to settle first, a password for example, writes
+    /// it and answers [`Handshake::Pending`]. Default: [`Handshake::Done`].
+    fn on_connected(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) -> Handshake {
+        let _ = (state, conn);
+        Handshake::Done
+    }
+
+    /// Bytes came in during the handshake: how many are done with, and how it stands. What is done
+    /// must have consumed everything. The connect timeout, counted from `on_connected`, ends one
+    /// that takes too long. Default: fails, as there is no handshake.
+    fn on_handshake(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+    ) -> (usize, Handshake) {
+        let _ = (state, conn);
+        (input.len(), Handshake::Failed(io::Error::other("the peer spoke first")))
+    }
+
+    /// A ticket that has waited has its connection.
+    fn on_acquired(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        lease: Lease,
+        ticket: Self::Ticket,
+        desk: &mut Desk<Self>,
+    );
+
+    /// Bytes came in on a leased connection; see [`Handler::on_data`](crate::Handler::on_data).
+    ///
+    /// A lease that is released here is lent again when this has returned. If some of the input is
+    /// left unconsumed then, the connection is ended instead: nobody could tell whose bytes they
+    /// are.
+    fn on_data(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+        desk: &mut Desk<Self>,
+    ) -> usize;
+
+    /// Output of a leased connection fell to the low mark; see
+    /// [`Handler::on_drain`](crate::Handler::on_drain). Default: nothing.
+    fn on_drain(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, desk: &mut Desk<Self>) {
+        let _ = (state, conn, desk);
+    }
+
+    /// The peer of a leased connection has finished sending. Default: close; `on_lost` follows.
+    fn on_eof(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, desk: &mut Desk<Self>) {
+        let _ = (state, desk);
+        conn.close();
+    }
+
+    /// An idle limit of a leased connection has passed; see
+    /// [`Handler::on_idle`](crate::Handler::on_idle). Default: close; `on_lost` follows.
+    fn on_idle(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        kind: IdleKind,
+        desk: &mut Desk<Self>,
+    ) -> Idle {
+        let _ = (state, conn, kind, desk);
+        Idle::Close
+    }
+
+    /// A timer of a leased connection fired. One that an earlier borrower has left may fire too,
+    /// so compare the ids; those that fire while it is idle are not told. Default: nothing.
+    fn on_timer(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        timer: TimerId,
+        desk: &mut Desk<Self>,
+    ) {
+        let _ = (state, conn, timer, desk);
+    }
+
+    /// A leased connection has ended before it was released: exactly once, and the last of it.
+    /// Whether what was sent has reached anybody is unknown; the pool sends nothing again.
+    /// Default: drops the state.
+    fn on_lost(
+        &mut self,
+        state: Self::State,
+        closed: Closed,
+        desk: &mut Desk<Self>,
+        cx: &mut Context<'_>,
+    ) {
+        let _ = (state, closed, desk, cx);
+    }
+
+    /// A ticket that has waited gets no connection. To acquire again here, after a failed dial,
+    /// dials again without a pause.
+    fn on_refused(
+        &mut self,
+        ticket: Self::Ticket,
+        error: AcquireError,
+        desk: &mut Desk<Self>,
+        cx: &mut Context<'_>,
+    );
+
+    /// A timer that was set with the pool's [`service`](Desk::service) fired. Default: nothing.
+    fn on_service_timer(&mut self, timer: TimerId, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+        let _ = (timer, desk, cx);
+    }
+
+    /// The reactor drains, and this connection is leased. It ends when it is released. Default:
+    /// nothing.
+    fn on_shutdown(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, desk: &mut Desk<Self>) {
+        let _ = (state, conn, desk);
+    }
+}
+
+/// How the handshake of a new connection stands.
+#[derive(Debug)]
+pub enum Handshake {
+    /// There is none, or it is over: the connection may be lent.
+    Done,
+    /// An answer is to come.
+    Pending,
+    /// It failed: the connection is ended, and the waiter in front is told why.
+    Failed(io::Error),
+}
+
+/// What an acquire came to.
+#[derive(Debug)]
+#[must_use = "a lease that is dropped is released, and a ticket in it is lost"]
+pub enum Acquired<T> {
+    /// A connection was idle: here it is, with the ticket.
+    Now(Lease, T),
+    /// The ticket waits; `on_acquired` or `on_refused` follows.
+    Waits(WaiterId),
+    /// No connection, and no room to wait: the ticket comes back.
+    Refused(T, AcquireError),
+}
+
+/// Names a ticket that waits; a stale one finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WaiterId(pub(super) u64);
+
+/// Why an acquire got no connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// It waited for as long as [`acquire_timeout`](super::PoolOptions::acquire_timeout) allows.
+    TimedOut(Duration),
+    /// So many wait already as [`max_waiters`](super::PoolOptions::max_waiters) allows.
+    TooManyWaiters(usize),
+    /// A connection failed to come up while it was the next to get one.
+    Connect(io::Error),
+    /// The pool is closed.
+    Closed,
+}
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut(limit) => write!(
+                f,
+                "no connection came free within {limit:?} (acquire_timeout); release sooner, or \
+                 raise max_open"
+            ),
+            Self::TooManyWaiters(most) => write!(f, "{most} others wait already (max_waiters)"),
+            Self::Connect(error) => write!(f, "{error}"),
+            Self::Closed => f.write_str("the pool is closed"),
+        }
+    }
+}
+
+impl Error for AcquireError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // Its own text is part of this one.
+            Self::Connect(error) => error.source(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,555 @@
+//! The books of a pool: who has which seat, who waits, and what is due when.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::handler::{Conn, Context, Service};
+use crate::id::{ConnId, TimerId};
+use crate::pool::lease::{Ending, Returns};
+use crate::pool::retry::Retry;
+use crate::pool::seat::{Phase, Seat};
+use crate::pool::stats::Why;
+use crate::pool::{
+    AcquireError, Acquired, Lease, Pick, Pool, PoolClient, PoolOptions, PoolStats, WaiterId,
+};
+
+/// The books of a pool, lent to its client's callbacks: where connections are acquired and
+/// released.
+///
+/// Nothing that it does calls a callback. Dials are begun, and waiters served, when the callback
+/// has returned that it was lent to.
+///
+/// # Examples
+/// Sends a request by an idle connection if there is one, or has it wait:
+/// ```
+/// use waterwheel::pool::{Acquired, Desk, Lease, PoolClient};
+/// use waterwheel::Context;
+///
+/// fn send<C>(request: Vec<u8>, desk: &mut Desk<C>, cx: &mut Context<'_>)
+/// where
+///     C: PoolClient<Ticket = Vec<u8>, State = Option<Lease>>,
+/// {
+///     match desk.acquire(request, cx) {
+///         Acquired::Now(lease, request) => {
+///             if let Some(mut conn) = lease.conn(cx) {
+///                 conn.write(&request);
+///             }
+///             if let Some(state) = desk.state_mut(&lease) {
+///                 *state = Some(lease); // given back by on_data, which is lent the state
+///             }
+///         }
+///         Acquired::Waits(_) => {} // on_acquired sends it
+///         Acquired::Refused(_, error) => println!("not sent: {error}"),
+///     }
+/// }
+/// ```
+pub struct Desk<C: PoolClient> {
+    pub(super) service: Service<Pool<C>>,
+    addr: SocketAddr,
+    pub(super) options: PoolOptions,
+    pub(super) seats: Vec<Seat<C::State>>,
+    /// Seats that nobody has.
+    free: Vec<u32>,
+    /// Idle ones, in the order in which they came back.
+    idle: VecDeque<u32>,
+    /// In the order of their numbers.
+    pub(super) waiters: VecDeque<Waiter<C::Ticket>>,
+    next_waiter: u64,
+    pub(super) returns: Rc<Returns>,
+    /// The seat whose callback runs, and how its lease has ended in it.
+    current: Option<(u32, Option<Ending>)>,
+    pub(super) stats: PoolStats,
+    pub(super) retry: Retry,
+    /// When the next idle connection is too old, at the latest.
+    look_at: Duration,
+    /// The one timer of the pool, and when it fires.
+    pub(super) alarm: Option<(TimerId, Duration)>,
+    pub(super) is_closed: bool,
+    /// The reactor drains: nothing is kept that is not needed.
+    pub(super) is_draining: bool,
+}
+
+/// A ticket that waits.
+pub(super) struct Waiter<T> {
+    id: WaiterId,
+    pub(super) ticket: T,
+    pub(super) deadline: Duration,
+}
+
+impl<C: PoolClient> Desk<C> {
+    pub(super) fn new(
+        service: Service<Pool<C>>,
+        addr: SocketAddr,
+        options: PoolOptions,
+        call: Box<dyn Fn()>,
+    ) -> Self {
+        let retry = Retry::new(options.retry_first, options.retry_most, options.seed);
+        Self {
+            service,
+            addr,
+            seats: Vec::new(),
+            free: Vec::new(),
+            idle: VecDeque::new(),
+            waiters: VecDeque::new(),
+            next_waiter: 0,
+            returns: Rc::new(Returns::new(options.max_open, call)),
+            current: None,
+            stats: PoolStats::default(),
+            retry,
+            look_at: Duration::MAX,
+            alarm: None,
+            is_closed: false,
+            is_draining: false,
+            options,
+        }
+    }
+
+    /// Takes an idle connection, or has the ticket wait for one, behind all who wait already.
+    #[inline]
+    pub fn acquire(&mut self, ticket: C::Ticket, cx: &mut Context<'_>) -> Acquired<C::Ticket> {
+        match self.try_acquire(cx) {
+            Some(lease) => Acquired::Now(lease, ticket),
+            None => self.wait(ticket, cx.now()),
+        }
+    }
+
+    /// Takes an idle connection, if there is one and nobody waits. Allocates nothing.
+    ///
+    /// It is not known to be dead; that is all that can be said. Its end may be on the way, or
+    /// wait in the same batch of events.
+    #[inline]
+    pub fn try_acquire(&mut self, cx: &mut Context<'_>) -> Option<Lease> {
+        if !self.returns.is_empty() {
+            self.absorb(cx);
+        }
+        if self.is_closed || !self.waiters.is_empty() {
+            return None;
+        }
+        self.lend(cx)
+    }
+
+    /// Gives a connection back at once, to be lent again by the next acquire: one that is lent to
+    /// the callback that runs, when that has returned. Dropping the lease does the same at the end
+    /// of the callback.
+    ///
+    /// One that has output queued, input unconsumed, reading paused or its writing side closed is
+    /// ended instead: the next borrower could not tell its answers from the last one's.
+    #[inline]
+    pub fn release(&mut self, lease: Lease, cx: &mut Context<'_>) {
+        if !lease.is_of(&self.returns) {
+            return; // dropped, it goes back to its own pool
+        }
+        let id = lease.id();
+        let seat = lease.finish();
+        self.end_lease(seat, id, Ending::Release, cx);
+    }
+
+    /// Takes a ticket back that waits; `None` if it has been answered.
+    pub fn cancel(&mut self, waiter: WaiterId) -> Option<C::Ticket> {
+        let place = self.waiters.binary_search_by_key(&waiter, |waiter| waiter.id).ok()?;
+        let waiter = self.waiters.remove(place)?;
+        self.stats.cancelled += 1;
+        Some(waiter.ticket)
+    }
+
+    /// The state of a leased connection; `None` if it has ended, or if its own callback runs,
+    /// which is lent the state.
+    #[must_use]
+    pub fn state_mut(&mut self, lease: &Lease) -> Option<&mut C::State> {
+        if !lease.is_of(&self.returns) {
+            return None;
+        }
+        let seat = self.seats.get_mut(lease.seat() as usize)?;
+        if seat.is_lent_as(lease.id()) { seat.state.as_mut() } else { None }
+    }
+
+    /// Closes the pool: idle connections end, those who wait are refused, and leased ones end when
+    /// they are released. Nothing is lent any more.
+    pub fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Whether the pool was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// What there is and what was done.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        PoolStats { waiting: self.waiters.len(), ..self.stats }
+    }
+
+    /// The key of the pool, to post to it or to set timers.
+    #[must_use]
+    pub fn service(&self) -> Service<Pool<C>> {
+        self.service
+    }
+
+    /// Where its connections go.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    #[cold]
+    fn wait(&mut self, ticket: C::Ticket, now: Duration) -> Acquired<C::Ticket> {
+        let error = if self.is_closed {
+            AcquireError::Closed
+        } else if self.waiters.len() >= self.options.max_waiters {
+            AcquireError::TooManyWaiters(self.options.max_waiters)
+        } else {
+            let id = WaiterId(self.next_waiter);
+            self.next_waiter += 1;
+            let limit = self.options.acquire_timeout.unwrap_or(Duration::MAX);
+            self.waiters.push_back(Waiter { id, ticket, deadline: now.saturating_add(limit) });
+            return Acquired::Waits(id);
+        };
+        self.stats.refused += 1;
+        Acquired::Refused(ticket, error)
+    }
+
+    // Seats.
+
+    #[inline]
+    pub(super) fn phase(&self, seat: u32) -> Phase {
+        self.seats.get(seat as usize).map_or(Phase::Free, |seat| seat.phase)
+    }
+
+    #[inline]
+    pub(super) fn enter(&mut self, seat: u32, phase: Phase) {
+        if let Some(seat) = self.seats.get_mut(seat as usize) {
+            self.stats.pass(seat.phase, phase);
+            seat.phase = phase;
+        }
+    }
+
+    /// Lends the next idle connection. One that has meanwhile ended, or has been idle for too
+    /// long, is passed over.
+    #[inline]
+    pub(super) fn lend(&mut self, cx: &mut Context<'_>) -> Option<Lease> {
+        loop {
+            let index = match self.options.pick {
+                Pick::NewestFirst => self.idle.pop_back()?,
+                Pick::OldestFirst => self.idle.pop_front()?,
+            };
+            let now = cx.now();
+            let seat = self.seats.get_mut(index as usize)?;
+            let id = seat.id?;
+            match cx.conn(id) {
+                Some(conn) if conn.is_writable() && now < seat.idle_until => {
+                    let is_reused = std::mem::replace(&mut seat.was_lent, true);
+                    seat.active_at = now;
+                    self.stats.pass(seat.phase, Phase::Leased);
+                    seat.phase = Phase::Leased;
+                    self.stats.leases += 1;
+                    self.stats.reused += u64::from(is_reused);
+                    return Some(Lease::new(&self.returns, id, index, is_reused));
+                }
+                conn => self.pass_over(index, now, conn),
+            }
+        }
+    }
+
+    #[cold]
+    fn pass_over(&mut self, index: u32, now: Duration, conn: Option<Conn<'_>>) {
+        let Some(seat) = self.seats.get(index as usize) else { return };
+        let why = match &conn {
+            Some(conn) if conn.is_writable() && now >= seat.dies_at => Why::Lifetime,
+            Some(conn) if conn.is_writable() => Why::IdleTimeout,
+            _ => Why::Peer,
+        };
+        self.evict(index, why, conn);
+    }
+
+    /// Ends a connection that is up. Its seat is free once it is gone.
+    pub(super) fn evict(&mut self, index: u32, why: Why, conn: Option<Conn<'_>>) {
+        let Some(seat) = self.seats.get_mut(index as usize) else { return };
+        let state = seat.state.take();
+        if seat.phase == Phase::Idle {
+            self.idle.retain(|&idle| idle != index);
+        }
+        self.enter(index, Phase::Closing);
+        self.stats.evicted.count(why);
+        if let Some(mut conn) = conn {
+            end(&mut conn, why);
+        }
+        drop(state); // the user's; it may hold a lease
+    }
+
+    /// A lease has ended, if it is not stale.
+    #[inline]
+    fn end_lease(&mut self, index: u32, id: ConnId, ending: Ending, cx: &mut Context<'_>) {
+        if !self.seats.get(index as usize).is_some_and(|seat| seat.is_lent_as(id)) {
+            return;
+        }
+        match &mut self.current {
+            Some((current, ended)) if *current == index => *ended = Some(ending),
+            _ => self.take_back(index, ending, false, cx),
+        }
+    }
+
+    /// Takes a connection back from its borrower. `is_left`: some of its input was not consumed.
+    #[inline]
+    fn take_back(&mut self, index: u32, ending: Ending, is_left: bool, cx: &mut Context<'_>) {
+        let now = cx.now();
+        let Some(seat) = self.seats.get_mut(index as usize) else { return };
+        let conn = seat.id.and_then(|id| cx.conn(id));
+        let is_clean = !is_left && seat.state.is_some() && conn.as_ref().is_some_and(is_clean);
+        let is_surplus = self.waiters.is_empty()
+            && (self.idle.len() >= self.options.most_idle() || self.is_draining);
+        let is_fit = is_clean && ending == Ending::Release && now < seat.dies_at;
+        if is_fit && !is_surplus && !self.is_closed {
+            return self.lay_idle(index);
+        }
+        let why = match (&conn, ending) {
+            (None, _) => Why::Peer,
+            (_, Ending::Discard) => Why::Discarded,
+            _ if !is_clean => Why::Dirty,
+            _ if self.is_closed || self.is_draining => Why::Shutdown,
+            _ if is_surplus => Why::Surplus,
+            _ => Why::Lifetime,
+        };
+        self.evict(index, why, conn);
+    }
+
+    /// A connection is ready to be lent.
+    #[inline]
+    fn lay_idle(&mut self, index: u32) {
+        let limit = self.options.idle_timeout.unwrap_or(Duration::MAX);
+        let Some(seat) = self.seats.get_mut(index as usize) else { return };
+        seat.idle_until = seat.active_at.saturating_add(limit).min(seat.dies_at);
+        self.look_at = self.look_at.min(seat.idle_until);
+        self.enter(index, Phase::Idle);
+        self.idle.push_back(index);
+    }
+
+    /// A seat is free again.
+    pub(super) fn vacate(&mut self, index: u32) {
+        if self.phase(index) == Phase::Idle {
+            self.idle.retain(|&idle| idle != index);
+        }
+        self.enter(index, Phase::Free);
+        if let Some(seat) = self.seats.get_mut(index as usize) {
+            *seat = Seat::new();
+            self.free.push(index);
+        }
+    }
+
+    /// Deals with the leases that were dropped.
+    #[cold]
+    pub(super) fn absorb(&mut self, cx: &mut Context<'_>) {
+        // The state of one that is ended may hold further leases.
+        while !self.returns.is_empty() {
+            let list = self.returns.take();
+            for returned in &list {
+                self.end_lease(returned.seat, returned.id, returned.ending, cx);
+            }
+            self.returns.give_back(list);
+        }
+    }
+
+    // Callbacks.
+
+    /// A callback of a connection begins: its state is lent to it.
+    #[inline]
+    pub(super) fn begin(&mut self, index: u32, now: Duration) -> C::State {
+        self.current = Some((index, None));
+        let Some(seat) = self.seats.get_mut(index as usize) else { return C::State::default() };
+        seat.active_at = now;
+        seat.state.take().unwrap_or_default()
+    }
+
+    /// It has returned. A lease that was released in it has ended now.
+    #[inline]
+    pub(super) fn end(&mut self, index: u32, state: C::State, is_left: bool, cx: &mut Context<'_>) {
+        if let Some(seat) = self.seats.get_mut(index as usize) {
+            seat.state = Some(state);
+        }
+        if !self.returns.is_empty() {
+            self.absorb(cx);
+        }
+        if let Some((_, Some(ending))) = self.current.take() {
+            self.take_back(index, ending, is_left, cx);
+        }
+    }
+
+    /// A callback has panicked, perhaps, and never ended.
+    #[inline]
+    pub(super) fn forget_current(&mut self) {
+        self.current = None;
+    }
+
+    /// A new connection is up.
+    pub(super) fn came_up(&mut self, index: u32, conn: &Conn<'_>, now: Duration) {
+        let life = self
+            .options
+            .lifetime
+            .map_or(Duration::MAX, |lifetime| lifetime - self.retry.part_of(lifetime / 10));
+        self.enter(index, Phase::Greeting);
+        if let Some(seat) = self.seats.get_mut(index as usize) {
+            seat.id = Some(conn.id());
+            seat.state = Some(C::State::default());
+            seat.dies_at = now.saturating_add(life);
+        }
+    }
+
+    /// Its handshake is over.
+    pub(super) fn is_made(&mut self, index: u32) {
+        self.stats.created += 1;
+        self.retry.succeeded();
+        self.lay_idle(index);
+    }
+
+    // What is due.
+
+    /// Whether there is nothing to do behind a callback: the case of nearly every one.
+    #[inline]
+    pub(super) fn is_settled(&self) -> bool {
+        let alarm_at = self.alarm.map_or(Duration::MAX, |(_, at)| at);
+        self.waiters.is_empty()
+            && self.returns.is_empty()
+            && !(self.is_closed || self.is_draining)
+            && self.look_at >= alarm_at
+            && self.options.least_idle <= self.stats.idle + self.stats.dialling
+    }
+
+    /// Begins as many connections as are wanted and allowed.
+    pub(super) fn dial(&mut self, cx: &mut Context<'_>) {
+        while self.wants_dial(cx.now()) {
+            let index = self.free.pop().unwrap_or_else(|| {
+                self.seats.push(Seat::new());
+                (self.seats.len() - 1) as u32
+            });
+            self.enter(index, Phase::Dialling);
+            let id = cx.connect(self.addr, self.service, index, &self.options.connect);
+            self.seats[index as usize].id = Some(id);
+        }
+    }
+
+    /// Whether another connection is wanted, by somebody who waits or to be kept idle.
+    pub(super) fn wants_dial(&self, now: Duration) -> bool {
+        let to_come = self.stats.idle + self.stats.dialling;
+        let kept =
+            if self.keeps_idle() && now >= self.retry.after { self.options.least_idle } else { 0 };
+        !self.is_closed
+            && self.stats.open < self.options.max_open
+            && self.waiters.len() + kept > to_come
+    }
+
+    fn keeps_idle(&self) -> bool {
+        !(self.is_closed || self.is_draining)
+    }
+
+    /// A dial has failed, and with it its handshake.
+    pub(super) fn dial_failed(&mut self, error: &io::Error, now: Duration) {
+        log::debug!("a pooled connection failed: {error}");
+        self.stats.failed_dials += 1;
+        self.retry.failed(now);
+    }
+
+    /// Ends what is idle and has to go: everything, or what has been idle for too long.
+    pub(super) fn sweep(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now();
+        let ends_all = self.is_closed || (self.is_draining && self.waiters.is_empty());
+        if !ends_all && now < self.look_at {
+            return;
+        }
+        let all: Vec<u32> = self.idle.iter().copied().collect();
+        self.look_at = Duration::MAX;
+        for index in all {
+            let Some(seat) = self.seats.get(index as usize) else { continue };
+            let conn = seat.id.and_then(|id| cx.conn(id));
+            if ends_all {
+                self.evict(index, Why::Shutdown, conn);
+            } else if now >= seat.idle_until {
+                self.pass_over_idle(index, now, conn);
+            } else {
+                self.look_at = self.look_at.min(seat.idle_until);
+            }
+        }
+        if self.is_closed {
+            self.stop_dialling(cx);
+        }
+    }
+
+    fn pass_over_idle(&mut self, index: u32, now: Duration, conn: Option<Conn<'_>>) {
+        self.idle.retain(|&idle| idle != index);
+        self.pass_over(index, now, conn);
+    }
+
+    fn stop_dialling(&mut self, cx: &mut Context<'_>) {
+        for index in 0..self.seats.len() as u32 {
+            if matches!(self.phase(index), Phase::Dialling | Phase::Greeting) {
+                self.enter(index, Phase::Closing);
+                let id = self.seats[index as usize].id;
+                if let Some(mut conn) = id.and_then(|id| cx.conn(id)) {
+                    conn.abort();
+                }
+            }
+        }
+    }
+
+    /// Sets the timer, if it would fire too late or not at all.
+    pub(super) fn set_alarm(&mut self, cx: &mut Context<'_>) {
+        let mut wanted = self.look_at;
+        if let Some(waiter) = self.waiters.front() {
+            wanted = wanted.min(waiter.deadline);
+        }
+        let lacks = self.options.least_idle > self.stats.idle + self.stats.dialling;
+        if lacks && self.keeps_idle() && self.retry.after > cx.now() {
+            wanted = wanted.min(self.retry.after);
+        }
+        if wanted == Duration::MAX || self.alarm.is_some_and(|(_, at)| at <= wanted) {
+            return;
+        }
+        if let Some((timer, _)) = self.alarm.take() {
+            cx.cancel_timer(timer);
+        }
+        let timer = cx.set_timer(self.service, wanted.saturating_sub(cx.now()));
+        self.alarm = Some((timer, wanted));
+    }
+
+    /// Tells the leases when their drop is to call the pool.
+    #[inline]
+    pub(super) fn expect_returns(&self) {
+        let expires = self.options.idle_timeout.is_some() || self.options.lifetime.is_some();
+        let must_call = !self.waiters.is_empty()
+            || self.is_closed
+            || self.is_draining
+            || (expires && self.alarm.is_none());
+        self.returns.expect(must_call, self.options.most_idle() - self.idle.len());
+    }
+}
+
+/// Whether a connection that comes back may be lent to somebody else.
+#[inline]
+fn is_clean(conn: &Conn<'_>) -> bool {
+    conn.is_writable()
+        && conn.pending_bytes() == 0
+        && conn.unconsumed_bytes() == 0
+        && !conn.is_paused()
+}
+
+/// How a connection is ended: by FIN as a rule. With a reset if the peer has sent, or may yet send,
+/// what nobody wants, and would else be waited for.
+fn end(conn: &mut Conn<'_>, why: Why) {
+    let is_over = matches!(why, Why::Stray | Why::Discarded);
+    let is_unwanted = why == Why::Dirty && conn.pending_bytes() == 0;
+    if (is_over || is_unwanted) && conn.is_writable() { conn.abort() } else { conn.close() }
+}
+
+impl<C: PoolClient> fmt::Debug for Desk<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk")
+            .field("addr", &self.addr)
+            .field("stats", &self.stats())
+            .field("is_closed", &self.is_closed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,215 @@
+//! A connection that is lent, and the way back.
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::handler::{Conn, Context};
+use crate::id::ConnId;
+
+/// A connection that is lent: whoever holds it is the only one to use the connection.
+///
+/// Dropped it gives the connection back, wherever that happens: in a callback of the pool's
+/// client, of another handler, or with the value that keeps it. The connection is lent on at the
+/// end of the callback, or soon after if that was not one of the pool's.
+///
+/// A lease may outlive its connection: [`conn`](Self::conn) then finds nothing, the client was
+/// told by [`on_lost`](super::PoolClient::on_lost), and dropping the lease does nothing.
+#[must_use = "a lease that is dropped is released"]
+pub struct Lease {
+    returns: Rc<Returns>,
+    id: ConnId,
+    seat: u32,
+    is_reused: bool,
+    /// What its end says.
+    ending: Ending,
+}
+
+/// How a lease ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The connection may be lent again.
+    Release,
+    /// It may not.
+    Discard,
+    /// The desk has it back already.
+    Done,
+}
+
+impl Lease {
+    pub(super) fn new(returns: &Rc<Returns>, id: ConnId, seat: u32, is_reused: bool) -> Self {
+        Self { returns: Rc::clone(returns), id, seat, is_reused, ending: Ending::Release }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// The connection itself, unless it has ended.
+    #[must_use]
+    pub fn conn<'a>(&self, cx: &'a mut Context<'_>) -> Option<Conn<'a>> {
+        cx.conn(self.id)
+    }
+
+    /// Whether the connection has been lent before. A server may close one that was idle at the
+    /// very moment in which a request is sent: a request that is lost without an answer on a
+    /// reused connection may be worth another try, if it does no harm twice. The pool never sends
+    /// anything a second time.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.is_reused
+    }
+
+    /// Gives the connection back to be ended, with a reset: its next bytes may be anything, as
+    /// after an answer that was not waited for.
+    ///
+    /// To part politely, close the connection and drop the lease.
+    pub fn discard(mut self) {
+        self.ending = Ending::Discard;
+    }
+
+    pub(super) fn seat(&self) -> u32 {
+        self.seat
+    }
+
+    pub(super) fn is_of(&self, returns: &Rc<Returns>) -> bool {
+        Rc::ptr_eq(&self.returns, returns)
+    }
+
+    /// The desk takes it back at once: its drop does nothing more.
+    pub(super) fn finish(mut self) -> u32 {
+        self.ending = Ending::Done;
+        self.seat
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.ending != Ending::Done {
+            self.returns.put(Returned { seat: self.seat, id: self.id, ending: self.ending });
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("id", &self.id)
+            .field("is_reused", &self.is_reused)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A lease that was dropped and that the desk has not seen yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Returned {
+    pub(super) seat: u32,
+    /// A stale one names a connection that its seat has no more.
+    pub(super) id: ConnId,
+    pub(super) ending: Ending,
+}
+
+/// Where dropped leases wait for the desk: shared by the desk and its leases, which are all on one
+/// thread.
+pub(super) struct Returns {
+    /// In the order of their drops.
+    list: Cell<Vec<Returned>>,
+    /// How many there are.
+    count: Cell<usize>,
+    /// The pool's code runs, and looks at the list before it returns.
+    is_attended: Cell<bool>,
+    /// The pool has been called and has not come yet.
+    is_called: Cell<bool>,
+    /// The pool is to be called for any lease: somebody waits, for example.
+    must_call: Cell<bool>,
+    /// Leases that the list may hold before the pool is called: more could not stay idle.
+    room: Cell<usize>,
+    /// Has the pool look at the list, soon.
+    call: Box<dyn Fn()>,
+}
+
+impl Returns {
+    pub(super) fn new(most: usize, call: Box<dyn Fn()>) -> Self {
+        Self {
+            list: Cell::new(Vec::with_capacity(most.min(RESERVED))),
+            count: Cell::new(0),
+            is_attended: Cell::new(false),
+            is_called: Cell::new(false),
+            must_call: Cell::new(false),
+            room: Cell::new(0),
+            call,
+        }
+    }
+
+    fn put(&self, returned: Returned) {
+        let mut list = self.list.take();
+        list.push(returned);
+        let count = list.len();
+        self.list.set(list);
+        self.count.set(count);
+        if !self.is_attended.get() && (self.must_call.get() || count > self.room.get()) {
+            self.call();
+        }
+    }
+
+    /// Has the pool come soon.
+    pub(super) fn call(&self) {
+        if !self.is_called.replace(true) {
+            (self.call)();
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.count.get() == 0
+    }
+
+    /// Takes the whole list; to be given back emptied.
+    pub(super) fn take(&self) -> Vec<Returned> {
+        self.count.set(0);
+        self.list.take()
+    }
+
+    /// The memory of a list that was taken, for the next drops. What was dropped meanwhile stays.
+    pub(super) fn give_back(&self, mut memory: Vec<Returned>) {
+        memory.clear();
+        memory.extend(self.list.take());
+        self.list.set(memory);
+    }
+
+    /// The pool's code begins to run.
+    pub(super) fn attend(self: &Rc<Self>) -> Attending {
+        self.is_attended.set(true);
+        Attending(Rc::clone(self))
+    }
+
+    /// The call was heard.
+    pub(super) fn answer(&self) {
+        self.is_called.set(false);
+    }
+
+    /// When the pool wants to be called until it next runs.
+    #[inline]
+    pub(super) fn expect(&self, must_call: bool, room: usize) {
+        self.must_call.set(must_call);
+        self.room.set(room);
+    }
+}
+
+/// Leases for which there is memory from the start.
+const RESERVED: usize = 256;
+
+/// The pool's code runs until this is dropped.
+pub(super) struct Attending(Rc<Returns>);
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        self.0.is_attended.set(false);
+        if std::thread::panicking() {
+            // What was to be done behind the callback is still to be done.
+            self.0.call();
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Outgoing connections that are kept and lent: a pool.
+//!
+//! A [`Pool`] is a handler that wraps a smaller one, the [`PoolClient`]. It dials, keeps what is
+//! idle, and lends it: [`Desk::acquire`] gives a [`Lease`] at once if a connection is idle, and
+//! has a ticket wait in order if not. A lease that is dropped is released.
+//!
+//! # What holds
+//! - Never are more connections open than [`PoolOptions::max_open`], counting those that are being
+//!   dialled or are on their way out. A failure gives its slot back.
+//! - Every ticket is answered once: by a lease, by a refusal, or by coming back when it is
+//!   cancelled. A ticket that waits when the reactor stops is dropped with the pool.
+//! - Waiters are served in their order. A dial that fails is told to the one in front.
+//! - A connection is lent to one borrower at a time. It comes back clean or not at all.
+//! - Idle connections stay registered with the loop, so that liveness costs nothing: the end of
+//!   one, or a byte that nobody has asked for, evicts it at once, and no probe is sent. None that
+//!   is known to be dead is ever lent. What cannot be known is an end that is still on the way, or
+//!   waits in the same batch of events; the borrower is told of it by [`PoolClient::on_lost`].
+//! - The pool sends nothing of its own, and nothing twice.
+//! - To acquire and to release an idle connection allocates nothing and touches no timer: one timer
+//!   of the pool looks at idle ones when the first of them may be too old.
+//!
+//! # From elsewhere
+//! Another handler reaches the pool as it reaches any: `cx.post(pool, |pool, cx| ...)`, and another
+//! thread through [`Remote::with`](crate::Remote::with). There, [`Pool::request`] answers by the
+//! callbacks alone, and [`Pool::enter`] lends the desk.
+//!
+//! # When it ends
+//! [`Desk::close`] ends idle connections, refuses who waits, and ends leased ones when they come
+//! back. When the reactor drains, idle ones end and leased ones are let finish; who waits or comes
+//! is still served, but nothing is kept.
+//!
+//! # Examples
+//! See [`PoolClient`], and `examples/pool.rs`.
+
+mod client;
+mod desk;
+mod lease;
+mod options;
+mod retry;
+mod seat;
+mod stats;
+mod tend;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::close::{CloseReason, Closed, Idle, IdleKind};
+use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer, Service};
+use crate::id::TimerId;
+use crate::reactor::Reactor;
+use lease::Attending;
+use seat::Phase;
+use stats::Why;
+
+pub use client::{AcquireError, Acquired, Handshake, PoolClient, WaiterId};
+pub use desk::Desk;
+pub use lease::Lease;
+pub use options::{Pick, PoolOptions};
+pub use stats::{Evicted, PoolStats};
+
+/// A pool of connections to one address: a handler around the user's [`PoolClient`].
+///
+/// See the [module](self) for what it promises.
+pub struct Pool<C: PoolClient> {
+    client: C,
+    desk: Desk<C>,
+}
+
+impl<C: PoolClient> Pool<C> {
+    /// Registers a pool, and dials what is to be kept idle when the reactor runs.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range.
+    pub fn register(
+        reactor: &mut Reactor,
+        client: C,
+        addr: SocketAddr,
+        options: PoolOptions,
+    ) -> io::Result<Service<Self>> {
+        options.check()?;
+        let remote = reactor.remote();
+        let service = reactor.register_with(|service: Service<Self>| {
+            let call = move || {
+                // A reactor that has stopped needs no pool.
+                let _ = remote.with(service, Self::answer);
+            };
+            Self { client, desk: Desk::new(service, addr, options, Box::new(call)) }
+        });
+        reactor.context().post(service, |pool, cx| pool.enter(cx, |_, _, _| {}));
+        Ok(service)
+    }
+
+    /// Acquires for a ticket that may not be answered at once otherwise: `on_acquired` or
+    /// `on_refused` follows, perhaps before this returns. For closures that are posted to the pool;
+    /// gives what [`Desk::cancel`] takes, if the ticket waits.
+    pub fn request(&mut self, ticket: C::Ticket, cx: &mut Context<'_>) -> Option<WaiterId> {
+        let _attending = self.attend(cx);
+        let waiter = match self.desk.acquire(ticket, cx) {
+            Acquired::Now(lease, ticket) => {
+                self.hand_over(lease, ticket, cx);
+                None
+            }
+            Acquired::Waits(waiter) => Some(waiter),
+            Acquired::Refused(ticket, error) => {
+                self.client.on_refused(ticket, error, &mut self.desk, cx);
+                None
+            }
+        };
+        self.tend(cx);
+        waiter
+    }
+
+    /// Lends the client and the desk, as callbacks have them. For closures that are posted to the
+    /// pool.
+    ///
+    /// # Examples
+    /// Closing a pool from outside of its callbacks:
+    /// ```
+    /// use waterwheel::{Context, Service};
+    /// use waterwheel::pool::{Pool, PoolClient};
+    /// fn close<C: PoolClient>(pool: Service<Pool<C>>, cx: &mut Context<'_>) {
+    ///     cx.post(pool, |pool, cx| pool.enter(cx, |_client, desk, _cx| desk.close()));
+    /// }
+    /// ```
+    pub fn enter<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        run: impl FnOnce(&mut C, &mut Desk<C>, &mut Context<'_>) -> R,
+    ) -> R {
+        let _attending = self.attend(cx);
+        let result = run(&mut self.client, &mut self.desk, cx);
+        self.tend(cx);
+        result
+    }
+
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> &C {
+        &self.client
+    }
+
+    /// The client, to be changed.
+    #[must_use]
+    pub fn client_mut(&mut self) -> &mut C {
+        &mut self.client
+    }
+
+    /// What there is and what was done.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        self.desk.stats()
+    }
+
+    /// The pool's code begins to run: first it looks at what was dropped elsewhere.
+    #[inline]
+    fn attend(&mut self, cx: &mut Context<'_>) -> Attending {
+        let attending = self.desk.returns.attend();
+        self.desk.forget_current();
+        if !self.desk.returns.is_empty() {
+            self.desk.absorb(cx);
+        }
+        attending
+    }
+
+    /// Runs a callback of a leased connection and what follows from it; `None` if it is not leased.
+    #[inline]
+    fn lent<R>(
+        &mut self,
+        seat: u32,
+        conn: &mut Conn<'_>,
+        call: impl FnOnce(&mut C, &mut C::State, &mut Conn<'_>, &mut Desk<C>) -> R,
+    ) -> Option<R> {
+        let _attending = self.attend(&mut conn.context());
+        let is_leased = self.desk.phase(seat) == Phase::Leased;
+        let result = is_leased.then(|| self.call(seat, conn, call));
+        self.tend(&mut conn.context());
+        result
+    }
+
+    /// Runs a callback of a connection that has its state; it leaves no input.
+    fn call<R>(
+        &mut self,
+        seat: u32,
+        conn: &mut Conn<'_>,
+        call: impl FnOnce(&mut C, &mut C::State, &mut Conn<'_>, &mut Desk<C>) -> R,
+    ) -> R {
+        let mut state = self.desk.begin(seat, conn.context().now());
+        let result = call(&mut self.client, &mut state, conn, &mut self.desk);
+        self.desk.end(seat, state, false, &mut conn.context());
+        result
+    }
+
+    /// Bytes for the borrower.
+    #[inline]
+    fn deliver(&mut self, seat: u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let mut state = self.desk.begin(seat, conn.context().now());
+        let consumed = self.client.on_data(&mut state, conn, input, &mut self.desk);
+        self.desk.end(seat, state, consumed < input.len(), &mut conn.context());
+        consumed
+    }
+
+    /// Bytes of a handshake.
+    fn greet(&mut self, seat: u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let mut state = self.desk.begin(seat, conn.context().now());
+        let (consumed, mut handshake) = self.client.on_handshake(&mut state, conn, input);
+        self.desk.end(seat, state, false, &mut conn.context());
+        if consumed < input.len() && matches!(handshake, Handshake::Done) {
+            let text = format!("{} bytes behind the handshake", input.len() - consumed);
+            handshake = Handshake::Failed(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        self.go_on_greeting(seat, conn, handshake);
+        consumed
+    }
+
+    fn go_on_greeting(&mut self, seat: u32, conn: &mut Conn<'_>, handshake: Handshake) {
+        match handshake {
+            Handshake::Done if conn.is_writable() => {
+                conn.set_deadline(DeadlineKind::User, None);
+                self.desk.is_made(seat);
+            }
+            Handshake::Pending => {}
+            Handshake::Done => self.give_up(seat, conn, closed_in_handshake()),
+            Handshake::Failed(error) => self.give_up(seat, conn, error),
+        }
+    }
+
+    /// A handshake has failed.
+    fn give_up(&mut self, seat: u32, conn: &mut Conn<'_>, error: io::Error) {
+        self.desk.enter(seat, Phase::Closing);
+        conn.abort();
+        self.fail_dial(error, &mut conn.context());
+    }
+
+    /// A dial has failed: the waiter in front is told.
+    fn fail_dial(&mut self, error: io::Error, cx: &mut Context<'_>) {
+        self.desk.dial_failed(&error, cx.now());
+        if let Some(waiter) = self.desk.waiters.pop_front() {
+            self.desk.stats.refused += 1;
+            let error = AcquireError::Connect(error);
+            self.client.on_refused(waiter.ticket, error, &mut self.desk, cx);
+        }
+    }
+}
+
+fn closed_in_handshake() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "it was closed in its handshake")
+}
+
+/// The state of a connection is the number of its seat.
+impl<C: PoolClient> Handler for Pool<C> {
+    type State = u32;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<u32> {
+        None // a pool has only outgoing connections
+    }
+
+    fn on_open(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>) {
+        let _attending = self.attend(&mut conn.context());
+        if self.desk.phase(seat) != Phase::Dialling {
+            return conn.abort();
+        }
+        let now = conn.context().now();
+        self.desk.came_up(seat, conn, now);
+        let handshake =
+            self.call(seat, conn, |client, state, conn, _| client.on_connected(state, conn));
+        if matches!(handshake, Handshake::Pending) {
+            let limit = self.desk.options.connect.timeout;
+            conn.set_deadline(DeadlineKind::User, Some(limit));
+        }
+        self.go_on_greeting(seat, conn, handshake);
+        self.tend(&mut conn.context());
+    }
+
+    #[inline]
+    fn on_data(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let _attending = self.attend(&mut conn.context());
+        let consumed = match self.desk.phase(seat) {
+            Phase::Leased => self.deliver(seat, conn, input),
+            Phase::Greeting => self.greet(seat, conn, input),
+            Phase::Idle => {
+                let id = conn.id();
+                log::debug!("{id}: {} bytes while idle in a pool", input.len());
+                self.desk.evict(seat, Why::Stray, conn.other_conn(id));
+                input.len()
+            }
+            _ => input.len(),
+        };
+        self.tend(&mut conn.context());
+        consumed
+    }
+
+    fn on_drain(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>) {
+        self.lent(seat, conn, |client, state, conn, desk| client.on_drain(state, conn, desk));
+    }
+
+    fn on_eof(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>) {
+        let call = |client: &mut C, state: &mut _, conn: &mut Conn<'_>, desk: &mut _| {
+            client.on_eof(state, conn, desk);
+        };
+        if self.lent(seat, conn, call).is_some() {
+            return;
+        }
+        match self.desk.phase(seat) {
+            Phase::Idle => self.desk.evict(seat, Why::Peer, conn.other_conn(conn.id())),
+            _ => conn.close(),
+        }
+        self.revisit(&mut conn.context());
+    }
+
+    fn on_idle(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
+        let verdict = self
+            .lent(seat, conn, |client, state, conn, desk| client.on_idle(state, conn, kind, desk));
+        if verdict.is_none() && self.desk.phase(seat) == Phase::Idle {
+            self.desk.evict(seat, Why::IdleTimeout, conn.other_conn(conn.id()));
+            self.revisit(&mut conn.context());
+        }
+        verdict.unwrap_or(Idle::Close)
+    }
+
+    fn on_timer(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>, timer: TimerId) {
+        self.lent(seat, conn, |client, state, conn, desk| {
+            client.on_timer(state, conn, timer, desk);
+        });
+    }
+
+    fn on_shutdown(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>) {
+        self.desk.is_draining = true;
+        let called = self.lent(seat, conn, |client, state, conn, desk| {
+            client.on_shutdown(state, conn, desk);
+        });
+        let is_unwanted = called.is_none() && self.desk.waiters.is_empty();
+        if is_unwanted && self.desk.phase(seat) == Phase::Greeting {
+            self.desk.enter(seat, Phase::Closing);
+            conn.close();
+        }
+    }
+
+    fn on_close(&mut self, seat: u32, closed: Closed, cx: &mut Context<'_>) {
+        let _attending = self.attend(cx);
+        let phase = self.desk.phase(seat);
+        let state = self.desk.seats.get_mut(seat as usize).and_then(|seat| seat.state.take());
+        self.desk.vacate(seat);
+        match phase {
+            Phase::Leased => {
+                self.desk.stats.lost += 1;
+                self.client.on_lost(state.unwrap_or_default(), closed, &mut self.desk, cx);
+            }
+            Phase::Greeting => self.fail_dial(handshake_error(closed), cx),
+            Phase::Idle => {
+                let is_ours = matches!(closed.reason, CloseReason::Shutdown);
+                self.desk.stats.evicted.count(if is_ours { Why::Shutdown } else { Why::Peer });
+            }
+            _ => {}
+        }
+        self.tend_later(cx);
+    }
+
+    fn on_connect_failed(&mut self, seat: u32, error: io::Error, cx: &mut Context<'_>) {
+        let _attending = self.attend(cx);
+        let phase = self.desk.phase(seat);
+        self.desk.vacate(seat);
+        if phase == Phase::Dialling {
+            self.fail_dial(error, cx);
+        }
+        self.tend_later(cx);
+    }
+
+    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+        let _attending = self.attend(cx);
+        if self.desk.alarm.is_some_and(|(alarm, _)| alarm == timer) {
+            self.desk.alarm = None;
+        } else {
+            self.client.on_service_timer(timer, &mut self.desk, cx);
+        }
+        self.tend(cx);
+    }
+}
+
+/// Why a handshake has failed whose connection has ended.
+fn handshake_error(closed: Closed) -> io::Error {
+    let (kind, text) = match closed.reason {
+        CloseReason::Io(error) => return error,
+        CloseReason::Timeout(_) => (io::ErrorKind::TimedOut, "not over in time".to_owned()),
+        reason => (io::ErrorKind::ConnectionAborted, reason.to_string()),
+    };
+    io::Error::new(kind, format!("the handshake failed: {text}"))
+}
+
+impl<C: PoolClient> fmt::Debug for Pool<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("desk", &self.desk).finish_non_exhaustive()
+    }
+}

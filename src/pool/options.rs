@@ -1,0 +1,142 @@
+//! What can be set for a pool, as data.
+
+use std::io;
+use std::time::Duration;
+
+use crate::options::{
+    ConnectOptions, MAX_LIMIT, at_least_1ms, at_most, out_of_range, setters, within,
+};
+
+/// Which of several idle connections is lent next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// The one that came back last, so that those that are not needed grow old and go. The
+    /// default.
+    NewestFirst,
+    /// The one that has been idle longest, so that all are used alike.
+    OldestFirst,
+}
+
+/// Options of a pool; checked by [`Pool::register`](super::Pool::register).
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use waterwheel::pool::{Pick, PoolOptions};
+/// let options = PoolOptions::default()
+///     .max_open(8)
+///     .least_idle(2)
+///     .idle_timeout(Some(Duration::from_secs(30)))
+///     .pick(Pick::OldestFirst);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolOptions {
+    /// Most connections at once: idle, leased, dialling and closing ones together. Default 16; at
+    /// most 65,536.
+    pub max_open: usize,
+    /// Most idle connections; what comes back beyond is closed. Default `None`: as many as may be
+    /// open.
+    pub max_idle: Option<usize>,
+    /// Connections that are kept idle, ready to be lent: the pool dials until there are so many,
+    /// as far as `max_open` allows. Default 0.
+    pub least_idle: usize,
+    /// How long a connection may be idle before it is closed, counted from the last time that it
+    /// was lent or heard of. Should be shorter than the server's own. Default 60 s; 1 ms to 49
+    /// days, as all times here.
+    pub idle_timeout: Option<Duration>,
+    /// How long a connection may live: an idle one is closed then, a leased one when it comes
+    /// back. Shortened at random by up to a tenth, so that not all end together. Default 30
+    /// minutes.
+    pub lifetime: Option<Duration>,
+    /// How long a ticket may wait. Default 30 s.
+    pub acquire_timeout: Option<Duration>,
+    /// Most tickets that wait at once; 0: nobody waits, and only what is idle is lent. Default
+    /// 1,024.
+    pub max_waiters: usize,
+    /// Which idle connection is lent. Default [`Pick::NewestFirst`].
+    pub pick: Pick,
+    /// Longest wait after the first failure to dial a connection that is to be kept idle. It
+    /// doubles with each failure in a row, and the wait is a random part of it (full jitter).
+    /// Default 100 ms.
+    pub retry_first: Duration,
+    /// Where the doubling ends. Default 30 s.
+    pub retry_most: Duration,
+    /// Where the random numbers begin. Default `None`: somewhere else in each process. To be set
+    /// in a simulated world, where runs are to be alike.
+    pub seed: Option<u64>,
+    /// Options of the connections. The timeout covers connecting, and once more the handshake.
+    /// Idle limits of the connections count while they are lent as well.
+    pub connect: ConnectOptions,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            max_open: 16,
+            max_idle: None,
+            least_idle: 0,
+            idle_timeout: Some(Duration::from_secs(60)),
+            lifetime: Some(Duration::from_secs(30 * 60)),
+            acquire_timeout: Some(Duration::from_secs(30)),
+            max_waiters: 1_024,
+            pick: Pick::NewestFirst,
+            retry_first: Duration::from_millis(100),
+            retry_most: Duration::from_secs(30),
+            seed: None,
+            connect: ConnectOptions::default(),
+        }
+    }
+}
+
+/// A seat is named by as many bits, and nobody wants more.
+const MOST_OPEN: usize = 1 << 16;
+
+impl PoolOptions {
+    setters! {
+        max_open: usize,
+        max_idle: Option<usize>,
+        least_idle: usize,
+        idle_timeout: Option<Duration>,
+        lifetime: Option<Duration>,
+        acquire_timeout: Option<Duration>,
+        max_waiters: usize,
+        pick: Pick,
+        retry_first: Duration,
+        retry_most: Duration,
+        seed: Option<u64>,
+        connect: ConnectOptions,
+    }
+
+    pub(super) fn check(&self) -> io::Result<()> {
+        within("max_open", Some(self.max_open), MOST_OPEN)?;
+        if let Some(most) = self.max_idle.filter(|&most| most > self.max_open) {
+            let wanted = format!("at most max_open ({})", self.max_open);
+            return Err(out_of_range("max_idle", most, &wanted));
+        }
+        if self.least_idle > self.most_idle() {
+            let wanted = format!("at most max_idle ({})", self.most_idle());
+            return Err(out_of_range("least_idle", self.least_idle, &wanted));
+        }
+        for (name, value) in [
+            ("idle_timeout", self.idle_timeout),
+            ("lifetime", self.lifetime),
+            ("acquire_timeout", self.acquire_timeout),
+            ("retry_first", Some(self.retry_first)),
+            ("retry_most", Some(self.retry_most)),
+        ] {
+            at_least_1ms(name, value)?;
+            at_most(name, value, MAX_LIMIT)?;
+        }
+        if self.retry_first > self.retry_most {
+            let wanted = format!("at most retry_most ({:?})", self.retry_most);
+            return Err(out_of_range("retry_first", format!("{:?}", self.retry_first), &wanted));
+        }
+        self.connect.check()
+    }
+
+    pub(super) fn most_idle(&self) -> usize {
+        self.max_idle.unwrap_or(self.max_open)
+    }
+}

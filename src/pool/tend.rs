@@ -1,0 +1,100 @@
+//! What a pool does behind a callback: serves and refuses who waits, ends what is too old, dials.
+
+use crate::handler::Context;
+use crate::pool::lease::Lease;
+use crate::pool::{AcquireError, Pool, PoolClient};
+
+/// Callbacks of waiters behind one callback of the loop; the rest comes soon. About as many as a
+/// turn may have messages of one kind before others have their turn.
+const CALLS_AT_ONCE: usize = 64;
+
+impl<C: PoolClient> Pool<C> {
+    /// Does what has become due.
+    #[inline]
+    pub(super) fn tend(&mut self, cx: &mut Context<'_>) {
+        if !self.desk.is_settled() {
+            self.tend_to_all(cx);
+            self.desk.dial(cx);
+            self.desk.set_alarm(cx);
+        }
+        self.desk.expect_returns();
+    }
+
+    /// The same behind the end of a connection, when the reactor may be stopping: dials are begun
+    /// when the loop goes on.
+    pub(super) fn tend_later(&mut self, cx: &mut Context<'_>) {
+        if !self.desk.is_settled() {
+            self.tend_to_all(cx);
+            if self.desk.wants_dial(cx.now()) {
+                self.desk.returns.call();
+            }
+            self.desk.set_alarm(cx);
+        }
+        self.desk.expect_returns();
+    }
+
+    /// The pool has been called.
+    pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
+        self.desk.returns.answer();
+        self.enter(cx, |_, _, _| {});
+    }
+
+    /// Looks once more, outside of the callbacks of the client.
+    pub(super) fn revisit(&mut self, cx: &mut Context<'_>) {
+        self.enter(cx, |_, _, _| {});
+    }
+
+    /// A lease for a ticket that was promised a callback.
+    pub(super) fn hand_over(&mut self, lease: Lease, ticket: C::Ticket, cx: &mut Context<'_>) {
+        let seat = lease.seat();
+        // It was found by its id when it was lent, and nothing has run since.
+        let Some(mut conn) = cx.conn(lease.id()) else { return };
+        self.call(seat, &mut conn, |client, state, conn, desk| {
+            client.on_acquired(state, conn, lease, ticket, desk);
+        });
+    }
+
+    fn tend_to_all(&mut self, cx: &mut Context<'_>) {
+        let mut calls = 0;
+        loop {
+            self.desk.absorb(cx);
+            if !(self.refuse_next(cx) || self.serve_next(cx)) {
+                break;
+            }
+            calls += 1;
+            if calls == CALLS_AT_ONCE {
+                self.desk.returns.call();
+                break;
+            }
+        }
+        self.desk.sweep(cx);
+    }
+
+    /// Refuses the waiter in front, if its time is over or the pool is closed.
+    fn refuse_next(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(waiter) = self.desk.waiters.front() else { return false };
+        let error = if self.desk.is_closed {
+            self.desk.stats.refused += 1;
+            AcquireError::Closed
+        } else if waiter.deadline <= cx.now() {
+            self.desk.stats.timed_out += 1;
+            AcquireError::TimedOut(self.desk.options.acquire_timeout.unwrap_or_default())
+        } else {
+            return false;
+        };
+        let Some(waiter) = self.desk.waiters.pop_front() else { return false };
+        self.client.on_refused(waiter.ticket, error, &mut self.desk, cx);
+        true
+    }
+
+    /// Lends to the waiter in front, if a connection is idle.
+    fn serve_next(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.desk.waiters.is_empty() {
+            return false;
+        }
+        let Some(lease) = self.desk.lend(cx) else { return false };
+        let Some(waiter) = self.desk.waiters.pop_front() else { return false };
+        self.hand_over(lease, waiter.ticket, cx);
+        true
+    }
+}
