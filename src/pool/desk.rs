@@ -62,6 +62,8 @@ pub struct Desk<C: PoolClient> {
     pub(super) returns: Rc<Returns>,
     /// The seat whose callback runs, and how its lease has ended in it.
     current: Option<(u32, Option<Ending>)>,
+    /// When the pool's code began to run.
+    now: Duration,
     pub(super) stats: PoolStats,
     pub(super) retry: Retry,
     /// When the next idle connection is too old, at the latest.
@@ -98,6 +100,7 @@ impl<C: PoolClient> Desk<C> {
             next_waiter: 0,
             returns: Rc::new(Returns::new(options.max_open, call)),
             current: None,
+            now: Duration::ZERO,
             stats: PoolStats::default(),
             retry,
             look_at: Duration::MAX,
@@ -244,6 +247,9 @@ impl<C: PoolClient> Desk<C> {
             match cx.conn(id) {
                 Some(conn) if conn.is_writable() && now < seat.idle_until => {
                     let is_reused = std::mem::replace(&mut seat.was_lent, true);
+                    if !is_reused {
+                        self.retry.succeeded();
+                    }
                     seat.active_at = now;
                     self.stats.pass(seat.phase, Phase::Leased);
                     seat.phase = Phase::Leased;
@@ -271,7 +277,10 @@ impl<C: PoolClient> Desk<C> {
     pub(super) fn evict(&mut self, index: u32, why: Why, conn: Option<Conn<'_>>) {
         let Some(seat) = self.seats.get_mut(index as usize) else { return };
         let state = seat.state.take();
-        if seat.phase == Phase::Idle {
+        if matches!(why, Why::Peer | Why::Stray) {
+            self.note_life(index);
+        }
+        if self.phase(index) == Phase::Idle {
             self.idle.retain(|&idle| idle != index);
         }
         self.enter(index, Phase::Closing);
@@ -280,6 +289,20 @@ impl<C: PoolClient> Desk<C> {
             end(&mut conn, why);
         }
         drop(state); // the user's; it may hold a lease
+    }
+
+    /// One that ends young and was of no use to anybody is no better than a failed dial: a server
+    /// that accepts and resets would else be dialled without a pause.
+    pub(super) fn note_life(&mut self, index: u32) {
+        let Some(seat) = self.seats.get(index as usize) else { return };
+        if seat.was_lent {
+            return;
+        }
+        if self.now < seat.born_at.saturating_add(self.options.retry_most) {
+            self.retry.failed(self.now);
+        } else {
+            self.retry.succeeded();
+        }
     }
 
     /// A lease has ended, if it is not stale.
@@ -379,10 +402,11 @@ impl<C: PoolClient> Desk<C> {
         }
     }
 
-    /// A callback has panicked, perhaps, and never ended.
+    /// The pool's code begins to run. A callback has panicked before, perhaps, and never ended.
     #[inline]
-    pub(super) fn forget_current(&mut self) {
+    pub(super) fn wake(&mut self, now: Duration) {
         self.current = None;
+        self.now = now;
     }
 
     /// A new connection is up.
@@ -395,6 +419,7 @@ impl<C: PoolClient> Desk<C> {
         if let Some(seat) = self.seats.get_mut(index as usize) {
             seat.id = Some(conn.id());
             seat.state = Some(C::State::default());
+            seat.born_at = now;
             seat.dies_at = now.saturating_add(life);
         }
     }
@@ -402,7 +427,6 @@ impl<C: PoolClient> Desk<C> {
     /// Its handshake is over.
     pub(super) fn is_made(&mut self, index: u32) {
         self.stats.created += 1;
-        self.retry.succeeded();
         self.lay_idle(index);
     }
 
@@ -416,6 +440,7 @@ impl<C: PoolClient> Desk<C> {
             && self.returns.is_empty()
             && !(self.is_closed || self.is_draining)
             && self.look_at >= alarm_at
+            && self.idle.len() <= self.options.most_idle()
             && self.options.least_idle <= self.stats.idle + self.stats.dialling
     }
 
@@ -453,8 +478,10 @@ impl<C: PoolClient> Desk<C> {
         self.retry.failed(now);
     }
 
-    /// Ends what is idle and has to go: everything, or what has been idle for too long.
+    /// Ends what is idle and has to go: everything, or what has been idle for too long, or what
+    /// nobody took for whom it was meant.
     pub(super) fn sweep(&mut self, cx: &mut Context<'_>) {
+        self.trim(cx);
         let now = cx.now();
         let ends_all = self.is_closed || (self.is_draining && self.waiters.is_empty());
         if !ends_all && now < self.look_at {
@@ -475,6 +502,15 @@ impl<C: PoolClient> Desk<C> {
         }
         if self.is_closed {
             self.stop_dialling(cx);
+        }
+    }
+
+    /// Those who waited may have been cancelled since, or served by others.
+    fn trim(&mut self, cx: &mut Context<'_>) {
+        while self.waiters.is_empty() && self.idle.len() > self.options.most_idle() {
+            let Some(index) = self.idle.pop_front() else { return };
+            let conn = self.seats[index as usize].id.and_then(|id| cx.conn(id));
+            self.evict(index, Why::Surplus, conn);
         }
     }
 
@@ -523,7 +559,7 @@ impl<C: PoolClient> Desk<C> {
             || self.is_closed
             || self.is_draining
             || (expires && self.alarm.is_none());
-        self.returns.expect(must_call, self.options.most_idle() - self.idle.len());
+        self.returns.expect(must_call, self.options.most_idle().saturating_sub(self.idle.len()));
     }
 }
 

@@ -156,7 +156,7 @@ impl<C: PoolClient> Pool<C> {
     #[inline]
     fn attend(&mut self, cx: &mut Context<'_>) -> Attending {
         let attending = self.desk.returns.attend();
-        self.desk.forget_current();
+        self.desk.wake(cx.now());
         if !self.desk.returns.is_empty() {
             self.desk.absorb(cx);
         }
@@ -312,6 +312,7 @@ impl<C: PoolClient> Handler for Pool<C> {
         let verdict = self
             .lent(seat, conn, |client, state, conn, desk| client.on_idle(state, conn, kind, desk));
         if verdict.is_none() && self.desk.phase(seat) == Phase::Idle {
+            self.desk.note_life(seat);
             self.desk.evict(seat, Why::IdleTimeout, conn.other_conn(conn.id()));
             self.revisit(&mut conn.context());
         }
@@ -340,6 +341,9 @@ impl<C: PoolClient> Handler for Pool<C> {
         let _attending = self.attend(cx);
         let phase = self.desk.phase(seat);
         let state = self.desk.seats.get_mut(seat as usize).and_then(|seat| seat.state.take());
+        if phase == Phase::Idle {
+            self.desk.note_life(seat);
+        }
         self.desk.vacate(seat);
         match phase {
             Phase::Leased => {

@@ -59,7 +59,8 @@ pub struct PoolOptions {
     pub pick: Pick,
     /// Longest wait after the first failure to dial a connection that is to be kept idle. It
     /// doubles with each failure in a row, and the wait is a random part of it (full jitter).
-    /// Default 100 ms.
+    /// One that ends before it is lent, and sooner than `retry_most`, has failed too. Default
+    /// 100 ms.
     pub retry_first: Duration,
     /// Where the doubling ends. Default 30 s.
     pub retry_most: Duration,

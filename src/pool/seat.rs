@@ -32,6 +32,8 @@ pub(super) struct Seat<S> {
     pub(super) state: Option<S>,
     /// It was last lent or heard of then.
     pub(super) active_at: Duration,
+    /// It came up then.
+    pub(super) born_at: Duration,
     /// It is too old then.
     pub(super) dies_at: Duration,
     /// It is not lent from then on, if it is idle: silent for too long, or too old.
@@ -47,6 +49,7 @@ impl<S> Seat<S> {
             id: None,
             state: None,
             active_at: Duration::ZERO,
+            born_at: Duration::ZERO,
             dies_at: Duration::MAX,
             idle_until: Duration::MAX,
             was_lent: false,
