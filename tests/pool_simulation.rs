@@ -67,7 +67,7 @@ impl Seen {
 
 /// Seeds of a run in `cargo test`; `POOL_SEEDS` in the environment asks for more.
 fn seeds() -> u64 {
-    std::env::var("POOL_SEEDS").map_or(3_000, |text| text.parse().expect("a number of seeds"))
+    std::env::var("POOL_SEEDS").map_or(500, |text| text.parse().expect("a number of seeds"))
 }
 
 #[test]

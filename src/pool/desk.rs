@@ -410,22 +410,25 @@ impl<C: PoolClient> Desk<C> {
     }
 
     /// A new connection is up.
-    pub(super) fn came_up(&mut self, index: u32, conn: &Conn<'_>, now: Duration) {
-        let life = self
-            .options
-            .lifetime
-            .map_or(Duration::MAX, |lifetime| lifetime - self.retry.part_of(lifetime / 10));
+    pub(super) fn came_up(&mut self, index: u32, conn: &Conn<'_>) {
         self.enter(index, Phase::Greeting);
         if let Some(seat) = self.seats.get_mut(index as usize) {
             seat.id = Some(conn.id());
             seat.state = Some(C::State::default());
-            seat.born_at = now;
-            seat.dies_at = now.saturating_add(life);
         }
     }
 
-    /// Its handshake is over.
+    /// Its handshake is over. It lives from now on, so that a slow handshake leaves something of a
+    /// short life.
     pub(super) fn is_made(&mut self, index: u32) {
+        let life = self
+            .options
+            .lifetime
+            .map_or(Duration::MAX, |lifetime| lifetime - self.retry.part_of(lifetime / 10));
+        if let Some(seat) = self.seats.get_mut(index as usize) {
+            seat.born_at = self.now;
+            seat.dies_at = self.now.saturating_add(life);
+        }
         self.stats.created += 1;
         self.lay_idle(index);
     }

@@ -260,8 +260,7 @@ impl<C: PoolClient> Handler for Pool<C> {
         if self.desk.phase(seat) != Phase::Dialling {
             return conn.abort();
         }
-        let now = conn.context().now();
-        self.desk.came_up(seat, conn, now);
+        self.desk.came_up(seat, conn);
         let handshake =
             self.call(seat, conn, |client, state, conn, _| client.on_connected(state, conn));
         if matches!(handshake, Handshake::Pending) {
