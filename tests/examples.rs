@@ -9,6 +9,8 @@ mod db;
 mod fleets;
 #[path = "examples/kv.rs"]
 mod kv;
+#[path = "examples/pool.rs"]
+mod pool;
 #[path = "examples/process.rs"]
 mod process;
 
