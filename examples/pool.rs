@@ -68,13 +68,17 @@ struct Asker {
     /// Prints the counters.
     ticks: Option<TimerId>,
     started: Instant,
+    is_over: bool,
 }
 
 impl Asker {
     /// Borrows once more.
     fn borrow(&mut self, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
-        if self.tally.told() == self.borrows {
-            return cx.stop();
+        if self.tally.told() == self.borrows && !self.is_over {
+            self.is_over = true;
+            // Whoever reads them may be gone.
+            let _ = self.print(&desk.stats());
+            cx.stop();
         }
         if self.left == 0 {
             return;
@@ -182,7 +186,6 @@ impl PoolClient for Asker {
 
     fn on_service_timer(&mut self, timer: TimerId, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
         if self.ticks == Some(timer) {
-            // Whoever read them may be gone.
             let _ = self.print(&desk.stats());
         } else {
             self.borrow(desk, cx);
@@ -227,6 +230,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         tally: Tally::default(),
         ticks: None,
         started: Instant::now(),
+        is_over: false,
     };
     let pool = Pool::register(&mut reactor, asker, addr, options)?;
     let ticks = args.every.map(|every| reactor.set_periodic_timer(pool, every));
@@ -240,7 +244,6 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     });
     reactor.run()?;
     let pool = reactor.handler_mut(pool).ok_or("the pool is gone")?;
-    pool.client().print(&pool.stats())?;
     match pool.client().tally.answered {
         0 if args.borrows > 0 => Err(format!("{addr} has answered nothing").into()),
         _ => Ok(()),

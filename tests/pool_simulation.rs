@@ -134,9 +134,10 @@ fn run(sim: &mut Simulation) -> io::Result<Shared> {
     })?;
     let options = options(&dice);
     books.borrow_mut().most_open = options.max_open;
-    // What an idle limit of the connections ends is dialled with pauses.
+    // What an idle limit of the connections ends, or a short timeout, is dialled with pauses.
     let is_limited = options.connect.limits.all_idle.is_some();
-    let least = if is_limited { 0 } else { options.least_idle };
+    let is_hasty = options.connect.timeout < Duration::from_secs(10);
+    let least = if is_limited || is_hasty { 0 } else { options.least_idle };
     let period = Duration::from_millis(dice.spread(1, 2_000));
     let (host, pool) = sim.host("pool", |reactor| {
         let holder = reactor.register_with(|service| Holder::new(service, dice.clone(), &books));
@@ -177,6 +178,11 @@ fn settle(
         cx.post(pool, |pool, cx| pool.enter(cx, |client, _, _| client.let_all_go()));
     });
     sim.run(Duration::from_secs(900));
+    // What was dropped elsewhere may be seen only when the pool next looks.
+    sim.with(host, |reactor| {
+        reactor.context().post(pool, |pool, cx| pool.enter(cx, |_, _, _| {}));
+    });
+    sim.run(Duration::from_secs(1));
     sim.with(host, |reactor| {
         let stats = reactor.handler_mut(pool).expect("it is there").stats();
         let books = books.borrow();
