@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use waterwheel::pool::{
     AcquireError, Acquired, Desk, Lease, Pool, PoolClient, PoolOptions, PoolStats,
 };
-use waterwheel::{Closed, Conn, Context, ListenOptions, Reactor, TimerId, frame};
+use waterwheel::{Closed, Conn, Context, Destination, ListenOptions, Reactor, TimerId, frame};
 
 const USAGE: &str = "\
 usage: pool [options]
-  --connect ADDR     the server [one that runs inside]
+  --connect HOST:PORT  the server [one that runs inside]
   --connections N    most connections at once [8]
   --borrowers N      how many want one at once [twice as many]
   --borrows N        how often one is borrowed [100000]
@@ -36,7 +36,7 @@ const MAX_LINE_BYTES: usize = 64 << 10;
 const PAUSE: Duration = Duration::from_millis(100);
 
 struct Args {
-    connect: Option<SocketAddr>,
+    connect: Option<Destination>,
     connections: usize,
     borrowers: Option<usize>,
     borrows: u64,
@@ -217,9 +217,9 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut reactor = Reactor::new()?;
-    let addr = match args.connect {
-        Some(addr) => addr,
-        None => serve(&mut reactor)?,
+    let server = match &args.connect {
+        Some(server) => server.clone(),
+        None => serve(&mut reactor)?.into(),
     };
     let borrowers = args.borrowers.unwrap_or_else(|| args.connections.saturating_mul(2));
     let options = PoolOptions::default().max_open(args.connections).max_waiters(borrowers);
@@ -232,7 +232,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         started: Instant::now(),
         is_over: false,
     };
-    let pool = Pool::register(&mut reactor, asker, addr, options)?;
+    let pool = Pool::register(&mut reactor, asker, &server, options)?;
     let ticks = args.every.map(|every| reactor.set_periodic_timer(pool, every));
     reactor.context().post(pool, move |pool, cx| {
         pool.enter(cx, |asker, desk, cx| {
@@ -245,7 +245,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     reactor.run()?;
     let pool = reactor.handler_mut(pool).ok_or("the pool is gone")?;
     match pool.client().tally.answered {
-        0 if args.borrows > 0 => Err(format!("{addr} has answered nothing").into()),
+        0 if args.borrows > 0 => Err(format!("{server} has answered nothing").into()),
         _ => Ok(()),
     }
 }
@@ -282,7 +282,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("connect") => args.connect = Some(parser.value()?.parse()?),
+            Long("connect") => args.connect = Some(parser.value()?.string()?.into()),
             Long("connections") => args.connections = parser.value()?.parse()?,
             Long("borrowers") => args.borrowers = Some(parser.value()?.parse()?),
             Long("borrows") => args.borrows = parser.value()?.parse()?,

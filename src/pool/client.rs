@@ -74,8 +74,7 @@ use crate::pool::{Desk, Lease};
 /// }
 ///
 /// let mut reactor = Reactor::new()?;
-/// let addr = "127.0.0.1:6379".parse().unwrap();
-/// let pool = Pool::register(&mut reactor, Time, addr, PoolOptions::default())?;
+/// let pool = Pool::register(&mut reactor, Time, "127.0.0.1:6379", PoolOptions::default())?;
 /// reactor.context().post(pool, |pool, cx| {
 ///     pool.request("LASTSAVE\r\n", cx);
 /// });

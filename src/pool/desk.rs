@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::handler::{Conn, Context, Service};
 use crate::id::{ConnId, TimerId};
+use crate::options::Destination;
 use crate::pool::lease::{Ending, Returns};
 use crate::pool::retry::Retry;
 use crate::pool::seat::{Phase, Seat};
@@ -49,7 +49,7 @@ use crate::pool::{
 /// ```
 pub struct Desk<C: PoolClient> {
     pub(super) service: Service<Pool<C>>,
-    addr: SocketAddr,
+    destination: Destination,
     pub(super) options: PoolOptions,
     pub(super) seats: Vec<Seat<C::State>>,
     /// Seats that nobody has.
@@ -85,14 +85,14 @@ pub(super) struct Waiter<T> {
 impl<C: PoolClient> Desk<C> {
     pub(super) fn new(
         service: Service<Pool<C>>,
-        addr: SocketAddr,
+        destination: Destination,
         options: PoolOptions,
         call: Box<dyn Fn()>,
     ) -> Self {
         let retry = Retry::new(options.retry_first, options.retry_most, options.seed);
         Self {
             service,
-            addr,
+            destination,
             seats: Vec::new(),
             free: Vec::new(),
             idle: VecDeque::new(),
@@ -196,8 +196,8 @@ impl<C: PoolClient> Desk<C> {
 
     /// Where its connections go.
     #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
+    pub fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     #[cold]
@@ -455,7 +455,7 @@ impl<C: PoolClient> Desk<C> {
                 (self.seats.len() - 1) as u32
             });
             self.enter(index, Phase::Dialling);
-            let id = cx.connect(self.addr, self.service, index, &self.options.connect);
+            let id = cx.connect(&self.destination, self.service, index, &self.options.connect);
             self.seats[index as usize].id = Some(id);
         }
     }
@@ -586,7 +586,7 @@ fn end(conn: &mut Conn<'_>, why: Why) {
 impl<C: PoolClient> fmt::Debug for Desk<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Desk")
-            .field("addr", &self.addr)
+            .field("destination", &self.destination)
             .field("stats", &self.stats())
             .field("is_closed", &self.is_closed)
             .finish_non_exhaustive()

@@ -43,11 +43,11 @@ mod tend;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 
 use crate::close::{CloseReason, Closed, Idle, IdleKind};
 use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer, Service};
 use crate::id::TimerId;
+use crate::options::Destination;
 use crate::reactor::Reactor;
 use lease::Attending;
 use seat::Phase;
@@ -59,7 +59,7 @@ pub use lease::Lease;
 pub use options::{Pick, PoolOptions};
 pub use stats::{Evicted, PoolStats};
 
-/// A pool of connections to one address: a handler around the user's [`PoolClient`].
+/// A pool of connections to one [`Destination`]: a handler around the user's [`PoolClient`].
 ///
 /// See the [module](self) for what it promises.
 pub struct Pool<C: PoolClient> {
@@ -68,24 +68,26 @@ pub struct Pool<C: PoolClient> {
 }
 
 impl<C: PoolClient> Pool<C> {
-    /// Registers a pool, and dials what is to be kept idle when the reactor runs.
+    /// Registers a pool of connections `to` an address or `"host:port"`, and dials what is to be
+    /// kept idle when the reactor runs.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range.
     pub fn register(
         reactor: &mut Reactor,
         client: C,
-        addr: SocketAddr,
+        to: impl Into<Destination>,
         options: PoolOptions,
     ) -> io::Result<Service<Self>> {
         options.check()?;
+        let destination = to.into();
         let remote = reactor.remote();
         let service = reactor.register_with(|service: Service<Self>| {
             let call = move || {
                 // A reactor that has stopped needs no pool.
                 let _ = remote.with(service, Self::answer);
             };
-            Self { client, desk: Desk::new(service, addr, options, Box::new(call)) }
+            Self { client, desk: Desk::new(service, destination, options, Box::new(call)) }
         });
         reactor.context().post(service, |pool, cx| pool.enter(cx, |_, _, _| {}));
         Ok(service)
