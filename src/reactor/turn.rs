@@ -29,14 +29,11 @@ impl Reactor {
         let (mut done, mut phase) = (0, 3);
         // A panic ends the phase that it happens in. The events are gone on with; what is left of
         // another phase stays on its list, for the next turn.
-        let mut is_cut = false;
-        while !dispatcher.outlives(|dispatcher| {
+        let whole = dispatcher.outlives(|dispatcher| {
             dispatcher.run_phases(events, &mut done, &mut phase);
-        }) {
-            is_cut = true;
-        }
-        if is_cut {
-            dispatcher.after_cut(done);
+        });
+        if !whole {
+            dispatcher.finish_cut(events, &mut done, &mut phase);
         }
         dispatcher.engine.count_events(done);
         Ok(())
@@ -183,11 +180,13 @@ impl Dispatcher {
         }
     }
 
-    /// The turn is complete, but a panic has cut it: lets it go on if the options ask for that.
+    /// The rest of a turn that a panic has cut. Then the panic goes on if the options ask for that.
     #[cold]
-    fn after_cut(&mut self, done: usize) {
+    #[inline(never)]
+    fn finish_cut(&mut self, events: &Events, done: &mut usize, phase: &mut u8) {
+        while !self.outlives(|dispatcher| dispatcher.run_phases(events, done, phase)) {}
         if let Some(thrown) = self.thrown.take() {
-            self.engine.count_events(done);
+            self.engine.count_events(*done);
             resume_unwind(thrown);
         }
     }
