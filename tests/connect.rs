@@ -4,31 +4,16 @@ mod support;
 
 use std::cell::Cell;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
-use support::{Call, Client, End, Journal, Rig, Script, pattern};
+use support::{Call, Client, End, Journal, Rig, Script, listener, nobody, pattern};
 use waterwheel::{
     ConnectOptions, Context, Limits, ListenOptions, Reactor, ReactorOptions, Service, TcpOptions,
     Written,
 };
-
-fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    (listener, addr)
-}
-
-/// An address of this machine where nobody listens; nobody else gets it while the guard lives.
-fn nobody() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    socket.bind(&any.into()).unwrap();
-    let addr = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, addr)
-}
 
 /// Notes which states came back.
 fn collects_failures(script: Script) -> (Script, Rc<Cell<Vec<u64>>>) {
@@ -341,21 +326,8 @@ fn every_callback_may_connect() {
     let mut client = Client::connect(rig.addr);
     client.send(b"?");
     client.finish();
-    let _peers: Vec<_> = (0..3).map(|_| accept(&mut rig, &server)).collect();
+    let _peers: Vec<_> = (0..3).map(|_| rig.accept_at(&server)).collect();
     rig.until("all up", |rig| rig.reactor.stats().connected == 3);
-}
-
-/// Turns until a connection arrives.
-fn accept(rig: &mut Rig, server: &TcpListener) -> Client {
-    server.set_nonblocking(true).unwrap();
-    let mut found = None;
-    rig.until("a connection", |_| {
-        found = server.accept().ok();
-        found.is_some()
-    });
-    let stream = found.unwrap().0;
-    stream.set_nonblocking(false).unwrap();
-    Client::from(stream)
 }
 
 #[test]

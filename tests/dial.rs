@@ -8,26 +8,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-use support::{Call, Client, Rig, Script};
+use socket2::Socket;
+use support::{Call, Client, Rig, Script, listener, nobody};
 use waterwheel::{
     Closed, Conn, ConnectOptions, Context, Destination, Handler, Peer, Reactor, Reconnect, Service,
 };
-
-fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    (listener, addr)
-}
-
-/// An address of this machine where nobody listens yet.
-fn nobody() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    socket.bind(&any.into()).unwrap();
-    let addr = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, addr)
-}
 
 /// An address that does not answer: its backlog is full, so that the system drops each SYN.
 #[cfg(target_os = "linux")]
@@ -63,23 +48,9 @@ fn failure(rig: &mut Rig) -> (ErrorKind, String) {
     failures.next().expect("the failure was told")
 }
 
-/// The next connection, while the reactor turns.
-#[track_caller]
-fn accept(rig: &mut Rig, listener: &TcpListener) -> Client {
-    listener.set_nonblocking(true).unwrap();
-    let mut accepted = None;
-    rig.until("a connection", |_| {
-        accepted = listener.accept().ok();
-        accepted.is_some()
-    });
-    let (stream, _) = accepted.unwrap();
-    stream.set_nonblocking(false).unwrap();
-    Client::from(stream)
-}
-
 #[track_caller]
 fn expect_hello(rig: &mut Rig, listener: &TcpListener) -> Client {
-    let mut peer = accept(rig, listener);
+    let mut peer = rig.accept_at(listener);
     rig.expect(&mut peer, b"hello");
     peer
 }
@@ -109,7 +80,7 @@ fn a_hundred_connects_to_one_name_all_come_up() {
     }
     let mut peers = Vec::new();
     for _ in 0..100 {
-        peers.push(accept(&mut rig, &server));
+        peers.push(rig.accept_at(&server));
     }
     rig.until("all are up", |rig| rig.reactor.stats().connected == 100);
 }
@@ -319,7 +290,7 @@ fn a_lost_connection_is_connected_again_until_the_limit() {
     let options = ConnectOptions::default().reconnect(Some(reconnect));
     rig.reactor.connect(addr, feed, 0, &options);
     for times in 1..=4 {
-        drop(accept(&mut rig, &server));
+        drop(rig.accept_at(&server));
         rig.until("lost", |rig| rig.reactor.stats().closed == times);
     }
     assert_eq!(given_up.get(), 4, "the fourth loss is the last");
@@ -333,7 +304,7 @@ fn a_connection_that_has_lasted_begins_the_count_anew() {
     let (feed, given_up) = feed(&mut rig);
     rig.reactor.connect(addr, feed, 0, &often(Some(2)));
     for times in 1..=8 {
-        let peer = accept(&mut rig, &server);
+        let peer = rig.accept_at(&server);
         rig.until("up", |rig| rig.reactor.stats().connected == times);
         let up_at = rig.reactor.context().now();
         let lasts = up_at + Duration::from_millis(4); // twice the longest pause
@@ -350,7 +321,7 @@ fn without_a_policy_the_state_comes_back() {
     let mut rig = Rig::new(Script::new());
     let (feed, given_up) = feed(&mut rig);
     rig.reactor.connect(addr, feed, 10, &ConnectOptions::default());
-    drop(accept(&mut rig, &server));
+    drop(rig.accept_at(&server));
     rig.until("given back", |_| given_up.get() == 11);
 }
 

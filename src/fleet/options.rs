@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::options::ReactorOptions;
+use crate::options::{ReactorOptions, setters};
 use crate::sys;
 
 /// Options of a [`Fleet`](crate::Fleet).
@@ -51,19 +51,6 @@ impl Default for FleetOptions {
             name: "wheel".to_owned(),
         }
     }
-}
-
-/// Builder methods for public fields: each sets the field of its name.
-macro_rules! setters {
-    ($($field:ident: $type:ty),* $(,)?) => { $(
-        #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.",
-            stringify!($field), ").")]
-        #[must_use]
-        pub fn $field(mut self, $field: $type) -> Self {
-            self.$field = $field;
-            self
-        }
-    )* };
 }
 
 impl FleetOptions {

@@ -10,6 +10,7 @@ mod journal;
 mod rig;
 mod script;
 mod server;
+mod upstream;
 
 #[allow(unused_imports)]
 pub(crate) use client::{Client, End};
@@ -21,6 +22,8 @@ pub(crate) use rig::Rig;
 pub(crate) use script::Script;
 #[allow(unused_imports)]
 pub(crate) use server::Server;
+#[allow(unused_imports)]
+pub(crate) use upstream::{listener, nobody};
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! A reactor that is driven by hand, with a journal and a listener.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,20 @@ impl<H: Handler> Rig<H> {
     ) -> ConnId {
         let life = self.journal.life(state);
         self.reactor.connect(to, self.service, life, options)
+    }
+
+    /// The next connection that somebody else's listener gets, while the reactor turns.
+    #[track_caller]
+    pub(crate) fn accept_at(&mut self, listener: &TcpListener) -> Client {
+        listener.set_nonblocking(true).unwrap();
+        let mut accepted = None;
+        self.until("a connection", |_| {
+            accepted = listener.accept().ok();
+            accepted.is_some()
+        });
+        let (stream, _) = accepted.unwrap();
+        stream.set_nonblocking(false).unwrap();
+        Client::from(stream)
     }
 
     /// One turn that does not block.
