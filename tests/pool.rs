@@ -134,6 +134,14 @@ fn what_comes_back_dirty_is_ended() {
     assert_eq!(rig.stats().evicted.dirty, 1);
     let (bytes, end) = rig.read_to_end(peer);
     assert_eq!((bytes.as_slice(), end), (&b"one way"[..], End::Fin));
+    // A part of an answer that was left.
+    let mut rig = PoolRig::silent(calm());
+    let mut peer = rig.warm_peer();
+    let lease = rig.try_acquire().unwrap();
+    peer.send(b"a part");
+    rig.until("it has come", |rig| rig.reactor.stats().bytes_read == 6);
+    rig.release(lease);
+    assert_eq!((rig.stats().evicted.dirty, rig.stats().idle), (1, 0));
     // Reading paused: there is no telling what is there.
     let mut rig = PoolRig::silent(calm());
     let _peer = rig.warm_peer();

@@ -51,6 +51,7 @@ pub struct Desk<C: PoolClient> {
     pub(super) service: Service<Pool<C>>,
     destination: Destination,
     pub(super) options: PoolOptions,
+    /// Invariant: no more than `max_open`.
     pub(super) seats: Vec<Seat<C::State>>,
     /// Seats that nobody has.
     free: Vec<u32>,
@@ -454,6 +455,7 @@ impl<C: PoolClient> Desk<C> {
                 self.seats.push(Seat::new());
                 (self.seats.len() - 1) as u32
             });
+            debug_assert!(self.seats.len() <= self.options.max_open);
             self.enter(index, Phase::Dialling);
             let id = cx.connect(&self.destination, self.service, index, &self.options.connect);
             self.seats[index as usize].id = Some(id);
