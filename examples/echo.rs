@@ -4,6 +4,8 @@
 //! cargo run --release --example echo -- --listen 127.0.0.1:7000
 //! echo hello | nc -N 127.0.0.1 7000
 //! cargo run --release --example load -- --connect 127.0.0.1:7000
+//! cargo run --release --example echo -- --unix /tmp/echo.sock
+//! echo hello | nc -N -U /tmp/echo.sock
 //! ```
 
 #[path = "support/signals.rs"]
@@ -16,12 +18,16 @@ use std::time::Duration;
 
 use waterwheel::{
     Conn, Context, Fleet, FleetOptions, Handler, ListenOptions, Peer, Pinning, Reactor,
-    ReactorOptions, Spread, Stats, TimerId,
+    ReactorOptions, Service, Spread, Stats, TimerId,
 };
+#[cfg(unix)]
+use waterwheel::{UnixAddr, UnixListenOptions};
 
 const USAGE: &str = "\
 usage: echo [options]
   --listen ADDR            listen here, may be given again [127.0.0.1:7000]; port 0: any
+  --unix PATH              listen on a Unix socket, may be given again; @NAME: an abstract one;
+                           of several threads the first serves it
   --idle-timeout SECONDS   end connections on which nothing moves [60]; 0: never
   --max-connections N      refuse more than so many [the open-file limit less a reserve]
   --backlog N              connections that the kernel may queue [the largest]
@@ -59,6 +65,7 @@ impl Handler for Echo {
 
 struct Args {
     listen: Vec<String>,
+    unix: Vec<String>,
     options: ListenOptions,
     reactor: ReactorOptions,
     fleet: FleetOptions,
@@ -102,6 +109,10 @@ fn serve(args: Args) -> Result<(), Box<dyn Error>> {
         let addr = reactor.listen(addr, echo, args.options.clone())?;
         writeln!(io::stdout(), "listening on {addr}")?;
     }
+    for path in &args.unix {
+        let addr = listen_unix(&mut reactor, echo, path, &args.options)?;
+        writeln!(io::stdout(), "listening on {addr}")?;
+    }
     if let Some(period) = args.stats {
         reactor.set_periodic_timer(echo, period);
     }
@@ -111,7 +122,7 @@ fn serve(args: Args) -> Result<(), Box<dyn Error>> {
 }
 
 fn serve_as_fleet(args: Args) -> Result<(), Box<dyn Error>> {
-    let Args { listen, options, reactor, mut fleet, stats } = args;
+    let Args { listen, unix, options, reactor, mut fleet, stats } = args;
     fleet.threads = fleet.threads.filter(|&threads| threads > 0);
     let mut fleet = Fleet::new(fleet.reactor(reactor))?;
     signals::drain_fleet_on_signals(&mut fleet, DRAIN)?;
@@ -123,6 +134,11 @@ fn serve_as_fleet(args: Args) -> Result<(), Box<dyn Error>> {
                 writeln!(io::stdout(), "listening on {addr}")?;
             }
         }
+        let paths = if member.index() == 0 { &unix[..] } else { &[] };
+        for path in paths {
+            let addr = listen_unix(member.reactor(), echo, path, &options)?;
+            writeln!(io::stdout(), "listening on {addr}")?;
+        }
         if let Some(period) = stats {
             member.reactor().set_periodic_timer(echo, period);
         }
@@ -130,6 +146,28 @@ fn serve_as_fleet(args: Args) -> Result<(), Box<dyn Error>> {
     })?;
     print_stats(&last.total)?;
     Ok(())
+}
+
+#[cfg(unix)]
+fn listen_unix(
+    reactor: &mut Reactor,
+    echo: Service<Echo>,
+    path: &str,
+    options: &ListenOptions,
+) -> io::Result<UnixAddr> {
+    let mut unix = UnixListenOptions::default().limits(options.limits.clone());
+    (unix.backlog, unix.max_connections) = (options.backlog, options.max_connections);
+    reactor.listen_unix(path, echo, unix)
+}
+
+#[cfg(not(unix))]
+fn listen_unix(
+    _: &mut Reactor,
+    _: Service<Echo>,
+    _: &str,
+    _: &ListenOptions,
+) -> io::Result<String> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "there are no Unix sockets on this platform"))
 }
 
 fn print_stats(stats: &Stats) -> io::Result<()> {
@@ -155,7 +193,7 @@ fn print_stats(stats: &Stats) -> io::Result<()> {
 /// `None` asks for the usage.
 fn parse() -> Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut listen = Vec::new();
+    let (mut listen, mut unix) = (Vec::new(), Vec::new());
     let mut options = ListenOptions::default().idle_timeout(Duration::from_secs(60));
     let mut reactor = ReactorOptions::default();
     let mut fleet = FleetOptions::default();
@@ -164,6 +202,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     while let Some(arg) = parser.next()? {
         match arg {
             Long("listen") => listen.push(parser.value()?.string()?),
+            Long("unix") => unix.push(parser.value()?.string()?),
             Long("idle-timeout") => {
                 let limit = parser.value()?.parse_with(seconds)?;
                 options.limits.all_idle = (!limit.is_zero()).then_some(limit);
@@ -187,10 +226,10 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             _ => return Err(arg.unexpected()),
         }
     }
-    if listen.is_empty() {
+    if listen.is_empty() && unix.is_empty() {
         listen.push("127.0.0.1:7000".to_owned());
     }
-    Ok(Some(Args { listen, options, reactor, fleet, stats }))
+    Ok(Some(Args { listen, unix, options, reactor, fleet, stats }))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

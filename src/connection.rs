@@ -99,10 +99,11 @@ pub(crate) struct Connection<S> {
     pub(crate) phase: Phase,
     /// Whether its handler was told that it is up, and must be told that it ended.
     pub(crate) was_open: bool,
-    /// It is open and nothing else can be said of it: its messages take the straight way.
+    /// It is open, of TCP, and nothing else can be said of it: its messages take the straight way.
     ///
-    /// Invariant: implies `looks_plain()`. Whatever makes a connection unusual clears it; the
-    /// loop sets it again once it has found that there is nothing left.
+    /// Invariant: implies `looks_plain()` and no Unix socket, which has a way of its own. Whatever
+    /// makes a connection unusual clears it; the loop sets it again once it has found that there
+    /// is nothing left.
     pub(crate) is_plain: bool,
     /// Why it is closing, while `phase` is `Closing` or `Lingering`.
     pub(crate) ending: Ending,
@@ -256,7 +257,7 @@ impl<S> Connection<S> {
             self.watch_output(now);
         }
         self.drop_unused();
-        self.is_plain = self.looks_plain();
+        self.is_plain = self.is_straight();
     }
 
     /// What it still has to try before it is up, if that is more than its socket.
@@ -297,6 +298,11 @@ impl<S> Connection<S> {
             && self.input.is_empty()
             && self.rare.is_none()
             && !self.profile.watches_messages
+    }
+
+    /// Whether its messages take the straight way of TCP.
+    pub(crate) fn is_straight(&self) -> bool {
+        self.looks_plain() && !self.profile.is_unix
     }
 
     /// Moves it on in its life.
@@ -432,19 +438,29 @@ impl<S> Connection<S> {
     }
 }
 
+impl Received {
+    /// What a read gave; `None` if it was interrupted and is to be done again.
+    #[inline(always)]
+    pub(crate) fn of(result: io::Result<usize>) -> Option<Self> {
+        match result {
+            Ok(0) => Some(Self::End),
+            Ok(count) => Some(Self::Bytes(count)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => Some(Self::Blocked),
+                io::ErrorKind::Interrupted => None,
+                _ => Some(Self::Broken(error)),
+            },
+        }
+    }
+}
+
 impl<S: Read> Connection<S> {
     /// One read.
     #[inline(always)]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Received {
         loop {
-            match self.stream.read(buffer) {
-                Ok(0) => return Received::End,
-                Ok(count) => return Received::Bytes(count),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Received::Blocked,
-                    io::ErrorKind::Interrupted => {}
-                    _ => return Received::Broken(error),
-                },
+            if let Some(received) = Received::of(self.stream.read(buffer)) {
+                return received;
             }
         }
     }

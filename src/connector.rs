@@ -99,6 +99,13 @@ impl<S> Connector<S> {
         self.failures.push(Failure { addr, error });
     }
 
+    /// It has failed as it did before, and goes on trying.
+    #[cfg(unix)]
+    pub(crate) fn note_again(&mut self, error: io::Error) {
+        self.failures.clear();
+        self.note(None, error);
+    }
+
     /// The deadline has passed: what was waited for counts as failed.
     pub(crate) fn time_out(&mut self, limit: Duration) {
         let late = |what: &str| {

@@ -177,6 +177,8 @@ pub use options::{
     AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, Destination, FILE_RESERVE, Keepalive,
     Limits, ListenOptions, MinRate, OnOverflow, OnPanic, ReactorOptions, Reconnect, TcpOptions,
 };
+#[cfg(unix)]
+pub use options::{UnixAddr, UnixListenOptions};
 #[cfg(waterwheel_teeth)]
 pub use planted::{Bug, plant};
 #[cfg(feature = "proxy-protocol")]
@@ -185,6 +187,6 @@ pub use reactor::{Address, Reactor};
 pub use stats::Stats;
 #[cfg(feature = "activation")]
 pub use sys::activated_listeners;
-pub use sys::raise_open_file_limit;
+pub use sys::{Credentials, raise_open_file_limit};
 #[cfg(unix)]
 pub use sys::{receive_listeners, send_listeners};

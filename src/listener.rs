@@ -26,6 +26,8 @@ pub(crate) struct Listener {
     pub(crate) route: Option<Box<dyn Route>>,
     /// Where it listens, with the real port.
     pub(crate) addr: SocketAddr,
+    /// Where it listens, if that is no address.
+    pub(crate) name: Option<Box<str>>,
     /// What its connections go by.
     pub(crate) profile: Rc<Profile>,
     /// Its cap.
@@ -80,6 +82,7 @@ impl Listener {
             socket,
             route: None,
             addr,
+            name: None,
             profile,
             gate: Gate::new(options.max_connections.unwrap_or(usize::MAX)),
             sources: options.max_per_source.map(Sources::new),
@@ -117,6 +120,11 @@ impl Listener {
             }
             Err(error) => Err(classify(error)),
         }
+    }
+
+    /// Where it listens, for people.
+    pub(crate) fn title(&self) -> String {
+        self.name.as_deref().map_or_else(|| self.addr.to_string(), str::to_owned)
     }
 
     /// How long to wait after another failure.

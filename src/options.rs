@@ -26,9 +26,15 @@ macro_rules! setters {
 pub(crate) use setters;
 
 mod connect;
+#[cfg(unix)]
+mod unix;
 
 pub(crate) use connect::Place;
 pub use connect::{ConnectOptions, Destination, Reconnect};
+#[cfg(unix)]
+pub(crate) use unix::UnixName;
+#[cfg(unix)]
+pub use unix::{UnixAddr, UnixListenOptions};
 
 /// Options of a TCP socket.
 ///

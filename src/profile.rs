@@ -54,6 +54,8 @@ pub(crate) struct Profile {
     pub(crate) tcp: Option<TcpOptions>,
     /// How it came to be, if there is more to that than one address.
     pub(crate) dial: Option<Arc<Dial>>,
+    /// They are Unix sockets.
+    pub(crate) is_unix: bool,
     /// The header that they begin with, if they must.
     #[cfg(feature = "proxy-protocol")]
     pub(crate) greeting: Option<Greeting>,
@@ -75,6 +77,14 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
+    /// Whether it is a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        #[cfg(unix)]
+        return matches!(self.destination.place(), crate::options::Place::Unix(_));
+        #[cfg(not(unix))]
+        false
+    }
+
     /// Whether there would be another try.
     pub(crate) fn may_go_on(&self) -> bool {
         let policy = self.options.reconnect.as_ref();
@@ -180,6 +190,7 @@ impl Profile {
             close: ticks(limits.close_timeout),
             tcp: None,
             dial: None,
+            is_unix: false,
             #[cfg(feature = "proxy-protocol")]
             greeting: None,
         }

@@ -13,6 +13,8 @@ mod kv;
 mod pool;
 #[path = "examples/process.rs"]
 mod process;
+#[path = "examples/unix_echo.rs"]
+mod unix_echo;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

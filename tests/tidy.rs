@@ -40,11 +40,16 @@ const ROOMS: &[&str] = &[
 
 /// What only the room `sys` may name: crates that reach the operating system, and sockets.
 const OUTSIDE_WORDS: &[&str] =
-    &["mio", "socket2", "rustix", "TcpStream", "TcpListener", "UdpSocket"];
+    &["mio", "socket2", "rustix", "TcpStream", "TcpListener", "UdpSocket", "UnixListener"];
 
 /// A listener that was bound elsewhere is adopted by a room that may name it.
-const OUTSIDE_EXCEPTIONS: &[(&str, &str)] =
-    &[("engine", "TcpListener"), ("reactor", "TcpListener"), ("fleet", "TcpListener")];
+const OUTSIDE_EXCEPTIONS: &[(&str, &str)] = &[
+    ("engine", "TcpListener"),
+    ("engine", "UnixListener"),
+    ("reactor", "TcpListener"),
+    ("reactor", "UnixListener"),
+    ("fleet", "TcpListener"),
+];
 
 /// A simulated world stands for the kernel, which everybody holds a handle on.
 const SHARED_WORLDS: &[&str] = &["src/sim/", "src/sys/sim/"];

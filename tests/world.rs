@@ -237,3 +237,20 @@ fn the_next_address_waits_for_the_one_before_it() {
     let (early, late) = (early.into_inner(), late.into_inner());
     assert!(early > 0 && late > 0, "{early} early, {late} late");
 }
+
+#[cfg(unix)]
+#[test]
+fn unix_sockets_are_told_to_be_missing() {
+    use waterwheel::UnixListenOptions;
+    let mut sim = Simulation::new(0, Faults::none());
+    let path = std::env::temp_dir().join("ww-simulated.sock");
+    let listen = |reactor: &mut Reactor| {
+        let echo = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
+        let options = UnixListenOptions::default();
+        Ok(reactor.listen_unix(&path, echo, options).unwrap_err())
+    };
+    let (_, error) = sim.host("server", listen).unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    assert!(error.to_string().contains("a simulated world has no Unix sockets"), "{error}");
+    assert!(!path.exists());
+}

@@ -16,7 +16,7 @@ use crate::engine::{Engine, Failure, Message, Target};
 use crate::id::ConnId;
 use crate::options::{ConnectOptions, Destination, Place, ticks};
 use crate::profile::{Dial, Profile};
-use crate::sys::Stream;
+use crate::sys::{NO_ADDR, Stream};
 
 impl Engine {
     /// Begins a connection. Whatever goes wrong is told by `on_connect_failed`, later.
@@ -105,8 +105,9 @@ impl Engine {
         let peer = match dial.destination.place() {
             Place::Addr(addr) => *addr,
             Place::Name { port, .. } => SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)),
-            _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            _ => NO_ADDR,
         };
+        profile.is_unix = dial.is_unix();
         let id = self.insert(stream, peer, Rc::new(profile), Phase::Connecting);
         self.connections[id.index()].set_connector(Connector::new());
         Ok(id)
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     /// The connector of a connection that is not up yet, with what it goes by.
-    fn connector(&mut self, id: ConnId) -> Option<(&mut Connector<Stream>, Arc<Dial>)> {
+    pub(super) fn connector(&mut self, id: ConnId) -> Option<(&mut Connector<Stream>, Arc<Dial>)> {
         let connection = self.live_mut(id)?;
         let dial = connection.profile.dial.clone()?;
         Some((connection.connector_mut()?, dial))
@@ -141,6 +142,8 @@ impl Engine {
                 self.world.resolve(host, *port, Box::new(answer));
                 self.file(id);
             }
+            #[cfg(unix)]
+            Place::Unix(addr) => self.try_unix(id, addr, &dial.options),
             Place::Unclear(_) => {
                 let text = "this is neither an address nor a name with a port; give \
                             \"host:port\", \"127.0.0.1:80\" or \"[::1]:80\"";
@@ -275,9 +278,9 @@ impl Engine {
     }
 
     /// Nothing of a round is left.
-    fn end_round(&mut self, id: ConnId) {
+    pub(super) fn end_round(&mut self, id: ConnId) {
         let Some((connector, dial)) = self.connector(id) else { return };
-        let is_known = matches!(dial.destination.place(), Place::Addr(_));
+        let is_known = matches!(dial.destination.place(), Place::Addr(_)) || dial.is_unix();
         let error = connector.take_error(is_known);
         let pause = dial.count_failure().filter(|_| !self.is_stopping());
         let Some(longest) = pause else {
@@ -305,6 +308,8 @@ impl Engine {
     pub(crate) fn go_on_connecting(&mut self, id: ConnId) {
         match self.connector(id).map(|(connector, _)| connector.stage) {
             Some(Stage::Pausing) => self.begin_round(id),
+            #[cfg(unix)]
+            Some(Stage::Trying) if self.try_unix_again(id) => {}
             Some(Stage::Trying) => self.try_next(id),
             Some(Stage::Resolving) | None => {}
         }

@@ -1,5 +1,6 @@
 //! Sockets come in: listeners, and the connections that they accept.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -96,10 +97,10 @@ impl Engine {
         }
         let poller = &self.poller;
         self.listeners.retain(|_, listener| {
-            let addr = listener.addr;
+            let title = listener.title();
             let Some(socket) = listener.socket_mut() else { return true };
             if let Err(error) = poller.remove_listener(socket) {
-                log::warn!("{addr}: cannot be taken off the poll: {error}");
+                log::warn!("{title}: cannot be taken off the poll: {error}");
             }
             false
         });
@@ -108,7 +109,7 @@ impl Engine {
 
     /// Other handles on the listening sockets, or on one of them, in the order of their places.
     pub(crate) fn duplicates(&self, only: Option<u32>) -> io::Result<Vec<std::net::TcpListener>> {
-        let listeners = self.listeners.iter();
+        let listeners = self.listeners.iter().filter(|(_, listener)| listener.name.is_none());
         let listeners =
             listeners.filter(|(index, _)| only.is_none_or(|only| only as usize == *index));
         listeners.filter_map(|(_, listener)| Some(listener.socket()?.duplicate())).collect()
@@ -125,9 +126,9 @@ impl Engine {
             stream.set_options(tcp)?;
         }
         let id = self.insert(stream, peer, profile, Phase::Open);
-        let connection = &mut self.connections[id.index()];
         let token = Target::token(id);
-        let writable = !self.world.asks_writable_on_demand();
+        let writable = !self.asks_writable_on_demand(id);
+        let connection = &mut self.connections[id.index()];
         match self.poller.add(&mut connection.stream, token, writable) {
             Ok(()) => Ok(id),
             Err(error) => {
@@ -165,7 +166,7 @@ fn explain_bind(addr: SocketAddr, options: &ListenOptions, error: &io::Error) ->
     io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{hint}"))
 }
 
-fn log_backlog(addr: SocketAddr, backlog: Backlog) {
+pub(super) fn log_backlog(addr: impl Display, backlog: Backlog) {
     let Backlog { asked: Some(asked), system_most: Some(most) } = backlog else {
         return;
     };

@@ -9,6 +9,7 @@ mod link;
 mod output;
 mod overruns;
 mod timing;
+mod unix;
 
 use std::any::Any;
 use std::collections::VecDeque;

@@ -146,7 +146,7 @@ impl Engine {
             self.cork.bytes.clear();
         } else {
             let mut sent = Sent::default();
-            sent.count(result, wanted, connection.stream.short_means_done());
+            sent.count(result, wanted, connection.short_means_done());
             self.send(id, &[], sent);
         }
     }
@@ -216,7 +216,7 @@ impl Engine {
             return;
         };
         let corked = &self.cork.bytes;
-        let short_is_full = connection.stream.short_means_done();
+        let short_is_full = connection.short_means_done();
         let sent = connection.send(corked, bytes, sent, short_is_full, &mut self.spares);
         self.cork.bytes.clear();
         self.after_sending(id, sent);
@@ -289,9 +289,9 @@ impl Engine {
         }
     }
 
-    /// Where edges are emulated, writability is asked for while output waits, and only then.
+    /// Where it is asked for on demand, writability is asked for while output waits, and only then.
     pub(crate) fn ask_writable(&mut self, id: ConnId, wanted: bool) {
-        if !self.world.asks_writable_on_demand() {
+        if !self.asks_writable_on_demand(id) {
             return;
         }
         let Some(connection) = self.connections.get_mut(id.index()) else {
@@ -325,7 +325,7 @@ impl Engine {
             return false;
         }
         let connection = &mut self.connections[id.index()];
-        let short_is_full = connection.stream.short_means_done();
+        let short_is_full = connection.short_means_done();
         let sent = connection.flush(FLUSH_BUDGET, short_is_full, &mut self.spares);
         self.after_sending(id, sent);
         let Some(connection) = self.live_mut(id) else {

@@ -8,7 +8,10 @@ use crate::close::IdleKind;
 use crate::engine::{Engine, Written};
 use crate::handler::Context;
 use crate::id::{ConnId, TimerId};
+#[cfg(unix)]
+use crate::options::UnixAddr;
 use crate::options::{MAX_LIMIT, at_most};
+use crate::sys::Credentials;
 #[cfg(feature = "sim")]
 use crate::{connection::Connection, profile::IdleLimits};
 
@@ -119,6 +122,10 @@ impl<'a> Conn<'a> {
     }
 
     /// Ends the connection at once: queued output is dropped and the peer gets a reset.
+    ///
+    /// A Unix socket knows no reset: the peer reads what was sent so far, and then the end; it
+    /// gets an error instead (`ConnectionReset`, on Linux) only if it has sent something that was
+    /// not read here. A protocol over one that must tell a part from the whole says so itself.
     pub fn abort(&mut self) {
         self.engine.abort(self.id);
     }
@@ -206,7 +213,37 @@ impl<'a> Conn<'a> {
         self.engine.wheel.cancel(timer)
     }
 
-    /// The other end.
+    /// Whether it is a Unix socket.
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        self.engine.connections[self.id.index()].profile.is_unix
+    }
+
+    /// Who is at the other end: over a Unix socket, where the platform tells, and `None`
+    /// otherwise. Of an outgoing connection it is who has set the listener up.
+    #[must_use]
+    pub fn peer_credentials(&self) -> Option<Credentials> {
+        let connection = &self.engine.connections[self.id.index()];
+        if connection.profile.is_unix { connection.stream.credentials() } else { None }
+    }
+
+    /// The name of this end, if it is a Unix socket that has one: of an accepted connection that
+    /// of the listener.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn local_unix_addr(&self) -> Option<UnixAddr> {
+        self.engine.connections[self.id.index()].stream.local_name()
+    }
+
+    /// The name of the other end, if it is a Unix socket that has one: of an outgoing connection
+    /// that of the listener. Clients seldom have one.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn peer_unix_addr(&self) -> Option<UnixAddr> {
+        self.engine.connections[self.id.index()].stream.peer_name()
+    }
+
+    /// The other end. Unspecified (`0.0.0.0:0`) if it is a Unix socket, which has no address.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         // The slot stays until the callback has returned, whatever the callback does.
@@ -216,8 +253,13 @@ impl<'a> Conn<'a> {
     /// This end.
     ///
     /// # Errors
+    /// - `Unsupported`: it is a Unix socket, which has no address.
     /// - The system's, if the connection is broken already.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        if self.is_unix() {
+            let text = "a Unix socket has no IP address; ask for its name instead";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
         self.engine.connections[self.id.index()].stream.local_addr()
     }
 

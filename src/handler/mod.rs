@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 use crate::close::{Closed, Idle, IdleKind};
 use crate::id::TimerId;
+use crate::sys::Credentials;
 
 pub use conn::{Conn, DeadlineKind};
 pub use context::Context;
@@ -21,15 +22,20 @@ pub(crate) use service::{AnyService, Registered};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// The other end; behind a balancer that speaks the PROXY protocol, the client.
+    /// The other end; behind a balancer that speaks the PROXY protocol, the client. Unspecified
+    /// (`0.0.0.0:0`) if it is a Unix socket, which has no address.
     pub addr: SocketAddr,
-    /// The listener, by the address it listens on.
+    /// The listener, by the address it listens on; unspecified likewise.
     pub listener: SocketAddr,
     /// The balancer's end of the connection, on a listener that wants the PROXY protocol.
     pub proxy: Option<SocketAddr>,
     /// Where the client connected to, as the balancer says. To know it later, keep it in the
     /// state.
     pub destination: Option<SocketAddr>,
+    /// Whether it has come over a Unix socket.
+    pub is_unix: bool,
+    /// Who it is, over a Unix socket, where the platform tells.
+    pub credentials: Option<Credentials>,
 }
 
 /// The callbacks of a server or a client.

@@ -5,13 +5,20 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
+#[cfg(unix)]
+use crate::options::UnixAddr;
 use crate::options::{Limits, MAX_LIMIT, TcpOptions, at_least_1ms, at_most, out_of_range};
 
-/// Where to connect to: an address, several addresses of one service, or `"host:port"`.
+/// Where to connect to: an address, several addresses of one service, `"host:port"`, or a Unix
+/// socket.
 ///
 /// Everything that `connect` takes turns into one: a [`SocketAddr`], a text such as
-/// `"db.example:5432"`, `"127.0.0.1:80"` or `"[::1]:80"`, a host or an IP address with a port, and
-/// a list of addresses. A text that is none of these fails when it is connected to.
+/// `"db.example:5432"`, `"127.0.0.1:80"` or `"[::1]:80"`, a host or an IP address with a port,
+/// a list of addresses, and on Unix a `UnixAddr` or a text such as `"unix:/run/db.sock"` or
+/// `"unix:@db"` (an abstract name). A text that is none of these fails when it is connected to.
+///
+/// A Unix socket is connected to at once. If the listener's queue is full it is tried again until
+/// `timeout` has passed; of the options `source` is an error with it, and `tcp` does not apply.
 ///
 /// Names are looked up with the system's resolver, on a thread of the process and never on the
 /// loop's: at most eight lookups are under way at once, the others wait, and a lookup answers all
@@ -45,6 +52,9 @@ pub(crate) enum Place {
         /// The port.
         port: u16,
     },
+    /// A Unix socket.
+    #[cfg(unix)]
+    Unix(UnixAddr),
     /// A text that is none of these.
     Unclear(Box<str>),
 }
@@ -70,6 +80,20 @@ impl From<SocketAddrV4> for Destination {
 impl From<SocketAddrV6> for Destination {
     fn from(addr: SocketAddrV6) -> Self {
         Self(Place::Addr(addr.into()))
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixAddr> for Destination {
+    fn from(addr: UnixAddr) -> Self {
+        Self(Place::Unix(addr))
+    }
+}
+
+#[cfg(unix)]
+impl From<&UnixAddr> for Destination {
+    fn from(addr: &UnixAddr) -> Self {
+        Self(Place::Unix(addr.clone()))
     }
 }
 
@@ -108,6 +132,11 @@ impl From<&str> for Destination {
     fn from(text: &str) -> Self {
         if let Ok(addr) = text.parse::<SocketAddr>() {
             return addr.into();
+        }
+        #[cfg(unix)]
+        if let Some(name) = text.strip_prefix("unix:").filter(|it| it.starts_with(['/', '.', '@']))
+        {
+            return UnixAddr::from(name).into();
         }
         let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
         match parts {
@@ -150,6 +179,8 @@ impl fmt::Display for Destination {
                 Ok(())
             }
             Place::Name { host, port } => write!(f, "{host}:{port}"),
+            #[cfg(unix)]
+            Place::Unix(addr) => addr.fmt(f),
             Place::Unclear(text) => write!(f, "{text:?}"),
         }
     }
@@ -297,6 +328,8 @@ mod tests {
             Place::Addr(addr) => addr.to_string(),
             Place::Name { host, port } => format!("name {host} {port}"),
             Place::Unclear(text) => format!("unclear {text}"),
+            #[cfg(unix)]
+            Place::Unix(addr) => addr.to_string(),
             Place::Addrs(_) => unreachable!(),
         };
         assert_eq!(addr("127.0.0.1:80"), "127.0.0.1:80");
@@ -307,6 +340,12 @@ mod tests {
         {
             assert_eq!(addr(text), format!("unclear {text}"));
         }
+        #[cfg(unix)]
+        for text in ["unix:/run/x", "unix:./x", "unix:../x", "unix:@x:80"] {
+            assert_eq!(addr(text), text);
+        }
+        assert_eq!(addr("unix:80"), "name unix 80");
+        assert_eq!(addr("unix:x"), "unclear unix:x");
         assert_eq!(Destination::from(("::1", 80)), Destination::from("[::1]:80"));
         assert_eq!(Destination::from(("", 80)).to_string(), "\":80\"");
     }

@@ -68,7 +68,7 @@ impl Dispatcher {
             Ok((stream, peer)) => self.welcome(index, stream, peer),
             Err(Failed::Empty) => return Next::Stop,
             Err(Failed::Lost(_)) if planted::is(Bug::AcceptLoopStops) => return Next::Stop,
-            Err(Failed::Lost(error)) => log::debug!("{}: lost one: {error}", listener.addr),
+            Err(Failed::Lost(error)) => log::debug!("{}: lost one: {error}", listener.title()),
             Err(Failed::NoDescriptor(error)) => return self.accept_with_spare(index, &error),
             Err(Failed::Other(error)) => {
                 self.warn(index, &error);
@@ -95,7 +95,14 @@ impl Dispatcher {
         if profile.greeting.is_some() {
             return self.greet(index, stream, peer);
         }
-        let asks = Peer { addr: peer, listener: listener.addr, proxy: None, destination: None };
+        let asks = Peer {
+            addr: peer,
+            listener: listener.addr,
+            is_unix: profile.is_unix,
+            proxy: None,
+            destination: None,
+            credentials: if profile.is_unix { stream.credentials() } else { None },
+        };
         if listener.sources.as_ref().is_some_and(|sources| !sources.admits(peer.ip())) {
             return self.refuse(stream);
         }
@@ -125,7 +132,7 @@ impl Dispatcher {
         connection.state = state;
         connection.open(now);
         self.engine.stats.accepted += 1;
-        log::debug!("{id}: accepted {peer}");
+        log::debug!("{id}: accepted {peer} on {}", listener.title());
         self.open(id);
     }
 
@@ -211,7 +218,7 @@ impl Dispatcher {
         if listener.may_warn(now) {
             log::warn!(
                 "{}: cannot accept: {error}; raise the open-file limit or lower max_connections",
-                listener.addr
+                listener.title()
             );
         }
     }

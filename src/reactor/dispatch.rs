@@ -118,7 +118,7 @@ impl Dispatcher {
     /// unusual about it, which takes the straight way: read, callback, write.
     #[inline(always)]
     pub(super) fn on_io(&mut self, id: ConnId, event: Event<'_>) {
-        let Self { engine, services, buffer, .. } = self;
+        let Self { engine, buffer, .. } = self;
         let buffer = &mut **buffer;
         let Some(connection) = engine.connections.get_mut(id.index()) else { return };
         let mut id = id;
@@ -129,7 +129,7 @@ impl Dispatcher {
             return;
         }
         if !(event.is_plain() && connection.is_plain) {
-            return self.on_any_io(id, event.readiness());
+            return self.on_other_io(id, event);
         }
         debug_assert!(connection.looks_plain());
         let received = connection.receive(buffer);
@@ -148,6 +148,21 @@ impl Dispatcher {
         let profile = &*connection.profile;
         // A plain connection has room for all that may gather.
         let (state, service, room) = (connection.state, profile.service, profile.cork_room);
+        self.answer(id, count, state, service, room);
+    }
+
+    /// The second half of the straight way: `count` bytes of the buffer go to the handler, and
+    /// what it writes leaves.
+    #[inline(always)]
+    pub(super) fn answer(
+        &mut self,
+        id: ConnId,
+        count: usize,
+        state: u32,
+        service: u32,
+        room: usize,
+    ) {
+        let Self { engine, services, buffer, .. } = self;
         engine.count_read(count);
         let Some(service) = services.get_mut(service as usize) else { return };
         engine.cork(id, room);
@@ -184,7 +199,7 @@ impl Dispatcher {
     }
 
     /// An event in all generality: output first, then input.
-    fn on_any_io(&mut self, id: ConnId, event: Readiness) {
+    pub(super) fn on_any_io(&mut self, id: ConnId, event: Readiness) {
         let Some(connection) = self.engine.live_mut(id) else {
             return;
         };
@@ -211,7 +226,7 @@ impl Dispatcher {
     fn refresh(&mut self, id: ConnId) {
         if let Some(connection) = self.engine.live_mut(id) {
             connection.drop_unused();
-            connection.is_plain = connection.looks_plain();
+            connection.is_plain = connection.is_straight();
         }
     }
 
@@ -268,7 +283,7 @@ impl Dispatcher {
 
     /// The straight way has met with something else than a short message.
     #[cold]
-    fn go_on_reading(&mut self, id: ConnId, received: Received) {
+    pub(super) fn go_on_reading(&mut self, id: ConnId, received: Received) {
         self.on_received(id, received);
         self.read_within(id, self.engine.options.reads_per_turn - 1);
     }
@@ -282,7 +297,7 @@ impl Dispatcher {
                 };
                 connection.note_received(count, now);
                 let is_short = count < self.buffer.len();
-                let is_done = is_short && connection.stream.short_means_done();
+                let is_done = is_short && connection.short_means_done();
                 let is_empty = is_done || planted::is(Bug::LostReadiness);
                 connection.may_read = !is_empty || connection.hung_up;
                 self.engine.count_read(count);
@@ -342,7 +357,7 @@ impl Dispatcher {
     }
 
     /// Hands `count` bytes of the buffer to the handler, behind what it has left before.
-    fn deliver(&mut self, id: ConnId, count: usize) {
+    pub(super) fn deliver(&mut self, id: ConnId, count: usize) {
         let Self { engine, services, buffer, .. } = self;
         let Some(connection) = engine.connections.get_mut(id.index()) else {
             return;

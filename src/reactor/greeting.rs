@@ -72,6 +72,8 @@ impl Dispatcher {
             listener: greeting.listener,
             proxy: Some(connection.peer),
             destination: None,
+            is_unix: false,
+            credentials: None,
         };
         if let Some((client, destination)) = header.addresses {
             (peer.addr, peer.destination) = (client, Some(destination));

@@ -8,6 +8,7 @@ mod expiry;
 #[cfg(feature = "proxy-protocol")]
 mod greeting;
 mod turn;
+mod unix;
 
 use std::fmt;
 use std::io;
@@ -204,6 +205,8 @@ impl Reactor {
     /// old.remote().drain(std::time::Duration::from_secs(5)).expect("it has not stopped");
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// Unix sockets are not among them.
     ///
     /// # Errors
     /// - The system's, if no descriptor is left.

@@ -4,14 +4,18 @@
 //! generics and another world can be added without touching it. With one variant the `match`
 //! costs nothing. A [`World`] makes them; what they are asked afterwards stays in their world.
 
+mod credentials;
 #[cfg(unix)]
 mod hand_on;
+mod listener;
 mod loose;
 mod os;
 mod pin;
 mod resolve;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
+#[cfg(unix)]
+mod unix;
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -20,8 +24,10 @@ use std::time::Duration;
 use crate::id::Generations;
 use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
+pub use credentials::Credentials;
 #[cfg(unix)]
 pub use hand_on::{receive_listeners, send_listeners};
+pub(crate) use listener::{Backlog, Listener, NO_ADDR};
 pub(crate) use loose::Loose;
 #[cfg(feature = "activation")]
 pub use os::activated_listeners;
@@ -175,10 +181,10 @@ impl World {
     }
 }
 
-/// A TCP connection.
+/// A connection.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    /// Of the operating system.
+    /// Of the operating system: TCP, or a Unix socket, which goes by the same calls.
     Os(os::Stream),
     /// Of a simulated world.
     #[cfg(feature = "sim")]
@@ -190,6 +196,9 @@ impl Stream {
     /// next one may wait for the next event, and likewise for writes: true for TCP under
     /// edge-triggered epoll and kqueue (see epoll(7), questions and answers, 9). mio emulates
     /// edges elsewhere and wants `WouldBlock` first.
+    ///
+    /// A Unix socket's [`Profile`](crate::profile::Profile) says otherwise. The answer is for a
+    /// TCP connection, so that it is none at run time.
     ///
     /// A read also stops short at TCP urgent data: what a peer sends behind it is read with what
     /// it sends next.
@@ -208,6 +217,16 @@ impl Stream {
             Self::Os(stream) => os::connected(stream),
             #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.connected(),
+        }
+    }
+
+    /// The socket, if it is of the operating system.
+    #[cfg(unix)]
+    fn of_os(&self) -> Option<&os::Stream> {
+        match self {
+            Self::Os(stream) => Some(stream),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => None,
         }
     }
 
@@ -287,65 +306,6 @@ impl Write for Stream {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// A listening TCP socket.
-#[derive(Debug)]
-pub(crate) enum Listener {
-    /// Of the operating system.
-    Os(os::Listener),
-    /// Of a simulated world.
-    #[cfg(feature = "sim")]
-    Sim(sim::Listener),
-}
-
-impl Listener {
-    pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        match self {
-            Self::Os(listener) => {
-                listener.accept().map(|(stream, peer)| (Stream::Os(stream), peer))
-            }
-            #[cfg(feature = "sim")]
-            Self::Sim(listener) => {
-                listener.accept().map(|(stream, peer)| (Stream::Sim(stream), peer))
-            }
-        }
-    }
-
-    /// The number of its socket in a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) fn simulated(&self) -> Option<u32> {
-        match self {
-            Self::Os(_) => None,
-            Self::Sim(listener) => Some(listener.key()),
-        }
-    }
-
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        match self {
-            Self::Os(listener) => listener.local_addr(),
-            #[cfg(feature = "sim")]
-            Self::Sim(listener) => Ok(listener.local_addr()),
-        }
-    }
-
-    /// Another handle on the same socket, with the same queue.
-    pub(crate) fn duplicate(&self) -> io::Result<std::net::TcpListener> {
-        match self {
-            Self::Os(listener) => os::duplicate(listener),
-            #[cfg(feature = "sim")]
-            Self::Sim(_) => Err(of_two_worlds()),
-        }
-    }
-}
-
-/// How many connections the kernel queues for a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Backlog {
-    /// What the options ask for; `None` for as many as the system takes.
-    pub(crate) asked: Option<u32>,
-    /// What the system takes at the most, where that can be known.
-    pub(crate) system_most: Option<u32>,
 }
 
 /// What the poll says of one socket, as the poll has it.
@@ -507,6 +467,8 @@ impl Poller {
     pub(crate) fn add_listener(&self, listener: &mut Listener, token: usize) -> io::Result<()> {
         match (self, listener) {
             (Self::Os(poller), Listener::Os(listener)) => os::add(poller, listener, token, false),
+            #[cfg(unix)]
+            (Self::Os(poller), Listener::Local(local)) => local.add_to(poller, token),
             #[cfg(feature = "sim")]
             (Self::Sim(poller), Listener::Sim(listener)) => {
                 poller.add(listener.key(), token, false)
@@ -520,6 +482,8 @@ impl Poller {
     pub(crate) fn remove_listener(&self, listener: &mut Listener) -> io::Result<()> {
         match (self, listener) {
             (Self::Os(poller), Listener::Os(listener)) => os::remove(poller, listener),
+            #[cfg(unix)]
+            (Self::Os(poller), Listener::Local(local)) => local.remove_from(poller),
             // There nobody else has it.
             #[cfg(feature = "sim")]
             _ => Ok(()),

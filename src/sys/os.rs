@@ -69,7 +69,7 @@ pub(super) fn random() -> u64 {
 }
 
 #[cfg(unix)]
-fn is_in_progress(error: &io::Error) -> bool {
+pub(super) fn is_in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error())
 }
 
@@ -84,7 +84,8 @@ pub(super) fn connected(stream: &Stream) -> Option<io::Result<()>> {
         Ok(Some(error)) | Err(error) => return Some(Err(error)),
         Ok(None) => {}
     }
-    match stream.peer_addr() {
+    // Of whichever family.
+    match SockRef::from(stream).peer_addr() {
         Ok(_) => Some(Ok(())),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
         Err(error) if is_in_progress(&error) => None,
@@ -174,6 +175,11 @@ fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> 
 /// The largest backlog that listen(2) can be asked for; the system lowers it to its own cap.
 const LARGEST_BACKLOG: i32 = i32::MAX;
 
+/// What listen(2) is asked for.
+pub(super) fn backlog(asked: Option<u32>) -> i32 {
+    asked.map_or(LARGEST_BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(LARGEST_BACKLOG))
+}
+
 pub(super) fn bind(addr: SocketAddr, options: &ListenOptions) -> io::Result<(Listener, Backlog)> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -187,10 +193,7 @@ pub(super) fn bind(addr: SocketAddr, options: &ListenOptions) -> io::Result<(Lis
     // Buffer sizes govern the window scale, which is agreed in the handshake: set them first.
     set_options(&socket, &options.tcp)?;
     socket.bind(&addr.into())?;
-    let asked = options
-        .backlog
-        .map_or(LARGEST_BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(LARGEST_BACKLOG));
-    socket.listen(asked)?;
+    socket.listen(backlog(options.backlog))?;
     let backlog = Backlog { asked: options.backlog, system_most: largest_backlog() };
     Ok((Listener::from_std(socket.into()), backlog))
 }
@@ -210,12 +213,12 @@ fn set_reuse_port(_: &Socket) -> io::Result<()> {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn largest_backlog() -> Option<u32> {
+pub(super) fn largest_backlog() -> Option<u32> {
     std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn largest_backlog() -> Option<u32> {
+pub(super) fn largest_backlog() -> Option<u32> {
     None
 }
 

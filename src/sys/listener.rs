@@ -1,0 +1,81 @@
+//! Sockets that listen.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+#[cfg(unix)]
+use super::unix;
+use super::{Stream, os};
+#[cfg(feature = "sim")]
+use super::{of_two_worlds, sim};
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    /// Of the operating system.
+    Os(os::Listener),
+    /// A Unix socket.
+    #[cfg(unix)]
+    Local(unix::Local),
+    /// Of a simulated world.
+    #[cfg(feature = "sim")]
+    Sim(sim::Listener),
+}
+
+impl Listener {
+    pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Self::Os(listener) => {
+                listener.accept().map(|(stream, peer)| (Stream::Os(stream), peer))
+            }
+            #[cfg(unix)]
+            Self::Local(local) => local.accept().map(|stream| (stream, NO_ADDR)),
+            #[cfg(feature = "sim")]
+            Self::Sim(listener) => {
+                listener.accept().map(|(stream, peer)| (Stream::Sim(stream), peer))
+            }
+        }
+    }
+
+    /// The number of its socket in a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(&self) -> Option<u32> {
+        match self {
+            Self::Sim(listener) => Some(listener.key()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Os(listener) => listener.local_addr(),
+            #[cfg(unix)]
+            Self::Local(_) => Ok(NO_ADDR),
+            #[cfg(feature = "sim")]
+            Self::Sim(listener) => Ok(listener.local_addr()),
+        }
+    }
+
+    /// Another handle on the same socket, with the same queue.
+    pub(crate) fn duplicate(&self) -> io::Result<std::net::TcpListener> {
+        match self {
+            Self::Os(listener) => os::duplicate(listener),
+            #[cfg(unix)]
+            Self::Local(_) => Err(unix::not_handed_on()),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(of_two_worlds()),
+        }
+    }
+}
+
+/// What stands for the address of a Unix socket, which has none.
+pub(crate) const NO_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// How many connections the kernel queues for a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    /// What the options ask for; `None` for as many as the system takes.
+    pub(crate) asked: Option<u32>,
+    /// What the system takes at the most, where that can be known.
+    pub(crate) system_most: Option<u32>,
+}
