@@ -63,6 +63,7 @@ pub enum Idle {
 ///
 /// What the peer sees: FIN if everything written was sent, and RST if anything was not, so that a
 /// part never looks like the whole. `Timeout`, `Overflow`, `Panic` and `Conn::abort` always reset.
+/// A Unix socket has no reset: there the peer sees an end either way (see `Conn::abort`).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {

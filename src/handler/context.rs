@@ -49,11 +49,11 @@ impl<'a> Context<'a> {
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of `service`
     /// follows. Until then writes are queued, under the same cap.
     ///
-    /// `to` is an address or `"host:port"`; see [`Destination`]. Of several addresses, IPv6 and
-    /// IPv4 in turn, the next one is begun when the one before has failed or has not come up
-    /// within `attempt_delay`, and the first that comes up wins (RFC 8305). One deadline,
-    /// `timeout`, covers it all. Until it is up, [`Conn::peer_addr`] is the one address that was
-    /// given, or unspecified.
+    /// `to` is an address, `"host:port"` or a Unix socket; see [`Destination`]. Of several
+    /// addresses, IPv6 and IPv4 in turn, the next one is begun when the one before has failed or
+    /// has not come up within `attempt_delay`, and the first that comes up wins (RFC 8305). One
+    /// deadline, `timeout`, covers it all. Until it is up, [`Conn::peer_addr`] is the one address
+    /// that was given, or unspecified.
     pub fn connect<H: Handler>(
         &mut self,
         to: impl Into<Destination>,

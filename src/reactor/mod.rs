@@ -215,8 +215,9 @@ impl Reactor {
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of the handler
-    /// follows when the reactor runs; bad options are told that way too. `to` is an address or
-    /// `"host:port"`; see [`Context::connect`] for how names and several addresses are tried.
+    /// follows when the reactor runs; bad options are told that way too. `to` is an address,
+    /// `"host:port"` or a Unix socket; see [`Context::connect`] for how names and several addresses
+    /// are tried.
     pub fn connect<H: Handler>(
         &mut self,
         to: impl Into<Destination>,

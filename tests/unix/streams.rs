@@ -56,6 +56,31 @@ fn after_our_end_the_handler_goes_on_reading() {
 }
 
 #[test]
+fn our_close_lets_the_peer_have_everything_whatever_it_still_sends() {
+    let folder = Folder::new();
+    let path = folder.path("a.sock");
+    let bytes = pattern(2 << 20);
+    let sent = bytes.clone();
+    let mut rig = rig_at(
+        &path,
+        Script::new().open(move |conn| {
+            assert!(conn.write(&sent).is_accepted());
+            conn.close();
+        }),
+    );
+    let (mut client, id) = client_at(&mut rig, &path);
+    client.send(b"not wanted any more");
+    let (received, end) = rig.read_to_end(&mut client);
+    assert!(received == bytes);
+    assert_eq!(end, End::Fin);
+    assert_eq!(rig.journal.closes(), 0, "it waits for the peer's end");
+    client.send(b"nor this");
+    client.finish();
+    rig.expect_end(id, "Local");
+    assert!(rig.journal.data_of(id).is_empty());
+}
+
+#[test]
 fn big_transfers_go_both_ways_whole_and_in_order() {
     let folder = Folder::new();
     let path = folder.path("a.sock");
