@@ -7,12 +7,21 @@
 mod db;
 #[path = "examples/fleets.rs"]
 mod fleets;
+#[cfg(target_os = "linux")]
+#[path = "examples/json.rs"]
+mod json;
 #[path = "examples/kv.rs"]
 mod kv;
+#[cfg(target_os = "linux")]
+#[path = "support/network.rs"]
+mod network;
 #[path = "examples/pool.rs"]
 mod pool;
 #[path = "examples/process.rs"]
 mod process;
+#[cfg(target_os = "linux")]
+#[path = "examples/tcpstat.rs"]
+mod tcpstat;
 #[path = "examples/unix_echo.rs"]
 mod unix_echo;
 

@@ -4,9 +4,11 @@
 
 mod support;
 
+#[path = "states/filter.rs"]
+mod filter;
 #[path = "states/filtered.rs"]
 mod filtered;
-#[path = "states/network.rs"]
+#[path = "support/network.rs"]
 mod network;
 #[path = "states/pair.rs"]
 mod pair;

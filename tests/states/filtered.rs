@@ -3,14 +3,15 @@
 use procfs::net::TcpState;
 use waterwheel::ConnectOptions;
 
-use crate::network::{Filter, filtered};
+use crate::filter::{Filter, TRIAL};
+use crate::network::alone_or_skipped;
 use crate::pair::{Pair, Side};
 use crate::support::{Client, PATIENCE, Rig, Script};
 use crate::table;
 
 #[test]
 fn syn_sent_until_the_syn_arrives() {
-    filtered(|| {
+    alone_or_skipped(TRIAL, || {
         let mut rig = Rig::new(Script::new());
         let addr = rig.addr;
         let filter =
@@ -28,7 +29,7 @@ fn syn_sent_until_the_syn_arrives() {
 
 #[test]
 fn syn_recv_until_the_syn_ack_arrives() {
-    filtered(|| {
+    alone_or_skipped(TRIAL, || {
         let mut rig = Rig::new(Script::new());
         let addr = rig.addr;
         let rule = format!("tcp sport {} tcp flags & (syn|ack) == (syn|ack)", addr.port());
@@ -48,7 +49,7 @@ fn syn_recv_until_the_syn_ack_arrives() {
 /// The client thinks that it is connected, and may send; the server knows nothing.
 #[test]
 fn syn_recv_until_the_last_ack_of_the_handshake_arrives() {
-    filtered(|| {
+    alone_or_skipped(TRIAL, || {
         let mut rig = Rig::new(Script::echo());
         let addr = rig.addr;
         let filter =
@@ -67,7 +68,7 @@ fn syn_recv_until_the_last_ack_of_the_handshake_arrives() {
 
 #[test]
 fn fin_wait_1_until_the_fin_is_acknowledged() {
-    filtered(|| Side::BOTH.into_iter().for_each(hold_fin_wait_1));
+    alone_or_skipped(TRIAL, || Side::BOTH.into_iter().for_each(hold_fin_wait_1));
 }
 
 fn hold_fin_wait_1(side: Side) {
@@ -85,7 +86,7 @@ fn hold_fin_wait_1(side: Side) {
 
 #[test]
 fn closing_until_the_fin_is_acknowledged() {
-    filtered(|| Side::BOTH.into_iter().for_each(hold_closing));
+    alone_or_skipped(TRIAL, || Side::BOTH.into_iter().for_each(hold_closing));
 }
 
 fn hold_closing(side: Side) {
@@ -103,7 +104,7 @@ fn hold_closing(side: Side) {
 
 #[test]
 fn last_ack_until_the_fin_is_acknowledged() {
-    filtered(|| Side::BOTH.into_iter().for_each(hold_last_ack));
+    alone_or_skipped(TRIAL, || Side::BOTH.into_iter().for_each(hold_last_ack));
 }
 
 fn hold_last_ack(side: Side) {

@@ -1,13 +1,11 @@
 //! A network of its own for each test (unshare(1)), with nobody else's connections in its table:
-//! other tests may fill that of the machine, and then TIME_WAIT is skipped. Packets can be dropped
-//! in it, by nftables, to hold a connection in a state that loopback is too fast for.
+//! other tests may use the same port, and may fill that of the machine, when TIME_WAIT is skipped.
+#![allow(dead_code)] // Each test file uses a part of it.
 
-use std::io::Write;
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 /// Set in a network of its own.
-const INSIDE: &str = "WATERWHEEL_STATES_INSIDE";
+const INSIDE: &str = "WATERWHEEL_TEST_ALONE";
 
 const UNSHARE: [&str; 4] = ["--user", "--map-root-user", "--net", "--"];
 
@@ -23,16 +21,16 @@ pub(crate) fn alone<F: FnOnce()>(run: F) {
     }
 }
 
-/// Runs a test in a network of its own where packets may be dropped; where that cannot be had, it
-/// is skipped with a word why.
+/// Runs a test in a network of its own where a line of shell succeeds; where that cannot be had,
+/// it is skipped with a word why.
 #[track_caller]
-pub(crate) fn filtered<F: FnOnce()>(run: F) {
+pub(crate) fn alone_or_skipped<F: FnOnce()>(shell: &str, run: F) {
     if is_inside() {
         run_inside(run);
-    } else if can("ip link set lo up && nft add table inet trial") {
+    } else if can(shell) {
         move_into_a_network(test_of::<F>());
     } else {
-        println!("skipped: there is no unshare, ip or nft here, or they may not be used");
+        println!("skipped: no network of its own here in which one may {shell:?}");
     }
 }
 
@@ -71,45 +69,4 @@ fn run_inside(run: impl FnOnce()) {
     let status = Command::new("ip").args(["link", "set", "lo", "mtu", "1500", "up"]).status();
     assert!(status.expect("ip").success());
     run();
-}
-
-/// Packets that match a rule are dropped for as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Filter(());
-
-impl Filter {
-    #[track_caller]
-    pub(crate) fn drop(rule: &str) -> Self {
-        nft(&format!(
-            "table inet states {{
-                chain arriving {{ type filter hook input priority 0; {rule} drop; }}
-            }}"
-        ));
-        Self(())
-    }
-
-    #[track_caller]
-    pub(crate) fn drop_fins(from: SocketAddr, to: SocketAddr) -> Self {
-        let (from, to) = (from.port(), to.port());
-        Self::drop(&format!("tcp sport {from} tcp dport {to} tcp flags & fin == fin"))
-    }
-}
-
-impl Drop for Filter {
-    fn drop(&mut self) {
-        nft("delete table inet states");
-    }
-}
-
-#[track_caller]
-fn nft(commands: &str) {
-    let mut child = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("nft");
-    child.stdin.take().expect("a pipe").write_all(commands.as_bytes()).expect("nft reads");
-    let output = child.wait_with_output().expect("nft ends");
-    assert!(output.status.success(), "{commands}: {}", String::from_utf8_lossy(&output.stderr));
 }
