@@ -93,6 +93,7 @@
 //! | `profile` | the same for the loop: checked, in ticks |
 //! | `close` | why a connection ended |
 //! | `stats` | counters |
+//! | `tcp` | the states of a connection: what is known of one, and what governs them |
 //! | `sys` | the outside world: sockets, the poll, the waker, the clock, the file limit |
 //! | `mailbox` | what other threads posted, and one wake a batch |
 //! | `listener` | caps, and what to do when accept fails |
@@ -134,6 +135,8 @@ mod profile;
 mod close;
 
 mod stats;
+
+pub mod tcp;
 
 mod sys;
 
@@ -190,3 +193,4 @@ pub use sys::activated_listeners;
 pub use sys::{Credentials, raise_open_file_limit};
 #[cfg(unix)]
 pub use sys::{receive_listeners, send_listeners};
+pub use tcp::{TcpInfo, TcpState};

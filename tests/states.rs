@@ -8,6 +8,8 @@ mod support;
 mod filter;
 #[path = "states/filtered.rs"]
 mod filtered;
+#[path = "states/info.rs"]
+mod info;
 #[path = "support/network.rs"]
 mod network;
 #[path = "states/pair.rs"]

@@ -23,6 +23,7 @@ const ROOMS: &[&str] = &[
     "profile",
     "close",
     "stats",
+    "tcp",
     "sys",
     "mailbox",
     "listener",

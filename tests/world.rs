@@ -254,3 +254,21 @@ fn unix_sockets_are_told_to_be_missing() {
     assert!(error.to_string().contains("a simulated world has no Unix sockets"), "{error}");
     assert!(!path.exists());
 }
+
+#[test]
+fn a_simulated_connection_has_no_tcp_info_and_says_so() {
+    let mut sim = Simulation::new(0, Faults::none());
+    let (_, addr) = sim
+        .host("server", |reactor| {
+            let service = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+                let error = conn.tcp_info().unwrap_err();
+                conn.write(format!("{:?}", error.kind()).as_bytes());
+                input.len()
+            });
+            reactor.listen("0.0.0.0:7000", service, ListenOptions::default())
+        })
+        .unwrap();
+    let peer = sim.peer(addr, Script::new().send("?").read("Unsupported".len()).close());
+    sim.run(SECOND);
+    assert_eq!(sim.received(peer), b"Unsupported");
+}

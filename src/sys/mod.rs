@@ -5,6 +5,7 @@
 //! costs nothing. A [`World`] makes them; what they are asked afterwards stays in their world.
 
 mod credentials;
+mod diag;
 #[cfg(unix)]
 mod hand_on;
 mod listener;

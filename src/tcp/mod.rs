@@ -1,0 +1,5 @@
+//! The states of TCP.
+
+mod info;
+
+pub use info::{TcpInfo, TcpState};
