@@ -63,9 +63,15 @@ pub struct TcpOptions {
     pub send_buffer_bytes: Option<usize>,
     /// `SO_RCVBUF`, in bytes. Default: the system's, which adapts it on most systems.
     pub receive_buffer_bytes: Option<usize>,
-    /// `SO_LINGER`, in whole seconds; zero resets. Default: off, which is nearly always right:
-    /// `close` already
-    /// waits, without blocking, until the output has left.
+    /// `SO_LINGER`, in whole seconds. Default: off, which is nearly always right: `Conn::close`
+    /// already waits, without blocking, until the output has left.
+    ///
+    /// It governs the moment at which the socket itself is closed. Zero: if the peer finished
+    /// first, what the kernel has not sent by then is thrown away, the peer sees a reset, and
+    /// nobody here is told; if this end closed first it changes nothing, `TIME_WAIT` neither. More
+    /// than zero: that moment blocks the whole loop, on Linux also for sockets that do not block,
+    /// until the peer has acknowledged everything or the time has passed. See
+    /// [`closing`](crate::tcp::closing).
     pub linger: Option<Duration>,
 }
 
@@ -333,13 +339,17 @@ pub enum AtCapacity {
 #[non_exhaustive]
 pub struct ListenOptions {
     /// Connections that the kernel may queue for us. Default: the largest the system takes. If
-    /// the system caps it lower, both numbers are logged.
+    /// the system caps it lower, both numbers are logged. See [`queues`](crate::tcp::queues).
     pub backlog: Option<u32>,
-    /// `SO_REUSEADDR`: bind although old connections of the address linger in TIME_WAIT. Default
-    /// on, and off on Windows, where it means something else.
+    /// `SO_REUSEADDR`: bind although old connections of the address are in `TIME_WAIT`; without
+    /// it a server that closed connections first cannot be started again for a minute. Default
+    /// on, and off on Windows, where it would let two programs listen on one address. See
+    /// [`ports`](crate::tcp::ports).
     pub reuse_address: bool,
-    /// `SO_REUSEPORT`: several sockets share the address, and the kernel spreads connections over
-    /// them. Default off. An error where the platform has no such option.
+    /// `SO_REUSEPORT`: several sockets of one user share the address, each with an accept queue of
+    /// its own. Linux spreads connections over them by a hash of the addresses; other systems may
+    /// give all to the newest. Default off. An error where the platform has no such option. See
+    /// [`ports`](crate::tcp::ports).
     ///
     /// A socket that is closed resets the connections that queue in it, though others listen on:
     /// of 48,000 connects of 64 clients during 100 restarts, in which the new process listened

@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "states/ending.rs"]
+mod ending;
 #[path = "states/filter.rs"]
 mod filter;
 #[path = "states/filtered.rs"]

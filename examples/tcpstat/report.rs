@@ -115,7 +115,8 @@ impl Report {
     fn tell_holders(&self, text: &mut String) {
         *text += if self.holders.is_empty() { "" } else { "\n" };
         for holder in &self.holders {
-            let Holder { pid, name, .. } = holder;
+            // A process may have any name, also one that a terminal would obey.
+            let (pid, name) = (holder.pid, holder.name.escape_debug());
             let open = number(holder.open_files, "?");
             let limit = number(holder.open_files_limit, "no limit");
             line(text, format_args!("  {name} (process {pid}): open files {open} of {limit}"));

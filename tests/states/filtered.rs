@@ -1,7 +1,7 @@
 //! What loopback is too fast for: the packet that would end a state is dropped on its way.
 
 use procfs::net::TcpState;
-use waterwheel::ConnectOptions;
+use waterwheel::{ConnectOptions, ListenOptions};
 
 use crate::filter::{Filter, TRIAL};
 use crate::network::alone_or_skipped;
@@ -118,4 +118,30 @@ fn hold_last_ack(side: Side) {
     drop(filter);
     pair.expect(None, Some(TcpState::TimeWait));
     pair.rig.expect_end(pair.id, "Peer");
+}
+
+/// Handshakes under way have the same limit as connections that wait, and one more is let in, too.
+/// Beyond it the kernel keeps nothing of a client, and still answers: with a cookie.
+#[test]
+fn a_syn_queue_holds_one_more_than_the_backlog_and_then_cookies_are_sent() {
+    const BACKLOG: u32 = 3;
+    const CLIENTS: u32 = 9;
+    alone_or_skipped(TRIAL, || {
+        let listen = ListenOptions::default().backlog(Some(BACKLOG));
+        let mut rig = Rig::with_listen(Script::echo(), listen);
+        let addr = rig.addr;
+        let rule = format!("tcp sport {} tcp flags & (syn|ack) == (syn|ack)", addr.port());
+        let filter = Filter::drop(&rule);
+        for _ in 0..CLIENTS {
+            rig.connect(addr, 1, &ConnectOptions::default().timeout(PATIENCE));
+        }
+        rig.expect_quiet();
+        assert_eq!(table::arriving_in(addr, TcpState::SynRecv), BACKLOG as usize + 1);
+        assert_eq!(table::accept_queue(addr), 0);
+        let others = u64::from(CLIENTS - BACKLOG - 1);
+        assert!(table::counter("SyncookiesSent") >= others);
+        assert!(table::counter("TCPReqQFullDoCookies") >= others);
+        assert_eq!(table::counter("TCPReqQFullDrop"), 0);
+        drop(filter);
+    });
 }

@@ -55,6 +55,17 @@ impl Pair {
                 (Client::from(listener.accept().unwrap().0), id)
             }
         };
+        Self::of(rig, peer, id)
+    }
+
+    /// With a listener of one's own.
+    #[track_caller]
+    pub(crate) fn accepted(mut rig: Rig) -> Self {
+        let (peer, id) = rig.client();
+        Self::of(rig, peer, id)
+    }
+
+    fn of(rig: Rig, peer: Client, id: ConnId) -> Self {
         let (ours, theirs) = (peer.stream.peer_addr().unwrap(), peer.addr());
         Self { rig, id, ours, theirs, peer: Some(peer) }
     }

@@ -24,6 +24,20 @@ pub(crate) fn arriving(listener: SocketAddr) -> Option<TcpState> {
         .map(|entry| entry.state)
 }
 
+/// How many connections to a listener are in a state.
+#[track_caller]
+pub(crate) fn arriving_in(listener: SocketAddr, state: TcpState) -> usize {
+    let entries = procfs::net::tcp().expect("/proc/net/tcp").into_iter();
+    entries.filter(|entry| entry.local_address == listener && entry.state == state).count()
+}
+
+/// Whether a process holds the socket with these two ends; one that none holds is an orphan.
+#[track_caller]
+pub(crate) fn is_held(local: SocketAddr, remote: SocketAddr) -> bool {
+    find(|entry| entry.local_address == local && entry.remote_address == remote)
+        .is_some_and(|entry| entry.inode != 0)
+}
+
 /// Connections that wait to be accepted.
 #[track_caller]
 pub(crate) fn accept_queue(listener: SocketAddr) -> u32 {
