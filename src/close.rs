@@ -126,7 +126,7 @@ pub struct Closed {
     pub id: ConnId,
     /// Why it ended.
     pub reason: CloseReason,
-    /// Bytes that `write` had accepted and the kernel had not: they are lost.
+    /// Bytes that `write` or `send_file` had accepted and the kernel had not: they are lost.
     ///
     /// Zero means that the kernel took everything. It does not mean that the peer has read it;
     /// only an answer of the peer means that.

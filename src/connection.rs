@@ -9,6 +9,7 @@
 //! It knows no slab, no wheel and no poll: it is told the tick, and says when it wants to be
 //! looked at again.
 
+mod files;
 mod rare;
 mod waits;
 
@@ -21,6 +22,7 @@ use crate::close::{CloseReason, IdleKind, TimeoutKind};
 use crate::connector::Connector;
 use crate::id::TimerId;
 use crate::profile::{IdleLimits, Profile};
+pub(crate) use files::MOST_FILES;
 use rare::Rare;
 
 /// Where a connection is in its life.
@@ -129,7 +131,7 @@ pub(crate) struct Connection<S> {
     pub(crate) wants_fin: bool,
     /// FIN has been sent.
     ///
-    /// Invariant: implies `wants_fin` and an empty `output`.
+    /// Invariant: implies `wants_fin` and no output.
     pub(crate) fin_sent: bool,
     /// Output reached the high mark and has not fallen to the low mark since.
     pub(crate) is_backed_up: bool,
@@ -145,7 +147,7 @@ pub(crate) struct Connection<S> {
     pub(crate) written_at: u64,
     /// Its entry in the wheel, and the tick it is filed under.
     pub(crate) filed: Filed,
-    /// What the kernel has not taken.
+    /// What the kernel has not taken, as far as it stands before the first file.
     pub(crate) output: Queue,
     /// What the handler has not consumed.
     pub(crate) input: Queue,
@@ -253,7 +255,7 @@ impl<S> Connection<S> {
             let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::FirstByte));
             self.rare_mut().wait = Some(wait);
         }
-        if !self.output.is_empty() {
+        if self.has_output() {
             self.watch_output(now);
         }
         self.drop_unused();
@@ -323,12 +325,6 @@ impl<S> Connection<S> {
         self.is_plain = false;
     }
 
-    /// Queues output behind what is queued already.
-    pub(crate) fn queue_output(&mut self, bytes: &[u8], spares: &mut Spares) {
-        self.output.push(bytes, spares);
-        self.is_plain = false;
-    }
-
     /// Whether the loop should read: the handler takes input, or it is dropped.
     #[inline]
     pub(crate) fn wants_read(&self) -> bool {
@@ -363,7 +359,7 @@ impl<S> Connection<S> {
     /// Bytes that a callback may gather before they are sent.
     #[inline]
     pub(crate) fn cork_room(&self) -> usize {
-        let gathers = self.phase == Phase::Open && !self.wants_fin && self.output.is_empty();
+        let gathers = self.phase == Phase::Open && !self.wants_fin && !self.has_output();
         if gathers { self.profile.cork_room } else { 0 }
     }
 
@@ -403,13 +399,14 @@ impl<S> Connection<S> {
         self.clear_waits();
         let rare = self.rare_mut();
         rare.severed_by.get_or_insert(cause);
-        rare.unsent += lost;
+        rare.unsent = rare.unsent.saturating_add(lost);
     }
 
     /// Counts output as lost.
     pub(crate) fn add_unsent(&mut self, lost: usize) {
         if lost > 0 {
-            self.rare_mut().unsent += lost;
+            let unsent = &mut self.rare_mut().unsent;
+            *unsent = unsent.saturating_add(lost);
         }
     }
 
@@ -423,14 +420,14 @@ impl<S> Connection<S> {
 
     /// Whether output has just reached the high mark.
     pub(crate) fn crosses_high_mark(&mut self) -> bool {
-        let crosses = !self.is_backed_up && self.output.len() >= self.profile.high_mark;
+        let crosses = !self.is_backed_up && self.output_left() >= self.profile.high_mark;
         self.is_backed_up |= crosses;
         crosses
     }
 
     /// Whether output has just fallen to the low mark after a crossing.
     pub(crate) fn crosses_low_mark(&mut self) -> bool {
-        let crosses = self.is_backed_up && self.output.len() <= self.profile.low_mark;
+        let crosses = self.is_backed_up && self.output_left() <= self.profile.low_mark;
         if crosses {
             self.is_backed_up = false;
         }
@@ -478,7 +475,7 @@ impl<S: Write> Connection<S> {
         short_is_full: bool,
         spares: &mut Spares,
     ) -> Sent {
-        debug_assert!(self.output.is_empty());
+        debug_assert!(!self.has_output());
         let total = first.len() + second.len();
         while sent.bytes < total && !sent.is_over() {
             let rest = &first[sent.bytes.min(first.len())..];
@@ -525,6 +522,14 @@ impl Sent {
     /// Whether no other write should follow.
     fn is_over(&self) -> bool {
         self.is_blocked || self.error.is_some()
+    }
+
+    /// Counts what another call gave.
+    fn add(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.calls += more.calls;
+        self.is_blocked = more.is_blocked;
+        self.error = more.error;
     }
 
     /// Counts one write of `wanted` bytes.

@@ -226,12 +226,13 @@ pub struct Limits {
     pub min_send_rate: Option<MinRate>,
     /// Most bytes that `on_data` may leave unconsumed. Default 1 MiB.
     pub max_input_bytes: usize,
-    /// Queued output from which `write` says `Above`. Default 256 KiB.
+    /// Queued output, files included, from which `write` says `Above`. Default 256 KiB.
     pub high_mark_bytes: usize,
     /// Queued output at which `on_drain` is called after the high mark was reached. Default
     /// 64 KiB.
     pub low_mark_bytes: usize,
-    /// Most output queued for a connection; a write over it is refused whole. Default 16 MiB.
+    /// Most output queued in memory for a connection, which files are not; a write over it is
+    /// refused whole. Default 16 MiB.
     pub max_output_bytes: usize,
     /// What happens then. Default [`OnOverflow::Close`].
     pub on_overflow: OnOverflow,

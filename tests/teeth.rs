@@ -17,12 +17,12 @@
 //! | `EdgeConsumed` | 7 | connections queue, and the listener will not look |
 //! | `TimerEarly` | 14 | a timer is late |
 //! | `CascadeSkipped` | 1 | a deadline has passed |
-//! | `DrainMissed` | 88 | output has drained without `on_drain` |
+//! | `DrainMissed` | 41 | output has drained without `on_drain` |
 //! | `CapOverrun` | 4 | bytes were taken without room for them |
 //! | `EndLostWhilePaused` | 12 | there is input, and no event for it will come |
 //! | `TailLost` | 3 | closed with bytes still to be read |
 //! | `CorkNotFlushed` | 1 | bytes were taken without room for them |
-//! | `OutputReordered` | 33 | a byte of the stream is another one |
+//! | `OutputReordered` | 13 | a byte of the stream is another one |
 //! | `SlotLeaked` | 1 | a deadline is not in the wheel |
 //! | `ExpiryBeatsActivity` | 217 | `on_idle` while there is something to read |
 //! | `PeriodicDrift` | 2 | a timer is late |

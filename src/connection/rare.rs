@@ -1,6 +1,7 @@
 //! What few connections need, kept apart so that the others do not pay for it.
 
 use crate::close::CloseReason;
+use crate::connection::files::Files;
 use crate::connection::{Expiry, after};
 use crate::connector::Connector;
 use crate::id::TimerId;
@@ -22,6 +23,10 @@ pub(super) struct Rare<S> {
     pub(super) receiving: Option<Meter>,
     /// Queued output leaving.
     pub(super) sending: Option<Meter>,
+    /// Files in its output.
+    ///
+    /// Invariant: `Some` exactly while there are any.
+    pub(super) files: Option<Box<Files>>,
     /// Its timers.
     pub(super) timers: Vec<TimerId>,
     /// Why its output was severed.
@@ -39,6 +44,7 @@ impl<S> Default for Rare<S> {
             user_deadline: None,
             receiving: None,
             sending: None,
+            files: None,
             timers: Vec::new(),
             severed_by: None,
             unsent: 0,
@@ -55,6 +61,7 @@ impl<S> Rare<S> {
             && self.user_deadline.is_none()
             && self.receiving.is_none()
             && self.sending.is_none()
+            && self.files.is_none()
             && self.timers.is_empty()
             && self.severed_by.is_none()
             && self.unsent == 0

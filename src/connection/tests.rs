@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::options::Limits;
 
+mod files;
 mod waits;
 
 /// No turn has crossed into the next tick.

@@ -25,7 +25,7 @@ impl<S> Connection<S> {
     pub(crate) fn note_sent(&mut self, bytes: usize, now: u64) {
         self.written_at = now;
         let Some(rare) = &mut self.rare else { return };
-        if self.output.is_empty() {
+        if self.output.is_empty() && rare.files.is_none() {
             rare.sending = None;
         } else if let Some(meter) = &mut rare.sending {
             meter.bytes += bytes as u64;

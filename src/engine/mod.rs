@@ -4,6 +4,7 @@
 //! the kernel, and noted for the reactor as far as it concerns other callbacks.
 
 mod dial;
+mod files;
 mod inlet;
 mod link;
 mod output;
@@ -504,7 +505,7 @@ impl Engine {
         }
         debug_assert!(!connection.is_plain || connection.looks_plain());
         if !connection.is_plain {
-            lost += connection.output.clear(&mut self.spares);
+            lost = lost.saturating_add(connection.clear_output(&mut self.spares));
             connection.input.clear(&mut self.spares);
         }
         connection.add_unsent(lost);

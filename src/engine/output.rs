@@ -54,11 +54,11 @@ pub(crate) struct Cork {
     owner: ConnId,
     /// Bytes that the owner may write without a further look at it.
     ///
-    /// Invariant: 0 unless `owner` takes output and its queue is empty.
+    /// Invariant: 0 unless `owner` takes output and has none queued.
     room: usize,
     /// What it wrote.
     ///
-    /// Invariant: empty unless `owner` is a live connection with an empty output queue.
+    /// Invariant: empty unless `owner` is a live connection that has no output queued.
     bytes: Vec<u8>,
 }
 
@@ -170,12 +170,12 @@ impl Engine {
         if !connection.takes_output() {
             return Written::Closed;
         }
-        let pending = connection.output.len() + self.cork.gathered(id);
+        let pending = connection.output_in_memory() + self.cork.gathered(id);
         let excess = usize::from(planted::is(Bug::CapOverrun));
         if bytes.len() > connection.profile.max_output - pending + excess {
             return self.overflow(id);
         }
-        if is_owner && (connection.output.is_empty() || planted::is(Bug::OutputReordered)) {
+        if is_owner && (!connection.has_output() || planted::is(Bug::OutputReordered)) {
             self.cork.room = 0;
             self.send(id, bytes, Sent::default());
         } else {
@@ -187,18 +187,30 @@ impl Engine {
     /// Bytes written and not taken by the kernel.
     pub(crate) fn pending_bytes(&self, id: ConnId) -> usize {
         let gathered = self.cork.gathered(id);
-        self.live(id).map_or(0, |connection| connection.output.len() + gathered)
+        self.live(id).map_or(0, |connection| connection.output_left().saturating_add(gathered))
     }
 
-    fn side_of_mark(&self, id: ConnId) -> Written {
+    pub(super) fn side_of_mark(&self, id: ConnId) -> Written {
         match self.live(id) {
             Some(connection) if connection.is_backed_up => Written::Above,
             _ => Written::Below,
         }
     }
 
+    /// What gathered is queued: something else stands behind it.
+    pub(super) fn queue_gathered(&mut self, id: ConnId) {
+        self.cork.shut(id);
+        if self.cork.gathered(id) == 0 {
+            return;
+        }
+        if let Some(connection) = self.connections.get_mut(id.index()) {
+            connection.queue_output(&self.cork.bytes, &mut self.spares);
+            self.cork.bytes.clear();
+        }
+    }
+
     #[cold]
-    fn overflow(&mut self, id: ConnId) -> Written {
+    pub(super) fn overflow(&mut self, id: ConnId) -> Written {
         self.stats.writes_refused += 1;
         let Some(connection) = self.live(id) else {
             return Written::Closed;
@@ -225,19 +237,27 @@ impl Engine {
     /// Queues output of a connection whose callback does not run: it leaves at the end of the
     /// turn, together with what others add.
     fn enqueue(&mut self, id: ConnId, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        let was_empty = !connection.has_output();
+        connection.queue_output(bytes, &mut self.spares);
+        self.after_queueing(id, was_empty);
+    }
+
+    /// Something was queued.
+    pub(super) fn after_queueing(&mut self, id: ConnId, was_empty: bool) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
-        let was_empty = connection.output.is_empty();
-        connection.queue_output(bytes, &mut self.spares);
         let is_held = connection.crosses_high_mark();
         let is_up = connection.phase == Phase::Open;
         if is_held {
             self.rewatch_message(id);
         }
         let Some(connection) = self.connections.get_mut(id.index()) else { return };
-        if was_empty && is_up && !bytes.is_empty() {
+        if was_empty && is_up && connection.has_output() {
             // If it was not empty, it is on a list already or waits for the socket.
             let is_metered = connection.profile.send_rate.is_some();
             if is_metered {
@@ -259,7 +279,7 @@ impl Engine {
         if sent.bytes > 0 {
             connection.note_sent(sent.bytes, now);
         }
-        if connection.output.is_empty() && sent.error.is_none() {
+        if !connection.has_output() && sent.error.is_none() {
             return;
         }
         self.after_short_sending(id, sent);
@@ -271,7 +291,7 @@ impl Engine {
             return;
         };
         if let Some(error) = sent.error {
-            let lost = connection.output.clear(&mut self.spares);
+            let lost = connection.clear_output(&mut self.spares);
             connection.sever(CloseReason::from_error(error), lost);
             self.queue_ready(id);
             return;
@@ -321,12 +341,13 @@ impl Engine {
         let Some(connection) = self.live_mut(id) else {
             return false;
         };
-        if connection.output.is_empty() || connection.phase == Phase::Connecting {
+        if !connection.has_output() || connection.phase == Phase::Connecting {
             return false;
         }
+        let others = self.ready.len();
         let connection = &mut self.connections[id.index()];
         let short_is_full = connection.short_means_done();
-        let sent = connection.flush(FLUSH_BUDGET, short_is_full, &mut self.spares);
+        let sent = connection.flush_all(FLUSH_BUDGET, others, short_is_full, &mut self.spares);
         self.after_sending(id, sent);
         let Some(connection) = self.live_mut(id) else {
             return false;
@@ -340,7 +361,7 @@ impl Engine {
             connection.read_at = now; // the silence was ours, if reading was held back
         }
         let may_read = connection.may_read || connection.must_redeliver;
-        let is_sent = connection.output.is_empty();
+        let is_sent = !connection.has_output();
         let is_ending = connection.phase == Phase::Closing || connection.wants_fin;
         if is_sent {
             self.ask_writable(id, false);
@@ -366,7 +387,7 @@ impl Engine {
         connection.is_let_go = true;
         match connection.phase {
             // What was written is sent first: it closes once it is up.
-            Phase::Connecting if !connection.output.is_empty() => connection.wants_fin = true,
+            Phase::Connecting if connection.has_output() => connection.wants_fin = true,
             Phase::Connecting => self.doom(id, CloseReason::Local),
             Phase::Open => {
                 connection.enter(Phase::Closing);
@@ -410,7 +431,7 @@ impl Engine {
         let Some(connection) = self.live_mut(id) else {
             return;
         };
-        let is_sent = connection.output.is_empty();
+        let is_sent = !connection.has_output();
         match connection.phase {
             Phase::Open if connection.wants_fin && is_sent && !connection.fin_sent => {
                 self.send_fin(id);

@@ -1,5 +1,7 @@
 //! One live connection, lent to a callback.
 
+mod files;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -134,8 +136,8 @@ impl<'a> Conn<'a> {
     /// Stops reading: no `on_data` and no `on_eof` until reading resumes. The kernel's buffer
     /// fills, and TCP holds the peer back.
     ///
-    /// Only `resume_reading` ends a pause, and a reset: what came before it is delivered, since
-    /// there is no later.
+    /// Only `resume_reading` ends a pause, and a reset, or a file that cannot be sent: what came
+    /// before is delivered, since there is no later.
     pub fn pause_reading(&mut self) {
         self.engine.pause_reading(self.id);
     }
@@ -306,7 +308,7 @@ impl<'a> Conn<'a> {
         connection.stream.tcp_info(connection.peer)
     }
 
-    /// Bytes that were written and that the kernel has not taken.
+    /// Bytes that were written and that the kernel has not taken, those of files among them.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.engine.pending_bytes(self.id)

@@ -215,7 +215,7 @@ impl Dispatcher {
             self.finish_connect(id);
         } else if event.broken && planted::is(Bug::TailLost) {
             self.engine.doom(id, CloseReason::Reset);
-        } else if event.writable && !connection.output.is_empty() {
+        } else if event.writable && connection.has_output() {
             self.flush(id);
         }
         self.read(id);
@@ -241,7 +241,7 @@ impl Dispatcher {
 
     /// Sends queued output, and says so when it has drained.
     pub(super) fn flush(&mut self, id: ConnId) {
-        if self.engine.live(id).is_some_and(|connection| !connection.output.is_empty()) {
+        if self.engine.live(id).is_some_and(|connection| connection.has_output()) {
             self.engine.touched.push(id);
         }
         let drained = self.engine.flush(id) && !planted::is(Bug::DrainMissed);
@@ -467,7 +467,7 @@ impl Dispatcher {
         };
         connection.open(now);
         let peer = connection.peer;
-        let has_output = !connection.output.is_empty();
+        let has_output = connection.has_output();
         let (wants_fin, is_let_go) = (connection.wants_fin, connection.is_let_go);
         self.engine.stats.connected += 1;
         log::debug!("{id}: connected to {peer}");

@@ -68,7 +68,8 @@ impl AnyService for Watched {
         let id = conn.id();
         let _running = self.begin(|watcher| {
             watcher.enter_open("on_data", conn, input.len() as u64, Landmark::Data);
-            watcher.check_input(id, input, conn.is_paused());
+            // Once its output has failed, what is left to read is read, as after a reset.
+            watcher.check_input(id, input, conn.is_paused() && !conn.wants_read());
         });
         let consumed = self.inner.data(state, conn, input);
         self.watcher.borrow_mut().note_consumed(id, input, consumed);

@@ -282,6 +282,8 @@ impl Watcher {
         let world = self.world.borrow();
         let socket = &world.sockets[life.socket as usize];
         let (kept_back, unread) = (socket.tap.len(), socket.unread_at_close);
+        // One whose file failed is not broken, and a read may have said that there was nothing.
+        let has_lied = socket.has_lied;
         drop(world);
         let is_broken = matches!(closed.reason, CloseReason::Reset | CloseReason::Io(_));
         if kept_back > life.held
@@ -289,7 +291,7 @@ impl Watcher {
         {
             self.violate(Some(id), &format!("{kept_back} bytes were read and never delivered"));
         }
-        if is_broken && unread > 0 {
+        if is_broken && unread > 0 && !has_lied {
             self.violate(Some(id), &format!("closed with {unread} bytes still to be read"));
         }
     }
@@ -360,7 +362,7 @@ impl Watcher {
                 "marked dirty and not on the list",
             ),
             (
-                connection.output.len() > connection.profile.max_output,
+                connection.output_in_memory() > connection.profile.max_output,
                 "more output queued than the cap",
             ),
             (
@@ -397,7 +399,7 @@ impl Watcher {
         if connection.wants_read() && socket.is_readable() {
             return Some("there is input, and no event for it will come");
         }
-        let waits = !connection.output.is_empty() && !socket.wants_room;
+        let waits = connection.has_output() && !socket.wants_room;
         if waits && world.is_writable(key) {
             return Some("there is output and room for it, and no event for it will come");
         }

@@ -6,6 +6,7 @@
 
 mod credentials;
 mod diag;
+mod file;
 #[cfg(unix)]
 mod hand_on;
 mod listener;
@@ -26,6 +27,7 @@ use crate::id::Generations;
 use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
 pub use credentials::Credentials;
+pub(crate) use file::{FileSink, range_of};
 #[cfg(unix)]
 pub use hand_on::{receive_listeners, send_listeners};
 pub(crate) use listener::{Backlog, Listener, NO_ADDR};

@@ -8,6 +8,7 @@
 mod client;
 mod journal;
 mod rig;
+mod scratch;
 mod script;
 mod server;
 mod upstream;
@@ -18,6 +19,8 @@ pub(crate) use client::{Client, End};
 pub(crate) use journal::{Call, Journal, Life, Watched};
 #[allow(unused_imports)]
 pub(crate) use rig::Rig;
+#[allow(unused_imports)]
+pub(crate) use scratch::{scratch_file, scratch_path};
 #[allow(unused_imports)]
 pub(crate) use script::Script;
 #[allow(unused_imports)]

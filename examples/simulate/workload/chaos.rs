@@ -1,7 +1,10 @@
 //! A handler that does everything it may, by chance, and checks what it is told.
 
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use waterwheel::sim::{Dice, HostClock};
@@ -161,7 +164,7 @@ impl Chaos {
     fn write(&self, life: &mut Life, conn: &mut Conn<'_>, count: usize) {
         let Some(key) = life.key else { return };
         let key = if life.is_ours { key } else { !key };
-        let room = self.max_output.saturating_sub(conn.pending_bytes());
+        let room = self.room(conn);
         let bytes = stream(key, life.written, count);
         match conn.write(&bytes) {
             Written::Below | Written::Above => {
@@ -178,6 +181,34 @@ impl Chaos {
         }
     }
 
+    /// How much may be written: what is in files lies in no buffer.
+    fn room(&self, conn: &Conn<'_>) -> usize {
+        let in_memory = conn.pending_bytes() - conn.pending_file_bytes() as usize;
+        self.max_output.saturating_sub(in_memory)
+    }
+
+    /// Sends the next bytes of the stream from a file, which may be cut short too soon.
+    fn send_file(&self, life: &mut Life, conn: &mut Conn<'_>) {
+        let Some(key) = life.key else { return };
+        let key = if life.is_ours { key } else { !key };
+        let (before, count) = (self.dice.below(50), self.dice.below(60_000));
+        let mut bytes = vec![0; before as usize];
+        bytes.extend(stream(key, life.written, count as usize));
+        let file = Arc::new(scratch_file(&bytes).expect("a small file can be written"));
+        let range = before..before + count;
+        let written = conn.send_file(Arc::clone(&file), range).expect("the file is there");
+        assert!(written != Written::Full, "a few files are taken");
+        if written.is_accepted() {
+            life.written += count as usize;
+            if !life.is_ours {
+                self.ledger.borrow_mut().accepted(!key, count as usize);
+            }
+            if self.dice.one_in(8) {
+                file.set_len(before + count / 2).expect("a file can be cut");
+            }
+        }
+    }
+
     /// Does something, or nothing.
     fn act(&mut self, life: &mut Life, conn: &mut Conn<'_>) {
         let dice = self.dice.clone();
@@ -185,7 +216,7 @@ impl Chaos {
             0..10 => self.write(life, conn, dice.spread(1, 9_000) as usize),
             10 => self.write(life, conn, dice.spread(1, 300_000) as usize),
             11 => {
-                let room = self.max_output.saturating_sub(conn.pending_bytes());
+                let room = self.room(conn);
                 self.write(life, conn, room + dice.below(2) as usize);
             }
             12 => conn.close(),
@@ -217,6 +248,7 @@ impl Chaos {
                 let wait = Duration::from_millis(dice.spread(1, 60_000));
                 conn.set_deadline(DeadlineKind::User, Some(wait));
             }
+            30 if dice.one_in(2) => self.send_file(life, conn),
             _ => {}
         }
     }
@@ -315,6 +347,19 @@ impl Chaos {
         life.consumed += taken;
         taken
     }
+}
+
+/// A file with this in it, which is gone when it is closed.
+fn scratch_file(bytes: &[u8]) -> io::Result<File> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("waterwheel-simulate-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    // Where an open file cannot be removed it stays.
+    let _ = fs::remove_file(&path);
+    file.write_all(bytes)?;
+    Ok(file)
 }
 
 /// An id that names no timer.

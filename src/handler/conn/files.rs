@@ -1,0 +1,81 @@
+//! `Conn::send_file`.
+
+use std::fs::File;
+use std::io;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+use crate::engine::Written;
+use crate::handler::Conn;
+use crate::sys::range_of;
+
+impl Conn<'_> {
+    /// Sends a part of a file: behind what was written before, and before what is written after.
+    ///
+    /// On Linux it goes from the kernel's cache to the socket without passing through this
+    /// process (sendfile(2)); elsewhere, and where a file system cannot do that, it is read and
+    /// written in pieces. Either way a file costs no memory, whatever its length and however slow
+    /// the peer: [`max_output_bytes`](crate::Limits::max_output_bytes) does not count it. The
+    /// marks do, as [`pending_bytes`](Self::pending_bytes) does: `on_drain` tells when a file
+    /// that crossed the high mark has all but left, and until then the connection is not read
+    /// from, unless [`pause_at_high_mark`](crate::Limits::pause_at_high_mark) is off. It leaves
+    /// from the end of the turn on. A turn sends 1 MiB of files, shared by the connections that
+    /// have more to send, but 64 KiB of each at the least; so everybody is served meanwhile.
+    ///
+    /// The range is in bytes from the beginning of the file, whose own position is neither used
+    /// nor, on Unix, moved: one `Arc<File>` can go to many connections at once. It stays open
+    /// until it has left. Up to 1,024 files can be queued; the next one is refused as a write over
+    /// the cap is, with `Full`.
+    ///
+    /// A file that turns out shorter than it was ends the connection, as one that cannot be read
+    /// does: with `CloseReason::Io`, which says so, and with a reset, so that the peer does not
+    /// take the part for the whole. A file that is written to meanwhile may be sent in its old or
+    /// its new state, or in a mixture.
+    ///
+    /// [`close`](Self::close) gives all that is queued `close_timeout` to leave. To a large file
+    /// give more: close in `on_drain`, raise that limit, or use
+    /// [`shutdown_write`](Self::shutdown_write), which has no deadline; and bound the rate with
+    /// [`min_send_rate`](crate::Limits::min_send_rate), or silence with an idle limit.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::fs::File;
+    /// use waterwheel::{Conn, Written};
+    /// fn serve(conn: &mut Conn<'_>, path: &str) -> std::io::Result<Written> {
+    ///     let file = File::open(path)?;
+    ///     let length = file.metadata()?.len();
+    ///     conn.write(format!("{length}\n").as_bytes());
+    ///     conn.send_file(file, ..length)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Nothing is queued then, and the connection goes on:
+    /// - `InvalidInput`: the range runs backwards or goes past the end of the file; or it is a
+    ///   directory, a pipe or the like; or a disk, whose length is not told, and the range has no
+    ///   end.
+    /// - The system's, if it does not tell the length.
+    ///
+    /// # Platform notes
+    /// What is not in the kernel's cache is read from the disk on the loop's thread, 1 MiB at the
+    /// most before others have their turn. On Windows the position of the file moves, so each
+    /// connection should have a `File` of its own. On Linux a peer that is gone makes the kernel
+    /// send SIGPIPE, which Rust programs ignore from the start; a library in another program has
+    /// to see to that.
+    pub fn send_file(
+        &mut self,
+        file: impl Into<Arc<File>>,
+        range: impl RangeBounds<u64>,
+    ) -> io::Result<Written> {
+        let file = file.into();
+        let range = range_of(&file, range)?;
+        Ok(self.engine.send_file(self.id, file, range))
+    }
+
+    /// How much of [`pending_bytes`](Self::pending_bytes) is of files: what is left to send, in
+    /// bytes, for whoever shows progress.
+    #[must_use]
+    pub fn pending_file_bytes(&self) -> u64 {
+        self.engine.pending_file_bytes(self.id)
+    }
+}

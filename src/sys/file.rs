@@ -1,0 +1,173 @@
+//! From a file to a socket: within the kernel where it can, else by reading and writing.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Write};
+use std::ops::{Bound, Range, RangeBounds};
+
+use super::Stream;
+
+/// What bytes of a file can be sent to.
+pub(crate) trait FileSink: Write {
+    /// Sends at most `most` bytes of a file, from `offset` on; 0 says that it has no more.
+    ///
+    /// `is_copied` says that the file cannot go without passing through this process; it is set
+    /// where that turns out.
+    fn send_file(
+        &mut self,
+        file: &File,
+        offset: u64,
+        most: usize,
+        is_copied: &mut bool,
+    ) -> io::Result<usize> {
+        *is_copied = true;
+        copy(self, file, offset, most)
+    }
+}
+
+impl FileSink for Stream {
+    fn send_file(
+        &mut self,
+        file: &File,
+        offset: u64,
+        most: usize,
+        is_copied: &mut bool,
+    ) -> io::Result<usize> {
+        if !*is_copied {
+            match self.send_within_kernel(file, offset, most) {
+                Err(error) if cannot(&error) => *is_copied = true,
+                result => return result,
+            }
+        }
+        copy(self, file, offset, most)
+    }
+}
+
+impl Stream {
+    fn send_within_kernel(&self, file: &File, offset: u64, most: usize) -> io::Result<usize> {
+        match self {
+            Self::Os(stream) => send_within_kernel(stream, file, offset, most),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+/// sendfile(2), again directly. See [`super::os`] for what mio need not know.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)))]
+fn send_within_kernel(
+    stream: &super::os::Stream,
+    file: &File,
+    mut offset: u64,
+    most: usize,
+) -> io::Result<usize> {
+    Ok(rustix::fs::sendfile(stream, file, Some(&mut offset), most)?)
+}
+
+/// The same where mio must see that the socket is full.
+#[cfg(all(any(target_os = "linux", target_os = "android"), mio_unsupported_force_poll_poll))]
+fn send_within_kernel(
+    stream: &super::os::Stream,
+    file: &File,
+    mut offset: u64,
+    most: usize,
+) -> io::Result<usize> {
+    stream.try_io(|| Ok(rustix::fs::sendfile(stream, file, Some(&mut offset), most)?))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn send_within_kernel(_: &super::os::Stream, _: &File, _: u64, _: usize) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether the kernel cannot send this file by itself, though it may well read it: some file
+/// systems and devices answer with `EINVAL`, and a sandbox may know no sendfile at all.
+fn cannot(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+/// Bytes that are copied at once: they lie on the stack, and a page fault for each page of more
+/// would cost what fewer calls save.
+const COPY_BYTES: usize = 16 << 10;
+
+/// Reads and writes once. What the socket does not take is read again later, so that nothing of a
+/// file waits in memory.
+fn copy<W: Write + ?Sized>(
+    stream: &mut W,
+    file: &File,
+    offset: u64,
+    most: usize,
+) -> io::Result<usize> {
+    let mut bytes = [0; COPY_BYTES];
+    let most = most.min(COPY_BYTES);
+    let count = read_at(file, &mut bytes[..most], offset).map_err(explain_read)?;
+    if count == 0 {
+        return Ok(0);
+    }
+    match stream.write(&bytes[..count])? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        sent => Ok(sent),
+    }
+}
+
+fn explain_read(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::Interrupted => error,
+        kind => io::Error::new(kind, format!("cannot read the file that is being sent: {error}")),
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, bytes, offset)
+}
+
+/// The bytes of a file that a range means; they must be there.
+pub(crate) fn range_of(file: &File, range: impl RangeBounds<u64>) -> io::Result<Range<u64>> {
+    let metadata = file.metadata()?;
+    if !(metadata.is_file() || is_disk(&metadata)) {
+        // What waits for somebody to write has no bytes to take by their place.
+        return Err(invalid("it is neither a file nor a disk".to_owned()));
+    }
+    // That of a disk is not told here.
+    let length = metadata.is_file().then_some(metadata.len());
+    let start = match range.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(&end) => Some(end.saturating_add(1)),
+        Bound::Excluded(&end) => Some(end),
+        Bound::Unbounded => length,
+    };
+    let Some(end) = end else {
+        return Err(invalid("give the end of the range, the length is not known".to_owned()));
+    };
+    if let Some(length) = length.filter(|&length| start > length || end > length) {
+        let text = format!("the range {start}..{end} goes past the end of its {length} bytes");
+        return Err(invalid(text));
+    }
+    if start > end {
+        return Err(invalid(format!("the range {start}..{end} runs backwards")));
+    }
+    Ok(start..end)
+}
+
+#[cfg(unix)]
+fn is_disk(metadata: &Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_block_device(&metadata.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_disk(_: &Metadata) -> bool {
+    false
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("cannot send the file: {text}"))
+}
