@@ -22,6 +22,8 @@ mod process;
 #[cfg(target_os = "linux")]
 #[path = "examples/tcpstat.rs"]
 mod tcpstat;
+#[path = "examples/transfer.rs"]
+mod transfer;
 #[path = "examples/unix_echo.rs"]
 mod unix_echo;
 
@@ -31,7 +33,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use process::{PATIENCE, Process};
 
 /// The examples that listen.
-const SERVERS: [&str; 7] = ["tiny_echo", "echo", "discard", "chat", "idle", "kv", "fleet"];
+const SERVERS: [&str; 8] =
+    ["tiny_echo", "echo", "discard", "chat", "idle", "kv", "fleet", "recv_file"];
 
 /// A client that reads with a deadline.
 struct Client {

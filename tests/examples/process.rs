@@ -1,5 +1,6 @@
 //! An example as a process: started, read with a deadline, asked to end, and never left behind.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,7 +32,16 @@ pub(crate) struct End {
 impl Process {
     #[track_caller]
     pub(crate) fn start(name: &str, args: &[&str]) -> Self {
-        Self::spawn(Command::new(path_of(name)).args(args).env("RUST_LOG", "off"))
+        Self::start_by(&[], name, args)
+    }
+
+    /// Starts it by a command that becomes it.
+    #[track_caller]
+    pub(crate) fn start_by(by: &[&str], name: &str, args: &[&str]) -> Self {
+        let path = path_of(name);
+        let mut words = by.iter().map(OsStr::new).chain([path.as_os_str()]);
+        let first = words.next().expect("the program is one of the words");
+        Self::spawn(Command::new(first).args(words).args(args).env("RUST_LOG", "off"))
     }
 
     #[track_caller]
@@ -66,7 +76,14 @@ impl Process {
     /// Starts a server on a port of the system's choice; gives its address too.
     #[track_caller]
     pub(crate) fn serve(name: &str, args: &[&str]) -> (Self, SocketAddr) {
-        let server = Self::start(name, &[&["--listen", "127.0.0.1:0"], args].concat());
+        Self::serve_by(&[], name, args)
+    }
+
+    /// The same by a command that becomes it.
+    #[track_caller]
+    pub(crate) fn serve_by(by: &[&str], name: &str, args: &[&str]) -> (Self, SocketAddr) {
+        let args = [&["--listen", "127.0.0.1:0"], args].concat();
+        let server = Self::start_by(by, name, &args);
         let line = server.line();
         let addr = line.strip_prefix("listening on ").expect(&line);
         let addr = addr.parse().expect(&line);

@@ -1,0 +1,93 @@
+//! What people see: a bar for each transfer on a terminal, and a line for each that has ended.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// Often enough for the eye.
+pub(crate) const MOVE_PERIOD: Duration = Duration::from_millis(100);
+
+/// The bars of all transfers.
+pub(crate) struct Bars {
+    /// `None` where there is no terminal.
+    all: Option<MultiProgress>,
+}
+
+/// One transfer's bar.
+pub(crate) struct Bar {
+    bar: Option<ProgressBar>,
+    began: Instant,
+    /// Where it began: what is resumed has gone before.
+    from: u64,
+}
+
+impl Bars {
+    pub(crate) fn new() -> Self {
+        Self { all: io::stderr().is_terminal().then(MultiProgress::new) }
+    }
+
+    /// Whether anybody sees them.
+    pub(crate) fn are_shown(&self) -> bool {
+        self.all.is_some()
+    }
+
+    pub(crate) fn add(&self, name: &str, length: u64, from: u64) -> Bar {
+        let style = "{bar:20} {percent:>3} %  {bytes_per_sec:>14}  {eta:>4} left  {wide_msg}";
+        let style = ProgressStyle::with_template(style).expect("the template is well formed");
+        let bar = self.all.as_ref().map(|all| {
+            let bar = all.add(ProgressBar::new(length).with_style(style.progress_chars("█▌ ")));
+            bar.set_message(name.to_owned());
+            bar.set_position(from);
+            bar.reset_eta();
+            bar
+        });
+        Bar { bar, began: Instant::now(), from }
+    }
+
+    /// A line of what has been done.
+    pub(crate) fn say(&self, line: &str) {
+        // A reader that has gone is no failure of the transfer.
+        self.print(|| writeln!(io::stdout(), "{line}").unwrap_or_default());
+    }
+
+    /// A line of what has failed.
+    pub(crate) fn complain(&self, line: &str) {
+        self.print(|| writeln!(io::stderr(), "{line}").unwrap_or_default());
+    }
+
+    fn print(&self, print: impl FnOnce()) {
+        match &self.all {
+            Some(all) => all.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+impl Bar {
+    pub(crate) fn show(&self, done: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
+    /// How much it was and how fast.
+    pub(crate) fn summary(&self, length: u64) -> String {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let moved = length.saturating_sub(self.from);
+        let rate = moved as f64 / seconds.max(1e-6) / 1e6;
+        let resumed = match self.from {
+            0 => String::new(),
+            from => format!(", resumed at {from}"),
+        };
+        format!("{length} bytes in {seconds:.1} s, {rate:.0} MB/s{resumed}")
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
