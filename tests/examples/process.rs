@@ -1,4 +1,5 @@
 //! An example as a process: started, read with a deadline, asked to end, and never left behind.
+#![allow(dead_code)] // Each test file uses a part of it.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
