@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use procfs::net::TcpState as Row;
-use waterwheel::{ConnectOptions, ListenOptions, TcpInfo, TcpState};
+use waterwheel::{ConnectOptions, ListenOptions, TcpInfo, TcpState, UnixListenOptions};
 
 use crate::filter::{Filter, TRIAL};
 use crate::network::{alone, alone_or_skipped};
@@ -151,5 +151,41 @@ fn it_may_be_asked_within_a_callback_also_after_the_close() {
         let (mut client, id) = rig.client();
         client.send(b"x");
         rig.expect_end(id, "Local");
+    });
+}
+
+#[test]
+fn a_unix_socket_has_none_and_says_so() {
+    let mut rig = Rig::new(Script::new().open(|conn| {
+        let error = conn.tcp_info().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
+        conn.close();
+    }));
+    let folder = std::env::temp_dir();
+    let path = folder.join(format!("waterwheel-states-{}.sock", std::process::id()));
+    rig.reactor.listen_unix(&path, rig.service, UnixListenOptions::default()).unwrap();
+    let peer = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    rig.until("accepted", |rig| !rig.journal.opened().is_empty());
+    drop(peer);
+    rig.expect_end(rig.journal.last(), "Local");
+}
+
+/// The address that a proxy tells of is not that of the socket.
+#[cfg(feature = "proxy-protocol")]
+#[test]
+fn it_knows_a_connection_that_a_proxy_has_handed_on() {
+    use waterwheel::ProxyProtocol;
+    alone(|| {
+        let trusted = ProxyProtocol::from_trusted(["127.0.0.1"]).unwrap();
+        let options = ListenOptions::default().proxy_protocol(Some(trusted));
+        let mut rig = Rig::with_listen(Script::new(), options);
+        let mut client = Client::connect(rig.addr);
+        client.send(b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n");
+        rig.until("accepted", |rig| !rig.journal.opened().is_empty());
+        let id = rig.journal.last();
+        let mut cx = rig.reactor.context();
+        let conn = cx.conn(id).unwrap();
+        assert_eq!(conn.peer_addr().to_string(), "192.0.2.7:4711");
+        assert_eq!(conn.tcp_info().unwrap().state, TcpState::Established);
     });
 }
