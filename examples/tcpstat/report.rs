@@ -10,6 +10,9 @@ use crate::diag::{Socket, sockets};
 use crate::process::{Holder, holders};
 use crate::state::State;
 
+/// Processes that do not listen, and are told of: a screen has so much room.
+const MOST_CLIENTS: usize = 4;
+
 /// A port at one moment.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -114,7 +117,12 @@ impl Report {
 
     fn tell_holders(&self, text: &mut String) {
         *text += if self.holders.is_empty() { "" } else { "\n" };
-        for holder in &self.holders {
+        let listens = |holder: &&Holder| {
+            self.listeners.iter().any(|listener| holder.inodes.contains(&listener.inode))
+        };
+        let (servers, clients): (Vec<_>, Vec<_>) = self.holders.iter().partition(listens);
+        let shown = servers.into_iter().chain(clients.iter().copied().take(MOST_CLIENTS));
+        for holder in shown {
             // A process may have any name, also one that a terminal would obey.
             let (pid, name) = (holder.pid, holder.name.escape_debug());
             let open = number(holder.open_files, "?");
@@ -125,6 +133,9 @@ impl Report {
                           (ulimit -n, LimitNOFILE=, raise_open_file_limit), cap the connections \
                           (max_connections), or close those that idle\n";
             }
+        }
+        if let Some(more) = clients.len().checked_sub(MOST_CLIENTS).filter(|&more| more > 0) {
+            line(text, format_args!("  and {more} more that do not listen"));
         }
         let held: HashSet<u64> =
             self.holders.iter().flat_map(|holder| &holder.inodes).copied().collect();
