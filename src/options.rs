@@ -563,7 +563,7 @@ pub(crate) fn within(name: &str, value: Option<usize>, most: usize) -> io::Resul
 pub(crate) fn at_least_1ms(name: &str, value: Option<Duration>) -> io::Result<()> {
     match value {
         Some(value) if value < Duration::from_millis(1) => {
-            Err(out_of_range(name, format!("{value:?}"), "at least 1 ms, or None for no limit"))
+            Err(out_of_range(name, format!("{value:?}"), "at least 1 ms"))
         }
         _ => Ok(()),
     }

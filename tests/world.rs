@@ -197,7 +197,7 @@ fn pauses_between_tries_are_spread_over_all_that_they_may_last() {
     let pauses = Mutex::new(Vec::new());
     Seeds::new(100).faults(Faults::none()).run(|sim| {
         let (at, told) = call(sim, nobody, &options)?;
-        assert!(told.unwrap_err().ends_with("(and 1 times before)"));
+        assert!(told.unwrap_err().ends_with(", at try 2 in a row"));
         pauses.lock().unwrap().push(at);
         Ok(())
     });

@@ -85,6 +85,10 @@ impl<S> Connection<S> {
         }
     }
 
+    pub(crate) fn has_user_deadline(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.user_deadline.is_some())
+    }
+
     /// Gives the handler's own deadline its time, or none.
     pub(crate) fn set_user_deadline(&mut self, deadline: Option<u64>) {
         if deadline.is_some() || self.rare.is_some() {

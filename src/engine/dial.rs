@@ -27,7 +27,8 @@ impl Engine {
         state: Box<dyn Any>,
         options: &ConnectOptions,
     ) -> ConnId {
-        let begun = options.check().and_then(|()| match to.place() {
+        let checked = options.check().and_then(|()| to.check());
+        let begun = checked.and_then(|()| match to.place() {
             Place::Addr(addr) if options.reconnect.is_none() => {
                 self.begin_straight(*addr, service, options)
             }
@@ -144,12 +145,8 @@ impl Engine {
             }
             #[cfg(unix)]
             Place::Unix(addr) => self.try_unix(id, addr, &dial.options),
-            Place::Unclear(_) => {
-                let text = "this is neither an address nor a name with a port; give \
-                            \"host:port\", \"127.0.0.1:80\" or \"[::1]:80\"";
-                let error = io::Error::new(io::ErrorKind::InvalidInput, text);
-                self.doom(id, CloseReason::Io(error));
-            }
+            // It was checked before it began.
+            Place::Unclear(_) => {}
         }
     }
 
@@ -282,7 +279,8 @@ impl Engine {
         let Some((connector, dial)) = self.connector(id) else { return };
         let is_known = matches!(dial.destination.place(), Place::Addr(_)) || dial.is_unix();
         let error = connector.take_error(is_known);
-        let pause = dial.count_failure().filter(|_| !self.is_stopping());
+        let is_let_go = self.connections[id.index()].is_let_go;
+        let pause = dial.count_failure().filter(|_| !(self.is_stopping() || is_let_go));
         let Some(longest) = pause else {
             return self.doom(id, CloseReason::Io(error));
         };
@@ -347,7 +345,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot connect to {}: {}", self.to, self.source)?;
         if self.tries > 1 {
-            write!(f, " (and {} times before)", self.tries - 1)?;
+            write!(f, ", at try {} in a row", self.tries)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::connection::{Filed, Phase, after};
+use crate::connection::{Connection, Filed, Phase, after};
 use crate::engine::{Due, Engine};
 use crate::id::{ConnId, TimerId};
 use crate::options::ticks;
@@ -107,6 +107,9 @@ impl Engine {
     }
 
     pub(crate) fn set_user_deadline(&mut self, id: ConnId, wait: Option<Duration>) {
+        if wait.is_none() && !self.live(id).is_some_and(Connection::has_user_deadline) {
+            return;
+        }
         let now = self.clock.tick(); // the turn may have been long already
         let Some(connection) = self.live_mut(id) else {
             return;

@@ -63,6 +63,19 @@ impl Destination {
     pub(crate) fn place(&self) -> &Place {
         &self.0
     }
+
+    /// Whether there is anything to connect to: a text may be unclear, a list empty.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let text = match &self.0 {
+            Place::Unclear(_) => {
+                "this is neither an address nor a name with a port; give \"host:port\", \
+                 \"127.0.0.1:80\" or \"[::1]:80\""
+            }
+            Place::Addrs(addrs) if addrs.is_empty() => "the list has none; give at least one",
+            _ => return Ok(()),
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
 }
 
 impl From<SocketAddr> for Destination {
@@ -281,7 +294,9 @@ pub struct Reconnect {
     /// Longest pause of all. Default 30 s; at most 49 days.
     pub longest: Duration,
     /// Most tries in a row that fail, the first one included, before the connect fails; `None`
-    /// for no end. A connection that was up for `longest` begins the count anew. Default 10.
+    /// for no end. The loss of a connection counts as one, unless it was up for `longest`, which
+    /// begins the count anew: where connections live less long by nature, set `longest` below
+    /// that. Default 10.
     pub most_tries: Option<u32>,
 }
 

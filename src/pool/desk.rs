@@ -6,10 +6,10 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::handler::{Conn, Context, Service};
+use crate::handler::{Conn, Context, DeadlineKind, Service};
 use crate::id::{ConnId, TimerId};
 use crate::options::Destination;
-use crate::pool::lease::{Ending, Returns};
+use crate::pool::lease::{Batch, Ending, Returns};
 use crate::pool::retry::Retry;
 use crate::pool::seat::{Phase, Seat};
 use crate::pool::stats::Why;
@@ -329,6 +329,9 @@ impl<C: PoolClient> Desk<C> {
             && (self.idle.len() >= self.options.most_idle() || self.is_draining);
         let is_fit = is_clean && ending == Ending::Release && now < seat.dies_at;
         if is_fit && !is_surplus && !self.is_closed {
+            if let Some(mut conn) = conn {
+                conn.set_deadline(DeadlineKind::User, None);
+            }
             return self.lay_idle(index);
         }
         let why = match (&conn, ending) {
@@ -370,11 +373,10 @@ impl<C: PoolClient> Desk<C> {
     pub(super) fn absorb(&mut self, cx: &mut Context<'_>) {
         // The state of one that is ended may hold further leases.
         while !self.returns.is_empty() {
-            let list = self.returns.take();
-            for returned in &list {
+            let mut batch = Batch::take(&self.returns);
+            while let Some(returned) = batch.next() {
                 self.end_lease(returned.seat, returned.id, returned.ending, cx);
             }
-            self.returns.give_back(list);
         }
     }
 
@@ -493,7 +495,7 @@ impl<C: PoolClient> Desk<C> {
             return;
         }
         let all: Vec<u32> = self.idle.iter().copied().collect();
-        self.look_at = Duration::MAX;
+        let mut look_at = Duration::MAX; // noted at the end: the drop of a state may panic
         for index in all {
             let Some(seat) = self.seats.get(index as usize) else { continue };
             let conn = seat.id.and_then(|id| cx.conn(id));
@@ -502,9 +504,10 @@ impl<C: PoolClient> Desk<C> {
             } else if now >= seat.idle_until {
                 self.pass_over_idle(index, now, conn);
             } else {
-                self.look_at = self.look_at.min(seat.idle_until);
+                look_at = look_at.min(seat.idle_until);
             }
         }
+        self.look_at = look_at;
         if self.is_closed {
             self.stop_dialling(cx);
         }

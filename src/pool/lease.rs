@@ -167,16 +167,17 @@ impl Returns {
     }
 
     /// Takes the whole list; to be given back emptied.
-    pub(super) fn take(&self) -> Vec<Returned> {
+    fn take(&self) -> Vec<Returned> {
         self.count.set(0);
         self.list.take()
     }
 
-    /// The memory of a list that was taken, for the next drops. What was dropped meanwhile stays.
-    pub(super) fn give_back(&self, mut memory: Vec<Returned>) {
-        memory.clear();
-        memory.extend(self.list.take());
-        self.list.set(memory);
+    /// A list that was taken, with what is left of it, and its memory for the next drops. What was
+    /// dropped meanwhile comes behind.
+    fn give_back(&self, mut list: Vec<Returned>) {
+        list.extend(self.list.take());
+        self.count.set(list.len());
+        self.list.set(list);
     }
 
     /// The pool's code begins to run.
@@ -195,6 +196,33 @@ impl Returns {
     pub(super) fn expect(&self, must_call: bool, room: usize) {
         self.must_call.set(must_call);
         self.room.set(room);
+    }
+}
+
+/// Dropped leases that the desk deals with. What a panic leaves goes back.
+pub(super) struct Batch {
+    returns: Rc<Returns>,
+    list: Vec<Returned>,
+    done: usize,
+}
+
+impl Batch {
+    pub(super) fn take(returns: &Rc<Returns>) -> Self {
+        Self { returns: Rc::clone(returns), list: returns.take(), done: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> Option<Returned> {
+        let next = self.list.get(self.done).copied()?;
+        self.done += 1;
+        Some(next)
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let mut list = std::mem::take(&mut self.list);
+        list.drain(..self.done);
+        self.returns.give_back(list);
     }
 }
 

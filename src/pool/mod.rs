@@ -72,7 +72,7 @@ impl<C: PoolClient> Pool<C> {
     /// kept idle when the reactor runs.
     ///
     /// # Errors
-    /// - `InvalidInput`: an option is out of range.
+    /// - `InvalidInput`: an option is out of range, or the text is no destination.
     pub fn register(
         reactor: &mut Reactor,
         client: C,
@@ -81,6 +81,10 @@ impl<C: PoolClient> Pool<C> {
     ) -> io::Result<Service<Self>> {
         options.check()?;
         let destination = to.into();
+        destination.check().map_err(|error| {
+            let text = format!("cannot make a pool of connections to {destination}: {error}");
+            io::Error::new(error.kind(), text)
+        })?;
         let remote = reactor.remote();
         let service = reactor.register_with(|service: Service<Self>| {
             let call = move || {
@@ -351,12 +355,16 @@ impl<C: PoolClient> Handler for Pool<C> {
                 self.desk.stats.lost += 1;
                 self.client.on_lost(state.unwrap_or_default(), closed, &mut self.desk, cx);
             }
-            Phase::Greeting => self.fail_dial(handshake_error(closed), cx),
+            Phase::Greeting => {
+                drop(state);
+                self.fail_dial(handshake_error(closed), cx);
+            }
             Phase::Idle => {
                 let is_ours = matches!(closed.reason, CloseReason::Shutdown);
                 self.desk.stats.evicted.count(if is_ours { Why::Shutdown } else { Why::Peer });
+                drop(state);
             }
-            _ => {}
+            _ => drop(state), // the user's; it may hold a lease
         }
         self.tend_later(cx);
     }

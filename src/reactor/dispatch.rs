@@ -451,6 +451,22 @@ impl Dispatcher {
         }
     }
 
+    /// Looks whether it is up, whatever the poll has said, or whether a header is here that is
+    /// waited for.
+    pub(super) fn look_at_connect(&mut self, id: ConnId) {
+        let Some(connection) = self.engine.live_mut(id) else { return };
+        if connection.connector_mut().is_some() {
+            if self.engine.look_at_attempts(id) {
+                self.come_up(id);
+            }
+        } else if connection.phase == Phase::Connecting {
+            self.finish_connect(id);
+        } else {
+            connection.may_read = true;
+            self.read(id);
+        }
+    }
+
     /// The same for one of several addresses.
     pub(super) fn on_attempt(&mut self, slot: usize) {
         let Some(&id) = self.engine.attempts.get(slot) else { return };

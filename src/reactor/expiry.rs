@@ -22,7 +22,13 @@ impl Dispatcher {
         let expiry = self.expiry(id);
         match expiry {
             None => {}
-            Some(Expiry::Connect) => self.engine.time_out_connect(id),
+            Some(Expiry::Connect) => {
+                // It may be up although the poll had no room to announce it.
+                self.look_at_connect(id);
+                if self.expiry(id) == Some(Expiry::Connect) {
+                    self.engine.time_out_connect(id);
+                }
+            }
             Some(Expiry::Attempt) => self.engine.go_on_connecting(id),
             Some(Expiry::Timeout(kind)) => self.time_out(id, kind),
             Some(Expiry::Idle(kind)) => {

@@ -351,6 +351,7 @@ impl Reactor {
         // The closures are the user's.
         self.dispatcher.engine.mailbox.close().into_iter().for_each(discard);
         self.dispatcher.inbox.drain(..).for_each(discard);
+        self.dispatcher.engine.posted.drain(..).for_each(discard);
         self.dispatcher.close_inlets();
     }
 
@@ -378,6 +379,8 @@ impl Drop for Reactor {
     fn drop(&mut self) {
         self.close_mailbox();
         self.dispatcher.stop_at_once();
+        // Last callbacks may have posted.
+        self.dispatcher.engine.posted.drain(..).for_each(discard);
     }
 }
 

@@ -200,7 +200,9 @@ impl Dispatcher {
     /// States of outgoing connections go to their handlers, which are not running now.
     fn place_states(&mut self) {
         while let Some((id, state)) = self.engine.unplaced.pop() {
-            let Some(connection) = self.engine.connections.get_mut(id.index()) else { continue };
+            let connection = self.engine.connections.get_mut(id.index());
+            let of_id = connection.filter(|connection| connection.generation == id.generation());
+            let Some(connection) = of_id else { continue };
             let service = self.services.get_mut(connection.profile.service as usize);
             match service.and_then(|service| service.place(state)) {
                 Some(place) => connection.state = place,
@@ -390,6 +392,8 @@ impl Dispatcher {
             }
             while self.stop_left > 0 {
                 self.stop_left -= 1;
+                // Whoever is begun and ended by a last callback may be taken down in this round.
+                self.place_states();
                 self.end_one();
             }
         }
