@@ -99,6 +99,7 @@
 //! | `listener` | caps, and what to do when accept fails |
 //! | `connector` | what an outgoing connection still has to try, before it is up |
 //! | `connection` | one connection as a state machine over anything that reads and writes |
+//! | `datagram` | one datagram socket: what waits to be sent, and who is known to it |
 //! | `engine` | what a turn works on and callbacks may touch; runs no user code |
 //! | `handler` | `Handler`, `Conn`, `Context`, `Remote`: what user code sees |
 //! | `reactor` | the turn, and the one landing pad for user code |
@@ -148,6 +149,8 @@ mod connector;
 
 mod connection;
 
+mod datagram;
+
 mod engine;
 
 mod handler;
@@ -169,16 +172,20 @@ pub mod fuzzing;
 
 pub use channel::{Receive, SendError, Sender};
 pub use close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
-pub use engine::Written;
+pub use engine::{SendStatus, Written};
 pub use fleet::{
     Balance, Fleet, FleetEnd, FleetFailure, FleetHandle, FleetOptions, FleetRemote, FleetStats,
     Member, OnFailure, Pinning, Spread,
 };
-pub use handler::{Conn, Context, DeadlineKind, Handler, Peer, Remote, Service, Stopped};
-pub use id::{ConnId, TimerId};
+pub use handler::{
+    Conn, Context, DatagramHandler, DatagramSocket, DeadlineKind, Handler, Peer, Remote, Service,
+    Session, SessionEnd, SessionHandler, Stopped,
+};
+pub use id::{ConnId, SocketId, TimerId};
 pub use options::{
-    AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, Destination, FILE_RESERVE, Keepalive,
-    Limits, ListenOptions, MinRate, OnOverflow, OnPanic, ReactorOptions, Reconnect, TcpOptions,
+    AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, DEFAULT_DATAGRAM_BUDGET, Destination,
+    FILE_RESERVE, Group, Keepalive, Limits, ListenOptions, MinRate, OnOverflow, OnPanic,
+    ReactorOptions, Reconnect, SessionOptions, TcpOptions, UdpOptions,
 };
 #[cfg(unix)]
 pub use options::{UnixAddr, UnixListenOptions};

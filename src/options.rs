@@ -26,11 +26,13 @@ macro_rules! setters {
 pub(crate) use setters;
 
 mod connect;
+mod datagram;
 #[cfg(unix)]
 mod unix;
 
 pub(crate) use connect::Place;
 pub use connect::{ConnectOptions, Destination, Reconnect};
+pub use datagram::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
 #[cfg(unix)]
 pub(crate) use unix::UnixName;
 #[cfg(unix)]

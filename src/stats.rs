@@ -67,6 +67,27 @@ pub struct Stats {
     pub connections: u64,
     /// The most connections there were at once.
     pub connections_peak: u64,
+    /// Datagrams received and handed to a handler.
+    pub datagrams_received: u64,
+    /// Datagrams that the kernel took.
+    pub datagrams_sent: u64,
+    /// Bytes in the datagrams that were received.
+    pub datagram_bytes_received: u64,
+    /// Bytes in the datagrams that were sent.
+    pub datagram_bytes_sent: u64,
+    /// Datagrams that were to be sent and are lost on this side: the queue was full, the kernel
+    /// had no room, or they still waited when their socket was closed.
+    pub datagrams_dropped: u64,
+    /// Received datagrams that were longer than `UdpOptions::max_datagram_bytes`, and cut.
+    pub datagrams_truncated: u64,
+    /// Errors of datagram sockets, as told by `on_error`.
+    pub datagram_errors: u64,
+    /// Sessions of datagram sockets now.
+    pub sessions: u64,
+    /// Datagrams that began no session: at the cap, or refused by `on_session`.
+    pub sessions_refused: u64,
+    /// Sessions that ended because nothing came for too long.
+    pub sessions_idle: u64,
 }
 
 /// Adds the counters of another reactor. The sum of the peaks is a bound: they need not have been
@@ -74,60 +95,21 @@ pub struct Stats {
 impl AddAssign for Stats {
     fn add_assign(&mut self, other: Self) {
         // Named one by one, so that none is forgotten.
-        let Self {
-            turns,
-            events,
-            accepted,
-            handed_over,
-            refused,
-            proxy_refused,
-            accept_errors,
-            connected,
-            connect_failures,
-            connect_retries,
-            closed,
-            closed_idle,
-            closed_timeout,
-            closed_broken,
-            closed_overflow,
-            reads,
-            writes,
-            bytes_read,
-            bytes_written,
-            bytes_unsent,
-            writes_refused,
-            timers_fired,
-            messages,
-            panics,
-            connections,
-            connections_peak,
-        } = other;
-        self.turns += turns;
-        self.events += events;
-        self.accepted += accepted;
-        self.handed_over += handed_over;
-        self.refused += refused;
-        self.proxy_refused += proxy_refused;
-        self.accept_errors += accept_errors;
-        self.connected += connected;
-        self.connect_failures += connect_failures;
-        self.connect_retries += connect_retries;
-        self.closed += closed;
-        self.closed_idle += closed_idle;
-        self.closed_timeout += closed_timeout;
-        self.closed_broken += closed_broken;
-        self.closed_overflow += closed_overflow;
-        self.reads += reads;
-        self.writes += writes;
-        self.bytes_read += bytes_read;
-        self.bytes_written += bytes_written;
-        self.bytes_unsent += bytes_unsent;
-        self.writes_refused += writes_refused;
-        self.timers_fired += timers_fired;
-        self.messages += messages;
-        self.panics += panics;
-        self.connections += connections;
-        self.connections_peak += connections_peak;
+        macro_rules! add {
+            ($($field:ident),* $(,)?) => {
+                let Self { $($field),* } = other;
+                $(self.$field += $field;)*
+            };
+        }
+        add! {
+            turns, events, accepted, handed_over, refused, proxy_refused, accept_errors,
+            connected, connect_failures, connect_retries, closed, closed_idle, closed_timeout,
+            closed_broken, closed_overflow, reads, writes, bytes_read, bytes_written,
+            bytes_unsent, writes_refused, timers_fired, messages, panics, connections,
+            connections_peak, datagrams_received, datagrams_sent, datagram_bytes_received,
+            datagram_bytes_sent, datagrams_dropped, datagrams_truncated, datagram_errors,
+            sessions, sessions_refused, sessions_idle,
+        }
     }
 }
 

@@ -28,7 +28,7 @@ mod transfer;
 mod unix_echo;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use process::{PATIENCE, Process};
 
@@ -169,6 +169,35 @@ fn both_echoes_echo() {
         client.expect(" again");
         client.expect_end();
         expect_clean_end(server);
+    }
+}
+
+#[test]
+fn datagrams_come_back_and_peers_are_counted() {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    for args in [&[][..], &["--sessions", "--idle-timeout", "0.05"]] {
+        let (server, addr) = Process::serve("udp_echo", args);
+        client.connect(addr).unwrap();
+        for text in ["hello", "", "again"] {
+            client.send(text.as_bytes()).unwrap();
+            let mut buffer = [0; 64];
+            let count = client.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..count], text.as_bytes());
+        }
+        if !args.is_empty() {
+            let expected = format!("{}: ", client.local_addr().unwrap());
+            let line = server.line();
+            assert!(line.starts_with(&expected) && line.ends_with(", silent"), "{line}");
+        }
+        let output = expect_clean_end(server);
+        let last = output.last().unwrap();
+        assert!(last.starts_with("received 3 datagrams (10 bytes), sent 3 (10 bytes)"), "{last}");
+    }
+    let taken = client.local_addr().unwrap().to_string();
+    for (args, told) in [(["--listen", &taken], taken.as_str()), (["--bad", "1"], "--bad")] {
+        let (_, text) = failure("udp_echo", &args);
+        assert!(text.contains(told), "{text}");
     }
 }
 

@@ -29,6 +29,7 @@ const ROOMS: &[&str] = &[
     "listener",
     "connector",
     "connection",
+    "datagram",
     "engine",
     "handler",
     "reactor",

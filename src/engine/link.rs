@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::connection::Phase;
-use crate::engine::{Engine, Target};
+use crate::engine::{Engine, Queued, Target};
 use crate::id::ConnId;
 use crate::listener::Listener;
 use crate::options::ListenOptions;
@@ -104,7 +104,7 @@ impl Engine {
             }
             false
         });
-        self.ready_listeners.clear();
+        self.ready_others.retain(|queued| matches!(queued, Queued::Socket(_)));
     }
 
     /// Other handles on the listening sockets, or on one of them, in the order of their places.

@@ -3,6 +3,7 @@
 //! It runs no user code. Whatever a callback asks for is done here at once as far as it concerns
 //! the kernel, and noted for the reactor as far as it concerns other callbacks.
 
+mod datagrams;
 mod dial;
 mod files;
 mod inlet;
@@ -27,7 +28,8 @@ use slab::Slab;
 use crate::buffer::Spares;
 use crate::close::CloseReason;
 use crate::connection::{Connection, Phase};
-use crate::id::{ConnId, Generations};
+use crate::datagram::Datagrams;
+use crate::id::{ConnId, Generations, SocketId};
 use crate::listener::{Gate, Handed, Listener, Load, Ticket};
 use crate::mailbox::Mailbox;
 use crate::options::{FILE_RESERVE, ReactorOptions};
@@ -37,6 +39,7 @@ use crate::stats::Stats;
 use crate::sys::{Clock, Poller, Spare, Stream, World};
 use crate::wheel::Wheel;
 
+pub use datagrams::SendStatus;
 pub(crate) use dial::{explain_connect, explain_dial};
 pub(crate) use inlet::{Delivery, Inlet, Rest};
 pub(crate) use output::Cork;
@@ -120,10 +123,25 @@ pub(crate) enum Due {
     Service(u32),
     /// A listener that failed to accept tries again.
     Accept(u32),
+    /// A datagram socket's timer.
+    Socket(SocketId),
+    /// A datagram socket that failed to receive tries again.
+    Receive(SocketId),
+    /// A session of a datagram socket, by its place, may have fallen silent.
+    Session(SocketId, u32),
     /// The nursery is emptied.
     Nursery,
     /// The end of draining.
     Drained,
+}
+
+/// Who is on the ready queue beside connections, by slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// A listener.
+    Listener(u32),
+    /// A datagram socket.
+    Socket(u32),
 }
 
 /// An outgoing connection that failed before it had a socket.
@@ -154,6 +172,8 @@ pub(crate) struct Engine {
     pub(crate) attempts: Slab<ConnId>,
     /// All listeners.
     pub(crate) listeners: Slab<Listener>,
+    /// All datagram sockets.
+    pub(crate) sockets: Slab<Datagrams>,
     /// The cap on connections.
     pub(crate) gate: Gate,
     /// All timers.
@@ -163,8 +183,8 @@ pub(crate) struct Engine {
     pub(crate) next_due: u64,
     /// Who stopped before the kernel was done. A turn with any polls with timeout zero.
     pub(crate) ready: VecDeque<ConnId>,
-    /// Listeners that stopped before their queue was empty.
-    pub(crate) ready_listeners: VecDeque<u32>,
+    /// Listeners and datagram sockets that stopped before theirs was empty, or that have ended.
+    pub(crate) ready_others: VecDeque<Queued>,
     /// Whether a listener waits for room.
     pub(crate) waiting_listeners: bool,
     /// Who wants a flush, or the next step of a close, at the end of the turn.
@@ -233,6 +253,9 @@ pub(crate) const BELL_TOKEN: usize = WAKER_TOKEN - 1;
 /// The tokens of attempts to connect begin here: no listener has so large an index either.
 const ATTEMPT_TOKENS: usize = 1 << (INDEX_BITS - 1);
 
+/// The tokens of datagram sockets begin here, below those of attempts.
+const SOCKET_TOKENS: usize = ATTEMPT_TOKENS / 2;
+
 /// What a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -242,6 +265,8 @@ pub(crate) enum Target {
     Attempt(usize),
     /// A listener, by slot.
     Listener(usize),
+    /// A datagram socket, by slot.
+    Socket(usize),
     /// The waker.
     Waker,
     /// The descriptor whose readability asks to drain.
@@ -254,7 +279,8 @@ impl Target {
         match token {
             WAKER_TOKEN => Self::Waker,
             BELL_TOKEN => Self::Bell,
-            0..ATTEMPT_TOKENS => Self::Listener(token),
+            0..SOCKET_TOKENS => Self::Listener(token),
+            SOCKET_TOKENS..ATTEMPT_TOKENS => Self::Socket(token - SOCKET_TOKENS),
             ATTEMPT_TOKENS..BELL_TOKEN => Self::Attempt(token - ATTEMPT_TOKENS),
             _ => Self::Connection(token),
         }
@@ -263,6 +289,11 @@ impl Target {
     /// The token of an attempt to connect.
     pub(crate) const fn attempt_token(slot: usize) -> usize {
         ATTEMPT_TOKENS + slot
+    }
+
+    /// The token of a datagram socket.
+    pub(crate) const fn socket_token(slot: usize) -> usize {
+        SOCKET_TOKENS + slot
     }
 
     /// The token of a connection.
@@ -298,11 +329,12 @@ impl Engine {
             generations,
             attempts: Slab::new(),
             listeners: Slab::new(),
+            sockets: Slab::new(),
             gate: Gate::new(most),
             wheel: Wheel::new(),
             next_due: 0,
             ready: VecDeque::new(),
-            ready_listeners: VecDeque::new(),
+            ready_others: VecDeque::new(),
             waiting_listeners: false,
             dirty: VecDeque::new(),
             dead: VecDeque::new(),
@@ -479,7 +511,7 @@ impl Engine {
         };
         if !listener.is_queued {
             listener.is_queued = true;
-            self.ready_listeners.push_back(index as u32);
+            self.ready_others.push_back(Queued::Listener(index as u32));
         }
     }
 
@@ -519,7 +551,7 @@ impl Engine {
     /// Whether anybody is on a ready queue.
     #[inline]
     pub(crate) fn has_ready(&self) -> bool {
-        !(self.ready.is_empty() && self.ready_listeners.is_empty())
+        !(self.ready.is_empty() && self.ready_others.is_empty())
     }
 
     /// Whether the end of the turn has anything to do.
@@ -592,6 +624,7 @@ mod tests {
         assert_eq!(Target::of(BELL_TOKEN), Target::Bell);
         assert_eq!(Target::of(3), Target::Listener(3));
         assert_eq!(Target::of(Target::attempt_token(3)), Target::Attempt(3));
+        assert_eq!(Target::of(Target::socket_token(3)), Target::Socket(3));
         for generation in [1, 2, 65_536, u32::MAX] {
             let token = Target::token(ConnId::new(7, generation));
             assert_eq!(Target::of(token), Target::Connection(token));

@@ -1,13 +1,15 @@
 //! The loop, lent to a callback.
 
 use std::any::Any;
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::close::Closed;
 use crate::engine::{Due, Engine, Stop};
-use crate::handler::{Conn, Handler, Remote, Service};
-use crate::id::{ConnId, TimerId};
-use crate::options::{ConnectOptions, Destination};
+use crate::handler::{Conn, DatagramSocket, Handler, Remote, Service};
+use crate::id::{ConnId, SocketId, TimerId};
+use crate::options::{ConnectOptions, Destination, UdpOptions};
 use crate::stats::Stats;
 
 /// The loop, lent to a callback.
@@ -44,6 +46,44 @@ impl<'a> Context<'a> {
     pub fn conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
         self.engine.live(id)?;
         Some(Conn::other(self.engine, id))
+    }
+
+    /// A datagram socket, if it has not been closed.
+    #[must_use]
+    pub fn socket(&mut self, id: SocketId) -> Option<DatagramSocket<'_>> {
+        self.engine.socket(id)?;
+        Some(DatagramSocket::new(self.engine, id))
+    }
+
+    /// Binds a UDP socket and serves it with a handler of datagrams; gives its id, and its
+    /// address with the real port.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range.
+    /// - `Other`: the reactor is stopping.
+    /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
+    ///   names the address and says what would do.
+    pub fn bind_udp<H: 'static>(
+        &mut self,
+        addr: SocketAddr,
+        service: Service<H>,
+        options: &UdpOptions,
+    ) -> io::Result<(SocketId, SocketAddr)> {
+        self.engine.bind_udp(addr, service.index(), options)
+    }
+
+    /// Makes a UDP socket with one peer and serves it with a handler of datagrams; gives its id
+    /// and its own address.
+    ///
+    /// # Errors
+    /// - Those of [`bind_udp`](Self::bind_udp); `NetworkUnreachable` if there is no route.
+    pub fn connect_udp<H: 'static>(
+        &mut self,
+        to: SocketAddr,
+        service: Service<H>,
+        options: &UdpOptions,
+    ) -> io::Result<(SocketId, SocketAddr)> {
+        self.engine.connect_udp(to, service.index(), options)
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of `service`
@@ -101,13 +141,13 @@ impl<'a> Context<'a> {
 
     /// Sets a timer of a handler: `on_service_timer` is called once, not before the time has
     /// passed and at most 1 ms (a tick) after, plus the work of the turn.
-    pub fn set_timer<H: Handler>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
+    pub fn set_timer<H: 'static>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
         self.engine.set_timer(wait, false, Due::Service(service.index()))
     }
 
     /// The same, again and again: each time counts from the last deadline, so that it does not
     /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
-    pub fn set_periodic_timer<H: Handler>(
+    pub fn set_periodic_timer<H: 'static>(
         &mut self,
         service: Service<H>,
         period: Duration,
@@ -122,7 +162,7 @@ impl<'a> Context<'a> {
 
     /// Runs a closure with a handler soon: on this thread, after this callback has returned. How
     /// one handler reaches another, or itself from a function that has only the context.
-    pub fn post<H: Handler>(
+    pub fn post<H: 'static>(
         &mut self,
         service: Service<H>,
         task: impl FnOnce(&mut H, &mut Context<'_>) + 'static,
@@ -163,7 +203,7 @@ impl<'a> Context<'a> {
 }
 
 /// Makes a closure that knows its handler's type fit the queue that does not.
-pub(super) fn task_for<H: Handler>(
+pub(super) fn task_for<H: 'static>(
     task: impl FnOnce(&mut H, &mut Context<'_>),
 ) -> impl FnOnce(&mut dyn Any, &mut Engine) {
     move |handler, engine| match handler.downcast_mut::<H>() {

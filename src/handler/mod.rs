@@ -2,8 +2,10 @@
 
 mod conn;
 mod context;
+mod datagrams;
 mod remote;
 mod service;
+mod sessions;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,9 +16,13 @@ use crate::sys::Credentials;
 
 pub use conn::{Conn, DeadlineKind};
 pub use context::Context;
+pub(crate) use datagrams::{AnyDatagrams, RegisteredDatagrams};
+pub use datagrams::{DatagramHandler, DatagramSocket};
 pub use remote::{Remote, Stopped};
 pub use service::Service;
 pub(crate) use service::{AnyService, Registered};
+pub(crate) use sessions::RegisteredSessions;
+pub use sessions::{Session, SessionEnd, SessionHandler};
 
 /// Who asks to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::engine::{Message, Stop};
 use crate::handler::context::task_for;
-use crate::handler::{Context, Handler, Service};
+use crate::handler::{Context, Service};
 use crate::id::ConnId;
 use crate::mailbox::Mailbox;
 
@@ -86,7 +86,7 @@ impl Remote {
     ///
     /// # Errors
     /// - [`Stopped`]: the reactor is gone.
-    pub fn with<H: Handler>(
+    pub fn with<H: 'static>(
         &self,
         service: Service<H>,
         task: impl FnOnce(&mut H, &mut Context<'_>) + Send + 'static,

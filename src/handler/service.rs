@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 
 use crate::close::{Closed, Idle, IdleKind};
 use crate::engine::Engine;
-use crate::handler::{Conn, Context, Handler, Peer};
+use crate::handler::{AnyDatagrams, Conn, Context, Handler, Peer};
 use crate::id::TimerId;
 
 /// The typed key of a registered handler.
@@ -53,22 +53,31 @@ impl<H> fmt::Debug for Service<H> {
     }
 }
 
-/// A handler and its states, erased. `state` is what `accept` or `place` gave.
-pub(crate) trait AnyService {
-    fn accept(&mut self, peer: &Peer) -> Option<u32>;
+/// A handler and its states, erased. `state` is what `accept` or `place` gave. A handler of
+/// datagrams has no connections, and does nothing where it is told of one.
+pub(crate) trait AnyService: AnyDatagrams {
+    fn accept(&mut self, _peer: &Peer) -> Option<u32> {
+        None
+    }
     /// Stores the state of an outgoing connection; `None` if it is of another type.
-    fn place(&mut self, state: Box<dyn Any>) -> Option<u32>;
+    fn place(&mut self, _state: Box<dyn Any>) -> Option<u32> {
+        None
+    }
     /// Drops the state of a connection that never opened.
-    fn forget(&mut self, state: u32);
-    fn open(&mut self, state: u32, conn: &mut Conn<'_>);
-    fn data(&mut self, state: u32, conn: &mut Conn<'_>, input: &[u8]) -> usize;
-    fn drain(&mut self, state: u32, conn: &mut Conn<'_>);
-    fn eof(&mut self, state: u32, conn: &mut Conn<'_>);
-    fn idle(&mut self, state: u32, conn: &mut Conn<'_>, kind: IdleKind) -> Idle;
-    fn timer(&mut self, state: u32, conn: &mut Conn<'_>, timer: TimerId);
-    fn shutdown(&mut self, state: u32, conn: &mut Conn<'_>);
-    fn close(&mut self, state: u32, closed: Closed, engine: &mut Engine);
-    fn connect_failed(&mut self, state: u32, error: io::Error, engine: &mut Engine);
+    fn forget(&mut self, _state: u32) {}
+    fn open(&mut self, _state: u32, _: &mut Conn<'_>) {}
+    fn data(&mut self, _state: u32, _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+    fn drain(&mut self, _state: u32, _: &mut Conn<'_>) {}
+    fn eof(&mut self, _state: u32, _: &mut Conn<'_>) {}
+    fn idle(&mut self, _state: u32, _: &mut Conn<'_>, _kind: IdleKind) -> Idle {
+        Idle::Close
+    }
+    fn timer(&mut self, _state: u32, _: &mut Conn<'_>, _timer: TimerId) {}
+    fn shutdown(&mut self, _state: u32, _: &mut Conn<'_>) {}
+    fn close(&mut self, _state: u32, _closed: Closed, _: &mut Engine) {}
+    fn connect_failed(&mut self, _state: u32, _error: io::Error, _: &mut Engine) {}
     fn service_timer(&mut self, timer: TimerId, engine: &mut Engine);
     /// The handler itself, for closures that know its type.
     fn handler_mut(&mut self) -> &mut dyn Any;
@@ -116,6 +125,8 @@ impl<H: Handler> Registered<H> {
         Some(call(&mut self.handler, state))
     }
 }
+
+impl<H: Handler> AnyDatagrams for Registered<H> {}
 
 impl<H: Handler> AnyService for Registered<H> {
     fn accept(&mut self, peer: &Peer) -> Option<u32> {

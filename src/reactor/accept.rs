@@ -52,6 +52,14 @@ impl Dispatcher {
         }
     }
 
+    /// One that used up its budget has another.
+    pub(super) fn on_ready_listener(&mut self, index: usize) {
+        if let Some(listener) = self.engine.listeners.get_mut(index) {
+            listener.is_queued = false;
+            self.accept(index);
+        }
+    }
+
     #[inline]
     fn accept_one(&mut self, index: usize) -> Next {
         let engine = &mut self.engine;

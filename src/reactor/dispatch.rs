@@ -9,7 +9,7 @@ use crate::close::CloseReason;
 use crate::connection::{Phase, Received};
 use crate::engine::{Engine, Inlet, Message, Running};
 use crate::handler::{AnyService, Conn};
-use crate::id::ConnId;
+use crate::id::{ConnId, SocketId};
 use crate::options::OnPanic;
 use crate::planted::{self, Bug};
 use crate::sys::{Event, Readiness};
@@ -27,7 +27,7 @@ pub(super) struct Dispatcher {
     pub(super) engine: Engine,
     /// Whose callbacks they are.
     pub(super) services: Services,
-    /// One read buffer for all, lent to `on_data`.
+    /// One read buffer for all, lent to `on_data` and `on_datagram`.
     pub(super) buffer: Box<[u8]>,
     /// Messages taken from the mailbox and not run yet.
     pub(super) inbox: VecDeque<Message>,
@@ -40,6 +40,8 @@ pub(super) struct Dispatcher {
     pub(super) accepting: Option<usize>,
     /// The channel whose messages are being handed over, likewise.
     pub(super) delivering: Option<(u32, Box<dyn Inlet>)>,
+    /// The datagram socket whose callback runs, or was left by a panic.
+    pub(super) receiving: Option<SocketId>,
     /// How long a drain may take that a descriptor asks for.
     pub(super) bell_deadline: Duration,
     /// A panic that is to go on at the end of the turn.
@@ -109,6 +111,7 @@ impl Dispatcher {
             stop_left: 0,
             accepting: None,
             delivering: None,
+            receiving: None,
             bell_deadline: Duration::ZERO,
             thrown: None,
         }
@@ -193,6 +196,9 @@ impl Dispatcher {
             self.engine.stats.refused += u64::from(current.is_none());
             self.engine.ticket = None;
             self.engine.queue_ready_listener(index);
+        }
+        if let Some(id) = self.receiving.take() {
+            self.after_socket_panic(id);
         }
         self.resume_delivery();
         false

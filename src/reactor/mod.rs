@@ -1,6 +1,7 @@
 //! The loop: owns everything, and turns.
 
 mod accept;
+mod datagrams;
 mod delivery;
 mod dispatch;
 mod ending;
@@ -109,8 +110,11 @@ impl Reactor {
 
     /// Takes a handler in and gives its key.
     pub fn register<H: Handler>(&mut self, handler: H) -> Service<H> {
+        self.add_service(Box::new(Registered::new(handler)))
+    }
+
+    fn add_service<H>(&mut self, service: Box<dyn AnyService>) -> Service<H> {
         let index = self.dispatcher.services.len() as u32;
-        let service: Box<dyn AnyService> = Box::new(Registered::new(handler));
         #[cfg(feature = "sim")]
         let service = match &self.watch {
             Some(watch) => watch(service),
@@ -229,13 +233,13 @@ impl Reactor {
     }
 
     /// Sets a timer of a handler, as [`Context::set_timer`] does.
-    pub fn set_timer<H: Handler>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
+    pub fn set_timer<H: 'static>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
         self.refresh_clock();
         self.dispatcher.engine.set_timer(wait, false, Due::Service(service.index()))
     }
 
     /// Sets a periodic timer of a handler, as [`Context::set_periodic_timer`] does.
-    pub fn set_periodic_timer<H: Handler>(
+    pub fn set_periodic_timer<H: 'static>(
         &mut self,
         service: Service<H>,
         period: Duration,
@@ -246,7 +250,7 @@ impl Reactor {
 
     /// A registered handler, to look at what it has gathered; `None` if the key is of another
     /// reactor.
-    pub fn handler_mut<H: Handler>(&mut self, service: Service<H>) -> Option<&mut H> {
+    pub fn handler_mut<H: 'static>(&mut self, service: Service<H>) -> Option<&mut H> {
         let service = self.dispatcher.services.get_mut(service.index() as usize)?;
         service.handler_mut().downcast_mut()
     }
@@ -356,7 +360,7 @@ impl Reactor {
     }
 
     /// One that stops serves nobody new.
-    pub(crate) fn check_service<H: Handler>(&mut self, service: Service<H>) -> io::Result<()> {
+    pub(crate) fn check_service<H: 'static>(&mut self, service: Service<H>) -> io::Result<()> {
         if self.dispatcher.engine.is_stopping() {
             return Err(io::Error::other("the reactor is stopping and listens no more"));
         }
@@ -364,7 +368,7 @@ impl Reactor {
     }
 
     /// A key of another reactor may name nobody here.
-    pub(crate) fn check_key<H: Handler>(&mut self, service: Service<H>) -> io::Result<()> {
+    pub(crate) fn check_key<H: 'static>(&mut self, service: Service<H>) -> io::Result<()> {
         if self.handler_mut(service).is_some() {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::close::CloseReason;
 use crate::connection::Phase;
-use crate::engine::{Due, Engine, Failure, Message, Running, Stop, Target, Task};
+use crate::engine::{Due, Engine, Failure, Message, Queued, Running, Stop, Target, Task};
 use crate::id::ConnId;
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::{Dispatcher, callback};
@@ -156,6 +156,7 @@ impl Dispatcher {
                 }
                 Target::Listener(index) => self.accept(index),
                 Target::Attempt(slot) => self.on_attempt(slot),
+                Target::Socket(slot) => self.on_socket(slot, event.readiness()),
                 Target::Waker => {}
                 Target::Bell => self.engine.stop(Stop::Drain(self.bell_deadline)),
             }
@@ -216,11 +217,11 @@ impl Dispatcher {
 
     /// Phase 3: one more budget for each.
     fn run_ready(&mut self) {
-        for _ in 0..self.engine.ready_listeners.len() {
-            let Some(index) = self.engine.ready_listeners.pop_front() else { break };
-            if let Some(listener) = self.engine.listeners.get_mut(index as usize) {
-                listener.is_queued = false;
-                self.accept(index as usize);
+        for _ in 0..self.engine.ready_others.len() {
+            match self.engine.ready_others.pop_front() {
+                Some(Queued::Listener(index)) => self.on_ready_listener(index as usize),
+                Some(Queued::Socket(slot)) => self.on_ready_socket(slot as usize),
+                None => break,
             }
         }
         for _ in 0..self.engine.ready.len() {
@@ -285,6 +286,9 @@ impl Dispatcher {
                 Due::Connection(id) => self.on_deadline(id),
                 Due::Timer(id) => self.on_timer(id, timer),
                 Due::Accept(index) => self.on_accept_timer(index as usize),
+                Due::Socket(id) => self.on_socket_timer(id, timer),
+                Due::Receive(id) => self.on_receive_timer(id),
+                Due::Session(id, place) => self.on_session_timer(id, place),
                 Due::Nursery => self.engine.empty_nursery(),
                 Due::Drained => self.engine.stop(Stop::Now),
                 Due::Service(index) => {
@@ -377,6 +381,7 @@ impl Dispatcher {
         if self.engine.running != Running::Stopped {
             return;
         }
+        self.close_sockets();
         // `on_close` may connect anew; a handler that does so for ever does not hold up the end.
         while self.stop_rounds < STOP_ROUNDS {
             if self.stop_left == 0 {

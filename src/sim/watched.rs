@@ -3,14 +3,15 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::landmarks::Landmark;
 use super::watcher::Watcher;
 use crate::close::{Closed, Idle, IdleKind};
 use crate::engine::Engine;
-use crate::handler::{AnyService, Conn, Peer};
-use crate::id::TimerId;
+use crate::handler::{AnyDatagrams, AnyService, Conn, DatagramSocket, Peer};
+use crate::id::{SocketId, TimerId};
 
 /// A handler that is watched.
 pub(super) struct Watched {
@@ -36,6 +37,49 @@ struct Call(Rc<RefCell<Watcher>>);
 impl Drop for Call {
     fn drop(&mut self) {
         self.0.borrow_mut().is_in_callback = false;
+    }
+}
+
+/// Datagrams are not watched.
+impl AnyDatagrams for Watched {
+    fn datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
+        self.inner.datagram(socket, from, bytes);
+    }
+
+    fn batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
+        self.inner.batch_end(socket);
+    }
+
+    fn socket_drain(&mut self, socket: &mut DatagramSocket<'_>) {
+        self.inner.socket_drain(socket);
+    }
+
+    fn socket_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
+        self.inner.socket_error(socket, error);
+    }
+
+    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+        self.inner.socket_timer(socket, timer);
+    }
+
+    fn session_due(&mut self, socket: &mut DatagramSocket<'_>, place: u32) {
+        self.inner.session_due(socket, place);
+    }
+
+    fn recover(&mut self, socket: &mut DatagramSocket<'_>) {
+        self.inner.recover(socket);
+    }
+
+    fn end_sessions(&mut self, socket: &mut DatagramSocket<'_>) {
+        self.inner.end_sessions(socket);
+    }
+
+    fn socket_close(&mut self, id: SocketId, engine: &mut Engine) {
+        self.inner.socket_close(id, engine);
+    }
+
+    fn takes_datagrams(&self) -> bool {
+        self.inner.takes_datagrams()
     }
 }
 

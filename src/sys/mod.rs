@@ -5,6 +5,7 @@
 //! costs nothing. A [`World`] makes them; what they are asked afterwards stays in their world.
 
 mod credentials;
+mod datagram;
 mod diag;
 mod file;
 #[cfg(unix)]
@@ -27,6 +28,7 @@ use crate::id::Generations;
 use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
 pub use credentials::Credentials;
+pub(crate) use datagram::{DatagramSocket, SendFault};
 pub(crate) use file::{FileSink, range_of};
 #[cfg(unix)]
 pub use hand_on::{receive_listeners, send_listeners};

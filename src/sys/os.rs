@@ -1,5 +1,7 @@
 //! The operating system, through mio, socket2 and rustix.
 
+mod datagram;
+
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -13,6 +15,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use super::{Backlog, Shortage};
 use crate::options::{ConnectOptions, Keepalive, ListenOptions, TcpOptions};
 
+pub(super) use datagram::{
+    DatagramSocket, bind_udp, connect_udp, join, leave, receive_from, send_to,
+};
 pub(super) use mio::Events;
 pub(super) use mio::Poll as Poller;
 pub(super) use mio::Waker;

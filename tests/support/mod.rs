@@ -6,6 +6,7 @@
 #![allow(dead_code)] // Each test file uses a part of it.
 
 mod client;
+pub(crate) mod datagrams;
 mod journal;
 mod rig;
 mod scratch;

@@ -1,0 +1,166 @@
+//! An echo server for datagrams: each goes back to where it came from. With `--sessions` it keeps
+//! a count for each peer, and says what it was when a peer has fallen silent.
+//!
+//! ```text
+//! cargo run --release --example udp_echo -- --listen 127.0.0.1:7001 --sessions
+//! echo hello | nc -u -w 1 127.0.0.1 7001
+//! ```
+
+#[path = "support/signals.rs"]
+mod signals;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use waterwheel::{
+    DatagramHandler, DatagramSocket, Reactor, Service, Session, SessionEnd, SessionHandler,
+    SessionOptions, Stats, UdpOptions,
+};
+
+const USAGE: &str = "\
+usage: udp_echo [options]
+  --listen ADDR            receive here, may be given again [127.0.0.1:7001]; port 0: any
+  --sessions               count the datagrams of each peer
+  --idle-timeout SECONDS   end the session of a peer that is silent for so long [60]
+  --max-sessions N         answer no more than so many peers [65536]
+  --reuse-port             share the address with other processes
+  --receive-buffer BYTES   what the kernel may hold for us [the system's choice]
+  --help";
+
+/// Nothing is to be waited for after SIGINT or SIGTERM but connections, and there are none.
+const DRAIN: Duration = Duration::from_secs(1);
+
+struct Echo;
+
+impl DatagramHandler for Echo {
+    fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
+        socket.send_to(from, bytes);
+    }
+}
+
+/// What is kept for a peer: how many datagrams it has sent.
+struct Count(u64);
+
+impl SessionHandler for Echo {
+    type State = Count;
+
+    fn on_session(&mut self, _: SocketAddr, _: &[u8]) -> Option<Count> {
+        Some(Count(0))
+    }
+
+    fn on_datagram(&mut self, count: &mut Count, session: &mut Session<'_>, bytes: &[u8]) {
+        count.0 += 1;
+        session.send(bytes);
+    }
+
+    fn on_session_end(&mut self, count: Count, session: &mut Session<'_>, why: SessionEnd) {
+        let why = if why == SessionEnd::Idle { "silent" } else { "over" };
+        // Whoever reads it may be gone; the peers are not.
+        let _ = writeln!(io::stdout(), "{}: {} datagrams, {why}", session.peer_addr(), count.0);
+    }
+}
+
+struct Args {
+    listen: Vec<String>,
+    options: UdpOptions,
+    sessions: Option<SessionOptions>,
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let args = match parse() {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("udp_echo: {error}; see --help");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("udp_echo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
+    let mut reactor = Reactor::new()?;
+    signals::drain_on_signals(&mut reactor, DRAIN)?;
+    match args.sessions {
+        Some(sessions) => {
+            let echo = reactor.register_sessions(Echo, sessions)?;
+            bind(&mut reactor, echo, args)?;
+        }
+        None => {
+            let echo = reactor.register_datagrams(Echo);
+            bind(&mut reactor, echo, args)?;
+        }
+    }
+    reactor.run()?;
+    print_stats(&reactor.stats())?;
+    Ok(())
+}
+
+fn bind(reactor: &mut Reactor, echo: Service<Echo>, args: &Args) -> io::Result<()> {
+    for addr in &args.listen {
+        let (_, addr) = reactor.bind_udp(addr, echo, args.options.clone())?;
+        writeln!(io::stdout(), "listening on {addr}")?;
+    }
+    io::stdout().flush()
+}
+
+fn print_stats(stats: &Stats) -> io::Result<()> {
+    writeln!(
+        io::stdout(),
+        "received {} datagrams ({} bytes), sent {} ({} bytes), dropped {}; {} turns",
+        stats.datagrams_received,
+        stats.datagram_bytes_received,
+        stats.datagrams_sent,
+        stats.datagram_bytes_sent,
+        stats.datagrams_dropped,
+        stats.turns,
+    )
+}
+
+/// `None` asks for the usage.
+fn parse() -> Result<Option<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut listen = Vec::new();
+    let mut options = UdpOptions::default();
+    let mut sessions = SessionOptions::default();
+    let mut has_sessions = false;
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("listen") => listen.push(parser.value()?.string()?),
+            Long("sessions") => has_sessions = true,
+            Long("idle-timeout") => {
+                sessions.idle_timeout = parser.value()?.parse_with(seconds)?;
+            }
+            Long("max-sessions") => sessions.max_sessions = parser.value()?.parse()?,
+            Long("reuse-port") => options.reuse_port = true,
+            Long("receive-buffer") => {
+                options.receive_buffer_bytes = Some(parser.value()?.parse()?);
+            }
+            Long("help") | Short('h') => return Ok(None),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    if listen.is_empty() {
+        listen.push("127.0.0.1:7001".to_owned());
+    }
+    Ok(Some(Args { listen, options, sessions: has_sessions.then_some(sessions) }))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

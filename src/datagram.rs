@@ -1,0 +1,208 @@
+//! One datagram socket: what it may use, and what waits to be sent.
+
+mod sessions;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::id::TimerId;
+use crate::options::UdpOptions;
+use crate::sys;
+
+pub(crate) use sessions::{SessionKey, Sessions, Silence};
+
+/// A socket and its numbers.
+#[derive(Debug)]
+pub(crate) struct Datagrams {
+    pub(crate) socket: sys::DatagramSocket,
+    pub(crate) generation: u32,
+    /// The handler that serves it, by its place in the reactor.
+    pub(crate) service: u32,
+    /// Where it is bound, with the real port.
+    pub(crate) addr: SocketAddr,
+    /// Its only peer, if it is connected.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Datagrams a turn.
+    pub(crate) budget: usize,
+    /// Most bytes of one that are handed on.
+    pub(crate) most_bytes: usize,
+    /// What the kernel has not taken.
+    pub(crate) queue: Queue,
+    /// Whether it is on the ready queue.
+    pub(crate) is_queued: bool,
+    /// The handler has closed it: it is taken down soon, and takes and gives nothing more.
+    pub(crate) is_closed: bool,
+    /// A callback of it has panicked, and its handler is still to be told.
+    pub(crate) has_panicked: bool,
+    /// Datagrams had to wait or were dropped: `on_drain` is owed.
+    pub(crate) owes_drain: bool,
+    /// The poll is asked for writability.
+    ///
+    /// Invariant: set while `queue` is not empty.
+    pub(crate) asks_writable: bool,
+    /// Errors that a send has met and the handler has not been told.
+    pub(crate) errors: VecDeque<io::Error>,
+    /// Reads that failed since one did not.
+    errors_in_row: u32,
+    /// A timer will bring it back.
+    pub(crate) is_backing_off: bool,
+    /// Its timers; some have fired already.
+    timers: Vec<TimerId>,
+}
+
+/// Reads that may fail in a row. An error that comes from the network is told once; one that is
+/// told again and again is of the system, and is waited for.
+const ERRORS_IN_ROW: u32 = 64;
+
+/// Errors of sends that are kept for the handler; they say that datagrams were lost before, and
+/// more of them say no more.
+const ERRORS_KEPT: usize = 16;
+
+impl Datagrams {
+    pub(crate) fn new(
+        socket: sys::DatagramSocket,
+        generation: u32,
+        service: u32,
+        addr: SocketAddr,
+        peer: Option<SocketAddr>,
+        options: &UdpOptions,
+    ) -> Self {
+        Self {
+            socket,
+            generation,
+            service,
+            addr,
+            peer,
+            budget: options.receive_budget,
+            most_bytes: options.max_datagram_bytes,
+            queue: Queue::new(options.max_queued_datagrams, options.max_queued_bytes),
+            is_queued: false,
+            is_closed: false,
+            has_panicked: false,
+            owes_drain: false,
+            asks_writable: false,
+            errors: VecDeque::new(),
+            errors_in_row: 0,
+            is_backing_off: false,
+            timers: Vec::new(),
+        }
+    }
+
+    /// Receives one datagram: how many bytes of it are handed on, whether that is all of it, and
+    /// who sent it. A byte more than is handed on tells a longer one.
+    #[inline]
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, bool, SocketAddr)> {
+        let most = self.most_bytes;
+        let (count, from) = self.socket.receive(&mut buffer[..most + 1])?;
+        self.errors_in_row = 0;
+        Ok((count.min(most), count > most, from))
+    }
+
+    /// A read has failed; whether to read on.
+    pub(crate) fn note_error(&mut self) -> bool {
+        self.errors_in_row += 1;
+        self.errors_in_row % ERRORS_IN_ROW != 0
+    }
+
+    /// Keeps an error of a send for the handler.
+    pub(crate) fn keep_error(&mut self, error: io::Error) {
+        if self.errors.len() < ERRORS_KEPT {
+            self.errors.push_back(error);
+        }
+    }
+
+    /// Keeps a timer, to be cancelled with the socket.
+    pub(crate) fn add_timer(&mut self, timer: TimerId, live: impl Fn(TimerId) -> bool) {
+        if self.timers.len() == self.timers.capacity() {
+            self.timers.retain(|&timer| live(timer));
+        }
+        self.timers.push(timer);
+    }
+
+    pub(crate) fn take_timers(&mut self) -> Vec<TimerId> {
+        std::mem::take(&mut self.timers)
+    }
+}
+
+/// Datagrams that wait for the kernel, in order, under two caps.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    waiting: VecDeque<Waiting>,
+    most: usize,
+    /// Invariant: the sum of the lengths in `waiting`, at most `most_bytes`.
+    bytes: usize,
+    most_bytes: usize,
+}
+
+/// A datagram that waits.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    /// Whom it is for; `None` for the peer.
+    pub(crate) to: Option<SocketAddr>,
+    pub(crate) bytes: Box<[u8]>,
+}
+
+impl Queue {
+    pub(crate) fn new(most: usize, most_bytes: usize) -> Self {
+        Self { waiting: VecDeque::new(), most, bytes: 0, most_bytes }
+    }
+
+    /// Takes a datagram, unless that would overrun a cap.
+    pub(crate) fn push(&mut self, to: Option<SocketAddr>, bytes: &[u8]) -> bool {
+        let has_room =
+            self.waiting.len() < self.most && bytes.len() <= self.most_bytes - self.bytes;
+        if has_room {
+            self.bytes += bytes.len();
+            self.waiting.push_back(Waiting { to, bytes: bytes.into() });
+        }
+        has_room
+    }
+
+    pub(crate) fn first(&self) -> Option<&Waiting> {
+        self.waiting.front()
+    }
+
+    /// The first is sent, or lost.
+    pub(crate) fn pop(&mut self) {
+        if let Some(waiting) = self.waiting.pop_front() {
+            self.bytes -= waiting.bytes.len();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_keeps_order_and_both_caps() {
+        let mut queue = Queue::new(3, 10);
+        assert!(queue.push(None, b"four"));
+        assert!(queue.push(None, b""));
+        assert!(!queue.push(None, b"seven b"), "11 bytes");
+        assert!(queue.push(None, b"six by"));
+        assert!(!queue.push(None, b""), "a fourth");
+        assert_eq!((queue.len(), queue.bytes()), (3, 10));
+        for expected in [&b"four"[..], b"", b"six by"] {
+            assert_eq!(&*queue.first().unwrap().bytes, expected);
+            queue.pop();
+        }
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+        queue.pop();
+        assert!(queue.is_empty());
+    }
+}

@@ -1,0 +1,308 @@
+//! Datagrams: the callbacks, and the socket lent to them.
+
+use std::any::Any;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::engine::{Engine, SendStatus};
+use crate::handler::{AnyService, Context};
+use crate::id::{SocketId, TimerId};
+use crate::options::Group;
+
+/// The callbacks of a datagram server or client.
+///
+/// One handler serves many sockets, and each socket many peers. All callbacks run on the thread
+/// of the reactor, one at a time; nothing that a callback calls runs another callback before it
+/// returns. For state per peer see [`SessionHandler`](crate::SessionHandler).
+///
+/// A callback that panics loses its datagram, or whatever it was about; the socket is served on.
+///
+/// A closure `FnMut(&mut DatagramSocket<'_>, SocketAddr, &[u8])` is a handler too; it is
+/// `on_datagram`.
+///
+/// # Examples
+/// Telling each peer how many datagrams there were:
+/// ```
+/// use std::net::SocketAddr;
+/// use waterwheel::{DatagramHandler, DatagramSocket, Reactor, UdpOptions};
+///
+/// struct Count(u64);
+///
+/// impl DatagramHandler for Count {
+///     fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, _: &[u8]) {
+///         self.0 += 1;
+///         socket.send_to(from, self.0.to_string().as_bytes());
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new()?;
+/// let count = reactor.register_datagrams(Count(0));
+/// let (_, addr) = reactor.bind_udp("127.0.0.1:0", count, UdpOptions::default())?;
+/// assert_ne!(addr.port(), 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait DatagramHandler: 'static {
+    /// A datagram came in; it may be empty. `DatagramSocket::is_truncated` tells whether it was
+    /// longer than what is given here.
+    fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]);
+
+    /// All datagrams that there were for now, or a budget of them, have been handed over: the
+    /// place to send what was gathered from them. Default: nothing.
+    fn on_batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
+        let _ = socket;
+    }
+
+    /// Datagrams had to wait or were dropped, and now none waits any more. Default: nothing.
+    fn on_drain(&mut self, socket: &mut DatagramSocket<'_>) {
+        let _ = socket;
+    }
+
+    /// The system tells an error: mostly an answer of the network to a datagram that was sent
+    /// before, such as `ConnectionRefused` on a connected socket whose peer is not there. The
+    /// socket stays open and is served on. Default: nothing.
+    fn on_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
+        let _ = (socket, error);
+    }
+
+    /// A timer of the socket fired (`DatagramSocket::set_timer`). Default: nothing.
+    fn on_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+        let _ = (socket, timer);
+    }
+
+    /// The socket was closed, by its handler or because the reactor has stopped: the last
+    /// callback for it. Default: nothing.
+    fn on_close(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let _ = (id, cx);
+    }
+
+    /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
+    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+        let _ = (timer, cx);
+    }
+}
+
+impl<F> DatagramHandler for F
+where
+    F: FnMut(&mut DatagramSocket<'_>, SocketAddr, &[u8]) + 'static,
+{
+    fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
+        self(socket, from, bytes);
+    }
+}
+
+/// One datagram socket, lent to a callback.
+///
+/// Nothing it does blocks. After `close` every call is harmless, and the sends say `Closed`.
+///
+/// # Examples
+/// An echo server, but for those who send too much at a time:
+/// ```
+/// use std::net::SocketAddr;
+/// use waterwheel::{DatagramSocket, Reactor, UdpOptions};
+///
+/// let mut reactor = Reactor::new()?;
+/// let echo = reactor.register_datagrams(
+///     |socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]| {
+///         if !socket.is_truncated() {
+///             socket.send_to(from, bytes);
+///         }
+///     },
+/// );
+/// let options = UdpOptions::default().max_datagram_bytes(1_472);
+/// reactor.bind_udp("[::1]:0", echo, options)?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct DatagramSocket<'a> {
+    engine: &'a mut Engine,
+    id: SocketId,
+    is_truncated: bool,
+}
+
+impl<'a> DatagramSocket<'a> {
+    #[inline]
+    pub(crate) fn new(engine: &'a mut Engine, id: SocketId) -> Self {
+        Self { engine, id, is_truncated: false }
+    }
+
+    /// The socket whose datagram is handed over.
+    #[inline]
+    pub(crate) fn receiving(engine: &'a mut Engine, id: SocketId, is_truncated: bool) -> Self {
+        Self { engine, id, is_truncated }
+    }
+
+    #[inline]
+    pub(crate) fn engine(&mut self) -> &mut Engine {
+        self.engine
+    }
+
+    /// Its id, to be kept and looked up again with [`Context::socket`].
+    #[must_use]
+    pub fn id(&self) -> SocketId {
+        self.id
+    }
+
+    /// Sends a datagram to an address, at once if the kernel takes it. Nothing that waits is
+    /// overtaken.
+    #[inline]
+    pub fn send_to(&mut self, to: SocketAddr, bytes: &[u8]) -> SendStatus {
+        self.engine.send_datagram(self.id, Some(to), bytes)
+    }
+
+    /// Sends a datagram to the peer of a connected socket.
+    #[inline]
+    pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
+        self.engine.send_datagram(self.id, None, bytes)
+    }
+
+    /// Whether the datagram of this `on_datagram` was longer than what is handed over.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.is_truncated
+    }
+
+    /// Closes the socket: nothing more is received, `on_close` follows. What waits to be sent is
+    /// dropped, but for what the kernel takes at once.
+    pub fn close(&mut self) {
+        self.engine.close_socket(self.id);
+    }
+
+    /// Whether it has not been closed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.engine.socket(self.id).is_some()
+    }
+
+    /// Where it is bound. A socket that is bound to all addresses does not know to which of them
+    /// a datagram came.
+    ///
+    /// # Errors
+    /// - `NotConnected`: the socket is closed.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let socket = self.engine.socket(self.id).ok_or(io::ErrorKind::NotConnected)?;
+        Ok(socket.addr)
+    }
+
+    /// Its peer, if it has one.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.engine.socket(self.id)?.peer
+    }
+
+    /// Datagrams that wait for the kernel to take them.
+    #[must_use]
+    pub fn queued_datagrams(&self) -> usize {
+        self.engine.socket(self.id).map_or(0, |socket| socket.queue.len())
+    }
+
+    /// Bytes of them.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.engine.socket(self.id).map_or(0, |socket| socket.queue.bytes())
+    }
+
+    /// Joins a multicast group.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: the address is not of a group, or of another family than the socket.
+    /// - `NotConnected`: the socket is closed.
+    /// - The system's: the interface is not there, or the socket is in the group already.
+    pub fn join(&mut self, group: &Group) -> io::Result<()> {
+        self.engine.join_group(self.id, group)
+    }
+
+    /// Leaves a multicast group, given as it was joined.
+    ///
+    /// # Errors
+    /// - Those of [`join`](Self::join); the socket may not be in the group.
+    pub fn leave(&mut self, group: &Group) -> io::Result<()> {
+        self.engine.leave_group(self.id, group)
+    }
+
+    /// Sets a timer of this socket; it ends with it. `on_timer` is called once, not before the
+    /// time has passed and at most 1 ms (a tick) after, plus the work of the turn.
+    pub fn set_timer(&mut self, wait: Duration) -> TimerId {
+        self.engine.set_socket_timer(self.id, wait, false)
+    }
+
+    /// The same, again and again: each time counts from the last deadline, so that it does not
+    /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
+    pub fn set_periodic_timer(&mut self, period: Duration) -> TimerId {
+        self.engine.set_socket_timer(self.id, period, true)
+    }
+
+    /// Takes a timer back; whether it was still to fire.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.engine.wheel.cancel(timer)
+    }
+
+    /// The loop: connections, other sockets, timers of handlers, the clock.
+    pub fn context(&mut self) -> Context<'_> {
+        Context::new(self.engine)
+    }
+}
+
+/// What the loop tells a handler of datagrams, erased. A handler of connections is told nothing.
+pub(crate) trait AnyDatagrams {
+    fn datagram(&mut self, _: &mut DatagramSocket<'_>, _: SocketAddr, _: &[u8]) {}
+    fn batch_end(&mut self, _: &mut DatagramSocket<'_>) {}
+    fn socket_drain(&mut self, _: &mut DatagramSocket<'_>) {}
+    fn socket_error(&mut self, _: &mut DatagramSocket<'_>, _: io::Error) {}
+    fn socket_timer(&mut self, _: &mut DatagramSocket<'_>, _: TimerId) {}
+    /// A session's entry in the wheel has fired.
+    fn session_due(&mut self, _: &mut DatagramSocket<'_>, _place: u32) {}
+    /// A callback has panicked.
+    fn recover(&mut self, _: &mut DatagramSocket<'_>) {}
+    /// The socket is about to be taken down.
+    fn end_sessions(&mut self, _: &mut DatagramSocket<'_>) {}
+    fn socket_close(&mut self, _: SocketId, _: &mut Engine) {}
+    /// Whether it is one.
+    fn takes_datagrams(&self) -> bool {
+        false
+    }
+}
+
+/// A handler of datagrams.
+pub(crate) struct RegisteredDatagrams<H>(pub(crate) H);
+
+impl<H: DatagramHandler> AnyDatagrams for RegisteredDatagrams<H> {
+    #[inline]
+    fn datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
+        self.0.on_datagram(socket, from, bytes);
+    }
+
+    fn batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
+        self.0.on_batch_end(socket);
+    }
+
+    fn socket_drain(&mut self, socket: &mut DatagramSocket<'_>) {
+        self.0.on_drain(socket);
+    }
+
+    fn socket_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
+        self.0.on_error(socket, error);
+    }
+
+    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+        self.0.on_timer(socket, timer);
+    }
+
+    fn socket_close(&mut self, id: SocketId, engine: &mut Engine) {
+        self.0.on_close(id, &mut Context::new(engine));
+    }
+
+    fn takes_datagrams(&self) -> bool {
+        true
+    }
+}
+
+impl<H: DatagramHandler> AnyService for RegisteredDatagrams<H> {
+    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
+        self.0.on_service_timer(timer, &mut Context::new(engine));
+    }
+
+    fn handler_mut(&mut self) -> &mut dyn Any {
+        &mut self.0
+    }
+}

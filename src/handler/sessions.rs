@@ -1,0 +1,305 @@
+//! Datagrams with state per peer: the callbacks, and the session lent to them.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+
+use crate::datagram::{SessionKey, Sessions, Silence};
+use crate::engine::{Engine, SendStatus};
+use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket};
+use crate::id::{SocketId, TimerId};
+use crate::options::{SessionOptions, ticks};
+
+/// The callbacks of a datagram server that keeps something for each peer.
+///
+/// A session begins with the first datagram of an address that has none, and ends when nothing
+/// has come for `SessionOptions::idle_timeout`, when the handler ends it, or with its socket. A
+/// datagram stamps its session; it costs no timer. Of the other callbacks
+/// [`DatagramHandler`](crate::DatagramHandler) tells more.
+///
+/// A callback that panics ends its session, with [`SessionEnd::Panic`].
+///
+/// # Examples
+/// A counter for each peer, and no more than a hundred of them:
+/// ```
+/// use std::net::SocketAddr;
+/// use waterwheel::{Reactor, Session, SessionHandler, SessionOptions, UdpOptions};
+///
+/// struct Count;
+///
+/// impl SessionHandler for Count {
+///     type State = u64;
+///
+///     fn on_session(&mut self, peer: SocketAddr, _: &[u8]) -> Option<u64> {
+///         peer.ip().is_loopback().then_some(0)
+///     }
+///
+///     fn on_datagram(&mut self, count: &mut u64, session: &mut Session<'_>, bytes: &[u8]) {
+///         *count += 1;
+///         session.send(count.to_string().as_bytes());
+///         if bytes == b"bye" {
+///             session.end();
+///         }
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new()?;
+/// let options = SessionOptions::default().max_sessions(100);
+/// let count = reactor.register_sessions(Count, options)?;
+/// reactor.bind_udp("127.0.0.1:0", count, UdpOptions::default())?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait SessionHandler: 'static {
+    /// What each session keeps.
+    type State: 'static;
+
+    /// A datagram came from a peer that has no session: makes its state, or refuses it with
+    /// `None`, which drops the datagram. `on_datagram` follows with the same datagram.
+    fn on_session(&mut self, peer: SocketAddr, first: &[u8]) -> Option<Self::State>;
+
+    /// A datagram came in; it may be empty.
+    fn on_datagram(&mut self, state: &mut Self::State, session: &mut Session<'_>, bytes: &[u8]);
+
+    /// The session has ended: exactly once for each that began. Datagrams can still be sent to
+    /// the peer, unless the socket is closed; one that comes begins anew. Default: drops the
+    /// state.
+    fn on_session_end(
+        &mut self,
+        state: Self::State,
+        session: &mut Session<'_>,
+        reason: SessionEnd,
+    ) {
+        let _ = (state, session, reason);
+    }
+
+    /// All datagrams that there were for now, or a budget of them, have been handed over.
+    /// Default: nothing.
+    fn on_batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
+        let _ = socket;
+    }
+
+    /// Datagrams had to wait or were dropped, and now none waits any more. Default: nothing.
+    fn on_drain(&mut self, socket: &mut DatagramSocket<'_>) {
+        let _ = socket;
+    }
+
+    /// The system tells an error; the socket is served on. Default: nothing.
+    fn on_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
+        let _ = (socket, error);
+    }
+
+    /// A timer of the socket fired (`DatagramSocket::set_timer`). Default: nothing.
+    fn on_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+        let _ = (socket, timer);
+    }
+
+    /// The socket was closed; its sessions have ended. Default: nothing.
+    fn on_close(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let _ = (id, cx);
+    }
+
+    /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
+    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+        let _ = (timer, cx);
+    }
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SessionEnd {
+    /// Nothing came from the peer for `idle_timeout`.
+    Idle,
+    /// The handler ended it.
+    Local,
+    /// A callback of it panicked.
+    Panic,
+    /// Its socket was closed, or the reactor has stopped.
+    Closed,
+}
+
+/// One session, lent to a callback.
+#[derive(Debug)]
+pub struct Session<'a> {
+    engine: &'a mut Engine,
+    socket: SocketId,
+    peer: SocketAddr,
+    is_truncated: bool,
+    is_over: bool,
+}
+
+impl Session<'_> {
+    /// Whose session it is.
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Sends a datagram to the peer, as [`DatagramSocket::send_to`] does.
+    #[inline]
+    pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
+        self.engine.send_datagram(self.socket, Some(self.peer), bytes)
+    }
+
+    /// Ends the session when this callback has returned.
+    pub fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    /// Whether the datagram was longer than what is handed over.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.is_truncated
+    }
+
+    /// The socket that it came by.
+    pub fn socket(&mut self) -> DatagramSocket<'_> {
+        DatagramSocket::new(self.engine, self.socket)
+    }
+
+    /// The loop: connections, other sockets, timers of handlers, the clock.
+    pub fn context(&mut self) -> Context<'_> {
+        Context::new(self.engine)
+    }
+}
+
+/// A handler of datagrams with its sessions.
+pub(crate) struct RegisteredSessions<H: SessionHandler> {
+    handler: H,
+    sessions: Sessions<H::State>,
+    /// The session whose callback runs, or was left by a panic.
+    running: Option<u32>,
+}
+
+impl<H: SessionHandler> RegisteredSessions<H> {
+    pub(crate) fn new(handler: H, options: SessionOptions) -> io::Result<Self> {
+        options.check()?;
+        let sessions = Sessions::new(options.max_sessions, ticks(options.idle_timeout));
+        Ok(Self { handler, sessions, running: None })
+    }
+
+    /// Begins a session, if there is room and the handler wants it.
+    fn begin(&mut self, engine: &mut Engine, key: SessionKey, bytes: &[u8]) -> Option<u32> {
+        let state = match self.sessions.is_full() {
+            true => None,
+            false => self.handler.on_session(key.1, bytes),
+        };
+        let Some(state) = state else {
+            engine.stats.sessions_refused += 1;
+            return None;
+        };
+        engine.stats.sessions += 1;
+        let (place, deadline) = self.sessions.begin(key, state, engine.now);
+        let timer = engine.file_session(key.0, place, deadline);
+        self.sessions.set_timer(place, timer);
+        Some(place)
+    }
+
+    fn end(&mut self, socket: &mut DatagramSocket<'_>, place: u32, reason: SessionEnd) {
+        let engine = socket.engine();
+        let Some(((socket, peer), state, timer)) = self.sessions.end(place) else { return };
+        if let Some(timer) = timer {
+            engine.wheel.cancel(timer);
+        }
+        engine.stats.sessions -= 1;
+        engine.stats.sessions_idle += u64::from(reason == SessionEnd::Idle);
+        let mut session = Session { engine, socket, peer, is_truncated: false, is_over: true };
+        self.handler.on_session_end(state, &mut session, reason);
+    }
+}
+
+impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
+    fn datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
+        if self.running.is_some() {
+            self.recover(socket);
+        }
+        let (id, is_truncated) = (socket.id(), socket.is_truncated());
+        let engine = socket.engine();
+        let place = match self.sessions.touch(&(id, from), engine.now) {
+            Some(place) => place,
+            None => match self.begin(engine, (id, from), bytes) {
+                Some(place) => place,
+                None => return,
+            },
+        };
+        let Some(state) = self.sessions.state_mut(place) else { return };
+        let mut session = Session { engine, socket: id, peer: from, is_truncated, is_over: false };
+        self.running = Some(place);
+        self.handler.on_datagram(state, &mut session, bytes);
+        let is_over = session.is_over;
+        self.running = None;
+        if is_over {
+            self.end(socket, place, SessionEnd::Local);
+        }
+    }
+
+    fn batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
+        let end = socket.engine().clock.tick();
+        self.sessions.restamp(end);
+        self.handler.on_batch_end(socket);
+    }
+
+    fn socket_drain(&mut self, socket: &mut DatagramSocket<'_>) {
+        self.handler.on_drain(socket);
+    }
+
+    fn socket_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
+        self.handler.on_error(socket, error);
+    }
+
+    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+        self.handler.on_timer(socket, timer);
+    }
+
+    fn session_due(&mut self, socket: &mut DatagramSocket<'_>, place: u32) {
+        let id = socket.id();
+        let engine = socket.engine();
+        match self.sessions.look(place, engine.now) {
+            Silence::Over => self.end(socket, place, SessionEnd::Idle),
+            Silence::Until(deadline) => {
+                let timer = engine.file_session(id, place, deadline);
+                self.sessions.set_timer(place, timer);
+            }
+            Silence::Unknown => {}
+        }
+    }
+
+    fn recover(&mut self, socket: &mut DatagramSocket<'_>) {
+        if let Some(place) = mem::take(&mut self.running) {
+            self.end(socket, place, SessionEnd::Panic);
+        }
+    }
+
+    fn end_sessions(&mut self, socket: &mut DatagramSocket<'_>) {
+        self.running = None;
+        for place in self.sessions.of_socket(socket.id()) {
+            self.end(socket, place, SessionEnd::Closed);
+        }
+    }
+
+    fn socket_close(&mut self, id: SocketId, engine: &mut Engine) {
+        self.handler.on_close(id, &mut Context::new(engine));
+    }
+
+    fn takes_datagrams(&self) -> bool {
+        true
+    }
+}
+
+impl<H: SessionHandler> AnyService for RegisteredSessions<H> {
+    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
+        self.handler.on_service_timer(timer, &mut Context::new(engine));
+    }
+
+    fn handler_mut(&mut self) -> &mut dyn Any {
+        &mut self.handler
+    }
+}
+
+impl<H: SessionHandler> fmt::Debug for RegisteredSessions<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredSessions").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,280 @@
+//! Datagrams: from an event to a callback, within a budget.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::engine::Engine;
+use crate::handler::{
+    AnyService, DatagramHandler, DatagramSocket, RegisteredDatagrams, RegisteredSessions, Service,
+    SessionHandler,
+};
+use crate::id::{SocketId, TimerId};
+use crate::options::{SessionOptions, UdpOptions};
+use crate::reactor::dispatch::{Dispatcher, Services};
+use crate::reactor::{Address, Reactor};
+use crate::sys::Readiness;
+
+impl Reactor {
+    /// Takes a handler of datagrams in and gives its key.
+    ///
+    /// # Examples
+    /// An echo server:
+    /// ```no_run
+    /// use std::net::SocketAddr;
+    /// use waterwheel::{DatagramSocket, Reactor, UdpOptions};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let echo = reactor.register_datagrams(
+    ///     |socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]| {
+    ///         socket.send_to(from, bytes);
+    ///     },
+    /// );
+    /// reactor.bind_udp("127.0.0.1:7000", echo, UdpOptions::default())?;
+    /// reactor.run()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn register_datagrams<H: DatagramHandler>(&mut self, handler: H) -> Service<H> {
+        self.add_service(Box::new(RegisteredDatagrams(handler)))
+    }
+
+    /// The same for a handler that wants to know its own key, to set timers or to bind sockets.
+    pub fn register_datagrams_with<H: DatagramHandler>(
+        &mut self,
+        handler: impl FnOnce(Service<H>) -> H,
+    ) -> Service<H> {
+        let service = Service::new(self.dispatcher.services.len() as u32);
+        self.register_datagrams(handler(service))
+    }
+
+    /// Takes a handler of datagrams in that keeps something for each peer, and gives its key.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range.
+    pub fn register_sessions<H: SessionHandler>(
+        &mut self,
+        handler: H,
+        options: SessionOptions,
+    ) -> io::Result<Service<H>> {
+        let service = RegisteredSessions::new(handler, options)?;
+        Ok(self.add_service(Box::new(service)))
+    }
+
+    /// Binds a UDP socket and serves it with a handler of datagrams; gives its id, and its
+    /// address with the real port.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range, the address does not parse, or the handler
+    ///   was registered for connections.
+    /// - `Other`: the reactor is stopping.
+    /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
+    ///   names the address and says what would do.
+    pub fn bind_udp<H: 'static>(
+        &mut self,
+        addr: impl Address,
+        service: Service<H>,
+        options: UdpOptions,
+    ) -> io::Result<(SocketId, SocketAddr)> {
+        let addr = addr.to_socket_addr()?;
+        self.check_takes_datagrams(service)?;
+        self.dispatcher.engine.bind_udp(addr, service.index(), &options)
+    }
+
+    /// Makes a UDP socket with one peer: it gets datagrams of nobody else, `send` needs no
+    /// address, and what the network answers is told by `on_error`. Gives its id and its own
+    /// address.
+    ///
+    /// # Errors
+    /// - Those of [`bind_udp`](Self::bind_udp); `NetworkUnreachable` if there is no route.
+    pub fn connect_udp<H: 'static>(
+        &mut self,
+        to: impl Address,
+        service: Service<H>,
+        options: UdpOptions,
+    ) -> io::Result<(SocketId, SocketAddr)> {
+        let to = to.to_socket_addr()?;
+        self.check_takes_datagrams(service)?;
+        self.dispatcher.engine.connect_udp(to, service.index(), &options)
+    }
+
+    fn check_takes_datagrams<H: 'static>(&mut self, service: Service<H>) -> io::Result<()> {
+        self.check_service(service)?;
+        let services = &self.dispatcher.services;
+        if services.get(service.index() as usize).is_some_and(|service| service.takes_datagrams()) {
+            return Ok(());
+        }
+        let text = format!(
+            "{service:?} is of a handler of connections; register one with register_datagrams or \
+             register_sessions"
+        );
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+}
+
+/// Runs a callback of one socket.
+fn call(
+    engine: &mut Engine,
+    services: &mut Services,
+    id: SocketId,
+    run: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
+) {
+    let Some(socket) = engine.sockets.get(id.index()) else { return };
+    if let Some(service) = services.get_mut(socket.service as usize) {
+        run(service.as_mut(), &mut DatagramSocket::new(engine, id));
+    }
+}
+
+impl Dispatcher {
+    /// An event of a datagram socket: output first, then input.
+    #[inline(never)]
+    pub(super) fn on_socket(&mut self, slot: usize, event: Readiness) {
+        let Some(socket) = self.engine.sockets.get(slot) else { return };
+        if socket.is_queued {
+            return; // its turn comes
+        }
+        let id = SocketId::new(slot as u32, socket.generation);
+        if event.writable && socket.asks_writable {
+            self.flush_socket(id);
+        }
+        self.receive(id);
+    }
+
+    /// What used up a budget has another; one that has ended is taken down.
+    pub(super) fn on_ready_socket(&mut self, slot: usize) {
+        let Some(socket) = self.engine.sockets.get_mut(slot) else { return };
+        socket.is_queued = false;
+        let id = SocketId::new(slot as u32, socket.generation);
+        if std::mem::take(&mut socket.has_panicked) {
+            self.with(id, |service, socket| service.recover(socket));
+        }
+        if self.engine.socket(id).is_none() {
+            return self.take_down(id);
+        }
+        self.flush_socket(id);
+        while let Some(error) = self.engine.socket_mut(id).and_then(|s| s.errors.pop_front()) {
+            self.tell_error(id, error);
+        }
+        self.receive(id);
+    }
+
+    /// A callback of a socket, which may panic.
+    fn with(
+        &mut self,
+        id: SocketId,
+        run: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
+    ) {
+        self.receiving = Some(id);
+        call(&mut self.engine, &mut self.services, id, run);
+        self.receiving = None;
+    }
+
+    fn tell_error(&mut self, id: SocketId, error: io::Error) {
+        self.engine.stats.datagram_errors += 1;
+        self.with(id, |service, socket| service.socket_error(socket, error));
+    }
+
+    fn flush_socket(&mut self, id: SocketId) {
+        let Some(socket) = self.engine.socket(id) else { return };
+        let has_work = socket.owes_drain || socket.asks_writable;
+        if has_work && self.engine.flush_datagrams(id.index()) {
+            self.with(id, |service, socket| service.socket_drain(socket));
+        }
+    }
+
+    /// Receives until the kernel has no more, or the budget is used up.
+    fn receive(&mut self, id: SocketId) {
+        let Some(socket) = self.engine.socket(id) else { return };
+        let (index, budget) = (socket.service as usize, socket.budget);
+        if socket.is_backing_off {
+            return;
+        }
+        self.receiving = Some(id);
+        let mut handed = 0;
+        let mut is_done = false;
+        for _ in 0..budget {
+            let Self { engine, services, buffer, .. } = self;
+            let Some(socket) = engine.socket_mut(id) else { break };
+            match socket.receive(buffer) {
+                Ok((count, is_truncated, from)) => {
+                    engine.stats.datagrams_received += 1;
+                    engine.stats.datagram_bytes_received += count as u64;
+                    engine.stats.datagrams_truncated += u64::from(is_truncated);
+                    handed += 1;
+                    let Some(service) = services.get_mut(index) else { break };
+                    let mut socket = DatagramSocket::receiving(engine, id, is_truncated);
+                    service.datagram(&mut socket, from, &buffer[..count]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    is_done = true;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let goes_on = socket.note_error();
+                    self.tell_error(id, error);
+                    self.receiving = Some(id);
+                    if !goes_on {
+                        self.engine.back_off_socket(id);
+                        is_done = true;
+                        break;
+                    }
+                }
+            }
+        }
+        if !is_done {
+            self.engine.queue_ready_socket(id.index());
+        }
+        if handed > 0 && self.engine.socket(id).is_some() {
+            self.with(id, |service, socket| service.batch_end(socket));
+        }
+        self.receiving = None;
+    }
+
+    /// A socket that failed to receive tries again.
+    pub(super) fn on_receive_timer(&mut self, id: SocketId) {
+        if let Some(socket) = self.engine.socket_mut(id) {
+            socket.is_backing_off = false;
+            self.engine.queue_ready_socket(id.index());
+        }
+    }
+
+    pub(super) fn on_socket_timer(&mut self, id: SocketId, timer: TimerId) {
+        if self.engine.socket(id).is_some() {
+            self.with(id, |service, socket| service.socket_timer(socket, timer));
+        }
+    }
+
+    pub(super) fn on_session_timer(&mut self, id: SocketId, place: u32) {
+        if self.engine.socket(id).is_some() {
+            self.with(id, |service, socket| service.session_due(socket, place));
+        }
+    }
+
+    /// The sessions of a closed socket end, then it goes, and its handler is told.
+    fn take_down(&mut self, id: SocketId) {
+        self.with(id, |service, socket| service.end_sessions(socket));
+        let Some(socket) = self.engine.sockets.get(id.index()) else { return };
+        let index = socket.service as usize;
+        self.engine.remove_socket(id.index());
+        if let Some(service) = self.services.get_mut(index) {
+            service.socket_close(id, &mut self.engine);
+        }
+    }
+
+    /// The reactor stops: all sockets are closed.
+    pub(super) fn close_sockets(&mut self) {
+        while let Some((slot, socket)) = self.engine.sockets.iter_mut().next() {
+            socket.is_closed = true;
+            let id = SocketId::new(slot as u32, socket.generation);
+            self.take_down(id);
+        }
+    }
+
+    /// A callback of this socket has panicked: what it was about is lost, the rest is served on.
+    pub(super) fn after_socket_panic(&mut self, id: SocketId) {
+        let Some(socket) = self.engine.sockets.get_mut(id.index()) else { return };
+        if socket.generation == id.generation() {
+            socket.has_panicked = true;
+            self.engine.queue_ready_socket(id.index());
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! UDP sockets of either world.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::{Poller, World, os};
+use crate::options::{Group, UdpOptions};
+
+impl World {
+    /// Binds a UDP socket.
+    pub(crate) fn bind_udp(
+        &self,
+        addr: SocketAddr,
+        options: &UdpOptions,
+    ) -> io::Result<DatagramSocket> {
+        match self {
+            Self::Os => os::bind_udp(addr, options).map(DatagramSocket::Os),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(none_simulated()),
+        }
+    }
+
+    /// A UDP socket that has one peer.
+    pub(crate) fn connect_udp(
+        &self,
+        peer: SocketAddr,
+        options: &UdpOptions,
+    ) -> io::Result<DatagramSocket> {
+        match self {
+            Self::Os => os::connect_udp(peer, options).map(DatagramSocket::Os),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(none_simulated()),
+        }
+    }
+}
+
+#[cfg(feature = "sim")]
+fn none_simulated() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "a simulated world has no datagram sockets")
+}
+
+/// A UDP socket.
+#[derive(Debug)]
+pub(crate) enum DatagramSocket {
+    /// Of the operating system.
+    Os(os::DatagramSocket),
+}
+
+impl DatagramSocket {
+    /// Receives one datagram: how much of it there was room for, and who sent it.
+    #[inline]
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        match self {
+            Self::Os(socket) => os::receive_from(socket, buffer),
+        }
+    }
+
+    /// Sends one datagram whole, to the peer if the socket has one.
+    #[inline]
+    pub(crate) fn send(&mut self, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
+        match self {
+            Self::Os(socket) => os::send_to(socket, bytes, to),
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Os(socket) => socket.local_addr(),
+        }
+    }
+
+    pub(crate) fn join(&self, group: &Group) -> io::Result<()> {
+        match self {
+            Self::Os(socket) => os::join(socket, group),
+        }
+    }
+
+    pub(crate) fn leave(&self, group: &Group) -> io::Result<()> {
+        match self {
+            Self::Os(socket) => os::leave(socket, group),
+        }
+    }
+}
+
+impl Poller {
+    /// Registers a UDP socket for what there is to read. A standing interest in writing would
+    /// report every datagram that the kernel has sent, so that is asked for only while some wait.
+    pub(crate) fn add_datagrams(
+        &self,
+        socket: &mut DatagramSocket,
+        token: usize,
+    ) -> io::Result<()> {
+        match (self, socket) {
+            (Self::Os(poller), DatagramSocket::Os(socket)) => os::add(poller, socket, token, false),
+            #[cfg(feature = "sim")]
+            _ => Err(super::of_two_worlds()),
+        }
+    }
+
+    /// Asks for writability, or no longer; reports what is ready anew.
+    pub(crate) fn ask_datagrams(
+        &self,
+        socket: &mut DatagramSocket,
+        token: usize,
+        writable: bool,
+    ) -> io::Result<()> {
+        match (self, socket) {
+            (Self::Os(poller), DatagramSocket::Os(socket)) => {
+                os::change(poller, socket, token, writable)
+            }
+            #[cfg(feature = "sim")]
+            _ => Err(super::of_two_worlds()),
+        }
+    }
+}
+
+/// Why a datagram was not sent, as far as `io::ErrorKind` has no word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendFault {
+    /// It is longer than the socket, or the way to the peer, takes.
+    TooLong,
+    /// A queue of the system is full.
+    NoBuffers,
+    /// Something else, or an older error that was waiting to be told.
+    Other,
+}
+
+impl SendFault {
+    /// What an error of a send says.
+    #[cfg(unix)]
+    pub(crate) fn of(error: &io::Error) -> Self {
+        use rustix::io::Errno;
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MSGSIZE) => Self::TooLong,
+            Some(Errno::NOBUFS | Errno::NOMEM) => Self::NoBuffers,
+            _ => Self::Other,
+        }
+    }
+
+    /// What an error of a send says: 10040 is `WSAEMSGSIZE`, 10055 is `WSAENOBUFS`.
+    #[cfg(not(unix))]
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(10_040) => Self::TooLong,
+            Some(10_055) => Self::NoBuffers,
+            _ => Self::Other,
+        }
+    }
+}

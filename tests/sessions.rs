@@ -1,0 +1,287 @@
+//! State per peer of a datagram socket: made and refused, capped, ended once, when it should be.
+
+mod support;
+
+use std::cell::RefCell;
+use std::net::{SocketAddr, UdpSocket};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use support::PATIENCE;
+use support::datagrams::{client, try_receive};
+use waterwheel::{
+    Context, DatagramSocket, Reactor, Service, Session, SessionEnd, SessionHandler, SessionOptions,
+    SocketId, UdpOptions,
+};
+
+/// What happened, in order.
+type Log = Rc<RefCell<Vec<String>>>;
+
+/// Answers with the number of the datagram in its session; some words do something else.
+struct Counts {
+    log: Log,
+    /// States that are alive.
+    states: Rc<()>,
+}
+
+struct Count {
+    number: u32,
+    _alive: Rc<()>,
+}
+
+impl Counts {
+    fn note(&self, text: String) {
+        self.log.borrow_mut().push(text);
+    }
+}
+
+impl SessionHandler for Counts {
+    type State = Count;
+
+    fn on_session(&mut self, _: SocketAddr, first: &[u8]) -> Option<Count> {
+        assert_ne!(first, b"panic at once", "on purpose");
+        (first != b"refuse me").then(|| Count { number: 0, _alive: Rc::clone(&self.states) })
+    }
+
+    fn on_datagram(&mut self, count: &mut Count, session: &mut Session<'_>, bytes: &[u8]) {
+        count.number += 1;
+        assert_ne!(bytes, b"panic", "on purpose");
+        session.send(count.number.to_string().as_bytes());
+        match bytes {
+            b"bye" => session.end(),
+            b"close" => session.socket().close(),
+            _ => {}
+        }
+    }
+
+    fn on_session_end(&mut self, count: Count, session: &mut Session<'_>, reason: SessionEnd) {
+        self.note(format!("{} {reason:?}", count.number));
+        session.send(format!("{reason:?}").as_bytes());
+        session.end(); // it is over already
+    }
+
+    fn on_close(&mut self, _: SocketId, _: &mut Context<'_>) {
+        self.note("closed".to_owned());
+    }
+
+    fn on_batch_end(&mut self, _: &mut DatagramSocket<'_>) {}
+}
+
+struct Rig {
+    reactor: Reactor,
+    service: Service<Counts>,
+    addr: SocketAddr,
+    log: Log,
+    states: Rc<()>,
+}
+
+impl Rig {
+    #[track_caller]
+    fn new(options: SessionOptions) -> Self {
+        let mut reactor = Reactor::new().unwrap();
+        let (log, states) = (Log::default(), Rc::new(()));
+        let counts = Counts { log: Rc::clone(&log), states: Rc::clone(&states) };
+        let service = reactor.register_sessions(counts, options).unwrap();
+        let (_, addr) = reactor.bind_udp("127.0.0.1:0", service, UdpOptions::default()).unwrap();
+        Self { reactor, service, addr, log, states }
+    }
+
+    fn lives(&self) -> usize {
+        Rc::strong_count(&self.states) - 2 // here and in the handler
+    }
+
+    #[track_caller]
+    fn until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+        let start = Instant::now();
+        while !done(self) {
+            assert!(start.elapsed() < PATIENCE, "in vain: {:?}", self.log.borrow());
+            self.reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+        }
+    }
+
+    #[track_caller]
+    fn expect(&mut self, client: &UdpSocket, text: &str) {
+        let mut answer = None;
+        self.until(|_| {
+            answer = try_receive(client);
+            answer.is_some()
+        });
+        assert_eq!(String::from_utf8(answer.unwrap().0).unwrap(), text);
+    }
+
+    /// Turns until everything that was sent before has been received.
+    #[track_caller]
+    fn settle(&mut self) {
+        let marker = client(self.addr);
+        let before = self.reactor.stats().datagrams_received;
+        marker.send(b"refuse me").unwrap();
+        self.until(|rig| rig.reactor.stats().datagrams_received > before);
+    }
+
+    fn logged(&self) -> Vec<String> {
+        self.log.borrow().clone()
+    }
+}
+
+#[test]
+fn each_peer_has_its_own() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let [ann, bob] = [client(rig.addr), client(rig.addr)];
+    for (client, answer) in [(&ann, "1"), (&ann, "2"), (&bob, "1"), (&ann, "3"), (&bob, "2")] {
+        client.send(b"hello").unwrap();
+        rig.expect(client, answer);
+    }
+    assert_eq!((rig.lives(), rig.reactor.stats().sessions), (2, 2));
+    // The same peer at another socket is somebody else.
+    let (_, second) =
+        rig.reactor.bind_udp("127.0.0.1:0", rig.service, UdpOptions::default()).unwrap();
+    ann.connect(second).unwrap();
+    ann.send(b"hello").unwrap();
+    rig.expect(&ann, "1");
+    assert_eq!(rig.lives(), 3);
+}
+
+#[test]
+fn an_empty_first_datagram_begins_one() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let client = client(rig.addr);
+    client.send(b"").unwrap();
+    rig.expect(&client, "1");
+}
+
+#[test]
+fn one_that_is_refused_leaves_nothing_and_may_come_again() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let client = client(rig.addr);
+    client.send(b"refuse me").unwrap();
+    client.send(b"now").unwrap();
+    rig.expect(&client, "1");
+    let stats = rig.reactor.stats();
+    assert_eq!((stats.sessions, stats.sessions_refused, rig.lives()), (1, 1, 1));
+}
+
+#[test]
+fn a_full_table_refuses_until_one_ends() {
+    let mut rig = Rig::new(SessionOptions::default().max_sessions(2));
+    let clients = [0; 3].map(|_| client(rig.addr));
+    for client in &clients[..2] {
+        client.send(b"hello").unwrap();
+        rig.expect(client, "1");
+    }
+    clients[2].send(b"let me in").unwrap();
+    rig.settle();
+    assert!(try_receive(&clients[2]).is_none());
+    clients[0].send(b"bye").unwrap();
+    rig.expect(&clients[0], "2");
+    rig.expect(&clients[0], "Local");
+    clients[2].send(b"let me in").unwrap();
+    rig.expect(&clients[2], "1");
+    // That one was refused for the cap, and the marker too.
+    let stats = rig.reactor.stats();
+    assert_eq!((stats.sessions, stats.sessions_refused), (2, 2));
+    assert_eq!(rig.logged(), ["2 Local"]);
+}
+
+#[test]
+fn one_that_was_ended_begins_anew() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let client = client(rig.addr);
+    for answer in ["1", "Local", "1", "Local"] {
+        if answer == "1" {
+            client.send(b"bye").unwrap();
+        }
+        rig.expect(&client, answer);
+    }
+    assert_eq!(rig.lives(), 0);
+}
+
+#[test]
+fn a_silent_peer_is_forgotten_and_not_before_its_time() {
+    const IDLE: Duration = Duration::from_millis(40);
+    let mut rig = Rig::new(SessionOptions::default().idle_timeout(IDLE));
+    let [quiet, busy] = [client(rig.addr), client(rig.addr)];
+    quiet.send(b"hello").unwrap();
+    let sent = Instant::now();
+    rig.expect(&quiet, "1");
+    let mut count = 0;
+    rig.until(|rig| {
+        busy.send(b"still here").unwrap();
+        count += 1;
+        !rig.logged().is_empty()
+    });
+    assert!(sent.elapsed() >= IDLE, "after {:?}", sent.elapsed());
+    assert_eq!(rig.logged(), ["1 Idle"]);
+    rig.expect(&quiet, "Idle");
+    assert!(count > 1);
+    // Whoever was busy goes now, long after its first datagram.
+    while try_receive(&busy).is_some() {}
+    busy.send(b"the last").unwrap();
+    let sent = Instant::now();
+    rig.until(|rig| rig.logged().len() == 2);
+    assert!(sent.elapsed() >= IDLE, "after {:?}", sent.elapsed());
+    let stats = rig.reactor.stats();
+    assert_eq!((rig.lives(), stats.sessions, stats.sessions_idle), (0, 0, 2));
+    // Nothing is left to wake for: timers are one a session and its renewals, not one a datagram.
+    assert!(stats.timers_fired < stats.datagrams_received, "{stats:?}");
+}
+
+#[test]
+fn a_panic_ends_its_session_and_no_other() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let [ann, bob] = [client(rig.addr), client(rig.addr)];
+    for client in [&ann, &bob] {
+        client.send(b"hello").unwrap();
+        rig.expect(client, "1");
+    }
+    ann.send(b"panic").unwrap();
+    rig.expect(&ann, "Panic");
+    assert_eq!(rig.logged(), ["2 Panic"]);
+    for (client, answer) in [(&bob, "2"), (&ann, "1")] {
+        client.send(b"hello").unwrap();
+        rig.expect(client, answer);
+    }
+    let carl = client(rig.addr);
+    carl.send(b"panic at once").unwrap();
+    carl.send(b"hello").unwrap();
+    rig.expect(&carl, "1");
+    assert_eq!((rig.reactor.stats().panics, rig.lives()), (2, 3));
+}
+
+#[test]
+fn they_end_with_their_socket() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let clients = [0; 3].map(|_| client(rig.addr));
+    for client in &clients {
+        client.send(b"hello").unwrap();
+        rig.expect(client, "1");
+    }
+    let (_, second) =
+        rig.reactor.bind_udp("127.0.0.1:0", rig.service, UdpOptions::default()).unwrap();
+    let other = client(second);
+    other.send(b"hello").unwrap();
+    rig.expect(&other, "1");
+    clients[1].send(b"close").unwrap();
+    rig.until(|rig| rig.logged().len() == 4);
+    let mut logged = rig.logged();
+    logged[..3].sort();
+    assert_eq!(logged, ["1 Closed", "1 Closed", "2 Closed", "closed"]);
+    assert_eq!((rig.lives(), rig.reactor.stats().sessions), (1, 1));
+    other.send(b"hello").unwrap();
+    rig.expect(&other, "2");
+    drop(rig.reactor);
+    assert_eq!(rig.log.borrow()[4..], ["2 Closed", "closed"]);
+}
+
+#[test]
+fn an_option_out_of_range_is_told_by_name() {
+    let options = SessionOptions::default;
+    for (options, name) in [
+        (options().idle_timeout(Duration::ZERO), "idle_timeout"),
+        (options().idle_timeout(Duration::from_secs(50 * 86_400)), "idle_timeout"),
+        (options().max_sessions(0), "max_sessions"),
+    ] {
+        let counts = Counts { log: Log::default(), states: Rc::new(()) };
+        let error = Reactor::new().unwrap().register_sessions(counts, options).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}

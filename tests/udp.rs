@@ -1,0 +1,472 @@
+//! Datagrams over real sockets: whole, flagged when cut, within a budget; errors of the network
+//! close nothing.
+
+mod support;
+
+use std::cell::Cell;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use support::datagrams::{Rig, Told, client, echo, try_receive};
+use support::{Client, patiently, pattern};
+use waterwheel::{
+    Conn, Context, DatagramHandler, DatagramSocket, Group, ListenOptions, Reactor, SendStatus,
+    TimerId, UdpOptions,
+};
+
+const NOTHING: fn(&mut DatagramSocket<'_>, SocketAddr, &[u8]) = |_, _, _| {};
+
+#[test]
+fn datagrams_come_back_over_both_families() {
+    for addr in ["127.0.0.1:0", "[::1]:0"] {
+        if addr.starts_with('[') && UdpSocket::bind(addr).is_err() {
+            eprintln!("skipped: this machine has no IPv6");
+            continue;
+        }
+        let mut rig = Rig::bind(addr, UdpOptions::default(), echo);
+        let client = client(rig.addr);
+        for bytes in [&b"hello"[..], b"", b"again"] {
+            client.send(bytes).unwrap();
+            assert_eq!(rig.answer(&client), (bytes.to_vec(), rig.addr));
+        }
+        let stats = rig.reactor.stats();
+        assert_eq!((stats.datagrams_received, stats.datagrams_sent), (3, 3));
+        assert_eq!((stats.datagram_bytes_received, stats.datagram_bytes_sent), (10, 10));
+        assert_eq!((stats.datagrams_dropped, stats.datagrams_truncated), (0, 0));
+    }
+}
+
+#[test]
+fn the_longest_datagram_passes_and_a_longer_one_says_so() {
+    let mut rig = Rig::echo();
+    let client = client(rig.addr);
+    let longest = pattern(65_507);
+    client.send(&longest).unwrap();
+    let (answer, _) = rig.answer(&client);
+    assert!(answer == longest);
+    assert!(!matches!(rig.told()[0], Told::Datagram(_, true)));
+    let to = client.local_addr().unwrap();
+    assert_eq!(rig.with(|socket| socket.send_to(to, &pattern(65_508))), SendStatus::TooLong);
+    assert_eq!(rig.with(|socket| socket.send_to(to, b"on")), SendStatus::Sent);
+    assert_eq!(rig.answer(&client).0, b"on");
+}
+
+#[test]
+fn a_datagram_that_is_cut_is_flagged() {
+    let options = UdpOptions::default().max_datagram_bytes(4);
+    let mut rig = Rig::bind("127.0.0.1:0", options, NOTHING);
+    let client = client(rig.addr);
+    for bytes in ["four", "fives", "sixty-six", ""] {
+        client.send(bytes.as_bytes()).unwrap();
+    }
+    rig.expect_told(4, |told| matches!(told, Told::Datagram(..)));
+    let expected = [("four", false), ("five", true), ("sixt", true), ("", false)];
+    let mut told = rig.told();
+    told.retain(|told| *told != Told::BatchEnd);
+    let expected = expected.map(|(text, cut)| Told::Datagram(text.as_bytes().to_vec(), cut));
+    assert_eq!(told, expected);
+    assert_eq!(rig.reactor.stats().datagrams_truncated, 2);
+}
+
+#[test]
+fn a_batch_has_one_end() {
+    let options = UdpOptions::default().receive_budget(3);
+    let mut rig = Rig::bind("127.0.0.1:0", options, NOTHING);
+    let client = client(rig.addr);
+    for _ in 0..5 {
+        client.send(b"x").unwrap();
+    }
+    rig.turn();
+    rig.turn();
+    let x = Told::Datagram(b"x".to_vec(), false);
+    let end = Told::BatchEnd;
+    let (a, b) = (x.clone(), end.clone());
+    assert_eq!(rig.told(), [x.clone(), x.clone(), x.clone(), end, a.clone(), a, b]);
+}
+
+#[test]
+fn an_unreachable_port_is_told_and_closes_nothing() {
+    let mut rig = Rig::echo();
+    // A port that nobody has: bound, and given back. On Linux loopback has more addresses, and
+    // this one is nobody else's.
+    let own = if cfg!(target_os = "linux") { "127.0.0.77:0" } else { "127.0.0.1:0" };
+    let peer = UdpSocket::bind(own).unwrap();
+    let to = peer.local_addr().unwrap();
+    drop(peer);
+    let (id, from) = rig.reactor.connect_udp(to, rig.service, UdpOptions::default()).unwrap();
+    let send = |rig: &mut Rig, bytes: &[u8]| {
+        let mut context = rig.reactor.context();
+        context.socket(id).expect("it is open").send(bytes)
+    };
+    for round in 1..=3 {
+        assert_eq!(send(&mut rig, b"anybody there?"), SendStatus::Sent);
+        rig.expect_told(round, |told| *told == Told::Error(ErrorKind::ConnectionRefused));
+    }
+    // The answer to one is met by the next, which is sent nevertheless.
+    assert_eq!(send(&mut rig, b"one"), SendStatus::Sent);
+    assert_eq!(send(&mut rig, b"two"), SendStatus::Sent);
+    rig.expect_told(5, |told| *told == Told::Error(ErrorKind::ConnectionRefused));
+    // Somebody comes, and is served.
+    let peer = UdpSocket::bind(to).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    assert_eq!(send(&mut rig, b"hello"), SendStatus::Sent);
+    assert_eq!(rig.answer(&peer), (b"hello".to_vec(), from));
+    peer.send_to(b"hi", from).unwrap();
+    assert_eq!(rig.answer(&peer), (b"hi".to_vec(), from));
+    assert_eq!(rig.reactor.stats().datagram_errors, 5);
+}
+
+#[test]
+fn a_connected_socket_has_one_peer() {
+    let mut rig = Rig::echo();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let to = peer.local_addr().unwrap();
+    let source = UdpOptions::default().source(Some("127.0.0.1:0".parse().unwrap()));
+    let (id, from) = rig.reactor.connect_udp(to, rig.service, source).unwrap();
+    rig.id = id;
+    assert_eq!(rig.with(|socket| socket.peer_addr()), Some(to));
+    assert_eq!(rig.with(|socket| socket.local_addr().unwrap()), from);
+    let stranger = client(from);
+    stranger.send(b"let me in").unwrap();
+    peer.send_to(b"it is me", from).unwrap();
+    assert_eq!(rig.answer(&peer).0, b"it is me");
+    assert_eq!(rig.reactor.stats().datagrams_received, 1);
+}
+
+#[test]
+fn a_socket_without_a_peer_has_nobody_to_send_to() {
+    let mut rig = Rig::echo();
+    assert_eq!(rig.with(|socket| socket.send(b"hello?")), SendStatus::Closed);
+}
+
+#[test]
+fn what_the_system_refuses_is_told_at_once() {
+    let mut rig = Rig::echo();
+    // Broadcast was not asked for.
+    let all = SocketAddr::from((Ipv4Addr::BROADCAST, 9));
+    let told = rig.with(|socket| socket.send_to(all, b"x"));
+    assert!(matches!(told, SendStatus::Failed(_)), "{told:?}");
+    let port_0 = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    assert_eq!(
+        rig.with(|socket| socket.send_to(port_0, b"x")),
+        SendStatus::Failed(ErrorKind::InvalidInput)
+    );
+    rig.turn();
+    assert_eq!(rig.told(), []);
+    assert_eq!(rig.reactor.stats().datagrams_sent, 0);
+}
+
+/// Keeps the socket's receive buffer full.
+fn flood(client: &UdpSocket) {
+    for _ in 0..2_000 {
+        if client.send(&[0; 16]).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_turn_receives_no_more_than_its_budget() {
+    let options = UdpOptions::default().receive_budget(4);
+    let mut rig = Rig::bind("127.0.0.1:0", options, NOTHING);
+    let client = client(rig.addr);
+    for _ in 0..50 {
+        flood(&client);
+        let before = rig.reactor.stats().datagrams_received;
+        rig.turn();
+        let received = rig.reactor.stats().datagrams_received - before;
+        // A budget for its event, and one from the ready queue.
+        assert!((1..=8).contains(&received), "{received}");
+    }
+}
+
+/// What is left over is received without another event.
+#[test]
+fn a_budget_that_runs_out_loses_nothing() {
+    let options = UdpOptions::default().receive_budget(1);
+    let mut rig = Rig::bind("127.0.0.1:0", options, NOTHING);
+    let client = client(rig.addr);
+    for number in 0..100_u8 {
+        client.send(&[number]).unwrap();
+    }
+    rig.expect_told(100, |told| matches!(told, Told::Datagram(..)));
+    let mut told = rig.told();
+    told.retain(|told| *told != Told::BatchEnd);
+    let numbers: Vec<Told> = (0..100).map(|at| Told::Datagram(vec![at], false)).collect();
+    assert_eq!(told, numbers);
+}
+
+#[test]
+fn a_flood_stops_neither_timers_nor_connections() {
+    let mut rig = Rig::bind("127.0.0.1:0", UdpOptions::default(), NOTHING);
+    let service = rig.reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+        conn.write(input);
+        input.len()
+    });
+    let listener = rig.reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
+    let timer = rig.with(|socket| socket.set_periodic_timer(Duration::from_millis(2)));
+    let flooder = client(rig.addr);
+    flood(&flooder);
+    let mut client = Client::connect(listener);
+    client.send(b"ping");
+    let (mut turns, mut answer) = (0, Vec::new());
+    patiently("an answer beside a flood", || {
+        flood(&flooder);
+        let before = rig.reactor.stats().datagrams_received;
+        rig.turn();
+        assert!(rig.reactor.stats().datagrams_received > before, "the flood has stopped");
+        turns += 1;
+        answer.extend(client.try_read(16).unwrap());
+        (answer == b"ping").then_some(())
+    });
+    assert!(turns <= 4, "{turns} turns");
+    patiently("timers beside a flood", || {
+        flood(&flooder);
+        rig.turn();
+        let told = rig.log.borrow();
+        (told.iter().filter(|told| **told == Told::Timer(timer)).count() >= 5).then_some(())
+    });
+}
+
+#[test]
+fn a_closed_socket_is_told_once_and_its_id_finds_nothing() {
+    let mut rig = Rig::bind("127.0.0.1:0", UdpOptions::default(), |socket, from, _| {
+        socket.set_timer(Duration::from_millis(1));
+        socket.close();
+        assert!(!socket.is_open());
+        assert_eq!(socket.send_to(from, b"too late"), SendStatus::Closed);
+        assert_eq!(socket.local_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+        socket.close();
+    });
+    let old = rig.id;
+    let client = client(rig.addr);
+    client.send(b"end").unwrap();
+    client.send(b"not received").unwrap();
+    rig.expect_told(1, |told| matches!(told, Told::Close(_)));
+    // The slot is used again.
+    let (new, _) = rig.reactor.bind_udp("127.0.0.1:0", rig.service, Default::default()).unwrap();
+    assert_ne!(old, new);
+    assert!(rig.reactor.context().socket(old).is_none());
+    assert!(rig.reactor.context().socket(new).is_some());
+    // The timer of the closed one would have fired first.
+    rig.reactor.set_timer(rig.service, Duration::from_millis(3));
+    rig.expect_told(1, |told| *told == Told::ServiceTimer);
+    let end = Told::Datagram(b"end".to_vec(), false);
+    assert_eq!(rig.told(), [end, Told::Close(old), Told::ServiceTimer]);
+}
+
+#[test]
+fn a_reactor_that_stops_closes_its_sockets() {
+    let mut rig = Rig::echo();
+    let (second, _) = rig.reactor.bind_udp("127.0.0.1:0", rig.service, Default::default()).unwrap();
+    rig.reactor.context().drain(Duration::from_secs(1));
+    while rig.reactor.run_once(Some(Duration::ZERO)).unwrap() {}
+    assert_eq!(rig.told(), [Told::Close(rig.id), Told::Close(second)]);
+    let error = rig.reactor.bind_udp("127.0.0.1:0", rig.service, Default::default()).unwrap_err();
+    assert!(error.to_string().contains("stopping"), "{error}");
+    let log = Rig::echo();
+    let (told, id) = (Rc::clone(&log.log), log.id);
+    drop(log);
+    assert_eq!(*told.borrow(), [Told::Close(id)]);
+}
+
+#[test]
+fn a_panic_loses_its_datagram_and_nothing_else() {
+    let mut rig = Rig::bind("127.0.0.1:0", UdpOptions::default(), |socket, from, bytes| {
+        assert_ne!(bytes, b"boom", "on purpose");
+        echo(socket, from, bytes);
+    });
+    let client = client(rig.addr);
+    for bytes in ["one", "boom", "two"] {
+        client.send(bytes.as_bytes()).unwrap();
+    }
+    // No event tells of what was behind it.
+    assert_eq!(rig.answer(&client).0, b"one");
+    assert_eq!(rig.answer(&client).0, b"two");
+    assert_eq!(rig.reactor.stats().panics, 1);
+}
+
+#[test]
+fn handlers_are_reached_by_their_key() {
+    let mut rig = Rig::echo();
+    let service = rig.service;
+    rig.reactor.set_timer(service, Duration::from_millis(1));
+    let seen = Rc::new(Cell::new(0));
+    let posted = Rc::clone(&seen);
+    rig.reactor.context().post(service, move |handler, _| {
+        posted.set(handler.log.borrow().len() + 1);
+    });
+    let remote = rig.reactor.remote();
+    let id = rig.id;
+    thread::spawn(move || {
+        remote
+            .with(service, move |_, cx: &mut Context<'_>| cx.socket(id).unwrap().close())
+            .unwrap();
+    })
+    .join()
+    .unwrap();
+    rig.expect_told(1, |told| *told == Told::ServiceTimer);
+    rig.expect_told(1, |told| *told == Told::Close(id));
+    assert_eq!(seen.get(), 1);
+    assert!(rig.reactor.handler_mut(service).is_some());
+}
+
+#[test]
+fn a_callback_binds_and_connects_sockets() {
+    struct Door {
+        service: waterwheel::Service<Door>,
+        answers: Rc<Cell<u32>>,
+    }
+    impl DatagramHandler for Door {
+        fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
+            if bytes == b"knock" {
+                let options = UdpOptions::default();
+                let mut cx = socket.context();
+                let (own, addr) =
+                    cx.bind_udp("127.0.0.1:0".parse().unwrap(), self.service, &options).unwrap();
+                let (to_it, _) = cx.connect_udp(addr, self.service, &options).unwrap();
+                assert_ne!(own, to_it);
+                cx.socket(to_it).unwrap().send(b"hello");
+                socket.send_to(from, b"opened");
+            } else {
+                self.answers.set(self.answers.get() + 1);
+            }
+        }
+
+        fn on_timer(&mut self, _: &mut DatagramSocket<'_>, _: TimerId) {}
+    }
+    let answers = Rc::new(Cell::new(0));
+    let mut reactor = Reactor::new().unwrap();
+    let service =
+        reactor.register_datagrams_with(|service| Door { service, answers: Rc::clone(&answers) });
+    let (_, addr) = reactor.bind_udp("127.0.0.1:0", service, UdpOptions::default()).unwrap();
+    let client = client(addr);
+    client.send(b"knock").unwrap();
+    patiently("the new sockets talk", || {
+        reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+        (answers.get() == 1).then_some(())
+    });
+    assert_eq!(try_receive(&client).unwrap().0, b"opened");
+}
+
+/// Which group memberships a machine lets one have differs; loopback has them nearly everywhere.
+#[test]
+fn multicast_reaches_its_members_until_they_leave() {
+    let group = Group::new([239, 255, 77, 1]).interface(Ipv4Addr::LOCALHOST);
+    let options = UdpOptions::default()
+        .multicast_interface(Some(Ipv4Addr::LOCALHOST))
+        .multicast_ttl(Some(0))
+        .multicast_loop(Some(true));
+    let mut rig = Rig::bind("0.0.0.0:0", options, NOTHING);
+    let to = SocketAddr::new(group.addr, rig.addr.port());
+    if let Err(error) = rig.with(|socket| socket.join(&group)) {
+        eprintln!("skipped: {error}");
+        return;
+    }
+    let again = rig.with(|socket| socket.join(&group)).unwrap_err();
+    assert!(again.to_string().contains("239.255.77.1"), "{again}");
+    if let SendStatus::Failed(why) = rig.with(|socket| socket.send_to(to, b"all")) {
+        eprintln!("skipped: nothing is sent to a group here: {why}");
+        return;
+    }
+    rig.expect_told(1, |told| *told == Told::Datagram(b"all".to_vec(), false));
+    rig.with(|socket| socket.leave(&group)).unwrap();
+    rig.with(|socket| socket.send_to(to, b"nobody"));
+    let marker = client(SocketAddr::from((Ipv4Addr::LOCALHOST, rig.addr.port())));
+    marker.send(b"marker").unwrap();
+    rig.expect_told(1, |told| *told == Told::Datagram(b"marker".to_vec(), false));
+    rig.with(|socket| socket.leave(&group)).unwrap_err();
+    let told = rig.told();
+    assert_eq!(told.iter().filter(|told| matches!(told, Told::Datagram(..))).count(), 2);
+}
+
+#[test]
+fn broadcast_is_sent_once_it_is_asked_for() {
+    let mut rig = Rig::bind("0.0.0.0:0", UdpOptions::default().broadcast(true), NOTHING);
+    let to = SocketAddr::from(([127, 255, 255, 255], rig.addr.port()));
+    assert_eq!(rig.with(|socket| socket.send_to(to, b"all")), SendStatus::Sent);
+    rig.expect_told(1, |told| *told == Told::Datagram(b"all".to_vec(), false));
+}
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[test]
+fn sockets_share_an_address_when_all_ask_for_it() {
+    let options = UdpOptions::default().reuse_port(true);
+    let mut rig = Rig::bind("127.0.0.1:0", options.clone(), NOTHING);
+    rig.reactor.bind_udp(rig.addr, rig.service, options).unwrap();
+    let error = rig.reactor.bind_udp(rig.addr, rig.service, UdpOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    let text = error.to_string();
+    assert!(text.contains(&rig.addr.to_string()) && text.contains("stop what is bound"), "{text}");
+}
+
+#[test]
+fn options_reach_the_socket() {
+    let options = UdpOptions::default()
+        .ttl(Some(7))
+        .tos(Some(0x10))
+        .broadcast(true)
+        .reuse_address(true)
+        .send_buffer_bytes(Some(64 << 10))
+        .receive_buffer_bytes(Some(64 << 10));
+    let mut rig = Rig::bind("127.0.0.1:0", options.clone(), echo);
+    // A second one may share the address.
+    rig.reactor.bind_udp(rig.addr, rig.service, options).unwrap();
+    let v6 = UdpOptions::default()
+        .only_v6(Some(true))
+        .ttl(Some(7))
+        .multicast_ttl(Some(1))
+        .multicast_loop(Some(false))
+        .multicast_interface_index(Some(1));
+    match rig.reactor.bind_udp("[::]:0", rig.service, v6) {
+        Ok((_, addr)) => {
+            // The IPv4 side of the port is free.
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, addr.port())).unwrap();
+        }
+        Err(error) => eprintln!("skipped: {error}"),
+    }
+}
+
+#[track_caller]
+fn expect_refused(addr: &str, options: UdpOptions, name: &str) {
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register_datagrams(NOTHING);
+    let error = reactor.bind_udp(addr, service, options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains(name), "{error}");
+}
+
+#[test]
+fn an_option_out_of_range_is_told_by_name() {
+    let v4 = |options, name| expect_refused("127.0.0.1:0", options, name);
+    let options = UdpOptions::default;
+    v4(options().receive_budget(0), "receive_budget");
+    v4(options().max_datagram_bytes(0), "max_datagram_bytes");
+    v4(options().max_datagram_bytes(65_536), "max_datagram_bytes");
+    v4(options().max_queued_datagrams(0), "max_queued_datagrams");
+    v4(options().max_queued_bytes(0), "max_queued_bytes");
+    v4(options().ttl(Some(0)), "ttl");
+    v4(options().ttl(Some(256)), "ttl");
+    v4(options().multicast_ttl(Some(256)), "multicast_ttl");
+    v4(options().multicast_interface_index(Some(1)), "multicast_interface");
+    v4(options().send_buffer_bytes(Some(0)), "send_buffer_bytes");
+    v4(options().receive_buffer_bytes(Some(usize::MAX)), "receive_buffer_bytes");
+    v4(options().groups(vec![Group::new([127, 0, 0, 1])]), "multicast address");
+    v4(options().groups(vec![Group::new(Ipv6Addr::from(0xff02 << 112 | 1))]), "family");
+    v4(options().source(Some("[::1]:0".parse().unwrap())), "source");
+    let interface = options().multicast_interface(Some(Ipv4Addr::LOCALHOST));
+    expect_refused("[::1]:0", interface, "multicast_interface_index");
+    expect_refused("nowhere", options(), "nowhere");
+}
+
+#[test]
+fn a_handler_of_connections_gets_no_datagrams() {
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
+    let error = reactor.bind_udp("127.0.0.1:0", service, UdpOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("register_datagrams"), "{error}");
+}
