@@ -42,7 +42,8 @@ fn a_random_program_survives_a_random_world() {
     let report = Seeds::new(3_000).run(workload::run);
     assert_eq!(report.runs, 3_000);
     for (fault, struck) in Fault::ALL.into_iter().zip(&report.struck) {
-        assert!(*struck > 0, "no {fault} in {} runs", report.runs);
+        // The program has no datagram sockets; tests/datagrams.rs has them.
+        assert!(*struck > 0 || fault.is_of_datagrams(), "no {fault} in {} runs", report.runs);
     }
     assert_eq!(report.landmarks.missing(), [""; 0], "never reached");
 }

@@ -470,3 +470,56 @@ fn a_handler_of_connections_gets_no_datagrams() {
     let error = reactor.bind_udp("127.0.0.1:0", service, UdpOptions::default()).unwrap_err();
     assert!(error.to_string().contains("register_datagrams"), "{error}");
 }
+
+/// Datagrams that the kernel has thrown away for want of room in this socket's buffer, from its
+/// own table (proc(5), /proc/net/udp, column "drops").
+#[cfg(target_os = "linux")]
+fn kernel_drops(addr: SocketAddr) -> u64 {
+    let port = format!(":{:04X}", addr.port());
+    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let line = lines.find(|line| line.get(1).is_some_and(|local| local.ends_with(&port)));
+    line.expect("the socket's line").last().unwrap().parse().unwrap()
+}
+
+/// Sends as fast as it can from a thread of its own while the loop receives; every datagram was
+/// received, or the kernel counts it as dropped.
+#[cfg(target_os = "linux")]
+fn expect_accounted(count: u64) {
+    let mut rig = Rig::bind("127.0.0.1:0", UdpOptions::default(), NOTHING);
+    let quiet = rig.reactor.register_datagrams(NOTHING);
+    let (id, addr) = rig.reactor.bind_udp("127.0.0.1:0", quiet, UdpOptions::default()).unwrap();
+    let sender = thread::spawn(move || {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for number in 0..count {
+            assert_eq!(client.send_to(&number.to_le_bytes(), addr).unwrap(), 8);
+        }
+    });
+    while !sender.is_finished() {
+        rig.reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+    }
+    sender.join().unwrap();
+    // On loopback what was sent is there.
+    let mut before = u64::MAX;
+    while rig.reactor.stats().datagrams_received != before {
+        before = rig.reactor.stats().datagrams_received;
+        rig.turn();
+    }
+    let (received, drops) = (rig.reactor.stats().datagrams_received, kernel_drops(addr));
+    assert_eq!(received + drops, count, "{received} received, {drops} dropped");
+    println!("{count} sent: {received} received, {drops} dropped by the kernel");
+    assert!(rig.reactor.context().socket(id).is_some());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_flood_is_accounted_for() {
+    expect_accounted(50_000);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "takes a minute"]
+fn ten_million_datagrams_are_accounted_for() {
+    expect_accounted(10_000_000);
+}

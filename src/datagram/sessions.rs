@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use slab::Slab;
 
+use crate::connection::after;
 use crate::id::{SocketId, TimerId};
 
 /// Which socket, and who on the other side.
@@ -83,7 +84,7 @@ impl<S> Sessions<S> {
         let place = self.slots.insert(Session { key, state, active: now, timer: None }) as u32;
         self.places.insert(key, place);
         self.touched.push(place);
-        (place, now.saturating_add(self.idle))
+        (place, after(now, self.idle))
     }
 
     pub(crate) fn set_timer(&mut self, place: u32, timer: TimerId) {
@@ -110,7 +111,7 @@ impl<S> Sessions<S> {
     pub(crate) fn look(&mut self, place: u32, now: u64) -> Silence {
         let Some(session) = self.slots.get_mut(place as usize) else { return Silence::Unknown };
         session.timer = None;
-        let deadline = session.active.saturating_add(self.idle);
+        let deadline = after(session.active, self.idle);
         if now >= deadline { Silence::Over } else { Silence::Until(deadline) }
     }
 
@@ -140,13 +141,13 @@ mod tests {
     fn a_session_ends_when_it_was_silent_for_long_enough_and_not_before() {
         let mut sessions = Sessions::new(10, 100);
         let (place, deadline) = sessions.begin(key(1), "state", 5);
-        assert_eq!(deadline, 105);
+        assert_eq!(deadline, 106);
         assert_eq!(sessions.touch(&key(1), 50), Some(place));
-        assert_eq!(sessions.look(place, 105), Silence::Until(150));
-        assert_eq!(sessions.look(place, 149), Silence::Until(150));
-        assert_eq!(sessions.look(place, 150), Silence::Over);
+        assert_eq!(sessions.look(place, 106), Silence::Until(151));
+        assert_eq!(sessions.look(place, 150), Silence::Until(151));
+        assert_eq!(sessions.look(place, 151), Silence::Over);
         assert_eq!(sessions.end(place).unwrap().1, "state");
-        assert_eq!(sessions.look(place, 150), Silence::Unknown);
+        assert_eq!(sessions.look(place, 151), Silence::Unknown);
         assert_eq!(sessions.touch(&key(1), 151), None);
         assert!(sessions.end(place).is_none());
     }
@@ -160,8 +161,8 @@ mod tests {
         sessions.touch(&key(1), 10);
         sessions.restamp(30);
         sessions.restamp(60);
-        assert_eq!(sessions.look(one, 0), Silence::Until(130));
-        assert_eq!(sessions.look(two, 0), Silence::Until(100));
+        assert_eq!(sessions.look(one, 0), Silence::Until(131));
+        assert_eq!(sessions.look(two, 0), Silence::Until(101));
     }
 
     #[test]

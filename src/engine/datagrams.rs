@@ -52,7 +52,7 @@ impl SendStatus {
     }
 }
 
-/// How long a socket whose reads keep failing is left alone.
+/// How long a socket that keeps failing is left alone.
 const RECEIVE_BACKOFF: Duration = Duration::from_millis(64);
 
 impl Engine {
@@ -227,10 +227,11 @@ impl Engine {
         let token = Target::socket_token(slot);
         match self.poller.ask_datagrams(&mut socket.socket, token, writable) {
             Ok(()) => socket.asks_writable = writable,
-            // Without an event to wait for, the next turn tries again.
+            // Without an event to wait for, a timer brings it back.
             Err(error) => {
                 log::debug!("{}: cannot change what is polled for: {error}", socket.addr);
-                self.queue_ready_socket(slot);
+                let id = SocketId::new(slot as u32, socket.generation);
+                self.back_off_socket(id);
             }
         }
     }
@@ -315,9 +316,9 @@ impl Engine {
         }
     }
 
-    /// Reads keep failing: leaves the socket alone for a while.
+    /// Reads keep failing, or the poll does: leaves the socket alone for a while.
     pub(crate) fn back_off_socket(&mut self, id: SocketId) {
-        if let Some(socket) = self.socket_mut(id) {
+        if let Some(socket) = self.socket_mut(id).filter(|socket| !socket.is_backing_off) {
             socket.is_backing_off = true;
             let timer = self.set_timer(RECEIVE_BACKOFF, false, Due::Receive(id));
             self.keep_socket_timer(id, timer);

@@ -276,13 +276,16 @@ pub(crate) enum Target {
 impl Target {
     #[inline]
     pub(crate) const fn of(token: usize) -> Self {
+        // Nearly always.
+        if token > WAKER_TOKEN {
+            return Self::Connection(token);
+        }
         match token {
             WAKER_TOKEN => Self::Waker,
             BELL_TOKEN => Self::Bell,
             0..SOCKET_TOKENS => Self::Listener(token),
             SOCKET_TOKENS..ATTEMPT_TOKENS => Self::Socket(token - SOCKET_TOKENS),
-            ATTEMPT_TOKENS..BELL_TOKEN => Self::Attempt(token - ATTEMPT_TOKENS),
-            _ => Self::Connection(token),
+            _ => Self::Attempt(token - ATTEMPT_TOKENS),
         }
     }
 

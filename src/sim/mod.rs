@@ -97,4 +97,4 @@ pub use landmarks::Landmarks;
 pub use seeds::{Report, Seeds};
 pub use simulation::{Dice, HostClock, HostId, PeerId, Simulation};
 
-pub use crate::sys::sim::{Fault, Faults, PeerEnd, Script};
+pub use crate::sys::sim::{Datagrams, Fault, Faults, PeerEnd, Script};

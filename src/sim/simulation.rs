@@ -12,7 +12,7 @@ use super::watcher::Watcher;
 use crate::options::ReactorOptions;
 use crate::reactor::Reactor;
 use crate::sys;
-use crate::sys::sim::{Fault, Faults, Host, PeerEnd, Rest, Script, Stage, World};
+use crate::sys::sim::{Datagrams, Fault, Faults, Host, PeerEnd, Rest, Script, Stage, World};
 
 /// A host of a simulation: one process with one reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -273,6 +273,12 @@ impl Simulation {
     pub fn struck(&self) -> Vec<(Fault, u64)> {
         let world = self.world.borrow();
         Fault::ALL.into_iter().map(|fault| (fault, world.chance.struck[fault as usize])).collect()
+    }
+
+    /// What has become of all datagrams so far.
+    #[must_use]
+    pub fn datagrams(&self) -> Datagrams {
+        self.world.borrow().datagrams()
     }
 
     /// System calls and turns so far, of all hosts.

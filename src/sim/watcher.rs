@@ -1,5 +1,7 @@
 //! The rules, watched: at every callback, and between the turns.
 
+mod datagrams;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -316,6 +318,7 @@ impl Watcher {
             }
         }
         self.check_listeners(engine);
+        self.check_sockets(engine);
         self.check_counts(engine);
     }
 
@@ -511,6 +514,10 @@ impl Watcher {
             self.violate(None, "the reactor has not stopped in time");
         }
         let (slots, listeners) = (engine.connections.len(), engine.listeners.len());
+        let sockets = engine.sockets.len();
+        if sockets > 0 {
+            self.violate(None, &format!("{sockets} datagram sockets are left"));
+        }
         if slots + listeners > 0 {
             self.violate(None, &format!("{slots} slots and {listeners} listeners are left"));
         }

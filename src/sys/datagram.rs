@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+#[cfg(feature = "sim")]
+use super::sim;
 use super::{Poller, World, os};
 use crate::options::{Group, UdpOptions};
 
@@ -16,7 +18,7 @@ impl World {
         match self {
             Self::Os => os::bind_udp(addr, options).map(DatagramSocket::Os),
             #[cfg(feature = "sim")]
-            Self::Sim(_) => Err(none_simulated()),
+            Self::Sim(host) => host.bind_udp(addr, None, options).map(DatagramSocket::Sim),
         }
     }
 
@@ -29,14 +31,13 @@ impl World {
         match self {
             Self::Os => os::connect_udp(peer, options).map(DatagramSocket::Os),
             #[cfg(feature = "sim")]
-            Self::Sim(_) => Err(none_simulated()),
+            Self::Sim(host) => {
+                let any = SocketAddr::from(([0, 0, 0, 0], 0));
+                let addr = options.source.unwrap_or(any);
+                host.bind_udp(addr, Some(peer), options).map(DatagramSocket::Sim)
+            }
         }
     }
-}
-
-#[cfg(feature = "sim")]
-fn none_simulated() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "a simulated world has no datagram sockets")
 }
 
 /// A UDP socket.
@@ -44,6 +45,9 @@ fn none_simulated() -> io::Error {
 pub(crate) enum DatagramSocket {
     /// Of the operating system.
     Os(os::DatagramSocket),
+    /// Of a simulated world.
+    #[cfg(feature = "sim")]
+    Sim(sim::DatagramSocket),
 }
 
 impl DatagramSocket {
@@ -52,6 +56,8 @@ impl DatagramSocket {
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self {
             Self::Os(socket) => os::receive_from(socket, buffer),
+            #[cfg(feature = "sim")]
+            Self::Sim(socket) => socket.receive(buffer),
         }
     }
 
@@ -60,24 +66,41 @@ impl DatagramSocket {
     pub(crate) fn send(&mut self, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
         match self {
             Self::Os(socket) => os::send_to(socket, bytes, to),
+            #[cfg(feature = "sim")]
+            Self::Sim(socket) => socket.send(bytes, to),
         }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Os(socket) => socket.local_addr(),
+            #[cfg(feature = "sim")]
+            Self::Sim(socket) => Ok(socket.local_addr()),
+        }
+    }
+
+    /// The number of its socket in a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(&self) -> Option<u32> {
+        match self {
+            Self::Os(_) => None,
+            Self::Sim(socket) => Some(socket.key()),
         }
     }
 
     pub(crate) fn join(&self, group: &Group) -> io::Result<()> {
         match self {
             Self::Os(socket) => os::join(socket, group),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => sim::DatagramSocket::change_group(group),
         }
     }
 
     pub(crate) fn leave(&self, group: &Group) -> io::Result<()> {
         match self {
             Self::Os(socket) => os::leave(socket, group),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => sim::DatagramSocket::change_group(group),
         }
     }
 }
@@ -93,6 +116,11 @@ impl Poller {
         match (self, socket) {
             (Self::Os(poller), DatagramSocket::Os(socket)) => os::add(poller, socket, token, false),
             #[cfg(feature = "sim")]
+            (Self::Sim(poller), DatagramSocket::Sim(socket)) => {
+                poller.add_datagrams(socket.key(), token);
+                Ok(())
+            }
+            #[cfg(feature = "sim")]
             _ => Err(super::of_two_worlds()),
         }
     }
@@ -107,6 +135,10 @@ impl Poller {
         match (self, socket) {
             (Self::Os(poller), DatagramSocket::Os(socket)) => {
                 os::change(poller, socket, token, writable)
+            }
+            #[cfg(feature = "sim")]
+            (Self::Sim(poller), DatagramSocket::Sim(socket)) => {
+                poller.change(socket.key(), token, writable)
             }
             #[cfg(feature = "sim")]
             _ => Err(super::of_two_worlds()),

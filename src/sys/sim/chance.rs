@@ -70,11 +70,17 @@ pub enum Fault {
     LatePoll,
     /// The poll emulates edges, as on Windows: chosen once for a host.
     EmulatedEdges,
+    /// A datagram is lost.
+    DatagramLost,
+    /// A datagram arrives twice.
+    DatagramDoubled,
+    /// A datagram arrives late, behind others that were sent after it.
+    DatagramLate,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::ShortRead,
         Self::ShortWrite,
         Self::BlockedRead,
@@ -105,7 +111,16 @@ impl Fault {
         Self::Stopped,
         Self::LatePoll,
         Self::EmulatedEdges,
+        Self::DatagramLost,
+        Self::DatagramDoubled,
+        Self::DatagramLate,
     ];
+
+    /// Whether it befalls datagrams and nothing else.
+    #[must_use]
+    pub const fn is_of_datagrams(self) -> bool {
+        matches!(self, Self::DatagramLost | Self::DatagramDoubled | Self::DatagramLate)
+    }
 
     /// Whether it can end a connection or keep one from coming up.
     #[must_use]
@@ -177,13 +192,13 @@ impl Faults {
         Self { allowed: (1 << Fault::ALL.len()) - 1 }
     }
 
-    /// Those that neither end a connection nor take long: what a program may expect to be
-    /// invisible but for time.
+    /// Those that neither end a connection nor take long nor befall datagrams: what a program may
+    /// expect to be invisible but for time.
     #[must_use]
     pub fn harmless() -> Self {
         let mut faults = Self::none();
         for fault in Fault::ALL {
-            if !fault.loses_connections() && !fault.takes_long() {
+            if !fault.loses_connections() && !fault.takes_long() && !fault.is_of_datagrams() {
                 faults = faults.with(fault);
             }
         }
@@ -229,9 +244,17 @@ impl Chance {
             struck: [0; Fault::ALL.len()],
             is_calm: false,
         };
+        // Those of datagrams draw apart: without datagrams a seed gives the run it always gave.
+        let mut apart = chance.state ^ 0x6461_7461_6772_616d;
         for fault in Fault::ALL {
+            if fault.is_of_datagrams() {
+                std::mem::swap(&mut chance.state, &mut apart);
+            }
             let is_on = chance.one_in(2);
             let rarity = [2, 5, 20, 100, 500][chance.below(5) as usize];
+            if fault.is_of_datagrams() {
+                std::mem::swap(&mut chance.state, &mut apart);
+            }
             if is_on && faults.allows(fault) {
                 chance.rates[fault as usize] = (65_536 / rarity) as u16;
             }

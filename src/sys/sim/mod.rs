@@ -4,6 +4,7 @@
 //! it sleeps, and no socket of the operating system is opened.
 
 mod chance;
+mod datagram;
 mod handshake;
 mod peer;
 mod socket;
@@ -26,6 +27,8 @@ use trace::{Call, Outcome};
 use world::{MILLI, SECOND, Step};
 
 pub use chance::{Fault, Faults};
+pub(crate) use datagram::DatagramSocket;
+pub use datagram::Datagrams;
 pub use peer::{PeerEnd, Script};
 pub(crate) use socket::SocketStage;
 pub(crate) use trace::Note;
@@ -442,6 +445,11 @@ impl Poller {
             Ok(0)
         })?;
         Ok(())
+    }
+
+    /// Datagram sockets are registered when they are bound, and that does not fail.
+    pub(crate) fn add_datagrams(&self, key: u32, token: usize) {
+        self.0.call(|world| world.register(key, token, 1));
     }
 
     pub(crate) fn change(&self, key: u32, token: usize, writable: bool) -> io::Result<()> {

@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use super::chance::Fault;
+use super::datagram::Inbox;
 use super::trace::{Call, Net, Note, Outcome};
 use super::world::{Happening, MILLI, World};
 
@@ -47,6 +48,8 @@ pub(crate) struct Socket {
     /// Of a listener: connections that are not accepted yet, and most of them.
     pub(super) waiting: VecDeque<u32>,
     pub(super) backlog: usize,
+    /// Of a UDP socket.
+    pub(super) inbox: Option<Inbox>,
     /// Read by a host, and not looked at by whoever watches it.
     pub(crate) tap: Vec<u8>,
     pub(crate) bytes_read: u64,
@@ -76,6 +79,8 @@ pub(crate) enum Owner {
 pub(crate) enum SocketStage {
     Listening,
     Connecting,
+    /// It is no stream.
+    Datagrams,
     Up,
     /// The connect failed, or the owner has closed it.
     Over,
@@ -129,6 +134,7 @@ impl Socket {
             registration: None,
             waiting: VecDeque::new(),
             backlog: 0,
+            inbox: None,
             tap: Vec::new(),
             bytes_read: 0,
             bytes_written: 0,
@@ -153,6 +159,9 @@ impl Socket {
         match self.stage {
             SocketStage::Listening => !self.waiting.is_empty(),
             SocketStage::Connecting => false,
+            SocketStage::Datagrams => {
+                self.error.is_some() || self.inbox.as_ref().is_some_and(Inbox::is_readable)
+            }
             _ => !self.received.is_empty() || self.has_fin || self.is_reset || self.error.is_some(),
         }
     }
@@ -189,7 +198,8 @@ impl World {
             return bits;
         }
         let is_over = socket.is_reset || socket.error.is_some();
-        if is_over || socket.fin_sent || self.has_room(socket) {
+        let has_room = socket.inbox.as_ref().is_some_and(Inbox::is_writable);
+        if has_room || is_over || socket.fin_sent || self.has_room(socket) {
             bits |= WRITABLE;
         }
         if is_over || socket.has_fin {
@@ -520,6 +530,8 @@ impl World {
         let must_reset = source.resets_on_close || !source.received.is_empty() || is_half_open;
         let is_up = (stage == SocketStage::Up || is_half_open) && !source.is_reset;
         source.received.clear();
+        self.close_inbox(socket);
+        let source = self.socket(socket);
         let waiting = std::mem::take(&mut source.waiting);
         let registration = source.registration.take();
         if let (Owner::Host(host), Some(registration)) = (source.owner, registration) {

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Event;
 use super::chance::{Chance, Fault, Faults};
+use super::datagram::Post;
 use super::peer::Peer;
-use super::socket::{Owner, Socket};
+use super::socket::{Owner, Socket, SocketStage};
 use super::trace::{Note, Trace};
 use super::weather::Link;
 use crate::sys::Readiness;
@@ -46,6 +47,7 @@ pub(crate) struct World {
     pub(crate) sockets: Vec<Socket>,
     pub(crate) hosts: Vec<HostState>,
     pub(crate) peers: Vec<Peer>,
+    pub(super) post: Post,
     /// What names stand for.
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
     /// What other threads do, and is not done yet.
@@ -88,6 +90,10 @@ pub(super) enum Happening {
     Room(u32),
     /// The network breaks a connection.
     Break(u32),
+    /// A datagram arrives, by its number.
+    Datagram(u32),
+    /// So many bytes of datagrams have left the machine of a socket.
+    Left(u32, u32),
     /// The poll of a host has an event that was held back.
     Held,
     /// A script goes on.
@@ -178,6 +184,7 @@ impl World {
             sockets: Vec::new(),
             hosts: Vec::new(),
             peers: Vec::new(),
+            post: Post::default(),
             names: BTreeMap::new(),
             calls: Vec::new(),
             violations: Vec::new(),
@@ -300,6 +307,8 @@ impl World {
             Happening::TimedOut(socket) => self.fail_connect(socket, ErrorKind::TimedOut),
             Happening::Room(socket) => self.make_room(socket),
             Happening::Break(socket) => self.break_connection(socket),
+            Happening::Datagram(number) => self.deliver(number),
+            Happening::Left(socket, bytes) => self.leave(socket, bytes),
             Happening::Held => {}
             Happening::Peer(peer) => self.go_on(peer as usize),
             Happening::Call(index) => {
@@ -512,7 +521,8 @@ impl World {
         if !self.hosts[host].edges_are_native {
             // Reported once, and again after a call has found the socket not ready.
             registration.armed &= !(bits & 3);
-            if bits & 8 != 0 {
+            let is_stream = self.sockets[socket as usize].stage != SocketStage::Datagrams;
+            if bits & 8 != 0 && is_stream {
                 registration.is_let_go = true;
             }
         }
