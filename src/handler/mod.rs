@@ -114,8 +114,9 @@ pub trait Handler: 'static {
     }
 
     /// The peer has finished sending; bytes that were left unconsumed before stay so. Default:
-    /// close, once the output has left. A handler that wants to go on writing does nothing here,
-    /// and closes later.
+    /// close, once the output has left; later writes are refused. A handler that still owes
+    /// answers, from a pool or another thread, does nothing here, counts what is under way, and
+    /// closes when the last answer is written: nothing else ends the connection then.
     fn on_eof(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
         let _ = state;
         conn.close();

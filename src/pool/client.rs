@@ -235,7 +235,14 @@ pub struct WaiterId(pub(super) u64);
 #[non_exhaustive]
 pub enum AcquireError {
     /// It waited for as long as [`acquire_timeout`](super::PoolOptions::acquire_timeout) allows.
-    TimedOut(Duration),
+    TimedOut {
+        /// The time.
+        limit: Duration,
+        /// Connections that are lent now.
+        leased: usize,
+        /// Connections that are being dialled now.
+        dialling: usize,
+    },
     /// So many wait already as [`max_waiters`](super::PoolOptions::max_waiters) allows.
     TooManyWaiters(usize),
     /// A connection failed to come up while it was the next to get one.
@@ -247,10 +254,15 @@ pub enum AcquireError {
 impl fmt::Display for AcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TimedOut(limit) => write!(
+            Self::TimedOut { limit, leased: 0, dialling } => write!(
                 f,
-                "no connection came free within {limit:?} (acquire_timeout); release sooner, or \
-                 raise max_open"
+                "no connection came up within {limit:?} (acquire_timeout): none is lent, and \
+                 {dialling} are being dialled; look whether the server is there"
+            ),
+            Self::TimedOut { limit, leased, dialling } => write!(
+                f,
+                "no connection came free within {limit:?} (acquire_timeout): {leased} are lent, \
+                 and {dialling} are being dialled; release sooner, or raise max_open"
             ),
             Self::TooManyWaiters(most) => write!(f, "{most} others wait already (max_waiters)"),
             Self::Connect(error) => write!(f, "{error}"),

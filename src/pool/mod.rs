@@ -27,7 +27,8 @@
 //! # When it ends
 //! [`Desk::close`] ends idle connections, refuses who waits, and ends leased ones when they come
 //! back. When the reactor drains, idle ones end and leased ones are let finish; who waits or comes
-//! is still served, but nothing is kept.
+//! is still served, but nothing is kept. Who waits for a dial that the drain has cut may be dropped
+//! with the pool, untold.
 //!
 //! # Examples
 //! See [`PoolClient`], and `examples/pool.rs`.

@@ -68,7 +68,9 @@ pub struct PoolOptions {
     /// in a simulated world, where runs are to be alike.
     pub seed: Option<u64>,
     /// Options of the connections. The timeout covers connecting, and once more the handshake.
-    /// Idle limits of the connections count while they are lent as well.
+    /// Idle limits of the connections count while they are lent as well. With a `reconnect` policy
+    /// a dial is tried again before its failure refuses a waiter, whose `acquire_timeout` may pass
+    /// first.
     pub connect: ConnectOptions,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::handler::Context;
 use crate::pool::lease::Lease;
-use crate::pool::{AcquireError, Pool, PoolClient};
+use crate::pool::{AcquireError, Pool, PoolClient, PoolStats};
 
 /// Callbacks of waiters behind one callback of the loop; the rest comes soon. About as many as a
 /// turn may have messages of one kind before others have their turn.
@@ -78,7 +78,9 @@ impl<C: PoolClient> Pool<C> {
             AcquireError::Closed
         } else if waiter.deadline <= cx.now() {
             self.desk.stats.timed_out += 1;
-            AcquireError::TimedOut(self.desk.options.acquire_timeout.unwrap_or_default())
+            let PoolStats { leased, dialling, .. } = self.desk.stats();
+            let limit = self.desk.options.acquire_timeout.unwrap_or_default();
+            AcquireError::TimedOut { limit, leased, dialling }
         } else {
             return false;
         };

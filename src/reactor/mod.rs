@@ -272,6 +272,22 @@ impl Reactor {
     /// process with one thread has cheaper system calls. Replaces an earlier one; nothing is read
     /// from it.
     ///
+    /// # Examples
+    /// ```
+    /// use std::os::unix::net::UnixStream;
+    /// use std::time::Duration;
+    /// use signal_hook::consts::{SIGINT, SIGTERM};
+    /// use waterwheel::Reactor;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let (bell, rope) = UnixStream::pair()?;
+    /// for signal in [SIGINT, SIGTERM] {
+    ///     signal_hook::low_level::pipe::register(signal, rope.try_clone()?)?;
+    /// }
+    /// reactor.drain_when_readable(bell.into(), Duration::from_secs(5))?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// - The system's, if the descriptor cannot be polled, as regular files cannot.
     ///

@@ -184,7 +184,7 @@ impl Model {
             }
             Acquired::Refused(ticket, error) => {
                 assert_eq!(ticket, number);
-                assert!(!matches!(error, AcquireError::TimedOut(_) | AcquireError::Connect(_)));
+                assert!(!matches!(error, AcquireError::TimedOut { .. } | AcquireError::Connect(_)));
                 assert_eq!(matches!(error, AcquireError::Closed), self.books.borrow().is_closed);
             }
         }
