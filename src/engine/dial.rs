@@ -43,9 +43,7 @@ impl Engine {
         match begun {
             Ok(id) => {
                 self.unplaced.push((id, state));
-                if self.is_to_begin(id) {
-                    self.begin_round(id);
-                }
+                self.begin_round(id);
                 id
             }
             Err(error) => {
@@ -114,10 +112,6 @@ impl Engine {
         Ok(id)
     }
 
-    fn is_to_begin(&mut self, id: ConnId) -> bool {
-        self.connector(id).is_some()
-    }
-
     /// The connector of a connection that is not up yet, with what it goes by.
     pub(super) fn connector(&mut self, id: ConnId) -> Option<(&mut Connector<Stream>, Arc<Dial>)> {
         let connection = self.live_mut(id)?;
@@ -125,7 +119,7 @@ impl Engine {
         Some((connection.connector_mut()?, dial))
     }
 
-    /// A round: one deadline, the lookup, and all addresses.
+    /// A round: one deadline, the lookup, and all addresses. One without a connector has begun.
     fn begin_round(&mut self, id: ConnId) {
         let now = self.clock.tick();
         let Some((connector, dial)) = self.connector(id) else { return };

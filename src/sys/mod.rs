@@ -440,7 +440,7 @@ impl Poller {
         }
     }
 
-    /// Registers a connection once, for both directions (see [`WRITABLE_ON_DEMAND`]).
+    /// Registers a connection once, for both directions.
     pub(crate) fn add(&self, stream: &mut Stream, token: usize, writable: bool) -> io::Result<()> {
         match (self, stream) {
             (Self::Os(poller), Stream::Os(stream)) => os::add(poller, stream, token, writable),
