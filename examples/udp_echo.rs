@@ -26,6 +26,7 @@ usage: udp_echo [options]
   --sessions               count the datagrams of each peer
   --idle-timeout SECONDS   end the session of a peer that is silent for so long [60]
   --max-sessions N         answer no more than so many peers [65536]
+  --batch                  receive and send several at a time
   --reuse-port             share the address with other processes
   --receive-buffer BYTES   what the kernel may hold for us [the system's choice]
   --help";
@@ -146,6 +147,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
                 sessions.idle_timeout = parser.value()?.parse_with(seconds)?;
             }
             Long("max-sessions") => sessions.max_sessions = parser.value()?.parse()?,
+            Long("batch") => options.batch = true,
             Long("reuse-port") => options.reuse_port = true,
             Long("receive-buffer") => {
                 options.receive_buffer_bytes = Some(parser.value()?.parse()?);

@@ -27,6 +27,12 @@ pub(crate) struct Datagrams {
     pub(crate) budget: usize,
     /// Most bytes of one that are handed on.
     pub(crate) most_bytes: usize,
+    /// Several of its datagrams are received in one call.
+    pub(crate) takes_batches: bool,
+    /// What is sent is gathered here, if it is sent in batches.
+    ///
+    /// Invariant: empty while `queue` is not.
+    pub(crate) outbound: Option<Box<sys::Outbound>>,
     /// What the kernel has not taken.
     pub(crate) queue: Queue,
     /// Whether it is on the ready queue.
@@ -76,6 +82,8 @@ impl Datagrams {
             peer,
             budget: options.receive_budget,
             most_bytes: options.max_datagram_bytes,
+            takes_batches: options.batch,
+            outbound: options.batch.then(Box::default),
             queue: Queue::new(options.max_queued_datagrams, options.max_queued_bytes),
             is_queued: false,
             is_closed: false,
@@ -97,6 +105,26 @@ impl Datagrams {
         let (count, from) = self.socket.receive(&mut buffer[..most + 1])?;
         self.errors_in_row = 0;
         Ok((count.min(most), count > most, from))
+    }
+
+    /// Receives several, up to `most`, likewise; how many.
+    pub(crate) fn receive_batch(
+        &mut self,
+        inbound: &mut sys::Inbound,
+        most: usize,
+    ) -> io::Result<usize> {
+        let is_v4 = self.addr.is_ipv4();
+        inbound.fill(&mut self.socket, is_v4, self.most_bytes + 1, most)?;
+        self.errors_in_row = 0;
+        if let Some(error) = inbound.take_error() {
+            self.keep_error(error);
+        }
+        Ok(inbound.len())
+    }
+
+    /// Datagrams that are gathered and have not been sent.
+    pub(crate) fn gathered(&self) -> usize {
+        self.outbound.as_ref().map_or(0, |outbound| outbound.len())
     }
 
     /// A read has failed; whether to read on.

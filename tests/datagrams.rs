@@ -180,6 +180,7 @@ fn udp_options(dice: &Dice) -> UdpOptions {
         .receive_budget(dice.spread(1, 64) as usize)
         .max_queued_datagrams(dice.spread(1, 50) as usize)
         .max_queued_bytes(dice.spread(1, 50_000) as usize)
+        .batch(dice.one_in(2))
         .max_datagram_bytes(if dice.one_in(4) { 1_000 } else { 65_535 })
 }
 

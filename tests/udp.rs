@@ -485,10 +485,10 @@ fn kernel_drops(addr: SocketAddr) -> u64 {
 /// Sends as fast as it can from a thread of its own while the loop receives; every datagram was
 /// received, or the kernel counts it as dropped.
 #[cfg(target_os = "linux")]
-fn expect_accounted(count: u64) {
+fn expect_accounted(count: u64, options: UdpOptions) {
     let mut rig = Rig::bind("127.0.0.1:0", UdpOptions::default(), NOTHING);
     let quiet = rig.reactor.register_datagrams(NOTHING);
-    let (id, addr) = rig.reactor.bind_udp("127.0.0.1:0", quiet, UdpOptions::default()).unwrap();
+    let (id, addr) = rig.reactor.bind_udp("127.0.0.1:0", quiet, options).unwrap();
     let sender = thread::spawn(move || {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         for number in 0..count {
@@ -514,12 +514,14 @@ fn expect_accounted(count: u64) {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_flood_is_accounted_for() {
-    expect_accounted(50_000);
+    expect_accounted(50_000, UdpOptions::default());
+    expect_accounted(50_000, UdpOptions::default().batch(true));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "takes minutes"]
 fn ten_million_datagrams_are_accounted_for() {
-    expect_accounted(10_000_000);
+    expect_accounted(10_000_000, UdpOptions::default());
+    expect_accounted(10_000_000, UdpOptions::default().batch(true));
 }

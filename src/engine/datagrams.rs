@@ -32,6 +32,8 @@ pub enum SendStatus {
     /// The kernel has taken it.
     Sent,
     /// The kernel's buffer is full: it follows, in order. `on_drain` tells when all have.
+    ///
+    /// Or the socket sends in [batches](UdpOptions::batch): it leaves with the others.
     Queued,
     /// It is lost: the queue is full as well, or the system has no memory for it. `on_drain`
     /// follows.
@@ -140,6 +142,9 @@ impl Engine {
             return SendStatus::Closed;
         }
         if socket.queue.is_empty() {
+            if socket.outbound.is_some() {
+                return self.gather(id.index(), to, bytes);
+            }
             match socket.socket.send(bytes, to) {
                 Ok(()) => {
                     self.count_sent(bytes.len());
@@ -149,6 +154,13 @@ impl Engine {
             }
         }
         self.enqueue_datagram(id.index(), to, bytes)
+    }
+
+    #[inline]
+    pub(crate) fn note_received(&mut self, bytes: usize, is_truncated: bool) {
+        self.stats.datagrams_received += 1;
+        self.stats.datagram_bytes_received += bytes as u64;
+        self.stats.datagrams_truncated += u64::from(is_truncated);
     }
 
     #[inline]
@@ -167,28 +179,111 @@ impl Engine {
         first: io::Error,
     ) -> SendStatus {
         let mut error = first;
-        for _ in 0..SEND_TRIES {
-            match (error.kind(), SendFault::of(&error)) {
-                (io::ErrorKind::WouldBlock, _) => return self.enqueue_datagram(slot, to, bytes),
-                (_, SendFault::TooLong) => return SendStatus::TooLong,
-                (_, SendFault::NoBuffers) => return self.drop_datagram(slot),
-                _ => {}
-            }
-            // It may be an older one, which the system tells at the next call, whatever that is:
-            // an answer of the network to a datagram before this one.
-            match self.sockets[slot].socket.send(bytes, to) {
-                Ok(()) => {
-                    if error.kind() != io::ErrorKind::Interrupted {
-                        self.sockets[slot].keep_error(error);
-                        self.queue_ready_socket(slot);
-                    }
-                    self.count_sent(bytes.len());
-                    return SendStatus::Sent;
+        let (mut tries, mut older) = (0, None);
+        loop {
+            let status = match (error.kind(), SendFault::of(&error)) {
+                (io::ErrorKind::Interrupted, _) => None,
+                (io::ErrorKind::WouldBlock, _) => Some(self.enqueue_datagram(slot, to, bytes)),
+                (_, SendFault::TooLong) => Some(SendStatus::TooLong),
+                (_, SendFault::NoBuffers) => Some(self.drop_datagram(slot)),
+                (kind, _) if tries == SEND_TRIES => return SendStatus::Failed(kind),
+                // It may be an older one, which the system tells at the next call, whatever that
+                // is: an answer of the network to a datagram before this one.
+                _ => {
+                    tries += 1;
+                    older = Some(error);
+                    None
                 }
-                Err(next) => error = next,
+            };
+            let status = match status {
+                Some(status) => status,
+                None => match self.sockets[slot].socket.send(bytes, to) {
+                    Ok(()) => {
+                        self.count_sent(bytes.len());
+                        SendStatus::Sent
+                    }
+                    Err(next) => {
+                        error = next;
+                        continue;
+                    }
+                },
+            };
+            if let Some(older) = older {
+                self.sockets[slot].keep_error(older);
+                self.queue_ready_socket(slot);
+            }
+            return status;
+        }
+    }
+
+    /// Keeps a datagram for the next batch; one that is longer than any may be is not waited for.
+    fn gather(&mut self, slot: usize, to: Option<SocketAddr>, bytes: &[u8]) -> SendStatus {
+        let Some(outbound) = &mut self.sockets[slot].outbound else { return SendStatus::Closed };
+        if bytes.len() > MOST_UDP_BYTES {
+            return SendStatus::TooLong;
+        }
+        if outbound.len() == 0 {
+            self.gathering.push(slot as u32);
+        }
+        outbound.push(to, bytes);
+        if outbound.is_full() {
+            self.send_gathered(slot);
+        }
+        SendStatus::Queued
+    }
+
+    /// Sends what was gathered; what the kernel does not take is queued.
+    pub(crate) fn send_gathered(&mut self, slot: usize) {
+        let Some(socket) = self.sockets.get_mut(slot) else { return };
+        let Some(mut outbound) = socket.outbound.take() else { return };
+        let mut next = 0;
+        while let Some((to, bytes)) = outbound.get(next) {
+            let socket = &mut self.sockets[slot];
+            if !socket.queue.is_empty() {
+                self.enqueue_datagram(slot, to, bytes);
+                next += 1;
+                continue;
+            }
+            match outbound.send(&mut socket.socket, next) {
+                Ok(count) => {
+                    let sent = (next..next + count).filter_map(|index| outbound.get(index));
+                    sent.for_each(|(_, bytes)| self.count_sent(bytes.len()));
+                    next += count;
+                }
+                Err(error) => {
+                    let status = self.not_sent(slot, to, bytes, error);
+                    self.tell_lost(slot, to, bytes.len(), status);
+                    next += 1;
+                }
             }
         }
-        SendStatus::Failed(error.kind())
+        outbound.clear();
+        self.sockets[slot].outbound = Some(outbound);
+    }
+
+    /// What `send` would have said of a datagram is an error now.
+    fn tell_lost(&mut self, slot: usize, to: Option<SocketAddr>, bytes: usize, status: SendStatus) {
+        let (kind, why) = match status {
+            SendStatus::TooLong => {
+                let why = "it is longer than the socket or the way there takes".to_owned();
+                (io::ErrorKind::InvalidInput, why)
+            }
+            SendStatus::Failed(kind) => (kind, kind.to_string()),
+            _ => return,
+        };
+        let socket = &mut self.sockets[slot];
+        let to = to.or(socket.peer).map_or_else(String::new, |to| format!(" to {to}"));
+        let text = format!("a datagram of {bytes} bytes{to} was not sent: {why}");
+        socket.keep_error(io::Error::new(kind, text));
+        self.stats.datagrams_dropped += 1;
+        self.queue_ready_socket(slot);
+    }
+
+    /// Sends whatever was gathered in this turn and has not left.
+    pub(crate) fn send_all_gathered(&mut self) {
+        while let Some(slot) = self.gathering.pop() {
+            self.send_gathered(slot as usize);
+        }
     }
 
     fn enqueue_datagram(
@@ -298,6 +393,7 @@ impl Engine {
         if !self.sockets.contains(slot) {
             return;
         }
+        self.send_gathered(slot);
         self.flush_datagrams(slot);
         let mut socket = self.sockets.remove(slot);
         self.stats.datagrams_dropped += socket.queue.len() as u64;
@@ -374,6 +470,9 @@ impl Engine {
 /// How often a datagram is tried again that meets with errors: the first may be of an older
 /// datagram, and the second too if the network has answered meanwhile.
 const SEND_TRIES: usize = 2;
+
+/// The length in a UDP header, without the header.
+const MOST_UDP_BYTES: usize = 65_535 - 8;
 
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the datagram socket is closed")

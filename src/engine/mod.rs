@@ -174,6 +174,8 @@ pub(crate) struct Engine {
     pub(crate) listeners: Slab<Listener>,
     /// All datagram sockets.
     pub(crate) sockets: Slab<Datagrams>,
+    /// Slots of those that have gathered something in this turn; some have sent it since.
+    pub(crate) gathering: Vec<u32>,
     /// The cap on connections.
     pub(crate) gate: Gate,
     /// All timers.
@@ -333,6 +335,7 @@ impl Engine {
             attempts: Slab::new(),
             listeners: Slab::new(),
             sockets: Slab::new(),
+            gathering: Vec::new(),
             gate: Gate::new(most),
             wheel: Wheel::new(),
             next_due: 0,
@@ -563,6 +566,7 @@ impl Engine {
         !(self.dirty.is_empty()
             && self.dead.is_empty()
             && self.unplaced.is_empty()
+            && self.gathering.is_empty()
             && self.failures.is_empty())
     }
 

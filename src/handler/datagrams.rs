@@ -190,10 +190,10 @@ impl<'a> DatagramSocket<'a> {
         self.engine.socket(self.id)?.peer
     }
 
-    /// Datagrams that wait for the kernel to take them.
+    /// Datagrams that wait for the kernel to take them, or for their batch to leave.
     #[must_use]
     pub fn queued_datagrams(&self) -> usize {
-        self.engine.socket(self.id).map_or(0, |socket| socket.queue.len())
+        self.engine.socket(self.id).map_or(0, |socket| socket.queue.len() + socket.gathered())
     }
 
     /// Bytes of them.

@@ -12,7 +12,7 @@ use crate::id::{SocketId, TimerId};
 use crate::options::{SessionOptions, UdpOptions};
 use crate::reactor::dispatch::{Dispatcher, Services};
 use crate::reactor::{Address, Reactor};
-use crate::sys::Readiness;
+use crate::sys::{BATCH, Inbound, Readiness};
 
 impl Reactor {
     /// Takes a handler of datagrams in and gives its key.
@@ -135,7 +135,7 @@ impl Dispatcher {
         if event.writable && socket.asks_writable {
             self.flush_socket(id);
         }
-        self.receive(id);
+        self.receive(id, event.broken);
     }
 
     /// What used up a budget has another; one that has ended is taken down.
@@ -153,7 +153,7 @@ impl Dispatcher {
         while let Some(error) = self.engine.socket_mut(id).and_then(|s| s.errors.pop_front()) {
             self.tell_error(id, error);
         }
-        self.receive(id);
+        self.receive(id, true);
     }
 
     /// A callback of a socket, which may panic.
@@ -180,13 +180,17 @@ impl Dispatcher {
         }
     }
 
-    /// Receives until the kernel has no more, or the budget is used up.
-    fn receive(&mut self, id: SocketId) {
+    /// Receives until the kernel has no more, or the budget is used up. There may be an error
+    /// beside the datagrams.
+    fn receive(&mut self, id: SocketId, has_error: bool) {
         let Some(socket) = self.engine.socket(id) else { return };
-        let (index, budget) = (socket.service as usize, socket.budget);
         if socket.is_backing_off {
             return;
         }
+        if socket.takes_batches {
+            return self.receive_batches(id, has_error);
+        }
+        let (index, budget) = (socket.service as usize, socket.budget);
         self.receiving = Some(id);
         let mut handed = 0;
         let mut is_done = false;
@@ -195,9 +199,7 @@ impl Dispatcher {
             let Some(socket) = engine.socket_mut(id) else { break };
             match socket.receive(buffer) {
                 Ok((count, is_truncated, from)) => {
-                    engine.stats.datagrams_received += 1;
-                    engine.stats.datagram_bytes_received += count as u64;
-                    engine.stats.datagrams_truncated += u64::from(is_truncated);
+                    engine.note_received(count, is_truncated);
                     handed += 1;
                     let Some(service) = services.get_mut(index) else { break };
                     let mut socket = DatagramSocket::receiving(engine, id, is_truncated);
@@ -209,11 +211,7 @@ impl Dispatcher {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let goes_on = socket.note_error();
-                    self.tell_error(id, error);
-                    self.receiving = Some(id);
-                    if !goes_on {
-                        self.engine.back_off_socket(id);
+                    if !self.goes_on_after(id, error) {
                         is_done = true;
                         break;
                     }
@@ -227,6 +225,100 @@ impl Dispatcher {
             self.with(id, |service, socket| service.batch_end(socket));
         }
         self.receiving = None;
+    }
+
+    /// A read has failed: tells it; whether to read on.
+    fn goes_on_after(&mut self, id: SocketId, error: io::Error) -> bool {
+        let Some(socket) = self.engine.socket_mut(id) else { return true };
+        let goes_on = socket.note_error();
+        self.tell_error(id, error);
+        self.receiving = Some(id);
+        if !goes_on {
+            self.engine.back_off_socket(id);
+        }
+        goes_on
+    }
+
+    /// The same, several datagrams at a time. Fewer than there was room for are all, unless there
+    /// is an error to be told: a call that has received something keeps it for the next one.
+    fn receive_batches(&mut self, id: SocketId, has_error: bool) {
+        if self.awaits_batch(id) {
+            return self.engine.queue_ready_socket(id.index());
+        }
+        self.hand_over_batch();
+        let Some(socket) = self.engine.socket(id) else { return };
+        let mut left = socket.budget;
+        let (mut is_done, mut has_handed) = (false, false);
+        while left > 0 {
+            let Self { engine, inbound, .. } = self;
+            let Some(socket) = engine.socket_mut(id) else { break };
+            let (of, batch) = inbound.get_or_insert_with(|| (id, Inbound::new()));
+            *of = id;
+            batch.fit(socket.most_bytes + 1);
+            let most = left.min(BATCH);
+            match socket.receive_batch(batch, most) {
+                Ok(count) => {
+                    is_done = batch.is_all() && !has_error;
+                    left -= count;
+                    has_handed = true;
+                    self.hand_over_batch();
+                    if is_done {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    is_done = true;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => left -= 1,
+                Err(error) => {
+                    left -= 1;
+                    if !self.goes_on_after(id, error) {
+                        is_done = true;
+                        break;
+                    }
+                }
+            }
+        }
+        let has_errors = self.engine.socket(id).is_some_and(|socket| !socket.errors.is_empty());
+        if !is_done || has_errors {
+            self.engine.queue_ready_socket(id.index());
+        }
+        if has_handed && self.engine.socket(id).is_some() {
+            self.with(id, |service, socket| service.batch_end(socket));
+        }
+        self.engine.send_gathered(id.index());
+    }
+
+    /// Whether a callback of another socket has panicked in the middle of a batch. That socket is
+    /// ready; nobody else is to lose an event by its next panic.
+    fn awaits_batch(&self, id: SocketId) -> bool {
+        self.inbound.as_ref().is_some_and(|(of, batch)| {
+            *of != id && batch.len() > 0 && self.engine.socket(*of).is_some()
+        })
+    }
+
+    /// Hands over what is left of a batch: all of it, unless a callback has panicked.
+    fn hand_over_batch(&mut self) {
+        let Self { engine, services, inbound, receiving, .. } = self;
+        let Some((id, batch)) = inbound else { return };
+        let id = *id;
+        *receiving = Some(id);
+        while let Some((bytes, from)) = batch.take() {
+            let Some(socket) = engine.socket(id) else {
+                // The one that was taken, and the rest: nobody is there to be told.
+                engine.stats.datagrams_received += 1 + batch.clear() as u64;
+                break;
+            };
+            let index = socket.service as usize;
+            let count = bytes.len().min(socket.most_bytes);
+            let is_truncated = count < bytes.len();
+            engine.note_received(count, is_truncated);
+            let Some(service) = services.get_mut(index) else { break };
+            let mut socket = DatagramSocket::receiving(engine, id, is_truncated);
+            service.datagram(&mut socket, from, &bytes[..count]);
+        }
+        *receiving = None;
     }
 
     /// A socket that failed to receive tries again.

@@ -12,7 +12,7 @@ use crate::handler::{AnyService, Conn};
 use crate::id::{ConnId, SocketId};
 use crate::options::OnPanic;
 use crate::planted::{self, Bug};
-use crate::sys::{Event, Readiness};
+use crate::sys::{self, Event, Readiness};
 
 /// The handlers, by the index of their `Service`.
 pub(super) type Services = Vec<Box<dyn AnyService>>;
@@ -29,6 +29,8 @@ pub(super) struct Dispatcher {
     pub(super) services: Services,
     /// One read buffer for all, lent to `on_data` and `on_datagram`.
     pub(super) buffer: Box<[u8]>,
+    /// Datagrams that came in one batch, and the socket that they are for.
+    pub(super) inbound: Option<(SocketId, sys::Inbound)>,
     /// Messages taken from the mailbox and not run yet.
     pub(super) inbox: VecDeque<Message>,
     /// Connections that are still to be offered `on_shutdown`.
@@ -105,6 +107,7 @@ impl Dispatcher {
             engine,
             services: Vec::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            inbound: None,
             inbox: VecDeque::new(),
             offers: Vec::new(),
             stop_rounds: 0,

@@ -302,6 +302,7 @@ impl Dispatcher {
 
     /// Phase 6. What callbacks end or queue meanwhile is for the next turn.
     fn flush_and_bury(&mut self) {
+        self.engine.send_all_gathered();
         self.place_states();
         for _ in 0..self.engine.dirty.len() {
             let Some(id) = self.engine.dirty.pop_front() else { break };

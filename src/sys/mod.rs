@@ -4,6 +4,7 @@
 //! generics and another world can be added without touching it. With one variant the `match`
 //! costs nothing. A [`World`] makes them; what they are asked afterwards stays in their world.
 
+mod batch;
 mod credentials;
 mod datagram;
 mod diag;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use crate::id::Generations;
 use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
+pub(crate) use batch::{BATCH, Inbound, Outbound};
 pub use credentials::Credentials;
 pub(crate) use datagram::{DatagramSocket, SendFault};
 pub(crate) use file::{FileSink, range_of};

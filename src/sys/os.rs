@@ -1,5 +1,7 @@
 //! The operating system, through mio, socket2 and rustix.
 
+#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+mod batch;
 mod datagram;
 
 use std::fs::File;
@@ -15,6 +17,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use super::{Backlog, Shortage};
 use crate::options::{ConnectOptions, Keepalive, ListenOptions, TcpOptions};
 
+#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+pub(super) use batch::{Headers, send_batch};
 pub(super) use datagram::{
     DatagramSocket, bind_udp, connect_udp, join, leave, receive_from, send_to,
 };
