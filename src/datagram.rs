@@ -83,7 +83,7 @@ impl Datagrams {
             budget: options.receive_budget,
             most_bytes: options.max_datagram_bytes,
             takes_batches: options.batch,
-            outbound: options.batch.then(Box::default),
+            outbound: options.batch.then(|| Box::new(sys::Outbound::new())),
             queue: Queue::new(options.max_queued_datagrams, options.max_queued_bytes),
             is_queued: false,
             is_closed: false,
@@ -114,7 +114,7 @@ impl Datagrams {
         most: usize,
     ) -> io::Result<usize> {
         let is_v4 = self.addr.is_ipv4();
-        inbound.fill(&mut self.socket, is_v4, self.most_bytes + 1, most)?;
+        inbound.fill(&mut self.socket, is_v4, most)?;
         self.errors_in_row = 0;
         if let Some(error) = inbound.take_error() {
             self.keep_error(error);

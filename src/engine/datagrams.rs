@@ -237,23 +237,24 @@ impl Engine {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         let Some(mut outbound) = socket.outbound.take() else { return };
         let mut next = 0;
-        while let Some((to, bytes)) = outbound.get(next) {
+        while next < outbound.len() {
             let socket = &mut self.sockets[slot];
-            if !socket.queue.is_empty() {
-                self.enqueue_datagram(slot, to, bytes);
-                next += 1;
+            let sent = socket.queue.is_empty().then(|| outbound.send(&mut socket.socket, next));
+            if let Some(Ok(count)) = sent {
+                let sent = (next..next + count).filter_map(|index| outbound.get(index));
+                sent.for_each(|(_, bytes)| self.count_sent(bytes.len()));
+                next += count;
                 continue;
             }
-            match outbound.send(&mut socket.socket, next) {
-                Ok(count) => {
-                    let sent = (next..next + count).filter_map(|index| outbound.get(index));
-                    sent.for_each(|(_, bytes)| self.count_sent(bytes.len()));
-                    next += count;
-                }
-                Err(error) => {
+            let Some((to, bytes)) = outbound.get(next) else { break };
+            next += 1;
+            match sent {
+                Some(Err(error)) => {
                     let status = self.not_sent(slot, to, bytes, error);
                     self.tell_lost(slot, to, bytes.len(), status);
-                    next += 1;
+                }
+                _ => {
+                    self.enqueue_datagram(slot, to, bytes);
                 }
             }
         }

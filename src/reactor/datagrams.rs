@@ -254,12 +254,12 @@ impl Dispatcher {
             let Some(socket) = engine.socket_mut(id) else { break };
             let (of, batch) = inbound.get_or_insert_with(|| (id, Inbound::new()));
             *of = id;
-            batch.fit(socket.most_bytes + 1);
             let most = left.min(BATCH);
             match socket.receive_batch(batch, most) {
                 Ok(count) => {
                     is_done = batch.is_all() && !has_error;
-                    left -= count;
+                    // Those that came as one are handed over together.
+                    left = left.saturating_sub(count);
                     has_handed = true;
                     self.hand_over_batch();
                     if is_done {
@@ -294,7 +294,7 @@ impl Dispatcher {
     /// ready; nobody else is to lose an event by its next panic.
     fn awaits_batch(&self, id: SocketId) -> bool {
         self.inbound.as_ref().is_some_and(|(of, batch)| {
-            *of != id && batch.len() > 0 && self.engine.socket(*of).is_some()
+            *of != id && !batch.is_empty() && self.engine.socket(*of).is_some()
         })
     }
 

@@ -14,75 +14,89 @@ pub(crate) const BATCH: usize = 64;
 /// datagrams of an Ethernet's length has.
 const GATHERED_BYTES: usize = BATCH * 1_500;
 
+/// Bytes of a slot: of the longest datagram, or of several that came as one. Slots of a power of
+/// two would lie in the same few lines of a cache, so that each lies one line further.
+const SLOT: usize = 65_536 + 64;
+
+/// What has come into one slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) slot: usize,
+    pub(crate) bytes: usize,
+    /// The length of each datagram but the last, if they are several.
+    pub(crate) segment: Option<usize>,
+    pub(crate) from: SocketAddr,
+}
+
 /// Room for a batch that comes in, and what is left of the last one.
 pub(crate) struct Inbound {
+    /// Memory that no datagram has come to lie in is not touched.
     slots: Box<[u8]>,
-    /// Bytes of a slot.
-    stride: usize,
-    /// How long each is, and who sent it.
-    arrivals: Vec<(usize, SocketAddr)>,
-    /// The first that nobody has taken.
+    arrivals: Vec<Arrival>,
+    /// The first arrival that has something left, and where that begins.
     next: usize,
+    start: usize,
     /// No more waited.
     is_all: bool,
     /// What ended the batch before its time.
     error: Option<io::Error>,
-    #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
-    headers: os::Headers,
+    /// Slots that one call is given: enough for twice of what the last one brought.
+    ask: usize,
 }
 
 impl Inbound {
     pub(crate) fn new() -> Self {
         Self {
-            slots: Box::default(),
-            stride: 0,
+            slots: vec![0; SLOT * BATCH].into_boxed_slice(),
             arrivals: Vec::with_capacity(BATCH),
             next: 0,
+            start: 0,
             is_all: false,
             error: None,
-            #[cfg(all(
-                feature = "batch",
-                target_os = "linux",
-                not(mio_unsupported_force_poll_poll)
-            ))]
-            headers: os::Headers::new(),
+            ask: 1,
         }
     }
 
-    /// Makes room for datagrams of so many bytes. Memory that no datagram has come to lie in is
-    /// not touched.
-    pub(crate) fn fit(&mut self, bytes: usize) {
-        if bytes > self.stride {
-            // The lengths that are usual are powers of two; slots that far apart would share the
-            // few cache lines of one set, so that each lies one line further.
-            self.stride = bytes.next_multiple_of(64) + 64;
-            self.slots = vec![0; self.stride * BATCH].into_boxed_slice();
-        }
-    }
-
-    /// Receives up to `most` datagrams, of up to `room` bytes each.
+    /// Receives up to `most` datagrams; those that came as one count as one.
     ///
-    /// Invariant: nothing is left of the last batch, and `fit` was called for `room`.
+    /// Invariant: nothing is left of the last batch.
     pub(crate) fn fill(
         &mut self,
         socket: &mut DatagramSocket,
         is_v4: bool,
-        room: usize,
         most: usize,
     ) -> io::Result<()> {
         self.clear();
-        #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
-        #[cfg_attr(not(feature = "sim"), expect(irrefutable_let_patterns))]
+        let most = most.min(self.ask);
+        let filled = self.receive(socket, is_v4, most);
+        self.ask = (2 * self.arrivals.len()).clamp(2, BATCH);
+        filled
+    }
+
+    #[cfg_attr(not(feature = "sim"), expect(irrefutable_let_patterns))]
+    #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+    fn receive(&mut self, socket: &mut DatagramSocket, is_v4: bool, most: usize) -> io::Result<()> {
         if let DatagramSocket::Os(socket) = socket {
-            let slots = self.slots.chunks_mut(self.stride).map(|slot| &mut slot[..room]).take(most);
-            self.headers.receive(socket, is_v4, slots, &mut self.arrivals)?;
+            let slots = self.slots.chunks_exact_mut(SLOT).take(most);
+            os::receive_batch(socket, is_v4, slots, &mut self.arrivals)?;
             self.is_all = self.arrivals.len() < most;
             return Ok(());
         }
-        let _ = is_v4;
-        for slot in self.slots.chunks_mut(self.stride).take(most) {
-            match socket.receive(&mut slot[..room]) {
-                Ok(arrival) => self.arrivals.push(arrival),
+        self.receive_each(socket, most)
+    }
+
+    #[cfg(not(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll))))]
+    fn receive(&mut self, socket: &mut DatagramSocket, _: bool, most: usize) -> io::Result<()> {
+        self.receive_each(socket, most)
+    }
+
+    /// The same with one call for each.
+    fn receive_each(&mut self, socket: &mut DatagramSocket, most: usize) -> io::Result<()> {
+        for (slot, room) in self.slots.chunks_exact_mut(SLOT).enumerate().take(most) {
+            match socket.receive(room) {
+                Ok((bytes, from)) => {
+                    self.arrivals.push(Arrival { slot, bytes, segment: None, from });
+                }
                 Err(error) if self.arrivals.is_empty() => return Err(error),
                 Err(error) => {
                     self.is_all = error.kind() == io::ErrorKind::WouldBlock;
@@ -92,11 +106,6 @@ impl Inbound {
             }
         }
         Ok(())
-    }
-
-    /// Datagrams that nobody has taken.
-    pub(crate) fn len(&self) -> usize {
-        self.arrivals.len() - self.next
     }
 
     /// Whether the last batch was all there was. Where one call receives it, an error may be left
@@ -113,33 +122,64 @@ impl Inbound {
         self.error.take().filter(is_one)
     }
 
-    /// Takes the next one: all of its bytes that there was room for.
+    /// Takes the next datagram, and says who sent it.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<(&[u8], SocketAddr)> {
-        let &(count, from) = self.arrivals.get(self.next)?;
-        let start = self.next * self.stride;
-        self.next += 1;
-        Some((&self.slots[start..start + count], from))
+        let arrival = self.arrivals.get(self.next)?;
+        let first = arrival.slot * SLOT;
+        let start = self.start;
+        let end = match arrival.segment {
+            Some(segment) if start + segment < arrival.bytes => start + segment,
+            _ => arrival.bytes,
+        };
+        (self.next, self.start) =
+            if end == arrival.bytes { (self.next + 1, 0) } else { (self.next, end) };
+        Some((&self.slots[first + start..first + end], arrival.from))
     }
 
-    /// Drops what is left; how many.
+    /// Datagrams that nobody has taken.
+    pub(crate) fn len(&self) -> usize {
+        let left = self.arrivals[self.next..].iter().map(|arrival| match arrival.segment {
+            Some(segment) => arrival.bytes.div_ceil(segment),
+            None => 1,
+        });
+        let taken = match self.arrivals.get(self.next).and_then(|arrival| arrival.segment) {
+            Some(segment) => self.start / segment,
+            None => 0,
+        };
+        left.sum::<usize>() - taken
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next == self.arrivals.len()
+    }
+
+    /// Drops what is left; how many datagrams that were.
     pub(crate) fn clear(&mut self) -> usize {
         let left = self.len();
         self.arrivals.clear();
-        (self.next, self.is_all, self.error) = (0, false, None);
+        (self.next, self.start, self.is_all, self.error) = (0, 0, false, None);
         left
     }
 }
 
 /// A batch that is gathered, to go out in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbound {
     bytes: Vec<u8>,
     /// Where each ends, and whom it is for; `None` for the peer.
     ends: Vec<(usize, Option<SocketAddr>)>,
+    /// Datagrams of more bytes do not go out as segments: the system refuses those that are
+    /// longer than what the way to the peer takes whole, and all where it cannot do it.
+    #[cfg_attr(not(feature = "batch"), expect(dead_code))]
+    longest_segment: usize,
 }
 
 impl Outbound {
+    pub(crate) fn new() -> Self {
+        Self { bytes: Vec::new(), ends: Vec::new(), longest_segment: usize::from(u16::MAX) }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
@@ -156,20 +196,22 @@ impl Outbound {
         self.ends.push((self.bytes.len(), to));
     }
 
+    fn start(&self, index: usize) -> usize {
+        if index == 0 { 0 } else { self.ends[index - 1].0 }
+    }
+
     /// One of them.
     pub(crate) fn get(&self, index: usize) -> Option<(Option<SocketAddr>, &[u8])> {
         let &(end, to) = self.ends.get(index)?;
-        let start = if index == 0 { 0 } else { self.ends[index - 1].0 };
-        Some((to, &self.bytes[start..end]))
+        Some((to, &self.bytes[self.start(index)..end]))
     }
 
     /// Sends those from `first` on, until the system takes no more: how many it has taken, at
     /// least one, or what was wrong with the first.
-    pub(crate) fn send(&self, socket: &mut DatagramSocket, first: usize) -> io::Result<usize> {
+    pub(crate) fn send(&mut self, socket: &mut DatagramSocket, first: usize) -> io::Result<usize> {
         #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
         if let (DatagramSocket::Os(socket), 2..) = (&*socket, self.len() - first) {
-            let rest = (first..self.len()).filter_map(|index| self.get(index));
-            return os::send_batch(socket, rest);
+            return self.send_several(socket, first);
         }
         let Some((to, bytes)) = self.get(first) else { return Ok(0) };
         socket.send(bytes, to)?;
@@ -182,11 +224,66 @@ impl Outbound {
     }
 }
 
+#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+impl Outbound {
+    /// Sends a run of segments, or all before the next one in a call of their own.
+    fn send_several(&mut self, socket: &os::DatagramSocket, first: usize) -> io::Result<usize> {
+        let run = self.run(first);
+        if run > 1 {
+            let (start, segment) = (self.start(first), self.length(first));
+            let bytes = &self.bytes[start..self.ends[first + run - 1].0];
+            let sent = os::send_segments(socket, self.ends[first].1, bytes, segment as u16);
+            match sent {
+                Ok(()) => return Ok(run),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(_) => {}
+            }
+            // What one by one can be sent was refused for being segments.
+            let sent = os::send_batch(socket, self.range(first, first + run))?;
+            self.longest_segment = self.longest_segment.min(segment - 1);
+            return Ok(sent);
+        }
+        let end = (first + 1..self.len()).find(|&index| self.run(index) > 1);
+        os::send_batch(socket, self.range(first, end.unwrap_or(self.len())))
+    }
+
+    fn range(&self, start: usize, end: usize) -> impl Iterator<Item = (Option<SocketAddr>, &[u8])> {
+        (start..end).filter_map(|index| self.get(index))
+    }
+
+    fn length(&self, index: usize) -> usize {
+        self.ends[index].0 - self.start(index)
+    }
+
+    /// How many from `first` on can leave as segments of one: all for the same peer and of the
+    /// same length, but for the last one, which may be shorter.
+    fn run(&self, first: usize) -> usize {
+        let (to, segment) = (self.ends[first].1, self.length(first));
+        if segment == 0 || segment > self.longest_segment {
+            return 1;
+        }
+        let mut count = 1;
+        let most = (MOST_SEGMENT_BYTES / segment).min(BATCH);
+        while count < most && first + count < self.len() {
+            let length = self.length(first + count);
+            if self.ends[first + count].1 != to || length == 0 || length > segment {
+                break;
+            }
+            count += 1;
+            if length < segment {
+                break;
+            }
+        }
+        count
+    }
+}
+
+/// Bytes of segments that go out as one: those of one UDP datagram over IPv4.
+#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+const MOST_SEGMENT_BYTES: usize = 65_507;
+
 impl std::fmt::Debug for Inbound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inbound")
-            .field("stride", &self.stride)
-            .field("left", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Inbound").field("left", &self.len()).finish_non_exhaustive()
     }
 }

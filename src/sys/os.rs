@@ -18,7 +18,7 @@ use super::{Backlog, Shortage};
 use crate::options::{ConnectOptions, Keepalive, ListenOptions, TcpOptions};
 
 #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
-pub(super) use batch::{Headers, send_batch};
+pub(super) use batch::{receive_batch, send_batch, send_segments};
 pub(super) use datagram::{
     DatagramSocket, bind_udp, connect_udp, join, leave, receive_from, send_to,
 };

@@ -1,67 +1,68 @@
-//! recvmmsg(2) and sendmmsg(2).
+//! recvmmsg(2) and sendmmsg(2), and segments: several datagrams of one length that pass through
+//! the system as one (`UDP_SEGMENT` and `UDP_GRO`, see udp(7)).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg};
+use nix::cmsg_space;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6,
+    SockaddrLike, SockaddrStorage, recvmmsg, sendmsg, setsockopt, sockopt,
+};
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
-use super::super::batch::BATCH;
+use super::super::batch::{Arrival, BATCH};
 use super::DatagramSocket;
 
-/// What the system fills in for each datagram of a batch. Of each family its own, since the room
-/// for an address shrinks to the length of the last one.
-pub(in super::super) struct Headers {
-    v4: MultiHeaders<SockaddrIn>,
-    v6: MultiHeaders<SockaddrIn6>,
+/// Lets the system hand over several datagrams of one sender as one. Linux has it since 5.0;
+/// before, they come one by one.
+pub(super) fn take_segments(socket: &impl AsFd) {
+    if let Err(error) = setsockopt(socket, sockopt::UdpGroSegment, &true) {
+        log::debug!("datagrams are not received in segments: {error}");
+    }
 }
 
-impl Headers {
-    pub(in super::super) fn new() -> Self {
-        Self {
-            v4: MultiHeaders::preallocate(BATCH, None),
-            v6: MultiHeaders::preallocate(BATCH, None),
-        }
-    }
-
-    /// Receives into as many slots as there are.
-    pub(in super::super) fn receive<'a>(
-        &'a mut self,
-        socket: &DatagramSocket,
-        is_v4: bool,
-        slots: impl Iterator<Item = &'a mut [u8]>,
-        arrivals: &mut Vec<(usize, SocketAddr)>,
-    ) -> io::Result<()> {
-        let socket = socket.as_raw_fd();
-        if is_v4 {
-            receive(socket, &mut self.v4, slots, arrivals)
-        } else {
-            receive(socket, &mut self.v6, slots, arrivals)
-        }
+/// Receives into as many slots as there are.
+pub(in super::super) fn receive_batch<'a>(
+    socket: &DatagramSocket,
+    is_v4: bool,
+    slots: impl ExactSizeIterator<Item = &'a mut [u8]>,
+    arrivals: &mut Vec<Arrival>,
+) -> io::Result<()> {
+    let socket = socket.as_raw_fd();
+    if is_v4 {
+        receive::<SockaddrIn>(socket, slots, arrivals)
+    } else {
+        receive::<SockaddrIn6>(socket, slots, arrivals)
     }
 }
 
 fn receive<'a, S>(
     socket: RawFd,
-    headers: &mut MultiHeaders<S>,
-    mut slots: impl Iterator<Item = &'a mut [u8]>,
-    arrivals: &mut Vec<(usize, SocketAddr)>,
+    mut slots: impl ExactSizeIterator<Item = &'a mut [u8]>,
+    arrivals: &mut Vec<Arrival>,
 ) -> io::Result<()>
 where
     S: SockaddrLike + Copy + Into<SocketAddr>,
 {
-    let mut count = 0;
-    let mut slices: [_; BATCH] = std::array::from_fn(|_| {
-        let slot = slots.next().inspect(|_| count += 1);
-        [IoSliceMut::new(slot.unwrap_or_default())]
-    });
-    let slices = slices.iter_mut().take(count);
-    for message in recvmmsg(socket, headers, slices, MsgFlags::empty(), None)? {
+    let most = slots.len().min(BATCH);
+    // Anew each time: the room for what comes beside the bytes shrinks to what came the last time.
+    let mut headers = MultiHeaders::<S>::preallocate(most, Some(cmsg_space!(i32)));
+    let mut slices: [_; BATCH] =
+        std::array::from_fn(|_| [IoSliceMut::new(slots.next().unwrap_or_default())]);
+    let slices = slices.iter_mut().take(most);
+    for (slot, message) in
+        recvmmsg(socket, &mut headers, slices, MsgFlags::empty(), None)?.enumerate()
+    {
         // A UDP socket names the sender of each datagram.
         let from = message.address.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        arrivals.push((message.bytes, from.into()));
+        let segment = message.cmsgs()?.find_map(|control| match control {
+            ControlMessageOwned::UdpGroSegments(bytes) => usize::try_from(bytes).ok(),
+            _ => None,
+        });
+        arrivals.push(Arrival { slot, bytes: message.bytes, segment, from: from.into() });
     }
     Ok(())
 }
@@ -85,4 +86,18 @@ pub(in super::super) fn send_batch<'a>(
         })
         .collect();
     Ok(sendmmsg(socket, &mut headers, SendFlags::NOSIGNAL)?)
+}
+
+/// Sends datagrams of `segment` bytes each, the last one perhaps of fewer, as one.
+pub(in super::super) fn send_segments(
+    socket: &DatagramSocket,
+    to: Option<SocketAddr>,
+    bytes: &[u8],
+    segment: u16,
+) -> io::Result<()> {
+    let to = to.map(SockaddrStorage::from);
+    let control = [ControlMessage::UdpGsoSegments(&segment)];
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], &control, flags, to.as_ref())?;
+    Ok(())
 }

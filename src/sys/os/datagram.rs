@@ -126,6 +126,10 @@ fn set_class_v6(_: &Socket, _: u8) -> io::Result<()> {
 }
 
 fn finish(socket: Socket, options: &UdpOptions) -> io::Result<DatagramSocket> {
+    #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+    if options.batch {
+        super::batch::take_segments(&socket);
+    }
     let socket = DatagramSocket::from_std(socket.into());
     for group in &options.groups {
         join(&socket, group)?;
