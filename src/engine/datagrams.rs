@@ -184,6 +184,10 @@ impl Engine {
             let status = match (error.kind(), SendFault::of(&error)) {
                 (io::ErrorKind::Interrupted, _) => None,
                 (io::ErrorKind::WouldBlock, _) => Some(self.enqueue_datagram(slot, to, bytes)),
+                _ if sys::is_let_go(&error) => {
+                    self.watch_socket(slot, true);
+                    Some(self.enqueue_datagram(slot, to, bytes))
+                }
                 (_, SendFault::TooLong) => Some(SendStatus::TooLong),
                 (_, SendFault::NoBuffers) => Some(self.drop_datagram(slot)),
                 (kind, _) if tries == SEND_TRIES => return SendStatus::Failed(kind),
@@ -316,10 +320,14 @@ impl Engine {
 
     /// Asks the poll for writability, or no longer.
     fn ask_socket(&mut self, slot: usize, writable: bool) {
-        let socket = &mut self.sockets[slot];
-        if socket.asks_writable == writable {
-            return;
+        if self.sockets[slot].asks_writable != writable {
+            self.watch_socket(slot, writable);
         }
+    }
+
+    /// The same, also for a socket that the poll has let go of.
+    pub(crate) fn watch_socket(&mut self, slot: usize, writable: bool) {
+        let socket = &mut self.sockets[slot];
         let token = Target::socket_token(slot);
         match self.poller.ask_datagrams(&mut socket.socket, token, writable) {
             Ok(()) => socket.asks_writable = writable,
@@ -355,6 +363,10 @@ impl Engine {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.ask_socket(slot, true);
+                    return false;
+                }
+                Err(error) if sys::is_let_go(&error) => {
+                    self.watch_socket(slot, true);
                     return false;
                 }
                 Err(error) => {

@@ -12,7 +12,7 @@ use crate::id::{SocketId, TimerId};
 use crate::options::{SessionOptions, UdpOptions};
 use crate::reactor::dispatch::{Dispatcher, Services};
 use crate::reactor::{Address, Reactor};
-use crate::sys::{BATCH, Inbound, Readiness};
+use crate::sys::{self, BATCH, Inbound, Readiness};
 
 impl Reactor {
     /// Takes a handler of datagrams in and gives its key.
@@ -210,6 +210,12 @@ impl Dispatcher {
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if sys::is_let_go(&error) => {
+                    let writable = socket.asks_writable;
+                    engine.watch_socket(id.index(), writable);
+                    is_done = true;
+                    break;
+                }
                 Err(error) => {
                     if !self.goes_on_after(id, error) {
                         is_done = true;
@@ -271,6 +277,12 @@ impl Dispatcher {
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => left -= 1,
+                Err(error) if sys::is_let_go(&error) => {
+                    let writable = socket.asks_writable;
+                    engine.watch_socket(id.index(), writable);
+                    is_done = true;
+                    break;
+                }
                 Err(error) => {
                     left -= 1;
                     if !self.goes_on_after(id, error) {

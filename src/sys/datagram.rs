@@ -125,7 +125,8 @@ impl Poller {
         }
     }
 
-    /// Asks for writability, or no longer; reports what is ready anew.
+    /// Asks for writability, or no longer; reports what is ready anew. Takes a socket up again
+    /// that the poll has let go of.
     pub(crate) fn ask_datagrams(
         &self,
         socket: &mut DatagramSocket,
@@ -134,7 +135,7 @@ impl Poller {
     ) -> io::Result<()> {
         match (self, socket) {
             (Self::Os(poller), DatagramSocket::Os(socket)) => {
-                os::change(poller, socket, token, writable)
+                os::watch(poller, socket, token, writable)
             }
             #[cfg(feature = "sim")]
             (Self::Sim(poller), DatagramSocket::Sim(socket)) => {
@@ -144,6 +145,12 @@ impl Poller {
             _ => Err(super::of_two_worlds()),
         }
     }
+}
+
+/// Whether an error of a socket says that the poll has let go of it: as `WouldBlock`, but that
+/// no event comes before it is asked for.
+pub(crate) fn is_let_go(error: &io::Error) -> bool {
+    os::is_let_go(error)
 }
 
 /// Why a datagram was not sent, as far as `io::ErrorKind` has no word for it.

@@ -30,7 +30,7 @@ use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
 pub(crate) use batch::{BATCH, Inbound, Outbound};
 pub use credentials::Credentials;
-pub(crate) use datagram::{DatagramSocket, SendFault};
+pub(crate) use datagram::{DatagramSocket, SendFault, is_let_go};
 pub(crate) use file::{FileSink, range_of};
 #[cfg(unix)]
 pub use hand_on::{receive_listeners, send_listeners};

@@ -20,7 +20,7 @@ use crate::options::{ConnectOptions, Keepalive, ListenOptions, TcpOptions};
 #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 pub(super) use batch::{receive_batch, send_batch, send_segments};
 pub(super) use datagram::{
-    DatagramSocket, bind_udp, connect_udp, join, leave, receive_from, send_to,
+    DatagramSocket, bind_udp, connect_udp, is_let_go, join, leave, receive_from, send_to, watch,
 };
 pub(super) use mio::Events;
 pub(super) use mio::Poll as Poller;

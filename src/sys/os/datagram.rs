@@ -161,6 +161,35 @@ pub(in super::super) fn leave(socket: &DatagramSocket, group: &Group) -> io::Res
     })
 }
 
+/// Asks the poll for writability, or no longer; reports what is ready anew.
+///
+/// mio's poll(2) lets go of a socket for which the system reports an error, and says `NotFound`
+/// for it ever after. A connection is over then; a datagram socket has only been told something,
+/// and is registered as if it were new.
+pub(in super::super) fn watch(
+    poller: &super::Poller,
+    socket: &mut DatagramSocket,
+    token: usize,
+    writable: bool,
+) -> io::Result<()> {
+    match super::change(poller, socket, token, writable) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Its half in the poll is gone, which is an error; that in the socket goes.
+            let _ = super::remove(poller, socket);
+            super::add(poller, socket, token, writable)
+        }
+        result => result,
+    }
+}
+
+/// Whether the error of a read or a write says that it would block and that the poll has let go
+/// of the socket. mio's own errors have no number.
+pub(in super::super) fn is_let_go(error: &io::Error) -> bool {
+    !super::EDGES_ARE_NATIVE
+        && error.kind() == io::ErrorKind::NotFound
+        && error.raw_os_error().is_none()
+}
+
 /// One datagram in, past libc as for streams.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)))]
 #[inline(always)]
