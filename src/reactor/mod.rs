@@ -16,7 +16,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::engine::{BELL_TOKEN, Due, Engine, Running};
+#[cfg(unix)]
+use crate::engine::BELL_TOKEN;
+use crate::engine::{Due, Engine, Running};
 use crate::handler::{AnyService, Context, Handler, Registered, Remote, Service};
 use crate::id::{ConnId, TimerId};
 use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};

@@ -608,7 +608,8 @@ pub(crate) const NANOS_PER_TICK: u64 = 1_000_000;
 /// What an accept that failed lacked, as far as `io::ErrorKind` has no word for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shortage {
-    /// Nothing: the connection itself was broken.
+    /// Nothing: the connection itself was broken. Windows tells that by the error's kind.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "no error number says so there"))]
     Connection,
     /// A descriptor, of the process or the system.
     Descriptors,

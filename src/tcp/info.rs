@@ -28,6 +28,7 @@ pub enum TcpState {
     Closed,
 }
 
+#[cfg(any(target_os = "linux", test))]
 impl TcpState {
     /// By the kernel's number (`include/net/tcp_states.h`).
     fn from_number(number: u8) -> Option<Self> {
