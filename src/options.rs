@@ -65,8 +65,8 @@ pub struct TcpOptions {
     pub send_buffer_bytes: Option<usize>,
     /// `SO_RCVBUF`, in bytes. Default: the system's, which adapts it on most systems.
     pub receive_buffer_bytes: Option<usize>,
-    /// `SO_LINGER`, in whole seconds. Default: off, which is nearly always right: `Conn::close`
-    /// already waits, without blocking, until the output has left.
+    /// `SO_LINGER`, in whole seconds, at most 32,767. Default: off, which is nearly always right:
+    /// `Conn::close` already waits, without blocking, until the output has left.
     ///
     /// It governs the moment at which the socket itself is closed. Zero: if the peer finished
     /// first, what the kernel has not sent by then is thrown away, the peer sees a reset, and
@@ -109,9 +109,9 @@ impl TcpOptions {
         // The kernel takes a C int.
         within("send_buffer_bytes", self.send_buffer_bytes, i32::MAX as usize)?;
         within("receive_buffer_bytes", self.receive_buffer_bytes, i32::MAX as usize)?;
-        if self.linger.is_some_and(|linger| !linger.is_zero() && linger.as_secs() == 0) {
-            let value = format!("{:?}", self.linger.unwrap_or_default());
-            return Err(out_of_range("linger", value, "zero or at least 1 s, or None"));
+        if let Some(linger) = self.linger.filter(|linger| linger.subsec_nanos() != 0) {
+            let wanted = "whole seconds, which are all that the system counts, or None";
+            return Err(out_of_range("linger", format!("{linger:?}"), wanted));
         }
         at_most("linger", self.linger, Duration::from_secs(32_767))
     }

@@ -139,15 +139,24 @@ fn a_cause_can_be_walked_down_to() {
 }
 
 #[test]
-fn a_linger_between_nothing_and_a_second_is_refused_with_the_reason() {
-    let tcp = TcpOptions::default().linger(Some(Duration::from_millis(999)));
+fn a_linger_of_parts_of_a_second_is_refused_with_the_reason() {
     let mut reactor = Reactor::new().unwrap();
     let service = reactor.register(Script::echo());
-    let options = ListenOptions::default().tcp(tcp);
-    let error = reactor.listen("127.0.0.1:0", service, options).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-    let text = error.to_string();
-    assert!(text.contains("linger") && text.contains("999ms"), "{text}");
+    let mut listen = |linger: Duration| {
+        let tcp = TcpOptions::default().linger(Some(linger));
+        reactor.listen("127.0.0.1:0", service, ListenOptions::default().tcp(tcp))
+    };
+    for (linger, said) in [(Duration::from_millis(999), "999ms"), (Duration::new(2, 1), "2.00")] {
+        let error = listen(linger).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        let text = error.to_string();
+        for word in ["linger", said, "whole seconds"] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+    for seconds in [0, 1, 2] {
+        listen(Duration::from_secs(seconds)).unwrap();
+    }
 }
 
 #[test]

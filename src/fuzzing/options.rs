@@ -129,9 +129,7 @@ fn tcp_is_good(tcp: &TcpOptions) -> bool {
     }) && tcp.user_timeout.is_none_or(|wait| (MILLISECOND..=most).contains(&wait))
         && tcp.send_buffer_bytes.is_none_or(|bytes| c_int.contains(&bytes))
         && tcp.receive_buffer_bytes.is_none_or(|bytes| c_int.contains(&bytes))
-        && tcp.linger.is_none_or(|wait| {
-            wait.is_zero() || (Duration::from_secs(1)..=most_linger).contains(&wait)
-        })
+        && tcp.linger.is_none_or(|wait| wait.subsec_nanos() == 0 && wait <= most_linger)
 }
 
 fn listen_is_good(options: &ListenOptions) -> bool {
