@@ -357,10 +357,28 @@ fn a_callback_binds_and_connects_sockets() {
 #[test]
 fn multicast_reaches_its_members_until_they_leave() {
     let group = Group::new([239, 255, 77, 1]).interface(Ipv4Addr::LOCALHOST);
-    let options = UdpOptions::default()
-        .multicast_interface(Some(Ipv4Addr::LOCALHOST))
-        .multicast_ttl(Some(0))
-        .multicast_loop(Some(true));
+    let options = UdpOptions::default().multicast_interface(Some(Ipv4Addr::LOCALHOST));
+    expect_members_only(group, options);
+}
+
+/// Loopback is the first interface, of a network namespace too.
+#[cfg(target_os = "linux")]
+#[test]
+fn multicast_goes_by_the_index_of_an_interface() {
+    let group = Group::new([239, 255, 77, 2]).interface_index(1);
+    let options = UdpOptions::default().multicast_interface_index(Some(1));
+    expect_members_only(group, options);
+    // No interface has this index.
+    let mut rig = Rig::echo();
+    let error = rig.with(|socket| socket.join(&group.interface_index(i32::MAX as u32)));
+    assert!(error.unwrap_err().to_string().contains("239.255.77.2"));
+    let options = UdpOptions::default().multicast_interface_index(Some(i32::MAX as u32));
+    rig.reactor.bind_udp("127.0.0.1:0", rig.service, options).unwrap_err();
+}
+
+#[track_caller]
+fn expect_members_only(group: Group, options: UdpOptions) {
+    let options = options.multicast_ttl(Some(0)).multicast_loop(Some(true));
     let mut rig = Rig::bind("0.0.0.0:0", options, NOTHING);
     let to = SocketAddr::new(group.addr, rig.addr.port());
     if let Err(error) = rig.with(|socket| socket.join(&group)) {
@@ -368,7 +386,7 @@ fn multicast_reaches_its_members_until_they_leave() {
         return;
     }
     let again = rig.with(|socket| socket.join(&group)).unwrap_err();
-    assert!(again.to_string().contains("239.255.77.1"), "{again}");
+    assert!(again.to_string().contains(&group.addr.to_string()), "{again}");
     if let SendStatus::Failed(why) = rig.with(|socket| socket.send_to(to, b"all")) {
         eprintln!("skipped: nothing is sent to a group here: {why}");
         return;
@@ -452,14 +470,21 @@ fn an_option_out_of_range_is_told_by_name() {
     v4(options().ttl(Some(0)), "ttl");
     v4(options().ttl(Some(256)), "ttl");
     v4(options().multicast_ttl(Some(256)), "multicast_ttl");
-    v4(options().multicast_interface_index(Some(1)), "multicast_interface");
+    let interface = options().multicast_interface(Some(Ipv4Addr::LOCALHOST));
+    v4(interface.clone().multicast_interface_index(Some(1)), "multicast_interface_index");
+    expect_refused("[::1]:0", interface, "multicast_interface_index");
+    for only_v6 in [false, true] {
+        v4(options().only_v6(Some(only_v6)), "only_v6");
+    }
     v4(options().send_buffer_bytes(Some(0)), "send_buffer_bytes");
     v4(options().receive_buffer_bytes(Some(usize::MAX)), "receive_buffer_bytes");
     v4(options().groups(vec![Group::new([127, 0, 0, 1])]), "multicast address");
     v4(options().groups(vec![Group::new(Ipv6Addr::from(0xff02 << 112 | 1))]), "family");
+    let two_ways = Group::new([239, 255, 77, 1]).interface(Ipv4Addr::LOCALHOST).interface_index(1);
+    v4(options().groups(vec![two_ways]), "group.interface");
+    let of_v6 = Group::new(Ipv6Addr::from(0xff02 << 112 | 1)).interface(Ipv4Addr::LOCALHOST);
+    expect_refused("[::1]:0", options().groups(vec![of_v6]), "interface_index");
     v4(options().source(Some("[::1]:0".parse().unwrap())), "source");
-    let interface = options().multicast_interface(Some(Ipv4Addr::LOCALHOST));
-    expect_refused("[::1]:0", interface, "multicast_interface_index");
     expect_refused("nowhere", options(), "nowhere");
 }
 

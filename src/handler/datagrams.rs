@@ -205,7 +205,10 @@ impl<'a> DatagramSocket<'a> {
     /// Joins a multicast group.
     ///
     /// # Errors
-    /// - `InvalidInput`: the address is not of a group, or of another family than the socket.
+    /// - `InvalidInput`: the address is not of a group, or of another family than the socket, or
+    ///   the interface is told in two ways.
+    /// - `Unsupported`: an IPv4 group with the index of an interface, where there is no such
+    ///   thing.
     /// - `NotConnected`: the socket is closed.
     /// - The system's: the interface is not there, or the socket is in the group already.
     pub fn join(&mut self, group: &Group) -> io::Result<()> {

@@ -54,7 +54,7 @@ pub struct UdpOptions {
     /// `SO_REUSEPORT`: several sockets share the address, and the kernel spreads peers over them.
     /// Default off. An error where the platform has no such option.
     pub reuse_port: bool,
-    /// `IPV6_V6ONLY` of an IPv6 address. Default: the system's.
+    /// `IPV6_V6ONLY` of an IPv6 address; an error for an IPv4 one. Default: the system's.
     pub only_v6: Option<bool>,
     /// `SO_BROADCAST`: datagrams may be sent to a broadcast address. Default off.
     pub broadcast: bool,
@@ -69,7 +69,10 @@ pub struct UdpOptions {
     /// `IP_MULTICAST_IF`: the interface, by an address of it, that multicast datagrams of an IPv4
     /// socket leave by. Default: the system's choice.
     pub multicast_interface: Option<Ipv4Addr>,
-    /// `IPV6_MULTICAST_IF`: the same for an IPv6 socket, by the interface's index.
+    /// `IPV6_MULTICAST_IF`, or `IP_MULTICAST_IF` with an index: the same for sockets of either
+    /// family, by the interface's index; 0 for the system's choice. Default: the system's. Where
+    /// IPv4 has no indices (illumos, NetBSD), that is an error; an IPv4 socket takes this or an
+    /// address.
     pub multicast_interface_index: Option<u32>,
     /// `IP_MULTICAST_TTL` or `IPV6_MULTICAST_HOPS`: routers that a multicast datagram may pass,
     /// 0 to 255. Default: the system's, 1.
@@ -149,13 +152,19 @@ impl UdpOptions {
         if let Some(ttl @ 256..) = self.multicast_ttl {
             return Err(out_of_range("multicast_ttl", ttl, "at most 255"));
         }
+        if let (Some(only_v6), true) = (self.only_v6, addr.is_ipv4()) {
+            let wanted = "None for an IPv4 address, which takes nothing else";
+            return Err(out_of_range("only_v6", only_v6, wanted));
+        }
         if let (Some(interface), true) = (self.multicast_interface, addr.is_ipv6()) {
             let wanted = "None for an IPv6 socket; set multicast_interface_index";
             return Err(out_of_range("multicast_interface", interface, wanted));
         }
-        if let (Some(index), true) = (self.multicast_interface_index, addr.is_ipv4()) {
-            let wanted = "None for an IPv4 socket; set multicast_interface";
-            return Err(out_of_range("multicast_interface_index", index, wanted));
+        if let (Some(index), Some(interface)) =
+            (self.multicast_interface_index, self.multicast_interface)
+        {
+            let wanted = format!("None, since multicast_interface is {interface}");
+            return Err(out_of_range("multicast_interface_index", index, &wanted));
         }
         if let Some(source) = self.source.filter(|source| source.is_ipv4() != addr.is_ipv4()) {
             let wanted = format!("of the family of {addr}, or None");
@@ -173,16 +182,19 @@ impl UdpOptions {
 /// use waterwheel::Group;
 /// let everywhere = Group::new([239, 1, 2, 3]);
 /// let on_loopback = Group::new([239, 1, 2, 3]).interface(Ipv4Addr::LOCALHOST);
-/// assert_ne!(everywhere, on_loopback);
+/// let on_the_second = Group::new([239, 1, 2, 3]).interface_index(2);
+/// assert!(everywhere != on_loopback && everywhere != on_the_second);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Group {
     /// The group's address.
     pub addr: IpAddr,
-    /// The interface of an IPv4 group, by an address of it. Default: the system's choice.
+    /// The interface of an IPv4 group, by an address of it. Default: 0.0.0.0, the system's choice.
     pub interface: Ipv4Addr,
-    /// The interface of an IPv6 group, by its index; 0, the default, is the system's choice.
+    /// The interface of a group of either family, by its index; 0, the default, is the system's
+    /// choice, or `interface`. An interface without an address, or with one that it shares, can
+    /// be told by its index only. Where IPv4 has no indices (illumos, NetBSD), that is an error.
     pub interface_index: u32,
 }
 
@@ -203,6 +215,13 @@ impl Group {
         if self.addr.is_ipv4() != socket.is_ipv4() {
             let wanted = format!("of the family of the socket, which is bound to {socket}");
             return Err(out_of_range("group", self.addr, &wanted));
+        }
+        if !self.interface.is_unspecified() && (self.addr.is_ipv6() || self.interface_index != 0) {
+            let wanted = match self.addr {
+                IpAddr::V4(_) => format!("0.0.0.0, since its index is {}", self.interface_index),
+                IpAddr::V6(_) => "0.0.0.0 for an IPv6 group; set interface_index".to_owned(),
+            };
+            return Err(out_of_range("group.interface", self.interface, &wanted));
         }
         Ok(())
     }

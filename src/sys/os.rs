@@ -3,6 +3,7 @@
 #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 mod batch;
 mod datagram;
+mod multicast;
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};

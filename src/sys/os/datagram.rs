@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::multicast;
 use crate::options::{Group, UdpOptions};
 
 pub(in super::super) use mio::net::UdpSocket as DatagramSocket;
@@ -77,6 +78,9 @@ fn set_v4(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
     if let Some(interface) = options.multicast_interface {
         socket.set_multicast_if_v4(&interface)?;
     }
+    if let Some(index) = options.multicast_interface_index {
+        multicast::send_by(socket, index)?;
+    }
     if let Some(ttl) = options.multicast_ttl {
         socket.set_multicast_ttl_v4(ttl)?;
     }
@@ -138,10 +142,11 @@ fn finish(socket: Socket, options: &UdpOptions) -> io::Result<DatagramSocket> {
 }
 
 pub(in super::super) fn join(socket: &DatagramSocket, group: &Group) -> io::Result<()> {
-    let socket = SockRef::from(socket);
+    let index = group.interface_index;
     match group.addr {
-        IpAddr::V4(addr) => socket.join_multicast_v4(&addr, &group.interface),
-        IpAddr::V6(addr) => socket.join_multicast_v6(&addr, group.interface_index),
+        IpAddr::V4(addr) if index != 0 => multicast::join(socket, &addr, index),
+        IpAddr::V4(addr) => SockRef::from(socket).join_multicast_v4(&addr, &group.interface),
+        IpAddr::V6(addr) => SockRef::from(socket).join_multicast_v6(&addr, index),
     }
     .map_err(|error| {
         let text = format!("cannot join the multicast group {}: {error}", group.addr);
@@ -150,10 +155,11 @@ pub(in super::super) fn join(socket: &DatagramSocket, group: &Group) -> io::Resu
 }
 
 pub(in super::super) fn leave(socket: &DatagramSocket, group: &Group) -> io::Result<()> {
-    let socket = SockRef::from(socket);
+    let index = group.interface_index;
     match group.addr {
-        IpAddr::V4(addr) => socket.leave_multicast_v4(&addr, &group.interface),
-        IpAddr::V6(addr) => socket.leave_multicast_v6(&addr, group.interface_index),
+        IpAddr::V4(addr) if index != 0 => multicast::leave(socket, &addr, index),
+        IpAddr::V4(addr) => SockRef::from(socket).leave_multicast_v4(&addr, &group.interface),
+        IpAddr::V6(addr) => SockRef::from(socket).leave_multicast_v6(&addr, index),
     }
     .map_err(|error| {
         let text = format!("cannot leave the multicast group {}: {error}", group.addr);
