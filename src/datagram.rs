@@ -10,7 +10,8 @@ use crate::id::TimerId;
 use crate::options::UdpOptions;
 use crate::sys;
 
-pub(crate) use sessions::{SessionKey, Sessions, Silence};
+pub use sessions::Sessions;
+pub(crate) use sessions::{SessionKey, Silence};
 
 /// A socket and its numbers.
 #[derive(Debug)]

@@ -172,6 +172,7 @@ pub mod fuzzing;
 
 pub use channel::{Receive, SendError, Sender};
 pub use close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
+pub use datagram::Sessions;
 pub use engine::{SendStatus, Written};
 pub use fleet::{
     Balance, Fleet, FleetEnd, FleetFailure, FleetHandle, FleetOptions, FleetRemote, FleetStats,

@@ -11,7 +11,8 @@ use std::time::Duration;
 use waterwheel::sim::{Dice, Fault, Faults, Seeds, Simulation};
 use waterwheel::{
     Context, DatagramHandler, DatagramSocket, Reactor, ReactorOptions, SendStatus, Service,
-    Session, SessionEnd, SessionHandler, SessionOptions, SocketId, Stats, TimerId, UdpOptions,
+    Session, SessionEnd, SessionHandler, SessionOptions, Sessions, SocketId, Stats, TimerId,
+    UdpOptions,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -90,7 +91,7 @@ impl SessionHandler for Server {
         seen.idle += u64::from(reason == SessionEnd::Idle);
     }
 
-    fn on_drain(&mut self, _: &mut DatagramSocket<'_>) {
+    fn on_drain(&mut self, _: &mut Sessions<u64>, _: &mut DatagramSocket<'_>) {
         self.seen.borrow_mut().drains += 1;
     }
 

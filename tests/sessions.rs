@@ -11,7 +11,7 @@ use support::PATIENCE;
 use support::datagrams::{client, try_receive};
 use waterwheel::{
     Context, DatagramSocket, Reactor, Service, Session, SessionEnd, SessionHandler, SessionOptions,
-    SocketId, UdpOptions,
+    Sessions, SocketId, TimerId, UdpOptions,
 };
 
 /// What happened, in order.
@@ -22,6 +22,9 @@ struct Counts {
     log: Log,
     /// States that are alive.
     states: Rc<()>,
+    /// What the datagrams of a batch said.
+    said: Vec<(Vec<u8>, SocketAddr)>,
+    panics_when_over: bool,
 }
 
 struct Count {
@@ -30,6 +33,11 @@ struct Count {
 }
 
 impl Counts {
+    fn new(log: &Log, states: &Rc<()>) -> Self {
+        let (log, states) = (Rc::clone(log), Rc::clone(states));
+        Self { log, states, said: Vec::new(), panics_when_over: false }
+    }
+
     fn note(&self, text: String) {
         self.log.borrow_mut().push(text);
     }
@@ -50,7 +58,7 @@ impl SessionHandler for Counts {
         match bytes {
             b"bye" => session.end(),
             b"close" => session.socket().close(),
-            _ => {}
+            _ => self.said.push((bytes.to_vec(), session.peer_addr())),
         }
     }
 
@@ -64,12 +72,65 @@ impl SessionHandler for Counts {
         self.note("closed".to_owned());
     }
 
-    fn on_batch_end(&mut self, _: &mut DatagramSocket<'_>) {}
+    fn on_batch_end(&mut self, sessions: &mut Sessions<Count>, socket: &mut DatagramSocket<'_>) {
+        for (text, from) in std::mem::take(&mut self.said) {
+            match &*text {
+                b"to all" => {
+                    for (id, peer, count) in sessions.iter_mut() {
+                        count.number += 100;
+                        socket.context().socket(id).unwrap().send_to(peer, b"all");
+                    }
+                }
+                b"only me" => {
+                    let others = sessions.iter_mut().map(|(id, peer, _)| (id, peer));
+                    let others = others.filter(|(_, peer)| *peer != from);
+                    for (id, peer) in others.collect::<Vec<_>>() {
+                        assert!(sessions.end(id, peer) && !sessions.end(id, peer));
+                        assert!(sessions.get_mut(id, peer).is_none());
+                    }
+                    assert_eq!(sessions.len(), 1);
+                    assert!(sessions.get_mut(socket.id(), from).is_some());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn on_timer(
+        &mut self,
+        sessions: &mut Sessions<Count>,
+        socket: &mut DatagramSocket<'_>,
+        _: TimerId,
+    ) {
+        let all: Vec<_> = sessions.iter_mut().map(|(id, peer, _)| (id, peer)).collect();
+        for (_, peer) in all {
+            sessions.end(socket.id(), peer);
+        }
+        self.note(format!("{} left", sessions.len()));
+    }
+
+    fn on_service_timer(
+        &mut self,
+        sessions: &mut Sessions<Count>,
+        _: TimerId,
+        cx: &mut Context<'_>,
+    ) {
+        for (id, peer, count) in sessions.iter_mut() {
+            count.number += 1_000;
+            cx.socket(id).unwrap().send_to(peer, count.number.to_string().as_bytes());
+        }
+        let all: Vec<_> = sessions.iter_mut().map(|(id, peer, _)| (id, peer)).collect();
+        for (id, peer) in all.into_iter().filter(|_| self.panics_when_over) {
+            sessions.end(id, peer);
+        }
+        assert!(!self.panics_when_over, "on purpose");
+    }
 }
 
 struct Rig {
     reactor: Reactor,
     service: Service<Counts>,
+    id: SocketId,
     addr: SocketAddr,
     log: Log,
     states: Rc<()>,
@@ -80,10 +141,10 @@ impl Rig {
     fn new(options: SessionOptions) -> Self {
         let mut reactor = Reactor::new().unwrap();
         let (log, states) = (Log::default(), Rc::new(()));
-        let counts = Counts { log: Rc::clone(&log), states: Rc::clone(&states) };
+        let counts = Counts::new(&log, &states);
         let service = reactor.register_sessions(counts, options).unwrap();
-        let (_, addr) = reactor.bind_udp("127.0.0.1:0", service, UdpOptions::default()).unwrap();
-        Self { reactor, service, addr, log, states }
+        let (id, addr) = reactor.bind_udp("127.0.0.1:0", service, UdpOptions::default()).unwrap();
+        Self { reactor, service, id, addr, log, states }
     }
 
     fn lives(&self) -> usize {
@@ -273,6 +334,103 @@ fn they_end_with_their_socket() {
 }
 
 #[test]
+fn what_one_says_reaches_all_by_their_sockets() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let (_, second) =
+        rig.reactor.bind_udp("127.0.0.1:0", rig.service, UdpOptions::default()).unwrap();
+    let clients = [client(rig.addr), client(rig.addr), client(second)];
+    for client in &clients {
+        client.send(b"hello").unwrap();
+        rig.expect(client, "1");
+    }
+    clients[0].send(b"to all").unwrap();
+    rig.expect(&clients[0], "2");
+    for client in &clients {
+        rig.expect(client, "all");
+    }
+    // Their states were changed, each once.
+    for (client, answer) in clients.iter().zip(["103", "102", "102"]) {
+        client.send(b"hello").unwrap();
+        rig.expect(client, answer);
+    }
+}
+
+#[test]
+fn one_ends_others_which_begin_anew() {
+    let mut rig = Rig::new(SessionOptions::default().max_sessions(3));
+    let clients = [0; 3].map(|_| client(rig.addr));
+    for client in &clients {
+        client.send(b"hello").unwrap();
+        rig.expect(client, "1");
+    }
+    clients[1].send(b"only me").unwrap();
+    rig.expect(&clients[1], "2");
+    rig.until(|rig| rig.logged().len() == 2);
+    assert_eq!(rig.logged(), ["1 Local", "1 Local"]);
+    assert_eq!((rig.lives(), rig.reactor.stats().sessions), (1, 1));
+    for (client, answers) in clients.iter().zip([&["Local", "1"][..], &["3"], &["Local", "1"]]) {
+        client.send(b"hello").unwrap();
+        for answer in answers {
+            rig.expect(client, answer);
+        }
+    }
+}
+
+/// Between turns, too: whoever has the key of the handler sets a timer of it.
+#[test]
+fn a_timer_reaches_all() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let clients = [0; 2].map(|_| client(rig.addr));
+    for client in &clients {
+        client.send(b"hello").unwrap();
+        rig.expect(client, "1");
+    }
+    rig.reactor.set_timer(rig.service, Duration::ZERO);
+    for client in &clients {
+        rig.expect(client, "1001");
+    }
+    let id = rig.id;
+    rig.reactor.context().socket(id).unwrap().set_timer(Duration::ZERO);
+    rig.until(|rig| rig.logged().len() == 3);
+    assert_eq!(rig.logged(), ["0 left", "1001 Local", "1001 Local"]);
+    assert_eq!((rig.lives(), rig.reactor.stats().sessions), (0, 0));
+}
+
+#[test]
+fn a_panic_does_not_lose_the_end_of_others() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let clients = [0; 2].map(|_| client(rig.addr));
+    for client in &clients {
+        client.send(b"hello").unwrap();
+        rig.expect(client, "1");
+    }
+    rig.reactor.handler_mut(rig.service).unwrap().panics_when_over = true;
+    rig.reactor.set_timer(rig.service, Duration::ZERO);
+    rig.until(|rig| rig.reactor.stats().panics == 1);
+    // The next datagram finds it undone, and is not of one that is over.
+    clients[0].send(b"hello").unwrap();
+    for answer in ["1001", "Local", "1"] {
+        rig.expect(&clients[0], answer);
+    }
+    assert_eq!(rig.logged(), ["1001 Local", "1001 Local"]);
+    assert_eq!(rig.lives(), 1);
+}
+
+#[test]
+fn a_handler_may_know_its_key() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut given = None;
+    let registered = reactor.register_sessions_with(
+        |service| {
+            given = Some(service);
+            Counts::new(&Log::default(), &Rc::new(()))
+        },
+        SessionOptions::default(),
+    );
+    assert_eq!(given, Some(registered.unwrap()));
+}
+
+#[test]
 fn an_option_out_of_range_is_told_by_name() {
     let options = SessionOptions::default;
     for (options, name) in [
@@ -280,7 +438,7 @@ fn an_option_out_of_range_is_told_by_name() {
         (options().idle_timeout(Duration::from_secs(50 * 86_400)), "idle_timeout"),
         (options().max_sessions(0), "max_sessions"),
     ] {
-        let counts = Counts { log: Log::default(), states: Rc::new(()) };
+        let counts = Counts::new(&Log::default(), &Rc::new(()));
         let error = Reactor::new().unwrap().register_sessions(counts, options).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
     }

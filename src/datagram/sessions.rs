@@ -14,9 +14,80 @@ use crate::id::{SocketId, TimerId};
 /// Which socket, and who on the other side.
 pub(crate) type SessionKey = (SocketId, SocketAddr);
 
-/// The sessions of one handler.
+/// The sessions of a handler, by all its sockets, lent to those of its callbacks that are of none
+/// in particular. They are in no order.
+///
+/// # Examples
+/// What each peer says goes to all; once a second all are told how many they are, and those who
+/// have said nothing for ten seconds have to leave:
+/// ```
+/// use std::net::SocketAddr;
+/// use std::time::Duration;
+/// use waterwheel::{
+///     Context, DatagramSocket, Reactor, Session, SessionHandler, SessionOptions, Sessions,
+///     TimerId, UdpOptions,
+/// };
+///
+/// #[derive(Default)]
+/// struct Chat {
+///     said: Vec<Vec<u8>>,
+/// }
+///
+/// /// Seconds for which a peer has said nothing.
+/// struct Quiet(u32);
+///
+/// impl SessionHandler for Chat {
+///     type State = Quiet;
+///
+///     fn on_session(&mut self, _: SocketAddr, _: &[u8]) -> Option<Quiet> {
+///         Some(Quiet(0))
+///     }
+///
+///     fn on_datagram(&mut self, quiet: &mut Quiet, _: &mut Session<'_>, bytes: &[u8]) {
+///         quiet.0 = 0;
+///         self.said.push(bytes.to_vec());
+///     }
+///
+///     fn on_batch_end(&mut self, all: &mut Sessions<Quiet>, socket: &mut DatagramSocket<'_>) {
+///         for text in self.said.drain(..) {
+///             for (id, peer, _) in all.iter_mut() {
+///                 if let Some(mut by) = socket.context().socket(id) {
+///                     by.send_to(peer, &text);
+///                 }
+///             }
+///         }
+///     }
+///
+///     fn on_service_timer(
+///         &mut self,
+///         all: &mut Sessions<Quiet>,
+///         _: TimerId,
+///         cx: &mut Context<'_>,
+///     ) {
+///         let count = all.len().to_string();
+///         let mut gone = Vec::new();
+///         for (id, peer, quiet) in all.iter_mut() {
+///             quiet.0 += 1;
+///             if quiet.0 == 10 {
+///                 gone.push((id, peer));
+///             } else if let Some(mut socket) = cx.socket(id) {
+///                 socket.send_to(peer, count.as_bytes());
+///             }
+///         }
+///         for (id, peer) in gone {
+///             all.end(id, peer);
+///         }
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new()?;
+/// let chat = reactor.register_sessions(Chat::default(), SessionOptions::default())?;
+/// reactor.set_periodic_timer(chat, Duration::from_secs(1));
+/// reactor.bind_udp("127.0.0.1:0", chat, UdpOptions::default())?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct Sessions<S> {
+pub struct Sessions<S> {
     slots: Slab<Session<S>>,
     /// The default hash has a secret key: whoever forges addresses cannot make them collide.
     ///
@@ -27,6 +98,10 @@ pub(crate) struct Sessions<S> {
     idle: u64,
     /// Whose datagrams came in this batch, to be stamped anew if it lasted.
     touched: Vec<u32>,
+    /// Those that the handler has ended, and has not been told of.
+    ///
+    /// Invariant: each session of `slots` that is over, once.
+    over: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -37,6 +112,8 @@ struct Session<S> {
     active: u64,
     /// Its entry in the wheel.
     timer: Option<TimerId>,
+    /// It has been ended, and ends when the callback has returned.
+    is_over: bool,
 }
 
 /// What is to be done about a session whose entry has fired.
@@ -51,8 +128,55 @@ pub(crate) enum Silence {
 }
 
 impl<S> Sessions<S> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.over.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The state of a peer of one of the handler's sockets, if it has a session.
+    pub fn get_mut(&mut self, socket: SocketId, peer: SocketAddr) -> Option<&mut S> {
+        let place = *self.places.get(&(socket, peer))?;
+        let session = self.slots.get_mut(place as usize).filter(|session| !session.is_over)?;
+        Some(&mut session.state)
+    }
+
+    /// All of them: by which socket they came, whose they are, and their state. What is sent to a
+    /// peer goes by that socket: [`Context::socket`](crate::Context::socket).
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (SocketId, SocketAddr, &mut S)> {
+        let open = self.slots.iter_mut().filter(|(_, session)| !session.is_over);
+        open.map(|(_, session)| (session.key.0, session.key.1, &mut session.state))
+    }
+
+    /// Ends the session of a peer when this callback has returned, with
+    /// [`SessionEnd::Local`](crate::SessionEnd::Local); until then it is not found any more.
+    /// Whether there was one.
+    pub fn end(&mut self, socket: SocketId, peer: SocketAddr) -> bool {
+        let Some(&place) = self.places.get(&(socket, peer)) else { return false };
+        let Some(session) = self.slots.get_mut(place as usize) else { return false };
+        let is_new = !session.is_over;
+        if is_new {
+            session.is_over = true;
+            self.over.push(place);
+        }
+        is_new
+    }
+
     pub(crate) fn new(most: usize, idle: u64) -> Self {
-        Self { slots: Slab::new(), places: HashMap::new(), most, idle, touched: Vec::new() }
+        let (touched, over) = (Vec::new(), Vec::new());
+        Self { slots: Slab::new(), places: HashMap::new(), most, idle, touched, over }
+    }
+
+    /// One that the handler has ended and is to be told of.
+    #[inline]
+    pub(crate) fn next_over(&self) -> Option<u32> {
+        self.over.last().copied()
     }
 
     /// The session of a peer, which is active now.
@@ -71,17 +195,13 @@ impl<S> Sessions<S> {
         self.slots.len() >= self.most
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.slots.len()
-    }
-
     /// Begins a session; gives its place, and when to look whether it has fallen silent.
     ///
     /// Nothing comes before the socket has called for it, so nobody else has the key.
     pub(crate) fn begin(&mut self, key: SessionKey, state: S, now: u64) -> (u32, u64) {
         debug_assert!(!self.places.contains_key(&key));
-        let place = self.slots.insert(Session { key, state, active: now, timer: None }) as u32;
+        let session = Session { key, state, active: now, timer: None, is_over: false };
+        let place = self.slots.insert(session) as u32;
         self.places.insert(key, place);
         self.touched.push(place);
         (place, after(now, self.idle))
@@ -115,10 +235,13 @@ impl<S> Sessions<S> {
         if now >= deadline { Silence::Over } else { Silence::Until(deadline) }
     }
 
-    /// Ends a session: whose it was, its state, and its entry in the wheel.
-    pub(crate) fn end(&mut self, place: u32) -> Option<(SessionKey, S, Option<TimerId>)> {
+    /// Takes out a session: whose it was, its state, and its entry in the wheel.
+    pub(crate) fn remove(&mut self, place: u32) -> Option<(SessionKey, S, Option<TimerId>)> {
         let session = self.slots.try_remove(place as usize)?;
         self.places.remove(&session.key);
+        if session.is_over {
+            self.over.retain(|&over| over != place);
+        }
         Some((session.key, session.state, session.timer))
     }
 
@@ -146,10 +269,10 @@ mod tests {
         assert_eq!(sessions.look(place, 106), Silence::Until(151));
         assert_eq!(sessions.look(place, 150), Silence::Until(151));
         assert_eq!(sessions.look(place, 151), Silence::Over);
-        assert_eq!(sessions.end(place).unwrap().1, "state");
+        assert_eq!(sessions.remove(place).unwrap().1, "state");
         assert_eq!(sessions.look(place, 151), Silence::Unknown);
         assert_eq!(sessions.touch(&key(1), 151), None);
-        assert!(sessions.end(place).is_none());
+        assert!(sessions.remove(place).is_none());
     }
 
     #[test]
@@ -177,7 +300,32 @@ mod tests {
         }
         assert_eq!(sessions.of_socket(other.0), [places[2]]);
         assert_eq!(sessions.of_socket(key(1).0).len(), 2);
-        sessions.end(places[1]);
+        sessions.remove(places[1]);
         assert_eq!((sessions.len(), sessions.is_full()), (2, false));
+    }
+
+    #[test]
+    fn one_that_is_over_is_found_no_more_and_ends_once() {
+        let mut sessions = Sessions::new(3, 100);
+        let places = [1, 2, 3].map(|port| sessions.begin(key(port), port, 0).0);
+        let (socket, peer) = key(2);
+        *sessions.get_mut(socket, peer).unwrap() = 7;
+        assert!(sessions.end(socket, peer) && !sessions.end(socket, peer));
+        assert!(!sessions.end(socket, key(4).1));
+        assert_eq!(sessions.get_mut(socket, peer), None);
+        assert_eq!(sessions.len(), 2);
+        let left: Vec<u16> = sessions.iter_mut().map(|(_, _, port)| *port).collect();
+        assert_eq!(left, [1, 3]);
+        // Its place is not free before its handler knows.
+        assert!(sessions.is_full());
+        assert!(sessions.end(socket, key(3).1));
+        assert_eq!(sessions.next_over(), Some(places[2]));
+        assert_eq!(sessions.remove(places[1]).unwrap().1, 7);
+        assert_eq!(sessions.next_over(), Some(places[2]));
+        assert_eq!(sessions.remove(places[2]).unwrap().1, 3);
+        assert_eq!((sessions.next_over(), sessions.len(), sessions.is_empty()), (None, 1, false));
+        // Whoever has its place now is not over.
+        sessions.begin(key(2), 2, 0);
+        assert_eq!((sessions.next_over(), sessions.len()), (None, 2));
     }
 }

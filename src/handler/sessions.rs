@@ -19,6 +19,13 @@ use crate::options::{SessionOptions, ticks};
 /// datagram stamps its session; it costs no timer. Of the other callbacks
 /// [`DatagramHandler`](crate::DatagramHandler) tells more.
 ///
+/// A callback of one session has its state; the others are out of its reach, but datagrams can be
+/// sent to anybody by [`Session::socket`]. The callbacks of no session in particular are lent all
+/// [`Sessions`]: to look one up, to end it, to go through all. What the one kind is to do with what
+/// the other has met it keeps in the handler: `on_batch_end` follows the datagrams, and a timer of
+/// the handler with no time to wait (`Context::set_timer`) anything else, also what comes from
+/// other handlers or threads.
+///
 /// A callback that panics ends its session, with [`SessionEnd::Panic`].
 ///
 /// # Examples
@@ -74,25 +81,39 @@ pub trait SessionHandler: 'static {
         let _ = (state, session, reason);
     }
 
-    /// All datagrams that there were for now, or a budget of them, have been handed over.
-    /// Default: nothing.
-    fn on_batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
-        let _ = socket;
+    /// All datagrams that there were for now, or a budget of them, have been handed over: the
+    /// place to send to others what was gathered from them. Default: nothing.
+    fn on_batch_end(
+        &mut self,
+        sessions: &mut Sessions<Self::State>,
+        socket: &mut DatagramSocket<'_>,
+    ) {
+        let _ = (sessions, socket);
     }
 
     /// Datagrams had to wait or were dropped, and now none waits any more. Default: nothing.
-    fn on_drain(&mut self, socket: &mut DatagramSocket<'_>) {
-        let _ = socket;
+    fn on_drain(&mut self, sessions: &mut Sessions<Self::State>, socket: &mut DatagramSocket<'_>) {
+        let _ = (sessions, socket);
     }
 
     /// The system tells an error; the socket is served on. Default: nothing.
-    fn on_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
-        let _ = (socket, error);
+    fn on_error(
+        &mut self,
+        sessions: &mut Sessions<Self::State>,
+        socket: &mut DatagramSocket<'_>,
+        error: io::Error,
+    ) {
+        let _ = (sessions, socket, error);
     }
 
     /// A timer of the socket fired (`DatagramSocket::set_timer`). Default: nothing.
-    fn on_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
-        let _ = (socket, timer);
+    fn on_timer(
+        &mut self,
+        sessions: &mut Sessions<Self::State>,
+        socket: &mut DatagramSocket<'_>,
+        timer: TimerId,
+    ) {
+        let _ = (sessions, socket, timer);
     }
 
     /// The socket was closed; its sessions have ended. Default: nothing.
@@ -101,8 +122,13 @@ pub trait SessionHandler: 'static {
     }
 
     /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
-        let _ = (timer, cx);
+    fn on_service_timer(
+        &mut self,
+        sessions: &mut Sessions<Self::State>,
+        timer: TimerId,
+        cx: &mut Context<'_>,
+    ) {
+        let _ = (sessions, timer, cx);
     }
 }
 
@@ -197,9 +223,8 @@ impl<H: SessionHandler> RegisteredSessions<H> {
         Some(place)
     }
 
-    fn end(&mut self, socket: &mut DatagramSocket<'_>, place: u32, reason: SessionEnd) {
-        let engine = socket.engine();
-        let Some(((socket, peer), state, timer)) = self.sessions.end(place) else { return };
+    fn end(&mut self, engine: &mut Engine, place: u32, reason: SessionEnd) {
+        let Some(((socket, peer), state, timer)) = self.sessions.remove(place) else { return };
         if let Some(timer) = timer {
             engine.wheel.cancel(timer);
         }
@@ -208,11 +233,19 @@ impl<H: SessionHandler> RegisteredSessions<H> {
         let mut session = Session { engine, socket, peer, is_truncated: false, is_over: true };
         self.handler.on_session_end(state, &mut session, reason);
     }
+
+    /// Ends those that the handler has ended in a callback that was lent all.
+    fn end_those_over(&mut self, engine: &mut Engine) {
+        while let Some(place) = self.sessions.next_over() {
+            self.end(engine, place, SessionEnd::Local);
+        }
+    }
 }
 
 impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
     fn datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
-        if self.running.is_some() {
+        // A panic may have left something to do.
+        if self.running.is_some() || self.sessions.next_over().is_some() {
             self.recover(socket);
         }
         let (id, is_truncated) = (socket.id(), socket.is_truncated());
@@ -231,33 +264,37 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
         let is_over = session.is_over;
         self.running = None;
         if is_over {
-            self.end(socket, place, SessionEnd::Local);
+            self.end(socket.engine(), place, SessionEnd::Local);
         }
     }
 
     fn batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
         let end = socket.engine().clock.tick();
         self.sessions.restamp(end);
-        self.handler.on_batch_end(socket);
+        self.handler.on_batch_end(&mut self.sessions, socket);
+        self.end_those_over(socket.engine());
     }
 
     fn socket_drain(&mut self, socket: &mut DatagramSocket<'_>) {
-        self.handler.on_drain(socket);
+        self.handler.on_drain(&mut self.sessions, socket);
+        self.end_those_over(socket.engine());
     }
 
     fn socket_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
-        self.handler.on_error(socket, error);
+        self.handler.on_error(&mut self.sessions, socket, error);
+        self.end_those_over(socket.engine());
     }
 
     fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
-        self.handler.on_timer(socket, timer);
+        self.handler.on_timer(&mut self.sessions, socket, timer);
+        self.end_those_over(socket.engine());
     }
 
     fn session_due(&mut self, socket: &mut DatagramSocket<'_>, place: u32) {
         let id = socket.id();
         let engine = socket.engine();
         match self.sessions.look(place, engine.now) {
-            Silence::Over => self.end(socket, place, SessionEnd::Idle),
+            Silence::Over => self.end(engine, place, SessionEnd::Idle),
             Silence::Until(deadline) => {
                 let timer = engine.file_session(id, place, deadline);
                 self.sessions.set_timer(place, timer);
@@ -268,14 +305,15 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
 
     fn recover(&mut self, socket: &mut DatagramSocket<'_>) {
         if let Some(place) = mem::take(&mut self.running) {
-            self.end(socket, place, SessionEnd::Panic);
+            self.end(socket.engine(), place, SessionEnd::Panic);
         }
+        self.end_those_over(socket.engine());
     }
 
     fn end_sessions(&mut self, socket: &mut DatagramSocket<'_>) {
         self.running = None;
         for place in self.sessions.of_socket(socket.id()) {
-            self.end(socket, place, SessionEnd::Closed);
+            self.end(socket.engine(), place, SessionEnd::Closed);
         }
     }
 
@@ -290,7 +328,8 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
 
 impl<H: SessionHandler> AnyService for RegisteredSessions<H> {
     fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
-        self.handler.on_service_timer(timer, &mut Context::new(engine));
+        self.handler.on_service_timer(&mut self.sessions, timer, &mut Context::new(engine));
+        self.end_those_over(engine);
     }
 
     fn handler_mut(&mut self) -> &mut dyn Any {

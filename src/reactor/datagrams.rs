@@ -59,6 +59,19 @@ impl Reactor {
         Ok(self.add_service(Box::new(service)))
     }
 
+    /// The same for a handler that wants to know its own key, to set timers or to bind sockets.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range.
+    pub fn register_sessions_with<H: SessionHandler>(
+        &mut self,
+        handler: impl FnOnce(Service<H>) -> H,
+        options: SessionOptions,
+    ) -> io::Result<Service<H>> {
+        let service = Service::new(self.dispatcher.services.len() as u32);
+        self.register_sessions(handler(service), options)
+    }
+
     /// Binds a UDP socket and serves it with a handler of datagrams; gives its id, and its
     /// address with the real port.
     ///
