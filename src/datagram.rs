@@ -217,6 +217,52 @@ impl Queue {
 mod tests {
     use super::*;
 
+    fn datagrams() -> Datagrams {
+        let (addr, options) = (SocketAddr::from(([127, 0, 0, 1], 0)), UdpOptions::default());
+        let socket = sys::World::Os.bind_udp(addr, &options).unwrap();
+        Datagrams::new(socket, 1, 0, addr, None, &options)
+    }
+
+    #[test]
+    fn many_errors_in_a_row_are_of_the_system_and_a_datagram_ends_the_row() {
+        let mut datagrams = datagrams();
+        for _ in 0..2 {
+            for _ in 1..ERRORS_IN_ROW {
+                assert!(datagrams.note_error());
+            }
+            assert!(!datagrams.note_error());
+        }
+        assert!(datagrams.note_error());
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"x", datagrams.socket.local_addr().unwrap()).unwrap();
+        assert_eq!(datagrams.receive(&mut [0; 1 << 16]).unwrap().0, 1);
+        for _ in 1..ERRORS_IN_ROW {
+            assert!(datagrams.note_error());
+        }
+        assert!(!datagrams.note_error());
+    }
+
+    #[test]
+    fn few_errors_of_sends_are_kept() {
+        let mut datagrams = datagrams();
+        for number in 0..100 {
+            datagrams.keep_error(io::Error::from_raw_os_error(number));
+        }
+        let kept = datagrams.errors.iter().map(|error| error.raw_os_error().unwrap());
+        assert!(kept.eq(0..ERRORS_KEPT as i32), "the oldest");
+    }
+
+    #[test]
+    fn timers_that_have_fired_are_forgotten_before_the_list_grows() {
+        let mut datagrams = datagrams();
+        for number in 0..1_000 {
+            datagrams.add_timer(TimerId::new(number, 1), |timer| timer == TimerId::new(0, 1));
+        }
+        let timers = datagrams.take_timers();
+        assert!(timers.len() < 10 && timers.contains(&TimerId::new(0, 1)), "{timers:?}");
+        assert!(timers.contains(&TimerId::new(999, 1)) && datagrams.take_timers().is_empty());
+    }
+
     #[test]
     fn a_queue_keeps_order_and_both_caps() {
         let mut queue = Queue::new(3, 10);

@@ -367,6 +367,7 @@ fn one_ends_others_which_begin_anew() {
     rig.expect(&clients[1], "2");
     rig.until(|rig| rig.logged().len() == 2);
     assert_eq!(rig.logged(), ["1 Local", "1 Local"]);
+    assert_eq!(rig.reactor.stats().panics, 0, "what it asserts within");
     assert_eq!((rig.lives(), rig.reactor.stats().sessions), (1, 1));
     for (client, answers) in clients.iter().zip([&["Local", "1"][..], &["3"], &["Local", "1"]]) {
         client.send(b"hello").unwrap();

@@ -269,7 +269,9 @@ mod tests {
         assert_eq!(sessions.look(place, 106), Silence::Until(151));
         assert_eq!(sessions.look(place, 150), Silence::Until(151));
         assert_eq!(sessions.look(place, 151), Silence::Over);
-        assert_eq!(sessions.remove(place).unwrap().1, "state");
+        let timer = TimerId::new(3, 4);
+        sessions.set_timer(place, timer);
+        assert_eq!(sessions.remove(place).unwrap(), (key(1), "state", Some(timer)));
         assert_eq!(sessions.look(place, 151), Silence::Unknown);
         assert_eq!(sessions.touch(&key(1), 151), None);
         assert!(sessions.remove(place).is_none());
