@@ -116,8 +116,10 @@ impl Inbound {
 
     /// An error that was met behind the last of them.
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
+        // What is no error for the handler is met again by the next call.
         let is_one = |error: &io::Error| {
             !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+                && !super::is_let_go(error)
         };
         self.error.take().filter(is_one)
     }
