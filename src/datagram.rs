@@ -1,5 +1,7 @@
 //! One datagram socket: what it may use, and what waits to be sent.
 
+#[cfg(unix)]
+mod lanes;
 mod sessions;
 
 use std::collections::VecDeque;
@@ -10,6 +12,8 @@ use crate::id::TimerId;
 use crate::options::UdpOptions;
 use crate::sys;
 
+#[cfg(unix)]
+pub(crate) use lanes::Lanes;
 pub use sessions::Sessions;
 pub(crate) use sessions::{SessionKey, Silence};
 
@@ -20,9 +24,9 @@ pub(crate) struct Datagrams {
     pub(crate) generation: u32,
     /// The handler that serves it, by its place in the reactor.
     pub(crate) service: u32,
-    /// Where it is bound, with the real port.
+    /// Where it is bound, with the real port; unspecified if it is a Unix socket.
     pub(crate) addr: SocketAddr,
-    /// Its only peer, if it is connected.
+    /// Its only peer, if it is connected; unspecified likewise.
     pub(crate) peer: Option<SocketAddr>,
     /// Datagrams a turn.
     pub(crate) budget: usize,
@@ -36,6 +40,11 @@ pub(crate) struct Datagrams {
     pub(crate) outbound: Option<Box<sys::Outbound>>,
     /// What the kernel has not taken.
     pub(crate) queue: Queue,
+    /// The same of a Unix socket, by receiver, but for what is for its peer.
+    ///
+    /// Invariant: `queue` counts what is in them as set aside.
+    #[cfg(unix)]
+    pub(crate) lanes: Box<Lanes>,
     /// Whether it is on the ready queue.
     pub(crate) is_queued: bool,
     /// The handler has closed it: it is taken down soon, and takes and gives nothing more.
@@ -86,6 +95,8 @@ impl Datagrams {
             takes_batches: options.batch,
             outbound: options.batch.then(|| Box::new(sys::Outbound::new())),
             queue: Queue::new(options.max_queued_datagrams, options.max_queued_bytes),
+            #[cfg(unix)]
+            lanes: Box::default(),
             is_queued: false,
             is_closed: false,
             has_panicked: false,
@@ -128,6 +139,16 @@ impl Datagrams {
         self.outbound.as_ref().map_or(0, |outbound| outbound.len())
     }
 
+    /// Where it is bound, to be shown.
+    pub(crate) fn place(&self) -> String {
+        #[cfg(unix)]
+        if let Some(unix) = self.socket.unix() {
+            let name = unix.name().map(|name| name.to_string());
+            return name.unwrap_or_else(|| "a Unix socket without a name".to_owned());
+        }
+        self.addr.to_string()
+    }
+
     /// A read has failed; whether to read on.
     pub(crate) fn note_error(&mut self) -> bool {
         self.errors_in_row += 1;
@@ -159,7 +180,11 @@ impl Datagrams {
 pub(crate) struct Queue {
     waiting: VecDeque<Waiting>,
     most: usize,
-    /// Invariant: the sum of the lengths in `waiting`, at most `most_bytes`.
+    /// How many wait elsewhere under the same caps.
+    ///
+    /// Invariant: with those in `waiting` at most `most`.
+    aside: usize,
+    /// Invariant: the sum of the lengths in `waiting` and elsewhere, at most `most_bytes`.
     bytes: usize,
     most_bytes: usize,
 }
@@ -174,18 +199,39 @@ pub(crate) struct Waiting {
 
 impl Queue {
     pub(crate) fn new(most: usize, most_bytes: usize) -> Self {
-        Self { waiting: VecDeque::new(), most, bytes: 0, most_bytes }
+        Self { waiting: VecDeque::new(), most, aside: 0, bytes: 0, most_bytes }
     }
 
     /// Takes a datagram, unless that would overrun a cap.
     pub(crate) fn push(&mut self, to: Option<SocketAddr>, bytes: &[u8]) -> bool {
-        let has_room =
-            self.waiting.len() < self.most && bytes.len() <= self.most_bytes - self.bytes;
+        let has_room = self.has_room(bytes.len());
         if has_room {
             self.bytes += bytes.len();
             self.waiting.push_back(Waiting { to, bytes: bytes.into() });
         }
         has_room
+    }
+
+    fn has_room(&self, length: usize) -> bool {
+        self.len() < self.most && length <= self.most_bytes - self.bytes
+    }
+
+    /// Counts a datagram that waits elsewhere, unless that would overrun a cap.
+    #[cfg(unix)]
+    pub(crate) fn set_aside(&mut self, length: usize) -> bool {
+        let has_room = self.has_room(length);
+        if has_room {
+            self.aside += 1;
+            self.bytes += length;
+        }
+        has_room
+    }
+
+    /// One of those is sent, or lost.
+    #[cfg(unix)]
+    pub(crate) fn take_back(&mut self, length: usize) {
+        self.aside -= 1;
+        self.bytes -= length;
     }
 
     pub(crate) fn first(&self) -> Option<&Waiting> {
@@ -199,13 +245,15 @@ impl Queue {
         }
     }
 
+    /// Whether none waits here.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
+    /// How many wait, here and elsewhere.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.aside
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -182,6 +182,8 @@ pub use handler::{
     Conn, Context, DatagramHandler, DatagramSocket, DeadlineKind, Handler, Peer, Remote, Service,
     Session, SessionEnd, SessionHandler, Stopped,
 };
+#[cfg(unix)]
+pub use handler::{UnixDatagramHandler, UnixDatagramSocket};
 pub use id::{ConnId, SocketId, TimerId};
 pub use options::{
     AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, DEFAULT_DATAGRAM_BUDGET, Destination,
@@ -189,7 +191,7 @@ pub use options::{
     ReactorOptions, Reconnect, SessionOptions, TcpOptions, UdpOptions,
 };
 #[cfg(unix)]
-pub use options::{UnixAddr, UnixListenOptions};
+pub use options::{UnixAddr, UnixDatagramOptions, UnixListenOptions};
 #[cfg(waterwheel_teeth)]
 pub use planted::{Bug, plant};
 #[cfg(feature = "proxy-protocol")]

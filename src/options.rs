@@ -29,6 +29,8 @@ mod connect;
 mod datagram;
 #[cfg(unix)]
 mod unix;
+#[cfg(unix)]
+mod unix_datagram;
 
 pub(crate) use connect::Place;
 pub use connect::{ConnectOptions, Destination, Reconnect};
@@ -37,6 +39,8 @@ pub use datagram::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
 pub(crate) use unix::UnixName;
 #[cfg(unix)]
 pub use unix::{UnixAddr, UnixListenOptions};
+#[cfg(unix)]
+pub use unix_datagram::UnixDatagramOptions;
 
 /// Options of a TCP socket.
 ///

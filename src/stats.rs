@@ -78,7 +78,7 @@ pub struct Stats {
     /// Datagrams that were to be sent and are lost on this side: the queue was full, the kernel
     /// had no room, or they still waited when their socket was closed.
     pub datagrams_dropped: u64,
-    /// Received datagrams that were longer than `UdpOptions::max_datagram_bytes`, and cut.
+    /// Received datagrams that were longer than `max_datagram_bytes` of their socket, and cut.
     pub datagrams_truncated: u64,
     /// Errors of datagram sockets, as told by `on_error`.
     pub datagram_errors: u64,

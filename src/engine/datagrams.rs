@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::datagram::Datagrams;
-use crate::engine::{Due, Engine, Queued, Target};
+use crate::engine::{Due, Engine, Queued, Role, Target};
 use crate::id::{SocketId, TimerId};
 use crate::options::{Group, UdpOptions};
 use crate::sys::{self, SendFault};
@@ -65,6 +65,7 @@ impl Engine {
         service: u32,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
+        self.check_role(service, Role::Datagrams)?;
         options.check(addr)?;
         self.check_goes_on()?;
         let socket = self
@@ -81,6 +82,7 @@ impl Engine {
         service: u32,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
+        self.check_role(service, Role::Datagrams)?;
         options.check(peer)?;
         self.check_goes_on()?;
         let socket = self
@@ -90,14 +92,14 @@ impl Engine {
         self.add_datagrams(socket, Some(peer), service, options)
     }
 
-    fn check_goes_on(&self) -> io::Result<()> {
+    pub(super) fn check_goes_on(&self) -> io::Result<()> {
         match self.is_stopping() {
             true => Err(io::Error::other("the reactor is stopping and opens no more sockets")),
             false => Ok(()),
         }
     }
 
-    fn add_datagrams(
+    pub(super) fn add_datagrams(
         &mut self,
         socket: sys::DatagramSocket,
         peer: Option<SocketAddr>,
@@ -110,8 +112,8 @@ impl Engine {
         let index = slot.key();
         let mut datagrams = Datagrams::new(socket, generation, service, addr, peer, options);
         self.poller.add_datagrams(&mut datagrams.socket, Target::socket_token(index))?;
-        slot.insert(datagrams);
-        log::debug!("receiving datagrams on {addr}");
+        let datagrams = slot.insert(datagrams);
+        log::debug!("receiving datagrams on {}", datagrams.place());
         Ok((SocketId::new(index as u32, generation), addr))
     }
 
@@ -164,7 +166,7 @@ impl Engine {
     }
 
     #[inline]
-    fn count_sent(&mut self, bytes: usize) {
+    pub(super) fn count_sent(&mut self, bytes: usize) {
         self.stats.datagrams_sent += 1;
         self.stats.datagram_bytes_sent += bytes as u64;
     }
@@ -333,7 +335,7 @@ impl Engine {
             Ok(()) => socket.asks_writable = writable,
             // Without an event to wait for, a timer brings it back.
             Err(error) => {
-                log::debug!("{}: cannot change what is polled for: {error}", socket.addr);
+                log::debug!("{}: cannot change what is polled for: {error}", socket.place());
                 let id = SocketId::new(slot as u32, socket.generation);
                 self.back_off_socket(id);
             }
@@ -344,6 +346,8 @@ impl Engine {
     pub(crate) fn flush_datagrams(&mut self, slot: usize) -> bool {
         let Some(socket) = self.sockets.get(slot) else { return false };
         let mut budget = socket.budget;
+        #[cfg(unix)]
+        self.flush_lanes(slot, &mut budget);
         let mut has_failed = false;
         loop {
             let socket = &mut self.sockets[slot];
@@ -377,7 +381,9 @@ impl Engine {
             }
         }
         self.ask_socket(slot, false);
-        std::mem::take(&mut self.sockets[slot].owes_drain)
+        let socket = &mut self.sockets[slot];
+        // Those for other receivers may wait on.
+        socket.queue.len() == 0 && std::mem::take(&mut socket.owes_drain)
     }
 
     /// The first that waits could not be sent; it is lost if that was no answer of the network to
@@ -407,13 +413,15 @@ impl Engine {
             return;
         }
         self.send_gathered(slot);
+        #[cfg(unix)]
+        self.hurry_lanes(slot);
         self.flush_datagrams(slot);
         let mut socket = self.sockets.remove(slot);
         self.stats.datagrams_dropped += socket.queue.len() as u64;
         for timer in socket.take_timers() {
             self.wheel.cancel(timer);
         }
-        log::debug!("receiving no more datagrams on {}", socket.addr);
+        log::debug!("receiving no more datagrams on {}", socket.place());
     }
 
     /// Invariant 7, for datagram sockets: whoever stops before `WouldBlock` comes here.

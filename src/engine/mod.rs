@@ -12,6 +12,8 @@ mod output;
 mod overruns;
 mod timing;
 mod unix;
+#[cfg(unix)]
+mod unix_datagrams;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -127,12 +129,39 @@ pub(crate) enum Due {
     Socket(SocketId),
     /// A datagram socket that failed to receive tries again.
     Receive(SocketId),
+    /// Datagrams that wait for a receiver of a Unix socket, by their place, are tried again.
+    #[cfg(unix)]
+    Resend(SocketId, u32),
     /// A session of a datagram socket, by its place, may have fallen silent.
     Session(SocketId, u32),
     /// The nursery is emptied.
     Nursery,
     /// The end of draining.
     Drained,
+}
+
+/// What a handler is called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Connections.
+    Connections,
+    /// Datagrams of UDP.
+    Datagrams,
+    /// Datagrams of Unix sockets.
+    #[cfg(unix)]
+    UnixDatagrams,
+}
+
+impl Role {
+    /// What such handlers are of, and how one is registered.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Connections => ("connections", "register"),
+            Self::Datagrams => ("UDP datagrams", "register_datagrams or register_sessions"),
+            #[cfg(unix)]
+            Self::UnixDatagrams => ("Unix datagrams", "register_unix_datagrams"),
+        }
+    }
 }
 
 /// Who is on the ready queue beside connections, by slot.
@@ -176,6 +205,8 @@ pub(crate) struct Engine {
     pub(crate) sockets: Slab<Datagrams>,
     /// Slots of those that have gathered something in this turn; some have sent it since.
     pub(crate) gathering: Vec<u32>,
+    /// What each handler is called for, by its place in the reactor.
+    pub(crate) roles: Vec<Role>,
     /// The cap on connections.
     pub(crate) gate: Gate,
     /// All timers.
@@ -336,6 +367,7 @@ impl Engine {
             listeners: Slab::new(),
             sockets: Slab::new(),
             gathering: Vec::new(),
+            roles: Vec::new(),
             gate: Gate::new(most),
             wheel: Wheel::new(),
             next_due: 0,
@@ -366,6 +398,20 @@ impl Engine {
             panic_text: None,
             options,
         })
+    }
+
+    /// A handler that is called for something else would not be called.
+    pub(crate) fn check_role(&self, service: u32, wanted: Role) -> io::Result<()> {
+        match self.roles.get(service as usize) {
+            Some(&role) if role != wanted => {
+                let ((of, _), (_, register)) = (role.words(), wanted.words());
+                let text = format!(
+                    "Service({service}) is of a handler of {of}; register one with {register}"
+                );
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The connection that a token is of; it may have ended.

@@ -48,18 +48,19 @@ impl<'a> Context<'a> {
         Some(Conn::other(self.engine, id))
     }
 
-    /// A datagram socket, if it has not been closed.
+    /// A UDP socket, if it has not been closed.
     #[must_use]
     pub fn socket(&mut self, id: SocketId) -> Option<DatagramSocket<'_>> {
-        self.engine.socket(id)?;
-        Some(DatagramSocket::new(self.engine, id))
+        let is_unix = self.engine.socket(id)?.socket.is_unix();
+        (!is_unix).then(|| DatagramSocket::new(self.engine, id))
     }
 
     /// Binds a UDP socket and serves it with a handler of datagrams; gives its id, and its
     /// address with the real port.
     ///
     /// # Errors
-    /// - `InvalidInput`: an option is out of range.
+    /// - `InvalidInput`: an option is out of range, or the handler was registered for something
+    ///   else.
     /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
     ///   names the address and says what would do.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::engine::{Engine, SendStatus};
+use crate::engine::{Engine, Role, SendStatus};
 use crate::handler::{AnyService, Context};
 use crate::id::{SocketId, TimerId};
 use crate::options::Group;
@@ -260,9 +260,9 @@ pub(crate) trait AnyDatagrams {
     /// The socket is about to be taken down.
     fn end_sessions(&mut self, _: &mut DatagramSocket<'_>) {}
     fn socket_close(&mut self, _: SocketId, _: &mut Engine) {}
-    /// Whether it is one.
-    fn takes_datagrams(&self) -> bool {
-        false
+    /// What it is called for.
+    fn role(&self) -> Role {
+        Role::Connections
     }
 }
 
@@ -295,8 +295,8 @@ impl<H: DatagramHandler> AnyDatagrams for RegisteredDatagrams<H> {
         self.0.on_close(id, &mut Context::new(engine));
     }
 
-    fn takes_datagrams(&self) -> bool {
-        true
+    fn role(&self) -> Role {
+        Role::Datagrams
     }
 }
 

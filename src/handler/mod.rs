@@ -6,6 +6,8 @@ mod datagrams;
 mod remote;
 mod service;
 mod sessions;
+#[cfg(unix)]
+mod unix_datagrams;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +25,10 @@ pub use service::Service;
 pub(crate) use service::{AnyService, Registered};
 pub(crate) use sessions::RegisteredSessions;
 pub use sessions::{Session, SessionEnd, SessionHandler};
+#[cfg(unix)]
+pub(crate) use unix_datagrams::RegisteredUnixDatagrams;
+#[cfg(unix)]
+pub use unix_datagrams::{UnixDatagramHandler, UnixDatagramSocket};
 
 /// Who asks to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

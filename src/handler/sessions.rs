@@ -7,7 +7,7 @@ use std::mem;
 use std::net::SocketAddr;
 
 use crate::datagram::{SessionKey, Sessions, Silence};
-use crate::engine::{Engine, SendStatus};
+use crate::engine::{Engine, Role, SendStatus};
 use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket};
 use crate::id::{SocketId, TimerId};
 use crate::options::{SessionOptions, ticks};
@@ -321,8 +321,8 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
         self.handler.on_close(id, &mut Context::new(engine));
     }
 
-    fn takes_datagrams(&self) -> bool {
-        true
+    fn role(&self) -> Role {
+        Role::Datagrams
     }
 }
 

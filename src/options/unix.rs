@@ -6,9 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::options::{
-    AtCapacity, DEFAULT_ACCEPT_BUDGET, Limits, ListenOptions, TcpOptions, out_of_range,
-};
+use crate::options::unix_datagram::check_mode;
+use crate::options::{AtCapacity, DEFAULT_ACCEPT_BUDGET, Limits, ListenOptions, TcpOptions};
 
 /// The name of a Unix socket: a path, or on Linux an abstract name.
 ///
@@ -239,12 +238,8 @@ impl UnixListenOptions {
     }
 
     pub(crate) fn check(&self) -> io::Result<()> {
-        match self.mode {
-            Some(mode) if mode > 0o777 => {
-                Err(out_of_range("mode", format!("{mode:#o}"), "at most 0o777"))
-            }
-            _ => self.shared().check(),
-        }
+        check_mode(self.mode)?;
+        self.shared().check()
     }
 }
 

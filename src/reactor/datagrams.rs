@@ -77,7 +77,7 @@ impl Reactor {
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range, the address does not parse, or the handler
-    ///   was registered for connections.
+    ///   was registered for something else.
     /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
     ///   names the address and says what would do.
@@ -88,7 +88,7 @@ impl Reactor {
         options: UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         let addr = addr.to_socket_addr()?;
-        self.check_takes_datagrams(service)?;
+        self.check_service(service)?;
         self.dispatcher.engine.bind_udp(addr, service.index(), &options)
     }
 
@@ -105,21 +105,8 @@ impl Reactor {
         options: UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         let to = to.to_socket_addr()?;
-        self.check_takes_datagrams(service)?;
-        self.dispatcher.engine.connect_udp(to, service.index(), &options)
-    }
-
-    fn check_takes_datagrams<H: 'static>(&mut self, service: Service<H>) -> io::Result<()> {
         self.check_service(service)?;
-        let services = &self.dispatcher.services;
-        if services.get(service.index() as usize).is_some_and(|service| service.takes_datagrams()) {
-            return Ok(());
-        }
-        let text = format!(
-            "{service:?} is of a handler of connections; register one with register_datagrams or \
-             register_sessions"
-        );
-        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        self.dispatcher.engine.connect_udp(to, service.index(), &options)
     }
 }
 

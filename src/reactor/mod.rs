@@ -10,6 +10,8 @@ mod expiry;
 mod greeting;
 mod turn;
 mod unix;
+#[cfg(unix)]
+mod unix_datagrams;
 
 use std::fmt;
 use std::io;
@@ -122,6 +124,7 @@ impl Reactor {
             Some(watch) => watch(service),
             None => service,
         };
+        self.dispatcher.engine.roles.push(service.role());
         self.dispatcher.services.push(service);
         Service::new(index)
     }

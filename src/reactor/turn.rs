@@ -288,6 +288,8 @@ impl Dispatcher {
                 Due::Accept(index) => self.on_accept_timer(index as usize),
                 Due::Socket(id) => self.on_socket_timer(id, timer),
                 Due::Receive(id) => self.on_receive_timer(id),
+                #[cfg(unix)]
+                Due::Resend(id, place) => self.engine.on_lane_timer(id, place, timer),
                 Due::Session(id, place) => self.on_session_timer(id, place),
                 Due::Nursery => self.engine.empty_nursery(),
                 Due::Drained => self.engine.stop(Stop::Now),

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::landmarks::Landmark;
 use super::watcher::Watcher;
 use crate::close::{Closed, Idle, IdleKind};
-use crate::engine::Engine;
+use crate::engine::{Engine, Role};
 use crate::handler::{AnyDatagrams, AnyService, Conn, DatagramSocket, Peer};
 use crate::id::{SocketId, TimerId};
 
@@ -78,8 +78,8 @@ impl AnyDatagrams for Watched {
         self.inner.socket_close(id, engine);
     }
 
-    fn takes_datagrams(&self) -> bool {
-        self.inner.takes_datagrams()
+    fn role(&self) -> Role {
+        self.inner.role()
     }
 }
 

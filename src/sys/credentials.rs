@@ -2,14 +2,14 @@
 
 use super::Stream;
 
-/// Who a process was when it connected to a Unix socket, or set one to listen: the kernel vouches
-/// for it.
+/// Who a process was when it connected to a Unix socket, set one to listen, or sent a datagram: the
+/// kernel vouches for it.
 ///
 /// Ids are those of the namespaces that this process is in. The process may have ended since, and
 /// its number may be another's by now: decide by `uid` and `gid`.
 ///
 /// # Platform notes
-/// Linux and Android (`SO_PEERCRED`, see unix(7)). Elsewhere there are none to be had here, and a
+/// Linux and Android (`SO_PEERCRED` and `SO_PASSCRED`, see unix(7)). Elsewhere there are none to be had here, and a
 /// handler that wants them refuses everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -22,19 +22,26 @@ pub struct Credentials {
     pub pid: Option<u32>,
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Credentials {
+    /// As the kernel has them.
+    pub(super) fn of(found: rustix::net::UCred) -> Self {
+        // The kernel says 0 for a process that cannot be seen, which the type of the number
+        // denies: it is hidden from the optimiser, which would believe the type.
+        let pid = std::hint::black_box(found.pid.as_raw_pid());
+        Self {
+            uid: found.uid.as_raw(),
+            gid: found.gid.as_raw(),
+            pid: u32::try_from(pid).ok().filter(|&pid| pid != 0),
+        }
+    }
+}
+
 impl Stream {
     /// Who is at the other end, if it is a Unix socket and the platform tells.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(crate) fn credentials(&self) -> Option<Credentials> {
-        let found = rustix::net::sockopt::socket_peercred(self.of_os()?).ok()?;
-        // The kernel says 0 for a process that cannot be seen, which the type of the number
-        // denies: it is hidden from the optimiser, which would believe the type.
-        let pid = std::hint::black_box(found.pid.as_raw_pid());
-        Some(Credentials {
-            uid: found.uid.as_raw(),
-            gid: found.gid.as_raw(),
-            pid: u32::try_from(pid).ok().filter(|&pid| pid != 0),
-        })
+        rustix::net::sockopt::socket_peercred(self.of_os()?).ok().map(Credentials::of)
     }
 
     /// Who is at the other end: not to be had on this platform.

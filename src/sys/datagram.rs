@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 #[cfg(feature = "sim")]
 use super::sim;
+#[cfg(unix)]
+use super::{NO_ADDR, UnixDatagrams};
 use super::{Poller, World, os};
 use crate::options::{Group, UdpOptions};
 
@@ -40,11 +42,14 @@ impl World {
     }
 }
 
-/// A UDP socket.
+/// A UDP socket, or a Unix socket for datagrams, which has no addresses.
 #[derive(Debug)]
 pub(crate) enum DatagramSocket {
     /// Of the operating system.
     Os(os::DatagramSocket),
+    /// A Unix socket.
+    #[cfg(unix)]
+    Unix(Box<UnixDatagrams>),
     /// Of a simulated world.
     #[cfg(feature = "sim")]
     Sim(sim::DatagramSocket),
@@ -56,6 +61,8 @@ impl DatagramSocket {
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self {
             Self::Os(socket) => os::receive_from(socket, buffer),
+            #[cfg(unix)]
+            Self::Unix(socket) => Ok((socket.receive(buffer)?, NO_ADDR)),
             #[cfg(feature = "sim")]
             Self::Sim(socket) => socket.receive(buffer),
         }
@@ -66,6 +73,8 @@ impl DatagramSocket {
     pub(crate) fn send(&mut self, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
         match self {
             Self::Os(socket) => os::send_to(socket, bytes, to),
+            #[cfg(unix)]
+            Self::Unix(socket) => socket.send(bytes),
             #[cfg(feature = "sim")]
             Self::Sim(socket) => socket.send(bytes, to),
         }
@@ -74,6 +83,8 @@ impl DatagramSocket {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Os(socket) => socket.local_addr(),
+            #[cfg(unix)]
+            Self::Unix(_) => Ok(NO_ADDR),
             #[cfg(feature = "sim")]
             Self::Sim(socket) => Ok(socket.local_addr()),
         }
@@ -84,13 +95,46 @@ impl DatagramSocket {
     pub(crate) fn simulated(&self) -> Option<u32> {
         match self {
             Self::Os(_) => None,
+            #[cfg(unix)]
+            Self::Unix(_) => None,
             Self::Sim(socket) => Some(socket.key()),
+        }
+    }
+
+    /// Whether it is a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The Unix socket, if it is one.
+    #[cfg(unix)]
+    #[inline]
+    pub(crate) fn unix(&self) -> Option<&UnixDatagrams> {
+        match self {
+            Self::Unix(socket) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// The Unix socket, if it is one.
+    #[cfg(unix)]
+    #[inline]
+    pub(crate) fn unix_mut(&mut self) -> Option<&mut UnixDatagrams> {
+        match self {
+            Self::Unix(socket) => Some(socket),
+            _ => None,
         }
     }
 
     pub(crate) fn join(&self, group: &Group) -> io::Result<()> {
         match self {
             Self::Os(socket) => os::join(socket, group),
+            #[cfg(unix)]
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(feature = "sim")]
             Self::Sim(_) => sim::DatagramSocket::change_group(group),
         }
@@ -99,6 +143,8 @@ impl DatagramSocket {
     pub(crate) fn leave(&self, group: &Group) -> io::Result<()> {
         match self {
             Self::Os(socket) => os::leave(socket, group),
+            #[cfg(unix)]
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(feature = "sim")]
             Self::Sim(_) => sim::DatagramSocket::change_group(group),
         }
@@ -115,6 +161,10 @@ impl Poller {
     ) -> io::Result<()> {
         match (self, socket) {
             (Self::Os(poller), DatagramSocket::Os(socket)) => os::add(poller, socket, token, false),
+            #[cfg(unix)]
+            (Self::Os(poller), DatagramSocket::Unix(socket)) => {
+                os::add(poller, socket.source(), token, false)
+            }
             #[cfg(feature = "sim")]
             (Self::Sim(poller), DatagramSocket::Sim(socket)) => {
                 poller.add_datagrams(socket.key(), token);
@@ -136,6 +186,10 @@ impl Poller {
         match (self, socket) {
             (Self::Os(poller), DatagramSocket::Os(socket)) => {
                 os::watch(poller, socket, token, writable)
+            }
+            #[cfg(unix)]
+            (Self::Os(poller), DatagramSocket::Unix(socket)) => {
+                os::change(poller, socket.source(), token, writable)
             }
             #[cfg(feature = "sim")]
             (Self::Sim(poller), DatagramSocket::Sim(socket)) => {

@@ -41,6 +41,8 @@ pub use os::activated_listeners;
 pub use os::raise_open_file_limit;
 pub(crate) use pin::{allowed_cores, pin_to};
 pub(crate) use resolve::Answer;
+#[cfg(unix)]
+pub(crate) use unix::UnixDatagrams;
 
 /// Where a reactor lives: what its sockets, its poll and its clock are of.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! Unix sockets that listen and connect. What an accepted or connected one does goes by the same
 //! calls as TCP, so both are one type of [`Stream`].
 
+mod datagram;
+
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,6 +15,8 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::{Backlog, Listener, Stream, World, os};
 use crate::options::{UnixAddr, UnixListenOptions, UnixName};
+
+pub(crate) use datagram::UnixDatagrams;
 
 /// A Unix socket that listens.
 #[derive(Debug)]
@@ -73,7 +77,7 @@ impl World {
     /// listener's queue is full, and nothing will tell when it has room.
     pub(crate) fn connect_unix(&self, addr: &UnixAddr) -> io::Result<Stream> {
         match self {
-            Self::Os => connect(addr).map(into_stream),
+            Self::Os => connect(addr, Type::STREAM).map(into_stream),
             #[cfg(feature = "sim")]
             Self::Sim(_) => Err(not_simulated()),
         }
@@ -157,9 +161,9 @@ fn name_of(addr: &SockAddr) -> Option<UnixAddr> {
     addr.as_pathname().map(UnixAddr::path)
 }
 
-fn connect(addr: &UnixAddr) -> io::Result<Socket> {
+fn connect(addr: &UnixAddr, kind: Type) -> io::Result<Socket> {
     addr.check()?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
     socket.set_nonblocking(true)?;
     match socket.connect(&sock_addr(addr)?) {
         Err(error) if !os::is_in_progress(&error) => Err(error),
@@ -171,26 +175,28 @@ fn bind(addr: &UnixAddr, options: &UnixListenOptions) -> io::Result<(Local, Back
     addr.check()?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    let file = match addr.as_path() {
-        Some(path) => Some(bind_path(&socket, path, addr, options.mode)?),
-        None if options.mode.is_some() => {
-            let text = "option mode is set, and an abstract name has none: whoever is in the \
-                        network namespace may connect; leave it out, and look at credentials";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-        None => {
-            socket.bind(&sock_addr(addr)?)?;
-            None
-        }
-    };
+    let file = bind_name(&socket, addr, options.mode)?;
     socket.listen(os::backlog(options.backlog))?;
-    if file.as_ref().is_some_and(|file| !file.is_there()) {
-        let text = "another process has taken the path at the same moment";
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
-    }
+    check_is_there(file.as_ref())?;
     let socket = UnixListener::from_std(OwnedFd::from(socket).into());
     let backlog = Backlog { asked: options.backlog, system_most: os::largest_backlog() };
     Ok((Local { file, socket }, backlog))
+}
+
+/// Gives a socket its name, and gives the file that it is to remove.
+fn bind_name(socket: &Socket, addr: &UnixAddr, mode: Option<u32>) -> io::Result<Option<OwnFile>> {
+    match addr.as_path() {
+        Some(path) => bind_path(socket, path, addr, mode).map(Some),
+        None if mode.is_some() => {
+            let text = "option mode is set, and an abstract name has none: whoever is in the \
+                        network namespace may connect; leave it out, and look at credentials";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
+        None => {
+            socket.bind(&sock_addr(addr)?)?;
+            Ok(None)
+        }
+    }
 }
 
 /// Gives a socket its file, with its mode.
@@ -198,6 +204,8 @@ fn bind(addr: &UnixAddr, options: &UnixListenOptions) -> io::Result<(Local, Back
 /// The umask belongs to the whole process, so it is left alone. Linux makes the file with the mode
 /// of the socket itself, less the umask: set before, it is never too wide. What the umask has
 /// taken, and everything on other systems, is set after: nobody can connect before `listen`.
+/// Datagrams need no `listen`, so that elsewhere than on Linux their file is for a moment what the
+/// umask leaves.
 /// Rejected: to bind in a private directory and rename. That would leave something behind in a
 /// crash, has less room for the path, and could replace what somebody else has put there, which
 /// `bind` cannot.
@@ -217,7 +225,7 @@ fn bind_path(
         if error.kind() != io::ErrorKind::AddrInUse {
             return Err(error);
         }
-        remove_stale(path, addr)?;
+        remove_stale(path, addr, socket.r#type()?)?;
         socket.bind(&name)?;
     }
     let found = fs::symlink_metadata(path)?;
@@ -230,8 +238,20 @@ fn bind_path(
     Ok(file)
 }
 
-/// Removes a socket file that nobody listens on; an error if it is anything else.
-fn remove_stale(path: &Path, addr: &UnixAddr) -> io::Result<()> {
+/// An error if another one has been bound to the path since.
+fn check_is_there(file: Option<&OwnFile>) -> io::Result<()> {
+    match file {
+        Some(file) if !file.is_there() => {
+            let text = "another process has taken the path at the same moment";
+            Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a socket file that nobody listens on, or for datagrams is bound to; an error if it is
+/// anything else.
+fn remove_stale(path: &Path, addr: &UnixAddr, kind: Type) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found?,
@@ -244,7 +264,7 @@ fn remove_stale(path: &Path, addr: &UnixAddr) -> io::Result<()> {
                 .to_owned(),
         );
     }
-    match connect(addr) {
+    match connect(addr, kind) {
         // Linux: no socket is bound to the file, or one that does not listen.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -256,12 +276,12 @@ fn remove_stale(path: &Path, addr: &UnixAddr) -> io::Result<()> {
         }
         // Connected, or waiting in a full queue.
         _ => {
-            let text = "somebody listens there; stop what does, or take another path";
-            return in_use(text.to_owned());
+            let does = if kind == Type::DGRAM { "receives" } else { "listens" };
+            return in_use(format!("somebody {does} there; stop what does, or take another path"));
         }
     }
     let file = OwnFile { path: path.to_owned(), identity: identity(&found) };
-    log::debug!("{addr}: nobody listens on the socket that is there; it is removed");
+    log::debug!("{addr}: the socket that is there is nobody's; it is removed");
     drop(file); // removes it, if it is still the one that was looked at
     Ok(())
 }

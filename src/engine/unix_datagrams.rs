@@ -1,0 +1,195 @@
+//! Unix sockets for datagrams: bound, and written to. For the rest they are as UDP sockets.
+
+use std::io;
+
+use crate::engine::{Due, Engine, Role, SendStatus};
+use crate::id::{SocketId, TimerId};
+use crate::options::{UnixAddr, UnixDatagramOptions};
+use crate::sys::{NO_ADDR, SendFault};
+
+impl Engine {
+    /// Binds a Unix socket for datagrams and serves it.
+    pub(crate) fn bind_unix_datagrams(
+        &mut self,
+        addr: &UnixAddr,
+        service: u32,
+        options: &UnixDatagramOptions,
+    ) -> io::Result<SocketId> {
+        self.check_role(service, Role::UnixDatagrams)?;
+        self.check_goes_on()?;
+        let socket = options
+            .check()
+            .and_then(|()| self.world.bind_unix_datagrams(addr, options))
+            .map_err(|error| explain("bind a datagram socket to", addr, &error))?;
+        Ok(self.add_datagrams(socket, None, service, &options.shared())?.0)
+    }
+
+    /// Makes a Unix socket for datagrams with one peer and serves it.
+    pub(crate) fn connect_unix_datagrams(
+        &mut self,
+        peer: &UnixAddr,
+        service: u32,
+        options: &UnixDatagramOptions,
+    ) -> io::Result<SocketId> {
+        self.check_role(service, Role::UnixDatagrams)?;
+        self.check_goes_on()?;
+        let socket = options
+            .check()
+            .and_then(|()| self.world.connect_unix_datagrams(peer, options))
+            .map_err(|error| explain("connect a datagram socket to", peer, &error))?;
+        Ok(self.add_datagrams(socket, Some(NO_ADDR), service, &options.shared())?.0)
+    }
+
+    /// Sends a datagram to a name, or queues it: behind those that wait for the same receiver, in
+    /// order.
+    pub(crate) fn send_to_unix(&mut self, id: SocketId, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
+        let Some(socket) = self.socket_mut(id) else { return SendStatus::Closed };
+        let Some(unix) = socket.socket.unix() else { return SendStatus::Closed };
+        if unix.peer() == Some(to) {
+            // Its queue, and an event when there is room.
+            return self.send_datagram(id, None, bytes);
+        }
+        if socket.lanes.has(to) {
+            return self.enqueue_in_lane(id, to, bytes);
+        }
+        match unix.send_to(bytes, to) {
+            Ok(()) => {
+                self.count_sent(bytes.len());
+                SendStatus::Sent
+            }
+            Err(error) => self.not_sent_to_unix(id, to, bytes, error),
+        }
+    }
+
+    /// The first try to send to a name has failed.
+    #[cold]
+    fn not_sent_to_unix(
+        &mut self,
+        id: SocketId,
+        to: &UnixAddr,
+        bytes: &[u8],
+        first: io::Error,
+    ) -> SendStatus {
+        use io::ErrorKind::{ConnectionReset, Interrupted, WouldBlock};
+        let mut error = first;
+        for _ in 0..2 {
+            match (error.kind(), SendFault::of(&error)) {
+                (WouldBlock, _) | (_, SendFault::NoBuffers) => {
+                    return self.enqueue_in_lane(id, to, bytes);
+                }
+                (_, SendFault::TooLong) => return SendStatus::TooLong,
+                // The latter is of the peer, which is connected to somebody else now.
+                (Interrupted | ConnectionReset, _) => {}
+                (kind, _) => return SendStatus::Failed(kind),
+            }
+            let Some(unix) = self.socket(id).and_then(|socket| socket.socket.unix()) else { break };
+            match unix.send_to(bytes, to) {
+                Ok(()) => {
+                    self.count_sent(bytes.len());
+                    return SendStatus::Sent;
+                }
+                Err(next) => error = next,
+            }
+        }
+        SendStatus::Failed(error.kind())
+    }
+
+    fn enqueue_in_lane(&mut self, id: SocketId, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
+        let Some(socket) = self.socket_mut(id) else { return SendStatus::Closed };
+        socket.owes_drain = true;
+        let is_kept = socket.queue.set_aside(bytes.len());
+        // Where nothing waits that brings `on_drain`, a lane without datagrams does.
+        let opened = match is_kept || socket.queue.len() == 0 && socket.lanes.is_empty() {
+            true => socket.lanes.open(to),
+            false => None,
+        };
+        if is_kept {
+            socket.lanes.push(to, bytes);
+        }
+        if let Some((place, pause)) = opened {
+            self.try_lane_again(id, place, pause);
+        }
+        if is_kept {
+            SendStatus::Queued
+        } else {
+            self.stats.datagrams_dropped += 1;
+            SendStatus::Dropped
+        }
+    }
+
+    fn try_lane_again(&mut self, id: SocketId, place: u32, pause: std::time::Duration) {
+        let timer = self.set_timer(pause, false, Due::Resend(id, place));
+        if let Some(socket) = self.sockets.get_mut(id.index()) {
+            socket.lanes.set_timer(place, timer);
+        }
+    }
+
+    /// The pause of a lane is over.
+    pub(crate) fn on_lane_timer(&mut self, id: SocketId, place: u32, timer: TimerId) {
+        let is_due = self.socket_mut(id).is_some_and(|socket| socket.lanes.ring(place, timer));
+        if is_due {
+            self.queue_ready_socket(id.index());
+        }
+    }
+
+    /// Sends what waits in the lanes that are due, within a budget.
+    pub(super) fn flush_lanes(&mut self, slot: usize, budget: &mut usize) {
+        loop {
+            let socket = &mut self.sockets[slot];
+            let Some((to, bytes)) = socket.lanes.first() else { return };
+            let Some(unix) = socket.socket.unix() else { return };
+            if *budget == 0 {
+                socket.lanes.give_way();
+                return self.queue_ready_socket(slot);
+            }
+            *budget -= 1;
+            let length = bytes.len();
+            match unix.send_to(bytes, to) {
+                Ok(()) => {
+                    socket.lanes.pop();
+                    socket.queue.take_back(length);
+                    self.count_sent(length);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_full(&error) => {
+                    let id = SocketId::new(slot as u32, socket.generation);
+                    if let Some((place, pause)) = socket.lanes.block() {
+                        self.try_lane_again(id, place, pause);
+                    }
+                }
+                Err(error) => {
+                    let text = format!("a datagram to {to} is lost: {error}");
+                    socket.lanes.pop();
+                    socket.queue.take_back(length);
+                    socket.keep_error(io::Error::new(error.kind(), text));
+                    self.stats.datagrams_dropped += 1;
+                    self.queue_ready_socket(slot);
+                }
+            }
+        }
+    }
+
+    /// The socket is about to go: every lane is tried once more.
+    pub(super) fn hurry_lanes(&mut self, slot: usize) {
+        for timer in self.sockets[slot].lanes.ring_all() {
+            self.wheel.cancel(timer);
+        }
+    }
+}
+
+/// Whether a receiver has no room now: Linux says `WouldBlock`, others `ENOBUFS`.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || SendFault::of(error) == SendFault::NoBuffers
+}
+
+fn explain(what: &str, addr: &UnixAddr, error: &io::Error) -> io::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "; nobody is bound to it, start what should be",
+        io::ErrorKind::PermissionDenied => {
+            "; who sends must be allowed to write to the file, and its receiver may have a peer of \
+             its own"
+        }
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("cannot {what} {addr}: {error}{hint}"))
+}

@@ -1,0 +1,376 @@
+//! Datagrams of Unix sockets: the callbacks, and the socket lent to them.
+
+use std::any::Any;
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::engine::{Engine, Role, SendStatus};
+use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket, Service};
+use crate::id::{SocketId, TimerId};
+use crate::options::{UnixAddr, UnixDatagramOptions};
+use crate::sys::{Credentials, UnixDatagrams};
+
+/// The callbacks of a server or client of datagrams over Unix sockets.
+///
+/// One handler serves many sockets, and each socket many senders. All callbacks run on the thread
+/// of the reactor, one at a time; nothing that a callback calls runs another callback before it
+/// returns.
+///
+/// A callback that panics loses its datagram, or whatever it was about; the socket is served on.
+///
+/// A closure `FnMut(&mut UnixDatagramSocket<'_>, Option<&UnixAddr>, &[u8])` is a handler too; it
+/// is `on_datagram`.
+///
+/// # Examples
+/// Adding up numbers, for those who want to hear the sum and for those who do not:
+/// ```
+/// use waterwheel::{
+///     Reactor, UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket,
+/// };
+///
+/// struct Sum(u64);
+///
+/// impl UnixDatagramHandler for Sum {
+///     fn on_datagram(
+///         &mut self,
+///         socket: &mut UnixDatagramSocket<'_>,
+///         from: Option<&UnixAddr>,
+///         bytes: &[u8],
+///     ) {
+///         let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+///         self.0 = self.0.wrapping_add(number.unwrap_or(0_u64));
+///         if let Some(from) = from {
+///             socket.send_to(from, self.0.to_string().as_bytes());
+///         }
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new()?;
+/// let sum = reactor.register_unix_datagrams(Sum(0));
+/// # let path = std::env::temp_dir().join(format!("ww-doc-sum-{}.sock", std::process::id()));
+/// reactor.bind_unix_datagrams(&path, sum, UnixDatagramOptions::default())?;
+/// # drop(reactor);
+/// # assert!(!path.exists());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Platform notes
+/// Unix only.
+pub trait UnixDatagramHandler: 'static {
+    /// A datagram came in; it may be empty. `from` is the name of the sender's socket; one without
+    /// a name cannot be answered. `UnixDatagramSocket::is_truncated` tells whether it was longer
+    /// than what is given here.
+    fn on_datagram(
+        &mut self,
+        socket: &mut UnixDatagramSocket<'_>,
+        from: Option<&UnixAddr>,
+        bytes: &[u8],
+    );
+
+    /// All datagrams that there were for now, or a budget of them, have been handed over: the
+    /// place to send what was gathered from them. Default: nothing.
+    fn on_batch_end(&mut self, socket: &mut UnixDatagramSocket<'_>) {
+        let _ = socket;
+    }
+
+    /// Datagrams had to wait or were dropped, and now none waits any more. Default: nothing.
+    fn on_drain(&mut self, socket: &mut UnixDatagramSocket<'_>) {
+        let _ = socket;
+    }
+
+    /// The system tells an error: mostly that a datagram which had to wait is lost, since its
+    /// receiver has gone. The socket stays open and is served on. Default: nothing.
+    fn on_error(&mut self, socket: &mut UnixDatagramSocket<'_>, error: io::Error) {
+        let _ = (socket, error);
+    }
+
+    /// A timer of the socket fired (`UnixDatagramSocket::set_timer`). Default: nothing.
+    fn on_timer(&mut self, socket: &mut UnixDatagramSocket<'_>, timer: TimerId) {
+        let _ = (socket, timer);
+    }
+
+    /// The socket was closed, by its handler or because the reactor has stopped: the last
+    /// callback for it. Default: nothing.
+    fn on_close(&mut self, id: SocketId, cx: &mut Context<'_>) {
+        let _ = (id, cx);
+    }
+
+    /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
+    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+        let _ = (timer, cx);
+    }
+}
+
+impl<F> UnixDatagramHandler for F
+where
+    F: FnMut(&mut UnixDatagramSocket<'_>, Option<&UnixAddr>, &[u8]) + 'static,
+{
+    fn on_datagram(
+        &mut self,
+        socket: &mut UnixDatagramSocket<'_>,
+        from: Option<&UnixAddr>,
+        bytes: &[u8],
+    ) {
+        self(socket, from, bytes);
+    }
+}
+
+/// One Unix socket for datagrams, lent to a callback.
+///
+/// Nothing it does blocks. After `close` every call is harmless, and the sends say `Closed`.
+///
+/// # Examples
+/// A server that answers the processes of one user:
+/// ```
+/// use waterwheel::{Reactor, UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+///
+/// let mut reactor = Reactor::new()?;
+/// let user = 1000;
+/// let echo = reactor.register_unix_datagrams(
+///     move |socket: &mut UnixDatagramSocket<'_>, from: Option<&UnixAddr>, bytes: &[u8]| {
+///         let is_user = socket.credentials().is_some_and(|who| who.uid == user);
+///         if let (Some(from), true) = (from, is_user) {
+///             socket.send_to(from, bytes);
+///         }
+///     },
+/// );
+/// # let path = std::env::temp_dir().join(format!("ww-doc-user-{}.sock", std::process::id()));
+/// # if cfg!(target_os = "linux") {
+/// let options = UnixDatagramOptions::default().mode(Some(0o666)).credentials(true);
+/// reactor.bind_unix_datagrams(&path, echo, options)?;
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct UnixDatagramSocket<'a> {
+    engine: &'a mut Engine,
+    id: SocketId,
+    is_truncated: bool,
+    credentials: Option<Credentials>,
+}
+
+impl<'a> UnixDatagramSocket<'a> {
+    pub(crate) fn new(engine: &'a mut Engine, id: SocketId) -> Self {
+        Self { engine, id, is_truncated: false, credentials: None }
+    }
+
+    fn unix(&self) -> Option<&UnixDatagrams> {
+        self.engine.socket(self.id)?.socket.unix()
+    }
+
+    /// Its id, to be kept and looked up again with [`Context::unix_socket`].
+    #[must_use]
+    pub fn id(&self) -> SocketId {
+        self.id
+    }
+
+    /// Sends a datagram to a name, at once if its receiver has room. What waits for the same
+    /// receiver is not overtaken; who is slow holds up nobody else.
+    ///
+    /// `Failed(ConnectionRefused)` and `Failed(NotFound)` say that nobody is there, and
+    /// `Failed(PermissionDenied)` that the receiver's file forbids it, or that it has a peer of its
+    /// own.
+    ///
+    /// # Platform notes
+    /// No system tells when a receiver has room again. So what waits is tried again by a timer:
+    /// after 1 ms, and then after twice as long each time, up to 64 ms.
+    #[inline]
+    pub fn send_to(&mut self, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
+        self.engine.send_to_unix(self.id, to, bytes)
+    }
+
+    /// Sends a datagram to the peer of a connected socket. A peer that has gone is looked for again
+    /// by its name with each datagram, so that one which was started anew is found.
+    ///
+    /// # Platform notes
+    /// Linux tells when the peer has room again. Others say that the system has no memory
+    /// (`ENOBUFS`), so that the datagram is `Dropped`.
+    #[inline]
+    pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
+        self.engine.send_datagram(self.id, None, bytes)
+    }
+
+    /// Whether the datagram of this `on_datagram` was longer than what is handed over.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.is_truncated
+    }
+
+    /// Who has sent the datagram of this `on_datagram`, as the kernel vouches for, if option
+    /// [`credentials`](UnixDatagramOptions::credentials) is set.
+    #[must_use]
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.credentials
+    }
+
+    /// Closes the socket: nothing more is received, its file is removed, `on_close` follows. What
+    /// waits to be sent is dropped, but for what its receivers take at once.
+    pub fn close(&mut self) {
+        self.engine.close_socket(self.id);
+    }
+
+    /// Whether it has not been closed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.engine.socket(self.id).is_some()
+    }
+
+    /// Its name, if it has one and is open.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<UnixAddr> {
+        self.unix()?.name().cloned()
+    }
+
+    /// Its peer, if it has one.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<UnixAddr> {
+        self.unix()?.peer().cloned()
+    }
+
+    /// Datagrams that wait for their receivers to have room.
+    #[must_use]
+    pub fn queued_datagrams(&self) -> usize {
+        self.engine.socket(self.id).map_or(0, |socket| socket.queue.len())
+    }
+
+    /// Bytes of them.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.engine.socket(self.id).map_or(0, |socket| socket.queue.bytes())
+    }
+
+    /// Sets a timer of this socket; it ends with it. `on_timer` is called once, not before the
+    /// time has passed and at most 1 ms (a tick) after, plus the work of the turn.
+    pub fn set_timer(&mut self, wait: Duration) -> TimerId {
+        self.engine.set_socket_timer(self.id, wait, false)
+    }
+
+    /// The same, again and again: each time counts from the last deadline, so that it does not
+    /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
+    pub fn set_periodic_timer(&mut self, period: Duration) -> TimerId {
+        self.engine.set_socket_timer(self.id, period, true)
+    }
+
+    /// Takes a timer back; whether it was still to fire.
+    pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        self.engine.wheel.cancel(timer)
+    }
+
+    /// The loop: connections, other sockets, timers of handlers, the clock.
+    pub fn context(&mut self) -> Context<'_> {
+        Context::new(self.engine)
+    }
+}
+
+impl Context<'_> {
+    /// A Unix socket for datagrams, if it has not been closed.
+    ///
+    /// # Platform notes
+    /// Unix only.
+    #[must_use]
+    pub fn unix_socket(&mut self, id: SocketId) -> Option<UnixDatagramSocket<'_>> {
+        let engine = self.engine();
+        engine.socket(id)?.socket.unix()?;
+        Some(UnixDatagramSocket::new(engine, id))
+    }
+
+    /// Binds a Unix socket for datagrams, as [`Reactor::bind_unix_datagrams`] does.
+    ///
+    /// # Errors
+    /// - Those of [`Reactor::bind_unix_datagrams`].
+    ///
+    /// # Platform notes
+    /// Unix only.
+    ///
+    /// [`Reactor::bind_unix_datagrams`]: crate::Reactor::bind_unix_datagrams
+    pub fn bind_unix_datagrams<H: UnixDatagramHandler>(
+        &mut self,
+        addr: impl Into<UnixAddr>,
+        service: Service<H>,
+        options: &UnixDatagramOptions,
+    ) -> io::Result<SocketId> {
+        self.engine().bind_unix_datagrams(&addr.into(), service.index(), options)
+    }
+
+    /// Makes a Unix socket for datagrams with one peer, as [`Reactor::connect_unix_datagrams`]
+    /// does.
+    ///
+    /// # Errors
+    /// - Those of [`Reactor::connect_unix_datagrams`].
+    ///
+    /// # Platform notes
+    /// Unix only.
+    ///
+    /// [`Reactor::connect_unix_datagrams`]: crate::Reactor::connect_unix_datagrams
+    pub fn connect_unix_datagrams<H: UnixDatagramHandler>(
+        &mut self,
+        to: impl Into<UnixAddr>,
+        service: Service<H>,
+        options: &UnixDatagramOptions,
+    ) -> io::Result<SocketId> {
+        self.engine().connect_unix_datagrams(&to.into(), service.index(), options)
+    }
+}
+
+/// A handler of datagrams of Unix sockets. The loop knows such a socket as it knows any socket for
+/// datagrams; here it becomes what it is.
+pub(crate) struct RegisteredUnixDatagrams<H>(pub(crate) H);
+
+/// What a handler is lent.
+fn lent<'a>(socket: &'a mut DatagramSocket<'_>) -> UnixDatagramSocket<'a> {
+    let id = socket.id();
+    UnixDatagramSocket::new(socket.engine(), id)
+}
+
+impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
+    fn datagram(&mut self, socket: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]) {
+        let (id, is_truncated) = (socket.id(), socket.is_truncated());
+        let engine = socket.engine();
+        let Some(unix) = engine.sockets[id.index()].socket.unix_mut() else { return };
+        let sender = mem::take(unix.sender_mut());
+        let credentials = sender.credentials;
+        let mut socket = UnixDatagramSocket { engine, id, is_truncated, credentials };
+        self.0.on_datagram(&mut socket, sender.name.as_ref(), bytes);
+        // A closed socket is still there; its end is a callback of its own.
+        let socket = &mut socket.engine.sockets[id.index()];
+        if let Some(unix) = socket.socket.unix_mut() {
+            *unix.sender_mut() = sender;
+        }
+    }
+
+    fn batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
+        self.0.on_batch_end(&mut lent(socket));
+    }
+
+    fn socket_drain(&mut self, socket: &mut DatagramSocket<'_>) {
+        self.0.on_drain(&mut lent(socket));
+    }
+
+    fn socket_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
+        self.0.on_error(&mut lent(socket), error);
+    }
+
+    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+        self.0.on_timer(&mut lent(socket), timer);
+    }
+
+    fn socket_close(&mut self, id: SocketId, engine: &mut Engine) {
+        self.0.on_close(id, &mut Context::new(engine));
+    }
+
+    fn role(&self) -> Role {
+        Role::UnixDatagrams
+    }
+}
+
+impl<H: UnixDatagramHandler> AnyService for RegisteredUnixDatagrams<H> {
+    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
+        self.0.on_service_timer(timer, &mut Context::new(engine));
+    }
+
+    fn handler_mut(&mut self) -> &mut dyn Any {
+        &mut self.0
+    }
+}

@@ -1,0 +1,113 @@
+//! Unix sockets for datagrams: how they are bound, and what they may use.
+
+use std::io;
+
+use crate::options::{DEFAULT_DATAGRAM_BUDGET, UdpOptions, UnixAddr, out_of_range};
+
+/// Options of a Unix socket for datagrams.
+///
+/// # Examples
+/// One that everybody on the machine may send to, and that knows who does:
+/// ```
+/// use waterwheel::UnixDatagramOptions;
+/// let options = UnixDatagramOptions::default().mode(Some(0o666)).credentials(true);
+/// assert_eq!(options.max_datagram_bytes, 65_535);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnixDatagramOptions {
+    /// Most datagrams received in a turn, before others have theirs. Default
+    /// [`DEFAULT_DATAGRAM_BUDGET`].
+    pub receive_budget: usize,
+    /// Most bytes of a datagram that are handed to `on_datagram`; the rest of a longer one is
+    /// lost, and `is_truncated` says so. Default and most 65,535; a send buffer may allow a sender
+    /// more.
+    pub max_datagram_bytes: usize,
+    /// Most datagrams that wait while their receivers have no room; more are dropped and counted.
+    /// Default 1,024.
+    pub max_queued_datagrams: usize,
+    /// Most bytes of them. Default 1 MiB.
+    pub max_queued_bytes: usize,
+    /// Permissions of the socket's file, such as `0o660`; who may write to it may send. Default:
+    /// what the process's umask leaves of `0o777`, with the usual one nobody but the owner. An
+    /// abstract name has none, nor has a socket without a name.
+    pub mode: Option<u32>,
+    /// The name of a socket that `connect_unix_datagrams` makes, so that its peer can answer; it
+    /// is bound as by `bind_unix_datagrams`. Default: it has none, and can only send.
+    pub source: Option<UnixAddr>,
+    /// Has the system find an abstract name for a socket that `connect_unix_datagrams` makes
+    /// without a `source`. Default off. An error elsewhere than on Linux.
+    pub autobind: bool,
+    /// `SO_PASSCRED`: the system tells who has sent each datagram
+    /// ([`UnixDatagramSocket::credentials`](crate::UnixDatagramSocket::credentials)). It gives a
+    /// socket without a name an abstract one as well. Default off. An error elsewhere than on
+    /// Linux.
+    pub credentials: bool,
+    /// `SO_SNDBUF`, in bytes: what may wait at all receivers together, and the longest datagram.
+    /// Default: the system's.
+    pub send_buffer_bytes: Option<usize>,
+    /// `SO_RCVBUF`, in bytes. Linux counts datagrams instead: a socket holds
+    /// `net.unix.max_dgram_qlen` of them, and one more. Default: the system's.
+    pub receive_buffer_bytes: Option<usize>,
+}
+
+impl Default for UnixDatagramOptions {
+    fn default() -> Self {
+        let shared = UdpOptions::default();
+        Self {
+            receive_budget: DEFAULT_DATAGRAM_BUDGET,
+            max_datagram_bytes: shared.max_datagram_bytes,
+            max_queued_datagrams: shared.max_queued_datagrams,
+            max_queued_bytes: shared.max_queued_bytes,
+            mode: None,
+            source: None,
+            autobind: false,
+            credentials: false,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+        }
+    }
+}
+
+impl UnixDatagramOptions {
+    setters! {
+        receive_budget: usize,
+        max_datagram_bytes: usize,
+        max_queued_datagrams: usize,
+        max_queued_bytes: usize,
+        mode: Option<u32>,
+        source: Option<UnixAddr>,
+        autobind: bool,
+        credentials: bool,
+        send_buffer_bytes: Option<usize>,
+        receive_buffer_bytes: Option<usize>,
+    }
+
+    /// What it has in common with a UDP socket.
+    pub(crate) fn shared(&self) -> UdpOptions {
+        UdpOptions {
+            receive_budget: self.receive_budget,
+            max_datagram_bytes: self.max_datagram_bytes,
+            max_queued_datagrams: self.max_queued_datagrams,
+            max_queued_bytes: self.max_queued_bytes,
+            send_buffer_bytes: self.send_buffer_bytes,
+            receive_buffer_bytes: self.receive_buffer_bytes,
+            ..UdpOptions::default()
+        }
+    }
+
+    pub(crate) fn check(&self) -> io::Result<()> {
+        check_mode(self.mode)?;
+        self.shared().check(([0, 0, 0, 0], 0).into())
+    }
+}
+
+/// Checks the permissions of a socket's file.
+pub(super) fn check_mode(mode: Option<u32>) -> io::Result<()> {
+    match mode {
+        Some(mode) if mode > 0o777 => {
+            Err(out_of_range("mode", format!("{mode:#o}"), "at most 0o777"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,135 @@
+//! Datagrams of Unix sockets: how they are served.
+
+use std::io;
+
+use crate::handler::{RegisteredUnixDatagrams, Service, UnixDatagramHandler};
+use crate::id::SocketId;
+use crate::options::{UnixAddr, UnixDatagramOptions};
+use crate::reactor::Reactor;
+
+impl Reactor {
+    /// Takes a handler of datagrams of Unix sockets in and gives its key.
+    ///
+    /// # Examples
+    /// An echo server for those who have a name:
+    /// ```no_run
+    /// use waterwheel::{Reactor, UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let echo = reactor.register_unix_datagrams(
+    ///     |socket: &mut UnixDatagramSocket<'_>, from: Option<&UnixAddr>, bytes: &[u8]| {
+    ///         if let Some(from) = from {
+    ///             socket.send_to(from, bytes);
+    ///         }
+    ///     },
+    /// );
+    /// reactor.bind_unix_datagrams("/run/echo.sock", echo, UnixDatagramOptions::default())?;
+    /// reactor.run()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Platform notes
+    /// Unix only.
+    pub fn register_unix_datagrams<H: UnixDatagramHandler>(&mut self, handler: H) -> Service<H> {
+        self.add_service(Box::new(RegisteredUnixDatagrams(handler)))
+    }
+
+    /// The same for a handler that wants to know its own key, to set timers or to bind sockets.
+    ///
+    /// # Platform notes
+    /// Unix only.
+    pub fn register_unix_datagrams_with<H: UnixDatagramHandler>(
+        &mut self,
+        handler: impl FnOnce(Service<H>) -> H,
+    ) -> Service<H> {
+        let service = Service::new(self.dispatcher.services.len() as u32);
+        self.register_unix_datagrams(handler(service))
+    }
+
+    /// Binds a Unix socket for datagrams and serves it with a handler of them; gives its id.
+    ///
+    /// The file of a path is made and removed as by [`listen_unix`](Self::listen_unix): its mode
+    /// holds before anybody can send, it goes with the socket unless something else has taken its
+    /// place, and what a dead server has left behind there is removed first.
+    ///
+    /// # Examples
+    /// A collector of metrics, which everybody may send to and nobody is answered:
+    /// ```
+    /// use waterwheel::{Reactor, UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let collector = reactor.register_unix_datagrams(
+    ///     |_: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, metric: &[u8]| {
+    ///         println!("{}", metric.escape_ascii());
+    ///     },
+    /// );
+    /// # let path = std::env::temp_dir().join(format!("ww-doc-bind-{}.sock", std::process::id()));
+    /// let options = UnixDatagramOptions::default().mode(Some(0o666));
+    /// reactor.bind_unix_datagrams(&path, collector, options)?;
+    /// # drop(reactor);
+    /// # assert!(!path.exists());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range, the system cannot take the name (a path has at
+    ///   most 107 bytes on Linux, and less elsewhere), or the handler was registered for something
+    ///   else.
+    /// - `AddrInUse`: somebody receives there, or there is something that is no socket.
+    /// - `Unsupported`: an abstract name or an option that is Linux's elsewhere, or a simulated
+    ///   world.
+    /// - `Other`: the reactor is stopping.
+    /// - `NotFound`, `PermissionDenied` and others of the system.
+    ///
+    /// # Platform notes
+    /// Unix only. Elsewhere than on Linux and Android the file has for a moment the mode that the
+    /// umask leaves, and `mode` after that.
+    pub fn bind_unix_datagrams<H: UnixDatagramHandler>(
+        &mut self,
+        addr: impl Into<UnixAddr>,
+        service: Service<H>,
+        options: UnixDatagramOptions,
+    ) -> io::Result<SocketId> {
+        self.check_service(service)?;
+        self.dispatcher.engine.bind_unix_datagrams(&addr.into(), service.index(), &options)
+    }
+
+    /// Makes a Unix socket for datagrams with one peer and serves it with a handler of them; gives
+    /// its id. It gets datagrams of nobody else while the peer lives, and `send` needs no name. The
+    /// peer can answer if the socket has a name of its own: `source`, or on Linux `autobind`.
+    ///
+    /// # Examples
+    /// Telling the service manager that this process is ready, as sd_notify(3) does:
+    /// ```
+    /// use waterwheel::{Reactor, UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// if let Ok(manager) = std::env::var("NOTIFY_SOCKET") {
+    ///     let quiet = |_: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]| {};
+    ///     let quiet = reactor.register_unix_datagrams(quiet);
+    ///     let options = UnixDatagramOptions::default();
+    ///     let id = reactor.connect_unix_datagrams(manager, quiet, options)?;
+    ///     if let Some(mut socket) = reactor.context().unix_socket(id) {
+    ///         socket.send(b"READY=1");
+    ///     }
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// - Those of [`bind_unix_datagrams`](Self::bind_unix_datagrams), for `source` too.
+    /// - `ConnectionRefused`, `NotFound`: nobody is there.
+    /// - `PermissionDenied`: its file forbids it, or it has a peer of its own.
+    ///
+    /// # Platform notes
+    /// Unix only.
+    pub fn connect_unix_datagrams<H: UnixDatagramHandler>(
+        &mut self,
+        to: impl Into<UnixAddr>,
+        service: Service<H>,
+        options: UnixDatagramOptions,
+    ) -> io::Result<SocketId> {
+        self.check_service(service)?;
+        self.dispatcher.engine.connect_unix_datagrams(&to.into(), service.index(), &options)
+    }
+}

@@ -1,0 +1,303 @@
+//! Unix sockets for datagrams.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use mio::net::UnixDatagram;
+use rustix::net::{SendFlags, SocketAddrUnix};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::super::{Credentials, DatagramSocket, World};
+use super::{OwnFile, bind_name, check_is_there, name_of, sock_addr};
+use crate::options::{UnixAddr, UnixDatagramOptions, UnixName};
+
+/// A Unix socket for datagrams.
+#[derive(Debug)]
+pub(crate) struct UnixDatagrams {
+    /// The file that it is to remove; dropped first, so that a file without a socket is seen by
+    /// nobody.
+    #[expect(dead_code, reason = "it is held for its end")]
+    file: Option<OwnFile>,
+    socket: UnixDatagram,
+    /// Its own name, if it has one.
+    name: Option<UnixAddr>,
+    /// Its peer, if it has one.
+    peer: Option<UnixAddr>,
+    /// Whether the kernel tells who has sent a datagram.
+    wants_credentials: bool,
+    sender: Sender,
+}
+
+/// Who has sent a datagram.
+#[derive(Debug, Default)]
+pub(crate) struct Sender {
+    /// The name of its socket, if it has one. Kept from datagram to datagram, so that several of
+    /// one sender cost one allocation.
+    pub(crate) name: Option<UnixAddr>,
+    /// The process, if the kernel was asked.
+    pub(crate) credentials: Option<Credentials>,
+}
+
+/// A peer that is gone is an error of the send and no signal; where there is no such flag, socket2
+/// has set the option.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const FLAGS: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const FLAGS: SendFlags = SendFlags::empty();
+
+impl World {
+    /// Binds a Unix socket for datagrams.
+    pub(crate) fn bind_unix_datagrams(
+        &self,
+        addr: &UnixAddr,
+        options: &UnixDatagramOptions,
+    ) -> io::Result<DatagramSocket> {
+        match self {
+            Self::Os => bind(addr, options).map(into_socket),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(super::not_simulated()),
+        }
+    }
+
+    /// A Unix socket for datagrams that has one peer.
+    pub(crate) fn connect_unix_datagrams(
+        &self,
+        peer: &UnixAddr,
+        options: &UnixDatagramOptions,
+    ) -> io::Result<DatagramSocket> {
+        match self {
+            Self::Os => connect(peer, options).map(into_socket),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Err(super::not_simulated()),
+        }
+    }
+}
+
+fn into_socket(socket: UnixDatagrams) -> DatagramSocket {
+    DatagramSocket::Unix(Box::new(socket))
+}
+
+fn bind(addr: &UnixAddr, options: &UnixDatagramOptions) -> io::Result<UnixDatagrams> {
+    addr.check()?;
+    let socket = new_socket(options)?;
+    let file = bind_name(&socket, addr, options.mode)?;
+    check_is_there(file.as_ref())?;
+    Ok(UnixDatagrams::new(socket, file, None, options))
+}
+
+fn connect(peer: &UnixAddr, options: &UnixDatagramOptions) -> io::Result<UnixDatagrams> {
+    peer.check()?;
+    let socket = new_socket(options)?;
+    let file = match &options.source {
+        Some(source) => bind_source(&socket, source, options).map_err(|error| {
+            let text = format!("cannot use {source} as the name of its own: {error}");
+            io::Error::new(error.kind(), text)
+        })?,
+        None if options.mode.is_some() => {
+            let text = "option mode is set, and a socket without a source has no file; leave it \
+                        out, or set source to a path";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        None => {
+            if options.autobind {
+                autobind(&socket)?;
+            }
+            None
+        }
+    };
+    socket.connect(&sock_addr(peer)?)?;
+    Ok(UnixDatagrams::new(socket, file, Some(peer.clone()), options))
+}
+
+fn bind_source(
+    socket: &Socket,
+    source: &UnixAddr,
+    options: &UnixDatagramOptions,
+) -> io::Result<Option<OwnFile>> {
+    source.check()?;
+    let file = bind_name(socket, source, options.mode)?;
+    check_is_there(file.as_ref())?;
+    Ok(file)
+}
+
+fn new_socket(options: &UnixDatagramOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    if options.credentials {
+        ask_credentials(&socket)?;
+    }
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    Ok(socket)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn ask_credentials(socket: &Socket) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_passcred(socket, true)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn ask_credentials(_: &Socket) -> io::Result<()> {
+    let text = "option credentials is true; this platform does not tell who sends a datagram";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+/// Has the system find an abstract name: see unix(7), "Autobind feature".
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn autobind(socket: &Socket) -> io::Result<()> {
+    Ok(rustix::net::bind(socket, &SocketAddrUnix::new_unnamed())?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn autobind(_: &Socket) -> io::Result<()> {
+    let text = "option autobind is true; this platform has no abstract names, set source";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+/// A name as the system takes it; nothing is allocated.
+fn raw_addr(addr: &UnixAddr) -> io::Result<SocketAddrUnix> {
+    addr.check()?;
+    match addr.name() {
+        UnixName::Path(path) => Ok(SocketAddrUnix::new(path.as_os_str().as_bytes())?),
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        UnixName::Abstract(name) => Ok(SocketAddrUnix::new_abstract_name(name)?),
+        // The check has said so.
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        UnixName::Abstract(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+impl UnixDatagrams {
+    fn new(
+        socket: Socket,
+        file: Option<OwnFile>,
+        peer: Option<UnixAddr>,
+        options: &UnixDatagramOptions,
+    ) -> Self {
+        let name = socket.local_addr().ok().and_then(|addr| name_of(&addr));
+        let socket = UnixDatagram::from_std(std::os::fd::OwnedFd::from(socket).into());
+        let wants_credentials = options.credentials;
+        Self { file, socket, name, peer, wants_credentials, sender: Sender::default() }
+    }
+
+    pub(crate) fn name(&self) -> Option<&UnixAddr> {
+        self.name.as_ref()
+    }
+
+    pub(crate) fn peer(&self) -> Option<&UnixAddr> {
+        self.peer.as_ref()
+    }
+
+    /// What the poll watches.
+    pub(in super::super) fn source(&mut self) -> &mut UnixDatagram {
+        &mut self.socket
+    }
+
+    /// Who has sent the datagram that was received last; put back for the next one.
+    pub(crate) fn sender_mut(&mut self) -> &mut Sender {
+        &mut self.sender
+    }
+
+    /// Receives one datagram: how much of it there was room for. Descriptors that were sent along
+    /// are closed by the kernel.
+    pub(in super::super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.wants_credentials {
+            return self.receive_with_credentials(buffer);
+        }
+        let (count, from) = self.socket.recv_from(buffer)?;
+        let path = from.as_pathname().map(|path| path.as_os_str().as_bytes());
+        self.sender.note(path, abstract_name_of(&from));
+        Ok(count)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn receive_with_credentials(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+        /// A longer address is of a path that fills `sun_path` without its zero, which rustix
+        /// takes for impossible.
+        const MOST_ADDR_BYTES: u32 = 110;
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = self.socket.try_io(|| {
+            let mut parts = [io::IoSliceMut::new(buffer)];
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            Ok(recvmsg(&self.socket, &mut parts, &mut ancillary, flags)?)
+        })?;
+        self.sender.credentials = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmCredentials(who) => Some(Credentials::of(who)),
+            _ => None,
+        });
+        let from = received.address.filter(|addr| addr.addr_len() <= MOST_ADDR_BYTES);
+        let from = from.and_then(|addr| SocketAddrUnix::try_from(addr).ok());
+        let path = from.as_ref().and_then(SocketAddrUnix::path_bytes);
+        let name = from.as_ref().and_then(SocketAddrUnix::abstract_name);
+        self.sender.note(path, name.filter(|name| !name.is_empty()));
+        Ok(received.bytes)
+    }
+
+    /// They are not to be had, and the option was refused.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn receive_with_credentials(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Sends one datagram to the peer. One that has gone may have come back since: Linux then says
+    /// so once, and takes the peer away.
+    pub(in super::super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        use io::ErrorKind::{ConnectionRefused, NotConnected};
+        match (self.send_to_peer(bytes), &self.peer) {
+            (Err(error), Some(peer))
+                if matches!(error.kind(), ConnectionRefused | NotConnected) =>
+            {
+                SockRef::from(&self.socket).connect(&sock_addr(peer)?)?;
+                self.send_to_peer(bytes)
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// mio is told where it must see that there is no room: a writable event follows.
+    fn send_to_peer(&self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.try_io(|| Ok(rustix::net::send(&self.socket, bytes, FLAGS).map(drop)?))
+    }
+
+    /// Sends one datagram to a name. `WouldBlock` says that the receiver's queue is full, or our
+    /// send buffer; nothing tells when the receiver has room, so mio is not asked.
+    pub(crate) fn send_to(&self, bytes: &[u8], to: &UnixAddr) -> io::Result<()> {
+        Ok(rustix::net::sendto(&self.socket, bytes, FLAGS, &raw_addr(to)?).map(drop)?)
+    }
+}
+
+impl Sender {
+    /// Keeps a name, unless it is the one that is known.
+    fn note(&mut self, path: Option<&[u8]>, name: Option<&[u8]>) {
+        let known = self.name.as_ref();
+        let known_path = known.and_then(UnixAddr::as_path);
+        let is_path = known_path.map(|path| path.as_os_str().as_bytes()) == path;
+        if is_path && known.and_then(UnixAddr::as_abstract_name) == name {
+            return;
+        }
+        let path = path.map(|path| UnixAddr::path(OsStr::from_bytes(path)));
+        self.name = path.or_else(|| name.map(UnixAddr::abstract_name));
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_name_of(addr: &std::os::unix::net::SocketAddr) -> Option<&[u8]> {
+    std::os::linux::net::SocketAddrExt::as_abstract_name(addr).filter(|name| !name.is_empty())
+}
+
+#[cfg(target_os = "android")]
+fn abstract_name_of(addr: &std::os::unix::net::SocketAddr) -> Option<&[u8]> {
+    std::os::android::net::SocketAddrExt::as_abstract_name(addr).filter(|name| !name.is_empty())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn abstract_name_of(_: &std::os::unix::net::SocketAddr) -> Option<&[u8]> {
+    None
+}
