@@ -1,9 +1,12 @@
 //! Unix sockets: what becomes of their files, who may connect, and every way a connection goes.
 #![cfg(unix)]
 
+mod datagram_files;
+mod datagrams;
 mod dial;
 mod files;
 mod peers;
+mod post;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,6 +15,7 @@ use std::fs;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -52,6 +56,11 @@ fn rig_at(path: &Path, script: Script) -> Rig {
 
 fn listen(rig: &mut Rig, addr: impl Into<UnixAddr>) -> io::Result<UnixAddr> {
     rig.reactor.listen_unix(addr, rig.service, UnixListenOptions::default())
+}
+
+fn own_uid() -> u32 {
+    let folder = Folder::new();
+    fs::metadata(&folder.0).unwrap().uid()
 }
 
 /// The client's calls are those of a TCP stream.

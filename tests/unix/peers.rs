@@ -1,19 +1,12 @@
 //! Who is at the other end.
 
-use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 
 use waterwheel::{ConnectOptions, UnixAddr};
 
 use crate::support::{End, Rig, Script};
-use crate::{Folder, client_at, client_of, listen, rig_at};
-
-fn own_uid() -> u32 {
-    let folder = Folder::new();
-    fs::metadata(&folder.0).unwrap().uid()
-}
+use crate::{Folder, client_at, client_of, listen, own_uid, rig_at};
 
 #[test]
 fn a_unix_peer_has_names_and_no_addresses() {

@@ -1,0 +1,598 @@
+//! Datagrams over Unix sockets: what is received, what becomes of what is sent, and that nobody
+//! holds up anybody.
+
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::rc::Rc;
+use std::time::Duration;
+
+use waterwheel::{
+    Conn, DatagramSocket, ListenOptions, OnPanic, Reactor, ReactorOptions, SendStatus, UdpOptions,
+    UnixAddr, UnixDatagramOptions, UnixDatagramSocket,
+};
+
+use crate::Folder;
+use crate::post::{Post, Told, client_at, receive_all, try_receive};
+use crate::support::Client;
+
+fn options() -> UnixDatagramOptions {
+    UnixDatagramOptions::default()
+}
+
+#[test]
+fn a_datagram_comes_back_by_path() {
+    let folder = Folder::new();
+    let (server, client) = (folder.path("server"), folder.path("client"));
+    let mut post = Post::echo();
+    let id = post.bind(&server);
+    let client_socket = client_at(&client);
+    for bytes in [&b"hello"[..], b"", b"again"] {
+        client_socket.send_to(bytes, &server).unwrap();
+        assert_eq!(post.answer(&client_socket), bytes);
+    }
+    let from = Some(UnixAddr::path(&client));
+    assert_eq!(
+        post.datagrams(),
+        [&b"hello"[..], b"", b"again"].map(|bytes| (from.clone(), bytes.to_vec(), false))
+    );
+    assert_eq!(post.with(id, |socket| socket.local_addr()), Some(UnixAddr::path(&server)));
+    assert_eq!(post.with(id, |socket| socket.peer_addr()), None);
+    assert!(post.reactor.context().socket(id).is_none(), "it is no UDP socket");
+    let stats = post.stats();
+    assert_eq!((stats.datagrams_received, stats.datagrams_sent), (3, 3));
+    assert_eq!((stats.datagram_bytes_received, stats.datagram_bytes_sent), (10, 10));
+    assert_eq!(post.count(&Told::BatchEnd), 3);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_datagram_comes_back_by_abstract_name() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+    let name = format!("ww-dgram-{}", std::process::id());
+    let mut post = Post::echo();
+    post.bind(format!("@{name}"));
+    let of = |name: &str| SocketAddr::from_abstract_name(name).unwrap();
+    let client = UnixDatagram::bind_addr(&of(&format!("{name}-client"))).unwrap();
+    client.set_nonblocking(true).unwrap();
+    client.send_to_addr(b"hello", &of(&name)).unwrap();
+    assert_eq!(post.answer(&client), b"hello");
+    let (from, ..) = post.datagrams().remove(0);
+    assert_eq!(from, Some(UnixAddr::from(format!("@{name}-client"))));
+    let error = Post::refusal_of(&UnixAddr::from(format!("@{name}")));
+    assert_eq!(error.kind(), ErrorKind::AddrInUse, "{error}");
+    drop(post);
+    assert!(client.send_to_addr(b"hello", &of(&name)).is_err());
+}
+
+#[test]
+fn senders_are_told_apart_with_and_without_a_name() {
+    let folder = Folder::new();
+    let server = folder.path("server");
+    let mut post = Post::quiet();
+    post.bind(&server);
+    let nameless = UnixDatagram::unbound().unwrap();
+    let clients = ["a", "b"].map(|name| client_at(&folder.path(name)));
+    let mut expected = Vec::new();
+    // Runs of one, and changes of each kind.
+    for who in [0, 0, 2, 2, 1, 0, 1, 2, 1] {
+        let bytes = [who as u8];
+        match clients.get(who) {
+            Some(client) => client.send_to(&bytes, &server).unwrap(),
+            None => nameless.send_to(&bytes, &server).unwrap(),
+        };
+        let name = ["a", "b"].get(who).map(|name| UnixAddr::path(folder.path(name)));
+        expected.push((name, bytes.to_vec(), false));
+    }
+    post.expect_datagrams(expected.len());
+    assert_eq!(post.datagrams(), expected);
+}
+
+#[test]
+fn a_longer_one_is_cut_and_told() {
+    let folder = Folder::new();
+    let server = folder.path("server");
+    let mut post = Post::quiet();
+    post.bind_with(&server, options().max_datagram_bytes(4));
+    let client = UnixDatagram::unbound().unwrap();
+    for bytes in [&b"four"[..], b"five!", b""] {
+        client.send_to(bytes, &server).unwrap();
+    }
+    post.expect_datagrams(3);
+    let expected = [(&b"four"[..], false), (b"five", true), (b"", false)];
+    assert_eq!(post.datagrams(), expected.map(|(bytes, is_cut)| (None, bytes.to_vec(), is_cut)));
+    assert_eq!(post.stats().datagrams_truncated, 1);
+}
+
+#[test]
+fn one_that_exceeds_the_send_buffer_is_too_long() {
+    let folder = Folder::new();
+    let (server, client) = (folder.path("server"), folder.path("client"));
+    let mut post = Post::quiet();
+    post.bind(&server);
+    let id = post.bind_with(&client, options().send_buffer_bytes(Some(10_000)));
+    let connected = post.connect(&server, options().send_buffer_bytes(Some(10_000)));
+    let (server, long) = (UnixAddr::path(server), vec![0; 100_000]);
+    assert_eq!(post.with(id, |socket| socket.send_to(&server, &long)), SendStatus::TooLong);
+    assert_eq!(post.with(connected, |socket| socket.send(&long)), SendStatus::TooLong);
+    assert_eq!(post.with(id, |socket| socket.send_to(&server, b"short")), SendStatus::Sent);
+    assert_eq!(post.expect_datagrams(1), [b"short"]);
+}
+
+#[test]
+fn a_receiver_that_is_gone_fails_and_the_socket_lives() {
+    let folder = Folder::new();
+    let mut post = Post::echo();
+    let server = folder.path("server");
+    let id = post.bind(&server);
+    drop(UnixDatagram::bind(folder.path("dead")).unwrap());
+    let send = |post: &mut Post, name: &str| {
+        let to = UnixAddr::path(folder.path(name));
+        post.with(id, |socket| socket.send_to(&to, b"hello"))
+    };
+    assert_eq!(send(&mut post, "dead"), SendStatus::Failed(ErrorKind::ConnectionRefused));
+    assert_eq!(send(&mut post, "nobody"), SendStatus::Failed(ErrorKind::NotFound));
+    let bad = UnixAddr::from("");
+    let status = post.with(id, |socket| socket.send_to(&bad, b"hello"));
+    assert_eq!(status, SendStatus::Failed(ErrorKind::InvalidInput));
+    let status = post.with(id, |socket| socket.send(b"hello"));
+    assert_eq!(status, SendStatus::Closed, "it has no peer");
+    let client = client_at(&folder.path("client"));
+    client.send_to(b"hello", &server).unwrap();
+    assert_eq!(post.answer(&client), b"hello");
+}
+
+/// What a full queue takes, a number in each, and how many it was.
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn fill(post: &mut Post, mut send: impl FnMut(&mut Post, &[u8]) -> SendStatus) -> u32 {
+    for number in 0..10_000_u32 {
+        match send(post, &number.to_le_bytes()) {
+            SendStatus::Sent => {}
+            SendStatus::Queued => return number,
+            status => panic!("{status:?}"),
+        }
+    }
+    panic!("it takes everything")
+}
+
+#[cfg(target_os = "linux")]
+fn numbers(range: std::ops::Range<u32>) -> Vec<Vec<u8>> {
+    range.map(|number| number.to_le_bytes().to_vec()).collect()
+}
+
+/// Everything that a client gets while the loop turns.
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn collect(post: &mut Post, client: &UnixDatagram, count: usize) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    post.until("what waited", |_| {
+        found.extend(receive_all(client));
+        found.len() >= count
+    });
+    found
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_slow_receiver_is_sent_waits_in_order_under_caps_and_drains() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind_with(folder.path("server"), options().max_queued_datagrams(5));
+    let (path, slow) = (folder.path("slow"), client_at(&folder.path("slow")));
+    let to = UnixAddr::path(path);
+    let taken = fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
+    for number in taken + 1..taken + 5 {
+        let status = post.with(id, |socket| socket.send_to(&to, &number.to_le_bytes()));
+        assert_eq!(status, SendStatus::Queued);
+    }
+    let status = post.with(id, |socket| socket.send_to(&to, b"lost"));
+    assert_eq!(status, SendStatus::Dropped);
+    let queued = post.with(id, |socket| (socket.queued_datagrams(), socket.queued_bytes()));
+    assert_eq!(queued, (5, 20));
+    // Tried more than once meanwhile.
+    let fired = post.stats().timers_fired;
+    post.until("tries", |post| post.stats().timers_fired >= fired + 3);
+    assert_eq!(post.count(&Told::Drain), 0);
+    let found = collect(&mut post, &slow, taken as usize + 5);
+    assert_eq!(found, numbers(0..taken + 5));
+    post.expect_told(&Told::Drain);
+    assert_eq!(post.with(id, |socket| (socket.queued_datagrams(), socket.queued_bytes())), (0, 0));
+    assert_eq!(post.stats().datagrams_dropped, 1);
+    // All is as at the beginning.
+    assert_eq!(post.with(id, |socket| socket.send_to(&to, b"direct")), SendStatus::Sent);
+    post.turn();
+    assert_eq!(post.count(&Told::Drain), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_datagram_that_no_cap_allows_is_dropped_and_drain_follows() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind_with(folder.path("server"), options().max_queued_bytes(3));
+    let _slow = client_at(&folder.path("slow"));
+    let to = UnixAddr::path(folder.path("slow"));
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&SendStatus::Dropped) {
+        statuses.push(post.with(id, |socket| socket.send_to(&to, b"four")));
+    }
+    assert!(statuses[..statuses.len() - 1].iter().all(|&status| status == SendStatus::Sent));
+    post.expect_told(&Told::Drain);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_slow_receiver_holds_up_no_other() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind(folder.path("server"));
+    let clients = ["slow", "fast"].map(|name| client_at(&folder.path(name)));
+    let [slow, fast] = ["slow", "fast"].map(|name| UnixAddr::path(folder.path(name)));
+    let send = |post: &mut Post, to: &UnixAddr, bytes: &[u8]| {
+        post.with(id, |socket| socket.send_to(to, bytes))
+    };
+    let taken = fill(&mut post, |post, bytes| send(post, &slow, bytes));
+    // Both wait, the slow one first.
+    let count = fill(&mut post, |post, bytes| send(post, &fast, bytes)) + 100;
+    for number in count - 99..count {
+        assert_eq!(send(&mut post, &fast, &number.to_le_bytes()), SendStatus::Queued);
+    }
+    assert_eq!(collect(&mut post, &clients[1], count as usize), numbers(0..count));
+    assert_eq!(post.with(id, |socket| socket.queued_datagrams()), 1);
+    assert_eq!(send(&mut post, &fast, b"direct"), SendStatus::Sent);
+    assert_eq!(post.count(&Told::Drain), 0);
+    assert_eq!(collect(&mut post, &clients[0], taken as usize + 1), numbers(0..taken + 1));
+    post.expect_told(&Told::Drain);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_waits_for_one_that_goes_is_lost_and_told() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind(folder.path("server"));
+    let slow = client_at(&folder.path("slow"));
+    let to = UnixAddr::path(folder.path("slow"));
+    fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
+    assert_eq!(post.with(id, |socket| socket.send_to(&to, b"more")), SendStatus::Queued);
+    drop(slow);
+    post.expect_told(&Told::Drain);
+    assert_eq!(post.count(&Told::Error(ErrorKind::ConnectionRefused)), 2);
+    assert_eq!(post.stats().datagrams_dropped, 2);
+    assert!(post.with(id, |socket| socket.is_open()));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_socket_sends_what_is_taken_and_drops_the_rest() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind(folder.path("server"));
+    let clients = ["slow", "fast"].map(|name| client_at(&folder.path(name)));
+    for name in ["slow", "fast"] {
+        let to = UnixAddr::path(folder.path(name));
+        fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
+    }
+    let before = receive_all(&clients[1]).len();
+    post.with(id, |socket| {
+        socket.close();
+        assert_eq!(socket.send_to(&UnixAddr::from("x"), b""), SendStatus::Closed);
+        assert_eq!(socket.local_addr(), None);
+    });
+    post.expect_told(&Told::Close(id));
+    assert_eq!(receive_all(&clients[1]), numbers(before as u32..before as u32 + 1));
+    assert_eq!(post.stats().datagrams_dropped, 1);
+    assert!(post.reactor.context().unix_socket(id).is_none());
+}
+
+#[test]
+fn connected_sockets_talk_both_ways() {
+    let folder = Folder::new();
+    let server = folder.path("server");
+    let mut post = Post::echo();
+    post.bind(&server);
+    let mut other = Post::quiet();
+    let source = UnixAddr::path(folder.path("client"));
+    let id = other.connect(&server, options().source(Some(source.clone())));
+    assert_eq!(other.with(id, |socket| socket.send(b"hello")), SendStatus::Sent);
+    // By its name it is the same.
+    let to = UnixAddr::path(&server);
+    assert_eq!(other.with(id, |socket| socket.send_to(&to, b"again")), SendStatus::Sent);
+    post.expect_datagrams(2);
+    assert_eq!(other.expect_datagrams(2), [b"hello", b"again"]);
+    let names = other.with(id, |socket| (socket.local_addr(), socket.peer_addr()));
+    assert_eq!(names, (Some(source.clone()), Some(to.clone())));
+    assert_eq!(other.datagrams()[0].0, Some(to));
+    assert_eq!(post.datagrams()[0].0, Some(source));
+    // Nobody else may send to it.
+    let stranger = UnixDatagram::unbound().unwrap();
+    let error = stranger.send_to(b"me too", folder.path("client")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    drop(other);
+    assert!(!folder.path("client").exists());
+}
+
+#[test]
+fn a_connected_socket_without_a_name_sends_and_gets_no_answer() {
+    let folder = Folder::new();
+    let server = folder.path("server");
+    let mut post = Post::echo();
+    post.bind(&server);
+    let id = post.connect(&server, options());
+    assert_eq!(post.with(id, |socket| socket.local_addr()), None);
+    assert_eq!(post.with(id, |socket| socket.send(b"hello")), SendStatus::Sent);
+    post.expect_datagrams(1);
+    assert_eq!(post.datagrams(), [(None, b"hello".to_vec(), false)]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_system_finds_a_name() {
+    let folder = Folder::new();
+    let server = folder.path("server");
+    let mut post = Post::echo();
+    post.bind(&server);
+    let mut other = Post::quiet();
+    let id = other.connect(&server, options().autobind(true));
+    let name = other.with(id, |socket| socket.local_addr()).expect("a name");
+    assert_eq!(name.as_abstract_name().map(<[u8]>::len), Some(5), "{name}");
+    assert_eq!(other.with(id, |socket| socket.send(b"hello")), SendStatus::Sent);
+    post.expect_datagrams(1);
+    assert_eq!(post.datagrams()[0].0, Some(name));
+    assert_eq!(other.expect_datagrams(1), [b"hello"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connected_socket_waits_for_its_peer_without_a_timer() {
+    let folder = Folder::new();
+    let peer = client_at(&folder.path("peer"));
+    let mut post = Post::quiet();
+    let id = post.connect(&folder.path("peer"), options().max_queued_datagrams(3));
+    let taken = fill(&mut post, |post, bytes| post.with(id, |socket| socket.send(bytes)));
+    let send =
+        |post: &mut Post, number: u32| post.with(id, |socket| socket.send(&number.to_le_bytes()));
+    assert_eq!(send(&mut post, taken + 1), SendStatus::Queued);
+    assert_eq!(send(&mut post, taken + 2), SendStatus::Queued);
+    assert_eq!(send(&mut post, taken + 3), SendStatus::Dropped);
+    let found = collect(&mut post, &peer, taken as usize + 3);
+    assert_eq!(found, numbers(0..taken + 3));
+    post.expect_told(&Told::Drain);
+    assert_eq!(post.stats().timers_fired, 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_peer_that_comes_back_is_found_again() {
+    let folder = Folder::new();
+    let path = folder.path("peer");
+    let peer = client_at(&path);
+    let mut post = Post::quiet();
+    let id = post.connect(&path, options());
+    let send = |post: &mut Post| post.with(id, |socket| socket.send(b"hello"));
+    assert_eq!(send(&mut post), SendStatus::Sent);
+    drop(peer);
+    for _ in 0..2 {
+        assert_eq!(send(&mut post), SendStatus::Failed(ErrorKind::ConnectionRefused));
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(send(&mut post), SendStatus::Failed(ErrorKind::NotFound));
+    let peer = client_at(&path);
+    assert_eq!(send(&mut post), SendStatus::Sent);
+    assert_eq!(try_receive(&peer).unwrap(), b"hello");
+    // What waited for one that went is for the one that comes.
+    fill(&mut post, |post, bytes| post.with(id, |socket| socket.send(bytes)));
+    drop(peer);
+    std::fs::remove_file(&path).unwrap();
+    let peer = client_at(&path);
+    assert_eq!(post.answer(&peer).len(), 4);
+    post.expect_told(&Told::Drain);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_vouches_for_each_sender() {
+    let folder = Folder::new();
+    let server = folder.path("server");
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let log = Rc::clone(&seen);
+    let mut post = Post::new(move |socket, _, _| log.borrow_mut().push(socket.credentials()));
+    post.bind_with(&server, options().credentials(true).max_datagram_bytes(4));
+    let client = client_at(&folder.path("client"));
+    let nameless = UnixDatagram::unbound().unwrap();
+    for socket in [&client, &nameless] {
+        socket.send_to(b"hello", &server).unwrap();
+    }
+    post.expect_datagrams(2);
+    let name = Some(UnixAddr::path(folder.path("client")));
+    let cut = b"hell".to_vec();
+    assert_eq!(post.datagrams(), [(name, cut.clone(), true), (None, cut, true)]);
+    for who in seen.borrow().iter() {
+        let who = who.expect("Linux tells");
+        assert_eq!((who.uid, who.pid), (crate::own_uid(), Some(std::process::id())));
+    }
+    // Not asked, not told.
+    let other = folder.path("other");
+    post.bind(&other);
+    client.send_to(b"hello", &other).unwrap();
+    post.expect_datagrams(3);
+    assert_eq!(seen.borrow().last(), Some(&None));
+}
+
+/// Descriptors that are sent along are not taken, and harm nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn descriptors_that_come_along_are_closed() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::os::fd::AsFd;
+    let folder = Folder::new();
+    for credentials in [false, true] {
+        let server = folder.path(if credentials { "a" } else { "b" });
+        let mut post = Post::quiet();
+        post.bind_with(&server, options().credentials(credentials));
+        let client = UnixDatagram::unbound().unwrap();
+        client.connect(&server).unwrap();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let fds = [theirs.as_fd()];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+        let parts = [std::io::IoSlice::new(b"take it")];
+        sendmsg(&client, &parts, &mut ancillary, SendFlags::empty()).unwrap();
+        drop(theirs);
+        post.expect_datagrams(1);
+        // The other end is closed: nobody holds it.
+        let mut buffer = [0];
+        assert_eq!(std::io::Read::read(&mut &ours, &mut buffer).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_flood_stops_neither_timers_nor_connections() {
+    let folder = Folder::new();
+    let server = folder.path("server");
+    let mut post = Post::quiet();
+    let id = post.bind_with(&server, options().receive_budget(2));
+    let echo = post.reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+        conn.write(input);
+        input.len()
+    });
+    let addr = post.reactor.listen("127.0.0.1:0", echo, ListenOptions::default()).unwrap();
+    let flooder = UnixDatagram::unbound().unwrap();
+    flooder.set_nonblocking(true).unwrap();
+    let flood = || while flooder.send_to(b"more", &server).is_ok() {};
+    let mut client = Client::connect(addr);
+    client.send(b"hello");
+    let timer = post.with(id, |socket| socket.set_timer(Duration::from_millis(5)));
+    let mut answer = Vec::new();
+    post.until("a timer and an answer", |post| {
+        let before = post.stats().datagrams_received;
+        flood();
+        post.turn();
+        assert!(post.stats().datagrams_received <= before + 4, "an event and a ready socket");
+        flood();
+        if answer.len() < 5 {
+            answer.extend(client.try_read(5).unwrap());
+        }
+        answer == b"hello" && post.count(&Told::Timer(timer)) == 1
+    });
+    assert!(post.count(&Told::BatchEnd) > 1);
+}
+
+#[test]
+fn a_panic_costs_one_datagram() {
+    let folder = Folder::new();
+    let server = folder.path("server");
+    let mut post = Post::new(|socket, from, bytes| {
+        assert_ne!(bytes, b"bad", "as planned");
+        socket.send_to(from.unwrap(), bytes);
+    });
+    post.bind(&server);
+    let client = client_at(&folder.path("client"));
+    for bytes in [&b"one"[..], b"bad", b"two"] {
+        client.send_to(bytes, &server).unwrap();
+    }
+    assert_eq!(post.answer(&client), b"one");
+    assert_eq!(post.answer(&client), b"two");
+    assert_eq!(post.stats().panics, 1);
+    drop(post);
+    assert!(!server.exists());
+}
+
+#[test]
+fn a_panic_that_goes_on_removes_the_file() {
+    let folder = Folder::new();
+    let server = folder.path("server");
+    let options = ReactorOptions::default().on_panic(OnPanic::Unwind);
+    let mut reactor = Reactor::with_options(options).unwrap();
+    let bad = |_: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]| panic!("planned");
+    let service = reactor.register_unix_datagrams(bad);
+    reactor.bind_unix_datagrams(&server, service, UnixDatagramOptions::default()).unwrap();
+    UnixDatagram::unbound().unwrap().send_to(b"hello", &server).unwrap();
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || reactor.run())).unwrap_err();
+    assert!(!server.exists());
+}
+
+#[test]
+fn a_handler_of_another_kind_is_refused_in_words() {
+    let folder = Folder::new();
+    let (path, options) = (folder.path("x"), options());
+    let mut post = Post::quiet();
+    let text = |error: std::io::Error| {
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        error.to_string()
+    };
+    let unix = post.service;
+    let error =
+        text(post.reactor.bind_udp("127.0.0.1:0", unix, UdpOptions::default()).unwrap_err());
+    assert!(error.contains("Unix datagrams; register one with register_datagrams"), "{error}");
+    let addr = "127.0.0.1:9".parse().unwrap();
+    let mut cx = post.reactor.context();
+    text(cx.connect_udp(addr, unix, &UdpOptions::default()).unwrap_err());
+
+    let udp = post.reactor.register_datagrams(Both);
+    let error = text(post.reactor.bind_unix_datagrams(&path, udp, options.clone()).unwrap_err());
+    assert!(error.contains("UDP datagrams; register one with register_unix_datagrams"), "{error}");
+    text(post.reactor.context().connect_unix_datagrams(&path, udp, &options).unwrap_err());
+    assert!(!path.exists());
+    let both = post.reactor.register_unix_datagrams(Both);
+    post.reactor.bind_unix_datagrams(&path, both, options).unwrap();
+}
+
+/// For whichever it is registered.
+struct Both;
+
+impl waterwheel::DatagramHandler for Both {
+    fn on_datagram(&mut self, _: &mut DatagramSocket<'_>, _: std::net::SocketAddr, _: &[u8]) {}
+}
+
+impl waterwheel::UnixDatagramHandler for Both {
+    fn on_datagram(&mut self, _: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]) {}
+}
+
+#[test]
+fn callbacks_bind_connect_and_close() {
+    let folder = Folder::new();
+    let (first, second) = (folder.path("first"), folder.path("second"));
+    let bound = Rc::new(Cell::new(None));
+    let (seen, path) = (Rc::clone(&bound), second.clone());
+    let mut post = Post::quiet();
+    let service = post.service;
+    let opener = post.reactor.register_unix_datagrams(
+        move |socket: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]| {
+            let mut cx = socket.context();
+            let id = cx.bind_unix_datagrams(&path, service, &UnixDatagramOptions::default());
+            seen.set(Some(id.unwrap()));
+            let options = UnixDatagramOptions::default();
+            let id = cx.connect_unix_datagrams(&path, service, &options).unwrap();
+            cx.unix_socket(id).unwrap().send(b"hello");
+            socket.close();
+        },
+    );
+    post.reactor.bind_unix_datagrams(&first, opener, UnixDatagramOptions::default()).unwrap();
+    UnixDatagram::unbound().unwrap().send_to(b"open", &first).unwrap();
+    assert_eq!(post.expect_datagrams(1), [b"hello"]);
+    assert!(!first.exists());
+    let id = bound.get().unwrap();
+    post.with(id, |socket| socket.close());
+    post.expect_told(&Told::Close(id));
+    assert!(!second.exists());
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_simulated_world_has_none() {
+    let mut sim = waterwheel::sim::Simulation::new(1, waterwheel::sim::Faults::none());
+    sim.host("server", |reactor| {
+        let nothing = |_: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]| {};
+        let service = reactor.register_unix_datagrams(nothing);
+        let error = reactor.bind_unix_datagrams("x", service, options()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let error = reactor.connect_unix_datagrams("x", service, options()).unwrap_err();
+        assert!(error.to_string().contains("simulated world has no Unix sockets"), "{error}");
+        Ok(())
+    })
+    .unwrap();
+}
