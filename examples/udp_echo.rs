@@ -1,9 +1,13 @@
 //! An echo server for datagrams: each goes back to where it came from. With `--sessions` it keeps
-//! a count for each peer, and says what it was when a peer has fallen silent.
+//! a count for each peer, and says what it was when a peer has fallen silent. With `--unix` it does
+//! the same for Unix sockets, but for the sessions.
 //!
 //! ```text
 //! cargo run --release --example udp_echo -- --listen 127.0.0.1:7001 --sessions
 //! echo hello | nc -u -w 1 127.0.0.1 7001
+//!
+//! cargo run --release --example udp_echo -- --unix /tmp/udp_echo.sock
+//! echo hello | socat -t 1 - UNIX-SENDTO:/tmp/udp_echo.sock,bind=/tmp/client.sock
 //! ```
 
 #[path = "support/signals.rs"]
@@ -19,10 +23,14 @@ use waterwheel::{
     DatagramHandler, DatagramSocket, Reactor, Service, Session, SessionEnd, SessionHandler,
     SessionOptions, Stats, UdpOptions,
 };
+#[cfg(unix)]
+use waterwheel::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
 
 const USAGE: &str = "\
 usage: udp_echo [options]
   --listen ADDR            receive here, may be given again [127.0.0.1:7001]; port 0: any
+  --unix PATH              receive at a Unix socket, may be given again; @NAME: an abstract one;
+                           nothing else unless --listen is given as well
   --sessions               count the datagrams of each peer
   --idle-timeout SECONDS   end the session of a peer that is silent for so long [60]
   --max-sessions N         answer no more than so many peers [65536]
@@ -39,6 +47,23 @@ struct Echo;
 impl DatagramHandler for Echo {
     fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
         socket.send_to(from, bytes);
+    }
+}
+
+#[cfg(unix)]
+impl UnixDatagramHandler for Echo {
+    fn on_datagram(
+        &mut self,
+        socket: &mut UnixDatagramSocket<'_>,
+        from: Option<&UnixAddr>,
+        bytes: &[u8],
+    ) {
+        match from {
+            Some(from) => {
+                socket.send_to(from, bytes);
+            }
+            None => log::debug!("{} bytes of somebody without a name", bytes.len()),
+        }
     }
 }
 
@@ -66,6 +91,7 @@ impl SessionHandler for Echo {
 
 struct Args {
     listen: Vec<String>,
+    unix: Vec<String>,
     options: UdpOptions,
     sessions: Option<SessionOptions>,
 }
@@ -105,6 +131,7 @@ fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
             bind(&mut reactor, echo, args)?;
         }
     }
+    bind_unix(&mut reactor, &args.unix)?;
     reactor.run()?;
     print_stats(&reactor.stats())?;
     Ok(())
@@ -116,6 +143,28 @@ fn bind(reactor: &mut Reactor, echo: Service<Echo>, args: &Args) -> io::Result<(
         writeln!(io::stdout(), "listening on {addr}")?;
     }
     io::stdout().flush()
+}
+
+#[cfg(unix)]
+fn bind_unix(reactor: &mut Reactor, paths: &[String]) -> io::Result<()> {
+    let echo = reactor.register_unix_datagrams(Echo);
+    for path in paths {
+        let addr = UnixAddr::from(path);
+        reactor.bind_unix_datagrams(&addr, echo, UnixDatagramOptions::default())?;
+        writeln!(io::stdout(), "listening on {addr}")?;
+    }
+    io::stdout().flush()
+}
+
+#[cfg(not(unix))]
+fn bind_unix(_: &mut Reactor, paths: &[String]) -> io::Result<()> {
+    match paths.first() {
+        Some(path) => {
+            let text = format!("--unix {path}: there are no such sockets here");
+            Err(io::Error::new(io::ErrorKind::Unsupported, text))
+        }
+        None => Ok(()),
+    }
 }
 
 fn print_stats(stats: &Stats) -> io::Result<()> {
@@ -135,6 +184,7 @@ fn print_stats(stats: &Stats) -> io::Result<()> {
 fn parse() -> Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut listen = Vec::new();
+    let mut unix = Vec::new();
     let mut options = UdpOptions::default();
     let mut sessions = SessionOptions::default();
     let mut has_sessions = false;
@@ -142,6 +192,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     while let Some(arg) = parser.next()? {
         match arg {
             Long("listen") => listen.push(parser.value()?.string()?),
+            Long("unix") => unix.push(parser.value()?.string()?),
             Long("sessions") => has_sessions = true,
             Long("idle-timeout") => {
                 sessions.idle_timeout = parser.value()?.parse_with(seconds)?;
@@ -156,10 +207,10 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             _ => return Err(arg.unexpected()),
         }
     }
-    if listen.is_empty() {
+    if listen.is_empty() && unix.is_empty() {
         listen.push("127.0.0.1:7001".to_owned());
     }
-    Ok(Some(Args { listen, options, sessions: has_sessions.then_some(sessions) }))
+    Ok(Some(Args { listen, unix, options, sessions: has_sessions.then_some(sessions) }))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

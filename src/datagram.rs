@@ -251,6 +251,11 @@ impl Queue {
         self.waiting.is_empty()
     }
 
+    /// Whether none waits, here or elsewhere.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.is_empty() && self.aside == 0
+    }
+
     /// How many wait, here and elsewhere.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len() + self.aside

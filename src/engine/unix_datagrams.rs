@@ -99,7 +99,7 @@ impl Engine {
         socket.owes_drain = true;
         let is_kept = socket.queue.set_aside(bytes.len());
         // Where nothing waits that brings `on_drain`, a lane without datagrams does.
-        let opened = match is_kept || socket.queue.len() == 0 && socket.lanes.is_empty() {
+        let opened = match is_kept || socket.queue.is_drained() && socket.lanes.is_empty() {
             true => socket.lanes.open(to),
             false => None,
         };

@@ -2,15 +2,15 @@
 
 use super::Stream;
 
-/// Who a process was when it connected to a Unix socket, set one to listen, or sent a datagram: the
-/// kernel vouches for it.
+/// Who a process was when it connected to a Unix socket, set one to listen, or sent a datagram:
+/// the kernel vouches for it.
 ///
 /// Ids are those of the namespaces that this process is in. The process may have ended since, and
 /// its number may be another's by now: decide by `uid` and `gid`.
 ///
 /// # Platform notes
-/// Linux and Android (`SO_PEERCRED` and `SO_PASSCRED`, see unix(7)). Elsewhere there are none to be had here, and a
-/// handler that wants them refuses everybody.
+/// Linux and Android (`SO_PEERCRED` and `SO_PASSCRED`, see unix(7)). Elsewhere there are none to be
+/// had here, and a handler that wants them refuses everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Credentials {

@@ -1,8 +1,8 @@
-//! The echo server on a Unix socket.
+//! The echo servers on Unix sockets.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 
 use crate::process::{PATIENCE, Process};
@@ -72,4 +72,28 @@ fn echo_serves_both_at_once() {
     assert_eq!(server.line(), format!("listening on unix:{}", place.0.display()));
     expect_echo(&place.0);
     expect_clean_end(server);
+}
+
+#[test]
+fn datagrams_come_back_over_a_unix_socket_and_it_is_removed() {
+    let (place, own) = (Place::new("datagrams"), Place::new("client"));
+    let server = Process::start("udp_echo", &["--unix", place.0.to_str().unwrap()]);
+    assert_eq!(server.line(), format!("listening on unix:{}", place.0.display()));
+    let client = UnixDatagram::bind(&own.0).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.connect(&place.0).unwrap();
+    UnixDatagram::unbound().unwrap().send_to(b"no answer wanted", &place.0).unwrap();
+    for text in ["hello", "", "again"] {
+        client.send(text.as_bytes()).unwrap();
+        let mut buffer = [0; 64];
+        let count = client.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..count], text.as_bytes());
+    }
+    let (code, text) = failure("udp_echo", &["--unix", place.0.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("somebody receives there"), "{text}");
+    let output = expect_clean_end(server);
+    let last = output.last().unwrap();
+    assert!(last.starts_with("received 4 datagrams (26 bytes), sent 3 (10 bytes)"), "{last}");
+    assert!(!place.0.exists());
 }

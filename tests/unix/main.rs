@@ -7,6 +7,7 @@ mod dial;
 mod files;
 mod peers;
 mod post;
+mod slow_receivers;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,196 @@
+//! Receivers that do not read: what is for them waits, in order and under caps, and holds up nobody
+//! else. Linux tells the sender.
+#![cfg(target_os = "linux")]
+
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+
+use waterwheel::{SendStatus, UnixAddr, UnixDatagramOptions};
+
+use crate::Folder;
+use crate::post::{Post, Told, client_at, receive_all, try_receive};
+
+fn options() -> UnixDatagramOptions {
+    UnixDatagramOptions::default()
+}
+
+/// What a full queue takes, a number in each, and how many it was.
+#[track_caller]
+fn fill(post: &mut Post, mut send: impl FnMut(&mut Post, &[u8]) -> SendStatus) -> u32 {
+    for number in 0..10_000_u32 {
+        match send(post, &number.to_le_bytes()) {
+            SendStatus::Sent => {}
+            SendStatus::Queued => return number,
+            status => panic!("{status:?}"),
+        }
+    }
+    panic!("it takes everything")
+}
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<Vec<u8>> {
+    range.map(|number| number.to_le_bytes().to_vec()).collect()
+}
+
+/// Everything that a client gets while the loop turns.
+#[track_caller]
+fn collect(post: &mut Post, client: &UnixDatagram, count: usize) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    post.until("what waited", |_| {
+        found.extend(receive_all(client));
+        found.len() >= count
+    });
+    found
+}
+
+#[test]
+fn what_a_slow_receiver_is_sent_waits_in_order_under_caps_and_drains() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind_with(folder.path("server"), options().max_queued_datagrams(5));
+    let (path, slow) = (folder.path("slow"), client_at(&folder.path("slow")));
+    let to = UnixAddr::path(path);
+    let taken = fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
+    for number in taken + 1..taken + 5 {
+        let status = post.with(id, |socket| socket.send_to(&to, &number.to_le_bytes()));
+        assert_eq!(status, SendStatus::Queued);
+    }
+    let status = post.with(id, |socket| socket.send_to(&to, b"lost"));
+    assert_eq!(status, SendStatus::Dropped);
+    let queued = post.with(id, |socket| (socket.queued_datagrams(), socket.queued_bytes()));
+    assert_eq!(queued, (5, 20));
+    // Tried more than once meanwhile.
+    let fired = post.stats().timers_fired;
+    post.until("tries", |post| post.stats().timers_fired >= fired + 3);
+    assert_eq!(post.count(&Told::Drain), 0);
+    let found = collect(&mut post, &slow, taken as usize + 5);
+    assert_eq!(found, numbers(0..taken + 5));
+    post.expect_told(&Told::Drain);
+    assert_eq!(post.with(id, |socket| (socket.queued_datagrams(), socket.queued_bytes())), (0, 0));
+    assert_eq!(post.stats().datagrams_dropped, 1);
+    // All is as at the beginning.
+    assert_eq!(post.with(id, |socket| socket.send_to(&to, b"direct")), SendStatus::Sent);
+    post.turn();
+    assert_eq!(post.count(&Told::Drain), 1);
+}
+
+#[test]
+fn a_datagram_that_no_cap_allows_is_dropped_and_drain_follows() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind_with(folder.path("server"), options().max_queued_bytes(3));
+    let _slow = client_at(&folder.path("slow"));
+    let to = UnixAddr::path(folder.path("slow"));
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&SendStatus::Dropped) {
+        statuses.push(post.with(id, |socket| socket.send_to(&to, b"four")));
+    }
+    assert!(statuses[..statuses.len() - 1].iter().all(|&status| status == SendStatus::Sent));
+    post.expect_told(&Told::Drain);
+}
+
+#[test]
+fn a_slow_receiver_holds_up_no_other() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind(folder.path("server"));
+    let clients = ["slow", "fast"].map(|name| client_at(&folder.path(name)));
+    let [slow, fast] = ["slow", "fast"].map(|name| UnixAddr::path(folder.path(name)));
+    let send = |post: &mut Post, to: &UnixAddr, bytes: &[u8]| {
+        post.with(id, |socket| socket.send_to(to, bytes))
+    };
+    let taken = fill(&mut post, |post, bytes| send(post, &slow, bytes));
+    // Both wait, the slow one first.
+    let count = fill(&mut post, |post, bytes| send(post, &fast, bytes)) + 100;
+    for number in count - 99..count {
+        assert_eq!(send(&mut post, &fast, &number.to_le_bytes()), SendStatus::Queued);
+    }
+    assert_eq!(collect(&mut post, &clients[1], count as usize), numbers(0..count));
+    assert_eq!(post.with(id, |socket| socket.queued_datagrams()), 1);
+    assert_eq!(send(&mut post, &fast, b"direct"), SendStatus::Sent);
+    assert_eq!(post.count(&Told::Drain), 0);
+    assert_eq!(collect(&mut post, &clients[0], taken as usize + 1), numbers(0..taken + 1));
+    post.expect_told(&Told::Drain);
+}
+
+#[test]
+fn what_waits_for_one_that_goes_is_lost_and_told() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind(folder.path("server"));
+    let slow = client_at(&folder.path("slow"));
+    let to = UnixAddr::path(folder.path("slow"));
+    fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
+    assert_eq!(post.with(id, |socket| socket.send_to(&to, b"more")), SendStatus::Queued);
+    drop(slow);
+    post.expect_told(&Told::Drain);
+    assert_eq!(post.count(&Told::Error(ErrorKind::ConnectionRefused)), 2);
+    assert_eq!(post.stats().datagrams_dropped, 2);
+    assert!(post.with(id, |socket| socket.is_open()));
+}
+
+#[test]
+fn a_closed_socket_sends_what_is_taken_and_drops_the_rest() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind(folder.path("server"));
+    let clients = ["slow", "fast"].map(|name| client_at(&folder.path(name)));
+    for name in ["slow", "fast"] {
+        let to = UnixAddr::path(folder.path(name));
+        fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
+    }
+    let before = receive_all(&clients[1]).len();
+    post.with(id, |socket| {
+        socket.close();
+        assert_eq!(socket.send_to(&UnixAddr::from("x"), b""), SendStatus::Closed);
+        assert_eq!(socket.local_addr(), None);
+    });
+    post.expect_told(&Told::Close(id));
+    assert_eq!(receive_all(&clients[1]), numbers(before as u32..before as u32 + 1));
+    assert_eq!(post.stats().datagrams_dropped, 1);
+    assert!(post.reactor.context().unix_socket(id).is_none());
+}
+
+#[test]
+fn a_connected_socket_waits_for_its_peer_without_a_timer() {
+    let folder = Folder::new();
+    let peer = client_at(&folder.path("peer"));
+    let mut post = Post::quiet();
+    let id = post.connect(&folder.path("peer"), options().max_queued_datagrams(3));
+    let taken = fill(&mut post, |post, bytes| post.with(id, |socket| socket.send(bytes)));
+    let send =
+        |post: &mut Post, number: u32| post.with(id, |socket| socket.send(&number.to_le_bytes()));
+    assert_eq!(send(&mut post, taken + 1), SendStatus::Queued);
+    assert_eq!(send(&mut post, taken + 2), SendStatus::Queued);
+    assert_eq!(send(&mut post, taken + 3), SendStatus::Dropped);
+    let found = collect(&mut post, &peer, taken as usize + 3);
+    assert_eq!(found, numbers(0..taken + 3));
+    post.expect_told(&Told::Drain);
+    assert_eq!(post.stats().timers_fired, 0);
+}
+
+#[test]
+fn a_peer_that_comes_back_is_found_again() {
+    let folder = Folder::new();
+    let path = folder.path("peer");
+    let peer = client_at(&path);
+    let mut post = Post::quiet();
+    let id = post.connect(&path, options());
+    let send = |post: &mut Post| post.with(id, |socket| socket.send(b"hello"));
+    assert_eq!(send(&mut post), SendStatus::Sent);
+    drop(peer);
+    for _ in 0..2 {
+        assert_eq!(send(&mut post), SendStatus::Failed(ErrorKind::ConnectionRefused));
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(send(&mut post), SendStatus::Failed(ErrorKind::NotFound));
+    let peer = client_at(&path);
+    assert_eq!(send(&mut post), SendStatus::Sent);
+    assert_eq!(try_receive(&peer).unwrap(), b"hello");
+    // What waited for one that went is for the one that comes.
+    fill(&mut post, |post, bytes| post.with(id, |socket| socket.send(bytes)));
+    drop(peer);
+    std::fs::remove_file(&path).unwrap();
+    let peer = client_at(&path);
+    assert_eq!(post.answer(&peer).len(), 4);
+    post.expect_told(&Told::Drain);
+}
