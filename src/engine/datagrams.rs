@@ -31,7 +31,8 @@ use crate::sys::{self, SendFault};
 pub enum SendStatus {
     /// The kernel has taken it.
     Sent,
-    /// The kernel's buffer is full: it follows, in order. `on_drain` tells when all have.
+    /// The kernel's buffer is full, or that of a receiver on this machine: it follows, in order.
+    /// `on_drain` tells when all have.
     ///
     /// Or the socket sends in [batches](UdpOptions::batch): it leaves with the others.
     Queued,
@@ -40,7 +41,8 @@ pub enum SendStatus {
     Dropped,
     /// It is longer than the socket or the way there takes. 65,507 bytes is the most over IPv4.
     TooLong,
-    /// The system refuses it: there is no route, broadcast was not asked for, a filter forbids it.
+    /// The system refuses it: there is no route, broadcast was not asked for, a filter forbids it,
+    /// or nobody is bound to the name of a Unix socket.
     Failed(io::ErrorKind),
     /// The socket is closed, or has no peer to `send` to.
     Closed,

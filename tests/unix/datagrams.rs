@@ -230,6 +230,27 @@ fn the_kernel_vouches_for_each_sender() {
     assert_eq!(seen.borrow().last(), Some(&None));
 }
 
+/// A path may fill the system's room for it, without a zero at its end: nobody can send there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sender_with_the_longest_name_of_all_is_received() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, socket};
+    let folder = Folder::new();
+    for credentials in [false, true] {
+        let server = folder.path(if credentials { "a" } else { "b" });
+        let mut post = Post::quiet();
+        post.bind_with(&server, options().credentials(credentials));
+        let fill = "x".repeat(108 - folder.0.as_os_str().len() - 2);
+        let name = folder.path(&format!("{}{fill}", u8::from(credentials)));
+        let client = socket(AddressFamily::UNIX, SocketType::DGRAM, None).unwrap();
+        bind(&client, &SocketAddrUnix::new(&name).unwrap()).unwrap();
+        UnixDatagram::from(client).send_to(b"hello", &server).unwrap();
+        post.expect_datagrams(1);
+        assert_eq!(post.datagrams(), [(None, b"hello".to_vec(), false)]);
+        assert_eq!(post.stats().panics, 0);
+    }
+}
+
 /// Descriptors that are sent along are not taken, and harm nothing.
 #[cfg(target_os = "linux")]
 #[test]

@@ -218,8 +218,7 @@ impl UnixDatagrams {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn receive_with_credentials(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-        /// A longer address is of a path that fills `sun_path` without its zero, which rustix
-        /// takes for impossible.
+        /// A longer address is of a path without its zero, which rustix takes for impossible.
         const MOST_ADDR_BYTES: u32 = 110;
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -274,7 +273,8 @@ impl UnixDatagrams {
 }
 
 impl Sender {
-    /// Keeps a name, unless it is the one that is known.
+    /// Keeps a name, unless it is the one that is known. A path may fill `sun_path` without its
+    /// zero; no datagram can be sent there, so that it is none.
     fn note(&mut self, path: Option<&[u8]>, name: Option<&[u8]>) {
         let known = self.name.as_ref();
         let known_path = known.and_then(UnixAddr::as_path);
@@ -283,7 +283,8 @@ impl Sender {
             return;
         }
         let path = path.map(|path| UnixAddr::path(OsStr::from_bytes(path)));
-        self.name = path.or_else(|| name.map(UnixAddr::abstract_name));
+        let name = path.or_else(|| name.map(UnixAddr::abstract_name));
+        self.name = name.filter(|name| name.check().is_ok());
     }
 }
 
