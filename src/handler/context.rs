@@ -48,6 +48,27 @@ impl<'a> Context<'a> {
         Some(Conn::other(self.engine, id))
     }
 
+    /// Whether a callback of a connection runs.
+    pub(crate) fn is_in_callback(&self) -> bool {
+        self.engine.current().is_some()
+    }
+
+    /// Runs a callback of a connection that no event of its own brings about; `None` if it has
+    /// ended. Only where no other connection's callback runs.
+    pub(crate) fn call<R>(
+        &mut self,
+        id: ConnId,
+        call: impl FnOnce(&mut Conn<'_>) -> R,
+    ) -> Option<R> {
+        debug_assert!(!self.is_in_callback());
+        let room = self.engine.live(id)?.cork_room();
+        self.engine.touched.push(id);
+        self.engine.cork(id, room);
+        let result = call(&mut Conn::current(self.engine, id));
+        self.engine.uncork(id);
+        Some(result)
+    }
+
     /// A UDP socket, if it has not been closed.
     #[must_use]
     pub fn socket(&mut self, id: SocketId) -> Option<DatagramSocket<'_>> {

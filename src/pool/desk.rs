@@ -450,6 +450,13 @@ impl<C: PoolClient> Desk<C> {
             && self.options.least_idle <= self.stats.idle + self.stats.dialling
     }
 
+    /// Whether the waiter in front can be answered now.
+    pub(super) fn owes_answer(&self, now: Duration) -> bool {
+        let is_due = |waiter: &Waiter<C::Ticket>| waiter.deadline <= now;
+        let can_be = self.is_closed || !self.idle.is_empty();
+        self.waiters.front().is_some_and(|waiter| can_be || is_due(waiter))
+    }
+
     /// Begins as many connections as are wanted and allowed.
     pub(super) fn dial(&mut self, cx: &mut Context<'_>) {
         while self.wants_dial(cx.now()) {

@@ -10,6 +10,8 @@
 //! - Every ticket is answered once: by a lease, by a refusal, or by coming back when it is
 //!   cancelled. A ticket that waits when the reactor stops is dropped with the pool.
 //! - Waiters are served in their order. A dial that fails is told to the one in front.
+//! - No callback of a waiter runs within one of another connection: it is served when that has
+//!   returned, in the same turn as a rule. If it panics, its own connection ends and no other.
 //! - A connection is lent to one borrower at a time. It comes back clean or not at all.
 //! - Idle connections stay registered with the loop, so that liveness costs nothing: the end of
 //!   one, or a byte that nobody has asked for, evicts it at once, and no probe is sent. None that

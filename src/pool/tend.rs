@@ -9,11 +9,21 @@ use crate::pool::{AcquireError, Pool, PoolClient, PoolStats};
 const CALLS_AT_ONCE: usize = 64;
 
 impl<C: PoolClient> Pool<C> {
-    /// Does what has become due.
+    /// Does what has become due. Behind a callback of a connection nobody is served or refused:
+    /// a panic would end that connection, whose callback it was not. The pool is called for it,
+    /// and comes when the callback has returned, in the same turn as a rule.
     #[inline]
     pub(super) fn tend(&mut self, cx: &mut Context<'_>) {
         if !self.desk.is_settled() {
-            self.tend_to_all(cx);
+            if cx.is_in_callback() {
+                self.desk.absorb(cx);
+                if self.desk.owes_answer(cx.now()) {
+                    self.desk.returns.call();
+                }
+                self.desk.sweep(cx);
+            } else {
+                self.tend_to_all(cx);
+            }
             self.desk.dial(cx);
             self.desk.set_alarm(cx);
         }
@@ -44,13 +54,14 @@ impl<C: PoolClient> Pool<C> {
         self.enter(cx, |_, _, _| {});
     }
 
-    /// A lease for a ticket that was promised a callback.
+    /// A lease for a ticket that was promised a callback, which is one of the connection's own.
     pub(super) fn hand_over(&mut self, lease: Lease, ticket: C::Ticket, cx: &mut Context<'_>) {
-        let seat = lease.seat();
+        let (id, seat) = (lease.id(), lease.seat());
         // It was found by its id when it was lent, and nothing has run since.
-        let Some(mut conn) = cx.conn(lease.id()) else { return };
-        self.call(seat, &mut conn, |client, state, conn, desk| {
-            client.on_acquired(state, conn, lease, ticket, desk);
+        cx.call(id, |conn| {
+            self.call(seat, conn, |client, state, conn, desk| {
+                client.on_acquired(state, conn, lease, ticket, desk);
+            });
         });
     }
 

@@ -1,4 +1,5 @@
 //! A reactor with a pool and its server, driven by hand.
+#![allow(dead_code)] // Each test file uses a part of it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
@@ -13,6 +14,9 @@ use super::support::{Client, End, PATIENCE};
 
 /// A ticket that only has the pool dial.
 const WARM: u32 = u32::MAX;
+
+/// A ticket whose callback panics.
+pub(crate) const FATAL: u32 = WARM - 1;
 
 /// What came of a ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub(crate) struct Line {
     pub(crate) lost: Vec<ConnId>,
     /// Says "auth" on a new connection and wants "ok".
     pub(crate) greets: bool,
+    /// Whose lease the next `on_data` drops, instead of taking its input for an answer.
+    pub(crate) frees: Option<u32>,
     /// Leases of those who asked, by number.
     pub(crate) kept: Vec<(u32, Lease)>,
 }
@@ -72,6 +78,7 @@ impl PoolClient for Line {
         if number == WARM {
             return; // the lease is dropped
         }
+        assert_ne!(number, FATAL, "as asked");
         self.acquired.push(number);
         *state = Some(number);
         self.kept.push((number, lease));
@@ -85,6 +92,10 @@ impl PoolClient for Line {
         input: &[u8],
         _: &mut Desk<Self>,
     ) -> usize {
+        if let Some(number) = self.frees.take() {
+            self.kept.retain(|(kept, _)| *kept != number);
+            return input.len();
+        }
         let mut lines = frame::lines(input, 1_024);
         let Some(Ok(line)) = lines.next() else { return 0 };
         assert_ne!(line, b"panic", "as asked");
