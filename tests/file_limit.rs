@@ -19,8 +19,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use support::{Call, Client, End, Journal, Rig, Script};
 use waterwheel::{
-    Balance, Conn, FILE_RESERVE, Fleet, FleetHandle, FleetOptions, ListenOptions, Reactor,
-    ReactorOptions, Spread, raise_open_file_limit,
+    Balance, Closed, Conn, ConnectOptions, Context, FILE_RESERVE, Fleet, FleetHandle, FleetOptions,
+    Handler, ListenOptions, Peer, Reactor, ReactorOptions, Reconnect, Spread,
+    raise_open_file_limit,
 };
 
 /// Tells a child that the process is its own, so that running all ignored tests at once does not
@@ -271,6 +272,80 @@ fn child_that_cannot_connect() {
     drop(taken);
     rig.connect(addr, 2, &waterwheel::ConnectOptions::default());
     rig.until("both ends are open", |rig| rig.journal.opened().len() == 2);
+}
+
+/// Connects anew when there is nothing to connect with.
+#[derive(Default)]
+struct Feed {
+    taken: Vec<File>,
+    opened: usize,
+    failed: Vec<String>,
+}
+
+impl Handler for Feed {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        None
+    }
+
+    fn on_open(&mut self, (): &mut (), _: &mut Conn<'_>) {
+        self.opened += 1;
+    }
+
+    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+
+    fn on_close(&mut self, (): (), closed: Closed, cx: &mut Context<'_>) {
+        self.taken = take_all_descriptors();
+        cx.reconnect(&closed, ()).expect("the policy has tries left");
+    }
+
+    fn on_connect_failed(&mut self, (): (), error: std::io::Error, _: &mut Context<'_>) {
+        self.failed.push(error.to_string());
+    }
+}
+
+#[test]
+fn a_try_without_a_descriptor_is_not_the_last_one() {
+    run_alone("child_that_tries_again");
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn child_that_tries_again() {
+    limit_files(64, 64);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register(Feed::default());
+    let often = Reconnect::default().first(Duration::from_millis(1)).most_tries(None);
+    let often = often.longest(Duration::from_millis(2));
+    let options = ConnectOptions::default().reconnect(Some(often));
+    // Neither the first one nor the one after it finds a descriptor.
+    let taken = take_all_descriptors();
+    reactor.connect(listener.local_addr().unwrap(), service, (), &options);
+    let until = |reactor: &mut Reactor, what: &str, done: &dyn Fn(&Feed, u64) -> bool| {
+        let start = Instant::now();
+        loop {
+            let retries = reactor.stats().connect_retries;
+            let feed = reactor.handler_mut(service).unwrap();
+            assert_eq!(feed.failed, Vec::<String>::new());
+            if done(feed, retries) {
+                break;
+            }
+            assert!(start.elapsed() < support::PATIENCE, "waited in vain: {what}");
+            reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+        }
+    };
+    until(&mut reactor, "three tries", &|_, retries| retries >= 3);
+    drop(taken);
+    until(&mut reactor, "it is up", &|feed, _| feed.opened == 1);
+    let before = reactor.stats().connect_retries;
+    drop(listener.accept().unwrap());
+    until(&mut reactor, "three more", &|_, retries| retries >= before + 3);
+    reactor.handler_mut(service).unwrap().taken.clear();
+    until(&mut reactor, "it is up again", &|feed, _| feed.opened == 2);
 }
 
 #[test]

@@ -32,13 +32,13 @@ impl Engine {
             Place::Addr(addr) if options.reconnect.is_none() => {
                 self.begin_straight(*addr, service, options)
             }
-            _ => self.begin_dial(&Arc::new(Dial {
+            _ => Ok(self.begin_dial(&Arc::new(Dial {
                 destination: to.clone(),
                 options: options.clone(),
                 service,
                 failed: AtomicU32::new(0),
                 up_at: AtomicU64::new(0),
-            })),
+            }))),
         });
         match begun {
             Ok(id) => {
@@ -55,17 +55,10 @@ impl Engine {
 
     /// Connects again, after a pause, where a connection was lost.
     pub(crate) fn reconnect(&mut self, dial: &Arc<Dial>, state: Box<dyn Any>) -> ConnId {
-        match self.begin_dial(dial) {
-            Ok(id) => {
-                self.unplaced.push((id, state));
-                self.pause(id, dial.count_failure().unwrap_or_default());
-                id
-            }
-            Err(error) => {
-                let error = explain_dial(dial, error);
-                self.fail_at_once(dial.service, state, error)
-            }
-        }
+        let id = self.begin_dial(dial);
+        self.unplaced.push((id, state));
+        self.pause(id, dial.count_failure().unwrap_or_default());
+        id
     }
 
     fn fail_at_once(&mut self, service: u32, state: Box<dyn Any>, error: io::Error) -> ConnId {
@@ -96,9 +89,9 @@ impl Engine {
         Ok(id)
     }
 
-    /// A connection with a connector, which has not begun yet.
-    fn begin_dial(&mut self, dial: &Arc<Dial>) -> io::Result<ConnId> {
-        let stream = self.world.unconnected()?;
+    /// A connection with a connector, which has not begun yet. Its first attempt takes the first
+    /// descriptor, so that a lack of them is a failure like any other.
+    fn begin_dial(&mut self, dial: &Arc<Dial>) -> ConnId {
         let mut profile = Profile::new(&dial.options.limits, dial.service);
         profile.dial = Some(Arc::clone(dial));
         let peer = match dial.destination.place() {
@@ -107,9 +100,9 @@ impl Engine {
             _ => NO_ADDR,
         };
         profile.is_unix = dial.is_unix();
-        let id = self.insert(stream, peer, Rc::new(profile), Phase::Connecting);
+        let id = self.insert(Stream::Absent, peer, Rc::new(profile), Phase::Connecting);
         self.connections[id.index()].set_connector(Connector::new());
-        Ok(id)
+        id
     }
 
     /// The connector of a connection that is not up yet, with what it goes by.

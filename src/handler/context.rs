@@ -128,8 +128,8 @@ impl<'a> Context<'a> {
 
     /// Connects anew where a connection was lost, for `on_close` to call: after a pause, by the
     /// [`Reconnect`](crate::Reconnect) policy that it was connected with. `on_open` or
-    /// `on_connect_failed` follows, with the state that is given here. It takes its descriptor at
-    /// once: if none is left, it fails without further tries.
+    /// `on_connect_failed` follows, with the state that is given here. A try for which no
+    /// descriptor is left fails like any other.
     ///
     /// # Errors
     /// The state is given back if the connection was accepted or had no policy, if it failed or

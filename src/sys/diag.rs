@@ -21,6 +21,10 @@ impl Stream {
                 io::ErrorKind::Unsupported,
                 "a simulated world has no TCP_INFO: its connections have no segments",
             )),
+            Self::Absent => Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "no TCP_INFO: the connection is not begun",
+            )),
         }
     }
 }

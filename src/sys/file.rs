@@ -48,6 +48,7 @@ impl Stream {
             Self::Os(stream) => send_within_kernel(stream, file, offset, most),
             #[cfg(feature = "sim")]
             Self::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Absent => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }

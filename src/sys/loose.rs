@@ -13,6 +13,7 @@ impl Loose {
             Stream::Os(stream) => Some(Self(stream)),
             #[cfg(feature = "sim")]
             Stream::Sim(_) => None,
+            Stream::Absent => None,
         }
     }
 

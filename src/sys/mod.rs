@@ -81,16 +81,6 @@ impl World {
         }
     }
 
-    /// A socket to hold the place of one that is to be connected: a connection has its descriptor
-    /// from the beginning.
-    pub(crate) fn unconnected(&self) -> io::Result<Stream> {
-        match self {
-            Self::Os => os::unconnected().map(Stream::Os),
-            #[cfg(feature = "sim")]
-            Self::Sim(host) => host.unconnected().map(Stream::Sim),
-        }
-    }
-
     /// Looks a name up without blocking; `answer` is called on another thread.
     pub(crate) fn resolve(&self, host: &str, port: u16, answer: Answer) {
         match self {
@@ -198,6 +188,8 @@ pub(crate) enum Stream {
     /// Of a simulated world.
     #[cfg(feature = "sim")]
     Sim(sim::Stream),
+    /// Still to come: it holds the place of one that is to be connected, and takes no descriptor.
+    Absent,
 }
 
 impl Stream {
@@ -214,7 +206,7 @@ impl Stream {
     #[inline]
     pub(crate) fn short_means_done(&self) -> bool {
         match self {
-            Self::Os(_) => os::EDGES_ARE_NATIVE,
+            Self::Os(_) | Self::Absent => os::EDGES_ARE_NATIVE,
             #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.edges_are_native(),
         }
@@ -226,6 +218,7 @@ impl Stream {
             Self::Os(stream) => os::connected(stream),
             #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.connected(),
+            Self::Absent => None,
         }
     }
 
@@ -236,6 +229,7 @@ impl Stream {
             Self::Os(stream) => Some(stream),
             #[cfg(feature = "sim")]
             Self::Sim(_) => None,
+            Self::Absent => None,
         }
     }
 
@@ -243,7 +237,7 @@ impl Stream {
     #[cfg(feature = "sim")]
     pub(crate) fn simulated(&self) -> Option<u32> {
         match self {
-            Self::Os(_) => None,
+            Self::Os(_) | Self::Absent => None,
             Self::Sim(stream) => Some(stream.key()),
         }
     }
@@ -253,6 +247,7 @@ impl Stream {
             Self::Os(stream) => stream.local_addr(),
             #[cfg(feature = "sim")]
             Self::Sim(stream) => Ok(stream.local_addr()),
+            Self::Absent => Ok(NO_ADDR),
         }
     }
 
@@ -262,6 +257,7 @@ impl Stream {
             Self::Os(stream) => stream.shutdown(std::net::Shutdown::Write),
             #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.shutdown_write(),
+            Self::Absent => Err(not_connected()),
         }
     }
 
@@ -271,6 +267,7 @@ impl Stream {
             Self::Os(stream) => os::reset_on_close(stream),
             #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.reset_on_close(),
+            Self::Absent => Ok(()),
         }
     }
 
@@ -279,6 +276,7 @@ impl Stream {
             Self::Os(stream) => os::set_options(stream, options),
             #[cfg(feature = "sim")]
             Self::Sim(_) => Ok(()),
+            Self::Absent => Ok(()),
         }
     }
 }
@@ -290,6 +288,7 @@ impl Read for Stream {
             Self::Os(stream) => os::receive(stream, buffer),
             #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.receive(buffer),
+            Self::Absent => Err(not_connected()),
         }
     }
 }
@@ -301,6 +300,7 @@ impl Write for Stream {
             Self::Os(stream) => os::send(stream, bytes),
             #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.send(&[bytes]),
+            Self::Absent => Err(not_connected()),
         }
     }
 
@@ -309,12 +309,18 @@ impl Write for Stream {
             Self::Os(stream) => os::send_vectored(stream, parts),
             #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.send(parts),
+            Self::Absent => Err(not_connected()),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+#[cold]
+fn not_connected() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }
 
 /// What the poll says of one socket, as the poll has it.
@@ -450,6 +456,7 @@ impl Poller {
             (Self::Os(poller), Stream::Os(stream)) => os::add(poller, stream, token, writable),
             #[cfg(feature = "sim")]
             (Self::Sim(poller), Stream::Sim(stream)) => poller.add(stream.key(), token, writable),
+            (_, Stream::Absent) => Err(not_connected()),
             #[cfg(feature = "sim")]
             _ => Err(of_two_worlds()),
         }
@@ -468,6 +475,7 @@ impl Poller {
             (Self::Sim(poller), Stream::Sim(stream)) => {
                 poller.change(stream.key(), token, writable)
             }
+            (_, Stream::Absent) => Err(not_connected()),
             #[cfg(feature = "sim")]
             _ => Err(of_two_worlds()),
         }

@@ -65,14 +65,6 @@ pub(super) fn connect(addr: SocketAddr, options: &ConnectOptions) -> io::Result<
     }
 }
 
-/// A socket that holds the place of one that is to be connected, of whichever family there is.
-pub(super) fn unconnected() -> io::Result<Stream> {
-    let of = |domain| Socket::new(domain, Type::STREAM, Some(Protocol::TCP));
-    let socket = of(Domain::IPV4).or_else(|_| of(Domain::IPV6))?;
-    socket.set_nonblocking(true)?;
-    Ok(Stream::from_std(socket.into()))
-}
-
 /// The standard library's keys for hashing are random.
 pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Answer, Backlog, Readiness};
-use socket::{Owner, Socket};
+use socket::Owner;
 use trace::{Call, Outcome};
 use world::{MILLI, SECOND, Step};
 
@@ -199,18 +199,6 @@ impl Host {
             let local = self.resolve(local);
             let key = world.connect(self.owner(), local, self.resolve(addr));
             Ok(Stream { host: self.clone(), key })
-        })
-    }
-
-    /// A socket that is not connected and never will be.
-    pub(crate) fn unconnected(&self) -> io::Result<Stream> {
-        self.call(|world| {
-            if !world.open_file(self.index) {
-                return Err(no_descriptor(false));
-            }
-            let nowhere = SocketAddr::new(World::ip_of(self.index), 0);
-            let socket = Socket::new(self.owner(), nowhere, nowhere, SocketStage::Over);
-            Ok(Stream { host: self.clone(), key: world.add_socket(socket) })
         })
     }
 
