@@ -5,9 +5,11 @@ mod support;
 #[path = "pool/rig.rs"]
 mod rig;
 
+use std::time::Duration;
+
 use rig::{Answer, FATAL, PoolRig};
 use support::End;
-use waterwheel::pool::PoolOptions;
+use waterwheel::pool::{AcquireError, PoolOptions};
 
 /// Options under which nothing happens by itself.
 fn calm() -> PoolOptions {
@@ -38,4 +40,57 @@ fn a_panic_of_a_waiter_ends_its_own_connection() {
     assert!(rig.client().lost.is_empty());
     rig.ask(2);
     rig.until("the next is lent", |rig| rig.client().acquired == [0, 1, 2]);
+}
+
+const MANY: u32 = 100;
+
+/// Asks often, and stops in the turn in which the first dial is begun.
+fn stopped_while_dialling(stop: impl FnOnce(&mut PoolRig)) -> PoolRig {
+    let mut rig = PoolRig::silent(calm().max_open(1));
+    rig.turns(1);
+    (0..MANY).for_each(|number| rig.ask(number));
+    stop(&mut rig);
+    rig
+}
+
+#[test]
+fn those_who_wait_for_a_dial_that_a_stop_cuts_are_told() {
+    for drains in [true, false] {
+        let mut rig = stopped_while_dialling(|rig| match drains {
+            true => rig.reactor.context().drain(Duration::from_secs(60)),
+            false => rig.reactor.context().stop(),
+        });
+        rig.reactor.run().unwrap();
+        let answers = rig.answers();
+        let numbers: Vec<_> = answers.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, (0..MANY).collect::<Vec<_>>(), "each once, in order");
+        let [(_, Answer::Refused(first)), .., (_, Answer::Refused(last))] = &answers[..] else {
+            panic!("{answers:?}");
+        };
+        assert!(first.starts_with("cannot connect to 127.0.0.1"), "{first}");
+        assert_eq!(last, "the reactor is stopping, and the pool has no connection left");
+        let stats = rig.stats();
+        assert_eq!((stats.open, stats.waiting, stats.refused), (0, 0, MANY.into()));
+    }
+}
+
+#[test]
+fn those_who_wait_for_a_leased_connection_are_served_although_the_reactor_drains() {
+    let mut rig = PoolRig::silent(calm().max_open(1));
+    rig.ask(0);
+    rig.until("it is lent", |rig| rig.client().acquired == [0]);
+    let mut peer = rig.accept();
+    rig.ask(1);
+    rig.turns(2);
+    rig.reactor.context().drain(Duration::from_secs(60));
+    rig.turns(2);
+    peer.send(b"zero\n");
+    rig.until("the next has it", |rig| rig.client().acquired == [0, 1]);
+    // What was left to wait for is lost.
+    rig.ask(2);
+    rig.turns(2);
+    peer.reset();
+    rig.reactor.run().unwrap();
+    let told = Answer::Refused(AcquireError::Stopping.to_string());
+    assert_eq!(rig.answers(), [(0, Answer::Line("zero".to_owned())), (2, told)]);
 }

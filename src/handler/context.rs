@@ -48,6 +48,11 @@ impl<'a> Context<'a> {
         Some(Conn::other(self.engine, id))
     }
 
+    /// Whether connections end because the reactor stops.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.engine.is_stopping()
+    }
+
     /// Whether a callback of a connection runs.
     pub(crate) fn is_in_callback(&self) -> bool {
         self.engine.current().is_some()

@@ -249,6 +249,8 @@ pub enum AcquireError {
     Connect(io::Error),
     /// The pool is closed.
     Closed,
+    /// The reactor stops, and no connection is left that it could wait for.
+    Stopping,
 }
 
 impl fmt::Display for AcquireError {
@@ -267,6 +269,9 @@ impl fmt::Display for AcquireError {
             Self::TooManyWaiters(most) => write!(f, "{most} others wait already (max_waiters)"),
             Self::Connect(error) => write!(f, "{error}"),
             Self::Closed => f.write_str("the pool is closed"),
+            Self::Stopping => {
+                f.write_str("the reactor is stopping, and the pool has no connection left")
+            }
         }
     }
 }

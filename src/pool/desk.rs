@@ -60,6 +60,8 @@ pub struct Desk<C: PoolClient> {
     /// In the order of their numbers.
     pub(super) waiters: VecDeque<Waiter<C::Ticket>>,
     next_waiter: u64,
+    /// Waiters of lower numbers are refused: the reactor stops, and nothing was left to serve them.
+    cut_below: u64,
     pub(super) returns: Rc<Returns>,
     /// The seat whose callback runs, and how its lease has ended in it.
     current: Option<(u32, Option<Ending>)>,
@@ -99,6 +101,7 @@ impl<C: PoolClient> Desk<C> {
             idle: VecDeque::new(),
             waiters: VecDeque::new(),
             next_waiter: 0,
+            cut_below: 0,
             returns: Rc::new(Returns::new(options.max_open, call)),
             current: None,
             now: Duration::ZERO,
@@ -450,10 +453,24 @@ impl<C: PoolClient> Desk<C> {
             && self.options.least_idle <= self.stats.idle + self.stats.dialling
     }
 
+    /// The reactor stops: those who wait are refused, unless a connection is left that may come
+    /// to them. Whoever comes later has another one dialled, as long as the loop goes on.
+    pub(super) fn cut_waiters(&mut self) {
+        let PoolStats { idle, leased, dialling, .. } = self.stats;
+        if idle + leased + dialling == 0 {
+            self.cut_below = self.next_waiter;
+        }
+    }
+
+    /// Whether the waiter in front is one of those.
+    pub(super) fn is_cut(&self) -> bool {
+        self.waiters.front().is_some_and(|waiter| waiter.id.0 < self.cut_below)
+    }
+
     /// Whether the waiter in front can be answered now.
     pub(super) fn owes_answer(&self, now: Duration) -> bool {
         let is_due = |waiter: &Waiter<C::Ticket>| waiter.deadline <= now;
-        let can_be = self.is_closed || !self.idle.is_empty();
+        let can_be = self.is_closed || self.is_cut() || !self.idle.is_empty();
         self.waiters.front().is_some_and(|waiter| can_be || is_due(waiter))
     }
 

@@ -8,7 +8,8 @@
 //! - Never are more connections open than [`PoolOptions::max_open`], counting those that are being
 //!   dialled or are on their way out. A failure gives its slot back.
 //! - Every ticket is answered once: by a lease, by a refusal, or by coming back when it is
-//!   cancelled. A ticket that waits when the reactor stops is dropped with the pool.
+//!   cancelled. Those that wait when the reactor stops are refused with its last connection; what
+//!   is asked for after that is dropped with the pool.
 //! - Waiters are served in their order. A dial that fails is told to the one in front.
 //! - No callback of a waiter runs within one of another connection: it is served when that has
 //!   returned, in the same turn as a rule. If it panics, its own connection ends and no other.
@@ -29,8 +30,8 @@
 //! # When it ends
 //! [`Desk::close`] ends idle connections, refuses who waits, and ends leased ones when they come
 //! back. When the reactor drains, idle ones end and leased ones are let finish; who waits or comes
-//! is still served, but nothing is kept. Who waits for a dial that the drain has cut may be dropped
-//! with the pool, untold.
+//! is still served, but nothing is kept. A drain cuts dials: who waits for one, and for nothing
+//! else that could come to it, is refused.
 //!
 //! # Examples
 //! See [`PoolClient`], and `examples/pool.rs`.

@@ -32,7 +32,7 @@ pub struct PoolStats {
     /// Tickets whose wait was too long.
     pub timed_out: u64,
     /// Tickets that were refused for another reason: too many waited, the dial failed, the pool
-    /// was closed.
+    /// was closed, the reactor stopped.
     pub refused: u64,
     /// Tickets that were taken back while they waited.
     pub cancelled: u64,

@@ -31,9 +31,13 @@ impl<C: PoolClient> Pool<C> {
     }
 
     /// The same behind the end of a connection, when the reactor may be stopping: dials are begun
-    /// when the loop goes on.
+    /// when the loop goes on. It may not: whoever waits then and has nobody left to wait for is
+    /// told now.
     pub(super) fn tend_later(&mut self, cx: &mut Context<'_>) {
         if !self.desk.is_settled() {
+            if cx.is_stopping() {
+                self.desk.cut_waiters();
+            }
             self.tend_to_all(cx);
             if self.desk.wants_dial(cx.now()) {
                 self.desk.returns.call();
@@ -73,7 +77,7 @@ impl<C: PoolClient> Pool<C> {
                 break;
             }
             calls += 1;
-            if calls == CALLS_AT_ONCE {
+            if calls >= CALLS_AT_ONCE && !self.desk.is_cut() {
                 self.desk.returns.call();
                 break;
             }
@@ -81,12 +85,15 @@ impl<C: PoolClient> Pool<C> {
         self.desk.sweep(cx);
     }
 
-    /// Refuses the waiter in front, if its time is over or the pool is closed.
+    /// Refuses the waiter in front, if its time is over, the pool is closed or the reactor stops.
     fn refuse_next(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(waiter) = self.desk.waiters.front() else { return false };
         let error = if self.desk.is_closed {
             self.desk.stats.refused += 1;
             AcquireError::Closed
+        } else if self.desk.is_cut() {
+            self.desk.stats.refused += 1;
+            AcquireError::Stopping
         } else if waiter.deadline <= cx.now() {
             self.desk.stats.timed_out += 1;
             let PoolStats { leased, dialling, .. } = self.desk.stats();
