@@ -15,7 +15,7 @@ mod unix;
 #[cfg(unix)]
 mod unix_datagrams;
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -233,6 +233,8 @@ pub(crate) struct Engine {
     pub(crate) reported: usize,
     /// Which ticks had a turn that ended in the next one.
     pub(crate) overruns: Overruns,
+    /// The types of the handlers, by place: a key of another reactor may be of another one.
+    pub(crate) handlers: Vec<TypeId>,
     /// Closures to run in the next mailbox phase, with the place of their handler.
     pub(crate) posted: VecDeque<(u32, Task)>,
     /// States of outgoing connections that their handler has not got yet.
@@ -380,6 +382,7 @@ impl Engine {
             touched: Vec::new(),
             reported: 0,
             overruns: Overruns::new(),
+            handlers: Vec::new(),
             posted: VecDeque::new(),
             unplaced: Vec::new(),
             failures: VecDeque::new(),

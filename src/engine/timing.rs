@@ -1,5 +1,6 @@
 //! Timers, and the one entry in the wheel that watches over each connection.
 
+use std::any::TypeId;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -81,6 +82,21 @@ impl Engine {
             Some(period) if periodic => self.wheel.insert_periodic(deadline, period, due),
             _ => self.wheel.insert(deadline, due),
         }
+    }
+
+    /// Sets a timer of a handler. If the key is of another reactor, the id is of a timer that never
+    /// fires.
+    pub(crate) fn set_service_timer<H: 'static>(
+        &mut self,
+        service: u32,
+        wait: Duration,
+        periodic: bool,
+    ) -> TimerId {
+        if self.handlers.get(service as usize) == Some(&TypeId::of::<H>()) {
+            return self.set_timer(wait, periodic, Due::Service(service));
+        }
+        log::error!("a timer was set with the service key of another reactor: it never fires");
+        Filed::NONE.timer
     }
 
     /// Sets a timer that ends with its connection. If that has ended already, the id is of a

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::close::Closed;
-use crate::engine::{Due, Engine, Stop};
+use crate::engine::{Engine, Stop};
 use crate::handler::{Conn, DatagramSocket, Handler, Remote, Service};
 use crate::id::{ConnId, SocketId, TimerId};
 use crate::options::{ConnectOptions, Destination, UdpOptions};
@@ -168,9 +168,10 @@ impl<'a> Context<'a> {
     }
 
     /// Sets a timer of a handler: `on_service_timer` is called once, not before the time has
-    /// passed and at most 1 ms (a tick) after, plus the work of the turn.
+    /// passed and at most 1 ms (a tick) after, plus the work of the turn. One that is set with the
+    /// key of another reactor never fires, and an error is logged.
     pub fn set_timer<H: 'static>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
-        self.engine.set_timer(wait, false, Due::Service(service.index()))
+        self.engine.set_service_timer::<H>(service.index(), wait, false)
     }
 
     /// The same, again and again: each time counts from the last deadline, so that it does not
@@ -180,7 +181,7 @@ impl<'a> Context<'a> {
         service: Service<H>,
         period: Duration,
     ) -> TimerId {
-        self.engine.set_timer(period, true, Due::Service(service.index()))
+        self.engine.set_service_timer::<H>(service.index(), period, true)
     }
 
     /// Takes a timer back, of a handler or of a connection; whether it was still to fire.

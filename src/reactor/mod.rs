@@ -13,6 +13,7 @@ mod unix;
 #[cfg(unix)]
 mod unix_datagrams;
 
+use std::any::TypeId;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 #[cfg(unix)]
 use crate::engine::BELL_TOKEN;
-use crate::engine::{Due, Engine, Running};
+use crate::engine::{Engine, Running};
 use crate::handler::{AnyService, Context, Handler, Registered, Remote, Service};
 use crate::id::{ConnId, TimerId};
 use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};
@@ -117,7 +118,7 @@ impl Reactor {
         self.add_service(Box::new(Registered::new(handler)))
     }
 
-    fn add_service<H>(&mut self, service: Box<dyn AnyService>) -> Service<H> {
+    fn add_service<H: 'static>(&mut self, service: Box<dyn AnyService>) -> Service<H> {
         let index = self.dispatcher.services.len() as u32;
         #[cfg(feature = "sim")]
         let service = match &self.watch {
@@ -126,6 +127,7 @@ impl Reactor {
         };
         self.dispatcher.engine.roles.push(service.role());
         self.dispatcher.services.push(service);
+        self.dispatcher.engine.handlers.push(TypeId::of::<H>());
         Service::new(index)
     }
 
@@ -239,8 +241,7 @@ impl Reactor {
 
     /// Sets a timer of a handler, as [`Context::set_timer`] does.
     pub fn set_timer<H: 'static>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
-        self.refresh_clock();
-        self.dispatcher.engine.set_timer(wait, false, Due::Service(service.index()))
+        self.context().set_timer(service, wait)
     }
 
     /// Sets a periodic timer of a handler, as [`Context::set_periodic_timer`] does.
@@ -249,8 +250,7 @@ impl Reactor {
         service: Service<H>,
         period: Duration,
     ) -> TimerId {
-        self.refresh_clock();
-        self.dispatcher.engine.set_timer(period, true, Due::Service(service.index()))
+        self.context().set_periodic_timer(service, period)
     }
 
     /// A registered handler, to look at what it has gathered; `None` if the key is of another
