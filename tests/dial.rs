@@ -161,6 +161,44 @@ fn a_slow_address_still_wins_when_those_behind_it_fail() {
     drop(expect_hello(&mut rig, &TcpListener::from(full)));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn with_a_port_of_its_own_an_address_waits_until_the_one_before_has_failed() {
+    let (_full, _inside, silent) = silent();
+    let (_nobody, closed) = nobody();
+    let (server, addr) = listener();
+    let source = nobody().1;
+    let options = ConnectOptions::default()
+        .attempt_delay(Duration::from_millis(10))
+        .timeout(Duration::from_millis(100))
+        .source(Some(source));
+    let mut rig = Rig::new(Script::new().open(move |conn| {
+        assert_eq!(conn.peer_addr(), addr);
+        assert_eq!(conn.local_addr().unwrap(), source);
+        conn.write(b"hello");
+    }));
+    rig.connect(vec![silent, addr], 0, &options);
+    let (kind, told) = failure(&mut rig);
+    assert_eq!(kind, ErrorKind::TimedOut);
+    let wanted = format!("{silent}: no answer within 100ms; {addr}: not tried within 100ms");
+    assert!(told.contains(&wanted), "{told}");
+    let options = options.timeout(Duration::from_secs(30));
+    rig.connect(vec![closed, addr], 0, &options);
+    rig.until("up", |rig| rig.journal.has(&Call::Open));
+    drop(expect_hello(&mut rig, &server));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_interface_of_an_address_may_be_named() {
+    let mut rig = Rig::new(Script::new());
+    let options = ConnectOptions::default().timeout(Duration::from_millis(200));
+    rig.connect("[fe80::77%lo]:9", 0, &options);
+    let (_, told) = failure(&mut rig);
+    // The first interface is the loopback.
+    assert!(told.contains("[fe80::77%lo]:9: [fe80::77%1]:9: "), "{told}");
+}
+
 #[test]
 fn a_failure_names_every_address() {
     let ((_a, first), (_b, second)) = (nobody(), nobody());

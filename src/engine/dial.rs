@@ -175,7 +175,9 @@ impl Engine {
             match attempt {
                 Ok(attempt) => {
                     connector.attempts.push(attempt);
-                    if !connector.untried.is_empty() {
+                    // A port of its own is taken while this one is under way.
+                    let waits = dial.options.source.is_some_and(|source| source.port() != 0);
+                    if !(connector.untried.is_empty() || waits) {
                         connector.next_at = after(now, ticks(dial.options.attempt_delay));
                     }
                     return self.file(id);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
 #[cfg(unix)]
@@ -16,6 +16,8 @@ use crate::options::{Limits, MAX_LIMIT, TcpOptions, at_least_1ms, at_most, out_o
 /// `"db.example:5432"`, `"127.0.0.1:80"` or `"[::1]:80"`, a host or an IP address with a port,
 /// a list of addresses, and on Unix a `UnixAddr` or a text such as `"unix:/run/db.sock"` or
 /// `"unix:@db"` (an abstract name). A text that is none of these fails when it is connected to.
+/// An IPv6 address that is valid on one link only has the interface behind it, by its number or by
+/// its name: `"[fe80::1%2]:80"`, `"[fe80::1%eth0]:80"`. A name is looked up.
 ///
 /// A Unix socket is connected to at once. If the listener's queue is full it is tried again until
 /// `timeout` has passed; of the options `source` is an error with it, and `tcp` does not apply.
@@ -69,7 +71,7 @@ impl Destination {
         let text = match &self.0 {
             Place::Unclear(_) => {
                 "this is neither an address nor a name with a port; give \"host:port\", \
-                 \"127.0.0.1:80\" or \"[::1]:80\""
+                 \"127.0.0.1:80\", \"[::1]:80\" or, with an interface, \"[fe80::1%eth0]:80\""
             }
             Place::Addrs(addrs) if addrs.is_empty() => "the list has none; give at least one",
             _ => return Ok(()),
@@ -133,12 +135,30 @@ impl From<&[SocketAddr]> for Destination {
 
 impl From<(&str, u16)> for Destination {
     fn from((host, port): (&str, u16)) -> Self {
-        match host.parse::<IpAddr>() {
-            Ok(ip) => (ip, port).into(),
-            Err(_) if host.is_empty() => Self(Place::Unclear(format!(":{port}").into())),
-            Err(_) => Self(Place::Name { host: host.into(), port }),
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return (ip, port).into();
+        }
+        match with_scope(host, port) {
+            Some(addr) => addr.into(),
+            None if host.is_empty() => Self(Place::Unclear(format!(":{port}").into())),
+            None => Self(Place::Name { host: host.into(), port }),
         }
     }
+}
+
+/// An IPv6 address with the number of an interface behind it: the standard library reads it only
+/// as a part of a socket's address. One with a name of an interface is looked up.
+fn with_scope(host: &str, port: u16) -> Option<SocketAddr> {
+    let is_scoped = host.contains('%');
+    is_scoped.then(|| format!("[{host}]:{port}").parse().ok())?
+}
+
+/// The inner side of brackets that hold an IPv6 address and an interface.
+fn bracketed(host: &str) -> Option<&str> {
+    let inner = host.strip_prefix('[')?.strip_suffix(']')?;
+    let (ip, interface) = inner.split_once('%')?;
+    let is_whole = ip.parse::<Ipv6Addr>().is_ok() && !interface.is_empty();
+    (is_whole && !interface.contains(['[', ']', '\0'])).then_some(inner)
 }
 
 impl From<&str> for Destination {
@@ -153,6 +173,9 @@ impl From<&str> for Destination {
         }
         let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
         match parts {
+            Some((host, port)) if bracketed(host).is_some() => {
+                (bracketed(host).unwrap_or(host), port).into()
+            }
             // An IPv6 address without brackets would lose its last part as the port.
             Some((host, port)) if !host.is_empty() && !host.contains([':', '[', ']', '\0']) => {
                 (host, port).into()
@@ -191,6 +214,7 @@ impl fmt::Display for Destination {
                 }
                 Ok(())
             }
+            Place::Name { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Place::Name { host, port } => write!(f, "{host}:{port}"),
             #[cfg(unix)]
             Place::Unix(addr) => addr.fmt(f),
@@ -207,10 +231,12 @@ pub struct ConnectOptions {
     /// its addresses. With `reconnect` each try has so long. Default 10 s.
     pub timeout: Duration,
     /// Local address to connect from; port 0 lets the system choose. Of several addresses only
-    /// those of its family are tried. Default: the system's choice.
+    /// those of its family are tried; with a port of its own, which only one of them can have at a
+    /// time, each when the one before has failed. Default: the system's choice.
     pub source: Option<SocketAddr>,
     /// How long the next of several addresses waits for the one before it; one that fails is
-    /// followed at once. Default 250 ms, 10 ms to 2 s (RFC 8305, section 8).
+    /// followed at once. Does not apply with a port in `source`. Default 250 ms, 10 ms to 2 s
+    /// (RFC 8305, section 8).
     pub attempt_delay: Duration,
     /// Whether a connect that failed is tried again, and how [`Context::reconnect`] goes on with a
     /// connection that was lost. Default: neither.
@@ -362,6 +388,15 @@ mod tests {
         assert_eq!(addr("unix:80"), "name unix 80");
         assert_eq!(addr("unix:x"), "unclear unix:x");
         assert_eq!(Destination::from(("::1", 80)), Destination::from("[::1]:80"));
+        assert_eq!(addr("[fe80::1%2]:80"), "[fe80::1%2]:80");
+        assert_eq!(Destination::from(("fe80::1%2", 80)), Destination::from("[fe80::1%2]:80"));
+        assert_eq!(addr("[fe80::1%eth0]:80"), "name fe80::1%eth0 80");
+        let named = Destination::from(("fe80::1%eth0", 80));
+        assert_eq!(named, Destination::from("[fe80::1%eth0]:80"));
+        assert_eq!(named.to_string(), "[fe80::1%eth0]:80");
+        for text in ["fe80::1%eth0:80", "[fe80::1%]:80", "[db%eth0]:80", "[fe80::1%[x]:80"] {
+            assert_eq!(addr(text), format!("unclear {text}"));
+        }
         assert_eq!(Destination::from(("", 80)).to_string(), "\":80\"");
     }
 
