@@ -7,6 +7,7 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use support::{Call, Client, End, Journal, Rig, Script, pattern};
@@ -357,4 +358,45 @@ fn bad_options_are_told() {
     );
     let error = rig.reactor.listen("127.0.0.1:0", rig.service, options).unwrap_err();
     assert!(error.to_string().contains("header_timeout"), "{error}");
+}
+
+/// What was logged, of all tests of this file.
+static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Log;
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn the_log_tells_a_fin_within_the_header_from_a_reset() {
+    log::set_logger(&Log).unwrap();
+    log::set_max_level(log::LevelFilter::Debug);
+    let mut rig =
+        Rig::with(Script::echo(), Journal::default(), options(), ReactorOptions::default());
+    for (end, wanted) in [(End::Fin, "closed by the peer"), (End::Reset, "reset by the peer")] {
+        let mut client = half_way(&mut rig, b"");
+        let addr = client.stream.local_addr().unwrap().to_string();
+        match end {
+            End::Fin => client.finish(),
+            End::Reset => client.reset(),
+        }
+        rig.until("it is gone", |rig| stats(rig).connections == 0);
+        let logged = LOGGED.lock().unwrap();
+        let found = logged.iter().find(|text| text.contains(&addr) && text.contains("header"));
+        let found = found.expect("its end is logged");
+        assert!(
+            found.ends_with(&format!("{addr} {wanted}, before its header was complete")),
+            "{found}"
+        );
+    }
 }

@@ -139,12 +139,14 @@ impl Dispatcher {
         let is_late = matches!(&reason,
             CloseReason::Io(error) if error.kind() == io::ErrorKind::TimedOut);
         let is_counted = matches!(reason, CloseReason::Local);
+        let is_fin = connection.is_ended && matches!(reason, CloseReason::Reset);
         if has_begun || is_late || !matches!(reason, CloseReason::Reset) {
             // A failure means that the socket is broken already.
             let _ = connection.stream.reset_on_close();
         }
         drop(connection);
-        log::debug!("{id}: {socket} {reason}, before its header was complete");
+        let told = if is_fin { &CloseReason::Peer } else { &reason };
+        log::debug!("{id}: {socket} {told}, before its header was complete");
         let text = match reason {
             CloseReason::Panic | CloseReason::Shutdown => {
                 self.engine.stats.refused += 1;
