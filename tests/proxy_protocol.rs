@@ -391,7 +391,7 @@ fn the_log_tells_a_fin_within_the_header_from_a_reset() {
             End::Reset => client.reset(),
         }
         rig.until("it is gone", |rig| stats(rig).connections == 0);
-        let logged = LOGGED.lock().unwrap();
+        let logged = LOGGED.lock().unwrap().clone();
         let found = logged.iter().find(|text| text.contains(&addr) && text.contains("header"));
         let found = found.expect("its end is logged");
         assert!(
