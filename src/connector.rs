@@ -11,6 +11,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// A try to connect that has failed, with more to come: what
+/// [`Handler::on_connect_retry`](crate::Handler::on_connect_retry) is told.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ConnectRetry {
+    /// Tries in a row that have failed. The loss of a connection counts as one.
+    pub tries: u32,
+    /// Why this one has failed: which address, and what the system says.
+    pub error: io::Error,
+    /// How long after the failure the next one begins.
+    pub pause: Duration,
+}
+
 /// What a connection that is not up yet goes through.
 #[derive(Debug)]
 pub(crate) struct Connector<S> {

@@ -172,6 +172,7 @@ pub mod fuzzing;
 
 pub use channel::{Receive, SendError, Sender};
 pub use close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
+pub use connector::ConnectRetry;
 pub use datagram::Sessions;
 pub use engine::{SendStatus, Written};
 pub use fleet::{

@@ -25,6 +25,7 @@ fn kinds(calls: &[Call]) -> Vec<&'static str> {
         Call::Close(..) => "close",
         Call::ConnectFailed(..) => "connect_failed",
         Call::ServiceTimer => "service_timer",
+        Call::ConnectRetry(_) => "retry",
         Call::Note(note) => note,
     };
     calls.iter().map(kind).collect()

@@ -8,10 +8,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::close::CloseReason;
 use crate::connection::{Connection, Phase, after};
-use crate::connector::{Attempt, Connector, Stage};
+use crate::connector::{Attempt, ConnectRetry, Connector, Stage};
 use crate::engine::{Engine, Failure, Message, Target};
 use crate::id::ConnId;
 use crate::options::{ConnectOptions, Destination, Place, ticks};
@@ -273,22 +274,27 @@ impl Engine {
         let Some(longest) = pause else {
             return self.doom(id, CloseReason::Io(error));
         };
-        log::debug!("{id}: {}; trying again", explain_dial(&dial, error));
+        let error = explain_dial(&dial, error);
+        log::debug!("{id}: {error}; trying again");
         self.stats.connect_retries += 1;
-        self.pause(id, longest);
+        let pause = self.pause(id, longest);
+        let tries = dial.failed.load(Relaxed);
+        self.retries.push_back((id, ConnectRetry { tries, error, pause }));
     }
 
-    /// Waits for a random time up to `longest`, and then for a new round.
-    fn pause(&mut self, id: ConnId, longest: std::time::Duration) {
+    /// Waits for a random time up to `longest`, and then for a new round. Gives the time.
+    fn pause(&mut self, id: ConnId, longest: Duration) -> Duration {
         let ticks = self.world.random() % (ticks(longest) + 1);
         let next_at = after(self.clock.tick(), ticks);
-        let Some(connection) = self.live_mut(id) else { return };
-        connection.clear_connect_wait();
-        if let Some(connector) = connection.connector_mut() {
-            connector.stage = Stage::Pausing;
-            connector.next_at = next_at;
+        if let Some(connection) = self.live_mut(id) {
+            connection.clear_connect_wait();
+            if let Some(connector) = connection.connector_mut() {
+                connector.stage = Stage::Pausing;
+                connector.next_at = next_at;
+            }
+            self.file(id);
         }
-        self.file(id);
+        Duration::from_millis(ticks)
     }
 
     /// The pause of a connector is over.

@@ -30,6 +30,7 @@ use slab::Slab;
 use crate::buffer::Spares;
 use crate::close::CloseReason;
 use crate::connection::{Connection, Phase};
+use crate::connector::ConnectRetry;
 use crate::datagram::Datagrams;
 use crate::id::{ConnId, Generations, SocketId};
 use crate::listener::{Gate, Handed, Listener, Load, Ticket};
@@ -241,6 +242,9 @@ pub(crate) struct Engine {
     pub(crate) unplaced: Vec<(ConnId, Box<dyn Any>)>,
     /// Outgoing connections that failed at once.
     pub(crate) failures: VecDeque<Failure>,
+    /// Outgoing connections that failed to come up and try again, of which their handlers are to
+    /// be told.
+    pub(crate) retries: VecDeque<(ConnId, ConnectRetry)>,
     /// Gathers the small writes of one callback.
     pub(crate) cork: Cork,
     /// Empty buffers.
@@ -386,6 +390,7 @@ impl Engine {
             posted: VecDeque::new(),
             unplaced: Vec::new(),
             failures: VecDeque::new(),
+            retries: VecDeque::new(),
             cork: Cork::new(),
             spares: Spares::default(),
             mailbox,
@@ -616,7 +621,8 @@ impl Engine {
             && self.dead.is_empty()
             && self.unplaced.is_empty()
             && self.gathering.is_empty()
-            && self.failures.is_empty())
+            && self.failures.is_empty()
+            && self.retries.is_empty())
     }
 
     /// Whether there is work that no event will announce.

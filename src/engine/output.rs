@@ -175,7 +175,8 @@ impl Engine {
         if bytes.len() > connection.profile.max_output - pending + excess {
             return self.overflow(id);
         }
-        if is_owner && (!connection.has_output() || planted::is(Bug::OutputReordered)) {
+        let is_up = connection.phase != Phase::Connecting;
+        if is_owner && is_up && (!connection.has_output() || planted::is(Bug::OutputReordered)) {
             self.cork.room = 0;
             self.send(id, bytes, Sent::default());
         } else {

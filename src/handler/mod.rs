@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::close::{Closed, Idle, IdleKind};
+use crate::connector::ConnectRetry;
 use crate::id::TimerId;
 use crate::sys::Credentials;
 
@@ -59,7 +60,8 @@ pub struct Peer {
 /// ```text
 /// accepted:   on_accept        on_open (on_data | on_drain | on_timer | on_idle | on_shutdown)*
 ///                              on_eof? (on_drain | on_timer | on_idle | on_shutdown)* on_close
-/// connected:  connect(state)   the same from on_open on, or on_connect_failed
+/// connected:  connect(state)   on_connect_retry*
+///                              the same from on_open on, or on_connect_failed
 /// ```
 ///
 /// A callback that panics ends its connection with `CloseReason::Panic`; the others are served
@@ -151,6 +153,37 @@ pub trait Handler: 'static {
     /// Default: drops the state.
     fn on_close(&mut self, state: Self::State, closed: Closed, cx: &mut Context<'_>) {
         let _ = (state, closed, cx);
+    }
+
+    /// An outgoing connection did not come up and is tried again, by the
+    /// [`Reconnect`](crate::Reconnect) policy that it was connected with: the place to tell
+    /// somebody, or to give up. `conn.abort()` gives up at once, and `on_connect_failed` follows.
+    /// What is written waits until it is up. Default: nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::io::ErrorKind;
+    /// use waterwheel::{Conn, ConnectRetry, Handler, Peer};
+    /// # struct Feed;
+    /// impl Handler for Feed {
+    /// #   type State = ();
+    /// #   fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
+    /// #   fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
+    ///     fn on_connect_retry(&mut self, _: &mut (), conn: &mut Conn<'_>, retry: &ConnectRetry) {
+    ///         eprintln!("{}; again in {:?}", retry.error, retry.pause);
+    ///         if retry.error.kind() == ErrorKind::PermissionDenied {
+    ///             conn.abort(); // no pause mends a firewall
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    fn on_connect_retry(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        retry: &ConnectRetry,
+    ) {
+        let _ = (state, conn, retry);
     }
 
     /// An outgoing connection did not come up; `error` says which address and why. Gives the

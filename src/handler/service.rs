@@ -7,6 +7,7 @@ use std::io;
 use std::marker::PhantomData;
 
 use crate::close::{Closed, Idle, IdleKind};
+use crate::connector::ConnectRetry;
 use crate::engine::Engine;
 use crate::handler::{AnyDatagrams, Conn, Context, Handler, Peer};
 use crate::id::TimerId;
@@ -77,6 +78,7 @@ pub(crate) trait AnyService: AnyDatagrams {
     fn timer(&mut self, _state: u32, _: &mut Conn<'_>, _timer: TimerId) {}
     fn shutdown(&mut self, _state: u32, _: &mut Conn<'_>) {}
     fn close(&mut self, _state: u32, _closed: Closed, _: &mut Engine) {}
+    fn connect_retry(&mut self, _state: u32, _: &mut Conn<'_>, _: &ConnectRetry) {}
     fn connect_failed(&mut self, _state: u32, _error: io::Error, _: &mut Engine) {}
     fn service_timer(&mut self, timer: TimerId, engine: &mut Engine);
     /// The handler itself, for closures that know its type.
@@ -176,6 +178,10 @@ impl<H: Handler> AnyService for Registered<H> {
         if let Some(state) = self.take(state) {
             self.handler.on_close(state, closed, &mut Context::new(engine));
         }
+    }
+
+    fn connect_retry(&mut self, state: u32, conn: &mut Conn<'_>, retry: &ConnectRetry) {
+        self.with(state, |handler, state| handler.on_connect_retry(state, conn, retry));
     }
 
     fn connect_failed(&mut self, state: u32, error: io::Error, engine: &mut Engine) {

@@ -303,6 +303,10 @@ impl ConnectOptions {
 /// one server so come back spread over the whole pause instead of all at once (Marc Brooker,
 /// "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
 ///
+/// Each try that has failed is told by [`Handler::on_connect_retry`].
+///
+/// [`Handler::on_connect_retry`]: crate::Handler::on_connect_retry
+///
 /// # Examples
 /// A client that never gives up:
 /// ```

@@ -314,6 +314,9 @@ impl Dispatcher {
                 self.engine.settle(id);
             }
         }
+        if !self.engine.retries.is_empty() {
+            self.report_retries();
+        }
         // Connections that were begun and ended meanwhile have states to give back.
         self.place_states();
         for _ in 0..self.engine.dead.len() {
@@ -323,6 +326,21 @@ impl Dispatcher {
         for _ in 0..self.engine.failures.len() {
             let Some(failure) = self.engine.failures.pop_front() else { break };
             self.report_failure(failure);
+        }
+    }
+
+    /// Tells of connects that have failed and are tried again, unless that has ended meanwhile.
+    #[cold]
+    fn report_retries(&mut self) {
+        self.place_states();
+        for _ in 0..self.engine.retries.len() {
+            let Some((id, retry)) = self.engine.retries.pop_front() else { break };
+            if self.engine.live(id).is_some_and(|it| it.phase == Phase::Connecting) {
+                let Self { engine, services, .. } = self;
+                callback(engine, services, id, |service, state, conn| {
+                    service.connect_retry(state, conn, &retry);
+                });
+            }
         }
     }
 

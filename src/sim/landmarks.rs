@@ -25,6 +25,7 @@ landmarks! {
     IdleAll: "on_idle: all",
     Timer: "on_timer",
     Shutdown: "on_shutdown",
+    ConnectRetry: "on_connect_retry",
     ConnectFailed: "on_connect_failed",
     ServiceTimer: "on_service_timer",
     ClosedLocal: "closed: local",

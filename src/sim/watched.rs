@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::landmarks::Landmark;
 use super::watcher::Watcher;
 use crate::close::{Closed, Idle, IdleKind};
+use crate::connector::ConnectRetry;
 use crate::engine::{Engine, Role};
 use crate::handler::{AnyDatagrams, AnyService, Conn, DatagramSocket, Peer};
 use crate::id::{SocketId, TimerId};
@@ -166,6 +167,11 @@ impl AnyService for Watched {
     fn close(&mut self, state: u32, closed: Closed, engine: &mut Engine) {
         let _running = self.begin(|watcher| watcher.closed(&closed, engine));
         self.inner.close(state, closed, engine);
+    }
+
+    fn connect_retry(&mut self, state: u32, conn: &mut Conn<'_>, retry: &ConnectRetry) {
+        let _running = self.begin(|watcher| watcher.retried(conn, retry.tries));
+        self.inner.connect_retry(state, conn, retry);
     }
 
     fn connect_failed(&mut self, state: u32, error: io::Error, engine: &mut Engine) {

@@ -124,6 +124,15 @@ impl Watcher {
         self.enter(name, Some(id), value, at);
     }
 
+    /// It has not come up, and is tried again.
+    pub(super) fn retried(&mut self, conn: &Conn<'_>, tries: u32) {
+        let id = conn.id();
+        if self.lives.contains_key(&id) {
+            self.violate(Some(id), "on_connect_retry after on_open");
+        }
+        self.enter("on_connect_retry", Some(id), tries.into(), Landmark::ConnectRetry);
+    }
+
     pub(super) fn opened(&mut self, conn: &Conn<'_>) {
         let id = conn.id();
         let Some(socket) = conn.simulated() else { return };

@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
-use waterwheel::{Closed, Conn, ConnId, Context, Handler, Idle, IdleKind, Peer, TimerId};
+use waterwheel::{
+    Closed, Conn, ConnId, ConnectRetry, Context, Handler, Idle, IdleKind, Peer, TimerId,
+};
 
 /// A callback, or a note of the test.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub(crate) enum Call {
     Shutdown,
     /// The reason in its debug form, and the unsent bytes.
     Close(String, usize),
+    /// The tries so far.
+    ConnectRetry(u32),
     ConnectFailed(io::ErrorKind, String),
     ServiceTimer,
     Note(&'static str),
@@ -309,6 +313,20 @@ impl<H: Handler> Handler for Watched<H> {
         let _running = self.journal.enter(id, call);
         let state = life.state.take().unwrap();
         self.inner.on_close(state, closed, cx);
+    }
+
+    fn on_connect_retry(
+        &mut self,
+        life: &mut Self::State,
+        conn: &mut Conn<'_>,
+        retry: &ConnectRetry,
+    ) {
+        let id = Some(conn.id());
+        if life.stage != Stage::New {
+            self.journal.violated(id, "on_connect_retry after on_open");
+        }
+        let _running = self.journal.enter(id, Call::ConnectRetry(retry.tries));
+        self.inner.on_connect_retry(life.state(), conn, retry);
     }
 
     fn on_connect_failed(&mut self, mut life: Self::State, error: io::Error, cx: &mut Context<'_>) {

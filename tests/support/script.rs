@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io;
 
-use waterwheel::{Closed, Conn, Context, Handler, Idle, IdleKind, Peer, TimerId};
+use waterwheel::{Closed, Conn, ConnectRetry, Context, Handler, Idle, IdleKind, Peer, TimerId};
 
 type OnConn = Box<dyn FnMut(&mut Conn<'_>)>;
 type OnData = Box<dyn FnMut(&mut Conn<'_>, &[u8]) -> usize>;
 type OnIdle = Box<dyn FnMut(&mut Conn<'_>, IdleKind) -> Idle>;
 type OnTimer = Box<dyn FnMut(&mut Conn<'_>, TimerId)>;
 type OnClose = Box<dyn FnMut(u64, &Closed, &mut Context<'_>)>;
+type OnConnectRetry = Box<dyn FnMut(&mut Conn<'_>, &ConnectRetry)>;
 type OnConnectFailed = Box<dyn FnMut(u64, &io::Error, &mut Context<'_>)>;
 type OnServiceTimer = Box<dyn FnMut(TimerId, &mut Context<'_>)>;
 
@@ -25,6 +26,7 @@ pub(crate) struct Script {
     timer: OnTimer,
     shutdown: OnConn,
     close: OnClose,
+    connect_retry: OnConnectRetry,
     connect_failed: OnConnectFailed,
     service_timer: OnServiceTimer,
 }
@@ -41,6 +43,7 @@ impl Default for Script {
             timer: Box::new(|_, _| {}),
             shutdown: Box::new(|conn| conn.close()),
             close: Box::new(|_, _, _| {}),
+            connect_retry: Box::new(|_, _| {}),
             connect_failed: Box::new(|_, _, _| {}),
             service_timer: Box::new(|_, _| {}),
         }
@@ -111,6 +114,14 @@ impl Script {
         self
     }
 
+    pub(crate) fn connect_retry(
+        mut self,
+        run: impl FnMut(&mut Conn<'_>, &ConnectRetry) + 'static,
+    ) -> Self {
+        self.connect_retry = Box::new(run);
+        self
+    }
+
     pub(crate) fn connect_failed(
         mut self,
         run: impl FnMut(u64, &io::Error, &mut Context<'_>) + 'static,
@@ -171,6 +182,10 @@ impl Handler for Script {
 
     fn on_close(&mut self, tag: u64, closed: Closed, cx: &mut Context<'_>) {
         (self.close)(tag, &closed, cx);
+    }
+
+    fn on_connect_retry(&mut self, _: &mut u64, conn: &mut Conn<'_>, retry: &ConnectRetry) {
+        (self.connect_retry)(conn, retry);
     }
 
     fn on_connect_failed(&mut self, tag: u64, error: io::Error, cx: &mut Context<'_>) {

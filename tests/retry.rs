@@ -1,0 +1,119 @@
+//! What a handler is told between the tries of a connect, and what it may do then.
+
+mod support;
+
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+use support::{Call, Rig, Script, nobody};
+use waterwheel::{Conn, ConnectOptions, ConnectRetry, Reconnect};
+
+const LONGEST: Duration = Duration::from_millis(2);
+
+/// Tries again at once, and so often at the most.
+fn often(most_tries: Option<u32>) -> ConnectOptions {
+    let reconnect = Reconnect::default().first(Duration::from_millis(1)).longest(LONGEST);
+    ConnectOptions::default().reconnect(Some(reconnect.most_tries(most_tries)))
+}
+
+fn retries(rig: &Rig) -> Vec<u32> {
+    let calls = rig.journal.calls().into_iter();
+    calls.filter_map(|call| if let Call::ConnectRetry(n) = call { Some(n) } else { None }).collect()
+}
+
+#[track_caller]
+fn failure(rig: &mut Rig) -> String {
+    let mut told = None;
+    rig.until("a failure", |rig| {
+        told = rig.journal.calls().into_iter().find_map(|call| match call {
+            Call::ConnectFailed(_, text) => Some(text),
+            _ => None,
+        });
+        told.is_some()
+    });
+    assert_eq!(rig.reactor.stats().connections, 0);
+    told.unwrap()
+}
+
+#[test]
+fn each_try_that_fails_is_told_and_the_last_one_is_the_failure() {
+    let (_nobody, addr) = nobody();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let seen = told.clone();
+    let mut rig = Rig::new(Script::new().connect_retry(move |_, retry| {
+        assert!(retry.pause <= LONGEST);
+        assert_eq!(retry.error.kind(), ErrorKind::ConnectionRefused);
+        seen.borrow_mut().push(retry.error.to_string());
+    }));
+    rig.connect(addr, 0, &often(Some(3)));
+    assert!(failure(&mut rig).ends_with(", at try 3 in a row"));
+    assert_eq!(retries(&rig), [1, 2]);
+    let told = told.borrow();
+    assert!(told.iter().all(|text| text.starts_with(&format!("cannot connect to {addr}: "))));
+    assert!(told[1].ends_with(", at try 2 in a row"), "{told:?}");
+    rig.expect_quiet();
+}
+
+#[test]
+fn what_is_written_between_two_tries_is_sent_in_order_once_it_is_up() {
+    let (socket, addr) = nobody();
+    let mut rig = Rig::new(Script::new().connect_retry(|conn, retry| {
+        if retry.tries <= 2 {
+            let text = if retry.tries == 1 { "first, " } else { "second" };
+            assert!(conn.write(text.as_bytes()).is_accepted());
+        }
+    }));
+    rig.connect(addr, 0, &often(None));
+    rig.until("two tries", |rig| retries(rig).len() >= 2);
+    socket.listen(8).unwrap();
+    let mut peer = rig.accept_at(&TcpListener::from(socket));
+    rig.expect(&mut peer, b"first, second");
+    assert!(rig.journal.has(&Call::Open));
+}
+
+#[test]
+fn a_handler_may_give_up() {
+    let give_up: [fn(&mut Conn<'_>); 2] = [|conn| conn.abort(), |conn| conn.close()];
+    for give_up in give_up {
+        let (_nobody, addr) = nobody();
+        let mut rig = Rig::new(Script::new().connect_retry(move |conn, retry: &ConnectRetry| {
+            if retry.tries == 2 {
+                give_up(conn);
+            }
+        }));
+        rig.connect(addr, 0, &often(None));
+        let told = failure(&mut rig);
+        assert!(told.contains("closed before it was up"), "{told}");
+        assert_eq!(retries(&rig), [1, 2]);
+        rig.expect_quiet();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_try_that_fails_at_once_is_told_after_the_callback_that_connected() {
+    let mut rig = Rig::new(Script::new());
+    rig.connect("unix:/nowhere/at/all", 5, &often(Some(2)));
+    assert!(retries(&rig).is_empty());
+    failure(&mut rig);
+    assert_eq!(retries(&rig), [1]);
+}
+
+#[test]
+fn a_panic_between_two_tries_is_the_end_of_that_connect_alone() {
+    let (_nobody, addr) = nobody();
+    let mut rig = Rig::new(Script::echo().connect_retry(|_, _| panic!("on purpose")));
+    rig.panics = 1;
+    let (mut other, _) = rig.client();
+    rig.connect(addr, 0, &often(None));
+    rig.until("a failure", |rig| rig.reactor.stats().connect_failures == 1);
+    assert_eq!(retries(&rig), [1]);
+    let failed =
+        |call: &Call| matches!(call, Call::ConnectFailed(_, text) if text.contains("panic"));
+    assert_eq!(rig.journal.count(failed), 1);
+    other.send(b"still there?");
+    rig.expect(&mut other, b"still there?");
+}
