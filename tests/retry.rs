@@ -3,13 +3,16 @@
 mod support;
 
 use std::cell::RefCell;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use support::{Call, Rig, Script, nobody};
-use waterwheel::{Conn, ConnectOptions, ConnectRetry, Reconnect};
+use support::{Call, PATIENCE, Rig, Script, nobody};
+use waterwheel::{
+    Conn, ConnectOptions, ConnectRetry, Context, Handler, Limits, Peer, Reactor, Reconnect,
+    Service, Written,
+};
 
 const LONGEST: Duration = Duration::from_millis(2);
 
@@ -100,6 +103,59 @@ fn a_try_that_fails_at_once_is_told_after_the_callback_that_connected() {
     assert!(retries(&rig).is_empty());
     failure(&mut rig);
     assert_eq!(retries(&rig), [1]);
+}
+
+/// Connects to nobody when its output has drained; the states are told apart by their numbers.
+#[cfg(unix)]
+struct Drains {
+    service: Service<Self>,
+    told: Vec<u64>,
+}
+
+#[cfg(unix)]
+impl Handler for Drains {
+    type State = u64;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<u64> {
+        Some(0)
+    }
+
+    fn on_data(&mut self, _: &mut u64, _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+
+    fn on_drain(&mut self, _: &mut u64, conn: &mut Conn<'_>) {
+        conn.context().connect("unix:/nowhere/at/all", self.service, 7, &often(Some(2)));
+    }
+
+    fn on_connect_retry(&mut self, state: &mut u64, _: &mut Conn<'_>, _: &ConnectRetry) {
+        self.told.push(*state);
+    }
+
+    fn on_connect_failed(&mut self, state: u64, _: io::Error, _: &mut Context<'_>) {
+        self.told.push(state + 1);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_try_that_fails_at_once_at_the_end_of_a_turn_finds_its_state() {
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register_with(|service| Drains { service, told: Vec::new() });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let limits = Limits::default().high_mark_bytes(64).low_mark_bytes(16);
+    let options = ConnectOptions::default().limits(limits);
+    let id = reactor.connect(listener.local_addr().unwrap(), service, 0, &options);
+    while reactor.stats().connected == 0 {
+        assert!(reactor.run_once(Some(PATIENCE)).unwrap());
+    }
+    // It leaves, and drains, when the turn ends.
+    assert_eq!(reactor.context().conn(id).unwrap().write(&[0; 100]), Written::Above);
+    let start = Instant::now();
+    while reactor.stats().connect_failures == 0 && start.elapsed() < PATIENCE {
+        reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+    }
+    assert_eq!(reactor.handler_mut(service).unwrap().told, [7, 8]);
 }
 
 #[test]
