@@ -10,8 +10,8 @@ use crate::id::ConnId;
 /// A connection that is lent: whoever holds it is the only one to use the connection.
 ///
 /// Dropped it gives the connection back, wherever that happens: in a callback of the pool's
-/// client, of another handler, or with the value that keeps it. The connection is lent on at the
-/// end of the callback, or soon after if that was not one of the pool's.
+/// client, of another handler, or with the value that keeps it. The connection is lent on when the
+/// callback has returned, or soon after if that was not one of the pool's.
 ///
 /// A lease may outlive its connection: [`conn`](Self::conn) then finds nothing, the client was
 /// told by [`on_lost`](super::PoolClient::on_lost), and dropping the lease does nothing.
