@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::plan::{Ending, Mode, Plan};
+use crate::plan::{Ending, Mode, Plan, UDP_HEADER_BYTES, most_datagram_bytes};
 
 pub(crate) const USAGE: &str = "\
 usage: load [MODE] [options]
@@ -15,14 +15,17 @@ modes
             the moment each was meant to leave, so a server that stalls cannot hide it
   storm     connect, one exchange, close, and again
   hold      many idle connections, a few active ones; in the end each idle one must still answer
+  udp       echoes over UDP: loss, duplicates, reordering and latency; a closed loop, or an open
+            one with --rate
 
 options                     of        what
   --connect ADDR            all       the server; it must send back what it gets
                                       [one in this process, on a thread of its own]
-  --connections N           c o h     connections [closed, open: 64; hold: 10000, or what fits]
-  --size BYTES              all       bytes of a message [64]
-  --depth N                 c         messages in flight on a connection [1]
-  --rate PER_SECOND         o         messages a second, of all connections together [10000]
+  --connections N           c o h u   connections, sockets [64; hold: 10000, or what fits]
+  --size BYTES              all       bytes of a message [64]; udp: 20 to 65507, over IPv6 65527
+  --depth N                 c u       messages in flight on a connection [1]
+  --rate PER_SECOND         o u       messages a second, of all connections together [open: 10000]
+  --timeout MS              u         a datagram without an answer for so long is lost [1000]
   --in-flight K             s h       connections begun and not ended (storm: 64), dials begun
                                       and not up (hold: 256)
   --sources N               s h       dial from 127.0.0.1 to 127.0.0.N, to a loopback server only:
@@ -31,7 +34,7 @@ options                     of        what
   --close fin|reset         s         end with FIN (the ports linger in TIME_WAIT) or RST [fin]
   --active A                h         connections that exchange messages while the rest idles [10]
   --duration SECONDS        all       time that is measured [8]
-  --warmup SECONDS          c o s     time before it that is not [1]
+  --warmup SECONDS          c o s u   time before it that is not [1]
   --seed N                  all       another content of the messages [1]
   --json                    all       print one JSON object, and progress on stderr
   --html FILE               all       write a page with the plot of the percentiles
@@ -41,20 +44,33 @@ The JSON object: mode, title, interrupted, ok, settings {}, figures {}, latency 
 min_us, mean_us, p50_us, p90_us, p99_us, p999_us, max_us}}, errors [{kind, count, example}],
 failures [text]. Keys are only ever added.
 
+Figures of udp count the datagrams that left while it was measured: sent = answered + lost +
+not_sent + in_flight. loss_percent is lost of answered + lost. late: of the lost, those that came
+after the timeout; they stay lost. duplicates: answers beyond the first. reordered: of the answered,
+those with a number smaller than the next expected (RFC 4737), and reordering_extent: the most
+answers that came since one of them was overtaken. too_old: answers of which it is not known any
+more whether they are late or duplicates. receive_drops and server_receive_drops: what this kernel
+lost since the beginning because this tester, or the server in this process, did not read fast
+enough (Linux). queued, send_buffer_full: what had to wait, was dropped because the send buffer was
+full. wrong, foreign, network_errors: what came back wrong, what was not of this run, what the
+network answered instead.
+
 Exit code: 0; 1 if a byte was wrong, a connection was lost or not made, or something stayed without
-an answer; 2 if what was asked for makes no sense or does not fit. SIGINT ends the run early, with
-its table.";
+an answer; 2 if what was asked for makes no sense or does not fit. Of udp: loss is a measurement and
+no failure; 1 if a datagram was wrong or none was answered. SIGINT ends the run early, with its
+table.";
 
 /// The options that only some modes have.
-const MODES_OF: [(&str, &[Mode]); 8] = [
-    ("connections", &[Mode::Closed, Mode::Open, Mode::Hold]),
-    ("depth", &[Mode::Closed]),
-    ("rate", &[Mode::Open]),
+const MODES_OF: [(&str, &[Mode]); 9] = [
+    ("connections", &[Mode::Closed, Mode::Open, Mode::Hold, Mode::Udp]),
+    ("depth", &[Mode::Closed, Mode::Udp]),
+    ("rate", &[Mode::Open, Mode::Udp]),
+    ("timeout", &[Mode::Udp]),
     ("in-flight", &[Mode::Storm, Mode::Hold]),
     ("sources", &[Mode::Storm, Mode::Hold]),
     ("close", &[Mode::Storm]),
     ("active", &[Mode::Hold]),
-    ("warmup", &[Mode::Closed, Mode::Open, Mode::Storm]),
+    ("warmup", &[Mode::Closed, Mode::Open, Mode::Storm, Mode::Udp]),
 ];
 
 /// What was given, before the defaults of the mode fill the gaps.
@@ -66,6 +82,7 @@ struct Given {
     size: Option<usize>,
     depth: Option<usize>,
     rate: Option<u32>,
+    timeout: Option<u64>,
     in_flight: Option<usize>,
     sources: Option<u8>,
     active: Option<usize>,
@@ -106,7 +123,7 @@ fn parse_mode(name: &str) -> Result<Mode, String> {
     Mode::ALL
         .into_iter()
         .find(|mode| mode.name() == name)
-        .ok_or_else(|| format!("there is no mode {name:?}, only closed, open, storm and hold"))
+        .ok_or_else(|| format!("there is no mode {name:?}, only closed, open, storm, hold and udp"))
 }
 
 impl Given {
@@ -120,6 +137,7 @@ impl Given {
             "size" => self.size = Some(whole(name, &value()?, MOST_BYTES)?),
             "depth" => self.depth = Some(whole(name, &value()?, 1 << 16)?),
             "rate" => self.rate = Some(whole(name, &value()?, 10_000_000)?),
+            "timeout" => self.timeout = Some(whole(name, &value()?, MOST_TIMEOUT_MILLIS)?),
             "in-flight" => self.in_flight = Some(whole(name, &value()?, MOST_CONNECTIONS)?),
             "sources" => self.sources = Some(whole(name, &value()?, 254)?),
             "active" => self.active = Some(number(name, &value()?)?),
@@ -143,6 +161,9 @@ impl Given {
                 return Err(format!("--{name} is for the mode {modes}, not for {mode}"));
             }
         }
+        if mode == Mode::Udp {
+            self.check_udp()?;
+        }
         // A minute's TIME_WAIT of a storm, spread so thin that each source has ports to spare.
         let is_storm_on_linux = mode == Mode::Storm && cfg!(target_os = "linux");
         let is_loopback = self.target.is_none_or(|addr| addr.ip().is_loopback());
@@ -159,7 +180,11 @@ impl Given {
             connections: self.connections,
             size: self.size.unwrap_or(64),
             depth: self.depth.unwrap_or(1),
-            rate: self.rate.unwrap_or(10_000),
+            rate: match mode {
+                Mode::Open => Some(self.rate.unwrap_or(10_000)),
+                _ => self.rate,
+            },
+            timeout: Duration::from_millis(self.timeout.unwrap_or(1_000)),
             in_flight: self.in_flight.unwrap_or(match mode {
                 Mode::Storm => 64,
                 _ => 256,
@@ -182,6 +207,24 @@ impl Given {
         };
         Ok(plan)
     }
+
+    fn check_udp(&self) -> Result<(), String> {
+        let most = most_datagram_bytes(self.target);
+        if let Some(size) = self.size {
+            if !(UDP_HEADER_BYTES..=most).contains(&size) {
+                return Err(format!(
+                    "--size is {size}; a datagram of udp has {UDP_HEADER_BYTES} bytes at the \
+                     least, to be recognized by, and {most} at the most"
+                ));
+            }
+        }
+        match (self.depth, self.rate) {
+            (Some(_), Some(_)) => Err("--depth is for a closed loop and --rate for an open one; \
+                                       give one of them"
+                .to_owned()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// As many as fit in 32 bits are more than any system has.
@@ -189,6 +232,9 @@ const MOST_CONNECTIONS: u64 = 10_000_000;
 
 /// A message is held in memory as often as it is in flight.
 const MOST_BYTES: u64 = 16 << 20;
+
+/// A minute is longer than any way there and back.
+const MOST_TIMEOUT_MILLIS: u64 = 60_000;
 
 /// A shorter window holds too few turns of the 10 ms ticker to mean anything.
 const SHORTEST: Duration = Duration::from_millis(100);

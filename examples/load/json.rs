@@ -59,9 +59,10 @@ fn text(text: &str) -> Json {
 fn figures(figures: &[Figure]) -> Json {
     let value = |figure: &Figure| match &figure.value {
         Value::Count(count) => Json::Whole(*count),
-        Value::PerSecond(value) | Value::MegabytesPerSecond(value) | Value::Seconds(value) => {
-            Json::Number(*value)
-        }
+        Value::PerSecond(value)
+        | Value::Percent(value)
+        | Value::MegabytesPerSecond(value)
+        | Value::Seconds(value) => Json::Number(*value),
         Value::Text(value) => text(value),
     };
     Json::Object(figures.iter().map(|figure| pair(figure.key, value(figure))).collect())

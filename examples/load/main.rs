@@ -1,5 +1,6 @@
 //! A load tester, which shows the client side of the runtime: bounded dialling, pipelining, an
-//! open loop on the timer wheel, storms of short connections, thousands of idle ones.
+//! open loop on the timer wheel, storms of short connections, thousands of idle ones, and echoes
+//! over UDP with every datagram accounted for.
 //!
 //! Without `--connect` it brings an echo server along, on a thread and a port of its own, so that
 //! one line measures something:
@@ -10,6 +11,7 @@
 //! cargo run --release --example load -- open --rate 50000 --html latency.html
 //! cargo run --release --example load -- storm --in-flight 128 --duration 10
 //! cargo run --release --example load -- hold --active 50 --duration 30
+//! cargo run --release --example load -- udp --rate 20000 --size 1200
 //! ```
 //!
 //! The server may be any that sends back what it gets, in another process or far away:
@@ -24,20 +26,24 @@
 mod args;
 mod closed;
 mod dial;
+mod drops;
 mod hold;
 mod html;
 mod json;
+mod ledger;
 mod open;
 mod pattern;
 mod plan;
 mod progress;
 mod report;
 mod run;
+mod schedule;
 mod server;
 mod signal;
 mod storm;
 mod tally;
 mod text;
+mod udp;
 mod units;
 
 use std::error::Error;
@@ -47,6 +53,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+
+use waterwheel::Reactor;
 
 use plan::{Mode, Plan};
 use report::Report;
@@ -102,7 +110,7 @@ fn load(plan: &Rc<Plan>, page: Option<File>) -> Result<ExitCode, Box<dyn Error>>
     progress::say(plan, &plan.open_files());
     let server = match plan.target {
         Some(_) => None,
-        None => Some(Server::start(plan.server_idle_timeout())?),
+        None => Some(Server::start(plan)?),
     };
     let addr = server.as_ref().map(|server| server.addr).or(plan.target);
     let addr = addr.ok_or("there is no server to connect to")?;
@@ -126,10 +134,11 @@ fn load(plan: &Rc<Plan>, page: Option<File>) -> Result<ExitCode, Box<dyn Error>>
 
 fn measure(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
     match plan.mode {
-        Mode::Closed => run::drive::<closed::Closed>(plan, addr),
-        Mode::Open => run::drive::<open::Open>(plan, addr),
-        Mode::Storm => run::drive::<storm::Storm>(plan, addr),
-        Mode::Hold => run::drive::<hold::Hold>(plan, addr),
+        Mode::Closed => run::drive(plan, addr, Reactor::register::<closed::Closed>),
+        Mode::Open => run::drive(plan, addr, Reactor::register::<open::Open>),
+        Mode::Storm => run::drive(plan, addr, Reactor::register::<storm::Storm>),
+        Mode::Hold => run::drive(plan, addr, Reactor::register::<hold::Hold>),
+        Mode::Udp => run::drive(plan, addr, Reactor::register_datagrams::<udp::Udp>),
     }
 }
 

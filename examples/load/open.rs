@@ -13,6 +13,7 @@ use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, Peer, Service, T
 
 use crate::dial::Dialer;
 use crate::run::{Maker, Phase, Run};
+use crate::schedule::Schedule;
 use crate::tally::record;
 
 pub(crate) struct Open {
@@ -47,62 +48,16 @@ pub(crate) struct Link {
     received: u64,
 }
 
-/// When each message is to leave, and on which connection: message `k` leaves `k` intervals after
-/// the start, on connection `k` modulo the number of connections. So nothing needs to be stored
-/// for a message.
-struct Schedule {
-    start: Instant,
-    interval_nanos: f64,
-    lanes: u64,
-    /// The first message that is measured.
-    first: u64,
-    /// The first one that is not any more.
-    end: u64,
-}
-
-impl Schedule {
-    /// When message `number` is to leave.
-    #[inline]
-    fn moment(&self, number: u64) -> Instant {
-        self.start + Duration::from_nanos((number as f64 * self.interval_nanos) as u64)
-    }
-
-    /// How many messages are due.
-    fn due(&self, now: Instant) -> u64 {
-        let passed = now.saturating_duration_since(self.start).as_nanos() as f64;
-        ((passed / self.interval_nanos) as u64 + 1).min(self.end)
-    }
-
-    /// The number of a lane's message.
-    #[inline]
-    fn number(&self, lane: usize, index: u64) -> u64 {
-        lane as u64 + index * self.lanes
-    }
-
-    fn is_measured(&self, number: u64) -> bool {
-        number >= self.first
-    }
-}
-
 impl Maker for Open {
     const TICK: Duration = Duration::from_millis(1);
 
     fn new(run: Run) -> Self {
         let lanes = run.plan.connections();
-        let rate = f64::from(run.plan.rate);
-        let first = (run.plan.warmup.as_secs_f64() * rate).ceil();
-        let window = (run.plan.duration.as_secs_f64() * rate).ceil().max(1.0);
         Self {
             dialer: Dialer::new(&run.plan, run.addr, lanes as u64),
             size: run.plan.size,
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
-            schedule: Schedule {
-                start: Instant::now(),
-                interval_nanos: 1e9 / rate,
-                lanes: lanes as u64,
-                first: first as u64,
-                end: (first + window) as u64,
-            },
+            schedule: Schedule::new(&run.plan),
             next: 0,
             run,
         }
@@ -176,7 +131,7 @@ impl Open {
         }
         let due = self.schedule.due(now);
         for number in self.next..due {
-            let lane = (number % self.schedule.lanes) as usize;
+            let lane = self.schedule.lane(number);
             self.lanes[lane].due += 1;
             let id = self.lanes[lane].id;
             if let Some(mut conn) = id.and_then(|id| cx.conn(id)) {

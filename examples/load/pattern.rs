@@ -50,6 +50,17 @@ impl Pattern {
         }
     }
 
+    /// Copies a stream from `at` on.
+    #[inline]
+    pub(crate) fn fill(&self, stream: u64, at: u64, bytes: &mut [u8]) {
+        let mut done = 0;
+        while done < bytes.len() {
+            let piece = self.piece(stream, at + done as u64, bytes.len() - done);
+            bytes[done..][..piece.len()].copy_from_slice(piece);
+            done += piece.len();
+        }
+    }
+
     /// The first of `bytes` that is not what the stream has at and after `at`: its index, and
     /// what it should be.
     #[inline]

@@ -16,10 +16,12 @@ pub(crate) enum Mode {
     Open,
     Storm,
     Hold,
+    Udp,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 4] = [Self::Closed, Self::Open, Self::Storm, Self::Hold];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Closed, Self::Open, Self::Storm, Self::Hold, Self::Udp];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -27,6 +29,7 @@ impl Mode {
             Self::Open => "open",
             Self::Storm => "storm",
             Self::Hold => "hold",
+            Self::Udp => "udp",
         }
     }
 }
@@ -58,8 +61,10 @@ pub(crate) struct Plan {
     pub(crate) size: usize,
     /// Messages in flight on a connection.
     pub(crate) depth: usize,
-    /// Messages a second.
-    pub(crate) rate: u32,
+    /// Messages a second; `None` is as many as are answered.
+    pub(crate) rate: Option<u32>,
+    /// How long a datagram may stay without an answer before it is lost (udp).
+    pub(crate) timeout: Duration,
     /// Connections begun and not ended, or not up.
     pub(crate) in_flight: usize,
     /// Loopback addresses to dial from.
@@ -139,7 +144,8 @@ impl Plan {
 
     /// Descriptors of a connection: a server in this process has the other end.
     fn files_each(&self) -> usize {
-        if self.target.is_none() { 2 } else { 1 }
+        // A server of datagrams has one socket for all.
+        if self.target.is_none() && self.mode != Mode::Udp { 2 } else { 1 }
     }
 
     fn explain_misfit(&self, asked: usize, fitting: usize) -> String {
@@ -148,13 +154,12 @@ impl Plan {
             _ => "connections",
         };
         let each = self.files_each();
-        let why = match self.target {
-            None => "two each, since the server is in this process too",
-            Some(_) => "one each",
-        };
-        let apart = match self.target {
-            None => "; or start the echo example and name it with --connect, which halves them",
-            Some(_) => "",
+        let (why, apart) = match each {
+            1 => ("one each", ""),
+            _ => (
+                "two each, since the server is in this process too",
+                "; or start the echo example and name it with --connect, which halves them",
+            ),
         };
         let fewer = match fitting {
             0 => String::new(),
@@ -177,6 +182,11 @@ impl Plan {
     /// How many of them are active while the rest idles.
     pub(crate) fn active(&self) -> usize {
         self.active.unwrap_or_default()
+    }
+
+    /// How many messages a second are asked for.
+    pub(crate) fn rate(&self) -> u32 {
+        self.rate.unwrap_or_default()
     }
 
     /// What the open-file limit is, for people.
@@ -238,6 +248,18 @@ impl Plan {
                 })
                 .collect(),
         }
+    }
+}
+
+/// What a datagram needs to be recognized by.
+pub(crate) const UDP_HEADER_BYTES: usize = 20;
+
+/// The most that UDP carries: 65,535 bytes are a datagram with its header of 8, over IPv4 with
+/// that header's 20 too.
+pub(crate) fn most_datagram_bytes(target: Option<SocketAddr>) -> usize {
+    match target {
+        Some(SocketAddr::V6(_)) => 65_527,
+        _ => 65_507,
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct View {
     pub(crate) answers: u64,
     pub(crate) live: u64,
     pub(crate) faults: u64,
+    /// Datagrams that are lost; `None` where there are none.
+    pub(crate) lost: Option<u64>,
 }
 
 /// Shows how it goes.
@@ -60,6 +62,7 @@ impl Progress {
             is_json: plan.json,
             noun: match plan.mode {
                 Mode::Storm => "connections",
+                Mode::Udp => "datagrams",
                 _ => "messages",
             },
             began: now,
@@ -84,8 +87,9 @@ impl Progress {
         let rate = (view.answers - self.answers_then) as f64 / period.as_secs_f64();
         self.rated = now;
         self.answers_then = view.answers;
+        let lost = view.lost.map(|lost| format!("{} lost, ", grouped(lost))).unwrap_or_default();
         let text = format!(
-            "{}, {} {}/s, {} open, {}",
+            "{}, {} {}/s, {} open, {lost}{}",
             view.phase,
             grouped(rate as u64),
             self.noun,

@@ -34,6 +34,7 @@ pub(crate) struct Figure {
 pub(crate) enum Value {
     Count(u64),
     PerSecond(f64),
+    Percent(f64),
     MegabytesPerSecond(f64),
     Seconds(f64),
     Text(String),
@@ -68,6 +69,7 @@ impl Value {
             Self::Count(count) => grouped(*count),
             Self::PerSecond(rate) if *rate < 100.0 => format!("{rate:.1} /s"),
             Self::PerSecond(rate) => format!("{} /s", grouped(rate.round() as u64)),
+            Self::Percent(share) => format!("{share:.3} %"),
             Self::MegabytesPerSecond(rate) => format!("{rate:.2} MB/s"),
             Self::Seconds(seconds) => format!("{seconds:.2} s"),
             Self::Text(text) => text.clone(),
@@ -116,7 +118,9 @@ fn title(plan: &Plan, addr: SocketAddr) -> String {
         Mode::Closed => {
             format!("{connections}, {} in flight on each", plural(plan.depth as u64, "message"))
         }
-        Mode::Open => format!("{} messages a second over {connections}", grouped(plan.rate.into())),
+        Mode::Open => {
+            format!("{} messages a second over {connections}", grouped(plan.rate().into()))
+        }
         Mode::Storm => {
             let how = match plan.ending {
                 Ending::Fin => "FIN",
@@ -125,12 +129,27 @@ fn title(plan: &Plan, addr: SocketAddr) -> String {
             format!("{connections} at a time, ended with {how}")
         }
         Mode::Hold => format!("{connections}, {} of them active", plan.active()),
+        Mode::Udp => {
+            let sockets = plural(plan.connections() as u64, "socket");
+            match plan.rate {
+                Some(rate) => {
+                    format!("{} a second over {sockets}", plural(rate.into(), "datagram"))
+                }
+                None => {
+                    format!(
+                        "{sockets}, {} in flight on each",
+                        plural(plan.depth as u64, "datagram")
+                    )
+                }
+            }
+        }
     };
     let server = match plan.target {
         Some(_) => format!("server {addr}"),
         None => "server in this process".to_owned(),
     };
-    format!("{}: {what}, {}-byte messages, {server}", plan.mode, plan.size)
+    let noun = if plan.mode == Mode::Udp { "datagrams" } else { "messages" };
+    format!("{}: {what}, {}-byte {noun}, {server}", plan.mode, plan.size)
 }
 
 fn figure(key: &'static str, label: &'static str, value: Value) -> Figure {
@@ -162,7 +181,7 @@ fn settings(plan: &Plan, addr: SocketAddr) -> Vec<Figure> {
         ]),
         Mode::Open => list.extend([
             count("connections", "connections", plan.connections()),
-            count("rate_per_second", "rate, a second", plan.rate as usize),
+            count("rate_per_second", "rate, a second", plan.rate() as usize),
         ]),
         Mode::Storm => list.extend([
             count("in_flight", "in flight", plan.in_flight),
@@ -173,6 +192,14 @@ fn settings(plan: &Plan, addr: SocketAddr) -> Vec<Figure> {
             count("active", "active", plan.active()),
             count("in_flight", "dials in flight", plan.in_flight),
             count("sources", "sources", plan.sources().into()),
+        ]),
+        Mode::Udp => list.extend([
+            count("connections", "sockets", plan.connections()),
+            match plan.rate {
+                Some(rate) => count("rate_per_second", "rate, a second", rate as usize),
+                None => count("depth", "in flight on each", plan.depth),
+            },
+            time("timeout_seconds", "timeout", plan.timeout),
         ]),
     }
     list
@@ -198,7 +225,7 @@ fn figures(plan: &Plan, tally: &Tally) -> Vec<Figure> {
             count("unanswered", "unanswered at the end", tally.unanswered),
         ],
         Mode::Open => vec![
-            rate("asked_per_second", "asked for", plan.rate.into()),
+            rate("asked_per_second", "asked for", plan.rate().into()),
             rate("messages_per_second", "answered", answered),
             payload,
             count("offered", "messages due", tally.offered),
@@ -225,7 +252,51 @@ fn figures(plan: &Plan, tally: &Tally) -> Vec<Figure> {
             rate("messages_per_second", "messages of the active", answered),
             measured,
         ],
+        Mode::Udp => {
+            let mut list = Vec::new();
+            list.extend(plan.rate.map(|asked| rate("asked_per_second", "asked for", asked.into())));
+            list.extend([rate("datagrams_per_second", "answered", answered), payload]);
+            list.extend(fates(tally));
+            list.extend([measured, count("connections", "sockets", tally.opened)]);
+            list
+        }
     }
+}
+
+/// What became of datagrams.
+fn fates(tally: &Tally) -> Vec<Figure> {
+    let count = |key, label, value| figure(key, label, Value::Count(value));
+    let told = &tally.datagrams;
+    let counts = &told.counts;
+    let known = counts.answered + counts.lost;
+    let loss = if known > 0 { counts.lost as f64 / known as f64 * 100.0 } else { 0.0 };
+    let own = told.receive_drops;
+    let server = told.server_receive_drops;
+    let mut list = vec![
+        count("sent", "sent", counts.sent),
+        count("answered", "answered in time", counts.answered),
+        count("lost", "lost", counts.lost),
+        figure("loss_percent", "loss", Value::Percent(loss)),
+    ];
+    list.extend(own.map(|drops| count("receive_drops", "lost in our own receive buffer", drops)));
+    list.extend(
+        server.map(|drops| count("server_receive_drops", "lost in the server's, here", drops)),
+    );
+    list.extend([
+        count("late", "of the lost, came late", counts.late),
+        count("not_sent", "not let out", counts.dropped),
+        count("in_flight", "in flight at the end", told.in_flight),
+        count("duplicates", "duplicates", counts.duplicates),
+        count("reordered", "reordered", counts.reordered),
+        count("reordering_extent", "reordered by at most", counts.largest_extent),
+        count("too_old", "too old to tell", counts.forgotten),
+        count("wrong", "wrong", tally.wrong),
+        count("foreign", "foreign", told.foreign),
+        count("network_errors", "errors told by the network", told.network_errors),
+        count("queued", "waited for the send buffer", told.queued),
+        count("send_buffer_full", "found the send buffer full", told.overflowed),
+    ]);
+    list
 }
 
 fn dial_rate(tally: &Tally) -> f64 {
@@ -239,6 +310,10 @@ fn series(mode: Mode, tally: Tally) -> Vec<Series> {
         Mode::Closed => vec![one("exchange", "exchange", tally.exchange)],
         Mode::Open => vec![
             one("exchange", "answer, since meant to leave", tally.exchange),
+            one("delay", "left late by", tally.delay),
+        ],
+        Mode::Udp => vec![
+            one("exchange", "answer", tally.exchange),
             one("delay", "left late by", tally.delay),
         ],
         Mode::Storm => vec![
@@ -258,8 +333,15 @@ fn series(mode: Mode, tally: Tally) -> Vec<Series> {
 fn failures(plan: &Plan, tally: &Tally) -> Vec<String> {
     let mut list = Vec::new();
     if let Some(first) = &tally.first_wrong {
-        let connections = plural(tally.wrong, "connection");
-        list.push(format!("wrong bytes came back on {connections}; first {first}"));
+        list.push(match plan.mode {
+            Mode::Udp => {
+                format!("{} came back wrong; first {first}", plural(tally.wrong, "datagram"))
+            }
+            _ => {
+                let connections = plural(tally.wrong, "connection");
+                format!("wrong bytes came back on {connections}; first {first}")
+            }
+        });
     }
     let mut add = |count: u64, noun: &str, what: &str| {
         if count > 0 {
@@ -274,9 +356,15 @@ fn failures(plan: &Plan, tally: &Tally) -> Vec<String> {
     match plan.mode {
         Mode::Closed | Mode::Open => add(tally.unanswered, "message", "no answer"),
         Mode::Storm | Mode::Hold => add(tally.unanswered, "connection", "no answer"),
+        // Loss is what is measured.
+        Mode::Udp => {}
     }
     let is_silent = plan.mode == Mode::Hold && plan.active() == 0;
-    if tally.measured == 0 && !is_silent {
+    let answers = match plan.mode {
+        Mode::Udp => tally.datagrams.counts.answered,
+        _ => tally.measured,
+    };
+    if answers == 0 && !is_silent {
         list.push("nothing was answered while it was measured".to_owned());
     }
     list

@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
-use waterwheel::{
-    CloseReason, Closed, Context, Handler, OnPanic, Reactor, ReactorOptions, Service,
-};
+use waterwheel::{CloseReason, Closed, Context, OnPanic, Reactor, ReactorOptions, Service};
 
 use crate::pattern::Pattern;
 use crate::plan::{Mode, Plan};
@@ -41,7 +39,7 @@ pub(crate) enum Phase {
 }
 
 /// One way of making load: a handler that begins by itself and hands over a tally in the end.
-pub(crate) trait Maker: Handler + Sized {
+pub(crate) trait Maker: Sized + 'static {
     /// How often `on_service_timer` is called.
     const TICK: Duration;
 
@@ -51,14 +49,18 @@ pub(crate) trait Maker: Handler + Sized {
     fn begin(&mut self, service: Service<Self>, cx: &mut Context<'_>);
 }
 
-/// Runs a reactor until its handler has an outcome.
-pub(crate) fn drive<M: Maker>(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
+/// Runs a reactor until its handler has an outcome; `register` tells what kind of handler it is.
+pub(crate) fn drive<M: Maker>(
+    plan: &Rc<Plan>,
+    addr: SocketAddr,
+    register: fn(&mut Reactor, M) -> Service<M>,
+) -> Result<Tally, Box<dyn Error>> {
     // A handler belongs to its reactor for good, so its outcome is sent.
     let (sender, outcome) = mpsc::channel();
     // A load tester that goes on after a mistake of its own would print wrong numbers.
     let options = ReactorOptions::default().on_panic(OnPanic::Abort);
     let mut reactor = Reactor::with_options(options)?;
-    let service = reactor.register(M::new(Run::new(plan, addr, sender)?));
+    let service = register(&mut reactor, M::new(Run::new(plan, addr, sender)?));
     reactor.set_periodic_timer(service, M::TICK);
     reactor.context().post(service, move |maker, cx| maker.begin(service, cx));
     reactor.run()?;
@@ -138,14 +140,16 @@ impl Run {
             };
         }
         let passed = now - self.phase_began;
-        let is_quiet = self.is_quiet(now);
+        // Each datagram has a timeout of its own.
+        let is_quiet =
+            self.plan.mode != Mode::Udp && (self.is_quiet(now) || passed >= LONGEST_FINISH);
         // All may have been lost while others were still dialled.
         let is_deserted = self.tally.live == 0 && self.plan.mode != Mode::Storm;
         match self.phase {
             Phase::WarmUp | Phase::Measure if is_deserted => Some(Phase::Over),
             Phase::WarmUp if passed >= self.plan.warmup => Some(Phase::Measure),
             Phase::Measure if passed >= self.plan.duration => Some(Phase::Finish),
-            Phase::Finish if is_quiet || passed >= LONGEST_FINISH => Some(Phase::Over),
+            Phase::Finish if is_quiet => Some(Phase::Over),
             _ => None,
         }
     }
@@ -185,6 +189,7 @@ impl Run {
             answers: self.tally.answers,
             live: self.tally.live,
             faults: self.tally.faults(),
+            lost: (plan.mode == Mode::Udp).then_some(self.tally.datagrams.counts.lost),
         };
         self.progress.show(now, &view);
     }

@@ -7,7 +7,9 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use waterwheel::{Conn, ListenOptions, Reactor, Remote};
+use waterwheel::{Conn, DatagramSocket, ListenOptions, Reactor, Remote, UdpOptions};
+
+use crate::plan::{Mode, Plan};
 
 /// A server that runs until it is stopped.
 pub(crate) struct Server {
@@ -18,17 +20,17 @@ pub(crate) struct Server {
 
 impl Server {
     /// Returns when it listens.
-    pub(crate) fn start(idle_timeout: Duration) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn start(plan: &Plan) -> Result<Self, Box<dyn Error>> {
+        let is_udp = plan.mode == Mode::Udp;
+        let idle_timeout = plan.server_idle_timeout();
         // A reactor stays on its thread; what may leave is its address and its door.
         let (ready, listens) = mpsc::channel();
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
             let mut reactor = Reactor::new()?;
-            let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
-                conn.write(input);
-                input.len()
-            });
-            let options = ListenOptions::default().idle_timeout(idle_timeout);
-            let addr = reactor.listen("127.0.0.1:0", echo, options)?;
+            let addr = match is_udp {
+                true => receive(&mut reactor)?,
+                false => listen(&mut reactor, idle_timeout)?,
+            };
             // Nobody listens only if the main thread has given up.
             let _ = ready.send((addr, reactor.remote()));
             reactor.run()
@@ -44,6 +46,25 @@ impl Server {
         let _ = self.remote.stop();
         join(self.thread)
     }
+}
+
+fn listen(reactor: &mut Reactor, idle_timeout: Duration) -> io::Result<SocketAddr> {
+    let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+        conn.write(input);
+        input.len()
+    });
+    let options = ListenOptions::default().idle_timeout(idle_timeout);
+    reactor.listen("127.0.0.1:0", echo, options)
+}
+
+fn receive(reactor: &mut Reactor) -> io::Result<SocketAddr> {
+    let echo = reactor.register_datagrams(
+        |socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]| {
+            socket.send_to(from, bytes);
+        },
+    );
+    let (_, addr) = reactor.bind_udp("127.0.0.1:0", echo, UdpOptions::default())?;
+    Ok(addr)
 }
 
 fn join(thread: JoinHandle<io::Result<()>>) -> Result<(), Box<dyn Error>> {

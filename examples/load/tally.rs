@@ -7,6 +7,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use waterwheel::Closed;
 
+use crate::ledger::Counts;
+
 /// Times in nanoseconds, to three significant figures.
 pub(crate) type Times = Histogram<u64>;
 
@@ -16,6 +18,26 @@ pub(crate) struct Fault {
     pub(crate) count: u64,
     /// The first of them, in full.
     pub(crate) example: String,
+}
+
+/// What was counted of datagrams.
+#[derive(Debug, Default)]
+pub(crate) struct Datagrams {
+    pub(crate) counts: Counts,
+    /// Those in flight in the end.
+    pub(crate) in_flight: u64,
+    /// Those that had to wait because the send buffer was full.
+    pub(crate) queued: u64,
+    /// Those that were dropped because the queue before it was full as well.
+    pub(crate) overflowed: u64,
+    /// Those that came and were not of this run.
+    pub(crate) foreign: u64,
+    /// What the network has answered instead, such as that nobody receives there.
+    pub(crate) network_errors: u64,
+    /// Those that the kernel dropped because a receive buffer of ours was full, if it tells.
+    pub(crate) receive_drops: Option<u64>,
+    /// The same of the server in this process.
+    pub(crate) server_receive_drops: Option<u64>,
 }
 
 /// What was counted and timed.
@@ -28,7 +50,7 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     /// Connections that ended although this end wanted them to go on.
     pub(crate) lost: u64,
-    /// Connections on which wrong bytes came back.
+    /// Connections on which wrong bytes came back, or datagrams that did.
     pub(crate) wrong: u64,
     /// The first of them, in full.
     pub(crate) first_wrong: Option<String>,
@@ -56,6 +78,8 @@ pub(crate) struct Tally {
     pub(crate) delay: Times,
     /// From a message after a long silence to its answer (hold).
     pub(crate) wake: Times,
+    /// What became of datagrams (udp).
+    pub(crate) datagrams: Datagrams,
     /// What went wrong, by kind.
     pub(crate) faults: BTreeMap<String, Fault>,
     /// It was ended before its time.
@@ -85,6 +109,7 @@ impl Tally {
             connect: times(),
             delay: times(),
             wake: times(),
+            datagrams: Datagrams::default(),
             faults: BTreeMap::new(),
             interrupted: false,
             hopeless: None,
