@@ -44,8 +44,8 @@ The JSON object: mode, title, interrupted, ok, settings {}, figures {}, latency 
 min_us, mean_us, p50_us, p90_us, p99_us, p999_us, max_us}}, errors [{kind, count, example}],
 failures [text]. Keys are only ever added.
 
-Figures of udp count the datagrams that left while it was measured: sent = answered + lost +
-not_sent + in_flight. loss_percent is lost of answered + lost. late: of the lost, those that came
+Figures of udp count the datagrams of the measured time: sent = answered + lost + not_sent +
+in_flight. offered, with --rate: those due; of these, more than were sent had no time to leave. loss_percent is lost of answered + lost. late: of the lost, those that came
 after the timeout; they stay lost. duplicates: answers beyond the first. reordered: of the answered,
 those with a number smaller than the next expected (RFC 4737), and reordering_extent: the most
 answers that came since one of them was overtaken. too_old: answers of which it is not known any

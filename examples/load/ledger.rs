@@ -70,7 +70,7 @@ pub(crate) struct Ledger {
     /// Answers that came in time.
     arrivals: u32,
     timeout: u64,
-    /// Datagrams from this one on are counted.
+    /// The first datagram that is counted.
     measured_from: u64,
 }
 
@@ -105,7 +105,7 @@ impl Ledger {
             expected: 0,
             arrivals: 0,
             timeout,
-            measured_from: 0,
+            measured_from: u64::MAX,
         }
     }
 
@@ -125,7 +125,7 @@ impl Ledger {
         numbers.filter(|&number| self.slot(number).fate == Fate::InFlight).count() as u64
     }
 
-    /// Counts datagrams from this one on, and none before.
+    /// Counts datagrams from this one on, and none before: none at all until this is called.
     pub(crate) fn measure_from(&mut self, number: u64) {
         self.measured_from = number;
     }

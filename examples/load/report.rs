@@ -107,7 +107,7 @@ impl Report {
                     example: fault.example.clone(),
                 })
                 .collect(),
-            series: series(plan.mode, tally),
+            series: series(plan, tally),
         }
     }
 }
@@ -256,6 +256,9 @@ fn figures(plan: &Plan, tally: &Tally) -> Vec<Figure> {
             let mut list = Vec::new();
             list.extend(plan.rate.map(|asked| rate("asked_per_second", "asked for", asked.into())));
             list.extend([rate("datagrams_per_second", "answered", answered), payload]);
+            if plan.rate.is_some() {
+                list.push(count("offered", "due", tally.datagrams.offered));
+            }
             list.extend(fates(tally));
             list.extend([measured, count("connections", "sockets", tally.opened)]);
             list
@@ -304,16 +307,19 @@ fn dial_rate(tally: &Tally) -> f64 {
     if seconds > 0.0 { tally.opened as f64 / seconds } else { 0.0 }
 }
 
-fn series(mode: Mode, tally: Tally) -> Vec<Series> {
+fn series(plan: &Plan, tally: Tally) -> Vec<Series> {
     let one = |key, label, times| Series { key, label, times };
-    let mut list = match mode {
+    let mut list = match plan.mode {
         Mode::Closed => vec![one("exchange", "exchange", tally.exchange)],
         Mode::Open => vec![
             one("exchange", "answer, since meant to leave", tally.exchange),
             one("delay", "left late by", tally.delay),
         ],
         Mode::Udp => vec![
-            one("exchange", "answer", tally.exchange),
+            match plan.rate {
+                Some(_) => one("exchange", "answer, since meant to leave", tally.exchange),
+                None => one("exchange", "answer", tally.exchange),
+            },
             one("delay", "left late by", tally.delay),
         ],
         Mode::Storm => vec![

@@ -11,6 +11,10 @@ use waterwheel::{Conn, DatagramSocket, ListenOptions, Reactor, Remote, UdpOption
 
 use crate::plan::{Mode, Plan};
 
+/// What a socket that gets datagrams asks of the system, which may give less: the usual 200 KiB
+/// hold no more than 256 small ones of a burst. Some systems refuse more than this.
+pub(crate) const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
+
 /// A server that runs until it is stopped.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
@@ -63,7 +67,8 @@ fn receive(reactor: &mut Reactor) -> io::Result<SocketAddr> {
             socket.send_to(from, bytes);
         },
     );
-    let (_, addr) = reactor.bind_udp("127.0.0.1:0", echo, UdpOptions::default())?;
+    let options = UdpOptions::default().receive_buffer_bytes(Some(RECEIVE_BUFFER_BYTES));
+    let (_, addr) = reactor.bind_udp("127.0.0.1:0", echo, options)?;
     Ok(addr)
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Fault {
 #[derive(Debug, Default)]
 pub(crate) struct Datagrams {
     pub(crate) counts: Counts,
+    /// Those whose time to leave lay in the window, if they have a schedule.
+    pub(crate) offered: u64,
     /// Those in flight in the end.
     pub(crate) in_flight: u64,
     /// Those that had to wait because the send buffer was full.

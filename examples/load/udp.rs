@@ -28,6 +28,7 @@ use crate::ledger::{Arrival, Ledger};
 use crate::plan::UDP_HEADER_BYTES;
 use crate::run::{Maker, Phase, Run};
 use crate::schedule::Schedule;
+use crate::server::RECEIVE_BUFFER_BYTES;
 use crate::tally::record;
 
 /// What each datagram of this tester begins with.
@@ -35,6 +36,14 @@ const MAGIC: [u8; 4] = *b"wwld";
 
 /// How often it is looked for datagrams to give up.
 const SWEEP_PERIOD: Duration = Duration::from_millis(10);
+
+/// Datagrams of a schedule that leave between two looks at what has come, and those that are taken
+/// of a socket then: as much of a burst as a receive buffer of a megabyte holds. A tester that only
+/// sends while it is behind would lose the answers in its own buffers.
+const BURST: usize = 1_024;
+
+/// How long datagrams that are behind their schedule may still leave when the time is over.
+const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// How long second answers are waited for when nothing is in flight any more.
 const LINGER: Duration = Duration::from_millis(200);
@@ -48,6 +57,8 @@ pub(crate) struct Udp {
     schedule: Option<Schedule>,
     /// The number of the next datagram of the schedule.
     next: u64,
+    /// When the time was over.
+    ended: Option<Instant>,
     /// Tells the datagrams of this run from those of others.
     run_number: [u8; 4],
     /// The datagram that is about to leave.
@@ -76,6 +87,7 @@ impl Maker for Udp {
             places: HashMap::with_capacity(run.plan.connections()),
             schedule: run.plan.rate.map(|_| Schedule::new(&run.plan)),
             next: 0,
+            ended: None,
             run_number: (RandomState::new().build_hasher().finish() as u32).to_be_bytes(),
             datagram: vec![0; run.plan.size].into_boxed_slice(),
             began: now,
@@ -110,7 +122,10 @@ impl Udp {
         service: Service<Self>,
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
-        let (id, addr) = cx.connect_udp(self.run.addr, service, &UdpOptions::default())?;
+        let options = UdpOptions::default()
+            .receive_budget(BURST)
+            .receive_buffer_bytes(Some(RECEIVE_BUFFER_BYTES));
+        let (id, addr) = cx.connect_udp(self.run.addr, service, &options)?;
         let timeout = self.run.plan.timeout.as_nanos() as u64;
         let mut ledger = Ledger::new(timeout, self.run.plan.depth);
         if let Some(schedule) = &self.schedule {
@@ -130,8 +145,7 @@ impl Udp {
                     lane.ledger.measure_from(lane.ledger.next());
                 }
             }
-            // What became due since the last tick belongs to the window.
-            (Phase::Finish, _) => self.send_due(Instant::now(), cx),
+            (Phase::Finish, _) => self.ended = Some(Instant::now()),
             _ => {}
         }
         // Whoever interrupts does not want to wait; what is in flight is told.
@@ -144,6 +158,9 @@ impl Udp {
     fn finish(&mut self, cx: &mut Context<'_>) {
         let lanes = self.lanes.iter();
         let told = &mut self.run.tally.datagrams;
+        if let Some(schedule) = &self.schedule {
+            told.offered = schedule.due(Instant::now()).saturating_sub(schedule.first);
+        }
         told.in_flight = lanes.map(|lane| lane.ledger.measured_in_flight()).sum();
         let server = self.run.addr;
         let own: Vec<_> = self.lanes.iter().map(|lane| (lane.addr, server)).collect();
@@ -185,13 +202,19 @@ impl Udp {
         }
     }
 
-    /// Sends what has become due of the schedule since the last tick.
+    /// How many datagrams of the schedule are due and may leave.
+    fn due(&self, now: Instant) -> u64 {
+        let may_leave = self.ended.is_none_or(|ended| now - ended < CATCH_UP);
+        match &self.schedule {
+            Some(schedule) if may_leave && self.run.phase() != Phase::Over => schedule.due(now),
+            _ => self.next,
+        }
+    }
+
+    /// Sends what has become due of the schedule since the last tick, or a burst of it.
     fn send_due(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let Some(schedule) = self.schedule.as_ref().filter(|_| self.run.makes_load()) else {
-            return;
-        };
-        let due = schedule.due(now);
-        while self.next < due && self.run.makes_load() {
+        let due = self.due(now).min(self.next + BURST as u64);
+        while self.next < due && self.run.phase() != Phase::Over {
             let Some(schedule) = &self.schedule else { return };
             let (lane, moment) = (schedule.lane(self.next), schedule.moment(self.next));
             let is_measured = schedule.is_measured(self.next);
@@ -337,7 +360,9 @@ impl Udp {
         if self.run.phase() != Phase::Finish {
             return;
         }
-        let is_done = in_flight == 0 && now - *self.idle_since.get_or_insert(now) >= LINGER;
+        let is_idle = in_flight == 0 && self.next >= self.due(now);
+        self.idle_since = is_idle.then_some(self.idle_since.unwrap_or(now));
+        let is_done = self.idle_since.is_some_and(|since| now - since >= LINGER);
         if is_done || self.run.tally.interrupted {
             self.enter(Phase::Over, cx);
         }
