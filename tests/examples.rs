@@ -1,17 +1,22 @@
 //! The examples, each as a real process: it says where it listens, does its work over a socket,
 //! ends when it is told to, and says clearly what is wrong. Where that has a pure part, as the
-//! key-value server has, that is tested by itself.
+//! key-value server and the load tester have, that is tested by itself.
 #![cfg(unix)]
 
 #[path = "../examples/kv/db/mod.rs"]
 mod db;
 #[path = "examples/fleets.rs"]
 mod fleets;
-#[cfg(target_os = "linux")]
 #[path = "examples/json.rs"]
 mod json;
 #[path = "examples/kv.rs"]
 mod kv;
+#[path = "../examples/load/ledger.rs"]
+mod ledger;
+#[path = "examples/load_ledger.rs"]
+mod load_ledger;
+#[path = "examples/load_udp.rs"]
+mod load_udp;
 #[cfg(target_os = "linux")]
 #[path = "support/network.rs"]
 mod network;

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,
+    Flag(bool),
     Whole(u64),
+    Number(f64),
     Text(String),
     List(Vec<Self>),
     Object(BTreeMap<String, Self>),
@@ -66,11 +68,23 @@ fn value(rest: &mut &str) -> Option<Json> {
             *rest = rest.strip_prefix("null")?;
             Some(Json::Null)
         }
+        't' => {
+            *rest = rest.strip_prefix("true")?;
+            Some(Json::Flag(true))
+        }
+        'f' => {
+            *rest = rest.strip_prefix("false")?;
+            Some(Json::Flag(false))
+        }
         _ => {
-            let end = rest.find(|char: char| !char.is_ascii_digit()).unwrap_or(rest.len());
-            let number = rest[..end].parse().ok()?;
-            *rest = &rest[end..];
-            Some(Json::Whole(number))
+            let is_part = |char: char| char.is_ascii_digit() || char == '.';
+            let end = rest.find(|char| !is_part(char)).unwrap_or(rest.len());
+            let (number, behind) = rest.split_at(end);
+            *rest = behind;
+            match number.contains('.') {
+                true => Some(Json::Number(number.parse().ok()?)),
+                false => Some(Json::Whole(number.parse().ok()?)),
+            }
         }
     }
 }
