@@ -1,5 +1,6 @@
 //! The load tester over UDP, against servers that lose, hold back, double and spoil what they are
-//! told to: it counts exactly that.
+//! told to: it counts exactly that. No run has more on its way than the smallest receive buffer
+//! holds, 256 datagrams, so that nothing else is lost when the machine is busy.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -109,8 +110,9 @@ const TROUBLE: [&str; 13] = [
 
 #[test]
 fn a_gentle_rate_loses_nothing() {
-    for args in ["--rate 2000 --warmup 0.1", "--connections 4", "--depth 3 --connections 2"] {
-        let (code, report) = report(start(&format!("{args} --duration 0.5 --json")));
+    for args in ["--rate 400 --warmup 0.1", "--connections 4", "--depth 3 --connections 2"] {
+        let (code, report) =
+            report(start(&format!("{args} --duration 0.5 --timeout 30000 --json")));
         assert_eq!(code, Some(0), "{report:?}");
         expect_figures(&report, &TROUBLE.map(|key| (key, 0)));
         assert_eq!(report.at(&["figures", "loss_percent"]), &Json::Number(0.0));
@@ -119,7 +121,7 @@ fn a_gentle_rate_loses_nothing() {
         let answered = figure(&report, "answered");
         assert_eq!(report.at(&["latency", "exchange", "count"]).whole(), answered);
         if args.starts_with("--rate") {
-            expect_figures(&report, &[("offered", 1_000), ("sent", 1_000)]);
+            expect_figures(&report, &[("offered", 200), ("sent", 200)]);
         }
     }
 }
@@ -128,10 +130,10 @@ fn a_gentle_rate_loses_nothing() {
 /// next, 41 after 44; and three so late that they are lost by then.
 #[test]
 fn what_a_bad_network_does_is_counted_exactly() {
-    const HELD: Duration = Duration::from_millis(1_200);
+    const HELD: Duration = Duration::from_millis(3_500);
     let (mut held, mut late) = (Vec::new(), Vec::new());
     let server = Server::start(move |socket, datagram| {
-        let send = |bytes: &[u8], to: SocketAddr| drop(socket.send_to(bytes, to).unwrap());
+        let send = |bytes: &[u8], to: SocketAddr| assert!(socket.send_to(bytes, to).is_ok());
         late.retain(|(came, from, bytes): &(Instant, SocketAddr, Vec<u8>)| {
             let is_held = came.elapsed() < HELD;
             if !is_held {
@@ -142,7 +144,7 @@ fn what_a_bad_network_does_is_counted_exactly() {
         let Some((from, bytes)) = datagram else { return };
         let number = number(bytes);
         match (number % 100, number % 10) {
-            _ if [117, 517, 917].contains(&number) => {
+            _ if [7, 17, 27].contains(&number) => {
                 return late.push((Instant::now(), from, bytes.to_vec()));
             }
             (41, _) => return held.push((number + 3, bytes.to_vec())),
@@ -160,16 +162,17 @@ fn what_a_bad_network_does_is_counted_exactly() {
             number != *after
         });
     });
-    let (code, report) = report(server.load("--connections 1 --rate 2000 --duration 1 --json"));
+    let load = server.load("--connections 1 --rate 200 --duration 1 --timeout 3000 --json");
+    let (code, report) = report(load);
     assert_eq!(code, Some(0), "loss is no failure: {report:?}");
     let expected = [
-        ("offered", 2_000),
-        ("sent", 2_000),
-        ("answered", 2_000 - 203),
-        ("lost", 203),
+        ("offered", 200),
+        ("sent", 200),
+        ("answered", 177),
+        ("lost", 23),
         ("late", 3),
-        ("duplicates", 200),
-        ("reordered", 220),
+        ("duplicates", 20),
+        ("reordered", 22),
         ("reordering_extent", 3),
         ("foreign", 1),
         ("not_sent", 0),
@@ -179,7 +182,7 @@ fn what_a_bad_network_does_is_counted_exactly() {
         ("network_errors", 0),
     ];
     expect_figures(&report, &expected);
-    assert_eq!(report.at(&["figures", "loss_percent"]), &Json::Number(10.15));
+    assert_eq!(report.at(&["figures", "loss_percent"]), &Json::Number(11.5));
 }
 
 /// Half of it is lost, and the loop goes on: each that is lost makes room for another.
@@ -190,12 +193,11 @@ fn loss_does_not_stall_a_closed_loop() {
             socket.send_to(bytes, from).unwrap();
         }
     });
-    let load = server.load("--connections 2 --depth 4 --timeout 50 --duration 1 --json");
+    let load = server.load("--connections 2 --depth 4 --timeout 200 --duration 2 --json");
     let (code, report) = report(load);
     assert_eq!(code, Some(0), "{report:?}");
-    // Numbers alternate, so that each socket loses half of its first eight and of all that follow.
-    let (answered, lost) = (figure(&report, "answered"), figure(&report, "lost"));
-    assert!(lost > 8 && answered + 8 > lost, "{report:?}");
+    // Without replacements it would be over when each of the eight is lost.
+    assert!(figure(&report, "lost") > 8 && figure(&report, "answered") > 8, "{report:?}");
     expect_figures(&report, &[("in_flight", 0), ("duplicates", 0), ("wrong", 0)]);
 }
 
@@ -216,7 +218,7 @@ fn what_comes_back_spoilt_is_a_failure() {
         }
         socket.send_to(&bytes, from).unwrap();
     });
-    let load = server.load("--connections 1 --rate 500 --duration 0.2 --timeout 500 --json");
+    let load = server.load("--connections 1 --rate 500 --duration 0.2 --timeout 3000 --json");
     let (code, report) = report(load);
     assert_eq!(code, Some(1), "{report:?}");
     expect_figures(&report, &[("wrong", 7), ("lost", 7), ("answered", 93), ("foreign", 0)]);
@@ -247,21 +249,22 @@ fn a_server_that_is_silent_is_a_failure() {
 
 #[test]
 fn datagrams_may_be_as_small_and_as_large_as_they_can_be() {
+    const FEW: &str = "--rate 30 --duration 0.1 --warmup 0 --timeout 30000";
     for size in ["20", "21", "65507"] {
-        let args = format!("--size {size} --rate 100 --duration 0.1 --warmup 0 --json");
+        let args = format!("--size {size} {FEW} --json");
         let (code, report) = report(start(&args));
         assert_eq!(code, Some(0), "{report:?}");
-        expect_figures(&report, &[("answered", 10), ("wrong", 0)]);
+        expect_figures(&report, &[("answered", 3), ("wrong", 0)]);
     }
     let Ok(socket) = UdpSocket::bind("[::1]:0") else { return };
     drop(socket);
     let server = Process::start("udp_echo", &["--listen", "[::1]:0"]);
     let line = server.line();
     let addr = line.strip_prefix("listening on ").expect(&line);
-    let args = format!("--connect {addr} --size 65527 --rate 100 --duration 0.1 --warmup 0 --json");
+    let args = format!("--connect {addr} --size 65527 {FEW} --json");
     let (code, report) = report(start(&args));
     assert_eq!(code, Some(0), "{report:?}");
-    expect_figures(&report, &[("answered", 10), ("wrong", 0)]);
+    expect_figures(&report, &[("answered", 3), ("wrong", 0)]);
     if cfg!(target_os = "linux") {
         expect_figures(&report, &[("receive_drops", 0)]);
     }
@@ -323,10 +326,10 @@ fn what_the_tester_does_not_read_is_told_apart() {
         }
         ask.send(()).unwrap();
         may_go_on.recv().unwrap();
-        (0..COPIES).for_each(|_| drop(socket.send_to(bytes, from).unwrap()));
+        (0..COPIES).for_each(|_| assert!(socket.send_to(bytes, from).is_ok()));
         ask.send(()).unwrap();
     });
-    let load = server.load("--connections 1 --rate 500 --duration 1 --timeout 2000 --json");
+    let load = server.load("--connections 1 --rate 200 --duration 1 --timeout 3000 --json");
     asked.recv().unwrap();
     load.signal("STOP");
     go_on.send(()).unwrap();
