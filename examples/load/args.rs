@@ -45,14 +45,15 @@ min_us, mean_us, p50_us, p90_us, p99_us, p999_us, max_us}}, errors [{kind, count
 failures [text]. Keys are only ever added.
 
 Figures of udp count the datagrams of the measured time: sent = answered + lost + not_sent +
-in_flight. offered, with --rate: those due; of these, more than were sent had no time to leave. loss_percent is lost of answered + lost. late: of the lost, those that came
-after the timeout; they stay lost. duplicates: answers beyond the first. reordered: of the answered,
-those with a number smaller than the next expected (RFC 4737), and reordering_extent: the most
-answers that came since one of them was overtaken. too_old: answers of which it is not known any
-more whether they are late or duplicates. receive_drops and server_receive_drops: what this kernel
-lost since the beginning because this tester, or the server in this process, did not read fast
-enough (Linux). queued, send_buffer_full: what had to wait, was dropped because the send buffer was
-full. wrong, foreign, network_errors: what came back wrong, what was not of this run, what the
+in_flight. offered, with --rate, are those that were due; where it is more than sent, this tester
+was too slow for the rest. loss_percent is lost of answered + lost. late are those of the lost that
+came after the timeout; they stay lost. duplicates are answers beyond the first. reordered are those
+of the answered with a number smaller than the next expected (RFC 4737), reordering_extent is how
+many answers it was at most since one of them was overtaken. too_old are answers of which it is not
+known any more whether they are late or duplicates. receive_drops and server_receive_drops (Linux)
+are what this machine dropped since the beginning because this tester, or the server in this
+process, did not read fast enough. queued had to wait for the send buffer, send_buffer_full were
+dropped there. wrong came back changed, foreign were not of this run, network_errors are what the
 network answered instead.
 
 Exit code: 0; 1 if a byte was wrong, a connection was lost or not made, or something stayed without

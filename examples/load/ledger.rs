@@ -219,7 +219,7 @@ impl Ledger {
         Fate::Reordered
     }
 
-    /// When the first one came that had overtaken a datagram (RFC 4737, section 4.2.1). It came in
+    /// When the first one came that had overtaken a datagram (RFC 4737, section 4.2). It came in
     /// order, as each that is larger than all before; and of those that did, numbers and arrivals
     /// rise together, so that it is the next one by number.
     fn overtaken_at(&self, number: u64) -> Option<u32> {

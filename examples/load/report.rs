@@ -283,7 +283,9 @@ fn fates(tally: &Tally) -> Vec<Figure> {
     ];
     list.extend(own.map(|drops| count("receive_drops", "lost in our own receive buffer", drops)));
     list.extend(
-        server.map(|drops| count("server_receive_drops", "lost in the server's, here", drops)),
+        server.map(|drops| {
+            count("server_receive_drops", "lost in the server's receive buffer", drops)
+        }),
     );
     list.extend([
         count("late", "of the lost, came late", counts.late),

@@ -212,9 +212,9 @@ proptest! {
     }
 }
 
-/// The example of RFC 4737, section 7.3: 4, 5 and 6 come after 10, and 4 is the fourth since 7.
+/// 4, 5 and 6 come after 10: all were overtaken by 7, and 6 is the sixth answer since then.
 #[test]
-fn the_extent_of_reordering_is_that_of_the_rfc() {
+fn the_extent_counts_from_the_first_that_has_overtaken() {
     let (mut ledger, mut counts) = (Ledger::new(TIMEOUT, 4), Counts::default());
     ledger.measure_from(0);
     (0..=11).for_each(|_| ledger.sent(0, &mut counts));
