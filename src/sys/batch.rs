@@ -73,7 +73,6 @@ impl Inbound {
         filled
     }
 
-    #[cfg_attr(not(feature = "sim"), expect(irrefutable_let_patterns))]
     #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
     fn receive(&mut self, socket: &mut DatagramSocket, is_v4: bool, most: usize) -> io::Result<()> {
         if let DatagramSocket::Os(socket) = socket {
