@@ -11,9 +11,19 @@ use waterwheel::{Conn, DatagramSocket, ListenOptions, Reactor, Remote, UdpOption
 
 use crate::plan::{Mode, Plan};
 
-/// What a socket that gets datagrams asks of the system, which may give less: the usual 200 KiB
-/// hold no more than 256 small ones of a burst. Some systems refuse more than this.
-pub(crate) const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
+/// What a socket that gets datagrams asks of the system: the usual 200 KiB hold no more than 256
+/// small ones of a burst.
+const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
+
+/// Opens a UDP socket with a large receive buffer, or with the usual one where that is refused:
+/// most systems give what they have, and some nothing then.
+pub(crate) fn with_large_buffer<T>(
+    options: UdpOptions,
+    mut open: impl FnMut(&UdpOptions) -> io::Result<T>,
+) -> io::Result<T> {
+    let large = options.clone().receive_buffer_bytes(Some(RECEIVE_BUFFER_BYTES));
+    open(&large).or_else(|_| open(&options))
+}
 
 /// A server that runs until it is stopped.
 pub(crate) struct Server {
@@ -67,8 +77,9 @@ fn receive(reactor: &mut Reactor) -> io::Result<SocketAddr> {
             socket.send_to(from, bytes);
         },
     );
-    let options = UdpOptions::default().receive_buffer_bytes(Some(RECEIVE_BUFFER_BYTES));
-    let (_, addr) = reactor.bind_udp("127.0.0.1:0", echo, options)?;
+    let (_, addr) = with_large_buffer(UdpOptions::default(), |options| {
+        reactor.bind_udp("127.0.0.1:0", echo, options.clone())
+    })?;
     Ok(addr)
 }
 

@@ -28,7 +28,7 @@ use crate::ledger::{Arrival, Ledger};
 use crate::plan::UDP_HEADER_BYTES;
 use crate::run::{Maker, Phase, Run};
 use crate::schedule::Schedule;
-use crate::server::RECEIVE_BUFFER_BYTES;
+use crate::server::with_large_buffer;
 use crate::tally::record;
 
 /// What each datagram of this tester begins with.
@@ -122,10 +122,9 @@ impl Udp {
         service: Service<Self>,
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
-        let options = UdpOptions::default()
-            .receive_budget(BURST)
-            .receive_buffer_bytes(Some(RECEIVE_BUFFER_BYTES));
-        let (id, addr) = cx.connect_udp(self.run.addr, service, &options)?;
+        let options = UdpOptions::default().receive_budget(BURST);
+        let (id, addr) =
+            with_large_buffer(options, |options| cx.connect_udp(self.run.addr, service, options))?;
         let timeout = self.run.plan.timeout.as_nanos() as u64;
         let mut ledger = Ledger::new(timeout, self.run.plan.depth);
         if let Some(schedule) = &self.schedule {
