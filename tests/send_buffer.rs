@@ -6,11 +6,14 @@
 mod network;
 mod support;
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::process::Command;
 
 use network::alone_or_skipped;
 use support::datagrams::{Rig, Told, try_receive};
+use support::patiently;
 use waterwheel::{DatagramSocket, SendStatus, UdpOptions};
 
 /// Two ends of a wire. Nobody answers at the far one, and the near one goes on asking.
@@ -29,6 +32,16 @@ fn shell(script: &str) {
     assert!(Command::new("sh").args(["-c", script]).status().unwrap().success(), "{script}");
 }
 
+/// Lays the wire, and waits until the kernel sends on it: what it gets before, it drops.
+#[track_caller]
+fn wire() {
+    shell(WIRE);
+    patiently("the wire is up", || {
+        let shown = Command::new("ip").args(["link", "show", "near"]).output().unwrap();
+        String::from_utf8(shown.stdout).unwrap().contains("state UP").then_some(())
+    });
+}
+
 const NOTHING: fn(&mut DatagramSocket<'_>, SocketAddr, &[u8]) = |_, _, _| {};
 
 fn send(rig: &mut Rig, to: SocketAddr, number: u8) -> SendStatus {
@@ -45,10 +58,19 @@ fn fill(rig: &mut Rig, to: SocketAddr) -> u8 {
     taken
 }
 
+/// What was taken comes by the wire, the rest by loopback, since the far end is of this machine:
+/// wait for the one before the other is sent.
+#[track_caller]
+fn expect(peer: &UdpSocket, numbers: Range<u8>) {
+    for number in numbers {
+        assert_eq!(patiently("a datagram", || try_receive(peer)).0, [number]);
+    }
+}
+
 #[test]
 fn what_the_kernel_does_not_take_waits_and_leaves_in_order() {
     alone_or_skipped(WIRE, || {
-        shell(WIRE);
+        wire();
         let peer = UdpSocket::bind("0.0.0.0:0").unwrap();
         peer.set_nonblocking(true).unwrap();
         let to = SocketAddr::from(([10, 9, 9, 2], peer.local_addr().unwrap().port()));
@@ -68,14 +90,13 @@ fn what_the_kernel_does_not_take_waits_and_leaves_in_order() {
         assert_eq!((rig.with(waiting), rig.told()), ((4, 4), vec![]));
 
         shell(ANSWER);
+        expect(&peer, 0..taken);
         // There is room again, and nobody overtakes those that wait.
         assert_eq!(send(&mut rig, to, 255), SendStatus::Dropped);
         rig.expect_told(1, |told| *told == Told::Drain);
         assert_eq!(rig.with(waiting), (0, 0));
         assert_eq!(send(&mut rig, to, taken + 4), SendStatus::Sent);
-        for number in 0..taken + 5 {
-            assert_eq!(rig.answer(&peer).0, [number]);
-        }
+        expect(&peer, taken..taken + 5);
         assert!(try_receive(&peer).is_none());
         let stats = rig.reactor.stats();
         assert_eq!((stats.datagrams_sent, stats.datagrams_dropped), (u64::from(taken) + 5, 2));
@@ -86,7 +107,7 @@ fn what_the_kernel_does_not_take_waits_and_leaves_in_order() {
 #[test]
 fn what_waits_leaves_within_the_budget_of_a_turn() {
     alone_or_skipped(WIRE, || {
-        shell(WIRE);
+        wire();
         let options = UdpOptions::default().send_buffer_bytes(Some(1)).receive_budget(1);
         let mut rig = Rig::bind("10.9.9.1:0", options, NOTHING);
         let to = SocketAddr::from(([10, 9, 9, 2], 9));
@@ -106,9 +127,34 @@ fn what_waits_leaves_within_the_budget_of_a_turn() {
 }
 
 #[test]
+fn one_that_cannot_be_sent_is_told_once_and_holds_nobody_up() {
+    alone_or_skipped(WIRE, || {
+        wire();
+        let peer = UdpSocket::bind("0.0.0.0:0").unwrap();
+        peer.set_nonblocking(true).unwrap();
+        let to = SocketAddr::from(([10, 9, 9, 2], peer.local_addr().unwrap().port()));
+        let options = UdpOptions::default().send_buffer_bytes(Some(1));
+        let mut rig = Rig::bind("10.9.9.1:0", options, NOTHING);
+        let taken = fill(&mut rig, to);
+        // No datagram goes to port 0.
+        let nowhere = SocketAddr::from(([10, 9, 9, 2], 0));
+        assert_eq!(send(&mut rig, nowhere, 255), SendStatus::Queued);
+        assert_eq!(send(&mut rig, to, taken + 1), SendStatus::Queued);
+        shell(ANSWER);
+        expect(&peer, 0..taken);
+        let error = Told::Error(ErrorKind::InvalidInput);
+        rig.expect_told(1, |told| *told == error);
+        expect(&peer, taken..taken + 2);
+        assert_eq!(rig.told(), [Told::Drain, error]);
+        let stats = rig.reactor.stats();
+        assert_eq!((stats.datagram_errors, stats.datagrams_dropped), (1, 1));
+    });
+}
+
+#[test]
 fn one_that_closes_counts_what_it_loses() {
     alone_or_skipped(WIRE, || {
-        shell(WIRE);
+        wire();
         let options = UdpOptions::default().send_buffer_bytes(Some(1));
         let mut rig = Rig::bind("10.9.9.1:0", options, NOTHING);
         let to = SocketAddr::from(([10, 9, 9, 2], 9));

@@ -392,7 +392,11 @@ impl Engine {
     /// an older one.
     fn lose_first(&mut self, slot: usize, error: io::Error, is_lost: bool) {
         let socket = &mut self.sockets[slot];
-        socket.keep_error(error);
+        // The same again is its own, which was taken for an older one's.
+        let is_kept = socket.errors.back().is_some_and(|kept| kept.kind() == error.kind());
+        if !(is_lost && is_kept) {
+            socket.keep_error(error);
+        }
         if is_lost {
             socket.queue.pop();
             self.stats.datagrams_dropped += 1;
