@@ -58,15 +58,22 @@ fn what_a_slow_receiver_is_sent_waits_in_order_under_caps_and_drains() {
     assert_eq!(status, SendStatus::Dropped);
     let queued = post.with(id, |socket| (socket.queued_datagrams(), socket.queued_bytes()));
     assert_eq!(queued, (5, 20));
+    // There is room again, and nobody is overtaken.
+    let mut found = vec![try_receive(&slow).unwrap()];
+    let status = post.with(id, |socket| socket.send_to(&to, b"lost"));
+    assert_eq!(status, SendStatus::Dropped);
+    let fill_up = UnixDatagram::unbound().unwrap();
+    fill_up.send_to(b"of another", folder.path("slow")).unwrap();
     // Tried more than once meanwhile.
     let fired = post.stats().timers_fired;
     post.until("tries", |post| post.stats().timers_fired >= fired + 3);
     assert_eq!(post.count(&Told::Drain), 0);
-    let found = collect(&mut post, &slow, taken as usize + 5);
+    found.extend(collect(&mut post, &slow, taken as usize + 5));
+    assert_eq!(found.remove(taken as usize), b"of another");
     assert_eq!(found, numbers(0..taken + 5));
     post.expect_told(&Told::Drain);
     assert_eq!(post.with(id, |socket| (socket.queued_datagrams(), socket.queued_bytes())), (0, 0));
-    assert_eq!(post.stats().datagrams_dropped, 1);
+    assert_eq!(post.stats().datagrams_dropped, 2);
     // All is as at the beginning.
     assert_eq!(post.with(id, |socket| socket.send_to(&to, b"direct")), SendStatus::Sent);
     post.turn();
@@ -110,6 +117,32 @@ fn a_slow_receiver_holds_up_no_other() {
     assert_eq!(post.count(&Told::Drain), 0);
     assert_eq!(collect(&mut post, &clients[0], taken as usize + 1), numbers(0..taken + 1));
     post.expect_told(&Told::Drain);
+}
+
+#[test]
+fn what_has_waited_leaves_within_the_budget() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind_with(folder.path("server"), options().receive_budget(2));
+    let slow = client_at(&folder.path("slow"));
+    let to = UnixAddr::path(folder.path("slow"));
+    let taken = fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
+    for number in taken + 1..taken + 9 {
+        post.with(id, |socket| socket.send_to(&to, &number.to_le_bytes()));
+    }
+    let mut found = receive_all(&slow);
+    post.until("the rest", |post| {
+        let before = post.stats().datagrams_sent;
+        post.turn();
+        assert!(post.stats().datagrams_sent <= before + 2);
+        found.extend(receive_all(&slow));
+        found.len() >= taken as usize + 9
+    });
+    assert_eq!(found, numbers(0..taken + 9));
+    post.expect_told(&Told::Drain);
+    // One timer: once there is room, the rest follows by itself.
+    let fired = post.stats().timers_fired;
+    assert!(fired < 4, "{fired} timers");
 }
 
 #[test]
@@ -159,10 +192,18 @@ fn a_connected_socket_waits_for_its_peer_without_a_timer() {
     let taken = fill(&mut post, |post, bytes| post.with(id, |socket| socket.send(bytes)));
     let send =
         |post: &mut Post, number: u32| post.with(id, |socket| socket.send(&number.to_le_bytes()));
-    assert_eq!(send(&mut post, taken + 1), SendStatus::Queued);
+    let mut found = Vec::from([try_receive(&peer).unwrap()]);
+    // By its name it is the same, and waits with the rest.
+    let to = UnixAddr::path(folder.path("peer"));
+    let next = (taken + 1).to_le_bytes();
+    assert_eq!(post.with(id, |socket| socket.send_to(&to, &next)), SendStatus::Queued);
     assert_eq!(send(&mut post, taken + 2), SendStatus::Queued);
     assert_eq!(send(&mut post, taken + 3), SendStatus::Dropped);
-    let found = collect(&mut post, &peer, taken as usize + 3);
+    // One at a time, so that room comes and goes.
+    while found.len() < taken as usize + 3 {
+        found.push(post.answer(&peer));
+        post.turn();
+    }
     assert_eq!(found, numbers(0..taken + 3));
     post.expect_told(&Told::Drain);
     assert_eq!(post.stats().timers_fired, 0);
@@ -186,6 +227,14 @@ fn a_peer_that_comes_back_is_found_again() {
     let peer = client_at(&path);
     assert_eq!(send(&mut post), SendStatus::Sent);
     assert_eq!(try_receive(&peer).unwrap(), b"hello");
+    // Whether or not anything was sent meanwhile; then nobody need know.
+    drop(peer);
+    std::fs::remove_file(&path).unwrap();
+    let peer = client_at(&path);
+    assert_eq!(send(&mut post), SendStatus::Sent);
+    assert_eq!(try_receive(&peer).unwrap(), b"hello");
+    post.turn();
+    assert_eq!(post.stats().datagram_errors, 0);
     // What waited for one that went is for the one that comes.
     fill(&mut post, |post, bytes| post.with(id, |socket| socket.send(bytes)));
     drop(peer);
