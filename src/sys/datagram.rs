@@ -189,7 +189,7 @@ impl Poller {
             }
             #[cfg(unix)]
             (Self::Os(poller), DatagramSocket::Unix(socket)) => {
-                os::change(poller, socket.source(), token, writable)
+                os::watch(poller, socket.source(), token, writable)
             }
             #[cfg(feature = "sim")]
             (Self::Sim(poller), DatagramSocket::Sim(socket)) => {

@@ -170,6 +170,28 @@ fn connected_sockets_talk_both_ways() {
     assert!(!folder.path("client").exists());
 }
 
+/// A peer that connects elsewhere throws away what it has not read; Linux tells who has sent it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_peer_that_turns_away_is_told_and_heard_of_again() {
+    let folder = Folder::new();
+    let (ours, others) = (folder.path("ours"), folder.path("others"));
+    let (peer, _other) = (client_at(&folder.path("peer")), client_at(&others));
+    let mut post = Post::quiet();
+    let source = Some(UnixAddr::path(&ours));
+    let id = post.connect(&folder.path("peer"), options().source(source));
+    for round in 1..4 {
+        peer.connect(&ours).unwrap();
+        assert_eq!(post.with(id, |socket| socket.send(b"unread")), SendStatus::Sent);
+        peer.connect(&others).unwrap();
+        let reset = Told::Error(ErrorKind::ConnectionReset);
+        post.until("an error", |post| post.count(&reset) == round);
+        peer.send_to(b"hello", &ours).unwrap();
+        post.expect_datagrams(round);
+        assert_eq!(post.stats().timers_fired, 0, "no event came");
+    }
+}
+
 #[test]
 fn a_connected_socket_without_a_name_sends_and_gets_no_answer() {
     let folder = Folder::new();

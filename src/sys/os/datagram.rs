@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use mio::event::Source;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::multicast;
@@ -174,7 +175,7 @@ pub(in super::super) fn leave(socket: &DatagramSocket, group: &Group) -> io::Res
 /// and is registered as if it were new.
 pub(in super::super) fn watch(
     poller: &super::Poller,
-    socket: &mut DatagramSocket,
+    socket: &mut impl Source,
     token: usize,
     writable: bool,
 ) -> io::Result<()> {
