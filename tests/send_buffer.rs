@@ -152,6 +152,25 @@ fn one_that_cannot_be_sent_is_told_once_and_holds_nobody_up() {
 }
 
 #[test]
+fn one_that_closes_sends_what_the_kernel_takes_by_then() {
+    alone_or_skipped(WIRE, || {
+        wire();
+        let peer = UdpSocket::bind("0.0.0.0:0").unwrap();
+        peer.set_nonblocking(true).unwrap();
+        let to = SocketAddr::from(([10, 9, 9, 2], peer.local_addr().unwrap().port()));
+        let options = UdpOptions::default().send_buffer_bytes(Some(1));
+        let mut rig = Rig::bind("10.9.9.1:0", options, NOTHING);
+        let taken = fill(&mut rig, to);
+        shell(ANSWER);
+        expect(&peer, 0..taken);
+        rig.with(|socket| socket.close());
+        rig.expect_told(1, |told| matches!(told, Told::Close(_)));
+        expect(&peer, taken..taken + 1);
+        assert_eq!(rig.reactor.stats().datagrams_dropped, 0);
+    });
+}
+
+#[test]
 fn one_that_closes_counts_what_it_loses() {
     alone_or_skipped(WIRE, || {
         wire();

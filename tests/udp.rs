@@ -244,6 +244,7 @@ fn a_closed_socket_is_told_once_and_its_id_finds_nothing() {
         assert!(!socket.is_open());
         assert_eq!(socket.send_to(from, b"too late"), SendStatus::Closed);
         assert_eq!(socket.local_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+        socket.set_timer(Duration::from_millis(1));
         socket.close();
     });
     let old = rig.id;
@@ -261,7 +262,7 @@ fn a_closed_socket_is_told_once_and_its_id_finds_nothing() {
     rig.expect_told(1, |told| *told == Told::ServiceTimer);
     let end = Told::Datagram(b"end".to_vec(), false);
     assert_eq!(rig.told(), [end, Told::Close(old), Told::ServiceTimer]);
-    // Its callback has found what it expected, and its timer went with it.
+    // Its callback has found what it expected, and its timers went with it.
     let stats = rig.reactor.stats();
     assert_eq!((stats.panics, stats.timers_fired), (0, 1));
 }
