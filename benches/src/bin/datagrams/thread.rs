@@ -2,12 +2,15 @@
 
 use std::error::Error;
 use std::fs;
+use std::sync::OnceLock;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Stays on one of the processors that it may use, by its place among them.
+/// Stays on one of the processors that the program may use, by its place among them.
 pub(crate) fn stay_on(place: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let allowed = sched_getaffinity(None)?;
+    // As they were before the first thread was moved: a thread begins where its parent stays.
+    static ALLOWED: OnceLock<CpuSet> = OnceLock::new();
+    let allowed = ALLOWED.get_or_init(|| sched_getaffinity(None).unwrap_or_default());
     let mut processors = (0..CpuSet::MAX_CPU).filter(|&at| allowed.is_set(at)).cycle();
     let mut set = CpuSet::new();
     set.set(processors.nth(place).ok_or("no processor")?);
