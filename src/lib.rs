@@ -109,6 +109,16 @@
 //! | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | `fuzzing` | rooms that are not public, driven by bytes; there for the fuzzers only |
 //!
+//! # Features
+//! None is on by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `activation` | `activated_listeners`: listening sockets from systemd |
+//! | `batch` | [`UdpOptions::batch`] takes up to 64 datagrams in a system call (Linux) |
+//! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
+//! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
+//!
 //! # Platforms
 //! Linux first: there it is measured. It builds on whatever `mio` supports; where the poll
 //! emulates edges (Windows, and poll(2)) reads go on to `WouldBlock` and writability is asked for

@@ -31,9 +31,12 @@ pub struct UdpOptions {
     /// [`Queued`](crate::SendStatus::Queued) then, and what becomes of them otherwise is told by
     /// `on_error`. Default off.
     ///
-    /// With feature `batch` on Linux one call takes up to 64 (recvmmsg(2), sendmmsg(2)), for some
-    /// 4 MiB of address space in each reactor, of which only what datagrams have filled is in use.
-    /// Elsewhere each still has a call of its own, and the option gains nothing.
+    /// With feature `batch` on Linux one call takes up to 64 (recvmmsg(2), sendmmsg(2)), and those
+    /// of one length for the same peer pass through the system as one (`UDP_SEGMENT`, `UDP_GRO`);
+    /// that costs 4 MiB of address space in each reactor, of which only what datagrams have filled
+    /// is in use, and a few small allocations a batch. What has come as one is handed over at once,
+    /// also beyond the budget. Elsewhere each datagram still has a call of its own, and the option
+    /// gains nothing.
     pub batch: bool,
     /// Most bytes of a datagram that are handed to `on_datagram`; the rest of a longer one is
     /// lost, and `is_truncated` says so. Default and most 65,535, which no datagram exceeds.
