@@ -206,8 +206,9 @@ pub(crate) struct Engine {
     pub(crate) sockets: Slab<Datagrams>,
     /// Slots of those that have gathered something in this turn; some have sent it since.
     pub(crate) gathering: Vec<u32>,
-    /// What each handler is called for, by its place in the reactor.
-    pub(crate) roles: Vec<Role>,
+    /// What each handler is called for, by its place in the reactor, and its type: a key of
+    /// another reactor may be of another one.
+    pub(crate) handlers: Vec<(Role, TypeId)>,
     /// The cap on connections.
     pub(crate) gate: Gate,
     /// All timers.
@@ -234,8 +235,6 @@ pub(crate) struct Engine {
     pub(crate) reported: usize,
     /// Which ticks had a turn that ended in the next one.
     pub(crate) overruns: Overruns,
-    /// The types of the handlers, by place: a key of another reactor may be of another one.
-    pub(crate) handlers: Vec<TypeId>,
     /// Closures to run in the next mailbox phase, with the place of their handler.
     pub(crate) posted: VecDeque<(u32, Task)>,
     /// States of outgoing connections that their handler has not got yet.
@@ -373,7 +372,7 @@ impl Engine {
             listeners: Slab::new(),
             sockets: Slab::new(),
             gathering: Vec::new(),
-            roles: Vec::new(),
+            handlers: Vec::new(),
             gate: Gate::new(most),
             wheel: Wheel::new(),
             next_due: 0,
@@ -386,7 +385,6 @@ impl Engine {
             touched: Vec::new(),
             reported: 0,
             overruns: Overruns::new(),
-            handlers: Vec::new(),
             posted: VecDeque::new(),
             unplaced: Vec::new(),
             failures: VecDeque::new(),
@@ -410,8 +408,8 @@ impl Engine {
 
     /// A handler that is called for something else would not be called.
     pub(crate) fn check_role(&self, service: u32, wanted: Role) -> io::Result<()> {
-        match self.roles.get(service as usize) {
-            Some(&role) if role != wanted => {
+        match self.handlers.get(service as usize) {
+            Some(&(role, _)) if role != wanted => {
                 let ((of, _), (_, register)) = (role.words(), wanted.words());
                 let text = format!(
                     "Service({service}) is of a handler of {of}; register one with {register}"

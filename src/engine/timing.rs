@@ -92,7 +92,8 @@ impl Engine {
         wait: Duration,
         periodic: bool,
     ) -> TimerId {
-        if self.handlers.get(service as usize) == Some(&TypeId::of::<H>()) {
+        let handler = self.handlers.get(service as usize);
+        if handler.is_some_and(|&(_, its_type)| its_type == TypeId::of::<H>()) {
             return self.set_timer(wait, periodic, Due::Service(service));
         }
         log::error!("a timer was set with the service key of another reactor: it never fires");

@@ -125,9 +125,8 @@ impl Reactor {
             Some(watch) => watch(service),
             None => service,
         };
-        self.dispatcher.engine.roles.push(service.role());
+        self.dispatcher.engine.handlers.push((service.role(), TypeId::of::<H>()));
         self.dispatcher.services.push(service);
-        self.dispatcher.engine.handlers.push(TypeId::of::<H>());
         Service::new(index)
     }
 
