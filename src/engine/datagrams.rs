@@ -184,44 +184,37 @@ impl Engine {
     ) -> SendStatus {
         let mut error = first;
         let (mut tries, mut older) = (0, None);
-        loop {
-            let status = match (error.kind(), SendFault::of(&error)) {
-                (io::ErrorKind::Interrupted, _) => None,
-                (io::ErrorKind::WouldBlock, _) => Some(self.enqueue_datagram(slot, to, bytes)),
+        let status = loop {
+            match (error.kind(), SendFault::of(&error)) {
+                (io::ErrorKind::Interrupted, _) => {}
+                (io::ErrorKind::WouldBlock, _) => break self.enqueue_datagram(slot, to, bytes),
                 _ if sys::is_let_go(&error) => {
                     self.watch_socket(slot, true);
-                    Some(self.enqueue_datagram(slot, to, bytes))
+                    break self.enqueue_datagram(slot, to, bytes);
                 }
-                (_, SendFault::TooLong) => Some(SendStatus::TooLong),
-                (_, SendFault::NoBuffers) => Some(self.drop_datagram(slot)),
+                (_, SendFault::TooLong) => break SendStatus::TooLong,
+                (_, SendFault::NoBuffers) => break self.drop_datagram(slot),
                 (kind, _) if tries == SEND_TRIES => return SendStatus::Failed(kind),
                 // It may be an older one, which the system tells at the next call, whatever that
                 // is: an answer of the network to a datagram before this one.
                 _ => {
                     tries += 1;
                     older = Some(error);
-                    None
                 }
-            };
-            let status = match status {
-                Some(status) => status,
-                None => match self.sockets[slot].socket.send(bytes, to) {
-                    Ok(()) => {
-                        self.count_sent(bytes.len());
-                        SendStatus::Sent
-                    }
-                    Err(next) => {
-                        error = next;
-                        continue;
-                    }
-                },
-            };
-            if let Some(older) = older {
-                self.sockets[slot].keep_error(older);
-                self.queue_ready_socket(slot);
             }
-            return status;
+            match self.sockets[slot].socket.send(bytes, to) {
+                Ok(()) => {
+                    self.count_sent(bytes.len());
+                    break SendStatus::Sent;
+                }
+                Err(next) => error = next,
+            }
+        };
+        if let Some(older) = older {
+            self.sockets[slot].keep_error(older);
+            self.queue_ready_socket(slot);
         }
+        status
     }
 
     /// Keeps a datagram for the next batch; one that is longer than any may be is not waited for.

@@ -62,6 +62,7 @@ where
             ControlMessageOwned::UdpGroSegments(bytes) => usize::try_from(bytes).ok(),
             _ => None,
         });
+        let segment = segment.filter(|&bytes| bytes > 0);
         arrivals.push(Arrival { slot, bytes: message.bytes, segment, from: from.into() });
     }
     Ok(())
