@@ -293,10 +293,16 @@ impl Watcher {
         let world = self.world.borrow();
         let socket = &world.sockets[life.socket as usize];
         let (kept_back, unread) = (socket.tap.len(), socket.unread_at_close);
-        // One whose file failed is not broken, and a read may have said that there was nothing.
+        // A read may have said that there was nothing.
         let has_lied = socket.has_lied;
         drop(world);
-        let is_broken = matches!(closed.reason, CloseReason::Reset | CloseReason::Io(_));
+        let is_broken = match &closed.reason {
+            CloseReason::Reset => true,
+            // One whose file failed, which is told in words, is not broken: more may come in
+            // between its last read and its end.
+            CloseReason::Io(error) => error.get_ref().is_none(),
+            _ => false,
+        };
         if kept_back > life.held
             && !matches!(closed.reason, CloseReason::Local | CloseReason::Panic)
         {
