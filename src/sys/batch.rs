@@ -172,13 +172,22 @@ pub(crate) struct Outbound {
     ends: Vec<(usize, Option<SocketAddr>)>,
     /// Datagrams of more bytes do not go out as segments: the system refuses those that are
     /// longer than what the way to the peer takes whole, and all where it cannot do it.
-    #[cfg_attr(not(feature = "batch"), expect(dead_code))]
+    #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
     longest_segment: usize,
 }
 
 impl Outbound {
     pub(crate) fn new() -> Self {
-        Self { bytes: Vec::new(), ends: Vec::new(), longest_segment: usize::from(u16::MAX) }
+        Self {
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            #[cfg(all(
+                feature = "batch",
+                target_os = "linux",
+                not(mio_unsupported_force_poll_poll)
+            ))]
+            longest_segment: usize::from(u16::MAX),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
