@@ -104,6 +104,42 @@ fn what_the_kernel_does_not_take_waits_and_leaves_in_order() {
     });
 }
 
+/// The same of a batch: the kernel takes its beginning, and the rest waits.
+#[test]
+fn what_the_kernel_does_not_take_of_a_batch_follows_in_order() {
+    alone_or_skipped(WIRE, || {
+        wire();
+        let peer = UdpSocket::bind("0.0.0.0:0").unwrap();
+        peer.set_nonblocking(true).unwrap();
+        let to = SocketAddr::from(([10, 9, 9, 2], peer.local_addr().unwrap().port()));
+        let options = UdpOptions::default().send_buffer_bytes(Some(1)).batch(true);
+        let mut rig = Rig::bind("10.9.9.1:0", options, NOTHING);
+        // Each is longer than the one before, so that none leave as segments of one.
+        let datagram = |number: u8| vec![number; usize::from(number) + 1];
+        for number in 0..40 {
+            let status = rig.with(|socket| socket.send_to(to, &datagram(number)));
+            assert_eq!(status, SendStatus::Queued);
+        }
+        rig.turn();
+        let taken = rig.reactor.stats().datagrams_sent as u8;
+        assert!((1..40).contains(&taken), "{taken}");
+        assert_eq!(rig.with(|socket| socket.queued_datagrams()), usize::from(40 - taken));
+        let expect = |numbers: Range<u8>| {
+            for number in numbers {
+                let got = patiently("a datagram", || try_receive(&peer));
+                assert_eq!(got.0, datagram(number));
+            }
+        };
+        shell(ANSWER);
+        expect(0..taken);
+        rig.expect_told(1, |told| *told == Told::Drain);
+        expect(taken..40);
+        let stats = rig.reactor.stats();
+        assert_eq!((stats.datagrams_sent, stats.datagrams_dropped), (40, 0));
+        assert_eq!(rig.told(), [Told::Drain]);
+    });
+}
+
 #[test]
 fn what_waits_leaves_within_the_budget_of_a_turn() {
     alone_or_skipped(WIRE, || {
