@@ -6,7 +6,7 @@ mod multicast;
 mod support;
 
 use std::cell::Cell;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::thread;
@@ -306,6 +306,38 @@ fn a_panic_loses_its_datagram_and_nothing_else() {
     assert_eq!(rig.answer(&client).0, b"one");
     assert_eq!(rig.answer(&client).0, b"two");
     assert_eq!(rig.reactor.stats().panics, 1);
+}
+
+/// Tries again whenever it is told an error, each time with another datagram that is refused.
+struct Retries(Rc<Cell<u32>>);
+
+impl DatagramHandler for Retries {
+    fn on_datagram(&mut self, _: &mut DatagramSocket<'_>, _: SocketAddr, _: &[u8]) {}
+
+    fn on_error(&mut self, socket: &mut DatagramSocket<'_>, _: io::Error) {
+        self.0.set(self.0.get() + 1);
+        assert!(self.0.get() < 10_000, "the turn has no end");
+        socket.send(b"again");
+    }
+}
+
+#[test]
+fn who_answers_errors_by_sending_holds_up_nobody() {
+    for is_batch in [false, true] {
+        let to = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut reactor = Reactor::new().unwrap();
+        let told = Rc::default();
+        let service = reactor.register_datagrams(Retries(Rc::clone(&told)));
+        let options = UdpOptions::default().batch(is_batch);
+        let (id, _) = reactor.connect_udp(to, service, options).unwrap();
+        for _ in 0..3 {
+            reactor.context().socket(id).unwrap().send(b"anybody there?");
+        }
+        for _ in 0..5 {
+            reactor.run_once(Some(Duration::ZERO)).unwrap();
+        }
+        assert_eq!(reactor.stats().panics, 0, "{} errors were told", told.get());
+    }
 }
 
 #[test]

@@ -150,7 +150,11 @@ impl Dispatcher {
             return self.take_down(id);
         }
         self.flush_socket(id);
-        while let Some(error) = self.engine.socket_mut(id).and_then(|s| s.errors.pop_front()) {
+        // One that a callback meets meanwhile is told in the next turn: who answers an error by
+        // sending may meet another one each time.
+        for _ in 0..self.engine.socket(id).map_or(0, |socket| socket.errors.len()) {
+            let error = self.engine.socket_mut(id).and_then(|socket| socket.errors.pop_front());
+            let Some(error) = error else { break };
             self.tell_error(id, error);
         }
         self.receive(id, true);
