@@ -53,6 +53,8 @@ pub(crate) struct Datagrams {
     pub(crate) has_panicked: bool,
     /// Datagrams had to wait or were dropped: `on_drain` is owed.
     pub(crate) owes_drain: bool,
+    /// Datagrams were handed over, perhaps before a panic: `on_batch_end` is owed.
+    pub(crate) owes_batch_end: bool,
     /// The poll is asked for writability.
     ///
     /// Invariant: set while `queue` is not empty.
@@ -101,6 +103,7 @@ impl Datagrams {
             is_closed: false,
             has_panicked: false,
             owes_drain: false,
+            owes_batch_end: false,
             asks_writable: false,
             errors: VecDeque::new(),
             errors_in_row: 0,

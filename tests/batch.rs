@@ -225,6 +225,31 @@ fn a_panic_in_a_batch_loses_its_datagram_and_nothing_else() {
     assert_eq!(rig.reactor.stats().panics, 10);
 }
 
+/// What was handed over before the panic, or behind it, has an end all the same.
+#[test]
+fn a_batch_that_a_panic_has_cut_has_an_end() {
+    for (is_batch, texts) in [false, true].into_iter().flat_map(|is_batch| {
+        [["one", "boom", "two"], ["one", "two", "boom"], ["boom", "one", "two"]]
+            .map(|texts| (is_batch, texts))
+    }) {
+        let options = UdpOptions::default().batch(is_batch);
+        let mut rig = Rig::bind("127.0.0.1:0", options, |_, _, bytes| {
+            assert_ne!(bytes, b"boom", "on purpose");
+        });
+        let client = client(rig.addr);
+        for bytes in texts {
+            client.send(bytes.as_bytes()).unwrap();
+        }
+        for _ in 0..10 {
+            rig.turn();
+        }
+        let told = rig.told();
+        let datagrams = told.iter().filter(|told| matches!(told, Told::Datagram(..)));
+        assert_eq!((datagrams.count(), rig.reactor.stats().panics), (3, 1));
+        assert_eq!(told.last(), Some(&Told::BatchEnd), "{texts:?}, batch {is_batch}: {told:?}");
+    }
+}
+
 #[test]
 fn a_socket_that_closes_in_a_batch_gets_no_more_of_it() {
     let mut rig = Rig::bind("127.0.0.1:0", batch(), |socket, from, bytes| {

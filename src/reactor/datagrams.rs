@@ -196,15 +196,14 @@ impl Dispatcher {
         }
         let (index, budget) = (socket.service as usize, socket.budget);
         self.receiving = Some(id);
-        let mut handed = 0;
         let mut is_done = false;
         for _ in 0..budget {
             let Self { engine, services, buffer, .. } = self;
             let Some(socket) = engine.socket_mut(id) else { break };
             match socket.receive(buffer) {
                 Ok((count, is_truncated, from)) => {
+                    socket.owes_batch_end = true;
                     engine.note_received(count, is_truncated);
-                    handed += 1;
                     let Some(service) = services.get_mut(index) else { break };
                     let mut socket = DatagramSocket::receiving(engine, id, is_truncated);
                     service.datagram(&mut socket, from, &buffer[..count]);
@@ -231,10 +230,16 @@ impl Dispatcher {
         if !is_done {
             self.engine.queue_ready_socket(id.index());
         }
-        if handed > 0 && self.engine.socket(id).is_some() {
+        self.receiving = None;
+        self.end_batch(id);
+    }
+
+    /// Says that all datagrams have been handed over, if there were any since the last time.
+    fn end_batch(&mut self, id: SocketId) {
+        let Some(socket) = self.engine.socket_mut(id) else { return };
+        if std::mem::take(&mut socket.owes_batch_end) {
             self.with(id, |service, socket| service.batch_end(socket));
         }
-        self.receiving = None;
     }
 
     /// A read has failed: tells it; whether to read on.
@@ -258,7 +263,7 @@ impl Dispatcher {
         self.hand_over_batch();
         let Some(socket) = self.engine.socket(id) else { return };
         let mut left = socket.budget;
-        let (mut is_done, mut has_handed) = (false, false);
+        let mut is_done = false;
         while left > 0 {
             let Self { engine, inbound, .. } = self;
             let Some(socket) = engine.socket_mut(id) else { break };
@@ -270,7 +275,6 @@ impl Dispatcher {
                     is_done = batch.is_all() && !has_error;
                     // Those that came as one are handed over together.
                     left = left.saturating_sub(count);
-                    has_handed = true;
                     self.hand_over_batch();
                     if is_done {
                         break;
@@ -300,9 +304,7 @@ impl Dispatcher {
         if !is_done || has_errors {
             self.engine.queue_ready_socket(id.index());
         }
-        if has_handed && self.engine.socket(id).is_some() {
-            self.with(id, |service, socket| service.batch_end(socket));
-        }
+        self.end_batch(id);
         self.engine.send_gathered(id.index());
     }
 
@@ -321,11 +323,12 @@ impl Dispatcher {
         let id = *id;
         *receiving = Some(id);
         while let Some((bytes, from)) = batch.take() {
-            let Some(socket) = engine.socket(id) else {
+            let Some(socket) = engine.socket_mut(id) else {
                 // The one that was taken, and the rest: nobody is there to be told.
                 engine.stats.datagrams_received += 1 + batch.clear() as u64;
                 break;
             };
+            socket.owes_batch_end = true;
             let index = socket.service as usize;
             let count = bytes.len().min(socket.most_bytes);
             let is_truncated = count < bytes.len();
