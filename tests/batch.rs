@@ -250,6 +250,36 @@ fn a_batch_that_a_panic_has_cut_has_an_end() {
     }
 }
 
+/// Each batch is cut by a panic, and more is coming.
+#[test]
+fn panics_in_a_flood_hold_up_no_other() {
+    let mut rig = Rig::bind("127.0.0.1:0", batch(), |socket, from, bytes| {
+        assert!(bytes != b"boom", "on purpose");
+        if bytes == b"other" {
+            echo(socket, from, bytes);
+        }
+    });
+    let (_, second) = rig.reactor.bind_udp("127.0.0.1:0", rig.service, batch()).unwrap();
+    let (first, second) = (client(rig.addr), client(second));
+    let mut turns = 0;
+    let mut flood = || {
+        for bytes in [b"good", b"boom", b"good", b"good"].repeat(10) {
+            let _ = first.send(bytes); // the kernel drops what there is no room for
+        }
+        turns += 1;
+        assert!(turns < 500, "the other one waits in vain");
+    };
+    for _ in 0..50 {
+        flood();
+        rig.turn();
+    }
+    second.send(b"other").unwrap();
+    rig.until("an answer", |_| {
+        flood();
+        try_receive(&second).is_some()
+    });
+}
+
 #[test]
 fn a_socket_that_closes_in_a_batch_gets_no_more_of_it() {
     let mut rig = Rig::bind("127.0.0.1:0", batch(), |socket, from, bytes| {

@@ -260,9 +260,12 @@ impl Dispatcher {
         if self.awaits_batch(id) {
             return self.engine.queue_ready_socket(id.index());
         }
+        let was_cut = self.inbound.as_ref().is_some_and(|(_, batch)| !batch.is_empty());
         self.hand_over_batch();
         let Some(socket) = self.engine.socket(id) else { return };
-        let mut left = socket.budget;
+        // Behind what a panic has left come those who have waited for it: the next batch may be
+        // cut as well.
+        let mut left = if was_cut { 0 } else { socket.budget };
         let mut is_done = false;
         while left > 0 {
             let Self { engine, inbound, .. } = self;
