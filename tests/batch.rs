@@ -347,6 +347,24 @@ fn an_unreachable_port_is_told_and_closes_nothing() {
     assert_eq!(rig.answer(&peer), (b"hi".to_vec(), from));
 }
 
+/// The answer to one batch is met when the next one is sent, by when the peer is there.
+#[test]
+fn an_answer_to_an_older_batch_is_told_though_the_next_one_is_sent() {
+    let mut rig = Rig::bind("127.0.0.1:0", batch(), NOTHING);
+    let own = if cfg!(target_os = "linux") { "127.0.0.79:0" } else { "127.0.0.1:0" };
+    let to = UdpSocket::bind(own).unwrap().local_addr().unwrap();
+    (rig.id, _) = rig.reactor.connect_udp(to, rig.service, batch()).unwrap();
+    let send_batch = |socket: &mut DatagramSocket<'_>| {
+        (0..64).for_each(|number| assert_eq!(socket.send(&[number]), SendStatus::Queued));
+    };
+    rig.with(send_batch);
+    let peer = UdpSocket::bind(to).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    rig.with(send_batch);
+    rig.expect_told(1, |told| *told == Told::Error(ErrorKind::ConnectionRefused));
+    assert_eq!(all_of(&peer), (0..64).map(|number| vec![number]).collect::<Vec<_>>());
+}
+
 /// Lengths with runs of equal ones, which may leave as segments: runs that end in a shorter one,
 /// in a longer one, in an empty one, with the last batch, and longer ones than one may be.
 fn lengths() -> Vec<usize> {

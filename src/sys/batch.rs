@@ -245,7 +245,7 @@ impl Outbound {
             let sent = os::send_segments(socket, self.ends[first].1, bytes, segment as u16);
             match sent {
                 Ok(()) => return Ok(run),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                Err(error) if is_no_refusal(&error) => return Err(error),
                 Err(_) => {}
             }
             // What one by one can be sent was refused for being segments.
@@ -286,6 +286,14 @@ impl Outbound {
         }
         count
     }
+}
+
+/// Whether an error says nothing of segments: there is no room now, or the network has answered to
+/// an older datagram, which is told once.
+#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+fn is_no_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, WouldBlock};
+    matches!(error.kind(), WouldBlock | ConnectionRefused | HostUnreachable | NetworkUnreachable)
 }
 
 /// Bytes of segments that go out as one: those of one UDP datagram over IPv4.
