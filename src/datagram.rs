@@ -142,6 +142,11 @@ impl Datagrams {
         self.outbound.as_ref().map_or(0, |outbound| outbound.len())
     }
 
+    /// Bytes of them.
+    pub(crate) fn gathered_bytes(&self) -> usize {
+        self.outbound.as_ref().map_or(0, |outbound| outbound.bytes())
+    }
+
     /// Where it is bound, to be shown.
     pub(crate) fn place(&self) -> String {
         #[cfg(unix)]

@@ -199,7 +199,8 @@ impl<'a> DatagramSocket<'a> {
     /// Bytes of them.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.engine.socket(self.id).map_or(0, |socket| socket.queue.bytes())
+        let socket = self.engine.socket(self.id);
+        socket.map_or(0, |socket| socket.queue.bytes() + socket.gathered_bytes())
     }
 
     /// Joins a multicast group.

@@ -194,6 +194,11 @@ impl Outbound {
         self.ends.len()
     }
 
+    /// Bytes of all of them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether it has to go out before more is gathered.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
