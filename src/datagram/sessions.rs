@@ -240,7 +240,10 @@ impl<S> Sessions<S> {
         let session = self.slots.try_remove(place as usize)?;
         self.places.remove(&session.key);
         if session.is_over {
-            self.over.retain(|&over| over != place);
+            // From the end, where it is as a rule: all may end at once.
+            if let Some(at) = self.over.iter().rposition(|&over| over == place) {
+                self.over.swap_remove(at);
+            }
         }
         Some((session.key, session.state, session.timer))
     }
@@ -304,6 +307,22 @@ mod tests {
         assert_eq!(sessions.of_socket(key(1).0).len(), 2);
         sessions.remove(places[1]);
         assert_eq!((sessions.len(), sessions.is_full()), (2, false));
+    }
+
+    /// It takes minutes if each is searched among all.
+    #[test]
+    fn all_can_end_at_once() {
+        let most = 1 << 17;
+        let mut sessions = Sessions::new(most, 100);
+        let keys = (0..most).map(|number| (SocketId::new(0, number as u32), key(1).1));
+        for key in keys.clone() {
+            sessions.begin(key, (), 0);
+        }
+        assert!(keys.into_iter().all(|(socket, peer)| sessions.end(socket, peer)));
+        while let Some(place) = sessions.next_over() {
+            assert!(sessions.remove(place).is_some());
+        }
+        assert!(sessions.is_empty() && !sessions.is_full());
     }
 
     #[test]
