@@ -412,6 +412,8 @@ impl Engine {
             return;
         }
         self.send_gathered(slot);
+        // There is no other turn for what a budget leaves.
+        self.sockets[slot].budget = usize::MAX;
         #[cfg(unix)]
         self.hurry_lanes(slot);
         self.flush_datagrams(slot);

@@ -161,6 +161,25 @@ fn what_waits_for_one_that_goes_is_lost_and_told() {
     assert!(post.with(id, |socket| socket.is_open()));
 }
 
+/// More than the budget of a turn, of which the socket has no other.
+#[test]
+fn a_closed_socket_sends_all_that_is_taken() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind_with(folder.path("server"), options().receive_budget(2));
+    let client = client_at(&folder.path("slow"));
+    let to = UnixAddr::path(folder.path("slow"));
+    let taken = fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
+    for number in taken + 1..taken + 9 {
+        post.with(id, |socket| socket.send_to(&to, &number.to_le_bytes()));
+    }
+    assert_eq!(receive_all(&client), numbers(0..taken));
+    post.with(id, |socket| socket.close());
+    post.expect_told(&Told::Close(id));
+    assert_eq!(receive_all(&client), numbers(taken..taken + 9));
+    assert_eq!(post.stats().datagrams_dropped, 0);
+}
+
 #[test]
 fn a_closed_socket_sends_what_is_taken_and_drops_the_rest() {
     let folder = Folder::new();
