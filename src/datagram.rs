@@ -86,6 +86,7 @@ impl Datagrams {
         peer: Option<SocketAddr>,
         options: &UdpOptions,
     ) -> Self {
+        let outbound = options.batch.then(|| Box::new(sys::Outbound::new(&socket)));
         Self {
             socket,
             generation,
@@ -95,7 +96,7 @@ impl Datagrams {
             budget: options.receive_budget,
             most_bytes: options.max_datagram_bytes,
             takes_batches: options.batch,
-            outbound: options.batch.then(|| Box::new(sys::Outbound::new())),
+            outbound,
             queue: Queue::new(options.max_queued_datagrams, options.max_queued_bytes),
             #[cfg(unix)]
             lanes: Box::default(),

@@ -171,23 +171,20 @@ pub(crate) struct Outbound {
     /// Where each ends, and whom it is for; `None` for the peer.
     ends: Vec<(usize, Option<SocketAddr>)>,
     /// Datagrams of more bytes do not go out as segments: the system refuses those that are
-    /// longer than what the way to the peer takes whole, and all where it cannot do it.
-    #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+    /// longer than what the way to the peer takes whole, and all where it cannot do it. 0 where it
+    /// does not know of them.
+    #[cfg_attr(
+        not(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll))),
+        expect(dead_code)
+    )]
     longest_segment: usize,
 }
 
 impl Outbound {
-    pub(crate) fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            ends: Vec::new(),
-            #[cfg(all(
-                feature = "batch",
-                target_os = "linux",
-                not(mio_unsupported_force_poll_poll)
-            ))]
-            longest_segment: usize::from(u16::MAX),
-        }
+    /// For what a socket sends.
+    pub(crate) fn new(socket: &DatagramSocket) -> Self {
+        let longest_segment = if sends_segments(socket) { usize::from(u16::MAX) } else { 0 };
+        Self { bytes: Vec::new(), ends: Vec::new(), longest_segment }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -237,6 +234,16 @@ impl Outbound {
         self.bytes.clear();
         self.ends.clear();
     }
+}
+
+#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+fn sends_segments(socket: &DatagramSocket) -> bool {
+    matches!(socket, DatagramSocket::Os(socket) if os::sends_segments(socket))
+}
+
+#[cfg(not(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll))))]
+fn sends_segments(_: &DatagramSocket) -> bool {
+    false
 }
 
 #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
@@ -308,5 +315,22 @@ const MOST_SEGMENT_BYTES: usize = 65_507;
 impl std::fmt::Debug for Inbound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inbound").field("left", &self.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_segments_is_given_none() {
+        let gathered = |longest_segment| {
+            let mut outbound = Outbound { bytes: Vec::new(), ends: Vec::new(), longest_segment };
+            (0..5).for_each(|_| outbound.push(None, b"bytes"));
+            outbound
+        };
+        assert_eq!(gathered(usize::from(u16::MAX)).run(0), 5);
+        assert_eq!((gathered(5).run(1), gathered(4).run(1)), (4, 1));
+        assert_eq!(gathered(0).run(0), 1);
     }
 }

@@ -19,7 +19,7 @@ use super::{Backlog, Shortage};
 use crate::options::{ConnectOptions, Keepalive, ListenOptions, TcpOptions};
 
 #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
-pub(super) use batch::{receive_batch, send_batch, send_segments};
+pub(super) use batch::{receive_batch, send_batch, send_segments, sends_segments};
 pub(super) use datagram::{
     DatagramSocket, bind_udp, connect_udp, is_let_go, join, leave, receive_from, send_to, watch,
 };

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use nix::cmsg_space;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6,
-    SockaddrLike, SockaddrStorage, recvmmsg, sendmsg, setsockopt, sockopt,
+    SockaddrLike, SockaddrStorage, getsockopt, recvmmsg, sendmsg, setsockopt, sockopt,
 };
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
@@ -22,6 +22,12 @@ pub(super) fn take_segments(socket: &impl AsFd) {
     if let Err(error) = setsockopt(socket, sockopt::UdpGroSegment, &true) {
         log::debug!("datagrams are not received in segments: {error}");
     }
+}
+
+/// Whether the system sends segments. Linux does since 4.18; before, it passes over what it does
+/// not know, and all would leave as one datagram.
+pub(in super::super) fn sends_segments(socket: &DatagramSocket) -> bool {
+    getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
 }
 
 /// Receives into as many slots as there are.
