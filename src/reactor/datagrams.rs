@@ -96,6 +96,30 @@ impl Reactor {
     /// address, and what the network answers is told by `on_error`. Gives its id and its own
     /// address.
     ///
+    /// # Examples
+    /// A client, which has the first word:
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use waterwheel::{DatagramSocket, Reactor, UdpOptions};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let client = reactor.register_datagrams(
+    ///     |socket: &mut DatagramSocket<'_>, _: SocketAddr, answer: &[u8]| {
+    ///         println!("{}", answer.escape_ascii());
+    ///         socket.close();
+    ///     },
+    /// );
+    /// # let server = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// # let server_addr = server.local_addr()?;
+    /// let (id, _) = reactor.connect_udp(server_addr, client, UdpOptions::default())?;
+    /// if let Some(mut socket) = reactor.context().socket(id) {
+    ///     socket.send(b"hello");
+    /// }
+    /// # let mut hello = [0; 6];
+    /// # assert_eq!(server.recv(&mut hello)?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// - Those of [`bind_udp`](Self::bind_udp); `NetworkUnreachable` if there is no route.
     pub fn connect_udp<H: 'static>(
