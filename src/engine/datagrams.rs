@@ -34,7 +34,8 @@ pub enum SendStatus {
     /// The kernel's buffer is full, or that of a receiver on this machine: it follows, in order.
     /// `on_drain` tells when all have.
     ///
-    /// Or the socket sends in [batches](UdpOptions::batch): it leaves with the others.
+    /// Or the socket sends in [batches](UdpOptions::batch): it leaves with the others, and only if
+    /// the kernel has no room for them then does `on_drain` follow.
     Queued,
     /// It is lost: the queue is full as well, or the system has no memory for it. `on_drain`
     /// follows.

@@ -53,7 +53,9 @@ pub trait DatagramHandler: 'static {
         let _ = socket;
     }
 
-    /// Datagrams had to wait or were dropped, and now none waits any more. Default: nothing.
+    /// Datagrams had to wait for the kernel or were dropped, and now none waits any more. A
+    /// [batch](crate::UdpOptions::batch) that the kernel takes at once did not wait. Default:
+    /// nothing.
     fn on_drain(&mut self, socket: &mut DatagramSocket<'_>) {
         let _ = socket;
     }

@@ -29,11 +29,17 @@ pub struct UdpOptions {
     /// are received at once, and what callbacks send is gathered until the last of those was
     /// handed over, or until the end of the turn. Sends say
     /// [`Queued`](crate::SendStatus::Queued) then, and what becomes of them otherwise is told by
-    /// `on_error`. Default off.
+    /// `on_error`, also of one that is too long. Default off.
+    ///
+    /// A batch that is full leaves at once, so that there is no need to hold back before a send
+    /// says [`Dropped`](crate::SendStatus::Dropped). Whoever waits for `on_drain` when some are
+    /// [queued](crate::DatagramSocket::queued_datagrams) waits forever if the kernel takes them
+    /// all.
     ///
     /// With feature `batch` on Linux one call takes up to 64 (recvmmsg(2), sendmmsg(2)), and those
-    /// of one length for the same peer pass through the system as one (`UDP_SEGMENT`, `UDP_GRO`);
-    /// that costs 4 MiB of address space in each reactor, of which only what datagrams have filled
+    /// of one length for the same peer pass through the system as one, which it cuts up as late as
+    /// it can (`UDP_SEGMENT`, `UDP_GRO`; see udp(7)), so that they may be lost together as well.
+    /// That costs 4 MiB of address space in each reactor, of which only what datagrams have filled
     /// is in use, and a few small allocations a batch. What has come as one is handed over at once,
     /// also beyond the budget. Elsewhere each datagram still has a call of its own, and the option
     /// gains nothing.
