@@ -252,7 +252,10 @@ pub struct SessionOptions {
     /// days.
     pub idle_timeout: Duration,
     /// Most sessions at once, of all sockets of the handler. Source addresses of datagrams can be
-    /// forged, so that anybody can fill the table: the rest is refused. Default 65,536.
+    /// forged, so that anybody can fill the table: the rest is refused, without a word to the
+    /// handler, and counted in [`Stats::sessions_refused`](crate::Stats::sessions_refused). To tell
+    /// them that there is no room, allow more sessions, count them in `on_session`, and answer
+    /// those whom it refuses in `on_batch_end`. Default 65,536.
     pub max_sessions: usize,
 }
 
