@@ -16,7 +16,8 @@ modes
   storm     connect, one exchange, close, and again
   hold      many idle connections, a few active ones; in the end each idle one must still answer
   udp       echoes over UDP: loss, duplicates, reordering and latency; a closed loop, or an open
-            one with --rate
+            one with --rate, which alone tells the loss of a steady load: in a closed one a lost
+            datagram keeps its place for the timeout, and a dead server costs few of them
 
 options                     of        what
   --connect ADDR            all       the server; it must send back what it gets
@@ -44,6 +45,10 @@ The JSON object: mode, title, interrupted, ok, settings {}, figures {}, latency 
 min_us, mean_us, p50_us, p90_us, p99_us, p999_us, max_us}}, errors [{kind, count, example}],
 failures [text]. Keys are only ever added.
 
+The series exchange is the answers. With a rate they count from the moment each message was meant to
+leave, and delay is how late it left: this tester looks once a millisecond what is due, so that some
+0.5 ms of both, and up to 1 ms, are its own.
+
 Figures of udp count the datagrams of the measured time: sent = answered + lost + not_sent +
 in_flight. offered, with --rate, are those that were due; where it is more than sent, this tester
 was too slow for the rest. loss_percent is lost of answered + lost. late are those of the lost that
@@ -51,10 +56,12 @@ came after the timeout; they stay lost. duplicates are answers beyond the first.
 of the answered with a number smaller than the next expected (RFC 4737), reordering_extent is how
 many answers it was at most since one of them was overtaken. too_old are answers of which it is not
 known any more whether they are late or duplicates. receive_drops and server_receive_drops (Linux)
-are what this machine dropped since the beginning because this tester, or the server in this
-process, did not read fast enough. queued had to wait for the send buffer, send_buffer_full were
-dropped there. wrong came back changed, foreign were not of this run, network_errors are what the
-network answered instead.
+are what this machine dropped because this tester, or the server in this process, did not read fast
+enough. queued had to wait for the send buffer, send_buffer_full were dropped there. wrong came back
+changed, and are lost; foreign were not of this run, network_errors are what the network answered
+instead. The drops, send_buffer_full, wrong, foreign and network_errors count from the beginning,
+the warm-up too, so that they may be more than lost. datagrams_per_second are the answers that came
+in the measured time; answered has those after it as well.
 
 Exit code: 0; 1 if a byte was wrong, a connection was lost or not made, or something stayed without
 an answer; 2 if what was asked for makes no sense or does not fit. Of udp: loss is a measurement and

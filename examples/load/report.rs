@@ -281,10 +281,14 @@ fn fates(tally: &Tally) -> Vec<Figure> {
         count("lost", "lost", counts.lost),
         figure("loss_percent", "loss", Value::Percent(loss)),
     ];
-    list.extend(own.map(|drops| count("receive_drops", "lost in our own receive buffer", drops)));
+    list.extend(
+        own.map(|drops| {
+            count("receive_drops", "dropped by our receive buffer, warm-up too", drops)
+        }),
+    );
     list.extend(
         server.map(|drops| {
-            count("server_receive_drops", "lost in the server's receive buffer", drops)
+            count("server_receive_drops", "dropped by the server's, warm-up too", drops)
         }),
     );
     list.extend([
