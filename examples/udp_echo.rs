@@ -1,10 +1,14 @@
 //! An echo server for datagrams: each goes back to where it came from. With `--sessions` it keeps
 //! a count for each peer, and says what it was when a peer has fallen silent. With `--unix` it does
-//! the same for Unix sockets, but for the sessions.
+//! the same for Unix sockets, but for the sessions. `--batch` is to be tried with the feature
+//! `batch`, which takes up to 64 of them in one system call.
 //!
 //! ```text
 //! cargo run --release --example udp_echo -- --listen 127.0.0.1:7001 --sessions
 //! echo hello | nc -u -w 1 127.0.0.1 7001
+//!
+//! cargo run --release --features batch --example udp_echo -- --listen 127.0.0.1:7001 --batch
+//! cargo run --release --example load -- udp --connect 127.0.0.1:7001 --depth 16
 //!
 //! cargo run --release --example udp_echo -- --unix /tmp/udp_echo.sock
 //! echo hello | socat -t 1 - UNIX-SENDTO:/tmp/udp_echo.sock,bind=/tmp/client.sock
@@ -30,11 +34,13 @@ const USAGE: &str = "\
 usage: udp_echo [options]
   --listen ADDR            receive here, may be given again [127.0.0.1:7001]; port 0: any
   --unix PATH              receive at a Unix socket, may be given again; @NAME: an abstract one;
-                           nothing else unless --listen is given as well
+                           nothing else unless --listen is given as well, which is whom the
+                           options below are for
   --sessions               count the datagrams of each peer
   --idle-timeout SECONDS   end the session of a peer that is silent for so long [60]
   --max-sessions N         answer no more than so many peers [65536]
-  --batch                  receive and send several at a time
+  --batch                  receive and send several at a time; in one system call if this was
+                           built with --features batch, on Linux
   --reuse-port             share the address with other processes
   --receive-buffer BYTES   what the kernel may hold for us [the system's choice]
   --help";
@@ -177,7 +183,11 @@ fn print_stats(stats: &Stats) -> io::Result<()> {
         stats.datagram_bytes_sent,
         stats.datagrams_dropped,
         stats.turns,
-    )
+    )?;
+    if stats.sessions_refused > 0 {
+        writeln!(io::stdout(), "refused {} datagrams of new peers", stats.sessions_refused)?;
+    }
+    Ok(())
 }
 
 /// `None` asks for the usage.
@@ -206,6 +216,10 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }
+    }
+    let is_for_udp = has_sessions || options != UdpOptions::default();
+    if listen.is_empty() && !unix.is_empty() && is_for_udp {
+        return Err("there are options for UDP beside --unix; give --listen as well".into());
     }
     if listen.is_empty() && unix.is_empty() {
         listen.push("127.0.0.1:7001".to_owned());
