@@ -112,7 +112,7 @@ fn a_batch_holds_no_more_than_the_budget() {
 fn more_than_a_batch_is_sent_at_once() {
     let mut rig = Rig::bind("127.0.0.1:0", batch(), |socket, from, _| {
         for number in 0..200_u8 {
-            assert_eq!(socket.send_to(from, &[number]), SendStatus::Queued);
+            assert_eq!(socket.send_to(from, &[number]), SendStatus::Gathered);
             let gathered = (usize::from(number) + 1) % 64;
             assert_eq!((socket.queued_datagrams(), socket.queued_bytes()), (gathered, gathered));
         }
@@ -132,7 +132,10 @@ struct Sender {
 impl Sender {
     fn send(&self, cx: &mut Context<'_>, bytes: &[u8]) {
         let id = self.socket.expect("a socket");
-        assert_eq!(cx.socket(id).expect("it is open").send_to(self.to, bytes), SendStatus::Queued);
+        assert_eq!(
+            cx.socket(id).expect("it is open").send_to(self.to, bytes),
+            SendStatus::Gathered
+        );
     }
 }
 
@@ -311,10 +314,10 @@ fn what_the_system_refuses_is_an_error_and_the_rest_is_sent() {
         assert_eq!(socket.send_to(to, &pattern(65_528)), SendStatus::TooLong);
         for number in 0..9 {
             let to = if number % 3 == 1 { port_0 } else { to };
-            assert_eq!(socket.send_to(to, &[number]), SendStatus::Queued);
+            assert_eq!(socket.send_to(to, &[number]), SendStatus::Gathered);
         }
         // No IPv4 datagram is so long, and an IPv6 datagram may be.
-        assert_eq!(socket.send_to(to, &pattern(65_527)), SendStatus::Queued);
+        assert_eq!(socket.send_to(to, &pattern(65_527)), SendStatus::Gathered);
     });
     rig.expect_told(4, |told| matches!(told, Told::Error(_)));
     assert_eq!(all_of(&client), [0, 2, 3, 5, 6, 8].map(|number| vec![number]));
@@ -333,7 +336,7 @@ fn an_unreachable_port_is_told_and_closes_nothing() {
     let (id, from) = rig.reactor.connect_udp(to, rig.service, batch()).unwrap();
     rig.id = id;
     for round in 1..=3 {
-        assert_eq!(rig.with(|socket| socket.send(b"anybody there?")), SendStatus::Queued);
+        assert_eq!(rig.with(|socket| socket.send(b"anybody there?")), SendStatus::Gathered);
         rig.expect_told(round, |told| *told == Told::Error(ErrorKind::ConnectionRefused));
     }
     let peer = UdpSocket::bind(to).unwrap();
@@ -356,7 +359,7 @@ fn an_answer_to_an_older_batch_is_told_though_the_next_one_is_sent() {
     let to = UdpSocket::bind(own).unwrap().local_addr().unwrap();
     (rig.id, _) = rig.reactor.connect_udp(to, rig.service, batch()).unwrap();
     let send_batch = |socket: &mut DatagramSocket<'_>| {
-        (0..64).for_each(|number| assert_eq!(socket.send(&[number]), SendStatus::Queued));
+        (0..64).for_each(|number| assert_eq!(socket.send(&[number]), SendStatus::Gathered));
     };
     rig.with(send_batch);
     let peer = UdpSocket::bind(to).unwrap();
@@ -393,7 +396,7 @@ fn expect_runs_to_pass(lengths: &[usize]) {
             from.with(|socket| {
                 for (at, &length) in part.iter().enumerate() {
                     let status = socket.send_to(to.addr, &numbered(next + at, length));
-                    assert_eq!(status, SendStatus::Queued);
+                    assert_eq!(status, SendStatus::Gathered);
                 }
             });
             from.turn();

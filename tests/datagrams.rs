@@ -37,7 +37,7 @@ impl Seen {
     fn note(&mut self, status: SendStatus) {
         match status {
             SendStatus::Sent => self.sent += 1,
-            SendStatus::Queued => self.queued += 1,
+            SendStatus::Queued | SendStatus::Gathered => self.queued += 1,
             SendStatus::Dropped => self.dropped += 1,
             _ => {}
         }

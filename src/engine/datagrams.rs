@@ -18,7 +18,7 @@ use crate::sys::{self, SendFault};
 /// use waterwheel::{DatagramSocket, SendStatus};
 /// fn answer(socket: &mut DatagramSocket<'_>, to: SocketAddr, bytes: &[u8]) {
 ///     match socket.send_to(to, bytes) {
-///         SendStatus::Sent | SendStatus::Queued => {}
+///         SendStatus::Sent | SendStatus::Queued | SendStatus::Gathered => {}
 ///         SendStatus::Dropped => {} // produce no more until `on_drain`
 ///         SendStatus::TooLong => {} // send less at a time
 ///         failed => eprintln!("nothing was sent to {to}: {failed:?}"),
@@ -33,10 +33,10 @@ pub enum SendStatus {
     Sent,
     /// The kernel's buffer is full, or that of a receiver on this machine: it follows, in order.
     /// `on_drain` tells when all have.
-    ///
-    /// Or the socket sends in [batches](UdpOptions::batch): it leaves with the others, and only if
-    /// the kernel has no room for them then does `on_drain` follow.
     Queued,
+    /// The socket sends in [batches](UdpOptions::batch): it leaves with the others, at the latest
+    /// at the end of the turn. Only if the kernel has no room for them then does `on_drain` follow.
+    Gathered,
     /// It is lost: the queue is full as well, or the system has no memory for it. `on_drain`
     /// follows.
     Dropped,
@@ -53,7 +53,7 @@ impl SendStatus {
     /// Whether it was sent or waits to be.
     #[must_use]
     pub fn is_accepted(self) -> bool {
-        matches!(self, Self::Sent | Self::Queued)
+        matches!(self, Self::Sent | Self::Queued | Self::Gathered)
     }
 }
 
@@ -231,7 +231,7 @@ impl Engine {
         if outbound.is_full() {
             self.send_gathered(slot);
         }
-        SendStatus::Queued
+        SendStatus::Gathered
     }
 
     /// Sends what was gathered; what the kernel does not take is queued.

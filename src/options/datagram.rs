@@ -27,14 +27,9 @@ pub struct UdpOptions {
     pub receive_budget: usize,
     /// Datagrams are received and sent several at a time: as many as wait and the budget allows
     /// are received at once, and what callbacks send is gathered until the last of those was
-    /// handed over, or until the end of the turn. Sends say
-    /// [`Queued`](crate::SendStatus::Queued) then, and what becomes of them otherwise is told by
-    /// `on_error`, also of one that is too long. Default off.
-    ///
-    /// A batch that is full leaves at once, so that there is no need to hold back before a send
-    /// says [`Dropped`](crate::SendStatus::Dropped). Whoever waits for `on_drain` when some are
-    /// [queued](crate::DatagramSocket::queued_datagrams) waits forever if the kernel takes them
-    /// all.
+    /// handed over, or until the end of the turn; a batch that is full leaves at once. Sends say
+    /// [`Gathered`](crate::SendStatus::Gathered) then, and what is refused later, also for being
+    /// too long, is told by `on_error`. Default off.
     ///
     /// With feature `batch` on Linux one call takes up to 64 (recvmmsg(2), sendmmsg(2)), and those
     /// of one length for the same peer pass through the system as one, which it cuts up as late as
