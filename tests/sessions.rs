@@ -309,6 +309,22 @@ fn a_panic_ends_its_session_and_no_other() {
 }
 
 #[test]
+fn a_panic_ends_its_session_though_another_socket_goes() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let (_, second) =
+        rig.reactor.bind_udp("127.0.0.1:0", rig.service, UdpOptions::default()).unwrap();
+    let ann = client(second);
+    ann.send(b"hello").unwrap();
+    rig.expect(&ann, "1");
+    // The other one is taken down between the panic and what follows from it.
+    let id = rig.id;
+    rig.reactor.context().socket(id).unwrap().close();
+    ann.send(b"panic").unwrap();
+    rig.expect(&ann, "Panic");
+    assert_eq!((rig.logged(), rig.lives()), (vec!["closed".to_owned(), "2 Panic".to_owned()], 0));
+}
+
+#[test]
 fn they_end_with_their_socket() {
     let mut rig = Rig::new(SessionOptions::default());
     let clients = [0; 3].map(|_| client(rig.addr));

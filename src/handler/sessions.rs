@@ -313,8 +313,11 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
     }
 
     fn end_sessions(&mut self, socket: &mut DatagramSocket<'_>) {
-        self.running = None;
         for place in self.sessions.of_socket(socket.id()) {
+            // A panic may have left one of another socket, which ends with that as its reason.
+            if self.running == Some(place) {
+                self.running = None;
+            }
             self.end(socket.engine(), place, SessionEnd::Closed);
         }
     }
