@@ -59,9 +59,10 @@ known any more whether they are late or duplicates. receive_drops and server_rec
 are what this machine dropped because this tester, or the server in this process, did not read fast
 enough. queued had to wait for the send buffer, send_buffer_full were dropped there. wrong came back
 changed, and are lost; foreign were not of this run, network_errors are what the network answered
-instead. The drops, send_buffer_full, wrong, foreign and network_errors count from the beginning,
-the warm-up too, so that they may be more than lost. datagrams_per_second are the answers that came
-in the measured time; answered has those after it as well.
+instead. silent_sockets got no answer in time at all: in a closed loop a silent one sends so little
+that the loss hardly tells of it. It, the drops, send_buffer_full, wrong, foreign and network_errors
+count from the beginning, the warm-up too, so that they may be more than lost. datagrams_per_second
+are the answers that came in the measured time; answered has those after it as well.
 
 Exit code: 0; 1 if a byte was wrong, a connection was lost or not made, or something stayed without
 an answer; 2 if what was asked for makes no sense or does not fit. Of udp: loss is a measurement and

@@ -298,6 +298,7 @@ fn fates(tally: &Tally) -> Vec<Figure> {
         count("duplicates", "duplicates", counts.duplicates),
         count("reordered", "reordered", counts.reordered),
         count("reordering_extent", "reordered by at most", counts.largest_extent),
+        count("silent_sockets", "sockets without an answer, warm-up too", told.silent_sockets),
         count("too_old", "too old to tell", counts.forgotten),
         count("wrong", "wrong", tally.wrong),
         count("foreign", "foreign", told.foreign),

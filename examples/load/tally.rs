@@ -32,6 +32,8 @@ pub(crate) struct Datagrams {
     pub(crate) queued: u64,
     /// Those that were dropped because the queue before it was full as well.
     pub(crate) overflowed: u64,
+    /// Sockets that have sent something, also before the window, and got no answer in time.
+    pub(crate) silent_sockets: u64,
     /// Those that came and were not of this run.
     pub(crate) foreign: u64,
     /// What the network has answered instead, such as that nobody receives there.

@@ -75,6 +75,17 @@ struct Lane {
     id: SocketId,
     addr: SocketAddr,
     ledger: Ledger,
+    voice: Voice,
+}
+
+/// What a socket has got so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Voice {
+    /// It has sent nothing.
+    Unused,
+    /// It has sent something and got no answer in time.
+    Silent,
+    Answered,
 }
 
 impl Maker for Udp {
@@ -131,7 +142,7 @@ impl Udp {
             ledger.measure_from(schedule.first_of(lane));
         }
         self.places.insert(id, lane);
-        self.lanes.push(Lane { id, addr, ledger });
+        self.lanes.push(Lane { id, addr, ledger, voice: Voice::Unused });
         self.run.opened();
         Ok(())
     }
@@ -244,6 +255,10 @@ impl Udp {
         if status.is_accepted() {
             told.queued += u64::from(status == SendStatus::Queued && ledger.is_measured(number));
             ledger.sent(at, &mut told.counts);
+            if self.lanes[lane].voice == Voice::Unused {
+                self.lanes[lane].voice = Voice::Silent;
+                told.silent_sockets += 1;
+            }
             return true;
         }
         ledger.dropped(at, &mut told.counts);
@@ -328,6 +343,11 @@ impl Udp {
             }
         };
         tally.answers += 1;
+        if self.lanes[lane].voice == Voice::Silent {
+            self.lanes[lane].voice = Voice::Answered;
+            tally.datagrams.silent_sockets -= 1;
+        }
+        let ledger = &self.lanes[lane].ledger;
         if self.run.phase() == Phase::Measure {
             self.run.tally.measured += 1;
         }

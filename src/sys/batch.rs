@@ -305,7 +305,11 @@ impl Outbound {
 #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 fn is_no_refusal(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, WouldBlock};
-    matches!(error.kind(), WouldBlock | ConnectionRefused | HostUnreachable | NetworkUnreachable)
+    super::SendFault::of(error) == super::SendFault::NoBuffers
+        || matches!(
+            error.kind(),
+            WouldBlock | ConnectionRefused | HostUnreachable | NetworkUnreachable
+        )
 }
 
 /// Bytes of segments that go out as one: those of one UDP datagram over IPv4.

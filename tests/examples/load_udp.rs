@@ -92,7 +92,7 @@ fn expect_figures(report: &Json, expected: &[(&str, u64)]) {
 }
 
 /// What a clean run has none of.
-const TROUBLE: [&str; 13] = [
+const TROUBLE: [&str; 14] = [
     "lost",
     "late",
     "not_sent",
@@ -100,6 +100,7 @@ const TROUBLE: [&str; 13] = [
     "duplicates",
     "reordered",
     "reordering_extent",
+    "silent_sockets",
     "too_old",
     "wrong",
     "foreign",
@@ -199,6 +200,21 @@ fn loss_does_not_stall_a_closed_loop() {
     // Without replacements it would be over when each of the eight is lost.
     assert!(figure(&report, "lost") > 8 && figure(&report, "answered") > 8, "{report:?}");
     expect_figures(&report, &[("in_flight", 0), ("duplicates", 0), ("wrong", 0)]);
+}
+
+/// One that is never answered sends so little that the loss does not tell of it.
+#[test]
+fn sockets_without_an_answer_are_counted() {
+    let server = Server::start(|socket, datagram| {
+        if let Some((from, bytes)) = datagram.filter(|(_, bytes)| bytes[8..12] == [0, 0, 0, 1]) {
+            socket.send_to(bytes, from).unwrap();
+        }
+    });
+    let args = "--connections 4 --timeout 5000 --warmup 0.2 --duration 0.1 --json";
+    let (code, report) = report(server.load(args));
+    assert_eq!(code, Some(0), "{report:?}");
+    assert!(figure(&report, "answered") > 0, "{report:?}");
+    expect_figures(&report, &[("silent_sockets", 3)]);
 }
 
 #[test]
