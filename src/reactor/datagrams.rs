@@ -278,8 +278,8 @@ impl Dispatcher {
         goes_on
     }
 
-    /// The same, several datagrams at a time. Fewer than there was room for are all, unless there
-    /// is an error to be told: a call that has received something keeps it for the next one.
+    /// Receives several datagrams at a time. Fewer than there was room for are all, unless there is
+    /// an error to be told: a call that has received something keeps it for the next one.
     fn receive_batches(&mut self, id: SocketId, has_error: bool) {
         if self.awaits_batch(id) {
             return self.engine.queue_ready_socket(id.index());
