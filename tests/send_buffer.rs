@@ -42,6 +42,15 @@ fn wire() {
     });
 }
 
+/// Somebody at the far end, and how it is reached from the near one.
+#[track_caller]
+fn far_peer() -> (UdpSocket, SocketAddr) {
+    let peer = UdpSocket::bind("0.0.0.0:0").unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let port = peer.local_addr().unwrap().port();
+    (peer, SocketAddr::from(([10, 9, 9, 2], port)))
+}
+
 const NOTHING: fn(&mut DatagramSocket<'_>, SocketAddr, &[u8]) = |_, _, _| {};
 
 fn send(rig: &mut Rig, to: SocketAddr, number: u8) -> SendStatus {
@@ -71,9 +80,7 @@ fn expect(peer: &UdpSocket, numbers: Range<u8>) {
 fn what_the_kernel_does_not_take_waits_and_leaves_in_order() {
     alone_or_skipped(WIRE, || {
         wire();
-        let peer = UdpSocket::bind("0.0.0.0:0").unwrap();
-        peer.set_nonblocking(true).unwrap();
-        let to = SocketAddr::from(([10, 9, 9, 2], peer.local_addr().unwrap().port()));
+        let (peer, to) = far_peer();
         let options = UdpOptions::default().send_buffer_bytes(Some(1)).max_queued_datagrams(4);
         let mut rig = Rig::bind("10.9.9.1:0", options, NOTHING);
         let taken = fill(&mut rig, to);
@@ -109,9 +116,7 @@ fn what_the_kernel_does_not_take_waits_and_leaves_in_order() {
 fn what_the_kernel_does_not_take_of_a_batch_follows_in_order() {
     alone_or_skipped(WIRE, || {
         wire();
-        let peer = UdpSocket::bind("0.0.0.0:0").unwrap();
-        peer.set_nonblocking(true).unwrap();
-        let to = SocketAddr::from(([10, 9, 9, 2], peer.local_addr().unwrap().port()));
+        let (peer, to) = far_peer();
         let options = UdpOptions::default().send_buffer_bytes(Some(1)).batch(true);
         let mut rig = Rig::bind("10.9.9.1:0", options, NOTHING);
         // Each is longer than the one before, so that none leave as segments of one.
@@ -166,9 +171,7 @@ fn what_waits_leaves_within_the_budget_of_a_turn() {
 fn one_that_cannot_be_sent_is_told_once_and_holds_nobody_up() {
     alone_or_skipped(WIRE, || {
         wire();
-        let peer = UdpSocket::bind("0.0.0.0:0").unwrap();
-        peer.set_nonblocking(true).unwrap();
-        let to = SocketAddr::from(([10, 9, 9, 2], peer.local_addr().unwrap().port()));
+        let (peer, to) = far_peer();
         let options = UdpOptions::default().send_buffer_bytes(Some(1));
         let mut rig = Rig::bind("10.9.9.1:0", options, NOTHING);
         let taken = fill(&mut rig, to);
@@ -191,9 +194,7 @@ fn one_that_cannot_be_sent_is_told_once_and_holds_nobody_up() {
 fn one_that_closes_sends_what_the_kernel_takes_by_then() {
     alone_or_skipped(WIRE, || {
         wire();
-        let peer = UdpSocket::bind("0.0.0.0:0").unwrap();
-        peer.set_nonblocking(true).unwrap();
-        let to = SocketAddr::from(([10, 9, 9, 2], peer.local_addr().unwrap().port()));
+        let (peer, to) = far_peer();
         let options = UdpOptions::default().send_buffer_bytes(Some(1));
         let mut rig = Rig::bind("10.9.9.1:0", options, NOTHING);
         let taken = fill(&mut rig, to);
