@@ -119,6 +119,29 @@ fn a_slow_receiver_holds_up_no_other() {
     post.expect_told(&Told::Drain);
 }
 
+/// Nor does one that reads, and is sent more than the budget lets out.
+#[test]
+fn a_receiver_that_is_sent_more_and_more_holds_up_no_other() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind_with(folder.path("server"), options().receive_budget(1));
+    let clients = ["busy", "other"].map(|name| client_at(&folder.path(name)));
+    let [busy, other] = ["busy", "other"].map(|name| UnixAddr::path(folder.path(name)));
+    let send = |post: &mut Post, to: &UnixAddr, bytes: &[u8]| {
+        post.with(id, |socket| socket.send_to(to, bytes))
+    };
+    fill(&mut post, |post, bytes| send(post, &busy, bytes));
+    let last = fill(&mut post, |post, bytes| send(post, &other, bytes));
+    post.until("what the other waits for", |post| {
+        // It never runs dry.
+        for _ in 0..3 {
+            assert_ne!(send(post, &busy, b"more"), SendStatus::Sent);
+        }
+        receive_all(&clients[0]);
+        receive_all(&clients[1]).last().is_some_and(|bytes| *bytes == last.to_le_bytes())
+    });
+}
+
 #[test]
 fn what_has_waited_leaves_within_the_budget() {
     let folder = Folder::new();
