@@ -24,7 +24,10 @@ struct Counts {
     states: Rc<()>,
     /// What the datagrams of a batch said.
     said: Vec<(Vec<u8>, SocketAddr)>,
+    /// What its own timer does, and what the end of a session does.
+    ends_all: bool,
     panics_when_over: bool,
+    panics_at_end: bool,
 }
 
 struct Count {
@@ -35,7 +38,14 @@ struct Count {
 impl Counts {
     fn new(log: &Log, states: &Rc<()>) -> Self {
         let (log, states) = (Rc::clone(log), Rc::clone(states));
-        Self { log, states, said: Vec::new(), panics_when_over: false }
+        Self {
+            log,
+            states,
+            said: Vec::new(),
+            ends_all: false,
+            panics_when_over: false,
+            panics_at_end: false,
+        }
     }
 
     fn note(&self, text: String) {
@@ -66,6 +76,7 @@ impl SessionHandler for Counts {
         self.note(format!("{} {reason:?}", count.number));
         session.send(format!("{reason:?}").as_bytes());
         session.end(); // it is over already
+        assert!(!self.panics_at_end, "on purpose");
     }
 
     fn on_close(&mut self, _: SocketId, _: &mut Context<'_>) {
@@ -120,7 +131,7 @@ impl SessionHandler for Counts {
             cx.socket(id).unwrap().send_to(peer, count.number.to_string().as_bytes());
         }
         let all: Vec<_> = sessions.iter_mut().map(|(id, peer, _)| (id, peer)).collect();
-        for (id, peer) in all.into_iter().filter(|_| self.panics_when_over) {
+        for (id, peer) in all.into_iter().filter(|_| self.ends_all) {
             sessions.end(id, peer);
         }
         assert!(!self.panics_when_over, "on purpose");
@@ -421,16 +432,37 @@ fn a_panic_does_not_lose_the_end_of_others() {
         client.send(b"hello").unwrap();
         rig.expect(client, "1");
     }
-    rig.reactor.handler_mut(rig.service).unwrap().panics_when_over = true;
+    let counts = rig.reactor.handler_mut(rig.service).unwrap();
+    (counts.ends_all, counts.panics_when_over) = (true, true);
     rig.reactor.set_timer(rig.service, Duration::ZERO);
     rig.until(|rig| rig.reactor.stats().panics == 1);
-    // The next datagram finds it undone, and is not of one that is over.
+    // Nothing else has to happen for the others to be told.
+    rig.until(|rig| rig.logged().len() == 2);
+    assert_eq!(rig.logged(), ["1001 Local", "1001 Local"]);
+    assert_eq!(rig.lives(), 0);
+    // The next datagram is not of one that is over.
     clients[0].send(b"hello").unwrap();
     for answer in ["1001", "Local", "1"] {
         rig.expect(&clients[0], answer);
     }
-    assert_eq!(rig.logged(), ["1001 Local", "1001 Local"]);
-    assert_eq!(rig.lives(), 1);
+    assert_eq!(rig.reactor.stats().panics, 1);
+}
+
+/// Also when the last callbacks panic one after the other.
+#[test]
+fn a_panic_at_the_end_of_one_does_not_lose_the_end_of_others() {
+    let mut rig = Rig::new(SessionOptions::default());
+    let clients = [0; 3].map(|_| client(rig.addr));
+    for client in &clients {
+        client.send(b"hello").unwrap();
+        rig.expect(client, "1");
+    }
+    let counts = rig.reactor.handler_mut(rig.service).unwrap();
+    (counts.ends_all, counts.panics_at_end) = (true, true);
+    rig.reactor.set_timer(rig.service, Duration::ZERO);
+    rig.until(|rig| rig.reactor.stats().panics == 3);
+    assert_eq!(rig.logged(), ["1001 Local", "1001 Local", "1001 Local"]);
+    assert_eq!((rig.lives(), rig.reactor.stats().sessions), (0, 0));
 }
 
 #[test]

@@ -415,4 +415,13 @@ impl Dispatcher {
             self.engine.queue_ready_socket(id.index());
         }
     }
+
+    /// A timer of a handler has panicked: one of its sockets sees to the sessions that it has
+    /// ended, which are of any of them.
+    pub(super) fn after_timer_panic(&mut self, service: u32) {
+        let mut sockets = self.engine.sockets.iter();
+        if let Some((slot, socket)) = sockets.find(|(_, socket)| socket.service == service) {
+            self.after_socket_panic(SocketId::new(slot as u32, socket.generation));
+        }
+    }
 }

@@ -44,6 +44,8 @@ pub(super) struct Dispatcher {
     pub(super) delivering: Option<(u32, Box<dyn Inlet>)>,
     /// The datagram socket whose callback runs, or was left by a panic.
     pub(super) receiving: Option<SocketId>,
+    /// The handler whose own timer runs, likewise.
+    pub(super) timed: Option<u32>,
     /// How long a drain may take that a descriptor asks for.
     pub(super) bell_deadline: Duration,
     /// A panic that is to go on at the end of the turn.
@@ -115,6 +117,7 @@ impl Dispatcher {
             accepting: None,
             delivering: None,
             receiving: None,
+            timed: None,
             bell_deadline: Duration::ZERO,
             thrown: None,
         }
@@ -202,6 +205,9 @@ impl Dispatcher {
         }
         if let Some(id) = self.receiving.take() {
             self.after_socket_panic(id);
+        }
+        if let Some(index) = self.timed.take() {
+            self.after_timer_panic(index);
         }
         self.resume_delivery();
         false

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::close::CloseReason;
 use crate::connection::Phase;
 use crate::engine::{Due, Engine, Failure, Message, Queued, Running, Stop, Target, Task};
-use crate::id::ConnId;
+use crate::id::{ConnId, TimerId};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::{Dispatcher, callback};
 use crate::sys::{Events, NANOS_PER_TICK};
@@ -293,13 +293,17 @@ impl Dispatcher {
                 Due::Session(id, place) => self.on_session_timer(id, place),
                 Due::Nursery => self.engine.empty_nursery(),
                 Due::Drained => self.engine.stop(Stop::Now),
-                Due::Service(index) => {
-                    if let Some(service) = self.services.get_mut(index as usize) {
-                        service.service_timer(timer, &mut self.engine);
-                    }
-                }
+                Due::Service(index) => self.on_service_timer(index, timer),
             }
         }
+    }
+
+    fn on_service_timer(&mut self, index: u32, timer: TimerId) {
+        self.timed = Some(index);
+        if let Some(service) = self.services.get_mut(index as usize) {
+            service.service_timer(timer, &mut self.engine);
+        }
+        self.timed = None;
     }
 
     /// Phase 6. What callbacks end or queue meanwhile is for the next turn.
