@@ -212,11 +212,11 @@ impl Dispatcher {
     /// beside the datagrams.
     fn receive(&mut self, id: SocketId, has_error: bool) {
         let Some(socket) = self.engine.socket(id) else { return };
-        if socket.is_backing_off {
-            return;
-        }
         if socket.takes_batches {
             return self.receive_batches(id, has_error);
+        }
+        if socket.is_backing_off {
+            return;
         }
         let (index, budget) = (socket.service as usize, socket.budget);
         self.receiving = Some(id);
@@ -287,10 +287,10 @@ impl Dispatcher {
         let was_cut = self.inbound.as_ref().is_some_and(|(_, batch)| !batch.is_empty());
         self.hand_over_batch();
         let Some(socket) = self.engine.socket(id) else { return };
-        // Behind what a panic has left come those who have waited for it: the next batch may be
-        // cut as well.
-        let mut left = if was_cut { 0 } else { socket.budget };
-        let mut is_done = false;
+        // What a panic has left is handed over also by a socket that is left alone for a while, as
+        // the others wait for it. They come next: the next batch may be cut as well.
+        let mut is_done = socket.is_backing_off;
+        let mut left = if was_cut || is_done { 0 } else { socket.budget };
         while left > 0 {
             let Self { engine, inbound, .. } = self;
             let Some(socket) = engine.socket_mut(id) else { break };
