@@ -138,6 +138,15 @@ impl Datagrams {
         Ok(inbound.len())
     }
 
+    /// Whether nothing waits, for any receiver, and no lane stands for `on_drain`.
+    pub(crate) fn is_drained(&self) -> bool {
+        #[cfg(unix)]
+        if !self.lanes.is_empty() {
+            return false;
+        }
+        self.queue.is_drained()
+    }
+
     /// Datagrams that are gathered and have not been sent.
     pub(crate) fn gathered(&self) -> usize {
         self.outbound.as_ref().map_or(0, |outbound| outbound.len())

@@ -378,8 +378,7 @@ impl Engine {
         }
         self.ask_socket(slot, false);
         let socket = &mut self.sockets[slot];
-        // Those for other receivers may wait on.
-        socket.queue.is_drained() && std::mem::take(&mut socket.owes_drain)
+        socket.is_drained() && std::mem::take(&mut socket.owes_drain)
     }
 
     /// The first that waits could not be sent; it is lost if that was no answer of the network to

@@ -4,6 +4,7 @@
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 use waterwheel::{SendStatus, UnixAddr, UnixDatagramOptions};
 
@@ -93,6 +94,40 @@ fn a_datagram_that_no_cap_allows_is_dropped_and_drain_follows() {
     }
     assert!(statuses[..statuses.len() - 1].iter().all(|&status| status == SendStatus::Sent));
     post.expect_told(&Told::Drain);
+}
+
+/// It is not told before its time either, or the lane that stands for it is forgotten.
+#[test]
+fn a_dropped_datagram_leaves_the_way_open_though_the_budget_ends_meanwhile() {
+    let folder = Folder::new();
+    let to = UnixAddr::path(folder.path("slow"));
+    let receiver = to.clone();
+    let mut post = Post::new(move |socket, _, bytes| {
+        if bytes == b"big" {
+            assert_eq!(socket.send_to(&receiver, &[0; 2_000]), SendStatus::Dropped);
+        }
+    });
+    let options = options().max_queued_bytes(1_000).receive_budget(1);
+    let id = post.bind_with(folder.path("server"), options);
+    let slow = client_at(&folder.path("slow"));
+    // Others have filled it, so that nothing of ours waits.
+    let others = UnixDatagram::unbound().unwrap();
+    others.set_nonblocking(true).unwrap();
+    while others.send_to(b"of another", folder.path("slow")).is_ok() {}
+    for bytes in [&b"big"[..], b"more", b"more"] {
+        UnixDatagram::unbound().unwrap().send_to(bytes, folder.path("server")).unwrap();
+    }
+    post.expect_datagrams(3);
+    post.expect_told(&Told::Drain);
+    let fired = post.stats().timers_fired;
+    post.until("a try, if there is one", |post| {
+        post.with(id, |socket| socket.set_timer(Duration::from_millis(1)));
+        post.stats().timers_fired > fired + 3
+    });
+    receive_all(&slow);
+    let status = post.with(id, |socket| socket.send_to(&to, b"small"));
+    assert!(status.is_accepted());
+    assert_eq!(post.answer(&slow), b"small");
 }
 
 #[test]
