@@ -245,11 +245,17 @@ impl Queue {
         has_room
     }
 
-    /// One of those is sent, or lost.
+    /// So many of those are sent, or lost.
     #[cfg(unix)]
-    pub(crate) fn take_back(&mut self, length: usize) {
-        self.aside -= 1;
-        self.bytes -= length;
+    pub(crate) fn take_back(&mut self, count: usize, bytes: usize) {
+        self.aside -= count;
+        self.bytes -= bytes;
+    }
+
+    /// Datagrams and bytes that there is room for.
+    #[cfg(unix)]
+    pub(crate) fn free(&self) -> (usize, usize) {
+        (self.most - self.len(), self.most_bytes - self.bytes)
     }
 
     pub(crate) fn first(&self) -> Option<&Waiting> {

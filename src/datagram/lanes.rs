@@ -2,9 +2,15 @@
 //! is slow holds up nobody else.
 //!
 //! Nothing tells when a receiver has room again, so that each lane is tried again by a timer: soon
-//! at first, then less and less often.
+//! at first, then less and less often. After a time without any room it is given up.
+//!
+//! All lanes have their room in common. A lane takes no more of it than is free after that, which is
+//! half of it for one alone, a third each for two: Abhijit Choudhury and Ellen Hahne, "Dynamic Queue
+//! Length Thresholds for Shared-Memory Packet Switches" (IEEE/ACM Transactions on Networking, 1998),
+//! with a factor of one. So there is room for somebody else however many do not read.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::time::Duration;
 
 use slab::Slab;
@@ -20,6 +26,8 @@ pub(crate) struct Lanes {
     places: HashMap<UnixAddr, u32>,
     /// The lanes that are to be tried now, in order.
     due: VecDeque<u32>,
+    /// How long a lane without room is kept.
+    pub(crate) patience: Duration,
 }
 
 #[derive(Debug)]
@@ -27,8 +35,12 @@ struct Lane {
     to: UnixAddr,
     /// Empty only if what was to wait found no room: the lane then stands for `on_drain`.
     waiting: VecDeque<Box<[u8]>>,
+    /// Invariant: the sum of their lengths.
+    bytes: usize,
     /// How long it is left alone the next time.
     pause: Duration,
+    /// How long it has been left alone since it last had room.
+    stuck: Duration,
     /// What brings it back, unless it is due.
     timer: Option<TimerId>,
 }
@@ -57,16 +69,33 @@ impl Lanes {
             return None;
         }
         let pause = FIRST_PAUSE;
-        let lane = Lane { to: to.clone(), waiting: VecDeque::new(), pause: 2 * pause, timer: None };
+        let lane = Lane {
+            to: to.clone(),
+            waiting: VecDeque::new(),
+            bytes: 0,
+            pause: 2 * pause,
+            stuck: pause,
+            timer: None,
+        };
         let place = self.lanes.insert(lane) as u32;
         self.places.insert(to.clone(), place);
         Some((place, pause))
     }
 
+    /// Whether the lane of a receiver may have one more of so many bytes, if so many datagrams and
+    /// bytes are free.
+    pub(crate) fn may_take(&self, to: &UnixAddr, length: usize, free: (usize, usize)) -> bool {
+        let Some(&place) = self.places.get(to) else { return true };
+        let lane = &self.lanes[place as usize];
+        lane.waiting.len() < free.0 && lane.bytes + length <= free.1
+    }
+
     /// Adds a datagram to a lane that is there.
     pub(crate) fn push(&mut self, to: &UnixAddr, bytes: &[u8]) {
         if let Some(&place) = self.places.get(to) {
-            self.lanes[place as usize].waiting.push_back(bytes.into());
+            let lane = &mut self.lanes[place as usize];
+            lane.bytes += bytes.len();
+            lane.waiting.push_back(bytes.into());
         }
     }
 
@@ -113,8 +142,8 @@ impl Lanes {
     /// The first is sent, or lost.
     pub(crate) fn pop(&mut self) {
         if let Some(lane) = self.due.front().and_then(|&place| self.lanes.get_mut(place as usize)) {
-            lane.waiting.pop_front();
-            lane.pause = FIRST_PAUSE;
+            lane.bytes -= lane.waiting.pop_front().map_or(0, |bytes| bytes.len());
+            (lane.pause, lane.stuck) = (FIRST_PAUSE, Duration::ZERO);
         }
     }
 
@@ -124,7 +153,19 @@ impl Lanes {
         let lane = self.lanes.get_mut(place as usize)?;
         let pause = lane.pause;
         lane.pause = (2 * pause).min(LONGEST_PAUSE);
+        lane.stuck += pause;
         Some((place, pause))
+    }
+
+    /// The first lane that is due is given up, if it has had no room for too long: whom it is for,
+    /// and how many datagrams and bytes are lost.
+    pub(crate) fn give_up(&mut self) -> Option<(UnixAddr, usize, usize)> {
+        let lane = self.lanes.get_mut(*self.due.front()? as usize)?;
+        if lane.stuck < self.patience {
+            return None;
+        }
+        let lost = mem::take(&mut lane.waiting);
+        Some((lane.to.clone(), lost.len(), mem::take(&mut lane.bytes)))
     }
 
     /// The first lane that is due has its turn after the others.
@@ -139,6 +180,10 @@ impl Lanes {
 mod tests {
     use super::*;
 
+    fn patient() -> Lanes {
+        Lanes { patience: Duration::MAX, ..Lanes::default() }
+    }
+
     /// Opens a lane, with the number of its place for a timer.
     fn open(lanes: &mut Lanes, to: &UnixAddr) -> TimerId {
         let (place, pause) = lanes.open(to).unwrap();
@@ -151,7 +196,7 @@ mod tests {
     #[test]
     fn a_lane_that_is_blocked_holds_up_no_other() {
         let (slow, fast) = (UnixAddr::from("slow"), UnixAddr::from("fast"));
-        let mut lanes = Lanes::default();
+        let mut lanes = patient();
         let timers = [open(&mut lanes, &slow), open(&mut lanes, &fast)];
         for number in 0..3 {
             lanes.push(&slow, &[number]);
@@ -174,7 +219,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_bound_and_begin_anew_with_room() {
         let to = UnixAddr::from("a");
-        let mut lanes = Lanes::default();
+        let mut lanes = patient();
         let timer = open(&mut lanes, &to);
         lanes.push(&to, b"first");
         lanes.push(&to, b"second");
@@ -195,9 +240,56 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_takes_no_more_than_is_left_for_others() {
+        let [one, two] = ["one", "two"].map(UnixAddr::from);
+        let mut lanes = patient();
+        let mut free = (12, 1_000);
+        for (to, most) in [(&one, 6), (&two, 3), (&one, 0)] {
+            lanes.open(to);
+            let mut taken = 0;
+            while lanes.may_take(to, 10, free) {
+                lanes.push(to, &[0; 10]);
+                free = (free.0 - 1, free.1 - 10);
+                taken += 1;
+            }
+            assert_eq!(taken, most);
+        }
+        // By bytes as well.
+        assert!(lanes.may_take(&one, 40, (7, 100)) && !lanes.may_take(&one, 41, (7, 100)));
+    }
+
+    #[test]
+    fn a_lane_that_has_had_no_room_for_long_is_given_up() {
+        let to = UnixAddr::from("a");
+        let mut lanes = Lanes { patience: Duration::from_millis(7), ..Lanes::default() };
+        let timer = open(&mut lanes, &to);
+        lanes.push(&to, b"first");
+        lanes.push(&to, b"next");
+        lanes.push(&to, b"last");
+        let block = |lanes: &mut Lanes| {
+            assert!(lanes.ring(0, timer) && lanes.first().is_some());
+            assert_eq!(lanes.give_up(), None);
+            let pause = lanes.block().unwrap().1;
+            lanes.set_timer(0, timer);
+            pause.as_millis()
+        };
+        // 1 ms at first, and 2.
+        assert_eq!(block(&mut lanes), 2);
+        assert!(lanes.ring(0, timer));
+        lanes.pop();
+        assert!(lanes.first().is_some() && lanes.block().is_some());
+        lanes.set_timer(0, timer);
+        // 1, 2 and 4 ms since it had room.
+        assert_eq!([block(&mut lanes), block(&mut lanes)], [2, 4]);
+        assert!(lanes.ring(0, timer) && lanes.first().is_some());
+        assert_eq!(lanes.give_up(), Some((to.clone(), 2, 8)));
+        assert!(lanes.first().is_none() && lanes.is_empty());
+    }
+
+    #[test]
     fn a_lane_without_datagrams_goes_when_it_is_looked_at() {
         let to = UnixAddr::from("a");
-        let mut lanes = Lanes::default();
+        let mut lanes = patient();
         let timer = open(&mut lanes, &to);
         assert_eq!(lanes.ring_all(), [timer]);
         assert!(lanes.first().is_none());

@@ -21,7 +21,9 @@ impl Engine {
             .check()
             .and_then(|()| self.world.bind_unix_datagrams(addr, options))
             .map_err(|error| explain("bind a datagram socket to", addr, &error))?;
-        Ok(self.add_datagrams(socket, None, service, &options.shared())?.0)
+        let (id, _) = self.add_datagrams(socket, None, service, &options.shared())?;
+        self.sockets[id.index()].lanes.patience = options.queue_timeout;
+        Ok(id)
     }
 
     /// Makes a Unix socket for datagrams with one peer and serves it.
@@ -37,7 +39,9 @@ impl Engine {
             .check()
             .and_then(|()| self.world.connect_unix_datagrams(peer, options))
             .map_err(|error| explain("connect a datagram socket to", peer, &error))?;
-        Ok(self.add_datagrams(socket, Some(NO_ADDR), service, &options.shared())?.0)
+        let (id, _) = self.add_datagrams(socket, Some(NO_ADDR), service, &options.shared())?;
+        self.sockets[id.index()].lanes.patience = options.queue_timeout;
+        Ok(id)
     }
 
     /// Sends a datagram to a name, or queues it: behind those that wait for the same receiver, in
@@ -97,7 +101,8 @@ impl Engine {
     fn enqueue_in_lane(&mut self, id: SocketId, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
         let Some(socket) = self.socket_mut(id) else { return SendStatus::Closed };
         socket.owes_drain = true;
-        let is_kept = socket.queue.set_aside(bytes.len());
+        let is_kept = socket.lanes.may_take(to, bytes.len(), socket.queue.free())
+            && socket.queue.set_aside(bytes.len());
         // Where nothing waits that brings `on_drain`, a lane without datagrams does.
         let opened = match is_kept || socket.queue.is_drained() && socket.lanes.is_empty() {
             true => socket.lanes.open(to),
@@ -147,25 +152,36 @@ impl Engine {
             match unix.send_to(bytes, to) {
                 Ok(()) => {
                     socket.lanes.pop();
-                    socket.queue.take_back(length);
+                    socket.queue.take_back(1, length);
                     self.count_sent(length);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_full(&error) => {
-                    let id = SocketId::new(slot as u32, socket.generation);
-                    if let Some((place, pause)) = socket.lanes.block() {
-                        self.try_lane_again(id, place, pause);
-                    }
-                }
+                Err(error) if is_full(&error) => self.hold_lane(slot),
                 Err(error) => {
                     let text = format!("a datagram to {to} is lost: {error}");
                     socket.lanes.pop();
-                    socket.queue.take_back(length);
+                    socket.queue.take_back(1, length);
                     socket.keep_error(io::Error::new(error.kind(), text));
                     self.stats.datagrams_dropped += 1;
                     self.queue_ready_socket(slot);
                 }
             }
+        }
+    }
+
+    /// The first lane that is due has no room: it is left alone for a while, or given up.
+    fn hold_lane(&mut self, slot: usize) {
+        let socket = &mut self.sockets[slot];
+        if let Some((to, count, bytes)) = socket.lanes.give_up() {
+            let patience = socket.lanes.patience;
+            let text = format!("{count} datagrams to {to} are lost: no room for {patience:?}");
+            socket.queue.take_back(count, bytes);
+            socket.keep_error(io::Error::new(io::ErrorKind::TimedOut, text));
+            self.stats.datagrams_dropped += count as u64;
+            self.queue_ready_socket(slot);
+        } else if let Some((place, pause)) = socket.lanes.block() {
+            let id = SocketId::new(slot as u32, socket.generation);
+            self.try_lane_again(id, place, pause);
         }
     }
 

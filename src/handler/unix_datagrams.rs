@@ -167,7 +167,8 @@ impl<'a> UnixDatagramSocket<'a> {
     }
 
     /// Sends a datagram to a name, at once if its receiver has room. What waits for the same
-    /// receiver is not overtaken; who is slow holds up nobody else.
+    /// receiver is not overtaken, and does not hold up what is for others; after
+    /// [`queue_timeout`](crate::UnixDatagramOptions::queue_timeout) without room it is dropped.
     ///
     /// `Failed(ConnectionRefused)` and `Failed(NotFound)` say that nobody is there, and
     /// `Failed(PermissionDenied)` that the receiver's file forbids it, or that it has a peer of its
@@ -176,6 +177,10 @@ impl<'a> UnixDatagramSocket<'a> {
     /// # Platform notes
     /// No system tells when a receiver has room again. So what waits is tried again by a timer:
     /// after 1 ms, and then after twice as long each time, up to 64 ms.
+    ///
+    /// On Linux all that no receiver has read yet takes room in the sender's own buffer (212,992
+    /// bytes unless `send_buffer_bytes` says otherwise). A few large datagrams to one that does not
+    /// read fill it, and everybody waits: the system does not tell who is at fault.
     #[inline]
     pub fn send_to(&mut self, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
         self.engine.send_to_unix(self.id, to, bytes)

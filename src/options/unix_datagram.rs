@@ -1,8 +1,9 @@
 //! Unix sockets for datagrams: how they are bound, and what they may use.
 
 use std::io;
+use std::time::Duration;
 
-use crate::options::{DEFAULT_DATAGRAM_BUDGET, UdpOptions, UnixAddr, out_of_range};
+use crate::options::{DEFAULT_DATAGRAM_BUDGET, UdpOptions, UnixAddr, at_least_1ms, out_of_range};
 
 /// Options of a Unix socket for datagrams.
 ///
@@ -24,10 +25,16 @@ pub struct UnixDatagramOptions {
     /// more.
     pub max_datagram_bytes: usize,
     /// Most datagrams that wait while their receivers have no room; more are dropped and counted.
-    /// Default 1,024.
+    /// One receiver gets no more places than are left free after that, so that half is the most for
+    /// one alone, and whoever is slow leaves room for others; a connected socket's peer may have
+    /// all. Default 1,024.
     pub max_queued_datagrams: usize,
-    /// Most bytes of them. Default 1 MiB.
+    /// Most bytes of them, likewise. Default 1 MiB.
     pub max_queued_bytes: usize,
+    /// How long a receiver may have no room at all before what waits for it is dropped, and told by
+    /// one `on_error` (`TimedOut`). A connected socket's peer is waited for without end.
+    /// It is looked at up to sixteen times a second. At least 1 ms; default 10 s.
+    pub queue_timeout: Duration,
     /// Permissions of the socket's file, such as `0o660`; who may write to it may send. Default:
     /// what the process's umask leaves of `0o777`, with the usual one nobody but the owner. An
     /// abstract name has none, nor has a socket without a name.
@@ -59,6 +66,7 @@ impl Default for UnixDatagramOptions {
             max_datagram_bytes: shared.max_datagram_bytes,
             max_queued_datagrams: shared.max_queued_datagrams,
             max_queued_bytes: shared.max_queued_bytes,
+            queue_timeout: Duration::from_secs(10),
             mode: None,
             source: None,
             autobind: false,
@@ -75,6 +83,7 @@ impl UnixDatagramOptions {
         max_datagram_bytes: usize,
         max_queued_datagrams: usize,
         max_queued_bytes: usize,
+        queue_timeout: Duration,
         mode: Option<u32>,
         source: Option<UnixAddr>,
         autobind: bool,
@@ -98,6 +107,7 @@ impl UnixDatagramOptions {
 
     pub(crate) fn check(&self) -> io::Result<()> {
         check_mode(self.mode)?;
+        at_least_1ms("queue_timeout", Some(self.queue_timeout))?;
         self.shared().check(([0, 0, 0, 0], 0).into())
     }
 }

@@ -47,7 +47,8 @@ fn collect(post: &mut Post, client: &UnixDatagram, count: usize) -> Vec<Vec<u8>>
 fn what_a_slow_receiver_is_sent_waits_in_order_under_caps_and_drains() {
     let folder = Folder::new();
     let mut post = Post::quiet();
-    let id = post.bind_with(folder.path("server"), options().max_queued_datagrams(5));
+    // One receiver alone may have half.
+    let id = post.bind_with(folder.path("server"), options().max_queued_datagrams(10));
     let (path, slow) = (folder.path("slow"), client_at(&folder.path("slow")));
     let to = UnixAddr::path(path);
     let taken = fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
@@ -201,6 +202,37 @@ fn what_has_waited_leaves_within_the_budget() {
     // One timer: once there is room, the rest follows by itself.
     let fired = post.stats().timers_fired;
     assert!(fired < 4, "{fired} timers");
+}
+
+#[test]
+fn one_that_never_reads_takes_the_room_of_others_neither_whole_nor_for_ever() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let options = options().max_queued_datagrams(100).queue_timeout(Duration::from_millis(100));
+    let id = post.bind_with(folder.path("server"), options);
+    let clients = ["dead", "slow"].map(|name| client_at(&folder.path(name)));
+    let [dead, slow] = ["dead", "slow"].map(|name| UnixAddr::path(folder.path(name)));
+    let send = |post: &mut Post, to: &UnixAddr, bytes: &[u8]| {
+        post.with(id, |socket| socket.send_to(to, bytes))
+    };
+    let most = |post: &mut Post, to: &UnixAddr| {
+        fill(post, |post, bytes| send(post, to, bytes));
+        let more = (1..).take_while(|_| send(post, to, b"more") == SendStatus::Queued);
+        1 + more.count()
+    };
+    assert_eq!((most(&mut post, &dead), most(&mut post, &slow)), (50, 25));
+    post.until("the slow one has all", |post| {
+        receive_all(&clients[1]);
+        post.with(id, |socket| socket.queued_datagrams()) <= 50
+    });
+    post.expect_told(&Told::Error(ErrorKind::TimedOut));
+    post.expect_told(&Told::Drain);
+    assert_eq!(post.with(id, |socket| (socket.queued_datagrams(), socket.queued_bytes())), (0, 0));
+    // Two more were dropped by the caps.
+    assert_eq!(post.stats().datagrams_dropped, 52);
+    assert_eq!(send(&mut post, &slow, b"direct"), SendStatus::Sent);
+    receive_all(&clients[0]);
+    assert_eq!(send(&mut post, &dead, b"direct"), SendStatus::Sent);
 }
 
 #[test]
