@@ -114,16 +114,27 @@ impl Datagrams {
     }
 
     /// Receives one datagram: how many bytes of it are handed on, whether that is all of it, and
-    /// who sent it. A byte more than is handed on tells a longer one.
+    /// who sent it. A byte more than is handed on tells a longer one. `Interrupted` if it was not
+    /// for the handler.
     #[inline]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, bool, SocketAddr)> {
         let most = self.most_bytes;
         let (count, from) = self.socket.receive(&mut buffer[..most + 1])?;
         self.errors_in_row = 0;
+        if self.is_stranger(from) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         Ok((count.min(most), count > most, from))
     }
 
-    /// Receives several, up to `most`, likewise; how many.
+    /// Whether a datagram is not of the peer, if there is one. The system sees to that once it
+    /// knows the peer, and a socket that has an address before may have been sent others.
+    #[inline]
+    pub(crate) fn is_stranger(&self, from: SocketAddr) -> bool {
+        self.peer.is_some_and(|peer| (peer.ip(), peer.port()) != (from.ip(), from.port()))
+    }
+
+    /// Receives several, up to `most`; how many.
     pub(crate) fn receive_batch(
         &mut self,
         inbound: &mut sys::Inbound,

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -141,6 +142,59 @@ fn a_connected_socket_has_one_peer() {
     assert_eq!(rig.reactor.stats().datagrams_received, 1);
 }
 
+/// A socket with an address of its own is bound before it has a peer, and anybody may send to it
+/// meanwhile.
+#[test]
+fn a_connected_socket_forgets_what_came_before_it_had_a_peer() {
+    for is_batch in [false, true] {
+        strangers_are_not_heard(is_batch);
+    }
+}
+
+fn strangers_are_not_heard(is_batch: bool) {
+    let mut rig = Rig::echo();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let source = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (is_over, sent) = (AtomicBool::new(false), AtomicU32::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+            while !is_over.load(Ordering::Relaxed) {
+                // Refused while nobody is bound to it.
+                let _ = stranger.send_to(b"let me in", source);
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        // Some of them while it sends, however the system runs the two.
+        while sent.load(Ordering::Relaxed) < 20_000 {
+            let options = UdpOptions::default().source(Some(source)).batch(is_batch);
+            let (id, _) = rig.reactor.connect_udp(peer, rig.service, options).unwrap();
+            rig.turn();
+            rig.reactor.context().socket(id).unwrap().close();
+            rig.turn();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(!rig.told().iter().any(|told| matches!(told, Told::Datagram(..))));
+    assert_eq!(rig.reactor.stats().datagrams_received, 0);
+}
+
+/// Linux takes it for this machine.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_that_is_connected_to_no_address_in_particular_hears_its_peer() {
+    let mut rig = Rig::echo();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let to = peer.local_addr().unwrap();
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, to.port()));
+    let (id, from) = rig.reactor.connect_udp(any, rig.service, UdpOptions::default()).unwrap();
+    rig.id = id;
+    assert_eq!(rig.with(|socket| socket.peer_addr()), Some(to));
+    peer.send_to(b"it is me", from).unwrap();
+    assert_eq!(rig.answer(&peer).0, b"it is me");
+}
+
 #[test]
 fn a_socket_without_a_peer_has_nobody_to_send_to() {
     let mut rig = Rig::echo();
@@ -157,6 +211,11 @@ fn what_the_system_refuses_is_told_at_once() {
     let port_0 = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     assert_eq!(
         rig.with(|socket| socket.send_to(port_0, b"x")),
+        SendStatus::Failed(ErrorKind::InvalidInput)
+    );
+    let of_v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 9));
+    assert_eq!(
+        rig.with(|socket| socket.send_to(of_v6, b"x")),
         SendStatus::Failed(ErrorKind::InvalidInput)
     );
     rig.turn();

@@ -43,7 +43,8 @@ pub enum SendStatus {
     /// It is longer than the socket or the way there takes. 65,507 bytes is the most over IPv4.
     TooLong,
     /// The system refuses it: there is no route, broadcast was not asked for, a filter forbids it,
-    /// or nobody is bound to the name of a Unix socket.
+    /// or nobody is bound to the name of a Unix socket. `InvalidInput`: the address has port 0, or
+    /// is of IPv6 while the socket is of IPv4.
     Failed(io::ErrorKind),
     /// The socket is closed, or has no peer to `send` to.
     Closed,
@@ -92,6 +93,7 @@ impl Engine {
             .world
             .connect_udp(peer, options)
             .map_err(|error| explain("connect a UDP socket to", peer, options, &error))?;
+        let peer = socket.peer_addr(peer);
         self.add_datagrams(socket, Some(peer), service, options)
     }
 
@@ -195,6 +197,7 @@ impl Engine {
                 }
                 (_, SendFault::TooLong) => break SendStatus::TooLong,
                 (_, SendFault::NoBuffers) => break self.drop_datagram(slot),
+                (_, SendFault::Family) => break SendStatus::Failed(io::ErrorKind::InvalidInput),
                 (kind, _) if tries == SEND_TRIES => return SendStatus::Failed(kind),
                 // It may be an older one, which the system tells at the next call, whatever that
                 // is: an answer of the network to a datagram before this one.
@@ -270,6 +273,10 @@ impl Engine {
             SendStatus::TooLong => {
                 let why = "it is longer than the socket or the way there takes".to_owned();
                 (io::ErrorKind::InvalidInput, why)
+            }
+            SendStatus::Failed(io::ErrorKind::InvalidInput) => {
+                let why = "the port is 0, or the socket is of the other family of addresses";
+                (io::ErrorKind::InvalidInput, why.to_owned())
             }
             SendStatus::Failed(kind) => (kind, kind.to_string()),
             _ => return,
@@ -395,6 +402,11 @@ impl Engine {
             self.stats.datagrams_dropped += 1;
         }
         self.queue_ready_socket(slot);
+    }
+
+    /// Whether nothing is left that a drain waits for: no connection, and no datagram that waits.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.connections.is_empty() && self.sockets.iter().all(|(_, socket)| socket.is_drained())
     }
 
     /// Marks a socket closed; it is taken down in the ready phase.

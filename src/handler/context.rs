@@ -219,7 +219,8 @@ impl<'a> Context<'a> {
 
     /// Stops the loop gracefully: listeners close, connections are offered `on_shutdown`, output
     /// drains and peers finish; what is left after `deadline` is cut. All of them end with
-    /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then.
+    /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then, and
+    /// so are datagrams that wait for room.
     pub fn drain(&mut self, deadline: Duration) {
         self.engine.stop(Stop::Drain(deadline));
     }

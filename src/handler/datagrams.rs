@@ -205,7 +205,9 @@ impl<'a> DatagramSocket<'a> {
         socket.map_or(0, |socket| socket.queue.bytes() + socket.gathered_bytes())
     }
 
-    /// Joins a multicast group.
+    /// Joins a multicast group. From then on the socket gets what is sent to its own groups; on
+    /// Linux one that has joined none gets what is sent to those of any other socket of the machine
+    /// as well (`IP_MULTICAST_ALL` in ip(7), and for IPv6 before 4.20 also one that has joined).
     ///
     /// # Errors
     /// - `InvalidInput`: the address is not of a group, or of another family than the socket, or

@@ -104,7 +104,8 @@ impl Remote {
 
     /// Stops the reactor gracefully: listeners close, connections are offered `on_shutdown`,
     /// output drains and peers finish; what is left after `deadline` is cut. All of them end with
-    /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then.
+    /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then, and
+    /// so are datagrams that wait for room.
     ///
     /// # Errors
     /// - [`Stopped`]: it has stopped already.

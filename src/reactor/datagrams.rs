@@ -355,6 +355,9 @@ impl Dispatcher {
                 engine.stats.datagrams_received += 1 + batch.clear() as u64;
                 break;
             };
+            if socket.is_stranger(from) {
+                continue;
+            }
             socket.owes_batch_end = true;
             let index = socket.service as usize;
             let count = bytes.len().min(socket.most_bytes);

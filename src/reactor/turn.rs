@@ -400,7 +400,7 @@ impl Dispatcher {
 
     /// Whether a stop has come to its end; then everything ends.
     fn end_stop(&mut self) {
-        if self.engine.running == Running::Draining && self.engine.connections.is_empty() {
+        if self.engine.running == Running::Draining && self.engine.is_drained() {
             self.engine.running = Running::Stopped;
         }
         if self.engine.running != Running::Stopped {

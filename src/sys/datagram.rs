@@ -90,6 +90,15 @@ impl DatagramSocket {
         }
     }
 
+    /// Its peer, as the system knows it: who was given the address of none in particular has this
+    /// machine as its peer.
+    pub(crate) fn peer_addr(&self, given: SocketAddr) -> SocketAddr {
+        match self {
+            Self::Os(socket) => socket.peer_addr().unwrap_or(given),
+            _ => given,
+        }
+    }
+
     /// The number of its socket in a simulated world.
     #[cfg(feature = "sim")]
     pub(crate) fn simulated(&self) -> Option<u32> {
@@ -214,6 +223,8 @@ pub(crate) enum SendFault {
     TooLong,
     /// A queue of the system is full.
     NoBuffers,
+    /// It is for an address of the other family than the socket's.
+    Family,
     /// Something else, or an older error that was waiting to be told.
     Other,
 }
@@ -226,16 +237,19 @@ impl SendFault {
         match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::MSGSIZE) => Self::TooLong,
             Some(Errno::NOBUFS | Errno::NOMEM) => Self::NoBuffers,
+            Some(Errno::AFNOSUPPORT) => Self::Family,
             _ => Self::Other,
         }
     }
 
-    /// What an error of a send says: 10040 is `WSAEMSGSIZE`, 10055 is `WSAENOBUFS`.
+    /// What an error of a send says: 10040 is `WSAEMSGSIZE`, 10055 is `WSAENOBUFS`, 10047 is
+    /// `WSAEAFNOSUPPORT`.
     #[cfg(not(unix))]
     pub(crate) fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(10_040) => Self::TooLong,
             Some(10_055) => Self::NoBuffers,
+            Some(10_047) => Self::Family,
             _ => Self::Other,
         }
     }

@@ -1,6 +1,7 @@
 //! Datagrams to many: members of a group until they leave, and everybody.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use waterwheel::{Group, SendStatus, UdpOptions};
 
@@ -27,7 +28,19 @@ fn multicast_goes_by_the_index_of_an_interface() {
     let error = rig.with(|socket| socket.join(&group.interface_index(i32::MAX as u32)));
     assert!(error.unwrap_err().to_string().contains("239.255.77.2"));
     let options = UdpOptions::default().multicast_interface_index(Some(i32::MAX as u32));
-    rig.reactor.bind_udp("127.0.0.1:0", rig.service, options).unwrap_err();
+    let error = rig.reactor.bind_udp("127.0.0.1:0", rig.service, options).unwrap_err();
+    assert!(error.to_string().contains("option multicast_interface_index is"), "{error}");
+}
+
+/// The system's words are those for a wrong address to bind to.
+#[test]
+fn an_interface_that_is_not_there_is_told_by_its_option() {
+    let mut rig = Rig::echo();
+    let nowhere = Ipv4Addr::new(192, 0, 2, 1);
+    let options = UdpOptions::default().multicast_interface(Some(nowhere));
+    let error = rig.reactor.bind_udp("127.0.0.1:0", rig.service, options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("option multicast_interface is 192.0.2.1"), "{error}");
 }
 
 #[track_caller]
@@ -46,6 +59,11 @@ fn expect_members_only(group: Group, options: UdpOptions) {
         return;
     }
     rig.expect_told(1, |told| *told == Told::Datagram(b"all".to_vec(), false));
+    // Somebody else on this machine stays.
+    let other = UdpSocket::bind("0.0.0.0:0").unwrap();
+    if let IpAddr::V4(addr) = group.addr {
+        other.join_multicast_v4(&addr, &Ipv4Addr::LOCALHOST).unwrap();
+    }
     rig.with(|socket| socket.leave(&group)).unwrap();
     rig.with(|socket| socket.send_to(to, b"nobody"));
     let marker = client(SocketAddr::from((Ipv4Addr::LOCALHOST, rig.addr.port())));

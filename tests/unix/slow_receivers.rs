@@ -253,6 +253,23 @@ fn what_waits_for_one_that_goes_is_lost_and_told() {
 
 /// More than the budget of a turn, of which the socket has no other.
 #[test]
+fn a_drain_lets_what_waits_leave() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind(folder.path("server"));
+    let slow = client_at(&folder.path("slow"));
+    let to = UnixAddr::path(folder.path("slow"));
+    let last = fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
+    post.reactor.context().drain(Duration::from_secs(60));
+    let fired = post.stats().timers_fired;
+    post.until("tries", |post| post.stats().timers_fired >= fired + 2);
+    assert_eq!(post.count(&Told::Close(id)), 0);
+    assert_eq!(collect(&mut post, &slow, last as usize + 1), numbers(0..last + 1));
+    post.expect_told(&Told::Close(id));
+    assert_eq!(post.stats().datagrams_dropped, 0);
+}
+
+#[test]
 fn a_closed_socket_sends_all_that_is_taken() {
     let folder = Folder::new();
     let mut post = Post::quiet();

@@ -77,10 +77,12 @@ fn set_v4(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
         socket.set_tos_v4(tos.into())?;
     }
     if let Some(interface) = options.multicast_interface {
-        socket.set_multicast_if_v4(&interface)?;
+        let set = socket.set_multicast_if_v4(&interface);
+        set.map_err(|error| no_interface("multicast_interface", &interface, &error))?;
     }
     if let Some(index) = options.multicast_interface_index {
-        multicast::send_by(socket, index)?;
+        multicast::send_by(socket, index)
+            .map_err(|error| no_interface("multicast_interface_index", &index, &error))?;
     }
     if let Some(ttl) = options.multicast_ttl {
         socket.set_multicast_ttl_v4(ttl)?;
@@ -102,7 +104,8 @@ fn set_v6(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
         set_class_v6(socket, tos)?;
     }
     if let Some(index) = options.multicast_interface_index {
-        socket.set_multicast_if_v6(index)?;
+        let set = socket.set_multicast_if_v6(index);
+        set.map_err(|error| no_interface("multicast_interface_index", &index, &error))?;
     }
     if let Some(ttl) = options.multicast_ttl {
         socket.set_multicast_hops_v6(ttl)?;
@@ -111,6 +114,15 @@ fn set_v6(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
         socket.set_multicast_loop_v6(loops)?;
     }
     Ok(())
+}
+
+/// The system's words are those for an address to bind to, which may be right.
+fn no_interface(option: &str, value: &dyn std::fmt::Display, error: &io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::Unsupported {
+        return io::Error::new(error.kind(), error.to_string());
+    }
+    let text = format!("option {option} is {value}, which no interface has: {error}");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 /// The platforms for which socket2 has the option.
@@ -143,6 +155,7 @@ fn finish(socket: Socket, options: &UdpOptions) -> io::Result<DatagramSocket> {
 }
 
 pub(in super::super) fn join(socket: &DatagramSocket, group: &Group) -> io::Result<()> {
+    multicast::only_its_own(socket, group.addr.is_ipv4());
     let index = group.interface_index;
     match group.addr {
         IpAddr::V4(addr) if index != 0 => multicast::join(socket, &addr, index),

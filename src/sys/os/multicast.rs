@@ -104,3 +104,20 @@ mod by_index {
 }
 
 pub(super) use by_index::{join, leave, send_by};
+
+/// Has a socket get what is sent to the groups that it has joined, and not to those that any other
+/// socket of the machine has: `IP_MULTICAST_ALL` of ip(7) is on by default, and leaving a group
+/// changes nothing while another is in it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn only_its_own(socket: &UdpSocket, is_v4: bool) {
+    let socket = socket2::SockRef::from(socket);
+    // Before Linux 4.20 IPv6 does not have it; then the groups of others are heard as well.
+    let _ = match is_v4 {
+        true => socket.set_multicast_all_v4(false),
+        false => socket.set_multicast_all_v6(false),
+    };
+}
+
+/// Elsewhere it is so.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn only_its_own(_: &UdpSocket, _: bool) {}

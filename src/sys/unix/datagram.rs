@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 
 use mio::net::UnixDatagram;
@@ -107,8 +108,19 @@ fn connect(peer: &UnixAddr, options: &UnixDatagramOptions) -> io::Result<UnixDat
         }
     };
     socket.connect(&sock_addr(peer)?)?;
+    forget_strangers(&socket);
     Ok(UnixDatagrams::new(socket, file, Some(peer.clone()), options))
 }
+
+/// Throws away what has come to a socket that was bound before it had a peer: it may be of anybody.
+/// The peer itself has not been sent anything to answer, and must not hold this up.
+fn forget_strangers(socket: &Socket) {
+    let strangers = std::iter::from_fn(|| socket.recv(&mut [MaybeUninit::uninit(); 1]).ok());
+    strangers.take(MOST_STRANGERS).for_each(drop);
+}
+
+/// More datagrams than the receive buffer of a Unix socket holds.
+const MOST_STRANGERS: usize = 4_096;
 
 fn bind_source(
     socket: &Socket,
