@@ -4,10 +4,11 @@
 //! Nothing tells when a receiver has room again, so that each lane is tried again by a timer: soon
 //! at first, then less and less often. After a time without any room it is given up.
 //!
-//! All lanes have their room in common. A lane takes no more of it than is free after that, which is
-//! half of it for one alone, a third each for two: Abhijit Choudhury and Ellen Hahne, "Dynamic Queue
-//! Length Thresholds for Shared-Memory Packet Switches" (IEEE/ACM Transactions on Networking, 1998),
-//! with a factor of one. So there is room for somebody else however many do not read.
+//! All lanes have their room in common. A lane takes no more of it than is free after that, which
+//! is half of it for one alone and a third for each of two: Abhijit Choudhury and Ellen Hahne,
+//! "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches" (IEEE/ACM Transactions on
+//! Networking, 1998), with a factor of one. So there is room for somebody else however many do not
+//! read.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
