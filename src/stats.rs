@@ -67,7 +67,8 @@ pub struct Stats {
     pub connections: u64,
     /// The most connections there were at once.
     pub connections_peak: u64,
-    /// Datagrams received and handed to a handler.
+    /// Datagrams received and handed to a handler; also the rest of a batch whose socket was closed
+    /// meanwhile, which is handed to nobody.
     pub datagrams_received: u64,
     /// Datagrams that the kernel took.
     pub datagrams_sent: u64,

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use support::{Call, Client, End, Rig, Script, pattern, scratch_file};
+use support::{Call, Client, End, Rig, Script, pattern, scratch_file, scratch_path};
 use waterwheel::{
     Conn, ConnId, ConnectOptions, Limits, ListenOptions, OnOverflow, TcpOptions, Written,
 };
@@ -129,6 +129,12 @@ fn a_range_that_the_file_does_not_have_is_refused_and_nothing_is_queued() {
         for path in if cfg!(unix) { &["/", "/dev/zero"][..] } else { &[] } {
             let text = "it is neither a file nor a disk";
             expect(conn.send_file(File::open(path).unwrap(), 0..1), text);
+        }
+        if cfg!(unix) {
+            let path = scratch_path();
+            let file = File::create(&path).unwrap();
+            expect(conn.send_file(file, ..), "it was opened for writing only");
+            std::fs::remove_file(path).unwrap();
         }
         assert_eq!(conn.pending_bytes(), 0);
         conn.write(b"goes on");

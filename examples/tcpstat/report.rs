@@ -156,11 +156,11 @@ impl Report {
             let processes = self.holders.iter().filter(holds).map(|holder| holder.pid.to_string());
             format!(
                 "{{\"addr\": \"{}\", \"accept_queue\": {}, \"accept_queue_limit\": {}, \
-                 \"processes\": [{}]}}",
+                 \"processes\": {}}}",
                 listener.addr,
                 listener.waiting,
                 listener.limit,
-                list(processes),
+                list_or_null(processes, true),
             )
         }));
         let states = list(self.counts.iter().map(|(state, local, remote)| {
@@ -169,7 +169,7 @@ impl Report {
         let counters = list(
             self.counters.iter().map(|Counter { name, count, .. }| format!("\"{name}\": {count}")),
         );
-        let processes = list(self.holders.iter().map(|holder| {
+        let processes = self.holders.iter().map(|holder| {
             format!(
                 "{{\"pid\": {}, \"name\": {}, \"open_files\": {}, \"open_files_limit\": {}}}",
                 holder.pid,
@@ -177,10 +177,11 @@ impl Report {
                 number(holder.open_files, "null"),
                 number(holder.open_files_limit, "null"),
             )
-        }));
+        });
+        let processes = list_or_null(processes, !self.listeners.is_empty());
         format!(
             "{{\"port\": {}, \"listeners\": [{listeners}], \"states\": {{{states}}}, \
-             \"counters\": {{{counters}}}, \"processes\": [{processes}]}}\n",
+             \"counters\": {{{counters}}}, \"processes\": {processes}}}\n",
             self.port
         )
     }
@@ -204,6 +205,12 @@ fn number(number: Option<u64>, none: &str) -> String {
 
 fn list(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
+}
+
+/// A list of JSON. If there must be something and nothing is found, it may not be looked at.
+fn list_or_null(items: impl Iterator<Item = String>, must_be: bool) -> String {
+    let items = list(items);
+    if items.is_empty() && must_be { "null".to_owned() } else { format!("[{items}]") }
 }
 
 /// A text of JSON: a process may have any name.

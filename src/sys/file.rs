@@ -135,6 +135,9 @@ pub(crate) fn range_of(file: &File, range: impl RangeBounds<u64>) -> io::Result<
         return Err(invalid("it is neither a file nor a disk".to_owned()));
     }
     // That of a disk is not told here.
+    if !is_readable(file)? {
+        return Err(invalid("it was opened for writing only".to_owned()));
+    }
     let length = metadata.is_file().then_some(metadata.len());
     let start = match range.start_bound() {
         Bound::Included(&start) => start,
@@ -157,6 +160,18 @@ pub(crate) fn range_of(file: &File, range: impl RangeBounds<u64>) -> io::Result<
         return Err(invalid(format!("the range {start}..{end} runs backwards")));
     }
     Ok(start..end)
+}
+
+#[cfg(unix)]
+fn is_readable(file: &File) -> io::Result<bool> {
+    use rustix::fs::{OFlags, fcntl_getfl};
+    Ok((fcntl_getfl(file)? & OFlags::ACCMODE) != OFlags::WRONLY)
+}
+
+/// Elsewhere reading it tells.
+#[cfg(not(unix))]
+fn is_readable(_: &File) -> io::Result<bool> {
+    Ok(true)
 }
 
 #[cfg(unix)]

@@ -25,7 +25,8 @@ impl Conn<'_> {
     /// The range is in bytes from the beginning of the file, whose own position is neither used
     /// nor, on Unix, moved: one `Arc<File>` can go to many connections at once. It stays open
     /// until it has left. Up to 1,024 files can be queued; the next one is refused as a write over
-    /// the cap is, with `Full`.
+    /// the cap is, with `Full`, and the connection ends with `Overflow` then unless
+    /// [`on_overflow`](crate::Limits::on_overflow) says otherwise.
     ///
     /// A file that turns out shorter than it was ends the connection, as one that cannot be read
     /// does: with `CloseReason::Io`, which says so, and with a reset, so that the peer does not
@@ -53,7 +54,8 @@ impl Conn<'_> {
     /// Nothing is queued then, and the connection goes on:
     /// - `InvalidInput`: the range runs backwards or goes past the end of the file; or it is a
     ///   directory, a pipe or the like; or a disk, whose length is not told, and the range has no
-    ///   end.
+    ///   end; or it was opened for writing only (Unix; elsewhere the connection ends with
+    ///   `CloseReason::Io`).
     /// - The system's, if it does not tell the length.
     ///
     /// # Platform notes
@@ -62,6 +64,9 @@ impl Conn<'_> {
     /// connection should have a `File` of its own. On Linux a peer that is gone makes the kernel
     /// send SIGPIPE, which Rust programs ignore from the start; a library in another program has
     /// to see to that.
+    ///
+    /// A Unix socket has no reset: of a file that was cut short its peer sees an ordinary end, so
+    /// tell it the length first. Files under `/proc` say that they are empty.
     pub fn send_file(
         &mut self,
         file: impl Into<Arc<File>>,
