@@ -422,7 +422,9 @@ fn an_idle_loop_does_not_turn_at_all() {
             let before = ask();
             thread::sleep(ms(400));
             let turns = ask().turns - before.turns;
-            assert!(turns <= 2, "{turns} turns of a loop that had nothing to do");
+            // New connections are filed in one. The wake of the question before may come behind its
+            // answer, if the loop saw the question on its way to sleep: that is another.
+            assert!(turns <= 3, "{turns} turns of a loop that had nothing to do");
             remote.stop().unwrap();
         });
         Ok(addr)
