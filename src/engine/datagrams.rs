@@ -119,6 +119,9 @@ impl Engine {
         self.poller.add_datagrams(&mut datagrams.socket, Target::socket_token(index))?;
         let datagrams = slot.insert(datagrams);
         log::debug!("receiving datagrams on {}", datagrams.place());
+        if options.batch && !sys::BATCHES_ARE_CALLS {
+            log::info!("option batch gains nothing here: it wants Linux and the feature `batch`");
+        }
         Ok((SocketId::new(index as u32, generation), addr))
     }
 

@@ -10,6 +10,10 @@ use super::os;
 /// Most datagrams of one batch.
 pub(crate) const BATCH: usize = 64;
 
+/// Whether a batch is one call, and not one for each datagram.
+pub(crate) const BATCHES_ARE_CALLS: bool =
+    cfg!(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)));
+
 /// Bytes that a batch going out may gather, but for its last datagram: what a full batch of
 /// datagrams of an Ethernet's length has.
 const GATHERED_BYTES: usize = BATCH * 1_500;

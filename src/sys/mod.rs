@@ -28,7 +28,7 @@ use std::time::Duration;
 use crate::id::Generations;
 use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
-pub(crate) use batch::{BATCH, Inbound, Outbound};
+pub(crate) use batch::{BATCH, BATCHES_ARE_CALLS, Inbound, Outbound};
 pub use credentials::Credentials;
 pub(crate) use datagram::{DatagramSocket, SendFault, is_let_go};
 pub(crate) use file::{FileSink, range_of};
