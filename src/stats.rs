@@ -77,7 +77,8 @@ pub struct Stats {
     /// Bytes in the datagrams that were sent.
     pub datagram_bytes_sent: u64,
     /// Datagrams that were to be sent and are lost on this side: the queue was full, the kernel
-    /// had no room, or they still waited when their socket was closed.
+    /// had no room, they were refused after they had been accepted, or they still waited when their
+    /// socket was closed. What a send itself calls `TooLong` or `Failed` does not count.
     pub datagrams_dropped: u64,
     /// Received datagrams that were longer than `max_datagram_bytes` of their socket, and cut.
     pub datagrams_truncated: u64,

@@ -61,8 +61,9 @@ pub trait DatagramHandler: 'static {
     }
 
     /// The system tells an error: mostly an answer of the network to a datagram that was sent
-    /// before, such as `ConnectionRefused` on a connected socket whose peer is not there. The
-    /// socket stays open and is served on. Default: nothing.
+    /// before, such as `ConnectionRefused` on a connected socket whose peer is not there
+    /// ([`peer_addr`](DatagramSocket::peer_addr) tells who that is); a socket without a peer is
+    /// not told what the network answers. It stays open and is served on. Default: nothing.
     fn on_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
         let _ = (socket, error);
     }
