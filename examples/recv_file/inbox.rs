@@ -34,8 +34,8 @@ pub(crate) struct Inbox {
     pub(crate) count: Option<u64>,
     pub(crate) bars: Bars,
     pub(crate) transfers: HashMap<ConnId, Transfer>,
-    /// Threads that may still write, by the name of the file in small letters: on some systems
-    /// letters of either case are the same.
+    /// Threads that may still write, by the name of the part in small letters: two long names may
+    /// have one part, and on some systems letters of either case are the same.
     pub(crate) threads: HashMap<String, JoinHandle<()>>,
     /// Transfers that failed.
     pub(crate) failures: u64,
@@ -83,7 +83,7 @@ impl Inbox {
             .ok_or_else(|| (text(), "this is not `put LENGTH NAME`".to_owned()))?;
         let refuse = |reason: &str| (put.name.clone(), reason.to_owned());
         name::check(&put.name).map_err(refuse)?;
-        let key = put.name.to_lowercase();
+        let key = name::part_of(&put.name).to_lowercase();
         if self.threads.contains_key(&key) {
             return Err(refuse("a file of that name is being received"));
         }

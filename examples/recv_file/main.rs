@@ -10,9 +10,11 @@
 
 #[path = "../transfer/bars.rs"]
 mod bars;
+mod hold;
 mod inbox;
 #[path = "../transfer/name.rs"]
 mod name;
+mod part;
 #[path = "../support/signals.rs"]
 mod signals;
 #[path = "../transfer/sum.rs"]

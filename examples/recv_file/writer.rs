@@ -4,16 +4,12 @@
 //! that would hold up all others. So each transfer has a thread, of which there are no more than
 //! transfers at once, and the loop stops reading from a sender that is ahead of its disk.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use crc32fast::Hasher;
-
-use crate::name;
-use crate::sum;
+use crate::part::Part;
 
 /// What the loop asks for.
 pub(crate) enum Job {
@@ -66,7 +62,7 @@ fn run(target: &Target, jobs: &Receiver<Job>, report: &mut impl FnMut(Report)) {
         Ok(part) => part,
         Err(text) => return report(Report::Failed(text)),
     };
-    report(Report::Ready(part.length, part.hasher.clone().finalize()));
+    report(Report::Ready(part.length(), part.sum()));
     for job in jobs {
         let result = match job {
             Job::From(offset) => part.go_to(offset).map(|()| None),
@@ -83,119 +79,4 @@ fn run(target: &Target, jobs: &Receiver<Job>, report: &mut impl FnMut(Report)) {
         }
     }
     part.tidy();
-}
-
-/// A file that is not whole.
-struct Part {
-    file: File,
-    path: PathBuf,
-    /// What it is called, for people.
-    name: String,
-    length: u64,
-    hasher: Hasher,
-    is_saved: bool,
-}
-
-impl Part {
-    /// Opens what an earlier transfer has left, or begins anew.
-    fn open(target: &Target) -> Result<Self, String> {
-        expect_free(target)?;
-        let name = name::part_of(&target.name);
-        let path = target.dir.join(&name);
-        let explain = |error: io::Error| format!("cannot write {name}: {error}");
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        let mut file = match fs::symlink_metadata(&path) {
-            Ok(found) if !found.is_file() => {
-                return Err(format!("cannot write {name}: something else has that name"));
-            }
-            Ok(_) => options.open(&path).map_err(explain)?,
-            // It does not follow a link that is made meanwhile.
-            Err(_) => options.create_new(true).open(&path).map_err(explain)?,
-        };
-        let mut length = file.metadata().map_err(explain)?.len();
-        if length > target.length {
-            length = 0; // it is of another file
-        }
-        let mut hasher = Hasher::new();
-        sum::add(&mut hasher, &mut file, 0, length).map_err(explain)?;
-        Ok(Self { file, path, name, length, hasher, is_saved: false })
-    }
-
-    fn explain(&self, error: &io::Error) -> String {
-        format!("cannot write {}: {error}", self.name)
-    }
-
-    fn go_to(&mut self, offset: u64) -> Result<(), String> {
-        if offset != self.length {
-            (self.length, self.hasher) = (0, Hasher::new());
-        }
-        let result = self.file.set_len(self.length);
-        let result = result.and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
-        result.map(drop).map_err(|error| self.explain(&error))
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.file.write_all(bytes).map_err(|error| self.explain(&error))?;
-        self.hasher.update(bytes);
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// It is all there: checks it, brings it to the disk, and gives it its name.
-    fn finish(&mut self, target: &Target, sum: Option<u32>) -> Result<(), String> {
-        let found = self.hasher.clone().finalize();
-        if let Some(sum) = sum.filter(|&sum| sum != found) {
-            // There is no telling which part of it is wrong.
-            self.length = 0;
-            return Err(format!("the checksum is {found:08x} and should be {sum:08x}"));
-        }
-        self.file.sync_all().map_err(|error| self.explain(&error))?;
-        self.take_name(target)?;
-        self.is_saved = true;
-        sync_folder(&target.dir).map_err(|error| format!("cannot sync the folder: {error}"))
-    }
-
-    fn take_name(&self, target: &Target) -> Result<(), String> {
-        let path = target.dir.join(&target.name);
-        let explain = |error: io::Error| format!("cannot name {}: {error}", target.name);
-        // A second name never replaces another file, as a rename may; but not every file system
-        // knows second names.
-        if !target.force && fs::hard_link(&self.path, &path).is_ok() {
-            return fs::remove_file(&self.path).map_err(explain);
-        }
-        expect_free(target)?;
-        fs::rename(&self.path, &path).map_err(explain)
-    }
-
-    /// Nothing more comes: what there is stays for a later transfer, if there is any.
-    fn tidy(&self) {
-        if self.length == 0 && !self.is_saved {
-            // Somebody else may have removed it.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Whether the name may be given.
-fn expect_free(target: &Target) -> Result<(), String> {
-    match fs::symlink_metadata(target.dir.join(&target.name)) {
-        Ok(found) if found.is_dir() => Err("there is a folder of that name".to_owned()),
-        Ok(_) if !target.force => {
-            Err("there is a file of that name; recv_file --force replaces it".to_owned())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Brings the name to the disk.
-#[cfg(unix)]
-fn sync_folder(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-/// Windows has no such thing.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
 }

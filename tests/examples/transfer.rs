@@ -4,6 +4,8 @@
 mod broken;
 #[path = "transfer/names.rs"]
 mod names;
+#[path = "transfer/parts.rs"]
+mod parts;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
