@@ -71,6 +71,7 @@ fn main() -> ExitCode {
 
 /// Sends them all; how many were not received.
 fn run(args: Args) -> Result<u64, Box<dyn Error>> {
+    let at_once = args.at_once.min(args.files.len()).min(most_at_once());
     let mut reactor = Reactor::new()?;
     let remote = reactor.remote();
     // An answer is read while the file still leaves: it may be that the receiver has given up.
@@ -90,11 +91,23 @@ fn run(args: Args) -> Result<u64, Box<dyn Error>> {
     if reactor.handler_mut(outbox).is_some_and(|outbox| outbox.bars.are_shown()) {
         reactor.set_periodic_timer(outbox, bars::MOVE_PERIOD);
     }
-    for _ in 0..args.at_once {
+    for _ in 0..at_once {
         reactor.context().post(outbox, |outbox, cx| outbox.next(cx));
     }
     reactor.run()?;
     Ok(reactor.handler_mut(outbox).map_or(0, |outbox| outbox.failures))
+}
+
+/// How many transfers the limit of open files allows: each has a connection, and its file twice,
+/// the second time for its checksums.
+fn most_at_once() -> usize {
+    /// For the loop, the terminal, and looking names up.
+    const RESERVE: u64 = 32;
+    /// What every system allows unasked.
+    const LEAST_LIMIT: u64 = 256;
+    let limit = waterwheel::raise_open_file_limit().unwrap_or(Some(LEAST_LIMIT));
+    let most = limit.map(|limit| limit.saturating_sub(RESERVE) / 3);
+    most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX).max(1))
 }
 
 /// `None` asks for the usage.
@@ -119,7 +132,10 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
         return Err("name a file to send".into());
     }
     if at_once == 0 {
-        return Err("--at-once 0 would send nothing".into());
+        return Err("--at-once 0 would send nothing; give at least 1".into());
+    }
+    if timeout.is_zero() {
+        return Err("--timeout 0 would wait for no answer; give at least 1 second".into());
     }
     Ok(Some(Args { connect, files, at_once, takes_sums, timeout }))
 }

@@ -1,8 +1,8 @@
 //! The sending end: a connection for each file, a few at once.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -91,7 +91,8 @@ impl Outbox {
 
     fn complain(&mut self, path: &Path, reason: &str) {
         self.failures += 1;
-        self.bars.complain(&format!("send_file: {}: {reason}", path.display()));
+        let path = name::shown(&path.to_string_lossy());
+        self.bars.complain(&format!("send_file: {path}: {reason}"));
     }
 
     /// A transfer has failed, and its connection ends.
@@ -106,6 +107,9 @@ impl Outbox {
     fn on_answer(&mut self, number: u64, conn: &mut Conn<'_>, answer: Answer) {
         let Some(transfer) = self.transfers.get_mut(&number) else { return };
         match (transfer.stage, answer) {
+            (_, Answer::No(reason)) if reason.trim().is_empty() => {
+                self.fail(number, conn, "refused, and it is not said why");
+            }
             (_, Answer::No(reason)) => self.fail(number, conn, &format!("refused: {reason}")),
             (Stage::Asked, Answer::Ok(have, sum)) if have <= transfer.length => {
                 self.compare(number, conn, have, sum);
@@ -113,10 +117,13 @@ impl Outbox {
             (Stage::Sending, Answer::Done) if conn.pending_bytes() == 0 => {
                 self.succeed(number, conn)
             }
-            (_, answer) => {
-                let text = format!("the receiver answers out of turn: {answer:?}");
+            (Stage::Asked, Answer::Ok(have, _)) => {
+                let length = transfer.length;
+                let text = format!("the receiver says that it has {have} bytes of {length}");
                 self.fail(number, conn, &text);
             }
+            (_, Answer::Ok(..)) => self.fail(number, conn, "the receiver says `ok` out of turn"),
+            (_, Answer::Done) => self.fail(number, conn, "the receiver says `done` out of turn"),
         }
     }
 
@@ -179,17 +186,25 @@ impl Outbox {
         let Some(transfer) = self.transfers.remove(&number) else { return };
         let summary = transfer.bar.as_ref().map(|bar| bar.summary(transfer.length));
         drop(transfer.bar);
-        self.bars.say(&format!("sent {}: {}", transfer.name, summary.unwrap_or_default()));
+        let (name, summary) = (name::shown(&transfer.name), summary.unwrap_or_default());
+        self.bars.say(&format!("sent {name}: {summary}"));
     }
 }
 
 impl Transfer {
     fn open(path: &Path) -> Result<Self, String> {
         let explain = |error: io::Error| format!("cannot open it: {error}");
-        let file = File::open(path).map_err(explain)?;
-        let metadata = file.metadata().map_err(explain)?;
-        if !metadata.is_file() {
+        // To open a pipe would wait for whoever writes into it.
+        if !fs::metadata(path).map_err(explain)?.is_file() {
             return Err("it is not a file; give files only".to_owned());
+        }
+        let mut file = File::open(path).map_err(explain)?;
+        let length = file.metadata().map_err(explain)?.len();
+        // Those of /proc have a length only as they are read.
+        if length == 0
+            && file.read(&mut [0]).map_err(|error| format!("cannot read it: {error}"))? > 0
+        {
+            return Err("it says that it is empty and is not; copy it first".to_owned());
         }
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| "its name is not UTF-8; rename it".to_owned())?;
@@ -197,7 +212,7 @@ impl Transfer {
         Ok(Self {
             path: path.to_owned(),
             name: name.to_owned(),
-            length: metadata.len(),
+            length,
             file: Arc::new(file),
             stage: Stage::Asked,
             conn: None,

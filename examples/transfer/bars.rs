@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::name;
+
 /// Often enough for the eye.
 pub(crate) const MOVE_PERIOD: Duration = Duration::from_millis(100);
 
@@ -37,7 +39,7 @@ impl Bars {
         let style = ProgressStyle::with_template(style).expect("the template is well formed");
         let bar = self.all.as_ref().map(|all| {
             let bar = all.add(ProgressBar::new(length).with_style(style.progress_chars("█▌ ")));
-            bar.set_message(name.to_owned());
+            bar.set_message(name::shown(name));
             bar.set_position(from);
             bar.reset_eta();
             bar
@@ -75,12 +77,12 @@ impl Bar {
     pub(crate) fn summary(&self, length: u64) -> String {
         let seconds = self.began.elapsed().as_secs_f64();
         let moved = length.saturating_sub(self.from);
-        let rate = moved as f64 / seconds.max(1e-6) / 1e6;
+        let rate = moved as f64 / seconds.max(1e-6) / (1 << 20) as f64;
         let resumed = match self.from {
             0 => String::new(),
             from => format!(", resumed at {from}"),
         };
-        format!("{length} bytes in {seconds:.1} s, {rate:.0} MB/s{resumed}")
+        format!("{length} bytes in {seconds:.1} s, {rate:.0} MiB/s{resumed}")
     }
 }
 

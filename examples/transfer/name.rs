@@ -70,3 +70,15 @@ pub(crate) fn part_of(name: &str) -> String {
     }
     format!("{}~{:08x}{PART}", &name[..end], crc32fast::hash(name.as_bytes()))
 }
+
+/// A name as people see it: what a terminal would obey, or not show, is written out.
+pub(crate) fn shown(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for char in name.chars() {
+        match char {
+            '"' | '\'' | '\\' => text.push(char),
+            char => text.extend(char.escape_debug()),
+        }
+    }
+    text
+}

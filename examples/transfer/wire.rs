@@ -16,6 +16,9 @@
 /// room in it several times.
 pub(crate) const LINE_BYTES: usize = 4_096;
 
+/// So much of a reason is shown.
+const REASON_CHARS: usize = 300;
+
 /// What the sender offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Put {
@@ -59,8 +62,10 @@ pub(crate) fn parse_answer(line: &[u8]) -> Option<Answer> {
         return Some(Answer::Done);
     }
     if let Some(reason) = line.strip_prefix("no ") {
-        // It is shown on a terminal.
-        return Some(Answer::No(reason.replace(char::is_control, " ")));
+        // It is shown on a terminal, on one line.
+        let reason = reason.chars().take(REASON_CHARS);
+        let reason = reason.map(|char| if char.is_control() { ' ' } else { char });
+        return Some(Answer::No(reason.collect()));
     }
     let (have, sum) = line.strip_prefix("ok ")?.split_once(' ')?;
     Some(Answer::Ok(number(have)?, parse_sum(sum)?))

@@ -6,6 +6,8 @@ mod broken;
 mod names;
 #[path = "transfer/parts.rs"]
 mod parts;
+#[path = "transfer/sender.rs"]
+mod sender;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
