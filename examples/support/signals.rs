@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first drains the reactor, the second ends the process at once.
+//! SIGINT and SIGTERM: the first drains the reactor, the second ends the process at once,
+//! with exit code 1: what was under way is cut.
 #![allow(dead_code)] // An example has one reactor or a fleet.
 
 use std::io;
@@ -35,7 +36,7 @@ fn bell() -> io::Result<std::os::fd::OwnedFd> {
     let (reader, writer) = UnixStream::pair()?;
     let is_second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_second))?;
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_second))?;
         flag::register(signal, Arc::clone(&is_second))?;
         low_level::pipe::register(signal, writer.try_clone()?)?;
     }
@@ -48,7 +49,7 @@ pub(crate) fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io:
     let remote = reactor.remote();
     ctrlc::set_handler(move || {
         if remote.drain(deadline).is_err() {
-            std::process::exit(0);
+            std::process::exit(1);
         }
     })
     .map_err(io::Error::other)
