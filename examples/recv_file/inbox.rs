@@ -1,28 +1,32 @@
 //! The receiving end: one transfer a connection.
 
 use std::collections::HashMap;
+use std::io;
+use std::mem;
 use std::path::PathBuf;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use waterwheel::{
-    Closed, Conn, ConnId, Context, Handler, Idle, IdleKind, Peer, Remote, Service, TimerId, frame,
+    Closed, Conn, ConnId, Context, DeadlineKind, Handler, Idle, IdleKind, Peer, Remote, Service,
+    TimerId,
 };
 
-use crate::bars::{Bar, Bars};
+use crate::bars::Bars;
 use crate::name;
-use crate::wire;
-use crate::writer::{self, Job, Report, Target};
+use crate::transfer::{Reason, Transfer, line_of};
+use crate::wire::{self, Put};
+use crate::writer::{self, End, Job, Report, Target};
 
-/// Bytes that one sender may be ahead of its disk.
-const AHEAD_BYTES: usize = 1 << 20;
+/// How long transfers may take to end once the receiver is to end.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
-/// What a small buffer counts for.
-const LEAST_COST: usize = 4 << 10;
+/// How long a connection may take to offer a file: until then it takes a place for nothing.
+const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the last answers may take to leave.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Most characters that are shown of what is no offer.
+const SHOWN_CHARS: usize = 300;
 
 /// What all transfers share.
 pub(crate) struct Inbox {
@@ -36,56 +40,62 @@ pub(crate) struct Inbox {
     pub(crate) transfers: HashMap<ConnId, Transfer>,
     /// Threads that may still write, by the name of the part in small letters: two long names may
     /// have one part, and on some systems letters of either case are the same.
-    pub(crate) threads: HashMap<String, JoinHandle<()>>,
+    pub(crate) threads: HashMap<String, Writing>,
     /// Transfers that failed.
     pub(crate) failures: u64,
 }
 
-/// One transfer.
-pub(crate) struct Transfer {
-    /// Who sends it, and under which name.
-    name: String,
-    length: u64,
-    /// Bytes that have come, those of earlier transfers among them.
-    received: u64,
-    stage: Stage,
-    /// Its thread.
-    writer: Sender<Job>,
-    /// What its thread has and has not written.
-    ahead: usize,
-    /// Buffers to be used again.
-    spares: Vec<Vec<u8>>,
-    bar: Option<Bar>,
+/// A thread that may still write.
+pub(crate) struct Writing {
+    /// The connection that it was begun for, which may have ended.
+    id: ConnId,
+    thread: JoinHandle<End>,
+    /// A transfer of the same part that waits for its end.
+    next: Option<Begin>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// The thread looks at what there is.
-    Opening,
-    /// So much is there; the sender says where it goes on.
-    Offered(u64),
-    /// The bytes come.
-    Content,
-    /// The checksum comes.
-    Trailer,
-    /// The thread brings it to the disk.
-    Saving,
+/// What a thread is begun with.
+struct Begin {
+    id: ConnId,
+    target: Target,
+    jobs: Receiver<Job>,
 }
-
-/// Why a transfer ends before it is whole.
-type Reason = String;
 
 impl Inbox {
-    /// The first line: what is offered.
-    fn on_put(&mut self, conn: &mut Conn<'_>, line: &[u8]) -> Result<(), (String, Reason)> {
-        let text = || String::from_utf8_lossy(line).chars().take(300).collect::<String>();
-        let put = wire::parse_put(line)
-            .ok_or_else(|| (text(), "this is not `put LENGTH NAME`".to_owned()))?;
-        let refuse = |reason: &str| (put.name.clone(), reason.to_owned());
-        name::check(&put.name).map_err(refuse)?;
+    /// Takes the first line; how many bytes it took, 0 if it needs more.
+    fn on_first_line(&mut self, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        match line_of(input) {
+            Ok(None) => 0,
+            Ok(Some((line, taken))) => {
+                self.on_offer(conn, line);
+                taken
+            }
+            Err(reason) => {
+                self.turn_away(conn, "a sender", &reason);
+                input.len()
+            }
+        }
+    }
+
+    fn on_offer(&mut self, conn: &mut Conn<'_>, line: &[u8]) {
+        let Some(put) = wire::parse_put(line) else {
+            // A stranger, who has nothing to do with our transfers.
+            let said: String = String::from_utf8_lossy(line).chars().take(SHOWN_CHARS).collect();
+            return self.turn_away(conn, &said, "this is not `put LENGTH NAME`");
+        };
+        let name = put.name.clone();
+        if let Err(reason) = self.accept(conn, put) {
+            self.failures += 1;
+            self.turn_away(conn, &name, &reason);
+        }
+    }
+
+    /// Begins a transfer, or lets it wait for one that is about to end.
+    fn accept(&mut self, conn: &mut Conn<'_>, put: Put) -> Result<(), Reason> {
+        name::check(&put.name)?;
         let key = name::part_of(&put.name).to_lowercase();
-        if self.threads.contains_key(&key) {
-            return Err(refuse("a file of that name is being received"));
+        if self.is_received(&key, conn) {
+            return Err("a file of that name is being received".to_owned());
         }
         let target = Target {
             dir: self.dir.clone(),
@@ -93,96 +103,102 @@ impl Inbox {
             length: put.length,
             force: self.force,
         };
-        let (id, remote, service) = (conn.id(), self.remote.clone(), self.service);
-        let ended = key.clone();
-        let report = move |report| {
-            // A reactor that has stopped waits for nothing.
-            let key = ended.clone();
-            let _ = remote.with(service, move |inbox: &mut Self, cx| match report {
-                Report::Ended => drop(inbox.threads.remove(&key)),
-                report => inbox.on_report(id, report, cx),
-            });
-        };
-        let (writer, thread) =
-            writer::start(target, report).map_err(|error| refuse(&error.to_string()))?;
-        self.threads.insert(key, thread);
-        conn.pause_reading(); // until it has seen what there is
-        let transfer = Transfer {
-            name: put.name,
-            length: put.length,
-            received: 0,
-            stage: Stage::Opening,
-            writer,
-            ahead: 0,
-            spares: Vec::new(),
-            bar: None,
-        };
-        self.transfers.insert(id, transfer);
+        let (writer, jobs) = channel();
+        let begin = Begin { id: conn.id(), target, jobs };
+        match self.threads.get_mut(&key) {
+            Some(writing) => writing.next = Some(begin),
+            None => self.begin(key, begin).map_err(|error| error.to_string())?,
+        }
+        conn.set_deadline(DeadlineKind::User, None);
+        self.transfers.insert(conn.id(), Transfer::new(put, conn.peer_addr(), writer));
         Ok(())
     }
 
-    /// The thread of a transfer has done something.
-    fn on_report(&mut self, id: ConnId, report: Report, cx: &mut Context<'_>) {
-        let Some(transfer) = self.transfers.get_mut(&id) else {
-            return; // it has failed already
+    /// Whether somebody who is still there sends to that part, or waits to.
+    fn is_received(&self, key: &str, conn: &mut Conn<'_>) -> bool {
+        let Some(writing) = self.threads.get(key) else { return false };
+        let waiting = writing.next.as_ref().map(|next| next.id);
+        [Some(writing.id), waiting].into_iter().flatten().any(|id| {
+            let is_under_way = self.transfers.get(&id).is_some_and(|it| !it.is_saving());
+            is_under_way && conn.other_conn(id).is_some_and(|conn| conn.is_writable())
+        })
+    }
+
+    fn begin(&mut self, key: String, begin: Begin) -> io::Result<()> {
+        let Begin { id, target, jobs } = begin;
+        let (remote, service, own_key) = (self.remote.clone(), self.service, key.clone());
+        let report = move |report| {
+            let key = own_key.clone();
+            // A reactor that has stopped waits for nothing.
+            let _ = remote.with(service, move |inbox: &mut Self, cx| match report {
+                Report::Ready(have, sum) => inbox.on_ready(id, have, sum, cx),
+                Report::Wrote(buffer) => inbox.on_wrote(id, buffer, cx),
+                Report::Ended(end) => inbox.on_ended(key, end, cx),
+            });
         };
-        let conn = cx.conn(id);
-        match (report, conn) {
-            (Report::Ready(have, sum), Some(mut conn)) => {
-                transfer.stage = Stage::Offered(have);
-                conn.write(wire::ok(have, sum).as_bytes());
-                conn.resume_reading();
-            }
-            (Report::Wrote(buffer), Some(mut conn)) => {
-                transfer.ahead -= cost(&buffer);
-                transfer.spares.push(buffer);
-                if transfer.ahead <= AHEAD_BYTES / 2 {
-                    conn.resume_reading();
-                }
-            }
-            (Report::Saved, conn) => {
-                if let Some(mut conn) = conn {
-                    conn.write(b"done\n");
-                    conn.close();
-                }
-                self.succeed(id, cx);
-            }
-            (Report::Failed(reason), conn) => {
-                let name = transfer.name.clone();
-                match conn {
-                    Some(mut conn) => self.fail(&mut conn, &name, &reason),
-                    None => self.give_up(id, &format!("{name}: {reason}")),
-                }
-                self.count_down(cx);
-            }
-            // A sender that has gone is told of when its connection ends.
-            (Report::Ready(..) | Report::Wrote(_) | Report::Ended, _) => {}
+        let thread = writer::start(target, jobs, report)?;
+        self.threads.insert(key, Writing { id, thread, next: None });
+        Ok(())
+    }
+
+    fn on_ready(&mut self, id: ConnId, have: u64, sum: u32, cx: &mut Context<'_>) {
+        if let (Some(transfer), Some(mut conn)) = (self.transfers.get_mut(&id), cx.conn(id)) {
+            transfer.offer(&mut conn, have, sum);
         }
     }
 
-    fn succeed(&mut self, id: ConnId, cx: &mut Context<'_>) {
-        if let Some(transfer) = self.transfers.remove(&id) {
-            let summary = transfer.bar.as_ref().map(|bar| bar.summary(transfer.length));
-            drop(transfer.bar);
-            let summary = summary.unwrap_or_default();
-            self.bars.say(&format!("received {}: {summary}", transfer.name));
+    fn on_wrote(&mut self, id: ConnId, buffer: Vec<u8>, cx: &mut Context<'_>) {
+        if let (Some(transfer), Some(mut conn)) = (self.transfers.get_mut(&id), cx.conn(id)) {
+            transfer.wrote(&mut conn, buffer);
         }
-        self.count_down(cx);
+    }
+
+    /// A thread writes no more; the next one may.
+    fn on_ended(&mut self, key: String, end: End, cx: &mut Context<'_>) {
+        let Some(writing) = self.threads.remove(&key) else { return };
+        if let Some(transfer) = self.transfers.remove(&writing.id) {
+            if let Some(mut conn) = cx.conn(writing.id) {
+                conn.write(answer_to(&end).as_bytes());
+                conn.close();
+            }
+            self.conclude(transfer, end);
+            self.count_down(cx);
+        }
+        let next = writing.next.filter(|next| self.transfers.contains_key(&next.id));
+        let Some(next) = next else { return };
+        let id = next.id;
+        if let (Err(error), Some(mut conn)) = (self.begin(key, next), cx.conn(id)) {
+            self.fail(&mut conn, &error.to_string());
+        }
     }
 
     /// Tells both sides why a transfer has ended too soon.
-    fn fail(&mut self, conn: &mut Conn<'_>, name: &str, reason: &str) {
+    fn fail(&mut self, conn: &mut Conn<'_>, reason: &str) {
         conn.write(wire::no(reason).as_bytes());
         conn.close();
-        let peer = conn.peer_addr();
-        self.give_up(conn.id(), &format!("{} from {peer}: {reason}", name.escape_debug()));
+        if let Some(transfer) = self.transfers.remove(&conn.id()) {
+            self.conclude(transfer, End::Failed(reason.to_owned()));
+            self.count_down(&mut conn.context());
+        }
     }
 
-    fn give_up(&mut self, id: ConnId, line: &str) {
-        // The bar goes before the line comes, and the thread ends.
-        self.transfers.remove(&id);
-        self.failures += 1;
-        self.bars.complain(&format!("recv_file: {line}"));
+    /// Tells both sides why nothing begins.
+    fn turn_away(&self, conn: &mut Conn<'_>, said: &str, reason: &str) {
+        conn.write(wire::no(reason).as_bytes());
+        conn.close();
+        let (said, peer) = (name::shown(said), conn.peer_addr());
+        self.bars.complain(&format!("recv_file: {said} from {peer}: {reason}"));
+    }
+
+    /// The bar goes before the line comes, and the thread ends.
+    fn conclude(&mut self, transfer: Transfer, end: End) {
+        match transfer.conclude(end) {
+            Ok(line) => self.bars.say(&line),
+            Err(line) => {
+                self.failures += 1;
+                self.bars.complain(&format!("recv_file: {line}"));
+            }
+        }
     }
 
     /// One transfer less is awaited.
@@ -195,161 +211,87 @@ impl Inbox {
         }
     }
 
-    /// Takes one step of what has come; how many bytes it took, 0 if it needs more.
-    fn step(&mut self, conn: &mut Conn<'_>, input: &[u8]) -> Result<usize, (String, Reason)> {
-        let id = conn.id();
-        let Some(transfer) = self.transfers.get_mut(&id) else {
-            return match line_of(input) {
-                Ok(Some((line, taken))) => self.on_put(conn, line).map(|()| taken),
-                Ok(None) => Ok(0),
-                Err(reason) => Err(("a sender".to_owned(), reason)),
-            };
-        };
-        let result = match transfer.stage {
-            Stage::Content => Ok(transfer.take(conn, input)),
-            Stage::Offered(have) => {
-                let bars = &self.bars;
-                line_of(input).and_then(|line| match line {
-                    Some((line, taken)) => transfer.go_on(line, have, bars).map(|()| taken),
-                    None => Ok(0),
-                })
+    /// The loop has stopped: waits for the threads, and tells what has become of the files that
+    /// were being saved.
+    pub(crate) fn finish(&mut self) {
+        for (_, writing) in mem::take(&mut self.threads) {
+            let end = writing.thread.join();
+            let end = end.unwrap_or_else(|_| End::Failed("its thread has panicked".to_owned()));
+            if let Some(transfer) = self.transfers.remove(&writing.id) {
+                self.conclude(transfer, end);
             }
-            Stage::Trailer => line_of(input).and_then(|line| match line {
-                Some((line, taken)) => transfer.finish(line).map(|()| taken),
-                None => Ok(0),
-            }),
-            Stage::Opening | Stage::Saving => Err("more was sent than was asked for".to_owned()),
-        };
-        result.map_err(|reason| (transfer.name.clone(), reason))
-    }
-}
-
-/// The next line, if it is whole, and how many bytes it takes with its end.
-fn line_of(input: &[u8]) -> Result<Option<(&[u8], usize)>, Reason> {
-    let mut lines = frame::lines(input, wire::LINE_BYTES);
-    match lines.next() {
-        None => Ok(None),
-        Some(Ok(line)) => Ok(Some((line, lines.consumed()))),
-        Some(Err(_)) => Err("the line is too long".to_owned()),
-    }
-}
-
-/// What a buffer counts for: one with a few bytes takes room too.
-fn cost(buffer: &[u8]) -> usize {
-    buffer.len().max(LEAST_COST)
-}
-
-impl Transfer {
-    /// The sender says where it goes on.
-    fn go_on(&mut self, line: &[u8], have: u64, bars: &Bars) -> Result<(), Reason> {
-        let offset = wire::parse_from(line).filter(|&offset| offset == 0 || offset == have);
-        let offset = offset.ok_or_else(|| format!("this is not `from 0` or `from {have}`"))?;
-        self.received = offset;
-        self.bar = Some(bars.add(&self.name, self.length, offset));
-        self.stage = if offset == self.length { Stage::Trailer } else { Stage::Content };
-        self.ask(Job::From(offset));
-        Ok(())
-    }
-
-    /// Hands bytes to the thread; lets the sender wait if that is behind.
-    fn take(&mut self, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let left = self.length - self.received;
-        let taken = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
-        let mut buffer = self.spares.pop().unwrap_or_default();
-        buffer.clear();
-        buffer.extend_from_slice(&input[..taken]);
-        self.received += taken as u64;
-        self.ahead += cost(&buffer);
-        self.ask(Job::Bytes(buffer));
-        if self.received == self.length {
-            self.stage = Stage::Trailer;
         }
-        if self.ahead >= AHEAD_BYTES {
-            conn.pause_reading();
-        }
-        taken
     }
+}
 
-    fn finish(&mut self, line: &[u8]) -> Result<(), Reason> {
-        let sum = wire::parse_trailer(line).ok_or_else(|| "this is not `sum SUM`".to_owned())?;
-        self.stage = Stage::Saving;
-        self.ask(Job::Finish(sum));
-        Ok(())
-    }
-
-    /// Whether the sender waits for us.
-    fn is_ours_to_move(&self) -> bool {
-        matches!(self.stage, Stage::Opening | Stage::Saving) || self.ahead > 0
-    }
-
-    fn ask(&self, job: Job) {
-        // A thread that has ended has said why, and that is on its way.
-        let _ = self.writer.send(job);
+fn answer_to(end: &End) -> String {
+    match end {
+        End::Saved | End::WasThere => wire::done(),
+        End::Failed(reason) => wire::no(reason),
     }
 }
 
 impl Handler for Inbox {
-    /// Whether the connection has asked for anything.
-    type State = bool;
+    type State = ();
 
-    fn on_accept(&mut self, _: &Peer) -> Option<bool> {
-        Some(false)
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
     }
 
-    fn on_data(&mut self, has_asked: &mut bool, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        *has_asked = true;
+    fn on_open(&mut self, (): &mut (), conn: &mut Conn<'_>) {
+        conn.set_deadline(DeadlineKind::User, Some(OFFER_TIMEOUT));
+    }
+
+    fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut taken = 0;
-        while taken < input.len() && !conn.is_paused() {
-            match self.step(conn, &input[taken..]) {
+        while taken < input.len() && conn.is_writable() && !conn.is_paused() {
+            let rest = &input[taken..];
+            let result = match self.transfers.get_mut(&conn.id()) {
+                Some(transfer) => transfer.step(conn, rest, &self.bars),
+                None => Ok(self.on_first_line(conn, rest)),
+            };
+            match result {
                 Ok(0) => break,
                 Ok(count) => taken += count,
-                Err((name, reason)) => {
-                    self.fail(conn, &name, &reason);
-                    self.count_down(&mut conn.context());
-                    return input.len();
-                }
+                Err(reason) => self.fail(conn, &reason),
             }
         }
         taken
     }
 
-    fn on_idle(&mut self, _: &mut bool, conn: &mut Conn<'_>, _: IdleKind) -> Idle {
+    fn on_idle(&mut self, (): &mut (), conn: &mut Conn<'_>, _: IdleKind) -> Idle {
         match self.transfers.get(&conn.id()) {
             Some(transfer) if transfer.is_ours_to_move() => Idle::Keep,
             _ => Idle::Close,
         }
     }
 
-    fn on_eof(&mut self, _: &mut bool, conn: &mut Conn<'_>) {
-        let stage = self.transfers.get(&conn.id()).map(|transfer| transfer.stage);
-        if stage != Some(Stage::Saving) {
+    fn on_eof(&mut self, (): &mut (), conn: &mut Conn<'_>) {
+        if !self.transfers.get(&conn.id()).is_some_and(Transfer::is_saving) {
             conn.close(); // else it hears yet how it went
         }
     }
 
-    fn on_close(&mut self, has_asked: bool, closed: Closed, cx: &mut Context<'_>) {
-        let id = closed.id;
-        match self.transfers.get(&id) {
-            // It is whole, and about to be saved; nobody hears of it any more.
-            Some(Transfer { stage: Stage::Saving, .. }) => {}
-            Some(transfer) => {
-                let Transfer { name, received, length, .. } = transfer;
-                let reason = &closed.reason;
-                let line =
-                    format!("{name}: broke off after {received} of {length} bytes: {reason}");
-                self.give_up(id, &line);
-                self.count_down(cx);
-            }
-            None if !has_asked => log::debug!("{id}: a connection that offered nothing"),
-            None => {}
+    fn on_shutdown(&mut self, (): &mut (), conn: &mut Conn<'_>) {
+        // What is under way may come to its end.
+        if !self.transfers.contains_key(&conn.id()) {
+            conn.close();
+        }
+    }
+
+    fn on_close(&mut self, (): (), closed: Closed, cx: &mut Context<'_>) {
+        // A file that is being saved is told of when it is, though nobody hears of it any more.
+        if self.transfers.get(&closed.id).is_some_and(Transfer::is_saving) {
+            return;
+        }
+        if let Some(transfer) = self.transfers.remove(&closed.id) {
+            let reason = format!("broke off after {}: {}", transfer.progress(), closed.reason);
+            self.conclude(transfer, End::Failed(reason));
+            self.count_down(cx);
         }
     }
 
     fn on_service_timer(&mut self, _: TimerId, _: &mut Context<'_>) {
-        for transfer in self.transfers.values() {
-            if let Some(bar) = &transfer.bar {
-                bar.show(transfer.received);
-            }
-        }
+        self.transfers.values().for_each(Transfer::show);
     }
 }

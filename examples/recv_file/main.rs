@@ -6,7 +6,8 @@
 //! printf 'put 5 hello.txt\nfrom 0\nhellosum -\n' | nc -q 1 127.0.0.1 7000
 //! ```
 //! Until it is whole a file is called NAME.part; a transfer that broke off goes on from there when
-//! it is tried again, if the checksum of what there is agrees.
+//! it is tried again, if the checksum of what there is agrees. SIGINT and SIGTERM leave transfers
+//! that are under way five seconds; a file that is being saved by then is saved.
 
 #[path = "../transfer/bars.rs"]
 mod bars;
@@ -19,6 +20,7 @@ mod part;
 mod signals;
 #[path = "../transfer/sum.rs"]
 mod sum;
+mod transfer;
 #[path = "../transfer/wire.rs"]
 #[allow(dead_code, reason = "each end uses its part of it")]
 mod wire;
@@ -34,7 +36,7 @@ use std::time::Duration;
 use waterwheel::{AtCapacity, ListenOptions, Reactor};
 
 use bars::Bars;
-use inbox::Inbox;
+use inbox::{DRAIN, Inbox};
 
 const USAGE: &str = "\
 usage: recv_file [options]
@@ -45,10 +47,7 @@ usage: recv_file [options]
   --at-once N         transfers at once; others wait [16]
   --timeout SECONDS   give up on a sender that is silent for so long [120]
   --help
-Exit code: 0, or 1 if a transfer has failed.";
-
-/// How long connections may take to end after SIGINT or SIGTERM.
-const DRAIN: Duration = Duration::from_secs(5);
+Exit code: 0, or 1 if a transfer has failed or was cut.";
 
 struct Args {
     listen: Vec<String>,
@@ -114,11 +113,7 @@ fn run(args: Args) -> Result<u64, Box<dyn Error>> {
     }
     reactor.run()?;
     let Some(inbox) = reactor.handler_mut(inbox) else { return Ok(0) };
-    inbox.transfers.clear(); // their threads wait for more
-    for (_, thread) in inbox.threads.drain() {
-        // It has said what was wrong, if anything was.
-        let _ = thread.join();
-    }
+    inbox.finish();
     Ok(inbox.failures)
 }
 
@@ -145,6 +140,15 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }
+    }
+    if args.count == Some(0) {
+        return Err("--count 0 would take no transfer; give at least 1".into());
+    }
+    if args.at_once == 0 {
+        return Err("--at-once 0 would take no transfer; give at least 1".into());
+    }
+    if args.timeout.is_zero() {
+        return Err("--timeout 0 would wait for no sender; give at least 1 second".into());
     }
     if args.listen.is_empty() {
         args.listen.push("127.0.0.1:7000".to_owned());

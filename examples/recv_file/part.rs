@@ -14,6 +14,9 @@ use crate::writer::Target;
 /// How often a part is opened anew because its name was given to another file meanwhile.
 const MOST_TRIES: u32 = 8;
 
+/// Why a file is not received, as a rule.
+pub(crate) const TAKEN: &str = "there is a file of that name; recv_file --force replaces it";
+
 /// A file that is not whole.
 pub(crate) struct Part {
     /// Locked as long as it is open.
@@ -29,11 +32,13 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Opens what an earlier transfer has left, or begins anew.
-    pub(crate) fn open(target: &Target) -> Result<Self, String> {
+    /// Opens what an earlier transfer has left, or begins anew; gives up when it is not wanted any
+    /// more.
+    pub(crate) fn open(target: &Target, is_wanted: impl Fn() -> bool) -> Result<Self, String> {
         expect_free(target)?;
         let name = name::part_of(&target.name);
         let path = target.dir.join(&name);
+        let name = name::shown(&name);
         let explain = |error: io::Error| match hold::is_held(&error) {
             true => format!("cannot write {name}: somebody else is writing it"),
             false => format!("cannot write {name}: {error}"),
@@ -44,7 +49,7 @@ impl Part {
             length = 0; // it is of another file
         }
         let mut hasher = Hasher::new();
-        sum::add(&mut hasher, &mut file, 0, length).map_err(explain)?;
+        sum::add(&mut hasher, &mut file, 0, length, is_wanted).map_err(explain)?;
         Ok(Self { file, path, name, length, hasher, is_ours, is_saved: false })
     }
 
@@ -106,7 +111,8 @@ impl Part {
 
     fn take_name(&self, target: &Target) -> Result<(), String> {
         let path = target.dir.join(&target.name);
-        let explain = |error: io::Error| format!("cannot name {}: {error}", target.name);
+        let name = name::shown(&target.name);
+        let explain = |error: io::Error| format!("cannot name {name}: {error}");
         // A second name never replaces another file, as a rename may; but not every file system
         // knows second names.
         if !target.force && fs::hard_link(&self.path, &path).is_ok() {
@@ -171,12 +177,10 @@ fn something_else() -> io::Error {
 }
 
 /// Whether the name may be given.
-pub(crate) fn expect_free(target: &Target) -> Result<(), String> {
+fn expect_free(target: &Target) -> Result<(), String> {
     match fs::symlink_metadata(target.dir.join(&target.name)) {
         Ok(found) if found.is_dir() => Err("there is a folder of that name".to_owned()),
-        Ok(_) if !target.force => {
-            Err("there is a file of that name; recv_file --force replaces it".to_owned())
-        }
+        Ok(_) if !target.force => Err(TAKEN.to_owned()),
         _ => Ok(()),
     }
 }

@@ -8,12 +8,25 @@ use crc32fast::Hasher;
 /// Bytes read at once.
 const PIECE_BYTES: usize = 128 << 10;
 
-/// Adds the bytes of a file from `start` to `end` to a checksum.
-pub(crate) fn add(hasher: &mut Hasher, file: &mut File, start: u64, end: u64) -> io::Result<()> {
+/// Why a checksum is not there.
+pub(crate) const UNWANTED: &str = "nobody waits for it any more";
+
+/// Adds the bytes of a file from `start` to `end` to a checksum; gives up when it is not wanted any
+/// more.
+pub(crate) fn add(
+    hasher: &mut Hasher,
+    file: &mut File,
+    start: u64,
+    end: u64,
+    is_wanted: impl Fn() -> bool,
+) -> io::Result<()> {
     file.seek(SeekFrom::Start(start))?;
     let mut piece = vec![0; PIECE_BYTES];
     let mut left = end - start;
     while left > 0 {
+        if !is_wanted() {
+            return Err(io::Error::other(UNWANTED));
+        }
         let most = usize::try_from(left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
         match file.read(&mut piece[..most]) {
             Ok(0) => {

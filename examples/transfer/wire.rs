@@ -51,6 +51,10 @@ pub(crate) fn ok(have: u64, sum: u32) -> String {
     format!("ok {have} {sum:08x}\n")
 }
 
+pub(crate) fn done() -> String {
+    "done\n".to_owned()
+}
+
 pub(crate) fn no(reason: &str) -> String {
     // A reason is one line, whatever is in it.
     format!("no {}\n", reason.replace(char::is_control, " "))

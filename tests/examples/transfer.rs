@@ -2,10 +2,14 @@
 
 #[path = "transfer/broken.rs"]
 mod broken;
+#[path = "transfer/ending.rs"]
+mod ending;
 #[path = "transfer/names.rs"]
 mod names;
 #[path = "transfer/parts.rs"]
 mod parts;
+#[path = "transfer/retry.rs"]
+mod retry;
 #[path = "transfer/sender.rs"]
 mod sender;
 
@@ -15,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::Client;
 use super::process::{End, Process};

@@ -33,7 +33,7 @@ fn expect_no_half_file(place: &Place, name: &str, whole: &[u8]) {
     }
 }
 
-/// Sends it in full, whatever is there; the name may be taken by a thread that is about to end.
+/// Sends it in full, whatever is there; the one before may not be known to be gone.
 #[track_caller]
 fn expect_whole_in_the_end(place: &Place, addr: SocketAddr, path: &str, whole: &[u8]) {
     for _ in 0..200 {

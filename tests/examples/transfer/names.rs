@@ -143,7 +143,7 @@ fn what_is_no_offer_is_refused() {
         client.send(offer);
         assert_eq!(client.line(), "ok 0 00000000");
         client.send(then);
-        assert_eq!(client.line(), "no this is not `from 0` or `from 0`");
+        assert_eq!(client.line(), "no this is not `from 0`");
         client.expect_end();
     }
     let mut client = Client::connect(addr);

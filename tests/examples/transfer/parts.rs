@@ -10,7 +10,7 @@ use crate::process::PATIENCE;
 
 /// An offer, and the answer to it.
 #[track_caller]
-fn offer(addr: SocketAddr, length: usize, name: &str) -> (Client, String) {
+pub(super) fn offer(addr: SocketAddr, length: usize, name: &str) -> (Client, String) {
     let mut client = Client::connect(addr);
     client.send(format!("put {length} {name}\n"));
     let answer = client.line();
@@ -19,7 +19,13 @@ fn offer(addr: SocketAddr, length: usize, name: &str) -> (Client, String) {
 
 /// Sends a first piece of a new file, until it is in its part.
 #[track_caller]
-fn begin(addr: SocketAddr, length: usize, name: &str, piece: &str, part: &Path) -> Client {
+pub(super) fn begin(
+    addr: SocketAddr,
+    length: usize,
+    name: &str,
+    piece: &str,
+    part: &Path,
+) -> Client {
     let (mut client, answer) = offer(addr, length, name);
     assert_eq!(answer, "ok 0 00000000");
     client.send(format!("from 0\n{piece}"));
