@@ -18,7 +18,7 @@ pub(crate) fn options() -> OpenOptions {
 
 /// A link that takes the place of a file between a look at it and its opening is an error.
 #[cfg(unix)]
-pub(crate) const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 
 /// See `CreateFile` in Microsoft's documentation, as for the error.
 #[cfg(windows)]

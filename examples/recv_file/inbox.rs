@@ -110,6 +110,7 @@ impl Inbox {
             None => self.begin(key, begin).map_err(|error| error.to_string())?,
         }
         conn.set_deadline(DeadlineKind::User, None);
+        conn.set_periodic_timer(wire::WAIT_PERIOD);
         self.transfers.insert(conn.id(), Transfer::new(put, conn.peer_addr(), writer));
         Ok(())
     }
@@ -257,6 +258,12 @@ impl Handler for Inbox {
             }
         }
         taken
+    }
+
+    fn on_timer(&mut self, (): &mut (), conn: &mut Conn<'_>, _: TimerId) {
+        if self.transfers.get(&conn.id()).is_some_and(Transfer::is_ours_to_move) {
+            conn.write(wire::wait().as_bytes());
+        }
     }
 
     fn on_idle(&mut self, (): &mut (), conn: &mut Conn<'_>, _: IdleKind) -> Idle {

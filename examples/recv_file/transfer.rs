@@ -87,6 +87,7 @@ impl Transfer {
         }
         let Some((line, taken)) = line_of(input)? else { return Ok(0) };
         match self.stage {
+            _ if wire::is_wait(line) => {}
             Stage::Offered(have) => self.go_on(line, have, bars)?,
             _ => self.finish(line)?,
         }

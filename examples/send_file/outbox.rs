@@ -56,8 +56,10 @@ enum Stage {
     Asked,
     /// The receiver has so much with this checksum, and ours is being taken.
     Comparing(u64, u32),
-    /// The bytes leave; the checksum of the whole is being taken, or has been sent.
+    /// The bytes leave, and the checksum of the whole is being taken.
     Sending,
+    /// All was written; the receiver saves it.
+    Sent,
 }
 
 /// What the thread has found that reads a file for its checksums.
@@ -114,9 +116,8 @@ impl Outbox {
             (Stage::Asked, Answer::Ok(have, sum)) if have <= transfer.length => {
                 self.compare(number, conn, have, sum);
             }
-            (Stage::Sending, Answer::Done) if conn.pending_bytes() == 0 => {
-                self.succeed(number, conn)
-            }
+            (_, Answer::Wait) => {}
+            (Stage::Sent, Answer::Done) if conn.pending_bytes() == 0 => self.succeed(number, conn),
             (Stage::Asked, Answer::Ok(have, _)) => {
                 let length = transfer.length;
                 let text = format!("the receiver says that it has {have} bytes of {length}");
@@ -143,8 +144,13 @@ impl Outbox {
                 });
             };
             let path = transfer.path.clone();
+            // The transfer holds it as long as it lasts.
+            let file = Arc::downgrade(&transfer.file);
+            let is_wanted = move || file.strong_count() > 0;
             let thread = thread::Builder::new().name("sums".to_owned());
-            if let Err(error) = thread.spawn(move || read_sums(&path, have, whole, report)) {
+            if let Err(error) =
+                thread.spawn(move || read_sums(&path, have, whole, is_wanted, report))
+            {
                 return self.fail(number, conn, &error.to_string());
             }
         }
@@ -154,7 +160,7 @@ impl Outbox {
     }
 
     fn on_found(&mut self, number: u64, conn: &mut Conn<'_>, found: Found) {
-        let Some(transfer) = self.transfers.get(&number) else { return };
+        let Some(transfer) = self.transfers.get_mut(&number) else { return };
         match (found, transfer.stage) {
             (Found::Part(found), Stage::Comparing(have, sum)) => {
                 self.send(number, conn, if found == sum { have } else { 0 });
@@ -162,6 +168,7 @@ impl Outbox {
             (Found::Whole(sum), _) => {
                 // It stands behind the file.
                 conn.write(wire::sum(Some(sum)).as_bytes());
+                transfer.stage = Stage::Sent;
             }
             (Found::Nothing(reason), _) => self.fail(number, conn, &reason),
             (Found::Part(_), _) => {}
@@ -178,6 +185,16 @@ impl Outbox {
         }
         if !self.takes_sums {
             conn.write(wire::sum(None).as_bytes());
+            transfer.stage = Stage::Sent;
+        }
+    }
+
+    /// Whether the receiver waits for a checksum.
+    fn is_ours_to_move(&self, number: u64, conn: &Conn<'_>) -> bool {
+        match self.transfers.get(&number).map(|transfer| transfer.stage) {
+            Some(Stage::Comparing(..)) => true,
+            Some(Stage::Sending) => conn.pending_bytes() == 0,
+            _ => false,
         }
     }
 
@@ -224,16 +241,22 @@ impl Transfer {
 /// Reads a file for its checksums, beside the loop: the kernel sends it without showing it to us.
 ///
 /// It is opened again, since it is read from its own position.
-fn read_sums(path: &Path, have: u64, whole: Option<u64>, mut report: impl FnMut(Found)) {
+fn read_sums(
+    path: &Path,
+    have: u64,
+    whole: Option<u64>,
+    is_wanted: impl Fn() -> bool,
+    mut report: impl FnMut(Found),
+) {
     let mut hasher = Hasher::new();
     let mut read = |report: &mut dyn FnMut(Found)| -> io::Result<()> {
         let mut file = File::open(path)?;
-        sum::add(&mut hasher, &mut file, 0, have, || true)?;
+        sum::add(&mut hasher, &mut file, 0, have, &is_wanted)?;
         if have > 0 {
             report(Found::Part(hasher.clone().finalize()));
         }
         if let Some(length) = whole {
-            sum::add(&mut hasher, &mut file, have, length, || true)?;
+            sum::add(&mut hasher, &mut file, have, length, &is_wanted)?;
             report(Found::Whole(hasher.clone().finalize()));
         }
         Ok(())
@@ -254,6 +277,7 @@ impl Handler for Outbox {
     fn on_open(&mut self, &mut number: &mut u64, conn: &mut Conn<'_>) {
         if let Some(transfer) = self.transfers.get_mut(&number) {
             transfer.conn = Some(conn.id());
+            conn.set_periodic_timer(wire::WAIT_PERIOD);
             conn.write(wire::put(transfer.length, &transfer.name).as_bytes());
         }
     }
@@ -269,11 +293,14 @@ impl Handler for Outbox {
         lines.consumed()
     }
 
-    fn on_idle(&mut self, &mut number: &mut u64, _: &mut Conn<'_>, _: IdleKind) -> Idle {
-        match self.transfers.get(&number).map(|transfer| transfer.stage) {
-            Some(Stage::Comparing(..)) => Idle::Keep, // it is we who are slow
-            _ => Idle::Close,
+    fn on_timer(&mut self, &mut number: &mut u64, conn: &mut Conn<'_>, _: TimerId) {
+        if self.is_ours_to_move(number, conn) {
+            conn.write(wire::wait().as_bytes());
         }
+    }
+
+    fn on_idle(&mut self, &mut number: &mut u64, conn: &mut Conn<'_>, _: IdleKind) -> Idle {
+        if self.is_ours_to_move(number, conn) { Idle::Keep } else { Idle::Close }
     }
 
     fn on_close(&mut self, number: u64, closed: Closed, cx: &mut Context<'_>) {

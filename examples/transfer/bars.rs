@@ -10,6 +10,12 @@ use crate::name;
 /// Often enough for the eye.
 pub(crate) const MOVE_PERIOD: Duration = Duration::from_millis(100);
 
+/// A bar while bytes go.
+const MOVING: &str = "{bar:20} {percent:>3} %  {bytes_per_sec:>14}  {eta:>4} left  {wide_msg}";
+
+/// A bar when all have gone, and the receiver brings them to its disk.
+const SAVING: &str = "{bar:20} {percent:>3} %  saving  {wide_msg}";
+
 /// The bars of all transfers.
 pub(crate) struct Bars {
     /// `None` where there is no terminal.
@@ -35,10 +41,8 @@ impl Bars {
     }
 
     pub(crate) fn add(&self, name: &str, length: u64, from: u64) -> Bar {
-        let style = "{bar:20} {percent:>3} %  {bytes_per_sec:>14}  {eta:>4} left  {wide_msg}";
-        let style = ProgressStyle::with_template(style).expect("the template is well formed");
         let bar = self.all.as_ref().map(|all| {
-            let bar = all.add(ProgressBar::new(length).with_style(style.progress_chars("█▌ ")));
+            let bar = all.add(ProgressBar::new(length).with_style(style(MOVING)));
             bar.set_message(name::shown(name));
             bar.set_position(from);
             bar.reset_eta();
@@ -70,6 +74,9 @@ impl Bar {
     pub(crate) fn show(&self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
+            if bar.length() == Some(done) {
+                bar.set_style(style(SAVING));
+            }
         }
     }
 
@@ -84,6 +91,11 @@ impl Bar {
         };
         format!("{length} bytes in {seconds:.1} s, {rate:.0} MiB/s{resumed}")
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    style.progress_chars("█▌ ")
 }
 
 impl Drop for Bar {

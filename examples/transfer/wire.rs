@@ -11,6 +11,15 @@
 //! ```
 //! Instead of `ok` and of `done`, and at any time between, the receiver may say `no REASON`.
 //! Checksums are CRC-32, in eight hexadecimal digits.
+//!
+//! Each gives up on one who is silent for long. So whoever lets the other wait, because it reads a
+//! file for its checksum or brings it to the disk, says `wait` every few seconds. It means nothing
+//! else, and may come wherever a line may.
+
+use std::time::Duration;
+
+/// How often whoever lets the other wait says so: well within the time that people wait.
+pub(crate) const WAIT_PERIOD: Duration = Duration::from_secs(5);
 
 /// Longest line: a name of 255 bytes that is refused with a reason, and not for its length, has
 /// room in it several times.
@@ -35,6 +44,8 @@ pub(crate) enum Answer {
     Done,
     /// It is not.
     No(String),
+    /// It takes a while.
+    Wait,
 }
 
 pub(crate) fn put(length: u64, name: &str) -> String {
@@ -51,6 +62,14 @@ pub(crate) fn ok(have: u64, sum: u32) -> String {
     format!("ok {have} {sum:08x}\n")
 }
 
+pub(crate) fn wait() -> String {
+    "wait\n".to_owned()
+}
+
+pub(crate) fn is_wait(line: &[u8]) -> bool {
+    line == b"wait"
+}
+
 pub(crate) fn done() -> String {
     "done\n".to_owned()
 }
@@ -62,8 +81,10 @@ pub(crate) fn no(reason: &str) -> String {
 
 pub(crate) fn parse_answer(line: &[u8]) -> Option<Answer> {
     let line = String::from_utf8_lossy(line);
-    if line == "done" {
-        return Some(Answer::Done);
+    match line.as_ref() {
+        "done" => return Some(Answer::Done),
+        "wait" => return Some(Answer::Wait),
+        _ => {}
     }
     if let Some(reason) = line.strip_prefix("no ") {
         // It is shown on a terminal, on one line.

@@ -109,6 +109,17 @@ fn send(addr: SocketAddr, args: &[&str]) -> End {
     Process::start("send_file", &[&["--connect", &addr], args].concat()).end()
 }
 
+/// The next line that is more than a call for patience, as a busy disk may bring about.
+#[track_caller]
+fn answer_of(client: &mut Client) -> String {
+    loop {
+        let line = client.line();
+        if line != "wait" {
+            return line;
+        }
+    }
+}
+
 /// Bytes that begin anew nowhere near.
 fn content(length: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;

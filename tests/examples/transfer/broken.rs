@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::{BTreeSet, Client, End, File, Place, Process, SocketAddr, content, fs, send, text};
+use super::{
+    BTreeSet, Client, End, File, Place, Process, SocketAddr, answer_of, content, fs, send, text,
+};
 use crate::process::PATIENCE;
 
 /// A number below `most`, by chance that is the same each time.
@@ -65,7 +67,7 @@ fn senders_that_break_off_leave_no_half_file_and_are_continued() {
         client.send(format!("put {LENGTH} {name}\n"));
         // A line that was cut is an offer of nothing.
         let cut = dice.below(LENGTH + 2);
-        if client.line() != "ok 0 00000000" {
+        if answer_of(&mut client) != "ok 0 00000000" {
             panic!("a new file is not welcome");
         }
         client.send("from 0\n");
@@ -77,7 +79,7 @@ fn senders_that_break_off_leave_no_half_file_and_are_continued() {
                 // All of it, and a checksum that is another.
                 client.send(&whole[cut.min(LENGTH)..]);
                 client.send("sum 00000000\n");
-                let answer = client.line();
+                let answer = answer_of(&mut client);
                 assert!(answer.starts_with("no the checksum is "), "{answer}");
             }
             _ => client.send([&whole[cut.min(LENGTH)..], b"sum nothing\n"].concat()),

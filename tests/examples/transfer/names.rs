@@ -1,6 +1,6 @@
 //! Names that must not become files.
 
-use super::{BTreeSet, Client, Place, fs};
+use super::{BTreeSet, Client, Place, answer_of, fs};
 
 /// Some that can be written down.
 const BAD_NAMES: &[&str] = &[
@@ -86,7 +86,7 @@ fn a_bad_name_reaches_no_folder() {
     for name in &names {
         let mut client = Client::connect(addr);
         client.send([b"put 5 ", &name[..], b"\nfrom 0\nhellosum -\n"].concat());
-        let answer = client.line();
+        let answer = answer_of(&mut client);
         assert!(answer.starts_with("no "), "{:?} is answered {answer}", name.escape_ascii());
         assert_eq!(place.received(), BTreeSet::new(), "{:?}", name.escape_ascii());
     }
@@ -94,7 +94,10 @@ fn a_bad_name_reaches_no_folder() {
     // It serves on.
     let mut client = Client::connect(addr);
     client.send("put 5 good\nfrom 0\nhellosum 3610a686\n");
-    assert_eq!((client.line(), client.line()), ("ok 0 00000000".to_owned(), "done".to_owned()));
+    assert_eq!(
+        (answer_of(&mut client), answer_of(&mut client)),
+        ("ok 0 00000000".to_owned(), "done".to_owned())
+    );
     assert_eq!(place.received(), ["good".to_owned()].into());
     server.terminate();
     let end = server.end();
@@ -111,7 +114,7 @@ fn names_that_only_look_bad_are_taken() {
     for name in names {
         let mut client = Client::connect(addr);
         client.send(format!("put 2 {name}\nfrom 0\nhisum -\n"));
-        let answers = (client.line(), client.line());
+        let answers = (answer_of(&mut client), answer_of(&mut client));
         assert_eq!(answers, ("ok 0 00000000".to_owned(), "done".to_owned()), "{name}");
         assert_eq!(fs::read(place.to(name)).unwrap(), b"hi");
     }
@@ -136,19 +139,19 @@ fn what_is_no_offer_is_refused() {
     ] {
         let mut client = Client::connect(addr);
         client.send(format!("{line}\n"));
-        assert_eq!(client.line(), "no this is not `put LENGTH NAME`", "{line:?}");
+        assert_eq!(answer_of(&mut client), "no this is not `put LENGTH NAME`", "{line:?}");
     }
     for (offer, then) in [("put 5 one\n", "from 3\n"), ("put 5 two\n", "from x\n")] {
         let mut client = Client::connect(addr);
         client.send(offer);
-        assert_eq!(client.line(), "ok 0 00000000");
+        assert_eq!(answer_of(&mut client), "ok 0 00000000");
         client.send(then);
-        assert_eq!(client.line(), "no this is not `from 0`");
+        assert_eq!(answer_of(&mut client), "no this is not `from 0`");
         client.expect_end();
     }
     let mut client = Client::connect(addr);
     client.send("x".repeat(100_000));
-    assert_eq!(client.line(), "no the line is too long");
+    assert_eq!(answer_of(&mut client), "no the line is too long");
 }
 
 #[test]
@@ -169,12 +172,15 @@ fn what_is_not_a_file_is_left_alone() {
     ] {
         let mut client = Client::connect(addr);
         client.send(format!("put 2 {name}\nfrom 0\nhisum -\n"));
-        assert_eq!(client.line(), answer);
+        assert_eq!(answer_of(&mut client), answer);
     }
     // A link is replaced, and what it leads to is not.
     let mut client = Client::connect(addr);
     client.send("put 2 link\nfrom 0\nhisum -\n");
-    assert_eq!((client.line(), client.line()), ("ok 0 00000000".to_owned(), "done".to_owned()));
+    assert_eq!(
+        (answer_of(&mut client), answer_of(&mut client)),
+        ("ok 0 00000000".to_owned(), "done".to_owned())
+    );
     assert!(place.to("link").symlink_metadata().unwrap().is_file());
     assert_eq!(fs::read(&outside).unwrap(), b"outside");
 }

@@ -5,27 +5,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use super::{BTreeSet, Client, Path, Place, SocketAddr, fs};
+use super::{BTreeSet, Client, Path, Place, SocketAddr, answer_of, fs};
 use crate::process::PATIENCE;
 
 /// An offer, and the answer to it.
 #[track_caller]
-pub(super) fn offer(addr: SocketAddr, length: usize, name: &str) -> (Client, String) {
+pub(super) fn offer(addr: SocketAddr, length: u64, name: &str) -> (Client, String) {
     let mut client = Client::connect(addr);
     client.send(format!("put {length} {name}\n"));
-    let answer = client.line();
+    let answer = answer_of(&mut client);
     (client, answer)
 }
 
 /// Sends a first piece of a new file, until it is in its part.
 #[track_caller]
-pub(super) fn begin(
-    addr: SocketAddr,
-    length: usize,
-    name: &str,
-    piece: &str,
-    part: &Path,
-) -> Client {
+pub(super) fn begin(addr: SocketAddr, length: u64, name: &str, piece: &str, part: &Path) -> Client {
     let (mut client, answer) = offer(addr, length, name);
     assert_eq!(answer, "ok 0 00000000");
     client.send(format!("from 0\n{piece}"));
@@ -46,7 +40,7 @@ fn two_receivers_do_not_write_one_part() {
     let (_, answer) = offer(second, 10, "file");
     assert_eq!(answer, "no cannot write file.part: somebody else is writing it");
     client.send("worldsum -\n");
-    assert_eq!(client.line(), "done");
+    assert_eq!(answer_of(&mut client), "done");
     assert_eq!(fs::read(place.to("file")).unwrap(), b"helloworld");
     assert_eq!(place.received(), BTreeSet::from(["file".to_owned()]));
 }
@@ -62,7 +56,7 @@ fn two_names_with_one_part_are_received_one_by_one() {
     let (_, answer) = offer(addr, 10, &other.to_uppercase());
     assert_eq!(answer, "no a file of that name is being received");
     client.send("worldsum -\n");
-    assert_eq!(client.line(), "done");
+    assert_eq!(answer_of(&mut client), "done");
     assert_eq!(fs::read(place.to(&long)).unwrap(), b"helloworld");
 }
 
@@ -79,7 +73,7 @@ fn a_part_that_is_another_file_too_is_begun_anew() {
         let mut client = begin(addr, 11, name, "HELLO", &part);
         assert_eq!(fs::read(&kept).unwrap(), b"hello world");
         client.send(" WORLDsum -\n");
-        assert_eq!(client.line(), "done");
+        assert_eq!(answer_of(&mut client), "done");
         assert_eq!(fs::read(place.to(name)).unwrap(), b"HELLO WORLD");
     }
     assert_eq!(fs::read(place.from("outside")).unwrap(), b"hello world");
@@ -107,7 +101,7 @@ fn a_link_that_takes_the_place_of_a_part_is_not_followed() {
             let (mut client, answer) = offer(addr, 2, "file");
             if answer.starts_with("ok ") {
                 client.send("from 0\nhisum -\n");
-                client.line();
+                answer_of(&mut client);
             }
         }
         is_over.store(true, Ordering::Relaxed);
@@ -123,7 +117,8 @@ fn a_part_that_was_changed_meanwhile_gets_no_name() {
         fs::write(place.from("new"), b"HELLO").unwrap();
         fs::rename(place.from("new"), part).unwrap();
     };
-    let changes: [(&str, &dyn Fn(&Path)); 3] = [
+    type Change<'a> = &'a dyn Fn(&Path);
+    let changes: [(&str, Change<'_>); 3] = [
         ("cut", &|part| fs::write(part, b"he").unwrap()),
         ("exchanged", &exchange),
         ("removed", &|part| fs::remove_file(part).unwrap()),
@@ -134,7 +129,7 @@ fn a_part_that_was_changed_meanwhile_gets_no_name() {
         change(&part);
         client.send("sum -\n");
         let reason = format!("no somebody else has changed {name}.part meanwhile");
-        assert_eq!(client.line(), reason);
+        assert_eq!(answer_of(&mut client), reason);
     }
     // What others have put there is theirs.
     assert_eq!(place.received(), BTreeSet::from(["exchanged.part".to_owned()]));

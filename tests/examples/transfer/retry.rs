@@ -7,7 +7,7 @@ use std::time::Instant;
 use socket2::SockRef;
 
 use super::parts::offer;
-use super::{BTreeSet, Client, Duration, File, Place, content, fs, send};
+use super::{BTreeSet, Client, Duration, File, Place, answer_of, content, fs, send};
 use crate::failure;
 use crate::process::PATIENCE;
 
@@ -27,7 +27,7 @@ fn a_transfer_that_broke_off_while_its_part_was_read_is_taken_at_once() {
     let (mut client, answer) = offer(addr, 2, "file");
     assert_eq!(answer, "ok 0 00000000");
     client.send("from 0\nhisum -\n");
-    assert_eq!(client.line(), "done");
+    assert_eq!(answer_of(&mut client), "done");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_sender_that_missed_that_its_file_was_saved_hears_it_yet() {
     );
     let (mut client, _) = offer(addr, 100_000, "file");
     client.send("from 100000\nsum 00000000\n");
-    assert_eq!(client.line(), format!("no {reason}"));
+    assert_eq!(answer_of(&mut client), format!("no {reason}"));
     assert!(fs::read(place.to("file")).unwrap() == whole);
 }
 
@@ -93,7 +93,7 @@ fn what_comes_behind_a_file_is_let_go() {
     let (server, addr) = place.receiver(&["--count", "1"]);
     let (mut client, _) = offer(addr, 5, "file");
     client.send("from 0\nhellosum 3610a686\nand more");
-    assert_eq!(client.line(), "done");
+    assert_eq!(answer_of(&mut client), "done");
     drop(client);
     let end = server.end();
     assert_eq!((end.code, end.errors.as_str(), end.output.len()), (Some(0), "", 1));
@@ -106,12 +106,12 @@ fn strangers_are_no_transfers() {
     for line in ["GET / HTTP/1.1\r", "\u{1b}[2J\u{202e}\"", "\u{0}"] {
         let mut client = Client::connect(addr);
         client.send(format!("{line}\n"));
-        assert_eq!(client.line(), "no this is not `put LENGTH NAME`");
+        assert_eq!(answer_of(&mut client), "no this is not `put LENGTH NAME`");
         client.expect_end();
     }
     let (mut client, _) = offer(addr, 2, "file");
     client.send("from 0\nhisum -\n");
-    assert_eq!(client.line(), "done");
+    assert_eq!(answer_of(&mut client), "done");
     drop(client);
     let end = server.end();
     assert_eq!((end.code, end.output.len()), (Some(0), 1), "{end:?}");
@@ -157,7 +157,7 @@ fn what_fails_is_told_in_one_form() {
         from.push(client.stream.get_ref().local_addr().unwrap());
         client.send(then);
         client.finish();
-        assert_eq!(client.line(), answer);
+        assert_eq!(answer_of(&mut client), answer);
         client.expect_end();
     }
     server.terminate();
@@ -168,4 +168,24 @@ fn what_fails_is_told_in_one_form() {
         format!("recv_file: c from {}: broke off after 1 of 2 bytes: closed by the peer", from[2]),
     ];
     assert_eq!(errors.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_receiver_that_reads_a_large_part_asks_for_patience() {
+    let place = Place::new();
+    let (_server, addr) = place.receiver(&[]);
+    File::create(place.to("file.part")).unwrap().set_len(ENDLESS).unwrap();
+    let mut client = Client::connect(addr);
+    client.send(format!("put {ENDLESS} file\n"));
+    assert_eq!(client.line(), "wait");
+}
+
+#[test]
+fn a_receiver_that_is_asked_for_patience_has_it() {
+    let place = Place::new();
+    let (_server, addr) = place.receiver(&[]);
+    let (mut client, _) = offer(addr, 5, "file");
+    client.send("wait\nfrom 0\nwait\nwait\nwait\nsum -\n");
+    assert_eq!(answer_of(&mut client), "done");
+    assert_eq!(fs::read(place.to("file")).unwrap(), b"wait\n");
 }

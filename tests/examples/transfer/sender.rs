@@ -4,26 +4,34 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
+use std::time::Instant;
 
-use super::{Place, Process, send, text};
+use super::{Place, Process, fs, send, text};
 use crate::failure;
 use crate::process::PATIENCE;
+
+/// All of the file below is there, with a checksum that it may have.
+const ALL_THERE: &str = "ok 1099511627776 00000000\n";
+
+/// A file so long that it is not read within any test.
+const ENDLESS: u64 = 1 << 40;
 
 /// A receiver that hears one line and then says what it is told to.
 fn scripted_receiver(answer: &'static str) -> (SocketAddr, thread::JoinHandle<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    let thread = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut byte = [0];
-        while byte[0] != b'\n' {
-            stream.read_exact(&mut byte).unwrap();
-        }
-        stream.write_all(answer.as_bytes()).unwrap();
-        stream
-    });
-    (addr, thread)
+    (addr, thread::spawn(move || answer_one(&listener, answer)))
+}
+
+fn answer_one(listener: &TcpListener, answer: &str) -> TcpStream {
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut byte = [0];
+    while byte[0] != b'\n' {
+        stream.read_exact(&mut byte).unwrap();
+    }
+    stream.write_all(answer.as_bytes()).unwrap();
+    stream
 }
 
 #[test]
@@ -102,4 +110,54 @@ fn limits_of_nothing_are_told_with_what_would_do() {
         assert_eq!(code, Some(2));
         assert!(line.contains(&format!("{option} 0 ")) && line.contains("at least 1"), "{line}");
     }
+}
+
+#[test]
+fn a_sender_that_is_asked_for_patience_has_it() {
+    let place = Place::new();
+    let path = place.file("file", b"bytes");
+    let (addr, receiver) = scripted_receiver("wait\nok 0 00000000\nwait\n");
+    let sender = Process::start("send_file", &["--connect", &addr.to_string(), &path]);
+    let mut stream = receiver.join().unwrap();
+    let mut sent = [0; 25];
+    stream.read_exact(&mut sent).unwrap();
+    assert!(sent.starts_with(b"from 0\nbytessum "), "{}", sent.escape_ascii());
+    stream.write_all(b"wait\ndone\n").unwrap();
+    let end = sender.end();
+    assert_eq!((end.code, end.errors.as_str(), end.output.len()), (Some(0), "", 1));
+}
+
+#[test]
+fn a_sender_that_reads_a_large_file_asks_for_patience() {
+    let place = Place::new();
+    let path = place.sparse("file", ENDLESS);
+    let (addr, receiver) = scripted_receiver(ALL_THERE);
+    let _sender = Process::start("send_file", &["--connect", &addr.to_string(), &path]);
+    let mut sent = [0; 5];
+    receiver.join().unwrap().read_exact(&mut sent).unwrap();
+    assert_eq!(sent.escape_ascii().to_string(), "wait\\n");
+}
+
+#[test]
+fn no_file_is_read_on_when_its_transfer_has_ended() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let place = Place::new();
+    let (large, small) = (place.sparse("large", ENDLESS), place.file("small", b"bytes"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let args = ["--connect", &addr, "--at-once", "1", &large, &small];
+    let sender = Process::start("send_file", &args);
+    let start = Instant::now();
+    let wait_for_threads = |count| {
+        while fs::read_dir(format!("/proc/{}/task", sender.id())).unwrap().count() != count {
+            assert!(start.elapsed() < PATIENCE, "there are not {count} threads");
+        }
+    };
+    let mut stream = answer_one(&listener, ALL_THERE);
+    wait_for_threads(2);
+    stream.write_all(b"no room\n").unwrap();
+    let _next = answer_one(&listener, "wait\n");
+    wait_for_threads(1);
 }
