@@ -3,8 +3,10 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::parts::{begin, offer};
-use super::{BTreeSet, Client, File, Place, Process, fs};
+use super::{BTreeSet, Client, File, Place, Process, answer_of, fs};
 
 /// A part so long that it is not read within any test.
 const ENDLESS: u64 = 1 << 40;
@@ -21,7 +23,7 @@ fn what_is_under_way_goes_on_when_a_receiver_is_to_end() {
     server.terminate();
     idle.expect_end();
     client.send("worldsum -\n");
-    assert_eq!(client.line(), "done");
+    assert_eq!(answer_of(&mut client), "done");
     drop((client, idle));
     let end = server.end();
     assert_eq!((end.code, end.errors.as_str(), end.output.len()), (Some(0), "", 1));
@@ -35,10 +37,10 @@ fn what_is_under_way_goes_on_when_as_many_as_told_are_there() {
     let mut client = begin(addr, 10, "long", "hello", &place.to("long.part"));
     let (mut other, _) = offer(addr, 2, "short");
     other.send("from 0\nhisum -\n");
-    assert_eq!(other.line(), "done");
+    assert_eq!(answer_of(&mut other), "done");
     other.expect_end();
     client.send("worldsum -\n");
-    assert_eq!(client.line(), "done");
+    assert_eq!(answer_of(&mut client), "done");
     drop((client, other));
     let end = server.end();
     assert_eq!((end.code, end.errors.as_str(), end.output.len()), (Some(0), "", 2));
@@ -97,29 +99,58 @@ fn expect_cut(server: Process, idle: &mut Client) {
     assert!(start.elapsed() < Duration::from_secs(4), "it has drained to the end");
 }
 
+/// What makes a program's first sync take so many seconds; `None` where nothing can.
+fn slow_sync(seconds: u32) -> Option<Vec<String>> {
+    let delay = format!("inject=fsync:delay_enter={seconds}000000:when=1");
+    // It does not stand between the program and whoever has started it.
+    let words = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &delay];
+    let status = Command::new(words[0]).args(&words[1..]).arg("true").status();
+    if !status.is_ok_and(|status| status.success()) {
+        println!("skipped: no strace here, or it may not trace");
+        return None;
+    }
+    Some(words.map(str::to_owned).to_vec())
+}
+
 #[test]
 fn a_file_that_is_being_saved_is_told_of_though_the_time_is_over() {
-    let is_traced = Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status();
-    if !is_traced.is_ok_and(|status| status.success()) {
-        println!("skipped: no strace here, or it may not trace");
-        return;
-    }
+    // Longer than there is time after the signal.
+    let Some(slow) = slow_sync(7) else { return };
+    let slow: Vec<_> = slow.iter().map(String::as_str).collect();
     let place = Place::new();
-    // To sync takes longer than there is time after the signal.
-    let slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync"];
-    let slow = [&slow[..], &["-e", "inject=fsync:delay_enter=7000000:when=1"]].concat();
     let (server, addr) = place.receiver_by(&slow, &[]);
     let (mut client, _) = offer(addr, 5, "file");
     client.send("from 0\nhellosum -\n");
     let mut idle = Client::connect(addr);
-    // It is traced, and ends with what it traces.
-    let parent = server.id().to_string();
-    let traced = Command::new("pgrep").args(["-P", &parent]).output().unwrap().stdout;
-    let traced = String::from_utf8(traced).unwrap();
-    assert!(Command::new("kill").args(["-s", "TERM", traced.trim()]).status().unwrap().success());
+    server.terminate();
     idle.expect_end();
     let end = server.end();
     assert_eq!((end.code, end.errors.as_str(), end.output.len()), (Some(0), "", 1));
     assert!(end.output[0].starts_with("received file: 5 bytes "), "{:?}", end.output);
     assert_eq!(fs::read(place.to("file")).unwrap(), b"hello");
+}
+
+#[test]
+fn a_transfer_that_is_tried_again_while_it_is_saved_waits_for_that() {
+    let Some(slow) = slow_sync(4) else { return };
+    let slow: Vec<_> = slow.iter().map(String::as_str).collect();
+    let place = Place::new();
+    let (server, addr) = place.receiver_by(&slow, &["--count", "2"]);
+    let (mut client, _) = offer(addr, 5, "file");
+    client.send("from 0\nhellosum -\n");
+    // One waits at most, if it is still there.
+    let mut gone = Client::connect(addr);
+    gone.send("put 4 file\n");
+    let (_, answer) = offer(addr, 5, "file");
+    assert_eq!(answer, "no a file of that name is being received");
+    SockRef::from(client.stream.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    drop((client, gone));
+    let (mut client, answer) = offer(addr, 5, "file");
+    assert_eq!(answer, "ok 5 3610a686");
+    client.send("from 5\nsum -\n");
+    assert_eq!(answer_of(&mut client), "done");
+    drop(client);
+    let end = server.end();
+    assert!(end.output[0].starts_with("received file: 5 bytes "), "{:?}", end.output);
+    assert_eq!(end.output[1..], ["received file: it was there already"]);
 }
