@@ -25,7 +25,7 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// How long a connection may take to offer a file: until then it takes a place for nothing.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Most characters that are shown of what is no offer.
+/// Most characters that are shown of what is turned away.
 const SHOWN_CHARS: usize = 300;
 
 /// What all transfers share.
@@ -80,7 +80,7 @@ impl Inbox {
     fn on_offer(&mut self, conn: &mut Conn<'_>, line: &[u8]) {
         let Some(put) = wire::parse_put(line) else {
             // A stranger, who has nothing to do with our transfers.
-            let said: String = String::from_utf8_lossy(line).chars().take(SHOWN_CHARS).collect();
+            let said = String::from_utf8_lossy(line);
             return self.turn_away(conn, &said, "this is not `put LENGTH NAME`");
         };
         let name = put.name.clone();
@@ -187,7 +187,8 @@ impl Inbox {
     fn turn_away(&self, conn: &mut Conn<'_>, said: &str, reason: &str) {
         conn.write(wire::no(reason).as_bytes());
         conn.close();
-        let (said, peer) = (name::shown(said), conn.peer_addr());
+        let said: String = said.chars().take(SHOWN_CHARS).collect();
+        let (said, peer) = (name::shown(&said), conn.peer_addr());
         self.bars.complain(&format!("recv_file: {said} from {peer}: {reason}"));
     }
 

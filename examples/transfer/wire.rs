@@ -12,6 +12,9 @@
 //! Instead of `ok` and of `done`, and at any time between, the receiver may say `no REASON`.
 //! Checksums are CRC-32, in eight hexadecimal digits.
 //!
+//! A whole file that is there already is offered as one of which all is there: a sender that was
+//! cut off before the `done` hears it so, and one of another file hears `no`.
+//!
 //! Each gives up on one who is silent for long. So whoever lets the other wait, because it reads a
 //! file for its checksum or brings it to the disk, says `wait` every few seconds. It means nothing
 //! else, and may come wherever a line may.

@@ -102,6 +102,7 @@ fn a_bad_name_reaches_no_folder() {
     server.terminate();
     let end = server.end();
     assert_eq!((end.code, end.errors.lines().count()), (Some(1), names.len()), "{}", end.errors);
+    assert!(end.errors.lines().all(|line| line.chars().count() < 1_000), "{}", end.errors);
 }
 
 #[test]
