@@ -350,12 +350,17 @@ fn a_file_that_is_cut_short_ends_in_a_reset_that_says_so() {
     }
 }
 
+/// A descriptor that only stands for a file looks as one that can be read, until it is.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_file_that_cannot_be_read_ends_in_a_reset() {
+    use std::os::unix::fs::OpenOptionsExt;
+
     let (mut rig, mut client, id) = connected(Limits::default());
-    let path = support::scratch_path();
-    let unreadable = File::create(&path).unwrap();
-    unreadable.set_len(1_000).unwrap();
+    let path = scratch_path();
+    File::create(&path).unwrap().set_len(1_000).unwrap();
+    let only_a_path = rustix::fs::OFlags::PATH.bits() as i32;
+    let unreadable = File::options().read(true).custom_flags(only_a_path).open(&path).unwrap();
     with(&mut rig, id, |conn| conn.send_file(unreadable, ..)).unwrap();
     let (reason, unsent) = rig.end_of(id);
     assert!(reason.starts_with("Io("), "{reason}");
