@@ -166,6 +166,9 @@ impl Run {
 
     /// Tells the user how it goes, if it is time to.
     pub(crate) fn show(&mut self, now: Instant) {
+        if self.phase == Phase::Over {
+            return; // the tally has been handed over
+        }
         let plan = &self.plan;
         let total = (plan.warmup + plan.duration).as_secs_f64();
         let passed = (now - self.phase_began).as_secs_f64();
