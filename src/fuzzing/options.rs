@@ -237,7 +237,7 @@ fn listen_options(input: &mut Input<'_>) -> ListenOptions {
     ListenOptions::default()
         .backlog(maybe(input, |input| size(input) as u32))
         .reuse_address(input.flag())
-        .reuse_port(input.flag())
+        .reuse_port(input.flag() && cfg!(unix))
         .only_v6(maybe(input, |input| input.flag()))
         .max_connections(maybe(input, size))
         .max_per_source(maybe(input, size))

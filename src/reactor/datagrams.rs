@@ -269,7 +269,7 @@ impl Dispatcher {
     /// A read has failed: tells it; whether to read on.
     fn goes_on_after(&mut self, id: SocketId, error: io::Error) -> bool {
         let Some(socket) = self.engine.socket_mut(id) else { return true };
-        let goes_on = socket.note_error();
+        let goes_on = socket.note_error(&error);
         self.tell_error(id, error);
         self.receiving = Some(id);
         if !goes_on {

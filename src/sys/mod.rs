@@ -367,13 +367,15 @@ impl Event<'_> {
         }
     }
 
+    /// What it says. Windows tells a reset as the end of both ways: an error is a connect that has
+    /// failed there.
     pub(crate) fn readiness(self) -> Readiness {
         match self {
             Self::Os(event) => Readiness {
                 readable: event.is_readable(),
                 writable: event.is_writable(),
                 hung_up: event.is_read_closed() || event.is_error(),
-                broken: event.is_error(),
+                broken: event.is_error() || (cfg!(windows) && event.is_write_closed()),
             },
             #[cfg(feature = "sim")]
             Self::Sim(event) => event.readiness,

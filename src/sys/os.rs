@@ -171,8 +171,16 @@ fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> 
     let times = TcpKeepalive::new().with_time(keepalive.idle);
     #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "vita")))]
     let times = times.with_interval(keepalive.interval).with_retries(keepalive.probes);
-    socket.set_tcp_keepalive(&times)
+    match socket.set_tcp_keepalive(&times) {
+        // Before version 1703 of Windows 10, and so on Windows Server 2016, the count is fixed at
+        // ten. It is set last: the times are set by then.
+        Err(error) if cfg!(windows) && error.raw_os_error() == Some(NO_SUCH_OPTION) => Ok(()),
+        result => result,
+    }
 }
+
+/// `WSAENOPROTOOPT`, for which there is no kind.
+const NO_SUCH_OPTION: i32 = 10042;
 
 /// The largest backlog that listen(2) can be asked for; the system lowers it to its own cap.
 const LARGEST_BACKLOG: i32 = i32::MAX;
