@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::datagrams::{Rig, Told, client, echo, try_receive};
+use support::datagrams::{Rig, Told, UNREACHABLE, client, echo, try_receive};
 use support::{patiently, pattern};
 use waterwheel::{
     Conn, Context, DatagramHandler, DatagramSocket, Handler, ListenOptions, Reactor, SendStatus,
@@ -337,7 +337,7 @@ fn an_unreachable_port_is_told_and_closes_nothing() {
     rig.id = id;
     for round in 1..=3 {
         assert_eq!(rig.with(|socket| socket.send(b"anybody there?")), SendStatus::Gathered);
-        rig.expect_told(round, |told| *told == Told::Error(ErrorKind::ConnectionRefused));
+        rig.expect_told(round, |told| *told == Told::Error(UNREACHABLE));
     }
     let peer = UdpSocket::bind(to).unwrap();
     peer.set_nonblocking(true).unwrap();
@@ -365,7 +365,7 @@ fn an_answer_to_an_older_batch_is_told_though_the_next_one_is_sent() {
     let peer = UdpSocket::bind(to).unwrap();
     peer.set_nonblocking(true).unwrap();
     rig.with(send_batch);
-    rig.expect_told(1, |told| *told == Told::Error(ErrorKind::ConnectionRefused));
+    rig.expect_told(1, |told| *told == Told::Error(UNREACHABLE));
     assert_eq!(all_of(&peer), (0..64).map(|number| vec![number]).collect::<Vec<_>>());
 }
 

@@ -1,5 +1,8 @@
 //! Caps on connections: of a listener, of the reactor, of one source, and by the handler.
 
+// Much of it is for Linux alone.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
+
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};

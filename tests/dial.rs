@@ -1,5 +1,8 @@
 //! Connecting to names, to several addresses, and again.
 
+// Much of it is for Linux alone.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
+
 mod support;
 
 use std::cell::Cell;

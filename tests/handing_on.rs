@@ -11,8 +11,13 @@ use waterwheel::{Balance, Conn, Fleet, FleetHandle, FleetOptions, ListenOptions,
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-const SPREADS: [Spread; 3] =
-    [Spread::Shared, Spread::ReusePort, Spread::HandOver(Balance::RoundRobin)];
+/// Windows has no `SO_REUSEPORT`.
+const SPREADS: [Spread; 2 + cfg!(unix) as usize] = [
+    Spread::Shared,
+    #[cfg(unix)]
+    Spread::ReusePort,
+    Spread::HandOver(Balance::RoundRobin),
+];
 
 fn echo() -> impl FnMut(&mut Conn<'_>, &[u8]) -> usize {
     |conn, input| {

@@ -1,5 +1,8 @@
 //! Listeners: what accepted sockets inherit, how addresses are shared, what is logged.
 
+// Much of it is for Linux alone.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
+
 mod support;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,5 +1,8 @@
 //! What a handler is told between the tries of a connect, and what it may do then.
 
+// Some of it is for Unix alone.
+#![cfg_attr(not(unix), allow(dead_code, unused_imports))]
+
 mod support;
 
 use std::cell::RefCell;

@@ -66,13 +66,17 @@ fn a_datagram_that_is_cut_is_flagged() {
     for bytes in ["four", "fives", "sixty-six", ""] {
         client.send(bytes.as_bytes()).unwrap();
     }
-    rig.expect_told(4, |told| matches!(told, Told::Datagram(..)));
-    let expected = [("four", false), ("five", true), ("sixt", true), ("", false)];
+    // Windows has an error for one that is longer than the buffer, which has room for a byte more.
+    let errors = u64::from(cfg!(windows));
+    rig.expect_told(4 - errors as usize, |told| matches!(told, Told::Datagram(..)));
+    let mut expected = vec![("four", false), ("five", true), ("sixt", true), ("", false)];
+    expected.drain(2..2 + errors as usize);
     let mut told = rig.told();
-    told.retain(|told| *told != Told::BatchEnd);
-    let expected = expected.map(|(text, cut)| Told::Datagram(text.as_bytes().to_vec(), cut));
-    assert_eq!(told, expected);
-    assert_eq!(rig.reactor.stats().datagrams_truncated, 2);
+    told.retain(|told| matches!(told, Told::Datagram(..)));
+    let datagram = |(text, cut): (&str, bool)| Told::Datagram(text.as_bytes().to_vec(), cut);
+    assert_eq!(told, expected.into_iter().map(datagram).collect::<Vec<_>>());
+    let stats = rig.reactor.stats();
+    assert_eq!((stats.datagrams_truncated, stats.datagram_errors), (2 - errors, errors));
 }
 
 #[test]
@@ -104,10 +108,11 @@ fn what_the_system_refuses_is_told_at_once() {
         SendStatus::Failed(ErrorKind::InvalidInput)
     );
     let of_v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, 9));
-    assert_eq!(
-        rig.with(|socket| socket.send_to(of_v6, b"x")),
-        SendStatus::Failed(ErrorKind::InvalidInput)
-    );
+    let told = rig.with(|socket| socket.send_to(of_v6, b"x"));
+    assert!(matches!(told, SendStatus::Failed(_)), "{told:?}");
+    if cfg!(unix) {
+        assert_eq!(told, SendStatus::Failed(ErrorKind::InvalidInput));
+    }
     rig.turn();
     assert_eq!(rig.told(), []);
     assert_eq!(rig.reactor.stats().datagrams_sent, 0);

@@ -25,8 +25,10 @@ use waterwheel::{
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-const SPREADS: [Spread; 5] = [
+/// All of them; Windows has no `SO_REUSEPORT`.
+const SPREADS: [Spread; 4 + cfg!(unix) as usize] = [
     Spread::Shared,
+    #[cfg(unix)]
     Spread::ReusePort,
     Spread::HandOver(Balance::LeastConnections),
     Spread::HandOver(Balance::RoundRobin),

@@ -1,5 +1,8 @@
 //! How a fleet stops and drains.
 
+// Some of it is for Unix alone.
+#![cfg_attr(not(unix), allow(dead_code, unused_imports))]
+
 use std::net::TcpStream;
 use std::sync::mpsc::channel;
 use std::time::Duration;

@@ -13,6 +13,10 @@ use waterwheel::{
 
 use super::PATIENCE;
 
+/// What a socket is told where nobody receives at the other end.
+pub(crate) const UNREACHABLE: ErrorKind =
+    if cfg!(windows) { ErrorKind::ConnectionReset } else { ErrorKind::ConnectionRefused };
+
 /// What a handler of datagrams was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
