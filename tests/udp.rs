@@ -448,10 +448,14 @@ fn a_handler_of_connections_gets_no_datagrams() {
 #[cfg(target_os = "linux")]
 fn kernel_drops(addr: SocketAddr) -> u64 {
     let port = format!(":{:04X}", addr.port());
-    let table = std::fs::read_to_string("/proc/net/udp").unwrap();
-    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let line = lines.find(|line| line.get(1).is_some_and(|local| local.ends_with(&port)));
-    line.expect("the socket's line").last().unwrap().parse().unwrap()
+    // The table is read in pieces, between which sockets of other tests come and go: a line that
+    // moves meanwhile is in neither.
+    patiently("the socket's line", || {
+        let table = std::fs::read_to_string("/proc/net/udp").unwrap();
+        let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let line = lines.find(|line| line.get(1).is_some_and(|local| local.ends_with(&port)))?;
+        Some(line.last().unwrap().parse().unwrap())
+    })
 }
 
 /// Sends as fast as it can from a thread of its own while the loop receives; every datagram was
