@@ -130,7 +130,9 @@ fn start_haproxy(program: &Path, back: &Back) -> Haproxy {
     let process = haproxy(program, &config);
     let fronts = ports.map(local);
     fronts.into_iter().for_each(await_listener);
-    Haproxy { stats: Socket(socket), fronts, _process: process, _dir: dir }
+    let stats = Socket(socket);
+    stats.wait();
+    Haproxy { stats, fronts, _process: process, _dir: dir }
 }
 
 #[test]

@@ -69,6 +69,7 @@ impl Site {
         }
         await_listener(local(ports[0]));
         let (front, stats) = (local(ports[0]).to_string(), Socket(socket));
+        stats.wait();
         Some(Self { front, stats, places, servers, _haproxy: haproxy, _dir: dir })
     }
 
