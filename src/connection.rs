@@ -90,7 +90,7 @@ pub(crate) struct Connection<S> {
     /// The socket.
     pub(crate) stream: S,
     /// Distinguishes it from earlier owners of its slot.
-    pub(crate) generation: u32,
+    pub(crate) generation: u64,
     /// Where its handler keeps its state.
     pub(crate) state: u32,
     /// The other end.
@@ -135,6 +135,9 @@ pub(crate) struct Connection<S> {
     pub(crate) fin_sent: bool,
     /// Output reached the high mark and has not fallen to the low mark since.
     pub(crate) is_backed_up: bool,
+    /// The socket took no more when it was last written to, and the poll has not said since that
+    /// it does. Queued output says nothing of that: it may not have been tried yet.
+    pub(crate) is_blocked: bool,
     /// On the ready queue.
     pub(crate) is_ready: bool,
     /// On the list of those that want a flush at the end of the turn.
@@ -187,7 +190,7 @@ pub(crate) struct Filed {
 
 impl Filed {
     /// No entry.
-    pub(crate) const NONE: Self = Self { tick: u64::MAX, timer: TimerId::new(u32::MAX, 0) };
+    pub(crate) const NONE: Self = Self { tick: u64::MAX, timer: TimerId::NONE };
 }
 
 /// The first tick that is surely `wait` whole ticks after a moment within `tick`.
@@ -198,7 +201,7 @@ pub(crate) const fn after(tick: u64, wait: u64) -> u64 {
 impl<S> Connection<S> {
     pub(crate) fn new(
         stream: S,
-        generation: u32,
+        generation: u64,
         peer: SocketAddr,
         profile: Rc<Profile>,
         phase: Phase,
@@ -226,6 +229,7 @@ impl<S> Connection<S> {
             wants_fin: false,
             fin_sent: false,
             is_backed_up: false,
+            is_blocked: false,
             is_ready: false,
             is_dirty: false,
             asks_writable: false,
@@ -391,12 +395,14 @@ impl<S> Connection<S> {
     }
 
     /// Output has become impossible: drops it, keeps count and cause, and reads on to the end.
-    pub(crate) fn sever(&mut self, cause: CloseReason, lost: usize) {
+    /// The peer may send for as long as a close may take, and not for ever.
+    pub(crate) fn sever(&mut self, cause: CloseReason, lost: usize, now: u64) {
         self.enter(Phase::Severed);
         self.may_read = true;
         // No event may come any more: only `WouldBlock` tells that this is all.
         self.hung_up = true;
         self.clear_waits();
+        self.set_close_wait(now, self.profile.close);
         let rare = self.rare_mut();
         rare.severed_by.get_or_insert(cause);
         rare.unsent = rare.unsent.saturating_add(lost);

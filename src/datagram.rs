@@ -21,7 +21,7 @@ pub(crate) use sessions::{SessionKey, Silence};
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     pub(crate) socket: sys::DatagramSocket,
-    pub(crate) generation: u32,
+    pub(crate) generation: u64,
     /// The handler that serves it, by its place in the reactor.
     pub(crate) service: u32,
     /// Where it is bound, with the real port; unspecified if it is a Unix socket.
@@ -80,7 +80,7 @@ const ERRORS_KEPT: usize = 16;
 impl Datagrams {
     pub(crate) fn new(
         socket: sys::DatagramSocket,
-        generation: u32,
+        generation: u64,
         service: u32,
         addr: SocketAddr,
         peer: Option<SocketAddr>,
@@ -350,11 +350,11 @@ mod tests {
     fn timers_that_have_fired_are_forgotten_before_the_list_grows() {
         let mut datagrams = bound();
         for number in 0..1_000 {
-            datagrams.add_timer(TimerId::new(number, 1), |timer| timer == TimerId::new(0, 1));
+            datagrams.add_timer(TimerId::new(number, 1, 1), |timer| timer == TimerId::new(0, 1, 1));
         }
         let timers = datagrams.take_timers();
-        assert!(timers.len() < 10 && timers.contains(&TimerId::new(0, 1)), "{timers:?}");
-        assert!(timers.contains(&TimerId::new(999, 1)) && datagrams.take_timers().is_empty());
+        assert!(timers.len() < 10 && timers.contains(&TimerId::new(0, 1, 1)), "{timers:?}");
+        assert!(timers.contains(&TimerId::new(999, 1, 1)) && datagrams.take_timers().is_empty());
     }
 
     #[test]

@@ -4,9 +4,8 @@
 //! therefore holds the index and a generation that is different for each use of the slot.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use crate::planted::{self, Bug};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Names one connection for as long as it lives, and nobody afterwards.
 ///
@@ -14,30 +13,39 @@ use crate::planted::{self, Bug};
 /// connection up by an id that has outlived it gives `None`, also when its slot is in use again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
-    /// The generation in the upper half, the index of the slot in the lower one: a word is
+    /// The index of the slot in the lowest bits, the generation in the others: a word is
     /// compared at once, and it is the token of the poll where tokens have so many bits.
     word: u64,
 }
 
+/// Bits of an id that are the index of the slot: at most 16,777,215 connections, and as many
+/// datagram sockets. The other 40 are the generation.
+pub(crate) const INDEX_BITS: u32 = 24;
+
+/// An index that no slot has.
+pub(crate) const NO_INDEX: u32 = (1 << INDEX_BITS) - 1;
+
 impl ConnId {
-    pub(crate) const fn new(index: u32, generation: u32) -> Self {
-        Self { word: (generation as u64) << 32 | index as u64 }
+    pub(crate) const fn new(index: u32, generation: u64) -> Self {
+        Self { word: generation << INDEX_BITS | index as u64 }
     }
 
+    #[cfg(target_pointer_width = "64")]
     pub(crate) const fn from_word(word: u64) -> Self {
         Self { word }
     }
 
+    #[cfg(target_pointer_width = "64")]
     pub(crate) const fn word(self) -> u64 {
         self.word
     }
 
     pub(crate) const fn index(self) -> usize {
-        self.word as u32 as usize
+        (self.word as u32 & NO_INDEX) as usize
     }
 
-    pub(crate) const fn generation(self) -> u32 {
-        (self.word >> 32) as u32
+    pub(crate) const fn generation(self) -> u64 {
+        self.word >> INDEX_BITS
     }
 }
 
@@ -56,21 +64,21 @@ impl fmt::Display for ConnId {
 /// Names one datagram socket for as long as it is open, and no other one afterwards.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId {
-    index: u32,
-    generation: u32,
+    /// As in a [`ConnId`].
+    word: u64,
 }
 
 impl SocketId {
-    pub(crate) const fn new(index: u32, generation: u32) -> Self {
-        Self { index, generation }
+    pub(crate) const fn new(index: u32, generation: u64) -> Self {
+        Self { word: generation << INDEX_BITS | index as u64 }
     }
 
     pub(crate) const fn index(self) -> usize {
-        self.index as usize
+        (self.word as u32 & NO_INDEX) as usize
     }
 
-    pub(crate) const fn generation(self) -> u32 {
-        self.generation
+    pub(crate) const fn generation(self) -> u64 {
+        self.word >> INDEX_BITS
     }
 }
 
@@ -82,21 +90,29 @@ impl fmt::Debug for SocketId {
 
 impl fmt::Display for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index, self.generation)
+        write!(f, "{}.{}", self.index(), self.generation())
     }
 }
 
 /// Names one timer from the moment it is set until it has fired for the last time or was
 /// cancelled.
+///
+/// It is unique in the process: where it is used with another reactor or another
+/// [`Wheel`](crate::wheel::Wheel) than the one that made it, it finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId {
     index: u32,
     generation: u32,
+    /// The number of the wheel that made it.
+    wheel: u64,
 }
 
 impl TimerId {
-    pub(crate) const fn new(index: u32, generation: u32) -> Self {
-        Self { index, generation }
+    /// The id of a timer that never fires, wherever it is used.
+    pub(crate) const NONE: Self = Self::new(u32::MAX, 0, 0);
+
+    pub(crate) const fn new(index: u32, generation: u32, wheel: u64) -> Self {
+        Self { index, generation, wheel }
     }
 
     pub(crate) const fn index(self) -> usize {
@@ -106,6 +122,10 @@ impl TimerId {
     pub(crate) const fn generation(self) -> u32 {
         self.generation
     }
+
+    pub(crate) const fn wheel(self) -> u64 {
+        self.wheel
+    }
 }
 
 impl fmt::Debug for TimerId {
@@ -114,45 +134,78 @@ impl fmt::Debug for TimerId {
     }
 }
 
-/// Deals out the generations of one reactor's connections.
+/// Deals out the generations of one reactor's connections and datagram sockets.
 ///
 /// Reactors of one process draw from one counter, a block at a time, so that an id of one reactor
-/// finds nothing in another, and no reactor touches shared memory for each connection.
+/// finds nothing in another, and no reactor touches shared memory for each connection. A reactor
+/// that ends gives the rest of its block back, so that 2⁴⁰ ids are made before one comes again.
 #[derive(Debug)]
 pub(crate) struct Generations {
-    /// The next one to deal out; the block is used up when its low bits are all zero again.
-    next: u32,
-    /// Blocks are drawn from the counter of the process.
+    /// The rest of the block.
+    left: Range<u64>,
+    /// Blocks are drawn from those of the process.
     is_shared: bool,
 }
 
-/// How many blocks of generations have been drawn in this process.
-static BLOCKS_DRAWN: AtomicU32 = AtomicU32::new(0);
+/// What the reactors of this process draw from.
+static POOL: Mutex<BlockPool> = Mutex::new(BlockPool { next: 0, returned: Vec::new() });
 
-/// Generations in a block: 65,536 blocks of as many before the first one comes again.
-const BLOCK: u32 = 1 << 16;
+/// Generations that no reactor has.
+struct BlockPool {
+    /// The block that has not been drawn since the process began, or since all had been.
+    next: u64,
+    /// What reactors that have ended did not use.
+    returned: Vec<Range<u64>>,
+}
+
+/// Generations in a block. It bounds how often a reactor takes the lock, once in so many
+/// connections.
+const BLOCK: u64 = 1 << 16;
+
+/// Blocks before the first one comes again.
+const BLOCKS: u64 = 1 << (u64::BITS - INDEX_BITS - BLOCK.ilog2());
+
+impl BlockPool {
+    fn draw(&mut self) -> Range<u64> {
+        if let Some(block) = self.returned.pop() {
+            return block;
+        }
+        let start = self.next * BLOCK;
+        self.next = (self.next + 1) % BLOCKS;
+        // No generation is 0.
+        start.max(1)..start + BLOCK
+    }
+}
 
 impl Generations {
     pub(crate) const fn new() -> Self {
-        Self { next: 0, is_shared: true }
+        Self { left: 0..0, is_shared: true }
     }
 
     /// Those of a reactor in a simulated world, which are the same in every run.
     #[cfg(feature = "sim")]
     pub(crate) const fn of_host(host: u32) -> Self {
-        Self { next: (host << 24) + 1, is_shared: false }
+        let start = (host as u64) << 32;
+        Self { left: start + 1..start + (1 << 32), is_shared: false }
     }
 
     /// A generation that no living connection has; never 0.
-    pub(crate) fn draw(&mut self) -> u32 {
-        if self.next % BLOCK == 0 && self.is_shared {
-            let block = BLOCKS_DRAWN.fetch_add(1, Ordering::Relaxed);
-            self.next = block.wrapping_mul(BLOCK) + 1;
+    pub(crate) fn draw(&mut self) -> u64 {
+        if self.left.is_empty() && self.is_shared {
+            self.left = POOL.lock().unwrap_or_else(PoisonError::into_inner).draw();
         }
-        let generation = self.next;
-        let step = if planted::is(Bug::GenerationNotRaised) { 0 } else { 1 };
-        self.next = self.next.wrapping_add(step);
+        let generation = self.left.start;
+        self.left.start += u64::from(!crate::planted::is(crate::planted::Bug::GenerationNotRaised));
         generation
+    }
+}
+
+impl Drop for Generations {
+    fn drop(&mut self) {
+        if self.is_shared && !self.left.is_empty() {
+            let left = std::mem::take(&mut self.left);
+            POOL.lock().unwrap_or_else(PoisonError::into_inner).returned.push(left);
+        }
     }
 }
 
@@ -169,6 +222,26 @@ mod tests {
                 assert_ne!(generation, 0);
                 assert!(seen.insert(generation), "{generation} was dealt twice");
             }
+        }
+    }
+
+    #[test]
+    fn generations_do_not_come_again_after_many_reactors() {
+        let mut first = Generations::new();
+        let first = first.draw();
+        for _ in 0..200_000 {
+            assert_ne!(Generations::new().draw(), first);
+        }
+    }
+
+    #[test]
+    fn an_id_keeps_its_index_and_its_whole_generation() {
+        let last = (1 << (u64::BITS - INDEX_BITS)) - 1;
+        for (index, generation) in [(0, 1), (7, 65_536), (NO_INDEX, last)] {
+            let id = ConnId::new(index, generation);
+            assert_eq!((id.index(), id.generation()), (index as usize, generation));
+            let id = SocketId::new(index, generation);
+            assert_eq!((id.index(), id.generation()), (index as usize, generation));
         }
     }
 }

@@ -248,8 +248,9 @@ pub struct Limits {
     /// so, neither would go on. Turn it off where output comes from elsewhere (a proxy, a chat): it
     /// ties the two directions together.
     pub pause_at_high_mark: bool,
-    /// How long `close` may take, from the call, to send what is queued and see the peer finish.
-    /// Default 10 s.
+    /// How long `close` waits without progress: for the socket to take more of what is queued, then
+    /// for the peer to finish once all has been sent. A connection whose output has failed may
+    /// deliver input for as long. Default 10 s.
     pub close_timeout: Duration,
 }
 

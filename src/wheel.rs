@@ -36,6 +36,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::id::TimerId;
 use crate::planted::{self, Bug};
@@ -78,6 +79,9 @@ const FIRST_RECORDS: usize = 4;
 /// At 32 bytes a record they hold at most 256 KiB.
 const SPARE_BUFFERS: usize = SLOTS;
 
+/// How many wheels have been made in this process.
+static WHEELS_MADE: AtomicU64 = AtomicU64::new(0);
+
 /// Records for which the queue of due timers keeps room when it is empty.
 const DUE_RECORDS: usize = 1024;
 
@@ -104,6 +108,10 @@ const DUE_RECORDS: usize = 1024;
 /// assert!(wheel.is_empty());
 /// ```
 pub struct Wheel<T> {
+    /// Distinguishes the ids of this wheel from those of all others in the process.
+    ///
+    /// Invariant: never 0, which is in ids that no wheel has made.
+    number: u64,
     /// Every deadline before this tick has been popped.
     ///
     /// Invariant: at most [`LAST_TICK`].
@@ -141,6 +149,7 @@ impl<T: Copy> Wheel<T> {
     #[must_use]
     pub fn new() -> Self {
         Self {
+            number: WHEELS_MADE.fetch_add(1, Ordering::Relaxed) + 1,
             tick: 0,
             due: VecDeque::new(),
             slots: (0..LEVELS * SLOTS).map(|_| Slot::new()).collect(),
@@ -194,14 +203,15 @@ impl<T: Copy> Wheel<T> {
         self.insert_record(deadline, Some(period), payload)
     }
 
-    /// Cancels a timer; `false` if the id names none (it has fired or was cancelled before).
+    /// Cancels a timer; `false` if the id names none: it has fired or was cancelled before, or
+    /// another wheel has made the id.
     ///
-    /// It does not fire after this, even if its deadline has passed.
+    /// The timer does not fire after this, even if its deadline has passed.
     pub fn cancel(&mut self, id: TimerId) -> bool {
-        if !self.ids.is_live(id) {
+        if !self.contains(id) {
             return false;
         }
-        self.ids.release(id);
+        self.ids.release(Key::of(id));
         self.stale += 1;
         if self.stale > STALE_PER_LIVE * self.ids.live() + STALE_SLACK {
             self.sweep();
@@ -212,7 +222,7 @@ impl<T: Copy> Wheel<T> {
     /// Whether the id names a timer that is still to fire.
     #[must_use]
     pub fn contains(&self, id: TimerId) -> bool {
-        self.ids.is_live(id)
+        id.wheel() == self.number && self.ids.is_live(Key::of(id))
     }
 
     /// The tick at which to call [`pop_due`](Self::pop_due) next; `None` when no timer is set.
@@ -259,7 +269,7 @@ impl<T: Copy> Wheel<T> {
         loop {
             while let Some(record) = self.due.pop_front() {
                 // Without stale records there is no need to look the id up.
-                if self.stale == 0 || self.ids.is_live(record.id) {
+                if self.stale == 0 || self.ids.is_live(record.key) {
                     return Some(self.fire(record, now));
                 }
                 self.stale -= 1;
@@ -278,9 +288,9 @@ impl<T: Copy> Wheel<T> {
     }
 
     fn insert_record(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> TimerId {
-        let id = self.ids.allocate();
-        self.place(Record { deadline: deadline.min(LAST_TICK), id, period, payload });
-        id
+        let key = self.ids.allocate();
+        self.place(Record { deadline: deadline.min(LAST_TICK), key, period, payload });
+        key.id(self.number)
     }
 
     /// Puts a record where the current tick says that it belongs.
@@ -305,9 +315,9 @@ impl<T: Copy> Wheel<T> {
     fn fire(&mut self, record: Record<T>, now: u64) -> (TimerId, T) {
         match record.deadline_after(now) {
             Some(deadline) => self.place(Record { deadline, ..record }),
-            None => self.ids.release(record.id),
+            None => self.ids.release(record.key),
         }
-        (record.id, record.payload)
+        (record.key.id(self.number), record.payload)
     }
 
     /// The slot that the current tick reaches first.
@@ -365,7 +375,7 @@ impl<T: Copy> Wheel<T> {
     #[cold]
     fn sweep(&mut self) {
         let queued = self.due.len();
-        self.due.retain(|record| self.ids.is_live(record.id));
+        self.due.retain(|record| self.ids.is_live(record.key));
         self.stale -= queued - self.due.len();
         for level in 0..LEVELS {
             let mut digits = self.occupied[level];
@@ -442,8 +452,8 @@ impl<T> fmt::Debug for Wheel<T> {
 struct Record<T> {
     /// The tick to fire at; before the current tick only if it was set that way.
     deadline: u64,
-    /// Whose firing it is: a record whose id is no longer live is stale.
-    id: TimerId,
+    /// Whose firing it is: a record whose key is no longer live is stale.
+    key: Key,
     /// Ticks between firings; `None` for a timer that fires once.
     period: Option<NonZeroU32>,
     /// What the caller wants back.
@@ -556,6 +566,23 @@ impl<T: Copy> Slot<T> {
     }
 }
 
+/// The part of an id that its own wheel needs.
+#[derive(Clone, Copy)]
+struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl Key {
+    const fn of(id: TimerId) -> Self {
+        Self { index: id.index() as u32, generation: id.generation() }
+    }
+
+    const fn id(self, wheel: u64) -> TimerId {
+        TimerId::new(self.index, self.generation, wheel)
+    }
+}
+
 /// What a sweep found in some records.
 struct Swept {
     /// Stale records removed.
@@ -584,9 +611,9 @@ impl IdTable {
         self.live
     }
 
-    fn is_live(&self, id: TimerId) -> bool {
+    fn is_live(&self, key: Key) -> bool {
         // A free index has a generation that no id was made with yet.
-        self.generations.get(id.index()) == Some(&id.generation())
+        self.generations.get(key.index as usize) == Some(&key.generation)
     }
 
     /// Removes the stale ones of some records.
@@ -595,7 +622,7 @@ impl IdTable {
         let (len, mut kept, mut earliest) = (records.len(), 0, u64::MAX);
         for i in 0..len {
             let record = records[i];
-            let live = self.is_live(record.id);
+            let live = self.is_live(record.key);
             earliest = earliest.min(if live { record.deadline } else { u64::MAX });
             records[kept] = record;
             kept += usize::from(live);
@@ -604,26 +631,26 @@ impl IdTable {
         Swept { dropped: len - kept, earliest }
     }
 
-    fn allocate(&mut self) -> TimerId {
+    fn allocate(&mut self) -> Key {
         self.live += 1;
         if let Some(index) = self.free.pop() {
-            return TimerId::new(index, self.generations[index as usize]);
+            return Key { index, generation: self.generations[index as usize] };
         }
         let index = u32::try_from(self.generations.len()).ok().filter(|&index| index != u32::MAX);
         let index = index.expect("fewer than 2^32 timers are set");
         self.generations.push(1);
-        TimerId::new(index, 1)
+        Key { index, generation: 1 }
     }
 
-    fn release(&mut self, id: TimerId) {
-        debug_assert!(self.is_live(id));
+    fn release(&mut self, key: Key) {
+        debug_assert!(self.is_live(key));
         self.live -= 1;
         // After the last generation the index is given up for good: four bytes lost, and no id
         // that was ever handed out can come to name another timer.
-        let next = id.generation().wrapping_add(1);
-        self.generations[id.index()] = next;
+        let next = key.generation.wrapping_add(1);
+        self.generations[key.index as usize] = next;
         if next != 0 {
-            self.free.push(id.index() as u32);
+            self.free.push(key.index);
         }
         debug_assert!(self.live + self.free.len() <= self.generations.len());
     }
@@ -791,10 +818,10 @@ mod tests {
         wheel.cancel(first);
         wheel.ids.generations[0] = u32::MAX;
         let last = wheel.insert(20, 'b');
-        assert_eq!(last, TimerId::new(0, u32::MAX));
+        assert_eq!(last, TimerId::new(0, u32::MAX, wheel.number));
         assert!(wheel.cancel(last));
         let next = wheel.insert(30, 'c');
-        assert_eq!(next, TimerId::new(1, 1));
+        assert_eq!(next, TimerId::new(1, 1, wheel.number));
         assert!(!wheel.contains(first) && !wheel.contains(last) && wheel.contains(next));
         assert_eq!(wheel.pop_due(100), Some((next, 'c')));
         assert_eq!(wheel.pop_due(100), None);

@@ -94,3 +94,21 @@ fn those_who_wait_for_a_leased_connection_are_served_although_the_reactor_drains
     let told = Answer::Refused(AcquireError::Stopping.to_string());
     assert_eq!(rig.answers(), [(0, Answer::Line("zero".to_owned())), (2, told)]);
 }
+
+#[test]
+fn the_id_of_a_waiter_finds_nothing_at_another_pool() {
+    let mut rigs = [0, 1].map(|_| PoolRig::silent(calm().max_open(1)));
+    let waiters = [0, 1].map(|number| {
+        rigs[number].enter(move |_, desk, cx| match desk.acquire(number as u32, cx) {
+            waterwheel::pool::Acquired::Waits(waiter) => waiter,
+            answer => panic!("{answer:?}"),
+        })
+    });
+    for (number, rig) in rigs.iter_mut().enumerate() {
+        let (own, foreign) = (waiters[number], waiters[1 - number]);
+        rig.enter(move |_, desk, _| {
+            assert_eq!(desk.cancel(foreign), None);
+            assert_eq!(desk.cancel(own), Some(number as u32));
+        });
+    }
+}

@@ -332,3 +332,223 @@ fn a_limit_that_has_passed_ends_it_in_the_turn_of_the_callback() {
     }
     assert!(rig.journal.close_of(id).is_some(), "not in this turn");
 }
+
+/// Small writes of one callback leave in one system call for each 16 KiB, however many there are.
+#[test]
+fn many_small_writes_of_one_callback_take_a_call_for_each_16_kib() {
+    for count in [100, 1_700, 24_000] {
+        let script = Script::new().data(move |conn, input| {
+            for _ in 0..count {
+                conn.write(b"0123456789");
+            }
+            input.len()
+        });
+        let mut rig = Rig::new(script);
+        let (mut client, _) = rig.client();
+        client.send(b"?");
+        let answer = rig.read(&mut client, 10 * count);
+        assert!(answer == b"0123456789".repeat(count));
+        let writes = rig.reactor.stats().writes;
+        // And one for what the kernel did not take at once, if that happens.
+        assert!(
+            writes <= (10 * count / (16 << 10)) as u64 + 2,
+            "{writes} calls for {count} writes"
+        );
+    }
+}
+
+/// Whatever was sent before a write that is refused, the peer must not take it for the whole.
+#[test]
+fn a_write_over_the_cap_ends_with_a_reset_in_every_way_it_is_made() {
+    const CAP: usize = 1 << 20;
+    let limits = Limits::default().max_output_bytes(CAP).high_mark_bytes(CAP).low_mark_bytes(1);
+    for way in 0..3 {
+        for sent in [0, 100_000] {
+            let script = Script::new().data(move |conn, input| {
+                conn.write(&vec![1; sent]);
+                let too_much = vec![2; CAP + 1];
+                match way {
+                    0 => {
+                        conn.write(&too_much);
+                    }
+                    1 => {
+                        let id = conn.id();
+                        conn.other_conn(id).expect("it lives").write(&too_much);
+                    }
+                    _ => conn.context().remote().write(conn.id(), too_much).expect("it runs"),
+                }
+                input.len()
+            });
+            let mut rig = Rig::with_limits(script, limits.clone());
+            let (mut client, id) = rig.client();
+            client.send(b"?");
+            assert_eq!(
+                rig.read_to_end(&mut client).1,
+                support::End::Reset,
+                "way {way}, {sent} sent"
+            );
+            assert_eq!(rig.end_of(id).0, "Overflow");
+        }
+    }
+}
+
+/// The time that a close may take is without progress, not that of the whole.
+#[test]
+fn a_close_does_not_cut_a_slow_reader_that_goes_on_reading() {
+    let limits = Limits::default().close_timeout(ms(400));
+    let tcp = TcpOptions::default().send_buffer_bytes(Some(64 << 10));
+    const ALL: usize = 8 << 20;
+    let script = Script::new().data(|conn, input| {
+        conn.write(&vec![7; ALL]);
+        conn.close();
+        input.len()
+    });
+    let mut rig = Rig::with_listen(script, ListenOptions::default().limits(limits).tcp(tcp));
+    let (mut client, id) = rig.client();
+    socket2::SockRef::from(&client.stream).set_recv_buffer_size(128 << 10).unwrap();
+    client.send(b"?");
+    let start = Instant::now();
+    let (mut read, mut end) = (0, None);
+    while end.is_none() {
+        let allowed = start.elapsed().as_millis() as usize * 4_000;
+        if read < allowed {
+            match client.try_read((allowed - read).min(64 << 10)) {
+                Ok(bytes) => read += bytes.len(),
+                Err(found) => end = Some(found),
+            }
+        }
+        rig.reactor.run_once(Some(ms(1))).expect("turns");
+    }
+    assert_eq!((read, end), (ALL, Some(support::End::Fin)));
+    assert!(start.elapsed() > ms(1_200), "three times what a close may take");
+    drop(client);
+    assert_eq!(rig.end_of(id).1, 0);
+}
+
+/// A peer that takes nothing is cut after that time, however long it took before.
+#[test]
+fn a_close_cuts_a_reader_that_stops() {
+    let limits = Limits::default().close_timeout(ms(200));
+    let script = Script::new().data(|conn, input| {
+        conn.write(&vec![7; 12 << 20]);
+        conn.close();
+        input.len()
+    });
+    let mut rig = Rig::with_limits(script, limits);
+    let (client, id) = rig.client();
+    let mut client = client.with_small_receive_buffer();
+    client.send(b"?");
+    let start = Instant::now();
+    let (reason, unsent) = rig.end_of(id);
+    assert_eq!(reason, "Timeout(Close)");
+    assert!(unsent > 0 && start.elapsed() < ms(5_000));
+    assert_eq!(rig.read_to_end(&mut client).1, support::End::Reset);
+}
+
+/// A cap on output is for peers that do not read: what others write to one that reads is sent.
+#[test]
+fn a_member_that_reads_is_not_overflowed_by_another() {
+    const CAP: usize = 64 << 10;
+    let limits = Limits::default().max_output_bytes(CAP).high_mark_bytes(CAP).low_mark_bytes(1);
+    let drains = Rc::new(Cell::new(0));
+    let (told, sink) = (drains.clone(), Rc::new(Cell::new(None::<ConnId>)));
+    let to = sink.clone();
+    let script = Script::new()
+        .data(move |conn, input| {
+            let Some(id) = to.get() else { return input.len() };
+            for _ in 0..20 {
+                let mut cx = conn.context();
+                let mut other = cx.conn(id).expect("it reads, and lives");
+                assert!(other.write(&[9; 50_000]).is_accepted());
+            }
+            input.len()
+        })
+        .drain(move |_| told.set(told.get() + 1));
+    let mut rig = Rig::with_limits(script, limits);
+    let (mut reader, id) = rig.client();
+    let (mut writer, _) = rig.client();
+    sink.set(Some(id));
+    writer.send(b"?");
+    // All of it fits into the buffers of the kernel, so that no read has to come between.
+    assert!(rig.read(&mut reader, 1_000_000) == vec![9; 1_000_000]);
+    assert!(rig.lives(id));
+    rig.expect_quiet();
+    assert!(drains.get() <= 1, "told once that there is room");
+}
+
+/// Whoever is behind a file that fell short may not send for ever.
+#[test]
+fn a_connection_whose_output_has_failed_ends_though_the_peer_goes_on_sending() {
+    let limits = Limits::default().close_timeout(ms(300));
+    let script = Script::new().data(|conn, input| {
+        if input.starts_with(b"file") {
+            let file = support::scratch_file(&[7; 1_000]);
+            conn.send_file(file.try_clone().unwrap(), ..1_000).expect("a file");
+            file.set_len(10).unwrap();
+        }
+        thread::sleep(ms(1)); // slower than the peer
+        input.len()
+    });
+    let mut rig = Rig::with_limits(script, limits);
+    let (mut client, id) = rig.client();
+    client.send(b"file");
+    let sender = thread::spawn(move || {
+        let some = [1; 100_000];
+        while std::io::Write::write(&mut client.stream, &some).is_ok() {}
+    });
+    let start = Instant::now();
+    let (reason, _) = rig.end_of(id);
+    assert!(reason.starts_with("Io"), "the cause, and not the clock: {reason}");
+    assert!(start.elapsed() >= ms(300) && start.elapsed() < ms(5_000), "{:?}", start.elapsed());
+    sender.join().unwrap();
+}
+
+/// TCP lets a socket connect to itself, where it has the port that it connects to.
+#[test]
+fn a_connection_to_itself_is_refused_and_its_port_is_free() {
+    for retries in [false, true] {
+        let mut rig = Rig::new(Script::new());
+        // Held only to find a port that is free.
+        let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut options = ConnectOptions::default().source(Some(addr));
+        if retries {
+            let policy = waterwheel::Reconnect::default().most_tries(Some(1));
+            options = options.reconnect(Some(policy));
+        }
+        rig.connect(addr, 7, &options);
+        let failed = |call: &Call| matches!(call, Call::ConnectFailed(..));
+        rig.until("told", |rig| rig.journal.count(failed) == 1);
+        let calls = rig.journal.calls();
+        let text = calls.iter().find(|call| failed(call)).map(|call| format!("{call:?}"));
+        let text = text.expect("it was told");
+        assert!(text.contains("ConnectionRefused"), "{text}");
+        assert!(rig.journal.opened().is_empty());
+        std::net::TcpListener::bind(addr).expect("a server can have the port");
+    }
+}
+
+/// Ids of one reactor, and of a wheel of the user's, name nothing in another.
+#[test]
+fn timers_of_elsewhere_cancel_nothing() {
+    let fired = Rc::new(Cell::new(0));
+    let mut rigs = [0, 1].map(|_| {
+        let fired = fired.clone();
+        let script = Script::new().service_timer(move |_, _| fired.set(fired.get() + 1));
+        Rig::with_limits(script, Limits::default().all_idle(Some(ms(100))))
+    });
+    let mut wheel = waterwheel::wheel::Wheel::new();
+    let [a, b] = &mut rigs;
+    let service = a.service;
+    let (_client, id) = b.client();
+    let foreign: Vec<_> = (0..20)
+        .flat_map(|_| [a.reactor.set_timer(service, ms(1_000)), wheel.insert(1_000, ())])
+        .collect();
+    let service = b.service;
+    b.reactor.set_timer(service, ms(50));
+    for timer in foreign {
+        assert!(!b.reactor.context().cancel_timer(timer), "{timer:?}");
+        assert!(!b.reactor.context().conn(id).expect("it lives").cancel_timer(timer));
+    }
+    b.until("its own timer", |_| fired.get() == 1);
+    b.expect_end(id, "Idle");
+}

@@ -25,6 +25,12 @@ impl<S> Connection<S> {
     pub(crate) fn note_sent(&mut self, bytes: usize, now: u64) {
         self.written_at = now;
         let Some(rare) = &mut self.rare else { return };
+        if let (Phase::Closing, Some((tick, Expiry::Timeout(TimeoutKind::Close)))) =
+            (self.phase, &mut rare.wait)
+        {
+            // The time that a close may take is that without progress.
+            *tick = after(now, self.profile.close);
+        }
         if self.output.is_empty() && rare.files.is_none() {
             rare.sending = None;
         } else if let Some(meter) = &mut rare.sending {

@@ -189,7 +189,7 @@ mod tests {
     fn open(lanes: &mut Lanes, to: &UnixAddr) -> TimerId {
         let (place, pause) = lanes.open(to).unwrap();
         assert_eq!(pause, FIRST_PAUSE);
-        let timer = TimerId::new(place, 1);
+        let timer = TimerId::new(place, 1, 1);
         lanes.set_timer(place, timer);
         timer
     }

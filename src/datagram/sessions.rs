@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(sessions.look(place, 106), Silence::Until(151));
         assert_eq!(sessions.look(place, 150), Silence::Until(151));
         assert_eq!(sessions.look(place, 151), Silence::Over);
-        let timer = TimerId::new(3, 4);
+        let timer = TimerId::new(3, 4, 1);
         sessions.set_timer(place, timer);
         assert_eq!(sessions.remove(place).unwrap(), (key(1), "state", Some(timer)));
         assert_eq!(sessions.look(place, 151), Silence::Unknown);
@@ -314,7 +314,7 @@ mod tests {
     fn all_can_end_at_once() {
         let most = 1 << 17;
         let mut sessions = Sessions::new(most, 100);
-        let keys = (0..most).map(|number| (SocketId::new(0, number as u32), key(1).1));
+        let keys = (0..most).map(|number| (SocketId::new(0, number as u64), key(1).1));
         for key in keys.clone() {
             sessions.begin(key, (), 0);
         }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::close::CloseReason;
 use crate::connection::{Connection, Phase, after};
 use crate::connector::{Attempt, ConnectRetry, Connector, Stage};
-use crate::engine::{Engine, Failure, Message, Target};
-use crate::id::ConnId;
+use crate::engine::{Engine, Failure, MAX_SLOTS, Message, Target};
+use crate::id::{ConnId, NO_INDEX};
 use crate::options::{ConnectOptions, Destination, Place, ticks};
 use crate::profile::{Dial, Profile};
 use crate::sys::{NO_ADDR, Stream};
@@ -28,7 +28,7 @@ impl Engine {
         state: Box<dyn Any>,
         options: &ConnectOptions,
     ) -> ConnId {
-        let checked = options.check().and_then(|()| to.check());
+        let checked = options.check().and_then(|()| to.check()).and_then(|()| self.check_slots());
         let begun = checked.and_then(|()| match to.place() {
             Place::Addr(addr) if options.reconnect.is_none() => {
                 self.begin_straight(*addr, service, options)
@@ -62,10 +62,23 @@ impl Engine {
         id
     }
 
+    /// Whether a further connection would have a token.
+    pub(crate) fn has_slots(&self) -> bool {
+        self.connections.len() < MAX_SLOTS
+    }
+
+    fn check_slots(&self) -> io::Result<()> {
+        if self.has_slots() {
+            return Ok(());
+        }
+        let text = format!("the reactor has {MAX_SLOTS} connections, and can have no more");
+        Err(io::Error::other(text))
+    }
+
     fn fail_at_once(&mut self, service: u32, state: Box<dyn Any>, error: io::Error) -> ConnId {
         self.failures.push_back(Failure { service, state, error });
         // An id like any other of a connection that has ended.
-        ConnId::new(u32::MAX, self.generations.draw())
+        ConnId::new(NO_INDEX, self.generations.draw())
     }
 
     /// Nearly every connection: one address, one try.
@@ -211,6 +224,12 @@ impl Engine {
             match connector.attempts[index].stream.connected() {
                 None => index += 1,
                 Some(Err(error)) => failed.push((connector.attempts.swap_remove(index), error)),
+                Some(Ok(())) if is_its_own_peer(&connector.attempts[index]) => {
+                    let attempt = connector.attempts.swap_remove(index);
+                    // Its port is free again at once, for the server that is awaited.
+                    let _ = attempt.stream.reset_on_close();
+                    failed.push((attempt, own_peer()));
+                }
                 Some(Ok(())) => {
                     winner = Some(connector.attempts.swap_remove(index));
                     break;
@@ -326,6 +345,18 @@ impl Engine {
             self.attempts.remove(attempt.slot);
         }
     }
+}
+
+fn is_its_own_peer(attempt: &Attempt<Stream>) -> bool {
+    attempt.stream.is_its_own_peer(attempt.addr)
+}
+
+/// Why a socket that has connected to itself is not up. TCP allows it (RFC 9293, 3.5, a
+/// simultaneous open) where the kernel happens to choose the port of the destination as that of
+/// this end: no server exists.
+pub(crate) fn own_peer() -> io::Error {
+    let text = "no server listens there: the socket was connected to itself";
+    io::Error::new(io::ErrorKind::ConnectionRefused, text)
 }
 
 /// What a failed connect is told: where to, what happened, and how often.

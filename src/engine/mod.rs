@@ -32,6 +32,8 @@ use crate::close::CloseReason;
 use crate::connection::{Connection, Phase};
 use crate::connector::ConnectRetry;
 use crate::datagram::Datagrams;
+#[cfg(target_pointer_width = "64")]
+use crate::id::INDEX_BITS;
 use crate::id::{ConnId, Generations, SocketId};
 use crate::listener::{Gate, Handed, Listener, Load, Ticket};
 use crate::mailbox::Mailbox;
@@ -43,7 +45,7 @@ use crate::sys::{Clock, Poller, Spare, Stream, World};
 use crate::wheel::Wheel;
 
 pub use datagrams::SendStatus;
-pub(crate) use dial::{explain_connect, explain_dial};
+pub(crate) use dial::{explain_connect, explain_dial, own_peer};
 pub(crate) use inlet::{Delivery, Inlet, Rest};
 pub(crate) use output::Cork;
 pub use output::Written;
@@ -273,23 +275,23 @@ pub(crate) struct Engine {
     pub(crate) options: ReactorOptions,
 }
 
-/// Tokens of connections are their ids, whose generation is never 0: so one that fits in the
-/// lower half stands for something else.
+/// Tokens of connections are their ids, whose generation is never 0: so one in which all other
+/// bits are 0 stands for something else.
 #[cfg(target_pointer_width = "64")]
-const INDEX_BITS: u32 = 32;
+const TOKEN_INDEX_BITS: u32 = INDEX_BITS;
 /// Half of a small word: 65,536 connections, and 16 bits of generation in the tokens. Ids are
 /// whole everywhere.
 #[cfg(not(target_pointer_width = "64"))]
-const INDEX_BITS: u32 = 16;
+const TOKEN_INDEX_BITS: u32 = 16;
 
-/// The token of the waker: no listener has so large an index.
-pub(crate) const WAKER_TOKEN: usize = (1 << INDEX_BITS) - 1;
+/// The token of the waker: no connection and no listener has so large an index.
+pub(crate) const WAKER_TOKEN: usize = (1 << TOKEN_INDEX_BITS) - 1;
 
 /// The token of the descriptor whose readability asks to drain.
 pub(crate) const BELL_TOKEN: usize = WAKER_TOKEN - 1;
 
 /// The tokens of attempts to connect begin here: no listener has so large an index either.
-const ATTEMPT_TOKENS: usize = 1 << (INDEX_BITS - 1);
+const ATTEMPT_TOKENS: usize = 1 << (TOKEN_INDEX_BITS - 1);
 
 /// The tokens of datagram sockets begin here, below those of attempts.
 const SOCKET_TOKENS: usize = ATTEMPT_TOKENS / 2;
@@ -347,9 +349,12 @@ impl Target {
     #[cfg(not(target_pointer_width = "64"))]
     pub(crate) const fn token(id: ConnId) -> usize {
         let short = id.generation() as usize & WAKER_TOKEN;
-        (if short == 0 { 1 } else { short }) << INDEX_BITS | id.index()
+        (if short == 0 { 1 } else { short }) << TOKEN_INDEX_BITS | id.index()
     }
 }
+
+/// Connections at one time: so many slots have a token.
+pub(crate) const MAX_SLOTS: usize = WAKER_TOKEN;
 
 /// Slots made ready at the start: their memory is touched only when they are used.
 const SLOTS_AT_START: usize = 1 << 16;
@@ -373,7 +378,7 @@ impl Engine {
             sockets: Slab::new(),
             gathering: Vec::new(),
             handlers: Vec::new(),
-            gate: Gate::new(most),
+            gate: Gate::new(most.min(MAX_SLOTS)),
             wheel: Wheel::new(),
             next_due: 0,
             ready: VecDeque::new(),
@@ -664,7 +669,7 @@ impl fmt::Debug for Engine {
 /// as many as a slab index can name.
 pub(crate) fn default_max_connections(world: &World, reactors: usize) -> usize {
     let limit = world.open_file_limit().unwrap_or(u64::MAX);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(WAKER_TOKEN);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(MAX_SLOTS);
     let reserve = FILE_RESERVE.saturating_add(FILES_EACH.saturating_mul(reactors - 1));
     // A tiny limit is shared, so that a reserve does not eat all of it.
     ((limit - reserve.min(limit / 2)) / reactors).max(1)
@@ -685,7 +690,7 @@ mod tests {
         assert_eq!(Target::of(3), Target::Listener(3));
         assert_eq!(Target::of(Target::attempt_token(3)), Target::Attempt(3));
         assert_eq!(Target::of(Target::socket_token(3)), Target::Socket(3));
-        for generation in [1, 2, 65_536, u32::MAX] {
+        for generation in [1, 2, 65_536, u64::MAX >> INDEX_BITS] {
             let token = Target::token(ConnId::new(7, generation));
             assert_eq!(Target::of(token), Target::Connection(token));
         }

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use crate::close::CloseReason;
-use crate::connection::{Ending, Phase, Sent};
+use crate::connection::{Connection, Ending, Phase, Sent};
 use crate::engine::Engine;
-use crate::id::ConnId;
+use crate::id::{ConnId, NO_INDEX};
 use crate::options::OnOverflow;
 use crate::planted::{self, Bug};
 use crate::profile::CORK_BYTES;
@@ -63,7 +63,7 @@ pub(crate) struct Cork {
 }
 
 /// No connection has the generation 0.
-const NOBODY: ConnId = ConnId::new(u32::MAX, 0);
+const NOBODY: ConnId = ConnId::new(NO_INDEX, 0);
 
 impl Cork {
     pub(crate) fn new() -> Self {
@@ -97,6 +97,10 @@ impl Cork {
 /// Writes of one connection's queue a turn: each is as much as the socket takes.
 const FLUSH_BUDGET: usize = 8;
 
+/// Flushes for one write that would overrun the cap. One is enough where a short write means that
+/// the socket is full; elsewhere, and behind files, it may end with its budget.
+const ROOM_TRIES: usize = 4;
+
 impl Engine {
     /// A callback of this connection begins: its small writes gather, as many as there is `room`
     /// for.
@@ -114,10 +118,15 @@ impl Engine {
 
     /// A callback of this connection has panicked: what it had to say may be cut in the middle.
     pub(crate) fn doom_panicked(&mut self, id: ConnId) {
+        self.doom_reset(id, CloseReason::Panic);
+    }
+
+    /// Ends a connection with RST, whatever was sent: what the peer has is not the whole.
+    pub(crate) fn doom_reset(&mut self, id: ConnId, reason: CloseReason) {
         if let Some(connection) = self.live_mut(id) {
             connection.must_reset = true;
         }
-        self.doom(id, CloseReason::Panic);
+        self.doom(id, reason);
     }
 
     /// Whether a callback of this connection runs.
@@ -172,17 +181,44 @@ impl Engine {
         }
         let pending = connection.output_in_memory() + self.cork.gathered(id);
         let excess = usize::from(planted::is(Bug::CapOverrun));
-        if bytes.len() > connection.profile.max_output - pending + excess {
+        if bytes.len() > connection.profile.max_output - pending + excess
+            && !self.makes_room(id, bytes.len())
+        {
             return self.overflow(id);
         }
+        let Some(connection) = self.live(id) else { return Written::Closed };
         let is_up = connection.phase != Phase::Connecting;
         if is_owner && is_up && (!connection.has_output() || planted::is(Bug::OutputReordered)) {
-            self.cork.room = 0;
             self.send(id, bytes, Sent::default());
+            // If all has left, small writes gather again.
+            self.cork.room = self.live(id).map_or(0, Connection::cork_room);
         } else {
             self.enqueue(id, bytes);
         }
         self.side_of_mark(id)
+    }
+
+    /// Whether sending makes room for `wanted` bytes under the cap. The cap is for peers that do
+    /// not read: a queue is full only if its socket is.
+    #[cold]
+    fn makes_room(&mut self, id: ConnId, wanted: usize) -> bool {
+        if self.cork.gathered(id) > 0 {
+            self.send(id, &[], Sent::default());
+        }
+        for _ in 0..ROOM_TRIES {
+            let Some(connection) = self.live(id).filter(|it| it.takes_output()) else { break };
+            if wanted <= connection.profile.max_output - connection.output_in_memory() {
+                return true;
+            }
+            let is_stuck = connection.is_blocked || connection.phase == Phase::Connecting;
+            if is_stuck || !connection.has_output() {
+                return false;
+            }
+            self.flush_some(id);
+            // What the handler is to be told of it waits for the end of the turn.
+            self.mark_dirty(id);
+        }
+        false
     }
 
     /// Bytes written and not taken by the kernel.
@@ -217,7 +253,8 @@ impl Engine {
             return Written::Closed;
         };
         if connection.profile.on_overflow == OnOverflow::Close {
-            self.doom(id, CloseReason::Overflow);
+            // The peer must not take what it has for the whole.
+            self.doom_reset(id, CloseReason::Overflow);
         }
         Written::Full
     }
@@ -281,6 +318,7 @@ impl Engine {
             connection.note_sent(sent.bytes, now);
         }
         if !connection.has_output() && sent.error.is_none() {
+            connection.is_blocked = false;
             return;
         }
         self.after_short_sending(id, sent);
@@ -291,9 +329,11 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
+        connection.is_blocked = sent.is_blocked;
         if let Some(error) = sent.error {
             let lost = connection.clear_output(&mut self.spares);
-            connection.sever(CloseReason::from_error(error), lost);
+            connection.sever(CloseReason::from_error(error), lost, now);
+            self.file(id);
             self.queue_ready(id);
             return;
         }
@@ -339,17 +379,17 @@ impl Engine {
     /// be told.
     pub(crate) fn flush(&mut self, id: ConnId) -> bool {
         let now = self.now;
-        let Some(connection) = self.live_mut(id) else {
+        let Some(connection) = self.live(id) else {
             return false;
         };
-        if !connection.has_output() || connection.phase == Phase::Connecting {
+        if connection.phase == Phase::Connecting {
             return false;
         }
-        let others = self.ready.len();
-        let connection = &mut self.connections[id.index()];
-        let short_is_full = connection.short_means_done();
-        let sent = connection.flush_all(FLUSH_BUDGET, others, short_is_full, &mut self.spares);
-        self.after_sending(id, sent);
+        if connection.has_output() {
+            self.flush_some(id);
+        } else if !connection.is_backed_up {
+            return false;
+        }
         let Some(connection) = self.live_mut(id) else {
             return false;
         };
@@ -378,6 +418,15 @@ impl Engine {
             }
         }
         drained
+    }
+
+    /// Sends queued output, as much as the socket and the budget allow.
+    fn flush_some(&mut self, id: ConnId) {
+        let others = self.ready.len();
+        let Some(connection) = self.connections.get_mut(id.index()) else { return };
+        let short_is_full = connection.short_means_done();
+        let sent = connection.flush_all(FLUSH_BUDGET, others, short_is_full, &mut self.spares);
+        self.after_sending(id, sent);
     }
 
     /// `Conn::close`: flush, FIN, the peer's end.
@@ -419,11 +468,7 @@ impl Engine {
 
     /// `Conn::abort`: drop the queue, send RST.
     pub(crate) fn abort(&mut self, id: ConnId) {
-        let Some(connection) = self.live_mut(id) else {
-            return;
-        };
-        connection.must_reset = true;
-        self.doom(id, CloseReason::Local);
+        self.doom_reset(id, CloseReason::Local);
     }
 
     /// The next step of a connection that asked for one: send FIN, or be done. Its output has
@@ -457,6 +502,8 @@ impl Engine {
         let connection = &mut self.connections[id.index()];
         if connection.fin_sent {
             connection.enter(Phase::Lingering);
+            // The peer gets as long to finish as each part of the output got to leave.
+            connection.clear_waits();
             self.await_close(id);
         }
     }
@@ -487,12 +534,14 @@ impl Engine {
 
     /// Sends FIN; if that fails the connection is broken.
     fn send_fin(&mut self, id: ConnId) {
+        let now = self.now;
         let Some(connection) = self.live_mut(id) else { return };
         connection.wants_fin = true;
         match connection.stream.shutdown_write() {
             Ok(()) => connection.fin_sent = true,
             Err(error) => {
-                connection.sever(CloseReason::from_error(error), 0);
+                connection.sever(CloseReason::from_error(error), 0, now);
+                self.file(id);
                 self.queue_ready(id);
             }
         }

@@ -97,14 +97,14 @@ impl Engine {
             return self.set_timer(wait, periodic, Due::Service(service));
         }
         log::error!("a timer was set with the service key of another reactor: it never fires");
-        Filed::NONE.timer
+        TimerId::NONE
     }
 
     /// Sets a timer that ends with its connection. If that has ended already, the id is of a
     /// timer that never fires.
     pub(crate) fn set_conn_timer(&mut self, id: ConnId, wait: Duration, periodic: bool) -> TimerId {
         if self.live(id).is_none() {
-            return Filed::NONE.timer;
+            return TimerId::NONE;
         }
         let timer = self.set_timer(wait, periodic, Due::Timer(id));
         let wheel = &self.wheel;

@@ -180,6 +180,11 @@ impl Pair {
         self.queued -= count;
         self.connection.note_sent(count, self.now);
         self.written_at = self.now;
+        if let (Phase::Closing, Some((tick, Expiry::Timeout(TimeoutKind::Close)))) =
+            (self.phase, &mut self.wait)
+        {
+            *tick = after(self.now, self.connection.profile.close);
+        }
         if let Some((_, bytes)) = &mut self.sending {
             *bytes += count as u64;
         }
@@ -252,8 +257,10 @@ impl Pair {
             (2, Phase::Open | Phase::Closing) => {
                 let lost = self.connection.output.clear(&mut self.spares);
                 assert_eq!(lost, self.queued);
-                self.connection.sever(CloseReason::Reset, lost);
+                self.connection.sever(CloseReason::Reset, lost, self.now);
                 self.clear_waits(Phase::Severed);
+                let limit = self.connection.profile.close;
+                self.wait = Some((after(self.now, limit), Expiry::Timeout(TimeoutKind::Close)));
                 (self.queued, self.unsent) = (0, self.unsent + lost);
             }
             (3, _) => {
@@ -281,7 +288,7 @@ impl Pair {
     }
 
     fn set_timer(&mut self, input: &mut Input<'_>) {
-        let timer = TimerId::new(input.below(8).into(), 1);
+        let timer = TimerId::new(input.below(8).into(), 1, 1);
         if let Some(at) = self.timers.iter().position(|&known| known == timer) {
             self.connection.remove_timer(timer);
             self.timers.remove(at);

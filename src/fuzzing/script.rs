@@ -346,7 +346,7 @@ impl World<'_> {
         }
         if sent.error.is_some() {
             let lost = self.connection.output.clear(&mut self.spares);
-            self.connection.sever(CloseReason::Reset, lost);
+            self.connection.sever(CloseReason::Reset, lost, self.now);
         } else if !self.connection.output.is_empty() {
             self.connection.crosses_high_mark();
         }

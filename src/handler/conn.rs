@@ -112,7 +112,8 @@ impl<'a> Conn<'a> {
     ///
     /// No more input is delivered. Until the peer finishes as well, or `close_timeout` has passed,
     /// what it still sends is read and dropped: closing the socket earlier would answer
-    /// with a reset, which can destroy output on its way.
+    /// with a reset, which can destroy output on its way. That time begins anew whenever the
+    /// socket takes some of the output, so that a slow reader gets all of it.
     pub fn close(&mut self) {
         self.engine.close(self.id);
     }

@@ -160,7 +160,9 @@ impl<'a> Context<'a> {
     /// ```
     pub fn reconnect<S: 'static>(&mut self, closed: &Closed, state: S) -> Result<ConnId, S> {
         match &closed.dial {
-            Some(dial) if dial.may_go_on() && !self.engine.is_stopping() => {
+            Some(dial)
+                if dial.may_go_on() && !self.engine.is_stopping() && self.engine.has_slots() =>
+            {
                 Ok(self.engine.reconnect(dial, Box::new(state)))
             }
             _ => Err(state),

@@ -226,9 +226,15 @@ pub enum Acquired<T> {
     Refused(T, AcquireError),
 }
 
-/// Names a ticket that waits; a stale one finds nothing.
+/// Names a ticket that waits. Once it has been answered, and at every other pool of the process,
+/// the id finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WaiterId(pub(super) u64);
+pub struct WaiterId {
+    /// Where it stands in the order of its pool.
+    pub(super) number: u64,
+    /// Which pool of the process it waits at.
+    pub(super) pool: u64,
+}
 
 /// Why an acquire got no connection.
 #[derive(Debug)]

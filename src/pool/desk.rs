@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::handler::{Conn, Context, DeadlineKind, Service};
@@ -60,6 +61,8 @@ pub struct Desk<C: PoolClient> {
     /// In the order of their numbers.
     pub(super) waiters: VecDeque<Waiter<C::Ticket>>,
     next_waiter: u64,
+    /// Distinguishes the ids of its waiters from those of all other pools in the process.
+    number: u64,
     /// Waiters of lower numbers are refused: the reactor stops, and nothing was left to serve them.
     cut_below: u64,
     pub(super) returns: Rc<Returns>,
@@ -77,6 +80,9 @@ pub struct Desk<C: PoolClient> {
     /// The reactor drains: nothing is kept that is not needed.
     pub(super) is_draining: bool,
 }
+
+/// How many pools have been made in this process.
+static POOLS_MADE: AtomicU64 = AtomicU64::new(0);
 
 /// A ticket that waits.
 pub(super) struct Waiter<T> {
@@ -101,6 +107,7 @@ impl<C: PoolClient> Desk<C> {
             idle: VecDeque::new(),
             waiters: VecDeque::new(),
             next_waiter: 0,
+            number: POOLS_MADE.fetch_add(1, Ordering::Relaxed),
             cut_below: 0,
             returns: Rc::new(Returns::new(options.max_open, call)),
             current: None,
@@ -155,8 +162,10 @@ impl<C: PoolClient> Desk<C> {
         self.end_lease(seat, id, Ending::Release, cx);
     }
 
-    /// Takes a ticket back that waits; `None` if it has been answered.
+    /// Takes a ticket back that waits; `None` if it has been answered, or if the id is of another
+    /// pool.
     pub fn cancel(&mut self, waiter: WaiterId) -> Option<C::Ticket> {
+        // Numbers of this pool are in order, and so are its ids; one of another pool equals none.
         let place = self.waiters.binary_search_by_key(&waiter, |waiter| waiter.id).ok()?;
         let waiter = self.waiters.remove(place)?;
         self.stats.cancelled += 1;
@@ -211,7 +220,7 @@ impl<C: PoolClient> Desk<C> {
         } else if self.waiters.len() >= self.options.max_waiters {
             AcquireError::TooManyWaiters(self.options.max_waiters)
         } else {
-            let id = WaiterId(self.next_waiter);
+            let id = WaiterId { number: self.next_waiter, pool: self.number };
             self.next_waiter += 1;
             let limit = self.options.acquire_timeout.unwrap_or(Duration::MAX);
             self.waiters.push_back(Waiter { id, ticket, deadline: now.saturating_add(limit) });
@@ -464,7 +473,7 @@ impl<C: PoolClient> Desk<C> {
 
     /// Whether the waiter in front is one of those.
     pub(super) fn is_cut(&self) -> bool {
-        self.waiters.front().is_some_and(|waiter| waiter.id.0 < self.cut_below)
+        self.waiters.front().is_some_and(|waiter| waiter.id.number < self.cut_below)
     }
 
     /// Whether the waiter in front can be answered now.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::close::CloseReason;
 use crate::connection::{Phase, Received};
-use crate::engine::{Engine, Inlet, Message, Running};
+use crate::engine::{Engine, Inlet, Message, Running, own_peer};
 use crate::handler::{AnyService, Conn};
 use crate::id::{ConnId, SocketId};
 use crate::options::OnPanic;
@@ -223,6 +223,7 @@ impl Dispatcher {
         connection.may_read |= (event.readable | event.hung_up) & !(forgets & event.hung_up);
         connection.hung_up |= event.hung_up;
         connection.is_broken |= event.broken;
+        connection.is_blocked &= !event.writable;
         if event.broken && connection.is_paused {
             connection.must_redeliver = !connection.input.is_empty() && !connection.is_ended;
         }
@@ -256,7 +257,8 @@ impl Dispatcher {
 
     /// Sends queued output, and says so when it has drained.
     pub(super) fn flush(&mut self, id: ConnId) {
-        if self.engine.live(id).is_some_and(|connection| connection.has_output()) {
+        // What was written past the cap may have been sent already, and its end not been told.
+        if self.engine.live(id).is_some_and(|it| it.has_output() || it.is_backed_up) {
             self.engine.touched.push(id);
         }
         let drained = self.engine.flush(id) && !planted::is(Bug::DrainMissed);
@@ -438,9 +440,8 @@ impl Dispatcher {
         let left = connection.input.len();
         let is_declared = connection.is_declared_incomplete;
         if left > connection.profile.max_input {
-            connection.must_reset = true;
             log::debug!("{id}: {left} bytes of input were left unconsumed");
-            self.engine.doom(id, CloseReason::Overflow);
+            self.engine.doom_reset(id, CloseReason::Overflow);
         } else {
             let is_new = is_progress && !is_declared;
             // While reading is held back the peer is not the one who keeps us waiting.
@@ -461,6 +462,9 @@ impl Dispatcher {
             None => {}
             Some(Err(error)) => {
                 self.engine.doom(id, CloseReason::Io(error));
+            }
+            Some(Ok(())) if connection.stream.is_its_own_peer(connection.peer) => {
+                self.engine.doom_reset(id, CloseReason::Io(own_peer()));
             }
             Some(Ok(())) => self.come_up(id),
         }

@@ -76,8 +76,10 @@ impl Dispatcher {
             let reason = connection.ending.into();
             self.engine.doom(id, reason);
         } else {
-            connection.must_reset = true;
-            self.engine.doom(id, CloseReason::Timeout(kind));
+            // Of output that had become impossible the cause was there before.
+            let cause = connection.take_severed_by();
+            let reason = cause.unwrap_or(CloseReason::Timeout(kind));
+            self.engine.doom_reset(id, reason);
         }
     }
 

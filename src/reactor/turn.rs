@@ -95,8 +95,12 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 /// (`select_estimate_accuracy` in fs/select.c): a minute may take 60 ms or 300 ms more. The rest
 /// of a long one is waited for apart.
 fn shortened(wait: Duration) -> Duration {
-    if wait > LONG_WAIT { wait - wait / 128 } else { wait }
+    if wait > LONG_WAIT { (wait - wait / 128).min(LONGEST_WAIT) } else { wait }
 }
+
+/// No wait is longer: a poll takes its time in 32 bits of milliseconds on some systems, which are
+/// 25 days, and not every version of what stands between clamps them.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// If the last turn was long, what moved in it may have moved at its end, and an idle limit must
 /// not pass early.

@@ -251,6 +251,12 @@ impl Stream {
         }
     }
 
+    /// Whether both ends of a TCP connection to `peer` are this socket.
+    pub(crate) fn is_its_own_peer(&self, peer: SocketAddr) -> bool {
+        let here = |local: SocketAddr| (local.ip(), local.port()) == (peer.ip(), peer.port());
+        peer != NO_ADDR && self.local_addr().is_ok_and(here)
+    }
+
     /// Sends FIN behind what was written.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         match self {

@@ -307,14 +307,15 @@ pub(super) fn remove(poller: &Poller, source: &mut impl Source) -> io::Result<()
 #[cfg(unix)]
 pub(super) fn add_fd(poller: &Poller, fd: &std::os::fd::OwnedFd, token: usize) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    let mut source = mio::unix::SourceFd(&fd.as_raw_fd());
-    poller.registry().register(&mut source, Token(token), Interest::READABLE)
+    let fd = fd.as_raw_fd();
+    poller.registry().register(&mut mio::unix::SourceFd(&fd), Token(token), Interest::READABLE)
 }
 
 #[cfg(unix)]
 pub(super) fn remove_fd(poller: &Poller, fd: &std::os::fd::OwnedFd) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    poller.registry().deregister(&mut mio::unix::SourceFd(&fd.as_raw_fd()))
+    let fd = fd.as_raw_fd();
+    poller.registry().deregister(&mut mio::unix::SourceFd(&fd))
 }
 
 pub(super) fn change(

@@ -164,12 +164,13 @@ fn a_handlers_deadline_ends_with_the_open_phase() {
     connection.set_user_deadline(None);
     assert_eq!(connection.deadline(exact), u64::MAX);
     connection.set_user_deadline(Some(70));
-    connection.sever(CloseReason::Reset, 5);
+    connection.sever(CloseReason::Reset, 5, 0);
     connection.add_unsent(3);
     assert_eq!(connection.unsent(), 8);
-    assert_eq!(connection.deadline(exact), u64::MAX);
+    let close = after(0, connection.profile.close);
+    assert_eq!(connection.deadline(exact), close, "no phase is without a clock");
     assert!(connection.may_read && connection.hung_up && connection.wants_read());
-    connection.sever(CloseReason::Overflow, 0);
+    connection.sever(CloseReason::Overflow, 0, 0);
     assert!(matches!(connection.take_severed_by(), Some(CloseReason::Reset)), "the first cause");
     assert!(connection.take_severed_by().is_none());
 }
@@ -177,7 +178,7 @@ fn a_handlers_deadline_ends_with_the_open_phase() {
 #[test]
 fn a_list_of_timers_forgets_the_fired_before_it_grows() {
     let mut connection = opened(&Limits::default());
-    let timer = |number: u32| TimerId::new(number, 1);
+    let timer = |number: u32| TimerId::new(number, 1, 1);
     for number in 0..1_000 {
         connection.add_timer(timer(number), |kept| kept.index() + 2 > number as usize);
     }
@@ -199,7 +200,7 @@ fn each_thing_that_few_connections_need_is_kept() {
         |it| it.set_user_deadline(Some(1)),
         |it| it.rare_mut().receiving = Some(Meter { since: 0, bytes: 0 }),
         |it| it.rare_mut().sending = Some(Meter { since: 0, bytes: 0 }),
-        |it| it.add_timer(TimerId::new(0, 1), |_| true),
+        |it| it.add_timer(TimerId::new(0, 1, 1), |_| true),
         |it| it.rare_mut().severed_by = Some(CloseReason::Reset),
         |it| it.add_unsent(1),
     ];

@@ -33,9 +33,8 @@ impl Conn<'_> {
     /// take the part for the whole. A file that is written to meanwhile may be sent in its old or
     /// its new state, or in a mixture.
     ///
-    /// [`close`](Self::close) gives all that is queued `close_timeout` to leave. To a large file
-    /// give more: close in `on_drain`, raise that limit, or use
-    /// [`shutdown_write`](Self::shutdown_write), which has no deadline; and bound the rate with
+    /// [`close`](Self::close) cuts a peer that takes nothing for `close_timeout`, and
+    /// [`shutdown_write`](Self::shutdown_write) has no deadline; bound the rate with
     /// [`min_send_rate`](crate::Limits::min_send_rate), or silence with an idle limit.
     ///
     /// # Examples
