@@ -195,7 +195,7 @@ impl Generations {
             self.left = POOL.lock().unwrap_or_else(PoisonError::into_inner).draw();
         }
         let generation = self.left.start;
-        self.left.start += u64::from(!crate::planted::is(crate::planted::Bug::GenerationNotRaised));
+        self.left.start += 1;
         generation
     }
 }

@@ -83,7 +83,6 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | `planted` | bugs on purpose, in a build that tests the tests |
 //! | `id` | ids with generations |
 //! | `wheel` | hierarchical timer wheel over ticks, pure |
 //! | `buffer` | the queue for output and for unconsumed input, pure |
@@ -125,8 +124,6 @@
 //! while output waits. Platform notes stand at the items that differ.
 
 #![forbid(unsafe_code)]
-
-mod planted;
 
 mod id;
 
@@ -203,8 +200,6 @@ pub use options::{
 };
 #[cfg(unix)]
 pub use options::{UnixAddr, UnixDatagramOptions, UnixListenOptions};
-#[cfg(waterwheel_teeth)]
-pub use planted::{Bug, plant};
 #[cfg(feature = "proxy-protocol")]
 pub use proxy_protocol::ProxyProtocol;
 pub use reactor::{Address, Reactor};

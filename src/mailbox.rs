@@ -18,7 +18,6 @@ use std::io;
 use std::mem;
 use std::sync::{Arc, PoisonError};
 
-use crate::planted::{self, Bug};
 use crate::sys::Waker;
 use sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
@@ -92,7 +91,7 @@ impl<M, W: Wake> Mailbox<M, W> {
             inbox.messages.push(message);
             self.waiting.store(true, Ordering::Relaxed);
         }
-        if self.asleep.swap(false, Ordering::AcqRel) && !planted::is(Bug::WakeLost) {
+        if self.asleep.swap(false, Ordering::AcqRel) {
             if let Err(error) = self.waker.wake() {
                 // The message is in; the loop runs it when anything else ends its poll.
                 log::error!("cannot wake the reactor: {error}");

@@ -39,7 +39,6 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::id::TimerId;
-use crate::planted::{self, Bug};
 
 /// The last tick a wheel counts: 2⁴² − 1, which is 139 years of milliseconds.
 ///
@@ -337,9 +336,7 @@ impl<T: Copy> Wheel<T> {
         // a lone timer would only be moved.
         self.tick = earliest.min(now);
         let slot = self.take_slot(place);
-        if !planted::is(Bug::CascadeSkipped) {
-            self.cascade(slot);
-        }
+        self.cascade(slot);
     }
 
     /// Takes all records out of a slot.
@@ -466,10 +463,7 @@ impl<T> Record<T> {
         debug_assert!(self.deadline <= now, "only a due timer fires");
         let period = u64::from(self.period?.get());
         let missed = (now - self.deadline) / period;
-        let mut next = self.deadline + (missed + 1) * period;
-        if planted::is(Bug::PeriodicDrift) {
-            next = now + period;
-        }
+        let next = self.deadline + (missed + 1) * period;
         (next <= LAST_TICK).then_some(next)
     }
 }

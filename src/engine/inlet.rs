@@ -3,7 +3,6 @@
 use std::any::Any;
 
 use super::{Engine, Running, Stop};
-use crate::planted::{self, Bug};
 
 /// Where messages of other threads come in for one handler.
 ///
@@ -45,6 +44,6 @@ impl Engine {
     /// Whether a stop at once was asked for: messages are not run any more.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.running == Running::Asked(Stop::Now) && !planted::is(Bug::MessageAfterStop)
+        self.running == Running::Asked(Stop::Now)
     }
 }

@@ -10,7 +10,6 @@ use crate::engine::{Engine, Queued, Target};
 use crate::id::ConnId;
 use crate::listener::Listener;
 use crate::options::ListenOptions;
-use crate::planted::{self, Bug};
 #[cfg(feature = "proxy-protocol")]
 use crate::profile::Greeting;
 use crate::profile::Profile;
@@ -140,9 +139,6 @@ impl Engine {
 
     /// Gives the slot of a connection back that never opened.
     pub(super) fn release(&mut self, id: ConnId) {
-        if planted::is(Bug::SlotLeaked) {
-            return;
-        }
         // It was not counted at its listener yet.
         let mut connection = self.connections.remove(id.index());
         for timer in connection.take_timers() {

@@ -38,7 +38,6 @@ use crate::id::{ConnId, Generations, SocketId};
 use crate::listener::{Gate, Handed, Listener, Load, Ticket};
 use crate::mailbox::Mailbox;
 use crate::options::{FILE_RESERVE, ReactorOptions};
-use crate::planted::{self, Bug};
 use crate::profile::Profile;
 use crate::stats::Stats;
 use crate::sys::{Clock, Poller, Spare, Stream, World};
@@ -605,9 +604,6 @@ impl Engine {
         }
         connection.add_unsent(lost);
         connection.enter(Phase::Dead);
-        if planted::is(Bug::ClosedTwice) {
-            self.dead.push_back((id, CloseReason::Local));
-        }
         self.dead.push_back((id, reason));
     }
 

@@ -7,7 +7,6 @@ use crate::connection::{Connection, Ending, Phase, Sent};
 use crate::engine::Engine;
 use crate::id::{ConnId, NO_INDEX};
 use crate::options::OnOverflow;
-use crate::planted::{self, Bug};
 use crate::profile::CORK_BYTES;
 
 /// What became of a write.
@@ -140,7 +139,7 @@ impl Engine {
         self.cork.owner = NOBODY;
         self.cork.room = 0;
         let wanted = self.cork.bytes.len();
-        if wanted == 0 || planted::is(Bug::CorkNotFlushed) {
+        if wanted == 0 {
             return;
         }
         let Some(connection) = self.connections.get_mut(id.index()) else {
@@ -180,15 +179,14 @@ impl Engine {
             return Written::Closed;
         }
         let pending = connection.output_in_memory() + self.cork.gathered(id);
-        let excess = usize::from(planted::is(Bug::CapOverrun));
-        if bytes.len() > connection.profile.max_output - pending + excess
+        if bytes.len() > connection.profile.max_output - pending
             && !self.makes_room(id, bytes.len())
         {
             return self.overflow(id);
         }
         let Some(connection) = self.live(id) else { return Written::Closed };
         let is_up = connection.phase != Phase::Connecting;
-        if is_owner && is_up && (!connection.has_output() || planted::is(Bug::OutputReordered)) {
+        if is_owner && is_up && !connection.has_output() {
             self.send(id, bytes, Sent::default());
             // If all has left, small writes gather again.
             self.cork.room = self.live(id).map_or(0, Connection::cork_room);

@@ -8,7 +8,6 @@ use crate::connection::{Connection, Filed, Phase, after};
 use crate::engine::{Due, Engine};
 use crate::id::{ConnId, TimerId};
 use crate::options::ticks;
-use crate::planted::{self, Bug};
 use crate::profile::IdleLimits;
 
 /// How long a new connection goes without an entry in the wheel, in ticks. Limits that could pass
@@ -76,7 +75,7 @@ impl Engine {
     pub(crate) fn set_timer(&mut self, wait: Duration, periodic: bool, due: Due) -> TimerId {
         let wait = ticks(wait).max(1);
         // The turn may have been long already.
-        let deadline = after(self.clock.tick(), wait) - u64::from(planted::is(Bug::TimerEarly));
+        let deadline = after(self.clock.tick(), wait);
         let period = u32::try_from(wait).unwrap_or(u32::MAX);
         match NonZeroU32::new(period) {
             Some(period) if periodic => self.wheel.insert_periodic(deadline, period, due),

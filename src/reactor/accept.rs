@@ -9,7 +9,6 @@ use crate::engine::Due;
 use crate::handler::Peer;
 use crate::listener::{Failed, Handed, reset};
 use crate::options::AtCapacity;
-use crate::planted::{self, Bug};
 use crate::reactor::dispatch::Dispatcher;
 use crate::sys::{Loose, Stream};
 
@@ -75,7 +74,6 @@ impl Dispatcher {
             Ok((stream, _)) if !has_room => self.refuse(stream),
             Ok((stream, peer)) => self.welcome(index, stream, peer),
             Err(Failed::Empty) => return Next::Stop,
-            Err(Failed::Lost(_)) if planted::is(Bug::AcceptLoopStops) => return Next::Stop,
             Err(Failed::Lost(error)) => log::debug!("{}: lost one: {error}", listener.title()),
             Err(Failed::NoDescriptor(error)) => return self.accept_with_spare(index, &error),
             Err(Failed::Other(error)) => {
@@ -201,9 +199,6 @@ impl Dispatcher {
 
     /// Comes back by timer.
     fn back_off(&mut self, index: usize) -> Next {
-        if planted::is(Bug::EdgeConsumed) {
-            return Next::Stop;
-        }
         let listener = &mut self.engine.listeners[index];
         listener.is_backing_off = true;
         let wait = Duration::from_millis(listener.back_off());

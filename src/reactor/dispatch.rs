@@ -11,7 +11,6 @@ use crate::engine::{Engine, Inlet, Message, Running, own_peer};
 use crate::handler::{AnyService, Conn};
 use crate::id::{ConnId, SocketId};
 use crate::options::OnPanic;
-use crate::planted::{self, Bug};
 use crate::sys::{self, Event, Readiness};
 
 /// The handlers, by the index of their `Service`.
@@ -130,10 +129,6 @@ impl Dispatcher {
         let Self { engine, buffer, .. } = self;
         let buffer = &mut **buffer;
         let Some(connection) = engine.connections.get_mut(id.index()) else { return };
-        let mut id = id;
-        if planted::is(Bug::StaleIdDelivered) {
-            id = ConnId::new(id.index() as u32, connection.generation);
-        }
         if connection.generation != id.generation() {
             return;
         }
@@ -219,8 +214,7 @@ impl Dispatcher {
             return;
         };
         connection.is_plain = false; // until `refresh`
-        let forgets = connection.is_paused && planted::is(Bug::EndLostWhilePaused);
-        connection.may_read |= (event.readable | event.hung_up) & !(forgets & event.hung_up);
+        connection.may_read |= event.readable | event.hung_up;
         connection.hung_up |= event.hung_up;
         connection.is_broken |= event.broken;
         connection.is_blocked &= !event.writable;
@@ -229,8 +223,6 @@ impl Dispatcher {
         }
         if connection.phase == Phase::Connecting {
             self.finish_connect(id);
-        } else if event.broken && planted::is(Bug::TailLost) {
-            self.engine.doom(id, CloseReason::Reset);
         } else if event.writable && connection.has_output() {
             self.flush(id);
         }
@@ -261,7 +253,7 @@ impl Dispatcher {
         if self.engine.live(id).is_some_and(|it| it.has_output() || it.is_backed_up) {
             self.engine.touched.push(id);
         }
-        let drained = self.engine.flush(id) && !planted::is(Bug::DrainMissed);
+        let drained = self.engine.flush(id);
         if drained && self.engine.live(id).is_some_and(|c| c.takes_output()) {
             let Self { engine, services, .. } = self;
             callback(engine, services, id, |service, state, conn| service.drain(state, conn));
@@ -292,8 +284,7 @@ impl Dispatcher {
             let received = connection.receive(&mut self.buffer);
             self.on_received(id, received);
         }
-        let may_read = self.engine.live(id).is_some_and(|connection| connection.may_read);
-        if may_read && !planted::is(Bug::BudgetWithoutReadyQueue) {
+        if self.engine.live(id).is_some_and(|connection| connection.may_read) {
             self.engine.queue_ready(id);
         }
     }
@@ -314,8 +305,7 @@ impl Dispatcher {
                 };
                 connection.note_received(count, now);
                 let is_short = count < self.buffer.len();
-                let is_done = is_short && connection.short_means_done();
-                let is_empty = is_done || planted::is(Bug::LostReadiness);
+                let is_empty = is_short && connection.short_means_done();
                 connection.may_read = !is_empty || connection.hung_up;
                 self.engine.count_read(count);
                 self.deliver(id, count);

@@ -3,7 +3,6 @@
 use crate::close::{CloseReason, Idle, TimeoutKind};
 use crate::connection::{Expiry, Phase};
 use crate::id::{ConnId, TimerId};
-use crate::planted::{self, Bug};
 use crate::reactor::dispatch::{Dispatcher, callback};
 
 impl Dispatcher {
@@ -12,7 +11,7 @@ impl Dispatcher {
         if !self.engine.unfile(id) {
             return;
         }
-        if self.is_overdue(id) && !planted::is(Bug::ExpiryBeatsActivity) {
+        if self.is_overdue(id) {
             // Invariant 8: a read in the same turn beats expiry, also one that the poll had no
             // room to announce.
             self.engine.connections[id.index()].may_read = true;
