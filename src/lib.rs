@@ -125,37 +125,50 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "base/id.rs"]
 mod id;
 
+#[path = "base/wheel.rs"]
 pub mod wheel;
 
+#[path = "base/buffer.rs"]
 mod buffer;
 
+#[path = "base/frame.rs"]
 pub mod frame;
 
 #[cfg(feature = "proxy-protocol")]
+#[path = "base/proxy_protocol.rs"]
 mod proxy_protocol;
 
 mod options;
 
+#[path = "stream/config.rs"]
 mod profile;
 
+#[path = "base/close.rs"]
 mod close;
 
+#[path = "base/stats.rs"]
 mod stats;
 
 pub mod tcp;
 
 mod sys;
 
+#[path = "engine/mailbox.rs"]
 mod mailbox;
 
+#[path = "stream/listener.rs"]
 mod listener;
 
+#[path = "stream/happy_eyeballs.rs"]
 mod connector;
 
+#[path = "stream/connection/mod.rs"]
 mod connection;
 
+#[path = "datagram/socket.rs"]
 mod datagram;
 
 mod engine;
@@ -175,6 +188,7 @@ pub mod sim;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "tests/fuzzing/mod.rs"]
 pub mod fuzzing;
 
 pub use channel::{Receive, SendError, Sender};

@@ -1,7 +1,9 @@
 //! Channels into the loop: typed messages of other threads, in a queue with an end at each side.
 
 #[cfg(all(test, loom))]
+#[path = "../tests/channel.rs"]
 mod model;
+#[path = "receiver.rs"]
 mod outlet;
 mod queue;
 

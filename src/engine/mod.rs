@@ -3,16 +3,26 @@
 //! It runs no user code. Whatever a callback asks for is done here at once as far as it concerns
 //! the kernel, and noted for the reactor as far as it concerns other callbacks.
 
+#[path = "../datagram/send.rs"]
 mod datagrams;
+#[path = "../stream/connect.rs"]
 mod dial;
+#[path = "../stream/send_file.rs"]
 mod files;
+#[path = "../handler/receiver.rs"]
 mod inlet;
+#[path = "../stream/listen.rs"]
 mod link;
+#[path = "../stream/write.rs"]
 mod output;
+#[path = "late_turns.rs"]
 mod overruns;
+#[path = "../stream/timers.rs"]
 mod timing;
+#[path = "../stream/unix.rs"]
 mod unix;
 #[cfg(unix)]
+#[path = "../datagram/unix.rs"]
 mod unix_datagrams;
 
 use std::any::{Any, TypeId};

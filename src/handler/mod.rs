@@ -2,11 +2,15 @@
 
 mod conn;
 mod context;
+#[path = "datagram/mod.rs"]
 mod datagrams;
 mod remote;
+#[path = "erased.rs"]
 mod service;
+#[path = "datagram/sessions.rs"]
 mod sessions;
 #[cfg(unix)]
+#[path = "datagram/unix.rs"]
 mod unix_datagrams;
 
 use std::io;

@@ -37,12 +37,15 @@
 //! See [`PoolClient`], and `examples/pool.rs`.
 
 mod client;
+#[path = "handle.rs"]
 mod desk;
 mod lease;
 mod options;
 mod retry;
+#[path = "slot.rs"]
 mod seat;
 mod stats;
+#[path = "maintain.rs"]
 mod tend;
 
 use std::fmt;

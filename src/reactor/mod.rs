@@ -1,16 +1,21 @@
 //! The loop: owns everything, and turns.
 
 mod accept;
+#[path = "datagram.rs"]
 mod datagrams;
+#[path = "channels.rs"]
 mod delivery;
 mod dispatch;
+#[path = "teardown.rs"]
 mod ending;
 mod expiry;
 #[cfg(feature = "proxy-protocol")]
+#[path = "handshake.rs"]
 mod greeting;
 mod turn;
 mod unix;
 #[cfg(unix)]
+#[path = "unix_datagram.rs"]
 mod unix_datagrams;
 
 use std::any::TypeId;

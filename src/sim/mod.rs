@@ -87,6 +87,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+#[path = "coverage.rs"]
 mod landmarks;
 mod seeds;
 mod simulation;

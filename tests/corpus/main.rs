@@ -5,7 +5,7 @@ mod frame;
 mod wheel;
 
 #[allow(dead_code)] // The rooms that are not public use more of it.
-#[path = "../../src/fuzzing/input.rs"]
+#[path = "../../src/tests/fuzzing/input.rs"]
 mod input;
 
 #[test]

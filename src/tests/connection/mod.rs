@@ -6,6 +6,7 @@ use super::*;
 use crate::options::Limits;
 
 mod files;
+#[path = "deadlines.rs"]
 mod waits;
 
 /// No turn has crossed into the next tick.

@@ -26,6 +26,7 @@ macro_rules! setters {
 pub(crate) use setters;
 
 mod connect;
+#[path = "udp.rs"]
 mod datagram;
 #[cfg(unix)]
 mod unix;

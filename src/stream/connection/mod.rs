@@ -9,8 +9,11 @@
 //! It knows no slab, no wheel and no poll: it is told the tick, and says when it wants to be
 //! looked at again.
 
+#[path = "output.rs"]
 mod files;
+#[path = "cold.rs"]
 mod rare;
+#[path = "deadlines.rs"]
 mod waits;
 
 use std::io::{self, IoSlice, Read, Write};
@@ -557,4 +560,5 @@ impl Sent {
 }
 
 #[cfg(test)]
+#[path = "../../tests/connection/mod.rs"]
 mod tests;

@@ -11,6 +11,7 @@
 //! Under `cfg(loom)` the tests run every interleaving of this (`checks/loom`).
 
 #[cfg(all(test, loom))]
+#[path = "../tests/mailbox.rs"]
 mod model;
 
 use std::collections::VecDeque;

@@ -1,6 +1,7 @@
 //! One datagram socket: what it may use, and what waits to be sent.
 
 #[cfg(unix)]
+#[path = "receiver_queues.rs"]
 mod lanes;
 mod sessions;
 

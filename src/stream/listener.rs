@@ -4,6 +4,7 @@
 //! so each kind of failure says whether to go on at once or to come back by timer; none of them
 //! ends the listener.
 
+#[path = "handover.rs"]
 mod handing;
 
 use std::collections::HashMap;

@@ -175,4 +175,5 @@ fn begins(input: &[u8], signature: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[path = "../tests/proxy_protocol.rs"]
 mod tests;
