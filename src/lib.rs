@@ -125,53 +125,19 @@
 
 #![forbid(unsafe_code)]
 
-#[path = "base/id.rs"]
-mod id;
-
-#[path = "base/wheel.rs"]
-pub mod wheel;
-
-#[path = "base/buffer.rs"]
-mod buffer;
-
-#[path = "base/frame.rs"]
-pub mod frame;
-
-#[cfg(feature = "proxy-protocol")]
-#[path = "base/proxy_protocol.rs"]
-mod proxy_protocol;
+mod base;
 
 mod options;
-
-#[path = "stream/config.rs"]
-mod profile;
-
-#[path = "base/close.rs"]
-mod close;
-
-#[path = "base/stats.rs"]
-mod stats;
 
 pub mod tcp;
 
 mod sys;
 
-#[path = "engine/mailbox.rs"]
-mod mailbox;
-
-#[path = "stream/listener.rs"]
-mod listener;
-
-#[path = "stream/happy_eyeballs.rs"]
-mod connector;
-
-#[path = "stream/connection/mod.rs"]
-mod connection;
-
-#[path = "datagram/socket.rs"]
-mod datagram;
-
 mod engine;
+
+mod stream;
+
+mod datagram;
 
 mod handler;
 
@@ -188,14 +154,16 @@ pub mod sim;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-#[path = "tests/fuzzing/mod.rs"]
-pub mod fuzzing;
+pub mod tests;
 
+pub use base::close::{CloseReason, Idle, IdleKind, TimeoutKind};
+pub use base::id::{ConnId, SocketId, TimerId};
+#[cfg(feature = "proxy-protocol")]
+pub use base::proxy_protocol::ProxyProtocol;
+pub use base::stats::Stats;
+pub use base::{frame, wheel};
 pub use channel::{Receive, SendError, Sender};
-pub use close::{CloseReason, Closed, Idle, IdleKind, TimeoutKind};
-pub use connector::ConnectRetry;
-pub use datagram::Sessions;
-pub use engine::{SendStatus, Written};
+pub use datagram::{SendStatus, Sessions};
 pub use fleet::{
     Balance, Fleet, FleetEnd, FleetFailure, FleetHandle, FleetOptions, FleetRemote, FleetStats,
     Member, OnFailure, Pinning, Spread,
@@ -206,7 +174,6 @@ pub use handler::{
 };
 #[cfg(unix)]
 pub use handler::{UnixDatagramHandler, UnixDatagramSocket};
-pub use id::{ConnId, SocketId, TimerId};
 pub use options::{
     AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, DEFAULT_DATAGRAM_BUDGET, Destination,
     FILE_RESERVE, Group, Keepalive, Limits, ListenOptions, MinRate, OnOverflow, OnPanic,
@@ -214,10 +181,9 @@ pub use options::{
 };
 #[cfg(unix)]
 pub use options::{UnixAddr, UnixDatagramOptions, UnixListenOptions};
-#[cfg(feature = "proxy-protocol")]
-pub use proxy_protocol::ProxyProtocol;
 pub use reactor::{Address, Reactor};
-pub use stats::Stats;
+pub use stream::happy_eyeballs::ConnectRetry;
+pub use stream::{Closed, Written};
 #[cfg(feature = "activation")]
 pub use sys::activated_listeners;
 pub use sys::{Credentials, raise_open_file_limit};

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use support::{Call, Client, End, Journal, Rig, Script, pattern};
+use support::{Call, Client, End, Journal, Rig, Script, pattern, pattern_at};
 use waterwheel::{Limits, ListenOptions, OnOverflow, ReactorOptions, TcpOptions, Written};
 
 /// More than the kernel takes of a connection that nobody reads.
@@ -266,18 +266,24 @@ fn a_cap_that_refuses_takes_exactly_as_much_as_it_says() {
     let (mut client, id) = rig.client();
     let mut cx = rig.reactor.context();
     let mut conn = cx.conn(id).unwrap();
-    // Nothing is sent before the turn, so all of it counts.
-    let bytes = pattern(1 << 20);
-    assert_eq!(conn.write(&pattern((1 << 20) + 1)), Written::Full);
-    assert_eq!(conn.write(&bytes[..100]), Written::Below);
-    assert_eq!(conn.write(&bytes), Written::Full);
-    assert_eq!(conn.write(&bytes[100..]), Written::Above);
-    assert_eq!(conn.pending_bytes(), 1 << 20);
+    let cap = 1 << 20;
+    assert_eq!(conn.write(&pattern(cap + 1)), Written::Full);
+    // Refusals begin when the socket is full, which none is that has not been tried.
+    let mut written = 0;
+    while conn.write(&pattern_at(written, 50_000)).is_accepted() {
+        written += 50_000;
+    }
+    let left = cap - conn.pending_bytes();
+    assert!(left < 50_000, "refused with room for {left}");
+    assert_eq!(conn.write(&pattern_at(written, left + 1)), Written::Full);
+    assert_eq!(conn.write(&pattern_at(written, left)), Written::Above);
+    assert_eq!(conn.pending_bytes(), cap);
     assert_eq!(conn.write(b"x"), Written::Full);
     assert_eq!(conn.write(b""), Written::Above);
+    written += left;
     assert!(rig.lives(id), "a refusal ended it");
-    rig.expect(&mut client, &bytes);
-    assert_eq!(rig.reactor.stats().writes_refused, 3);
+    rig.expect(&mut client, &pattern(written));
+    assert_eq!(rig.reactor.stats().writes_refused, 4);
     client.finish();
     rig.expect_end(id, "Peer");
 }

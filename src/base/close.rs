@@ -2,10 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
-
-use crate::id::ConnId;
-use crate::profile::Dial;
 
 /// What a connection was waiting for when its time ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,21 +112,4 @@ impl fmt::Display for CloseReason {
             Self::Shutdown => f.write_str("the reactor was stopped"),
         }
     }
-}
-
-/// How a connection ended: what `on_close` is told.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Closed {
-    /// The connection that was; its id finds nothing any more.
-    pub id: ConnId,
-    /// Why it ended.
-    pub reason: CloseReason,
-    /// Bytes that `write` or `send_file` had accepted and the kernel had not: they are lost.
-    ///
-    /// Zero means that the kernel took everything. It does not mean that the peer has read it;
-    /// only an answer of the peer means that.
-    pub unsent_bytes: usize,
-    /// How it came to be, if it may be connected again.
-    pub(crate) dial: Option<Arc<Dial>>,
 }

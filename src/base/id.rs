@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Names one connection for as long as it lives, and nobody afterwards.
@@ -98,39 +99,119 @@ impl fmt::Display for SocketId {
 /// cancelled.
 ///
 /// It is unique in the process: where it is used with another reactor or another
-/// [`Wheel`](crate::wheel::Wheel) than the one that made it, it finds nothing.
+/// [`Wheel`](crate::base::wheel::Wheel) than the one that made it, it finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId {
     index: u32,
     generation: u32,
-    /// The number of the wheel that made it.
-    wheel: u64,
+    /// The number of the table that made it.
+    maker: u64,
 }
 
 impl TimerId {
     /// The id of a timer that never fires, wherever it is used.
     pub(crate) const NONE: Self = Self::new(u32::MAX, 0, 0);
 
-    pub(crate) const fn new(index: u32, generation: u32, wheel: u64) -> Self {
-        Self { index, generation, wheel }
-    }
-
-    pub(crate) const fn index(self) -> usize {
-        self.index as usize
-    }
-
-    pub(crate) const fn generation(self) -> u32 {
-        self.generation
-    }
-
-    pub(crate) const fn wheel(self) -> u64 {
-        self.wheel
+    pub(crate) const fn new(index: u32, generation: u32, maker: u64) -> Self {
+        Self { index, generation, maker }
     }
 }
 
 impl fmt::Debug for TimerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TimerId({}.{})", self.index, self.generation)
+    }
+}
+
+/// The part of a timer's id that its own table needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    index: u32,
+    generation: u32,
+}
+
+impl Key {
+    pub(crate) const fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// How many tables of ids have been made in this process.
+static TABLES_MADE: AtomicU64 = AtomicU64::new(0);
+
+/// Which ids name a live timer.
+#[derive(Debug)]
+pub(crate) struct IdTable {
+    /// Distinguishes the ids of this table from those of all others in the process.
+    ///
+    /// Invariant: never 0, which is in ids that no table has made.
+    maker: u64,
+    /// By index: the generation of the live timer, or of the next one; 0 if there will be none.
+    generations: Vec<u32>,
+    /// Indices without a live timer, to be used again.
+    ///
+    /// Invariant: no index is in it twice, and none whose generation is 0.
+    free: Vec<u32>,
+    /// Timers alive.
+    ///
+    /// Invariant: `live + free.len()` is at most `generations.len()`.
+    live: usize,
+}
+
+impl IdTable {
+    pub(crate) fn new() -> Self {
+        let maker = TABLES_MADE.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { maker, generations: Vec::new(), free: Vec::new(), live: 0 }
+    }
+
+    /// The number in all ids of this table.
+    #[cfg(test)]
+    pub(crate) fn maker(&self) -> u64 {
+        self.maker
+    }
+
+    pub(crate) const fn id_of(&self, key: Key) -> TimerId {
+        TimerId::new(key.index, key.generation, self.maker)
+    }
+
+    /// The key of a live timer; `None` if the id names none of this table.
+    pub(crate) fn key_of(&self, id: TimerId) -> Option<Key> {
+        let key = Key { index: id.index, generation: id.generation };
+        (id.maker == self.maker && self.is_live(key)).then_some(key)
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    #[inline]
+    pub(crate) fn is_live(&self, key: Key) -> bool {
+        // A free index has a generation that no id was made with yet.
+        self.generations.get(key.index as usize) == Some(&key.generation)
+    }
+
+    pub(crate) fn allocate(&mut self) -> Key {
+        self.live += 1;
+        if let Some(index) = self.free.pop() {
+            return Key { index, generation: self.generations[index as usize] };
+        }
+        let index = u32::try_from(self.generations.len()).ok().filter(|&index| index != u32::MAX);
+        let index = index.expect("fewer than 2^32 timers are set");
+        self.generations.push(1);
+        Key { index, generation: 1 }
+    }
+
+    pub(crate) fn release(&mut self, key: Key) {
+        debug_assert!(self.is_live(key));
+        self.live -= 1;
+        // After the last generation the index is given up for good: four bytes lost, and no id
+        // that was ever handed out can come to name another timer.
+        let next = key.generation.wrapping_add(1);
+        self.generations[key.index as usize] = next;
+        if next != 0 {
+            self.free.push(key.index);
+        }
+        debug_assert!(self.live + self.free.len() <= self.generations.len());
     }
 }
 

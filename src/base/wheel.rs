@@ -36,9 +36,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::id::TimerId;
+use crate::base::id::{IdTable, Key, TimerId};
 
 /// The last tick a wheel counts: 2⁴² − 1, which is 139 years of milliseconds.
 ///
@@ -78,9 +77,6 @@ const FIRST_RECORDS: usize = 4;
 /// At 32 bytes a record they hold at most 256 KiB.
 const SPARE_BUFFERS: usize = SLOTS;
 
-/// How many wheels have been made in this process.
-static WHEELS_MADE: AtomicU64 = AtomicU64::new(0);
-
 /// Records for which the queue of due timers keeps room when it is empty.
 const DUE_RECORDS: usize = 1024;
 
@@ -107,10 +103,6 @@ const DUE_RECORDS: usize = 1024;
 /// assert!(wheel.is_empty());
 /// ```
 pub struct Wheel<T> {
-    /// Distinguishes the ids of this wheel from those of all others in the process.
-    ///
-    /// Invariant: never 0, which is in ids that no wheel has made.
-    number: u64,
     /// Every deadline before this tick has been popped.
     ///
     /// Invariant: at most [`LAST_TICK`].
@@ -148,12 +140,11 @@ impl<T: Copy> Wheel<T> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            number: WHEELS_MADE.fetch_add(1, Ordering::Relaxed) + 1,
             tick: 0,
             due: VecDeque::new(),
             slots: (0..LEVELS * SLOTS).map(|_| Slot::new()).collect(),
             occupied: [0; LEVELS],
-            ids: IdTable::default(),
+            ids: IdTable::new(),
             stale: 0,
             spare: Vec::new(),
         }
@@ -207,10 +198,8 @@ impl<T: Copy> Wheel<T> {
     ///
     /// The timer does not fire after this, even if its deadline has passed.
     pub fn cancel(&mut self, id: TimerId) -> bool {
-        if !self.contains(id) {
-            return false;
-        }
-        self.ids.release(Key::of(id));
+        let Some(key) = self.ids.key_of(id) else { return false };
+        self.ids.release(key);
         self.stale += 1;
         if self.stale > STALE_PER_LIVE * self.ids.live() + STALE_SLACK {
             self.sweep();
@@ -221,7 +210,7 @@ impl<T: Copy> Wheel<T> {
     /// Whether the id names a timer that is still to fire.
     #[must_use]
     pub fn contains(&self, id: TimerId) -> bool {
-        id.wheel() == self.number && self.ids.is_live(Key::of(id))
+        self.ids.key_of(id).is_some()
     }
 
     /// The tick at which to call [`pop_due`](Self::pop_due) next; `None` when no timer is set.
@@ -289,7 +278,7 @@ impl<T: Copy> Wheel<T> {
     fn insert_record(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> TimerId {
         let key = self.ids.allocate();
         self.place(Record { deadline: deadline.min(LAST_TICK), key, period, payload });
-        key.id(self.number)
+        self.ids.id_of(key)
     }
 
     /// Puts a record where the current tick says that it belongs.
@@ -316,7 +305,7 @@ impl<T: Copy> Wheel<T> {
             Some(deadline) => self.place(Record { deadline, ..record }),
             None => self.ids.release(record.key),
         }
-        (record.key.id(self.number), record.payload)
+        (self.ids.id_of(record.key), record.payload)
     }
 
     /// The slot that the current tick reaches first.
@@ -560,23 +549,6 @@ impl<T: Copy> Slot<T> {
     }
 }
 
-/// The part of an id that its own wheel needs.
-#[derive(Clone, Copy)]
-struct Key {
-    index: u32,
-    generation: u32,
-}
-
-impl Key {
-    const fn of(id: TimerId) -> Self {
-        Self { index: id.index() as u32, generation: id.generation() }
-    }
-
-    const fn id(self, wheel: u64) -> TimerId {
-        TimerId::new(self.index, self.generation, wheel)
-    }
-}
-
 /// What a sweep found in some records.
 struct Swept {
     /// Stale records removed.
@@ -585,31 +557,7 @@ struct Swept {
     earliest: u64,
 }
 
-/// Which ids name a live timer.
-#[derive(Default)]
-struct IdTable {
-    /// By index: the generation of the live timer, or of the next one; 0 if there will be none.
-    generations: Vec<u32>,
-    /// Indices without a live timer, to be used again.
-    ///
-    /// Invariant: no index is in it twice, and none whose generation is 0.
-    free: Vec<u32>,
-    /// Timers alive.
-    ///
-    /// Invariant: `live + free.len()` is at most `generations.len()`.
-    live: usize,
-}
-
 impl IdTable {
-    fn live(&self) -> usize {
-        self.live
-    }
-
-    fn is_live(&self, key: Key) -> bool {
-        // A free index has a generation that no id was made with yet.
-        self.generations.get(key.index as usize) == Some(&key.generation)
-    }
-
     /// Removes the stale ones of some records.
     fn drop_stale<T: Copy>(&self, records: &mut Vec<Record<T>>) -> Swept {
         // Not `Vec::retain`: that branches on a condition which no branch predictor can learn.
@@ -623,30 +571,6 @@ impl IdTable {
         }
         records.truncate(kept);
         Swept { dropped: len - kept, earliest }
-    }
-
-    fn allocate(&mut self) -> Key {
-        self.live += 1;
-        if let Some(index) = self.free.pop() {
-            return Key { index, generation: self.generations[index as usize] };
-        }
-        let index = u32::try_from(self.generations.len()).ok().filter(|&index| index != u32::MAX);
-        let index = index.expect("fewer than 2^32 timers are set");
-        self.generations.push(1);
-        Key { index, generation: 1 }
-    }
-
-    fn release(&mut self, key: Key) {
-        debug_assert!(self.is_live(key));
-        self.live -= 1;
-        // After the last generation the index is given up for good: four bytes lost, and no id
-        // that was ever handed out can come to name another timer.
-        let next = key.generation.wrapping_add(1);
-        self.generations[key.index as usize] = next;
-        if next != 0 {
-            self.free.push(key.index);
-        }
-        debug_assert!(self.live + self.free.len() <= self.generations.len());
     }
 }
 
@@ -812,10 +736,10 @@ mod tests {
         wheel.cancel(first);
         wheel.ids.generations[0] = u32::MAX;
         let last = wheel.insert(20, 'b');
-        assert_eq!(last, TimerId::new(0, u32::MAX, wheel.number));
+        assert_eq!(last, TimerId::new(0, u32::MAX, wheel.ids.maker()));
         assert!(wheel.cancel(last));
         let next = wheel.insert(30, 'c');
-        assert_eq!(next, TimerId::new(1, 1, wheel.number));
+        assert_eq!(next, TimerId::new(1, 1, wheel.ids.maker()));
         assert!(!wheel.contains(first) && !wheel.contains(last) && wheel.contains(next));
         assert_eq!(wheel.pop_due(100), Some((next, 'c')));
         assert_eq!(wheel.pop_due(100), None);

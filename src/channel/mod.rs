@@ -3,9 +3,8 @@
 #[cfg(all(test, loom))]
 #[path = "../tests/channel.rs"]
 mod model;
-#[path = "receiver.rs"]
-mod outlet;
 mod queue;
+mod receiver;
 
 use std::error::Error;
 use std::fmt;
@@ -14,12 +13,12 @@ use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use crate::engine::{Message, Running};
-use crate::handler::{Context, Handler, Service};
-use crate::mailbox::Mailbox;
+use crate::engine::Running;
+use crate::engine::mailbox::Mailbox;
+use crate::handler::{Context, Handler, Message, Service};
 use crate::reactor::Reactor;
-use outlet::Outlet;
 use queue::{Announce, Patience, Queue, Refusal};
+use receiver::ChannelReceiver;
 
 /// A handler that messages of other threads come to.
 ///
@@ -423,16 +422,16 @@ impl Context<'_> {
             let text = "a channel of capacity 0 could never hold a message; give at least 1";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let engine = self.engine();
-        if engine.running == Running::Stopped {
+        let lp = self.event_loop();
+        if lp.engine.running() == Running::Stopped {
             return Err(io::Error::other("the reactor has stopped and takes no messages"));
         }
-        let index = engine.inlets.vacant_key() as u32;
-        let door = Door { mailbox: Arc::clone(&engine.mailbox), index };
+        let index = lp.posts.channels.vacant_key() as u32;
+        let door = Door { mailbox: Arc::clone(&lp.posts.mailbox), index };
         let queue = Queue::new(capacity, door);
         let shared = Arc::new(Shared { queue, reactor_thread: thread::current().id() });
-        let outlet = Outlet::new(service, Arc::clone(&shared));
-        engine.inlets.insert(Some(Box::new(outlet)));
+        let outlet = ChannelReceiver::new(service, Arc::clone(&shared));
+        lp.posts.channels.insert(Some(Box::new(outlet)));
         Ok(Sender { shared })
     }
 

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use super::queue::Taken;
 use super::{Receive, Shared};
-use crate::engine::{Delivery, Engine, Inlet, Rest};
-use crate::handler::{Context, Service};
+use crate::handler::{Context, Delivery, ErasedReceiver, Loop, Rest, Service};
 
 /// Takes batches from the queue and hands them to the handler.
-pub(super) struct Outlet<T, H> {
+pub(super) struct ChannelReceiver<T, H> {
     shared: Arc<Shared<T>>,
     service: Service<H>,
     /// Messages taken and not handed over.
@@ -22,18 +21,18 @@ pub(super) struct Outlet<T, H> {
     is_told: bool,
 }
 
-impl<T, H> Outlet<T, H> {
+impl<T, H> ChannelReceiver<T, H> {
     pub(super) fn new(service: Service<H>, shared: Arc<Shared<T>>) -> Self {
         Self { shared, service, batch: VecDeque::new(), unreleased: 0, is_told: false }
     }
 }
 
-impl<T: Send + 'static, H: Receive<T>> Inlet for Outlet<T, H> {
+impl<T: Send + 'static, H: Receive<T>> ErasedReceiver for ChannelReceiver<T, H> {
     fn service(&self) -> u32 {
         self.service.index()
     }
 
-    fn deliver(&mut self, handler: &mut dyn Any, engine: &mut Engine, budget: usize) -> Delivery {
+    fn deliver(&mut self, handler: &mut dyn Any, lp: &mut Loop, budget: usize) -> Delivery {
         let Some(handler) = handler.downcast_mut::<H>() else {
             log::error!("a channel was made with the service key of another reactor");
             return Delivery { count: 0, rest: Rest::Over };
@@ -46,15 +45,15 @@ impl<T: Send + 'static, H: Receive<T>> Inlet for Outlet<T, H> {
                     Taken::Messages => {}
                     Taken::Nothing => break Rest::Nothing,
                     Taken::Gone => {
-                        self.tell_end(handler, engine);
+                        self.tell_end(handler, lp);
                         break Rest::Over;
                     }
                 }
             }
-            if count == budget || engine.is_over() {
+            if count == budget || lp.engine.is_over() {
                 break Rest::Messages;
             }
-            count += self.hand_over(handler, engine, budget - count);
+            count += self.hand_over(handler, lp, budget - count);
         };
         Delivery { count, rest }
     }
@@ -68,19 +67,19 @@ impl<T: Send + 'static, H: Receive<T>> Inlet for Outlet<T, H> {
     }
 }
 
-impl<T, H: Receive<T>> Outlet<T, H> {
+impl<T, H: Receive<T>> ChannelReceiver<T, H> {
     /// Hands over what there is of the batch, at most `most`; how many they were.
     #[inline]
-    fn hand_over(&mut self, handler: &mut H, engine: &mut Engine, most: usize) -> usize {
+    fn hand_over(&mut self, handler: &mut H, lp: &mut Loop, most: usize) -> usize {
         let step = self.shared.queue.step();
         let mut count = 0;
-        while count < most && !engine.is_over() {
+        while count < most && !lp.engine.is_over() {
             let Some(message) = self.batch.pop_front() else { break };
             count += 1;
             // Before the callback, which may panic.
             self.unreleased += 1;
-            engine.stats.messages += 1;
-            handler.on_message(message, &mut Context::new(engine));
+            lp.engine.stats.messages += 1;
+            handler.on_message(message, &mut Context::new(lp));
             if self.unreleased >= step {
                 self.shared.queue.release(mem::take(&mut self.unreleased));
             }
@@ -88,9 +87,9 @@ impl<T, H: Receive<T>> Outlet<T, H> {
         count
     }
 
-    fn tell_end(&mut self, handler: &mut H, engine: &mut Engine) {
+    fn tell_end(&mut self, handler: &mut H, lp: &mut Loop) {
         if !mem::replace(&mut self.is_told, true) {
-            handler.on_senders_gone(&mut Context::new(engine));
+            handler.on_senders_gone(&mut Context::new(lp));
         }
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use crate::id::TimerId;
+use crate::base::id::TimerId;
 use crate::options::UnixAddr;
 
 /// The lanes of one socket.

@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::datagram::Datagrams;
-use crate::engine::{Due, Engine, Queued, Role, Target};
-use crate::id::{SocketId, TimerId};
+use crate::base::id::{SocketId, TimerId};
+use crate::datagram::{Datagrams, Sockets};
+use crate::engine::{Due, Engine, Owner, Queued, Target};
 use crate::options::{Group, UdpOptions};
 use crate::sys::{self, SendFault};
 
@@ -61,44 +61,46 @@ impl SendStatus {
 /// How long a socket that keeps failing is left alone.
 const RECEIVE_BACKOFF: Duration = Duration::from_millis(64);
 
-impl Engine {
+impl Sockets {
     /// Binds a UDP socket and serves it.
     pub(crate) fn bind_udp(
         &mut self,
+        engine: &mut Engine,
         addr: SocketAddr,
         service: u32,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        self.check_role(service, Role::Datagrams)?;
         options.check(addr)?;
-        self.check_goes_on()?;
-        let socket = self
-            .world
+        self.check_goes_on(engine)?;
+        let socket = engine
+            .io
+            .world()
             .bind_udp(addr, options)
             .map_err(|error| explain("bind a UDP socket to", addr, options, &error))?;
-        self.add_datagrams(socket, None, service, options)
+        self.add_datagrams(engine, socket, None, service, options)
     }
 
     /// Makes a UDP socket with one peer and serves it.
     pub(crate) fn connect_udp(
         &mut self,
+        engine: &mut Engine,
         peer: SocketAddr,
         service: u32,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        self.check_role(service, Role::Datagrams)?;
         options.check(peer)?;
-        self.check_goes_on()?;
-        let socket = self
-            .world
+        self.check_goes_on(engine)?;
+        let socket = engine
+            .io
+            .world()
             .connect_udp(peer, options)
             .map_err(|error| explain("connect a UDP socket to", peer, options, &error))?;
         let peer = socket.peer_addr(peer);
-        self.add_datagrams(socket, Some(peer), service, options)
+        self.add_datagrams(engine, socket, Some(peer), service, options)
     }
 
-    pub(super) fn check_goes_on(&self) -> io::Result<()> {
-        match self.is_stopping() {
+    pub(super) fn check_goes_on(&self, engine: &mut Engine) -> io::Result<()> {
+        match engine.is_stopping() {
             true => Err(io::Error::other("the reactor is stopping and opens no more sockets")),
             false => Ok(()),
         }
@@ -106,17 +108,18 @@ impl Engine {
 
     pub(super) fn add_datagrams(
         &mut self,
+        engine: &mut Engine,
         socket: sys::DatagramSocket,
         peer: Option<SocketAddr>,
         service: u32,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         let addr = socket.local_addr()?;
-        let generation = self.generations.draw();
+        let generation = engine.io.draw_generation();
         let slot = self.sockets.vacant_entry();
         let index = slot.key();
         let mut datagrams = Datagrams::new(socket, generation, service, addr, peer, options);
-        self.poller.add_datagrams(&mut datagrams.socket, Target::socket_token(index))?;
+        engine.io.poller_mut().add_datagrams(&mut datagrams.socket, Target::socket_token(index))?;
         let datagrams = slot.insert(datagrams);
         log::debug!("receiving datagrams on {}", datagrams.place());
         if options.batch && !sys::BATCHES_ARE_CALLS {
@@ -125,24 +128,11 @@ impl Engine {
         Ok((SocketId::new(index as u32, generation), addr))
     }
 
-    /// A datagram socket that has not been closed.
-    #[inline]
-    pub(crate) fn socket(&self, id: SocketId) -> Option<&Datagrams> {
-        let socket = self.sockets.get(id.index())?;
-        (socket.generation == id.generation() && !socket.is_closed).then_some(socket)
-    }
-
-    /// A datagram socket that has not been closed.
-    #[inline]
-    pub(crate) fn socket_mut(&mut self, id: SocketId) -> Option<&mut Datagrams> {
-        let socket = self.sockets.get_mut(id.index())?;
-        (socket.generation == id.generation() && !socket.is_closed).then_some(socket)
-    }
-
     /// Sends a datagram, or queues it: behind those that wait already, in order.
     #[inline]
     pub(crate) fn send_datagram(
         &mut self,
+        engine: &mut Engine,
         id: SocketId,
         to: Option<SocketAddr>,
         bytes: &[u8],
@@ -153,36 +143,30 @@ impl Engine {
         }
         if socket.queue.is_empty() {
             if socket.outbound.is_some() {
-                return self.gather(id.index(), to, bytes);
+                return self.gather(engine, id.index(), to, bytes);
             }
             match socket.socket.send(bytes, to) {
                 Ok(()) => {
-                    self.count_sent(bytes.len());
+                    self.count_sent(engine, bytes.len());
                     return SendStatus::Sent;
                 }
-                Err(error) => return self.not_sent(id.index(), to, bytes, error),
+                Err(error) => return self.not_sent(engine, id.index(), to, bytes, error),
             }
         }
-        self.enqueue_datagram(id.index(), to, bytes)
+        self.enqueue_datagram(engine, id.index(), to, bytes)
     }
 
     #[inline]
-    pub(crate) fn note_received(&mut self, bytes: usize, is_truncated: bool) {
-        self.stats.datagrams_received += 1;
-        self.stats.datagram_bytes_received += bytes as u64;
-        self.stats.datagrams_truncated += u64::from(is_truncated);
-    }
-
-    #[inline]
-    pub(super) fn count_sent(&mut self, bytes: usize) {
-        self.stats.datagrams_sent += 1;
-        self.stats.datagram_bytes_sent += bytes as u64;
+    pub(super) fn count_sent(&self, engine: &mut Engine, bytes: usize) {
+        engine.stats.datagrams_sent += 1;
+        engine.stats.datagram_bytes_sent += bytes as u64;
     }
 
     /// The first try to send has failed.
     #[cold]
     fn not_sent(
         &mut self,
+        engine: &mut Engine,
         slot: usize,
         to: Option<SocketAddr>,
         bytes: &[u8],
@@ -193,13 +177,15 @@ impl Engine {
         let status = loop {
             match (error.kind(), SendFault::of(&error)) {
                 (io::ErrorKind::Interrupted, _) => {}
-                (io::ErrorKind::WouldBlock, _) => break self.enqueue_datagram(slot, to, bytes),
+                (io::ErrorKind::WouldBlock, _) => {
+                    break self.enqueue_datagram(engine, slot, to, bytes);
+                }
                 _ if sys::is_let_go(&error) => {
-                    self.watch_socket(slot, true);
-                    break self.enqueue_datagram(slot, to, bytes);
+                    self.watch_socket(engine, slot, true);
+                    break self.enqueue_datagram(engine, slot, to, bytes);
                 }
                 (_, SendFault::TooLong) => break SendStatus::TooLong,
-                (_, SendFault::NoBuffers) => break self.drop_datagram(slot),
+                (_, SendFault::NoBuffers) => break self.drop_datagram(engine, slot),
                 (_, SendFault::Family) => break SendStatus::Failed(io::ErrorKind::InvalidInput),
                 (kind, _) if tries == SEND_TRIES => return SendStatus::Failed(kind),
                 // It may be an older one, which the system tells at the next call, whatever that
@@ -211,7 +197,7 @@ impl Engine {
             }
             match self.sockets[slot].socket.send(bytes, to) {
                 Ok(()) => {
-                    self.count_sent(bytes.len());
+                    self.count_sent(engine, bytes.len());
                     break SendStatus::Sent;
                 }
                 Err(next) => error = next,
@@ -219,29 +205,35 @@ impl Engine {
         };
         if let Some(older) = older {
             self.sockets[slot].keep_error(older);
-            self.queue_ready_socket(slot);
+            self.queue_ready_socket(engine, slot);
         }
         status
     }
 
     /// Keeps a datagram for the next batch; one that is longer than any may be is not waited for.
-    fn gather(&mut self, slot: usize, to: Option<SocketAddr>, bytes: &[u8]) -> SendStatus {
+    fn gather(
+        &mut self,
+        engine: &mut Engine,
+        slot: usize,
+        to: Option<SocketAddr>,
+        bytes: &[u8],
+    ) -> SendStatus {
         let Some(outbound) = &mut self.sockets[slot].outbound else { return SendStatus::Closed };
         if bytes.len() > MOST_UDP_BYTES {
             return SendStatus::TooLong;
         }
         if outbound.len() == 0 {
-            self.gathering.push(slot as u32);
+            engine.end_of_turn.push_batch(slot as u32);
         }
         outbound.push(to, bytes);
         if outbound.is_full() {
-            self.send_gathered(slot);
+            self.send_gathered(engine, slot);
         }
         SendStatus::Gathered
     }
 
     /// Sends what was gathered; what the kernel does not take is queued.
-    pub(crate) fn send_gathered(&mut self, slot: usize) {
+    pub(crate) fn send_gathered(&mut self, engine: &mut Engine, slot: usize) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
         let Some(mut outbound) = socket.outbound.take() else { return };
         let mut next = 0;
@@ -250,7 +242,7 @@ impl Engine {
             let sent = socket.queue.is_empty().then(|| outbound.send(&mut socket.socket, next));
             if let Some(Ok(count)) = sent {
                 let sent = (next..next + count).filter_map(|index| outbound.get(index));
-                sent.for_each(|(_, bytes)| self.count_sent(bytes.len()));
+                sent.for_each(|(_, bytes)| self.count_sent(engine, bytes.len()));
                 next += count;
                 continue;
             }
@@ -258,11 +250,11 @@ impl Engine {
             next += 1;
             match sent {
                 Some(Err(error)) => {
-                    let status = self.not_sent(slot, to, bytes, error);
-                    self.tell_lost(slot, to, bytes.len(), status);
+                    let status = self.not_sent(engine, slot, to, bytes, error);
+                    self.tell_lost(engine, slot, to, bytes.len(), status);
                 }
                 _ => {
-                    self.enqueue_datagram(slot, to, bytes);
+                    self.enqueue_datagram(engine, slot, to, bytes);
                 }
             }
         }
@@ -271,7 +263,14 @@ impl Engine {
     }
 
     /// What `send` would have said of a datagram is an error now.
-    fn tell_lost(&mut self, slot: usize, to: Option<SocketAddr>, bytes: usize, status: SendStatus) {
+    fn tell_lost(
+        &mut self,
+        engine: &mut Engine,
+        slot: usize,
+        to: Option<SocketAddr>,
+        bytes: usize,
+        status: SendStatus,
+    ) {
         let (kind, why) = match status {
             SendStatus::TooLong => {
                 let why = "it is longer than the socket or the way there takes".to_owned();
@@ -288,19 +287,20 @@ impl Engine {
         let to = to.or(socket.peer).map_or_else(String::new, |to| format!(" to {to}"));
         let text = format!("a datagram of {bytes} bytes{to} was not sent: {why}");
         socket.keep_error(io::Error::new(kind, text));
-        self.stats.datagrams_dropped += 1;
-        self.queue_ready_socket(slot);
+        engine.stats.datagrams_dropped += 1;
+        self.queue_ready_socket(engine, slot);
     }
 
     /// Sends whatever was gathered in this turn and has not left.
-    pub(crate) fn send_all_gathered(&mut self) {
-        while let Some(slot) = self.gathering.pop() {
-            self.send_gathered(slot as usize);
+    pub(crate) fn send_all_gathered(&mut self, engine: &mut Engine) {
+        while let Some(slot) = engine.end_of_turn.pop_batch() {
+            self.send_gathered(engine, slot as usize);
         }
     }
 
     fn enqueue_datagram(
         &mut self,
+        engine: &mut Engine,
         slot: usize,
         to: Option<SocketAddr>,
         bytes: &[u8],
@@ -308,58 +308,58 @@ impl Engine {
         let socket = &mut self.sockets[slot];
         socket.owes_drain = true;
         let is_kept = socket.queue.push(to, bytes);
-        self.ask_socket(slot, true);
+        self.ask_socket(engine, slot, true);
         if is_kept {
             SendStatus::Queued
         } else {
-            self.stats.datagrams_dropped += 1;
+            engine.stats.datagrams_dropped += 1;
             SendStatus::Dropped
         }
     }
 
     /// The system has no memory for it; nothing announces when it has, so that the handler is
     /// told in the next turn.
-    fn drop_datagram(&mut self, slot: usize) -> SendStatus {
-        self.stats.datagrams_dropped += 1;
+    fn drop_datagram(&mut self, engine: &mut Engine, slot: usize) -> SendStatus {
+        engine.stats.datagrams_dropped += 1;
         self.sockets[slot].owes_drain = true;
-        self.queue_ready_socket(slot);
+        self.queue_ready_socket(engine, slot);
         SendStatus::Dropped
     }
 
     /// Asks the poll for writability, or no longer.
-    fn ask_socket(&mut self, slot: usize, writable: bool) {
+    fn ask_socket(&mut self, engine: &mut Engine, slot: usize, writable: bool) {
         if self.sockets[slot].asks_writable != writable {
-            self.watch_socket(slot, writable);
+            self.watch_socket(engine, slot, writable);
         }
     }
 
     /// The same, also for a socket that the poll has let go of.
-    pub(crate) fn watch_socket(&mut self, slot: usize, writable: bool) {
+    pub(crate) fn watch_socket(&mut self, engine: &mut Engine, slot: usize, writable: bool) {
         let socket = &mut self.sockets[slot];
         let token = Target::socket_token(slot);
-        match self.poller.ask_datagrams(&mut socket.socket, token, writable) {
+        match engine.io.poller_mut().ask_datagrams(&mut socket.socket, token, writable) {
             Ok(()) => socket.asks_writable = writable,
             // Without an event to wait for, a timer brings it back.
             Err(error) => {
                 log::debug!("{}: cannot change what is polled for: {error}", socket.place());
                 let id = SocketId::new(slot as u32, socket.generation);
-                self.back_off_socket(id);
+                self.back_off_socket(engine, id);
             }
         }
     }
 
     /// Sends what waits, within a budget; whether `on_drain` is due.
-    pub(crate) fn flush_datagrams(&mut self, slot: usize) -> bool {
+    pub(crate) fn flush_datagrams(&mut self, engine: &mut Engine, slot: usize) -> bool {
         let Some(socket) = self.sockets.get(slot) else { return false };
         let mut budget = socket.budget;
         #[cfg(unix)]
-        self.flush_lanes(slot, &mut budget);
+        self.flush_lanes(engine, slot, &mut budget);
         let mut has_failed = false;
         loop {
             let socket = &mut self.sockets[slot];
             let Some(first) = socket.queue.first() else { break };
             if budget == 0 {
-                self.queue_ready_socket(slot);
+                self.queue_ready_socket(engine, slot);
                 return false;
             }
             budget -= 1;
@@ -368,32 +368,32 @@ impl Engine {
                 Ok(()) => {
                     socket.queue.pop();
                     has_failed = false;
-                    self.count_sent(length);
+                    self.count_sent(engine, length);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ask_socket(slot, true);
+                    self.ask_socket(engine, slot, true);
                     return false;
                 }
                 Err(error) if sys::is_let_go(&error) => {
-                    self.watch_socket(slot, true);
+                    self.watch_socket(engine, slot, true);
                     return false;
                 }
                 Err(error) => {
                     // The first failure may be of an older datagram, as in `not_sent`.
-                    self.lose_first(slot, error, has_failed);
+                    self.lose_first(engine, slot, error, has_failed);
                     has_failed = !has_failed;
                 }
             }
         }
-        self.ask_socket(slot, false);
+        self.ask_socket(engine, slot, false);
         let socket = &mut self.sockets[slot];
         socket.is_drained() && std::mem::take(&mut socket.owes_drain)
     }
 
     /// The first that waits could not be sent; it is lost if that was no answer of the network to
     /// an older one.
-    fn lose_first(&mut self, slot: usize, error: io::Error, is_lost: bool) {
+    fn lose_first(&mut self, engine: &mut Engine, slot: usize, error: io::Error, is_lost: bool) {
         let socket = &mut self.sockets[slot];
         // The same again is its own, which was taken for an older one's.
         let is_kept = socket.errors.back().is_some_and(|kept| kept.kind() == error.kind());
@@ -402,59 +402,58 @@ impl Engine {
         }
         if is_lost {
             socket.queue.pop();
-            self.stats.datagrams_dropped += 1;
+            engine.stats.datagrams_dropped += 1;
         }
-        self.queue_ready_socket(slot);
-    }
-
-    /// Whether nothing is left that a drain waits for: no connection, and no datagram that waits.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.connections.is_empty() && self.sockets.iter().all(|(_, socket)| socket.is_drained())
+        self.queue_ready_socket(engine, slot);
     }
 
     /// Marks a socket closed; it is taken down in the ready phase.
-    pub(crate) fn close_socket(&mut self, id: SocketId) {
+    pub(crate) fn close_socket(&mut self, engine: &mut Engine, id: SocketId) {
         if let Some(socket) = self.socket_mut(id) {
             socket.is_closed = true;
-            self.queue_ready_socket(id.index());
+            self.queue_ready_socket(engine, id.index());
         }
+    }
+
+    /// Marks any socket closed that is left, for the end of the reactor.
+    pub(crate) fn mark_one_closed(&mut self) -> Option<SocketId> {
+        let (slot, socket) = self.sockets.iter_mut().next()?;
+        socket.is_closed = true;
+        Some(SocketId::new(slot as u32, socket.generation))
     }
 
     /// Takes a socket's slot and timers back. What still waits is lost, but for what the kernel
     /// takes now.
-    pub(crate) fn remove_socket(&mut self, slot: usize) {
+    pub(crate) fn remove_socket(&mut self, engine: &mut Engine, slot: usize) {
         if !self.sockets.contains(slot) {
             return;
         }
-        self.send_gathered(slot);
+        self.send_gathered(engine, slot);
         // There is no other turn for what a budget leaves.
         self.sockets[slot].budget = usize::MAX;
         #[cfg(unix)]
-        self.hurry_lanes(slot);
-        self.flush_datagrams(slot);
+        self.hurry_lanes(engine, slot);
+        self.flush_datagrams(engine, slot);
         let mut socket = self.sockets.remove(slot);
-        self.stats.datagrams_dropped += socket.queue.len() as u64;
+        engine.stats.datagrams_dropped += socket.queue.len() as u64;
+        engine.timers.cancel(socket.back_off);
         for timer in socket.take_timers() {
-            self.wheel.cancel(timer);
+            engine.timers.cancel_user(timer);
         }
         log::debug!("receiving no more datagrams on {}", socket.place());
     }
 
     /// Invariant 7, for datagram sockets: whoever stops before `WouldBlock` comes here.
-    pub(crate) fn queue_ready_socket(&mut self, slot: usize) {
+    pub(crate) fn queue_ready_socket(&mut self, engine: &mut Engine, slot: usize) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
-        if !socket.is_queued {
-            socket.is_queued = true;
-            self.ready_others.push_back(Queued::Socket(slot as u32));
-        }
+        engine.ready.push_other(Queued::Socket(slot as u32), &mut socket.is_queued);
     }
 
     /// Reads keep failing, or the poll does: leaves the socket alone for a while.
-    pub(crate) fn back_off_socket(&mut self, id: SocketId) {
+    pub(crate) fn back_off_socket(&mut self, engine: &mut Engine, id: SocketId) {
         if let Some(socket) = self.socket_mut(id).filter(|socket| !socket.is_backing_off) {
             socket.is_backing_off = true;
-            let timer = self.set_timer(RECEIVE_BACKOFF, false, Due::Receive(id));
-            self.keep_socket_timer(id, timer);
+            socket.back_off = engine.timers.set(RECEIVE_BACKOFF, Due::Receive(id));
         }
     }
 
@@ -462,31 +461,16 @@ impl Engine {
     /// that never fires.
     pub(crate) fn set_socket_timer(
         &mut self,
+        engine: &mut Engine,
         id: SocketId,
         wait: Duration,
         periodic: bool,
+        token: u64,
     ) -> TimerId {
-        let timer = self.set_timer(wait, periodic, Due::Socket(id));
-        match self.socket(id) {
-            Some(_) => self.keep_socket_timer(id, timer),
-            None => {
-                self.wheel.cancel(timer);
-            }
-        }
+        let Some(socket) = self.socket_mut(id) else { return TimerId::NONE };
+        let timer = engine.timers.set_user(Owner::Socket(id), wait, periodic, token);
+        socket.add_timer(timer, |timer| engine.timers.has_user(timer));
         timer
-    }
-
-    fn keep_socket_timer(&mut self, id: SocketId, timer: TimerId) {
-        let wheel = &self.wheel;
-        if let Some(socket) = self.sockets.get_mut(id.index()) {
-            socket.add_timer(timer, |timer| wheel.contains(timer));
-        }
-    }
-
-    /// Has the wheel look at a session at a tick.
-    pub(crate) fn file_session(&mut self, id: SocketId, place: u32, deadline: u64) -> TimerId {
-        self.next_due = self.next_due.min(deadline);
-        self.wheel.insert(deadline, Due::Session(id, place))
     }
 
     /// Joins a multicast group.

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 
 use slab::Slab;
 
-use crate::connection::after;
-use crate::id::{SocketId, TimerId};
+use crate::base::id::{SocketId, TimerId};
+use crate::base::tick::after;
 
 /// Which socket, and who on the other side.
 pub(crate) type SessionKey = (SocketId, SocketAddr);

@@ -1,22 +1,55 @@
 //! One datagram socket: what it may use, and what waits to be sent.
 
-#[cfg(unix)]
-#[path = "receiver_queues.rs"]
-mod lanes;
-mod sessions;
-
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::id::TimerId;
+use slab::Slab;
+
+use crate::base::id::{SocketId, TimerId};
+#[cfg(unix)]
+use crate::datagram::receiver_queues::Lanes;
+use crate::engine::TimerList;
 use crate::options::UdpOptions;
 use crate::sys;
 
-#[cfg(unix)]
-pub(crate) use lanes::Lanes;
-pub use sessions::Sessions;
-pub(crate) use sessions::{SessionKey, Silence};
+/// All datagram sockets of a reactor.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    pub(super) sockets: Slab<Datagrams>,
+}
+
+impl Sockets {
+    /// A socket that has not been closed.
+    #[inline]
+    pub(crate) fn socket(&self, id: SocketId) -> Option<&Datagrams> {
+        let socket = self.sockets.get(id.index())?;
+        (socket.generation == id.generation() && !socket.is_closed).then_some(socket)
+    }
+
+    /// A socket that has not been closed.
+    #[inline]
+    pub(crate) fn socket_mut(&mut self, id: SocketId) -> Option<&mut Datagrams> {
+        let socket = self.sockets.get_mut(id.index())?;
+        (socket.generation == id.generation() && !socket.is_closed).then_some(socket)
+    }
+
+    /// A socket that has its slot, and may be closed.
+    pub(crate) fn slot_mut(&mut self, slot: usize) -> Option<&mut Datagrams> {
+        self.sockets.get_mut(slot)
+    }
+
+    /// All that have a slot.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketId, &Datagrams)> {
+        let sockets = self.sockets.iter();
+        sockets.map(|(slot, it)| (SocketId::new(slot as u32, it.generation), it))
+    }
+
+    /// Whether no datagram waits at any of them.
+    pub(crate) fn are_drained(&self) -> bool {
+        self.iter().all(|(_, socket)| socket.is_drained())
+    }
+}
 
 /// A socket and its numbers.
 #[derive(Debug)]
@@ -67,7 +100,9 @@ pub(crate) struct Datagrams {
     /// A timer will bring it back.
     pub(crate) is_backing_off: bool,
     /// Its timers; some have fired already.
-    timers: Vec<TimerId>,
+    timers: TimerList,
+    /// The timer that ends a pause.
+    pub(super) back_off: TimerId,
 }
 
 /// Reads that may fail in a row. An error that comes from the network is told once; one that is
@@ -110,7 +145,8 @@ impl Datagrams {
             errors: VecDeque::new(),
             errors_in_row: 0,
             is_backing_off: false,
-            timers: Vec::new(),
+            timers: TimerList::default(),
+            back_off: TimerId::NONE,
         }
     }
 
@@ -199,14 +235,11 @@ impl Datagrams {
 
     /// Keeps a timer, to be cancelled with the socket.
     pub(crate) fn add_timer(&mut self, timer: TimerId, live: impl Fn(TimerId) -> bool) {
-        if self.timers.len() == self.timers.capacity() {
-            self.timers.retain(|&timer| live(timer));
-        }
-        self.timers.push(timer);
+        self.timers.add(timer, live);
     }
 
     pub(crate) fn take_timers(&mut self) -> Vec<TimerId> {
-        std::mem::take(&mut self.timers)
+        self.timers.take()
     }
 }
 
@@ -345,17 +378,6 @@ mod tests {
         }
         let kept = datagrams.errors.iter().map(|error| error.raw_os_error().unwrap());
         assert!(kept.eq(0..ERRORS_KEPT as i32), "the oldest");
-    }
-
-    #[test]
-    fn timers_that_have_fired_are_forgotten_before_the_list_grows() {
-        let mut datagrams = bound();
-        for number in 0..1_000 {
-            datagrams.add_timer(TimerId::new(number, 1, 1), |timer| timer == TimerId::new(0, 1, 1));
-        }
-        let timers = datagrams.take_timers();
-        assert!(timers.len() < 10 && timers.contains(&TimerId::new(0, 1, 1)), "{timers:?}");
-        assert!(timers.contains(&TimerId::new(999, 1, 1)) && datagrams.take_timers().is_empty());
     }
 
     #[test]

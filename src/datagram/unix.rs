@@ -2,26 +2,27 @@
 
 use std::io;
 
-use crate::engine::{Due, Engine, Role, SendStatus};
-use crate::id::{SocketId, TimerId};
+use crate::base::id::{SocketId, TimerId};
+use crate::datagram::{SendStatus, Sockets};
+use crate::engine::{Due, Engine};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{NO_ADDR, SendFault};
 
-impl Engine {
+impl Sockets {
     /// Binds a Unix socket for datagrams and serves it.
     pub(crate) fn bind_unix_datagrams(
         &mut self,
+        engine: &mut Engine,
         addr: &UnixAddr,
         service: u32,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
-        self.check_role(service, Role::UnixDatagrams)?;
-        self.check_goes_on()?;
+        self.check_goes_on(engine)?;
         let socket = options
             .check()
-            .and_then(|()| self.world.bind_unix_datagrams(addr, options))
+            .and_then(|()| engine.io.world().bind_unix_datagrams(addr, options))
             .map_err(|error| explain("bind a datagram socket to", addr, &error))?;
-        let (id, _) = self.add_datagrams(socket, None, service, &options.shared())?;
+        let (id, _) = self.add_datagrams(engine, socket, None, service, &options.shared())?;
         self.sockets[id.index()].lanes.patience = options.queue_timeout;
         Ok(id)
     }
@@ -29,39 +30,46 @@ impl Engine {
     /// Makes a Unix socket for datagrams with one peer and serves it.
     pub(crate) fn connect_unix_datagrams(
         &mut self,
+        engine: &mut Engine,
         peer: &UnixAddr,
         service: u32,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
-        self.check_role(service, Role::UnixDatagrams)?;
-        self.check_goes_on()?;
+        self.check_goes_on(engine)?;
         let socket = options
             .check()
-            .and_then(|()| self.world.connect_unix_datagrams(peer, options))
+            .and_then(|()| engine.io.world().connect_unix_datagrams(peer, options))
             .map_err(|error| explain("connect a datagram socket to", peer, &error))?;
-        let (id, _) = self.add_datagrams(socket, Some(NO_ADDR), service, &options.shared())?;
+        let (id, _) =
+            self.add_datagrams(engine, socket, Some(NO_ADDR), service, &options.shared())?;
         self.sockets[id.index()].lanes.patience = options.queue_timeout;
         Ok(id)
     }
 
     /// Sends a datagram to a name, or queues it: behind those that wait for the same receiver, in
     /// order.
-    pub(crate) fn send_to_unix(&mut self, id: SocketId, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
+    pub(crate) fn send_to_unix(
+        &mut self,
+        engine: &mut Engine,
+        id: SocketId,
+        to: &UnixAddr,
+        bytes: &[u8],
+    ) -> SendStatus {
         let Some(socket) = self.socket_mut(id) else { return SendStatus::Closed };
         let Some(unix) = socket.socket.unix() else { return SendStatus::Closed };
         if unix.peer() == Some(to) {
             // Its queue, and an event when there is room.
-            return self.send_datagram(id, None, bytes);
+            return self.send_datagram(engine, id, None, bytes);
         }
         if socket.lanes.has(to) {
-            return self.enqueue_in_lane(id, to, bytes);
+            return self.enqueue_in_lane(engine, id, to, bytes);
         }
         match unix.send_to(bytes, to) {
             Ok(()) => {
-                self.count_sent(bytes.len());
+                self.count_sent(engine, bytes.len());
                 SendStatus::Sent
             }
-            Err(error) => self.not_sent_to_unix(id, to, bytes, error),
+            Err(error) => self.not_sent_to_unix(engine, id, to, bytes, error),
         }
     }
 
@@ -69,6 +77,7 @@ impl Engine {
     #[cold]
     fn not_sent_to_unix(
         &mut self,
+        engine: &mut Engine,
         id: SocketId,
         to: &UnixAddr,
         bytes: &[u8],
@@ -79,7 +88,7 @@ impl Engine {
         for _ in 0..2 {
             match (error.kind(), SendFault::of(&error)) {
                 (WouldBlock, _) | (_, SendFault::NoBuffers) => {
-                    return self.enqueue_in_lane(id, to, bytes);
+                    return self.enqueue_in_lane(engine, id, to, bytes);
                 }
                 (_, SendFault::TooLong) => return SendStatus::TooLong,
                 // The latter is of the peer, which is connected to somebody else now.
@@ -89,7 +98,7 @@ impl Engine {
             let Some(unix) = self.socket(id).and_then(|socket| socket.socket.unix()) else { break };
             match unix.send_to(bytes, to) {
                 Ok(()) => {
-                    self.count_sent(bytes.len());
+                    self.count_sent(engine, bytes.len());
                     return SendStatus::Sent;
                 }
                 Err(next) => error = next,
@@ -98,7 +107,13 @@ impl Engine {
         SendStatus::Failed(error.kind())
     }
 
-    fn enqueue_in_lane(&mut self, id: SocketId, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
+    fn enqueue_in_lane(
+        &mut self,
+        engine: &mut Engine,
+        id: SocketId,
+        to: &UnixAddr,
+        bytes: &[u8],
+    ) -> SendStatus {
         let Some(socket) = self.socket_mut(id) else { return SendStatus::Closed };
         socket.owes_drain = true;
         let is_kept = socket.lanes.may_take(to, bytes.len(), socket.queue.free())
@@ -112,40 +127,52 @@ impl Engine {
             socket.lanes.push(to, bytes);
         }
         if let Some((place, pause)) = opened {
-            self.try_lane_again(id, place, pause);
+            self.try_lane_again(engine, id, place, pause);
         }
         if is_kept {
             SendStatus::Queued
         } else {
-            self.stats.datagrams_dropped += 1;
+            engine.stats.datagrams_dropped += 1;
             SendStatus::Dropped
         }
     }
 
-    fn try_lane_again(&mut self, id: SocketId, place: u32, pause: std::time::Duration) {
-        let timer = self.set_timer(pause, false, Due::Resend(id, place));
+    fn try_lane_again(
+        &mut self,
+        engine: &mut Engine,
+        id: SocketId,
+        place: u32,
+        pause: std::time::Duration,
+    ) {
+        let timer = engine.timers.set(pause, Due::Resend(id, place));
         if let Some(socket) = self.sockets.get_mut(id.index()) {
             socket.lanes.set_timer(place, timer);
         }
     }
 
     /// The pause of a lane is over.
-    pub(crate) fn on_lane_timer(&mut self, id: SocketId, place: u32, timer: TimerId) {
+    pub(crate) fn on_lane_timer(
+        &mut self,
+        engine: &mut Engine,
+        id: SocketId,
+        place: u32,
+        timer: TimerId,
+    ) {
         let is_due = self.socket_mut(id).is_some_and(|socket| socket.lanes.ring(place, timer));
         if is_due {
-            self.queue_ready_socket(id.index());
+            self.queue_ready_socket(engine, id.index());
         }
     }
 
     /// Sends what waits in the lanes that are due, within a budget.
-    pub(super) fn flush_lanes(&mut self, slot: usize, budget: &mut usize) {
+    pub(super) fn flush_lanes(&mut self, engine: &mut Engine, slot: usize, budget: &mut usize) {
         loop {
             let socket = &mut self.sockets[slot];
             let Some((to, bytes)) = socket.lanes.first() else { return };
             let Some(unix) = socket.socket.unix() else { return };
             if *budget == 0 {
                 socket.lanes.give_way();
-                return self.queue_ready_socket(slot);
+                return self.queue_ready_socket(engine, slot);
             }
             *budget -= 1;
             let length = bytes.len();
@@ -153,42 +180,42 @@ impl Engine {
                 Ok(()) => {
                     socket.lanes.pop();
                     socket.queue.take_back(1, length);
-                    self.count_sent(length);
+                    self.count_sent(engine, length);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_full(&error) => self.hold_lane(slot),
+                Err(error) if is_full(&error) => self.hold_lane(engine, slot),
                 Err(error) => {
                     let text = format!("a datagram to {to} is lost: {error}");
                     socket.lanes.pop();
                     socket.queue.take_back(1, length);
                     socket.keep_error(io::Error::new(error.kind(), text));
-                    self.stats.datagrams_dropped += 1;
-                    self.queue_ready_socket(slot);
+                    engine.stats.datagrams_dropped += 1;
+                    self.queue_ready_socket(engine, slot);
                 }
             }
         }
     }
 
     /// The first lane that is due has no room: it is left alone for a while, or given up.
-    fn hold_lane(&mut self, slot: usize) {
+    fn hold_lane(&mut self, engine: &mut Engine, slot: usize) {
         let socket = &mut self.sockets[slot];
         if let Some((to, count, bytes)) = socket.lanes.give_up() {
             let patience = socket.lanes.patience;
             let text = format!("{count} datagrams to {to} are lost: no room for {patience:?}");
             socket.queue.take_back(count, bytes);
             socket.keep_error(io::Error::new(io::ErrorKind::TimedOut, text));
-            self.stats.datagrams_dropped += count as u64;
-            self.queue_ready_socket(slot);
+            engine.stats.datagrams_dropped += count as u64;
+            self.queue_ready_socket(engine, slot);
         } else if let Some((place, pause)) = socket.lanes.block() {
             let id = SocketId::new(slot as u32, socket.generation);
-            self.try_lane_again(id, place, pause);
+            self.try_lane_again(engine, id, place, pause);
         }
     }
 
     /// The socket is about to go: every lane is tried once more.
-    pub(super) fn hurry_lanes(&mut self, slot: usize) {
+    pub(super) fn hurry_lanes(&mut self, engine: &mut Engine, slot: usize) {
         for timer in self.sockets[slot].lanes.ring_all() {
-            self.wheel.cancel(timer);
+            engine.timers.cancel(timer);
         }
     }
 }

@@ -9,14 +9,15 @@
 const WINDOW: u64 = 1 << 18;
 
 /// Which ticks had a turn that ended in the next one.
-pub(crate) struct Overruns {
+#[derive(Debug)]
+pub(crate) struct LateTurns {
     /// A bit for each tick of the window, by the low bits of the tick.
     bits: Box<[u64]>,
     /// The window ends before this tick.
     end: u64,
 }
 
-impl Overruns {
+impl LateTurns {
     pub(crate) fn new() -> Self {
         Self { bits: vec![0; WINDOW as usize / 64].into_boxed_slice(), end: 0 }
     }
@@ -69,28 +70,28 @@ mod tests {
         fn the_window_remembers_what_was_noted(
             steps in prop::collection::vec((0u64..2 * WINDOW, 0u64..2 * WINDOW), 1..20),
         ) {
-            let mut overruns = Overruns::new();
+            let mut late_turns = LateTurns::new();
             let (mut noted, mut now) = (HashSet::new(), 0);
             for (ahead, back) in steps {
                 // Small steps are as likely as large ones.
                 now += ahead >> (back % 20);
-                overruns.note(now);
+                late_turns.note(now);
                 noted.insert(now);
                 let stamp = now.saturating_sub(back);
                 let late = noted.contains(&stamp) || stamp + WINDOW <= now;
-                prop_assert_eq!(overruns.latest(stamp), stamp + u64::from(late));
+                prop_assert_eq!(late_turns.latest(stamp), stamp + u64::from(late));
             }
         }
     }
 
     #[test]
     fn nothing_is_noted_ahead() {
-        let mut overruns = Overruns::new();
-        assert_eq!(overruns.latest(5), 5);
-        overruns.note(5);
-        assert_eq!((overruns.latest(4), overruns.latest(5), overruns.latest(6)), (4, 6, 6));
-        overruns.note(5 + WINDOW);
-        assert_eq!(overruns.latest(5), 6, "what is forgotten counts as noted");
-        assert_eq!(overruns.latest(6), 6);
+        let mut late_turns = LateTurns::new();
+        assert_eq!(late_turns.latest(5), 5);
+        late_turns.note(5);
+        assert_eq!((late_turns.latest(4), late_turns.latest(5), late_turns.latest(6)), (4, 6, 6));
+        late_turns.note(5 + WINDOW);
+        assert_eq!(late_turns.latest(5), 6, "what is forgotten counts as noted");
+        assert_eq!(late_turns.latest(6), 6);
     }
 }

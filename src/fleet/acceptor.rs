@@ -5,12 +5,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use crate::engine::Message;
 use crate::fleet::options::Balance;
 use crate::handler::Remote;
-use crate::listener::{Handed, Load, Route};
+use crate::handler::{Loop, Message};
 use crate::options::ListenOptions;
 use crate::reactor::Reactor;
+use crate::stream::{Handover, Load, Route, adopt, reset};
 use crate::sys::Loose;
 
 /// One of the reactors that connections are handed to.
@@ -60,7 +60,7 @@ impl Dealer {
             if berth.load.is_leaving() != leaving {
                 continue;
             }
-            let handed = Handed::new(stream, peer, berth.place, Arc::clone(&berth.load));
+            let handed = Handover::new(stream, peer, berth.place, Arc::clone(&berth.load));
             let Err(message) = berth.remote.offer(Message::HandOver(Box::new(handed))) else {
                 return Offered::Taken;
             };
@@ -94,7 +94,7 @@ impl Route for Dealer {
             Offered::Taken => true,
             Offered::Back(stream) => {
                 log::debug!("{peer}: reset, no reactor is left");
-                crate::listener::reset(stream.into_stream());
+                reset(stream.into_stream());
                 false
             }
         }
@@ -109,10 +109,12 @@ pub(super) fn route(
     balance: Balance,
     berths: Vec<Berth>,
 ) -> io::Result<()> {
-    let engine = reactor.engine_mut();
-    let socket = engine.adopt(socket, options)?;
+    let Loop { streams, engine, .. } = reactor.event_loop_mut();
+    let socket = adopt(engine, socket, options)?;
     // No handler of the acceptor is ever asked.
-    let (place, _) = engine.add_listener(socket, u32::MAX, options)?;
-    engine.listeners[place as usize].route = Some(Box::new(Dealer { balance, berths, next: 0 }));
+    let (place, _) = streams.add_listener(engine, socket, u32::MAX, options)?;
+    if let Some(listener) = streams.listener_mut(place as usize) {
+        listener.route = Some(Box::new(Dealer { balance, berths, next: 0 }));
+    }
     Ok(())
 }

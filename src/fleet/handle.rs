@@ -9,11 +9,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
-use crate::engine::{Engine, Message};
+use crate::base::stats::Stats;
 use crate::fleet::options::{FleetOptions, OnFailure, Spread};
 use crate::handler::Remote;
-use crate::listener::Load;
-use crate::stats::Stats;
+use crate::handler::{Loop, Message};
+use crate::stream::Load;
 
 /// How long a reactor may take to answer: only a callback that blocks takes longer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -118,7 +118,7 @@ impl FleetRemote {
     pub fn stats(&self) -> FleetStats {
         let shared = &self.shared;
         let asked: Vec<_> =
-            shared.seats.iter().map(|seat| seat.ask(|engine| engine.stats)).collect();
+            shared.seats.iter().map(|seat| seat.ask(|lp| lp.engine.stats)).collect();
         for (index, answer) in asked.into_iter().enumerate() {
             if let Some(stats) = answer.and_then(|answer| answer.recv_timeout(PATIENCE).ok()) {
                 shared.lock().note(index, stats);
@@ -141,7 +141,7 @@ impl FleetRemote {
             let before = listeners.len();
             for &(seat, place) in &dock.places {
                 let Some(seat) = self.shared.seats.get(seat) else { continue };
-                let answer = seat.ask(move |engine: &mut Engine| engine.duplicates(Some(place)));
+                let answer = seat.ask(move |lp: &mut Loop| lp.streams.duplicates(Some(place)));
                 match answer.map(|answer| answer.recv_timeout(PATIENCE)) {
                     Some(Ok(found)) => listeners.append(&mut found?),
                     Some(Err(RecvTimeoutError::Timeout)) => {
@@ -289,17 +289,17 @@ impl Seat {
     /// Asks its reactor; `None` if it is gone, or would have to answer itself.
     fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&mut Engine) -> T + Send + 'static,
+        question: impl FnOnce(&mut Loop) -> T + Send + 'static,
     ) -> Option<Receiver<T>> {
         let (thread, remote) = self.door.get()?;
         if *thread == thread::current().id() {
             return None;
         }
         let (answer, answers) = sync_channel(1);
-        let look = move |engine: &mut Engine| {
-            let _ = answer.send(question(engine)); // whoever asked may have lost patience
+        let query = move |lp: &mut Loop| {
+            let _ = answer.send(question(lp)); // whoever asked may have lost patience
         };
-        remote.offer(Message::Look(Box::new(look))).ok()?;
+        remote.offer(Message::Query(Box::new(query))).ok()?;
         Some(answers)
     }
 }

@@ -7,9 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::fleet::handle::FleetRemote;
 use crate::fleet::options::{Spread, invalid};
-use crate::handler::{Handler, Service};
+use crate::handler::{Handler, Loop, Service};
 use crate::options::{AtCapacity, ListenOptions};
 use crate::reactor::{Address, Reactor};
+use crate::stream::{adopt, bind};
 
 /// One reactor of a [`Fleet`](crate::Fleet), lent to the closure that sets it up.
 ///
@@ -118,12 +119,12 @@ impl<'a> Member<'a> {
         }
         options.reuse_port |= self.docks.spread == Spread::ReusePort && adopted.is_none();
         let mut docks = self.docks.lock();
-        let engine = self.reactor.engine_mut();
+        let Loop { streams, engine, .. } = self.reactor.event_loop_mut();
         let socket = match docks.get(self.listened) {
             None => {
                 let socket = match adopted {
-                    Some(listener) => engine.adopt(listener.try_clone()?, &options)?,
-                    None => engine.bind(addr, &options)?,
+                    Some(listener) => adopt(engine, listener.try_clone()?, &options)?,
+                    None => bind(engine, addr, &options)?,
                 };
                 let is_own = self.docks.spread == Spread::ReusePort && adopted.is_none();
                 let shared = if is_own { None } else { Some(socket.duplicate()?) };
@@ -134,17 +135,17 @@ impl<'a> Member<'a> {
                 dock.check(addr)?;
                 match &dock.shared {
                     _ if hands_over => None,
-                    Some(shared) => Some(engine.adopt(shared.try_clone()?, &options)?),
-                    None => Some(engine.bind(dock.addr, &options)?),
+                    Some(shared) => Some(adopt(engine, shared.try_clone()?, &options)?),
+                    None => Some(bind(engine, dock.addr, &options)?),
                 }
             }
         };
         let dock = &mut docks[self.listened];
         let place = match socket {
             Some(socket) if !hands_over => {
-                engine.add_listener(socket, service.index(), &options)?.0
+                streams.add_listener(engine, socket, service.index(), &options)?.0
             }
-            _ => engine.place_listener(None, dock.addr, service.index(), &options),
+            _ => streams.place_listener(engine, None, dock.addr, service.index(), &options),
         };
         dock.places.push((self.index, place));
         self.listened += 1;

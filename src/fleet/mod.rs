@@ -163,7 +163,7 @@ impl Plan {
         }
         let mut reactor = Reactor::with_options(options.reactor.clone())?;
         if is_member {
-            reactor.engine_mut().load = Some(Arc::clone(&seats[seat].load));
+            reactor.event_loop_mut().streams.set_load(Arc::clone(&seats[seat].load));
         }
         // Where connections are handed over the acceptor stops first, and tells the others.
         #[cfg(unix)]

@@ -5,12 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::close::Closed;
-use crate::engine::{Engine, Stop};
+use crate::base::id::{ConnId, SocketId, TimerId};
+use crate::base::stats::Stats;
+use crate::engine::Stop;
+use crate::handler::event_loop::{Loop, Role};
 use crate::handler::{Conn, DatagramSocket, Handler, Remote, Service};
-use crate::id::{ConnId, SocketId, TimerId};
 use crate::options::{ConnectOptions, Destination, UdpOptions};
-use crate::stats::Stats;
+use crate::stream::Closed;
 
 /// The loop, lent to a callback.
 ///
@@ -27,35 +28,35 @@ use crate::stats::Stats;
 /// ```
 #[derive(Debug)]
 pub struct Context<'a> {
-    engine: &'a mut Engine,
+    lp: &'a mut Loop,
 }
 
 impl<'a> Context<'a> {
     #[inline]
-    pub(crate) fn new(engine: &'a mut Engine) -> Self {
-        Self { engine }
+    pub(crate) fn new(lp: &'a mut Loop) -> Self {
+        Self { lp }
     }
 
     /// What it is a face of.
-    pub(crate) fn engine(&mut self) -> &mut Engine {
-        self.engine
+    pub(crate) fn event_loop(&mut self) -> &mut Loop {
+        self.lp
     }
 
     /// A connection, if it has not ended.
     #[must_use]
     pub fn conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
-        self.engine.live(id)?;
-        Some(Conn::other(self.engine, id))
+        self.lp.streams.get(id)?;
+        Some(Conn::other(self.lp, id))
     }
 
     /// Whether connections end because the reactor stops.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.engine.is_stopping()
+        self.lp.engine.is_stopping()
     }
 
     /// Whether a callback of a connection runs.
     pub(crate) fn is_in_callback(&self) -> bool {
-        self.engine.current().is_some()
+        self.lp.engine.cork.owner().is_some()
     }
 
     /// Runs a callback of a connection that no event of its own brings about; `None` if it has
@@ -66,19 +67,19 @@ impl<'a> Context<'a> {
         call: impl FnOnce(&mut Conn<'_>) -> R,
     ) -> Option<R> {
         debug_assert!(!self.is_in_callback());
-        let room = self.engine.live(id)?.cork_room();
-        self.engine.touched.push(id);
-        self.engine.cork(id, room);
-        let result = call(&mut Conn::current(self.engine, id));
-        self.engine.uncork(id);
+        let room = self.lp.streams.get(id)?.cork_room();
+        self.lp.engine.timers.note_active(id);
+        self.lp.engine.cork.begin(id, room);
+        let result = call(&mut Conn::current(self.lp, id));
+        self.lp.streams.uncork(&mut self.lp.engine, id);
         Some(result)
     }
 
     /// A UDP socket, if it has not been closed.
     #[must_use]
     pub fn socket(&mut self, id: SocketId) -> Option<DatagramSocket<'_>> {
-        let is_unix = self.engine.socket(id)?.socket.is_unix();
-        (!is_unix).then(|| DatagramSocket::new(self.engine, id))
+        let is_unix = self.lp.datagrams.socket(id)?.socket.is_unix();
+        (!is_unix).then(|| DatagramSocket::new(self.lp, id))
     }
 
     /// Binds a UDP socket and serves it with a handler of datagrams; gives its id, and its
@@ -96,7 +97,9 @@ impl<'a> Context<'a> {
         service: Service<H>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        self.engine.bind_udp(addr, service.index(), options)
+        self.lp.check_role(service.index(), Role::Datagrams)?;
+        let Loop { datagrams, engine, .. } = &mut *self.lp;
+        datagrams.bind_udp(engine, addr, service.index(), options)
     }
 
     /// Makes a UDP socket with one peer and serves it with a handler of datagrams; gives its id
@@ -110,7 +113,9 @@ impl<'a> Context<'a> {
         service: Service<H>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        self.engine.connect_udp(to, service.index(), options)
+        self.lp.check_role(service.index(), Role::Datagrams)?;
+        let Loop { datagrams, engine, .. } = &mut *self.lp;
+        datagrams.connect_udp(engine, to, service.index(), options)
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of `service`
@@ -128,7 +133,7 @@ impl<'a> Context<'a> {
         state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
-        self.engine.connect(to.into(), service.index(), Box::new(state), options)
+        self.lp.connect(to.into(), service.index(), Box::new(state), options)
     }
 
     /// Connects anew where a connection was lost, for `on_close` to call: after a pause, by the
@@ -159,21 +164,14 @@ impl<'a> Context<'a> {
     /// }
     /// ```
     pub fn reconnect<S: 'static>(&mut self, closed: &Closed, state: S) -> Result<ConnId, S> {
-        match &closed.dial {
-            Some(dial)
-                if dial.may_go_on() && !self.engine.is_stopping() && self.engine.has_slots() =>
-            {
-                Ok(self.engine.reconnect(dial, Box::new(state)))
-            }
-            _ => Err(state),
-        }
+        self.lp.reconnect(closed, state)
     }
 
     /// Sets a timer of a handler: `on_service_timer` is called once, not before the time has
     /// passed and at most 1 ms (a tick) after, plus the work of the turn. One that is set with the
     /// key of another reactor never fires, and an error is logged.
     pub fn set_timer<H: 'static>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
-        self.engine.set_service_timer::<H>(service.index(), wait, false)
+        self.lp.set_handler_timer::<H>(service.index(), wait, false, 0)
     }
 
     /// The same, again and again: each time counts from the last deadline, so that it does not
@@ -183,12 +181,12 @@ impl<'a> Context<'a> {
         service: Service<H>,
         period: Duration,
     ) -> TimerId {
-        self.engine.set_service_timer::<H>(service.index(), period, true)
+        self.lp.set_handler_timer::<H>(service.index(), period, true, 0)
     }
 
     /// Takes a timer back, of a handler or of a connection; whether it was still to fire.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.engine.wheel.cancel(timer)
+        self.lp.cancel_timer(timer)
     }
 
     /// Runs a closure with a handler soon: on this thread, after this callback has returned. How
@@ -198,25 +196,25 @@ impl<'a> Context<'a> {
         service: Service<H>,
         task: impl FnOnce(&mut H, &mut Context<'_>) + 'static,
     ) {
-        self.engine.posted.push_back((service.index(), Box::new(task_for(task))));
+        self.lp.posts.calls.push_back((service.index(), Box::new(task_for(task))));
     }
 
     /// Time since the reactor was made, as sampled once at the beginning of the turn; 1 ms fine.
     #[must_use]
     pub fn now(&self) -> Duration {
-        Duration::from_millis(self.engine.now)
+        Duration::from_millis(self.lp.engine.now())
     }
 
     /// What the reactor has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.engine.stats
+        self.lp.engine.stats
     }
 
     /// Stops the loop at the end of the turn: every connection ends with
     /// `CloseReason::Shutdown`, and `Reactor::run` returns.
     pub fn stop(&mut self) {
-        self.engine.stop(Stop::Now);
+        self.lp.engine.stop(Stop::Now);
     }
 
     /// Stops the loop gracefully: listeners close, connections are offered `on_shutdown`, output
@@ -224,22 +222,22 @@ impl<'a> Context<'a> {
     /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then, and
     /// so are datagrams that wait for room.
     pub fn drain(&mut self, deadline: Duration) {
-        self.engine.stop(Stop::Drain(deadline));
+        self.lp.engine.stop(Stop::Drain(deadline));
     }
 
     /// The door from other threads.
     #[must_use]
     pub fn remote(&self) -> Remote {
-        Remote::new(self.engine.mailbox.clone())
+        Remote::new(self.lp.posts.mailbox.clone())
     }
 }
 
 /// Makes a closure that knows its handler's type fit the queue that does not.
 pub(super) fn task_for<H: 'static>(
     task: impl FnOnce(&mut H, &mut Context<'_>),
-) -> impl FnOnce(&mut dyn Any, &mut Engine) {
-    move |handler, engine| match handler.downcast_mut::<H>() {
-        Some(handler) => task(handler, &mut Context::new(engine)),
+) -> impl FnOnce(&mut dyn Any, &mut Loop) {
+    move |handler, lp| match handler.downcast_mut::<H>() {
+        Some(handler) => task(handler, &mut Context::new(lp)),
         None => log::error!("a closure was posted with the service key of another reactor"),
     }
 }

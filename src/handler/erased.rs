@@ -6,11 +6,12 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 
-use crate::close::{Closed, Idle, IdleKind};
-use crate::connector::ConnectRetry;
-use crate::engine::Engine;
+use crate::base::close::{Idle, IdleKind};
+use crate::base::id::TimerId;
+use crate::handler::event_loop::Loop;
 use crate::handler::{AnyDatagrams, Conn, Context, Handler, Peer};
-use crate::id::TimerId;
+use crate::stream::Closed;
+use crate::stream::happy_eyeballs::ConnectRetry;
 
 /// The typed key of a registered handler.
 ///
@@ -77,10 +78,10 @@ pub(crate) trait AnyService: AnyDatagrams {
     }
     fn timer(&mut self, _state: u32, _: &mut Conn<'_>, _timer: TimerId) {}
     fn shutdown(&mut self, _state: u32, _: &mut Conn<'_>) {}
-    fn close(&mut self, _state: u32, _closed: Closed, _: &mut Engine) {}
+    fn close(&mut self, _state: u32, _closed: Closed, _: &mut Loop) {}
     fn connect_retry(&mut self, _state: u32, _: &mut Conn<'_>, _: &ConnectRetry) {}
-    fn connect_failed(&mut self, _state: u32, _error: io::Error, _: &mut Engine) {}
-    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine);
+    fn connect_failed(&mut self, _state: u32, _error: io::Error, _: &mut Loop) {}
+    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop);
     /// The handler itself, for closures that know its type.
     fn handler_mut(&mut self) -> &mut dyn Any;
 }
@@ -174,9 +175,9 @@ impl<H: Handler> AnyService for Registered<H> {
         self.with(state, |handler, state| handler.on_shutdown(state, conn));
     }
 
-    fn close(&mut self, state: u32, closed: Closed, engine: &mut Engine) {
+    fn close(&mut self, state: u32, closed: Closed, lp: &mut Loop) {
         if let Some(state) = self.take(state) {
-            self.handler.on_close(state, closed, &mut Context::new(engine));
+            self.handler.on_close(state, closed, &mut Context::new(lp));
         }
     }
 
@@ -184,14 +185,14 @@ impl<H: Handler> AnyService for Registered<H> {
         self.with(state, |handler, state| handler.on_connect_retry(state, conn, retry));
     }
 
-    fn connect_failed(&mut self, state: u32, error: io::Error, engine: &mut Engine) {
+    fn connect_failed(&mut self, state: u32, error: io::Error, lp: &mut Loop) {
         if let Some(state) = self.take(state) {
-            self.handler.on_connect_failed(state, error, &mut Context::new(engine));
+            self.handler.on_connect_failed(state, error, &mut Context::new(lp));
         }
     }
 
-    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
-        self.handler.on_service_timer(timer, &mut Context::new(engine));
+    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop) {
+        self.handler.on_service_timer(timer, &mut Context::new(lp));
     }
 
     fn handler_mut(&mut self) -> &mut dyn Any {

@@ -2,38 +2,36 @@
 
 mod conn;
 mod context;
-#[path = "datagram/mod.rs"]
-mod datagrams;
+mod datagram;
+mod erased;
+mod event_loop;
+mod receiver;
 mod remote;
-#[path = "erased.rs"]
-mod service;
-#[path = "datagram/sessions.rs"]
-mod sessions;
-#[cfg(unix)]
-#[path = "datagram/unix.rs"]
-mod unix_datagrams;
 
 use std::io;
 use std::net::SocketAddr;
 
-use crate::close::{Closed, Idle, IdleKind};
-use crate::connector::ConnectRetry;
-use crate::id::TimerId;
+use crate::base::close::{Idle, IdleKind};
+use crate::base::id::TimerId;
+use crate::stream::Closed;
+use crate::stream::happy_eyeballs::ConnectRetry;
 use crate::sys::Credentials;
 
 pub use conn::{Conn, DeadlineKind};
 pub use context::Context;
-pub(crate) use datagrams::{AnyDatagrams, RegisteredDatagrams};
-pub use datagrams::{DatagramHandler, DatagramSocket};
+#[cfg(unix)]
+pub(crate) use datagram::RegisteredUnixDatagrams;
+pub(crate) use datagram::{AnyDatagrams, RegisteredDatagrams, RegisteredSessions};
+pub use datagram::{DatagramHandler, DatagramSocket, Session, SessionEnd, SessionHandler};
+#[cfg(unix)]
+pub use datagram::{UnixDatagramHandler, UnixDatagramSocket};
+pub use erased::Service;
+pub(crate) use erased::{AnyService, Registered};
+#[cfg(feature = "sim")]
+pub(crate) use event_loop::Role;
+pub(crate) use event_loop::{Loop, Message, PostedCall};
+pub(crate) use receiver::{Delivery, ErasedReceiver, Rest};
 pub use remote::{Remote, Stopped};
-pub use service::Service;
-pub(crate) use service::{AnyService, Registered};
-pub(crate) use sessions::RegisteredSessions;
-pub use sessions::{Session, SessionEnd, SessionHandler};
-#[cfg(unix)]
-pub(crate) use unix_datagrams::RegisteredUnixDatagrams;
-#[cfg(unix)]
-pub use unix_datagrams::{UnixDatagramHandler, UnixDatagramSocket};
 
 /// Who asks to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

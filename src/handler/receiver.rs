@@ -2,18 +2,18 @@
 
 use std::any::Any;
 
-use super::{Engine, Running, Stop};
+use crate::handler::event_loop::Loop;
 
 /// Where messages of other threads come in for one handler.
 ///
 /// Its index travels through the mailbox when it has something, and not again before all of that
 /// was handed over.
-pub(crate) trait Inlet {
+pub(crate) trait ErasedReceiver {
     /// The handler's place.
     fn service(&self) -> u32;
 
     /// Hands the handler its messages, at most `budget`.
-    fn deliver(&mut self, handler: &mut dyn Any, engine: &mut Engine, budget: usize) -> Delivery;
+    fn deliver(&mut self, handler: &mut dyn Any, lp: &mut Loop, budget: usize) -> Delivery;
 
     /// Sends fail from now on, and those that wait are woken to fail. Drops what is left, which is
     /// the user's: when that panics, another call goes on.
@@ -38,12 +38,4 @@ pub(crate) enum Rest {
     Messages,
     /// Nothing, and nothing will come.
     Over,
-}
-
-impl Engine {
-    /// Whether a stop at once was asked for: messages are not run any more.
-    #[inline]
-    pub(crate) fn is_over(&self) -> bool {
-        self.running == Running::Asked(Stop::Now)
-    }
 }

@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Message, Stop};
+use crate::base::id::ConnId;
+use crate::engine::Stop;
+use crate::engine::mailbox::Mailbox;
 use crate::handler::context::task_for;
+use crate::handler::event_loop::Message;
 use crate::handler::{Context, Service};
-use crate::id::ConnId;
-use crate::mailbox::Mailbox;
 
 /// The door to a reactor from other threads: cloned, sent and kept anywhere.
 ///

@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 #[cfg(feature = "proxy-protocol")]
-use crate::proxy_protocol::ProxyProtocol;
+use crate::base::proxy_protocol::ProxyProtocol;
 
 /// Builder methods for public fields: each sets the field of its name.
 macro_rules! setters {
@@ -26,8 +26,7 @@ macro_rules! setters {
 pub(crate) use setters;
 
 mod connect;
-#[path = "udp.rs"]
-mod datagram;
+mod udp;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
@@ -35,7 +34,7 @@ mod unix_datagram;
 
 pub(crate) use connect::Place;
 pub use connect::{ConnectOptions, Destination, Reconnect};
-pub use datagram::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
+pub use udp::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
 #[cfg(unix)]
 pub(crate) use unix::UnixName;
 #[cfg(unix)]
@@ -541,11 +540,6 @@ impl ReactorOptions {
 
 /// The longest limit that fits in 32 bits of milliseconds, in whole days.
 pub(crate) const MAX_LIMIT: Duration = Duration::from_secs(49 * 24 * 60 * 60);
-
-/// A duration in ticks of 1 ms, rounded up, so that nothing is ever early.
-pub(crate) fn ticks(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
 
 pub(crate) fn out_of_range(name: &str, value: impl std::fmt::Display, wanted: &str) -> io::Error {
     let text = format!("option {name} is {value}; it must be {wanted}");

@@ -5,10 +5,11 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::close::{Closed, Idle, IdleKind};
+use crate::base::close::{Idle, IdleKind};
+use crate::base::id::TimerId;
 use crate::handler::{Conn, Context};
-use crate::id::TimerId;
 use crate::pool::{Desk, Lease};
+use crate::stream::Closed;
 
 /// The callbacks of a pool's connections: a smaller [`Handler`](crate::Handler).
 ///

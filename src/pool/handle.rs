@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::base::id::{ConnId, TimerId};
 use crate::handler::{Conn, Context, DeadlineKind, Service};
-use crate::id::{ConnId, TimerId};
 use crate::options::Destination;
 use crate::pool::lease::{Batch, Ending, Returns};
 use crate::pool::retry::Retry;
-use crate::pool::seat::{Phase, Seat};
+use crate::pool::slot::{Phase, Seat};
 use crate::pool::stats::Why;
 use crate::pool::{
     AcquireError, Acquired, Lease, Pick, Pool, PoolClient, PoolOptions, PoolStats, WaiterId,

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::base::id::ConnId;
 use crate::handler::{Conn, Context};
-use crate::id::ConnId;
 
 /// A connection that is lent: whoever holds it is the only one to use the connection.
 ///

@@ -37,31 +37,29 @@
 //! See [`PoolClient`], and `examples/pool.rs`.
 
 mod client;
-#[path = "handle.rs"]
-mod desk;
+mod handle;
 mod lease;
+mod maintain;
 mod options;
 mod retry;
-#[path = "slot.rs"]
-mod seat;
+mod slot;
 mod stats;
-#[path = "maintain.rs"]
-mod tend;
 
 use std::fmt;
 use std::io;
 
-use crate::close::{CloseReason, Closed, Idle, IdleKind};
+use crate::base::close::{CloseReason, Idle, IdleKind};
+use crate::base::id::TimerId;
 use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer, Service};
-use crate::id::TimerId;
 use crate::options::Destination;
 use crate::reactor::Reactor;
+use crate::stream::Closed;
 use lease::Attending;
-use seat::Phase;
+use slot::Phase;
 use stats::Why;
 
 pub use client::{AcquireError, Acquired, Handshake, PoolClient, WaiterId};
-pub use desk::Desk;
+pub use handle::Desk;
 pub use lease::Lease;
 pub use options::{Pick, PoolOptions};
 pub use stats::{Evicted, PoolStats};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::id::ConnId;
+use crate::base::id::ConnId;
 use crate::pool::PoolStats;
 
 /// How far the connection of a seat is.

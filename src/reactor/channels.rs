@@ -3,58 +3,61 @@
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::engine::{Delivery, Inlet, Message, Rest};
+use crate::handler::{Delivery, ErasedReceiver, Message, Rest};
+use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
 
 impl Dispatcher {
     /// Hands over what a channel has announced, at most `budget` messages; how many it were. What
     /// is left has its turn after the messages that wait now.
     pub(super) fn deliver_channel(&mut self, index: u32, budget: usize) -> usize {
-        let inlet = self.engine.inlets.get_mut(index as usize).and_then(Option::take);
-        let Some(inlet) = inlet else { return 0 };
-        let (_, inlet) = self.delivering.insert((index, inlet));
-        let delivery = match self.services.get_mut(inlet.service() as usize) {
-            Some(service) => inlet.deliver(service.handler_mut(), &mut self.engine, budget),
-            None => {
-                log::error!("a channel was made with the service key of another reactor");
-                Delivery { count: 0, rest: Rest::Over }
-            }
-        };
-        self.put_back(delivery.rest);
+        let channel = self.lp.posts.channels.get_mut(index as usize);
+        let Some(receiver) = channel.and_then(Option::take) else { return 0 };
+        let receiver = self.delivering.insert(receiver);
+        let (who, handler) = (Who::Channel(index), receiver.service());
+        let delivery = self.callbacks.enter(&mut self.lp, who, handler, |handler, lp| {
+            receiver.deliver(handler.handler_mut(), lp, budget)
+        });
+        let delivery = delivery.unwrap_or_else(|| {
+            log::error!("a channel was made with the service key of another reactor");
+            Delivery { count: 0, rest: Rest::Over }
+        });
+        self.put_back(index, delivery.rest);
         delivery.count
     }
 
     /// A panic has cut a delivery short: the rest of the messages follows in the next turn.
-    pub(super) fn resume_delivery(&mut self) {
-        self.put_back(Rest::Messages);
+    pub(super) fn resume_delivery(&mut self, index: u32) {
+        self.put_back(index, Rest::Messages);
     }
 
     /// The channel that was being delivered goes back to its place.
-    fn put_back(&mut self, rest: Rest) {
-        let Some((index, inlet)) = self.delivering.take() else { return };
+    fn put_back(&mut self, index: u32, rest: Rest) {
+        let Some(receiver) = self.delivering.take() else { return };
         if rest == Rest::Over {
-            self.engine.inlets.remove(index as usize);
-            return close(inlet);
+            self.lp.posts.channels.remove(index as usize);
+            return close(receiver);
         }
         if rest == Rest::Messages {
             self.inbox.push_back(Message::Deliver(index));
         }
-        if let Some(place) = self.engine.inlets.get_mut(index as usize) {
-            *place = Some(inlet);
+        if let Some(place) = self.lp.posts.channels.get_mut(index as usize) {
+            *place = Some(receiver);
         }
     }
 
     /// The loop has ended: whoever sends is told.
-    pub(super) fn close_inlets(&mut self) {
-        for inlet in mem::take(&mut self.engine.inlets).into_iter().filter_map(|(_, inlet)| inlet) {
-            close(inlet);
+    pub(super) fn close_channels(&mut self) {
+        let channels = mem::take(&mut self.lp.posts.channels);
+        for receiver in channels.into_iter().filter_map(|(_, receiver)| receiver) {
+            close(receiver);
         }
     }
 }
 
 /// Messages that nobody takes are dropped, whatever their `Drop` does.
-fn close(mut inlet: Box<dyn Inlet>) {
-    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| inlet.close())) {
+fn close(mut receiver: Box<dyn ErasedReceiver>) {
+    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| receiver.close())) {
         // Its own `Drop` may panic in turn, and so for ever.
         mem::forget(payload);
     }

@@ -3,14 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::engine::Engine;
+use crate::base::id::{SocketId, TimerId};
+use crate::base::stats::Stats;
 use crate::handler::{
     AnyService, DatagramHandler, DatagramSocket, RegisteredDatagrams, RegisteredSessions, Service,
     SessionHandler,
 };
-use crate::id::{SocketId, TimerId};
 use crate::options::{SessionOptions, UdpOptions};
-use crate::reactor::dispatch::{Dispatcher, Services};
+use crate::reactor::callback::Who;
+use crate::reactor::dispatch::Dispatcher;
 use crate::reactor::{Address, Reactor};
 use crate::sys::{self, BATCH, Inbound, Readiness};
 
@@ -42,7 +43,7 @@ impl Reactor {
         &mut self,
         handler: impl FnOnce(Service<H>) -> H,
     ) -> Service<H> {
-        let service = Service::new(self.dispatcher.services.len() as u32);
+        let service = Service::new(self.dispatcher.callbacks.handlers.len() as u32);
         self.register_datagrams(handler(service))
     }
 
@@ -68,7 +69,7 @@ impl Reactor {
         handler: impl FnOnce(Service<H>) -> H,
         options: SessionOptions,
     ) -> io::Result<Service<H>> {
-        let service = Service::new(self.dispatcher.services.len() as u32);
+        let service = Service::new(self.dispatcher.callbacks.handlers.len() as u32);
         self.register_sessions(handler(service), options)
     }
 
@@ -89,7 +90,7 @@ impl Reactor {
     ) -> io::Result<(SocketId, SocketAddr)> {
         let addr = addr.to_socket_addr()?;
         self.check_service(service)?;
-        self.dispatcher.engine.bind_udp(addr, service.index(), &options)
+        self.context().bind_udp(addr, service, &options)
     }
 
     /// Makes a UDP socket with one peer: it gets datagrams of nobody else, `send` needs no
@@ -130,20 +131,7 @@ impl Reactor {
     ) -> io::Result<(SocketId, SocketAddr)> {
         let to = to.to_socket_addr()?;
         self.check_service(service)?;
-        self.dispatcher.engine.connect_udp(to, service.index(), &options)
-    }
-}
-
-/// Runs a callback of one socket.
-fn call(
-    engine: &mut Engine,
-    services: &mut Services,
-    id: SocketId,
-    run: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
-) {
-    let Some(socket) = engine.sockets.get(id.index()) else { return };
-    if let Some(service) = services.get_mut(socket.service as usize) {
-        run(service.as_mut(), &mut DatagramSocket::new(engine, id));
+        self.context().connect_udp(to, service, &options)
     }
 }
 
@@ -151,7 +139,7 @@ impl Dispatcher {
     /// An event of a datagram socket: output first, then input.
     #[inline(never)]
     pub(super) fn on_socket(&mut self, slot: usize, event: Readiness) {
-        let Some(socket) = self.engine.sockets.get(slot) else { return };
+        let Some(socket) = self.lp.datagrams.slot_mut(slot) else { return };
         if socket.is_queued {
             return; // its turn comes
         }
@@ -164,46 +152,45 @@ impl Dispatcher {
 
     /// What used up a budget has another; one that has ended is taken down.
     pub(super) fn on_ready_socket(&mut self, slot: usize) {
-        let Some(socket) = self.engine.sockets.get_mut(slot) else { return };
+        let Some(socket) = self.lp.datagrams.slot_mut(slot) else { return };
         socket.is_queued = false;
         let id = SocketId::new(slot as u32, socket.generation);
         if std::mem::take(&mut socket.has_panicked) {
             self.with(id, |service, socket| service.recover(socket));
         }
-        if self.engine.socket(id).is_none() {
+        if self.lp.datagrams.socket(id).is_none() {
             return self.take_down(id);
         }
         self.flush_socket(id);
         // One that a callback meets meanwhile is told in the next turn: who answers an error by
         // sending may meet another one each time.
-        for _ in 0..self.engine.socket(id).map_or(0, |socket| socket.errors.len()) {
-            let error = self.engine.socket_mut(id).and_then(|socket| socket.errors.pop_front());
+        for _ in 0..self.lp.datagrams.socket(id).map_or(0, |socket| socket.errors.len()) {
+            let error =
+                self.lp.datagrams.socket_mut(id).and_then(|socket| socket.errors.pop_front());
             let Some(error) = error else { break };
             self.tell_error(id, error);
         }
         self.receive(id, true);
     }
 
-    /// A callback of a socket, which may panic.
+    /// Runs a callback of a socket.
     fn with(
         &mut self,
         id: SocketId,
         run: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
     ) {
-        self.receiving = Some(id);
-        call(&mut self.engine, &mut self.services, id, run);
-        self.receiving = None;
+        self.callbacks.enter_socket(&mut self.lp, id, run);
     }
 
     fn tell_error(&mut self, id: SocketId, error: io::Error) {
-        self.engine.stats.datagram_errors += 1;
+        self.lp.engine.stats.datagram_errors += 1;
         self.with(id, |service, socket| service.socket_error(socket, error));
     }
 
     fn flush_socket(&mut self, id: SocketId) {
-        let Some(socket) = self.engine.socket(id) else { return };
+        let Some(socket) = self.lp.datagrams.socket(id) else { return };
         let has_work = socket.owes_drain || socket.asks_writable;
-        if has_work && self.engine.flush_datagrams(id.index()) {
+        if has_work && self.lp.datagrams.flush_datagrams(&mut self.lp.engine, id.index()) {
             self.with(id, |service, socket| service.socket_drain(socket));
         }
     }
@@ -211,26 +198,26 @@ impl Dispatcher {
     /// Receives until the kernel has no more, or the budget is used up. There may be an error
     /// beside the datagrams.
     fn receive(&mut self, id: SocketId, has_error: bool) {
-        let Some(socket) = self.engine.socket(id) else { return };
+        let Some(socket) = self.lp.datagrams.socket(id) else { return };
         if socket.takes_batches {
             return self.receive_batches(id, has_error);
         }
         if socket.is_backing_off {
             return;
         }
-        let (index, budget) = (socket.service as usize, socket.budget);
-        self.receiving = Some(id);
+        let (handler, budget) = (socket.service, socket.budget);
         let mut is_done = false;
         for _ in 0..budget {
-            let Self { engine, services, buffer, .. } = self;
-            let Some(socket) = engine.socket_mut(id) else { break };
+            let Self { lp, callbacks, buffer, .. } = self;
+            let Some(socket) = lp.datagrams.socket_mut(id) else { break };
             match socket.receive(buffer) {
                 Ok((count, is_truncated, from)) => {
                     socket.owes_batch_end = true;
-                    engine.note_received(count, is_truncated);
-                    let Some(service) = services.get_mut(index) else { break };
-                    let mut socket = DatagramSocket::receiving(engine, id, is_truncated);
-                    service.datagram(&mut socket, from, &buffer[..count]);
+                    note_received(&mut lp.engine.stats, count, is_truncated);
+                    callbacks.enter(lp, Who::Socket(id), handler, |handler, lp| {
+                        let mut socket = DatagramSocket::receiving(lp, id, is_truncated);
+                        handler.datagram(&mut socket, from, &buffer[..count]);
+                    });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     is_done = true;
@@ -239,7 +226,7 @@ impl Dispatcher {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if sys::is_let_go(&error) => {
                     let writable = socket.asks_writable;
-                    engine.watch_socket(id.index(), writable);
+                    lp.datagrams.watch_socket(&mut lp.engine, id.index(), writable);
                     is_done = true;
                     break;
                 }
@@ -252,15 +239,14 @@ impl Dispatcher {
             }
         }
         if !is_done {
-            self.engine.queue_ready_socket(id.index());
+            self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
         }
-        self.receiving = None;
         self.end_batch(id);
     }
 
     /// Says that all datagrams have been handed over, if there were any since the last time.
     fn end_batch(&mut self, id: SocketId) {
-        let Some(socket) = self.engine.socket_mut(id) else { return };
+        let Some(socket) = self.lp.datagrams.socket_mut(id) else { return };
         if std::mem::take(&mut socket.owes_batch_end) {
             self.with(id, |service, socket| service.batch_end(socket));
         }
@@ -268,12 +254,11 @@ impl Dispatcher {
 
     /// A read has failed: tells it; whether to read on.
     fn goes_on_after(&mut self, id: SocketId, error: io::Error) -> bool {
-        let Some(socket) = self.engine.socket_mut(id) else { return true };
+        let Some(socket) = self.lp.datagrams.socket_mut(id) else { return true };
         let goes_on = socket.note_error(&error);
         self.tell_error(id, error);
-        self.receiving = Some(id);
         if !goes_on {
-            self.engine.back_off_socket(id);
+            self.lp.datagrams.back_off_socket(&mut self.lp.engine, id);
         }
         goes_on
     }
@@ -282,18 +267,18 @@ impl Dispatcher {
     /// an error to be told: a call that has received something keeps it for the next one.
     fn receive_batches(&mut self, id: SocketId, has_error: bool) {
         if self.awaits_batch(id) {
-            return self.engine.queue_ready_socket(id.index());
+            return self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
         }
         let was_cut = self.inbound.as_ref().is_some_and(|(_, batch)| !batch.is_empty());
         self.hand_over_batch();
-        let Some(socket) = self.engine.socket(id) else { return };
+        let Some(socket) = self.lp.datagrams.socket(id) else { return };
         // What a panic has left is handed over also by a socket that is left alone for a while, as
         // the others wait for it. They come next: the next batch may be cut as well.
         let mut is_done = socket.is_backing_off;
         let mut left = if was_cut || is_done { 0 } else { socket.budget };
         while left > 0 {
-            let Self { engine, inbound, .. } = self;
-            let Some(socket) = engine.socket_mut(id) else { break };
+            let Self { lp, inbound, .. } = self;
+            let Some(socket) = lp.datagrams.socket_mut(id) else { break };
             let (of, batch) = inbound.get_or_insert_with(|| (id, Inbound::new()));
             *of = id;
             let most = left.min(BATCH);
@@ -314,7 +299,7 @@ impl Dispatcher {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => left -= 1,
                 Err(error) if sys::is_let_go(&error) => {
                     let writable = socket.asks_writable;
-                    engine.watch_socket(id.index(), writable);
+                    lp.datagrams.watch_socket(&mut lp.engine, id.index(), writable);
                     is_done = true;
                     break;
                 }
@@ -327,65 +312,65 @@ impl Dispatcher {
                 }
             }
         }
-        let has_errors = self.engine.socket(id).is_some_and(|socket| !socket.errors.is_empty());
+        let has_errors =
+            self.lp.datagrams.socket(id).is_some_and(|socket| !socket.errors.is_empty());
         if !is_done || has_errors {
-            self.engine.queue_ready_socket(id.index());
+            self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
         }
         self.end_batch(id);
-        self.engine.send_gathered(id.index());
+        self.lp.datagrams.send_gathered(&mut self.lp.engine, id.index());
     }
 
     /// Whether a callback of another socket has panicked in the middle of a batch. That socket is
     /// ready; nobody else is to lose an event by its next panic.
     fn awaits_batch(&self, id: SocketId) -> bool {
         self.inbound.as_ref().is_some_and(|(of, batch)| {
-            *of != id && !batch.is_empty() && self.engine.socket(*of).is_some()
+            *of != id && !batch.is_empty() && self.lp.datagrams.socket(*of).is_some()
         })
     }
 
     /// Hands over what is left of a batch: all of it, unless a callback has panicked.
     fn hand_over_batch(&mut self) {
-        let Self { engine, services, inbound, receiving, .. } = self;
+        let Self { lp, callbacks, inbound, .. } = self;
         let Some((id, batch)) = inbound else { return };
         let id = *id;
-        *receiving = Some(id);
         while let Some((bytes, from)) = batch.take() {
-            let Some(socket) = engine.socket_mut(id) else {
+            let Some(socket) = lp.datagrams.socket_mut(id) else {
                 // The one that was taken, and the rest: nobody is there to be told.
-                engine.stats.datagrams_received += 1 + batch.clear() as u64;
+                lp.engine.stats.datagrams_received += 1 + batch.clear() as u64;
                 break;
             };
             if socket.is_stranger(from) {
                 continue;
             }
             socket.owes_batch_end = true;
-            let index = socket.service as usize;
+            let handler = socket.service;
             let count = bytes.len().min(socket.most_bytes);
             let is_truncated = count < bytes.len();
-            engine.note_received(count, is_truncated);
-            let Some(service) = services.get_mut(index) else { break };
-            let mut socket = DatagramSocket::receiving(engine, id, is_truncated);
-            service.datagram(&mut socket, from, &bytes[..count]);
+            note_received(&mut lp.engine.stats, count, is_truncated);
+            callbacks.enter(lp, Who::Socket(id), handler, |handler, lp| {
+                let mut socket = DatagramSocket::receiving(lp, id, is_truncated);
+                handler.datagram(&mut socket, from, &bytes[..count]);
+            });
         }
-        *receiving = None;
     }
 
     /// A socket that failed to receive tries again.
     pub(super) fn on_receive_timer(&mut self, id: SocketId) {
-        if let Some(socket) = self.engine.socket_mut(id) {
+        if let Some(socket) = self.lp.datagrams.socket_mut(id) {
             socket.is_backing_off = false;
-            self.engine.queue_ready_socket(id.index());
+            self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
         }
     }
 
     pub(super) fn on_socket_timer(&mut self, id: SocketId, timer: TimerId) {
-        if self.engine.socket(id).is_some() {
+        if self.lp.datagrams.socket(id).is_some() {
             self.with(id, |service, socket| service.socket_timer(socket, timer));
         }
     }
 
     pub(super) fn on_session_timer(&mut self, id: SocketId, place: u32) {
-        if self.engine.socket(id).is_some() {
+        if self.lp.datagrams.socket(id).is_some() {
             self.with(id, |service, socket| service.session_due(socket, place));
         }
     }
@@ -393,38 +378,46 @@ impl Dispatcher {
     /// The sessions of a closed socket end, then it goes, and its handler is told.
     fn take_down(&mut self, id: SocketId) {
         self.with(id, |service, socket| service.end_sessions(socket));
-        let Some(socket) = self.engine.sockets.get(id.index()) else { return };
-        let index = socket.service as usize;
-        self.engine.remove_socket(id.index());
-        if let Some(service) = self.services.get_mut(index) {
-            service.socket_close(id, &mut self.engine);
-        }
+        let Some(socket) = self.lp.datagrams.slot_mut(id.index()) else { return };
+        let handler = socket.service;
+        self.lp.datagrams.remove_socket(&mut self.lp.engine, id.index());
+        self.callbacks.enter(&mut self.lp, Who::Closed, handler, |handler, lp| {
+            handler.socket_close(id, lp);
+        });
     }
 
     /// The reactor stops: all sockets are closed.
     pub(super) fn close_sockets(&mut self) {
-        while let Some((slot, socket)) = self.engine.sockets.iter_mut().next() {
-            socket.is_closed = true;
-            let id = SocketId::new(slot as u32, socket.generation);
+        while let Some(id) = self.lp.datagrams.mark_one_closed() {
             self.take_down(id);
         }
     }
 
     /// A callback of this socket has panicked: what it was about is lost, the rest is served on.
     pub(super) fn after_socket_panic(&mut self, id: SocketId) {
-        let Some(socket) = self.engine.sockets.get_mut(id.index()) else { return };
+        let Some(socket) = self.lp.datagrams.slot_mut(id.index()) else { return };
         if socket.generation == id.generation() {
             socket.has_panicked = true;
-            self.engine.queue_ready_socket(id.index());
+            self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
         }
     }
 
     /// A timer of a handler has panicked: one of its sockets sees to the sessions that it has
     /// ended, which are of any of them.
     pub(super) fn after_timer_panic(&mut self, service: u32) {
-        let mut sockets = self.engine.sockets.iter();
-        if let Some((slot, socket)) = sockets.find(|(_, socket)| socket.service == service) {
-            self.after_socket_panic(SocketId::new(slot as u32, socket.generation));
+        let mut sockets = self.lp.datagrams.iter();
+        let found = sockets.find(|(_, socket)| socket.service == service);
+        let id = found.map(|(id, _)| id);
+        drop(sockets);
+        if let Some(id) = id {
+            self.after_socket_panic(id);
         }
     }
+}
+
+#[inline]
+fn note_received(stats: &mut Stats, bytes: usize, is_truncated: bool) {
+    stats.datagrams_received += 1;
+    stats.datagram_bytes_received += bytes as u64;
+    stats.datagrams_truncated += u64::from(is_truncated);
 }

@@ -1,100 +1,90 @@
 //! What the wheel asks for: a connection whose time may have run out, and timers of connections.
 
-use crate::close::{CloseReason, Idle, TimeoutKind};
-use crate::connection::{Expiry, Phase};
-use crate::id::{ConnId, TimerId};
-use crate::reactor::dispatch::{Dispatcher, callback};
+use crate::base::close::{CloseReason, Idle, IdleKind, TimeoutKind};
+use crate::base::id::ConnId;
+use crate::engine::{Armed, Fired};
+use crate::reactor::dispatch::Dispatcher;
+use crate::stream::Link;
+use crate::stream::connection::{Expiry, Flags, Phase};
 
 impl Dispatcher {
     /// The wheel says that a connection must be looked at.
     pub(super) fn on_deadline(&mut self, id: ConnId) {
-        if !self.engine.unfile(id) {
-            return;
-        }
-        if self.is_overdue(id) {
+        let Some(link) = self.lp.link(id) else { return };
+        link.connection.armed = Armed::NONE;
+        if is_overdue(&link) {
             // Invariant 8: a read in the same turn beats expiry, also one that the poll had no
             // room to announce.
-            self.engine.connections[id.index()].may_read = true;
+            link.connection.flags.set(Flags::READABLE);
             self.read(id);
         }
-        let now = self.engine.now;
-        let expiry = self.expiry(id);
-        match expiry {
+        let Some(mut link) = self.lp.link(id) else { return };
+        match link.expired() {
             None => {}
-            Some(Expiry::Connect) => {
-                // It may be up although the poll had no room to announce it.
-                self.look_at_connect(id);
-                if self.expiry(id) == Some(Expiry::Connect) {
-                    self.engine.time_out_connect(id);
-                }
-            }
-            Some(Expiry::Attempt) => self.engine.go_on_connecting(id),
-            Some(Expiry::Timeout(kind)) => self.time_out(id, kind),
-            Some(Expiry::Idle(kind)) => {
-                let Self { engine, services, .. } = self;
-                let verdict = callback(engine, services, id, |service, state, conn| {
-                    service.idle(state, conn, kind)
-                });
-                match (verdict, engine.live_mut(id)) {
-                    (Some(Idle::Keep), Some(connection)) => connection.keep(kind, now),
-                    // A handler that closed it in its own way has said enough.
-                    (Some(Idle::Close), Some(connection)) if connection.phase == Phase::Open => {
-                        engine.doom(id, CloseReason::Idle);
-                    }
-                    _ => {}
-                }
-            }
+            Some(Expiry::Connect) => self.on_late_connect(id),
+            Some(Expiry::Attempt) => self.lp.continue_connecting(id),
+            Some(Expiry::Timeout(kind)) => time_out(&mut link, kind),
+            Some(Expiry::Idle(kind)) => self.on_idle(id, kind),
         }
-        if self.engine.live(id).is_some() {
-            self.engine.file(id);
+        if let Some(mut link) = self.lp.link(id) {
+            link.arm();
         }
     }
 
-    /// What of a connection has run out by now.
-    fn expiry(&self, id: ConnId) -> Option<Expiry> {
-        let engine = &self.engine;
-        engine.live(id)?.expired(engine.now, |stamp| engine.overruns.latest(stamp))
+    /// A connect, or a header that is waited for, is late.
+    fn on_late_connect(&mut self, id: ConnId) {
+        // It may be there although the poll had no room to announce it.
+        self.look_at_connect(id);
+        if let Some(mut link) = self.lp.link(id) {
+            if link.expired() == Some(Expiry::Connect) {
+                link.time_out_connect();
+            }
+        }
     }
 
-    /// Whether a wait that input could end has run out, and input would be taken.
-    fn is_overdue(&self, id: ConnId) -> bool {
-        let Some(connection) = self.engine.live(id) else { return false };
-        let waits_for_input = !matches!(
-            self.expiry(id),
-            None | Some(Expiry::Connect | Expiry::Attempt | Expiry::Timeout(TimeoutKind::User))
-        );
-        waits_for_input && connection.wants_read()
-    }
-
-    fn time_out(&mut self, id: ConnId, kind: TimeoutKind) {
-        let Some(connection) = self.engine.live_mut(id) else {
-            return;
-        };
-        if kind == TimeoutKind::Close && connection.phase == Phase::Lingering {
-            // Everything was sent; that the peer does not finish is no loss.
-            let reason = connection.ending.into();
-            self.engine.doom(id, reason);
-        } else {
-            // Of output that had become impossible the cause was there before.
-            let cause = connection.take_severed_by();
-            let reason = cause.unwrap_or(CloseReason::Timeout(kind));
-            self.engine.doom_reset(id, reason);
+    fn on_idle(&mut self, id: ConnId, kind: IdleKind) {
+        let verdict = self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
+            handler.idle(state, conn, kind)
+        });
+        let Some(mut link) = self.lp.link(id) else { return };
+        let now = link.engine.now();
+        match verdict {
+            Some(Idle::Keep) => link.connection.keep(kind, now),
+            // A handler that closed it in its own way has said enough.
+            Some(Idle::Close) if link.connection.is_open() => link.mark_closed(CloseReason::Idle),
+            _ => {}
         }
     }
 
     /// A timer of a connection fired.
-    pub(super) fn on_timer(&mut self, id: ConnId, timer: TimerId) {
-        let Self { engine, services, .. } = self;
-        let is_last = !engine.wheel.contains(timer);
-        if let Some(connection) = engine.live_mut(id) {
-            if is_last {
-                connection.remove_timer(timer);
-            }
-            if matches!(connection.phase, Phase::Open) {
-                callback(engine, services, id, |service, state, conn| {
-                    service.timer(state, conn, timer);
-                });
-            }
+    pub(super) fn on_timer(&mut self, id: ConnId, fired: Fired) {
+        let Some(link) = self.lp.link(id) else { return };
+        if fired.is_last {
+            link.connection.remove_timer(fired.id);
+        }
+        if link.connection.is_open() {
+            self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
+                handler.timer(state, conn, fired.id);
+            });
         }
     }
+}
+
+/// Whether a wait that input could end has run out, and input would be taken.
+fn is_overdue(link: &Link<'_>) -> bool {
+    let waits_for_input = !matches!(
+        link.expired(),
+        None | Some(Expiry::Connect | Expiry::Attempt | Expiry::Timeout(TimeoutKind::User))
+    );
+    waits_for_input && link.connection.wants_read()
+}
+
+fn time_out(link: &mut Link<'_>, kind: TimeoutKind) {
+    if let (TimeoutKind::Close, &Phase::Lingering(ending)) = (kind, link.connection.phase()) {
+        // Everything was sent; that the peer does not finish is no loss.
+        return link.mark_closed(ending.into());
+    }
+    // Of output that had become impossible the cause was there before.
+    let cause = link.connection.take_output_failure();
+    link.mark_closed_reset(cause.unwrap_or(CloseReason::Timeout(kind)));
 }

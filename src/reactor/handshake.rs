@@ -5,72 +5,73 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crate::close::CloseReason;
-use crate::connection::{Connection, Phase};
-use crate::engine::Engine;
+use crate::base::close::CloseReason;
+use crate::base::id::ConnId;
+use crate::base::proxy_protocol::{self, Header};
 use crate::handler::Peer;
-use crate::id::ConnId;
-use crate::listener::Sources;
-use crate::profile::Profile;
-use crate::proxy_protocol::{self, Header};
+use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
+use crate::stream::config::ConnConfig;
+use crate::stream::connection::{Connection, Flags, Phase};
+use crate::stream::listener::PerSourceLimit;
 use crate::sys::Stream;
 
 impl Dispatcher {
     /// Takes a connection in that must begin with a header.
-    pub(super) fn greet(&mut self, index: usize, stream: Stream, socket: SocketAddr) {
-        let profile = Rc::clone(&self.engine.listeners[index].profile);
-        let Some(greeting) = &profile.greeting else { return };
-        if !greeting.options.trusts(socket.ip()) {
-            self.engine.stats.proxy_refused += 1;
+    pub(super) fn begin_handshake(&mut self, index: usize, stream: Stream, socket: SocketAddr) {
+        let Some(listener) = self.lp.streams.listener(index) else { return };
+        let config = Rc::clone(&listener.config);
+        let Some(handshake) = &config.handshake else { return };
+        if !handshake.options.trusts(socket.ip()) {
+            self.lp.engine.stats.proxy_refused += 1;
             self.refuse(stream);
-            return self.tell(&profile, socket, "its source is not trusted");
+            return self.warn_refused(&config, socket, "its source is not trusted");
         }
-        let (ticks, listener) = (greeting.ticks, greeting.listener);
-        let id = match self.engine.admit(stream, socket, Rc::clone(&profile)) {
-            Ok(id) => id,
+        let admitted =
+            self.lp.streams.admit(&mut self.lp.engine, stream, socket, Rc::clone(&config));
+        match admitted {
+            Ok(mut link) => {
+                link.connection.enter(Phase::Handshake);
+                let now = link.engine.timers.clock_tick();
+                link.connection.set_connect_wait(now, handshake.ticks);
+                link.arm();
+                log::trace!("{}: {} waits for the header of {socket}", link.id, handshake.listener);
+            }
             Err(error) => {
-                self.engine.stats.refused += 1;
+                self.lp.engine.stats.refused += 1;
                 return self.warn(index, &error);
             }
-        };
-        self.engine.listeners[index].gate.enter();
-        let now = self.engine.clock.tick();
-        let connection = &mut self.engine.connections[id.index()];
-        connection.enter(Phase::Greeting);
-        connection.set_connect_wait(now, ticks);
-        self.engine.file(id);
-        log::trace!("{id}: {listener} waits for the header of {socket}");
+        }
+        if let Some(listener) = self.lp.streams.listener_mut(index) {
+            listener.limit.enter();
+        }
     }
 
     /// Bytes of one that the handler does not know yet.
-    pub(super) fn hear(&mut self, id: ConnId, count: usize) {
-        let Self { engine, buffer, .. } = self;
-        let Some(connection) = engine.live_mut(id) else { return };
-        if connection.phase != Phase::Greeting {
+    pub(super) fn on_header_bytes(&mut self, id: ConnId, count: usize) {
+        let Some(link) = self.lp.link(id) else { return };
+        if !matches!(link.connection.phase(), Phase::Handshake) {
             return;
         }
-        let connection = &mut engine.connections[id.index()];
-        connection.keep_input(&buffer[..count], &mut engine.spares);
+        link.connection.keep_input(&self.buffer[..count], &mut link.engine.spares);
         // Whoever breaks off in the middle has no whole stream to end.
-        connection.must_reset = true;
-        match proxy_protocol::parse(connection.input.as_slice()) {
+        link.connection.flags.set(Flags::MUST_RESET);
+        match proxy_protocol::parse(link.connection.input()) {
             Ok(None) => {}
-            Ok(Some(header)) => self.accept_greeted(id, header),
-            Err(text) => self.refuse_greeted(id, text),
+            Ok(Some(header)) => self.on_header(id, header),
+            Err(text) => self.refuse_header(id, text),
         }
     }
 
     /// The header is complete: the handler decides.
-    fn accept_greeted(&mut self, id: ConnId, header: Header) {
-        let Self { engine, services, .. } = self;
-        let connection = &mut engine.connections[id.index()];
-        let profile = Rc::clone(&connection.profile);
-        let Some(greeting) = &profile.greeting else { return };
+    fn on_header(&mut self, id: ConnId, header: Header) {
+        let Some(link) = self.lp.link(id) else { return };
+        let (config, socket) = (Rc::clone(&link.connection.config), link.connection.peer);
+        let Some(handshake) = &config.handshake else { return };
         let mut peer = Peer {
-            addr: connection.peer,
-            listener: greeting.listener,
-            proxy: Some(connection.peer),
+            addr: socket,
+            listener: handshake.listener,
+            proxy: Some(socket),
             destination: None,
             is_unix: false,
             credentials: None,
@@ -79,67 +80,71 @@ impl Dispatcher {
             (peer.addr, peer.destination) = (client, Some(destination));
         }
         let source = peer.addr.ip();
-        if sources_of(engine, &profile).is_some_and(|sources| !sources.admits(source)) {
-            return self.turn_away(id);
+        let sources = self.sources_of(&config);
+        if sources.is_some_and(|sources| !sources.admits(source)) {
+            return self.refuse_accepted(id);
         }
-        let Some(service) = services.get_mut(profile.service as usize) else { return };
-        engine.cork(id, 0); // a panic is its own
-        let state = service.accept(&peer);
-        engine.uncork(id);
-        let Some(state) = state else { return self.turn_away(id) };
-        if let Some(sources) = sources_of(engine, &profile) {
+        let (who, handler) = (Who::Connection(id), config.service);
+        self.lp.engine.cork.begin(id, 0); // a panic is its own
+        let state = self.callbacks.enter(&mut self.lp, who, handler, |it, _| it.accept(&peer));
+        self.lp.streams.uncork(&mut self.lp.engine, id);
+        let Some(state) = state.flatten() else { return self.refuse_accepted(id) };
+        if let Some(sources) = self.sources_of(&config) {
             sources.enter(source);
         }
-        let now = engine.now;
-        let connection = &mut engine.connections[id.index()];
+        let Some(link) = self.lp.link(id) else { return };
+        let (connection, now) = (link.connection, link.engine.now());
         (connection.state, connection.peer) = (state, peer.addr);
-        connection.must_reset = false;
-        connection.input.consume(header.bytes, &mut engine.spares);
+        connection.flags.clear(Flags::MUST_RESET);
+        connection.consume_input(header.bytes, &mut link.engine.spares);
         connection.open(now);
-        let rest = connection.input.len();
-        connection.must_redeliver = rest > 0;
-        if rest > 0 {
-            connection.note_received(rest, now);
+        connection.replay_input();
+        if connection.has_input() {
+            connection.note_received(connection.input().len(), now);
         }
-        engine.stats.accepted += 1;
-        log::debug!("{id}: accepted {} through {}", peer.addr, peer.proxy.unwrap_or(peer.addr));
+        link.engine.stats.accepted += 1;
+        log::debug!("{id}: accepted {} through {socket}", peer.addr);
         self.open(id);
-        if let Some(connection) = self.engine.live_mut(id) {
+        if let Some(link) = self.lp.link(id) {
             // A reset lets nobody wait, not even who paused in `on_open`.
-            connection.must_redeliver |= connection.is_broken && !connection.input.is_empty();
+            if link.connection.flags.has(Flags::ERROR) {
+                link.connection.replay_input();
+            }
         }
-        self.redeliver(id);
+        self.replay(id);
     }
 
     /// The handler or a cap refuses: told by a reset, as without a balancer.
-    fn turn_away(&mut self, id: ConnId) {
-        self.engine.stats.refused += 1;
-        self.engine.abort(id);
+    fn refuse_accepted(&mut self, id: ConnId) {
+        self.lp.engine.stats.refused += 1;
+        if let Some(mut link) = self.lp.link(id) {
+            link.abort();
+        }
     }
 
     /// The header is none.
-    fn refuse_greeted(&mut self, id: ConnId, text: &str) {
-        self.engine.stats.refused += 1;
-        self.engine.stats.proxy_refused += 1;
-        let Some(connection) = self.engine.live(id) else { return };
-        let (profile, socket) = (Rc::clone(&connection.profile), connection.peer);
-        self.engine.abort(id);
-        self.tell(&profile, socket, text);
+    fn refuse_header(&mut self, id: ConnId, text: &str) {
+        self.lp.engine.stats.proxy_refused += 1;
+        let Some(link) = self.lp.link(id) else { return };
+        let (config, socket) = (Rc::clone(&link.connection.config), link.connection.peer);
+        self.refuse_accepted(id);
+        self.warn_refused(&config, socket, text);
     }
 
     /// The end of one that the handler has never known. What was refused has been counted.
-    pub(super) fn bury_unaccepted(
+    pub(super) fn tear_down_unaccepted(
         &mut self,
         id: ConnId,
         connection: Connection<Stream>,
         reason: CloseReason,
     ) {
-        let (profile, socket) = (Rc::clone(&connection.profile), connection.peer);
-        let has_begun = connection.must_reset;
+        let (config, socket) = (Rc::clone(&connection.config), connection.peer);
+        let has_begun = connection.flags.has(Flags::MUST_RESET);
         let is_late = matches!(&reason,
             CloseReason::Io(error) if error.kind() == io::ErrorKind::TimedOut);
         let is_counted = matches!(reason, CloseReason::Local);
-        let is_fin = connection.is_ended && matches!(reason, CloseReason::Reset);
+        let is_end = connection.flags.has(Flags::READ_CLOSED);
+        let is_fin = is_end && matches!(reason, CloseReason::Reset);
         if has_begun || is_late || !matches!(reason, CloseReason::Reset) {
             // A failure means that the socket is broken already.
             let _ = connection.stream.reset_on_close();
@@ -149,7 +154,7 @@ impl Dispatcher {
         log::debug!("{id}: {socket} {told}, before its header was complete");
         let text = match reason {
             CloseReason::Panic | CloseReason::Shutdown => {
-                self.engine.stats.refused += 1;
+                self.lp.engine.stats.refused += 1;
                 return;
             }
             _ if is_counted => return,
@@ -158,28 +163,29 @@ impl Dispatcher {
             // A health check that only connects.
             _ => return,
         };
-        self.engine.stats.refused += 1;
-        self.engine.stats.proxy_refused += 1;
-        self.tell(&profile, socket, text);
+        self.lp.engine.stats.refused += 1;
+        self.lp.engine.stats.proxy_refused += 1;
+        self.warn_refused(&config, socket, text);
     }
 
     /// A peer could cause it again and again: one in a second is a warning.
-    fn tell(&mut self, profile: &Profile, socket: SocketAddr, text: &str) {
-        let (Some(greeting), Some(index)) = (&profile.greeting, profile.listener) else { return };
-        let (engine, listener) = (&mut self.engine, greeting.listener);
+    fn warn_refused(&mut self, config: &ConnConfig, socket: SocketAddr, text: &str) {
+        let (Some(handshake), Some(index)) = (&config.handshake, config.listener) else { return };
+        let listener = handshake.listener;
         log::debug!("{listener}: refused {socket}: {text}");
-        let now = engine.now;
-        if engine.listeners.get_mut(index as usize).is_some_and(|found| found.may_warn(now)) {
+        let now = self.lp.engine.now();
+        let found = self.lp.streams.listener_mut(index as usize);
+        if found.is_some_and(|found| found.may_warn(now)) {
             log::warn!(
                 "{listener}: refused {socket}: {text}; the listener wants the PROXY protocol from \
                  trusted networks (one such line a second; all are logged at debug)"
             );
         }
     }
-}
 
-/// The count of each client; `None` without a cap, and once the reactor drains, when the listener
-/// is gone.
-fn sources_of<'a>(engine: &'a mut Engine, profile: &Profile) -> Option<&'a mut Sources> {
-    engine.listeners.get_mut(profile.listener? as usize)?.sources.as_mut()
+    /// The count of each client; `None` without a cap, and once the reactor drains, when the
+    /// listener is gone.
+    fn sources_of(&mut self, config: &ConnConfig) -> Option<&mut PerSourceLimit> {
+        self.lp.streams.listener_mut(config.listener? as usize)?.sources.as_mut()
+    }
 }

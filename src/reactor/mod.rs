@@ -1,22 +1,19 @@
 //! The loop: owns everything, and turns.
 
 mod accept;
-#[path = "datagram.rs"]
-mod datagrams;
-#[path = "channels.rs"]
-mod delivery;
+mod callback;
+mod channels;
+mod datagram;
 mod dispatch;
-#[path = "teardown.rs"]
-mod ending;
 mod expiry;
 #[cfg(feature = "proxy-protocol")]
-#[path = "handshake.rs"]
-mod greeting;
+mod handshake;
+mod stop;
+mod teardown;
 mod turn;
 mod unix;
 #[cfg(unix)]
-#[path = "unix_datagram.rs"]
-mod unix_datagrams;
+mod unix_datagram;
 
 use std::any::TypeId;
 use std::fmt;
@@ -24,16 +21,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::base::id::{ConnId, TimerId};
+use crate::base::stats::Stats;
 #[cfg(unix)]
-use crate::engine::BELL_TOKEN;
-use crate::engine::{Engine, Running};
-use crate::handler::{AnyService, Context, Handler, Registered, Remote, Service};
-use crate::id::{ConnId, TimerId};
+use crate::engine::DRAIN_TOKEN;
+use crate::engine::Running;
+use crate::handler::{AnyService, Context, Handler, Loop, Registered, Remote, Service};
 use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};
-use crate::stats::Stats;
+use crate::stream::adopt;
 use crate::sys::{Events, World};
-use dispatch::{Dispatcher, discard};
-use turn::restamp;
+use callback::drop_quietly;
+use dispatch::Dispatcher;
+use turn::refresh_activity;
 
 /// The event loop: one thread, one poll, all connections.
 ///
@@ -73,7 +72,7 @@ pub struct Reactor {
     is_stamped: bool,
     /// A descriptor that asks to drain by becoming readable.
     #[cfg(unix)]
-    bell: Option<std::os::fd::OwnedFd>,
+    drain_fd: Option<std::os::fd::OwnedFd>,
     /// Puts somebody who watches between the loop and each handler.
     #[cfg(feature = "sim")]
     pub(crate) watch: Option<Watch>,
@@ -105,14 +104,14 @@ impl Reactor {
     pub(crate) fn in_world(world: World, options: ReactorOptions) -> io::Result<Self> {
         options.check()?;
         let events_per_turn = options.events_per_turn;
-        let dispatcher = Dispatcher::new(Engine::new(world, options)?);
-        let events = dispatcher.engine.poller.events(events_per_turn);
+        let dispatcher = Dispatcher::new(Loop::new(world, options)?);
+        let events = dispatcher.lp.engine.io.poller().events(events_per_turn);
         Ok(Self {
             events,
             dispatcher,
             is_stamped: true,
             #[cfg(unix)]
-            bell: None,
+            drain_fd: None,
             #[cfg(feature = "sim")]
             watch: None,
         })
@@ -124,14 +123,14 @@ impl Reactor {
     }
 
     fn add_service<H: 'static>(&mut self, service: Box<dyn AnyService>) -> Service<H> {
-        let index = self.dispatcher.services.len() as u32;
+        let index = self.dispatcher.callbacks.handlers.len() as u32;
         #[cfg(feature = "sim")]
         let service = match &self.watch {
             Some(watch) => watch(service),
             None => service,
         };
-        self.dispatcher.engine.handlers.push((service.role(), TypeId::of::<H>()));
-        self.dispatcher.services.push(service);
+        self.dispatcher.lp.handlers.push((service.role(), TypeId::of::<H>()));
+        self.dispatcher.callbacks.handlers.push(service);
         Service::new(index)
     }
 
@@ -157,7 +156,7 @@ impl Reactor {
         &mut self,
         handler: impl FnOnce(Service<H>) -> H,
     ) -> Service<H> {
-        let service = Service::new(self.dispatcher.services.len() as u32);
+        let service = Service::new(self.dispatcher.callbacks.handlers.len() as u32);
         self.register(handler(service))
     }
 
@@ -176,7 +175,8 @@ impl Reactor {
     ) -> io::Result<SocketAddr> {
         let addr = addr.to_socket_addr()?;
         self.check_service(service)?;
-        self.dispatcher.engine.listen(addr, service.index(), &options)
+        let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
+        streams.listen(engine, addr, service.index(), &options)
     }
 
     /// Serves a socket that somebody else has bound and set to listen. Of the options those for
@@ -192,9 +192,9 @@ impl Reactor {
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
         self.check_service(service)?;
-        let engine = &mut self.dispatcher.engine;
-        let socket = engine.adopt(listener, &options)?;
-        let (_, addr) = engine.add_listener(socket, service.index(), &options)?;
+        let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
+        let socket = adopt(engine, listener, &options)?;
+        let (_, addr) = streams.add_listener(engine, socket, service.index(), &options)?;
         Ok(addr)
     }
 
@@ -226,7 +226,7 @@ impl Reactor {
     /// # Errors
     /// - The system's, if no descriptor is left.
     pub fn listeners(&self) -> io::Result<Vec<std::net::TcpListener>> {
-        self.dispatcher.engine.duplicates(None)
+        self.dispatcher.lp.streams.duplicates(None)
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of the handler
@@ -260,20 +260,20 @@ impl Reactor {
     /// A registered handler, to look at what it has gathered; `None` if the key is of another
     /// reactor.
     pub fn handler_mut<H: 'static>(&mut self, service: Service<H>) -> Option<&mut H> {
-        let service = self.dispatcher.services.get_mut(service.index() as usize)?;
+        let service = self.dispatcher.callbacks.handlers.get_mut(service.index() as usize)?;
         service.handler_mut().downcast_mut()
     }
 
     /// The loop as callbacks see it: connections by id, `post`, `stop`.
     pub fn context(&mut self) -> Context<'_> {
         self.refresh_clock();
-        Context::new(&mut self.dispatcher.engine)
+        Context::new(&mut self.dispatcher.lp)
     }
 
     /// The door from other threads.
     #[must_use]
     pub fn remote(&self) -> Remote {
-        Remote::new(self.dispatcher.engine.mailbox.clone())
+        Remote::new(self.dispatcher.lp.posts.mailbox.clone())
     }
 
     /// Drains, as [`Remote::drain`] does, when a descriptor has something to read: the reading
@@ -308,20 +308,20 @@ impl Reactor {
         fd: std::os::fd::OwnedFd,
         deadline: Duration,
     ) -> io::Result<()> {
-        let poller = &self.dispatcher.engine.poller;
-        poller.add_fd(&fd, BELL_TOKEN)?;
-        if let Some(old) = self.bell.replace(fd) {
+        let poller = self.dispatcher.lp.engine.io.poller();
+        poller.add_fd(&fd, DRAIN_TOKEN)?;
+        if let Some(old) = self.drain_fd.replace(fd) {
             // Closing it would not do if somebody else has it open too.
             poller.remove_fd(&old)?;
         }
-        self.dispatcher.bell_deadline = deadline;
+        self.dispatcher.drain_deadline = deadline;
         Ok(())
     }
 
     /// What the reactor has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.dispatcher.engine.stats
+        self.dispatcher.lp.engine.stats
     }
 
     /// Turns until it is stopped.
@@ -340,30 +340,36 @@ impl Reactor {
     /// - The system's, if the poll fails.
     pub fn run_once(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         let goes_on = self.go_on(timeout)?;
-        let engine = &mut self.dispatcher.engine;
-        let end = engine.clock.tick();
-        restamp(engine, &self.events, end);
+        let lp = &mut self.dispatcher.lp;
+        let end = lp.engine.timers.clock_tick();
+        refresh_activity(lp, &self.events, end);
         self.is_stamped = true;
         Ok(goes_on)
     }
 
     /// What a turn works on, for whoever watches it.
     #[cfg(feature = "sim")]
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.dispatcher.engine
+    pub(crate) fn event_loop(&self) -> &Loop {
+        &self.dispatcher.lp
+    }
+
+    /// What the first callback said that panicked.
+    #[cfg(feature = "sim")]
+    pub(crate) fn panic_text(&self) -> Option<&str> {
+        self.dispatcher.panic_text.as_deref()
     }
 
     /// What a turn works on, for those who join several reactors.
-    pub(crate) fn engine_mut(&mut self) -> &mut Engine {
-        &mut self.dispatcher.engine
+    pub(crate) fn event_loop_mut(&mut self) -> &mut Loop {
+        &mut self.dispatcher.lp
     }
 
     fn go_on(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
-        if self.dispatcher.engine.running == Running::Stopped {
+        if self.dispatcher.lp.engine.running() == Running::Stopped {
             return Ok(false);
         }
         self.turn(timeout)?;
-        let goes_on = self.dispatcher.engine.running != Running::Stopped;
+        let goes_on = self.dispatcher.lp.engine.running() != Running::Stopped;
         if !goes_on {
             self.close_mailbox();
         }
@@ -372,21 +378,20 @@ impl Reactor {
 
     /// Outside a turn the clock may be long behind.
     fn refresh_clock(&mut self) {
-        let engine = &mut self.dispatcher.engine;
-        engine.now = engine.clock.tick();
+        self.dispatcher.lp.engine.timers.sample_clock();
     }
 
     fn close_mailbox(&mut self) {
         // The closures are the user's.
-        self.dispatcher.engine.mailbox.close().into_iter().for_each(discard);
-        self.dispatcher.inbox.drain(..).for_each(discard);
-        self.dispatcher.engine.posted.drain(..).for_each(discard);
-        self.dispatcher.close_inlets();
+        self.dispatcher.lp.posts.mailbox.close().into_iter().for_each(drop_quietly);
+        self.dispatcher.inbox.drain(..).for_each(drop_quietly);
+        self.dispatcher.lp.posts.calls.drain(..).for_each(drop_quietly);
+        self.dispatcher.close_channels();
     }
 
     /// One that stops serves nobody new.
     pub(crate) fn check_service<H: 'static>(&mut self, service: Service<H>) -> io::Result<()> {
-        if self.dispatcher.engine.is_stopping() {
+        if self.dispatcher.lp.engine.is_stopping() {
             return Err(io::Error::other("the reactor is stopping and listens no more"));
         }
         self.check_key(service)
@@ -409,15 +414,15 @@ impl Drop for Reactor {
         self.close_mailbox();
         self.dispatcher.stop_at_once();
         // Last callbacks may have posted.
-        self.dispatcher.engine.posted.drain(..).for_each(discard);
+        self.dispatcher.lp.posts.calls.drain(..).for_each(drop_quietly);
     }
 }
 
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reactor")
-            .field("engine", &self.dispatcher.engine)
-            .field("handlers", &self.dispatcher.services.len())
+            .field("loop", &self.dispatcher.lp)
+            .field("handlers", &self.dispatcher.callbacks.handlers.len())
             .finish_non_exhaustive()
     }
 }

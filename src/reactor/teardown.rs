@@ -3,49 +3,61 @@
 use std::io;
 use std::rc::Rc;
 
-use crate::close::{CloseReason, Closed};
-use crate::engine::{Engine, explain_connect, explain_dial};
-use crate::id::ConnId;
+use crate::base::close::CloseReason;
+use crate::base::id::ConnId;
+use crate::engine::Engine;
+use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
+use crate::stream::connection::Flags;
+use crate::stream::{Closed, explain_connect, explain_dial};
 
 impl Dispatcher {
-    /// Takes a connection down: its slot, its socket, and the last callback.
-    pub(super) fn bury(&mut self, id: ConnId, reason: CloseReason) {
-        let connection = self.engine.remove(id);
+    /// Tears a connection down: its slot, its socket, and the last callback.
+    pub(super) fn tear_down(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(connection) = self.lp.streams.remove(&mut self.lp.engine, id) else { return };
+        let was_open = !connection.flags.has(Flags::UNOPENED);
         #[cfg(feature = "proxy-protocol")]
-        if !connection.was_open && connection.profile.listener.is_some() {
-            return self.bury_unaccepted(id, connection, reason);
+        if !was_open && connection.config.listener.is_some() {
+            return self.tear_down_unaccepted(id, connection, reason);
         }
-        let (state, was_open, unsent_bytes) =
-            (connection.state, connection.was_open, connection.unsent());
-        let (profile, peer) = (Rc::clone(&connection.profile), connection.peer);
-        if connection.must_reset || unsent_bytes > 0 {
+        let (state, unsent_bytes) = (connection.state, connection.unsent());
+        let (config, peer) = (Rc::clone(&connection.config), connection.peer);
+        if connection.flags.has(Flags::MUST_RESET) || unsent_bytes > 0 {
             // A failure here means that the socket is broken already.
             let _ = connection.stream.reset_on_close();
         }
+        #[cfg(feature = "sim")]
+        let flags = connection.flags;
         drop(connection);
-        let Self { engine, services, .. } = self;
-        let Some(service) = services.get_mut(profile.service as usize) else {
-            return;
-        };
         if !was_open {
-            engine.stats.connect_failures += 1;
-            let error = match &profile.dial {
+            self.lp.engine.stats.connect_failures += 1;
+            let error = match &config.dial {
                 Some(dial) => explain_dial(dial, connect_error(reason)),
                 None => explain_connect(&peer.into(), connect_error(reason)),
             };
             log::debug!("{id}: {error}");
-            service.connect_failed(state, error, engine);
+            self.callbacks.enter(&mut self.lp, Who::Closed, config.service, |handler, lp| {
+                handler.connect_failed(state, error, lp);
+            });
             return;
         }
-        count_close(engine, &reason, unsent_bytes);
+        count_close(&mut self.lp.engine, &reason, unsent_bytes);
         log::debug!("{id}: {peer} {reason}, {unsent_bytes} bytes unsent");
-        let dial = profile.dial.clone().filter(|dial| dial.options.reconnect.is_some());
+        let dial = config.dial.clone().filter(|dial| dial.options.reconnect.is_some());
         if let Some(dial) = &dial {
-            dial.note_end(engine.now);
+            dial.note_end(self.lp.engine.now());
         }
-        let closed = Closed { id, reason, unsent_bytes, dial };
-        service.close(state, closed, engine);
+        let closed = Closed {
+            id,
+            reason,
+            unsent_bytes,
+            dial,
+            #[cfg(feature = "sim")]
+            flags,
+        };
+        self.callbacks.enter(&mut self.lp, Who::Closed, config.service, |handler, lp| {
+            handler.close(state, closed, lp);
+        });
     }
 }
 

@@ -4,87 +4,119 @@ use std::io;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use crate::close::CloseReason;
-use crate::connection::Phase;
-use crate::engine::{Due, Engine, Failure, Message, Queued, Running, Stop, Target, Task};
-use crate::id::{ConnId, TimerId};
+use crate::base::close::CloseReason;
+use crate::base::id::{ConnId, TimerId};
+use crate::base::tick::{NANOS_PER_TICK, NEVER};
+use crate::engine::{Due, Owner, Queued, Stop, Target};
+use crate::handler::{Loop, Message, PostedCall};
 use crate::reactor::Reactor;
-use crate::reactor::dispatch::{Dispatcher, callback};
-use crate::sys::{Events, NANOS_PER_TICK};
+use crate::reactor::callback::Who;
+use crate::reactor::dispatch::Dispatcher;
+use crate::stream::ConnectFailure;
+use crate::stream::connection::Flags;
+use crate::sys::Events;
+
+/// How far a turn has come, so that it can be resumed after a panic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    /// Events that have been taken off the list of the poll, which reports each once.
+    event: usize,
+    /// The last phase that has begun.
+    phase: u8,
+}
 
 impl Reactor {
     /// One turn:
-    /// 1. poll, and sample the clock;
-    /// 2. the events: output before input;
-    /// 3. the ready queue: those that used up a budget;
-    /// 4. the mailbox: what was posted when the phase began;
-    /// 5. the timers that are due;
-    /// 6. flush what was queued, and take down what has ended.
-    pub(super) fn turn(&mut self, most: Option<Duration>) -> io::Result<()> {
-        if !self.dispatcher.engine.unplaced.is_empty() {
+    ///
+    /// | | phase | after a panic |
+    /// |---|---|---|
+    /// | 1 | poll, and sample the clock | runs no callback |
+    /// | 2 | the events: output before input | goes on with the next event |
+    /// | 3 | the ready queue: those that used up a budget, one more each | the rest waits for the next turn |
+    /// | 4 | the mailbox: what was posted when the phase began | likewise |
+    /// | 5 | the timers that are due | likewise |
+    /// | 6 | flush what was queued, tear down what has ended | likewise |
+    pub(super) fn turn(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
+        if self.dispatcher.lp.streams.has_states() {
             self.dispatcher.place_states();
         }
-        self.poll(most)?;
+        self.poll(max_wait)?;
         let Self { events, dispatcher, .. } = self;
-        let (mut done, mut phase) = (0, 3);
-        // A panic ends the phase that it happens in. The events are gone on with; what is left of
-        // another phase stays on its list, for the next turn.
-        let whole = dispatcher.outlives(|dispatcher| {
-            dispatcher.run_phases(events, &mut done, &mut phase);
-        });
-        if !whole {
-            dispatcher.finish_cut(events, &mut done, &mut phase);
+        dispatcher.cursor = Cursor::default();
+        if !dispatcher.catch_panic(|dispatcher| dispatcher.run_phases(events)) {
+            dispatcher.finish_cut(events);
         }
-        dispatcher.engine.count_events(done);
+        let events = dispatcher.cursor.event;
+        dispatcher.count_events(events);
         Ok(())
     }
 
     /// Phase 1. Blocks only if nothing waits that no event would announce.
-    fn poll(&mut self, most: Option<Duration>) -> io::Result<()> {
-        let engine = &mut self.dispatcher.engine;
-        let mut timeout = most;
-        engine.next_due = engine.wheel.next_deadline().unwrap_or(u64::MAX);
-        if engine.next_due != u64::MAX {
+    fn poll(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
+        let lp = &mut self.dispatcher.lp;
+        let mut timeout = max_wait;
+        let next_due = lp.engine.timers.look_ahead();
+        if next_due != NEVER {
             // From now, and not from the start of the last turn, which may have been long.
-            let now = engine.clock.nanos();
-            let due = engine.next_due.saturating_mul(NANOS_PER_TICK);
+            let now = lp.engine.timers.clock_nanos();
+            let due = next_due.saturating_mul(NANOS_PER_TICK);
             let left = shortened(Duration::from_nanos(due.saturating_sub(now)));
-            timeout = Some(timeout.map_or(left, |most| most.min(left)));
+            timeout = Some(timeout.map_or(left, |wait| wait.min(left)));
             if !self.is_stamped {
-                restamp(engine, &self.events, now / NANOS_PER_TICK);
+                refresh_activity(lp, &self.events, now / NANOS_PER_TICK);
             }
         }
         self.is_stamped = false;
-        engine.touched.clear();
-        if engine.has_work() || !self.dispatcher.inbox.is_empty() {
+        lp.engine.timers.clear_active();
+        if lp.has_work() || !self.dispatcher.inbox.is_empty() {
             timeout = Some(Duration::ZERO);
         }
-        if timeout != Some(Duration::ZERO) && !engine.options.busy_poll.is_zero() {
-            let spin = timeout.unwrap_or(Duration::MAX).min(engine.options.busy_poll);
-            let start = engine.clock.nanos();
-            let until = start + spin.as_nanos() as u64;
-            while engine.clock.nanos() < until && !engine.mailbox.has_messages() {
-                engine.poller.poll(&mut self.events, Some(Duration::ZERO))?;
-                if !self.events.is_empty() {
-                    engine.now = engine.clock.tick();
-                    engine.stats.turns += 1;
-                    return Ok(());
-                }
+        if timeout != Some(Duration::ZERO) && !lp.engine.options().busy_poll.is_zero() {
+            match busy_poll(lp, &mut self.events, timeout)? {
+                Some(left) => timeout = left,
+                None => return Ok(()),
             }
-            let spent = Duration::from_nanos(engine.clock.nanos() - start);
-            timeout = timeout.map(|timeout| timeout.saturating_sub(spent));
         }
-        if timeout == Some(Duration::ZERO) || !engine.mailbox.fall_asleep() {
-            engine.poller.poll(&mut self.events, Some(Duration::ZERO))?;
+        let mailbox = &lp.posts.mailbox;
+        if timeout == Some(Duration::ZERO) || !mailbox.fall_asleep() {
+            lp.engine.io.poller_mut().poll(&mut self.events, Some(Duration::ZERO))?;
         } else {
-            let result = engine.poller.poll(&mut self.events, timeout);
-            engine.mailbox.awake();
+            let result = lp.engine.io.poller_mut().poll(&mut self.events, timeout);
+            mailbox.awake();
             result?;
         }
-        engine.now = engine.clock.tick();
-        engine.stats.turns += 1;
+        begin(lp);
         Ok(())
     }
+}
+
+/// The poll is done.
+#[inline]
+fn begin(lp: &mut Loop) {
+    lp.engine.timers.sample_clock();
+    lp.engine.stats.turns += 1;
+}
+
+/// Polls without blocking for as long as the options say; `None` if it has found events, and else
+/// what is left of the time to wait.
+#[cold]
+fn busy_poll(
+    lp: &mut Loop,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<Option<Option<Duration>>> {
+    let spin = timeout.unwrap_or(Duration::MAX).min(lp.engine.options().busy_poll);
+    let start = lp.engine.timers.clock_nanos();
+    let until = start + spin.as_nanos() as u64;
+    while lp.engine.timers.clock_nanos() < until && !lp.posts.mailbox.has_messages() {
+        lp.engine.io.poller_mut().poll(events, Some(Duration::ZERO))?;
+        if !events.is_empty() {
+            begin(lp);
+            return Ok(None);
+        }
+    }
+    let spent = Duration::from_nanos(lp.engine.timers.clock_nanos() - start);
+    Ok(Some(timeout.map(|timeout| timeout.saturating_sub(spent))))
 }
 
 /// Waits longer than this are made in two.
@@ -95,23 +127,23 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 /// (`select_estimate_accuracy` in fs/select.c): a minute may take 60 ms or 300 ms more. The rest
 /// of a long one is waited for apart.
 fn shortened(wait: Duration) -> Duration {
-    if wait > LONG_WAIT { (wait - wait / 128).min(LONGEST_WAIT) } else { wait }
+    if wait > LONG_WAIT { (wait - wait / 128).min(MAX_WAIT) } else { wait }
 }
 
 /// No wait is longer: a poll takes its time in 32 bits of milliseconds on some systems, which are
 /// 25 days, and not every version of what stands between clamps them.
-const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// If the last turn was long, what moved in it may have moved at its end, and an idle limit must
 /// not pass early.
 #[inline]
-pub(super) fn restamp(engine: &mut Engine, events: &Events, end: u64) {
-    if end > engine.now {
-        let moved = engine.reported + engine.touched.len();
-        if end > engine.now + 1 || moved <= FEW {
-            restamp_all(engine, events, end);
+pub(super) fn refresh_activity(lp: &mut Loop, events: &Events, end: u64) {
+    let now = lp.engine.now();
+    if end > now {
+        if end > now + 1 || lp.engine.timers.moved() <= FEW {
+            refresh_all(lp, events, end);
         } else {
-            engine.overruns.note(engine.now);
+            lp.engine.timers.note_late_turn();
         }
     }
 }
@@ -121,25 +153,25 @@ pub(super) fn restamp(engine: &mut Engine, events: &Events, end: u64) {
 const FEW: usize = 16;
 
 #[cold]
-fn restamp_all(engine: &mut Engine, events: &Events, end: u64) {
+fn refresh_all(lp: &mut Loop, events: &Events, end: u64) {
     events.for_each_from(0, |event| {
         // "Writable" alone has moved nothing, unless there was output to flush.
         if let (Target::Connection(token), true) =
             (Target::of(event.token()), event.readiness().readable)
         {
-            let id = engine.id_of(token);
-            restamp_one(engine, id, end);
+            let id = lp.streams.id_of(token);
+            refresh_one(lp, id, end);
         }
     });
-    for id in std::mem::take(&mut engine.touched) {
-        restamp_one(engine, id, end);
+    for id in lp.engine.timers.take_active() {
+        refresh_one(lp, id, end);
     }
 }
 
-fn restamp_one(engine: &mut Engine, id: ConnId, end: u64) {
-    let start = engine.now;
-    let Some(connection) = engine.live_mut(id) else { return };
-    for stamp in [&mut connection.read_at, &mut connection.written_at] {
+fn refresh_one(lp: &mut Loop, id: ConnId, end: u64) {
+    let Some(link) = lp.link(id) else { return };
+    let start = link.engine.now();
+    for stamp in [&mut link.connection.read_at, &mut link.connection.written_at] {
         if *stamp == start {
             *stamp = end;
         }
@@ -147,40 +179,31 @@ fn restamp_one(engine: &mut Engine, id: ConnId, end: u64) {
 }
 
 impl Dispatcher {
-    /// Phases 2 to 6, of the later ones those from `phase` on. Each takes its work off a list
+    /// Phases 2 to 6, as far as they have not begun in this turn. Each takes its work off a list
     /// before it does it, so that nothing is done twice when a panic has cut it short.
     #[inline]
-    fn run_phases(&mut self, events: &Events, done: &mut usize, phase: &mut u8) {
-        events.for_each_from(*done, |event| {
-            *done += 1;
-            match Target::of(event.token()) {
-                Target::Connection(token) => {
-                    let id = self.engine.id_of(token);
-                    self.on_io(id, event);
-                }
-                Target::Listener(index) => self.accept(index),
-                Target::Attempt(slot) => self.on_attempt(slot),
-                Target::Socket(slot) => self.on_socket(slot, event.readiness()),
-                Target::Waker => {}
-                Target::Bell => self.engine.stop(Stop::Drain(self.bell_deadline)),
-            }
-        });
-        if begins(phase, 3) && self.engine.has_ready() {
+    fn run_phases(&mut self, events: &Events) {
+        self.run_events(events);
+        if self.cursor.phase < 3 && !self.lp.engine.ready.is_empty() {
+            self.cursor.phase = 3;
             self.run_ready();
         }
-        if begins(phase, 4) && self.has_messages() {
+        if self.cursor.phase < 4 && self.has_messages() {
+            self.cursor.phase = 4;
             self.run_mailbox();
         }
-        if begins(phase, 5) && self.engine.now >= self.engine.next_due {
+        if self.cursor.phase < 5 && self.lp.engine.timers.may_be_due() {
+            self.cursor.phase = 5;
             self.run_timers();
         }
-        if self.engine.is_stopping() {
+        if self.lp.engine.is_stopping() {
             self.begin_stop();
         }
-        if begins(phase, 6) && self.engine.has_endings() {
-            self.flush_and_bury();
+        if self.cursor.phase < 6 && self.lp.has_endings() {
+            self.cursor.phase = 6;
+            self.flush_and_close();
         }
-        if self.engine.is_stopping() {
+        if self.lp.engine.is_stopping() {
             self.end_stop();
         }
     }
@@ -188,65 +211,75 @@ impl Dispatcher {
     /// The rest of a turn that a panic has cut. Then the panic goes on if the options ask for that.
     #[cold]
     #[inline(never)]
-    fn finish_cut(&mut self, events: &Events, done: &mut usize, phase: &mut u8) {
-        while !self.outlives(|dispatcher| dispatcher.run_phases(events, done, phase)) {}
-        if let Some(thrown) = self.thrown.take() {
-            self.engine.count_events(*done);
-            resume_unwind(thrown);
+    fn finish_cut(&mut self, events: &Events) {
+        while !self.catch_panic(|dispatcher| dispatcher.run_phases(events)) {}
+        if let Some(panic) = self.panic.take() {
+            self.count_events(self.cursor.event);
+            resume_unwind(panic);
         }
     }
 
-    fn has_messages(&self) -> bool {
-        self.engine.mailbox.has_messages()
-            || !self.engine.posted.is_empty()
-            || !self.inbox.is_empty()
+    #[inline]
+    fn count_events(&mut self, count: usize) {
+        self.lp.engine.timers.set_reported(count);
+        self.lp.engine.stats.events += count as u64;
     }
 
-    /// States of outgoing connections go to their handlers, which are not running now.
-    fn place_states(&mut self) {
-        while let Some((id, state)) = self.engine.unplaced.pop() {
-            let connection = self.engine.connections.get_mut(id.index());
-            let of_id = connection.filter(|connection| connection.generation == id.generation());
-            let Some(connection) = of_id else { continue };
-            let service = self.services.get_mut(connection.profile.service as usize);
-            match service.and_then(|service| service.place(state)) {
-                Some(place) => connection.state = place,
-                None => {
-                    log::error!("{id}: connected with the service key of another reactor");
-                    self.engine.doom(id, CloseReason::Local);
+    /// Phase 2. Epoll reports an edge once: an event is taken off the list before it is handled,
+    /// and the next turn does not see it again.
+    #[inline(always)]
+    fn run_events(&mut self, events: &Events) {
+        events.for_each_from(self.cursor.event, |event| {
+            self.cursor.event += 1;
+            match Target::of(event.token()) {
+                Target::Connection(token) => {
+                    let id = self.lp.streams.id_of(token);
+                    self.on_io(id, event);
                 }
+                Target::Listener(index) => self.accept(index),
+                Target::Attempt(slot) => self.on_attempt(slot),
+                Target::Socket(slot) => self.on_socket(slot, event.readiness()),
+                Target::Waker => {}
+                Target::Drain => self.lp.engine.stop(Stop::Drain(self.drain_deadline)),
             }
-        }
+        });
+    }
+
+    #[inline]
+    fn has_messages(&self) -> bool {
+        self.lp.posts.mailbox.has_messages()
+            || !self.lp.posts.calls.is_empty()
+            || !self.inbox.is_empty()
     }
 
     /// Phase 3: one more budget for each.
     fn run_ready(&mut self) {
-        for _ in 0..self.engine.ready_others.len() {
-            match self.engine.ready_others.pop_front() {
+        for _ in 0..self.lp.engine.ready.others() {
+            match self.lp.engine.ready.pop_other() {
                 Some(Queued::Listener(index)) => self.on_ready_listener(index as usize),
                 Some(Queued::Socket(slot)) => self.on_ready_socket(slot as usize),
                 None => break,
             }
         }
-        for _ in 0..self.engine.ready.len() {
-            let Some(id) = self.engine.ready.pop_front() else { break };
+        for _ in 0..self.lp.engine.ready.len() {
+            let Some(id) = self.lp.engine.ready.pop() else { break };
             self.on_ready(id);
         }
     }
 
     /// Phase 4. What is posted meanwhile waits for the next turn.
     fn run_mailbox(&mut self) {
-        let budget = self.engine.options.messages_per_turn;
-        for _ in 0..budget.min(self.engine.posted.len()) {
-            let Some((service, task)) = self.engine.posted.pop_front() else { break };
-            self.run_task(service, task);
+        let budget = self.lp.engine.options().messages_per_turn;
+        for _ in 0..budget.min(self.lp.posts.calls.len()) {
+            let Some((handler, call)) = self.lp.posts.calls.pop_front() else { break };
+            self.run_call(handler, call);
         }
-        if self.engine.mailbox.has_messages() {
-            self.engine.mailbox.take(&mut self.inbox);
+        if self.lp.posts.mailbox.has_messages() {
+            self.lp.posts.mailbox.take(&mut self.inbox);
         }
         let mut left = budget;
         for _ in 0..budget.min(self.inbox.len()) {
-            if self.engine.is_over() || left == 0 {
+            if self.lp.engine.is_over() || left == 0 {
                 return; // what was posted after the stop is not run
             }
             let Some(message) = self.inbox.pop_front() else { break };
@@ -254,201 +287,152 @@ impl Dispatcher {
         }
     }
 
-    fn run_task(&mut self, service: u32, task: Task) {
-        match self.services.get_mut(service as usize) {
-            Some(service) => task(service.handler_mut(), &mut self.engine),
-            None => log::error!("a closure was posted with the service key of another reactor"),
+    fn run_call(&mut self, handler: u32, call: PostedCall) {
+        let who = Who::Posted(handler);
+        let ran = self.callbacks.enter(&mut self.lp, who, handler, |handler, lp| {
+            call(handler.handler_mut(), lp);
+        });
+        if ran.is_none() {
+            log::error!("a closure was posted with the service key of another reactor");
         }
     }
 
     /// Runs a message, or as many of a channel as `budget` has room for; how many it were.
     fn run_message(&mut self, message: Message, budget: usize) -> usize {
         let is_whole = !matches!(message, Message::Deliver(_));
-        self.engine.stats.messages += u64::from(is_whole);
+        self.lp.engine.stats.messages += u64::from(is_whole);
         match message {
             Message::Write(id, bytes) => {
-                self.engine.write(id, false, &bytes);
+                if let Some(mut link) = self.lp.link(id) {
+                    link.write(&bytes);
+                }
             }
-            Message::Close(id) => self.engine.close(id),
-            Message::Resolved(id, result) => self.engine.on_resolved(id, result),
-            Message::Run(service, task) => self.run_task(service, task),
-            Message::Stop(stop) => self.engine.stop(stop),
+            Message::Close(id) => {
+                if let Some(mut link) = self.lp.link(id) {
+                    link.close();
+                }
+            }
+            Message::Resolved(id, result) => {
+                if let Some(mut link) = self.lp.link(id) {
+                    link.on_resolved(result);
+                }
+            }
+            Message::Run(handler, call) => self.run_call(handler, call),
+            Message::Stop(stop) => self.lp.engine.stop(stop),
             Message::Deliver(index) => return self.deliver_channel(index, budget),
-            Message::HandOver(handed) => self.take_in(*handed),
-            Message::Look(look) => look(&mut self.engine),
+            Message::HandOver(handover) => self.receive_handover(*handover),
+            Message::Query(query) => query(&mut self.lp),
         }
         1
     }
 
     /// Phase 5. A timer that a callback sets now is due in a later turn.
     fn run_timers(&mut self) {
-        let now = self.engine.now;
-        for _ in 0..self.engine.options.timers_per_turn {
-            let Some((timer, due)) = self.engine.wheel.pop_due(now) else { return };
-            self.engine.stats.timers_fired += 1;
+        for _ in 0..self.lp.engine.options().timers_per_turn {
+            let Some((timer, due)) = self.lp.engine.timers.pop_due() else { return };
+            self.lp.engine.stats.timers_fired += 1;
             match due {
                 Due::Connection(id) => self.on_deadline(id),
-                Due::Timer(id) => self.on_timer(id, timer),
+                Due::User(place) => self.on_user_timer(place),
                 Due::Accept(index) => self.on_accept_timer(index as usize),
-                Due::Socket(id) => self.on_socket_timer(id, timer),
                 Due::Receive(id) => self.on_receive_timer(id),
                 #[cfg(unix)]
-                Due::Resend(id, place) => self.engine.on_lane_timer(id, place, timer),
+                Due::Resend(id, place) => {
+                    let Loop { datagrams, engine, .. } = &mut self.lp;
+                    datagrams.on_lane_timer(engine, id, place, timer);
+                }
                 Due::Session(id, place) => self.on_session_timer(id, place),
-                Due::Nursery => self.engine.empty_nursery(),
-                Due::Drained => self.engine.stop(Stop::Now),
-                Due::Service(index) => self.on_service_timer(index, timer),
+                Due::Deferred => self.lp.streams.arm_deferred(&mut self.lp.engine),
+                Due::Drained => self.lp.engine.stop(Stop::Now),
             }
         }
     }
 
-    fn on_service_timer(&mut self, index: u32, timer: TimerId) {
-        self.timed = Some(index);
-        if let Some(service) = self.services.get_mut(index as usize) {
-            service.service_timer(timer, &mut self.engine);
+    fn on_user_timer(&mut self, place: u32) {
+        let Some(fired) = self.lp.engine.timers.user_fired(place) else { return };
+        match fired.owner {
+            Owner::Connection(id) => self.on_timer(id, fired),
+            Owner::Socket(id) => self.on_socket_timer(id, fired.id),
+            Owner::Handler(handler) => self.on_handler_timer(handler, fired.id),
         }
-        self.timed = None;
+    }
+
+    fn on_handler_timer(&mut self, handler: u32, timer: TimerId) {
+        self.callbacks.enter(&mut self.lp, Who::Timer(handler), handler, |handler, lp| {
+            handler.service_timer(timer, lp);
+        });
     }
 
     /// Phase 6. What callbacks end or queue meanwhile is for the next turn.
-    fn flush_and_bury(&mut self) {
-        self.engine.send_all_gathered();
+    fn flush_and_close(&mut self) {
+        self.lp.datagrams.send_all_gathered(&mut self.lp.engine);
         self.place_states();
-        for _ in 0..self.engine.dirty.len() {
-            let Some(id) = self.engine.dirty.pop_front() else { break };
-            if let Some(connection) = self.engine.live_mut(id) {
-                connection.is_dirty = false;
-                self.flush(id);
-                self.engine.settle(id);
-            }
+        for _ in 0..self.lp.engine.end_of_turn.flushes() {
+            let Some(id) = self.lp.engine.end_of_turn.pop_flush() else { break };
+            self.flush_and_advance(id);
         }
-        if !self.engine.retries.is_empty() {
-            self.report_retries();
-        }
+        self.report_retries();
         // Connections that were begun and ended meanwhile have states to give back.
         self.place_states();
-        for _ in 0..self.engine.dead.len() {
-            let Some((id, reason)) = self.engine.dead.pop_front() else { break };
-            self.bury(id, reason);
+        for _ in 0..self.lp.engine.end_of_turn.closed() {
+            let Some((id, reason)) = self.lp.engine.end_of_turn.pop_closed() else { break };
+            self.tear_down(id, reason);
         }
-        for _ in 0..self.engine.failures.len() {
-            let Some(failure) = self.engine.failures.pop_front() else { break };
+        for _ in 0..self.lp.streams.failures() {
+            let Some(failure) = self.lp.streams.pop_failure() else { break };
             self.report_failure(failure);
+        }
+    }
+
+    fn flush_and_advance(&mut self, id: ConnId) {
+        let Some(link) = self.lp.link(id) else { return };
+        link.connection.flags.clear(Flags::IN_FLUSH_LIST);
+        self.flush(id);
+        if let Some(mut link) = self.lp.link(id) {
+            link.advance_close();
+        }
+    }
+
+    /// States of outgoing connections go to their handlers, which are not running now.
+    pub(super) fn place_states(&mut self) {
+        while let Some((id, state)) = self.lp.streams.pop_state() {
+            let Some(connection) = self.lp.streams.slot_mut(id) else { continue };
+            let handler = self.callbacks.handlers.get_mut(connection.config.service as usize);
+            match handler.and_then(|handler| handler.place(state)) {
+                Some(place) => connection.state = place,
+                None => {
+                    log::error!("{id}: connected with the service key of another reactor");
+                    if let Some(mut link) = self.lp.link(id) {
+                        link.mark_closed(CloseReason::Local);
+                    }
+                }
+            }
         }
     }
 
     /// Tells of connects that have failed and are tried again, unless that has ended meanwhile.
-    #[cold]
     fn report_retries(&mut self) {
-        self.place_states();
-        for _ in 0..self.engine.retries.len() {
-            let Some((id, retry)) = self.engine.retries.pop_front() else { break };
-            if self.engine.live(id).is_some_and(|it| it.phase == Phase::Connecting) {
-                let Self { engine, services, .. } = self;
-                callback(engine, services, id, |service, state, conn| {
-                    service.connect_retry(state, conn, &retry);
+        for _ in 0..self.lp.engine.end_of_turn.retries() {
+            self.place_states();
+            let Some(id) = self.lp.engine.end_of_turn.pop_retry() else { break };
+            let Some(link) = self.lp.link(id) else { continue };
+            let connector = link.connection.connector_mut();
+            let retry = connector.and_then(|connector| connector.retries.pop_front());
+            if let Some(retry) = retry {
+                self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
+                    handler.connect_retry(state, conn, &retry);
                 });
             }
         }
     }
 
-    fn report_failure(&mut self, failure: Failure) {
-        self.engine.stats.connect_failures += 1;
-        let Some(service) = self.services.get_mut(failure.service as usize) else { return };
-        if let Some(state) = service.place(failure.state) {
-            service.connect_failed(state, failure.error, &mut self.engine);
-        }
-    }
-
-    /// A stop was asked for: the listeners close, and the connections are offered to end, or
-    /// are ended.
-    fn begin_stop(&mut self) {
-        if let Running::Asked(stop) = self.engine.running {
-            self.engine.close_listeners();
-            match stop {
-                Stop::Now => self.engine.running = Running::Stopped,
-                Stop::Drain(deadline) => {
-                    self.engine.running = Running::Draining;
-                    self.engine.set_timer(deadline, false, Due::Drained);
-                    self.offers = self.engine.ids();
-                }
+    pub(super) fn report_failure(&mut self, failure: ConnectFailure) {
+        self.lp.engine.stats.connect_failures += 1;
+        let ConnectFailure { service, state, error } = failure;
+        self.callbacks.enter(&mut self.lp, Who::Closed, service, |handler, lp| {
+            if let Some(state) = handler.place(state) {
+                handler.connect_failed(state, error, lp);
             }
-        }
-        while let Some(id) = self.offers.pop() {
-            self.offer_shutdown(id);
-        }
-    }
-
-    fn offer_shutdown(&mut self, id: ConnId) {
-        let Self { engine, services, .. } = self;
-        match engine.live(id).map(|connection| connection.phase) {
-            Some(Phase::Open) => {
-                callback(engine, services, id, |service, state, conn| {
-                    service.shutdown(state, conn);
-                });
-            }
-            Some(Phase::Connecting) => engine.doom(id, CloseReason::Shutdown),
-            _ => {}
-        }
-    }
-
-    /// The whole stop in one go, without a turn.
-    pub(super) fn stop_at_once(&mut self) {
-        self.engine.stop(Stop::Now);
-        self.stop_rounds = 0;
-        while !self.outlives(|dispatcher| {
-            dispatcher.begin_stop();
-            dispatcher.end_stop();
-        }) {}
-    }
-
-    /// Whether a stop has come to its end; then everything ends.
-    fn end_stop(&mut self) {
-        if self.engine.running == Running::Draining && self.engine.is_drained() {
-            self.engine.running = Running::Stopped;
-        }
-        if self.engine.running != Running::Stopped {
-            return;
-        }
-        self.close_sockets();
-        // `on_close` may connect anew; a handler that does so for ever does not hold up the end.
-        while self.stop_rounds < STOP_ROUNDS {
-            if self.stop_left == 0 {
-                for id in self.engine.ids() {
-                    self.engine.doom(id, CloseReason::Shutdown);
-                }
-                self.place_states();
-                self.stop_left = self.engine.dead.len() + self.engine.failures.len();
-                self.stop_rounds += 1;
-            }
-            if self.stop_left == 0 {
-                return;
-            }
-            while self.stop_left > 0 {
-                self.stop_left -= 1;
-                // Whoever is begun and ended by a last callback may be taken down in this round.
-                self.place_states();
-                self.end_one();
-            }
-        }
-    }
-
-    /// The last callback of one that has ended or failed.
-    fn end_one(&mut self) {
-        if let Some((id, reason)) = self.engine.dead.pop_front() {
-            self.bury(id, reason);
-        } else if let Some(failure) = self.engine.failures.pop_front() {
-            self.report_failure(failure);
-        }
+        });
     }
 }
-
-/// Whether a phase has not begun in this turn; then it has.
-fn begins(phase: &mut u8, which: u8) -> bool {
-    let begins = *phase <= which;
-    *phase = (*phase).max(which + 1);
-    begins
-}
-
-/// Rounds of callbacks after a stop.
-const STOP_ROUNDS: usize = 8;

@@ -1,62 +1,48 @@
 //! Unix sockets: how they are served, and the straight way of their messages.
 
-use crate::id::ConnId;
+use crate::base::id::ConnId;
 use crate::reactor::dispatch::Dispatcher;
-use crate::sys::Event;
+use crate::stream::connection::{Flags, Received};
 
 #[cfg(unix)]
 use {
-    crate::handler::{Handler, Service},
+    crate::handler::{Handler, Loop, Service},
     crate::options::{UnixAddr, UnixListenOptions},
     crate::reactor::Reactor,
     std::io,
 };
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 impl Dispatcher {
-    /// An event that is no message of a plain TCP connection. Kept out of the way of those that
-    /// are.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    #[inline(never)]
-    pub(super) fn on_other_io(&mut self, id: ConnId, event: Event<'_>) {
-        let connection = &self.engine.connections[id.index()];
-        let is_message = connection.profile.is_unix && event.is_plain();
+    /// Whether an event is a message for a Unix socket with nothing else unusual about it.
+    pub(super) fn is_unix_message(&self, id: ConnId) -> bool {
         // Where edges are emulated mio must see each read.
-        if is_message && connection.stream.short_means_done() && connection.looks_plain() {
-            self.on_unix_message(id);
-        } else {
-            self.on_any_io(id, event.readiness());
-        }
+        self.lp.streams.get(id).is_some_and(|connection| {
+            connection.flags == Flags::UNIX && connection.stream.short_means_done()
+        })
     }
 
-    /// An event that is no message of a plain TCP connection.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(super) fn on_other_io(&mut self, id: ConnId, event: Event<'_>) {
-        self.on_any_io(id, event.readiness());
-    }
-
-    /// A message for a Unix socket with nothing unusual about it: one read, callback, write.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn on_unix_message(&mut self, id: ConnId) {
-        use crate::connection::Received;
-        let Self { engine, buffer, .. } = self;
-        let connection = &mut engine.connections[id.index()];
-        let (count, is_cut) = match connection.stream.receive_noting(buffer) {
+    /// One read, callback, write.
+    pub(super) fn on_unix_message(&mut self, id: ConnId) {
+        let Some(link) = self.lp.link(id) else { return };
+        let connection = link.connection;
+        let (count, is_cut) = match connection.stream.receive_noting(&mut self.buffer) {
             Ok((count, is_cut)) => (Ok(count), is_cut),
             Err(error) => (Err(error), true),
         };
         match Received::of(count) {
-            Some(Received::Bytes(count)) if count < buffer.len() && !is_cut => {
-                connection.read_at = engine.now;
-                let profile = &*connection.profile;
-                let (state, service, room) = (connection.state, profile.service, profile.cork_room);
-                self.answer(id, count, state, service, room);
+            Some(Received::Bytes(count)) if count < self.buffer.len() && !is_cut => {
+                connection.read_at = link.engine.now();
+                let config = &*connection.config;
+                let (state, handler, room) = (connection.state, config.service, config.cork_room);
+                self.deliver_fast(id, count, state, handler, room);
             }
             Some(received) => {
-                connection.may_read = true;
-                self.go_on_reading(id, received);
+                connection.flags.set(Flags::READABLE);
+                self.continue_reading(id, received);
             }
             None => {
-                connection.may_read = true;
+                connection.flags.set(Flags::READABLE);
                 self.read(id);
             }
         }
@@ -124,7 +110,8 @@ impl Reactor {
         options: UnixListenOptions,
     ) -> io::Result<UnixAddr> {
         self.check_service(service)?;
-        self.dispatcher.engine.listen_unix(addr.into(), service.index(), &options)
+        let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
+        streams.listen_unix(engine, addr.into(), service.index(), &options)
     }
 
     /// Serves a Unix socket that somebody else has bound and set to listen; gives its name. Of
@@ -144,6 +131,7 @@ impl Reactor {
         options: UnixListenOptions,
     ) -> io::Result<UnixAddr> {
         self.check_service(service)?;
-        self.dispatcher.engine.adopt_unix(listener, service.index(), &options)
+        let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
+        streams.adopt_unix(engine, listener, service.index(), &options)
     }
 }

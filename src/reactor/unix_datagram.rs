@@ -2,8 +2,8 @@
 
 use std::io;
 
+use crate::base::id::SocketId;
 use crate::handler::{RegisteredUnixDatagrams, Service, UnixDatagramHandler};
-use crate::id::SocketId;
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::reactor::Reactor;
 
@@ -42,7 +42,7 @@ impl Reactor {
         &mut self,
         handler: impl FnOnce(Service<H>) -> H,
     ) -> Service<H> {
-        let service = Service::new(self.dispatcher.services.len() as u32);
+        let service = Service::new(self.dispatcher.callbacks.handlers.len() as u32);
         self.register_unix_datagrams(handler(service))
     }
 
@@ -91,7 +91,7 @@ impl Reactor {
         options: UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         self.check_service(service)?;
-        self.dispatcher.engine.bind_unix_datagrams(&addr.into(), service.index(), &options)
+        self.context().bind_unix_datagrams(addr, service, &options)
     }
 
     /// Makes a Unix socket for datagrams with one peer and serves it with a handler of them; gives
@@ -130,6 +130,6 @@ impl Reactor {
         options: UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         self.check_service(service)?;
-        self.dispatcher.engine.connect_unix_datagrams(&to.into(), service.index(), &options)
+        self.context().connect_unix_datagrams(to, service, &options)
     }
 }

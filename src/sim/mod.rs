@@ -87,14 +87,13 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-#[path = "coverage.rs"]
-mod landmarks;
+mod coverage;
 mod seeds;
 mod simulation;
 mod watched;
 mod watcher;
 
-pub use landmarks::Landmarks;
+pub use coverage::Landmarks;
 pub use seeds::{Report, Seeds};
 pub use simulation::{Dice, HostClock, HostId, PeerId, Simulation};
 

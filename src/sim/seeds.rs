@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
-use super::landmarks::Landmarks;
+use super::coverage::Landmarks;
 use super::simulation::Simulation;
 use crate::sys::sim::{Fault, Faults};
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::landmarks::Landmarks;
+use super::coverage::Landmarks;
 use super::watched::Watched;
 use super::watcher::Watcher;
 use crate::options::ReactorOptions;
@@ -335,7 +335,7 @@ impl Simulation {
         if is_quiet {
             for seat in self.hosts.seats.borrow().iter() {
                 let Some(reactor) = &seat.reactor else { continue };
-                seat.watcher.borrow_mut().check_quiet(reactor.engine());
+                seat.watcher.borrow_mut().check_quiet(reactor.event_loop());
             }
             self.expect_no_violation();
         }
@@ -417,7 +417,7 @@ impl Simulation {
         self.run(LAST_HOURS);
         for seat in self.hosts.seats.borrow().iter() {
             let Some(reactor) = &seat.reactor else { continue };
-            seat.watcher.borrow_mut().check_stopped(reactor.engine());
+            seat.watcher.borrow_mut().check_stopped(reactor.event_loop());
         }
         self.expect_no_violation();
     }
@@ -510,7 +510,7 @@ impl Hosts {
         let world = Rc::clone(&watcher.borrow().world);
         world.borrow_mut().hosts[host].stage = Stage::Turning;
         let goes_on = reactor.run_once(None);
-        watcher.borrow_mut().check(reactor.engine());
+        watcher.borrow_mut().check(reactor.event_loop());
         let stage = match goes_on {
             Ok(true) => Stage::Between,
             Ok(false) => Stage::Idle,
@@ -519,7 +519,7 @@ impl Hosts {
                 Stage::Idle
             }
         };
-        if let Some(text) = &reactor.engine().panic_text {
+        if let Some(text) = reactor.panic_text() {
             world.borrow_mut().violate(format!("a callback panicked: {text}"));
         }
         world.borrow_mut().hosts[host].stage = stage;

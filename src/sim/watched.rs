@@ -6,13 +6,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::landmarks::Landmark;
+use super::coverage::Landmark;
 use super::watcher::Watcher;
-use crate::close::{Closed, Idle, IdleKind};
-use crate::connector::ConnectRetry;
-use crate::engine::{Engine, Role};
-use crate::handler::{AnyDatagrams, AnyService, Conn, DatagramSocket, Peer};
-use crate::id::{SocketId, TimerId};
+use crate::base::close::{Idle, IdleKind};
+use crate::base::id::{SocketId, TimerId};
+use crate::handler::{AnyDatagrams, AnyService, Conn, DatagramSocket, Loop, Peer, Role};
+use crate::stream::Closed;
+use crate::stream::happy_eyeballs::ConnectRetry;
 
 /// A handler that is watched.
 pub(super) struct Watched {
@@ -75,8 +75,8 @@ impl AnyDatagrams for Watched {
         self.inner.end_sessions(socket);
     }
 
-    fn socket_close(&mut self, id: SocketId, engine: &mut Engine) {
-        self.inner.socket_close(id, engine);
+    fn socket_close(&mut self, id: SocketId, lp: &mut Loop) {
+        self.inner.socket_close(id, lp);
     }
 
     fn role(&self) -> Role {
@@ -164,9 +164,9 @@ impl AnyService for Watched {
         self.inner.shutdown(state, conn);
     }
 
-    fn close(&mut self, state: u32, closed: Closed, engine: &mut Engine) {
-        let _running = self.begin(|watcher| watcher.closed(&closed, engine));
-        self.inner.close(state, closed, engine);
+    fn close(&mut self, state: u32, closed: Closed, lp: &mut Loop) {
+        let _running = self.begin(|watcher| watcher.closed(&closed, lp));
+        self.inner.close(state, closed, lp);
     }
 
     fn connect_retry(&mut self, state: u32, conn: &mut Conn<'_>, retry: &ConnectRetry) {
@@ -174,18 +174,18 @@ impl AnyService for Watched {
         self.inner.connect_retry(state, conn, retry);
     }
 
-    fn connect_failed(&mut self, state: u32, error: io::Error, engine: &mut Engine) {
+    fn connect_failed(&mut self, state: u32, error: io::Error, lp: &mut Loop) {
         let _running = self.begin(|watcher| {
             watcher.states -= 1;
             watcher.enter("on_connect_failed", None, 0, Landmark::ConnectFailed);
         });
-        self.inner.connect_failed(state, error, engine);
+        self.inner.connect_failed(state, error, lp);
     }
 
-    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
+    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop) {
         let _running = self
             .begin(|watcher| watcher.enter("on_service_timer", None, 0, Landmark::ServiceTimer));
-        self.inner.service_timer(timer, engine);
+        self.inner.service_timer(timer, lp);
     }
 
     fn handler_mut(&mut self) -> &mut dyn Any {

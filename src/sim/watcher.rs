@@ -6,14 +6,16 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::landmarks::{Landmark, Landmarks};
-use crate::close::{CloseReason, Closed, IdleKind, TimeoutKind};
-use crate::connection::{Connection, Phase};
-use crate::engine::{Engine, Running};
-use crate::handler::Conn;
-use crate::id::ConnId;
+use super::coverage::{Landmark, Landmarks};
+use crate::base::close::{CloseReason, IdleKind, TimeoutKind};
+use crate::base::id::ConnId;
+use crate::base::tick::NANOS_PER_TICK;
+use crate::engine::Running;
+use crate::handler::{Conn, Loop};
+use crate::stream::Closed;
+use crate::stream::connection::{Connection, Flags, Phase, WriteSide};
+use crate::sys::Stream;
 use crate::sys::sim::{Note, World};
-use crate::sys::{NANOS_PER_TICK, Stream};
 
 /// What is known of one open connection.
 #[derive(Debug)]
@@ -211,10 +213,10 @@ impl Watcher {
     }
 
     /// What has passed at the end of a turn has been dealt with at the end of the next.
-    fn check_deadline(&mut self, engine: &Engine, id: ConnId, connection: &Connection<Stream>) {
+    fn check_deadline(&mut self, lp: &Loop, id: ConnId, connection: &Connection<Stream>) {
         let Some(life) = self.lives.get_mut(&id) else { return };
-        let deadline = connection.deadline(|stamp| engine.overruns.latest(stamp));
-        let is_overdue = deadline <= engine.now && !connection.is_broken;
+        let deadline = connection.deadline(|stamp| lp.engine.timers.latest(stamp));
+        let is_overdue = deadline <= lp.engine.now() && !connection.flags.has(Flags::ERROR);
         let was_overdue = std::mem::replace(&mut life.was_overdue, is_overdue);
         if is_overdue && was_overdue {
             self.violate(Some(id), "its deadline has passed");
@@ -224,10 +226,10 @@ impl Watcher {
     /// Output that fell to the low mark is told of.
     fn check_drain(&mut self, id: ConnId, connection: &Connection<Stream>) {
         let Some(life) = self.lives.get_mut(&id) else { return };
-        let has_fallen = life.was_backed_up && !connection.is_backed_up;
+        let has_fallen = life.was_backed_up && !connection.flags.has(Flags::ABOVE_MARK);
         let is_missed = has_fallen && !life.has_drained && connection.takes_output();
-        (life.was_backed_up, life.has_drained) = (connection.is_backed_up, false);
-        if is_missed && connection.phase == Phase::Open {
+        (life.was_backed_up, life.has_drained) = (connection.flags.has(Flags::ABOVE_MARK), false);
+        if is_missed && connection.is_open() {
             self.violate(Some(id), "output has drained without on_drain");
         }
     }
@@ -272,22 +274,21 @@ impl Watcher {
         }
     }
 
-    pub(super) fn closed(&mut self, closed: &Closed, engine: &Engine) {
+    pub(super) fn closed(&mut self, closed: &Closed, lp: &Loop) {
         let id = closed.id;
         let value = closed.unsent_bytes as u64;
         self.enter("on_close", Some(id), value, landmark_of(&closed.reason));
         if closed.unsent_bytes > 0 {
             self.landmarks.reach(Landmark::LostOutput);
         }
-        if engine.live(id).is_some() {
+        if lp.streams.get(id).is_some() {
             self.violate(Some(id), "its id still finds it");
         }
         self.states -= 1;
         let Some(life) = self.lives.remove(&id) else {
             return self.violate(Some(id), "on_close without on_open, or twice");
         };
-        let let_go = engine.taken_down.is_some_and(|(_, let_go)| let_go);
-        if let_go {
+        if closed.flags.has(Flags::CLOSED_BY_HANDLER) {
             return;
         }
         let world = self.world.borrow();
@@ -297,6 +298,8 @@ impl Watcher {
         let has_lied = socket.has_lied;
         drop(world);
         let is_broken = match &closed.reason {
+            // Its output had failed, and the peer sent for as long as a close may take.
+            _ if closed.flags.has(Flags::MUST_RESET) => false,
             CloseReason::Reset => true,
             // One whose file failed, which is told in words, is not broken: more may come in
             // between its last read and its end.
@@ -316,41 +319,43 @@ impl Watcher {
     // Between the turns.
 
     /// The rules that hold whenever no turn is on.
-    pub(super) fn check(&mut self, engine: &Engine) {
-        self.check_wheel(engine);
+    pub(super) fn check(&mut self, lp: &Loop) {
+        self.check_wheel(lp);
         // A look at a thousand connections would cost far more than the turn.
         self.turn += 1;
-        if self.turn % (1 + engine.connections.len() / LOOKS_PER_TURN) > 0 {
+        if self.turn % (1 + lp.streams.len() / LOOKS_PER_TURN) > 0 {
             return;
         }
-        for (index, connection) in &engine.connections {
-            let id = ConnId::new(index as u32, connection.generation);
+        for (id, connection) in lp.streams.iter() {
             self.look_at(connection);
             self.check_drain(id, connection);
-            self.check_deadline(engine, id, connection);
-            if let Some(rule) = self.broken_rule(engine, id, connection) {
+            self.check_deadline(lp, id, connection);
+            if let Some(rule) = self.broken_rule(lp, id, connection) {
                 self.violate(Some(id), rule);
             }
         }
-        self.check_listeners(engine);
-        self.check_sockets(engine);
-        self.check_counts(engine);
+        self.check_listeners(lp);
+        self.check_sockets(lp);
+        self.check_counts(lp);
     }
 
     fn look_at(&mut self, connection: &Connection<Stream>) {
         let marks = [
-            (Landmark::Connecting, connection.phase == Phase::Connecting),
-            (Landmark::Closing, connection.phase == Phase::Closing),
-            (Landmark::Lingering, connection.phase == Phase::Lingering),
-            (Landmark::Severed, connection.phase == Phase::Severed),
-            (Landmark::Plain, connection.is_plain),
-            (Landmark::Ready, connection.is_ready),
-            (Landmark::Dirty, connection.is_dirty),
-            (Landmark::Paused, connection.is_paused),
-            (Landmark::BackedUp, connection.is_backed_up),
-            (Landmark::Unconsumed, !connection.input.is_empty()),
-            (Landmark::HalfClosed, connection.phase == Phase::Open && connection.fin_sent),
-            (Landmark::PeerEnded, connection.phase == Phase::Open && connection.is_ended),
+            (Landmark::Connecting, connection.is_connecting()),
+            (Landmark::Closing, matches!(connection.phase(), Phase::Closing(_))),
+            (Landmark::Lingering, matches!(connection.phase(), Phase::Lingering(_))),
+            (Landmark::Severed, matches!(connection.phase(), Phase::OutputFailed(_))),
+            (Landmark::Plain, connection.flags.is_empty()),
+            (Landmark::Ready, connection.flags.has(Flags::IN_READY_QUEUE)),
+            (Landmark::Dirty, connection.flags.has(Flags::IN_FLUSH_LIST)),
+            (Landmark::Paused, connection.flags.has(Flags::PAUSED)),
+            (Landmark::BackedUp, connection.flags.has(Flags::ABOVE_MARK)),
+            (Landmark::Unconsumed, connection.has_input()),
+            (
+                Landmark::HalfClosed,
+                connection.is_open() && connection.write_side() == WriteSide::FinSent,
+            ),
+            (Landmark::PeerEnded, connection.is_open() && connection.flags.has(Flags::READ_CLOSED)),
             (Landmark::EmulatedEdges, !connection.stream.short_means_done()),
         ];
         for (landmark, is_so) in marks {
@@ -362,42 +367,45 @@ impl Watcher {
 
     fn broken_rule(
         &self,
-        engine: &Engine,
+        lp: &Loop,
         id: ConnId,
         connection: &Connection<Stream>,
     ) -> Option<&'static str> {
-        let is_dead = connection.phase == Phase::Dead;
+        let is_dead = connection.is_closed();
         let held = self.lives.get(&id).map_or(0, |life| life.held);
         let rules = [
-            (is_dead && !engine.dead.iter().any(|&(dead, _)| dead == id), "dead and not buried"),
-            (connection.is_plain && !connection.looks_plain(), "plain, and does not look it"),
+            (is_dead && !lp.engine.end_of_turn.has_closed(id), "dead and not buried"),
             (
-                !is_dead && connection.is_ready && !engine.ready.contains(&id),
+                !is_dead
+                    && connection.flags.has(Flags::IN_READY_QUEUE)
+                    && !lp.engine.ready.contains(id),
                 "marked ready and not on the queue",
             ),
             (
-                !is_dead && connection.is_dirty && !engine.dirty.contains(&id),
+                !is_dead
+                    && connection.flags.has(Flags::IN_FLUSH_LIST)
+                    && !lp.engine.end_of_turn.has_flush(id),
                 "marked dirty and not on the list",
             ),
             (
-                connection.output_in_memory() > connection.profile.max_output,
+                connection.output_in_memory() > connection.config.max_output,
                 "more output queued than the cap",
             ),
             (
-                !is_dead && connection.input.len() > connection.profile.max_input.max(held),
+                !is_dead && connection.input().len() > connection.config.max_input.max(held),
                 "more input kept than the cap",
             ),
             (
-                connection.was_open && !self.lives.contains_key(&id),
+                !connection.flags.has(Flags::UNOPENED) && !self.lives.contains_key(&id),
                 "open, and its handler does not know it",
             ),
             (
                 // A broken one is read to its end at once, whatever its limits say.
                 !is_dead
-                    && !connection.is_broken
-                    && connection.deadline(|stamp| engine.overruns.latest(stamp))
-                        < connection.filed.tick
-                    && !engine.nursery.contains(&id),
+                    && !connection.flags.has(Flags::ERROR)
+                    && connection.deadline(|stamp| lp.engine.timers.latest(stamp))
+                        < connection.armed.tick()
+                    && !lp.engine.timers.is_deferred(id),
                 "its deadline is not in the wheel",
             ),
         ];
@@ -409,8 +417,8 @@ impl Watcher {
     fn stuck_rule(&self, connection: &Connection<Stream>) -> Option<&'static str> {
         let key = connection.stream.simulated()?;
         let world = self.world.borrow();
-        let is_awaited = world.is_listed(key) || connection.phase == Phase::Connecting;
-        if is_awaited || connection.is_ready || connection.is_dirty {
+        let is_awaited = world.is_listed(key) || connection.is_connecting();
+        if is_awaited || connection.flags.has(Flags::IN_READY_QUEUE | Flags::IN_FLUSH_LIST) {
             return None;
         }
         let socket = &world.sockets[key as usize];
@@ -424,8 +432,8 @@ impl Watcher {
         None
     }
 
-    fn check_listeners(&mut self, engine: &Engine) {
-        for (_, listener) in &engine.listeners {
+    fn check_listeners(&mut self, lp: &Loop) {
+        for (_, listener) in lp.streams.listeners() {
             let marks = [
                 (Landmark::ListenerReady, listener.is_queued),
                 (Landmark::BackingOff, listener.is_backing_off),
@@ -436,7 +444,7 @@ impl Watcher {
                     self.landmarks.reach(landmark);
                 }
             }
-            let Some(key) = listener.simulated() else { continue };
+            let Some(key) = listener.socket().and_then(|it| it.simulated()) else { continue };
             let world = self.world.borrow();
             let queues = world.sockets[key as usize].is_readable() && !world.is_listed(key);
             drop(world);
@@ -446,30 +454,30 @@ impl Watcher {
         }
     }
 
-    fn check_counts(&mut self, engine: &Engine) {
-        let slots = engine.connections.len();
-        if engine.stats.connections != slots as u64 {
+    fn check_counts(&mut self, lp: &Loop) {
+        let slots = lp.streams.len();
+        if lp.engine.stats.connections != slots as u64 {
             self.violate(None, "the count of connections is not that of the slots");
         }
-        let opened = engine.connections.iter().filter(|(_, connection)| connection.was_open);
+        let opened = lp.streams.iter().filter(|(_, it)| !it.flags.has(Flags::UNOPENED));
         if opened.count() != self.lives.len() {
             self.violate(None, "connections have gone without on_close");
         }
-        let connectors = engine.connections.iter().filter_map(|(_, it)| it.connector());
+        let connectors = lp.streams.iter().filter_map(|(_, it)| it.connector());
         let attempts: usize = connectors.map(|connector| connector.attempts.len()).sum();
-        if attempts != engine.attempts.len() {
+        if attempts != lp.engine.io.attempts() {
             self.violate(None, "an attempt to connect is not a connection's");
         }
         if attempts > 1 {
             self.landmarks.reach(Landmark::Race);
         }
-        if engine.stats.connect_retries > 0 {
+        if lp.engine.stats.connect_retries > 0 {
             self.landmarks.reach(Landmark::Retry);
         }
-        let work = (engine.stats.timers_fired, engine.stats.messages);
+        let work = (lp.engine.stats.timers_fired, lp.engine.stats.messages);
         let mut world = self.world.borrow_mut();
         let host = &mut world.hosts[self.host];
-        if work != self.work || !engine.options.busy_poll.is_zero() {
+        if work != self.work || !lp.engine.options().busy_poll.is_zero() {
             host.empty_polls = 0;
         }
         let spins = host.empty_polls > SPIN_POLLS;
@@ -478,23 +486,23 @@ impl Watcher {
         if spins {
             self.violate(None, "the loop spins: it polls and does nothing");
         }
-        if engine.stats.accept_errors > 0 {
+        if lp.engine.stats.accept_errors > 0 {
             self.landmarks.reach(Landmark::AcceptFailed);
         }
-        if engine.stats.refused > 0 {
+        if lp.engine.stats.refused > 0 {
             self.landmarks.reach(Landmark::Refused);
         }
-        if engine.stats.messages > 0 {
+        if lp.engine.stats.messages > 0 {
             self.landmarks.reach(Landmark::Messages);
         }
-        if !engine.nursery.is_empty() {
+        if lp.engine.timers.has_deferred() {
             self.landmarks.reach(Landmark::Nursery);
         }
     }
 
     /// The poll may not sleep past what the wheel wants.
-    fn check_wheel(&mut self, engine: &Engine) {
-        let due = engine.wheel.next_deadline();
+    fn check_wheel(&mut self, lp: &Loop) {
+        let due = lp.engine.timers.next_deadline();
         if let Some(due) = self.due {
             let world = self.world.borrow();
             let host = &world.hosts[self.host];
@@ -514,29 +522,29 @@ impl Watcher {
     }
 
     /// Nothing will ever happen again: nothing may be left to do.
-    pub(super) fn check_quiet(&mut self, engine: &Engine) {
-        if engine.mailbox.has_messages() && !engine.is_stopping() {
+    pub(super) fn check_quiet(&mut self, lp: &Loop) {
+        if lp.posts.mailbox.has_messages() && !lp.engine.is_stopping() {
             self.violate(None, "messages wait, and nobody wakes the loop");
         }
-        if engine.has_work() && engine.running != Running::Stopped {
+        if lp.has_work() && lp.engine.running() != Running::Stopped {
             self.violate(None, "the loop sleeps over work that it has");
         }
     }
 
     /// A reactor has been stopped: everything it held is given back.
-    pub(super) fn check_stopped(&mut self, engine: &Engine) {
-        if engine.running != Running::Stopped {
+    pub(super) fn check_stopped(&mut self, lp: &Loop) {
+        if lp.engine.running() != Running::Stopped {
             self.violate(None, "the reactor has not stopped in time");
         }
-        let (slots, listeners) = (engine.connections.len(), engine.listeners.len());
-        let sockets = engine.sockets.len();
+        let (slots, listeners) = (lp.streams.len(), lp.streams.listeners().count());
+        let sockets = lp.datagrams.iter().count();
         if sockets > 0 {
             self.violate(None, &format!("{sockets} datagram sockets are left"));
         }
         if slots + listeners > 0 {
             self.violate(None, &format!("{slots} slots and {listeners} listeners are left"));
         }
-        if !engine.gate.is_empty() {
+        if !lp.streams.is_limit_empty() {
             self.violate(None, "the cap counts connections that are gone");
         }
     }

@@ -4,22 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::options::{ConnectOptions, Destination, Limits, MinRate, OnOverflow, TcpOptions, ticks};
 #[cfg(feature = "proxy-protocol")]
-use crate::proxy_protocol::ProxyProtocol;
+use crate::base::proxy_protocol::ProxyProtocol;
+use crate::base::tick::{NEVER, ticks};
+use crate::engine::CORK_BYTES;
+use crate::options::{ConnectOptions, Destination, Limits, MinRate, OnOverflow, TcpOptions};
+use crate::stream::connection::Flags;
 
 /// Limits in the units of the loop, and whom the connections belong to.
 ///
 /// Connections share it by reference count, so that one costs eight bytes in each.
 #[derive(Debug)]
-pub(crate) struct Profile {
+pub(crate) struct ConnConfig {
     /// The handler that serves them, by its place in the reactor.
     pub(crate) service: u32,
     /// The listener that accepted them, by its place in the reactor; `None` for outgoing ones.
     pub(crate) listener: Option<u32>,
     /// Idle limits unless a connection has its own.
     pub(crate) idle: IdleLimits,
-    /// The shortest of them; `u64::MAX` if there is none.
+    /// The shortest of them; `NEVER` if there is none.
     pub(crate) shortest_idle: u64,
     /// Ticks until the first byte.
     pub(crate) first_byte: Option<u64>,
@@ -37,8 +40,6 @@ pub(crate) struct Profile {
     pub(crate) high_mark: usize,
     /// Most output that a callback gathers before it is sent.
     pub(crate) cork_room: usize,
-    /// Whether incomplete messages have limits.
-    pub(crate) watches_messages: bool,
     /// Queued output that counts as drained again.
     pub(crate) low_mark: usize,
     /// Most queued output.
@@ -54,11 +55,11 @@ pub(crate) struct Profile {
     pub(crate) tcp: Option<TcpOptions>,
     /// How it came to be, if there is more to that than one address.
     pub(crate) dial: Option<Arc<Dial>>,
-    /// They are Unix sockets.
-    pub(crate) is_unix: bool,
+    /// What is unusual about them from the start.
+    pub(crate) flags: Flags,
     /// The header that they begin with, if they must.
     #[cfg(feature = "proxy-protocol")]
-    pub(crate) greeting: Option<Greeting>,
+    pub(crate) handshake: Option<Handshake>,
 }
 
 /// An outgoing connection and those that take its place.
@@ -114,7 +115,7 @@ impl Dial {
 /// What a listener wants from a balancer before a connection is one.
 #[cfg(feature = "proxy-protocol")]
 #[derive(Debug)]
-pub(crate) struct Greeting {
+pub(crate) struct Handshake {
     /// As given.
     pub(crate) options: ProxyProtocol,
     /// Ticks that the header may take.
@@ -124,16 +125,12 @@ pub(crate) struct Greeting {
 }
 
 #[cfg(feature = "proxy-protocol")]
-impl Greeting {
+impl Handshake {
     /// From options that have been checked.
     pub(crate) fn new(options: &ProxyProtocol, listener: std::net::SocketAddr) -> Self {
         Self { options: options.clone(), ticks: ticks(options.header_timeout), listener }
     }
 }
-
-/// Bytes that one callback may gather before they are sent although it still runs. Copying so
-/// much costs a tenth of the system call that it may save.
-pub(crate) const CORK_BYTES: usize = 16 << 10;
 
 /// Limits of silence, in ticks; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -161,7 +158,19 @@ impl Rate {
     }
 }
 
-impl Profile {
+impl ConnConfig {
+    /// Whether they are Unix sockets.
+    #[inline]
+    pub(crate) fn is_unix(&self) -> bool {
+        self.flags.has(Flags::UNIX)
+    }
+
+    /// Whether incomplete messages have limits.
+    #[inline]
+    pub(crate) fn watches_messages(&self) -> bool {
+        self.flags.has(Flags::WATCHED)
+    }
+
     /// From limits that have been checked.
     pub(crate) fn new(limits: &Limits, service: u32) -> Self {
         let idle = IdleLimits {
@@ -170,11 +179,14 @@ impl Profile {
             all: limits.all_idle.map(ticks),
         };
         let shortest = [idle.read, idle.write, idle.all].into_iter().flatten().min();
+        let mut flags = Flags::NONE;
+        let is_watched = limits.message_timeout.is_some() || limits.min_receive_rate.is_some();
+        flags.put(Flags::WATCHED, is_watched);
         Self {
             service,
             listener: None,
             idle,
-            shortest_idle: shortest.unwrap_or(u64::MAX),
+            shortest_idle: shortest.unwrap_or(NEVER),
             first_byte: limits.first_byte_timeout.map(ticks),
             message: limits.message_timeout.map(ticks),
             receive_rate: limits.min_receive_rate.map(Rate::new),
@@ -182,7 +194,6 @@ impl Profile {
             max_input: limits.max_input_bytes,
             high_mark: limits.high_mark_bytes,
             cork_room: CORK_BYTES.min(limits.high_mark_bytes - 1),
-            watches_messages: limits.message_timeout.is_some() || limits.min_receive_rate.is_some(),
             low_mark: limits.low_mark_bytes,
             max_output: limits.max_output_bytes,
             on_overflow: limits.on_overflow,
@@ -190,9 +201,9 @@ impl Profile {
             close: ticks(limits.close_timeout),
             tcp: None,
             dial: None,
-            is_unix: false,
+            flags,
             #[cfg(feature = "proxy-protocol")]
-            greeting: None,
+            handshake: None,
         }
     }
 }

@@ -10,61 +10,75 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::close::CloseReason;
-use crate::connection::{Connection, Phase, after};
-use crate::connector::{Attempt, ConnectRetry, Connector, Stage};
-use crate::engine::{Engine, Failure, MAX_SLOTS, Message, Target};
-use crate::id::{ConnId, NO_INDEX};
-use crate::options::{ConnectOptions, Destination, Place, ticks};
-use crate::profile::{Dial, Profile};
+use crate::base::close::CloseReason;
+use crate::base::id::{ConnId, NO_INDEX};
+use crate::base::tick::{NEVER, after, ticks};
+use crate::engine::{Engine, MAX_SLOTS, Target};
+use crate::options::{ConnectOptions, Destination, Place};
+use crate::stream::config::{ConnConfig, Dial};
+use crate::stream::connection::{Flags, Phase};
+use crate::stream::happy_eyeballs::{Attempt, ConnectRetry, Connector, Stage};
+use crate::stream::{ConnectFailure, Link, Streams};
 use crate::sys::{NO_ADDR, Stream};
 
-impl Engine {
+/// Looks a name up and has the answer come back to a connection.
+pub(crate) type Resolve<'a> = &'a dyn Fn(&Engine, ConnId, &str, u16);
+
+impl Streams {
     /// Begins a connection. Whatever goes wrong is told by `on_connect_failed`, later.
     pub(crate) fn connect(
         &mut self,
+        engine: &mut Engine,
         to: Destination,
         service: u32,
         state: Box<dyn Any>,
         options: &ConnectOptions,
+        resolve: Resolve<'_>,
     ) -> ConnId {
         let checked = options.check().and_then(|()| to.check()).and_then(|()| self.check_slots());
         let begun = checked.and_then(|()| match to.place() {
             Place::Addr(addr) if options.reconnect.is_none() => {
-                self.begin_straight(*addr, service, options)
+                self.begin_direct(engine, *addr, service, options)
             }
-            _ => Ok(self.begin_dial(&Arc::new(Dial {
-                destination: to.clone(),
-                options: options.clone(),
-                service,
-                failed: AtomicU32::new(0),
-                up_at: AtomicU64::new(0),
-            }))),
+            _ => {
+                let dial = Arc::new(Dial {
+                    destination: to.clone(),
+                    options: options.clone(),
+                    service,
+                    failed: AtomicU32::new(0),
+                    up_at: AtomicU64::new(0),
+                });
+                let mut link = self.begin_dial(engine, &dial);
+                link.begin_round(resolve);
+                Ok(link.id)
+            }
         });
         match begun {
             Ok(id) => {
-                self.unplaced.push((id, state));
-                self.begin_round(id);
+                self.keep_state(id, state);
                 id
             }
             Err(error) => {
                 let error = explain_connect(&to, error);
-                self.fail_at_once(service, state, error)
+                self.push_failure(ConnectFailure { service, state, error });
+                // An id like any other of a connection that has ended.
+                ConnId::new(NO_INDEX, engine.io.draw_generation())
             }
         }
     }
 
     /// Connects again, after a pause, where a connection was lost.
-    pub(crate) fn reconnect(&mut self, dial: &Arc<Dial>, state: Box<dyn Any>) -> ConnId {
-        let id = self.begin_dial(dial);
-        self.unplaced.push((id, state));
-        self.pause(id, dial.count_failure().unwrap_or_default());
+    pub(crate) fn reconnect(
+        &mut self,
+        engine: &mut Engine,
+        dial: &Arc<Dial>,
+        state: Box<dyn Any>,
+    ) -> ConnId {
+        let mut link = self.begin_dial(engine, dial);
+        link.pause_connecting(dial.count_failure().unwrap_or_default());
+        let id = link.id;
+        self.keep_state(id, state);
         id
-    }
-
-    /// Whether a further connection would have a token.
-    pub(crate) fn has_slots(&self) -> bool {
-        self.connections.len() < MAX_SLOTS
     }
 
     fn check_slots(&self) -> io::Result<()> {
@@ -75,117 +89,112 @@ impl Engine {
         Err(io::Error::other(text))
     }
 
-    fn fail_at_once(&mut self, service: u32, state: Box<dyn Any>, error: io::Error) -> ConnId {
-        self.failures.push_back(Failure { service, state, error });
-        // An id like any other of a connection that has ended.
-        ConnId::new(NO_INDEX, self.generations.draw())
-    }
-
     /// Nearly every connection: one address, one try.
-    fn begin_straight(
+    fn begin_direct(
         &mut self,
+        engine: &mut Engine,
         addr: SocketAddr,
         service: u32,
         options: &ConnectOptions,
     ) -> io::Result<ConnId> {
-        let stream = self.world.connect(addr, options)?;
-        let profile = Rc::new(Profile::new(&options.limits, service));
-        let id = self.insert(stream, addr, profile, Phase::Connecting);
-        let (now, wait) = (self.clock.tick(), ticks(options.timeout));
-        let connection = &mut self.connections[id.index()];
-        connection.asks_writable = true;
-        if let Err(error) = self.poller.add(&mut connection.stream, Target::token(id), true) {
-            self.release(id);
-            return Err(error);
-        }
-        connection.set_connect_wait(now, wait);
-        self.file(id);
+        let mut stream = engine.io.world().connect(addr, options)?;
+        let id = self.next_id(engine);
+        engine.io.poller_mut().add(&mut stream, Target::token(id), true)?;
+        let config = Rc::new(ConnConfig::new(&options.limits, service));
+        let mut link = self.insert(engine, id, stream, addr, config, Phase::Connecting);
+        link.note_asked_writable();
+        let now = link.engine.timers.clock_tick();
+        link.connection.set_connect_wait(now, ticks(options.timeout));
+        link.arm();
         Ok(id)
     }
 
     /// A connection with a connector, which has not begun yet. Its first attempt takes the first
     /// descriptor, so that a lack of them is a failure like any other.
-    fn begin_dial(&mut self, dial: &Arc<Dial>) -> ConnId {
-        let mut profile = Profile::new(&dial.options.limits, dial.service);
-        profile.dial = Some(Arc::clone(dial));
+    fn begin_dial<'a>(&'a mut self, engine: &'a mut Engine, dial: &Arc<Dial>) -> Link<'a> {
+        let mut config = ConnConfig::new(&dial.options.limits, dial.service);
+        config.dial = Some(Arc::clone(dial));
         let peer = match dial.destination.place() {
             Place::Addr(addr) => *addr,
             Place::Name { port, .. } => SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)),
             _ => NO_ADDR,
         };
-        profile.is_unix = dial.is_unix();
-        let id = self.insert(Stream::Absent, peer, Rc::new(profile), Phase::Connecting);
-        self.connections[id.index()].set_connector(Connector::new());
-        id
+        config.flags.put(Flags::UNIX, dial.is_unix());
+        let id = self.next_id(engine);
+        let config = Rc::new(config);
+        let link = self.insert(engine, id, Stream::Absent, peer, config, Phase::Connecting);
+        link.connection.set_connector(Connector::new());
+        link
+    }
+}
+
+impl Link<'_> {
+    /// The poll was asked for writability when the socket was made.
+    fn note_asked_writable(&mut self) {
+        let is_on_demand = self.asks_writable_on_demand();
+        self.connection.flags.put(Flags::ASKS_WRITABLE, is_on_demand);
     }
 
     /// The connector of a connection that is not up yet, with what it goes by.
-    pub(super) fn connector(&mut self, id: ConnId) -> Option<(&mut Connector<Stream>, Arc<Dial>)> {
-        let connection = self.live_mut(id)?;
-        let dial = connection.profile.dial.clone()?;
-        Some((connection.connector_mut()?, dial))
+    fn connector(&mut self) -> Option<(&mut Connector<Stream>, Arc<Dial>)> {
+        let dial = self.connection.config.dial.clone()?;
+        Some((self.connection.connector_mut()?, dial))
     }
 
-    /// A round: one deadline, the lookup, and all addresses. One without a connector has begun.
-    fn begin_round(&mut self, id: ConnId) {
-        let now = self.clock.tick();
-        let Some((connector, dial)) = self.connector(id) else { return };
+    /// A round: one deadline, the lookup, and all addresses.
+    fn begin_round(&mut self, resolve: Resolve<'_>) {
+        let now = self.engine.timers.clock_tick();
+        let Some((connector, dial)) = self.connector() else { return };
         connector.begin_round();
-        self.connections[id.index()].set_connect_wait(now, ticks(dial.options.timeout));
+        self.connection.set_connect_wait(now, ticks(dial.options.timeout));
         match dial.destination.place() {
-            Place::Addr(addr) => self.try_addresses(id, &[*addr]),
-            Place::Addrs(addrs) => self.try_addresses(id, addrs),
+            Place::Addr(addr) => self.try_addresses(&[*addr]),
+            Place::Addrs(addrs) => self.try_addresses(addrs),
             Place::Name { host, port } => {
-                let mailbox = Arc::clone(&self.mailbox);
-                let answer = move |result| {
-                    // A reactor that is gone waits for nothing.
-                    mailbox.post(Message::Resolved(id, result));
-                };
-                self.world.resolve(host, *port, Box::new(answer));
-                self.file(id);
+                resolve(self.engine, self.id, host, *port);
+                self.arm();
             }
             #[cfg(unix)]
-            Place::Unix(addr) => self.try_unix(id, addr, &dial.options),
+            Place::Unix(addr) => self.try_unix(addr, &dial.options),
             // It was checked before it began.
             Place::Unclear(_) => {}
         }
     }
 
     /// A lookup has been answered.
-    pub(crate) fn on_resolved(&mut self, id: ConnId, result: io::Result<Vec<SocketAddr>>) {
-        let Some((connector, _)) = self.connector(id) else { return };
+    pub(crate) fn on_resolved(&mut self, result: io::Result<Vec<SocketAddr>>) {
+        let Some((connector, _)) = self.connector() else { return };
         if connector.stage != Stage::Resolving {
             return; // it came too late; for a later round it would be as good
         }
         match result {
-            Ok(addrs) => self.try_addresses(id, &addrs),
+            Ok(addrs) => self.try_addresses(&addrs),
             Err(error) => {
                 connector.note(None, error);
-                self.end_round(id);
+                self.end_round();
             }
         }
     }
 
-    fn try_addresses(&mut self, id: ConnId, addrs: &[SocketAddr]) {
-        let Some((connector, dial)) = self.connector(id) else { return };
+    fn try_addresses(&mut self, addrs: &[SocketAddr]) {
+        let Some((connector, dial)) = self.connector() else { return };
         connector.set_addresses(addrs, dial.options.source);
-        self.try_next(id);
+        self.try_next();
     }
 
     /// Begins with the next address that the system takes; ends the round if nothing is left.
-    fn try_next(&mut self, id: ConnId) {
-        let now = self.clock.tick();
-        loop {
-            let Some((connector, dial)) = self.connector(id) else { return };
-            connector.next_at = u64::MAX;
+    fn try_next(&mut self) {
+        let now = self.engine.timers.clock_tick();
+        while let Some((connector, dial)) = self.connector() {
+            connector.next_at = NEVER;
             let Some(addr) = connector.untried.pop_front() else {
                 if connector.attempts.is_empty() {
-                    self.end_round(id);
+                    self.end_round();
                 }
                 return;
             };
-            let attempt = self.attempt(id, addr, &dial.options);
-            let Some((connector, _)) = self.connector(id) else { return };
+            let attempt = self.attempt(addr, &dial.options);
+            let Some(connector) = self.connection.connector_mut() else { return };
             match attempt {
                 Ok(attempt) => {
                     connector.attempts.push(attempt);
@@ -194,7 +203,7 @@ impl Engine {
                     if !(connector.untried.is_empty() || waits) {
                         connector.next_at = after(now, ticks(dial.options.attempt_delay));
                     }
-                    return self.file(id);
+                    return self.arm();
                 }
                 Err(error) => connector.note(Some(addr), error),
             }
@@ -203,32 +212,27 @@ impl Engine {
 
     fn attempt(
         &mut self,
-        id: ConnId,
         addr: SocketAddr,
         options: &ConnectOptions,
     ) -> io::Result<Attempt<Stream>> {
-        log::debug!("{id}: connecting to {addr}");
-        let mut stream = self.world.connect(addr, options)?;
-        let slot = self.attempts.vacant_key();
-        self.poller.add(&mut stream, Target::attempt_token(slot), true)?;
-        self.attempts.insert(id);
+        log::debug!("{}: connecting to {addr}", self.id);
+        let mut stream = self.engine.io.world().connect(addr, options)?;
+        let slot = self.engine.io.add_attempt(self.id, &mut stream)?;
         Ok(Attempt { addr, stream, slot })
     }
 
-    /// An event of one of the attempts: whether its connection is up.
-    pub(crate) fn look_at_attempts(&mut self, id: ConnId) -> bool {
-        let Some((connector, _)) = self.connector(id) else { return false };
-        let (mut index, mut failed) = (0, Vec::new());
-        let mut winner = None;
-        while index < connector.attempts.len() {
-            match connector.attempts[index].stream.connected() {
+    /// An event of one of the attempts: whether the connection is up.
+    pub(crate) fn look_at_attempts(&mut self) -> bool {
+        let Some(connector) = self.connection.connector_mut() else { return false };
+        let (mut index, mut failed, mut winner) = (0, Vec::new(), None);
+        while let Some(attempt) = connector.attempts.get(index) {
+            match attempt.stream.connected() {
                 None => index += 1,
                 Some(Err(error)) => failed.push((connector.attempts.swap_remove(index), error)),
-                Some(Ok(())) if is_its_own_peer(&connector.attempts[index]) => {
-                    let attempt = connector.attempts.swap_remove(index);
+                Some(Ok(())) if attempt.stream.is_its_own_peer(attempt.addr) => {
                     // Its port is free again at once, for the server that is awaited.
                     let _ = attempt.stream.reset_on_close();
-                    failed.push((attempt, own_peer()));
+                    failed.push((connector.attempts.swap_remove(index), own_peer()));
                 }
                 Some(Ok(())) => {
                     winner = Some(connector.attempts.swap_remove(index));
@@ -238,123 +242,138 @@ impl Engine {
         }
         let has_failed = !failed.is_empty();
         for (attempt, error) in failed {
-            self.note_attempt(id, &attempt, error);
+            self.note_attempt(&attempt, error);
         }
-        match winner.map(|winner| self.take_up(id, winner)) {
-            Some(is_up) => is_up,
-            None => {
-                if has_failed {
-                    self.try_next(id);
-                }
-                false
-            }
+        if let Some(winner) = winner {
+            return self.take_up(winner);
         }
+        if has_failed {
+            self.try_next();
+        }
+        false
     }
 
-    fn note_attempt(&mut self, id: ConnId, attempt: &Attempt<Stream>, error: io::Error) {
-        self.attempts.remove(attempt.slot);
-        if let Some((connector, _)) = self.connector(id) {
+    fn note_attempt(&mut self, attempt: &Attempt<Stream>, error: io::Error) {
+        self.engine.io.remove_attempt(attempt.slot);
+        if let Some(connector) = self.connection.connector_mut() {
             connector.note(Some(attempt.addr), error);
         }
     }
 
     /// An attempt is up: it becomes the connection, and the others are given up.
-    fn take_up(&mut self, id: ConnId, mut winner: Attempt<Stream>) -> bool {
+    fn take_up(&mut self, mut winner: Attempt<Stream>) -> bool {
         // From now on its events are the connection's; what has happened is reported anew.
-        if let Err(error) = self.poller.set_writable(&mut winner.stream, Target::token(id), true) {
-            self.note_attempt(id, &winner, error);
-            self.try_next(id);
+        let (token, poller) = (Target::token(self.id), self.engine.io.poller_mut());
+        if let Err(error) = poller.set_writable(&mut winner.stream, token, true) {
+            self.note_attempt(&winner, error);
+            self.try_next();
             return false;
         }
-        self.attempts.remove(winner.slot);
-        let (now, Some(connection)) = (self.now, self.connections.get_mut(id.index())) else {
-            return false;
-        };
-        if let Some(dial) = &connection.profile.dial {
-            dial.up_at.store(now, Relaxed);
+        self.engine.io.remove_attempt(winner.slot);
+        if let Some(dial) = &self.connection.config.dial {
+            dial.up_at.store(self.engine.now(), Relaxed);
         }
-        let connector = connection.take_connector();
-        connection.stream = winner.stream;
-        connection.peer = winner.addr;
-        connection.asks_writable = true;
+        let connector = self.connection.take_connector();
+        self.connection.stream = winner.stream;
+        self.connection.peer = winner.addr;
+        self.note_asked_writable();
         for attempt in connector.into_iter().flat_map(|connector| connector.attempts) {
-            self.attempts.remove(attempt.slot);
+            self.engine.io.remove_attempt(attempt.slot);
         }
         true
     }
 
     /// Nothing of a round is left.
-    pub(super) fn end_round(&mut self, id: ConnId) {
-        let Some((connector, dial)) = self.connector(id) else { return };
+    pub(super) fn end_round(&mut self) {
+        let is_closed_by_handler = self.connection.flags.has(Flags::CLOSED_BY_HANDLER);
+        let ends = self.engine.is_stopping() || is_closed_by_handler;
+        let Some((connector, dial)) = self.connector() else { return };
         let is_known = matches!(dial.destination.place(), Place::Addr(_)) || dial.is_unix();
         let error = connector.take_error(is_known);
-        let is_let_go = self.connections[id.index()].is_let_go;
-        let pause = dial.count_failure().filter(|_| !(self.is_stopping() || is_let_go));
-        let Some(longest) = pause else {
-            return self.doom(id, CloseReason::Io(error));
+        let Some(max_delay) = dial.count_failure().filter(|_| !ends) else {
+            return self.mark_closed(CloseReason::Io(error));
         };
         let error = explain_dial(&dial, error);
-        log::debug!("{id}: {error}; trying again");
-        self.stats.connect_retries += 1;
-        let pause = self.pause(id, longest);
+        log::debug!("{}: {error}; trying again", self.id);
+        self.engine.stats.connect_retries += 1;
+        let pause = self.pause_connecting(max_delay);
         let tries = dial.failed.load(Relaxed);
-        self.retries.push_back((id, ConnectRetry { tries, error, pause }));
+        if let Some(connector) = self.connection.connector_mut() {
+            connector.retries.push_back(ConnectRetry { tries, error, pause });
+            self.engine.end_of_turn.push_retry(self.id);
+        }
     }
 
-    /// Waits for a random time up to `longest`, and then for a new round. Gives the time.
-    fn pause(&mut self, id: ConnId, longest: Duration) -> Duration {
-        let ticks = self.world.random() % (ticks(longest) + 1);
-        let next_at = after(self.clock.tick(), ticks);
-        if let Some(connection) = self.live_mut(id) {
-            connection.clear_connect_wait();
-            if let Some(connector) = connection.connector_mut() {
-                connector.stage = Stage::Pausing;
-                connector.next_at = next_at;
-            }
-            self.file(id);
+    /// Waits for a random time up to `max_delay`, and then for a new round. Returns the time.
+    fn pause_connecting(&mut self, max_delay: Duration) -> Duration {
+        let ticks = self.engine.io.world().random() % (ticks(max_delay) + 1);
+        let next_at = after(self.engine.timers.clock_tick(), ticks);
+        self.connection.clear_wait();
+        if let Some(connector) = self.connection.connector_mut() {
+            connector.stage = Stage::Pausing;
+            connector.next_at = next_at;
         }
+        self.arm();
         Duration::from_millis(ticks)
     }
 
     /// The pause of a connector is over.
-    pub(crate) fn go_on_connecting(&mut self, id: ConnId) {
-        match self.connector(id).map(|(connector, _)| connector.stage) {
-            Some(Stage::Pausing) => self.begin_round(id),
+    pub(crate) fn continue_connecting(&mut self, resolve: Resolve<'_>) {
+        let Some((connector, dial)) = self.connector() else { return };
+        match (connector.stage, dial.destination.place()) {
+            (Stage::Pausing, _) => self.begin_round(resolve),
             #[cfg(unix)]
-            Some(Stage::Trying) if self.try_unix_again(id) => {}
-            Some(Stage::Trying) => self.try_next(id),
-            Some(Stage::Resolving) | None => {}
+            (Stage::Trying, Place::Unix(addr)) => self.try_unix(addr, &dial.options),
+            (Stage::Trying, _) => self.try_next(),
+            (Stage::Resolving, _) => {}
         }
     }
 
     /// A connect was not done in time.
-    pub(crate) fn time_out_connect(&mut self, id: ConnId) {
-        let Some((connector, dial)) = self.connector(id) else {
-            return self.doom(id, CloseReason::Io(io::ErrorKind::TimedOut.into()));
+    pub(crate) fn time_out_connect(&mut self) {
+        let Some((connector, dial)) = self.connector() else {
+            return self.mark_closed(CloseReason::Io(io::ErrorKind::TimedOut.into()));
         };
         connector.time_out(dial.options.timeout);
         for attempt in std::mem::take(&mut connector.attempts) {
-            self.attempts.remove(attempt.slot);
+            self.engine.io.remove_attempt(attempt.slot);
         }
-        self.end_round(id);
+        self.end_round();
     }
 
-    /// A connection goes that may be connecting still.
-    pub(super) fn drop_attempts(&mut self, connection: &mut Connection<Stream>) {
-        for attempt in connection.take_connector().into_iter().flat_map(|it| it.attempts) {
-            self.attempts.remove(attempt.slot);
+    /// A connection to one address has an event: whether it is up now.
+    pub(crate) fn look_at_connect(&mut self) -> bool {
+        if self.connection.connector_mut().is_some() {
+            return false; // its attempts have events of their own
+        }
+        match self.connection.stream.connected() {
+            None => {}
+            Some(Err(error)) => self.mark_closed(CloseReason::Io(error)),
+            Some(Ok(())) if self.connection.stream.is_its_own_peer(self.connection.peer) => {
+                self.mark_closed_reset(CloseReason::Io(own_peer()));
+            }
+            Some(Ok(())) => return true,
+        }
+        false
+    }
+
+    /// An outgoing connection is up.
+    pub(crate) fn come_up(&mut self) {
+        self.connection.open(self.engine.now());
+        self.engine.stats.connected += 1;
+        log::debug!("{}: connected to {}", self.id, self.connection.peer);
+        let has_output = self.connection.has_output();
+        self.ask_writable(has_output);
+        if has_output || self.connection.flags.has(Flags::WRITE_SHUT) {
+            self.queue_flush();
         }
     }
-}
-
-fn is_its_own_peer(attempt: &Attempt<Stream>) -> bool {
-    attempt.stream.is_its_own_peer(attempt.addr)
 }
 
 /// Why a socket that has connected to itself is not up. TCP allows it (RFC 9293, 3.5, a
 /// simultaneous open) where the kernel happens to choose the port of the destination as that of
 /// this end: no server exists.
-pub(crate) fn own_peer() -> io::Error {
+fn own_peer() -> io::Error {
     let text = "no server listens there: the socket was connected to itself";
     io::Error::new(io::ErrorKind::ConnectionRefused, text)
 }

@@ -56,9 +56,9 @@ pub(crate) trait Route: fmt::Debug {
 /// none has arrived when the last is handed over. It keeps it when it arrives, so that nobody who
 /// looks meanwhile finds one too few or too many.
 #[derive(Debug)]
-pub(crate) struct Ticket(Option<Arc<Load>>);
+pub(crate) struct LoadGuard(Option<Arc<Load>>);
 
-impl Ticket {
+impl LoadGuard {
     fn new(load: Arc<Load>) -> Self {
         load.enter();
         Self(Some(load))
@@ -70,7 +70,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         if let Some(load) = &self.0 {
             load.leave();
@@ -81,27 +81,27 @@ impl Drop for Ticket {
 /// A connection on its way to the reactor that serves it. If it does not get there it is reset,
 /// so that the client knows.
 #[derive(Debug)]
-pub(crate) struct Handed {
+pub(crate) struct Handover {
     /// Both are there until it has arrived.
-    content: Option<(Loose, Ticket)>,
+    content: Option<(Loose, LoadGuard)>,
     /// The other end.
     pub(crate) peer: SocketAddr,
     /// The listener there that it counts for.
     pub(crate) listener: u32,
 }
 
-impl Handed {
+impl Handover {
     pub(crate) fn new(stream: Loose, peer: SocketAddr, listener: u32, load: Arc<Load>) -> Self {
-        Self { content: Some((stream, Ticket::new(load))), peer, listener }
+        Self { content: Some((stream, LoadGuard::new(load))), peer, listener }
     }
 
     /// Takes it off its way.
-    pub(crate) fn take(mut self) -> Option<(Loose, Ticket)> {
+    pub(crate) fn take(mut self) -> Option<(Loose, LoadGuard)> {
         self.content.take()
     }
 }
 
-impl Drop for Handed {
+impl Drop for Handover {
     fn drop(&mut self) {
         if let Some((stream, _)) = self.content.take() {
             log::debug!("{}: reset, its reactor has stopped", self.peer);
@@ -144,7 +144,7 @@ mod tests {
         let load = Arc::new(Load::default());
         let (stream, mut client) = accepted();
         let peer = client.local_addr().unwrap();
-        let handed = Handed::new(stream, peer, 0, Arc::clone(&load));
+        let handed = Handover::new(stream, peer, 0, Arc::clone(&load));
         assert_eq!(load.connections(), 1);
         drop(handed);
         assert_eq!(load.connections(), 0);
@@ -162,7 +162,7 @@ mod tests {
         let load = Arc::new(Load::default());
         let (stream, client) = accepted();
         let peer = client.local_addr().unwrap();
-        let (_stream, ticket) = Handed::new(stream, peer, 0, Arc::clone(&load)).take().unwrap();
+        let (_stream, ticket) = Handover::new(stream, peer, 0, Arc::clone(&load)).take().unwrap();
         assert_eq!(load.connections(), 1);
         ticket.keep();
         assert_eq!(load.connections(), 1);

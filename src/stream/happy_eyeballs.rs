@@ -37,6 +37,8 @@ pub(crate) struct Connector<S> {
     pub(crate) next_at: u64,
     /// What has failed in this round.
     failures: Vec<Failure>,
+    /// Rounds that have failed and that the handler is still to be told of.
+    pub(crate) retries: VecDeque<ConnectRetry>,
 }
 
 /// What a connector is waiting for.
@@ -77,6 +79,7 @@ impl<S> Connector<S> {
             attempts: Vec::new(),
             next_at: u64::MAX,
             failures: Vec::new(),
+            retries: VecDeque::new(),
         }
     }
 

@@ -4,19 +4,15 @@
 //! so each kind of failure says whether to go on at once or to come back by timer; none of them
 //! ends the listener.
 
-#[path = "handover.rs"]
-mod handing;
-
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use crate::options::{AtCapacity, ListenOptions};
-use crate::profile::Profile;
+use crate::stream::config::ConnConfig;
+use crate::stream::handover::Route;
 use crate::sys;
-
-pub(crate) use handing::{Handed, Load, Route, Ticket, reset};
 
 /// One listening socket and its connections in numbers.
 #[derive(Debug)]
@@ -30,13 +26,13 @@ pub(crate) struct Listener {
     /// Where it listens, if that is no address.
     pub(crate) name: Option<Box<str>>,
     /// What its connections go by.
-    pub(crate) profile: Rc<Profile>,
+    pub(crate) config: Rc<ConnConfig>,
     /// Its cap.
-    pub(crate) gate: Gate,
+    pub(crate) limit: ConnLimit,
     /// Its cap for each address; `None` spares the table.
-    pub(crate) sources: Option<Sources>,
-    /// What to do over a cap.
-    pub(crate) at_capacity: AtCapacity,
+    pub(crate) sources: Option<PerSourceLimit>,
+    /// Over a cap it leaves connections in the backlog.
+    pub(crate) waits_at_capacity: bool,
     /// Accepts a turn.
     pub(crate) budget: usize,
     /// Whether it is on the ready queue.
@@ -61,7 +57,7 @@ const WARN_EVERY: u64 = 1_000;
 
 /// Why accept gave no connection.
 #[derive(Debug)]
-pub(crate) enum Failed {
+pub(crate) enum AcceptError {
     /// The queue is empty: the poll will tell.
     Empty,
     /// This one was lost on the way; the next may be there.
@@ -76,7 +72,7 @@ impl Listener {
     pub(crate) fn new(
         socket: Option<sys::Listener>,
         addr: SocketAddr,
-        profile: Rc<Profile>,
+        config: Rc<ConnConfig>,
         options: &ListenOptions,
     ) -> Self {
         Self {
@@ -84,10 +80,10 @@ impl Listener {
             route: None,
             addr,
             name: None,
-            profile,
-            gate: Gate::new(options.max_connections.unwrap_or(usize::MAX)),
-            sources: options.max_per_source.map(Sources::new),
-            at_capacity: options.at_capacity,
+            config,
+            limit: ConnLimit::new(options.max_connections.unwrap_or(usize::MAX)),
+            sources: options.max_per_source.map(PerSourceLimit::new),
+            waits_at_capacity: options.at_capacity == AtCapacity::Wait,
             budget: options.accept_budget,
             is_queued: false,
             is_waiting: false,
@@ -95,12 +91,6 @@ impl Listener {
             backoff: BACKOFF_FIRST,
             warned_at: None,
         }
-    }
-
-    /// The number of its socket in a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) fn simulated(&self) -> Option<u32> {
-        self.socket.as_ref()?.simulated()
     }
 
     pub(crate) fn socket(&self) -> Option<&sys::Listener> {
@@ -112,8 +102,8 @@ impl Listener {
     }
 
     #[inline]
-    pub(crate) fn accept(&mut self) -> Result<(sys::Stream, SocketAddr), Failed> {
-        let Some(socket) = &self.socket else { return Err(Failed::Empty) };
+    pub(crate) fn accept(&mut self) -> Result<(sys::Stream, SocketAddr), AcceptError> {
+        let Some(socket) = &self.socket else { return Err(AcceptError::Empty) };
         match socket.accept() {
             Ok(accepted) => {
                 self.backoff = BACKOFF_FIRST;
@@ -124,7 +114,7 @@ impl Listener {
     }
 
     /// Where it listens, for people.
-    pub(crate) fn title(&self) -> String {
+    pub(crate) fn display_name(&self) -> String {
         self.name.as_deref().map_or_else(|| self.addr.to_string(), str::to_owned)
     }
 
@@ -148,9 +138,9 @@ impl Listener {
 /// Sorts the errors of accept4(2): those of the one connection, which Linux hands through from
 /// the network, and those of the process or the system.
 #[cold]
-fn classify(error: io::Error) -> Failed {
+fn classify(error: io::Error) -> AcceptError {
     if error.kind() == io::ErrorKind::WouldBlock {
-        return Failed::Empty;
+        return AcceptError::Empty;
     }
     let is_lost = matches!(
         error.kind(),
@@ -164,17 +154,17 @@ fn classify(error: io::Error) -> Failed {
             | io::ErrorKind::NetworkDown
     );
     match sys::Shortage::of(&error) {
-        _ if is_lost => Failed::Lost(error),
-        sys::Shortage::Connection => Failed::Lost(error),
-        sys::Shortage::Descriptors => Failed::NoDescriptor(error),
-        sys::Shortage::Other => Failed::Other(error),
+        _ if is_lost => AcceptError::Lost(error),
+        sys::Shortage::Connection => AcceptError::Lost(error),
+        sys::Shortage::Descriptors => AcceptError::NoDescriptor(error),
+        sys::Shortage::Other => AcceptError::Other(error),
     }
 }
 
 /// A cap on connections that, once reached, stays shut until a tenth of the places is free, so
 /// that a full server does not flap with each connection that ends.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct ConnLimit {
     /// Connections inside.
     inside: usize,
     /// Most of them.
@@ -187,7 +177,7 @@ pub(crate) struct Gate {
     is_shut: bool,
 }
 
-impl Gate {
+impl ConnLimit {
     pub(crate) fn new(most: usize) -> Self {
         Self { inside: 0, most, few: most - most.div_ceil(10), is_shut: false }
     }
@@ -221,13 +211,13 @@ impl Gate {
 
 /// How many connections there are from each address.
 #[derive(Debug)]
-pub(crate) struct Sources {
+pub(crate) struct PerSourceLimit {
     most: usize,
     /// Invariant: no count is 0, and none is over `most`.
     counts: HashMap<IpAddr, usize>,
 }
 
-impl Sources {
+impl PerSourceLimit {
     fn new(most: usize) -> Self {
         Self { most, counts: HashMap::new() }
     }
@@ -261,7 +251,7 @@ mod tests {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (socket, _) = sys::World::Os.bind(any, &options).unwrap();
         let addr = socket.local_addr().unwrap();
-        Listener::new(Some(socket), addr, Rc::new(Profile::new(&options.limits, 0)), &options)
+        Listener::new(Some(socket), addr, Rc::new(ConnConfig::new(&options.limits, 0)), &options)
     }
 
     #[test]
@@ -287,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_gate_opens_again_at_nine_tenths() {
-        let mut gate = Gate::new(20);
+        let mut gate = ConnLimit::new(20);
         for _ in 0..20 {
             assert!(gate.admits());
             gate.enter();
@@ -301,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_gate_of_one_opens_when_empty() {
-        let mut gate = Gate::new(1);
+        let mut gate = ConnLimit::new(1);
         assert!(gate.admits());
         gate.enter();
         assert!(!gate.admits());
@@ -311,7 +301,7 @@ mod tests {
 
     #[test]
     fn sources_are_counted_apart_and_forgotten_at_zero() {
-        let mut sources = Sources::new(2);
+        let mut sources = PerSourceLimit::new(2);
         let (a, b) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         sources.enter(a);
         sources.enter(a);
@@ -332,16 +322,16 @@ mod tests {
         let kind = |errno: i32| classify(io::Error::from_raw_os_error(errno));
         // ECONNABORTED, EPROTO, EPERM, EINTR, ENETDOWN
         for errno in [103, 71, 1, 4, 100] {
-            assert!(matches!(kind(errno), Failed::Lost(_)), "{errno}");
+            assert!(matches!(kind(errno), AcceptError::Lost(_)), "{errno}");
         }
         // EMFILE, ENFILE
         for errno in [24, 23] {
-            assert!(matches!(kind(errno), Failed::NoDescriptor(_)), "{errno}");
+            assert!(matches!(kind(errno), AcceptError::NoDescriptor(_)), "{errno}");
         }
         // ENOBUFS, ENOMEM, EINVAL
         for errno in [105, 12, 22] {
-            assert!(matches!(kind(errno), Failed::Other(_)), "{errno}");
+            assert!(matches!(kind(errno), AcceptError::Other(_)), "{errno}");
         }
-        assert!(matches!(kind(11), Failed::Empty), "EAGAIN");
+        assert!(matches!(kind(11), AcceptError::Empty), "EAGAIN");
     }
 }

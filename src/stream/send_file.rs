@@ -4,33 +4,24 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::connection::MOST_FILES;
-use crate::engine::{Engine, Written};
-use crate::id::ConnId;
+use crate::stream::connection::MAX_FILES;
+use crate::stream::{Link, Written};
 
-impl Engine {
+impl Link<'_> {
     /// Queues a part of a file; it leaves from the end of the turn on.
-    pub(crate) fn send_file(&mut self, id: ConnId, file: Arc<File>, range: Range<u64>) -> Written {
-        let Some(connection) = self.live(id) else {
-            return Written::Closed;
-        };
-        if !connection.takes_output() {
+    pub(crate) fn send_file(&mut self, file: Arc<File>, range: Range<u64>) -> Written {
+        if !self.connection.takes_output() {
             return Written::Closed;
         }
-        if connection.files_queued() >= MOST_FILES {
-            return self.overflow(id);
+        if self.connection.files_queued() >= MAX_FILES {
+            return self.overflow();
         }
         if !range.is_empty() {
-            let was_empty = !connection.has_output();
-            self.queue_gathered(id);
-            self.connections[id.index()].queue_file(file, range);
-            self.after_queueing(id, was_empty);
+            let was_empty = !self.connection.has_output();
+            self.queue_gathered();
+            self.connection.queue_file(file, range);
+            self.after_queueing(was_empty);
         }
-        self.side_of_mark(id)
-    }
-
-    /// Bytes of files that have not left.
-    pub(crate) fn pending_file_bytes(&self, id: ConnId) -> u64 {
-        self.live(id).map_or(0, |connection| connection.file_bytes())
+        self.side_of_mark()
     }
 }

@@ -1,155 +1,88 @@
-//! Timers, and the one entry in the wheel that watches over each connection.
+//! The one entry in the wheel that watches over each connection, and the connection's own timers.
 
-use std::any::TypeId;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::connection::{Connection, Filed, Phase, after};
-use crate::engine::{Due, Engine};
-use crate::id::{ConnId, TimerId};
-use crate::options::ticks;
-use crate::profile::IdleLimits;
+use crate::base::id::TimerId;
+use crate::base::tick::{NEVER, after, ticks};
+use crate::engine::{Engine, Owner, Timers};
+use crate::stream::config::IdleLimits;
+use crate::stream::connection::{Expiry, Flags};
+use crate::stream::{Link, Streams};
 
-/// How long a new connection goes without an entry in the wheel, in ticks. Limits that could pass
-/// meanwhile are filed at once.
-const NURSERY_TICKS: u64 = 100;
+impl Streams {
+    /// Arms the connections that have lasted.
+    pub(crate) fn arm_deferred(&mut self, engine: &mut Engine) {
+        let deferred = engine.timers.take_deferred();
+        for &id in &deferred {
+            if let Some(mut link) = self.link(engine, id) {
+                link.arm();
+            }
+        }
+        engine.timers.give_back_deferred(deferred);
+    }
+}
 
-impl Engine {
-    /// Sees to it that the wheel looks at a connection no later than its next deadline.
-    ///
-    /// Deadlines that moved away leave the entry where it is: it fires too early once and is
-    /// filed anew, so that activity costs no wheel operation.
-    pub(crate) fn file(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
-        let deadline = connection.deadline(|stamp| self.overruns.latest(stamp));
-        if deadline >= connection.filed.tick {
-            return;
-        }
-        if connection.filed.tick != u64::MAX {
-            self.wheel.cancel(connection.filed.timer);
-        }
-        let timer = self.wheel.insert(deadline, Due::Connection(id));
-        self.next_due = self.next_due.min(deadline);
-        connection.filed = Filed { tick: deadline, timer };
+impl Link<'_> {
+    /// Sees to it that the wheel looks at the connection no later than at its next deadline.
+    pub(crate) fn arm(&mut self) {
+        let timers = &mut self.engine.timers;
+        let deadline = self.connection.deadline(|stamp| timers.latest(stamp));
+        timers.arm(self.id, &mut self.connection.armed, deadline);
     }
 
-    /// A connection has just opened: files it, unless there is time to see first whether it lasts.
+    /// The connection has just opened: arms it, unless there is time to see first whether it
+    /// lasts.
     #[inline]
-    pub(crate) fn file_new(&mut self, id: ConnId) {
-        let Some(connection) = self.connections.get(id.index()) else { return };
-        let shortest = connection.profile.shortest_idle;
-        if !connection.is_plain || shortest <= 2 * NURSERY_TICKS {
-            self.file(id);
-        } else if shortest != u64::MAX {
-            if self.nursery.is_empty() {
-                self.wheel.insert(after(self.now, NURSERY_TICKS), Due::Nursery);
-            }
-            self.nursery.push(id);
+    pub(crate) fn arm_new(&mut self) {
+        let shortest = self.connection.config.shortest_idle;
+        if !self.connection.flags.is_empty() || !Timers::may_defer(shortest) {
+            self.arm();
+        } else if shortest != NEVER {
+            self.engine.timers.defer(self.id);
         }
     }
 
-    /// Files the connections that have lasted.
-    pub(crate) fn empty_nursery(&mut self) {
-        let mut nursery = std::mem::take(&mut self.nursery);
-        for &id in &nursery {
-            if self.live(id).is_some() {
-                self.file(id);
-            }
-        }
-        nursery.clear();
-        self.nursery = nursery;
+    /// What has run out by now.
+    pub(crate) fn expired(&self) -> Option<Expiry> {
+        let timers = &self.engine.timers;
+        self.connection.expired(timers.now(), |stamp| timers.latest(stamp))
     }
 
-    /// The entry of a connection has fired.
-    pub(crate) fn unfile(&mut self, id: ConnId) -> bool {
-        let Some(connection) = self.live_mut(id) else {
-            return false;
-        };
-        connection.filed = Filed::NONE;
-        true
-    }
-
-    /// Sets a timer: once, or every `wait` if `periodic`.
-    pub(crate) fn set_timer(&mut self, wait: Duration, periodic: bool, due: Due) -> TimerId {
-        let wait = ticks(wait).max(1);
-        // The turn may have been long already.
-        let deadline = after(self.clock.tick(), wait);
-        let period = u32::try_from(wait).unwrap_or(u32::MAX);
-        match NonZeroU32::new(period) {
-            Some(period) if periodic => self.wheel.insert_periodic(deadline, period, due),
-            _ => self.wheel.insert(deadline, due),
-        }
-    }
-
-    /// Sets a timer of a handler. If the key is of another reactor, the id is of a timer that never
-    /// fires.
-    pub(crate) fn set_service_timer<H: 'static>(
-        &mut self,
-        service: u32,
-        wait: Duration,
-        periodic: bool,
-    ) -> TimerId {
-        let handler = self.handlers.get(service as usize);
-        if handler.is_some_and(|&(_, its_type)| its_type == TypeId::of::<H>()) {
-            return self.set_timer(wait, periodic, Due::Service(service));
-        }
-        log::error!("a timer was set with the service key of another reactor: it never fires");
-        TimerId::NONE
-    }
-
-    /// Sets a timer that ends with its connection. If that has ended already, the id is of a
-    /// timer that never fires.
-    pub(crate) fn set_conn_timer(&mut self, id: ConnId, wait: Duration, periodic: bool) -> TimerId {
-        if self.live(id).is_none() {
-            return TimerId::NONE;
-        }
-        let timer = self.set_timer(wait, periodic, Due::Timer(id));
-        let wheel = &self.wheel;
-        let connection = &mut self.connections[id.index()];
-        connection.add_timer(timer, |timer| wheel.contains(timer));
+    /// Sets a timer that ends with the connection.
+    pub(crate) fn set_timer(&mut self, wait: Duration, periodic: bool, token: u64) -> TimerId {
+        let timers = &mut self.engine.timers;
+        let timer = timers.set_user(Owner::Connection(self.id), wait, periodic, token);
+        self.connection.add_timer(timer, |timer| timers.has_user(timer));
         timer
     }
 
-    pub(crate) fn set_idle_limits(&mut self, id: ConnId, change: impl FnOnce(&mut IdleLimits)) {
-        let Some(connection) = self.live_mut(id) else {
-            return;
-        };
-        let mut limits = connection.idle_limits();
+    pub(crate) fn set_idle_limits(&mut self, change: impl FnOnce(&mut IdleLimits)) {
+        let mut limits = self.connection.idle_limits();
         change(&mut limits);
-        connection.set_idle_limits(limits);
-        self.file(id);
+        self.connection.set_idle_limits(limits);
+        self.arm();
     }
 
-    pub(crate) fn set_user_deadline(&mut self, id: ConnId, wait: Option<Duration>) {
-        if wait.is_none() && !self.live(id).is_some_and(Connection::has_user_deadline) {
+    pub(crate) fn set_user_deadline(&mut self, wait: Option<Duration>) {
+        if wait.is_none() && !self.connection.has_user_deadline() {
             return;
         }
-        let now = self.clock.tick(); // the turn may have been long already
-        let Some(connection) = self.live_mut(id) else {
-            return;
-        };
-        connection.set_user_deadline(wait.map(|wait| after(now, ticks(wait))));
-        self.file(id);
+        let now = self.engine.timers.clock_tick(); // the turn may have been long already
+        self.connection.set_user_deadline(wait.map(|wait| after(now, ticks(wait))));
+        self.arm();
     }
 
     /// Reading was held back or goes on: the time of an incomplete message stops or starts.
-    pub(crate) fn rewatch_message(&mut self, id: ConnId) {
-        let Some(connection) = self.live(id) else { return };
-        let is_incomplete = !connection.input.is_empty() || connection.is_declared_incomplete;
-        self.watch_message(id, is_incomplete && connection.wants_read(), false);
+    pub(crate) fn rewatch_message(&mut self) {
+        let is_incomplete = self.connection.is_incomplete() && self.connection.wants_read();
+        self.watch_message(is_incomplete, false);
     }
 
     /// Whether a message is incomplete, after the handler has seen what there is.
-    pub(crate) fn watch_message(&mut self, id: ConnId, incomplete: bool, new: bool) {
-        let now = self.now;
-        let Some(connection) = self.live_mut(id) else {
-            return;
-        };
-        if connection.profile.watches_messages && connection.phase == Phase::Open {
-            connection.watch_message(incomplete, new, now);
-            self.file(id);
+    pub(crate) fn watch_message(&mut self, incomplete: bool, new: bool) {
+        if self.connection.flags.has(Flags::WATCHED) && self.connection.is_open() {
+            self.connection.watch_message(incomplete, new, self.engine.now());
+            self.arm();
         }
     }
 }

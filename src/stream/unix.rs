@@ -1,116 +1,91 @@
 //! Unix sockets: listeners, and the way to one.
 
-use crate::connection::Connection;
+use std::io;
+use std::rc::Rc;
+
+use crate::base::close::CloseReason;
+use crate::base::tick::{NEVER, after};
 use crate::engine::Engine;
-use crate::id::ConnId;
-use crate::sys::Stream;
-
-#[cfg(unix)]
-use {
-    crate::close::CloseReason,
-    crate::connection::after,
-    crate::connector::{Attempt, Stage},
-    crate::engine::Target,
-    crate::engine::link::log_backlog,
-    crate::options::{ConnectOptions, Place, UnixAddr, UnixListenOptions},
-    crate::sys::{self, NO_ADDR},
-    std::io,
-    std::rc::Rc,
-};
-
-impl Connection<Stream> {
-    /// Whether a read or a write that is short has emptied or filled the socket. The peer of a
-    /// Unix socket can send descriptors along, and a read stops at each.
-    pub(crate) fn short_means_done(&self) -> bool {
-        self.stream.short_means_done() && !self.profile.is_unix
-    }
-}
+use crate::options::{ConnectOptions, UnixAddr, UnixListenOptions};
+use crate::stream::connection::Flags;
+use crate::stream::happy_eyeballs::{Attempt, Stage};
+use crate::stream::listen::log_backlog;
+use crate::stream::{Link, Streams};
+use crate::sys::{self, NO_ADDR, Stream};
 
 /// Ticks between two tries to connect to a Unix socket whose listener has a full queue: the kernel
 /// does not tell when there is room (connect(2), `EAGAIN`).
-#[cfg(unix)]
 const FULL_QUEUE_PAUSE: u64 = 5;
 
-impl Engine {
-    /// Whether writability is asked for only while output waits: where edges are emulated, and of
-    /// Unix sockets. Linux tells of room in one whenever its peer has read something
-    /// (`unix_write_space` in net/unix/af_unix.c), whether or not it had been full: a second event
-    /// for each message.
-    pub(super) fn asks_writable_on_demand(&self, id: ConnId) -> bool {
-        self.world.asks_writable_on_demand() || self.is_unix(id)
-    }
-
-    /// Whether a connection is a Unix socket, or will be.
-    fn is_unix(&self, id: ConnId) -> bool {
-        self.live(id).is_some_and(|connection| connection.profile.is_unix)
-    }
-}
-
-#[cfg(unix)]
-impl Engine {
+impl Streams {
     /// Binds a Unix socket and serves it.
     pub(crate) fn listen_unix(
         &mut self,
+        engine: &mut Engine,
         addr: UnixAddr,
         service: u32,
         options: &UnixListenOptions,
     ) -> io::Result<UnixAddr> {
-        let bound = options.check().and_then(|()| self.world.bind_unix(&addr, options));
+        let bound = options.check().and_then(|()| engine.io.world().bind_unix(&addr, options));
         let (socket, backlog) = bound.map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"))
         })?;
         log_backlog(&addr, backlog);
-        self.add_unix_listener(socket, &addr, service, options)?;
+        self.add_unix_listener(engine, socket, &addr, service, options)?;
         Ok(addr)
     }
 
     /// Serves a Unix socket that somebody else has set to listen.
     pub(crate) fn adopt_unix(
         &mut self,
+        engine: &mut Engine,
         listener: std::os::unix::net::UnixListener,
         service: u32,
         options: &UnixListenOptions,
     ) -> io::Result<UnixAddr> {
         options.check()?;
-        let (socket, addr) = self.world.adopt_unix(listener).map_err(|error| {
+        let (socket, addr) = engine.io.world().adopt_unix(listener).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot adopt the listening socket: {error}"))
         })?;
-        self.add_unix_listener(socket, &addr, service, options)?;
+        self.add_unix_listener(engine, socket, &addr, service, options)?;
         Ok(addr)
     }
 
     fn add_unix_listener(
         &mut self,
+        engine: &mut Engine,
         mut socket: sys::Listener,
         addr: &UnixAddr,
         service: u32,
         options: &UnixListenOptions,
     ) -> io::Result<()> {
-        self.poller.add_listener(&mut socket, self.listeners.vacant_key())?;
-        let index = self.place_listener(Some(socket), NO_ADDR, service, &options.shared());
-        let listener = &mut self.listeners[index as usize];
+        engine.io.poller().add_listener(&mut socket, self.next_listener())?;
+        let index = self.place_listener(engine, Some(socket), NO_ADDR, service, &options.shared());
+        let Some(listener) = self.listener_mut(index as usize) else { return Ok(()) };
         listener.name = Some(addr.to_string().into());
-        if let Some(profile) = Rc::get_mut(&mut listener.profile) {
-            profile.is_unix = true;
-            profile.tcp = None;
+        if let Some(config) = Rc::get_mut(&mut listener.config) {
+            config.flags.set(Flags::UNIX);
+            config.tcp = None;
         }
         log::debug!("listening on {addr}");
         Ok(())
     }
+}
 
+impl Link<'_> {
     /// Connects to a Unix socket, now or when its listener has room.
-    pub(super) fn try_unix(&mut self, id: ConnId, addr: &UnixAddr, options: &ConnectOptions) {
+    pub(super) fn try_unix(&mut self, addr: &UnixAddr, options: &ConnectOptions) {
         if let Some(source) = options.source {
             let text = format!("option source is {source}; a Unix socket has no such thing");
             let error = io::Error::new(io::ErrorKind::InvalidInput, text);
-            return self.doom(id, CloseReason::Io(error));
+            return self.mark_closed(CloseReason::Io(error));
         }
-        log::debug!("{id}: connecting to {addr}");
-        let now = self.clock.tick();
-        let attempt = self.attempt_unix(id, addr);
-        let Some((connector, _)) = self.connector(id) else { return };
+        log::debug!("{}: connecting to {addr}", self.id);
+        let now = self.engine.timers.clock_tick();
+        let attempt = self.attempt_unix(addr);
+        let Some(connector) = self.connection.connector_mut() else { return };
         connector.stage = Stage::Trying;
-        connector.next_at = u64::MAX;
+        connector.next_at = NEVER;
         match attempt {
             Ok(attempt) => connector.attempts.push(attempt),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -120,25 +95,15 @@ impl Engine {
             }
             Err(error) => {
                 connector.note_again(error);
-                return self.end_round(id);
+                return self.end_round();
             }
         }
-        self.file(id);
+        self.arm();
     }
 
-    /// The pause for a full queue is over; `false` if it was not for one.
-    pub(super) fn try_unix_again(&mut self, id: ConnId) -> bool {
-        let Some((_, dial)) = self.connector(id) else { return false };
-        let Place::Unix(addr) = dial.destination.place() else { return false };
-        self.try_unix(id, addr, &dial.options);
-        true
-    }
-
-    fn attempt_unix(&mut self, id: ConnId, addr: &UnixAddr) -> io::Result<Attempt<Stream>> {
-        let mut stream = self.world.connect_unix(addr)?;
-        let slot = self.attempts.vacant_key();
-        self.poller.add(&mut stream, Target::attempt_token(slot), true)?;
-        self.attempts.insert(id);
+    fn attempt_unix(&mut self, addr: &UnixAddr) -> io::Result<Attempt<Stream>> {
+        let mut stream = self.engine.io.world().connect_unix(addr)?;
+        let slot = self.engine.io.add_attempt(self.id, &mut stream)?;
         Ok(Attempt { addr: NO_ADDR, stream, slot })
     }
 }

@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
-use crate::close::CloseReason;
-use crate::connection::{Connection, Ending, Phase, Sent};
-use crate::engine::Engine;
-use crate::id::{ConnId, NO_INDEX};
+use crate::base::close::CloseReason;
+use crate::base::id::ConnId;
+use crate::engine::{Engine, Target};
 use crate::options::OnOverflow;
-use crate::profile::CORK_BYTES;
+use crate::stream::connection::{Ending, Flags, Phase, Sent, WriteSide};
+use crate::stream::{Link, Streams};
 
 /// What became of a write.
 ///
@@ -45,531 +45,389 @@ impl Written {
     }
 }
 
-/// Gathers the small writes of one callback to its own connection, so that they leave in one
-/// write(2) when it returns.
-#[derive(Debug)]
-pub(crate) struct Cork {
-    /// Whose callback runs; [`NOBODY`] between callbacks.
-    owner: ConnId,
-    /// Bytes that the owner may write without a further look at it.
-    ///
-    /// Invariant: 0 unless `owner` takes output and has none queued.
-    room: usize,
-    /// What it wrote.
-    ///
-    /// Invariant: empty unless `owner` is a live connection that has no output queued.
-    bytes: Vec<u8>,
-}
-
-/// No connection has the generation 0.
-const NOBODY: ConnId = ConnId::new(NO_INDEX, 0);
-
-impl Cork {
-    pub(crate) fn new() -> Self {
-        Self { owner: NOBODY, room: 0, bytes: Vec::with_capacity(CORK_BYTES) }
-    }
-
-    /// The owner takes no more output.
-    fn shut(&mut self, id: ConnId) {
-        if self.owner == id {
-            self.room = 0;
-        }
-    }
-
-    /// What was gathered for a connection that cannot send it any more: how much is lost.
-    pub(crate) fn take_back(&mut self, id: ConnId) -> usize {
-        if self.owner != id {
-            return 0;
-        }
-        let lost = self.bytes.len();
-        self.bytes.clear();
-        self.room = 0;
-        lost
-    }
-
-    /// What was gathered for a connection and not sent yet.
-    fn gathered(&self, id: ConnId) -> usize {
-        if self.owner == id { self.bytes.len() } else { 0 }
-    }
-}
-
 /// Writes of one connection's queue a turn: each is as much as the socket takes.
 const FLUSH_BUDGET: usize = 8;
 
 /// Flushes for one write that would overrun the cap. One is enough where a short write means that
-/// the socket is full; elsewhere, and behind files, it may end with its budget.
+/// the socket is full; elsewhere it may end with its budget.
 const ROOM_TRIES: usize = 4;
 
-impl Engine {
-    /// A callback of this connection begins: its small writes gather, as many as there is `room`
-    /// for.
-    #[inline]
-    pub(crate) fn cork(&mut self, id: ConnId, room: usize) {
-        debug_assert!(self.cork.bytes.is_empty());
-        self.cork.owner = id;
-        self.cork.room = room;
-    }
-
-    /// The connection whose callback runs, or was left by a panic.
-    pub(crate) fn current(&self) -> Option<ConnId> {
-        (self.cork.owner != NOBODY).then_some(self.cork.owner)
-    }
-
-    /// A callback of this connection has panicked: what it had to say may be cut in the middle.
-    pub(crate) fn doom_panicked(&mut self, id: ConnId) {
-        self.doom_reset(id, CloseReason::Panic);
-    }
-
-    /// Ends a connection with RST, whatever was sent: what the peer has is not the whole.
-    pub(crate) fn doom_reset(&mut self, id: ConnId, reason: CloseReason) {
-        if let Some(connection) = self.live_mut(id) {
-            connection.must_reset = true;
-        }
-        self.doom(id, reason);
-    }
-
-    /// Whether a callback of this connection runs.
-    pub(crate) fn is_current(&self, id: ConnId) -> bool {
-        self.cork.owner == id
-    }
-
-    /// The callback has returned: what gathered leaves.
+impl Streams {
+    /// The callback of this connection has returned: what gathered leaves.
     #[inline(always)]
-    pub(crate) fn uncork(&mut self, id: ConnId) {
-        self.cork.owner = NOBODY;
-        self.cork.room = 0;
-        let wanted = self.cork.bytes.len();
+    pub(crate) fn uncork(&mut self, engine: &mut Engine, id: ConnId) {
+        engine.cork.end();
+        let wanted = engine.cork.bytes().len();
         if wanted == 0 {
             return;
         }
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
-        let result = connection.stream.write(&self.cork.bytes);
+        // The slot stays until the callback has returned, and what was gathered is of a live one.
+        let Some(connection) = self.connections.get_mut(id.index()) else { return };
+        let result = connection.stream.write(engine.cork.bytes());
         if matches!(result, Ok(count) if count == wanted) {
             // Only queued output is metered.
-            connection.written_at = self.now;
-            self.stats.writes += 1;
-            self.stats.bytes_written += wanted as u64;
-            self.cork.bytes.clear();
+            connection.written_at = engine.now();
+            engine.stats.writes += 1;
+            engine.stats.bytes_written += wanted as u64;
+            engine.cork.clear();
         } else {
             let mut sent = Sent::default();
             sent.count(result, wanted, connection.short_means_done());
-            self.send(id, &[], sent);
+            Link { id, connection, engine }.send(&[], sent);
         }
     }
+}
 
-    #[inline]
-    pub(crate) fn write(&mut self, id: ConnId, is_current: bool, bytes: &[u8]) -> Written {
-        debug_assert_eq!(is_current, self.is_current(id));
-        if is_current && bytes.len() < self.cork.room {
-            self.cork.room -= bytes.len();
-            self.cork.bytes.extend_from_slice(bytes);
-            return Written::Below;
-        }
-        self.write_past_cork(id, bytes)
-    }
-
-    fn write_past_cork(&mut self, id: ConnId, bytes: &[u8]) -> Written {
-        let is_owner = self.cork.owner == id;
-        let Some(connection) = self.live(id) else {
-            return Written::Closed;
-        };
-        if !connection.takes_output() {
+impl Link<'_> {
+    /// A write for which the cork has no room, or that is not of the connection whose callback
+    /// runs.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Written {
+        if !self.connection.takes_output() {
             return Written::Closed;
         }
-        let pending = connection.output_in_memory() + self.cork.gathered(id);
-        if bytes.len() > connection.profile.max_output - pending
-            && !self.makes_room(id, bytes.len())
-        {
-            return self.overflow(id);
-        }
-        let Some(connection) = self.live(id) else { return Written::Closed };
-        let is_up = connection.phase != Phase::Connecting;
-        if is_owner && is_up && !connection.has_output() {
-            self.send(id, bytes, Sent::default());
-            // If all has left, small writes gather again.
-            self.cork.room = self.live(id).map_or(0, Connection::cork_room);
+        let written = if bytes.len() <= self.room() || self.make_room(bytes.len()) {
+            self.accept(bytes);
+            self.side_of_mark()
         } else {
-            self.enqueue(id, bytes);
+            self.overflow()
+        };
+        if self.engine.cork.is_owner(self.id) {
+            // If all has left, small writes gather again.
+            self.engine.cork.set_room(self.connection.cork_room());
         }
-        self.side_of_mark(id)
+        written
+    }
+
+    /// Sends what the cap has room for, or queues it.
+    fn accept(&mut self, bytes: &[u8]) {
+        let is_owner = self.engine.cork.is_owner(self.id);
+        if is_owner && self.connection.is_open() && !self.connection.has_output() {
+            self.send(bytes, Sent::default());
+        } else {
+            self.enqueue(bytes);
+        }
+    }
+
+    /// Bytes that the cap has room for.
+    fn room(&self) -> usize {
+        let pending = self.connection.output_in_memory() + self.engine.cork.gathered(self.id);
+        self.connection.config.max_output - pending
     }
 
     /// Whether sending makes room for `wanted` bytes under the cap. The cap is for peers that do
     /// not read: a queue is full only if its socket is.
     #[cold]
-    fn makes_room(&mut self, id: ConnId, wanted: usize) -> bool {
-        if self.cork.gathered(id) > 0 {
-            self.send(id, &[], Sent::default());
+    fn make_room(&mut self, wanted: usize) -> bool {
+        if wanted > self.connection.config.max_output {
+            return false;
+        }
+        if self.engine.cork.gathered(self.id) > 0 {
+            self.send(&[], Sent::default());
         }
         for _ in 0..ROOM_TRIES {
-            let Some(connection) = self.live(id).filter(|it| it.takes_output()) else { break };
-            if wanted <= connection.profile.max_output - connection.output_in_memory() {
-                return true;
-            }
-            let is_stuck = connection.is_blocked || connection.phase == Phase::Connecting;
-            if is_stuck || !connection.has_output() {
+            if !self.connection.takes_output() {
                 return false;
             }
-            self.flush_some(id);
+            if wanted <= self.room() {
+                return true;
+            }
+            let is_blocked = self.connection.flags.has(Flags::BLOCKED);
+            // What stands behind a file waits for the whole file.
+            if is_blocked || self.connection.has_files() || !self.connection.is_open() {
+                return false;
+            }
+            self.flush_queue();
             // What the handler is to be told of it waits for the end of the turn.
-            self.mark_dirty(id);
+            self.queue_flush();
         }
         false
     }
 
-    /// Bytes written and not taken by the kernel.
-    pub(crate) fn pending_bytes(&self, id: ConnId) -> usize {
-        let gathered = self.cork.gathered(id);
-        self.live(id).map_or(0, |connection| connection.output_left().saturating_add(gathered))
-    }
-
-    pub(super) fn side_of_mark(&self, id: ConnId) -> Written {
-        match self.live(id) {
-            Some(connection) if connection.is_backed_up => Written::Above,
-            _ => Written::Below,
+    pub(super) fn side_of_mark(&self) -> Written {
+        match self.connection.flags.has(Flags::ABOVE_MARK) && !self.connection.is_closed() {
+            true => Written::Above,
+            false => Written::Below,
         }
     }
 
     /// What gathered is queued: something else stands behind it.
-    pub(super) fn queue_gathered(&mut self, id: ConnId) {
-        self.cork.shut(id);
-        if self.cork.gathered(id) == 0 {
-            return;
-        }
-        if let Some(connection) = self.connections.get_mut(id.index()) {
-            connection.queue_output(&self.cork.bytes, &mut self.spares);
-            self.cork.bytes.clear();
+    pub(super) fn queue_gathered(&mut self) {
+        self.engine.cork.shut(self.id);
+        if self.engine.cork.gathered(self.id) > 0 {
+            self.connection.queue_output(self.engine.cork.bytes(), &mut self.engine.spares);
+            self.engine.cork.clear();
         }
     }
 
     #[cold]
-    pub(super) fn overflow(&mut self, id: ConnId) -> Written {
-        self.stats.writes_refused += 1;
-        let Some(connection) = self.live(id) else {
-            return Written::Closed;
-        };
-        if connection.profile.on_overflow == OnOverflow::Close {
-            // The peer must not take what it has for the whole.
-            self.doom_reset(id, CloseReason::Overflow);
+    pub(super) fn overflow(&mut self) -> Written {
+        self.engine.stats.writes_refused += 1;
+        if self.connection.config.on_overflow == OnOverflow::Close {
+            self.mark_closed_reset(CloseReason::Overflow);
         }
         Written::Full
     }
 
     /// Sends what is corked and then `bytes`, of which `sent` is done; queues what the kernel does
     /// not take.
-    fn send(&mut self, id: ConnId, bytes: &[u8], sent: Sent) {
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
-        let corked = &self.cork.bytes;
-        let short_is_full = connection.short_means_done();
-        let sent = connection.send(corked, bytes, sent, short_is_full, &mut self.spares);
-        self.cork.bytes.clear();
-        self.after_sending(id, sent);
+    pub(super) fn send(&mut self, bytes: &[u8], sent: Sent) {
+        let Engine { cork, spares, .. } = &mut *self.engine;
+        let short_is_full = self.connection.short_means_done();
+        let sent = self.connection.send(cork.bytes(), bytes, sent, short_is_full, spares);
+        cork.clear();
+        self.after_sending(sent);
     }
 
     /// Queues output of a connection whose callback does not run: it leaves at the end of the
     /// turn, together with what others add.
-    fn enqueue(&mut self, id: ConnId, bytes: &[u8]) {
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
-        let was_empty = !connection.has_output();
-        connection.queue_output(bytes, &mut self.spares);
-        self.after_queueing(id, was_empty);
+    fn enqueue(&mut self, bytes: &[u8]) {
+        let was_empty = !self.connection.has_output();
+        self.connection.queue_output(bytes, &mut self.engine.spares);
+        self.after_queueing(was_empty);
     }
 
     /// Something was queued.
-    pub(super) fn after_queueing(&mut self, id: ConnId, was_empty: bool) {
-        let now = self.now;
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
-        let is_held = connection.crosses_high_mark();
-        let is_up = connection.phase == Phase::Open;
-        if is_held {
-            self.rewatch_message(id);
-        }
-        let Some(connection) = self.connections.get_mut(id.index()) else { return };
-        if was_empty && is_up && connection.has_output() {
+    pub(super) fn after_queueing(&mut self, was_empty: bool) {
+        self.check_high_mark();
+        if was_empty && self.connection.is_open() && self.connection.has_output() {
             // If it was not empty, it is on a list already or waits for the socket.
-            let is_metered = connection.profile.send_rate.is_some();
-            if is_metered {
-                connection.watch_output(now);
-                self.file(id);
+            if self.connection.config.send_rate.is_some() {
+                self.connection.watch_output(self.engine.now());
+                self.arm();
             }
-            self.mark_dirty(id);
+            self.queue_flush();
+        }
+    }
+
+    /// Output has grown: reading may have to wait from now on, and a message with it.
+    fn check_high_mark(&mut self) {
+        if self.connection.crosses_high_mark() {
+            self.rewatch_message();
         }
     }
 
     /// Accounts for what the kernel took, and sees to what it did not.
-    fn after_sending(&mut self, id: ConnId, sent: Sent) {
-        let now = self.now;
-        self.stats.writes += sent.calls;
-        self.stats.bytes_written += sent.bytes as u64;
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
+    fn after_sending(&mut self, sent: Sent) {
+        self.engine.stats.writes += sent.calls;
+        self.engine.stats.bytes_written += sent.bytes as u64;
         if sent.bytes > 0 {
-            connection.note_sent(sent.bytes, now);
+            self.connection.note_sent(sent.bytes, self.engine.now());
         }
-        if !connection.has_output() && sent.error.is_none() {
-            connection.is_blocked = false;
-            return;
+        self.connection.flags.put(Flags::BLOCKED, sent.is_blocked);
+        if let Some(error) = sent.error {
+            self.fail_output(CloseReason::from_error(error));
+        } else if self.connection.has_output() {
+            self.after_short_sending(sent.is_blocked);
         }
-        self.after_short_sending(id, sent);
     }
 
-    fn after_short_sending(&mut self, id: ConnId, sent: Sent) {
-        let now = self.now;
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
-        connection.is_blocked = sent.is_blocked;
-        if let Some(error) = sent.error {
-            let lost = connection.clear_output(&mut self.spares);
-            connection.sever(CloseReason::from_error(error), lost, now);
-            self.file(id);
-            self.queue_ready(id);
-            return;
-        }
-        let is_held = connection.crosses_high_mark();
-        connection.watch_output(now);
-        if is_held {
-            self.rewatch_message(id);
-        }
-        self.file(id);
-        if sent.is_blocked {
-            self.ask_writable(id, true);
+    fn after_short_sending(&mut self, is_blocked: bool) {
+        self.check_high_mark();
+        self.connection.watch_output(self.engine.now());
+        self.arm();
+        if is_blocked {
+            self.ask_writable(true);
         } else {
-            self.queue_ready(id);
+            self.queue_ready();
         }
+    }
+
+    /// A write or a FIN has failed.
+    fn fail_output(&mut self, cause: CloseReason) {
+        let now = self.engine.now();
+        self.connection.fail_output(cause, now, &mut self.engine.spares);
+        self.arm();
+        self.queue_ready();
     }
 
     /// Where it is asked for on demand, writability is asked for while output waits, and only then.
-    pub(crate) fn ask_writable(&mut self, id: ConnId, wanted: bool) {
-        if !self.asks_writable_on_demand(id) {
+    pub(crate) fn ask_writable(&mut self, wanted: bool) {
+        let is_asked = self.connection.flags.has(Flags::ASKS_WRITABLE);
+        if is_asked == wanted || !self.asks_writable_on_demand() {
             return;
         }
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
-        if connection.asks_writable == wanted {
-            return;
-        }
-        connection.asks_writable = wanted;
-        let token = super::Target::token(id);
-        match self.poller.set_writable(&mut connection.stream, token, wanted) {
+        self.connection.flags.put(Flags::ASKS_WRITABLE, wanted);
+        let token = Target::token(self.id);
+        let poller = self.engine.io.poller_mut();
+        match poller.set_writable(&mut self.connection.stream, token, wanted) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // The poll has let go of a broken socket; reading finds out how it ended.
-                connection.is_broken = true;
-                connection.may_read = true;
-                self.queue_ready(id);
+                self.connection.flags.set(Flags::ERROR | Flags::READABLE);
+                self.queue_ready();
             }
-            Err(error) => self.doom(id, CloseReason::Io(error)),
+            Err(error) => self.mark_closed(CloseReason::Io(error)),
         }
+    }
+
+    /// Sends queued output, as much as the socket and the budget allow.
+    fn flush_queue(&mut self) {
+        let others = self.engine.ready.len();
+        let short_is_full = self.connection.short_means_done();
+        let spares = &mut self.engine.spares;
+        let sent = self.connection.flush_all(FLUSH_BUDGET, others, short_is_full, spares);
+        self.after_sending(sent);
     }
 
     /// Sends queued output. Whether it has thereby fallen to the low mark, and the handler is to
     /// be told.
-    pub(crate) fn flush(&mut self, id: ConnId) -> bool {
-        let now = self.now;
-        let Some(connection) = self.live(id) else {
-            return false;
-        };
-        if connection.phase == Phase::Connecting {
+    pub(crate) fn flush(&mut self) -> bool {
+        // What was written past the cap may have been sent already, and its end not been told.
+        let has_work = self.connection.flags.has(Flags::HAS_OUTPUT | Flags::ABOVE_MARK);
+        if !has_work || self.connection.is_connecting() {
             return false;
         }
-        if connection.has_output() {
-            self.flush_some(id);
-        } else if !connection.is_backed_up {
+        self.engine.timers.note_active(self.id);
+        if self.connection.has_output() {
+            self.flush_queue();
+        }
+        if self.connection.is_closed() {
             return false;
         }
-        let Some(connection) = self.live_mut(id) else {
-            return false;
-        };
-        let drained = connection.crosses_low_mark();
-        if drained && !connection.is_paused && !connection.is_ended {
-            // A handler may have stopped consuming because it could not answer.
-            connection.must_redeliver |= !connection.input.is_empty();
-        }
-        if drained {
-            connection.read_at = now; // the silence was ours, if reading was held back
-        }
-        let may_read = connection.may_read || connection.must_redeliver;
-        let is_sent = !connection.has_output();
-        let is_ending = connection.phase == Phase::Closing || connection.wants_fin;
-        if is_sent {
-            self.ask_writable(id, false);
-            if is_ending {
-                self.mark_dirty(id);
+        let drained = self.connection.crosses_low_mark();
+        if !self.connection.has_output() {
+            self.ask_writable(false);
+            let is_closing = matches!(self.connection.phase(), Phase::Closing(_));
+            if is_closing || self.connection.write_side() != WriteSide::Open {
+                self.queue_flush();
             }
         }
         if drained {
-            self.rewatch_message(id);
-            self.file(id);
-            if may_read {
-                self.queue_ready(id);
-            }
+            self.after_draining();
         }
         drained
     }
 
-    /// Sends queued output, as much as the socket and the budget allow.
-    fn flush_some(&mut self, id: ConnId) {
-        let others = self.ready.len();
-        let Some(connection) = self.connections.get_mut(id.index()) else { return };
-        let short_is_full = connection.short_means_done();
-        let sent = connection.flush_all(FLUSH_BUDGET, others, short_is_full, &mut self.spares);
-        self.after_sending(id, sent);
+    /// Output has fallen to the low mark: reading goes on, if it was held back.
+    fn after_draining(&mut self) {
+        if !self.connection.flags.has(Flags::PAUSED) {
+            // A handler may have stopped consuming because it could not answer.
+            self.connection.replay_input();
+        }
+        self.connection.read_at = self.engine.now(); // the silence was ours
+        self.rewatch_message();
+        self.arm();
+        if self.connection.flags.has(Flags::READABLE | Flags::REPLAY) {
+            self.queue_ready();
+        }
     }
 
     /// `Conn::close`: flush, FIN, the peer's end.
-    pub(crate) fn close(&mut self, id: ConnId) {
-        self.cork.shut(id);
-        let is_stopping = self.is_stopping();
-        let Some(connection) = self.live_mut(id) else { return };
-        connection.is_let_go = true;
-        match connection.phase {
+    pub(crate) fn close(&mut self) {
+        self.engine.cork.shut(self.id);
+        self.connection.flags.set(Flags::CLOSED_BY_HANDLER);
+        match self.connection.phase() {
             // What was written is sent first: it closes once it is up.
-            Phase::Connecting if connection.has_output() => connection.wants_fin = true,
-            Phase::Connecting => self.doom(id, CloseReason::Local),
+            Phase::Connecting if self.connection.has_output() => {
+                self.connection.set_write_side(WriteSide::FinQueued);
+            }
+            Phase::Connecting => self.mark_closed(CloseReason::Local),
             Phase::Open => {
-                connection.enter(Phase::Closing);
-                connection.ending = match connection.is_ended {
-                    _ if is_stopping => Ending::Shutdown,
+                let ending = match self.connection.flags.has(Flags::READ_CLOSED) {
+                    _ if self.engine.is_stopping() => Ending::Shutdown,
                     true => Ending::Peer,
                     false => Ending::Local,
                 };
-                connection.clear_waits();
-                let connection = &mut self.connections[id.index()];
-                connection.input.clear(&mut self.spares);
-                self.mark_dirty(id);
+                self.connection.enter(Phase::Closing(ending));
+                self.connection.clear_waits();
+                self.connection.clear_input(&mut self.engine.spares);
+                self.queue_flush();
             }
             _ => {}
         }
     }
 
     /// `Conn::shutdown_write`: FIN behind the output.
-    pub(crate) fn shutdown_write(&mut self, id: ConnId) {
-        self.cork.shut(id);
-        let Some(connection) = self.live_mut(id) else { return };
-        if connection.takes_output() {
-            connection.wants_fin = true;
-            connection.is_plain = false;
-            self.mark_dirty(id);
+    pub(crate) fn shutdown_write(&mut self) {
+        self.engine.cork.shut(self.id);
+        if self.connection.takes_output() {
+            self.connection.set_write_side(WriteSide::FinQueued);
+            self.queue_flush();
         }
     }
 
     /// `Conn::abort`: drop the queue, send RST.
-    pub(crate) fn abort(&mut self, id: ConnId) {
-        self.doom_reset(id, CloseReason::Local);
+    pub(crate) fn abort(&mut self) {
+        self.mark_closed_reset(CloseReason::Local);
     }
 
     /// The next step of a connection that asked for one: send FIN, or be done. Its output has
     /// been flushed as far as the kernel takes it.
-    pub(crate) fn settle(&mut self, id: ConnId) {
-        let Some(connection) = self.live_mut(id) else {
-            return;
-        };
-        let is_sent = !connection.has_output();
-        match connection.phase {
-            Phase::Open if connection.wants_fin && is_sent && !connection.fin_sent => {
-                self.send_fin(id);
-                self.finish_if_both_ended(id);
+    pub(crate) fn advance_close(&mut self) {
+        let is_sent = !self.connection.has_output();
+        match *self.connection.phase() {
+            Phase::Open if is_sent && self.connection.write_side() == WriteSide::FinQueued => {
+                self.send_fin();
+                self.finish_if_both_ended();
             }
-            Phase::Closing if !is_sent => self.await_close(id),
-            Phase::Closing if connection.is_ended => {
-                let reason = connection.ending.into();
-                self.doom(id, reason);
+            Phase::Closing(_) if !is_sent => self.await_close(),
+            Phase::Closing(ending) if self.connection.flags.has(Flags::READ_CLOSED) => {
+                self.mark_closed(ending.into());
             }
-            Phase::Closing => self.linger(id),
+            Phase::Closing(ending) => self.linger(ending),
             _ => {}
         }
     }
 
     /// Sends FIN and waits for the peer's. Closing the socket now would answer input that is
     /// still to come with RST, and the kernel would drop what it has not sent (RFC 9112, 9.6).
-    fn linger(&mut self, id: ConnId) {
-        if !self.connections[id.index()].fin_sent {
-            self.send_fin(id);
+    fn linger(&mut self, ending: Ending) {
+        if self.connection.write_side() != WriteSide::FinSent {
+            self.send_fin();
         }
-        let connection = &mut self.connections[id.index()];
-        if connection.fin_sent {
-            connection.enter(Phase::Lingering);
+        if self.connection.write_side() == WriteSide::FinSent {
+            self.connection.enter(Phase::Lingering(ending));
             // The peer gets as long to finish as each part of the output got to leave.
-            connection.clear_waits();
-            self.await_close(id);
+            self.connection.clear_waits();
+            self.await_close();
         }
     }
 
     /// Both directions have ended: nothing more can happen.
-    pub(crate) fn finish_if_both_ended(&mut self, id: ConnId) {
-        let Some(connection) = self.live(id) else {
-            return;
-        };
-        if connection.phase == Phase::Open && connection.is_ended && connection.fin_sent {
-            self.doom(id, CloseReason::Peer);
+    pub(crate) fn finish_if_both_ended(&mut self) {
+        let is_sent = self.connection.write_side() == WriteSide::FinSent;
+        if is_sent && self.connection.is_open() && self.connection.flags.has(Flags::READ_CLOSED) {
+            self.mark_closed(CloseReason::Peer);
         }
     }
 
-    fn await_close(&mut self, id: ConnId) {
-        let now = self.now;
-        let Some(connection) = self.live_mut(id) else {
-            return;
-        };
-        let ticks = connection.profile.close;
-        connection.set_close_wait(now, ticks);
-        let may_read = connection.may_read;
-        self.file(id);
-        if may_read {
-            self.queue_ready(id);
+    fn await_close(&mut self) {
+        self.connection.set_close_wait(self.engine.now());
+        self.arm();
+        if self.connection.flags.has(Flags::READABLE) {
+            self.queue_ready();
         }
     }
 
     /// Sends FIN; if that fails the connection is broken.
-    fn send_fin(&mut self, id: ConnId) {
-        let now = self.now;
-        let Some(connection) = self.live_mut(id) else { return };
-        connection.wants_fin = true;
-        match connection.stream.shutdown_write() {
-            Ok(()) => connection.fin_sent = true,
+    fn send_fin(&mut self) {
+        match self.connection.stream.shutdown_write() {
+            Ok(()) => self.connection.set_write_side(WriteSide::FinSent),
             Err(error) => {
-                connection.sever(CloseReason::from_error(error), 0, now);
-                self.file(id);
-                self.queue_ready(id);
+                self.connection.set_write_side(WriteSide::FinQueued);
+                self.fail_output(CloseReason::from_error(error));
             }
         }
     }
 
-    pub(crate) fn pause_reading(&mut self, id: ConnId) {
-        if let Some(connection) = self.live_mut(id) {
-            connection.is_paused = true;
-            connection.must_redeliver = false;
-            connection.is_plain = false;
-            self.rewatch_message(id);
-        }
+    pub(crate) fn pause_reading(&mut self) {
+        self.connection.flags.set(Flags::PAUSED);
+        self.connection.flags.clear(Flags::REPLAY);
+        self.rewatch_message();
     }
 
     /// Reads again what came meanwhile, the unconsumed rest first.
-    pub(crate) fn resume_reading(&mut self, id: ConnId) {
-        let now = self.now;
-        let Some(connection) = self.live_mut(id) else {
-            return;
-        };
-        if !connection.is_paused {
+    pub(crate) fn resume_reading(&mut self) {
+        if !self.connection.flags.has(Flags::PAUSED) {
             return;
         }
-        connection.is_paused = false;
-        connection.read_at = now; // the silence was ours
-        connection.must_redeliver = !connection.input.is_empty() && !connection.is_ended;
-        if connection.may_read || connection.must_redeliver {
-            self.queue_ready(id);
+        self.connection.flags.clear(Flags::PAUSED | Flags::REPLAY);
+        self.connection.read_at = self.engine.now(); // the silence was ours
+        self.connection.replay_input();
+        if self.connection.flags.has(Flags::READABLE | Flags::REPLAY) {
+            self.queue_ready();
         }
-        self.rewatch_message(id);
-        self.file(id);
+        self.rewatch_message();
+        self.arm();
     }
 }

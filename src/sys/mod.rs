@@ -25,7 +25,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::id::Generations;
+use crate::base::id::Generations;
 use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
 pub(crate) use batch::{BATCH, BATCHES_ARE_CALLS, Inbound, Outbound};
@@ -198,7 +198,7 @@ impl Stream {
     /// edge-triggered epoll and kqueue (see epoll(7), questions and answers, 9). mio emulates
     /// edges elsewhere and wants `WouldBlock` first.
     ///
-    /// A Unix socket's [`Profile`](crate::profile::Profile) says otherwise. The answer is for a
+    /// A Unix socket's [`Profile`](crate::stream::config::Profile) says otherwise. The answer is for a
     /// TCP connection, so that it is none at run time.
     ///
     /// A read also stops short at TCP urgent data: what a peer sends behind it is read with what

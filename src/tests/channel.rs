@@ -13,7 +13,7 @@ use loom::sync::mpsc::{Receiver, Sender, channel};
 use loom::thread;
 
 use super::queue::{Announce, Patience, Queue, Refusal, Taken};
-use crate::mailbox::{Mailbox, Wake};
+use crate::engine::mailbox::{Mailbox, Wake};
 
 /// The checker's, with what the standard library's has beside it. There is no time in the model:
 /// who waits for a while waits.

@@ -5,8 +5,8 @@ use std::io;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use crate::engine::Written;
 use crate::handler::Conn;
+use crate::stream::Written;
 use crate::sys::range_of;
 
 impl Conn<'_> {
@@ -73,13 +73,14 @@ impl Conn<'_> {
     ) -> io::Result<Written> {
         let file = file.into();
         let range = range_of(&file, range)?;
-        Ok(self.engine.send_file(self.id, file, range))
+        let link = self.lp.link(self.id);
+        Ok(link.map_or(Written::Closed, |mut link| link.send_file(file, range)))
     }
 
     /// How much of [`pending_bytes`](Self::pending_bytes) is of files: what is left to send, in
     /// bytes, for whoever shows progress.
     #[must_use]
     pub fn pending_file_bytes(&self) -> u64 {
-        self.engine.pending_file_bytes(self.id)
+        self.lp.streams.get(self.id).map_or(0, |connection| connection.file_bytes())
     }
 }

@@ -6,17 +6,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::close::IdleKind;
-use crate::engine::{Engine, Written};
+use crate::base::close::IdleKind;
+use crate::base::id::{ConnId, TimerId};
 use crate::handler::Context;
-use crate::id::{ConnId, TimerId};
+use crate::handler::event_loop::Loop;
 #[cfg(unix)]
 use crate::options::UnixAddr;
 use crate::options::{MAX_LIMIT, at_most};
-use crate::sys::Credentials;
-use crate::tcp::TcpInfo;
+use crate::stream::Written;
 #[cfg(feature = "sim")]
-use crate::{connection::Connection, profile::IdleLimits};
+use crate::stream::config::IdleLimits;
+use crate::stream::connection::{Connection, Flags};
+use crate::sys::{Credentials, Stream};
+use crate::tcp::TcpInfo;
 
 /// One connection, lent to a callback.
 ///
@@ -40,7 +42,7 @@ use crate::{connection::Connection, profile::IdleLimits};
 /// ```
 #[derive(Debug)]
 pub struct Conn<'a> {
-    engine: &'a mut Engine,
+    lp: &'a mut Loop,
     id: ConnId,
     /// Whether it is the one whose callback runs: its small writes gather.
     is_current: bool,
@@ -61,32 +63,37 @@ pub enum DeadlineKind {
 impl<'a> Conn<'a> {
     /// The connection whose callback runs.
     #[inline]
-    pub(crate) fn current(engine: &'a mut Engine, id: ConnId) -> Self {
-        Self { engine, id, is_current: true }
+    pub(crate) fn current(lp: &'a mut Loop, id: ConnId) -> Self {
+        Self { lp, id, is_current: true }
     }
 
     /// Any connection.
-    pub(crate) fn other(engine: &'a mut Engine, id: ConnId) -> Self {
-        let is_current = engine.is_current(id);
-        Self { engine, id, is_current }
+    pub(crate) fn other(lp: &'a mut Loop, id: ConnId) -> Self {
+        let is_current = lp.engine.cork.is_owner(id);
+        Self { lp, id, is_current }
     }
 
     /// The number of its socket in a simulated world.
     #[cfg(feature = "sim")]
     pub(crate) fn simulated(&self) -> Option<u32> {
-        self.engine.live(self.id)?.stream.simulated()
+        self.lp.streams.get(self.id)?.stream.simulated()
     }
 
     /// Whether the loop would read from it, for whoever watches.
     #[cfg(feature = "sim")]
     pub(crate) fn wants_read(&self) -> bool {
-        self.engine.live(self.id).is_some_and(Connection::wants_read)
+        self.lp.streams.get(self.id).is_some_and(Connection::wants_read)
     }
 
     /// What counts as silence for it, for whoever watches.
     #[cfg(feature = "sim")]
     pub(crate) fn idle_limits(&self) -> IdleLimits {
-        self.engine.live(self.id).map_or_else(IdleLimits::default, Connection::idle_limits)
+        self.lp.streams.get(self.id).map_or_else(IdleLimits::default, Connection::idle_limits)
+    }
+
+    /// The slot stays until the callback has returned, whatever the callback does.
+    fn slot(&self) -> &Connection<Stream> {
+        self.lp.streams.slot(self.id).expect("a connection keeps its slot while it is lent")
     }
 
     /// Its id, to be kept and looked up again with [`Context::conn`].
@@ -102,7 +109,11 @@ impl<'a> Conn<'a> {
     /// and follows by itself, in order. See [`Written`] for what the answer means.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> Written {
-        self.engine.write(self.id, self.is_current, bytes)
+        debug_assert_eq!(self.is_current, self.lp.engine.cork.is_owner(self.id));
+        if self.is_current && self.lp.engine.cork.gather(bytes) {
+            return Written::Below;
+        }
+        self.lp.link(self.id).map_or(Written::Closed, |mut link| link.write(bytes))
     }
 
     /// Ends the connection once everything written has left: flush, FIN, then `on_close`.
@@ -115,14 +126,18 @@ impl<'a> Conn<'a> {
     /// with a reset, which can destroy output on its way. That time begins anew whenever the
     /// socket takes some of the output, so that a slow reader gets all of it.
     pub fn close(&mut self) {
-        self.engine.close(self.id);
+        if let Some(mut link) = self.lp.link(self.id) {
+            link.close();
+        }
     }
 
     /// Sends FIN once everything written has left, and goes on reading. When the peer has
     /// finished as well, the connection ends, with `CloseReason::Peer`. No deadline of its own
     /// comes with it.
     pub fn shutdown_write(&mut self) {
-        self.engine.shutdown_write(self.id);
+        if let Some(mut link) = self.lp.link(self.id) {
+            link.shutdown_write();
+        }
     }
 
     /// Ends the connection at once: queued output is dropped and the peer gets a reset.
@@ -131,7 +146,9 @@ impl<'a> Conn<'a> {
     /// gets an error instead (`ConnectionReset`, on Linux) only if it has sent something that was
     /// not read here. A protocol over one that must tell a part from the whole says so itself.
     pub fn abort(&mut self) {
-        self.engine.abort(self.id);
+        if let Some(mut link) = self.lp.link(self.id) {
+            link.abort();
+        }
     }
 
     /// Stops reading: no `on_data` and no `on_eof` until reading resumes. The kernel's buffer
@@ -140,19 +157,23 @@ impl<'a> Conn<'a> {
     /// Only `resume_reading` ends a pause, and a reset, or a file that cannot be sent: what came
     /// before is delivered, since there is no later.
     pub fn pause_reading(&mut self) {
-        self.engine.pause_reading(self.id);
+        if let Some(mut link) = self.lp.link(self.id) {
+            link.pause_reading();
+        }
     }
 
     /// Reads again, if reading is paused. Bytes that were left unconsumed before the pause are
     /// delivered again first, on their own, after this callback.
     pub fn resume_reading(&mut self) {
-        self.engine.resume_reading(self.id);
+        if let Some(mut link) = self.lp.link(self.id) {
+            link.resume_reading();
+        }
     }
 
     /// Whether the handler has paused reading.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.engine.live(self.id).is_some_and(|connection| connection.is_paused)
+        self.lp.streams.get(self.id).is_some_and(|connection| connection.flags.has(Flags::PAUSED))
     }
 
     /// Sets the idle limit of one kind for this connection, or none, from 1 ms to 49 days.
@@ -165,12 +186,14 @@ impl<'a> Conn<'a> {
     pub fn set_idle_timeout(&mut self, kind: IdleKind, limit: Option<Duration>) -> io::Result<()> {
         crate::options::at_least_1ms("idle timeout", limit)?;
         at_most("idle timeout", limit, MAX_LIMIT)?;
-        let limit = limit.map(crate::options::ticks);
-        self.engine.set_idle_limits(self.id, |limits| match kind {
-            IdleKind::Read => limits.read = limit,
-            IdleKind::Write => limits.write = limit,
-            IdleKind::All => limits.all = limit,
-        });
+        let limit = limit.map(crate::base::tick::ticks);
+        if let Some(mut link) = self.lp.link(self.id) {
+            link.set_idle_limits(|limits| match kind {
+                IdleKind::Read => limits.read = limit,
+                IdleKind::Write => limits.write = limit,
+                IdleKind::All => limits.all = limit,
+            });
+        }
         Ok(())
     }
 
@@ -178,8 +201,9 @@ impl<'a> Conn<'a> {
     /// unless the
     /// deadline is set again or taken back (`None`) before. Bytes do not move it.
     pub fn set_deadline(&mut self, kind: DeadlineKind, wait: Option<Duration>) {
+        let Some(mut link) = self.lp.link(self.id) else { return };
         match kind {
-            DeadlineKind::User => self.engine.set_user_deadline(self.id, wait),
+            DeadlineKind::User => link.set_user_deadline(wait),
         }
     }
 
@@ -187,12 +211,10 @@ impl<'a> Conn<'a> {
     /// is streamed, for example. `message_timeout` and `min_receive_rate` then apply to it.
     /// Unconsumed bytes are an incomplete message without saying so.
     pub fn declare_incomplete(&mut self, incomplete: bool) {
-        let Some(connection) = self.engine.live_mut(self.id) else {
-            return;
-        };
-        let was = std::mem::replace(&mut connection.is_declared_incomplete, incomplete);
-        if was != incomplete {
-            self.engine.watch_message(self.id, incomplete, incomplete);
+        let Some(mut link) = self.lp.link(self.id) else { return };
+        if link.connection.flags.has(Flags::INCOMPLETE) != incomplete {
+            link.connection.flags.put(Flags::INCOMPLETE, incomplete);
+            link.watch_message(incomplete, incomplete);
         }
     }
 
@@ -200,35 +222,32 @@ impl<'a> Conn<'a> {
     /// the time has passed and at most 1 ms (a tick) after, plus the work of the turn. One that
     /// passes before the connection is up is not told.
     pub fn set_timer(&mut self, wait: Duration) -> TimerId {
-        self.engine.set_conn_timer(self.id, wait, false)
+        self.lp.link(self.id).map_or(TimerId::NONE, |mut link| link.set_timer(wait, false, 0))
     }
 
     /// The same, again and again: each time counts from the last deadline, so that it does not
     /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
     pub fn set_periodic_timer(&mut self, period: Duration) -> TimerId {
-        self.engine.set_conn_timer(self.id, period, true)
+        self.lp.link(self.id).map_or(TimerId::NONE, |mut link| link.set_timer(period, true, 0))
     }
 
     /// Takes a timer back; whether it was still to fire.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        if let Some(connection) = self.engine.live_mut(self.id) {
-            connection.remove_timer(timer);
-        }
-        self.engine.wheel.cancel(timer)
+        self.lp.cancel_timer(timer)
     }
 
     /// Whether it is a Unix socket.
     #[must_use]
     pub fn is_unix(&self) -> bool {
-        self.engine.connections[self.id.index()].profile.is_unix
+        self.slot().config.is_unix()
     }
 
     /// Who is at the other end: over a Unix socket, where the platform tells, and `None`
     /// otherwise. Of an outgoing connection it is who has set the listener up.
     #[must_use]
     pub fn peer_credentials(&self) -> Option<Credentials> {
-        let connection = &self.engine.connections[self.id.index()];
-        if connection.profile.is_unix { connection.stream.credentials() } else { None }
+        let connection = self.slot();
+        if connection.config.is_unix() { connection.stream.credentials() } else { None }
     }
 
     /// The name of this end, if it is a Unix socket that has one: of an accepted connection that
@@ -236,7 +255,7 @@ impl<'a> Conn<'a> {
     #[cfg(unix)]
     #[must_use]
     pub fn local_unix_addr(&self) -> Option<UnixAddr> {
-        self.engine.connections[self.id.index()].stream.local_name()
+        self.slot().stream.local_name()
     }
 
     /// The name of the other end, if it is a Unix socket that has one: of an outgoing connection
@@ -244,14 +263,13 @@ impl<'a> Conn<'a> {
     #[cfg(unix)]
     #[must_use]
     pub fn peer_unix_addr(&self) -> Option<UnixAddr> {
-        self.engine.connections[self.id.index()].stream.peer_name()
+        self.slot().stream.peer_name()
     }
 
     /// The other end. Unspecified (`0.0.0.0:0`) if it is a Unix socket, which has no address.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
-        // The slot stays until the callback has returned, whatever the callback does.
-        self.engine.connections[self.id.index()].peer
+        self.slot().peer
     }
 
     /// This end.
@@ -264,7 +282,7 @@ impl<'a> Conn<'a> {
             let text = "a Unix socket has no IP address; ask for its name instead";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        self.engine.connections[self.id.index()].stream.local_addr()
+        self.slot().stream.local_addr()
     }
 
     /// What the kernel knows of the connection now: its state, round-trip time, segments that are
@@ -305,38 +323,40 @@ impl<'a> Conn<'a> {
             let text = "a Unix socket has no TCP_INFO: there is no TCP in it";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        let connection = &self.engine.connections[self.id.index()];
+        let connection = self.slot();
         connection.stream.tcp_info(connection.peer)
     }
 
     /// Bytes that were written and that the kernel has not taken, those of files among them.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
-        self.engine.pending_bytes(self.id)
+        let gathered = self.lp.engine.cork.gathered(self.id);
+        let connection = self.lp.streams.get(self.id);
+        connection.map_or(0, |connection| connection.output_left().saturating_add(gathered))
     }
 
     /// Bytes of input that `on_data` has left unconsumed; 0 within `on_data`.
     #[must_use]
     pub fn unconsumed_bytes(&self) -> usize {
-        self.engine.live(self.id).map_or(0, |connection| connection.input.len())
+        self.lp.streams.get(self.id).map_or(0, |connection| connection.input().len())
     }
 
     /// Another connection, if it has not ended: `context().conn(id)` that can be kept for as long
     /// as this one is borrowed.
     #[must_use]
     pub fn other_conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
-        self.engine.live(id)?;
-        Some(Conn::other(self.engine, id))
+        self.lp.streams.get(id)?;
+        Some(Conn::other(self.lp, id))
     }
 
     /// Whether it takes writes: neither closed nor shut down for writing.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.engine.live(self.id).is_some_and(|connection| connection.takes_output())
+        self.lp.streams.get(self.id).is_some_and(|connection| connection.takes_output())
     }
 
     /// The loop: other connections, timers of handlers, the clock.
     pub fn context(&mut self) -> Context<'_> {
-        Context::new(self.engine)
+        Context::new(self.lp)
     }
 }

@@ -1,14 +1,26 @@
 //! Datagrams: the callbacks, and the socket lent to them.
 
+mod sessions;
+#[cfg(unix)]
+mod unix;
+
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::engine::{Engine, Role, SendStatus};
+use crate::base::id::{SocketId, TimerId};
+use crate::datagram::SendStatus;
+use crate::handler::event_loop::{Loop, Role};
 use crate::handler::{AnyService, Context};
-use crate::id::{SocketId, TimerId};
 use crate::options::Group;
+
+pub(crate) use sessions::RegisteredSessions;
+pub use sessions::{Session, SessionEnd, SessionHandler};
+#[cfg(unix)]
+pub(crate) use unix::RegisteredUnixDatagrams;
+#[cfg(unix)]
+pub use unix::{UnixDatagramHandler, UnixDatagramSocket};
 
 /// The callbacks of a datagram server or client.
 ///
@@ -118,26 +130,26 @@ where
 /// ```
 #[derive(Debug)]
 pub struct DatagramSocket<'a> {
-    engine: &'a mut Engine,
+    lp: &'a mut Loop,
     id: SocketId,
     is_truncated: bool,
 }
 
 impl<'a> DatagramSocket<'a> {
     #[inline]
-    pub(crate) fn new(engine: &'a mut Engine, id: SocketId) -> Self {
-        Self { engine, id, is_truncated: false }
+    pub(crate) fn new(lp: &'a mut Loop, id: SocketId) -> Self {
+        Self { lp, id, is_truncated: false }
     }
 
     /// The socket whose datagram is handed over.
     #[inline]
-    pub(crate) fn receiving(engine: &'a mut Engine, id: SocketId, is_truncated: bool) -> Self {
-        Self { engine, id, is_truncated }
+    pub(crate) fn receiving(lp: &'a mut Loop, id: SocketId, is_truncated: bool) -> Self {
+        Self { lp, id, is_truncated }
     }
 
     #[inline]
-    pub(crate) fn engine(&mut self) -> &mut Engine {
-        self.engine
+    pub(crate) fn event_loop(&mut self) -> &mut Loop {
+        self.lp
     }
 
     /// Its id, to be kept and looked up again with [`Context::socket`].
@@ -150,13 +162,13 @@ impl<'a> DatagramSocket<'a> {
     /// overtaken.
     #[inline]
     pub fn send_to(&mut self, to: SocketAddr, bytes: &[u8]) -> SendStatus {
-        self.engine.send_datagram(self.id, Some(to), bytes)
+        self.lp.datagrams.send_datagram(&mut self.lp.engine, self.id, Some(to), bytes)
     }
 
     /// Sends a datagram to the peer of a connected socket.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
-        self.engine.send_datagram(self.id, None, bytes)
+        self.lp.datagrams.send_datagram(&mut self.lp.engine, self.id, None, bytes)
     }
 
     /// Whether the datagram of this `on_datagram` was longer than what is handed over.
@@ -168,13 +180,13 @@ impl<'a> DatagramSocket<'a> {
     /// Closes the socket: nothing more is received, `on_close` follows. What waits to be sent is
     /// dropped, but for what the kernel takes at once.
     pub fn close(&mut self) {
-        self.engine.close_socket(self.id);
+        self.lp.datagrams.close_socket(&mut self.lp.engine, self.id);
     }
 
     /// Whether it has not been closed.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.engine.socket(self.id).is_some()
+        self.lp.datagrams.socket(self.id).is_some()
     }
 
     /// Where it is bound. A socket that is bound to all addresses does not know to which of them
@@ -183,26 +195,26 @@ impl<'a> DatagramSocket<'a> {
     /// # Errors
     /// - `NotConnected`: the socket is closed.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let socket = self.engine.socket(self.id).ok_or(io::ErrorKind::NotConnected)?;
+        let socket = self.lp.datagrams.socket(self.id).ok_or(io::ErrorKind::NotConnected)?;
         Ok(socket.addr)
     }
 
     /// Its peer, if it has one.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.engine.socket(self.id)?.peer
+        self.lp.datagrams.socket(self.id)?.peer
     }
 
     /// Datagrams that wait for the kernel to take them, or for their batch to leave.
     #[must_use]
     pub fn queued_datagrams(&self) -> usize {
-        self.engine.socket(self.id).map_or(0, |socket| socket.queue.len() + socket.gathered())
+        self.lp.datagrams.socket(self.id).map_or(0, |socket| socket.queue.len() + socket.gathered())
     }
 
     /// Bytes of them.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        let socket = self.engine.socket(self.id);
+        let socket = self.lp.datagrams.socket(self.id);
         socket.map_or(0, |socket| socket.queue.bytes() + socket.gathered_bytes())
     }
 
@@ -218,7 +230,7 @@ impl<'a> DatagramSocket<'a> {
     /// - `NotConnected`: the socket is closed.
     /// - The system's: the interface is not there, or the socket is in the group already.
     pub fn join(&mut self, group: &Group) -> io::Result<()> {
-        self.engine.join_group(self.id, group)
+        self.lp.datagrams.join_group(self.id, group)
     }
 
     /// Leaves a multicast group, given as it was joined.
@@ -226,29 +238,29 @@ impl<'a> DatagramSocket<'a> {
     /// # Errors
     /// - Those of [`join`](Self::join); the socket may not be in the group.
     pub fn leave(&mut self, group: &Group) -> io::Result<()> {
-        self.engine.leave_group(self.id, group)
+        self.lp.datagrams.leave_group(self.id, group)
     }
 
     /// Sets a timer of this socket; it ends with it. `on_timer` is called once, not before the
     /// time has passed and at most 1 ms (a tick) after, plus the work of the turn.
     pub fn set_timer(&mut self, wait: Duration) -> TimerId {
-        self.engine.set_socket_timer(self.id, wait, false)
+        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, wait, false, 0)
     }
 
     /// The same, again and again: each time counts from the last deadline, so that it does not
     /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
     pub fn set_periodic_timer(&mut self, period: Duration) -> TimerId {
-        self.engine.set_socket_timer(self.id, period, true)
+        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, period, true, 0)
     }
 
     /// Takes a timer back; whether it was still to fire.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.engine.wheel.cancel(timer)
+        self.lp.cancel_timer(timer)
     }
 
     /// The loop: connections, other sockets, timers of handlers, the clock.
     pub fn context(&mut self) -> Context<'_> {
-        Context::new(self.engine)
+        Context::new(self.lp)
     }
 }
 
@@ -265,7 +277,7 @@ pub(crate) trait AnyDatagrams {
     fn recover(&mut self, _: &mut DatagramSocket<'_>) {}
     /// The socket is about to be taken down.
     fn end_sessions(&mut self, _: &mut DatagramSocket<'_>) {}
-    fn socket_close(&mut self, _: SocketId, _: &mut Engine) {}
+    fn socket_close(&mut self, _: SocketId, _: &mut Loop) {}
     /// What it is called for.
     fn role(&self) -> Role {
         Role::Connections
@@ -297,8 +309,8 @@ impl<H: DatagramHandler> AnyDatagrams for RegisteredDatagrams<H> {
         self.0.on_timer(socket, timer);
     }
 
-    fn socket_close(&mut self, id: SocketId, engine: &mut Engine) {
-        self.0.on_close(id, &mut Context::new(engine));
+    fn socket_close(&mut self, id: SocketId, lp: &mut Loop) {
+        self.0.on_close(id, &mut Context::new(lp));
     }
 
     fn role(&self) -> Role {
@@ -307,8 +319,8 @@ impl<H: DatagramHandler> AnyDatagrams for RegisteredDatagrams<H> {
 }
 
 impl<H: DatagramHandler> AnyService for RegisteredDatagrams<H> {
-    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
-        self.0.on_service_timer(timer, &mut Context::new(engine));
+    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop) {
+        self.0.on_service_timer(timer, &mut Context::new(lp));
     }
 
     fn handler_mut(&mut self) -> &mut dyn Any {

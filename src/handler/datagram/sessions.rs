@@ -6,11 +6,14 @@ use std::io;
 use std::mem;
 use std::net::SocketAddr;
 
+use crate::base::id::{SocketId, TimerId};
+use crate::base::tick::ticks;
+use crate::datagram::SendStatus;
 use crate::datagram::{SessionKey, Sessions, Silence};
-use crate::engine::{Engine, Role, SendStatus};
+use crate::engine::Due;
+use crate::handler::event_loop::{Loop, Role};
 use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket};
-use crate::id::{SocketId, TimerId};
-use crate::options::{SessionOptions, ticks};
+use crate::options::SessionOptions;
 
 /// The callbacks of a datagram server that keeps something for each peer.
 ///
@@ -151,7 +154,7 @@ pub enum SessionEnd {
 /// One session, lent to a callback.
 #[derive(Debug)]
 pub struct Session<'a> {
-    engine: &'a mut Engine,
+    lp: &'a mut Loop,
     socket: SocketId,
     peer: SocketAddr,
     is_truncated: bool,
@@ -168,7 +171,7 @@ impl Session<'_> {
     /// Sends a datagram to the peer, as [`DatagramSocket::send_to`] does.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
-        self.engine.send_datagram(self.socket, Some(self.peer), bytes)
+        self.lp.datagrams.send_datagram(&mut self.lp.engine, self.socket, Some(self.peer), bytes)
     }
 
     /// Ends the session when this callback has returned.
@@ -184,12 +187,12 @@ impl Session<'_> {
 
     /// The socket that it came by.
     pub fn socket(&mut self) -> DatagramSocket<'_> {
-        DatagramSocket::new(self.engine, self.socket)
+        DatagramSocket::new(self.lp, self.socket)
     }
 
     /// The loop: connections, other sockets, timers of handlers, the clock.
     pub fn context(&mut self) -> Context<'_> {
-        Context::new(self.engine)
+        Context::new(self.lp)
     }
 }
 
@@ -209,37 +212,37 @@ impl<H: SessionHandler> RegisteredSessions<H> {
     }
 
     /// Begins a session, if there is room and the handler wants it.
-    fn begin(&mut self, engine: &mut Engine, key: SessionKey, bytes: &[u8]) -> Option<u32> {
+    fn begin(&mut self, lp: &mut Loop, key: SessionKey, bytes: &[u8]) -> Option<u32> {
         let state = match self.sessions.is_full() {
             true => None,
             false => self.handler.on_session(key.1, bytes),
         };
         let Some(state) = state else {
-            engine.stats.sessions_refused += 1;
+            lp.engine.stats.sessions_refused += 1;
             return None;
         };
-        engine.stats.sessions += 1;
-        let (place, deadline) = self.sessions.begin(key, state, engine.now);
-        let timer = engine.file_session(key.0, place, deadline);
+        lp.engine.stats.sessions += 1;
+        let (place, deadline) = self.sessions.begin(key, state, lp.engine.now());
+        let timer = lp.engine.timers.set_at(deadline, Due::Session(key.0, place));
         self.sessions.set_timer(place, timer);
         Some(place)
     }
 
-    fn end(&mut self, engine: &mut Engine, place: u32, reason: SessionEnd) {
+    fn end(&mut self, lp: &mut Loop, place: u32, reason: SessionEnd) {
         let Some(((socket, peer), state, timer)) = self.sessions.remove(place) else { return };
         if let Some(timer) = timer {
-            engine.wheel.cancel(timer);
+            lp.engine.timers.cancel(timer);
         }
-        engine.stats.sessions -= 1;
-        engine.stats.sessions_idle += u64::from(reason == SessionEnd::Idle);
-        let mut session = Session { engine, socket, peer, is_truncated: false, is_over: true };
+        lp.engine.stats.sessions -= 1;
+        lp.engine.stats.sessions_idle += u64::from(reason == SessionEnd::Idle);
+        let mut session = Session { lp, socket, peer, is_truncated: false, is_over: true };
         self.handler.on_session_end(state, &mut session, reason);
     }
 
     /// Ends those that the handler has ended in a callback that was lent all.
-    fn end_those_over(&mut self, engine: &mut Engine) {
+    fn end_those_over(&mut self, lp: &mut Loop) {
         while let Some(place) = self.sessions.next_over() {
-            self.end(engine, place, SessionEnd::Local);
+            self.end(lp, place, SessionEnd::Local);
         }
     }
 }
@@ -251,54 +254,54 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
             self.recover(socket);
         }
         let (id, is_truncated) = (socket.id(), socket.is_truncated());
-        let engine = socket.engine();
-        let place = match self.sessions.touch(&(id, from), engine.now) {
+        let lp = socket.event_loop();
+        let place = match self.sessions.touch(&(id, from), lp.engine.now()) {
             Some(place) => place,
-            None => match self.begin(engine, (id, from), bytes) {
+            None => match self.begin(lp, (id, from), bytes) {
                 Some(place) => place,
                 None => return,
             },
         };
         let Some(state) = self.sessions.state_mut(place) else { return };
-        let mut session = Session { engine, socket: id, peer: from, is_truncated, is_over: false };
+        let mut session = Session { lp, socket: id, peer: from, is_truncated, is_over: false };
         self.running = Some(place);
         self.handler.on_datagram(state, &mut session, bytes);
         let is_over = session.is_over;
         self.running = None;
         if is_over {
-            self.end(socket.engine(), place, SessionEnd::Local);
+            self.end(socket.event_loop(), place, SessionEnd::Local);
         }
     }
 
     fn batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
-        let end = socket.engine().clock.tick();
+        let end = socket.event_loop().engine.timers.clock_tick();
         self.sessions.restamp(end);
         self.handler.on_batch_end(&mut self.sessions, socket);
-        self.end_those_over(socket.engine());
+        self.end_those_over(socket.event_loop());
     }
 
     fn socket_drain(&mut self, socket: &mut DatagramSocket<'_>) {
         self.handler.on_drain(&mut self.sessions, socket);
-        self.end_those_over(socket.engine());
+        self.end_those_over(socket.event_loop());
     }
 
     fn socket_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
         self.handler.on_error(&mut self.sessions, socket, error);
-        self.end_those_over(socket.engine());
+        self.end_those_over(socket.event_loop());
     }
 
     fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
         self.handler.on_timer(&mut self.sessions, socket, timer);
-        self.end_those_over(socket.engine());
+        self.end_those_over(socket.event_loop());
     }
 
     fn session_due(&mut self, socket: &mut DatagramSocket<'_>, place: u32) {
         let id = socket.id();
-        let engine = socket.engine();
-        match self.sessions.look(place, engine.now) {
-            Silence::Over => self.end(engine, place, SessionEnd::Idle),
+        let lp = socket.event_loop();
+        match self.sessions.look(place, lp.engine.now()) {
+            Silence::Over => self.end(lp, place, SessionEnd::Idle),
             Silence::Until(deadline) => {
-                let timer = engine.file_session(id, place, deadline);
+                let timer = lp.engine.timers.set_at(deadline, Due::Session(id, place));
                 self.sessions.set_timer(place, timer);
             }
             Silence::Unknown => {}
@@ -307,9 +310,9 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
 
     fn recover(&mut self, socket: &mut DatagramSocket<'_>) {
         if let Some(place) = mem::take(&mut self.running) {
-            self.end(socket.engine(), place, SessionEnd::Panic);
+            self.end(socket.event_loop(), place, SessionEnd::Panic);
         }
-        self.end_those_over(socket.engine());
+        self.end_those_over(socket.event_loop());
     }
 
     fn end_sessions(&mut self, socket: &mut DatagramSocket<'_>) {
@@ -318,12 +321,12 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
             if self.running == Some(place) {
                 self.running = None;
             }
-            self.end(socket.engine(), place, SessionEnd::Closed);
+            self.end(socket.event_loop(), place, SessionEnd::Closed);
         }
     }
 
-    fn socket_close(&mut self, id: SocketId, engine: &mut Engine) {
-        self.handler.on_close(id, &mut Context::new(engine));
+    fn socket_close(&mut self, id: SocketId, lp: &mut Loop) {
+        self.handler.on_close(id, &mut Context::new(lp));
     }
 
     fn role(&self) -> Role {
@@ -332,9 +335,9 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
 }
 
 impl<H: SessionHandler> AnyService for RegisteredSessions<H> {
-    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
-        self.handler.on_service_timer(&mut self.sessions, timer, &mut Context::new(engine));
-        self.end_those_over(engine);
+    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop) {
+        self.handler.on_service_timer(&mut self.sessions, timer, &mut Context::new(lp));
+        self.end_those_over(lp);
     }
 
     fn handler_mut(&mut self) -> &mut dyn Any {

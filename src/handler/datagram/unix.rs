@@ -6,9 +6,10 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::engine::{Engine, Role, SendStatus};
+use crate::base::id::{SocketId, TimerId};
+use crate::datagram::SendStatus;
+use crate::handler::event_loop::{Loop, Role};
 use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket, Service};
-use crate::id::{SocketId, TimerId};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{Credentials, UnixDatagrams};
 
@@ -145,19 +146,19 @@ where
 /// ```
 #[derive(Debug)]
 pub struct UnixDatagramSocket<'a> {
-    engine: &'a mut Engine,
+    lp: &'a mut Loop,
     id: SocketId,
     is_truncated: bool,
     credentials: Option<Credentials>,
 }
 
 impl<'a> UnixDatagramSocket<'a> {
-    pub(crate) fn new(engine: &'a mut Engine, id: SocketId) -> Self {
-        Self { engine, id, is_truncated: false, credentials: None }
+    pub(crate) fn new(lp: &'a mut Loop, id: SocketId) -> Self {
+        Self { lp, id, is_truncated: false, credentials: None }
     }
 
     fn unix(&self) -> Option<&UnixDatagrams> {
-        self.engine.socket(self.id)?.socket.unix()
+        self.lp.datagrams.socket(self.id)?.socket.unix()
     }
 
     /// Its id, to be kept and looked up again with [`Context::unix_socket`].
@@ -183,7 +184,7 @@ impl<'a> UnixDatagramSocket<'a> {
     /// read fill it, and everybody waits: the system does not tell who is at fault.
     #[inline]
     pub fn send_to(&mut self, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
-        self.engine.send_to_unix(self.id, to, bytes)
+        self.lp.datagrams.send_to_unix(&mut self.lp.engine, self.id, to, bytes)
     }
 
     /// Sends a datagram to the peer of a connected socket. A peer that has gone is looked for again
@@ -194,7 +195,7 @@ impl<'a> UnixDatagramSocket<'a> {
     /// (`ENOBUFS`), so that the datagram is `Dropped`.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
-        self.engine.send_datagram(self.id, None, bytes)
+        self.lp.datagrams.send_datagram(&mut self.lp.engine, self.id, None, bytes)
     }
 
     /// Whether the datagram of this `on_datagram` was longer than what is handed over.
@@ -213,13 +214,13 @@ impl<'a> UnixDatagramSocket<'a> {
     /// Closes the socket: nothing more is received, its file is removed, `on_close` follows. What
     /// waits to be sent is dropped, but for what its receivers take at once.
     pub fn close(&mut self) {
-        self.engine.close_socket(self.id);
+        self.lp.datagrams.close_socket(&mut self.lp.engine, self.id);
     }
 
     /// Whether it has not been closed.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.engine.socket(self.id).is_some()
+        self.lp.datagrams.socket(self.id).is_some()
     }
 
     /// Its name, if it has one and is open.
@@ -237,35 +238,35 @@ impl<'a> UnixDatagramSocket<'a> {
     /// Datagrams that wait for their receivers to have room.
     #[must_use]
     pub fn queued_datagrams(&self) -> usize {
-        self.engine.socket(self.id).map_or(0, |socket| socket.queue.len())
+        self.lp.datagrams.socket(self.id).map_or(0, |socket| socket.queue.len())
     }
 
     /// Bytes of them.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        self.engine.socket(self.id).map_or(0, |socket| socket.queue.bytes())
+        self.lp.datagrams.socket(self.id).map_or(0, |socket| socket.queue.bytes())
     }
 
     /// Sets a timer of this socket; it ends with it. `on_timer` is called once, not before the
     /// time has passed and at most 1 ms (a tick) after, plus the work of the turn.
     pub fn set_timer(&mut self, wait: Duration) -> TimerId {
-        self.engine.set_socket_timer(self.id, wait, false)
+        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, wait, false, 0)
     }
 
     /// The same, again and again: each time counts from the last deadline, so that it does not
     /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
     pub fn set_periodic_timer(&mut self, period: Duration) -> TimerId {
-        self.engine.set_socket_timer(self.id, period, true)
+        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, period, true, 0)
     }
 
     /// Takes a timer back; whether it was still to fire.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
-        self.engine.wheel.cancel(timer)
+        self.lp.cancel_timer(timer)
     }
 
     /// The loop: connections, other sockets, timers of handlers, the clock.
     pub fn context(&mut self) -> Context<'_> {
-        Context::new(self.engine)
+        Context::new(self.lp)
     }
 }
 
@@ -276,9 +277,9 @@ impl Context<'_> {
     /// Unix only.
     #[must_use]
     pub fn unix_socket(&mut self, id: SocketId) -> Option<UnixDatagramSocket<'_>> {
-        let engine = self.engine();
-        engine.socket(id)?.socket.unix()?;
-        Some(UnixDatagramSocket::new(engine, id))
+        let lp = self.event_loop();
+        lp.datagrams.socket(id)?.socket.unix()?;
+        Some(UnixDatagramSocket::new(lp, id))
     }
 
     /// Binds a Unix socket for datagrams, as [`Reactor::bind_unix_datagrams`] does.
@@ -296,7 +297,10 @@ impl Context<'_> {
         service: Service<H>,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
-        self.engine().bind_unix_datagrams(&addr.into(), service.index(), options)
+        let lp = self.event_loop();
+        lp.check_role(service.index(), Role::UnixDatagrams)?;
+        let (datagrams, engine) = (&mut lp.datagrams, &mut lp.engine);
+        datagrams.bind_unix_datagrams(engine, &addr.into(), service.index(), options)
     }
 
     /// Makes a Unix socket for datagrams with one peer, as [`Reactor::connect_unix_datagrams`]
@@ -315,7 +319,10 @@ impl Context<'_> {
         service: Service<H>,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
-        self.engine().connect_unix_datagrams(&to.into(), service.index(), options)
+        let lp = self.event_loop();
+        lp.check_role(service.index(), Role::UnixDatagrams)?;
+        let (datagrams, engine) = (&mut lp.datagrams, &mut lp.engine);
+        datagrams.connect_unix_datagrams(engine, &to.into(), service.index(), options)
     }
 }
 
@@ -326,20 +333,21 @@ pub(crate) struct RegisteredUnixDatagrams<H>(pub(crate) H);
 /// What a handler is lent.
 fn lent<'a>(socket: &'a mut DatagramSocket<'_>) -> UnixDatagramSocket<'a> {
     let id = socket.id();
-    UnixDatagramSocket::new(socket.engine(), id)
+    UnixDatagramSocket::new(socket.event_loop(), id)
 }
 
 impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
     fn datagram(&mut self, socket: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]) {
         let (id, is_truncated) = (socket.id(), socket.is_truncated());
-        let engine = socket.engine();
-        let Some(unix) = engine.sockets[id.index()].socket.unix_mut() else { return };
+        let lp = socket.event_loop();
+        let Some(socket) = lp.datagrams.slot_mut(id.index()) else { return };
+        let Some(unix) = socket.socket.unix_mut() else { return };
         let sender = mem::take(unix.sender_mut());
         let credentials = sender.credentials;
-        let mut socket = UnixDatagramSocket { engine, id, is_truncated, credentials };
+        let mut socket = UnixDatagramSocket { lp, id, is_truncated, credentials };
         self.0.on_datagram(&mut socket, sender.name.as_ref(), bytes);
         // A closed socket is still there; its end is a callback of its own.
-        let socket = &mut socket.engine.sockets[id.index()];
+        let Some(socket) = socket.lp.datagrams.slot_mut(id.index()) else { return };
         if let Some(unix) = socket.socket.unix_mut() {
             *unix.sender_mut() = sender;
         }
@@ -361,8 +369,8 @@ impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
         self.0.on_timer(&mut lent(socket), timer);
     }
 
-    fn socket_close(&mut self, id: SocketId, engine: &mut Engine) {
-        self.0.on_close(id, &mut Context::new(engine));
+    fn socket_close(&mut self, id: SocketId, lp: &mut Loop) {
+        self.0.on_close(id, &mut Context::new(lp));
     }
 
     fn role(&self) -> Role {
@@ -371,8 +379,8 @@ impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
 }
 
 impl<H: UnixDatagramHandler> AnyService for RegisteredUnixDatagrams<H> {
-    fn service_timer(&mut self, timer: TimerId, engine: &mut Engine) {
-        self.0.on_service_timer(timer, &mut Context::new(engine));
+    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop) {
+        self.0.on_service_timer(timer, &mut Context::new(lp));
     }
 
     fn handler_mut(&mut self) -> &mut dyn Any {

@@ -1,12 +1,12 @@
 //! The rules for datagram sockets.
 
 use super::Watcher;
-use crate::engine::Engine;
+use crate::handler::Loop;
 
 impl Watcher {
     /// Invariant 7 for datagram sockets.
-    pub(super) fn check_sockets(&mut self, engine: &Engine) {
-        for (_, socket) in &engine.sockets {
+    pub(super) fn check_sockets(&mut self, lp: &Loop) {
+        for (_, socket) in lp.datagrams.iter() {
             let Some(key) = socket.socket.simulated() else { continue };
             let world = self.world.borrow();
             let is_awaited = world.is_listed(key) || socket.is_queued || socket.is_backing_off;

@@ -1,15 +1,15 @@
 //! What few connections need, kept apart so that the others do not pay for it.
 
-use crate::close::CloseReason;
-use crate::connection::files::Files;
-use crate::connection::{Expiry, after};
-use crate::connector::Connector;
-use crate::id::TimerId;
-use crate::profile::{IdleLimits, Rate};
+use crate::base::tick::after;
+use crate::engine::TimerList;
+use crate::stream::config::{IdleLimits, Rate};
+use crate::stream::connection::Expiry;
+use crate::stream::connection::output::Files;
+use crate::stream::happy_eyeballs::Connector;
 
 /// What few connections need.
 #[derive(Debug)]
-pub(super) struct Rare<S> {
+pub(super) struct ColdState<S> {
     /// What it still has to try before it is up.
     pub(super) connector: Option<Box<Connector<S>>>,
     /// Idle limits of its own.
@@ -28,14 +28,12 @@ pub(super) struct Rare<S> {
     /// Invariant: `Some` exactly while there are any.
     pub(super) files: Option<Box<Files>>,
     /// Its timers.
-    pub(super) timers: Vec<TimerId>,
-    /// Why its output was severed.
-    pub(super) severed_by: Option<CloseReason>,
+    pub(super) timers: TimerList,
     /// Output dropped so far.
     pub(super) unsent: usize,
 }
 
-impl<S> Default for Rare<S> {
+impl<S> Default for ColdState<S> {
     fn default() -> Self {
         Self {
             connector: None,
@@ -45,14 +43,13 @@ impl<S> Default for Rare<S> {
             receiving: None,
             sending: None,
             files: None,
-            timers: Vec::new(),
-            severed_by: None,
+            timers: TimerList::default(),
             unsent: 0,
         }
     }
 }
 
-impl<S> Rare<S> {
+impl<S> ColdState<S> {
     /// Whether it says nothing any more.
     pub(super) fn is_unused(&self) -> bool {
         self.connector.is_none()
@@ -63,7 +60,6 @@ impl<S> Rare<S> {
             && self.sending.is_none()
             && self.files.is_none()
             && self.timers.is_empty()
-            && self.severed_by.is_none()
             && self.unsent == 0
     }
 }

@@ -2,20 +2,21 @@
 
 use std::rc::Rc;
 
-use crate::close::{IdleKind, TimeoutKind};
-use crate::connection::rare::Meter;
-use crate::connection::{Connection, Expiry, Phase, after};
+use crate::base::close::{IdleKind, TimeoutKind};
+use crate::base::tick::{NEVER, after};
+use crate::stream::connection::cold::Meter;
+use crate::stream::connection::{Connection, Expiry, Flags, Phase};
 
 impl<S> Connection<S> {
     /// Bytes came in.
     #[inline]
     pub(crate) fn note_received(&mut self, bytes: usize, now: u64) {
         self.read_at = now;
-        let Some(rare) = &mut self.rare else { return };
-        if let Some((_, Expiry::Timeout(TimeoutKind::FirstByte))) = rare.wait {
-            rare.wait = None;
+        let Some(cold) = &mut self.cold else { return };
+        if let Some((_, Expiry::Timeout(TimeoutKind::FirstByte))) = cold.wait {
+            cold.wait = None;
         }
-        if let Some(meter) = &mut rare.receiving {
+        if let Some(meter) = &mut cold.receiving {
             meter.bytes += bytes as u64;
         }
     }
@@ -24,92 +25,100 @@ impl<S> Connection<S> {
     #[inline]
     pub(crate) fn note_sent(&mut self, bytes: usize, now: u64) {
         self.written_at = now;
-        let Some(rare) = &mut self.rare else { return };
-        if let (Phase::Closing, Some((tick, Expiry::Timeout(TimeoutKind::Close)))) =
-            (self.phase, &mut rare.wait)
+        let Some(cold) = &mut self.cold else { return };
+        if let (Phase::Closing(_), Some((tick, Expiry::Timeout(TimeoutKind::Close)))) =
+            (&self.phase, &mut cold.wait)
         {
             // The time that a close may take is that without progress.
-            *tick = after(now, self.profile.close);
+            *tick = after(now, self.config.close);
         }
-        if self.output.is_empty() && rare.files.is_none() {
-            rare.sending = None;
-        } else if let Some(meter) = &mut rare.sending {
+        if !self.flags.has(Flags::HAS_OUTPUT) {
+            cold.sending = None;
+        } else if let Some(meter) = &mut cold.sending {
             meter.bytes += bytes as u64;
         }
     }
 
     /// Output is queued from now on.
     pub(crate) fn watch_output(&mut self, now: u64) {
-        if self.profile.send_rate.is_some() {
+        if self.config.send_rate.is_some() {
             let meter = Meter { since: now, bytes: 0 };
-            self.rare_mut().sending.get_or_insert(meter);
+            self.cold_mut().sending.get_or_insert(meter);
         }
     }
 
     /// Whether a message is incomplete, after the handler has seen what there is. One that is
     /// `new` gets a full measure of time.
     pub(crate) fn watch_message(&mut self, incomplete: bool, new: bool, now: u64) {
-        let profile = Rc::clone(&self.profile);
-        let rare = self.rare_mut();
+        let config = Rc::clone(&self.config);
+        let cold = self.cold_mut();
         if !incomplete || new {
-            rare.receiving = None;
-            if let Some((_, Expiry::Timeout(TimeoutKind::Message))) = rare.wait {
-                rare.wait = None;
+            cold.receiving = None;
+            if let Some((_, Expiry::Timeout(TimeoutKind::Message))) = cold.wait {
+                cold.wait = None;
             }
         }
         if incomplete {
-            if profile.receive_rate.is_some() {
-                rare.receiving.get_or_insert(Meter { since: now, bytes: 0 });
+            if config.receive_rate.is_some() {
+                cold.receiving.get_or_insert(Meter { since: now, bytes: 0 });
             }
-            if let Some(limit) = profile.message {
+            if let Some(limit) = config.message {
                 let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::Message));
-                rare.wait.get_or_insert(wait);
+                cold.wait.get_or_insert(wait);
             }
         }
     }
 
     /// Gives the connect its time.
     pub(crate) fn set_connect_wait(&mut self, now: u64, ticks: u64) {
-        self.rare_mut().wait = Some((after(now, ticks), Expiry::Connect));
+        self.cold_mut().wait = Some((after(now, ticks), Expiry::Connect));
     }
 
-    /// The connect pauses, and no deadline runs meanwhile.
-    pub(crate) fn clear_connect_wait(&mut self) {
-        self.rare_mut().wait = None;
+    /// Gives the first byte its time.
+    pub(super) fn set_first_byte_wait(&mut self, now: u64, ticks: u64) {
+        let wait = (after(now, ticks), Expiry::Timeout(TimeoutKind::FirstByte));
+        self.cold_mut().wait = Some(wait);
+    }
+
+    /// The connect is over or pauses, and no deadline of a phase runs meanwhile.
+    pub(crate) fn clear_wait(&mut self) {
+        if let Some(cold) = &mut self.cold {
+            cold.wait = None;
+        }
     }
 
     /// Gives the close its time, unless it has it already.
-    pub(crate) fn set_close_wait(&mut self, now: u64, ticks: u64) {
-        let wait = (after(now, ticks), Expiry::Timeout(TimeoutKind::Close));
-        self.rare_mut().wait.get_or_insert(wait);
+    pub(crate) fn set_close_wait(&mut self, now: u64) {
+        let wait = (after(now, self.config.close), Expiry::Timeout(TimeoutKind::Close));
+        self.cold_mut().wait.get_or_insert(wait);
     }
 
     /// The waits of an open connection are over.
     pub(crate) fn clear_waits(&mut self) {
-        if let Some(rare) = &mut self.rare {
-            (rare.wait, rare.receiving, rare.user_deadline) = (None, None, None);
+        if let Some(cold) = &mut self.cold {
+            (cold.wait, cold.receiving, cold.user_deadline) = (None, None, None);
         }
     }
 
     pub(crate) fn has_user_deadline(&self) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.user_deadline.is_some())
+        self.cold.as_ref().is_some_and(|cold| cold.user_deadline.is_some())
     }
 
     /// Gives the handler's own deadline its time, or none.
     pub(crate) fn set_user_deadline(&mut self, deadline: Option<u64>) {
-        if deadline.is_some() || self.rare.is_some() {
-            self.rare_mut().user_deadline = deadline;
+        if deadline.is_some() || self.cold.is_some() {
+            self.cold_mut().user_deadline = deadline;
         }
     }
 
-    /// The tick at which it must be looked at, if nothing moves before; `u64::MAX` for never.
+    /// The tick at which it must be looked at, if nothing moves before; `NEVER` for never.
     /// `latest` gives the tick until which something may have moved that has a stamp.
     pub(crate) fn deadline(&self, latest: impl Fn(u64) -> u64) -> u64 {
-        if self.is_plain && self.read_at == self.written_at {
+        if self.flags.is_empty() && self.read_at == self.written_at {
             // Just opened, as a rule: in a storm of short connections this is all there is to do.
-            return after(latest(self.read_at), self.profile.shortest_idle);
+            return after(latest(self.read_at), self.config.shortest_idle);
         }
-        let mut earliest = u64::MAX;
+        let mut earliest = NEVER;
         self.each_deadline(latest, |tick, _| earliest = earliest.min(tick));
         earliest
     }
@@ -126,30 +135,30 @@ impl<S> Connection<S> {
     }
 
     fn each_deadline(&self, latest: impl Fn(u64) -> u64, mut each: impl FnMut(u64, Expiry)) {
-        if self.phase == Phase::Dead {
+        if self.is_closed() {
             return;
         }
-        if let Some(rare) = &self.rare {
-            if let Some(connector) = &rare.connector {
+        if let Some(cold) = &self.cold {
+            if let Some(connector) = &cold.connector {
                 each(connector.next_at, Expiry::Attempt);
             }
-            let awaits_input = matches!(rare.wait, Some((_, Expiry::Timeout(kind)))
+            let awaits_input = matches!(cold.wait, Some((_, Expiry::Timeout(kind)))
                 if kind == TimeoutKind::FirstByte || kind == TimeoutKind::Message);
-            if let (Some((tick, expiry)), false) = (rare.wait, awaits_input && !self.wants_read()) {
+            if let (Some((tick, expiry)), false) = (cold.wait, awaits_input && !self.wants_read()) {
                 each(tick, expiry);
             }
-            if let (Some(meter), Some(rate)) = (rare.sending, self.profile.send_rate) {
+            if let (Some(meter), Some(rate)) = (cold.sending, self.config.send_rate) {
                 each(meter.deadline(rate), Expiry::Timeout(TimeoutKind::SendRate));
             }
         }
-        if self.phase != Phase::Open {
+        if !self.is_open() {
             return;
         }
-        if let Some(rare) = &self.rare {
-            if let Some(tick) = rare.user_deadline {
+        if let Some(cold) = &self.cold {
+            if let Some(tick) = cold.user_deadline {
                 each(tick, Expiry::Timeout(TimeoutKind::User));
             }
-            if let (Some(meter), Some(rate)) = (rare.receiving, self.profile.receive_rate) {
+            if let (Some(meter), Some(rate)) = (cold.receiving, self.config.receive_rate) {
                 each(meter.deadline(rate), Expiry::Timeout(TimeoutKind::ReceiveRate));
             }
         }

@@ -1,51 +1,84 @@
 //! One connection as a state machine over anything that reads and writes.
 //!
 //! ```text
-//!  Connecting ──> Open ──> Closing ──> Lingering ──> Dead      close(): flush, FIN, peer's end
-//!       │           └────> Severed ────────────────> Dead      a write failed: read on to the end
-//!       └───────────────────────────────────────────> Dead
+//!  Connecting ──> Open ──> Closing ──> Lingering ──> Closed    close(): flush, FIN, peer's end
+//!       │           └────> OutputFailed ───────────> Closed    a write failed: read on to the end
+//!       └──────────────────────────────────────────> Closed
 //! ```
-//! Behind a balancer, one that is accepted begins in Greeting instead, until its header is read.
-//! It knows no slab, no wheel and no poll: it is told the tick, and says when it wants to be
-//! looked at again.
+//! An accepted connection that must begin with a handshake is in `Handshake` before it is `Open`.
+//! A connection knows no slab, no wheel and no poll: it is told the tick, and says when it wants to
+//! be looked at again.
 
-#[path = "output.rs"]
-mod files;
-#[path = "cold.rs"]
-mod rare;
-#[path = "deadlines.rs"]
-mod waits;
+mod cold;
+mod deadlines;
+mod flags;
+mod output;
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crate::buffer::{Queue, Spares};
-use crate::close::{CloseReason, IdleKind, TimeoutKind};
-use crate::connector::Connector;
-use crate::id::TimerId;
-use crate::profile::{IdleLimits, Profile};
-pub(crate) use files::MOST_FILES;
-use rare::Rare;
+use crate::base::buffer::{Queue, Spares};
+use crate::base::close::{CloseReason, IdleKind, TimeoutKind};
+use crate::base::id::TimerId;
+use crate::engine::Armed;
+use crate::stream::config::{ConnConfig, IdleLimits};
+use crate::stream::happy_eyeballs::Connector;
+
+use cold::ColdState;
+pub(crate) use flags::Flags;
+pub(crate) use output::{MAX_FILES, Sent};
 
 /// Where a connection is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Phase {
     /// The connect has not ended.
     Connecting,
-    /// Accepted, and the header of a balancer has not come in full: nobody knows it yet.
+    /// Accepted, and what must come before the handler knows of it has not come in full.
     #[cfg(feature = "proxy-protocol")]
-    Greeting,
+    Handshake,
     /// The handler has it.
     Open,
     /// The handler is done with it; queued output leaves, input is dropped.
-    Closing,
+    Closing(Ending),
     /// FIN is sent; input is dropped until the peer's end, so that no RST overtakes our output.
-    Lingering,
-    /// Output is impossible; what the kernel still has of the input is delivered.
-    Severed,
-    /// Over: taken down at the end of the turn.
-    Dead,
+    Lingering(Ending),
+    /// Output is impossible, for this reason; what the kernel still has of the input is delivered.
+    OutputFailed(CloseReason),
+    /// Over: torn down at the end of the turn.
+    Closed,
+}
+
+/// Why a connection is closing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The handler closed it.
+    Local,
+    /// The handler closed it after the peer had finished.
+    Peer,
+    /// The reactor is stopping.
+    Shutdown,
+}
+
+impl From<Ending> for CloseReason {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Local => Self::Local,
+            Ending::Peer => Self::Peer,
+            Ending::Shutdown => Self::Shutdown,
+        }
+    }
+}
+
+/// How far the write side has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteSide {
+    /// The handler may write, as far as the phase allows.
+    Open,
+    /// FIN shall follow the output.
+    FinQueued,
+    /// FIN has been sent, behind all output.
+    FinSent,
 }
 
 /// What a connection's time ran out for.
@@ -74,19 +107,6 @@ pub(crate) enum Received {
     Broken(io::Error),
 }
 
-/// What sending gave: how much the kernel took, in how many calls, and what ended it.
-#[derive(Debug, Default)]
-pub(crate) struct Sent {
-    /// Bytes taken.
-    pub(crate) bytes: usize,
-    /// Writes that took bytes.
-    pub(crate) calls: u64,
-    /// The socket is full: the poll tells when it takes more.
-    pub(crate) is_blocked: bool,
-    /// The error that ended it, if one did.
-    pub(crate) error: Option<io::Error>,
-}
-
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection<S> {
@@ -94,111 +114,40 @@ pub(crate) struct Connection<S> {
     pub(crate) stream: S,
     /// Distinguishes it from earlier owners of its slot.
     pub(crate) generation: u64,
+    /// What is unusual about it.
+    pub(crate) flags: Flags,
     /// Where its handler keeps its state.
     pub(crate) state: u32,
     /// The other end.
     pub(crate) peer: SocketAddr,
     /// What it goes by.
-    pub(crate) profile: Rc<Profile>,
+    pub(crate) config: Rc<ConnConfig>,
     /// Where it is in its life.
-    pub(crate) phase: Phase,
-    /// Whether its handler was told that it is up, and must be told that it ended.
-    pub(crate) was_open: bool,
-    /// It is open, of TCP, and nothing else can be said of it: its messages take the straight way.
     ///
-    /// Invariant: implies `looks_plain()` and no Unix socket, which has a way of its own. Whatever
-    /// makes a connection unusual clears it; the loop sets it again once it has found that there
-    /// is nothing left.
-    pub(crate) is_plain: bool,
-    /// Why it is closing, while `phase` is `Closing` or `Lingering`.
-    pub(crate) ending: Ending,
-    /// The poll has said "readable" and no read has found the socket empty since.
-    pub(crate) may_read: bool,
-    /// FIN or an error was reported: a short read proves nothing.
-    pub(crate) hung_up: bool,
-    /// The poll has reported an error: nothing holds back the reading any more.
-    pub(crate) is_broken: bool,
-    /// The handler has paused reading.
-    pub(crate) is_paused: bool,
-    /// The handler resumed reading and must see the unconsumed input again.
-    pub(crate) must_redeliver: bool,
-    /// The handler said that a message is incomplete although it consumed all.
-    pub(crate) is_declared_incomplete: bool,
-    /// The peer's end has been read.
-    pub(crate) is_ended: bool,
-    /// The handler has closed it and wants no more input.
-    pub(crate) is_let_go: bool,
-    /// It must end with RST, whatever was sent.
-    pub(crate) must_reset: bool,
-    /// FIN shall follow the output.
-    pub(crate) wants_fin: bool,
-    /// FIN has been sent.
+    /// Invariant: `NOT_OPEN` is set exactly when it is not `Open`.
+    phase: Phase,
+    /// How far the write side has come.
     ///
-    /// Invariant: implies `wants_fin` and no output.
-    pub(crate) fin_sent: bool,
-    /// Output reached the high mark and has not fallen to the low mark since.
-    pub(crate) is_backed_up: bool,
-    /// The socket took no more when it was last written to, and the poll has not said since that
-    /// it does. Queued output says nothing of that: it may not have been tried yet.
-    pub(crate) is_blocked: bool,
-    /// On the ready queue.
-    pub(crate) is_ready: bool,
-    /// On the list of those that want a flush at the end of the turn.
-    pub(crate) is_dirty: bool,
-    /// Writability has been asked for, where that is done on demand.
-    pub(crate) asks_writable: bool,
+    /// Invariant: `WRITE_SHUT` is set exactly when it is not `Open`; `FinSent` implies no output.
+    write_side: WriteSide,
     /// Tick of the last byte read, of opening, or of being kept although idle.
     pub(crate) read_at: u64,
     /// The same for bytes that left.
     pub(crate) written_at: u64,
-    /// Its entry in the wheel, and the tick it is filed under.
-    pub(crate) filed: Filed,
+    /// Its entry in the wheel.
+    pub(crate) armed: Armed,
     /// What the kernel has not taken, as far as it stands before the first file.
-    pub(crate) output: Queue,
+    ///
+    /// Invariant: `HAS_OUTPUT` is set exactly when it is not empty or there are files.
+    output: Queue,
     /// What the handler has not consumed.
-    pub(crate) input: Queue,
+    ///
+    /// Invariant: `HAS_INPUT` is set exactly when it is not empty.
+    input: Queue,
     /// What few connections need.
-    rare: Option<Box<Rare<S>>>,
-}
-
-/// Why a connection is closing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The handler closed it.
-    Local,
-    /// The handler closed it after the peer had finished.
-    Peer,
-    /// The reactor is stopping.
-    Shutdown,
-}
-
-impl From<Ending> for CloseReason {
-    fn from(ending: Ending) -> Self {
-        match ending {
-            Ending::Local => Self::Local,
-            Ending::Peer => Self::Peer,
-            Ending::Shutdown => Self::Shutdown,
-        }
-    }
-}
-
-/// An entry in the wheel.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Filed {
-    /// The tick at which it fires; `u64::MAX` if there is no entry.
-    pub(crate) tick: u64,
-    /// The entry.
-    pub(crate) timer: TimerId,
-}
-
-impl Filed {
-    /// No entry.
-    pub(crate) const NONE: Self = Self { tick: u64::MAX, timer: TimerId::NONE };
-}
-
-/// The first tick that is surely `wait` whole ticks after a moment within `tick`.
-pub(crate) const fn after(tick: u64, wait: u64) -> u64 {
-    tick.saturating_add(wait).saturating_add(1)
+    ///
+    /// Invariant: `HAS_COLD` is set exactly when it is there.
+    cold: Option<Box<ColdState<S>>>,
 }
 
 impl<S> Connection<S> {
@@ -206,146 +155,189 @@ impl<S> Connection<S> {
         stream: S,
         generation: u64,
         peer: SocketAddr,
-        profile: Rc<Profile>,
+        config: Rc<ConnConfig>,
         phase: Phase,
         now: u64,
     ) -> Self {
+        let mut flags = config.flags | Flags::UNOPENED;
+        flags.put(Flags::NOT_OPEN, !matches!(phase, Phase::Open));
         Self {
             stream,
             generation,
+            flags,
             state: u32::MAX,
             peer,
-            profile,
+            config,
             phase,
-            was_open: false,
-            is_plain: false,
-            ending: Ending::Local,
-            may_read: false,
-            hung_up: false,
-            is_broken: false,
-            is_paused: false,
-            must_redeliver: false,
-            is_declared_incomplete: false,
-            is_ended: false,
-            is_let_go: false,
-            must_reset: false,
-            wants_fin: false,
-            fin_sent: false,
-            is_backed_up: false,
-            is_blocked: false,
-            is_ready: false,
-            is_dirty: false,
-            asks_writable: false,
+            write_side: WriteSide::Open,
             read_at: now,
             written_at: now,
-            filed: Filed::NONE,
+            armed: Armed::NONE,
             output: Queue::default(),
             input: Queue::default(),
-            rare: None,
+            cold: None,
         }
     }
 
-    fn rare_mut(&mut self) -> &mut Rare<S> {
-        self.is_plain = false;
-        self.rare.get_or_insert_default()
+    // Its life.
+
+    #[inline]
+    pub(crate) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        !self.flags.has(Flags::NOT_OPEN)
+    }
+
+    pub(crate) fn is_connecting(&self) -> bool {
+        matches!(self.phase, Phase::Connecting)
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// Moves it on in its life; what it was in before.
+    pub(crate) fn enter(&mut self, phase: Phase) -> Phase {
+        self.flags.put(Flags::NOT_OPEN, !matches!(phase, Phase::Open));
+        std::mem::replace(&mut self.phase, phase)
     }
 
     /// It came up: the clocks of silence start.
     pub(crate) fn open(&mut self, now: u64) {
-        self.phase = Phase::Open;
-        self.was_open = true;
+        self.enter(Phase::Open);
+        self.flags.clear(Flags::UNOPENED);
         (self.read_at, self.written_at) = (now, now);
-        if let Some(rare) = &mut self.rare {
-            rare.wait = None;
-        }
-        if let Some(limit) = self.profile.first_byte {
-            let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::FirstByte));
-            self.rare_mut().wait = Some(wait);
+        self.clear_wait();
+        if let Some(limit) = self.config.first_byte {
+            self.set_first_byte_wait(now, limit);
         }
         if self.has_output() {
             self.watch_output(now);
         }
         self.drop_unused();
-        self.is_plain = self.is_straight();
     }
 
-    /// What it still has to try before it is up, if that is more than its socket.
-    pub(crate) fn connector_mut(&mut self) -> Option<&mut Connector<S>> {
-        self.rare.as_mut()?.connector.as_deref_mut()
-    }
-
-    /// The same, for whoever watches.
-    #[cfg(feature = "sim")]
-    pub(crate) fn connector(&self) -> Option<&Connector<S>> {
-        self.rare.as_ref()?.connector.as_deref()
-    }
-
-    pub(crate) fn set_connector(&mut self, connector: Connector<S>) {
-        self.rare_mut().connector = Some(Box::new(connector));
-    }
-
-    pub(crate) fn take_connector(&mut self) -> Option<Box<Connector<S>>> {
-        self.rare.as_mut()?.connector.take()
-    }
-
-    /// Gives back what it needed for a while.
-    pub(crate) fn drop_unused(&mut self) {
-        if self.rare.as_ref().is_some_and(|rare| rare.is_unused()) {
-            self.rare = None;
+    /// Output has become impossible: drops it, keeps the cause, and reads on to the end. The peer
+    /// may send for as long as a close may take, and not for ever.
+    pub(crate) fn fail_output(&mut self, cause: CloseReason, now: u64, spares: &mut Spares) {
+        let lost = self.clear_output(spares);
+        self.add_unsent(lost);
+        // No event may come any more: only `WouldBlock` tells that this is all.
+        self.flags.set(Flags::READABLE | Flags::HUNG_UP);
+        self.clear_waits();
+        self.set_close_wait(now);
+        if !matches!(self.phase, Phase::OutputFailed(_)) {
+            self.enter(Phase::OutputFailed(cause));
         }
     }
 
-    /// Whether it is open and nothing else can be said of it.
-    pub(crate) fn looks_plain(&self) -> bool {
-        // Backed up output is not empty.
-        self.phase == Phase::Open
-            && !self.hung_up
-            && !self.is_ended
-            && !self.is_paused
-            && !self.wants_fin
-            && self.output.is_empty()
-            && self.input.is_empty()
-            && self.rare.is_none()
-            && !self.profile.watches_messages
+    /// Why the connection ends, now that nothing more can be read; `None` unless its output had
+    /// failed.
+    pub(crate) fn take_output_failure(&mut self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::OutputFailed(_) => match self.enter(Phase::Closing(Ending::Local)) {
+                Phase::OutputFailed(cause) => Some(cause),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
-    /// Whether its messages take the straight way of TCP.
-    pub(crate) fn is_straight(&self) -> bool {
-        self.looks_plain() && !self.profile.is_unix
+    pub(crate) fn write_side(&self) -> WriteSide {
+        self.write_side
     }
 
-    /// Moves it on in its life.
-    pub(crate) fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.is_plain = false;
+    pub(crate) fn set_write_side(&mut self, side: WriteSide) {
+        self.write_side = side;
+        self.flags.put(Flags::WRITE_SHUT, side != WriteSide::Open);
+    }
+
+    // Input.
+
+    /// The input that the handler has not consumed.
+    pub(crate) fn input(&self) -> &[u8] {
+        self.input.as_slice()
+    }
+
+    pub(crate) fn has_input(&self) -> bool {
+        self.flags.has(Flags::HAS_INPUT)
+    }
+
+    fn note_input(&mut self) {
+        self.flags.put(Flags::HAS_INPUT, !self.input.is_empty());
     }
 
     /// Keeps input that the handler has not consumed, behind what is kept already.
     pub(crate) fn keep_input(&mut self, bytes: &[u8], spares: &mut Spares) {
         self.input.push(bytes, spares);
-        self.is_plain = false;
+        self.note_input();
+    }
+
+    /// Lends the kept input out, to be put back or cleared.
+    pub(crate) fn take_input(&mut self) -> Queue {
+        let input = self.input.take();
+        self.flags.clear(Flags::REPLAY);
+        self.note_input();
+        input
     }
 
     /// Puts back what was lent to the handler and is not consumed.
     pub(crate) fn put_back(&mut self, input: Queue) {
         self.input = input;
-        self.is_plain = false;
+        self.note_input();
+    }
+
+    /// Takes bytes off the front of the kept input.
+    #[cfg(feature = "proxy-protocol")]
+    pub(crate) fn consume_input(&mut self, count: usize, spares: &mut Spares) {
+        self.input.consume(count, spares);
+        self.note_input();
+    }
+
+    pub(crate) fn clear_input(&mut self, spares: &mut Spares) {
+        self.input.clear(spares);
+        self.note_input();
+    }
+
+    /// Has the handler see the kept input again, unless the peer's end was told already.
+    pub(crate) fn replay_input(&mut self) {
+        if self.has_input() && !self.flags.has(Flags::READ_CLOSED) {
+            self.flags.set(Flags::REPLAY);
+        }
     }
 
     /// Whether the loop should read: the handler takes input, or it is dropped.
     #[inline]
     pub(crate) fn wants_read(&self) -> bool {
+        let flags = self.flags;
         match self.phase {
             Phase::Open => {
-                let held = self.is_backed_up && self.profile.pause_at_high_mark;
-                self.is_broken || !(self.is_ended || self.is_paused || held)
+                let held = flags.has(Flags::ABOVE_MARK) && self.config.pause_at_high_mark;
+                flags.has(Flags::ERROR) || !(flags.has(Flags::READ_CLOSED | Flags::PAUSED) || held)
             }
-            Phase::Closing | Phase::Lingering => !self.is_ended || self.is_broken,
-            Phase::Severed => true,
+            Phase::Closing(_) | Phase::Lingering(_) => {
+                flags.has(Flags::ERROR) || !flags.has(Flags::READ_CLOSED)
+            }
+            Phase::OutputFailed(_) => true,
             #[cfg(feature = "proxy-protocol")]
-            Phase::Greeting => true,
-            Phase::Connecting | Phase::Dead => false,
+            Phase::Handshake => true,
+            Phase::Connecting | Phase::Closed => false,
         }
+    }
+
+    /// Whether the loop should read now.
+    #[inline]
+    pub(crate) fn can_read(&self) -> bool {
+        self.flags.has(Flags::READABLE) && self.wants_read()
+    }
+
+    /// Whether there is input to be seen again, and the handler takes it now.
+    pub(crate) fn can_replay(&self) -> bool {
+        self.flags.has(Flags::REPLAY) && self.takes_input() && self.wants_read()
     }
 
     /// Whether the handler is given input.
@@ -353,94 +345,119 @@ impl<S> Connection<S> {
     pub(crate) fn takes_input(&self) -> bool {
         match self.phase {
             Phase::Open => true,
-            Phase::Severed => !self.is_let_go,
+            Phase::OutputFailed(_) => !self.flags.has(Flags::CLOSED_BY_HANDLER),
             _ => false,
         }
     }
 
+    /// Whether a message is incomplete: bytes are left, or the handler has said so.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.flags.has(Flags::HAS_INPUT | Flags::INCOMPLETE)
+    }
+
+    // Output; the queue itself is in `output`.
+
     /// Whether the handler may write.
     pub(crate) fn takes_output(&self) -> bool {
-        matches!(self.phase, Phase::Open | Phase::Connecting) && !self.wants_fin
+        matches!(self.phase, Phase::Open | Phase::Connecting) && !self.flags.has(Flags::WRITE_SHUT)
     }
 
     /// Bytes that a callback may gather before they are sent.
     #[inline]
     pub(crate) fn cork_room(&self) -> usize {
-        let gathers = self.phase == Phase::Open && !self.wants_fin && !self.has_output();
-        if gathers { self.profile.cork_room } else { 0 }
-    }
-
-    pub(crate) fn idle_limits(&self) -> IdleLimits {
-        self.rare.as_ref().and_then(|rare| rare.idle).unwrap_or(self.profile.idle)
-    }
-
-    pub(crate) fn set_idle_limits(&mut self, limits: IdleLimits) {
-        self.rare_mut().idle = Some(limits);
-    }
-
-    /// Files one of its timers; forgets those that are no longer `live` before the list grows.
-    pub(crate) fn add_timer(&mut self, timer: TimerId, live: impl Fn(TimerId) -> bool) {
-        let timers = &mut self.rare_mut().timers;
-        if timers.len() == timers.capacity() {
-            timers.retain(|&timer| live(timer));
-        }
-        timers.push(timer);
-    }
-
-    pub(crate) fn remove_timer(&mut self, timer: TimerId) {
-        if let Some(rare) = &mut self.rare {
-            rare.timers.retain(|&kept| kept != timer);
-        }
-    }
-
-    pub(crate) fn take_timers(&mut self) -> Vec<TimerId> {
-        self.rare.as_mut().map_or_else(Vec::new, |rare| std::mem::take(&mut rare.timers))
-    }
-
-    /// Output has become impossible: drops it, keeps count and cause, and reads on to the end.
-    /// The peer may send for as long as a close may take, and not for ever.
-    pub(crate) fn sever(&mut self, cause: CloseReason, lost: usize, now: u64) {
-        self.enter(Phase::Severed);
-        self.may_read = true;
-        // No event may come any more: only `WouldBlock` tells that this is all.
-        self.hung_up = true;
-        self.clear_waits();
-        self.set_close_wait(now, self.profile.close);
-        let rare = self.rare_mut();
-        rare.severed_by.get_or_insert(cause);
-        rare.unsent = rare.unsent.saturating_add(lost);
-    }
-
-    /// Counts output as lost.
-    pub(crate) fn add_unsent(&mut self, lost: usize) {
-        if lost > 0 {
-            let unsent = &mut self.rare_mut().unsent;
-            *unsent = unsent.saturating_add(lost);
-        }
-    }
-
-    pub(crate) fn unsent(&self) -> usize {
-        self.rare.as_ref().map_or(0, |rare| rare.unsent)
-    }
-
-    pub(crate) fn take_severed_by(&mut self) -> Option<CloseReason> {
-        self.rare.as_mut().and_then(|rare| rare.severed_by.take())
+        let shut = Flags::NOT_OPEN | Flags::WRITE_SHUT | Flags::HAS_OUTPUT;
+        if self.flags.has(shut) { 0 } else { self.config.cork_room }
     }
 
     /// Whether output has just reached the high mark.
     pub(crate) fn crosses_high_mark(&mut self) -> bool {
-        let crosses = !self.is_backed_up && self.output_left() >= self.profile.high_mark;
-        self.is_backed_up |= crosses;
+        let crosses =
+            !self.flags.has(Flags::ABOVE_MARK) && self.output_left() >= self.config.high_mark;
+        if crosses {
+            self.flags.set(Flags::ABOVE_MARK);
+        }
         crosses
     }
 
     /// Whether output has just fallen to the low mark after a crossing.
     pub(crate) fn crosses_low_mark(&mut self) -> bool {
-        let crosses = self.is_backed_up && self.output_left() <= self.profile.low_mark;
+        let crosses =
+            self.flags.has(Flags::ABOVE_MARK) && self.output_left() <= self.config.low_mark;
         if crosses {
-            self.is_backed_up = false;
+            self.flags.clear(Flags::ABOVE_MARK);
         }
         crosses
+    }
+
+    // What few connections need.
+
+    fn cold_mut(&mut self) -> &mut ColdState<S> {
+        self.flags.set(Flags::HAS_COLD);
+        self.cold.get_or_insert_default()
+    }
+
+    /// Gives back what it needed for a while.
+    pub(crate) fn drop_unused(&mut self) {
+        if self.cold.as_ref().is_some_and(|cold| cold.is_unused()) {
+            self.cold = None;
+            self.flags.clear(Flags::HAS_COLD);
+        }
+    }
+
+    /// What it still has to try before it is up, if that is more than its socket.
+    pub(crate) fn connector_mut(&mut self) -> Option<&mut Connector<S>> {
+        self.cold.as_mut()?.connector.as_deref_mut()
+    }
+
+    /// The same, for the rules of a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn connector(&self) -> Option<&Connector<S>> {
+        self.cold.as_ref()?.connector.as_deref()
+    }
+
+    pub(crate) fn set_connector(&mut self, connector: Connector<S>) {
+        self.cold_mut().connector = Some(Box::new(connector));
+    }
+
+    pub(crate) fn take_connector(&mut self) -> Option<Box<Connector<S>>> {
+        self.cold.as_mut()?.connector.take()
+    }
+
+    pub(crate) fn idle_limits(&self) -> IdleLimits {
+        self.cold.as_ref().and_then(|cold| cold.idle).unwrap_or(self.config.idle)
+    }
+
+    pub(crate) fn set_idle_limits(&mut self, limits: IdleLimits) {
+        self.cold_mut().idle = Some(limits);
+    }
+
+    /// Keeps one of its timers, to be cancelled with it. Forgets those that are no longer `live`
+    /// before the list grows.
+    pub(crate) fn add_timer(&mut self, timer: TimerId, live: impl Fn(TimerId) -> bool) {
+        self.cold_mut().timers.add(timer, live);
+    }
+
+    /// A timer has fired for the last time, or was cancelled.
+    pub(crate) fn remove_timer(&mut self, timer: TimerId) {
+        if let Some(cold) = &mut self.cold {
+            cold.timers.remove(timer);
+        }
+    }
+
+    pub(crate) fn take_timers(&mut self) -> Vec<TimerId> {
+        self.cold.as_mut().map_or_else(Vec::new, |cold| cold.timers.take())
+    }
+
+    /// Counts output as lost.
+    pub(crate) fn add_unsent(&mut self, lost: usize) {
+        if lost > 0 {
+            let unsent = &mut self.cold_mut().unsent;
+            *unsent = unsent.saturating_add(lost);
+        }
+    }
+
+    pub(crate) fn unsent(&self) -> usize {
+        self.cold.as_ref().map_or(0, |cold| cold.unsent)
     }
 }
 
@@ -471,94 +488,3 @@ impl<S: Read> Connection<S> {
         }
     }
 }
-
-impl<S: Write> Connection<S> {
-    /// Sends `first` and then `second` past an empty queue, as far as `sent` has not done it, and
-    /// queues what the kernel does not take. `short_is_full` says that a short write means a full
-    /// socket.
-    pub(crate) fn send(
-        &mut self,
-        first: &[u8],
-        second: &[u8],
-        mut sent: Sent,
-        short_is_full: bool,
-        spares: &mut Spares,
-    ) -> Sent {
-        debug_assert!(!self.has_output());
-        let total = first.len() + second.len();
-        while sent.bytes < total && !sent.is_over() {
-            let rest = &first[sent.bytes.min(first.len())..];
-            let behind = &second[sent.bytes.saturating_sub(first.len())..];
-            let result = match (rest, behind) {
-                (rest, []) => self.stream.write(rest),
-                ([], behind) => self.stream.write(behind),
-                (rest, behind) => {
-                    self.stream.write_vectored(&[IoSlice::new(rest), IoSlice::new(behind)])
-                }
-            };
-            sent.count(result, rest.len() + behind.len(), short_is_full);
-        }
-        if sent.bytes < total {
-            self.queue_output(&first[sent.bytes.min(first.len())..], spares);
-            self.queue_output(&second[sent.bytes.saturating_sub(first.len())..], spares);
-        }
-        sent
-    }
-
-    /// Sends what is queued, in at most `budget` calls.
-    pub(crate) fn flush(
-        &mut self,
-        budget: usize,
-        short_is_full: bool,
-        spares: &mut Spares,
-    ) -> Sent {
-        let mut sent = Sent::default();
-        for _ in 0..budget {
-            if self.output.is_empty() || sent.is_over() {
-                break;
-            }
-            let before = sent.bytes;
-            let wanted = self.output.len();
-            let result = self.stream.write(self.output.as_slice());
-            sent.count(result, wanted, short_is_full);
-            self.output.consume(sent.bytes - before, spares);
-        }
-        sent
-    }
-}
-
-impl Sent {
-    /// Whether no other write should follow.
-    fn is_over(&self) -> bool {
-        self.is_blocked || self.error.is_some()
-    }
-
-    /// Counts what another call gave.
-    fn add(&mut self, more: Self) {
-        self.bytes += more.bytes;
-        self.calls += more.calls;
-        self.is_blocked = more.is_blocked;
-        self.error = more.error;
-    }
-
-    /// Counts one write of `wanted` bytes.
-    pub(crate) fn count(&mut self, result: io::Result<usize>, wanted: usize, short_is_full: bool) {
-        match result {
-            Ok(0) => self.error = Some(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                self.bytes += count;
-                self.calls += 1;
-                self.is_blocked = count < wanted && short_is_full;
-            }
-            Err(error) => match error.kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::WouldBlock => self.is_blocked = true,
-                _ => self.error = Some(error),
-            },
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "../../tests/connection/mod.rs"]
-mod tests;

@@ -1,4 +1,5 @@
-//! Files in a connection's output, and what was written behind them.
+//! The output of a connection that the kernel has not taken: bytes, files, and what was written
+//! behind them.
 //!
 //! ```text
 //!  output | file, behind | file, behind | ...
@@ -8,12 +9,12 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::buffer::{Queue, Spares};
-use crate::connection::{Connection, Sent};
+use crate::base::buffer::{Queue, Spares};
+use crate::stream::connection::{Connection, Flags};
 use crate::sys::FileSink;
 
 /// Bytes of files that a turn sends, shared by those that are ready. The kernel copies so much in
@@ -22,13 +23,26 @@ use crate::sys::FileSink;
 const FILE_BUDGET_BYTES: usize = 1 << 20;
 
 /// What each may send all the same, however many are ready: less would go into calls.
-const LEAST_FILE_BUDGET_BYTES: usize = 64 << 10;
+const MIN_FILE_BUDGET_BYTES: usize = 64 << 10;
 
 /// Calls for it: where files are copied, each moves 16 KiB.
 const FILE_BUDGET_CALLS: usize = 72;
 
 /// Files queued at one connection. Each is open, and holds some memory beside what is written.
-pub(crate) const MOST_FILES: usize = 1_024;
+pub(crate) const MAX_FILES: usize = 1_024;
+
+/// What sending gave: how much the kernel took, in how many calls, and what ended it.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// Bytes taken.
+    pub(crate) bytes: usize,
+    /// Writes that took bytes.
+    pub(crate) calls: u64,
+    /// The socket is full: the poll tells when it takes more.
+    pub(crate) is_blocked: bool,
+    /// The error that ended it, if one did.
+    pub(crate) error: Option<io::Error>,
+}
 
 /// The files in a connection's output.
 #[derive(Debug, Default)]
@@ -84,13 +98,18 @@ impl Piece {
 
 impl<S> Connection<S> {
     fn files(&self) -> Option<&Files> {
-        self.rare.as_ref()?.files.as_deref()
+        self.cold.as_ref()?.files.as_deref()
     }
 
     /// Whether anything that was written or queued has not left.
     #[inline]
     pub(crate) fn has_output(&self) -> bool {
-        !self.output.is_empty() || self.has_files()
+        self.flags.has(Flags::HAS_OUTPUT)
+    }
+
+    fn note_output(&mut self) {
+        let has_output = !self.output.is_empty() || self.has_files();
+        self.flags.put(Flags::HAS_OUTPUT, has_output);
     }
 
     pub(crate) fn has_files(&self) -> bool {
@@ -122,7 +141,7 @@ impl<S> Connection<S> {
     pub(crate) fn queue_file(&mut self, file: Arc<File>, range: Range<u64>) {
         debug_assert!(!range.is_empty());
         let (offset, left) = (range.start, range.end - range.start);
-        let files = self.rare_mut().files.get_or_insert_default();
+        let files = self.cold_mut().files.get_or_insert_default();
         // No file has more than 2^63 bytes, but the same one may be queued often.
         files.bytes = files.bytes.saturating_add(left);
         files.queue.push_back(Piece {
@@ -132,12 +151,12 @@ impl<S> Connection<S> {
             is_copied: false,
             behind: Queue::default(),
         });
+        self.note_output();
     }
 
     /// Queues output behind what is queued already.
     pub(crate) fn queue_output(&mut self, bytes: &[u8], spares: &mut Spares) {
-        self.is_plain = false;
-        let files = self.rare.as_mut().and_then(|rare| rare.files.as_deref_mut());
+        let files = self.cold.as_mut().and_then(|cold| cold.files.as_deref_mut());
         match files.and_then(|files| Some((files.queue.back_mut()?, &mut files.behind))) {
             Some((piece, behind)) => {
                 piece.behind.push(bytes, spares);
@@ -145,32 +164,122 @@ impl<S> Connection<S> {
             }
             None => self.output.push(bytes, spares),
         }
+        self.note_output();
     }
 
     /// Drops everything that has not left, and says how much it was.
     pub(crate) fn clear_output(&mut self, spares: &mut Spares) -> usize {
         let mut lost = self.output.clear(spares);
-        if let Some(files) = self.rare.as_mut().and_then(|rare| rare.files.take()) {
+        if let Some(files) = self.cold.as_mut().and_then(|cold| cold.files.take()) {
             lost = lost.saturating_add(usize::try_from(files.bytes).unwrap_or(usize::MAX));
             for mut piece in files.queue {
                 lost = lost.saturating_add(piece.behind.clear(spares));
             }
         }
+        self.note_output();
         lost
     }
 
     /// The first file has left: what was written behind it is next.
     fn finish_file(&mut self) {
         debug_assert!(self.output.is_empty());
-        let Some(rare) = &mut self.rare else { return };
-        let Some(files) = &mut rare.files else { return };
+        let Some(cold) = &mut self.cold else { return };
+        let Some(files) = &mut cold.files else { return };
         if let Some(piece) = files.queue.pop_front() {
             files.behind -= piece.behind.len();
             self.output = piece.behind;
         }
         if files.queue.is_empty() {
             debug_assert_eq!((files.bytes, files.behind), (0, 0));
-            rare.files = None;
+            cold.files = None;
+        }
+    }
+}
+
+impl<S: Write> Connection<S> {
+    /// Sends `first` and then `second` past an empty queue, as far as `sent` has not done it, and
+    /// queues what the kernel does not take. `short_is_full` says that a short write means a full
+    /// socket.
+    pub(crate) fn send(
+        &mut self,
+        first: &[u8],
+        second: &[u8],
+        mut sent: Sent,
+        short_is_full: bool,
+        spares: &mut Spares,
+    ) -> Sent {
+        debug_assert!(!self.has_output());
+        let total = first.len() + second.len();
+        while sent.bytes < total && !sent.is_over() {
+            let rest = &first[sent.bytes.min(first.len())..];
+            let behind = &second[sent.bytes.saturating_sub(first.len())..];
+            let result = match (rest, behind) {
+                (rest, []) => self.stream.write(rest),
+                ([], behind) => self.stream.write(behind),
+                (rest, behind) => {
+                    self.stream.write_vectored(&[IoSlice::new(rest), IoSlice::new(behind)])
+                }
+            };
+            sent.count(result, rest.len() + behind.len(), short_is_full);
+        }
+        if sent.bytes < total {
+            self.queue_output(&first[sent.bytes.min(first.len())..], spares);
+            self.queue_output(&second[sent.bytes.saturating_sub(first.len())..], spares);
+        }
+        sent
+    }
+
+    /// Sends what is queued, in at most `budget` calls.
+    pub(crate) fn flush(
+        &mut self,
+        budget: usize,
+        short_is_full: bool,
+        spares: &mut Spares,
+    ) -> Sent {
+        let mut sent = Sent::default();
+        for _ in 0..budget {
+            if self.output.is_empty() || sent.is_over() {
+                break;
+            }
+            let before = sent.bytes;
+            let wanted = self.output.len();
+            let result = self.stream.write(self.output.as_slice());
+            sent.count(result, wanted, short_is_full);
+            self.output.consume(sent.bytes - before, spares);
+        }
+        self.note_output();
+        sent
+    }
+}
+
+impl Sent {
+    /// Whether no other write should follow.
+    fn is_over(&self) -> bool {
+        self.is_blocked || self.error.is_some()
+    }
+
+    /// Counts what another call gave.
+    fn add(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.calls += more.calls;
+        self.is_blocked = more.is_blocked;
+        self.error = more.error;
+    }
+
+    /// Counts one write of `wanted` bytes.
+    pub(crate) fn count(&mut self, result: io::Result<usize>, wanted: usize, short_is_full: bool) {
+        match result {
+            Ok(0) => self.error = Some(io::ErrorKind::WriteZero.into()),
+            Ok(count) => {
+                self.bytes += count;
+                self.calls += 1;
+                self.is_blocked = count < wanted && short_is_full;
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => self.is_blocked = true,
+                _ => self.error = Some(error),
+            },
         }
     }
 }
@@ -187,8 +296,9 @@ impl<S: FileSink> Connection<S> {
     ) -> Sent {
         let mut sent = self.flush(budget, short_is_full, spares);
         if self.has_files() {
-            let most = (FILE_BUDGET_BYTES / (1 + others)).max(LEAST_FILE_BUDGET_BYTES);
+            let most = (FILE_BUDGET_BYTES / (1 + others)).max(MIN_FILE_BUDGET_BYTES);
             self.flush_files(&mut sent, most, short_is_full, spares);
+            self.note_output();
         }
         sent
     }
@@ -218,7 +328,7 @@ impl<S: FileSink> Connection<S> {
     /// A part does not say that the socket is full: a signal may have cut the call, and the file
     /// may be at its end. Only `WouldBlock` says so.
     fn send_of_file(&mut self, most: usize, sent: &mut Sent) -> Option<usize> {
-        let files = self.rare.as_mut()?.files.as_deref_mut()?;
+        let files = self.cold.as_mut()?.files.as_deref_mut()?;
         let piece = files.queue.front_mut()?;
         let wanted = usize::try_from(piece.left).map_or(most, |left| left.min(most));
         let result = piece.send(&mut self.stream, wanted);

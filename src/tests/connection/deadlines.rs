@@ -1,7 +1,7 @@
 //! What a connection waits for, and when that has passed.
 
 use super::*;
-use crate::connection::rare::Meter;
+use crate::stream::connection::rare::Meter;
 
 #[test]
 fn a_connection_is_plain_again_once_its_first_byte_is_there() {

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use crate::buffer::{Queue, Spares};
-use crate::fuzzing::input::Input;
+use crate::base::buffer::{Queue, Spares};
+use crate::tests::fuzzing::input::Input;
 
 /// One pushed piece is at most this many bits long: twice what a buffer keeps.
 const PIECE_BITS: u8 = 17;

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::buffer::Spares;
-use crate::close::{CloseReason, IdleKind, TimeoutKind};
-use crate::connection::{Connection, Ending, Expiry, Phase, after};
-use crate::fuzzing::input::Input;
-use crate::id::TimerId;
+use crate::base::buffer::Spares;
+use crate::base::close::{CloseReason, IdleKind, TimeoutKind};
+use crate::base::id::TimerId;
 use crate::options::{Limits, MinRate};
-use crate::profile::{IdleLimits, Profile, Rate};
+use crate::stream::config::{IdleLimits, Profile, Rate};
+use crate::stream::connection::{Connection, Ending, Expiry, Phase, after};
+use crate::tests::fuzzing::input::Input;
 
 /// Bytes counted since a tick.
 type Meter = Option<(u64, u64)>;

@@ -3,14 +3,14 @@
 use std::io;
 use std::time::Duration;
 
-use crate::fuzzing::input::Input;
 use crate::handler::Conn;
 use crate::options::{
     AtCapacity, ConnectOptions, Keepalive, Limits, ListenOptions, MinRate, OnOverflow,
     ReactorOptions, TcpOptions,
 };
-use crate::profile::Profile;
 use crate::reactor::Reactor;
+use crate::stream::config::Profile;
+use crate::tests::fuzzing::input::Input;
 
 /// One in so many inputs is tried on sockets, which takes a hundred times as long.
 const SOCKETS_EVERY: u64 = 128;

@@ -10,12 +10,12 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crate::buffer::Spares;
-use crate::close::CloseReason;
-use crate::connection::{Connection, Phase, Received, Sent};
-use crate::fuzzing::input::Input;
+use crate::base::buffer::Spares;
+use crate::base::close::CloseReason;
 use crate::options::Limits;
-use crate::profile::Profile;
+use crate::stream::config::Profile;
+use crate::stream::connection::{Connection, Phase, Received, Sent};
+use crate::tests::fuzzing::input::Input;
 
 /// Both directions carry this: each byte tells its place.
 fn byte_at(place: usize) -> u8 {

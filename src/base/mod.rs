@@ -1,0 +1,11 @@
+//! Pure parts: they do no I/O and know no loop.
+
+pub(crate) mod buffer;
+pub(crate) mod close;
+pub mod frame;
+pub(crate) mod id;
+#[cfg(feature = "proxy-protocol")]
+pub(crate) mod proxy_protocol;
+pub(crate) mod stats;
+pub(crate) mod tick;
+pub mod wheel;

@@ -1,0 +1,14 @@
+//! Datagram sockets, of UDP and of Unix. A first reading can skip them.
+
+#[cfg(unix)]
+mod receiver_queues;
+mod send;
+mod sessions;
+mod socket;
+#[cfg(unix)]
+mod unix;
+
+pub use send::SendStatus;
+pub use sessions::Sessions;
+pub(crate) use sessions::{SessionKey, Silence};
+pub(crate) use socket::{Datagrams, Sockets};

@@ -1,0 +1,87 @@
+//! What is left for the end of the turn: flushes, closes, and the last callbacks.
+
+use std::collections::VecDeque;
+
+use crate::base::close::CloseReason;
+use crate::base::id::ConnId;
+
+/// Lists of the end of the turn, each worked off in order.
+#[derive(Debug, Default)]
+pub(crate) struct EndOfTurn {
+    /// Connections that want a flush, or the next step of a close.
+    flush: VecDeque<ConnId>,
+    /// Connections that have ended and are torn down.
+    closed: VecDeque<(ConnId, CloseReason)>,
+    /// Outgoing connections that failed to come up and try again, of which their handlers are to
+    /// be told.
+    retries: VecDeque<ConnId>,
+    /// Slots of datagram sockets that have a batch to send; some have sent it since.
+    batches: Vec<u32>,
+}
+
+impl EndOfTurn {
+    pub(crate) fn push_flush(&mut self, id: ConnId) {
+        self.flush.push_back(id);
+    }
+
+    pub(crate) fn pop_flush(&mut self) -> Option<ConnId> {
+        self.flush.pop_front()
+    }
+
+    pub(crate) fn flushes(&self) -> usize {
+        self.flush.len()
+    }
+
+    pub(crate) fn push_closed(&mut self, id: ConnId, reason: CloseReason) {
+        self.closed.push_back((id, reason));
+    }
+
+    pub(crate) fn pop_closed(&mut self) -> Option<(ConnId, CloseReason)> {
+        self.closed.pop_front()
+    }
+
+    pub(crate) fn closed(&self) -> usize {
+        self.closed.len()
+    }
+
+    pub(crate) fn push_retry(&mut self, id: ConnId) {
+        self.retries.push_back(id);
+    }
+
+    pub(crate) fn pop_retry(&mut self) -> Option<ConnId> {
+        self.retries.pop_front()
+    }
+
+    pub(crate) fn retries(&self) -> usize {
+        self.retries.len()
+    }
+
+    pub(crate) fn push_batch(&mut self, slot: u32) {
+        self.batches.push(slot);
+    }
+
+    pub(crate) fn pop_batch(&mut self) -> Option<u32> {
+        self.batches.pop()
+    }
+
+    /// Whether all lists are empty.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.flush.is_empty()
+            && self.closed.is_empty()
+            && self.retries.is_empty()
+            && self.batches.is_empty()
+    }
+
+    /// Whether a connection is in the list of flushes, for the rules of a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_flush(&self, id: ConnId) -> bool {
+        self.flush.contains(&id)
+    }
+
+    /// Whether a connection is in the list of those that have ended, likewise.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_closed(&self, id: ConnId) -> bool {
+        self.closed.iter().any(|&(closed, _)| closed == id)
+    }
+}

@@ -1,0 +1,71 @@
+//! The ready queue: those that stopped before the kernel was done, in the order in which they did.
+
+use std::collections::VecDeque;
+
+use crate::base::id::ConnId;
+
+/// Invariant 7: a turn that finds it not empty polls with timeout zero.
+#[derive(Debug, Default)]
+pub(crate) struct ReadyQueue {
+    connections: VecDeque<ConnId>,
+    others: VecDeque<Queued>,
+}
+
+/// Who is on the ready queue beside connections, by slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// A listener.
+    Listener(u32),
+    /// A datagram socket that stopped before it was empty, or that has ended.
+    Socket(u32),
+}
+
+impl ReadyQueue {
+    /// Queues a connection, unless it is marked as queued already.
+    #[inline]
+    pub(crate) fn push(&mut self, id: ConnId) {
+        self.connections.push_back(id);
+    }
+
+    /// Queues a listener or a datagram socket, and marks it so.
+    pub(crate) fn push_other(&mut self, queued: Queued, is_queued: &mut bool) {
+        if !std::mem::replace(is_queued, true) {
+            self.others.push_back(queued);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<ConnId> {
+        self.connections.pop_front()
+    }
+
+    pub(crate) fn pop_other(&mut self) -> Option<Queued> {
+        self.others.pop_front()
+    }
+
+    /// Connections in the queue.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Listeners and datagram sockets in the queue.
+    pub(crate) fn others(&self) -> usize {
+        self.others.len()
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.is_empty() && self.others.is_empty()
+    }
+
+    /// Listeners are closed: none has a turn any more.
+    pub(crate) fn forget_listeners(&mut self) {
+        self.others.retain(|queued| matches!(queued, Queued::Socket(_)));
+    }
+
+    /// Whether a connection is in the queue, for the rules of a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn contains(&self, id: ConnId) -> bool {
+        self.connections.contains(&id)
+    }
+}

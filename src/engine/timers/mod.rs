@@ -1,0 +1,318 @@
+//! The clock, the wheel, and what each timer is for.
+
+mod list;
+mod user;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::base::id::{ConnId, SocketId, TimerId};
+use crate::base::tick::{NEVER, after, ticks};
+use crate::base::wheel::Wheel;
+use crate::engine::late_turns::LateTurns;
+use crate::sys::Clock;
+
+pub(crate) use list::TimerList;
+use user::UserTimers;
+pub(crate) use user::{Fired, Owner};
+
+/// What an entry of the wheel is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A connection must be looked at: silence, a deadline.
+    Connection(ConnId),
+    /// A timer of the user's, by its place in their table.
+    User(u32),
+    /// A listener that failed to accept tries again.
+    Accept(u32),
+    /// A datagram socket that failed to receive tries again.
+    Receive(SocketId),
+    /// Datagrams that wait for a receiver of a Unix socket, by their place, are tried again.
+    #[cfg(unix)]
+    Resend(SocketId, u32),
+    /// A session of a datagram socket, by its place, may have fallen silent.
+    Session(SocketId, u32),
+    /// Connections that have lasted get their entry in the wheel.
+    Deferred,
+    /// The end of draining.
+    Drained,
+}
+
+/// The one entry in the wheel that watches over a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Armed {
+    /// The tick at which it fires; [`NEVER`] if there is no entry.
+    tick: u64,
+    /// The entry.
+    timer: TimerId,
+}
+
+impl Armed {
+    /// No entry.
+    pub(crate) const NONE: Self = Self { tick: NEVER, timer: TimerId::NONE };
+
+    /// The tick at which it fires; [`NEVER`] if there is no entry.
+    #[cfg(feature = "sim")]
+    pub(crate) fn tick(self) -> u64 {
+        self.tick
+    }
+}
+
+/// How long a new connection goes without an entry in the wheel, in ticks. Most short-lived ones
+/// end before they get one. Limits that could pass meanwhile are armed at once.
+const DEFERRED_TICKS: u64 = 100;
+
+/// The clock and all timers of a reactor.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    /// Asked once a turn, and where a callback sets a timer.
+    clock: Clock,
+    /// The turn's tick.
+    now: u64,
+    /// All timers.
+    wheel: Wheel<Due>,
+    /// No timer is due before this tick, except user timers that were set in this turn, which are
+    /// due after it.
+    next_due: u64,
+    /// Timers that handlers have set.
+    user: UserTimers,
+    /// New connections that have idle limits and no entry in the wheel yet.
+    deferred: Vec<ConnId>,
+    /// Which ticks had a turn that ended in the next one.
+    late_turns: LateTurns,
+    /// Whose bytes may have moved in this turn, beside those that the poll reported.
+    active: Vec<ConnId>,
+    /// Events of this turn, or of the last one while the next is prepared.
+    reported: usize,
+}
+
+impl Timers {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            now: 0,
+            wheel: Wheel::new(),
+            next_due: 0,
+            user: UserTimers::new(),
+            deferred: Vec::new(),
+            late_turns: LateTurns::new(),
+            active: Vec::new(),
+            reported: 0,
+        }
+    }
+
+    /// The turn's tick.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// The tick by the clock: the turn may have been long already.
+    #[inline]
+    pub(crate) fn clock_tick(&self) -> u64 {
+        self.clock.tick()
+    }
+
+    /// Nanoseconds by the clock.
+    #[inline]
+    pub(crate) fn clock_nanos(&self) -> u64 {
+        self.clock.nanos()
+    }
+
+    /// A turn begins, or something outside a turn.
+    #[inline]
+    pub(crate) fn sample_clock(&mut self) {
+        self.now = self.clock.tick();
+    }
+
+    /// Timers that are set.
+    pub(crate) fn len(&self) -> usize {
+        self.wheel.len()
+    }
+
+    /// When the wheel wants to be looked at; [`NEVER`] if no timer is set.
+    #[inline]
+    pub(crate) fn look_ahead(&mut self) -> u64 {
+        self.next_due = self.wheel.next_deadline().unwrap_or(NEVER);
+        self.next_due
+    }
+
+    /// The same without preparing the next turn, for the rules of a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.wheel.next_deadline()
+    }
+
+    /// Whether a timer may be due.
+    #[inline]
+    pub(crate) fn may_be_due(&self) -> bool {
+        self.now >= self.next_due
+    }
+
+    /// The next timer that is due.
+    pub(crate) fn pop_due(&mut self) -> Option<(TimerId, Due)> {
+        self.wheel.pop_due(self.now)
+    }
+
+    /// Sets a timer of the loop: once, at the end of `wait`.
+    pub(crate) fn set(&mut self, wait: Duration, due: Due) -> TimerId {
+        self.wheel.insert(after(self.clock.tick(), ticks(wait).max(1)), due)
+    }
+
+    /// Sets a timer of the loop at a tick.
+    pub(crate) fn set_at(&mut self, deadline: u64, due: Due) -> TimerId {
+        self.next_due = self.next_due.min(deadline);
+        self.wheel.insert(deadline, due)
+    }
+
+    /// Takes a timer of the loop back.
+    pub(crate) fn cancel(&mut self, timer: TimerId) -> bool {
+        self.wheel.cancel(timer)
+    }
+
+    // The one entry of a connection.
+
+    /// Sees to it that the wheel looks at a connection no later than at `deadline`.
+    ///
+    /// A deadline that moved away leaves the entry where it is: the entry fires too early once and
+    /// is armed anew, so that activity costs no wheel operation.
+    #[inline]
+    pub(crate) fn arm(&mut self, id: ConnId, armed: &mut Armed, deadline: u64) {
+        if deadline >= armed.tick {
+            return;
+        }
+        if armed.tick != NEVER {
+            self.wheel.cancel(armed.timer);
+        }
+        let timer = self.wheel.insert(deadline, Due::Connection(id));
+        self.next_due = self.next_due.min(deadline);
+        *armed = Armed { tick: deadline, timer };
+    }
+
+    /// Takes the entry of a connection back.
+    pub(crate) fn disarm(&mut self, armed: Armed) {
+        if armed.tick != NEVER {
+            self.wheel.cancel(armed.timer);
+        }
+    }
+
+    /// Whether a limit of so many ticks leaves time to see first whether a new connection lasts.
+    #[inline]
+    pub(crate) fn may_defer(shortest: u64) -> bool {
+        shortest > 2 * DEFERRED_TICKS
+    }
+
+    /// Has a new connection armed when it has lasted for a while.
+    #[inline]
+    pub(crate) fn defer(&mut self, id: ConnId) {
+        if self.deferred.is_empty() {
+            self.wheel.insert(after(self.now, DEFERRED_TICKS), Due::Deferred);
+        }
+        self.deferred.push(id);
+    }
+
+    /// The connections that were deferred, to be given back empty.
+    pub(crate) fn take_deferred(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.deferred)
+    }
+
+    pub(crate) fn give_back_deferred(&mut self, mut deferred: Vec<ConnId>) {
+        deferred.clear();
+        self.deferred = deferred;
+    }
+
+    /// Whether a connection waits for its entry, for the rules of a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_deferred(&self, id: ConnId) -> bool {
+        self.deferred.contains(&id)
+    }
+
+    /// Whether any does, likewise.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    // Timers of the user's.
+
+    /// Sets a timer of a handler, a connection or a socket: once, or every `wait` if `periodic`.
+    pub(crate) fn set_user(
+        &mut self,
+        owner: Owner,
+        wait: Duration,
+        periodic: bool,
+        token: u64,
+    ) -> TimerId {
+        let wait = ticks(wait).max(1);
+        // The turn may have been long already.
+        let deadline = after(self.clock.tick(), wait);
+        let period = u32::try_from(wait).unwrap_or(u32::MAX);
+        let period = NonZeroU32::new(period).filter(|_| periodic);
+        let (id, place) = self.user.add(owner, token);
+        let due = Due::User(place);
+        let entry = match period {
+            Some(period) => self.wheel.insert_periodic(deadline, period, due),
+            None => self.wheel.insert(deadline, due),
+        };
+        self.user.set_entry(place, entry);
+        id
+    }
+
+    /// Takes a timer of the user's back; whose it was, if it was still to fire.
+    pub(crate) fn cancel_user(&mut self, timer: TimerId) -> Option<Owner> {
+        let (owner, entry) = self.user.remove(timer)?;
+        self.wheel.cancel(entry);
+        Some(owner)
+    }
+
+    /// Whether a timer of the user's is still to fire.
+    pub(crate) fn has_user(&self, timer: TimerId) -> bool {
+        self.user.contains(timer)
+    }
+
+    /// The entry of a timer of the user's has fired.
+    pub(crate) fn user_fired(&mut self, place: u32) -> Option<Fired> {
+        let is_last = !self.wheel.contains(self.user.entry(place)?);
+        self.user.fired(place, is_last)
+    }
+
+    // Silence.
+
+    /// The tick until which something may have moved that has this stamp.
+    #[inline]
+    pub(crate) fn latest(&self, stamp: u64) -> u64 {
+        self.late_turns.latest(stamp)
+    }
+
+    /// Bytes of a connection may move although the poll has reported nothing of it.
+    #[inline]
+    pub(crate) fn note_active(&mut self, id: ConnId) {
+        self.active.push(id);
+    }
+
+    pub(crate) fn take_active(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.active)
+    }
+
+    #[inline]
+    pub(crate) fn clear_active(&mut self) {
+        self.active.clear();
+    }
+
+    /// A turn has seen to so many events.
+    #[inline]
+    pub(crate) fn set_reported(&mut self, count: usize) {
+        self.reported = count;
+    }
+
+    /// Connections whose bytes may have moved in this turn, at most.
+    #[inline]
+    pub(crate) fn moved(&self) -> usize {
+        self.reported + self.active.len()
+    }
+
+    /// The turn has ended in the tick after its own.
+    pub(crate) fn note_late_turn(&mut self) {
+        self.late_turns.note(self.now);
+    }
+}

@@ -1,0 +1,261 @@
+//! What callbacks may touch: all sockets, the engine, and what was posted.
+
+use std::any::{Any, TypeId};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::base::id::{ConnId, TimerId};
+use crate::datagram::Sockets;
+use crate::engine::mailbox::Mailbox;
+use crate::engine::{Engine, Owner, Running, Stop, WAKER_TOKEN, default_max_connections};
+use crate::handler::ErasedReceiver;
+use crate::options::{ConnectOptions, Destination, ReactorOptions};
+use crate::stream::{Closed, Handover, Link, Streams};
+use crate::sys::World;
+
+/// A closure to run on the loop's thread with one handler.
+pub(crate) type PostedCall = Box<dyn FnOnce(&mut dyn Any, &mut Loop)>;
+
+/// The same, posted from another thread.
+pub(crate) type RemoteCall = Box<dyn FnOnce(&mut dyn Any, &mut Loop) + Send>;
+
+/// A question to the loop, from another thread.
+pub(crate) type Query = Box<dyn FnOnce(&mut Loop) + Send>;
+
+/// What other threads may ask for.
+pub(crate) enum Message {
+    /// Write to a connection.
+    Write(ConnId, Box<[u8]>),
+    /// Close a connection.
+    Close(ConnId),
+    /// A name has been looked up for a connection.
+    Resolved(ConnId, io::Result<Vec<SocketAddr>>),
+    /// Run a closure with the handler at this place.
+    Run(u32, RemoteCall),
+    /// The channel of this index has messages, or its end.
+    Deliver(u32),
+    /// Stop at once, or after draining for so long.
+    Stop(Stop),
+    /// Serve a connection that another reactor has accepted.
+    HandOver(Box<Handover>),
+    /// Look at what there is.
+    Query(Query),
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Write(..) => "Write",
+            Self::Close(_) => "Close",
+            Self::Resolved(..) => "Resolved",
+            Self::Run(..) => "Run",
+            Self::Deliver(_) => "Deliver",
+            Self::Stop(_) => "Stop",
+            Self::HandOver(_) => "HandOver",
+            Self::Query(_) => "Query",
+        })
+    }
+}
+
+/// What is posted to handlers, from this thread and from others.
+pub(crate) struct Posts {
+    /// What other threads post to.
+    pub(crate) mailbox: Arc<Mailbox<Message>>,
+    /// Closures to run in the next mailbox phase, with the place of their handler.
+    pub(crate) calls: VecDeque<(u32, PostedCall)>,
+    /// Channels, by index; `None` while one is being delivered.
+    pub(crate) channels: Slab<Option<Box<dyn ErasedReceiver>>>,
+}
+
+/// The loop without its handlers and without what only the turn needs.
+///
+/// Its parts are apart so that a connection and the engine can be borrowed together.
+pub(crate) struct Loop {
+    /// TCP connections, Unix connections, and listeners.
+    pub(crate) streams: Streams,
+    /// Datagram sockets.
+    pub(crate) datagrams: Sockets,
+    /// What any of them needs.
+    pub(crate) engine: Engine,
+    /// What was posted.
+    pub(crate) posts: Posts,
+    /// What each handler is called for, by its place in the reactor, and its type: a key of
+    /// another reactor may be of another one.
+    pub(crate) handlers: Vec<(Role, TypeId)>,
+}
+
+/// What a handler is called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Connections.
+    Connections,
+    /// Datagrams of UDP.
+    Datagrams,
+    /// Datagrams of Unix sockets.
+    #[cfg(unix)]
+    UnixDatagrams,
+}
+
+impl Role {
+    /// What such handlers are of, and how one is registered.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Connections => ("connections", "register"),
+            Self::Datagrams => ("UDP datagrams", "register_datagrams or register_sessions"),
+            #[cfg(unix)]
+            Self::UnixDatagrams => ("Unix datagrams", "register_unix_datagrams"),
+        }
+    }
+}
+
+impl Loop {
+    pub(crate) fn new(world: World, options: ReactorOptions) -> io::Result<Self> {
+        let default = || default_max_connections(&world, 1);
+        let max_connections = options.max_connections.unwrap_or_else(default);
+        let mut engine = Engine::new(world, options)?;
+        let mailbox = Mailbox::new(engine.io.poller().waker(WAKER_TOKEN)?);
+        // Last: the reactor can do without.
+        engine.io.renew_spare();
+        Ok(Self {
+            streams: Streams::new(max_connections),
+            datagrams: Sockets::default(),
+            engine,
+            posts: Posts { mailbox, calls: VecDeque::new(), channels: Slab::new() },
+            handlers: Vec::new(),
+        })
+    }
+
+    /// A connection that has not ended, with the engine.
+    #[inline]
+    pub(crate) fn link(&mut self, id: ConnId) -> Option<Link<'_>> {
+        self.streams.link(&mut self.engine, id)
+    }
+
+    /// Begins a connection.
+    pub(crate) fn connect(
+        &mut self,
+        to: Destination,
+        service: u32,
+        state: Box<dyn Any>,
+        options: &ConnectOptions,
+    ) -> ConnId {
+        let Self { streams, engine, posts, .. } = self;
+        let resolve = |engine: &Engine, id, host: &str, port| posts.resolve(engine, id, host, port);
+        streams.connect(engine, to, service, state, options, &resolve)
+    }
+
+    /// Connects again, after a pause, where a connection was lost; gives the state back if there
+    /// is no other try.
+    pub(crate) fn reconnect<S: 'static>(&mut self, closed: &Closed, state: S) -> Result<ConnId, S> {
+        let may = !self.engine.is_stopping() && self.streams.has_slots();
+        match &closed.dial {
+            Some(dial) if may && dial.may_go_on() => {
+                Ok(self.streams.reconnect(&mut self.engine, dial, Box::new(state)))
+            }
+            _ => Err(state),
+        }
+    }
+
+    /// A pause between two attempts to connect is over.
+    pub(crate) fn continue_connecting(&mut self, id: ConnId) {
+        let Self { streams, engine, posts, .. } = self;
+        let resolve = |engine: &Engine, id, host: &str, port| posts.resolve(engine, id, host, port);
+        if let Some(mut link) = streams.link(engine, id) {
+            link.continue_connecting(&resolve);
+        }
+    }
+
+    /// Sets a timer of a handler. If the key is of another reactor, the id is of a timer that never
+    /// fires.
+    pub(crate) fn set_handler_timer<H: 'static>(
+        &mut self,
+        service: u32,
+        wait: Duration,
+        periodic: bool,
+        token: u64,
+    ) -> TimerId {
+        let handler = self.handlers.get(service as usize);
+        if handler.is_some_and(|&(_, its_type)| its_type == TypeId::of::<H>()) {
+            return self.engine.timers.set_user(Owner::Handler(service), wait, periodic, token);
+        }
+        log::error!("a timer was set with the service key of another reactor: it never fires");
+        TimerId::NONE
+    }
+
+    /// Takes a timer of the user's back; whether it was still to fire.
+    pub(crate) fn cancel_timer(&mut self, timer: TimerId) -> bool {
+        match self.engine.timers.cancel_user(timer) {
+            None => return false,
+            Some(Owner::Connection(id)) => {
+                if let Some(link) = self.link(id) {
+                    link.connection.remove_timer(timer);
+                }
+            }
+            Some(Owner::Socket(_) | Owner::Handler(_)) => {}
+        }
+        true
+    }
+
+    /// A handler that is called for something else would not be called.
+    pub(crate) fn check_role(&self, service: u32, wanted: Role) -> io::Result<()> {
+        match self.handlers.get(service as usize) {
+            Some(&(role, _)) if role != wanted => {
+                let ((of, _), (_, register)) = (role.words(), wanted.words());
+                let text = format!(
+                    "Service({service}) is of a handler of {of}; register one with {register}"
+                );
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the end of the turn has anything to do.
+    #[inline]
+    pub(crate) fn has_endings(&self) -> bool {
+        !self.engine.end_of_turn.is_empty() || self.streams.has_endings()
+    }
+
+    /// Whether there is work that no event will announce.
+    #[inline]
+    pub(crate) fn has_work(&self) -> bool {
+        !self.engine.ready.is_empty()
+            || self.has_endings()
+            || !self.posts.calls.is_empty()
+            || matches!(self.engine.running(), Running::Asked(_))
+    }
+
+    /// Whether nothing is left that a drain waits for: no connection, and no datagram that waits.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.streams.len() == 0 && self.datagrams.are_drained()
+    }
+}
+
+impl Posts {
+    /// Looks a name up; the answer comes as a message.
+    fn resolve(&self, engine: &Engine, id: ConnId, host: &str, port: u16) {
+        let mailbox = Arc::clone(&self.mailbox);
+        let answer = move |result| {
+            // A reactor that is gone waits for nothing.
+            mailbox.post(Message::Resolved(id, result));
+        };
+        engine.io.world().resolve(host, port, Box::new(answer));
+    }
+}
+
+impl fmt::Debug for Loop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loop")
+            .field("now", &self.engine.now())
+            .field("connections", &self.streams.len())
+            .field("listeners", &self.streams.listeners().count())
+            .field("timers", &self.engine.timers.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,180 @@
+//! The one door to user code, and the one place that catches its panics.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::base::close::CloseReason;
+use crate::base::id::{ConnId, SocketId};
+use crate::engine::Engine;
+use crate::handler::{AnyService, Conn, DatagramSocket, Loop};
+use crate::options::OnPanic;
+use crate::reactor::dispatch::Dispatcher;
+
+/// For whom a callback runs, or ran when it panicked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Who {
+    /// No callback runs, or one of a connection on the fast path: the cork knows which.
+    #[default]
+    Nobody,
+    /// `on_accept`, for a listener.
+    Accept(usize),
+    /// A connection, which the cork knows too.
+    Connection(ConnId),
+    /// A datagram socket.
+    Socket(SocketId),
+    /// The channel of this index.
+    Channel(u32),
+    /// A timer of the handler at this place.
+    Timer(u32),
+    /// A closure that was posted to the handler at this place.
+    Posted(u32),
+    /// The last callback of a connection, or of a datagram socket, which is gone already.
+    Closed,
+}
+
+/// The handlers, and which callback runs.
+pub(super) struct Callbacks {
+    /// The handlers, by the index of their key.
+    pub(super) handlers: Vec<Box<dyn AnyService>>,
+    /// Whose callback runs, or was left by a panic.
+    who: Who,
+}
+
+impl Callbacks {
+    pub(super) fn new() -> Self {
+        Self { handlers: Vec::new(), who: Who::Nobody }
+    }
+
+    /// Runs a callback; `None` if there is no such handler. Invariant 2: nothing else runs user
+    /// code, but for the copy on the fast path (`Dispatcher::deliver_fast`).
+    #[inline]
+    pub(super) fn enter<R>(
+        &mut self,
+        lp: &mut Loop,
+        who: Who,
+        handler: u32,
+        call: impl FnOnce(&mut dyn AnyService, &mut Loop) -> R,
+    ) -> Option<R> {
+        let handler = self.handlers.get_mut(handler as usize)?;
+        debug_assert_eq!(self.who, Who::Nobody, "callbacks never nest");
+        self.who = who;
+        let result = call(handler.as_mut(), lp);
+        self.who = Who::Nobody;
+        Some(result)
+    }
+
+    /// Runs a callback of a connection; `None` if it has ended.
+    pub(super) fn enter_connection<R>(
+        &mut self,
+        lp: &mut Loop,
+        id: ConnId,
+        call: impl FnOnce(&mut dyn AnyService, u32, &mut Conn<'_>) -> R,
+    ) -> Option<R> {
+        let connection = lp.streams.get(id)?;
+        let (state, room) = (connection.state, connection.cork_room());
+        let handler = connection.config.service;
+        lp.engine.timers.note_active(id);
+        lp.engine.cork.begin(id, room);
+        let result = self.enter(lp, Who::Connection(id), handler, |handler, lp| {
+            call(handler, state, &mut Conn::current(lp, id))
+        });
+        lp.streams.uncork(&mut lp.engine, id);
+        result
+    }
+
+    /// Runs a callback of a datagram socket, which may be closed already.
+    pub(super) fn enter_socket(
+        &mut self,
+        lp: &mut Loop,
+        id: SocketId,
+        call: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
+    ) {
+        let Some(socket) = lp.datagrams.slot_mut(id.index()) else { return };
+        let handler = socket.service;
+        self.enter(lp, Who::Socket(id), handler, |handler, lp| {
+            call(handler, &mut DatagramSocket::new(lp, id));
+        });
+    }
+}
+
+/// What a panic carries.
+pub(super) type PanicPayload = Box<dyn std::any::Any + Send>;
+
+/// What a panic says.
+fn text_of(payload: &PanicPayload) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no text")
+}
+
+/// Counts and tells a panic; gives it back if it is to go on.
+#[cold]
+fn after_panic(engine: &mut Engine, payload: PanicPayload) -> Option<PanicPayload> {
+    let on_panic = engine.options().on_panic;
+    if on_panic == OnPanic::Abort {
+        log::error!("a callback panicked: aborting, as the options ask");
+        std::process::abort();
+    }
+    engine.stats.panics += 1;
+    let text = text_of(&payload);
+    let goes_on = on_panic == OnPanic::Unwind;
+    let rest = if goes_on { "the panic goes on" } else { "the others are served on" };
+    log::error!("a callback panicked ({text}); its connection is closed, {rest}");
+    if goes_on {
+        return Some(payload);
+    }
+    // What was thrown is the user's too, and may panic when it is dropped.
+    drop_quietly(payload);
+    None
+}
+
+/// Drops what is the user's, whatever its `Drop` does.
+pub(super) fn drop_quietly<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // Its own `Drop` may panic in turn, and so for ever.
+        mem::forget(payload);
+    }
+}
+
+impl Dispatcher {
+    /// Runs a piece of the turn; `false` if the panic of a callback has ended it early.
+    ///
+    /// The only `catch_unwind` around callbacks. One per callback would make a message about 20 %
+    /// more expensive. Callers must not hold half-updated state across a callback.
+    pub(super) fn catch_panic(&mut self, piece: impl FnOnce(&mut Self)) -> bool {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(|| piece(self))) else { return true };
+        #[cfg(feature = "sim")]
+        self.panic_text.get_or_insert_with(|| text_of(&payload).to_owned());
+        let panic = after_panic(&mut self.lp.engine, payload);
+        drop_quietly(mem::replace(&mut self.panic, panic));
+        if let Some(id) = self.lp.engine.cork.owner() {
+            self.close_panicked(id);
+        }
+        self.lp.streams.set_handed_over(None);
+        match mem::take(&mut self.callbacks.who) {
+            Who::Accept(index) => {
+                // The listener's event is used up, and others may queue.
+                self.lp.engine.stats.refused += 1;
+                self.lp.streams.queue_listener(&mut self.lp.engine, index);
+            }
+            Who::Socket(id) => self.after_socket_panic(id),
+            Who::Timer(handler) => self.after_timer_panic(handler),
+            Who::Channel(index) => self.resume_delivery(index),
+            Who::Nobody | Who::Connection(_) | Who::Posted(_) | Who::Closed => {}
+        }
+        false
+    }
+
+    /// A callback of this connection has panicked: what it had to say may be cut in the middle.
+    fn close_panicked(&mut self, id: ConnId) {
+        let mut listener = None;
+        if let Some(mut link) = self.lp.link(id) {
+            listener = link.connection.config.listener;
+            link.mark_closed_reset(CloseReason::Panic);
+        }
+        self.lp.streams.uncork(&mut self.lp.engine, id);
+        // It may have been accepted a moment ago: then its listener's event is used up.
+        if let Some(index) = listener {
+            self.lp.streams.queue_listener(&mut self.lp.engine, index as usize);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The stop: at once, or after every connection was offered to end in its own way.
+
+use crate::base::close::CloseReason;
+use crate::base::id::ConnId;
+use crate::engine::{Due, Running, Stop};
+use crate::reactor::dispatch::Dispatcher;
+use crate::stream::connection::Phase;
+
+/// How far a stop has come.
+#[derive(Debug, Default)]
+pub(super) struct Stopping {
+    /// Connections that are still to be offered `on_shutdown`.
+    offers: Vec<ConnId>,
+    /// Rounds of last callbacks since the stop.
+    rounds: usize,
+    /// How many are left of this round.
+    left: usize,
+}
+
+/// Rounds of callbacks after a stop.
+const STOP_ROUNDS: usize = 8;
+
+impl Stopping {
+    /// A connection has come up while the reactor drains.
+    pub(super) fn offer(&mut self, id: ConnId) {
+        self.offers.push(id);
+    }
+}
+
+impl Dispatcher {
+    /// A stop was asked for: the listeners close, and the connections are offered to end, or
+    /// are ended.
+    #[cold]
+    pub(super) fn begin_stop(&mut self) {
+        if let Running::Asked(stop) = self.lp.engine.running() {
+            self.lp.streams.close_listeners(&mut self.lp.engine);
+            match stop {
+                Stop::Now => self.lp.engine.set_running(Running::Stopped),
+                Stop::Drain(deadline) => {
+                    self.lp.engine.set_running(Running::Draining);
+                    self.lp.engine.timers.set(deadline, Due::Drained);
+                    self.stopping.offers = self.lp.streams.ids();
+                }
+            }
+        }
+        while let Some(id) = self.stopping.offers.pop() {
+            self.offer_shutdown(id);
+        }
+    }
+
+    fn offer_shutdown(&mut self, id: ConnId) {
+        let Some(mut link) = self.lp.link(id) else { return };
+        match link.connection.phase() {
+            Phase::Open => {
+                self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
+                    handler.shutdown(state, conn);
+                });
+            }
+            Phase::Connecting => link.mark_closed(CloseReason::Shutdown),
+            _ => {}
+        }
+    }
+
+    /// The whole stop in one go, without a turn.
+    pub(super) fn stop_at_once(&mut self) {
+        self.lp.engine.stop(Stop::Now);
+        self.stopping.rounds = 0;
+        while !self.catch_panic(|dispatcher| {
+            dispatcher.begin_stop();
+            dispatcher.end_stop();
+        }) {}
+    }
+
+    /// Whether a stop has come to its end; then everything ends.
+    #[cold]
+    pub(super) fn end_stop(&mut self) {
+        if self.lp.engine.running() == Running::Draining && self.lp.is_drained() {
+            self.lp.engine.set_running(Running::Stopped);
+        }
+        if self.lp.engine.running() != Running::Stopped {
+            return;
+        }
+        self.close_sockets();
+        // `on_close` may connect anew; a handler that does so for ever does not hold up the end.
+        while self.stopping.rounds < STOP_ROUNDS {
+            if self.stopping.left == 0 {
+                self.begin_round();
+            }
+            if self.stopping.left == 0 {
+                return;
+            }
+            while self.stopping.left > 0 {
+                self.stopping.left -= 1;
+                // Whoever is begun and ended by a last callback may be torn down in this round.
+                self.place_states();
+                self.end_one();
+            }
+        }
+    }
+
+    /// All that live end, and have their last callbacks in this round.
+    fn begin_round(&mut self) {
+        for id in self.lp.streams.ids() {
+            if let Some(mut link) = self.lp.link(id) {
+                link.mark_closed(CloseReason::Shutdown);
+            }
+        }
+        self.place_states();
+        self.stopping.left = self.lp.engine.end_of_turn.closed() + self.lp.streams.failures();
+        self.stopping.rounds += 1;
+    }
+
+    /// The last callback of one that has ended or failed.
+    fn end_one(&mut self) {
+        if let Some((id, reason)) = self.lp.engine.end_of_turn.pop_closed() {
+            self.tear_down(id, reason);
+        } else if let Some(failure) = self.lp.streams.pop_failure() {
+            self.report_failure(failure);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Stream sockets: TCP connections and Unix sockets, and the listeners that accept them.
+//!
+//! [`Streams`] holds them. What is done to one is done by a [`Link`], which borrows the connection
+//! and the engine together: nothing behind it looks the connection up again. User code is not run
+//! here.
+
+mod closed;
+pub(crate) mod config;
+mod connect;
+pub(crate) mod connection;
+mod handover;
+pub(crate) mod happy_eyeballs;
+mod link;
+mod listen;
+pub(crate) mod listener;
+mod send_file;
+mod table;
+mod timers;
+#[cfg(unix)]
+mod unix;
+mod write;
+
+pub use closed::Closed;
+pub(crate) use connect::{explain_connect, explain_dial};
+pub(crate) use handover::{Handover, Load, Route, reset};
+pub(crate) use link::Link;
+pub(crate) use listen::{adopt, bind};
+pub(crate) use table::{Admission, ConnectFailure, Streams};
+pub use write::Written;

@@ -1,0 +1,341 @@
+//! All connections that hold a slot, all listeners, and what is counted of them.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::base::id::ConnId;
+use crate::engine::{Engine, MAX_SLOTS, Queued, Target};
+use crate::stream::Link;
+use crate::stream::config::ConnConfig;
+use crate::stream::connection::{Connection, Flags, Phase};
+use crate::stream::handover::{Load, LoadGuard};
+use crate::stream::listener::{ConnLimit, Listener};
+use crate::sys::Stream;
+
+/// An outgoing connection that failed before it had a socket.
+pub(crate) struct ConnectFailure {
+    /// The handler's place.
+    pub(crate) service: u32,
+    /// What `connect` was given.
+    pub(crate) state: Box<dyn Any>,
+    /// Why.
+    pub(crate) error: io::Error,
+}
+
+/// All stream sockets of a reactor.
+pub(crate) struct Streams {
+    /// All connections that hold a slot.
+    pub(super) connections: Slab<Connection<Stream>>,
+    /// All listeners.
+    listeners: Slab<Listener>,
+    /// The cap on connections.
+    limit: ConnLimit,
+    /// Whether a listener waits for room.
+    has_waiting_listeners: bool,
+    /// How many connections there are, for others to see; `None` if nobody looks.
+    load: Option<Arc<Load>>,
+    /// What the connection that is being taken in counts by already.
+    handed_over: Option<LoadGuard>,
+    /// States of outgoing connections that their handler has not got yet.
+    unplaced: Vec<(ConnId, Box<dyn Any>)>,
+    /// Outgoing connections that failed at once.
+    failures: VecDeque<ConnectFailure>,
+}
+
+/// Slots made ready at the start: their memory is touched only when they are used.
+const SLOTS_AT_START: usize = 1 << 16;
+
+impl Streams {
+    /// No connection yet, and at most so many.
+    pub(crate) fn new(max_connections: usize) -> Self {
+        let max_connections = max_connections.min(MAX_SLOTS);
+        Self {
+            connections: Slab::with_capacity(max_connections.min(SLOTS_AT_START)),
+            listeners: Slab::new(),
+            limit: ConnLimit::new(max_connections),
+            has_waiting_listeners: false,
+            load: None,
+            handed_over: None,
+            unplaced: Vec::new(),
+            failures: VecDeque::new(),
+        }
+    }
+
+    // Connections.
+
+    /// A connection that has not ended.
+    #[inline]
+    pub(crate) fn get(&self, id: ConnId) -> Option<&Connection<Stream>> {
+        let connection = self.connections.get(id.index())?;
+        let lives = connection.generation == id.generation() && !connection.is_closed();
+        lives.then_some(connection)
+    }
+
+    /// A connection that has its slot, and may have ended in this turn.
+    #[inline]
+    pub(crate) fn slot_mut(&mut self, id: ConnId) -> Option<&mut Connection<Stream>> {
+        let connection = self.connections.get_mut(id.index())?;
+        (connection.generation == id.generation()).then_some(connection)
+    }
+
+    /// A connection that has its slot, as long as a callback may be lent it.
+    pub(crate) fn slot(&self, id: ConnId) -> Option<&Connection<Stream>> {
+        let connection = self.connections.get(id.index())?;
+        (connection.generation == id.generation()).then_some(connection)
+    }
+
+    /// A connection that has not ended, with the engine.
+    #[inline]
+    pub(crate) fn link<'a>(&'a mut self, engine: &'a mut Engine, id: ConnId) -> Option<Link<'a>> {
+        let connection = self.slot_mut(id)?;
+        if connection.is_closed() {
+            return None;
+        }
+        Some(Link { id, connection, engine })
+    }
+
+    /// The connection that a token is of; it may have ended.
+    #[inline]
+    pub(crate) fn id_of(&self, token: usize) -> ConnId {
+        Target::id(token, |index| {
+            self.connections.get(index).map_or(0, |connection| connection.generation)
+        })
+    }
+
+    /// Slots that are taken.
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether a further connection would have a token.
+    pub(crate) fn has_slots(&self) -> bool {
+        self.len() < MAX_SLOTS
+    }
+
+    /// All connections that have not ended.
+    pub(crate) fn ids(&self) -> Vec<ConnId> {
+        let live = self.iter().filter(|(_, connection)| !connection.is_closed());
+        live.map(|(id, _)| id).collect()
+    }
+
+    /// All that hold a slot.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection<Stream>)> {
+        let connections = self.connections.iter();
+        connections.map(|(index, it)| (ConnId::new(index as u32, it.generation), it))
+    }
+
+    /// The id of the connection that is inserted next.
+    #[inline]
+    pub(super) fn next_id(&self, engine: &mut Engine) -> ConnId {
+        ConnId::new(self.connections.vacant_key() as u32, engine.io.draw_generation())
+    }
+
+    /// Gives a connection its slot.
+    pub(super) fn insert<'a>(
+        &'a mut self,
+        engine: &'a mut Engine,
+        id: ConnId,
+        stream: Stream,
+        peer: SocketAddr,
+        config: Rc<ConnConfig>,
+        phase: Phase,
+    ) -> Link<'a> {
+        let connection =
+            Connection::new(stream, id.generation(), peer, config, phase, engine.now());
+        self.limit.enter();
+        if let Some(load) = &self.load {
+            match self.handed_over.take() {
+                Some(guard) => guard.keep(),
+                None => load.enter(),
+            }
+        }
+        engine.stats.connections += 1;
+        engine.stats.connections_peak = engine.stats.connections_peak.max(engine.stats.connections);
+        let slot = self.connections.vacant_entry();
+        debug_assert_eq!(slot.key(), id.index());
+        Link { id, connection: slot.insert(connection), engine }
+    }
+
+    /// Takes a connection's slot, timers and places back. The socket goes with the value.
+    pub(crate) fn remove(&mut self, engine: &mut Engine, id: ConnId) -> Option<Connection<Stream>> {
+        self.slot(id)?;
+        let mut connection = self.connections.remove(id.index());
+        engine.timers.disarm(connection.armed);
+        for timer in connection.take_timers() {
+            engine.timers.cancel_user(timer);
+        }
+        for attempt in connection.take_connector().into_iter().flat_map(|it| it.attempts) {
+            engine.io.remove_attempt(attempt.slot);
+        }
+        self.uncount(engine, &connection);
+        if std::mem::take(&mut self.has_waiting_listeners) {
+            self.recall_listeners(engine);
+        }
+        Some(connection)
+    }
+
+    fn uncount(&mut self, engine: &mut Engine, connection: &Connection<Stream>) {
+        engine.stats.connections -= 1;
+        self.limit.leave();
+        if let Some(load) = &self.load {
+            load.leave();
+        }
+        let listener = connection.config.listener;
+        let listener = listener.and_then(|index| self.listeners.get_mut(index as usize));
+        let Some(listener) = listener else { return };
+        listener.limit.leave();
+        // Before it is open, a balancer has not said yet for whom it connects.
+        let is_counted = !connection.flags.has(Flags::UNOPENED);
+        if let (Some(sources), true) = (&mut listener.sources, is_counted) {
+            sources.leave(connection.peer.ip());
+        }
+    }
+
+    // Listeners.
+
+    pub(crate) fn listener(&self, index: usize) -> Option<&Listener> {
+        self.listeners.get(index)
+    }
+
+    pub(crate) fn listener_mut(&mut self, index: usize) -> Option<&mut Listener> {
+        self.listeners.get_mut(index)
+    }
+
+    /// The listeners, by place.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (usize, &Listener)> {
+        self.listeners.iter()
+    }
+
+    /// The place of the next listener.
+    pub(super) fn next_listener(&self) -> usize {
+        self.listeners.vacant_key()
+    }
+
+    pub(super) fn insert_listener(&mut self, listener: Listener) -> &mut Listener {
+        self.listeners.vacant_entry().insert(listener)
+    }
+
+    /// Closes the listening sockets. Those without one stay: what another reactor has accepted for
+    /// them may be on its way.
+    pub(crate) fn close_listeners(&mut self, engine: &mut Engine) {
+        if let Some(load) = &self.load {
+            load.close();
+        }
+        let poller = engine.io.poller();
+        self.listeners.retain(|_, listener| {
+            let name = listener.display_name();
+            let Some(socket) = listener.socket_mut() else { return true };
+            if let Err(error) = poller.remove_listener(socket) {
+                log::warn!("{name}: cannot be taken off the poll: {error}");
+            }
+            false
+        });
+        engine.ready.forget_listeners();
+    }
+
+    /// A listener that stopped before its queue was empty has another budget.
+    pub(crate) fn queue_listener(&mut self, engine: &mut Engine, index: usize) {
+        if let Some(listener) = self.listeners.get_mut(index) {
+            engine.ready.push_other(Queued::Listener(index as u32), &mut listener.is_queued);
+        }
+    }
+
+    /// There is room again: those that left connections in the backlog look whether it is enough.
+    fn recall_listeners(&mut self, engine: &mut Engine) {
+        for index in 0..self.listeners.capacity() {
+            let Some(listener) = self.listeners.get_mut(index) else { continue };
+            if std::mem::take(&mut listener.is_waiting) {
+                self.queue_listener(engine, index);
+            }
+        }
+    }
+
+    /// Whether the caps of the reactor and of a listener have room for one more. If not, and the
+    /// listener leaves connections in the backlog, it comes back when there is room.
+    #[inline]
+    pub(crate) fn admits(&mut self, index: usize) -> Admission {
+        let Some(listener) = self.listeners.get_mut(index) else { return Admission::Wait };
+        if self.limit.admits() & listener.limit.admits() {
+            return Admission::Accept;
+        }
+        if !listener.waits_at_capacity {
+            return Admission::Refuse;
+        }
+        listener.is_waiting = true;
+        self.has_waiting_listeners = true;
+        Admission::Wait
+    }
+
+    /// The same for a connection that is accepted already.
+    pub(crate) fn has_room(&mut self, index: usize) -> bool {
+        let Some(listener) = self.listeners.get_mut(index) else { return false };
+        self.limit.admits() & listener.limit.admits()
+    }
+
+    // Members of a fleet.
+
+    /// Has others see how many connections there are.
+    pub(crate) fn set_load(&mut self, load: Arc<Load>) {
+        self.load = Some(load);
+    }
+
+    /// The connection that is taken in next counts already.
+    pub(crate) fn set_handed_over(&mut self, guard: Option<LoadGuard>) {
+        self.handed_over = guard;
+    }
+
+    // Outgoing connections before their handlers know of them.
+
+    /// Keeps the state of an outgoing connection until its handler can be given it.
+    pub(super) fn keep_state(&mut self, id: ConnId, state: Box<dyn Any>) {
+        self.unplaced.push((id, state));
+    }
+
+    pub(crate) fn pop_state(&mut self) -> Option<(ConnId, Box<dyn Any>)> {
+        self.unplaced.pop()
+    }
+
+    pub(crate) fn has_states(&self) -> bool {
+        !self.unplaced.is_empty()
+    }
+
+    pub(super) fn push_failure(&mut self, failure: ConnectFailure) {
+        self.failures.push_back(failure);
+    }
+
+    pub(crate) fn pop_failure(&mut self) -> Option<ConnectFailure> {
+        self.failures.pop_front()
+    }
+
+    pub(crate) fn failures(&self) -> usize {
+        self.failures.len()
+    }
+
+    /// Whether the end of the turn has anything to do for outgoing connections.
+    #[inline]
+    pub(crate) fn has_endings(&self) -> bool {
+        !(self.unplaced.is_empty() && self.failures.is_empty())
+    }
+
+    /// Whether the cap counts nobody, for the rules of a simulated world.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_limit_empty(&self) -> bool {
+        self.limit.is_empty()
+    }
+}
+
+/// What the caps say of one more connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Accept,
+    /// It is told at once.
+    Refuse,
+    /// It stays in the backlog.
+    Wait,
+}
