@@ -170,6 +170,19 @@ impl IdTable {
         self.maker
     }
 
+    /// Indices that have been used so far.
+    #[cfg(test)]
+    pub(crate) fn indices(&self) -> usize {
+        self.generations.len()
+    }
+
+    /// Has a free index come to its last generation.
+    #[cfg(test)]
+    pub(crate) fn wear_out(&mut self, index: u32) {
+        assert!(self.free.contains(&index));
+        self.generations[index as usize] = u32::MAX;
+    }
+
     pub(crate) const fn id_of(&self, key: Key) -> TimerId {
         TimerId::new(key.index, key.generation, self.maker)
     }

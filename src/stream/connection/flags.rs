@@ -14,9 +14,10 @@ macro_rules! flags {
     ($($(#[$doc:meta])* $name:ident = $bit:literal;)*) => {
         impl Flags {
             $($(#[$doc])* pub(crate) const $name: Self = Self(1 << $bit);)*
-        }
 
-        const NAMES: &[(Flags, &str)] = &[$((Flags::$name, stringify!($name))),*];
+            /// Each bit, and what it is called.
+            pub(crate) const NAMES: &[(Self, &str)] = &[$((Self::$name, stringify!($name))),*];
+        }
     };
 }
 
@@ -115,7 +116,7 @@ impl BitOr for Flags {
 
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let set = NAMES.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| name);
+        let set = Self::NAMES.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| name);
         f.debug_set().entries(set).finish()
     }
 }

@@ -488,3 +488,23 @@ impl<S: Read> Connection<S> {
         }
     }
 }
+
+/// What the tests look at, and what they do in the place of a socket.
+#[cfg(any(test, fuzzing))]
+impl<S> Connection<S> {
+    /// The output that stands before the first file.
+    pub(crate) fn output(&self) -> &[u8] {
+        self.output.as_slice()
+    }
+
+    /// Whether there is state that few connections need.
+    pub(crate) fn has_cold(&self) -> bool {
+        self.cold.is_some()
+    }
+
+    /// Takes bytes off the front of the output, as a socket does that accepts them.
+    pub(crate) fn consume_output(&mut self, count: usize, spares: &mut Spares) {
+        self.output.consume(count, spares);
+        self.note_output();
+    }
+}

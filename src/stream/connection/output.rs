@@ -107,7 +107,7 @@ impl<S> Connection<S> {
         self.flags.has(Flags::HAS_OUTPUT)
     }
 
-    fn note_output(&mut self) {
+    pub(super) fn note_output(&mut self) {
         let has_output = !self.output.is_empty() || self.has_files();
         self.flags.put(Flags::HAS_OUTPUT, has_output);
     }

@@ -1,96 +1,105 @@
 //! What a connection waits for, and when that has passed.
 
 use super::*;
-use crate::stream::connection::rare::Meter;
 
 #[test]
-fn a_connection_is_plain_again_once_its_first_byte_is_there() {
+fn a_connection_is_on_the_fast_path_once_its_first_byte_is_there() {
     let limits = Limits::default();
     let limits = limits.first_byte_timeout(Some(Duration::from_millis(50)));
     let mut connection = opened(&limits);
-    assert!(!connection.is_plain);
+    assert!(connection.flags == Flags::HAS_COLD, "{:?}", connection.flags);
     assert_eq!(connection.expired(50, exact), None);
     assert_eq!(connection.expired(51, exact), Some(Expiry::Timeout(TimeoutKind::FirstByte)));
     connection.note_received(1, 20);
     assert_eq!(connection.expired(51, exact), None);
     connection.drop_unused();
-    assert!(connection.rare.is_none() && connection.looks_plain());
+    assert!(!connection.has_cold() && connection.flags.is_empty());
 }
 
 /// A peer that is sent nothing does not read too slowly.
 #[test]
 fn the_rate_of_sending_is_watched_while_output_is_queued() {
-    let grace = Duration::from_millis(100);
-    let rate = crate::options::MinRate::new(1_000, grace);
     let limits = Limits::default().all_idle(None).read_idle(None).write_idle(None);
-    let limits = limits.min_send_rate(Some(rate));
+    let limits = limits.min_send_rate(rate(100));
     let mut connection = opened(&limits);
-    assert_eq!(connection.deadline(exact), u64::MAX);
+    assert_eq!(connection.deadline(exact), NEVER);
     let mut spares = Spares::default();
     connection.queue_output(&[0; 600], &mut spares);
     connection.watch_output(7);
     assert_eq!(connection.deadline(exact), after(7, 100));
-    connection.output.consume(500, &mut spares);
+    connection.consume_output(500, &mut spares);
     connection.note_sent(500, 8);
     assert_eq!(connection.deadline(exact), after(7, 500), "500 bytes pay for 500 ms");
-    connection.output.consume(100, &mut spares);
+    connection.consume_output(100, &mut spares);
     connection.note_sent(100, 9);
-    assert_eq!(connection.deadline(exact), u64::MAX);
+    assert_eq!(connection.deadline(exact), NEVER);
     // What was written while it was connecting counts from when it came up.
-    let mut early = self::connection(&[]);
-    early.profile = Rc::clone(&connection.profile);
+    let mut early = connecting(&limits);
     early.queue_output(b"early", &mut spares);
+    assert_eq!(early.deadline(exact), NEVER);
     early.open(30);
     assert_eq!(early.deadline(exact), after(30, 100));
 }
 
 #[test]
 fn reading_goes_on_as_long_as_it_is_of_use() {
-    // Phase, ended, broken, paused: whether it wants to read.
+    use Flags as F;
+    let local = Ending::Local;
     let table = [
-        (Phase::Open, false, false, false, true),
-        (Phase::Open, true, false, false, false),
-        (Phase::Open, false, false, true, false),
-        (Phase::Open, true, true, true, true),
-        (Phase::Closing, false, false, true, true),
-        (Phase::Closing, true, false, false, false),
-        (Phase::Closing, true, true, false, true),
-        (Phase::Lingering, false, false, false, true),
-        (Phase::Lingering, true, false, false, false),
-        (Phase::Severed, true, false, true, true),
-        (Phase::Connecting, false, false, false, false),
-        (Phase::Dead, false, true, false, false),
+        (Phase::Open, F::NONE, true),
+        (Phase::Open, F::READ_CLOSED, false),
+        (Phase::Open, F::PAUSED, false),
+        (Phase::Open, F::ABOVE_MARK, false),
+        (Phase::Open, F::READ_CLOSED | F::ERROR | F::PAUSED | F::ABOVE_MARK, true),
+        (Phase::Closing(local), F::PAUSED | F::ABOVE_MARK, true),
+        (Phase::Closing(local), F::READ_CLOSED, false),
+        (Phase::Closing(local), F::READ_CLOSED | F::ERROR, true),
+        (Phase::Lingering(local), F::NONE, true),
+        (Phase::Lingering(local), F::READ_CLOSED, false),
+        (Phase::Lingering(local), F::READ_CLOSED | F::ERROR, true),
+        (Phase::OutputFailed(CloseReason::Reset), F::READ_CLOSED | F::PAUSED, true),
+        #[cfg(feature = "proxy-protocol")]
+        (Phase::Handshake, F::NONE, true),
+        (Phase::Connecting, F::NONE, false),
+        (Phase::Closed, F::ERROR, false),
     ];
-    for (phase, ended, broken, paused, wants) in table {
-        let mut connection = opened(&Limits::default());
-        connection.phase = phase;
-        (connection.is_ended, connection.is_broken, connection.is_paused) = (ended, broken, paused);
-        assert_eq!(connection.wants_read(), wants, "{phase:?} {ended} {broken} {paused}");
+    for (phase, flags, wants) in table {
+        let mut connection = opened(&Limits::default().pause_at_high_mark(true));
+        connection.enter(phase);
+        connection.flags.set(flags);
+        check_flags(&connection);
+        assert_eq!(connection.wants_read(), wants, "{:?} {flags:?}", connection.phase());
+        assert!(!connection.can_read(), "nothing is readable");
+        connection.flags.set(Flags::READABLE);
+        assert_eq!(connection.can_read(), wants, "{:?} {flags:?}", connection.phase());
     }
 }
 
 #[test]
 fn a_callback_gathers_its_writes_only_before_an_empty_queue() {
     let mut connection = opened(&Limits::default());
-    let room = connection.profile.cork_room;
+    let room = connection.config.cork_room;
     assert!(room > 1);
     assert_eq!(connection.cork_room(), room);
-    connection.wants_fin = true;
+    for (side, expected) in
+        [(WriteSide::FinQueued, 0), (WriteSide::FinSent, 0), (WriteSide::Open, room)]
+    {
+        connection.set_write_side(side);
+        assert_eq!(connection.cork_room(), expected, "{side:?}");
+    }
+    connection.enter(Phase::Connecting);
     assert_eq!(connection.cork_room(), 0);
-    connection.wants_fin = false;
-    connection.phase = Phase::Connecting;
-    assert_eq!(connection.cork_room(), 0);
-    connection.phase = Phase::Open;
+    connection.enter(Phase::Open);
+    assert_eq!(connection.cork_room(), room);
     connection.queue_output(b"x", &mut Spares::default());
     assert_eq!(connection.cork_room(), 0);
 }
 
 #[test]
 fn an_incomplete_message_is_watched_and_a_new_one_gets_a_full_measure() {
-    let rate = crate::options::MinRate::new(1_000, Duration::from_millis(100));
-    let limits = watching().min_receive_rate(Some(rate)).all_idle(None);
+    let limits = watching().min_receive_rate(rate(100)).all_idle(None);
     let mut connection = opened(&limits);
-    assert_eq!(connection.deadline(exact), u64::MAX);
+    assert_eq!(connection.deadline(exact), NEVER);
     connection.watch_message(true, true, 10);
     assert_eq!(connection.deadline(exact), after(10, 100));
     connection.note_received(300, 20);
@@ -108,26 +117,30 @@ fn an_incomplete_message_is_watched_and_a_new_one_gets_a_full_measure() {
     );
     connection.watch_message(true, true, 70);
     assert_eq!(connection.deadline(exact), after(70, 100));
-    connection.is_paused = true;
+    connection.flags.set(Flags::PAUSED);
     assert_eq!(
         connection.expired(after(70, 1_000), exact),
         Some(Expiry::Timeout(TimeoutKind::ReceiveRate))
     );
-    connection.is_paused = false;
+    connection.flags.clear(Flags::PAUSED);
     connection.watch_message(false, false, 80);
-    assert_eq!(connection.deadline(exact), u64::MAX);
+    assert_eq!(connection.deadline(exact), NEVER);
+}
+
+fn closing_within(ticks: u64) -> Limits {
+    Limits::default().close_timeout(Duration::from_millis(ticks))
 }
 
 #[test]
 fn the_time_to_close_is_given_once() {
-    let mut connection = opened(&Limits::default());
-    connection.enter(Phase::Closing);
-    connection.set_close_wait(10, 100);
-    connection.set_close_wait(50, 100);
+    let mut connection = opened(&closing_within(100));
+    connection.enter(Phase::Closing(Ending::Local));
+    connection.set_close_wait(10);
+    connection.set_close_wait(50);
     assert_eq!(connection.deadline(exact), after(10, 100));
     assert_eq!(connection.expired(111, exact), Some(Expiry::Timeout(TimeoutKind::Close)));
-    connection.enter(Phase::Dead);
-    assert_eq!((connection.deadline(exact), connection.expired(u64::MAX, exact)), (u64::MAX, None));
+    connection.enter(Phase::Closed);
+    assert_eq!((connection.deadline(exact), connection.expired(NEVER, exact)), (NEVER, None));
 }
 
 #[test]
@@ -144,35 +157,44 @@ fn each_kind_of_silence_counts_from_its_own_clock() {
     assert_eq!(connection.expired(201, exact), Some(Expiry::Idle(IdleKind::Write)));
     connection.keep(IdleKind::Write, 201);
     assert_eq!((connection.read_at, connection.written_at), (141, 201));
-    connection.is_paused = true; // it is not the peer who is silent
+    connection.flags.set(Flags::PAUSED); // it is not the peer who is silent
     assert_eq!(connection.expired(after(201, 150), exact), Some(Expiry::Idle(IdleKind::All)));
     connection.keep(IdleKind::All, 352);
     assert_eq!((connection.read_at, connection.written_at), (352, 352));
     connection.set_idle_limits(IdleLimits { read: None, write: None, all: None });
-    assert_eq!(connection.deadline(exact), u64::MAX);
+    assert_eq!(connection.deadline(exact), NEVER);
 }
 
 #[test]
 fn a_handlers_deadline_ends_with_the_open_phase() {
+    let mut spares = Spares::default();
     let mut connection = opened(&Limits::default().all_idle(None));
     connection.set_user_deadline(None);
-    assert!(connection.rare.is_none(), "nothing to forget");
+    assert!(!connection.has_cold(), "nothing to forget");
     connection.set_user_deadline(Some(70));
+    assert!(connection.has_user_deadline());
     assert_eq!(connection.deadline(exact), 70);
     assert_eq!(connection.expired(69, exact), None);
     assert_eq!(connection.expired(70, exact), Some(Expiry::Timeout(TimeoutKind::User)));
     connection.set_user_deadline(None);
-    assert_eq!(connection.deadline(exact), u64::MAX);
+    assert_eq!(connection.deadline(exact), NEVER);
     connection.set_user_deadline(Some(70));
-    connection.sever(CloseReason::Reset, 5, 0);
+    connection.queue_output(&[0; 5], &mut spares);
+    connection.fail_output(CloseReason::Reset, 0, &mut spares);
+    check_flags(&connection);
+    assert_eq!((connection.unsent(), connection.output_left()), (5, 0));
     connection.add_unsent(3);
     assert_eq!(connection.unsent(), 8);
-    let close = after(0, connection.profile.close);
+    let close = after(0, connection.config.close);
     assert_eq!(connection.deadline(exact), close, "no phase is without a clock");
-    assert!(connection.may_read && connection.hung_up && connection.wants_read());
-    connection.sever(CloseReason::Overflow, 0, 0);
-    assert!(matches!(connection.take_severed_by(), Some(CloseReason::Reset)), "the first cause");
-    assert!(connection.take_severed_by().is_none());
+    assert!(!connection.has_user_deadline());
+    assert!(connection.flags.has(Flags::READABLE) && connection.flags.has(Flags::HUNG_UP));
+    assert!(connection.can_read() && connection.takes_input() && !connection.takes_output());
+    connection.fail_output(CloseReason::Overflow, 0, &mut spares);
+    let cause = connection.take_output_failure();
+    assert!(matches!(cause, Some(CloseReason::Reset)), "the first cause, not {cause:?}");
+    assert!(connection.take_output_failure().is_none());
+    check_flags(&connection);
 }
 
 #[test]
@@ -180,59 +202,33 @@ fn a_list_of_timers_forgets_the_fired_before_it_grows() {
     let mut connection = opened(&Limits::default());
     let timer = |number: u32| TimerId::new(number, 1, 1);
     for number in 0..1_000 {
-        connection.add_timer(timer(number), |kept| kept.index() + 2 > number as usize);
+        connection.add_timer(timer(number), |kept| kept == timer(number.saturating_sub(1)));
     }
-    let rare = connection.rare.as_ref().unwrap();
-    assert!(rare.timers.capacity() <= 8, "room for {}", rare.timers.capacity());
     connection.remove_timer(timer(999));
     let left = connection.take_timers();
+    assert!(left.capacity() <= 8, "room for {}", left.capacity());
     assert!(left.contains(&timer(998)) && !left.contains(&timer(999)), "{left:?}");
     assert!(connection.take_timers().is_empty());
     connection.drop_unused();
-    assert!(connection.rare.is_none());
-}
-
-#[test]
-fn each_thing_that_few_connections_need_is_kept() {
-    let needed: [fn(&mut Connection<Scripted>); 8] = [
-        |it| it.set_idle_limits(IdleLimits { read: None, write: None, all: None }),
-        |it| it.set_close_wait(0, 1),
-        |it| it.set_user_deadline(Some(1)),
-        |it| it.rare_mut().receiving = Some(Meter { since: 0, bytes: 0 }),
-        |it| it.rare_mut().sending = Some(Meter { since: 0, bytes: 0 }),
-        |it| it.add_timer(TimerId::new(0, 1, 1), |_| true),
-        |it| it.rare_mut().severed_by = Some(CloseReason::Reset),
-        |it| it.add_unsent(1),
-    ];
-    for (number, need) in needed.into_iter().enumerate() {
-        let mut connection = opened(&Limits::default());
-        need(&mut connection);
-        connection.drop_unused();
-        assert!(connection.rare.is_some(), "number {number}");
-    }
-    let mut connection = opened(&Limits::default());
-    connection.add_unsent(0);
-    assert!(connection.rare.is_none());
+    assert!(!connection.has_cold() && connection.flags.is_empty());
 }
 
 #[test]
 fn a_connect_has_its_time_and_then_no_more() {
-    let mut connection = connection(&[]);
-    connection.phase = Phase::Connecting;
+    let mut connection = connecting(&Limits::default().all_idle(None));
     connection.set_connect_wait(10, 100);
     assert_eq!(connection.deadline(exact), after(10, 100));
     assert_eq!(connection.expired(after(10, 100) - 1, exact), None);
     assert_eq!(connection.expired(after(10, 100), exact), Some(Expiry::Connect));
-    connection.profile = Rc::new(Profile::new(&Limits::default().all_idle(None), 0));
     connection.open(50);
-    assert_eq!(connection.deadline(exact), u64::MAX);
+    assert_eq!(connection.deadline(exact), NEVER);
 }
 
 #[test]
 fn waits_that_are_cleared_are_over() {
     let mut connection = opened(&Limits::default().all_idle(None));
-    connection.set_close_wait(10, 100);
+    connection.set_close_wait(10);
     connection.set_user_deadline(Some(70));
     connection.clear_waits();
-    assert_eq!(connection.deadline(exact), u64::MAX);
+    assert_eq!(connection.deadline(exact), NEVER);
 }

@@ -1,7 +1,6 @@
 //! Files in the output, for short scripts.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,7 +9,7 @@ use super::*;
 impl crate::sys::FileSink for Scripted {}
 
 /// A file with the bytes 100, 101, 102 and so on.
-fn file(count: u8) -> Arc<File> {
+pub(super) fn file(count: u8) -> Arc<File> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("waterwheel-unit-{}-{number}", std::process::id());
@@ -49,13 +48,15 @@ fn whatever_the_socket_does_the_output_leaves_in_order_and_nothing_is_lost_unnot
                         let taken = connection.stream.taken.len();
                         assert_eq!(connection.stream.taken, expected[..taken]);
                         assert_eq!(connection.output_left(), all - taken);
+                        check_flags(&connection);
                     }
                     let left = connection.output_left();
                     assert_eq!(left == 0, error.is_none(), "{first:?} {second:?} {third:?}");
                     assert_eq!(connection.clear_output(&mut spares), left);
                     assert!(!connection.has_output() && !connection.has_files());
                     connection.drop_unused();
-                    assert!(connection.rare.is_none(), "something is left of the files");
+                    assert!(!connection.has_cold(), "something is left of the files");
+                    check_flags(&connection);
                 }
             }
         }
@@ -78,14 +79,13 @@ fn a_file_that_has_become_shorter_is_an_error_that_says_how_much_is_missing() {
 }
 
 #[test]
-fn the_marks_count_files_and_the_connection_is_not_plain() {
+fn the_marks_count_files_and_the_connection_leaves_the_fast_path() {
     let mut spares = Spares::default();
-    let mut connection = connection(&[Act::Move(3), Act::WouldBlock]);
-    let profile = Rc::get_mut(&mut connection.profile).unwrap();
-    (profile.low_mark, profile.high_mark) = (4, 8);
-    connection.is_plain = true;
+    let mut connection = opened(&Limits::default().low_mark_bytes(4).high_mark_bytes(8));
+    connection.stream.script = vec![Act::Move(3), Act::WouldBlock];
+    assert!(connection.flags.is_empty());
     connection.queue_file(file(8), 0..7);
-    assert!(!connection.is_plain && !connection.looks_plain());
+    assert!(connection.flags == Flags::HAS_OUTPUT | Flags::HAS_COLD, "{:?}", connection.flags);
     assert_eq!(connection.cork_room(), 0);
     assert!(!connection.crosses_high_mark());
     connection.queue_output(&[1], &mut spares);
@@ -95,15 +95,15 @@ fn the_marks_count_files_and_the_connection_is_not_plain() {
     assert!(!connection.crosses_low_mark(), "5 are left");
     connection.flush_all(1, 0, true, &mut spares);
     assert!(connection.crosses_low_mark());
-    assert!(connection.looks_plain() || connection.rare.is_some());
+    assert!(connection.flags == Flags::HAS_COLD, "{:?}", connection.flags);
+    connection.drop_unused();
+    assert!(connection.flags.is_empty(), "{:?}", connection.flags);
 }
 
 #[test]
 fn the_least_rate_is_looked_at_until_the_last_file_has_left() {
-    let rate = crate::options::MinRate::new(1_000, Duration::from_millis(10));
-    let limits = Limits::default().min_send_rate(Some(rate));
-    let mut connection = connection(&[Act::Move(3), Act::WouldBlock]);
-    connection.profile = Rc::new(Profile::new(&limits, 0));
+    let mut connection = opened(&Limits::default().min_send_rate(rate(10)));
+    connection.stream.script = vec![Act::Move(3), Act::WouldBlock];
     connection.queue_file(file(8), 0..8);
     connection.watch_output(0);
     let sent = connection.flush_all(1, 0, true, &mut Spares::default());

@@ -1,13 +1,24 @@
 //! Every interleaving of what a socket may do, for short scripts.
 
+mod deadlines;
+mod fast_path;
+mod files;
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
-use super::*;
-use crate::options::Limits;
-
-mod files;
-#[path = "deadlines.rs"]
-mod waits;
+use crate::base::buffer::Spares;
+use crate::base::close::{CloseReason, IdleKind, TimeoutKind};
+use crate::base::id::TimerId;
+use crate::base::tick::{NEVER, after};
+use crate::options::{Limits, MinRate};
+use crate::stream::config::{ConnConfig, IdleLimits};
+use crate::stream::connection::{
+    Connection, Ending, Expiry, Flags, Phase, Received, Sent, WriteSide,
+};
+use crate::tests::check_flags;
 
 /// No turn has crossed into the next tick.
 fn exact(stamp: u64) -> u64 {
@@ -87,9 +98,36 @@ impl Write for Scripted {
 
 fn connection(script: &[Act]) -> Connection<Scripted> {
     let stream = Scripted { script: script.to_vec(), ..Scripted::default() };
-    let profile = Rc::new(Profile::new(&Limits::default(), 0));
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    Connection::new(stream, 1, peer, profile, Phase::Open, 0)
+    Connection::new(stream, 1, peer, config(&Limits::default()), Phase::Open, 0)
+}
+
+fn config(limits: &Limits) -> Rc<ConnConfig> {
+    Rc::new(ConnConfig::new(limits, 0))
+}
+
+/// A connection under these limits that is not up.
+fn connecting(limits: &Limits) -> Connection<Scripted> {
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    Connection::new(Scripted::default(), 1, peer, config(limits), Phase::Connecting, 0)
+}
+
+/// An open connection under these limits.
+fn opened(limits: &Limits) -> Connection<Scripted> {
+    let mut connection = connecting(limits);
+    connection.open(0);
+    check_flags(&connection);
+    connection
+}
+
+/// Limits under which incomplete messages are watched.
+fn watching() -> Limits {
+    Limits::default().message_timeout(Some(Duration::from_secs(1)))
+}
+
+/// A least rate of a byte a millisecond.
+fn rate(grace: u64) -> Option<MinRate> {
+    Some(MinRate::new(1_000, Duration::from_millis(grace)))
 }
 
 /// Calls `each` with every script of up to `most` acts.
@@ -172,8 +210,9 @@ fn send_takes_what_the_stream_takes_and_queues_the_rest_in_order() {
                 let model = Model::run(script, all.len(), short_is_full, usize::MAX);
                 model.expect(&sent, connection.stream.calls);
                 assert_eq!(connection.stream.taken, all[..model.bytes]);
-                assert_eq!(connection.output.as_slice(), &all[model.bytes..]);
-                assert_eq!(connection.output.is_empty(), model.bytes == all.len());
+                assert_eq!(connection.output(), &all[model.bytes..]);
+                assert_eq!(connection.has_output(), model.bytes < all.len());
+                check_flags(&connection);
             });
         }
     }
@@ -195,7 +234,8 @@ fn send_goes_on_behind_what_is_done() {
             let sent = connection.send(one, two, sent, short_is_full, &mut spares);
             assert!(sent.bytes >= begun);
             assert_eq!(connection.stream.taken, all[..sent.bytes]);
-            assert_eq!(connection.output.as_slice(), &all[sent.bytes..]);
+            assert_eq!(connection.output(), &all[sent.bytes..]);
+            check_flags(&connection);
             let moves = connection.stream.script.iter().take(connection.stream.calls);
             let scripted = moves.filter(|act| matches!(act, Act::Move(_))).count();
             let beyond = connection.stream.calls.saturating_sub(script.len());
@@ -214,12 +254,13 @@ fn flush_sends_the_queue_in_order_within_its_budget() {
         for budget in [1, 2, 4] {
             each_script(5, |script| {
                 let mut connection = connection(script);
-                connection.output.push(&all, &mut spares);
+                connection.queue_output(&all, &mut spares);
                 let sent = connection.flush(budget, short_is_full, &mut spares);
                 let model = Model::run(script, all.len(), short_is_full, budget);
                 model.expect(&sent, connection.stream.calls);
                 assert_eq!(connection.stream.taken, all[..model.bytes]);
-                assert_eq!(connection.output.as_slice(), &all[model.bytes..]);
+                assert_eq!(connection.output(), &all[model.bytes..]);
+                check_flags(&connection);
             });
         }
     }
@@ -234,21 +275,22 @@ fn sends_queued_writes_and_flushes_keep_one_order() {
         let (one, two, three) = (ascending(0, 3), ascending(3, 2), ascending(5, 4));
         let mut sent = connection.send(&one, &two, Sent::default(), true, &mut spares);
         let mut total = sent.bytes;
-        if connection.output.is_empty() {
+        if !connection.has_output() {
             sent = connection.send(&three, &[], Sent::default(), true, &mut spares);
             total += sent.bytes;
         } else {
-            connection.output.push(&three, &mut spares);
+            connection.queue_output(&three, &mut spares);
         }
         let mut error = sent.error.is_some();
-        while !connection.output.is_empty() && !error {
+        while connection.has_output() && !error {
             let flushed = connection.flush(2, true, &mut spares);
             total += flushed.bytes;
             error = flushed.error.is_some();
+            check_flags(&connection);
         }
         let all = ascending(0, 9);
         assert_eq!(connection.stream.taken, all[..total]);
-        let queued = connection.output.len();
+        let queued = connection.output().len();
         assert!(error || total == 9 && queued == 0);
         assert_eq!(total + queued, 9, "a byte is lost or doubled: {script:?}");
     });
@@ -279,57 +321,24 @@ fn receive_gives_what_the_stream_gives_and_hides_interruptions() {
 #[test]
 fn the_marks_are_crossed_once_each_way() {
     let mut spares = Spares::default();
-    let mut connection = connection(&[]);
     let limits = Limits::default().high_mark_bytes(10).low_mark_bytes(4);
-    connection.profile = Rc::new(Profile::new(&limits, 0));
+    let mut connection = opened(&limits);
     let mut is_above = false;
     // Up and down by ones and threes, over both marks again and again.
     for step in 0..1000_usize {
         if step / 25 % 2 == 0 {
-            connection.output.push(&[0; 3][..1 + step % 3], &mut spares);
+            connection.queue_output(&[0; 3][..1 + step % 3], &mut spares);
         } else {
-            let count = (1 + step % 3).min(connection.output.len());
-            connection.output.consume(count, &mut spares);
+            let count = (1 + step % 3).min(connection.output().len());
+            connection.consume_output(count, &mut spares);
         }
-        let length = connection.output.len();
+        let length = connection.output().len();
         assert_eq!(connection.crosses_high_mark(), !is_above && length >= 10);
         is_above |= length >= 10;
         assert_eq!(connection.crosses_low_mark(), is_above && length <= 4);
         is_above &= length > 4;
-        assert_eq!(connection.is_backed_up, is_above);
+        assert_eq!(connection.flags.has(Flags::ABOVE_MARK), is_above);
+        assert_eq!(connection.flags.is_empty(), length == 0, "{:?}", connection.flags);
+        check_flags(&connection);
     }
-}
-
-/// An open connection under these limits.
-fn opened(limits: &Limits) -> Connection<Scripted> {
-    let mut connection = connection(&[]);
-    connection.profile = Rc::new(Profile::new(limits, 0));
-    connection.open(0);
-    connection
-}
-
-#[test]
-fn only_a_connection_of_which_nothing_else_can_be_said_is_plain() {
-    let unusual: [fn(&mut Connection<Scripted>); 9] = [
-        |it| it.phase = Phase::Closing,
-        |it| it.hung_up = true,
-        |it| it.is_ended = true,
-        |it| it.is_paused = true,
-        |it| it.wants_fin = true,
-        |it| it.output.push(b"x", &mut Spares::default()),
-        |it| it.input.push(b"x", &mut Spares::default()),
-        |it| it.set_user_deadline(Some(9)),
-        |it| it.profile = Rc::new(Profile::new(&watching(), 0)),
-    ];
-    for (number, change) in unusual.into_iter().enumerate() {
-        let mut connection = opened(&Limits::default());
-        assert!(connection.is_plain && connection.looks_plain());
-        change(&mut connection);
-        assert!(!connection.looks_plain(), "number {number}");
-    }
-}
-
-/// Limits under which incomplete messages are watched.
-fn watching() -> Limits {
-    Limits::default().message_timeout(Some(Duration::from_secs(1)))
 }

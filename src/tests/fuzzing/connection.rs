@@ -7,25 +7,38 @@ use std::time::Duration;
 use crate::base::buffer::Spares;
 use crate::base::close::{CloseReason, IdleKind, TimeoutKind};
 use crate::base::id::TimerId;
+use crate::base::tick::{NEVER, after};
 use crate::options::{Limits, MinRate};
-use crate::stream::config::{IdleLimits, Profile, Rate};
-use crate::stream::connection::{Connection, Ending, Expiry, Phase, after};
+use crate::stream::config::{ConnConfig, IdleLimits, Rate};
+use crate::stream::connection::{Connection, Ending, Expiry, Flags, Phase};
+use crate::tests::check_flags;
 use crate::tests::fuzzing::input::Input;
 
 /// Bytes counted since a tick.
 type Meter = Option<(u64, u64)>;
+
+/// The phases, as far as they are told apart here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    Open,
+    Closing,
+    OutputFailed,
+    Closed,
+}
 
 /// A connection and what should be true of it.
 struct Pair {
     connection: Connection<()>,
     spares: Spares,
     now: u64,
-    phase: Phase,
+    stage: Stage,
     wait: Option<(u64, Expiry)>,
     user_deadline: Option<u64>,
     sending: Meter,
     receiving: Meter,
     idle: IdleLimits,
+    has_own_idle: bool,
     read_at: u64,
     written_at: u64,
     queued: usize,
@@ -40,10 +53,11 @@ pub(crate) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut pair = Pair::new(&mut input);
     pair.check(&mut input);
-    while !input.is_empty() && pair.phase != Phase::Dead {
+    while !input.is_empty() && pair.stage != Stage::Closed {
         pair.step(&mut input);
         pair.check(&mut input);
     }
+    pair.finish();
 }
 
 fn limits(input: &mut Input<'_>) -> Limits {
@@ -71,21 +85,29 @@ impl Pair {
     fn new(input: &mut Input<'_>) -> Self {
         let limits = limits(input);
         limits.check().unwrap();
-        let profile = Rc::new(Profile::new(&limits, 0));
-        let phase = if input.flag() { Phase::Open } else { Phase::Connecting };
+        let config = Rc::new(ConnConfig::new(&limits, 0));
+        let is_open = input.flag();
+        let (stage, phase) = if is_open {
+            (Stage::Open, Phase::Open)
+        } else {
+            (Stage::Connecting, Phase::Connecting)
+        };
         let now = input.number(16);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut connection = Connection::new((), 1, peer, profile, phase, now);
-        let wait = (phase == Phase::Connecting).then_some((after(now, 50), Expiry::Connect));
+        let mut connection = Connection::new((), 1, peer, config, phase, now);
+        // Of one that is open the handler was told long ago.
+        connection.flags.put(Flags::UNOPENED, !is_open);
+        let wait = (!is_open).then_some((after(now, 50), Expiry::Connect));
         if wait.is_some() {
             connection.set_connect_wait(now, 50);
         }
         Self {
-            idle: connection.profile.idle,
+            idle: connection.config.idle,
+            has_own_idle: false,
             connection,
             spares: Spares::default(),
             now,
-            phase,
+            stage,
             wait,
             user_deadline: None,
             sending: None,
@@ -103,10 +125,10 @@ impl Pair {
 
     /// One thing that the loop or a handler does, in phases in which it may.
     fn step(&mut self, input: &mut Input<'_>) {
-        let is_open = self.phase == Phase::Open;
+        let is_open = self.stage == Stage::Open;
         match input.below(20) {
             0..3 => self.now += input.number(14),
-            3 if self.phase == Phase::Connecting => self.open(),
+            3 if self.stage == Stage::Connecting => self.open(),
             4 | 5 => self.receive(input.number(10) as usize),
             6 | 7 if self.connection.takes_output() => self.queue(input.below(32).into()),
             8 | 9 if is_open => self.send(input.below(32).into()),
@@ -115,16 +137,12 @@ impl Pair {
             12 => self.set_idle_limits(input),
             13 => self.pause_or_resume(),
             14 if is_open => {
-                self.connection.is_ended = true;
-                self.connection.is_plain = false;
+                self.connection.flags.set(Flags::READ_CLOSED);
                 self.is_ended = true;
             }
             15 => self.end(input),
             16 if is_open => self.keep(input),
-            17 | 18 => {
-                self.connection.drop_unused();
-                self.connection.is_plain = self.connection.looks_plain();
-            }
+            17 | 18 => self.drop_unused(),
             19 => self.set_timer(input),
             _ => {}
         }
@@ -132,19 +150,19 @@ impl Pair {
 
     fn open(&mut self) {
         self.connection.open(self.now);
-        self.phase = Phase::Open;
+        self.stage = Stage::Open;
         (self.read_at, self.written_at) = (self.now, self.now);
-        let first_byte = self.connection.profile.first_byte;
+        let first_byte = self.connection.config.first_byte;
         let expiry = Expiry::Timeout(TimeoutKind::FirstByte);
         self.wait = first_byte.map(|limit| (after(self.now, limit), expiry));
-        if self.queued > 0 && self.connection.profile.send_rate.is_some() {
+        if self.queued > 0 && self.connection.config.send_rate.is_some() {
             self.sending.get_or_insert((self.now, 0));
         }
     }
 
     fn receive(&mut self, count: usize) {
-        if self.connection.is_plain {
-            self.connection.read_at = self.now; // the straight way
+        if self.connection.flags.is_empty() {
+            self.connection.read_at = self.now; // the fast path
         } else {
             self.connection.note_received(count, self.now);
         }
@@ -160,12 +178,12 @@ impl Pair {
     fn queue(&mut self, count: usize) {
         self.connection.queue_output(&[7; 32][..count], &mut self.spares);
         self.queued += count;
-        let crosses = !self.is_above && self.queued >= self.connection.profile.high_mark;
+        let crosses = !self.is_above && self.queued >= self.connection.config.high_mark;
         assert_eq!(self.connection.crosses_high_mark(), crosses);
         self.is_above |= crosses;
-        if self.phase == Phase::Open && self.queued > 0 {
+        if self.stage == Stage::Open && self.queued > 0 {
             self.connection.watch_output(self.now);
-            if self.connection.profile.send_rate.is_some() {
+            if self.connection.config.send_rate.is_some() {
                 self.sending.get_or_insert((self.now, 0));
             }
         }
@@ -176,14 +194,14 @@ impl Pair {
         if count == 0 {
             return;
         }
-        self.connection.output.consume(count, &mut self.spares);
+        self.connection.consume_output(count, &mut self.spares);
         self.queued -= count;
         self.connection.note_sent(count, self.now);
         self.written_at = self.now;
-        if let (Phase::Closing, Some((tick, Expiry::Timeout(TimeoutKind::Close)))) =
-            (self.phase, &mut self.wait)
+        if let (Stage::Closing, Some((tick, Expiry::Timeout(TimeoutKind::Close)))) =
+            (self.stage, &mut self.wait)
         {
-            *tick = after(self.now, self.connection.profile.close);
+            *tick = after(self.now, self.connection.config.close);
         }
         if let Some((_, bytes)) = &mut self.sending {
             *bytes += count as u64;
@@ -191,13 +209,13 @@ impl Pair {
         if self.queued == 0 {
             self.sending = None;
         }
-        let crosses = self.is_above && self.queued <= self.connection.profile.low_mark;
+        let crosses = self.is_above && self.queued <= self.connection.config.low_mark;
         assert_eq!(self.connection.crosses_low_mark(), crosses);
         self.is_above &= !crosses;
     }
 
     fn watch_message(&mut self, incomplete: bool, new: bool) {
-        if !self.connection.profile.watches_messages {
+        if !self.connection.config.watches_messages() {
             return;
         }
         self.connection.watch_message(incomplete, new, self.now);
@@ -207,10 +225,10 @@ impl Pair {
             self.wait = self.wait.filter(|&(_, kind)| kind != expiry);
         }
         if incomplete {
-            if self.connection.profile.receive_rate.is_some() {
+            if self.connection.config.receive_rate.is_some() {
                 self.receiving.get_or_insert((self.now, 0));
             }
-            if let (None, Some(limit)) = (self.wait, self.connection.profile.message) {
+            if let (None, Some(limit)) = (self.wait, self.connection.config.message) {
                 self.wait = Some((after(self.now, limit), expiry));
             }
         }
@@ -226,54 +244,56 @@ impl Pair {
         let mut limit = || input.flag().then(|| 1 + input.number(12));
         self.idle = IdleLimits { read: limit(), write: limit(), all: limit() };
         self.connection.set_idle_limits(self.idle);
+        self.has_own_idle = true;
     }
 
     fn pause_or_resume(&mut self) {
         self.is_paused = !self.is_paused;
-        self.connection.is_paused = self.is_paused;
-        if self.is_paused {
-            self.connection.is_plain = false;
-        } else {
+        self.connection.flags.put(Flags::PAUSED, self.is_paused);
+        if !self.is_paused {
             self.connection.read_at = self.now;
             self.read_at = self.now;
         }
     }
 
-    /// Closing, severing, the end.
+    /// Closing, output that fails, the end.
     fn end(&mut self, input: &mut Input<'_>) {
-        match (input.below(4), self.phase) {
-            (0 | 1, Phase::Open) => {
-                self.connection.enter(Phase::Closing);
+        let close = Expiry::Timeout(TimeoutKind::Close);
+        match (input.below(4), self.stage) {
+            (0 | 1, Stage::Open) => {
+                self.connection.enter(Phase::Closing(Ending::Local));
                 self.connection.clear_waits();
-                self.clear_waits(Phase::Closing);
-                self.connection.ending = Ending::Local;
+                self.clear_waits(Stage::Closing);
             }
-            (0 | 1, Phase::Closing) => {
-                let limit = self.connection.profile.close;
-                self.connection.set_close_wait(self.now, limit);
-                let expiry = Expiry::Timeout(TimeoutKind::Close);
-                self.wait.get_or_insert((after(self.now, limit), expiry));
+            (0 | 1, Stage::Closing) => {
+                self.connection.set_close_wait(self.now);
+                let limit = self.connection.config.close;
+                self.wait.get_or_insert((after(self.now, limit), close));
             }
-            (2, Phase::Open | Phase::Closing) => {
-                let lost = self.connection.output.clear(&mut self.spares);
-                assert_eq!(lost, self.queued);
-                self.connection.sever(CloseReason::Reset, lost, self.now);
-                self.clear_waits(Phase::Severed);
-                let limit = self.connection.profile.close;
-                self.wait = Some((after(self.now, limit), Expiry::Timeout(TimeoutKind::Close)));
-                (self.queued, self.unsent) = (0, self.unsent + lost);
+            (2, Stage::Open | Stage::Closing) => {
+                self.connection.fail_output(CloseReason::Reset, self.now, &mut self.spares);
+                self.clear_waits(Stage::OutputFailed);
+                self.wait = Some((after(self.now, self.connection.config.close), close));
+                self.unsent += std::mem::take(&mut self.queued);
             }
             (3, _) => {
-                self.connection.enter(Phase::Dead);
-                self.phase = Phase::Dead;
+                self.connection.enter(Phase::Closed);
+                self.stage = Stage::Closed;
             }
             _ => {}
         }
     }
 
-    fn clear_waits(&mut self, next: Phase) {
-        self.phase = next;
+    fn clear_waits(&mut self, next: Stage) {
+        self.stage = next;
         (self.wait, self.receiving, self.user_deadline) = (None, None, None);
+    }
+
+    /// Puts away what is not needed: with nothing unusual left the fast path is open again.
+    fn drop_unused(&mut self) {
+        self.connection.drop_unused();
+        assert_eq!(self.connection.has_cold(), self.needs_cold());
+        assert_eq!(self.connection.flags.is_empty(), self.is_usual());
     }
 
     fn keep(&mut self, input: &mut Input<'_>) {
@@ -299,20 +319,39 @@ impl Pair {
         }
     }
 
+    fn needs_cold(&self) -> bool {
+        self.wait.is_some()
+            || self.user_deadline.is_some()
+            || self.sending.is_some()
+            || self.receiving.is_some()
+            || self.has_own_idle
+            || self.unsent > 0
+            || !self.timers.is_empty()
+    }
+
+    /// Whether there is nothing that a message would have to look at.
+    fn is_usual(&self) -> bool {
+        self.stage == Stage::Open
+            && self.queued == 0
+            && !(self.is_above || self.is_paused || self.is_ended)
+            && !self.needs_cold()
+            && !self.connection.config.watches_messages()
+    }
+
     fn wants_read(&self) -> bool {
-        let is_held = self.is_above && self.connection.profile.pause_at_high_mark;
-        match self.phase {
-            Phase::Open => !(self.is_ended || self.is_paused || is_held),
-            Phase::Closing => !self.is_ended,
-            Phase::Severed => true,
-            _ => false,
+        let is_held = self.is_above && self.connection.config.pause_at_high_mark;
+        match self.stage {
+            Stage::Open => !(self.is_ended || self.is_paused || is_held),
+            Stage::Closing => !self.is_ended,
+            Stage::OutputFailed => true,
+            Stage::Connecting | Stage::Closed => false,
         }
     }
 
-    /// All that it waits for, by definition.
+    /// All that the connection waits for, by definition.
     fn waits(&self) -> Vec<(u64, Expiry)> {
         let mut waits = Vec::new();
-        if self.phase == Phase::Dead {
+        if self.stage == Stage::Closed {
             return waits;
         }
         let wants_read = self.wants_read();
@@ -321,15 +360,15 @@ impl Pair {
             kinds.iter().any(|&kind| expiry == Expiry::Timeout(kind))
         };
         waits.extend(self.wait.filter(|&(_, expiry)| wants_read || !is_for_input(expiry)));
-        let profile = &*self.connection.profile;
+        let config = &*self.connection.config;
         let met = |meter: Meter, rate: Option<Rate>, kind| {
             let ((since, bytes), rate) = meter.zip(rate)?;
             let paid_for = bytes * 1_000 / rate.bytes_per_second;
             Some((after(since, paid_for.max(rate.grace)), Expiry::Timeout(kind)))
         };
-        waits.extend(met(self.sending, profile.send_rate, TimeoutKind::SendRate));
-        if self.phase == Phase::Open {
-            waits.extend(met(self.receiving, profile.receive_rate, TimeoutKind::ReceiveRate));
+        waits.extend(met(self.sending, config.send_rate, TimeoutKind::SendRate));
+        if self.stage == Stage::Open {
+            waits.extend(met(self.receiving, config.receive_rate, TimeoutKind::ReceiveRate));
             let user = Expiry::Timeout(TimeoutKind::User);
             waits.extend(self.user_deadline.map(|tick| (tick, user)));
             let any_at = self.read_at.max(self.written_at);
@@ -346,12 +385,14 @@ impl Pair {
 
     fn check(&self, input: &mut Input<'_>) {
         let connection = &self.connection;
-        assert!(!connection.is_plain || connection.looks_plain());
+        check_flags(connection);
+        assert!(!connection.flags.is_empty() || self.is_usual(), "not for the fast path");
+        assert_eq!(connection.flags.has(Flags::ABOVE_MARK), self.is_above);
         assert_eq!(connection.wants_read(), self.wants_read());
-        assert_eq!((connection.output.len(), connection.unsent()), (self.queued, self.unsent));
+        assert_eq!((connection.output_left(), connection.unsent()), (self.queued, self.unsent));
         let waits = self.waits();
         let first = waits.iter().map(|&(tick, _)| tick).min();
-        assert_eq!(connection.deadline(|stamp| stamp), first.unwrap_or(u64::MAX), "{waits:?}");
+        assert_eq!(connection.deadline(|stamp| stamp), first.unwrap_or(NEVER), "{waits:?}");
         let deadline = first.unwrap_or(self.now);
         for tick in [deadline.saturating_sub(1), deadline, deadline + input.number(10)] {
             let expired = connection.expired(tick, |stamp| stamp);
@@ -360,5 +401,21 @@ impl Pair {
                 assert!(waits.contains(&(deadline, expiry)), "{expiry:?} is not the first");
             }
         }
+    }
+
+    /// Nothing is left of what it kept: the first cause, the timers.
+    fn finish(&mut self) {
+        let cause = self.connection.take_output_failure();
+        let has_failed = self.stage == Stage::OutputFailed;
+        assert!(if has_failed {
+            matches!(cause, Some(CloseReason::Reset))
+        } else {
+            cause.is_none()
+        });
+        assert!(self.connection.take_output_failure().is_none());
+        let kept = self.connection.take_timers();
+        assert_eq!(kept.len(), self.timers.len());
+        assert!(self.timers.iter().all(|timer| kept.contains(timer)), "{kept:?}");
+        check_flags(&self.connection);
     }
 }

@@ -3,13 +3,14 @@
 use std::io;
 use std::time::Duration;
 
+use crate::base::tick::NEVER;
 use crate::handler::Conn;
 use crate::options::{
     AtCapacity, ConnectOptions, Keepalive, Limits, ListenOptions, MinRate, OnOverflow,
     ReactorOptions, TcpOptions,
 };
 use crate::reactor::Reactor;
-use crate::stream::config::Profile;
+use crate::stream::config::ConnConfig;
 use crate::tests::fuzzing::input::Input;
 
 /// One in so many inputs is tried on sockets, which takes a hundred times as long.
@@ -28,7 +29,7 @@ pub(crate) fn run(bytes: &[u8]) {
     expect(connect_is_good(&connect), connect.check());
     expect(reactor_is_good(&reactor), reactor.check());
     if limits_are_good(&listen.limits) {
-        check_profile(&Profile::new(&listen.limits, 0));
+        check_config(&ConnConfig::new(&listen.limits, 0));
     }
     if hash(bytes) % SOCKETS_EVERY == 0 {
         try_on_sockets(&reactor, &listen, may_listen);
@@ -56,16 +57,16 @@ fn expect(is_good: bool, result: io::Result<()>) {
     }
 }
 
-fn check_profile(profile: &Profile) {
-    assert!(profile.low_mark < profile.high_mark && profile.high_mark <= profile.max_output);
-    assert!(profile.cork_room < profile.high_mark);
-    let idle = profile.idle;
-    let limits = [idle.read, idle.write, idle.all, profile.first_byte, profile.message];
-    for ticks in limits.into_iter().flatten().chain([profile.close]) {
+fn check_config(config: &ConnConfig) {
+    assert!(config.low_mark < config.high_mark && config.high_mark <= config.max_output);
+    assert!(config.cork_room < config.high_mark);
+    let idle = config.idle;
+    let limits = [idle.read, idle.write, idle.all, config.first_byte, config.message];
+    for ticks in limits.into_iter().flatten().chain([config.close]) {
         assert!((1..=49 * 24 * 60 * 60 * 1_000).contains(&ticks), "{ticks}");
     }
     let shortest = [idle.read, idle.write, idle.all].into_iter().flatten().min();
-    assert_eq!(profile.shortest_idle, shortest.unwrap_or(u64::MAX));
+    assert_eq!(config.shortest_idle, shortest.unwrap_or(NEVER));
 }
 
 fn try_on_sockets(reactor: &ReactorOptions, listen: &ListenOptions, may_listen: bool) {

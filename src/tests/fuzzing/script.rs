@@ -1,6 +1,6 @@
 //! One connection from its opening to its end, over a stream that does as the bytes say.
 //!
-//! The loop here is the reactor's for a single connection, in the plainest words: what the
+//! The loop here is the reactor's for a single connection, in the fewest words: what the
 //! connection is told, and in which order. Whatever the stream and the handler do, no byte may be
 //! lost, doubled or out of place, either way; a stream that was cut short never ends with FIN; and
 //! once the peer behaves, the connection ends.
@@ -13,8 +13,9 @@ use std::rc::Rc;
 use crate::base::buffer::Spares;
 use crate::base::close::CloseReason;
 use crate::options::Limits;
-use crate::stream::config::Profile;
-use crate::stream::connection::{Connection, Phase, Received, Sent};
+use crate::stream::config::ConnConfig;
+use crate::stream::connection::{Connection, Ending, Flags, Phase, Received, Sent, WriteSide};
+use crate::tests::check_flags;
 use crate::tests::fuzzing::input::Input;
 
 /// Both directions carry this: each byte tells its place.
@@ -117,9 +118,9 @@ pub(crate) fn run(bytes: &[u8]) {
         .high_mark_bytes(high)
         .low_mark_bytes(usize::from(input.byte()) % high)
         .pause_at_high_mark(input.flag());
-    let profile = Rc::new(Profile::new(&limits, 0));
+    let config = Rc::new(ConnConfig::new(&limits, 0));
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let mut connection = Connection::new(Stream::default(), 1, peer, profile, Phase::Open, 0);
+    let mut connection = Connection::new(Stream::default(), 1, peer, config, Phase::Connecting, 0);
     connection.open(0);
     let short_is_all = input.flag();
     let spares = Spares::default();
@@ -136,7 +137,7 @@ pub(crate) fn run(bytes: &[u8]) {
 
 impl World<'_> {
     fn is_over(&self) -> bool {
-        self.connection.phase == Phase::Dead
+        self.connection.is_closed()
     }
 
     fn step(&mut self) {
@@ -152,7 +153,6 @@ impl World<'_> {
         }
         if !self.is_over() {
             self.connection.drop_unused();
-            self.connection.is_plain = self.connection.looks_plain();
         }
     }
 
@@ -171,17 +171,16 @@ impl World<'_> {
     fn readable(&mut self) {
         let acts = self.acts();
         self.connection.stream.reads.extend(acts);
-        self.connection.may_read = true;
-        self.connection.is_plain = false;
+        self.connection.flags.set(Flags::READABLE);
         self.read(4);
     }
 
     fn read(&mut self, budget: usize) {
-        if self.connection.must_redeliver && self.takes_input() && self.connection.wants_read() {
+        if self.connection.can_replay() {
             self.deliver_kept();
         }
         for _ in 0..budget {
-            if self.is_over() || !self.connection.may_read || !self.connection.wants_read() {
+            if !self.connection.can_read() {
                 return;
             }
             let mut buffer = [0; 16];
@@ -189,19 +188,20 @@ impl World<'_> {
                 Received::Bytes(count) => {
                     self.connection.note_received(count, self.now);
                     let is_all = self.short_is_all && count < buffer.len();
-                    self.connection.may_read = !is_all || self.connection.hung_up;
+                    let readable = !is_all || self.connection.flags.has(Flags::HUNG_UP);
+                    self.connection.flags.put(Flags::READABLE, readable);
                     self.deliver(&buffer[..count]);
                 }
                 Received::Blocked => {
-                    self.connection.may_read = false;
-                    if self.connection.phase == Phase::Severed {
-                        self.doom();
+                    self.connection.flags.clear(Flags::READABLE);
+                    if self.takes_output_failure() {
+                        self.mark_closed();
                     }
                 }
                 Received::End => self.peer_ended(),
                 Received::Broken(_) => {
-                    self.connection.take_severed_by();
-                    self.doom();
+                    self.takes_output_failure();
+                    self.mark_closed();
                 }
             }
         }
@@ -216,20 +216,18 @@ impl World<'_> {
         if !self.takes_input() {
             return;
         }
-        let rest =
-            if self.connection.input.is_empty() { &bytes[self.handle(bytes)..] } else { bytes };
-        if !rest.is_empty() && self.takes_input() {
-            let kept = self.connection.input.len();
+        if self.connection.has_input() {
+            self.connection.keep_input(bytes, &mut self.spares);
+            return self.deliver_kept();
+        }
+        let rest = &bytes[self.handle(bytes)..];
+        if self.takes_input() {
             self.connection.keep_input(rest, &mut self.spares);
-            if kept > 0 {
-                self.deliver_kept();
-            }
         }
     }
 
     fn deliver_kept(&mut self) {
-        let mut kept = self.connection.input.take();
-        self.connection.must_redeliver = false;
+        let mut kept = self.connection.take_input();
         let consumed = self.handle(kept.as_slice());
         kept.consume(consumed, &mut self.spares);
         if self.takes_input() {
@@ -259,29 +257,27 @@ impl World<'_> {
     fn ask(&mut self) {
         let connection = &mut self.connection;
         match self.input.below(8) {
-            0 if connection.phase == Phase::Open => {
-                connection.is_let_go = true;
-                connection.enter(Phase::Closing);
+            0 if connection.is_open() => {
+                connection.flags.set(Flags::CLOSED_BY_HANDLER);
+                let is_ended = connection.flags.has(Flags::READ_CLOSED);
+                let ending = if is_ended { Ending::Peer } else { Ending::Local };
+                connection.enter(Phase::Closing(ending));
                 connection.clear_waits();
-                connection.input.clear(&mut self.spares);
+                connection.clear_input(&mut self.spares);
                 self.is_closed = true;
             }
-            1 if connection.takes_output() => {
-                connection.wants_fin = true;
-                connection.is_plain = false;
-            }
+            1 if connection.takes_output() => connection.set_write_side(WriteSide::FinQueued),
             2 => {
-                connection.must_reset = true;
-                self.doom();
+                connection.flags.set(Flags::MUST_RESET);
+                self.mark_closed();
             }
             3 | 4 => {
-                connection.is_paused = true;
-                connection.must_redeliver = false;
-                connection.is_plain = false;
+                connection.flags.set(Flags::PAUSED);
+                connection.flags.clear(Flags::REPLAY);
             }
-            _ if connection.is_paused => {
-                connection.is_paused = false;
-                connection.must_redeliver = !connection.input.is_empty() && !connection.is_ended;
+            _ if connection.flags.has(Flags::PAUSED) => {
+                connection.flags.clear(Flags::PAUSED | Flags::REPLAY);
+                connection.replay_input();
             }
             _ => {}
         }
@@ -298,7 +294,7 @@ impl World<'_> {
         }
         let bytes = self.stretch(first + second);
         self.written += bytes.len();
-        if !self.connection.output.is_empty() {
+        if self.connection.has_output() {
             self.connection.queue_output(&bytes, &mut self.spares);
             self.connection.crosses_high_mark();
             return;
@@ -322,21 +318,18 @@ impl World<'_> {
     fn writable(&mut self) {
         let acts = self.acts();
         self.connection.stream.writes.extend(acts);
-        self.connection.is_plain = false;
+        self.connection.flags.clear(Flags::BLOCKED);
         self.flush();
     }
 
     fn flush(&mut self) {
-        if self.is_over() || self.connection.output.is_empty() {
+        if self.is_over() || !self.connection.has_output() {
             return;
         }
         let sent = self.connection.flush(2, self.short_is_all, &mut self.spares);
         self.after_sending(&sent);
-        if self.connection.crosses_low_mark()
-            && !self.connection.is_paused
-            && !self.connection.is_ended
-        {
-            self.connection.must_redeliver |= !self.connection.input.is_empty();
+        if self.connection.crosses_low_mark() && !self.connection.flags.has(Flags::PAUSED) {
+            self.connection.replay_input();
         }
     }
 
@@ -344,21 +337,34 @@ impl World<'_> {
         if sent.bytes > 0 {
             self.connection.note_sent(sent.bytes, self.now);
         }
+        self.connection.flags.put(Flags::BLOCKED, sent.is_blocked);
         if sent.error.is_some() {
-            let lost = self.connection.output.clear(&mut self.spares);
-            self.connection.sever(CloseReason::Reset, lost, self.now);
-        } else if !self.connection.output.is_empty() {
+            let (lost, before) = (self.connection.output_left(), self.connection.unsent());
+            self.connection.fail_output(CloseReason::Reset, self.now, &mut self.spares);
+            assert_eq!(self.connection.unsent(), before + lost);
+            assert!(!self.connection.has_output() && self.connection.can_read());
+        } else if self.connection.has_output() {
             self.connection.crosses_high_mark();
         }
     }
 
+    /// Whether the output had failed: that is then why the connection ends.
+    fn takes_output_failure(&mut self) -> bool {
+        let has_failed = matches!(self.connection.phase(), Phase::OutputFailed(_));
+        let cause = self.connection.take_output_failure();
+        assert_eq!(matches!(cause, Some(CloseReason::Reset)), has_failed, "{cause:?}");
+        has_failed
+    }
+
     fn peer_ended(&mut self) {
-        let connection = &mut self.connection;
-        connection.may_read = false;
-        connection.is_plain = false;
-        let is_first = !std::mem::replace(&mut connection.is_ended, true);
-        connection.take_severed_by();
-        match connection.phase {
+        let flags = &mut self.connection.flags;
+        flags.clear(Flags::READABLE);
+        let is_first = !flags.has(Flags::READ_CLOSED);
+        flags.set(Flags::READ_CLOSED);
+        if self.takes_output_failure() {
+            return self.mark_closed();
+        }
+        match self.connection.phase() {
             Phase::Open if is_first => {
                 let length = self.input.below(16);
                 self.write(length.into(), 0);
@@ -366,18 +372,18 @@ impl World<'_> {
                     self.ask();
                 }
             }
-            Phase::Closing => {}
-            _ => self.doom(),
+            Phase::Closing(_) => {}
+            _ => self.mark_closed(),
         }
     }
 
     /// Whatever was queued is lost.
-    fn doom(&mut self) {
+    fn mark_closed(&mut self) {
         if !self.is_over() {
-            let lost = self.connection.output.clear(&mut self.spares);
-            self.connection.input.clear(&mut self.spares);
+            let lost = self.connection.clear_output(&mut self.spares);
+            self.connection.clear_input(&mut self.spares);
             self.connection.add_unsent(lost);
-            self.connection.enter(Phase::Dead);
+            self.connection.enter(Phase::Closed);
         }
     }
 
@@ -385,38 +391,45 @@ impl World<'_> {
     fn end_turn(&mut self) {
         self.flush();
         self.read(4);
-        let is_sent = self.connection.output.is_empty();
-        match self.connection.phase {
-            Phase::Open if self.connection.wants_fin && is_sent => self.send_fin(),
-            Phase::Closing if is_sent && self.connection.is_ended => self.doom(),
-            Phase::Closing if is_sent => {
+        let is_sent = !self.connection.has_output();
+        let is_ended = self.connection.flags.has(Flags::READ_CLOSED);
+        let wants_fin = self.connection.write_side() == WriteSide::FinQueued;
+        match *self.connection.phase() {
+            Phase::Open if is_sent && wants_fin => self.send_fin(),
+            Phase::Closing(_) if is_sent && is_ended => self.mark_closed(),
+            Phase::Closing(ending) if is_sent => {
                 self.send_fin();
-                self.connection.enter(Phase::Lingering);
+                self.connection.enter(Phase::Lingering(ending));
             }
             _ => {}
         }
-        let connection = &self.connection;
-        if connection.phase == Phase::Open && connection.is_ended && connection.fin_sent {
-            self.doom();
+        let fin_sent = self.connection.write_side() == WriteSide::FinSent;
+        if self.connection.is_open() && is_ended && fin_sent {
+            self.mark_closed();
         }
     }
 
     fn send_fin(&mut self) {
-        self.connection.wants_fin = true;
-        self.connection.fin_sent = true;
+        self.connection.set_write_side(WriteSide::FinSent);
         self.connection.stream.fin_sent = true;
     }
 
     fn check(&self) {
         let connection = &self.connection;
-        assert!(!connection.is_plain || connection.looks_plain());
-        assert!(!connection.fin_sent || connection.wants_fin && connection.output.is_empty());
-        let (taken, queued) = (connection.stream.taken, connection.output.len());
+        check_flags(connection);
+        if connection.flags.is_empty() {
+            let stream = &connection.stream;
+            assert_eq!((stream.taken, stream.given), (self.written, self.consumed));
+            assert!(!self.is_closed && !stream.fin_sent && stream.last_read.is_none());
+        }
+        let fin_sent = connection.write_side() == WriteSide::FinSent;
+        assert_eq!(fin_sent, connection.stream.fin_sent);
+        let (taken, queued) = (connection.stream.taken, connection.output().len());
         assert_eq!(self.written, taken + queued + connection.unsent(), "output is lost or doubled");
-        assert!(connection.unsent() == 0 || !connection.fin_sent, "FIN behind a part");
+        assert!(connection.unsent() == 0 || !fin_sent, "FIN behind a part");
         if self.takes_input() {
             // What the stream gave is with the handler or kept for it.
-            assert_eq!(connection.stream.given, self.consumed + connection.input.len());
+            assert_eq!(connection.stream.given, self.consumed + connection.input().len());
         }
     }
 
@@ -429,13 +442,14 @@ impl World<'_> {
             let stream = &mut self.connection.stream;
             stream.writes = [Act::Move(usize::MAX); 4].into();
             stream.reads = [Act::Zero].into();
-            self.connection.is_paused = false;
-            self.connection.may_read = true;
-            self.connection.is_plain = false;
-            self.connection.wants_fin |= self.connection.phase == Phase::Open;
+            self.connection.flags.clear(Flags::PAUSED);
+            self.connection.flags.set(Flags::READABLE);
+            if self.connection.is_open() && self.connection.write_side() == WriteSide::Open {
+                self.connection.set_write_side(WriteSide::FinQueued);
+            }
             self.end_turn();
             self.check();
         }
-        assert!(self.is_over(), "still {:?}", self.connection.phase);
+        assert!(self.is_over(), "still {:?}", self.connection.phase());
     }
 }
