@@ -2,4 +2,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| waterwheel::fuzzing::connection(bytes));
+fuzz_target!(|bytes: &[u8]| waterwheel::tests::fuzzing::connection(bytes));

@@ -3,7 +3,7 @@
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)] // Others use more of it.
-#[path = "../../src/fuzzing/input.rs"]
+#[path = "../../src/tests/fuzzing/input.rs"]
 mod input;
 #[path = "../../tests/corpus/frame.rs"]
 mod frame;

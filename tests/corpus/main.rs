@@ -1,5 +1,5 @@
 //! The corpora of the fuzzers: what they found worth keeping passes. Here are the public rooms,
-//! under `src/fuzzing/` the others.
+//! under `src/tests/fuzzing/` the others.
 
 mod frame;
 mod wheel;
