@@ -22,6 +22,8 @@ pub(super) struct ColdState<S> {
     /// An incomplete message arriving.
     pub(super) receiving: Option<Meter>,
     /// Queued output leaving.
+    ///
+    /// Invariant: `None` while there is none.
     pub(super) sending: Option<Meter>,
     /// Files in its output.
     ///

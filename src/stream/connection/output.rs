@@ -170,6 +170,9 @@ impl<S> Connection<S> {
     /// Drops everything that has not left, and says how much it was.
     pub(crate) fn clear_output(&mut self, spares: &mut Spares) -> usize {
         let mut lost = self.output.clear(spares);
+        if let Some(cold) = &mut self.cold {
+            cold.sending = None;
+        }
         if let Some(files) = self.cold.as_mut().and_then(|cold| cold.files.take()) {
             lost = lost.saturating_add(usize::try_from(files.bytes).unwrap_or(usize::MAX));
             for mut piece in files.queue {

@@ -41,6 +41,18 @@ fn the_rate_of_sending_is_watched_while_output_is_queued() {
     assert_eq!(early.deadline(exact), after(30, 100));
 }
 
+/// The meter ended the connection before its input was read, where the grace was short.
+#[test]
+fn the_rate_of_sending_is_not_watched_once_output_has_failed() {
+    let limits = closing_within(5_000).all_idle(None).min_send_rate(rate(100));
+    let mut connection = opened(&limits);
+    let mut spares = Spares::default();
+    connection.queue_output(&[0; 600], &mut spares);
+    connection.watch_output(7);
+    connection.fail_output(CloseReason::Reset, 8, &mut spares);
+    assert_eq!(connection.deadline(exact), after(8, 5_000));
+}
+
 #[test]
 fn reading_goes_on_as_long_as_it_is_of_use() {
     use Flags as F;

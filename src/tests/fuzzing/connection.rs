@@ -275,6 +275,7 @@ impl Pair {
                 self.clear_waits(Stage::OutputFailed);
                 self.wait = Some((after(self.now, self.connection.config.close), close));
                 self.unsent += std::mem::take(&mut self.queued);
+                self.sending = None;
             }
             (3, _) => {
                 self.connection.enter(Phase::Closed);
