@@ -10,6 +10,7 @@ mod process;
 mod rolling;
 #[path = "balancer/stats.rs"]
 mod stats;
+#[allow(dead_code, unused_imports, reason = "most of it is used in `tests/it/`")]
 mod support;
 
 use std::io::{BufRead, BufReader};

@@ -8,6 +8,7 @@
 
 #[path = "examples/process.rs"]
 mod process;
+#[allow(dead_code, unused_imports, reason = "most of it is used in `tests/it/`")]
 mod support;
 
 use std::io::{self, ErrorKind, Read, Write};

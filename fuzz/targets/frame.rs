@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 #[allow(dead_code)] // Others use more of it.
 #[path = "../../src/tests/fuzzing/input.rs"]
 mod input;
-#[path = "../../tests/corpus/frame.rs"]
+#[path = "../../tests/models/corpus/frame.rs"]
 mod frame;
 
 fuzz_target!(|bytes: &[u8]| frame::run(bytes));

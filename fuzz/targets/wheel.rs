@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 #[allow(dead_code)] // Others use more of it.
 #[path = "../../src/tests/fuzzing/input.rs"]
 mod input;
-#[path = "../../tests/corpus/wheel.rs"]
+#[path = "../../tests/models/corpus/wheel.rs"]
 mod wheel;
 
 fuzz_target!(|bytes: &[u8]| wheel::run(bytes));

@@ -1,15 +1,13 @@
 //! Listening sockets that come as systemd gives them: from descriptor 3 on, told by the
 //! environment. The test that is ignored is the child of the other one.
-#![cfg(all(unix, feature = "activation"))]
-
-mod support;
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
-use support::Client;
 use waterwheel::{Conn, ListenOptions, Reactor, activated_listeners};
+
+use crate::support::{Client, PATIENCE};
 
 /// Ends with the test.
 struct Guard(Child);
@@ -30,7 +28,7 @@ fn a_socket_from_systemd_is_served() {
     let child = Command::new("sh")
         .args(["-c", r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0 </dev/null"#])
         .arg(own)
-        .args(["child_serves_what_it_was_given", "--exact", "--ignored", "--nocapture"])
+        .args(["activation::child_serves_what_it_was_given", "--exact", "--ignored", "--nocapture"])
         .stdin(OwnedFd::from(socket))
         .stdout(Stdio::null())
         .spawn()
@@ -62,7 +60,7 @@ fn child_serves_what_it_was_given() {
     let service = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
         conn.write(input);
         if input == b"stop" {
-            conn.context().drain(support::PATIENCE);
+            conn.context().drain(PATIENCE);
         }
         input.len()
     });

@@ -1,27 +1,20 @@
 //! What cannot be is refused with an error that names it and says what would do, and leaves
 //! nothing behind.
 
-mod support;
-
 use std::io::{Error, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use support::{Call, Client, Journal, Rig, Script};
 use waterwheel::{
     Conn, ConnectOptions, IdleKind, Keepalive, Limits, ListenOptions, MinRate, Reactor,
     ReactorOptions, TcpOptions,
 };
 
+use crate::own::in_own_process;
+use crate::support::{Call, Client, Journal, Rig, Script};
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const ZERO: Duration = Duration::ZERO;
-
-/// The tests of this file run one at a time, since some count the descriptors of the process.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// How many descriptors this process has open, where that can be known.
 fn descriptors() -> Option<usize> {
@@ -102,81 +95,90 @@ fn bad_limits() -> Vec<(Limits, [&'static str; 3])> {
 
 #[test]
 fn every_listen_option_out_of_range_is_named() {
-    let _alone = alone();
-    let listen = ListenOptions::default;
-    let mut bad = vec![
-        (listen().backlog(Some(0)), ["backlog", "0", "at least 1"]),
-        (listen().max_connections(Some(0)), ["max_connections", "0", "at least 1"]),
-        (listen().max_per_source(Some(0)), ["max_per_source", "0", "at least 1"]),
-        (listen().accept_budget(0), ["accept_budget", "0", "at least 1"]),
-        (listen().idle_timeout(ZERO), ["all_idle", "0ns", "at least 1 ms"]),
-    ];
-    bad.extend(bad_tcp().into_iter().map(|(tcp, parts)| (listen().tcp(tcp), parts)));
-    bad.extend(bad_limits().into_iter().map(|(limits, parts)| (listen().limits(limits), parts)));
-    let mut reactor = Reactor::new().unwrap();
-    let service = reactor.register(Script::new());
-    let before = descriptors();
-    for (options, parts) in bad {
-        let error = reactor.listen("127.0.0.1:0", service, options.clone()).unwrap_err();
-        expect_refusal(&error, &parts);
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = reactor.adopt(socket, service, options).unwrap_err();
-        expect_refusal(&error, &parts);
-    }
-    assert_eq!(descriptors(), before, "a socket was left open");
+    in_own_process(|| {
+        let listen = ListenOptions::default;
+        let mut bad = vec![
+            (listen().backlog(Some(0)), ["backlog", "0", "at least 1"]),
+            (listen().max_connections(Some(0)), ["max_connections", "0", "at least 1"]),
+            (listen().max_per_source(Some(0)), ["max_per_source", "0", "at least 1"]),
+            (listen().accept_budget(0), ["accept_budget", "0", "at least 1"]),
+            (listen().idle_timeout(ZERO), ["all_idle", "0ns", "at least 1 ms"]),
+        ];
+        bad.extend(bad_tcp().into_iter().map(|(tcp, parts)| (listen().tcp(tcp), parts)));
+        bad.extend(
+            bad_limits().into_iter().map(|(limits, parts)| (listen().limits(limits), parts)),
+        );
+        let mut reactor = Reactor::new().unwrap();
+        let service = reactor.register(Script::new());
+        let before = descriptors();
+        for (options, parts) in bad {
+            let error = reactor.listen("127.0.0.1:0", service, options.clone()).unwrap_err();
+            expect_refusal(&error, &parts);
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            let error = reactor.adopt(socket, service, options).unwrap_err();
+            expect_refusal(&error, &parts);
+        }
+        assert_eq!(descriptors(), before, "a socket was left open");
+    });
 }
 
 #[test]
 fn every_connect_option_out_of_range_is_named() {
-    let _alone = alone();
-    let connect = ConnectOptions::default;
-    let mut bad = vec![
-        (connect().timeout(ZERO), ["timeout", "0ns", "at least 1 ms"]),
-        (connect().timeout(50 * DAY), ["timeout", "4320000s", "at most"]),
-        (connect().idle_timeout(ZERO), ["all_idle", "0ns", "at least 1 ms"]),
-    ];
-    bad.extend(bad_tcp().into_iter().map(|(tcp, parts)| (connect().tcp(tcp), parts)));
-    bad.extend(bad_limits().into_iter().map(|(limits, parts)| (connect().limits(limits), parts)));
-    let mut rig = Rig::new(Script::new());
-    let before = descriptors();
-    for (options, parts) in bad {
-        let addr = rig.addr;
-        let id = rig.connect(addr, 7, &options);
-        assert!(!rig.lives(id));
-        let failed = rig.journal.calls().len();
-        rig.until("on_connect_failed", |rig| rig.journal.calls().len() > failed);
-        let Some(Call::ConnectFailed(kind, text)) = rig.journal.calls().pop() else {
-            panic!("{:?}", rig.journal.calls().pop());
-        };
-        expect_refusal(&Error::new(kind, text), &parts);
-        assert_eq!(rig.journal.states(), 0, "the state was not given back");
-    }
-    assert_eq!(descriptors(), before, "a socket was left open");
+    in_own_process(|| {
+        let connect = ConnectOptions::default;
+        let mut bad = vec![
+            (connect().timeout(ZERO), ["timeout", "0ns", "at least 1 ms"]),
+            (connect().timeout(50 * DAY), ["timeout", "4320000s", "at most"]),
+            (connect().idle_timeout(ZERO), ["all_idle", "0ns", "at least 1 ms"]),
+        ];
+        bad.extend(bad_tcp().into_iter().map(|(tcp, parts)| (connect().tcp(tcp), parts)));
+        bad.extend(
+            bad_limits().into_iter().map(|(limits, parts)| (connect().limits(limits), parts)),
+        );
+        let mut rig = Rig::new(Script::new());
+        let before = descriptors();
+        for (options, parts) in bad {
+            let addr = rig.addr;
+            let id = rig.connect(addr, 7, &options);
+            assert!(!rig.lives(id));
+            let failed = rig.journal.calls().len();
+            rig.until("on_connect_failed", |rig| rig.journal.calls().len() > failed);
+            let Some(Call::ConnectFailed(kind, text)) = rig.journal.calls().pop() else {
+                panic!("{:?}", rig.journal.calls().pop());
+            };
+            expect_refusal(&Error::new(kind, text), &parts);
+            assert_eq!(rig.journal.states(), 0, "the state was not given back");
+        }
+        assert_eq!(descriptors(), before, "a socket was left open");
+    });
 }
 
 #[test]
 fn every_reactor_option_out_of_range_is_named() {
-    let _alone = alone();
-    let reactor = ReactorOptions::default;
-    let before = descriptors();
-    for (options, parts) in [
-        (reactor().max_connections(Some(0)), ["max_connections", "0", "at least 1"]),
-        (reactor().busy_poll(Duration::from_millis(1_001)), ["busy_poll", "1.001s", "at most 1s"]),
-        (reactor().events_per_turn(0), ["events_per_turn", "0", "at least 1"]),
-        (reactor().events_per_turn(usize::MAX), ["events_per_turn", "", "at most"]),
-        (reactor().reads_per_turn(0), ["reads_per_turn", "0", "at least 1"]),
-        (reactor().messages_per_turn(0), ["messages_per_turn", "0", "at least 1"]),
-        (reactor().timers_per_turn(0), ["timers_per_turn", "0", "at least 1"]),
-    ] {
-        expect_refusal(&Reactor::with_options(options).unwrap_err(), &parts);
-    }
-    assert_eq!(descriptors(), before);
+    in_own_process(|| {
+        let reactor = ReactorOptions::default;
+        let before = descriptors();
+        for (options, parts) in [
+            (reactor().max_connections(Some(0)), ["max_connections", "0", "at least 1"]),
+            (
+                reactor().busy_poll(Duration::from_millis(1_001)),
+                ["busy_poll", "1.001s", "at most 1s"],
+            ),
+            (reactor().events_per_turn(0), ["events_per_turn", "0", "at least 1"]),
+            (reactor().events_per_turn(usize::MAX), ["events_per_turn", "", "at most"]),
+            (reactor().reads_per_turn(0), ["reads_per_turn", "0", "at least 1"]),
+            (reactor().messages_per_turn(0), ["messages_per_turn", "0", "at least 1"]),
+            (reactor().timers_per_turn(0), ["timers_per_turn", "0", "at least 1"]),
+        ] {
+            expect_refusal(&Reactor::with_options(options).unwrap_err(), &parts);
+        }
+        assert_eq!(descriptors(), before);
+    });
 }
 
 /// What the library lets through must not fail in the system with an error that names nothing.
 #[test]
 fn values_that_the_system_cannot_take_are_named_too() {
-    let _alone = alone();
     let mut reactor = Reactor::new().unwrap();
     let service = reactor.register(Script::new());
     let too_long = TcpOptions::default().user_timeout(Some(48 * DAY));
@@ -196,7 +198,6 @@ fn values_that_the_system_cannot_take_are_named_too() {
 
 #[test]
 fn an_idle_limit_out_of_range_leaves_the_old_one() {
-    let _alone = alone();
     let mut rig = Rig::new(Script::new().open(|conn: &mut Conn<'_>| {
         let brief = Some(Duration::from_millis(20));
         conn.set_idle_timeout(IdleKind::Read, brief).unwrap();
@@ -214,7 +215,6 @@ fn an_idle_limit_out_of_range_leaves_the_old_one() {
 
 #[test]
 fn text_that_is_no_address_is_quoted_with_what_would_be_one() {
-    let _alone = alone();
     let mut reactor = Reactor::new().unwrap();
     let service = reactor.register(Script::new());
     for text in ["", "localhost:80", "127.0.0.1", "127.0.0.1:65536", "[::1]", ":80", "::1:80:"] {
@@ -231,78 +231,81 @@ const NOBODY: &str = "192.0.2.1:0";
 
 #[test]
 fn an_address_that_cannot_be_had_is_named_with_what_would_do() {
-    let _alone = alone();
-    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = holder.local_addr().unwrap().to_string();
-    let mut reactor = Reactor::new().unwrap();
-    let service = reactor.register(Script::new());
-    let before = descriptors();
-    let mut cases = vec![(taken.as_str(), ErrorKind::AddrInUse, "another port")];
-    if TcpListener::bind(NOBODY).is_err() {
-        cases.push((NOBODY, ErrorKind::AddrNotAvailable, "one of this machine's"));
-    }
-    // Port 1 is free as good as everywhere, and root may have it.
-    if TcpListener::bind("127.0.0.1:1").is_err_and(|e| e.kind() == ErrorKind::PermissionDenied) {
-        cases.push(("127.0.0.1:1", ErrorKind::PermissionDenied, "below 1024"));
-    }
-    for (addr, kind, wanted) in cases {
-        let error = reactor.listen(addr, service, ListenOptions::default()).unwrap_err();
-        let text = error.to_string();
-        assert_eq!(error.kind(), kind, "{text}");
-        assert!(text.contains(addr) && text.contains(wanted), "{text}");
-    }
-    assert_eq!(descriptors(), before, "a socket was left open");
+    in_own_process(|| {
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = holder.local_addr().unwrap().to_string();
+        let mut reactor = Reactor::new().unwrap();
+        let service = reactor.register(Script::new());
+        let before = descriptors();
+        let mut cases = vec![(taken.as_str(), ErrorKind::AddrInUse, "another port")];
+        if TcpListener::bind(NOBODY).is_err() {
+            cases.push((NOBODY, ErrorKind::AddrNotAvailable, "one of this machine's"));
+        }
+        // Port 1 is free as good as everywhere, and root may have it.
+        if TcpListener::bind("127.0.0.1:1").is_err_and(|e| e.kind() == ErrorKind::PermissionDenied)
+        {
+            cases.push(("127.0.0.1:1", ErrorKind::PermissionDenied, "below 1024"));
+        }
+        for (addr, kind, wanted) in cases {
+            let error = reactor.listen(addr, service, ListenOptions::default()).unwrap_err();
+            let text = error.to_string();
+            assert_eq!(error.kind(), kind, "{text}");
+            assert!(text.contains(addr) && text.contains(wanted), "{text}");
+        }
+        assert_eq!(descriptors(), before, "a socket was left open");
+    });
 }
 
 #[test]
 fn a_listen_that_failed_leaves_the_port_free() {
-    let _alone = alone();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut rig = Rig::new(Script::echo());
-    let bad = ListenOptions::default().tcp(TcpOptions::default().user_timeout(Some(ZERO)));
-    rig.reactor.listen(port, rig.service, bad).unwrap_err();
-    // Without reuse, so that a socket that is only bound would be in the way.
-    let strict = ListenOptions::default().reuse_address(false);
-    assert_eq!(rig.reactor.listen(port, rig.service, strict).unwrap(), port);
-    let mut client = Client::connect(port);
-    client.send(b"x");
-    rig.expect(&mut client, b"x");
+    in_own_process(|| {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut rig = Rig::new(Script::echo());
+        let bad = ListenOptions::default().tcp(TcpOptions::default().user_timeout(Some(ZERO)));
+        rig.reactor.listen(port, rig.service, bad).unwrap_err();
+        // Without reuse, so that a socket that is only bound would be in the way.
+        let strict = ListenOptions::default().reuse_address(false);
+        assert_eq!(rig.reactor.listen(port, rig.service, strict).unwrap(), port);
+        let mut client = Client::connect(port);
+        client.send(b"x");
+        rig.expect(&mut client, b"x");
+    });
 }
 
 #[test]
 fn a_connect_that_fails_is_told_with_its_address_and_gives_everything_back() {
-    let _alone = alone();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut rig = Rig::new(Script::new());
-    let nobody: SocketAddr = NOBODY.parse().unwrap();
-    let cases = [
-        (ConnectOptions::default(), ErrorKind::ConnectionRefused, closed.to_string()),
-        (
-            ConnectOptions::default().source(Some(nobody)),
-            ErrorKind::AddrNotAvailable,
-            nobody.to_string(),
-        ),
-    ];
-    let before = descriptors();
-    for (options, expected, part) in cases {
-        let seen = rig.journal.calls().len();
-        rig.connect(closed, 1, &options);
-        rig.until("on_connect_failed", |rig| rig.journal.calls().len() > seen);
-        let Some(Call::ConnectFailed(kind, text)) = rig.journal.calls().pop() else {
-            panic!("{:?}", rig.journal.calls());
-        };
-        assert_eq!(kind, expected, "{text}");
-        assert!(text.contains(&part) && text.contains(&closed.to_string()), "{text}");
-        assert_eq!(rig.journal.states(), 0);
-    }
-    assert_eq!(rig.reactor.stats().connect_failures, 2);
-    assert_eq!(rig.reactor.stats().connections, 0);
-    assert_eq!(descriptors(), before, "a socket was left open");
+    in_own_process(|| {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut rig = Rig::new(Script::new());
+        let nobody: SocketAddr = NOBODY.parse().unwrap();
+        let cases = [
+            (ConnectOptions::default(), ErrorKind::ConnectionRefused, closed.to_string()),
+            (
+                ConnectOptions::default().source(Some(nobody)),
+                ErrorKind::AddrNotAvailable,
+                nobody.to_string(),
+            ),
+        ];
+        let before = descriptors();
+        for (options, expected, part) in cases {
+            let seen = rig.journal.calls().len();
+            rig.connect(closed, 1, &options);
+            rig.until("on_connect_failed", |rig| rig.journal.calls().len() > seen);
+            let Some(Call::ConnectFailed(kind, text)) = rig.journal.calls().pop() else {
+                panic!("{:?}", rig.journal.calls());
+            };
+            assert_eq!(kind, expected, "{text}");
+            assert!(text.contains(&part) && text.contains(&closed.to_string()), "{text}");
+            assert_eq!(rig.journal.states(), 0);
+        }
+        assert_eq!(rig.reactor.stats().connect_failures, 2);
+        assert_eq!(rig.reactor.stats().connections, 0);
+        assert_eq!(descriptors(), before, "a socket was left open");
+    });
 }
 
 #[test]
 fn the_key_of_another_reactor_opens_nothing() {
-    let _alone = alone();
     let mut other = Reactor::new().unwrap();
     other.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
     let foreign = other.register(Journal::default().watch(Script::new()));

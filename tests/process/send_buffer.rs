@@ -1,20 +1,16 @@
 //! Datagrams over real sockets when the kernel takes no more: those that wait for an address to be
 //! resolved fill a small send buffer, and those in many fragments are more than it holds.
-#![cfg(target_os = "linux")]
-
-#[path = "support/network.rs"]
-mod network;
-mod support;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::process::Command;
 
-use network::alone_or_skipped;
-use support::datagrams::{Rig, Told, try_receive};
-use support::patiently;
+use crate::network::alone_or_skipped;
 use waterwheel::{DatagramSocket, SendStatus, UdpOptions};
+
+use crate::support::datagrams::{Rig, Told, try_receive};
+use crate::support::patiently;
 
 /// Two ends of a wire. Nobody answers at the far one, and the near one goes on asking.
 const WIRE: &str = "ip link set lo mtu 1500 up && \

@@ -1,6 +1,5 @@
 //! Datagrams in simulated worlds: a network that loses, doubles and reorders them, send buffers
 //! that are full, and an account of every one.
-#![cfg(feature = "sim")]
 
 use std::cell::RefCell;
 use std::io;

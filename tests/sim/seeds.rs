@@ -1,5 +1,4 @@
 //! What the simulated world tells of itself: seeds that fail, peers that wait in vain, reports.
-#![cfg(feature = "sim")]
 
 use std::cell::Cell;
 use std::env;
@@ -54,7 +53,7 @@ fn a_failure_tells_the_seed_its_trace_and_how_to_run_it_again() {
     });
     assert!(text.contains("seed 3 failed: ") && text.contains("three is too many"), "{text}");
     assert!(text.contains("the end of its trace:\n") && text.contains("on_data c0 5"), "{text}");
-    let again = "WATERWHEEL_SEED=3 cargo test \
+    let again = "WATERWHEEL_SEED=3 cargo test seeds::\
                  a_failure_tells_the_seed_its_trace_and_how_to_run_it_again -- --exact --nocapture";
     assert!(text.ends_with(again), "{text}");
 }
@@ -184,7 +183,7 @@ fn seven_alone_fails() {
 /// Runs that test again in a process of its own, under one seed.
 fn run_alone(seed: u64) -> (Output, String) {
     let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "seven_alone_fails", "--nocapture"])
+        .args(["--exact", "seeds::seven_alone_fails", "--nocapture"])
         .env("WATERWHEEL_SEED", seed.to_string())
         .output()
         .unwrap();

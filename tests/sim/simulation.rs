@@ -1,7 +1,6 @@
 //! The reactor in a simulated world.
-#![cfg(feature = "sim")]
 
-#[path = "../examples/simulate/workload/mod.rs"]
+#[path = "../../examples/simulate/workload/mod.rs"]
 mod workload;
 
 use std::cell::RefCell;

@@ -1,5 +1,4 @@
 //! The simulated world itself: its time, its handshakes, and what it tells.
-#![cfg(feature = "sim")]
 
 use std::io;
 use std::net::SocketAddr;

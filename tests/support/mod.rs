@@ -3,30 +3,26 @@
 //!
 //! Most tests drive the reactor with `run_once` in their own thread, with their client sockets
 //! beside it, so that the order of things is certain.
-#![allow(dead_code)] // Each test file uses a part of it.
 
 mod client;
 pub(crate) mod datagrams;
+mod descriptors;
 mod journal;
+mod logged;
 mod rig;
 mod scratch;
 mod script;
 mod server;
 mod upstream;
 
-#[allow(unused_imports)]
 pub(crate) use client::{Client, End};
-#[allow(unused_imports)]
-pub(crate) use journal::{Call, Journal, Life, Watched};
-#[allow(unused_imports)]
+pub(crate) use descriptors::many_descriptors;
+pub(crate) use journal::{Call, Journal, Watched};
+pub(crate) use logged::{keep_log, logged};
 pub(crate) use rig::Rig;
-#[allow(unused_imports)]
 pub(crate) use scratch::{scratch_file, scratch_path};
-#[allow(unused_imports)]
 pub(crate) use script::Script;
-#[allow(unused_imports)]
 pub(crate) use server::Server;
-#[allow(unused_imports)]
 pub(crate) use upstream::{listener, nobody};
 
 use std::time::{Duration, Instant};

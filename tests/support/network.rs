@@ -46,7 +46,7 @@ fn can(script: &str) -> bool {
 }
 
 /// The test that a closure is written in, as the test harness knows it.
-fn test_of<F>() -> &'static str {
+pub(crate) fn test_of<F>() -> &'static str {
     let name = std::any::type_name::<F>();
     let (_, name) = name.split_once("::").expect("the name of the program comes first");
     name.trim_end_matches("::{{closure}}")

@@ -1,17 +1,16 @@
 //! A handler that says only what it must, and what the other callbacks then do; and what a
 //! callback may look up and set.
 
-mod support;
-
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{Client, End, Rig, Script, patiently};
 use waterwheel::{
     Conn, ConnectOptions, Context, Handler, Limits, ListenOptions, Peer, Reactor, Service, TimerId,
 };
+
+use crate::support::{Call, Client, End, Rig, Script, patiently};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -48,7 +47,7 @@ fn a_timer_does_nothing() {
     client.send(b"tick");
     rig.expect(&mut client, b"tick");
     rig.until("the timer", |rig| {
-        rig.journal.calls_of(id).iter().any(|call| matches!(call, support::Call::Timer(_)))
+        rig.journal.calls_of(id).iter().any(|call| matches!(call, Call::Timer(_)))
     });
     client.send(b"on");
     rig.expect(&mut client, b"on");

@@ -1,15 +1,14 @@
 //! What ids, reasons and errors say in a log, and what can be told apart and copied.
 
-mod support;
-
 use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use support::{Call, Rig, Script};
 use waterwheel::frame::LengthPrefix;
 use waterwheel::wheel::Wheel;
 use waterwheel::{CloseReason, ConnectOptions, ListenOptions, Reactor, TcpOptions, TimeoutKind};
+
+use crate::support::{Call, Rig, Script, patiently};
 
 #[test]
 fn a_reason_says_what_happened() {
@@ -127,7 +126,7 @@ fn a_cause_can_be_walked_down_to() {
     let mut reactor = Reactor::new().unwrap();
     let service = reactor.register(Keeps(Rc::clone(&kept)));
     reactor.connect(closed, service, (), &ConnectOptions::default());
-    support::patiently("failed", || {
+    patiently("failed", || {
         reactor.run_once(Some(Duration::from_millis(1))).unwrap();
         kept.borrow().is_some().then_some(())
     });

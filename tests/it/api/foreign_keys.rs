@@ -1,29 +1,12 @@
 //! Service keys of another reactor, where no error can be returned: nobody else is called, and the
 //! log says so.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use waterwheel::{Conn, Context, Handler, Peer, Reactor, Service, TimerId};
 
-/// What was logged as an error.
-static ERRORS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Errors;
-
-impl log::Log for Errors {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.level() == log::Level::Error
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            ERRORS.lock().unwrap().push(record.args().to_string());
-        }
-    }
-
-    fn flush(&self) {}
-}
+use crate::support::{keep_log, logged};
 
 /// Counts its timers. `N` tells types apart.
 #[derive(Default)]
@@ -49,8 +32,7 @@ impl<const N: usize> Handler for Count<N> {
 
 #[test]
 fn a_timer_with_a_foreign_key_fires_at_nobody_and_is_told() {
-    log::set_logger(&Errors).unwrap();
-    log::set_max_level(log::LevelFilter::Error);
+    keep_log();
     let ms = Duration::from_millis;
     let mut other = Reactor::new().unwrap();
     let of_another_type: Service<Count<1>> = other.register(Count::default());
@@ -68,9 +50,8 @@ fn a_timer_with_a_foreign_key_fires_at_nobody_and_is_told() {
             assert!(!reactor.context().cancel_timer(timer), "it was to fire");
         }
     }
-    let told = ERRORS.lock().unwrap().clone();
     let text = "a timer was set with the service key of another reactor: it never fires";
-    assert_eq!(told, [text; 8]);
+    assert_eq!(logged(Level::Error), [text; 8]);
 
     let own = reactor.set_timer(service, ms(20));
     let start = Instant::now();

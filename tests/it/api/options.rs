@@ -1,15 +1,14 @@
 //! Options are plain data: what they default to, what their builders set, and that the outermost
 //! values which are allowed also work.
 
-mod support;
-
 use std::time::Duration;
 
-use support::{Journal, Rig, Script};
 use waterwheel::{
     AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, Keepalive, Limits, ListenOptions, MinRate,
     OnOverflow, OnPanic, ReactorOptions, TcpOptions,
 };
+
+use crate::support::{Call, Client, Journal, Rig, Script};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -76,7 +75,7 @@ fn expect_usable(tcp: &TcpOptions, limits: &Limits) {
     let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let options = ConnectOptions::default().tcp(tcp.clone()).limits(limits.clone());
     rig.connect(peer.local_addr().unwrap(), 0, &options.timeout(49 * DAY));
-    let mut accepted = support::Client::from(peer.accept().unwrap().0);
+    let mut accepted = Client::from(peer.accept().unwrap().0);
     accepted.send(b"out");
     rig.expect(&mut accepted, b"out");
 }
@@ -137,7 +136,7 @@ fn budgets_of_one_only_make_it_slower() {
         .timers_per_turn(1);
     let listen = ListenOptions::default().accept_budget(1).backlog(Some(16));
     let mut rig = Rig::with(Script::echo(), Journal::default(), listen, options);
-    let mut clients: Vec<_> = (0..8).map(|_| support::Client::connect(rig.addr)).collect();
+    let mut clients: Vec<_> = (0..8).map(|_| Client::connect(rig.addr)).collect();
     for (client, byte) in clients.iter_mut().zip(0..) {
         client.send(&vec![byte; 10_000]);
     }
@@ -169,7 +168,7 @@ fn a_reactor_with_the_longest_busy_poll_heeds_timers_and_the_time_it_is_given() 
     let begin = std::time::Instant::now();
     for round in 1..=4 {
         rig.reactor.set_timer(rig.service, Duration::from_millis(5));
-        while rig.journal.count(|call| *call == support::Call::ServiceTimer) < round {
+        while rig.journal.count(|call| *call == Call::ServiceTimer) < round {
             rig.reactor.run_once(None).unwrap();
         }
     }

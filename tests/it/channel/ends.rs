@@ -12,8 +12,8 @@ use waterwheel::{
     SendError, Sender, Service,
 };
 
+use super::taker::{Loop, Taker, keeping};
 use crate::support::{Client, End, PATIENCE, patiently};
-use crate::taker::{Loop, Taker, keeping};
 
 #[test]
 fn the_end_of_all_senders_is_told_once_after_the_last_message() {

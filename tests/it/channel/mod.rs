@@ -1,9 +1,6 @@
 //! Channels into the loop: order, room, wakes, budgets, panics, and the end of either side.
 
-#[path = "channel/ends.rs"]
 mod ends;
-mod support;
-#[path = "channel/taker.rs"]
 mod taker;
 
 use std::cell::{Cell, RefCell};
@@ -12,9 +9,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use support::{Client, PATIENCE};
 use taker::{Loop, keeping};
 use waterwheel::{ListenOptions, ReactorOptions, SendError, Sender};
+
+use crate::support::{Client, PATIENCE};
 
 const DEFAULTS: fn() -> ReactorOptions = ReactorOptions::default;
 

@@ -3,7 +3,8 @@
 // Much of it is for Linux alone.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
-mod support;
+mod reconnect;
+mod retry;
 
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -12,11 +13,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
-use support::{Call, Client, End, Journal, Rig, Script, listener, nobody, pattern};
 use waterwheel::{
     ConnectOptions, Context, Limits, ListenOptions, Reactor, ReactorOptions, Service, TcpOptions,
     Written,
 };
+
+use crate::support::{Call, Client, End, Journal, Rig, Script, Watched, listener, nobody, pattern};
 
 /// Notes which states came back.
 fn collects_failures(script: Script) -> (Script, Rc<Cell<Vec<u64>>>) {
@@ -249,7 +251,7 @@ fn a_reactor_that_goes_gives_the_states_of_connects_back() {
 /// Begins a connection from inside a callback.
 type Dial = Rc<dyn Fn(&mut Context<'_>, u64)>;
 /// The service to connect with, once it is registered.
-type Known = Rc<Cell<Option<Service<support::Watched<Script>>>>>;
+type Known = Rc<Cell<Option<Service<Watched<Script>>>>>;
 
 fn dialer(journal: &Journal, addr: SocketAddr) -> (Dial, Known) {
     let known = Known::default();

@@ -3,8 +3,6 @@
 // Much of it is for Linux alone.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
-mod support;
-
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -12,10 +10,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use socket2::Socket;
-use support::{Call, Client, Rig, Script, listener, nobody};
 use waterwheel::{
     Closed, Conn, ConnectOptions, Context, Destination, Handler, Peer, Reactor, Reconnect, Service,
 };
+
+use crate::support::{Call, Client, Rig, Script, listener, nobody};
 
 /// An address that does not answer: its backlog is full, so that the system drops each SYN.
 #[cfg(target_os = "linux")]

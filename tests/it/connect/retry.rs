@@ -3,19 +3,18 @@
 // Some of it is for Unix alone.
 #![cfg_attr(not(unix), allow(dead_code, unused_imports))]
 
-mod support;
-
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use support::{Call, PATIENCE, Rig, Script, nobody};
 use waterwheel::{
     Conn, ConnectOptions, ConnectRetry, Context, Handler, Limits, Peer, Reactor, Reconnect,
     Service, Written,
 };
+
+use crate::support::{Call, PATIENCE, Rig, Script, nobody};
 
 const LONGEST: Duration = Duration::from_millis(2);
 

@@ -1,18 +1,17 @@
 //! State per peer of a datagram socket: made and refused, capped, ended once, when it should be.
 
-mod support;
-
 use std::cell::RefCell;
 use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use support::PATIENCE;
-use support::datagrams::{client, try_receive};
 use waterwheel::{
     Context, DatagramSocket, Reactor, Service, Session, SessionEnd, SessionHandler, SessionOptions,
     Sessions, SocketId, TimerId, UdpOptions,
 };
+
+use crate::support::PATIENCE;
+use crate::support::datagrams::{client, try_receive};
 
 /// What happened, in order.
 type Log = Rc<RefCell<Vec<String>>>;

@@ -9,8 +9,8 @@ use waterwheel::{
     Pinning, ReactorOptions, Spread,
 };
 
-use super::support::{End, patiently};
 use super::{HOUR, Running, SPREADS, expect_refused, options, register, start_with};
+use crate::support::{End, patiently};
 
 /// What a fleet says that does not start.
 #[track_caller]

@@ -1,9 +1,6 @@
 //! Several reactors that serve the same addresses: how connections spread, how a fleet stops, and
 //! what happens when one of its reactors fails.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod failure;
 #[cfg(target_os = "linux")]
 mod pinning;
@@ -17,11 +14,12 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use support::{Client, End, PATIENCE};
 use waterwheel::{
     Balance, Conn, Fleet, FleetEnd, FleetHandle, FleetOptions, Handler, ListenOptions, Member,
     Peer, Service, Spread,
 };
+
+use crate::support::{Client, End, PATIENCE};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

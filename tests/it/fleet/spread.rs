@@ -7,8 +7,8 @@ use std::sync::mpsc::channel;
 use socket2::{Domain, Socket, Type};
 use waterwheel::{Balance, ConnectOptions, Fleet, ListenOptions, ReactorOptions, Spread};
 
-use super::support::{Client, patiently};
 use super::{HOUR, Running, SPREADS, expect_reset, options, register, served, start, start_with};
+use crate::support::{Client, patiently};
 
 #[test]
 fn every_spread_serves_and_counts_everybody() {

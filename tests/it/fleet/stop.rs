@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use waterwheel::{Balance, Fleet, ListenOptions, Spread};
 
-use super::support::{Client, End, patiently};
 use super::{HOUR, Running, SPREADS, expect_refused, options, register, served, start, start_with};
+use crate::support::{Client, End, patiently};
 
 #[test]
 fn a_stop_ends_every_connection() {

@@ -11,8 +11,8 @@ use waterwheel::{
     Spread, TimerId,
 };
 
-use super::support::{Client, End};
 use super::{Running, options, register, served};
+use crate::support::{Client, End};
 
 /// A fleet of one is a reactor on the caller's thread.
 #[test]

@@ -1,13 +1,12 @@
 //! Listening sockets that come from elsewhere and go on elsewhere.
 
-mod support;
-
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use support::{Client, Rig, Script};
 use waterwheel::{Balance, Conn, Fleet, FleetHandle, FleetOptions, ListenOptions, Reactor, Spread};
+
+use crate::support::{Client, Rig, Script, many_descriptors};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -155,6 +154,7 @@ mod between_processes {
 
     #[test]
     fn sockets_come_over_in_order() {
+        let _many = many_descriptors();
         let (old, new) = UnixStream::pair().unwrap();
         let sockets: Vec<_> = (0..253).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         for count in [1, 3, 253] {

@@ -3,127 +3,17 @@
 // Much of it is for Linux alone.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
-mod support;
+mod listener_handover;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use socket2::SockRef;
-use support::{Client, End, Rig, Script};
-use waterwheel::{Keepalive, ListenOptions, Reactor, TcpOptions};
+use log::Level;
+use waterwheel::{ListenOptions, Reactor};
 
-/// Every option away from the system's default and from the library's.
-fn unusual_options() -> TcpOptions {
-    let keepalive = Keepalive::default()
-        .idle(Duration::from_secs(77))
-        .interval(Duration::from_secs(11))
-        .probes(7);
-    TcpOptions::default()
-        .nodelay(true)
-        .keepalive(Some(keepalive))
-        .user_timeout(Some(Duration::from_millis(12_345)))
-        .send_buffer_bytes(Some(30_000))
-        .receive_buffer_bytes(Some(20_000))
-        .linger(Some(Duration::from_secs(3)))
-}
-
-/// A server's side of a connection, looked at from outside the library.
-#[cfg(target_os = "linux")]
-mod accepted {
-    use super::*;
-    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
-
-    /// The socket of this process that is connected to `client`; `None` if the system does not
-    /// let a process look at itself.
-    pub(super) fn socket_of(client: &Client) -> Option<TcpStream> {
-        let process = pidfd_open(getpid(), PidfdFlags::empty()).ok()?;
-        let wanted = client.addr();
-        for entry in std::fs::read_dir("/proc/self/fd").ok()? {
-            let number = entry.ok()?.file_name().into_string().ok()?.parse().ok()?;
-            match pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) {
-                Ok(file) => {
-                    let stream = TcpStream::from(file);
-                    if stream.peer_addr().is_ok_and(|peer| peer == wanted) {
-                        return Some(stream);
-                    }
-                }
-                Err(rustix::io::Errno::BADF) => {} // closed meanwhile by another test
-                Err(_) => return None,
-            }
-        }
-        panic!("no socket is connected to {wanted}");
-    }
-
-    #[track_caller]
-    pub(super) fn expect_unusual_options(socket: &TcpStream) {
-        let socket = SockRef::from(socket);
-        assert!(socket.tcp_nodelay().unwrap());
-        assert!(socket.keepalive().unwrap());
-        let seconds = Duration::from_secs;
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(77));
-        assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(11));
-        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 7);
-        let timeout = socket.tcp_user_timeout().unwrap();
-        assert_eq!(timeout, Some(Duration::from_millis(12_345)));
-        // Linux doubles what is asked for, to account for its bookkeeping.
-        assert_eq!(socket.send_buffer_size().unwrap(), 60_000);
-        assert_eq!(socket.recv_buffer_size().unwrap(), 40_000);
-        assert_eq!(socket.linger().unwrap(), Some(seconds(3)));
-    }
-
-    #[test]
-    fn an_accepted_socket_has_every_option_of_its_listener() {
-        let options = ListenOptions::default().tcp(unusual_options());
-        let mut rig = Rig::with_listen(Script::new(), options);
-        let (client, _) = rig.client();
-        if let Some(socket) = socket_of(&client) {
-            expect_unusual_options(&socket);
-        }
-    }
-
-    #[test]
-    fn by_default_an_accepted_socket_sends_at_once_and_probes_a_silent_peer() {
-        let mut rig = Rig::new(Script::new());
-        let (client, _) = rig.client();
-        if let Some(socket) = socket_of(&client) {
-            let socket = SockRef::from(&socket);
-            assert!(socket.tcp_nodelay().unwrap());
-            assert!(socket.keepalive().unwrap());
-            assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 60);
-            assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), 15);
-            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
-            assert_eq!(socket.linger().unwrap(), None);
-        }
-    }
-
-    #[test]
-    fn options_that_are_off_stay_off() {
-        let tcp = TcpOptions::default().nodelay(false).keepalive(None);
-        let mut rig = Rig::with_listen(Script::new(), ListenOptions::default().tcp(tcp));
-        let (client, _) = rig.client();
-        if let Some(socket) = socket_of(&client) {
-            let socket = SockRef::from(&socket);
-            assert!(!socket.tcp_nodelay().unwrap());
-            assert!(!socket.keepalive().unwrap());
-        }
-    }
-
-    /// The listener is shared with the test, which accepts from it like the reactor would.
-    #[test]
-    fn an_adopted_listener_hands_its_new_options_on() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut reactor = Reactor::new().unwrap();
-        let service = reactor.register(Script::new());
-        let options = ListenOptions::default().tcp(unusual_options());
-        let shared = listener.try_clone().unwrap();
-        let addr = reactor.adopt(shared, service, options).unwrap();
-        let client = Client::connect(addr);
-        let (socket, peer) = listener.accept().unwrap();
-        assert_eq!(peer, client.addr());
-        expect_unusual_options(&socket);
-    }
-}
+use crate::support::{Client, End, Rig, Script, keep_log, logged};
 
 #[test]
 fn an_adopted_listener_is_served_at_its_own_address() {
@@ -248,53 +138,22 @@ fn an_ipv4_listener_does_not_mind_the_option_of_ipv6() {
     rig.expect(&mut client, b"x");
 }
 
-/// Keeps what is logged.
-struct Capture(Mutex<Vec<String>>);
-
-static CAPTURE: Capture = Capture(Mutex::new(Vec::new()));
-
-impl Capture {
-    fn lines_with(&self, text: &str) -> Vec<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().filter(|line| line.contains(text)).cloned().collect()
-    }
-}
-
-impl log::Log for Capture {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push(format!("{} {}", record.level(), record.args()));
-    }
-
-    fn flush(&self) {}
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn a_backlog_that_the_system_caps_is_logged_with_both_numbers() {
-    log::set_logger(&CAPTURE).expect("no other test of this file installs a logger");
-    log::set_max_level(log::LevelFilter::Warn);
+    keep_log();
     let cap = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     let cap: u32 = cap.trim().parse().unwrap();
     let backlog = |backlog| ListenOptions::default().backlog(Some(backlog));
     let over = Rig::with_listen(Script::new(), backlog(cap + 7));
-    let lines = CAPTURE.lines_with(&over.addr.ip().to_string());
-    let wanted = |line: &String| {
-        line.starts_with("WARN")
-            && line.contains(&(cap + 7).to_string())
-            && line.contains(&format!(" {cap} "))
-    };
-    assert!(lines.iter().any(wanted), "{lines:?}");
+    let wanted = [over.addr.ip().to_string(), (cap + 7).to_string(), format!(" {cap} ")];
+    let told = logged(Level::Warn);
+    let [line] = &told[..] else { panic!("{told:?}") };
+    assert!(wanted.iter().all(|part| line.contains(part)), "{line}");
     // Neither the cap itself nor the default, which is "as many as the system takes", is news.
-    let before = CAPTURE.lines_with("backlog").len();
     let _within = Rig::with_listen(Script::new(), backlog(cap));
     let _default = Rig::new(Script::new());
-    let lines = CAPTURE.lines_with("backlog");
-    assert_eq!(lines.len(), before, "{lines:?}");
+    assert_eq!(logged(Level::Warn), told);
 }
 
 /// With a backlog of one the kernel queues two; the server still gets to everybody.

@@ -1,17 +1,15 @@
 //! Connections that begin with a balancer's header: who they are for, what is refused, and what
 //! becomes of those that have not said it yet.
-#![cfg(feature = "proxy-protocol")]
-
-mod support;
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use support::{Call, Client, End, Journal, Rig, Script, pattern};
+use log::Level;
 use waterwheel::{ConnId, Limits, ListenOptions, Peer, ProxyProtocol, ReactorOptions, Stats};
+
+use crate::support::{Call, Client, End, Journal, Rig, Script, keep_log, logged, pattern};
 
 const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
 
@@ -360,27 +358,9 @@ fn bad_options_are_told() {
     assert!(error.to_string().contains("header_timeout"), "{error}");
 }
 
-/// What was logged, of all tests of this file.
-static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Log;
-
-impl log::Log for Log {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        LOGGED.lock().unwrap().push(record.args().to_string());
-    }
-
-    fn flush(&self) {}
-}
-
 #[test]
 fn the_log_tells_a_fin_within_the_header_from_a_reset() {
-    log::set_logger(&Log).unwrap();
-    log::set_max_level(log::LevelFilter::Debug);
+    keep_log();
     let mut rig =
         Rig::with(Script::echo(), Journal::default(), options(), ReactorOptions::default());
     for (end, wanted) in [(End::Fin, "closed by the peer"), (End::Reset, "reset by the peer")] {
@@ -391,7 +371,7 @@ fn the_log_tells_a_fin_within_the_header_from_a_reset() {
             End::Reset => client.reset(),
         }
         rig.until("it is gone", |rig| stats(rig).connections == 0);
-        let logged = LOGGED.lock().unwrap().clone();
+        let logged = logged(Level::Debug);
         let found = logged.iter().find(|text| text.contains(&addr) && text.contains("header"));
         let found = found.expect("its end is logged");
         assert!(

@@ -1,9 +1,8 @@
 //! Storms of connects: nobody is lost, nobody is refused, and clients that go at once do no harm.
 
-mod support;
-
-use support::{Call, Client, End, Rig, Script};
 use waterwheel::ListenOptions;
+
+use crate::support::{Call, Client, End, Rig, Script, many_descriptors};
 
 /// Connects of one burst: with both ends in this process it needs twice as many descriptors, and
 /// they must fit in the smallest backlog that systems have by default.
@@ -14,6 +13,7 @@ const STORM: usize = 10_240;
 
 #[test]
 fn ten_thousand_connects_in_bursts_are_all_greeted() {
+    let _many = many_descriptors();
     let mut rig = Rig::new(Script::new().open(|conn| {
         conn.write(b"!");
     }));
@@ -35,6 +35,7 @@ fn ten_thousand_connects_in_bursts_are_all_greeted() {
 
 #[test]
 fn a_burst_is_accepted_in_few_turns() {
+    let _many = many_descriptors();
     let mut rig = Rig::with_listen(Script::new(), ListenOptions::default());
     let before = rig.reactor.stats().turns;
     let burst: Vec<_> = (0..BURST).map(|_| Client::connect(rig.addr)).collect();
@@ -46,6 +47,7 @@ fn a_burst_is_accepted_in_few_turns() {
 
 #[test]
 fn clients_that_reset_at_once_do_no_harm() {
+    let _many = many_descriptors();
     let mut rig = Rig::new(Script::echo());
     let (mut steady, _) = rig.client();
     for round in 0..20u8 {
@@ -71,6 +73,7 @@ fn clients_that_reset_at_once_do_no_harm() {
 
 #[test]
 fn clients_that_leave_at_once_get_a_whole_life() {
+    let _many = many_descriptors();
     let mut rig = Rig::new(Script::new());
     for _ in 0..BURST {
         drop(Client::connect(rig.addr));
@@ -84,6 +87,7 @@ fn clients_that_leave_at_once_get_a_whole_life() {
 /// Accepts, answers and ends of many bursts run into each other here.
 #[test]
 fn a_storm_leaves_the_answers_of_others_alone() {
+    let _many = many_descriptors();
     let mut rig = Rig::new(Script::echo().data(|conn, input| {
         conn.write(input);
         conn.close();

@@ -1,14 +1,13 @@
 //! Peers that are slow on purpose meet deadlines and least rates that their bytes do not move.
 
-mod support;
-
 use std::cell::Cell;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Call, Client, End, Rig, Script, pattern};
 use waterwheel::{ConnId, DeadlineKind, Limits, ListenOptions, MinRate, TcpOptions, Written};
+
+use crate::support::{Call, Client, End, PATIENCE, Rig, Script, pattern};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -31,7 +30,7 @@ fn dribble(rig: &mut Rig, client: &mut Client, id: ConnId, bytes: &[u8]) -> (Str
     let begin = Instant::now();
     let mut bytes = bytes.iter().cycle();
     while rig.journal.close_of(id).is_none() {
-        assert!(begin.elapsed() < support::PATIENCE, "it goes on for ever");
+        assert!(begin.elapsed() < PATIENCE, "it goes on for ever");
         client.try_send(&[*bytes.next().unwrap()]);
         rig.reactor.run_once(Some(ms(4))).unwrap();
     }
@@ -229,7 +228,7 @@ fn a_reader_that_dribbles_is_ended_by_the_rate() {
     let mut client = client.with_small_receive_buffer();
     let mut received = 0;
     while rig.journal.close_of(id).is_none() {
-        assert!(begin.elapsed() < support::PATIENCE, "it goes on for ever");
+        assert!(begin.elapsed() < PATIENCE, "it goes on for ever");
         received += client.try_read(100).map_or(0, |bytes| bytes.len());
         rig.reactor.run_once(Some(ms(2))).unwrap();
     }

@@ -3,13 +3,12 @@
 // Much of it is for Linux alone.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
-mod support;
-
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
-use support::{Call, Client, End, Journal, PATIENCE, Rig, Script};
 use waterwheel::{AtCapacity, ConnId, ListenOptions, ReactorOptions};
+
+use crate::support::{Call, Client, End, Journal, PATIENCE, Rig, Script};
 
 fn capped(most: usize, at_capacity: AtCapacity) -> ListenOptions {
     ListenOptions::default().max_connections(Some(most)).at_capacity(at_capacity)

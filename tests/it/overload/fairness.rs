@@ -1,12 +1,11 @@
 //! One connection that floods does not starve the others, and neither does one handler's work.
 
-mod support;
-
 use std::cell::Cell;
 use std::rc::Rc;
 
-use support::{Client, Rig, Script, patiently, pattern};
 use waterwheel::{Conn, ListenOptions, Reactor, ReactorOptions, Remote};
+
+use crate::support::{Client, Rig, Script, many_descriptors, patiently, pattern};
 
 /// Keeps a client's socket full until the server ends it.
 struct Flood {
@@ -70,7 +69,7 @@ fn a_budget_that_runs_out_loses_nothing() {
 #[test]
 fn a_thousand_quiet_connections_are_answered_beside_a_flood() {
     const QUIET: usize = 1000;
-    waterwheel::raise_open_file_limit().unwrap();
+    let _many = many_descriptors();
     let mut reactor = Reactor::new().unwrap();
     let sink = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
     let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {

@@ -1,18 +1,18 @@
 //! The pool, over real sockets.
 
-mod support;
-
-#[path = "pool/rig.rs"]
+mod clients;
 mod rig;
+mod waiters;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use rig::{Answer, Line, PoolRig};
-use support::{Client, End};
 use waterwheel::pool::{AcquireError, Acquired, Pick, Pool, PoolOptions};
 use waterwheel::{ConnectOptions, Limits, Reactor};
+
+use crate::support::{Client, End};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,5 +1,4 @@
 //! A reactor with a pool and its server, driven by hand.
-#![allow(dead_code)] // Each test file uses a part of it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
@@ -10,7 +9,7 @@ use waterwheel::pool::{
 };
 use waterwheel::{Closed, Conn, ConnId, Context, ListenOptions, Reactor, Service, frame};
 
-use super::support::{Client, End, PATIENCE};
+use crate::support::{Client, End, PATIENCE};
 
 /// A ticket that only has the pool dial.
 const WARM: u32 = u32::MAX;

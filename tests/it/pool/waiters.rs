@@ -1,15 +1,11 @@
 //! Waiters of a pool: in whose callbacks they are served, and what they are told at the end.
 
-mod support;
-
-#[path = "pool/rig.rs"]
-mod rig;
-
 use std::time::Duration;
 
-use rig::{Answer, FATAL, PoolRig};
-use support::End;
 use waterwheel::pool::{AcquireError, PoolOptions};
+
+use super::rig::{Answer, FATAL, PoolRig};
+use crate::support::End;
 
 /// Options under which nothing happens by itself.
 fn calm() -> PoolOptions {

@@ -1,16 +1,15 @@
 //! A callback that panics ends its own connection, and nothing else.
 
-mod support;
-
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{Call, Client, End, Journal, Rig, Script};
 use waterwheel::{
     Conn, ConnectOptions, IdleKind, Limits, ListenOptions, OnPanic, Reactor, ReactorOptions,
     Written,
 };
+
+use crate::support::{Call, Client, End, Journal, Rig, Script, patiently};
 
 /// Checks that others are served on.
 fn expect_served(rig: &mut Rig, other: &mut Client) {
@@ -220,32 +219,6 @@ fn a_payload_that_panics_when_it_is_dropped_is_survived() {
     expect_served(&mut rig, &mut other);
 }
 
-/// Set in the child process of the test below.
-const ABORTS: &str = "WATERWHEEL_TEST_ABORTS";
-
-/// The panic is told and the process ends by SIGABRT; nothing is served on.
-#[test]
-fn a_panic_ends_the_process_if_the_options_ask_for_it() {
-    if std::env::var_os(ABORTS).is_some() {
-        let options = ReactorOptions::default().on_panic(OnPanic::Abort);
-        let handler = Script::new().data(|_, _| panic!("a bug"));
-        let mut rig = Rig::with(handler, Journal::default(), ListenOptions::default(), options);
-        let (mut client, _) = rig.client();
-        client.send(b"x");
-        rig.until("the end of the process", |_| false);
-    }
-    let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_panic_ends_the_process_if_the_options_ask_for_it", "--nocapture"])
-        .env(ABORTS, "1")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&child.stderr);
-    assert!(errors.contains("a bug"), "{errors}");
-    assert!(!errors.contains("waited in vain"), "{errors}");
-    #[cfg(unix)]
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.status), Some(6));
-}
-
 /// For whoever wants the panic: it comes when the turn is complete, and the reactor can go on.
 #[test]
 fn a_panic_that_unwinds_leaves_the_turn_and_the_reactor_goes_on() {
@@ -261,7 +234,7 @@ fn a_panic_that_unwinds_leaves_the_turn_and_the_reactor_goes_on() {
     let (mut client, id) = rig.client();
     client.send(b"boom");
     other.send(b"served in the same turn, or in the next");
-    let thrown = support::patiently("the panic", || {
+    let thrown = patiently("the panic", || {
         let turn = || rig.reactor.run_once(Some(Duration::from_millis(1)));
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(turn)).err()
     });
@@ -283,7 +256,7 @@ fn a_panic_while_a_reactor_is_dropped_stays_in() {
     let service = reactor.register(script);
     let addr = reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
     let mut clients = [Client::connect(addr), Client::connect(addr)];
-    support::patiently("both are accepted", || {
+    patiently("both are accepted", || {
         reactor.run_once(Some(Duration::from_millis(1))).unwrap();
         (reactor.stats().accepted == 2).then_some(())
     });

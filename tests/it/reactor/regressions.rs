@@ -1,18 +1,17 @@
 //! What was broken once, found by looking for it, and stays mended.
 
-mod support;
-
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Call, Client, Journal, Rig, Script, Watched};
 use waterwheel::{
     ConnId, ConnectOptions, Context, Idle, IdleKind, Limits, ListenOptions, ReactorOptions,
     Service, TcpOptions,
 };
+
+use crate::support::{Call, Client, Journal, Rig, Script, Watched};
 
 fn ms(count: u64) -> Duration {
     Duration::from_millis(count)

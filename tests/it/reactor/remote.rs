@@ -1,17 +1,16 @@
 //! The door from other threads: order, wakes, the budget, and what a stopped reactor says.
 
-mod support;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Call, Client, End, Journal, PATIENCE, Rig, Script, Server, pattern};
 use waterwheel::{
     Conn, Context, Handler, Limits, ListenOptions, OnOverflow, Peer, Reactor, ReactorOptions,
     Remote, Service, Stopped,
 };
+
+use crate::support::{Call, Client, End, Journal, PATIENCE, Rig, Script, Server, Watched, pattern};
 
 const ZERO: Duration = Duration::ZERO;
 
@@ -241,7 +240,7 @@ fn a_closure_runs_on_the_thread_of_the_loop_with_its_handler() {
     let (remote, service) = (rig.reactor.remote(), rig.service);
     let own = thread::current().id();
     let poster = thread::spawn(move || {
-        let task = move |_: &mut support::Watched<Script>, cx: &mut Context<'_>| {
+        let task = move |_: &mut Watched<Script>, cx: &mut Context<'_>| {
             assert_eq!(thread::current().id(), own);
             cx.conn(id).expect("it lives").write(b"from the loop");
         };

@@ -1,18 +1,17 @@
 //! The two ways to stop, at once and by draining; and what a reactor that is dropped does.
 
-mod support;
-
 use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Call, Client, End, Journal, PATIENCE, Rig, Script, pattern};
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, Handler, Idle, Limits,
     ListenOptions, Peer, Reactor, Service, TcpOptions, Written,
 };
+
+use crate::support::{Call, Client, End, Journal, PATIENCE, Rig, Script, patiently, pattern};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -316,7 +315,7 @@ fn a_reactor_that_is_dropped_ends_its_connections_like_one_that_stops() {
     let service = reactor.register(journal.watch(Script::new()));
     let addr = reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
     let mut clients: Vec<_> = (0..5).map(|_| Client::connect(addr)).collect();
-    support::patiently("all are accepted", || {
+    patiently("all are accepted", || {
         reactor.run_once(Some(ms(1))).unwrap();
         (reactor.stats().accepted == 5).then_some(())
     });
@@ -471,19 +470,19 @@ fn a_connection_that_comes_up_during_the_drain_is_offered_to_end_too() {
     });
     let addr = reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
     let client = TcpStream::connect(addr).unwrap();
-    support::patiently("accepted", || {
+    patiently("accepted", || {
         reactor.run_once(Some(ms(1))).unwrap();
         (reactor.stats().connections == 1).then_some(())
     });
     reactor.context().drain(HOUR);
     assert!(reactor.run_once(Some(Duration::ZERO)).unwrap());
     let (call, _) = elsewhere.accept().unwrap();
-    support::patiently("the call is asked", || {
+    patiently("the call is asked", || {
         reactor.run_once(Some(ms(1))).unwrap();
         said.borrow().contains(&"call asked").then_some(())
     });
     drop((client, call));
-    support::patiently("the end", || (!reactor.run_once(Some(ms(1))).unwrap()).then_some(()));
+    patiently("the end", || (!reactor.run_once(Some(ms(1))).unwrap()).then_some(()));
     let mut said = said.take();
     said.sort_unstable();
     assert_eq!(said, ["asked", "call asked", "call closed", "closed"]);

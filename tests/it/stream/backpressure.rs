@@ -1,16 +1,15 @@
 //! Output: the order of bytes whatever way they leave, the two marks, and writes that gather.
 
-mod support;
-
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use support::{Call, Client, End, Journal, Rig, Script, pattern, pattern_at};
 use waterwheel::{
     Conn, ConnId, Limits, ListenOptions, Reactor, ReactorOptions, TcpOptions, Written,
 };
+
+use crate::support::{Call, Client, End, Journal, Rig, Script, patiently, pattern, pattern_at};
 
 fn write(rig: &mut Rig, id: ConnId, bytes: &[u8]) -> Written {
     rig.reactor.context().conn(id).unwrap().write(bytes)
@@ -346,7 +345,7 @@ fn an_empty_write_is_accepted_and_sends_nothing() {
     let addr = reactor.listen("127.0.0.1:0", service, listen).unwrap();
     let mut client = Client::connect(addr);
     client.send(b"?");
-    support::patiently("read", || {
+    patiently("read", || {
         reactor.run_once(Some(Duration::from_millis(1))).unwrap();
         (reactor.stats().reads == 1).then_some(())
     });

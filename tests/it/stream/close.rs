@@ -1,14 +1,13 @@
 //! Ending: `close` flushes, sends FIN and waits for the peer; `abort` drops and resets; writing
 //! afterwards is an answer, never a panic; and what was lost is told.
 
-mod support;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use support::{Call, Client, End, Journal, Rig, Script, pattern, pattern_at};
 use waterwheel::{Limits, ListenOptions, OnOverflow, ReactorOptions, TcpOptions, Written};
+
+use crate::support::{Call, Client, End, Journal, Rig, Script, pattern, pattern_at};
 
 /// More than the kernel takes of a connection that nobody reads.
 const LOTS: usize = 12 << 20;

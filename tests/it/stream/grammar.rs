@@ -1,16 +1,15 @@
 //! The order of callbacks, and what each of them may do: nothing nests, nothing comes after the
 //! end, and nothing that a callback does to its own or another connection breaks the order.
 
-mod support;
-
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use support::{Call, Client, End, Journal, Rig, Script};
 use waterwheel::{
     Conn, ConnId, ConnectOptions, Context, Idle, IdleKind, Limits, ListenOptions, ReactorOptions,
 };
+
+use crate::support::{Call, Client, End, Journal, PATIENCE, Rig, Script};
 
 fn kinds(calls: &[Call]) -> Vec<&'static str> {
     let kind = |call: &Call| match call {
@@ -252,7 +251,7 @@ fn bring_about(at: At, rig: &mut Rig, client: &mut Client, id: ConnId) {
         At::Timer => {
             conn.set_timer(Duration::from_millis(1));
         }
-        At::Shutdown => cx.drain(support::PATIENCE),
+        At::Shutdown => cx.drain(PATIENCE),
         At::Close => conn.abort(),
         At::ServiceTimer => {
             cx.set_timer(service, Duration::ZERO);

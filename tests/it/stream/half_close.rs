@@ -1,9 +1,8 @@
 //! One direction ends before the other, on either side.
 
-mod support;
-
-use support::{Call, Client, End, Journal, Rig, Script, pattern};
 use waterwheel::{ConnectOptions, ListenOptions, ReactorOptions, Written};
+
+use crate::support::{Call, Client, End, Journal, Rig, Script, pattern};
 
 #[test]
 fn on_eof_closes_by_default_and_the_reason_is_the_peer() {

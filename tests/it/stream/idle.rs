@@ -1,17 +1,16 @@
 //! Idle limits: never early, at most a tick late, beaten by whatever moves.
 
-mod support;
-
 use std::cell::Cell;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Call, Client, Journal, Rig, Script, pattern};
 use waterwheel::{
     Conn, ConnId, Idle, IdleKind, Limits, ListenOptions, ReactorOptions, TcpOptions,
     raise_open_file_limit,
 };
+
+use crate::support::{Call, Client, End, Journal, Rig, Script, many_descriptors, pattern};
 
 /// A tick of the reactor.
 const TICK: Duration = Duration::from_millis(1);
@@ -257,7 +256,7 @@ fn a_handler_may_end_an_idle_connection_in_its_own_way() {
     let mut rig = Rig::with_limits(handler, limits_of(IdleKind::All, ms(10)));
     let (mut client, id) = rig.client();
     let (bytes, end) = rig.read_to_end(&mut client);
-    assert_eq!((bytes.as_slice(), end), (&b"bye"[..], support::End::Fin));
+    assert_eq!((bytes.as_slice(), end), (&b"bye"[..], End::Fin));
     drop(client);
     rig.expect_end(id, "Local");
 }
@@ -326,6 +325,7 @@ fn of_several_limits_the_first_to_pass_is_named() {
 
 #[test]
 fn a_thousand_idle_connections_end_in_one_turn() {
+    let _many = many_descriptors();
     let files = raise_open_file_limit().unwrap().unwrap_or(u64::MAX);
     let count = 1_000.min(files as usize / 2 - 100);
     let mut rig = Rig::new(Script::new());

@@ -1,12 +1,11 @@
 //! Pausing: nothing is delivered, nothing spins, nothing is lost.
 
-mod support;
-
 use std::cell::Cell;
 use std::rc::Rc;
 
-use support::{Call, Client, End, Rig, Script, pattern};
 use waterwheel::{ConnId, Limits, Written};
+
+use crate::support::{Call, Client, End, Rig, Script, patiently, pattern};
 
 fn pause(rig: &mut Rig, id: ConnId) {
     let mut cx = rig.reactor.context();
@@ -263,7 +262,7 @@ fn an_echo_to_a_client_that_does_not_read_stays_bounded_and_exact() {
         let from = place % bytes.len();
         &bytes[from..bytes.len().min(from + count)]
     };
-    support::patiently("all echoed", || {
+    patiently("all echoed", || {
         let more = client.try_send(at(sent, TOTAL - sent));
         sent += more;
         reactor.run_once(Some(std::time::Duration::ZERO)).unwrap();

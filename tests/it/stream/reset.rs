@@ -1,13 +1,12 @@
 //! A peer that breaks off: every byte that the kernel still gives is delivered before `on_close`,
 //! and what was not sent is told.
 
-mod support;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use support::{Call, Client, Rig, Script, pattern};
 use waterwheel::{Limits, ListenOptions, TcpOptions};
+
+use crate::support::{Call, Client, Rig, Script, pattern};
 
 /// So that what a client sends is in our kernel when `send` returns.
 fn large_receive_buffer() -> ListenOptions {

@@ -1,16 +1,15 @@
 //! Timers: when they fire, in which order, how they end, and that they and the rest of the loop
 //! do not starve each other.
 
-mod support;
-
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Call, Client, Journal, PATIENCE, Rig, Script, Server};
 use waterwheel::{ListenOptions, ReactorOptions, TimerId};
+
+use crate::support::{Call, Client, End, Journal, PATIENCE, Rig, Script, Server};
 
 /// A tick of the reactor.
 const TICK: Duration = Duration::from_millis(1);
@@ -432,6 +431,6 @@ fn an_idle_loop_does_not_turn_at_all() {
     let mut clients: Vec<_> = (0..3).map(|_| Client::connect(server.addr)).collect();
     for client in &mut clients {
         // The watcher stops the server when it has seen what it wanted.
-        client.expect_end(support::End::Fin);
+        client.expect_end(End::Fin);
     }
 }

@@ -1,12 +1,11 @@
 //! Input that a handler does not consume: it is kept, comes again in front, and has a cap.
 
-mod support;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use support::{Call, End, Rig, Script, pattern};
 use waterwheel::Limits;
+
+use crate::support::{Call, End, Rig, Script, pattern};
 
 #[test]
 fn what_is_not_consumed_comes_again_in_front_of_the_next_bytes() {

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use waterwheel::{UnixAddr, UnixDatagramOptions};
 
-use crate::Folder;
-use crate::post::{Post, Told, client_at};
+use super::Folder;
+use super::post::{Post, Told, client_at};
 
 fn options() -> UnixDatagramOptions {
     UnixDatagramOptions::default()

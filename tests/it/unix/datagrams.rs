@@ -12,8 +12,8 @@ use waterwheel::{
     UnixAddr, UnixDatagramOptions, UnixDatagramSocket,
 };
 
-use crate::Folder;
-use crate::post::{Post, Told, client_at};
+use super::Folder;
+use super::post::{Post, Told, client_at};
 use crate::support::Client;
 
 fn options() -> UnixDatagramOptions {
@@ -242,7 +242,7 @@ fn the_kernel_vouches_for_each_sender() {
     assert_eq!(post.datagrams(), [(name, cut.clone(), true), (None, cut, true)]);
     for who in seen.borrow().iter() {
         let who = who.expect("Linux tells");
-        assert_eq!((who.uid, who.pid), (crate::own_uid(), Some(std::process::id())));
+        assert_eq!((who.uid, who.pid), (super::own_uid(), Some(std::process::id())));
     }
     // Not asked, not told.
     let other = folder.path("other");

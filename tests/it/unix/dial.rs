@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use waterwheel::{ConnectOptions, Destination, Limits, Reconnect, UnixAddr};
 
+use super::{Folder, client_of, rig_at, with_full_queue};
 use crate::support::{Call, Rig, Script, pattern};
-use crate::{Folder, client_of, rig_at, with_full_queue};
 
 #[test]
 fn a_connection_goes_out_to_a_path_by_name_and_by_text() {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use waterwheel::{ConnectOptions, UnixAddr, UnixListenOptions};
 
+use super::{Folder, client_at, client_of, expect_echo, listen, rig_at, with_full_queue};
 use crate::support::{End, PATIENCE, Rig, Script};
-use crate::{Folder, client_at, client_of, expect_echo, listen, rig_at, with_full_queue};
 
 /// The text of a refusal, which names what was asked for.
 #[track_caller]

@@ -1,5 +1,4 @@
 //! Unix sockets: what becomes of their files, who may connect, and every way a connection goes.
-#![cfg(unix)]
 
 mod datagram_files;
 mod datagrams;
@@ -7,10 +6,9 @@ mod dial;
 mod files;
 mod peers;
 mod post;
+#[cfg(target_os = "linux")]
 mod slow_receivers;
 mod streams;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::fs;
 use std::io;
@@ -21,8 +19,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use support::{Client, PATIENCE, Rig, Script};
 use waterwheel::{ConnId, UnixAddr, UnixListenOptions};
+
+use crate::support::{Client, PATIENCE, Rig, Script};
 
 /// A folder of the test's own; goes with it.
 struct Folder(PathBuf);

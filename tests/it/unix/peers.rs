@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 
 use waterwheel::{ConnectOptions, UnixAddr};
 
+use super::{Folder, client_at, client_of, listen, own_uid, rig_at};
 use crate::support::{End, Rig, Script};
-use crate::{Folder, client_at, client_of, listen, own_uid, rig_at};
 
 #[test]
 fn a_unix_peer_has_names_and_no_addresses() {

@@ -1,6 +1,5 @@
 //! Receivers that do not read: what is for them waits, in order and under caps, and holds up nobody
 //! else. Linux tells the sender.
-#![cfg(target_os = "linux")]
 
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
@@ -8,8 +7,8 @@ use std::time::Duration;
 
 use waterwheel::{SendStatus, UnixAddr, UnixDatagramOptions};
 
-use crate::Folder;
-use crate::post::{Post, Told, client_at, receive_all, try_receive};
+use super::Folder;
+use super::post::{Post, Told, client_at, receive_all, try_receive};
 
 fn options() -> UnixDatagramOptions {
     UnixDatagramOptions::default()

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use waterwheel::{UnixListenOptions, Written};
 
+use super::{Folder, client_at, client_of, rig_at};
 use crate::support::{Call, Client, End, Rig, Script, pattern};
-use crate::{Folder, client_at, client_of, rig_at};
 
 #[test]
 fn the_peers_end_comes_after_all_bytes_and_the_answer_still_leaves() {

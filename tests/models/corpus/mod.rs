@@ -4,9 +4,7 @@
 mod frame;
 mod wheel;
 
-#[allow(dead_code)] // The rooms that are not public use more of it.
-#[path = "../../src/tests/fuzzing/input.rs"]
-mod input;
+use crate::input;
 
 #[test]
 fn the_corpus_of_the_wheel_passes() {

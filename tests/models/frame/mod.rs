@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use waterwheel::frame::{self, FrameError, LengthPrefix};
 
-#[path = "frame/model.rs"]
 mod model;
 
 use model::{

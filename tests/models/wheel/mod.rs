@@ -5,7 +5,6 @@ use std::iter;
 use proptest::prelude::*;
 use waterwheel::wheel::{LAST_TICK, Wheel};
 
-#[path = "wheel/model.rs"]
 mod model;
 
 use model::{Operation, Pair, period};

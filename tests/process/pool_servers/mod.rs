@@ -1,6 +1,5 @@
 //! The pool against real servers: Redis and nginx, and a network of its own with a hundred ports.
 //! What is not installed or not allowed is skipped, and says so.
-#![cfg(target_os = "linux")]
 
 mod child;
 
@@ -224,7 +223,7 @@ fn redis_is_borrowed_from_over_and_over() {
 }
 
 #[test]
-#[ignore = "takes long without optimization: cargo test --release --test pool_servers -- --ignored"]
+#[ignore = "takes long without optimization: cargo test --release --test process -- --ignored pool_servers"]
 fn redis_is_borrowed_from_a_million_times() {
     borrow_from_redis(1_000_000);
 }
@@ -274,7 +273,7 @@ fn a_hundred_ports_suffice_for_the_pool_and_for_nobody_else() {
     let output = Command::new("unshare")
         .args(["-rn", "sh", "-c", set_up])
         .arg(own)
-        .args(["--exact", "with_a_hundred_ports", "--ignored", "--nocapture"])
+        .args(["--exact", "pool_servers::with_a_hundred_ports", "--ignored", "--nocapture"])
         .env(INSIDE, "1")
         .output();
     match output {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use procfs::net::TcpState;
 use waterwheel::{Limits, ListenOptions, TcpOptions};
 
+use super::pair::Pair;
+use super::table;
 use crate::network::alone;
-use crate::pair::Pair;
 use crate::support::{End, Rig, Script};
-use crate::table;
 
 /// The kernel waits for the peer's FIN, and no process any more.
 #[test]

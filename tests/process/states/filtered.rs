@@ -3,11 +3,11 @@
 use procfs::net::TcpState;
 use waterwheel::{ConnectOptions, ListenOptions};
 
-use crate::filter::{Filter, TRIAL};
+use super::filter::{Filter, TRIAL};
+use super::pair::{Pair, Side};
+use super::table;
 use crate::network::alone_or_skipped;
-use crate::pair::{Pair, Side};
 use crate::support::{Client, PATIENCE, Rig, Script};
-use crate::table;
 
 #[test]
 fn syn_sent_until_the_syn_arrives() {

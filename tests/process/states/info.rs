@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use procfs::net::TcpState as Row;
 use waterwheel::{ConnectOptions, ListenOptions, TcpInfo, TcpState, UnixListenOptions};
 
-use crate::filter::{Filter, TRIAL};
+use super::filter::{Filter, TRIAL};
+use super::pair::{Pair, Side};
 use crate::network::{alone, alone_or_skipped};
-use crate::pair::{Pair, Side};
 use crate::support::{Client, PATIENCE, Rig, Script};
 
 impl Pair {

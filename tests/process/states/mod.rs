@@ -1,22 +1,11 @@
 //! The states of TCP (RFC 9293, 3.3.2): a connection of ours goes through each of them, and the
 //! kernel's table shows it there. What loopback is too fast for is in `states/filtered.rs`.
-#![cfg(target_os = "linux")]
 
-mod support;
-
-#[path = "states/ending.rs"]
 mod ending;
-#[path = "states/filter.rs"]
 mod filter;
-#[path = "states/filtered.rs"]
 mod filtered;
-#[path = "states/info.rs"]
 mod info;
-#[path = "support/network.rs"]
-mod network;
-#[path = "states/pair.rs"]
 mod pair;
-#[path = "states/table.rs"]
 mod table;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,9 +14,10 @@ use procfs::net::TcpState;
 use socket2::{Domain, Socket, Type};
 use waterwheel::{ConnectOptions, ListenOptions, Reactor};
 
-use network::alone;
+use crate::network::alone;
 use pair::{Pair, Side};
-use support::{Client, PATIENCE, Rig, Script};
+
+use crate::support::{Client, PATIENCE, Rig, Script};
 
 #[test]
 fn a_listener_is_in_listen() {

@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use procfs::net::TcpState;
 use waterwheel::{Conn, ConnId, ConnectOptions, ListenOptions, TcpOptions};
 
+use super::table;
 use crate::support::{Call, Client, End, PATIENCE, Rig, Script};
-use crate::table;
 
 /// More than the kernel takes for a peer that does not read, and less than it queues for us.
 const STUCK_BYTES: usize = 200 << 10;

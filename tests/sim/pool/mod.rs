@@ -1,8 +1,6 @@
 //! The pool in a simulated world: a random client and a moody server under every fault, with the
 //! books compared after every step.
-#![cfg(feature = "sim")]
 
-#[path = "pool/model.rs"]
 mod model;
 
 use std::cell::RefCell;

@@ -1,11 +1,8 @@
 //! Datagrams over real sockets: whole, flagged when cut, within a budget; errors of the network
 //! close nothing.
 
-#[path = "udp/connected.rs"]
 mod connected;
-#[path = "udp/multicast.rs"]
 mod multicast;
-mod support;
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
@@ -14,12 +11,13 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use support::datagrams::{Rig, Told, client, echo, try_receive};
-use support::{Client, patiently, pattern};
 use waterwheel::{
     Conn, Context, DatagramHandler, DatagramSocket, Group, ListenOptions, Reactor, SendStatus,
     TimerId, UdpOptions,
 };
+
+use crate::support::datagrams::{Rig, Told, client, echo, try_receive};
+use crate::support::{Client, patiently, pattern};
 
 const NOTHING: fn(&mut DatagramSocket<'_>, SocketAddr, &[u8]) = |_, _, _| {};
 

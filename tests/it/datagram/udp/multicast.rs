@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use waterwheel::{Group, SendStatus, UdpOptions};
 
-use crate::NOTHING;
+use super::NOTHING;
 use crate::support::datagrams::{Rig, Told, client};
 
 /// Which group memberships a machine lets one have differs; loopback has them nearly everywhere.

@@ -1,19 +1,18 @@
 //! Files among the output: their place in the order, what a turn sends of them, and every way in
 //! which a file or its connection may end too soon.
 
-#[path = "send_file/order.rs"]
 mod order;
-mod support;
 
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use support::{Call, Client, End, Rig, Script, pattern, scratch_file, scratch_path};
 use waterwheel::{
     Conn, ConnId, ConnectOptions, Limits, ListenOptions, OnOverflow, TcpOptions, Written,
 };
+
+use crate::support::{Call, Client, End, Rig, Script, pattern, scratch_file, scratch_path};
 
 /// More than the kernel takes of a connection that nobody reads.
 const LOTS: usize = 24 << 20;

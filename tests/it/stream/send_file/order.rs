@@ -7,8 +7,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use waterwheel::{Conn, ConnId, ListenOptions, TcpOptions};
 
-use super::support::{Client, End, Rig, Script, pattern, pattern_at, scratch_file};
 use super::with;
+use crate::support::{Client, End, Rig, Script, pattern, pattern_at, scratch_file};
 
 /// A part of the output.
 #[derive(Clone, Debug)]

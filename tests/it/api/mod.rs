@@ -1,0 +1,6 @@
+//! What the public types say and default to, and what a wrong key does.
+
+mod defaults;
+mod display;
+mod foreign_keys;
+mod options;

@@ -1,0 +1,5 @@
+//! Datagrams over UDP; those over Unix sockets are in `unix/`.
+
+mod batch;
+mod sessions;
+mod udp;

@@ -1,0 +1,6 @@
+//! Too many, too much or too slow: what a server takes, what it refuses, and who pays for it.
+
+mod accept_storm;
+mod attackers;
+mod capacity;
+mod fairness;

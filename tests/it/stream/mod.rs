@@ -1,0 +1,12 @@
+//! One connection: its bytes, its clocks, and its end.
+
+mod backpressure;
+mod close;
+mod grammar;
+mod half_close;
+mod idle;
+mod pause;
+mod reset;
+mod send_file;
+mod timers;
+mod unconsumed_input;

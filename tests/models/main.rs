@@ -1,0 +1,8 @@
+//! The pure parts against models that are too simple to be wrong. No socket, and no clock.
+
+mod corpus;
+mod frame;
+#[allow(dead_code, reason = "the fuzzed rooms that are not public use more of it")]
+#[path = "../../src/fuzzing/input.rs"]
+mod input;
+mod wheel;
