@@ -7,5 +7,7 @@ use libfuzzer_sys::fuzz_target;
 mod input;
 #[path = "../../tests/models/corpus/wheel.rs"]
 mod wheel;
+#[path = "../../tests/models/wheel_model.rs"]
+mod wheel_model;
 
 fuzz_target!(|bytes: &[u8]| wheel::run(bytes));

@@ -2,7 +2,9 @@
 
 mod corpus;
 mod frame;
+mod frame_model;
 #[allow(dead_code, reason = "the fuzzed rooms that are not public use more of it")]
 #[path = "../../src/fuzzing/input.rs"]
 mod input;
 mod wheel;
+mod wheel_model;

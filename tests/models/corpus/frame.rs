@@ -2,15 +2,11 @@
 
 use waterwheel::frame::FrameError;
 
-use crate::input::Input;
-
-#[path = "../frame/model.rs"]
-mod model;
-
-use model::{
-    all_prefixes, cut_delimited, cut_fixed, cut_lines, cut_prefixed, expect_any_split,
+use crate::frame_model::{
+    Cut, all_prefixes, cut_delimited, cut_fixed, cut_lines, cut_prefixed, expect_any_split,
     model_delimited, model_lines, split,
 };
+use crate::input::Input;
 
 /// The longest payload of a prefixed frame that a slice can hold beside the widest prefix.
 const MAX_PAYLOAD_BYTES: usize = isize::MAX as usize - 8;
@@ -68,7 +64,7 @@ fn fixed(input: &mut Input<'_>, places: &[u8]) {
     let chunks = stream.chunks_exact(7);
     let consumed = stream.len() - chunks.remainder().len();
     let frames = chunks.map(<[u8]>::to_vec).collect();
-    let expected = model::Cut { frames, error: None, consumed };
+    let expected = Cut { frames, error: None, consumed };
     expect_any_split(stream, pieces, &expected, cut_fixed::<7>);
 }
 

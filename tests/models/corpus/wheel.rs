@@ -3,11 +3,7 @@
 use waterwheel::wheel::LAST_TICK;
 
 use crate::input::Input;
-
-#[path = "../wheel/model.rs"]
-mod model;
-
-use model::{Operation, Pair};
+use crate::wheel_model::{Operation, Pair};
 
 /// Timers set at the most, so that an input takes microseconds. A sweep wants 1,280, four fifths of
 /// them cancelled.

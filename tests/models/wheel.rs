@@ -5,9 +5,7 @@ use std::iter;
 use proptest::prelude::*;
 use waterwheel::wheel::{LAST_TICK, Wheel};
 
-mod model;
-
-use model::{Operation, Pair, period};
+use crate::wheel_model::{Operation, Pair, period};
 
 /// A year of milliseconds.
 const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;

@@ -5,9 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use waterwheel::frame::{self, FrameError, LengthPrefix};
 
-mod model;
-
-use model::{
+use crate::frame_model::{
     Cut, PrefixModel, all_prefixes, cut_delimited, cut_fixed, cut_lines, cut_prefixed,
     expect_any_split, feed, model_delimited, model_lines, split, too_long,
 };
