@@ -223,7 +223,7 @@ fn redis_is_borrowed_from_over_and_over() {
 }
 
 #[test]
-#[ignore = "takes long without optimization: cargo test --release --test process -- --ignored pool_servers"]
+#[ignore = "slow in debug: cargo test --release --test process -- --ignored redis"]
 fn redis_is_borrowed_from_a_million_times() {
     borrow_from_redis(1_000_000);
 }
