@@ -25,6 +25,7 @@ pub(crate) use script::Script;
 pub(crate) use server::Server;
 pub(crate) use upstream::{listener, nobody};
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// No wait of a test is longer; a test that gets here has failed.
@@ -47,7 +48,23 @@ pub(crate) fn pattern(count: usize) -> Vec<u8> {
     pattern_at(0, count)
 }
 
-/// A part of the endless [`pattern`].
+/// A part of the endless [`pattern`]: byte `at` is `at ^ (at >> 8) ^ (at >> 16)`.
+///
+/// Copied row by row, because without optimization a loop over the bytes takes 30 ms a MiB, on a
+/// busy machine longer than some limits that are tested.
 pub(crate) fn pattern_at(from: usize, count: usize) -> Vec<u8> {
-    (from..from + count).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+    const ROW: usize = 256;
+    /// Row `key` has the bytes `key ^ 0` to `key ^ 255`.
+    static ROWS: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..ROW * ROW).map(|at| (at ^ (at >> 8)) as u8).collect());
+    let (mut at, end) = (from, from + count);
+    let mut bytes = Vec::with_capacity(count);
+    while at < end {
+        let (block, column) = (at / ROW, at % ROW);
+        let key = (block ^ (block >> 8)) % ROW;
+        let part = (ROW - column).min(end - at);
+        bytes.extend_from_slice(&ROWS[key * ROW + column..][..part]);
+        at += part;
+    }
+    bytes
 }

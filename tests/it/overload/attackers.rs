@@ -210,8 +210,10 @@ fn a_message_that_comes_fast_enough_is_left_alone() {
 /// A rig that owes its client 8 MiB, which is more than the kernel takes.
 fn owing_rig(limits: Limits) -> (Rig, Client, ConnId) {
     let tcp = TcpOptions::default().send_buffer_bytes(Some(128 << 10));
-    let handler = Script::new().open(|conn| {
-        assert_ne!(conn.write(&pattern(8 << 20)), Written::Full);
+    // Made before the clock of a limit runs: on a busy machine it takes as long as that.
+    let bytes = pattern(8 << 20);
+    let handler = Script::new().open(move |conn| {
+        assert_ne!(conn.write(&bytes), Written::Full);
     });
     let options = ListenOptions::default().tcp(tcp).limits(limits);
     let mut rig = Rig::with_listen(handler, options);
