@@ -4,7 +4,7 @@ mod corpus;
 mod frame;
 mod frame_model;
 #[allow(dead_code, reason = "the fuzzed rooms that are not public use more of it")]
-#[path = "../../src/fuzzing/input.rs"]
+#[path = "../../src/tests/fuzzing/input.rs"]
 mod input;
 mod wheel;
 mod wheel_model;
