@@ -3,8 +3,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-#[cfg(unix)]
-use super::unix;
 use super::{Stream, os};
 #[cfg(feature = "sim")]
 use super::{of_two_worlds, sim};
@@ -16,7 +14,7 @@ pub(crate) enum Listener {
     Os(os::Listener),
     /// A Unix socket.
     #[cfg(unix)]
-    Local(unix::Local),
+    Local(os::Local),
     /// Of a simulated world.
     #[cfg(feature = "sim")]
     Sim(sim::Listener),
@@ -61,7 +59,7 @@ impl Listener {
         match self {
             Self::Os(listener) => os::duplicate(listener),
             #[cfg(unix)]
-            Self::Local(_) => Err(unix::not_handed_on()),
+            Self::Local(_) => Err(os::not_handed_on()),
             #[cfg(feature = "sim")]
             Self::Sim(_) => Err(of_two_worlds()),
         }

@@ -5,21 +5,11 @@
 //! costs nothing. A [`World`] makes them; what they are asked afterwards stays in their world.
 
 mod batch;
-mod credentials;
 mod datagram;
-mod diag;
-mod file;
-#[cfg(unix)]
-mod hand_on;
 mod listener;
-mod loose;
 mod os;
-mod pin;
-mod resolve;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
-#[cfg(unix)]
-mod unix;
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -29,20 +19,16 @@ use crate::base::id::Generations;
 use crate::options::{ConnectOptions, ListenOptions, TcpOptions};
 
 pub(crate) use batch::{BATCH, BATCHES_ARE_CALLS, Inbound, Outbound};
-pub use credentials::Credentials;
 pub(crate) use datagram::{DatagramSocket, SendFault, is_let_go};
-pub(crate) use file::{FileSink, range_of};
-#[cfg(unix)]
-pub use hand_on::{receive_listeners, send_listeners};
 pub(crate) use listener::{Backlog, Listener, NO_ADDR};
-pub(crate) use loose::Loose;
+#[cfg(unix)]
+pub(crate) use os::UnixDatagrams;
 #[cfg(feature = "activation")]
 pub use os::activated_listeners;
-pub use os::raise_open_file_limit;
-pub(crate) use pin::{allowed_cores, pin_to};
-pub(crate) use resolve::Answer;
+pub(crate) use os::{Answer, FileSink, Loose, allowed_cores, pin_to, range_of};
+pub use os::{Credentials, raise_open_file_limit};
 #[cfg(unix)]
-pub(crate) use unix::UnixDatagrams;
+pub use os::{receive_listeners, send_listeners};
 
 /// Where a reactor lives: what its sockets, its poll and its clock are of.
 #[derive(Debug)]
@@ -84,7 +70,7 @@ impl World {
     /// Looks a name up without blocking; `answer` is called on another thread.
     pub(crate) fn resolve(&self, host: &str, port: u16, answer: Answer) {
         match self {
-            Self::Os => resolve::resolve(host, port, answer),
+            Self::Os => os::resolve(host, port, answer),
             #[cfg(feature = "sim")]
             Self::Sim(sim) => sim.look_up(host, port, answer),
         }

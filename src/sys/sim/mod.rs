@@ -5,11 +5,11 @@
 
 mod chance;
 mod datagram;
+mod faults;
 mod handshake;
 mod peer;
 mod socket;
 mod trace;
-mod weather;
 mod world;
 
 use std::cell::RefCell;

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::faults::Link;
 use super::socket::{Owner, SocketStage};
 use super::trace::{Net, Note};
-use super::weather::Link;
 use super::world::{Happening, World};
 
 /// What a simulated peer does, step by step.

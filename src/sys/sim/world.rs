@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Event;
 use super::chance::{Chance, Fault, Faults};
 use super::datagram::Post;
+use super::faults::Link;
 use super::peer::Peer;
 use super::socket::{Owner, Socket, SocketStage};
 use super::trace::{Note, Trace};
-use super::weather::Link;
 use crate::sys::Readiness;
 
 /// Nanoseconds of a microsecond, a millisecond, a second.

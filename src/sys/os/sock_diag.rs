@@ -33,7 +33,7 @@ impl Stream {
 mod system {
     use super::*;
 
-    pub(super) fn tcp_info(_: &super::super::os::Stream, _: SocketAddr) -> io::Result<TcpInfo> {
+    pub(super) fn tcp_info(_: &super::super::Stream, _: SocketAddr) -> io::Result<TcpInfo> {
         let text = "TCP_INFO can be had on Linux only";
         Err(io::Error::new(io::ErrorKind::Unsupported, text))
     }
@@ -72,10 +72,7 @@ mod system {
     /// Room for an answer: some 400 bytes by Linux 6.18.
     const ANSWER: usize = 4 << 10;
 
-    pub(super) fn tcp_info(
-        stream: &super::super::os::Stream,
-        peer: SocketAddr,
-    ) -> io::Result<TcpInfo> {
+    pub(super) fn tcp_info(stream: &super::super::Stream, peer: SocketAddr) -> io::Result<TcpInfo> {
         let request = request(stream.local_addr()?, peer, socket_cookie(stream)?);
         let mut answer = [0; ANSWER];
         ask(&request, &mut answer)

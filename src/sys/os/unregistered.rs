@@ -1,6 +1,6 @@
 //! Connections that leave their thread.
 
-use super::{Stream, os};
+use super::super::{Stream, os};
 
 /// An accepted connection that no poll knows: it may go to another thread. Only those of the
 /// operating system can.

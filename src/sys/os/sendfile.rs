@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::ops::{Bound, Range, RangeBounds};
 
-use super::Stream;
+use super::super::Stream;
 
 /// What bytes of a file can be sent to.
 pub(crate) trait FileSink: Write {
@@ -56,7 +56,7 @@ impl Stream {
 /// sendfile(2), again directly. See [`super::os`] for what mio need not know.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)))]
 fn send_within_kernel(
-    stream: &super::os::Stream,
+    stream: &super::Stream,
     file: &File,
     mut offset: u64,
     most: usize,
@@ -67,7 +67,7 @@ fn send_within_kernel(
 /// The same where mio must see that the socket is full.
 #[cfg(all(any(target_os = "linux", target_os = "android"), mio_unsupported_force_poll_poll))]
 fn send_within_kernel(
-    stream: &super::os::Stream,
+    stream: &super::Stream,
     file: &File,
     mut offset: u64,
     most: usize,
@@ -76,7 +76,7 @@ fn send_within_kernel(
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn send_within_kernel(_: &super::os::Stream, _: &File, _: u64, _: usize) -> io::Result<usize> {
+fn send_within_kernel(_: &super::Stream, _: &File, _: u64, _: usize) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

@@ -1,6 +1,6 @@
 //! Who is at the other end of a Unix socket.
 
-use super::Stream;
+use super::super::Stream;
 
 /// Who a process was when it connected to a Unix socket, set one to listen, or sent a datagram:
 /// the kernel vouches for it.

@@ -9,7 +9,7 @@ use mio::net::UnixDatagram;
 use rustix::net::{SendFlags, SocketAddrUnix};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::super::{Credentials, DatagramSocket, World};
+use super::super::super::{Credentials, DatagramSocket, World};
 use super::{OwnFile, bind_name, check_is_there, name_of, sock_addr};
 use crate::options::{UnixAddr, UnixDatagramOptions, UnixName};
 
@@ -206,7 +206,7 @@ impl UnixDatagrams {
     }
 
     /// What the poll watches.
-    pub(in super::super) fn source(&mut self) -> &mut UnixDatagram {
+    pub(in super::super::super) fn source(&mut self) -> &mut UnixDatagram {
         &mut self.socket
     }
 
@@ -217,7 +217,7 @@ impl UnixDatagrams {
 
     /// Receives one datagram: how much of it there was room for. Descriptors that were sent along
     /// are closed by the kernel.
-    pub(in super::super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(in super::super::super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.wants_credentials {
             return self.receive_with_credentials(buffer);
         }
@@ -259,7 +259,7 @@ impl UnixDatagrams {
 
     /// Sends one datagram to the peer. One that has gone may have come back since: Linux then says
     /// so once, and takes the peer away.
-    pub(in super::super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(in super::super::super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         use io::ErrorKind::{ConnectionRefused, NotConnected};
         match (self.send_to_peer(bytes), &self.peer) {
             (Err(error), Some(peer))

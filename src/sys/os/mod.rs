@@ -1,9 +1,17 @@
 //! The operating system, through mio, socket2 and rustix.
 
+mod affinity;
 #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 mod batch;
+mod credentials;
 mod datagram;
 mod multicast;
+mod resolve;
+mod sendfile;
+mod sock_diag;
+#[cfg(unix)]
+mod unix;
+mod unregistered;
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -18,8 +26,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use super::{Backlog, Shortage};
 use crate::options::{ConnectOptions, Keepalive, ListenOptions, TcpOptions};
 
+pub(crate) use affinity::{allowed_cores, pin_to};
 #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 pub(super) use batch::{receive_batch, send_batch, send_segments, sends_segments};
+pub use credentials::Credentials;
 pub(super) use datagram::{
     DatagramSocket, bind_udp, connect_udp, is_let_go, join, leave, receive_from, send_to, watch,
 };
@@ -28,6 +38,16 @@ pub(super) use mio::Poll as Poller;
 pub(super) use mio::Waker;
 pub(super) use mio::event::Event;
 pub(super) use mio::net::{TcpListener as Listener, TcpStream as Stream};
+pub(crate) use resolve::Answer;
+pub(super) use resolve::resolve;
+pub(crate) use sendfile::{FileSink, range_of};
+#[cfg(unix)]
+pub(crate) use unix::UnixDatagrams;
+#[cfg(unix)]
+pub(crate) use unix::{Local, not_handed_on};
+#[cfg(unix)]
+pub use unix::{receive_listeners, send_listeners};
+pub(crate) use unregistered::Loose;
 
 /// Targets where mio hands edges through from epoll or kqueue instead of emulating them.
 pub(super) const EDGES_ARE_NATIVE: bool = cfg!(all(

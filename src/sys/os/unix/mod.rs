@@ -2,6 +2,7 @@
 //! calls as TCP, so both are one type of [`Stream`].
 
 mod datagram;
+mod pass_fds;
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
@@ -13,10 +14,11 @@ use std::path::{Path, PathBuf};
 use mio::net::UnixListener;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use super::{Backlog, Listener, Stream, World, os};
+use super::super::{Backlog, Listener, Stream, World, os};
 use crate::options::{UnixAddr, UnixListenOptions, UnixName};
 
 pub(crate) use datagram::UnixDatagrams;
+pub use pass_fds::{receive_listeners, send_listeners};
 
 /// A Unix socket that listens.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ impl World {
 }
 
 /// Only TCP listeners are handed on.
-pub(super) fn not_handed_on() -> io::Error {
+pub(crate) fn not_handed_on() -> io::Error {
     let text = "a listening Unix socket cannot be handed on; let the other one bind its own";
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
@@ -126,15 +128,15 @@ impl Stream {
 }
 
 impl Local {
-    pub(super) fn accept(&self) -> io::Result<Stream> {
+    pub(in super::super) fn accept(&self) -> io::Result<Stream> {
         self.socket.accept().map(|(stream, _)| into_stream(stream))
     }
 
-    pub(super) fn add_to(&mut self, poller: &os::Poller, token: usize) -> io::Result<()> {
+    pub(in super::super) fn add_to(&mut self, poller: &os::Poller, token: usize) -> io::Result<()> {
         os::add(poller, &mut self.socket, token, false)
     }
 
-    pub(super) fn remove_from(&mut self, poller: &os::Poller) -> io::Result<()> {
+    pub(in super::super) fn remove_from(&mut self, poller: &os::Poller) -> io::Result<()> {
         os::remove(poller, &mut self.socket)
     }
 }
