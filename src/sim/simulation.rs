@@ -11,7 +11,6 @@ use super::watched::Watched;
 use super::watcher::Watcher;
 use crate::options::ReactorOptions;
 use crate::reactor::Reactor;
-use crate::sys;
 use crate::sys::sim::{Datagrams, Fault, Faults, Host, PeerEnd, Rest, Script, Stage, World};
 
 /// A host of a simulation: one process with one reactor.
@@ -145,7 +144,7 @@ impl Simulation {
         let index = self.world.borrow_mut().add_host(name, open_files);
         let host = Host::new(&self.world, index);
         let watcher = Rc::new(RefCell::new(Watcher::new(&self.world, index)));
-        let mut reactor = Reactor::in_world(sys::World::Sim(host), options).inspect_err(|_| {
+        let mut reactor = Reactor::in_world(host.into(), options).inspect_err(|_| {
             self.world.borrow_mut().hosts.pop();
         })?;
         self.watchers.push(Rc::clone(&watcher));

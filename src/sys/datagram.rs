@@ -3,11 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-#[cfg(feature = "sim")]
-use super::sim;
 #[cfg(unix)]
 use super::{NO_ADDR, UnixDatagrams};
-use super::{Poller, World, os};
+use super::{Poller, World, os, sim};
 use crate::options::{Group, UdpOptions};
 
 impl World {
@@ -19,7 +17,6 @@ impl World {
     ) -> io::Result<DatagramSocket> {
         match self {
             Self::Os => os::bind_udp(addr, options).map(DatagramSocket::Os),
-            #[cfg(feature = "sim")]
             Self::Sim(host) => host.bind_udp(addr, None, options).map(DatagramSocket::Sim),
         }
     }
@@ -32,7 +29,6 @@ impl World {
     ) -> io::Result<DatagramSocket> {
         match self {
             Self::Os => os::connect_udp(peer, options).map(DatagramSocket::Os),
-            #[cfg(feature = "sim")]
             Self::Sim(host) => {
                 let any = SocketAddr::from(([0, 0, 0, 0], 0));
                 let addr = options.source.unwrap_or(any);
@@ -51,7 +47,6 @@ pub(crate) enum DatagramSocket {
     #[cfg(unix)]
     Unix(Box<UnixDatagrams>),
     /// Of a simulated world.
-    #[cfg(feature = "sim")]
     Sim(sim::DatagramSocket),
 }
 
@@ -63,7 +58,6 @@ impl DatagramSocket {
             Self::Os(socket) => os::receive_from(socket, buffer),
             #[cfg(unix)]
             Self::Unix(socket) => Ok((socket.receive(buffer)?, NO_ADDR)),
-            #[cfg(feature = "sim")]
             Self::Sim(socket) => socket.receive(buffer),
         }
     }
@@ -75,7 +69,6 @@ impl DatagramSocket {
             Self::Os(socket) => os::send_to(socket, bytes, to),
             #[cfg(unix)]
             Self::Unix(socket) => socket.send(bytes),
-            #[cfg(feature = "sim")]
             Self::Sim(socket) => socket.send(bytes, to),
         }
     }
@@ -85,7 +78,6 @@ impl DatagramSocket {
             Self::Os(socket) => socket.local_addr(),
             #[cfg(unix)]
             Self::Unix(_) => Ok(NO_ADDR),
-            #[cfg(feature = "sim")]
             Self::Sim(socket) => Ok(socket.local_addr()),
         }
     }
@@ -96,17 +88,6 @@ impl DatagramSocket {
         match self {
             Self::Os(socket) => socket.peer_addr().unwrap_or(given),
             _ => given,
-        }
-    }
-
-    /// The number of its socket in a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) fn simulated(&self) -> Option<u32> {
-        match self {
-            Self::Os(_) => None,
-            #[cfg(unix)]
-            Self::Unix(_) => None,
-            Self::Sim(socket) => Some(socket.key()),
         }
     }
 
@@ -144,8 +125,7 @@ impl DatagramSocket {
             Self::Os(socket) => os::join(socket, group),
             #[cfg(unix)]
             Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
-            #[cfg(feature = "sim")]
-            Self::Sim(_) => sim::DatagramSocket::change_group(group),
+            Self::Sim(socket) => socket.change_group(group),
         }
     }
 
@@ -154,8 +134,7 @@ impl DatagramSocket {
             Self::Os(socket) => os::leave(socket, group),
             #[cfg(unix)]
             Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
-            #[cfg(feature = "sim")]
-            Self::Sim(_) => sim::DatagramSocket::change_group(group),
+            Self::Sim(socket) => socket.change_group(group),
         }
     }
 }
@@ -174,12 +153,10 @@ impl Poller {
             (Self::Os(poller), DatagramSocket::Unix(socket)) => {
                 os::add(poller, socket.source(), token, false)
             }
-            #[cfg(feature = "sim")]
             (Self::Sim(poller), DatagramSocket::Sim(socket)) => {
                 poller.add_datagrams(socket.key(), token);
                 Ok(())
             }
-            #[cfg(feature = "sim")]
             _ => Err(super::of_two_worlds()),
         }
     }
@@ -200,11 +177,9 @@ impl Poller {
             (Self::Os(poller), DatagramSocket::Unix(socket)) => {
                 os::watch(poller, socket.source(), token, writable)
             }
-            #[cfg(feature = "sim")]
             (Self::Sim(poller), DatagramSocket::Sim(socket)) => {
                 poller.change(socket.key(), token, writable)
             }
-            #[cfg(feature = "sim")]
             _ => Err(super::of_two_worlds()),
         }
     }

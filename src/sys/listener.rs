@@ -3,9 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::{Stream, os};
-#[cfg(feature = "sim")]
-use super::{of_two_worlds, sim};
+use super::{Stream, of_two_worlds, os, sim};
 
 /// A listening socket.
 #[derive(Debug)]
@@ -16,7 +14,6 @@ pub(crate) enum Listener {
     #[cfg(unix)]
     Local(os::Local),
     /// Of a simulated world.
-    #[cfg(feature = "sim")]
     Sim(sim::Listener),
 }
 
@@ -28,19 +25,9 @@ impl Listener {
             }
             #[cfg(unix)]
             Self::Local(local) => local.accept().map(|stream| (stream, NO_ADDR)),
-            #[cfg(feature = "sim")]
             Self::Sim(listener) => {
                 listener.accept().map(|(stream, peer)| (Stream::Sim(stream), peer))
             }
-        }
-    }
-
-    /// The number of its socket in a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) fn simulated(&self) -> Option<u32> {
-        match self {
-            Self::Sim(listener) => Some(listener.key()),
-            _ => None,
         }
     }
 
@@ -49,7 +36,6 @@ impl Listener {
             Self::Os(listener) => listener.local_addr(),
             #[cfg(unix)]
             Self::Local(_) => Ok(NO_ADDR),
-            #[cfg(feature = "sim")]
             Self::Sim(listener) => Ok(listener.local_addr()),
         }
     }
@@ -60,7 +46,6 @@ impl Listener {
             Self::Os(listener) => os::duplicate(listener),
             #[cfg(unix)]
             Self::Local(_) => Err(os::not_handed_on()),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(of_two_worlds()),
         }
     }

@@ -8,7 +8,7 @@ mod batch;
 mod datagram;
 mod listener;
 mod os;
-#[cfg(feature = "sim")]
+#[cfg_attr(not(feature = "sim"), path = "sim_stub.rs")]
 pub(crate) mod sim;
 
 use std::io::{self, IoSlice, Read, Write};
@@ -36,15 +36,19 @@ pub(crate) enum World {
     /// The operating system.
     Os,
     /// A simulated world, as one of its hosts.
-    #[cfg(feature = "sim")]
     Sim(sim::Host),
+}
+
+impl From<sim::Host> for World {
+    fn from(host: sim::Host) -> Self {
+        Self::Sim(host)
+    }
 }
 
 impl World {
     pub(crate) fn poller(&self) -> io::Result<Poller> {
         match self {
             Self::Os => os::Poller::new().map(Poller::Os),
-            #[cfg(feature = "sim")]
             Self::Sim(host) => host.poller().map(Poller::Sim),
         }
     }
@@ -53,8 +57,7 @@ impl World {
     pub(crate) fn clock(&self) -> Clock {
         match self {
             Self::Os => Clock::Os(os::Clock::new()),
-            #[cfg(feature = "sim")]
-            Self::Sim(host) => Clock::Sim(host.clock()),
+            Self::Sim(host) => host.clock(),
         }
     }
 
@@ -62,7 +65,6 @@ impl World {
     pub(crate) fn connect(&self, addr: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
         match self {
             Self::Os => os::connect(addr, options).map(Stream::Os),
-            #[cfg(feature = "sim")]
             Self::Sim(host) => host.connect(addr, options.source).map(Stream::Sim),
         }
     }
@@ -71,7 +73,6 @@ impl World {
     pub(crate) fn resolve(&self, host: &str, port: u16, answer: Answer) {
         match self {
             Self::Os => os::resolve(host, port, answer),
-            #[cfg(feature = "sim")]
             Self::Sim(sim) => sim.look_up(host, port, answer),
         }
     }
@@ -80,7 +81,6 @@ impl World {
     pub(crate) fn random(&self) -> u64 {
         match self {
             Self::Os => os::random(),
-            #[cfg(feature = "sim")]
             Self::Sim(host) => host.random(),
         }
     }
@@ -95,7 +95,6 @@ impl World {
             Self::Os => {
                 os::bind(addr, options).map(|(listener, backlog)| (Listener::Os(listener), backlog))
             }
-            #[cfg(feature = "sim")]
             Self::Sim(host) => host
                 .bind(addr, options.backlog)
                 .map(|(listener, backlog)| (Listener::Sim(listener), backlog)),
@@ -110,7 +109,6 @@ impl World {
     ) -> io::Result<Listener> {
         match self {
             Self::Os => os::adopt(listener, options).map(Listener::Os),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "a simulated world has no sockets of the operating system; listen in it instead",
@@ -122,7 +120,6 @@ impl World {
     pub(crate) fn spare(&self) -> Option<Spare> {
         match self {
             Self::Os => os::Spare::open().map(Spare::Os),
-            #[cfg(feature = "sim")]
             Self::Sim(host) => host.spare().map(Spare::Sim),
         }
     }
@@ -131,7 +128,6 @@ impl World {
     pub(crate) fn open_file_limit(&self) -> Option<u64> {
         match self {
             Self::Os => os::open_file_limit(),
-            #[cfg(feature = "sim")]
             Self::Sim(host) => Some(host.open_file_limit()),
         }
     }
@@ -140,8 +136,7 @@ impl World {
     pub(crate) fn generations(&self) -> Generations {
         match self {
             Self::Os => Generations::new(),
-            #[cfg(feature = "sim")]
-            Self::Sim(host) => Generations::of_host(host.index()),
+            Self::Sim(host) => host.generations(),
         }
     }
 
@@ -149,7 +144,6 @@ impl World {
     pub(crate) fn inherits_options(&self) -> bool {
         match self {
             Self::Os => os::OPTIONS_ARE_INHERITED,
-            #[cfg(feature = "sim")]
             Self::Sim(_) => true,
         }
     }
@@ -160,7 +154,6 @@ impl World {
     pub(crate) fn asks_writable_on_demand(&self) -> bool {
         match self {
             Self::Os => !os::EDGES_ARE_NATIVE,
-            #[cfg(feature = "sim")]
             Self::Sim(host) => !host.edges_are_native(),
         }
     }
@@ -172,7 +165,6 @@ pub(crate) enum Stream {
     /// Of the operating system: TCP, or a Unix socket, which goes by the same calls.
     Os(os::Stream),
     /// Of a simulated world.
-    #[cfg(feature = "sim")]
     Sim(sim::Stream),
     /// Still to come: it holds the place of one that is to be connected, and takes no descriptor.
     Absent,
@@ -193,7 +185,6 @@ impl Stream {
     pub(crate) fn short_means_done(&self) -> bool {
         match self {
             Self::Os(_) | Self::Absent => os::EDGES_ARE_NATIVE,
-            #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.edges_are_native(),
         }
     }
@@ -202,7 +193,6 @@ impl Stream {
     pub(crate) fn connected(&self) -> Option<io::Result<()>> {
         match self {
             Self::Os(stream) => os::connected(stream),
-            #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.connected(),
             Self::Absent => None,
         }
@@ -213,25 +203,14 @@ impl Stream {
     fn of_os(&self) -> Option<&os::Stream> {
         match self {
             Self::Os(stream) => Some(stream),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => None,
             Self::Absent => None,
-        }
-    }
-
-    /// The number of its socket in a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) fn simulated(&self) -> Option<u32> {
-        match self {
-            Self::Os(_) | Self::Absent => None,
-            Self::Sim(stream) => Some(stream.key()),
         }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Os(stream) => stream.local_addr(),
-            #[cfg(feature = "sim")]
             Self::Sim(stream) => Ok(stream.local_addr()),
             Self::Absent => Ok(NO_ADDR),
         }
@@ -247,7 +226,6 @@ impl Stream {
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         match self {
             Self::Os(stream) => stream.shutdown(std::net::Shutdown::Write),
-            #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.shutdown_write(),
             Self::Absent => Err(not_connected()),
         }
@@ -257,7 +235,6 @@ impl Stream {
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
         match self {
             Self::Os(stream) => os::reset_on_close(stream),
-            #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.reset_on_close(),
             Self::Absent => Ok(()),
         }
@@ -266,7 +243,6 @@ impl Stream {
     pub(crate) fn set_options(&self, options: &TcpOptions) -> io::Result<()> {
         match self {
             Self::Os(stream) => os::set_options(stream, options),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Ok(()),
             Self::Absent => Ok(()),
         }
@@ -278,7 +254,6 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Os(stream) => os::receive(stream, buffer),
-            #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.receive(buffer),
             Self::Absent => Err(not_connected()),
         }
@@ -290,7 +265,6 @@ impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Os(stream) => os::send(stream, bytes),
-            #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.send(&[bytes]),
             Self::Absent => Err(not_connected()),
         }
@@ -299,7 +273,6 @@ impl Write for Stream {
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Os(stream) => os::send_vectored(stream, parts),
-            #[cfg(feature = "sim")]
             Self::Sim(stream) => stream.send(parts),
             Self::Absent => Err(not_connected()),
         }
@@ -321,7 +294,6 @@ pub(crate) enum Event<'a> {
     /// Of the operating system.
     Os(&'a os::Event),
     /// Of a simulated world.
-    #[cfg(feature = "sim")]
     Sim(sim::Event),
 }
 
@@ -344,8 +316,7 @@ impl Event<'_> {
     pub(crate) fn token(self) -> usize {
         match self {
             Self::Os(event) => event.token().0,
-            #[cfg(feature = "sim")]
-            Self::Sim(event) => event.token,
+            Self::Sim(event) => event.token(),
         }
     }
 
@@ -354,8 +325,7 @@ impl Event<'_> {
     pub(crate) fn is_plain(self) -> bool {
         match self {
             Self::Os(event) => event.is_readable() && !event.is_read_closed() && !event.is_error(),
-            #[cfg(feature = "sim")]
-            Self::Sim(event) => event.readiness.readable && !event.readiness.hung_up,
+            Self::Sim(event) => event.readiness().readable && !event.readiness().hung_up,
         }
     }
 
@@ -369,8 +339,7 @@ impl Event<'_> {
                 hung_up: event.is_read_closed() || event.is_error(),
                 broken: event.is_error() || (cfg!(windows) && event.is_write_closed()),
             },
-            #[cfg(feature = "sim")]
-            Self::Sim(event) => event.readiness,
+            Self::Sim(event) => event.readiness(),
         }
     }
 }
@@ -381,15 +350,19 @@ pub(crate) enum Events {
     /// Of the operating system.
     Os(os::Events),
     /// Of a simulated world.
-    #[cfg(feature = "sim")]
-    Sim(Vec<sim::Event>),
+    Sim(sim::Events),
+}
+
+impl From<sim::Events> for Events {
+    fn from(events: sim::Events) -> Self {
+        Self::Sim(events)
+    }
 }
 
 impl Events {
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Os(events) => events.is_empty(),
-            #[cfg(feature = "sim")]
             Self::Sim(events) => events.is_empty(),
         }
     }
@@ -407,10 +380,7 @@ impl Events {
                     each(Event::Os(event));
                 }
             }
-            #[cfg(feature = "sim")]
-            Self::Sim(events) => {
-                events.iter().skip(skipped).for_each(|&event| each(Event::Sim(event)));
-            }
+            Self::Sim(events) => events.for_each_from(skipped, |event| each(Event::Sim(event))),
         }
     }
 }
@@ -421,7 +391,6 @@ pub(crate) enum Poller {
     /// Of the operating system.
     Os(os::Poller),
     /// Of a simulated world.
-    #[cfg(feature = "sim")]
     Sim(sim::Poller),
 }
 
@@ -430,8 +399,7 @@ impl Poller {
     pub(crate) fn events(&self, capacity: usize) -> Events {
         match self {
             Self::Os(_) => Events::Os(os::Events::with_capacity(capacity)),
-            #[cfg(feature = "sim")]
-            Self::Sim(_) => Events::Sim(Vec::with_capacity(capacity)),
+            Self::Sim(poller) => poller.events(capacity),
         }
     }
 
@@ -439,7 +407,6 @@ impl Poller {
     pub(crate) fn waker(&self, token: usize) -> io::Result<Waker> {
         match self {
             Self::Os(poller) => os::waker(poller, token).map(Waker::Os),
-            #[cfg(feature = "sim")]
             Self::Sim(poller) => poller.waker(token).map(Waker::Sim),
         }
     }
@@ -448,10 +415,8 @@ impl Poller {
     pub(crate) fn add(&self, stream: &mut Stream, token: usize, writable: bool) -> io::Result<()> {
         match (self, stream) {
             (Self::Os(poller), Stream::Os(stream)) => os::add(poller, stream, token, writable),
-            #[cfg(feature = "sim")]
             (Self::Sim(poller), Stream::Sim(stream)) => poller.add(stream.key(), token, writable),
             (_, Stream::Absent) => Err(not_connected()),
-            #[cfg(feature = "sim")]
             _ => Err(of_two_worlds()),
         }
     }
@@ -465,12 +430,10 @@ impl Poller {
     ) -> io::Result<()> {
         match (self, stream) {
             (Self::Os(poller), Stream::Os(stream)) => os::change(poller, stream, token, writable),
-            #[cfg(feature = "sim")]
             (Self::Sim(poller), Stream::Sim(stream)) => {
                 poller.change(stream.key(), token, writable)
             }
             (_, Stream::Absent) => Err(not_connected()),
-            #[cfg(feature = "sim")]
             _ => Err(of_two_worlds()),
         }
     }
@@ -480,11 +443,9 @@ impl Poller {
             (Self::Os(poller), Listener::Os(listener)) => os::add(poller, listener, token, false),
             #[cfg(unix)]
             (Self::Os(poller), Listener::Local(local)) => local.add_to(poller, token),
-            #[cfg(feature = "sim")]
             (Self::Sim(poller), Listener::Sim(listener)) => {
                 poller.add(listener.key(), token, false)
             }
-            #[cfg(feature = "sim")]
             _ => Err(of_two_worlds()),
         }
     }
@@ -496,7 +457,6 @@ impl Poller {
             #[cfg(unix)]
             (Self::Os(poller), Listener::Local(local)) => local.remove_from(poller),
             // There nobody else has it.
-            #[cfg(feature = "sim")]
             _ => Ok(()),
         }
     }
@@ -506,7 +466,6 @@ impl Poller {
     pub(crate) fn add_fd(&self, fd: &std::os::fd::OwnedFd, token: usize) -> io::Result<()> {
         match self {
             Self::Os(poller) => os::add_fd(poller, fd, token),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(of_two_worlds()),
         }
     }
@@ -516,7 +475,6 @@ impl Poller {
     pub(crate) fn remove_fd(&self, fd: &std::os::fd::OwnedFd) -> io::Result<()> {
         match self {
             Self::Os(poller) => os::remove_fd(poller, fd),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(of_two_worlds()),
         }
     }
@@ -530,9 +488,7 @@ impl Poller {
     ) -> io::Result<()> {
         match (self, events) {
             (Self::Os(poller), Events::Os(events)) => os::poll(poller, events, timeout),
-            #[cfg(feature = "sim")]
             (Self::Sim(poller), Events::Sim(events)) => poller.poll(events, timeout),
-            #[cfg(feature = "sim")]
             _ => Err(of_two_worlds()),
         }
     }
@@ -544,7 +500,6 @@ pub(crate) enum Waker {
     /// Of the operating system.
     Os(os::Waker),
     /// Of a simulated world.
-    #[cfg(feature = "sim")]
     Sim(sim::Waker),
 }
 
@@ -552,7 +507,6 @@ impl Waker {
     pub(crate) fn wake(&self) -> io::Result<()> {
         match self {
             Self::Os(waker) => waker.wake(),
-            #[cfg(feature = "sim")]
             Self::Sim(waker) => waker.wake(),
         }
     }
@@ -564,8 +518,13 @@ pub(crate) enum Clock {
     /// Of the operating system.
     Os(os::Clock),
     /// Of a simulated world.
-    #[cfg(feature = "sim")]
     Sim(sim::Clock),
+}
+
+impl From<sim::Clock> for Clock {
+    fn from(clock: sim::Clock) -> Self {
+        Self::Sim(clock)
+    }
 }
 
 impl Clock {
@@ -577,7 +536,6 @@ impl Clock {
                 let elapsed = clock.elapsed();
                 elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
             }
-            #[cfg(feature = "sim")]
             Self::Sim(clock) => clock.nanos(),
         }
     }
@@ -595,11 +553,9 @@ pub(crate) enum Spare {
     /// Of the operating system.
     Os(#[expect(dead_code, reason = "it is held, not used")] os::Spare),
     /// Of a simulated world.
-    #[cfg(feature = "sim")]
-    Sim(#[expect(dead_code, reason = "it is held, not used")] sim::Spare),
+    Sim(#[allow(dead_code, reason = "held, not used; without `sim` it has no value")] sim::Spare),
 }
 
-#[cfg(feature = "sim")]
 #[cold]
 fn of_two_worlds() -> io::Error {
     let text = "the socket or descriptor is of another world than the poll";

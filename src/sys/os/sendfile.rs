@@ -46,7 +46,6 @@ impl Stream {
     fn send_within_kernel(&self, file: &File, offset: u64, most: usize) -> io::Result<usize> {
         match self {
             Self::Os(stream) => send_within_kernel(stream, file, offset, most),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
             Self::Absent => Err(io::ErrorKind::NotConnected.into()),
         }

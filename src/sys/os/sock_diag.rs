@@ -16,7 +16,6 @@ impl Stream {
     pub(crate) fn tcp_info(&self, dialled: SocketAddr) -> io::Result<TcpInfo> {
         match self {
             Self::Os(stream) => system::tcp_info(stream, stream.peer_addr().unwrap_or(dialled)),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "a simulated world has no TCP_INFO: its connections have no segments",

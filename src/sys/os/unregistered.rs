@@ -11,7 +11,6 @@ impl Loose {
     pub(crate) fn new(stream: Stream) -> Option<Self> {
         match stream {
             Stream::Os(stream) => Some(Self(stream)),
-            #[cfg(feature = "sim")]
             Stream::Sim(_) => None,
             Stream::Absent => None,
         }

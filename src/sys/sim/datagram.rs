@@ -140,7 +140,7 @@ impl DatagramSocket {
             .map(drop)
     }
 
-    pub(crate) fn change_group(_: &Group) -> io::Result<()> {
+    pub(crate) fn change_group(&self, _: &Group) -> io::Result<()> {
         Err(no_multicast())
     }
 }

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Answer, Backlog, Readiness};
+use crate::id::Generations;
 use socket::Owner;
 use trace::{Call, Outcome};
 use world::{MILLI, SECOND, Step};
@@ -45,9 +46,13 @@ pub(crate) struct Host {
 /// What a poll says of one socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
-    pub(crate) token: usize,
-    pub(crate) readiness: Readiness,
+    token: usize,
+    readiness: Readiness,
 }
+
+/// What one poll reported.
+#[derive(Debug)]
+pub(crate) struct Events(Vec<Event>);
 
 /// One end of a connection; closed when it is dropped.
 #[derive(Debug)]
@@ -121,8 +126,9 @@ impl Host {
         Self { world: Rc::clone(world), index, edges_are_native }
     }
 
-    pub(crate) fn index(&self) -> u32 {
-        self.index as u32
+    /// The generations of its connections: the same in every run.
+    pub(crate) fn generations(&self) -> Generations {
+        Generations::of_host(self.index as u32)
     }
 
     pub(crate) fn edges_are_native(&self) -> bool {
@@ -163,9 +169,9 @@ impl Host {
         Ok(Poller(self.clone()))
     }
 
-    pub(crate) fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> super::Clock {
         let start = self.world.borrow().clock(self.index);
-        Clock { host: self.clone(), start }
+        Clock { host: self.clone(), start }.into()
     }
 
     fn open_file(&self) -> io::Result<()> {
@@ -413,7 +419,33 @@ impl Drop for Listener {
     }
 }
 
+impl Event {
+    pub(crate) fn token(self) -> usize {
+        self.token
+    }
+
+    pub(crate) fn readiness(self) -> Readiness {
+        self.readiness
+    }
+}
+
+impl Events {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Calls `each` with every event but the first `skipped`.
+    pub(crate) fn for_each_from(&self, skipped: usize, each: impl FnMut(Event)) {
+        self.0.iter().copied().skip(skipped).for_each(each);
+    }
+}
+
 impl Poller {
+    /// Room for what one poll reports.
+    pub(crate) fn events(&self, capacity: usize) -> super::Events {
+        Events(Vec::with_capacity(capacity)).into()
+    }
+
     pub(crate) fn waker(&self, token: usize) -> io::Result<Waker> {
         let Self(host) = self;
         host.open_file()?;
@@ -448,10 +480,10 @@ impl Poller {
 
     pub(crate) fn poll(
         &mut self,
-        events: &mut Vec<Event>,
+        events: &mut Events,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
-        let Self(host) = self;
+        let (Self(host), Events(events)) = (self, events);
         events.clear();
         let most = events.capacity();
         let timeout = timeout.map(|timeout| timeout.as_nanos() as u64);
@@ -476,6 +508,36 @@ impl Drop for Poller {
         let files = if world.hosts[self.0.index].waker.take().is_some() { 2 } else { 1 };
         for _ in 0..files {
             world.close_file(self.0.index);
+        }
+    }
+}
+
+impl super::Stream {
+    /// The number of the socket in a simulated world.
+    pub(crate) fn simulated(&self) -> Option<u32> {
+        match self {
+            Self::Sim(stream) => Some(stream.key),
+            _ => None,
+        }
+    }
+}
+
+impl super::Listener {
+    /// The number of the socket in a simulated world.
+    pub(crate) fn simulated(&self) -> Option<u32> {
+        match self {
+            Self::Sim(listener) => Some(listener.key),
+            _ => None,
+        }
+    }
+}
+
+impl super::DatagramSocket {
+    /// The number of the socket in a simulated world.
+    pub(crate) fn simulated(&self) -> Option<u32> {
+        match self {
+            Self::Sim(socket) => Some(socket.key()),
+            _ => None,
         }
     }
 }

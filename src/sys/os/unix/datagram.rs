@@ -56,7 +56,6 @@ impl World {
     ) -> io::Result<DatagramSocket> {
         match self {
             Self::Os => bind(addr, options).map(into_socket),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(super::not_simulated()),
         }
     }
@@ -69,7 +68,6 @@ impl World {
     ) -> io::Result<DatagramSocket> {
         match self {
             Self::Os => connect(peer, options).map(into_socket),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(super::not_simulated()),
         }
     }

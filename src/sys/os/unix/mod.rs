@@ -50,7 +50,6 @@ impl World {
             Self::Os => {
                 bind(addr, options).map(|(local, backlog)| (Listener::Local(local), backlog))
             }
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(not_simulated()),
         }
     }
@@ -70,7 +69,6 @@ impl World {
                 let socket = UnixListener::from_std(listener);
                 Ok((Listener::Local(Local { file: None, socket }), addr))
             }
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(not_simulated()),
         }
     }
@@ -80,7 +78,6 @@ impl World {
     pub(crate) fn connect_unix(&self, addr: &UnixAddr) -> io::Result<Stream> {
         match self {
             Self::Os => connect(addr, Type::STREAM).map(into_stream),
-            #[cfg(feature = "sim")]
             Self::Sim(_) => Err(not_simulated()),
         }
     }
@@ -92,7 +89,6 @@ pub(crate) fn not_handed_on() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
-#[cfg(feature = "sim")]
 fn not_simulated() -> io::Error {
     let text = "a simulated world has no Unix sockets; use TCP in it";
     io::Error::new(io::ErrorKind::Unsupported, text)
