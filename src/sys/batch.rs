@@ -3,16 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::DatagramSocket;
-#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
-use super::os;
-
-/// Most datagrams of one batch.
-pub(crate) const BATCH: usize = 64;
-
-/// Whether a batch is one call, and not one for each datagram.
-pub(crate) const BATCHES_ARE_CALLS: bool =
-    cfg!(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)));
+use super::os::{self, Arrival, BATCH, BATCHES_ARE_CALLS};
+use super::{DatagramSocket, SendFault};
 
 /// Bytes that a batch going out may gather, but for its last datagram: what a full batch of
 /// datagrams of an Ethernet's length has.
@@ -21,16 +13,6 @@ const GATHERED_BYTES: usize = BATCH * 1_500;
 /// Bytes of a slot: of the longest datagram, or of several that came as one. Slots of a power of
 /// two would lie in the same few lines of a cache, so that each lies one line further.
 const SLOT: usize = 65_536 + 64;
-
-/// What has come into one slot.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
-    pub(crate) slot: usize,
-    pub(crate) bytes: usize,
-    /// The length of each datagram but the last, if they are several.
-    pub(crate) segment: Option<usize>,
-    pub(crate) from: SocketAddr,
-}
 
 /// Room for a batch that comes in, and what is left of the last one.
 pub(crate) struct Inbound {
@@ -77,23 +59,19 @@ impl Inbound {
         filled
     }
 
-    #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
     fn receive(&mut self, socket: &mut DatagramSocket, is_v4: bool, most: usize) -> io::Result<()> {
-        if let DatagramSocket::Os(socket) = socket {
-            let slots = self.slots.chunks_exact_mut(SLOT).take(most);
-            os::receive_batch(socket, is_v4, slots, &mut self.arrivals)?;
-            self.is_all = self.arrivals.len() < most;
-            return Ok(());
+        match socket {
+            DatagramSocket::Os(socket) if BATCHES_ARE_CALLS => {
+                let slots = self.slots.chunks_exact_mut(SLOT).take(most);
+                os::receive_batch(socket, is_v4, slots, &mut self.arrivals)?;
+                self.is_all = self.arrivals.len() < most;
+                Ok(())
+            }
+            socket => self.receive_each(socket, most),
         }
-        self.receive_each(socket, most)
     }
 
-    #[cfg(not(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll))))]
-    fn receive(&mut self, socket: &mut DatagramSocket, _: bool, most: usize) -> io::Result<()> {
-        self.receive_each(socket, most)
-    }
-
-    /// The same with one call for each.
+    /// Receives with one call for each.
     fn receive_each(&mut self, socket: &mut DatagramSocket, most: usize) -> io::Result<()> {
         for (slot, room) in self.slots.chunks_exact_mut(SLOT).enumerate().take(most) {
             match socket.receive(room) {
@@ -142,7 +120,7 @@ impl Inbound {
         Some((&self.slots[first + start..first + end], arrival.from))
     }
 
-    /// Datagrams that nobody has taken.
+    /// Datagrams that are not taken yet.
     pub(crate) fn len(&self) -> usize {
         let left = self.arrivals[self.next..].iter().map(|arrival| match arrival.segment {
             Some(segment) => arrival.bytes.div_ceil(segment),
@@ -168,7 +146,7 @@ impl Inbound {
     }
 }
 
-/// A batch that is gathered, to go out in order.
+/// A batch to be sent in order.
 #[derive(Debug)]
 pub(crate) struct Outbound {
     bytes: Vec<u8>,
@@ -177,10 +155,6 @@ pub(crate) struct Outbound {
     /// Datagrams of more bytes do not go out as segments: the system refuses those that are
     /// longer than what the way to the peer takes whole, and all where it cannot do it. 0 where it
     /// does not know of them.
-    #[cfg_attr(
-        not(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll))),
-        expect(dead_code)
-    )]
     longest_segment: usize,
 }
 
@@ -216,7 +190,7 @@ impl Outbound {
         if index == 0 { 0 } else { self.ends[index - 1].0 }
     }
 
-    /// One of them.
+    /// A datagram of the batch, by its index.
     pub(crate) fn get(&self, index: usize) -> Option<(Option<SocketAddr>, &[u8])> {
         let &(end, to) = self.ends.get(index)?;
         Some((to, &self.bytes[self.start(index)..end]))
@@ -225,9 +199,11 @@ impl Outbound {
     /// Sends those from `first` on, until the system takes no more: how many it has taken, at
     /// least one, or what was wrong with the first.
     pub(crate) fn send(&mut self, socket: &mut DatagramSocket, first: usize) -> io::Result<usize> {
-        #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
-        if let (DatagramSocket::Os(socket), 2..) = (&*socket, self.len() - first) {
-            return self.send_several(socket, first);
+        match socket {
+            DatagramSocket::Os(socket) if BATCHES_ARE_CALLS && self.len() - first > 1 => {
+                return self.send_several(socket, first);
+            }
+            _ => {}
         }
         let Some((to, bytes)) = self.get(first) else { return Ok(0) };
         socket.send(bytes, to)?;
@@ -240,17 +216,10 @@ impl Outbound {
     }
 }
 
-#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 fn sends_segments(socket: &DatagramSocket) -> bool {
     matches!(socket, DatagramSocket::Os(socket) if os::sends_segments(socket))
 }
 
-#[cfg(not(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll))))]
-fn sends_segments(_: &DatagramSocket) -> bool {
-    false
-}
-
-#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 impl Outbound {
     /// Sends a run of segments, or all before the next one in a call of their own.
     fn send_several(&mut self, socket: &os::DatagramSocket, first: usize) -> io::Result<usize> {
@@ -306,10 +275,9 @@ impl Outbound {
 
 /// Whether an error says nothing of segments: there is no room now, or the network has answered to
 /// an older datagram, which is told once.
-#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 fn is_no_refusal(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, WouldBlock};
-    super::SendFault::of(error) == super::SendFault::NoBuffers
+    SendFault::of(error) == SendFault::NoBuffers
         || matches!(
             error.kind(),
             WouldBlock | ConnectionRefused | HostUnreachable | NetworkUnreachable
@@ -317,7 +285,6 @@ fn is_no_refusal(error: &io::Error) -> bool {
 }
 
 /// Bytes of segments that go out as one: those of one UDP datagram over IPv4.
-#[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 const MOST_SEGMENT_BYTES: usize = 65_507;
 
 impl std::fmt::Debug for Inbound {
@@ -326,7 +293,7 @@ impl std::fmt::Debug for Inbound {
     }
 }
 
-#[cfg(all(test, feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

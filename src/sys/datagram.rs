@@ -3,9 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-#[cfg(unix)]
-use super::{NO_ADDR, UnixDatagrams};
-use super::{Poller, World, os, sim};
+use super::{NO_ADDR, Poller, World, of_two_worlds, os, sim};
 use crate::options::{Group, UdpOptions};
 
 impl World {
@@ -44,10 +42,15 @@ pub(crate) enum DatagramSocket {
     /// Of the operating system.
     Os(os::DatagramSocket),
     /// A Unix socket.
-    #[cfg(unix)]
-    Unix(Box<UnixDatagrams>),
+    Unix(os::UnixDatagramSocket),
     /// Of a simulated world.
     Sim(sim::DatagramSocket),
+}
+
+impl From<os::UnixDatagramSocket> for DatagramSocket {
+    fn from(socket: os::UnixDatagramSocket) -> Self {
+        Self::Unix(socket)
+    }
 }
 
 impl DatagramSocket {
@@ -56,7 +59,6 @@ impl DatagramSocket {
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self {
             Self::Os(socket) => os::receive_from(socket, buffer),
-            #[cfg(unix)]
             Self::Unix(socket) => Ok((socket.receive(buffer)?, NO_ADDR)),
             Self::Sim(socket) => socket.receive(buffer),
         }
@@ -67,7 +69,6 @@ impl DatagramSocket {
     pub(crate) fn send(&mut self, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
         match self {
             Self::Os(socket) => os::send_to(socket, bytes, to),
-            #[cfg(unix)]
             Self::Unix(socket) => socket.send(bytes),
             Self::Sim(socket) => socket.send(bytes, to),
         }
@@ -76,14 +77,13 @@ impl DatagramSocket {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Os(socket) => socket.local_addr(),
-            #[cfg(unix)]
             Self::Unix(_) => Ok(NO_ADDR),
             Self::Sim(socket) => Ok(socket.local_addr()),
         }
     }
 
-    /// Its peer, as the system knows it: who was given the address of none in particular has this
-    /// machine as its peer.
+    /// The peer as the system knows it: a socket that was connected to the unspecified address has
+    /// this machine as its peer.
     pub(crate) fn peer_addr(&self, given: SocketAddr) -> SocketAddr {
         match self {
             Self::Os(socket) => socket.peer_addr().unwrap_or(given),
@@ -91,39 +91,14 @@ impl DatagramSocket {
         }
     }
 
-    /// Whether it is a Unix socket.
+    /// Whether this is a Unix socket.
     pub(crate) fn is_unix(&self) -> bool {
-        match self {
-            #[cfg(unix)]
-            Self::Unix(_) => true,
-            _ => false,
-        }
-    }
-
-    /// The Unix socket, if it is one.
-    #[cfg(unix)]
-    #[inline]
-    pub(crate) fn unix(&self) -> Option<&UnixDatagrams> {
-        match self {
-            Self::Unix(socket) => Some(socket),
-            _ => None,
-        }
-    }
-
-    /// The Unix socket, if it is one.
-    #[cfg(unix)]
-    #[inline]
-    pub(crate) fn unix_mut(&mut self) -> Option<&mut UnixDatagrams> {
-        match self {
-            Self::Unix(socket) => Some(socket),
-            _ => None,
-        }
+        matches!(self, Self::Unix(_))
     }
 
     pub(crate) fn join(&self, group: &Group) -> io::Result<()> {
         match self {
             Self::Os(socket) => os::join(socket, group),
-            #[cfg(unix)]
             Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
             Self::Sim(socket) => socket.change_group(group),
         }
@@ -132,7 +107,6 @@ impl DatagramSocket {
     pub(crate) fn leave(&self, group: &Group) -> io::Result<()> {
         match self {
             Self::Os(socket) => os::leave(socket, group),
-            #[cfg(unix)]
             Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
             Self::Sim(socket) => socket.change_group(group),
         }
@@ -149,7 +123,6 @@ impl Poller {
     ) -> io::Result<()> {
         match (self, socket) {
             (Self::Os(poller), DatagramSocket::Os(socket)) => os::add(poller, socket, token, false),
-            #[cfg(unix)]
             (Self::Os(poller), DatagramSocket::Unix(socket)) => {
                 os::add(poller, socket.source(), token, false)
             }
@@ -157,12 +130,12 @@ impl Poller {
                 poller.add_datagrams(socket.key(), token);
                 Ok(())
             }
-            _ => Err(super::of_two_worlds()),
+            _ => Err(of_two_worlds()),
         }
     }
 
-    /// Asks for writability, or no longer; reports what is ready anew. Takes a socket up again
-    /// that the poll has let go of.
+    /// Asks for writability, or no longer; reports what is ready anew. Registers a socket again
+    /// that the poll no longer watches.
     pub(crate) fn ask_datagrams(
         &self,
         socket: &mut DatagramSocket,
@@ -173,59 +146,19 @@ impl Poller {
             (Self::Os(poller), DatagramSocket::Os(socket)) => {
                 os::watch(poller, socket, token, writable)
             }
-            #[cfg(unix)]
             (Self::Os(poller), DatagramSocket::Unix(socket)) => {
                 os::watch(poller, socket.source(), token, writable)
             }
             (Self::Sim(poller), DatagramSocket::Sim(socket)) => {
                 poller.change(socket.key(), token, writable)
             }
-            _ => Err(super::of_two_worlds()),
+            _ => Err(of_two_worlds()),
         }
     }
 }
 
-/// Whether an error of a socket says that the poll has let go of it: as `WouldBlock`, but that
-/// no event comes before it is asked for.
+/// Whether an error of a socket says that the poll no longer watches it. As with `WouldBlock`
+/// nothing was done, but no event comes before the poll is asked again.
 pub(crate) fn is_let_go(error: &io::Error) -> bool {
     os::is_let_go(error)
-}
-
-/// Why a datagram was not sent, as far as `io::ErrorKind` has no word for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SendFault {
-    /// It is longer than the socket, or the way to the peer, takes.
-    TooLong,
-    /// A queue of the system is full.
-    NoBuffers,
-    /// It is for an address of the other family than the socket's.
-    Family,
-    /// Something else, or an older error that was waiting to be told.
-    Other,
-}
-
-impl SendFault {
-    /// What an error of a send says.
-    #[cfg(unix)]
-    pub(crate) fn of(error: &io::Error) -> Self {
-        use rustix::io::Errno;
-        match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::MSGSIZE) => Self::TooLong,
-            Some(Errno::NOBUFS | Errno::NOMEM) => Self::NoBuffers,
-            Some(Errno::AFNOSUPPORT) => Self::Family,
-            _ => Self::Other,
-        }
-    }
-
-    /// What an error of a send says: 10040 is `WSAEMSGSIZE`, 10055 is `WSAENOBUFS`, 10047 is
-    /// `WSAEAFNOSUPPORT`.
-    #[cfg(not(unix))]
-    pub(crate) fn of(error: &io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(10_040) => Self::TooLong,
-            Some(10_055) => Self::NoBuffers,
-            Some(10_047) => Self::Family,
-            _ => Self::Other,
-        }
-    }
 }

@@ -1,9 +1,9 @@
 //! Sockets that listen.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::{Stream, of_two_worlds, os, sim};
+use super::{NO_ADDR, Stream, of_two_worlds, os, sim};
 
 /// A listening socket.
 #[derive(Debug)]
@@ -11,10 +11,15 @@ pub(crate) enum Listener {
     /// Of the operating system.
     Os(os::Listener),
     /// A Unix socket.
-    #[cfg(unix)]
-    Local(os::Local),
+    Local(os::LocalListener),
     /// Of a simulated world.
     Sim(sim::Listener),
+}
+
+impl From<os::LocalListener> for Listener {
+    fn from(listener: os::LocalListener) -> Self {
+        Self::Local(listener)
+    }
 }
 
 impl Listener {
@@ -23,7 +28,6 @@ impl Listener {
             Self::Os(listener) => {
                 listener.accept().map(|(stream, peer)| (Stream::Os(stream), peer))
             }
-            #[cfg(unix)]
             Self::Local(local) => local.accept().map(|stream| (stream, NO_ADDR)),
             Self::Sim(listener) => {
                 listener.accept().map(|(stream, peer)| (Stream::Sim(stream), peer))
@@ -34,7 +38,6 @@ impl Listener {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Os(listener) => listener.local_addr(),
-            #[cfg(unix)]
             Self::Local(_) => Ok(NO_ADDR),
             Self::Sim(listener) => Ok(listener.local_addr()),
         }
@@ -44,21 +47,14 @@ impl Listener {
     pub(crate) fn duplicate(&self) -> io::Result<std::net::TcpListener> {
         match self {
             Self::Os(listener) => os::duplicate(listener),
-            #[cfg(unix)]
-            Self::Local(_) => Err(os::not_handed_on()),
+            Self::Local(_) => Err(not_handed_over()),
             Self::Sim(_) => Err(of_two_worlds()),
         }
     }
 }
 
-/// What stands for the address of a Unix socket, which has none.
-pub(crate) const NO_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-/// How many connections the kernel queues for a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Backlog {
-    /// What the options ask for; `None` for as many as the system takes.
-    pub(crate) asked: Option<u32>,
-    /// What the system takes at the most, where that can be known.
-    pub(crate) system_most: Option<u32>,
+/// Only TCP listeners go to another process.
+fn not_handed_over() -> io::Error {
+    let text = "a listening Unix socket cannot be handed on; let the other one bind its own";
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }

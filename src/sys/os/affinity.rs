@@ -1,19 +1,16 @@
-//! Which cores a thread runs on.
+//! Which cores a thread runs on: Linux and Android.
 
 use std::io;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The cores that this thread may run on, by number.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn allowed_cores() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(None)?;
     Ok((0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect())
 }
 
 /// Keeps this thread on one core.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn pin_to(core: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     if core < CpuSet::MAX_CPU {
@@ -27,20 +24,4 @@ pub(crate) fn pin_to(core: usize) -> io::Result<()> {
         );
         io::Error::new(error.kind(), text)
     })
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn allowed_cores() -> io::Result<Vec<usize>> {
-    Err(cannot_pin())
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn pin_to(_: usize) -> io::Result<()> {
-    Err(cannot_pin())
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn cannot_pin() -> io::Error {
-    let text = "option pinning: threads cannot be pinned on this platform; leave it off";
-    io::Error::new(io::ErrorKind::Unsupported, text)
 }

@@ -13,12 +13,14 @@ use nix::sys::socket::{
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
-use super::super::batch::{Arrival, BATCH};
-use super::DatagramSocket;
+use super::datagram::{Arrival, BATCH, DatagramSocket};
+
+/// Whether a batch is one call, and not one for each datagram.
+pub(crate) const BATCHES_ARE_CALLS: bool = true;
 
 /// Lets the system hand over several datagrams of one sender as one. Linux has it since 5.0;
 /// before, they come one by one.
-pub(super) fn take_segments(socket: &impl AsFd) {
+pub(crate) fn take_segments(socket: &impl AsFd) {
     if let Err(error) = setsockopt(socket, sockopt::UdpGroSegment, &true) {
         log::debug!("datagrams are not received in segments: {error}");
     }
@@ -26,12 +28,12 @@ pub(super) fn take_segments(socket: &impl AsFd) {
 
 /// Whether the system sends segments. Linux does since 4.18; before, it passes over what it does
 /// not know, and all would leave as one datagram.
-pub(in super::super) fn sends_segments(socket: &DatagramSocket) -> bool {
+pub(crate) fn sends_segments(socket: &DatagramSocket) -> bool {
     getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
 }
 
 /// Receives into as many slots as there are.
-pub(in super::super) fn receive_batch<'a>(
+pub(crate) fn receive_batch<'a>(
     socket: &DatagramSocket,
     is_v4: bool,
     slots: impl ExactSizeIterator<Item = &'a mut [u8]>,
@@ -76,7 +78,7 @@ where
 
 /// Sends several, until the system takes no more: how many it has taken, or what was wrong with
 /// the first.
-pub(in super::super) fn send_batch<'a>(
+pub(crate) fn send_batch<'a>(
     socket: &DatagramSocket,
     datagrams: impl Iterator<Item = (Option<SocketAddr>, &'a [u8])>,
 ) -> io::Result<usize> {
@@ -96,7 +98,7 @@ pub(in super::super) fn send_batch<'a>(
 }
 
 /// Sends datagrams of `segment` bytes each, the last one perhaps of fewer, as one.
-pub(in super::super) fn send_segments(
+pub(crate) fn send_segments(
     socket: &DatagramSocket,
     to: Option<SocketAddr>,
     bytes: &[u8],

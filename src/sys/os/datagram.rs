@@ -3,35 +3,42 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use mio::event::Source;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
-use super::multicast;
-use crate::options::{Group, UdpOptions};
+use super::{batch, multicast, system};
+use crate::options::UdpOptions;
 
-pub(in super::super) use mio::net::UdpSocket as DatagramSocket;
+pub(crate) use mio::net::UdpSocket as DatagramSocket;
 
-pub(in super::super) fn bind_udp(
-    addr: SocketAddr,
-    options: &UdpOptions,
-) -> io::Result<DatagramSocket> {
+/// Most datagrams of one batch.
+pub(crate) const BATCH: usize = 64;
+
+/// What has come into one slot of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) slot: usize,
+    pub(crate) bytes: usize,
+    /// The length of each datagram but the last, if they are several.
+    pub(crate) segment: Option<usize>,
+    pub(crate) from: SocketAddr,
+}
+
+/// Binds a UDP socket.
+pub(crate) fn bind_udp(addr: SocketAddr, options: &UdpOptions) -> io::Result<DatagramSocket> {
     let socket = new_socket(addr, options)?;
     socket.bind(&addr.into())?;
     finish(socket, options)
 }
 
-pub(in super::super) fn connect_udp(
-    peer: SocketAddr,
-    options: &UdpOptions,
-) -> io::Result<DatagramSocket> {
+/// A UDP socket that has one peer.
+pub(crate) fn connect_udp(peer: SocketAddr, options: &UdpOptions) -> io::Result<DatagramSocket> {
     let socket = new_socket(peer, options)?;
     if let Some(source) = options.source {
         socket.bind(&source.into()).map_err(|error| {
             let text = format!("cannot use {source} as the source address: {error}");
             io::Error::new(error.kind(), text)
         })?;
-    } else if cfg!(windows) {
-        // There a socket has to be bound before it can be polled.
+    } else if system::IS_BOUND_BEFORE_POLLED {
         let any: IpAddr = match peer {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -42,7 +49,7 @@ pub(in super::super) fn connect_udp(
     finish(socket, options)
 }
 
-/// A socket with every option that is given, each set by one call.
+/// A socket with every option that has a value, each set by one call.
 fn new_socket(addr: SocketAddr, options: &UdpOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
@@ -50,7 +57,7 @@ fn new_socket(addr: SocketAddr, options: &UdpOptions) -> io::Result<Socket> {
         socket.set_reuse_address(true)?;
     }
     if options.reuse_port {
-        super::set_reuse_port(&socket)?;
+        system::set_reuse_port(&socket)?;
     }
     if options.broadcast {
         socket.set_broadcast(true)?;
@@ -81,7 +88,7 @@ fn set_v4(socket: &Socket, options: &UdpOptions) -> io::Result<()> {
         set.map_err(|error| no_interface("multicast_interface", &interface, &error))?;
     }
     if let Some(index) = options.multicast_interface_index {
-        multicast::send_by(socket, index)
+        system::send_by_index(socket, index)
             .map_err(|error| no_interface("multicast_interface_index", &index, &error))?;
     }
     if let Some(ttl) = options.multicast_ttl {
@@ -143,123 +150,12 @@ fn set_class_v6(_: &Socket, _: u8) -> io::Result<()> {
 }
 
 fn finish(socket: Socket, options: &UdpOptions) -> io::Result<DatagramSocket> {
-    #[cfg(all(feature = "batch", target_os = "linux", not(mio_unsupported_force_poll_poll)))]
     if options.batch {
-        super::batch::take_segments(&socket);
+        batch::take_segments(&socket);
     }
     let socket = DatagramSocket::from_std(socket.into());
     for group in &options.groups {
-        join(&socket, group)?;
+        multicast::join(&socket, group)?;
     }
     Ok(socket)
-}
-
-pub(in super::super) fn join(socket: &DatagramSocket, group: &Group) -> io::Result<()> {
-    multicast::only_its_own(socket, group.addr.is_ipv4());
-    let index = group.interface_index;
-    match group.addr {
-        IpAddr::V4(addr) if index != 0 => multicast::join(socket, &addr, index),
-        IpAddr::V4(addr) => SockRef::from(socket).join_multicast_v4(&addr, &group.interface),
-        IpAddr::V6(addr) => SockRef::from(socket).join_multicast_v6(&addr, index),
-    }
-    .map_err(|error| {
-        let text = format!("cannot join the multicast group {}: {error}", group.addr);
-        io::Error::new(error.kind(), text)
-    })
-}
-
-pub(in super::super) fn leave(socket: &DatagramSocket, group: &Group) -> io::Result<()> {
-    let index = group.interface_index;
-    match group.addr {
-        IpAddr::V4(addr) if index != 0 => multicast::leave(socket, &addr, index),
-        IpAddr::V4(addr) => SockRef::from(socket).leave_multicast_v4(&addr, &group.interface),
-        IpAddr::V6(addr) => SockRef::from(socket).leave_multicast_v6(&addr, index),
-    }
-    .map_err(|error| {
-        let text = format!("cannot leave the multicast group {}: {error}", group.addr);
-        io::Error::new(error.kind(), text)
-    })
-}
-
-/// Asks the poll for writability, or no longer; reports what is ready anew.
-///
-/// mio's poll(2) lets go of a socket for which the system reports an error, and says `NotFound`
-/// for it ever after. A connection is over then; a datagram socket has only been told something,
-/// and is registered as if it were new.
-pub(in super::super) fn watch(
-    poller: &super::Poller,
-    socket: &mut impl Source,
-    token: usize,
-    writable: bool,
-) -> io::Result<()> {
-    match super::change(poller, socket, token, writable) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Its half in the poll is gone, which is an error; that in the socket goes.
-            let _ = super::remove(poller, socket);
-            super::add(poller, socket, token, writable)
-        }
-        result => result,
-    }
-}
-
-/// Whether the error of a read or a write says that it would block and that the poll has let go
-/// of the socket. mio's own errors have no number.
-pub(in super::super) fn is_let_go(error: &io::Error) -> bool {
-    !super::EDGES_ARE_NATIVE
-        && error.kind() == io::ErrorKind::NotFound
-        && error.raw_os_error().is_none()
-}
-
-/// One datagram in, past libc as for streams.
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)))]
-#[inline(always)]
-pub(in super::super) fn receive_from(
-    socket: &mut DatagramSocket,
-    buffer: &mut [u8],
-) -> io::Result<(usize, SocketAddr)> {
-    let flags = rustix::net::RecvFlags::empty();
-    let (_, count, from) = rustix::net::recvfrom(&*socket, buffer, flags)?;
-    // A UDP socket names the sender of each datagram.
-    let from = from.ok_or(io::ErrorKind::AddrNotAvailable)?;
-    Ok((count, SocketAddr::try_from(from)?))
-}
-
-/// One datagram out, likewise.
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)))]
-#[inline(always)]
-pub(in super::super) fn send_to(
-    socket: &mut DatagramSocket,
-    bytes: &[u8],
-    to: Option<SocketAddr>,
-) -> io::Result<()> {
-    let flags = rustix::net::SendFlags::NOSIGNAL;
-    match to {
-        Some(SocketAddr::V4(to)) => rustix::net::sendto(&*socket, bytes, flags, &to)?,
-        Some(SocketAddr::V6(to)) => rustix::net::sendto(&*socket, bytes, flags, &to)?,
-        None => rustix::net::send(&*socket, bytes, flags)?,
-    };
-    Ok(())
-}
-
-/// One datagram in.
-#[cfg(any(not(any(target_os = "linux", target_os = "android")), mio_unsupported_force_poll_poll))]
-pub(in super::super) fn receive_from(
-    socket: &mut DatagramSocket,
-    buffer: &mut [u8],
-) -> io::Result<(usize, SocketAddr)> {
-    socket.recv_from(buffer)
-}
-
-/// One datagram out.
-#[cfg(any(not(any(target_os = "linux", target_os = "android")), mio_unsupported_force_poll_poll))]
-pub(in super::super) fn send_to(
-    socket: &mut DatagramSocket,
-    bytes: &[u8],
-    to: Option<SocketAddr>,
-) -> io::Result<()> {
-    match to {
-        Some(to) => socket.send_to(bytes, to)?,
-        None => socket.send(bytes)?,
-    };
-    Ok(())
 }

@@ -29,7 +29,7 @@ const MOST_THREADS: usize = 8;
 static LOOKUPS: Mutex<Lookups> = Mutex::new(Lookups { waiting: VecDeque::new(), threads: 0 });
 
 /// Looks a name up on a thread that ends when there is nothing more to look up.
-pub(in super::super) fn resolve(host: &str, port: u16, answer: Answer) {
+pub(crate) fn resolve(host: &str, port: u16, answer: Answer) {
     let mut lookups = lock();
     lookups.waiting.push_back(Lookup { host: host.into(), port, answer });
     if lookups.threads < MOST_THREADS {

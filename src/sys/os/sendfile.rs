@@ -1,10 +1,11 @@
 //! From a file to a socket: within the kernel where it can, else by reading and writing.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Write};
 use std::ops::{Bound, Range, RangeBounds};
 
-use super::super::Stream;
+use super::{linux, native, system};
+use crate::sys::Stream;
 
 /// What bytes of a file can be sent to.
 pub(crate) trait FileSink: Write {
@@ -45,38 +46,13 @@ impl FileSink for Stream {
 impl Stream {
     fn send_within_kernel(&self, file: &File, offset: u64, most: usize) -> io::Result<usize> {
         match self {
-            Self::Os(stream) => send_within_kernel(stream, file, offset, most),
+            Self::Os(stream) => {
+                native::call(stream, || linux::sendfile(stream, file, offset, most))
+            }
             Self::Sim(_) => Err(io::ErrorKind::Unsupported.into()),
             Self::Absent => Err(io::ErrorKind::NotConnected.into()),
         }
     }
-}
-
-/// sendfile(2), again directly. See [`super::os`] for what mio need not know.
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(mio_unsupported_force_poll_poll)))]
-fn send_within_kernel(
-    stream: &super::Stream,
-    file: &File,
-    mut offset: u64,
-    most: usize,
-) -> io::Result<usize> {
-    Ok(rustix::fs::sendfile(stream, file, Some(&mut offset), most)?)
-}
-
-/// The same where mio must see that the socket is full.
-#[cfg(all(any(target_os = "linux", target_os = "android"), mio_unsupported_force_poll_poll))]
-fn send_within_kernel(
-    stream: &super::Stream,
-    file: &File,
-    mut offset: u64,
-    most: usize,
-) -> io::Result<usize> {
-    stream.try_io(|| Ok(rustix::fs::sendfile(stream, file, Some(&mut offset), most)?))
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn send_within_kernel(_: &super::Stream, _: &File, _: u64, _: usize) -> io::Result<usize> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Whether the kernel cannot send this file by itself, though it may well read it: some file
@@ -99,7 +75,7 @@ fn copy<W: Write + ?Sized>(
 ) -> io::Result<usize> {
     let mut bytes = [0; COPY_BYTES];
     let most = most.min(COPY_BYTES);
-    let count = read_at(file, &mut bytes[..most], offset).map_err(explain_read)?;
+    let count = system::read_at(file, &mut bytes[..most], offset).map_err(explain_read)?;
     if count == 0 {
         return Ok(0);
     }
@@ -116,25 +92,15 @@ fn explain_read(error: io::Error) -> io::Error {
     }
 }
 
-#[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, bytes, offset)
-}
-
 /// The bytes of a file that a range means; they must be there.
 pub(crate) fn range_of(file: &File, range: impl RangeBounds<u64>) -> io::Result<Range<u64>> {
     let metadata = file.metadata()?;
-    if !(metadata.is_file() || is_disk(&metadata)) {
-        // What waits for somebody to write has no bytes to take by their place.
+    if !(metadata.is_file() || system::is_disk(&metadata)) {
+        // A pipe or a terminal has no bytes at an offset.
         return Err(invalid("it is neither a file nor a disk".to_owned()));
     }
     // That of a disk is not told here.
-    if !is_readable(file)? {
+    if !system::is_readable(file)? {
         return Err(invalid("it was opened for writing only".to_owned()));
     }
     let length = metadata.is_file().then_some(metadata.len());
@@ -159,28 +125,6 @@ pub(crate) fn range_of(file: &File, range: impl RangeBounds<u64>) -> io::Result<
         return Err(invalid(format!("the range {start}..{end} runs backwards")));
     }
     Ok(start..end)
-}
-
-#[cfg(unix)]
-fn is_readable(file: &File) -> io::Result<bool> {
-    use rustix::fs::{OFlags, fcntl_getfl};
-    Ok((fcntl_getfl(file)? & OFlags::ACCMODE) != OFlags::WRONLY)
-}
-
-/// Elsewhere reading it tells.
-#[cfg(not(unix))]
-fn is_readable(_: &File) -> io::Result<bool> {
-    Ok(true)
-}
-
-#[cfg(unix)]
-fn is_disk(metadata: &Metadata) -> bool {
-    std::os::unix::fs::FileTypeExt::is_block_device(&metadata.file_type())
-}
-
-#[cfg(not(unix))]
-fn is_disk(_: &Metadata) -> bool {
-    false
 }
 
 fn invalid(text: String) -> io::Error {

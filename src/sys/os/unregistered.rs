@@ -1,18 +1,17 @@
 //! Connections that leave their thread.
 
-use super::super::{Stream, os};
+use crate::sys::Stream;
 
-/// An accepted connection that no poll knows: it may go to another thread. Only those of the
-/// operating system can.
+/// An accepted connection that is registered with no poll, so that it may go to another thread.
+/// Only a connection of the operating system can.
 #[derive(Debug)]
-pub(crate) struct Loose(os::Stream);
+pub(crate) struct Unregistered(super::Stream);
 
-impl Loose {
+impl Unregistered {
     pub(crate) fn new(stream: Stream) -> Option<Self> {
         match stream {
             Stream::Os(stream) => Some(Self(stream)),
-            Stream::Sim(_) => None,
-            Stream::Absent => None,
+            Stream::Sim(_) | Stream::Absent => None,
         }
     }
 

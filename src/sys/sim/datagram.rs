@@ -15,6 +15,7 @@ use super::trace::{Call, Net, Note};
 use super::world::{Happening, MICRO, MILLI, World};
 use super::{Host, no_descriptor};
 use crate::options::{Group, UdpOptions};
+use crate::sys::os::errors::TOO_LONG;
 
 /// A UDP socket; closed when it is dropped.
 #[derive(Debug)]
@@ -165,16 +166,6 @@ impl Inbox {
     }
 }
 
-#[cfg(unix)]
-fn too_long() -> io::Error {
-    rustix::io::Errno::MSGSIZE.into()
-}
-
-#[cfg(not(unix))]
-fn too_long() -> io::Error {
-    io::Error::from_raw_os_error(10_040)
-}
-
 impl World {
     pub(crate) fn datagrams(&self) -> Datagrams {
         self.post.counts
@@ -238,7 +229,7 @@ impl World {
             return Err(kind.into());
         }
         if bytes.len() > MOST_BYTES {
-            return Err(too_long());
+            return Err(io::Error::from_raw_os_error(TOO_LONG));
         }
         let (from, owner, remote) = (socket.local, socket.owner, socket.remote);
         let Some(inbox) = &mut socket.inbox else { return Err(ErrorKind::NotConnected.into()) };

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::os::errors;
 use super::{Answer, Backlog, Readiness};
 use crate::id::Generations;
 use socket::Owner;
@@ -88,17 +89,8 @@ pub(crate) struct Clock {
 pub(crate) struct Spare(Host);
 
 fn no_descriptor(is_of_system: bool) -> io::Error {
-    #[cfg(unix)]
-    {
-        use rustix::io::Errno;
-        let errno = if is_of_system { Errno::NFILE } else { Errno::MFILE };
-        errno.into()
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = is_of_system;
-        io::Error::from_raw_os_error(10_024)
-    }
+    let code = if is_of_system { errors::NO_FILE_OF_SYSTEM } else { errors::NO_FILE_OF_PROCESS };
+    io::Error::from_raw_os_error(code)
 }
 
 /// A name of an error for the trace, the same on every system.
@@ -379,35 +371,15 @@ impl Listener {
         }
         match choice {
             0 => ErrorKind::ConnectionAborted.into(),
-            1 => protocol_error(),
+            1 => io::Error::from_raw_os_error(errors::BROKEN_CONNECTION[0]),
             2 => no_descriptor(false),
             3 => no_descriptor(true),
-            4 => no_buffers(),
+            4 => io::Error::from_raw_os_error(errors::NO_BUFFERS[0]),
             5 => ErrorKind::OutOfMemory.into(),
             6 => ErrorKind::PermissionDenied.into(),
             _ => ErrorKind::NetworkDown.into(),
         }
     }
-}
-
-#[cfg(unix)]
-fn protocol_error() -> io::Error {
-    rustix::io::Errno::PROTO.into()
-}
-
-#[cfg(not(unix))]
-fn protocol_error() -> io::Error {
-    ErrorKind::ConnectionAborted.into()
-}
-
-#[cfg(unix)]
-fn no_buffers() -> io::Error {
-    rustix::io::Errno::NOBUFS.into()
-}
-
-#[cfg(not(unix))]
-fn no_buffers() -> io::Error {
-    ErrorKind::OutOfMemory.into()
 }
 
 impl Drop for Listener {

@@ -6,20 +6,22 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 
 use mio::net::UnixDatagram;
-use rustix::net::{SendFlags, SocketAddrUnix};
+use rustix::net::SocketAddrUnix;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::super::super::{Credentials, DatagramSocket, World};
-use super::{OwnFile, bind_name, check_is_there, name_of, sock_addr};
+use super::listener::not_simulated;
+use super::socket_file::{SocketFile, bind_name, check_is_there, name_of, sock_addr};
+use super::{NO_SIGNAL, linux};
 use crate::options::{UnixAddr, UnixDatagramOptions, UnixName};
+use crate::sys::{Credentials, DatagramSocket, World};
 
 /// A Unix socket for datagrams.
 #[derive(Debug)]
 pub(crate) struct UnixDatagrams {
-    /// The file that it is to remove; dropped first, so that a file without a socket is seen by
-    /// nobody.
-    #[expect(dead_code, reason = "it is held for its end")]
-    file: Option<OwnFile>,
+    /// The file to remove at the end; dropped first, so that no other process sees a file without
+    /// a socket.
+    #[expect(dead_code, reason = "held, to be removed when it is dropped")]
+    file: Option<SocketFile>,
     socket: UnixDatagram,
     /// Its own name, if it has one.
     name: Option<UnixAddr>,
@@ -40,12 +42,28 @@ pub(crate) struct Sender {
     pub(crate) credentials: Option<Credentials>,
 }
 
-/// A peer that is gone is an error of the send and no signal; where there is no such flag, socket2
-/// has set the option.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const FLAGS: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-const FLAGS: SendFlags = SendFlags::empty();
+/// A [`UnixDatagrams`] as [`DatagramSocket`] holds it: boxed, so that UDP sockets stay small.
+pub(crate) type UnixDatagramSocket = Box<UnixDatagrams>;
+
+impl DatagramSocket {
+    /// The Unix socket, if it is one.
+    #[inline]
+    pub(crate) fn unix(&self) -> Option<&UnixDatagrams> {
+        match self {
+            Self::Unix(socket) => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// The Unix socket, if it is one.
+    #[inline]
+    pub(crate) fn unix_mut(&mut self) -> Option<&mut UnixDatagrams> {
+        match self {
+            Self::Unix(socket) => Some(socket),
+            _ => None,
+        }
+    }
+}
 
 impl World {
     /// Binds a Unix socket for datagrams.
@@ -56,7 +74,7 @@ impl World {
     ) -> io::Result<DatagramSocket> {
         match self {
             Self::Os => bind(addr, options).map(into_socket),
-            Self::Sim(_) => Err(super::not_simulated()),
+            Self::Sim(_) => Err(not_simulated()),
         }
     }
 
@@ -68,13 +86,13 @@ impl World {
     ) -> io::Result<DatagramSocket> {
         match self {
             Self::Os => connect(peer, options).map(into_socket),
-            Self::Sim(_) => Err(super::not_simulated()),
+            Self::Sim(_) => Err(not_simulated()),
         }
     }
 }
 
 fn into_socket(socket: UnixDatagrams) -> DatagramSocket {
-    DatagramSocket::Unix(Box::new(socket))
+    UnixDatagramSocket::new(socket).into()
 }
 
 fn bind(addr: &UnixAddr, options: &UnixDatagramOptions) -> io::Result<UnixDatagrams> {
@@ -100,7 +118,7 @@ fn connect(peer: &UnixAddr, options: &UnixDatagramOptions) -> io::Result<UnixDat
         }
         None => {
             if options.autobind {
-                autobind(&socket)?;
+                linux::autobind(&socket)?;
             }
             None
         }
@@ -124,7 +142,7 @@ fn bind_source(
     socket: &Socket,
     source: &UnixAddr,
     options: &UnixDatagramOptions,
-) -> io::Result<Option<OwnFile>> {
+) -> io::Result<Option<SocketFile>> {
     source.check()?;
     let file = bind_name(socket, source, options.mode)?;
     check_is_there(file.as_ref())?;
@@ -135,7 +153,7 @@ fn new_socket(options: &UnixDatagramOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
     socket.set_nonblocking(true)?;
     if options.credentials {
-        ask_credentials(&socket)?;
+        linux::ask_credentials(&socket)?;
     }
     if let Some(bytes) = options.send_buffer_bytes {
         socket.set_send_buffer_size(bytes)?;
@@ -146,46 +164,19 @@ fn new_socket(options: &UnixDatagramOptions) -> io::Result<Socket> {
     Ok(socket)
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn ask_credentials(socket: &Socket) -> io::Result<()> {
-    Ok(rustix::net::sockopt::set_socket_passcred(socket, true)?)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn ask_credentials(_: &Socket) -> io::Result<()> {
-    let text = "option credentials is true; this platform does not tell who sends a datagram";
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
-}
-
-/// Has the system find an abstract name: see unix(7), "Autobind feature".
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn autobind(socket: &Socket) -> io::Result<()> {
-    Ok(rustix::net::bind(socket, &SocketAddrUnix::new_unnamed())?)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn autobind(_: &Socket) -> io::Result<()> {
-    let text = "option autobind is true; this platform has no abstract names, set source";
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
-}
-
 /// A name as the system takes it; nothing is allocated.
 fn raw_addr(addr: &UnixAddr) -> io::Result<SocketAddrUnix> {
     addr.check()?;
     match addr.name() {
         UnixName::Path(path) => Ok(SocketAddrUnix::new(path.as_os_str().as_bytes())?),
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        UnixName::Abstract(name) => Ok(SocketAddrUnix::new_abstract_name(name)?),
-        // The check has said so.
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        UnixName::Abstract(_) => Err(io::ErrorKind::Unsupported.into()),
+        UnixName::Abstract(name) => linux::raw_abstract(name),
     }
 }
 
 impl UnixDatagrams {
     fn new(
         socket: Socket,
-        file: Option<OwnFile>,
+        file: Option<SocketFile>,
         peer: Option<UnixAddr>,
         options: &UnixDatagramOptions,
     ) -> Self {
@@ -204,7 +195,7 @@ impl UnixDatagrams {
     }
 
     /// What the poll watches.
-    pub(in super::super::super) fn source(&mut self) -> &mut UnixDatagram {
+    pub(crate) fn source(&mut self) -> &mut UnixDatagram {
         &mut self.socket
     }
 
@@ -215,49 +206,19 @@ impl UnixDatagrams {
 
     /// Receives one datagram: how much of it there was room for. Descriptors that were sent along
     /// are closed by the kernel.
-    pub(in super::super::super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.wants_credentials {
-            return self.receive_with_credentials(buffer);
+            return linux::receive_with_credentials(&self.socket, &mut self.sender, buffer);
         }
         let (count, from) = self.socket.recv_from(buffer)?;
         let path = from.as_pathname().map(|path| path.as_os_str().as_bytes());
-        self.sender.note(path, abstract_name_of(&from));
+        self.sender.note(path, linux::abstract_name_of(&from));
         Ok(count)
-    }
-
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn receive_with_credentials(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-        /// A longer address is of a path without its zero, which rustix takes for impossible.
-        const MOST_ADDR_BYTES: u32 = 110;
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = self.socket.try_io(|| {
-            let mut parts = [io::IoSliceMut::new(buffer)];
-            let flags = RecvFlags::CMSG_CLOEXEC;
-            Ok(recvmsg(&self.socket, &mut parts, &mut ancillary, flags)?)
-        })?;
-        self.sender.credentials = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmCredentials(who) => Some(Credentials::of(who)),
-            _ => None,
-        });
-        let from = received.address.filter(|addr| addr.addr_len() <= MOST_ADDR_BYTES);
-        let from = from.and_then(|addr| SocketAddrUnix::try_from(addr).ok());
-        let path = from.as_ref().and_then(SocketAddrUnix::path_bytes);
-        let name = from.as_ref().and_then(SocketAddrUnix::abstract_name);
-        self.sender.note(path, name.filter(|name| !name.is_empty()));
-        Ok(received.bytes)
-    }
-
-    /// They are not to be had, and the option was refused.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn receive_with_credentials(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Sends one datagram to the peer. One that has gone may have come back since: Linux then says
     /// so once, and takes the peer away.
-    pub(in super::super::super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         use io::ErrorKind::{ConnectionRefused, NotConnected};
         match (self.send_to_peer(bytes), &self.peer) {
             (Err(error), Some(peer))
@@ -272,20 +233,20 @@ impl UnixDatagrams {
 
     /// mio is told where it must see that there is no room: a writable event follows.
     fn send_to_peer(&self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.try_io(|| Ok(rustix::net::send(&self.socket, bytes, FLAGS).map(drop)?))
+        self.socket.try_io(|| Ok(rustix::net::send(&self.socket, bytes, NO_SIGNAL).map(drop)?))
     }
 
     /// Sends one datagram to a name. `WouldBlock` says that the receiver's queue is full, or our
     /// send buffer; nothing tells when the receiver has room, so mio is not asked.
     pub(crate) fn send_to(&self, bytes: &[u8], to: &UnixAddr) -> io::Result<()> {
-        Ok(rustix::net::sendto(&self.socket, bytes, FLAGS, &raw_addr(to)?).map(drop)?)
+        Ok(rustix::net::sendto(&self.socket, bytes, NO_SIGNAL, &raw_addr(to)?).map(drop)?)
     }
 }
 
 impl Sender {
     /// Keeps a name, unless it is the one that is known. A path may fill `sun_path` without its
     /// zero; no datagram can be sent there, so that it is none.
-    fn note(&mut self, path: Option<&[u8]>, name: Option<&[u8]>) {
+    pub(super) fn note(&mut self, path: Option<&[u8]>, name: Option<&[u8]>) {
         let known = self.name.as_ref();
         let known_path = known.and_then(UnixAddr::as_path);
         let is_path = known_path.map(|path| path.as_os_str().as_bytes()) == path;
@@ -296,19 +257,4 @@ impl Sender {
         let name = path.or_else(|| name.map(UnixAddr::abstract_name));
         self.name = name.filter(|name| name.check().is_ok());
     }
-}
-
-#[cfg(target_os = "linux")]
-fn abstract_name_of(addr: &std::os::unix::net::SocketAddr) -> Option<&[u8]> {
-    std::os::linux::net::SocketAddrExt::as_abstract_name(addr).filter(|name| !name.is_empty())
-}
-
-#[cfg(target_os = "android")]
-fn abstract_name_of(addr: &std::os::unix::net::SocketAddr) -> Option<&[u8]> {
-    std::os::android::net::SocketAddrExt::as_abstract_name(addr).filter(|name| !name.is_empty())
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn abstract_name_of(_: &std::os::unix::net::SocketAddr) -> Option<&[u8]> {
-    None
 }

@@ -1,8 +1,8 @@
 //! Listening sockets on their way to another process, over a Unix socket (`SCM_RIGHTS`).
 //!
 //! Inheriting them would do too, but the successor would have to be a child, and between fork and
-//! exec nearly nothing is safe in a process with threads. So a process started by anybody can
-//! take over, and the old one goes on if the new one fails.
+//! exec nearly nothing is safe in a process with threads. So a process of any parent can take
+//! over, and the old one goes on if the new one fails.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -12,20 +12,22 @@ use std::os::unix::net::UnixStream;
 
 use rustix::cmsg_space;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
+
+use super::linux;
 
 /// Most sockets of one message; Linux takes 253 (`SCM_MAX_FD`).
 const MOST: usize = 253;
 
-/// Hands listening sockets on to the process at the other end of `socket`, which gets them from
+/// Sends listening sockets to the process at the other end of `socket`, which takes them with
 /// [`receive_listeners`]. The sockets are shared from then on: both processes accept from the same
 /// queues until one of them closes its own.
 ///
 /// For a restart in which no client is refused or reset: the old process sends what
 /// [`Reactor::listeners`](crate::Reactor::listeners) or
-/// [`FleetRemote::listeners`](crate::FleetRemote::listeners) give, waits for a word of the new
+/// [`FleetRemote::listeners`](crate::FleetRemote::listeners) return, waits for a word of the new
 /// one that it serves, and drains. The example `fleet` shows it.
 ///
 /// # Examples
@@ -67,7 +69,7 @@ pub fn send_listeners(
     Ok(())
 }
 
-/// Takes over the listening sockets that the process at the other end of `socket` has given to
+/// Receives the listening sockets that the process at the other end of `socket` has passed to
 /// [`send_listeners`], in their order. Adopt them, and tell the other end when they are served.
 ///
 /// # Errors
@@ -83,11 +85,7 @@ pub fn receive_listeners(socket: &UnixStream) -> io::Result<Vec<TcpListener>> {
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut count = [0];
     let parts = &mut [IoSliceMut::new(&mut count)];
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let flags = RecvFlags::empty();
-    if recvmsg(socket, parts, &mut ancillary, flags)?.bytes == 0 {
+    if recvmsg(socket, parts, &mut ancillary, linux::RECEIVE_FDS)?.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let mut listeners = Vec::with_capacity(count[0].into());
@@ -96,10 +94,7 @@ pub fn receive_listeners(socket: &UnixStream) -> io::Result<Vec<TcpListener>> {
             listeners.extend(fds.map(TcpListener::from));
         }
     }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    for listener in &listeners {
-        rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::CLOEXEC)?;
-    }
+    linux::close_on_exec(&listeners)?;
     if listeners.len() != usize::from(count[0]) || listeners.is_empty() {
         let text = format!("{} of {} sockets came over", listeners.len(), count[0]);
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));

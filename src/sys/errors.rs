@@ -1,0 +1,56 @@
+//! What errors of the system say, as far as `io::ErrorKind` has no word for it.
+
+use std::io;
+
+use super::os::errors::{
+    BROKEN_CONNECTION, NO_BUFFERS, NO_FILE_OF_PROCESS, NO_FILE_OF_SYSTEM, TOO_LONG, WRONG_FAMILY,
+};
+
+/// What an accept that failed lacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// Nothing: the connection itself was broken.
+    Connection,
+    /// A descriptor, of the process or the system.
+    Descriptors,
+    /// Memory, or something else.
+    Other,
+}
+
+impl Shortage {
+    /// What an error of accept says.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(code) if code == NO_FILE_OF_PROCESS || code == NO_FILE_OF_SYSTEM => {
+                Self::Descriptors
+            }
+            Some(code) if BROKEN_CONNECTION.contains(&code) => Self::Connection,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Why a datagram was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendFault {
+    /// The datagram is longer than the socket, or the way to the peer, takes.
+    TooLong,
+    /// A queue of the system is full.
+    NoBuffers,
+    /// The address is of another family than the socket.
+    Family,
+    /// Something else, or an older error that was waiting to be reported.
+    Other,
+}
+
+impl SendFault {
+    /// What an error of a send says.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(TOO_LONG) => Self::TooLong,
+            Some(WRONG_FAMILY) => Self::Family,
+            Some(code) if NO_BUFFERS.contains(&code) => Self::NoBuffers,
+            _ => Self::Other,
+        }
+    }
+}

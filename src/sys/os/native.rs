@@ -1,0 +1,73 @@
+//! Edges as epoll and kqueue have them: mio hands them through, so that reads and writes go to
+//! the system past it.
+//!
+//! mio need not hear of these calls, because a socket that is not ready is reported again by the
+//! kernel. libc is left out too where rustix calls the kernel itself: libc asks at each call
+//! whether the thread may be cancelled, which costs more than the rest of the way in a process
+//! with more than one thread.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+
+use rustix::net::{RecvFlags, SendAncillaryBuffer};
+
+use super::system::NO_SIGNAL;
+use super::{DatagramSocket, Stream};
+
+/// Whether a read or a write that stops short is followed by an event.
+pub(crate) const EDGES_ARE_NATIVE: bool = true;
+
+/// Reads once.
+#[inline(always)]
+pub(crate) fn receive(stream: &mut Stream, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::net::recv(stream, buffer, RecvFlags::empty())?.1)
+}
+
+/// Writes once. A peer that is gone is an error of the write and no signal.
+#[inline(always)]
+pub(crate) fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(stream, bytes, NO_SIGNAL)?)
+}
+
+/// Writes several parts at once.
+pub(crate) fn send_vectored(stream: &mut Stream, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let mut ancillary = SendAncillaryBuffer::default();
+    Ok(rustix::net::sendmsg(stream, parts, &mut ancillary, NO_SIGNAL)?)
+}
+
+/// Runs another call that reads or writes.
+pub(crate) fn call<T>(_: &Stream, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    run()
+}
+
+/// Receives one datagram: how much of it there was room for, and who sent it.
+#[inline(always)]
+pub(crate) fn receive_from(
+    socket: &mut DatagramSocket,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SocketAddr)> {
+    let (_, count, from) = rustix::net::recvfrom(&*socket, buffer, RecvFlags::empty())?;
+    // A UDP socket names the sender of each datagram.
+    let from = from.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok((count, SocketAddr::try_from(from)?))
+}
+
+/// Sends one datagram, to the peer if `to` is `None`.
+#[inline(always)]
+pub(crate) fn send_to(
+    socket: &mut DatagramSocket,
+    bytes: &[u8],
+    to: Option<SocketAddr>,
+) -> io::Result<()> {
+    match to {
+        Some(SocketAddr::V4(to)) => rustix::net::sendto(&*socket, bytes, NO_SIGNAL, &to)?,
+        Some(SocketAddr::V6(to)) => rustix::net::sendto(&*socket, bytes, NO_SIGNAL, &to)?,
+        None => rustix::net::send(&*socket, bytes, NO_SIGNAL)?,
+    };
+    Ok(())
+}
+
+/// Whether an error says that the poll watches the socket no longer: the kernel's never stops.
+pub(crate) fn is_let_go(_: &io::Error) -> bool {
+    false
+}

@@ -1,0 +1,13 @@
+//! Stands for `sock_diag.rs` on other systems than Linux.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::Stream;
+use crate::tcp::TcpInfo;
+
+/// What the kernel knows of the connection to `peer`: not to be had here.
+pub(crate) fn tcp_info(_: &Stream, _: SocketAddr) -> io::Result<TcpInfo> {
+    let text = "TCP_INFO can be had on Linux only";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}

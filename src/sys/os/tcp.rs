@@ -1,0 +1,135 @@
+//! TCP sockets of the operating system.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::{Listener, Stream, linux, system};
+use crate::options::{ConnectOptions, Keepalive, ListenOptions, TcpOptions};
+
+/// How many connections the kernel queues for a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    /// What the options ask for; `None` for as many as the system takes.
+    pub(crate) asked: Option<u32>,
+    /// What the system takes at the most, where that can be known.
+    pub(crate) system_most: Option<u32>,
+}
+
+/// Begins to connect.
+pub(crate) fn connect(addr: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    set_options(&socket, &options.tcp)?;
+    if let Some(source) = options.source {
+        socket.bind(&source.into()).map_err(|error| {
+            let text = format!("cannot use {source} as the source address: {error}");
+            io::Error::new(error.kind(), text)
+        })?;
+    }
+    match socket.connect(&addr.into()) {
+        Err(error) if !system::is_in_progress(&error) => Err(error),
+        _ => Ok(Stream::from_std(socket.into())),
+    }
+}
+
+/// Whether a connection is up; `None` while that is open. Looks for an error first, then for a
+/// peer, as the notes at `mio::net::TcpStream::connect` say.
+pub(crate) fn connected(stream: &Stream) -> Option<io::Result<()>> {
+    match stream.take_error() {
+        Ok(Some(error)) | Err(error) => return Some(Err(error)),
+        Ok(None) => {}
+    }
+    // Of whichever family.
+    match SockRef::from(stream).peer_addr() {
+        Ok(_) => Some(Ok(())),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
+        Err(error) if system::is_in_progress(&error) => None,
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// Makes the coming close send RST.
+pub(crate) fn reset_on_close(stream: &Stream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}
+
+/// Sets every option that has a value, each by one call.
+pub(crate) fn set_options<'a>(
+    socket: impl Into<SockRef<'a>>,
+    options: &TcpOptions,
+) -> io::Result<()> {
+    let socket = socket.into();
+    socket.set_tcp_nodelay(options.nodelay)?;
+    if let Some(keepalive) = &options.keepalive {
+        set_keepalive(&socket, keepalive)?;
+    }
+    if let Some(timeout) = options.user_timeout {
+        linux::set_user_timeout(&socket, timeout)?;
+    }
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    if options.linger.is_some() {
+        socket.set_linger(options.linger)?;
+    }
+    Ok(())
+}
+
+fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> {
+    let times = TcpKeepalive::new().with_time(keepalive.idle);
+    #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "vita")))]
+    let times = times.with_interval(keepalive.interval).with_retries(keepalive.probes);
+    match socket.set_tcp_keepalive(&times) {
+        // The count is set last: the times are set by then.
+        Err(error) if system::is_fixed_option(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// The largest backlog that listen(2) can be asked for; the system lowers it to its own cap.
+const LARGEST_BACKLOG: i32 = i32::MAX;
+
+/// The backlog that listen(2) is asked for.
+pub(crate) fn backlog(asked: Option<u32>) -> i32 {
+    asked.map_or(LARGEST_BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(LARGEST_BACKLOG))
+}
+
+/// Binds and listens; returns the backlog too.
+pub(crate) fn bind(addr: SocketAddr, options: &ListenOptions) -> io::Result<(Listener, Backlog)> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(options.reuse_address)?;
+    if options.reuse_port {
+        system::set_reuse_port(&socket)?;
+    }
+    if let (Some(only_v6), true) = (options.only_v6, addr.is_ipv6()) {
+        socket.set_only_v6(only_v6)?;
+    }
+    // Buffer sizes govern the window scale, which is agreed in the handshake: set them first.
+    set_options(&socket, &options.tcp)?;
+    socket.bind(&addr.into())?;
+    socket.listen(backlog(options.backlog))?;
+    let backlog = Backlog { asked: options.backlog, system_most: linux::largest_backlog() };
+    Ok((Listener::from_std(socket.into()), backlog))
+}
+
+/// Takes over a socket that was bound and set to listen elsewhere.
+pub(crate) fn adopt(
+    listener: std::net::TcpListener,
+    options: &ListenOptions,
+) -> io::Result<Listener> {
+    listener.set_nonblocking(true)?;
+    set_options(&listener, &options.tcp)?;
+    Ok(Listener::from_std(listener))
+}
+
+/// Another handle on the same socket.
+pub(crate) fn duplicate(listener: &Listener) -> io::Result<std::net::TcpListener> {
+    Ok(SockRef::from(listener).try_clone()?.into())
+}
