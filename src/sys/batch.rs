@@ -274,7 +274,7 @@ impl Outbound {
 }
 
 /// Whether an error says nothing of segments: there is no room now, or the network has answered to
-/// an older datagram, which is told once.
+/// an older datagram, which is reported once.
 fn is_no_refusal(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, WouldBlock};
     SendFault::of(error) == SendFault::NoBuffers

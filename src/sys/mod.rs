@@ -1,6 +1,6 @@
 //! The outside world, in one room: sockets, the poll, the waker, the clock, the open-file limit.
 //!
-//! Each type is an enum with one variant per world, so that the rest of the crate needs no
+//! Every type is an enum with one variant per world, so that the rest of the crate needs no
 //! generics and another world can be added without touching it. With one variant the `match`
 //! costs nothing. A [`World`] makes them; what they are asked afterwards stays in their world.
 //!

@@ -25,7 +25,7 @@ pub(crate) enum Event {}
 #[derive(Debug)]
 pub(crate) enum Events {}
 
-/// One end of a connection.
+/// An end of a connection.
 #[derive(Debug)]
 pub(crate) enum Stream {}
 

@@ -58,7 +58,7 @@ pub(crate) fn poll(
 /// Asks the poll for writability, or no longer; reports what is ready anew.
 ///
 /// mio's poll(2) lets go of a socket for which the system reports an error, and says `NotFound`
-/// for it ever after. A connection is over then; a datagram socket has only been told something,
+/// for it ever after. A connection is over then; a datagram socket has only had an error reported,
 /// and is registered as if it were new.
 pub(crate) fn watch(
     poller: &Poller,

@@ -99,10 +99,10 @@ pub(crate) fn range_of(file: &File, range: impl RangeBounds<u64>) -> io::Result<
         // A pipe or a terminal has no bytes at an offset.
         return Err(invalid("it is neither a file nor a disk".to_owned()));
     }
-    // That of a disk is not told here.
     if !system::is_readable(file)? {
         return Err(invalid("it was opened for writing only".to_owned()));
     }
+    // A disk does not say its length here.
     let length = metadata.is_file().then_some(metadata.len());
     let start = match range.start_bound() {
         Bound::Included(&start) => start,

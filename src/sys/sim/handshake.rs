@@ -4,9 +4,10 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::chance::Fault;
+use super::event::{MILLI, SECOND, SimEvent};
 use super::socket::{Owner, Socket, SocketStage};
 use super::trace::{Call, Net, Note, Outcome};
-use super::world::{Happening, MILLI, SECOND, World};
+use super::world::World;
 
 /// How often the system sends a SYN before it gives up: after 1, 3, 7, 15 and 31 s.
 const SYN_TRIES: u8 = 6;
@@ -42,15 +43,15 @@ impl World {
         let arrival = self.arrival(owner, Owner::Nobody, 0);
         if self.chance.strikes(Fault::ConnectRefused) {
             self.hurt(key);
-            self.arrange(arrival, Happening::Refused(key));
+            self.arrange(arrival, SimEvent::Refused(key));
         } else if self.chance.strikes(Fault::ConnectLost) {
             self.hurt(key);
-            self.arrange(self.now + 127 * SECOND, Happening::TimedOut(key));
+            self.arrange(self.now + 127 * SECOND, SimEvent::TimedOut(key));
         } else if self.chance.strikes(Fault::ConnectSlow) {
             let late = self.chance.spread(MILLI, 30 * SECOND);
-            self.arrange(arrival + late, Happening::Syn(key, 1));
+            self.arrange(arrival + late, SimEvent::Syn(key, 1));
         } else {
-            self.arrange(arrival, Happening::Syn(key, 1));
+            self.arrange(arrival, SimEvent::Syn(key, 1));
         }
         key
     }
@@ -68,13 +69,13 @@ impl World {
         });
         let Some(listener) = listener.map(|listener| listener as u32) else {
             let at = self.arrival(Owner::Nobody, self.sockets[socket as usize].owner, 0);
-            return self.arrange(at, Happening::Refused(socket));
+            return self.arrange(at, SimEvent::Refused(socket));
         };
         if self.socket(listener).waiting.len() >= self.socket(listener).backlog {
             let wait = SECOND << (tries - 1);
             return match tries {
-                SYN_TRIES => self.arrange(self.now + wait, Happening::TimedOut(socket)),
-                _ => self.arrange(self.now + wait, Happening::Syn(socket, tries + 1)),
+                SYN_TRIES => self.arrange(self.now + wait, SimEvent::TimedOut(socket)),
+                _ => self.arrange(self.now + wait, SimEvent::Syn(socket, tries + 1)),
             };
         }
         let from = self.socket(socket).local;
@@ -86,11 +87,11 @@ impl World {
         let client = self.sockets[socket as usize].owner;
         let at = self.arrival(owner, client, 0);
         self.socket(socket).last_arrival = at;
-        self.arrange(at, Happening::Established(socket));
+        self.arrange(at, SimEvent::Established(socket));
         // The listener learns of it with the answer to its answer.
         let back = at + self.arrival(client, owner, 0) - self.now;
         self.socket(child).last_arrival = back;
-        self.arrange(back, Happening::Acknowledged(listener, child));
+        self.arrange(back, SimEvent::Acknowledged(listener, child));
     }
 
     /// A handshake is complete: the connection queues to be accepted.

@@ -5,161 +5,12 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::faults::Link;
+use super::event::SimEvent;
+use super::link::Link;
+use super::script::{Action, Peer, PeerEnd, Script};
 use super::socket::{Owner, SocketStage};
 use super::trace::{Net, Note};
-use super::world::{Happening, World};
-
-/// What a simulated peer does, step by step.
-///
-/// A step begins when the one before it is done. Meanwhile the peer reads whatever comes, unless
-/// it was told to stop reading. When the last step is done the peer goes on reading and waits for
-/// the other side to end.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-/// use waterwheel::sim::Script;
-///
-/// let script = Script::new().send("hello\n").read(6).wait(Duration::from_secs(1)).finish();
-/// assert_eq!(script.len(), 4);
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Script {
-    steps: VecDeque<Action>,
-}
-
-/// One step of a script.
-#[derive(Clone, Debug)]
-enum Action {
-    Send(Vec<u8>),
-    Dribble(Vec<u8>, Duration),
-    Wait(Duration),
-    Read(usize),
-    ReadEnd,
-    StopReading,
-    ResumeReading,
-    Finish,
-    Close,
-    Reset,
-}
-
-impl Script {
-    /// A script without steps: the peer reads.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How many steps there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.steps.len()
-    }
-
-    /// Whether there is no step.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
-    fn then(mut self, action: Action) -> Self {
-        self.steps.push_back(action);
-        self
-    }
-
-    /// Sends bytes, as fast as they are taken.
-    #[must_use]
-    pub fn send(self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.then(Action::Send(bytes.into()))
-    }
-
-    /// Sends bytes one by one, with a pause before each.
-    #[must_use]
-    pub fn dribble(self, bytes: impl Into<Vec<u8>>, pause: Duration) -> Self {
-        self.then(Action::Dribble(bytes.into(), pause))
-    }
-
-    /// Does nothing for a while.
-    #[must_use]
-    pub fn wait(self, time: Duration) -> Self {
-        self.then(Action::Wait(time))
-    }
-
-    /// Waits until so many bytes have come in all.
-    #[must_use]
-    pub fn read(self, total: usize) -> Self {
-        self.then(Action::Read(total))
-    }
-
-    /// Waits until the other side has ended.
-    #[must_use]
-    pub fn read_to_end(self) -> Self {
-        self.then(Action::ReadEnd)
-    }
-
-    /// Reads no more.
-    #[must_use]
-    pub fn stop_reading(self) -> Self {
-        self.then(Action::StopReading)
-    }
-
-    /// Reads again.
-    #[must_use]
-    pub fn resume_reading(self) -> Self {
-        self.then(Action::ResumeReading)
-    }
-
-    /// Sends FIN, and goes on reading.
-    #[must_use]
-    pub fn finish(self) -> Self {
-        self.then(Action::Finish)
-    }
-
-    /// Closes the socket.
-    #[must_use]
-    pub fn close(self) -> Self {
-        self.then(Action::Close)
-    }
-
-    /// Resets the connection.
-    #[must_use]
-    pub fn reset(self) -> Self {
-        self.then(Action::Reset)
-    }
-}
-
-/// How a peer's connection stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PeerEnd {
-    /// It has not ended.
-    Open,
-    /// The other side has sent FIN.
-    Finished,
-    /// It was reset, or could not be made.
-    Broken,
-    /// The peer has closed it.
-    Closed,
-}
-
-/// A peer and where it is in its script.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    socket: Option<u32>,
-    steps: VecDeque<Action>,
-    /// Bytes of the current step that are sent.
-    sent: usize,
-    /// When the current step's pause is over.
-    until: Option<u64>,
-    is_reading: bool,
-    pub(crate) received: Vec<u8>,
-    pub(crate) end: PeerEnd,
-    pub(super) link: Link,
-    /// Of a listening peer: what each connection does.
-    script: Option<Script>,
-    addr: SocketAddr,
-}
+use super::world::World;
 
 /// What one look at a step came to.
 enum Progress {
@@ -177,7 +28,7 @@ impl World {
         let index = self.peers.len();
         let ip = ip_of(index);
         let addr = SocketAddr::new(ip, 50_000);
-        let link = self.draw_link();
+        let link = Link::draw(&mut self.chance);
         let (steps, script) = match is_listening {
             true => (VecDeque::new(), Some(script)),
             false => (script.steps, None),
@@ -202,7 +53,7 @@ impl World {
         let index = self.new_peer(script, false);
         self.peers[index].until = Some(at);
         self.peers[index].addr = to;
-        self.arrange(at, Happening::Peer(index as u32));
+        self.arrange(at, SimEvent::Peer(index as u32));
         index
     }
 
@@ -221,7 +72,7 @@ impl World {
         let index = self.new_peer(script, false);
         self.peers[index].socket = Some(child);
         self.sockets[child as usize].owner = Owner::Peer(index as u32);
-        self.arrange(self.now, Happening::Peer(index as u32));
+        self.arrange(self.now, SimEvent::Peer(index as u32));
     }
 
     /// The socket of a peer.
@@ -393,7 +244,7 @@ impl World {
                 let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
                 let until = now.saturating_add(nanos.max(1));
                 self.peers[peer].until = Some(until);
-                self.arrange(until, Happening::Peer(peer as u32));
+                self.arrange(until, SimEvent::Peer(peer as u32));
                 true
             }
         }

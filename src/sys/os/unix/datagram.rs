@@ -231,7 +231,8 @@ impl UnixDatagrams {
         }
     }
 
-    /// mio is told where it must see that there is no room: a writable event follows.
+    /// Sends past libc, but not past mio, which must see that there is no room where edges are
+    /// emulated: a writable event follows.
     fn send_to_peer(&self, bytes: &[u8]) -> io::Result<()> {
         self.socket.try_io(|| Ok(rustix::net::send(&self.socket, bytes, NO_SIGNAL).map(drop)?))
     }
