@@ -8,7 +8,7 @@ use super::{DatagramSocket, SendFault};
 
 /// Bytes that a batch going out may gather, but for its last datagram: what a full batch of
 /// datagrams of an Ethernet's length has.
-const GATHERED_BYTES: usize = BATCH * 1_500;
+const MAX_BATCH_BYTES: usize = BATCH * 1_500;
 
 /// Bytes of a slot: of the longest datagram, or of several that came as one. Slots of a power of
 /// two would lie in the same few lines of a cache, so that each lies one line further.
@@ -177,7 +177,7 @@ impl Outbound {
     /// Whether it has to go out before more is gathered.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.ends.len() == BATCH || self.bytes.len() >= GATHERED_BYTES
+        self.ends.len() == BATCH || self.bytes.len() >= MAX_BATCH_BYTES
     }
 
     #[inline]
@@ -258,7 +258,7 @@ impl Outbound {
             return 1;
         }
         let mut count = 1;
-        let most = (MOST_SEGMENT_BYTES / segment).min(BATCH);
+        let most = (MAX_SEGMENT_BYTES / segment).min(BATCH);
         while count < most && first + count < self.len() {
             let length = self.length(first + count);
             if self.ends[first + count].1 != to || length == 0 || length > segment {
@@ -285,7 +285,7 @@ fn is_no_refusal(error: &io::Error) -> bool {
 }
 
 /// Bytes of segments that go out as one: those of one UDP datagram over IPv4.
-const MOST_SEGMENT_BYTES: usize = 65_507;
+const MAX_SEGMENT_BYTES: usize = 65_507;
 
 impl std::fmt::Debug for Inbound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -24,7 +24,7 @@ struct Lookups {
 
 /// Most lookups at once: a name server that is down holds each for many seconds, and a thread is
 /// not much.
-const MOST_THREADS: usize = 8;
+const MAX_THREADS: usize = 8;
 
 static LOOKUPS: Mutex<Lookups> = Mutex::new(Lookups { waiting: VecDeque::new(), threads: 0 });
 
@@ -32,7 +32,7 @@ static LOOKUPS: Mutex<Lookups> = Mutex::new(Lookups { waiting: VecDeque::new(), 
 pub(crate) fn resolve(host: &str, port: u16, answer: Answer) {
     let mut lookups = lock();
     lookups.waiting.push_back(Lookup { host: host.into(), port, answer });
-    if lookups.threads < MOST_THREADS {
+    if lookups.threads < MAX_THREADS {
         let thread = thread::Builder::new().name("waterwheel-resolve".to_owned());
         match thread.spawn(work) {
             Ok(_) => lookups.threads += 1,

@@ -93,11 +93,11 @@ fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> 
 }
 
 /// The largest backlog that listen(2) can be asked for; the system lowers it to its own cap.
-const LARGEST_BACKLOG: i32 = i32::MAX;
+const MAX_BACKLOG: i32 = i32::MAX;
 
 /// The backlog that listen(2) is asked for.
 pub(crate) fn backlog(asked: Option<u32>) -> i32 {
-    asked.map_or(LARGEST_BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(LARGEST_BACKLOG))
+    asked.map_or(MAX_BACKLOG, |backlog| i32::try_from(backlog).unwrap_or(MAX_BACKLOG))
 }
 
 /// Binds and listens; returns the backlog too.

@@ -54,12 +54,12 @@ impl Host {
         addr: SocketAddr,
         backlog: Option<u32>,
     ) -> io::Result<(Listener, Backlog)> {
-        const MOST: u32 = 4_096;
+        const MAX_BACKLOG: u32 = 4_096;
         self.call(|world| {
             if !world.open_file(self.index) {
                 return Err(no_descriptor(false));
             }
-            let most = backlog.unwrap_or(MOST).min(MOST) as usize;
+            let most = backlog.unwrap_or(MAX_BACKLOG).min(MAX_BACKLOG) as usize;
             let addr = self.resolve(addr);
             if addr.ip() != World::ip_of(self.index) {
                 world.close_file(self.index);
@@ -70,7 +70,7 @@ impl Host {
                 return Err(ErrorKind::AddrInUse.into());
             };
             let listener = Listener { host: self.clone(), key };
-            Ok((listener, Backlog { asked: backlog, system_most: Some(MOST) }))
+            Ok((listener, Backlog { asked: backlog, system_most: Some(MAX_BACKLOG) }))
         })
     }
 }

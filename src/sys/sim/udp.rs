@@ -18,7 +18,7 @@ use super::world::World;
 use crate::sys::os::errors::TOO_LONG;
 
 /// The longest datagram over IPv4.
-const MOST_BYTES: usize = 65_507;
+const MAX_BYTES: usize = 65_507;
 
 impl World {
     pub(crate) fn datagrams(&self) -> Datagrams {
@@ -91,7 +91,7 @@ impl World {
         if let Some(kind) = socket.error.take() {
             return Err(kind.into());
         }
-        if bytes.len() > MOST_BYTES {
+        if bytes.len() > MAX_BYTES {
             return Err(io::Error::from_raw_os_error(TOO_LONG));
         }
         let (from, owner, remote) = (socket.local, socket.owner, socket.remote);

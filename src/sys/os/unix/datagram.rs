@@ -132,11 +132,11 @@ fn connect(peer: &UnixAddr, options: &UnixDatagramOptions) -> io::Result<UnixDat
 /// The peer itself has not been sent anything to answer, and must not hold this up.
 fn forget_strangers(socket: &Socket) {
     let strangers = std::iter::from_fn(|| socket.recv(&mut [MaybeUninit::uninit(); 1]).ok());
-    strangers.take(MOST_STRANGERS).for_each(drop);
+    strangers.take(MAX_STRANGERS).for_each(drop);
 }
 
 /// More datagrams than the receive buffer of a Unix socket holds.
-const MOST_STRANGERS: usize = 4_096;
+const MAX_STRANGERS: usize = 4_096;
 
 fn bind_source(
     socket: &Socket,

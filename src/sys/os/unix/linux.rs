@@ -22,7 +22,7 @@ use crate::sys::os::linux::credentials_of;
 pub(super) const RECEIVE_FDS: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 
 /// A longer address is of a path without its zero, which rustix takes for impossible.
-const MOST_ADDR_BYTES: u32 = 110;
+const MAX_ADDR_BYTES: u32 = 110;
 
 impl Stream {
     /// Reads once. Returns also whether the read stopped at something that is not in the bytes, so
@@ -87,7 +87,7 @@ pub(super) fn receive_with_credentials(
         RecvAncillaryMessage::ScmCredentials(who) => Some(credentials_of(who)),
         _ => None,
     });
-    let from = received.address.filter(|addr| addr.addr_len() <= MOST_ADDR_BYTES);
+    let from = received.address.filter(|addr| addr.addr_len() <= MAX_ADDR_BYTES);
     let from = from.and_then(|addr| SocketAddrUnix::try_from(addr).ok());
     let path = from.as_ref().and_then(SocketAddrUnix::path_bytes);
     let name = from.as_ref().and_then(SocketAddrUnix::abstract_name);

@@ -19,7 +19,7 @@ use rustix::net::{
 use super::linux;
 
 /// Most sockets of one message; Linux takes 253 (`SCM_MAX_FD`).
-const MOST: usize = 253;
+const MAX_SOCKETS: usize = 253;
 
 /// Sends listening sockets to the process at the other end of `socket`, which takes them with
 /// [`receive_listeners`]. The sockets are shared from then on: both processes accept from the same
@@ -54,13 +54,14 @@ pub fn send_listeners(
     socket: &UnixStream,
     listeners: &[impl std::borrow::Borrow<TcpListener>],
 ) -> io::Result<()> {
-    if listeners.is_empty() || listeners.len() > MOST {
-        let text = format!("{} sockets are to be handed on; it takes 1 to {MOST}", listeners.len());
+    if listeners.is_empty() || listeners.len() > MAX_SOCKETS {
+        let count = listeners.len();
+        let text = format!("{count} sockets are to be handed on; it takes 1 to {MAX_SOCKETS}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     let fds: Vec<BorrowedFd<'_>> =
         listeners.iter().map(|listener| listener.borrow().as_fd()).collect();
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_SOCKETS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&fds));
     // Sockets travel with at least one byte: how many there are.
@@ -81,7 +82,7 @@ pub fn send_listeners(
 /// # Platform notes
 /// Unix only.
 pub fn receive_listeners(socket: &UnixStream) -> io::Result<Vec<TcpListener>> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MOST))];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_SOCKETS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut count = [0];
     let parts = &mut [IoSliceMut::new(&mut count)];
