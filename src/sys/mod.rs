@@ -40,9 +40,6 @@ pub(crate) use poller::{Event, Events, Poller, Waker};
 pub(crate) use stream::Stream;
 pub(crate) use world::{Clock, Spare, World};
 
-/// A tick of the wheel is a millisecond.
-pub(crate) const NANOS_PER_TICK: u64 = 1_000_000;
-
 /// What stands for the address of a Unix socket, which has none.
 pub(crate) const NO_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 

@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::{Answer, Backlog, Readiness};
-use crate::id::Generations;
+use crate::base::id::Generations;
 use crate::options::{Group, UdpOptions};
 
 /// A host of a simulated world.

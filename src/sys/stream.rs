@@ -24,7 +24,7 @@ impl Stream {
     /// edge-triggered epoll and kqueue (see epoll(7), questions and answers, 9). mio emulates
     /// edges elsewhere and wants `WouldBlock` first.
     ///
-    /// A Unix socket's [`Profile`](crate::profile::Profile) says otherwise. The answer here is for
+    /// The flag `UNIX` of a Unix socket says otherwise. The answer here is for
     /// TCP connections only, so that it is a constant.
     ///
     /// A read also stops short at TCP urgent data: what a peer sends behind it is read with what

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::{Answer, Backlog, Listener, NANOS_PER_TICK, Poller, Stream, os, sim};
-use crate::id::Generations;
+use super::{Answer, Backlog, Listener, Poller, Stream, os, sim};
+use crate::base::id::Generations;
+use crate::base::tick::NANOS_PER_TICK;
 use crate::options::{ConnectOptions, ListenOptions};
 
 /// Where a reactor lives: the source of its sockets, its poll and its clock.

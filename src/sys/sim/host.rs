@@ -10,7 +10,7 @@ use super::event::{MILLI, SECOND};
 use super::socket::Owner;
 use super::trace::{Call, Note, Outcome};
 use super::world::World;
-use crate::id::Generations;
+use crate::base::id::Generations;
 use crate::sys::Answer;
 use crate::sys::os::errors;
 

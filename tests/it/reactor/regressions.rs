@@ -383,7 +383,7 @@ fn a_write_over_the_cap_ends_with_a_reset_in_every_way_it_is_made() {
             client.send(b"?");
             assert_eq!(
                 rig.read_to_end(&mut client).1,
-                support::End::Reset,
+                crate::support::End::Reset,
                 "way {way}, {sent} sent"
             );
             assert_eq!(rig.end_of(id).0, "Overflow");
@@ -418,7 +418,7 @@ fn a_close_does_not_cut_a_slow_reader_that_goes_on_reading() {
         }
         rig.reactor.run_once(Some(ms(1))).expect("turns");
     }
-    assert_eq!((read, end), (ALL, Some(support::End::Fin)));
+    assert_eq!((read, end), (ALL, Some(crate::support::End::Fin)));
     assert!(start.elapsed() > ms(1_200), "three times what a close may take");
     drop(client);
     assert_eq!(rig.end_of(id).1, 0);
@@ -441,7 +441,7 @@ fn a_close_cuts_a_reader_that_stops() {
     let (reason, unsent) = rig.end_of(id);
     assert_eq!(reason, "Timeout(Close)");
     assert!(unsent > 0 && start.elapsed() < ms(5_000));
-    assert_eq!(rig.read_to_end(&mut client).1, support::End::Reset);
+    assert_eq!(rig.read_to_end(&mut client).1, crate::support::End::Reset);
 }
 
 /// A cap on output is for peers that do not read: what others write to one that reads is sent.
@@ -481,7 +481,7 @@ fn a_connection_whose_output_has_failed_ends_though_the_peer_goes_on_sending() {
     let limits = Limits::default().close_timeout(ms(300));
     let script = Script::new().data(|conn, input| {
         if input.starts_with(b"file") {
-            let file = support::scratch_file(&[7; 1_000]);
+            let file = crate::support::scratch_file(&[7; 1_000]);
             conn.send_file(file.try_clone().unwrap(), ..1_000).expect("a file");
             file.set_len(10).unwrap();
         }
