@@ -1,0 +1,92 @@
+//! The simulated world finds each of the seeded bugs, and nothing where none is on.
+//!
+//! A test of the copy of the library that has the bugs in it: see `main.rs` beside this file.
+//!
+//! The table has the seeds that each bug takes, from 0 on. The numbers, which the test prints,
+//! change whenever the world or the program that is run in it does.
+//!
+//! | bug | seeds | found by |
+//! |---|---|---|
+//! | `accept_loop_stops` | 4 | connections queue, and the listener will not look |
+//! | `budget_without_ready_queue` | 17 | there is input, and no event for it will come |
+//! | `cap_overrun` | 4 | bytes were taken without room for them |
+//! | `cascade_skipped` | 1 | a deadline has passed |
+//! | `closed_twice` | 1 | the slot is empty already |
+//! | `cork_not_flushed` | 1 | bytes were taken without room for them |
+//! | `drain_missed` | 41 | output has drained without `on_drain` |
+//! | `edge_consumed` | 7 | connections queue, and the listener will not look |
+//! | `end_lost_while_paused` | 12 | there is input, and no event for it will come |
+//! | `expiry_beats_activity` | 276 | `on_idle` while there is something to read |
+//! | `generation_not_raised` | 1 | an id finds somebody after its end |
+//! | `lost_readiness` | 31 | there is input, and no event for it will come |
+//! | `message_after_stop` | 11 | a message was run that was posted after the stop |
+//! | `output_reordered` | 33 | a byte of the stream is another one |
+//! | `periodic_drift` | 2 | a timer is late |
+//! | `slot_leaked` | 1 | a deadline is not in the wheel |
+//! | `stale_id_delivered` | 108 | there is input, and no event for it will come |
+//! | `tail_lost` | 3 | closed with bytes still to be read |
+//! | `timer_early` | 14 | a timer is late |
+//! | `wake_lost` | 1816 | messages were taken and not run |
+#![cfg(feature = "sim")]
+
+#[path = "../examples/simulate/workload/mod.rs"]
+mod workload;
+
+use waterwheel::seeded;
+use waterwheel::sim::Seeds;
+
+/// Most seeds that a bug may take.
+const SEEDS: u64 = 10_000;
+
+/// The bugs that `SEEDED_BUGS` names, or all.
+fn chosen() -> Vec<&'static str> {
+    let names = std::env::var("SEEDED_BUGS").unwrap_or_default();
+    for name in names.split_whitespace() {
+        assert!(seeded::ALL.contains(&name), "no bug is named {name}");
+    }
+    let is_chosen = |bug: &&str| names.trim().is_empty() || names.split(' ').any(|n| n == *bug);
+    seeded::ALL.iter().copied().filter(is_chosen).collect()
+}
+
+/// The seeds that it takes to find a bug, and what it was found by.
+fn seeds_for(bug: &'static str) -> Option<(u64, String)> {
+    seeded::switch(Some(bug));
+    let mut runs = 0;
+    let result = Seeds::new(SEEDS).try_run(workload::run, |report| {
+        runs = report.runs;
+        true
+    });
+    seeded::switch(None);
+    let text = result.err()?;
+    let first = text.lines().next().unwrap_or_default();
+    let told = first.split_once("failed: ").map_or(first, |(_, told)| told);
+    Some((runs + 1, told.to_owned()))
+}
+
+#[test]
+fn each_bug_is_found() {
+    let bugs = chosen();
+    // The failures are what is looked for.
+    std::panic::set_hook(Box::new(|_| {}));
+    let found: Vec<_> = bugs.iter().map(|bug| seeds_for(bug)).collect();
+    drop(std::panic::take_hook());
+    let mut missed = Vec::new();
+    for (bug, found) in bugs.iter().zip(&found) {
+        match found {
+            Some((seeds, told)) => println!("| `{bug}` | {seeds} | {told} |"),
+            None => missed.push(*bug),
+        }
+    }
+    println!("{} of {} are found", bugs.len() - missed.len(), bugs.len());
+    assert!(missed.is_empty(), "not found within {SEEDS} seeds: {}", missed.join(", "));
+}
+
+#[test]
+fn without_a_bug_the_same_seeds_find_nothing() {
+    let result = Seeds::new(SEEDS).try_run(workload::run, |_| true);
+    if let Err(text) = &result {
+        // A panic says nothing while the other test is at work.
+        println!("without a bug: {text}");
+    }
+    assert!(result.is_ok());
+}
