@@ -131,6 +131,9 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// No timer.
+    pub(crate) const NONE: Self = Self { index: u32::MAX, generation: 0 };
+
     pub(crate) const fn index(self) -> usize {
         self.index as usize
     }

@@ -160,7 +160,8 @@ impl<T: Copy> Wheel<T> {
     ///
     /// Panics if 2³² − 1 timers are set already.
     pub fn insert(&mut self, deadline: u64, payload: T) -> TimerId {
-        self.insert_record(deadline, None, payload)
+        let key = self.insert_record(deadline, None, payload);
+        self.ids.id_of(key)
     }
 
     /// Sets a timer that fires at the tick `deadline` and then every `period` ticks.
@@ -190,7 +191,8 @@ impl<T: Copy> Wheel<T> {
     ///
     /// Panics if 2³² − 1 timers are set already.
     pub fn insert_periodic(&mut self, deadline: u64, period: NonZeroU32, payload: T) -> TimerId {
-        self.insert_record(deadline, Some(period), payload)
+        let key = self.insert_record(deadline, Some(period), payload);
+        self.ids.id_of(key)
     }
 
     /// Cancels a timer; `false` if the id names none: it has fired or was cancelled before, or
@@ -198,7 +200,22 @@ impl<T: Copy> Wheel<T> {
     ///
     /// The timer does not fire after this, even if its deadline has passed.
     pub fn cancel(&mut self, id: TimerId) -> bool {
-        let Some(key) = self.ids.key_of(id) else { return false };
+        match self.ids.key_of(id) {
+            Some(key) => self.cancel_key(key),
+            None => false,
+        }
+    }
+
+    /// Sets a timer whose key never leaves the owner of the wheel: half as large as an id.
+    pub(crate) fn insert_key(&mut self, deadline: u64, payload: T) -> Key {
+        self.insert_record(deadline, None, payload)
+    }
+
+    /// Cancels a timer that was set in that way.
+    pub(crate) fn cancel_key(&mut self, key: Key) -> bool {
+        if !self.ids.is_live(key) {
+            return false;
+        }
         self.ids.release(key);
         self.stale += 1;
         if self.stale > STALE_PER_LIVE * self.ids.live() + STALE_SLACK {
@@ -275,10 +292,10 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    fn insert_record(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> TimerId {
+    fn insert_record(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> Key {
         let key = self.ids.allocate();
         self.place(Record { deadline: deadline.min(LAST_TICK), key, period, payload });
-        self.ids.id_of(key)
+        key
     }
 
     /// Puts a record where the current tick says that it belongs.

@@ -245,7 +245,7 @@ impl Dispatcher {
         if let Some(cause) = link.connection.take_output_failure() {
             return link.mark_closed(cause);
         }
-        match *link.connection.phase() {
+        match link.connection.phase() {
             Phase::Open if is_first => self.tell_end(id),
             Phase::Lingering(ending) => link.mark_closed(ending.into()),
             Phase::Closing(_) => link.queue_flush(),

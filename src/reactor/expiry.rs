@@ -80,7 +80,7 @@ fn is_overdue(link: &Link<'_>) -> bool {
 }
 
 fn time_out(link: &mut Link<'_>, kind: TimeoutKind) {
-    if let (TimeoutKind::Close, &Phase::Lingering(ending)) = (kind, link.connection.phase()) {
+    if let (TimeoutKind::Close, Phase::Lingering(ending)) = (kind, link.connection.phase()) {
         // Everything was sent; that the peer does not finish is no loss.
         return link.mark_closed(ending.into());
     }

@@ -344,7 +344,7 @@ impl Watcher {
             (Landmark::Connecting, connection.is_connecting()),
             (Landmark::Closing, matches!(connection.phase(), Phase::Closing(_))),
             (Landmark::Lingering, matches!(connection.phase(), Phase::Lingering(_))),
-            (Landmark::Severed, matches!(connection.phase(), Phase::OutputFailed(_))),
+            (Landmark::Severed, matches!(connection.phase(), Phase::OutputFailed)),
             (Landmark::Plain, connection.flags.is_empty()),
             (Landmark::Ready, connection.flags.has(Flags::IN_READY_QUEUE)),
             (Landmark::Dirty, connection.flags.has(Flags::IN_FLUSH_LIST)),

@@ -75,6 +75,7 @@ impl Streams {
     }
 
     /// Gives an accepted connection its slot and registers it once, for both directions.
+    #[inline]
     pub(crate) fn admit<'a>(
         &'a mut self,
         engine: &'a mut Engine,

@@ -137,6 +137,7 @@ impl Streams {
     }
 
     /// Gives a connection its slot.
+    #[inline(always)] // else it is moved there, by a call
     pub(super) fn insert<'a>(
         &'a mut self,
         engine: &'a mut Engine,
@@ -146,8 +147,6 @@ impl Streams {
         config: Rc<ConnConfig>,
         phase: Phase,
     ) -> Link<'a> {
-        let connection =
-            Connection::new(stream, id.generation(), peer, config, phase, engine.now());
         self.limit.enter();
         if let Some(load) = &self.load {
             match self.handed_over.take() {
@@ -159,19 +158,25 @@ impl Streams {
         engine.stats.connections_peak = engine.stats.connections_peak.max(engine.stats.connections);
         let slot = self.connections.vacant_entry();
         debug_assert_eq!(slot.key(), id.index());
-        Link { id, connection: slot.insert(connection), engine }
+        let now = engine.now();
+        let connection =
+            slot.insert(Connection::new(stream, id.generation(), peer, config, phase, now));
+        Link { id, connection, engine }
     }
 
     /// Takes a connection's slot, timers and places back. The socket goes with the value.
+    #[inline(always)] // as above
     pub(crate) fn remove(&mut self, engine: &mut Engine, id: ConnId) -> Option<Connection<Stream>> {
         self.slot(id)?;
         let mut connection = self.connections.remove(id.index());
         engine.timers.disarm(connection.armed);
-        for timer in connection.take_timers() {
-            engine.timers.cancel_user(timer);
-        }
-        for attempt in connection.take_connector().into_iter().flat_map(|it| it.attempts) {
-            engine.io.remove_attempt(attempt.slot);
+        if connection.flags.has(Flags::HAS_COLD) {
+            for timer in connection.take_timers() {
+                engine.timers.cancel_user(timer);
+            }
+            for attempt in connection.take_connector().into_iter().flat_map(|it| it.attempts) {
+                engine.io.remove_attempt(attempt.slot);
+            }
         }
         self.uncount(engine, &connection);
         if std::mem::take(&mut self.has_waiting_listeners) {

@@ -355,7 +355,7 @@ impl Link<'_> {
     /// been flushed as far as the kernel takes it.
     pub(crate) fn advance_close(&mut self) {
         let is_sent = !self.connection.has_output();
-        match *self.connection.phase() {
+        match self.connection.phase() {
             Phase::Open if is_sent && self.connection.write_side() == WriteSide::FinQueued => {
                 self.send_fin();
                 self.finish_if_both_ended();

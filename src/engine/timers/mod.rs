@@ -6,7 +6,7 @@ mod user;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::base::id::{ConnId, SocketId, TimerId};
+use crate::base::id::{ConnId, Key, SocketId, TimerId};
 use crate::base::tick::{NEVER, after, ticks};
 use crate::base::wheel::Wheel;
 use crate::engine::late_turns::LateTurns;
@@ -44,12 +44,12 @@ pub(crate) struct Armed {
     /// The tick at which it fires; [`NEVER`] if there is no entry.
     tick: u64,
     /// The entry.
-    timer: TimerId,
+    key: Key,
 }
 
 impl Armed {
     /// No entry.
-    pub(crate) const NONE: Self = Self { tick: NEVER, timer: TimerId::NONE };
+    pub(crate) const NONE: Self = Self { tick: NEVER, key: Key::NONE };
 
     /// The tick at which it fires; [`NEVER`] if there is no entry.
     #[cfg(feature = "sim")]
@@ -182,17 +182,17 @@ impl Timers {
             return;
         }
         if armed.tick != NEVER {
-            self.wheel.cancel(armed.timer);
+            self.wheel.cancel_key(armed.key);
         }
-        let timer = self.wheel.insert(deadline, Due::Connection(id));
+        let key = self.wheel.insert_key(deadline, Due::Connection(id));
         self.next_due = self.next_due.min(deadline);
-        *armed = Armed { tick: deadline, timer };
+        *armed = Armed { tick: deadline, key };
     }
 
     /// Takes the entry of a connection back.
     pub(crate) fn disarm(&mut self, armed: Armed) {
         if armed.tick != NEVER {
-            self.wheel.cancel(armed.timer);
+            self.wheel.cancel_key(armed.key);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What few connections need, kept apart so that the others do not pay for it.
 
+use crate::base::close::CloseReason;
 use crate::base::tick::after;
 use crate::engine::TimerList;
 use crate::stream::config::{IdleLimits, Rate};
@@ -31,6 +32,8 @@ pub(super) struct ColdState<S> {
     pub(super) files: Option<Box<Files>>,
     /// Its timers.
     pub(super) timers: TimerList,
+    /// Why output has become impossible.
+    pub(super) output_failure: Option<CloseReason>,
     /// Output dropped so far.
     pub(super) unsent: usize,
 }
@@ -46,6 +49,7 @@ impl<S> Default for ColdState<S> {
             sending: None,
             files: None,
             timers: TimerList::default(),
+            output_failure: None,
             unsent: 0,
         }
     }
@@ -62,6 +66,7 @@ impl<S> ColdState<S> {
             && self.sending.is_none()
             && self.files.is_none()
             && self.timers.is_empty()
+            && self.output_failure.is_none()
             && self.unsent == 0
     }
 }

@@ -30,7 +30,7 @@ pub(crate) use flags::Flags;
 pub(crate) use output::{MAX_FILES, Sent};
 
 /// Where a connection is in its life.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The connect has not ended.
     Connecting,
@@ -43,8 +43,9 @@ pub(crate) enum Phase {
     Closing(Ending),
     /// FIN is sent; input is dropped until the peer's end, so that no RST overtakes our output.
     Lingering(Ending),
-    /// Output is impossible, for this reason; what the kernel still has of the input is delivered.
-    OutputFailed(CloseReason),
+    /// Output is impossible; what the kernel still has of the input is delivered. The reason is in
+    /// the cold state: here it would make every connection larger.
+    OutputFailed,
     /// Over: torn down at the end of the turn.
     Closed,
 }
@@ -151,6 +152,7 @@ pub(crate) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
+    #[inline(always)]
     pub(crate) fn new(
         stream: S,
         generation: u64,
@@ -182,8 +184,8 @@ impl<S> Connection<S> {
     // Its life.
 
     #[inline]
-    pub(crate) fn phase(&self) -> &Phase {
-        &self.phase
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
     }
 
     #[inline]
@@ -200,10 +202,10 @@ impl<S> Connection<S> {
         matches!(self.phase, Phase::Closed)
     }
 
-    /// Moves it on in its life; what it was in before.
-    pub(crate) fn enter(&mut self, phase: Phase) -> Phase {
-        self.flags.put(Flags::NOT_OPEN, !matches!(phase, Phase::Open));
-        std::mem::replace(&mut self.phase, phase)
+    /// Moves it on in its life.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        self.flags.put(Flags::NOT_OPEN, phase != Phase::Open);
+        self.phase = phase;
     }
 
     /// It came up: the clocks of silence start.
@@ -230,21 +232,14 @@ impl<S> Connection<S> {
         self.flags.set(Flags::READABLE | Flags::HUNG_UP);
         self.clear_waits();
         self.set_close_wait(now);
-        if !matches!(self.phase, Phase::OutputFailed(_)) {
-            self.enter(Phase::OutputFailed(cause));
-        }
+        self.enter(Phase::OutputFailed);
+        self.cold_mut().output_failure.get_or_insert(cause);
     }
 
     /// Why the connection ends, now that nothing more can be read; `None` unless its output had
     /// failed.
     pub(crate) fn take_output_failure(&mut self) -> Option<CloseReason> {
-        match self.phase {
-            Phase::OutputFailed(_) => match self.enter(Phase::Closing(Ending::Local)) {
-                Phase::OutputFailed(cause) => Some(cause),
-                _ => None,
-            },
-            _ => None,
-        }
+        self.cold.as_mut()?.output_failure.take()
     }
 
     pub(crate) fn write_side(&self) -> WriteSide {
@@ -322,7 +317,7 @@ impl<S> Connection<S> {
             Phase::Closing(_) | Phase::Lingering(_) => {
                 flags.has(Flags::ERROR) || !flags.has(Flags::READ_CLOSED)
             }
-            Phase::OutputFailed(_) => true,
+            Phase::OutputFailed => true,
             #[cfg(feature = "proxy-protocol")]
             Phase::Handshake => true,
             Phase::Connecting | Phase::Closed => false,
@@ -345,7 +340,7 @@ impl<S> Connection<S> {
     pub(crate) fn takes_input(&self) -> bool {
         match self.phase {
             Phase::Open => true,
-            Phase::OutputFailed(_) => !self.flags.has(Flags::CLOSED_BY_HANDLER),
+            Phase::OutputFailed => !self.flags.has(Flags::CLOSED_BY_HANDLER),
             _ => false,
         }
     }
@@ -508,3 +503,7 @@ impl<S> Connection<S> {
         self.note_output();
     }
 }
+
+/// Bytes of a connection: its slot is the largest part of what an idle one costs.
+#[cfg(all(target_pointer_width = "64", not(feature = "sim")))]
+const _: () = assert!(size_of::<Connection<crate::sys::Stream>>() <= 136);

@@ -69,7 +69,7 @@ fn reading_goes_on_as_long_as_it_is_of_use() {
         (Phase::Lingering(local), F::NONE, true),
         (Phase::Lingering(local), F::READ_CLOSED, false),
         (Phase::Lingering(local), F::READ_CLOSED | F::ERROR, true),
-        (Phase::OutputFailed(CloseReason::Reset), F::READ_CLOSED | F::PAUSED, true),
+        (Phase::OutputFailed, F::READ_CLOSED | F::PAUSED, true),
         #[cfg(feature = "proxy-protocol")]
         (Phase::Handshake, F::NONE, true),
         (Phase::Connecting, F::NONE, false),

@@ -33,14 +33,14 @@ impl Exit {
 fn by_state() -> Vec<Exit> {
     use Flags as F;
     vec![
-        exit("connecting", F::NOT_OPEN, |it, _| drop(it.enter(Phase::Connecting)))
+        exit("connecting", F::NOT_OPEN, |it, _| it.enter(Phase::Connecting))
             .back(|it, _| it.open(0)),
         #[cfg(feature = "proxy-protocol")]
-        exit("a handshake", F::NOT_OPEN, |it, _| drop(it.enter(Phase::Handshake)))
+        exit("a handshake", F::NOT_OPEN, |it, _| it.enter(Phase::Handshake))
             .back(|it, _| it.open(0)),
-        exit("closing", F::NOT_OPEN, |it, _| drop(it.enter(Phase::Closing(Ending::Local)))),
-        exit("lingering", F::NOT_OPEN, |it, _| drop(it.enter(Phase::Lingering(Ending::Peer)))),
-        exit("closed", F::NOT_OPEN, |it, _| drop(it.enter(Phase::Closed))),
+        exit("closing", F::NOT_OPEN, |it, _| it.enter(Phase::Closing(Ending::Local))),
+        exit("lingering", F::NOT_OPEN, |it, _| it.enter(Phase::Lingering(Ending::Peer))),
+        exit("closed", F::NOT_OPEN, |it, _| it.enter(Phase::Closed)),
         exit("failed", F::NOT_OPEN | F::READABLE | F::HUNG_UP | F::HAS_COLD, |it, spares| {
             it.fail_output(CloseReason::Reset, 0, spares);
         }),

@@ -350,7 +350,7 @@ impl World<'_> {
 
     /// Whether the output had failed: that is then why the connection ends.
     fn takes_output_failure(&mut self) -> bool {
-        let has_failed = matches!(self.connection.phase(), Phase::OutputFailed(_));
+        let has_failed = matches!(self.connection.phase(), Phase::OutputFailed);
         let cause = self.connection.take_output_failure();
         assert_eq!(matches!(cause, Some(CloseReason::Reset)), has_failed, "{cause:?}");
         has_failed
@@ -394,7 +394,7 @@ impl World<'_> {
         let is_sent = !self.connection.has_output();
         let is_ended = self.connection.flags.has(Flags::READ_CLOSED);
         let wants_fin = self.connection.write_side() == WriteSide::FinQueued;
-        match *self.connection.phase() {
+        match self.connection.phase() {
             Phase::Open if is_sent && wants_fin => self.send_fin(),
             Phase::Closing(_) if is_sent && is_ended => self.mark_closed(),
             Phase::Closing(ending) if is_sent => {
