@@ -113,6 +113,11 @@ impl<'a> Conn<'a> {
         if self.is_current && self.lp.engine.cork.gather(bytes) {
             return Written::Below;
         }
+        self.write_past_cork(bytes)
+    }
+
+    #[inline(never)]
+    fn write_past_cork(&mut self, bytes: &[u8]) -> Written {
         self.lp.link(self.id).map_or(Written::Closed, |mut link| link.write(bytes))
     }
 
