@@ -10,34 +10,19 @@ mod source;
 
 use source::{Kind, Source, is_word_char, tokens};
 
-/// The rooms of the library, in order: a room is `src/NAME.rs` or the directory `src/NAME/`, and
-/// its files name only rooms above it. A new room is a line here.
-const ROOMS: &[&str] = &[
-    "id",
-    "wheel",
-    "buffer",
-    "frame",
-    "proxy_protocol",
-    "options",
-    "profile",
-    "close",
-    "stats",
-    "tcp",
-    "sys",
-    "mailbox",
-    "listener",
-    "connector",
-    "connection",
-    "datagram",
-    "engine",
-    "handler",
-    "reactor",
-    "channel",
-    "pool",
-    "fleet",
-    "sim",
-    "fuzzing",
+/// The rooms of the library, in order and by storey: a room is the directory `src/NAME/`, and its
+/// files name only rooms above it in this list. A new room is a line here.
+const STOREYS: &[(&str, &[&str])] = &[
+    ("ground", &["base", "options", "tcp", "sys"]),
+    ("loop", &["engine", "stream", "datagram", "handler", "reactor"]),
+    ("on top", &["channel", "pool", "fleet"]),
+    ("proofs", &["sim", "tests"]),
 ];
+
+/// All rooms, in order.
+fn rooms() -> Vec<&'static str> {
+    STOREYS.iter().flat_map(|(_, rooms)| rooms.iter().copied()).collect()
+}
 
 /// What only the room `sys` may name: crates that reach the operating system, and sockets.
 const OUTSIDE_WORDS: &[&str] =
@@ -45,8 +30,8 @@ const OUTSIDE_WORDS: &[&str] =
 
 /// A listener that was bound elsewhere is adopted by a room that may name it.
 const OUTSIDE_EXCEPTIONS: &[(&str, &str)] = &[
-    ("engine", "TcpListener"),
-    ("engine", "UnixListener"),
+    ("stream", "TcpListener"),
+    ("stream", "UnixListener"),
     ("reactor", "TcpListener"),
     ("reactor", "UnixListener"),
     ("fleet", "TcpListener"),
@@ -109,9 +94,17 @@ fn every_room_is_there_and_nothing_else() {
     let mut found = Vec::new();
     for entry in fs::read_dir(root().join("src")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        found.push(name.trim_end_matches(".rs").to_owned());
+        found.push(name);
     }
     report(check_inventory(&found));
+}
+
+#[test]
+fn a_module_with_files_of_its_own_is_a_folder_with_a_mod_rs() {
+    let mut sources = Vec::new();
+    read_sources("src", &mut sources);
+    let paths: Vec<_> = sources.into_iter().map(|source| source.path).collect();
+    report(check_convention(&paths));
 }
 
 // The checks. Each returns its complaints, a line each.
@@ -122,14 +115,15 @@ fn check_order(source: &Source) -> Vec<String> {
     let Some(room) = source.room() else {
         return Vec::new();
     };
-    let allowed = ROOMS.iter().position(|name| *name == room).map_or(&[][..], |at| &ROOMS[..=at]);
+    let rooms = rooms();
+    let allowed = rooms.iter().position(|name| *name == room).map_or(&[][..], |at| &rooms[..=at]);
     let mut complaints = Vec::new();
     for token in source.names_at_root() {
         let name = token.text.as_str();
-        if ROOMS.contains(&name) && !allowed.contains(&name) {
+        if rooms.contains(&name) && !allowed.contains(&name) {
             let rule = format!("the room `{room}` names `{name}`, which is not above it");
             complaints.push(source.complaint(token.line, &rule));
-        } else if !ROOMS.contains(&name) {
+        } else if !rooms.contains(&name) {
             let rule = format!("`{name}` is no room: name the room that it lives in");
             complaints.push(source.complaint(token.line, &rule));
         }
@@ -225,15 +219,22 @@ fn check_face(source: &Source) -> Vec<String> {
     let is_mod = |at: &usize| source.tokens[*at].text == "mod" && source.text_at(at + 2) == ";";
     let mods = (0..source.tokens.len()).filter(is_mod).map(|at| source.text_at(at + 1));
     let mods: Vec<&str> = mods.collect();
-    if mods != ROOMS {
-        let rule = format!("the `mod` lines are {mods:?}, not the rooms in order, {ROOMS:?}");
+    let rooms = rooms();
+    if mods != rooms {
+        let rule = format!("the `mod` lines are {mods:?}, not the rooms in order, {rooms:?}");
         complaints.push(source.complaint(1, &rule));
     }
     if !source.keep(&[Kind::Code]).contains("#![forbid(unsafe_code)]") {
         complaints.push(source.complaint(1, "`#![forbid(unsafe_code)]` is missing"));
     }
     let layout = layout(&source.text);
-    for room in ROOMS {
+    for (storey, _) in STOREYS {
+        if !layout.iter().any(|line| has_word(&line.to_lowercase(), storey)) {
+            let rule = format!("the crate docs' \"# Layout\" does not name the storey `{storey}`");
+            complaints.push(source.complaint(1, &rule));
+        }
+    }
+    for room in rooms {
         let spellings = [format!("`{room}`"), format!("{room}.rs"), format!("{room}/")];
         let named = |line: &String| spellings.iter().any(|spelling| has_word(line, spelling));
         if !layout.iter().any(named) {
@@ -245,12 +246,23 @@ fn check_face(source: &Source) -> Vec<String> {
 }
 
 fn check_inventory(found: &[String]) -> Vec<String> {
-    let missing = ROOMS.iter().filter(|room| !found.iter().any(|name| name == *room));
-    let missing = missing.map(|room| format!("src: there is neither {room}.rs nor {room}/"));
-    let is_known = |name: &str| name == "lib" || ROOMS.contains(&name);
+    let rooms = rooms();
+    let missing = rooms.iter().filter(|room| !found.iter().any(|name| name == *room));
+    let missing = missing.map(|room| format!("src: there is no {room}/"));
+    let is_known = |name: &str| name == "lib.rs" || rooms.contains(&name);
     let unknown = found.iter().filter(|name| !is_known(name));
     let unknown = unknown.map(|name| format!("src/{name}: not in the list of rooms"));
     missing.chain(unknown).collect()
+}
+
+/// One convention for modules: never `x.rs` beside `x/`.
+fn check_convention(paths: &[String]) -> Vec<String> {
+    let folder = |path: &String| path.trim_end_matches(".rs").to_owned() + "/";
+    let is_split = |path: &&String| paths.iter().any(|other| other.starts_with(&folder(path)));
+    let split = paths.iter().filter(is_split);
+    let told =
+        split.map(|path| format!("{path}: has files in a folder of its name; move it there"));
+    told.collect()
 }
 
 /// The lines of the crate docs between the heading "# Layout" and the next heading.
@@ -326,11 +338,11 @@ fn expect_lines(
 
 #[test]
 fn a_room_below_is_caught() {
-    let text = "use crate::id::ConnId;\nuse crate::{wheel, sys::Clock};\n// crate::sys\n";
-    expect_lines(check_order, "src/buffer.rs", text, &[2]);
+    let text = "use crate::base::id::ConnId;\nuse crate::{options, sys::Clock};\n// crate::sys\n";
+    expect_lines(check_order, "src/options/tcp.rs", text, &[2]);
     expect_lines(check_order, "src/sys/os.rs", text, &[]);
-    expect_lines(check_order, "src/wheel.rs", "fn f() {\n  super::buffer::g() }", &[2]);
-    expect_lines(check_order, "src/sys/mod.rs", "use super::{id,\nreactor};", &[2]);
+    expect_lines(check_order, "src/options/mod.rs", "fn f() {\n  super::sys::g() }", &[2]);
+    expect_lines(check_order, "src/sys/mod.rs", "use super::{base,\nreactor};", &[2]);
     expect_lines(check_order, "src/sys/os.rs", "use super::super::reactor;", &[1]);
     expect_lines(check_order, "src/lib.rs", "pub use crate::reactor::Reactor;", &[]);
 }
@@ -338,46 +350,46 @@ fn a_room_below_is_caught() {
 #[test]
 fn a_way_round_the_order_is_caught() {
     expect_lines(check_order, "src/reactor/mod.rs", "use crate::ConnId;", &[1]);
-    expect_lines(check_order, "src/id.rs", "use super::*;", &[1]);
-    expect_lines(check_order, "src/id.rs", "mod tests { use super::*; }", &[]);
+    expect_lines(check_order, "src/base/mod.rs", "use super::*;", &[1]);
+    expect_lines(check_order, "src/base/mod.rs", "mod tests { use super::*; }", &[]);
 }
 
 #[test]
 fn the_outside_world_in_another_room_is_caught() {
     let text = "use std::net::{SocketAddr, UdpSocket};\nlet now = std::time::Instant::now();\n\
                 mio::Poll::new()?;\n// mio\nlet text = \"rustix\";\nlet at: Instant;";
-    expect_lines(check_outside, "src/engine.rs", text, &[1, 2, 3]);
+    expect_lines(check_outside, "src/engine/mod.rs", text, &[1, 2, 3]);
     expect_lines(check_outside, "src/sys/os.rs", text, &[]);
     let text = "use std::net::{TcpListener, TcpStream};";
     expect_lines(check_outside, "src/reactor/mod.rs", text, &[1]);
-    expect_lines(check_outside, "src/listener.rs", text, &[1, 1]);
+    expect_lines(check_outside, "src/engine/io.rs", text, &[1, 1]);
 }
 
 #[test]
 fn what_is_too_long_is_caught() {
     let function = |lines: usize| format!("\nfn f() {{\n{}}}\n", "x;\n".repeat(lines - 2));
-    expect_lines(check_lengths, "src/id.rs", &function(70), &[]);
-    expect_lines(check_lengths, "src/id.rs", &function(71), &[2]);
-    expect_lines(check_lengths, "src/id.rs", &"ä".repeat(100), &[]);
-    expect_lines(check_lengths, "src/id.rs", &format!("\n//{}", "ä".repeat(99)), &[2]);
-    expect_lines(check_lengths, "src/id.rs", &("x;\n\n// y\n".repeat(500)), &[]);
-    expect_lines(check_lengths, "src/id.rs", &"x;\n".repeat(501), &[1]);
+    expect_lines(check_lengths, "src/base/id.rs", &function(70), &[]);
+    expect_lines(check_lengths, "src/base/id.rs", &function(71), &[2]);
+    expect_lines(check_lengths, "src/base/id.rs", &"ä".repeat(100), &[]);
+    expect_lines(check_lengths, "src/base/id.rs", &format!("\n//{}", "ä".repeat(99)), &[2]);
+    expect_lines(check_lengths, "src/base/id.rs", &("x;\n\n// y\n".repeat(500)), &[]);
+    expect_lines(check_lengths, "src/base/id.rs", &"x;\n".repeat(501), &[1]);
 }
 
 #[test]
 fn unfinished_work_is_caught() {
     let text = "// TODO: this\n/* FIXME */ /// XXX\ntodo!()\ndbg!(x);\nunimplemented!()";
-    expect_lines(check_unfinished, "src/id.rs", text, &[1, 2, 2, 3, 4, 5]);
+    expect_lines(check_unfinished, "src/base/id.rs", text, &[1, 2, 2, 3, 4, 5]);
     let text = "let text = \"TODO dbg!\"; // todo, dbg\nTODOS";
-    expect_lines(check_unfinished, "src/id.rs", text, &[]);
+    expect_lines(check_unfinished, "src/base/id.rs", text, &[]);
 }
 
 #[test]
 fn unsafe_code_and_shared_cells_are_caught() {
     let text = "unsafe { x }\nlet a: Rc<RefCell<u8>>;\nlet b: Rc<std::cell::RefCell<u8>>;";
-    expect_lines(check_safe, "src/id.rs", text, &[1, 2, 3]);
+    expect_lines(check_safe, "src/base/id.rs", text, &[1, 2, 3]);
     let text = "#![forbid(unsafe_code)]\n// unsafe\nlet a: (Rc<u8>, RefCell<u8>);";
-    expect_lines(check_safe, "src/id.rs", text, &[]);
+    expect_lines(check_safe, "src/base/id.rs", text, &[]);
 }
 
 #[test]
@@ -389,15 +401,18 @@ fn an_example_without_opening_is_caught() {
 #[test]
 fn a_face_out_of_order_is_caught() {
     let mods = |name: &&str| format!("pub mod {name};\n");
-    let mods: String = ROOMS.iter().map(mods).collect();
-    let layout: String = ROOMS.iter().map(|name| format!("//! - `{name}`: a room\n")).collect();
+    let mods: String = rooms().iter().map(mods).collect();
+    let storeys: String = STOREYS.iter().map(|(name, _)| format!("//! The {name}:\n")).collect();
+    let layout: String = rooms().iter().map(|name| format!("//! - `{name}`: a room\n")).collect();
+    let layout = storeys + &layout;
     let good = format!("//! # Layout\n{layout}//! # More\n#![forbid(unsafe_code)]\n{mods}");
     expect_lines(check_face, "src/lib.rs", &good, &[]);
     let broken = [
-        good.replace("mod id;\npub mod wheel;", "mod wheel;\npub mod id;"),
+        good.replace("mod base;\npub mod options;", "mod options;\npub mod base;"),
         good.replace("pub mod sys;\n", "// pub mod sys;\n"),
         good.replace("#![forbid", "// #![forbid"),
         good.replace("`sys`", "the sys"),
+        good.replace("The on top", "Above"),
         good.replace("//! - `sys`: a room\n", "").replace("# More", "# More\n//! `sys`"),
     ];
     for text in broken {
@@ -407,9 +422,18 @@ fn a_face_out_of_order_is_caught() {
 
 #[test]
 fn a_missing_and_an_unknown_room_are_caught() {
-    let mut found: Vec<String> = ROOMS.iter().map(|room| room.to_string()).collect();
+    let mut found: Vec<String> = rooms().iter().map(|room| room.to_string()).collect();
+    found.push("lib.rs".to_owned());
     assert!(check_inventory(&found).is_empty());
     found[0] = "util".to_owned();
-    let complaints = ["src: there is neither id.rs nor id/", "src/util: not in the list of rooms"];
+    let complaints = ["src: there is no base/", "src/util: not in the list of rooms"];
     assert_eq!(check_inventory(&found), complaints);
+}
+
+#[test]
+fn a_module_in_two_places_is_caught() {
+    let paths = ["src/sys/mod.rs", "src/sys/os.rs", "src/sys/os/unix.rs", "src/systems/x.rs"];
+    let paths = paths.map(str::to_owned);
+    assert_eq!(check_convention(&paths).len(), 1);
+    assert!(check_convention(&paths[..2]).is_empty());
 }

@@ -32,7 +32,7 @@ impl Reactor {
     /// |---|---|---|
     /// | 1 | poll, and sample the clock | runs no callback |
     /// | 2 | the events: output before input | goes on with the next event |
-    /// | 3 | the ready queue: those that used up a budget, one more each | the rest waits for the next turn |
+    /// | 3 | the ready queue: one more budget for each | leaves the rest to the next turn |
     /// | 4 | the mailbox: what was posted when the phase began | likewise |
     /// | 5 | the timers that are due | likewise |
     /// | 6 | flush what was queued, tear down what has ended | likewise |
