@@ -13,8 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
 use crate::parts::{copy_of_us, parse_crowd, plays};
 use crate::peers::{Way, connect, is_reset, visit};
 use crate::program::{PATIENCE, Program, behind};
@@ -82,9 +80,8 @@ fn expect_deadlines(plan: &Plan, web: &Web) {
     }
 }
 
-fn table(plan: &Plan, web: &Web, seconds: &[Histogram<u64>], peak: u64) -> String {
-    let mut all = Histogram::<u64>::new(3).expect("a histogram");
-    seconds.iter().for_each(|second| all.add(second).expect("the same range"));
+fn table(plan: &Plan, web: &Web, seconds: &[Vec<u64>], peak: u64) -> String {
+    let all = seconds.concat();
     let mut table = format!(
         "{} slow attackers of our own and three times {} of slowhttptest, deadlines after {:?}: \
          {peak} connections at once\n\n\
@@ -102,9 +99,9 @@ fn table(plan: &Plan, web: &Web, seconds: &[Histogram<u64>], peak: u64) -> Strin
          p99 of a good second {} us.",
         1e3 * web.longest_turn.as_secs_f64(),
         all.len(),
-        all.value_at_quantile(0.5),
-        all.value_at_quantile(0.99),
-        all.max(),
+        percentile(&all, 50),
+        percentile(&all, 99),
+        percentile(&all, 100),
         good_p99(seconds),
     )
     .unwrap();
@@ -112,15 +109,15 @@ fn table(plan: &Plan, web: &Web, seconds: &[Histogram<u64>], peak: u64) -> Strin
 }
 
 /// The p99 of a good second, in microseconds.
-fn good_p99(seconds: &[Histogram<u64>]) -> u64 {
-    let p99 = |second: &Histogram<u64>| second.value_at_quantile(0.99);
+fn good_p99(seconds: &[Vec<u64>]) -> u64 {
+    let p99 = |second: &Vec<u64>| percentile(second, 99);
     percentile(&seconds.iter().map(p99).collect::<Vec<_>>(), 25)
 }
 
 // Good clients.
 
 /// Asks all the time, a few hundred times a second, at all doors: microseconds, for each second.
-fn ask_all_the_time(addrs: &[SocketAddr], is_over: &AtomicBool) -> Vec<Histogram<u64>> {
+fn ask_all_the_time(addrs: &[SocketAddr], is_over: &AtomicBool) -> Vec<Vec<u64>> {
     let doors = addrs.iter().cycle().take(5 * addrs.len());
     let mut clients: Vec<_> =
         doors.map(|addr| visit(*addr, PATIENCE).expect("it is served")).collect();
@@ -131,12 +128,12 @@ fn ask_all_the_time(addrs: &[SocketAddr], is_over: &AtomicBool) -> Vec<Histogram
             return seconds;
         }
         if seconds.len() <= begin.elapsed().as_secs() as usize {
-            seconds.push(Histogram::new(3).expect("a histogram"));
+            seconds.push(Vec::new());
         }
         let asked = Instant::now();
         ask(&mut clients[at]);
         let second = seconds.last_mut().expect("at least one");
-        second.record(asked.elapsed().as_micros() as u64).expect("less than ages");
+        second.push(asked.elapsed().as_micros() as u64);
         // The pace of one who uses the server, not a wait.
         thread::sleep(Duration::from_millis(2));
     }

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use procfs::net::TcpState;
 use waterwheel::{Limits, ListenOptions, TcpOptions};
 
 use super::pair::Pair;
-use super::table;
+use super::table::{self, TcpState};
 use crate::network::alone;
 use crate::support::{End, Rig, Script};
 

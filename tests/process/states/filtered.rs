@@ -1,11 +1,10 @@
 //! What loopback is too fast for: the packet that would end a state is dropped on its way.
 
-use procfs::net::TcpState;
 use waterwheel::{ConnectOptions, ListenOptions};
 
 use super::filter::{Filter, TRIAL};
 use super::pair::{Pair, Side};
-use super::table;
+use super::table::{self, TcpState};
 use crate::network::alone_or_skipped;
 use crate::support::{Client, PATIENCE, Rig, Script};
 

@@ -2,13 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use procfs::net::TcpState as Row;
 use waterwheel::{ConnectOptions, ListenOptions, TcpInfo, TcpState, UnixListenOptions};
 
 use super::filter::{Filter, TRIAL};
 use super::pair::{Pair, Side};
 use crate::network::{alone, alone_or_skipped};
 use crate::support::{Client, PATIENCE, Rig, Script};
+use super::table::TcpState as Row;
 
 impl Pair {
     #[track_caller]

@@ -10,12 +10,12 @@ mod table;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use procfs::net::TcpState;
 use socket2::{Domain, Socket, Type};
 use waterwheel::{ConnectOptions, ListenOptions, Reactor};
 
 use crate::network::alone;
 use pair::{Pair, Side};
+use table::TcpState;
 
 use crate::support::{Client, PATIENCE, Rig, Script};
 

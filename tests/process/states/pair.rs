@@ -2,10 +2,9 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use procfs::net::TcpState;
 use waterwheel::{Conn, ConnId, ConnectOptions, ListenOptions, TcpOptions};
 
-use super::table;
+use super::table::{self, TcpState};
 use crate::support::{Call, Client, End, PATIENCE, Rig, Script};
 
 /// More than the kernel takes for a peer that does not read, and less than it queues for us.
