@@ -1,21 +1,21 @@
 //! A chat room: lines in, lines out to everybody else. What the members share is a field of the
 //! handler; a member is reached by its id; and a member who does not read is ended by the limits
-//! before it costs the others anything.
+//! before it costs the others anything. An argument is another address to listen on.
 //!
 //! ```text
-//! cargo run --example chat -- --listen 127.0.0.1:7001
+//! cargo run --example chat
 //! nc 127.0.0.1 7001        # in two terminals; try /nick ann, /who, /quit
 //! ```
 
 use std::collections::BTreeMap;
+use std::env;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use waterwheel::{
     Closed, Conn, ConnId, Context, Handler, Limits, ListenOptions, MinRate, Peer, Reactor, frame,
 };
-
-mod support;
 
 /// Longest line, in bytes: a peer that sends a longer one is told so and closed.
 const MAX_LINE_BYTES: usize = 1_024;
@@ -131,14 +131,38 @@ fn tell(conn: &mut Conn<'_>, text: &str) {
 }
 
 fn main() -> ExitCode {
-    support::run("chat", "", "127.0.0.1:7001", |args| {
-        let mut reactor = Reactor::new()?;
-        let room = reactor.register(Room::default());
-        let limits = Limits::default()
-            .high_mark_bytes(MAX_BEHIND_BYTES / 4)
-            .low_mark_bytes(MAX_BEHIND_BYTES / 16)
-            .max_output_bytes(MAX_BEHIND_BYTES)
-            .min_send_rate(Some(MinRate::new(64, Duration::from_secs(30))));
-        args.serve(&mut reactor, room, &ListenOptions::default().limits(limits))
-    })
+    env_logger::init();
+    let addr = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7001".to_owned());
+    match serve(&addr) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "chat: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(addr: &str) -> io::Result<()> {
+    let limits = Limits::default()
+        .high_mark_bytes(MAX_BEHIND_BYTES / 4)
+        .low_mark_bytes(MAX_BEHIND_BYTES / 16)
+        .max_output_bytes(MAX_BEHIND_BYTES)
+        .min_send_rate(Some(MinRate::new(64, Duration::from_secs(30))));
+    let mut reactor = Reactor::new()?;
+    let room = reactor.register(Room::default());
+    #[cfg(unix)]
+    drain_on_signals(&mut reactor)?;
+    let addr = reactor.listen(addr, room, ListenOptions::default().limits(limits))?;
+    writeln!(io::stdout(), "listening on {addr}")?;
+    reactor.run()
+}
+
+/// SIGINT and SIGTERM end the loop once all connections have ended, after five seconds at most.
+#[cfg(unix)]
+fn drain_on_signals(reactor: &mut Reactor) -> io::Result<()> {
+    let (reader, writer) = std::os::unix::net::UnixStream::pair()?;
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+    }
+    reactor.drain_when_readable(reader.into(), Duration::from_secs(5))
 }

@@ -1,11 +1,13 @@
 //! Shows what expires, and when: idle limits, a deadline and timers, each set by the client for
-//! its own connection. Both ends print what happens.
+//! its own connection. Both ends print what happens. An argument is another address to listen on.
 //!
 //! ```text
-//! cargo run --example idle -- --listen 127.0.0.1:7002
+//! cargo run --example idle
 //! nc 127.0.0.1 7002        # then type, for example: keep 2, all 1.5, after 3, every 0.5, off
 //! ```
 
+use std::env;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,8 +15,6 @@ use waterwheel::{
     Closed, Conn, Context, DeadlineKind, Handler, Idle, IdleKind, ListenOptions, Peer, Reactor,
     TimerId, frame,
 };
-
-mod support;
 
 const HELP: &str = "\
 read S      end this connection when nothing was read for S seconds
@@ -33,8 +33,6 @@ const MAX_LINE_BYTES: usize = 80;
 
 /// Most timers that one client may have running.
 const MAX_TIMERS: usize = 16;
-
-const KINDS: [IdleKind; 3] = [IdleKind::Read, IdleKind::Write, IdleKind::All];
 
 #[derive(Default)]
 struct Client {
@@ -62,18 +60,12 @@ impl Handler for Show {
     fn on_data(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut lines = frame::lines(input, MAX_LINE_BYTES);
         for line in lines.by_ref() {
-            let line = line.map(|line| String::from_utf8_lossy(line).into_owned());
-            let answer = match line {
-                Ok(line) => obey(client, conn, line.trim()),
-                Err(_) => {
-                    conn.close();
-                    break;
-                }
+            let Ok(line) = line else {
+                conn.close();
+                break;
             };
-            match answer {
-                Ok(text) => say(conn, &text),
-                Err(text) => say(conn, &format!("no: {text}")),
-            }
+            let answer = obey(client, conn, String::from_utf8_lossy(line).trim());
+            say(conn, &answer.unwrap_or_else(|text| format!("no: {text}")));
         }
         lines.consumed()
     }
@@ -120,7 +112,7 @@ fn obey(client: &mut Client, conn: &mut Conn<'_>, line: &str) -> Result<String, 
             client.repeating.push(timer);
         }
         "off" => {
-            for kind in KINDS {
+            for kind in [IdleKind::Read, IdleKind::Write, IdleKind::All] {
                 conn.set_idle_timeout(kind, None).map_err(|error| error.to_string())?;
             }
             conn.set_deadline(DeadlineKind::User, None);
@@ -152,13 +144,26 @@ fn say(conn: &mut Conn<'_>, text: &str) {
 }
 
 fn print(cx: &Context<'_>, line: &str) {
-    println!("{:>10.3} {line}", cx.now().as_secs_f64());
+    // The server goes on when the reader of this line has gone.
+    let _ = writeln!(io::stdout(), "{:>10.3} {line}", cx.now().as_secs_f64());
 }
 
 fn main() -> ExitCode {
-    support::run("idle", "", "127.0.0.1:7002", |args| {
-        let mut reactor = Reactor::new()?;
-        let show = reactor.register(Show);
-        args.serve(&mut reactor, show, &ListenOptions::default())
-    })
+    env_logger::init();
+    let addr = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7002".to_owned());
+    match serve(&addr) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "idle: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(addr: &str) -> io::Result<()> {
+    let mut reactor = Reactor::new()?;
+    let show = reactor.register(Show);
+    let addr = reactor.listen(addr, show, ListenOptions::default())?;
+    writeln!(io::stdout(), "listening on {addr}")?;
+    reactor.run()
 }

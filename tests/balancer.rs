@@ -6,8 +6,6 @@
 mod peers;
 #[path = "examples/process.rs"]
 mod process;
-#[path = "balancer/rolling.rs"]
-mod rolling;
 #[path = "balancer/stats.rs"]
 mod stats;
 #[allow(dead_code, unused_imports, reason = "most of it is used in `tests/it/`")]

@@ -1,4 +1,5 @@
 //! Real servers as processes, on free ports of loopback, from the configurations beside this file.
+#![allow(dead_code)] // Each test program uses a part of it.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ pub(crate) fn await_listener(addr: SocketAddr) {
     }
 }
 
-/// Puts what is given for each word into a configuration of the repository, and writes it down.
+/// Puts what is given for each word into a configuration of this package, and writes it down.
 pub(crate) fn configure(dir: &Dir, from: &str, words: &[(&str, String)]) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(from);
     let mut text = fs::read_to_string(&path).unwrap();

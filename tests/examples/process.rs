@@ -1,10 +1,11 @@
-//! An example as a process: started, read with a deadline, asked to end, and never left behind.
+//! A program of the examples as a process: started, read with a deadline, asked to end, and never
+//! left behind.
 #![allow(dead_code)] // Each test file uses a part of it.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -54,7 +55,9 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| {
                 let path = command.get_program();
-                panic!("{path:?}: {error}; `cargo build --examples` makes it, as `cargo test` does")
+                panic!(
+                    "{path:?}: {error}; `cargo test` at the root builds it, `cargo test -p` may not"
+                )
             });
         let stdout = child.stdout.take().unwrap();
         let mut stderr = child.stderr.take().unwrap();
@@ -84,11 +87,16 @@ impl Process {
     #[track_caller]
     pub(crate) fn serve_by(by: &[&str], name: &str, args: &[&str]) -> (Self, SocketAddr) {
         let args = [&["--listen", "127.0.0.1:0"], args].concat();
-        let server = Self::start_by(by, name, &args);
-        let line = server.line();
+        Self::start_by(by, name, &args).listening()
+    }
+
+    /// Gives the address too that it says it listens on.
+    #[track_caller]
+    pub(crate) fn listening(self) -> (Self, SocketAddr) {
+        let line = self.line();
         let addr = line.strip_prefix("listening on ").expect(&line);
         let addr = addr.parse().expect(&line);
-        (server, addr)
+        (self, addr)
     }
 
     /// The next line that it prints.
@@ -142,9 +150,15 @@ impl Drop for Process {
     }
 }
 
-/// Cargo builds examples for tests and lays them beside the directory of the test programs.
-fn path_of(name: &str) -> PathBuf {
+/// The file of a program. An absolute path, such as `CARGO_BIN_EXE_NAME`, is the file already.
+/// Programs of other packages, and the examples of the library, are beside the directory of the
+/// test programs: `cargo test` at the root builds them all before the first test runs.
+pub(crate) fn path_of(name: &str) -> PathBuf {
+    if Path::new(name).is_absolute() {
+        return name.into();
+    }
     let own = std::env::current_exe().unwrap();
     let target = own.parent().and_then(|deps| deps.parent()).unwrap();
-    target.join("examples").join(name)
+    let program = target.join(name);
+    if program.is_file() { program } else { target.join("examples").join(name) }
 }

@@ -18,7 +18,7 @@ use rustix::process::Signal;
 
 use crate::peers::visit;
 use crate::program::{PATIENCE, Program};
-use crate::tools::{Scale, example, has_tool, report, scale, scratch};
+use crate::tools::{Scale, has_tool, program, report, scale, scratch};
 
 /// What accept4(2) documents for a shortage, for a connection that was lost on the way, for a
 /// firewall and for a signal.
@@ -108,7 +108,7 @@ fn injected(error: &str, row: usize, log: &Path) -> Command {
     command.args(["-f", "--seccomp-bpf", "-qq", "-ttt", "-e", "trace=accept4", "-e"]);
     command.arg(format!("inject=accept4:error={error}:when=1..{row}"));
     command.arg("-o").arg(log);
-    command.arg(example("echo")).args(["--listen", "127.0.0.1:0"]);
+    command.arg(program("echo")).args(["--listen", "127.0.0.1:0"]);
     command
 }
 

@@ -103,7 +103,7 @@ fn deadline() -> Duration {
 fn send_and_compare() {
     let start = Instant::now();
     let server = format!("{FAR_ADDR}:7000");
-    let mut echo = Command::new(tools::example("echo"));
+    let mut echo = Command::new(tools::program("echo"));
     echo.args(["--idle-timeout", "0", "--listen", &server]);
     let echo = Program::start(&mut behind(FAR, &echo));
     echo.hear("listening on", PATIENCE);

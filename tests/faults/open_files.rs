@@ -1,7 +1,7 @@
 //! The table of open files is full: those inside are answered as ever, those outside are told at
 //! once, the loop rests, and there is room again as soon as somebody goes.
 //!
-//! Two servers: the echo example, whose own cap leaves a reserve below the limit, and one without
+//! Two servers: the program `echo`, whose own cap leaves a reserve below the limit, and one without
 //! a cap, which really meets the limit and has only its spare descriptor.
 
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ use crate::parts::{copy_of_us, plays};
 use crate::peers::{is_reset, visit};
 use crate::proc::cpu_time;
 use crate::program::{PATIENCE, Program, behind};
-use crate::tools::{Scale, example, has_tool, percentile, report, scale};
+use crate::tools::{Scale, has_tool, percentile, program, report, scale};
 
 /// Longest median of an answer to one who is inside.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1);
@@ -75,7 +75,7 @@ fn a_full_table_of_files_harms_nobody_inside() {
 }
 
 fn capped() -> Command {
-    let mut command = Command::new(example("echo"));
+    let mut command = Command::new(program("echo"));
     command.args(["--listen", "127.0.0.1:0"]);
     command
 }

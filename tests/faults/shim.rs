@@ -84,10 +84,10 @@ fn build_server() -> PathBuf {
     let target = scratch("libc");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).env("RUSTFLAGS", "--cfg rustix_use_libc");
-    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").args(["build", "--example", "echo"]);
+    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").args(["build", "--package", "echo"]);
     let status = cargo.arg("--target-dir").arg(&target).status().expect("cargo");
     assert!(status.success(), "the echo server does not build");
-    target.join("debug/examples/echo")
+    target.join("debug/echo")
 }
 
 /// One server for each seed; the counts of all, and what was found wrong.

@@ -1,4 +1,4 @@
-//! What every fault needs: how much of it to run, the examples as programs, files, and tables.
+//! What every fault needs: how much of it to run, programs of the examples, files, and tables.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,14 +20,17 @@ pub(crate) fn scale() -> Scale {
     }
 }
 
-/// The file of an example, built with the same profile as this test.
-pub(crate) fn example(name: &str) -> PathBuf {
+/// The file of a program of the examples, built with the same profile as this test.
+#[track_caller]
+pub(crate) fn program(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().expect("the path of this program");
     path.pop();
     if path.ends_with("deps") {
         path.pop();
     }
-    path.join("examples").join(name)
+    path.push(name);
+    assert!(path.is_file(), "{path:?} is not there: `cargo build -p {name}` makes it");
+    path
 }
 
 /// Where a file of a test is kept while it is needed.

@@ -1,6 +1,6 @@
 //! The reactor in a simulated world.
 
-#[path = "../../examples/simulate/workload/mod.rs"]
+#[path = "../../examples/simulate/src/workload/mod.rs"]
 mod workload;
 
 use std::cell::RefCell;

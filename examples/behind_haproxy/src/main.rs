@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! for n in 1 2 3; do
-//!     cargo run --release --features proxy-protocol --example behind_haproxy -- \
+//!     cargo run --release -p behind_haproxy -- \
 //!         --listen 127.0.0.1:700$n --agent 127.0.0.1:800$n &
 //! done
 //! haproxy -db -f examples/behind_haproxy/haproxy.cfg &
-//! cargo run --release --example load -- storm --connect 127.0.0.1:7000
+//! cargo run --release -p load -- storm --connect 127.0.0.1:7000
 //! ```
 //! and, while that runs, `kill -TERM` one server, start it again when it has ended, wait until it
 //! says `in service`, and go on with the next.
@@ -30,15 +30,16 @@
 
 #[cfg(unix)]
 mod server;
-#[cfg(unix)]
-#[path = "../support/mod.rs"]
-mod support;
 
 #[cfg(unix)]
-use server::main;
+fn main() -> std::process::ExitCode {
+    server::run()
+}
 
 #[cfg(not(unix))]
 fn main() -> std::process::ExitCode {
-    eprintln!("behind_haproxy: it is rolled by signals, which Unix has");
+    use std::io::Write;
+    let text = "behind_haproxy: it is rolled by signals, which Unix has";
+    let _ = writeln!(std::io::stderr(), "{text}");
     std::process::ExitCode::FAILURE
 }

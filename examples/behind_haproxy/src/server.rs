@@ -1,6 +1,6 @@
 //! The server, its agent and its signals.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
+use support::{Args, Failure};
 use waterwheel::{
     Closed, Conn, Context, Handler, ListenOptions, Peer, ProxyProtocol, Reactor, Service, TimerId,
 };
-
-use crate::support::{self, Args, Failure};
 
 const OPTIONS: &str = "\
   --agent ADDR           where the balancer asks for the state [127.0.0.1:8001]
@@ -85,7 +84,7 @@ impl Agent {
     fn on_checked(&mut self) {
         if self.has_said_ready && !self.is_in_service {
             self.is_in_service = true;
-            println!("in service");
+            support::say(format_args!("in service"));
         }
     }
 }
@@ -128,7 +127,7 @@ impl Handler for Agent {
     }
 }
 
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     support::run("behind_haproxy", OPTIONS, "127.0.0.1:7001", serve)
 }
 
@@ -155,8 +154,7 @@ fn serve(args: &Args) -> Result<(), Failure> {
     args.listen(&mut reactor, echo, &options.clone().proxy_protocol(Some(trusted)))?;
     // Last: whoever hears "ready" may connect.
     let agent_addr = reactor.listen(agent_addr, agent, options)?;
-    println!("agent on {agent_addr}");
-    io::stdout().flush()?;
+    support::print(format_args!("agent on {agent_addr}"))?;
     Ok(reactor.run()?)
 }
 

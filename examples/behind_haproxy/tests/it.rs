@@ -1,7 +1,17 @@
 //! Servers behind HAProxy that are restarted one after another under load, and no request fails.
 //!
-//! The configuration is the one that users are given, `examples/behind_haproxy/haproxy.cfg`, on
-//! other ports. The long run is `tests/balancer/run`.
+//! The configuration is the one that users are given, `haproxy.cfg`, on other ports. The load is of
+//! the program `load`. The long run is `tests/balancer/run`.
+#![cfg(unix)]
+
+#[path = "../../../tests/balancer/peers.rs"]
+mod peers;
+#[path = "../../../tests/examples/process.rs"]
+mod process;
+#[path = "../../../tests/examples/servers.rs"]
+mod servers;
+#[path = "../../../tests/balancer/stats.rs"]
+mod stats;
 
 use std::env;
 use std::fs::OpenOptions;
@@ -9,9 +19,11 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::peers::{Dir, await_listener, configure, find, free_ports, haproxy, local};
-use crate::process::{End, PATIENCE, Process};
-use crate::stats::Socket;
+use peers::{Dir, await_listener, configure, find, free_ports, haproxy, local};
+use process::{End, PATIENCE, Process};
+use stats::Socket;
+
+const BEHIND_HAPROXY: &str = env!("CARGO_BIN_EXE_behind_haproxy");
 
 /// One server and the ports that it keeps.
 struct Place {
@@ -22,7 +34,7 @@ struct Place {
 impl Place {
     fn start(&self) -> Process {
         let args = ["--listen", &self.listen, "--agent", &self.agent];
-        let server = Process::start("behind_haproxy", &args);
+        let server = Process::start(BEHIND_HAPROXY, &args);
         assert_eq!(server.line(), format!("listening on {}", self.listen));
         assert_eq!(server.line(), format!("agent on {}", self.agent));
         server
@@ -52,7 +64,7 @@ impl Site {
         for (agent, port) in ["8001", "8002", "8003"].into_iter().zip(&ports[4..]) {
             words.push((agent, port.to_string()));
         }
-        let config = configure(&dir, "examples/behind_haproxy/haproxy.cfg", &words);
+        let config = configure(&dir, "haproxy.cfg", &words);
         let socket = dir.path("stats");
         let mut file = OpenOptions::new().append(true).open(&config).unwrap();
         writeln!(file, "global\n    stats socket {}", socket.display()).unwrap();
@@ -194,4 +206,9 @@ fn many_restarts_under_load_and_no_request_fails() {
     println!("{done} restarts, {answered} requests, {failed} failed, {:?}", begin.elapsed());
     assert_eq!(failed, 0);
     assert!(answered >= requests, "{answered}");
+}
+
+#[test]
+fn it_does_not_panic_without_a_reader() {
+    servers::expect_no_panic_without_a_reader(BEHIND_HAPROXY);
 }

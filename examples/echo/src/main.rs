@@ -1,21 +1,19 @@
 //! An echo server: what comes in goes out again. The one to put a load on.
 //!
 //! ```text
-//! cargo run --release --example echo -- --listen 127.0.0.1:7000
+//! cargo run --release -p echo -- --listen 127.0.0.1:7000
 //! echo hello | nc -N 127.0.0.1 7000
-//! cargo run --release --example load -- --connect 127.0.0.1:7000
-//! cargo run --release --example echo -- --unix /tmp/echo.sock
+//! cargo run --release -p load -- --connect 127.0.0.1:7000
+//! cargo run --release -p echo -- --unix /tmp/echo.sock
 //! echo hello | nc -N -U /tmp/echo.sock
 //! ```
 
-#[path = "support/signals.rs"]
-mod signals;
-
 use std::error::Error;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use support::print;
 use waterwheel::{
     Conn, Context, Fleet, FleetOptions, Handler, ListenOptions, Peer, Pinning, Reactor,
     ReactorOptions, Service, Spread, Stats, TimerId,
@@ -58,7 +56,7 @@ impl Handler for Echo {
     }
 
     fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
-        // Whoever read them may be gone; the clients are not.
+        // Their reader may have gone; the clients have not.
         let _ = print_stats(&cx.stats());
     }
 }
@@ -73,71 +71,51 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("echo: {error}; see --help");
-            return ExitCode::from(2);
-        }
-    };
-    match serve(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("echo: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::init_log("info");
+    support::run_parsed("echo", USAGE, parse(), serve)
 }
 
-fn serve(args: Args) -> Result<(), Box<dyn Error>> {
-    match waterwheel::raise_open_file_limit()? {
-        Some(files) => log::info!("at most {files} open files"),
-        None => log::info!("no limit on open files"),
-    }
+fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+    support::raise_limit()?;
     if args.fleet.threads.is_some() {
         return serve_as_fleet(args);
     }
     let mut reactor = Reactor::with_options(args.reactor)?;
     let echo = reactor.register(Echo);
-    signals::drain_on_signals(&mut reactor, DRAIN)?;
+    support::drain_on_signals(&mut reactor, DRAIN)?;
     for addr in &args.listen {
         let addr = reactor.listen(addr, echo, args.options.clone())?;
-        writeln!(io::stdout(), "listening on {addr}")?;
+        print(format_args!("listening on {addr}"))?;
     }
     for path in &args.unix {
         let addr = listen_unix(&mut reactor, echo, path, &args.options)?;
-        writeln!(io::stdout(), "listening on {addr}")?;
+        print(format_args!("listening on {addr}"))?;
     }
     if let Some(period) = args.stats {
         reactor.set_periodic_timer(echo, period);
     }
     reactor.run()?;
     print_stats(&reactor.stats())?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-fn serve_as_fleet(args: Args) -> Result<(), Box<dyn Error>> {
+fn serve_as_fleet(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let Args { listen, unix, options, reactor, mut fleet, stats } = args;
     fleet.threads = fleet.threads.filter(|&threads| threads > 0);
     let mut fleet = Fleet::new(fleet.reactor(reactor))?;
-    signals::drain_fleet_on_signals(&mut fleet, DRAIN)?;
+    support::drain_fleet_on_signals(&mut fleet, DRAIN)?;
     let last = fleet.run(move |member| {
         let echo = member.reactor().register(Echo);
         for addr in &listen {
             let addr = member.listen(addr, echo, options.clone())?;
             if member.index() == 0 {
-                writeln!(io::stdout(), "listening on {addr}")?;
+                print(format_args!("listening on {addr}"))?;
             }
         }
         let paths = if member.index() == 0 { &unix[..] } else { &[] };
         for path in paths {
             let addr = listen_unix(member.reactor(), echo, path, &options)?;
-            writeln!(io::stdout(), "listening on {addr}")?;
+            print(format_args!("listening on {addr}"))?;
         }
         if let Some(period) = stats {
             member.reactor().set_periodic_timer(echo, period);
@@ -145,7 +123,7 @@ fn serve_as_fleet(args: Args) -> Result<(), Box<dyn Error>> {
         Ok(())
     })?;
     print_stats(&last.total)?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(unix)]
@@ -171,8 +149,7 @@ fn listen_unix(
 }
 
 fn print_stats(stats: &Stats) -> io::Result<()> {
-    writeln!(
-        io::stdout(),
+    print(format_args!(
         "open {} (peak {}), accepted {}, refused {}, closed {} (idle {}, broken {}); \
          read {} bytes in {}, wrote {} in {}; {} turns",
         stats.connections,
@@ -187,7 +164,7 @@ fn print_stats(stats: &Stats) -> io::Result<()> {
         stats.bytes_written,
         stats.writes,
         stats.turns,
-    )
+    ))
 }
 
 /// `None` asks for the usage.

@@ -1,12 +1,20 @@
-//! The echo servers on Unix sockets.
+//! The echo server as a process: over TCP, over Unix sockets, and as a fleet.
+#![cfg(unix)]
+
+#[path = "../../../tests/examples/process.rs"]
+mod process;
+#[path = "../../../tests/examples/servers.rs"]
+mod servers;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use crate::process::{PATIENCE, Process};
-use crate::{expect_clean_end, failure};
+use process::{PATIENCE, Process};
+use servers::{Client, expect_clean_end, failure};
+
+const ECHO: &str = env!("CARGO_BIN_EXE_echo");
 
 /// A path of the test's own; nothing is there when it begins and when it ends.
 struct Place(PathBuf);
@@ -19,7 +27,7 @@ impl Place {
 
     #[track_caller]
     fn serve(&self) -> Process {
-        let server = Process::start("echo", &["--unix", self.0.to_str().unwrap()]);
+        let server = Process::start(ECHO, &["--unix", self.0.to_str().unwrap()]);
         assert_eq!(server.line(), format!("listening on unix:{}", self.0.display()));
         server
     }
@@ -47,7 +55,7 @@ fn echo_serves_a_unix_socket_and_removes_it() {
     let place = Place::new("once");
     let server = place.serve();
     expect_echo(&place.0);
-    let (code, text) = failure("echo", &["--unix", place.0.to_str().unwrap()]);
+    let (code, text) = failure(ECHO, &["--unix", place.0.to_str().unwrap()]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("somebody listens there"), "{text}");
     expect_echo(&place.0);
@@ -68,32 +76,62 @@ fn echo_comes_back_after_it_was_killed() {
 #[test]
 fn echo_serves_both_at_once() {
     let place = Place::new("both");
-    let (server, _) = Process::serve("echo", &["--unix", place.0.to_str().unwrap()]);
+    let (server, _) = Process::serve(ECHO, &["--unix", place.0.to_str().unwrap()]);
     assert_eq!(server.line(), format!("listening on unix:{}", place.0.display()));
     expect_echo(&place.0);
     expect_clean_end(server);
 }
 
 #[test]
-fn datagrams_come_back_over_a_unix_socket_and_it_is_removed() {
-    let (place, own) = (Place::new("datagrams"), Place::new("client"));
-    let server = Process::start("udp_echo", &["--unix", place.0.to_str().unwrap()]);
-    assert_eq!(server.line(), format!("listening on unix:{}", place.0.display()));
-    let client = UnixDatagram::bind(&own.0).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.connect(&place.0).unwrap();
-    UnixDatagram::unbound().unwrap().send_to(b"no answer wanted", &place.0).unwrap();
-    for text in ["hello", "", "again"] {
-        client.send(text.as_bytes()).unwrap();
-        let mut buffer = [0; 64];
-        let count = client.recv(&mut buffer).unwrap();
-        assert_eq!(&buffer[..count], text.as_bytes());
+fn it_does_what_every_server_does() {
+    servers::expect_a_server(ECHO, false);
+}
+
+#[test]
+fn it_echoes() {
+    let (server, addr) = Process::serve(ECHO, &[]);
+    let mut client = Client::connect(addr);
+    client.send("hello");
+    client.expect("hello");
+    client.send(" again");
+    client.finish();
+    client.expect(" again");
+    client.expect_end();
+    expect_clean_end(server);
+}
+
+#[test]
+fn a_fleet_echoes_whatever_the_spread_and_counts() {
+    for spread in ["shared", "reuse-port", "least-connections", "round-robin", "source-address"] {
+        let (server, addr) = Process::serve(ECHO, &["--threads", "2", "--spread", spread]);
+        for _ in 0..10 {
+            let mut client = Client::connect(addr);
+            client.send("hello");
+            client.expect("hello");
+            client.finish();
+            client.expect_end();
+        }
+        let output = expect_clean_end(server).join("\n");
+        assert!(output.contains(" 10, refused 0"), "{output}");
     }
-    let (code, text) = failure("udp_echo", &["--unix", place.0.to_str().unwrap()]);
-    assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("somebody receives there"), "{text}");
-    let output = expect_clean_end(server);
-    let last = output.last().unwrap();
-    assert!(last.starts_with("received 4 datagrams (26 bytes), sent 3 (10 bytes)"), "{last}");
-    assert!(!place.0.exists());
+}
+
+#[test]
+fn a_fleet_has_one_reactor_a_core_and_says_what_is_wrong() {
+    if cfg!(target_os = "linux") {
+        let (server, addr) = Process::serve(ECHO, &["--threads", "0", "--pin"]);
+        let mut client = Client::connect(addr);
+        client.send("hello");
+        client.expect("hello");
+        drop(client);
+        expect_clean_end(server);
+    }
+    for (args, code, text) in [
+        (["--threads", "2", "--spread", "evenly"], 2, "evenly"),
+        (["--threads", "2", "--listen", "nowhere"], 1, "wheel-"),
+    ] {
+        let (found, line) = failure(ECHO, &args);
+        assert_eq!(found, Some(code), "{line}");
+        assert!(line.contains(text), "{line}");
+    }
 }

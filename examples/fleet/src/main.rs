@@ -2,19 +2,19 @@
 //! does, and how a new process takes over from the old one while clients keep coming. It echoes.
 //!
 //! ```text
-//! cargo run --release --example fleet -- --threads 2 --spread least-connections
-//! cargo run --release --example load -- --connect 127.0.0.1:7005
+//! cargo run --release -p fleet -- --threads 2 --spread least-connections
+//! cargo run --release -p load -- --connect 127.0.0.1:7005
 //! ```
 //! A restart that no client notices; the second process gets the listening sockets of the first,
 //! which then drains:
 //! ```text
-//! cargo run --example fleet -- --control /tmp/fleet.sock
-//! cargo run --example fleet -- --control /tmp/fleet.sock --take-over /tmp/fleet.sock
+//! cargo run -p fleet -- --control /tmp/fleet.sock
+//! cargo run -p fleet -- --control /tmp/fleet.sock --take-over /tmp/fleet.sock
 //! ```
 //! Started by systemd, or by what does the same in a shell:
 //! ```text
-//! cargo build --example fleet --features activation
-//! systemd-socket-activate --listen 127.0.0.1:7005 target/debug/examples/fleet
+//! cargo build -p fleet --features activation
+//! systemd-socket-activate --listen 127.0.0.1:7005 target/debug/fleet
 //! ```
 
 use std::io::{self, Write};
@@ -29,10 +29,8 @@ use waterwheel::{
     Spread,
 };
 
-mod support;
-
-#[cfg_attr(unix, path = "support/succession.rs")]
-#[cfg_attr(not(unix), path = "support/no_succession.rs")]
+#[cfg_attr(unix, path = "succession.rs")]
+#[cfg_attr(not(unix), path = "no_succession.rs")]
 mod succession;
 
 const OPTIONS: &str = "\
@@ -104,7 +102,7 @@ fn serve(args: &Args) -> Result<(), Failure> {
         thread::spawn(move || {
             loop {
                 thread::sleep(every);
-                // Whoever read it may be gone; the clients are not.
+                // The reader may have gone; the clients have not.
                 let _ = print(&remote.stats());
             }
         });
@@ -128,9 +126,8 @@ fn set_up(member: &mut Member<'_>, addrs: &[String], given: &[TcpListener]) -> i
     }
     if member.index() == 0 {
         for addr in bound {
-            println!("listening on {addr}");
+            support::print(format_args!("listening on {addr}"))?;
         }
-        io::stdout().flush()?;
     }
     Ok(())
 }

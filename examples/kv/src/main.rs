@@ -3,7 +3,7 @@
 //! keys expire by a timer wheel, without being touched.
 //!
 //! ```text
-//! cargo run --release --example kv -- --listen 127.0.0.1:7379
+//! cargo run --release -p kv -- --listen 127.0.0.1:7379
 //! redis-cli -p 7379 set greeting hello ex 10
 //! redis-benchmark -p 7379 -t get,set -r 100000 -n 1000000 -P 16
 //! ```
@@ -21,8 +21,6 @@ use waterwheel::{
 };
 
 mod db;
-#[path = "../support/mod.rs"]
-mod support;
 
 use db::{Db, MAX_REQUEST_BYTES, Then};
 

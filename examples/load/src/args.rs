@@ -219,13 +219,13 @@ impl Given {
 
     fn check_udp(&self) -> Result<(), String> {
         let most = most_datagram_bytes(self.target);
-        if let Some(size) = self.size {
-            if !(UDP_HEADER_BYTES..=most).contains(&size) {
-                return Err(format!(
-                    "--size is {size}; a datagram of udp has {UDP_HEADER_BYTES} bytes at the \
-                     least, to be recognized by, and {most} at the most"
-                ));
-            }
+        if let Some(size) = self.size
+            && !(UDP_HEADER_BYTES..=most).contains(&size)
+        {
+            return Err(format!(
+                "--size is {size}; a datagram of udp has {UDP_HEADER_BYTES} bytes at the \
+                 least, to be recognized by, and {most} at the most"
+            ));
         }
         match (self.depth, self.rate) {
             (Some(_), Some(_)) => Err("--depth is for a closed loop and --rate for an open one; \

@@ -6,19 +6,19 @@
 //! one line measures something:
 //!
 //! ```text
-//! cargo run --release --example load
-//! cargo run --release --example load -- closed --connections 500 --size 4096 --depth 8
-//! cargo run --release --example load -- open --rate 50000 --html latency.html
-//! cargo run --release --example load -- storm --in-flight 128 --duration 10
-//! cargo run --release --example load -- hold --active 50 --duration 30
-//! cargo run --release --example load -- udp --rate 20000 --size 1200
+//! cargo run --release -p load
+//! cargo run --release -p load -- closed --connections 500 --size 4096 --depth 8
+//! cargo run --release -p load -- open --rate 50000 --html latency.html
+//! cargo run --release -p load -- storm --in-flight 128 --duration 10
+//! cargo run --release -p load -- hold --active 50 --duration 30
+//! cargo run --release -p load -- udp --rate 20000 --size 1200
 //! ```
 //!
 //! The server may be any that sends back what it gets, in another process or far away:
 //!
 //! ```text
-//! cargo run --release --example echo -- --listen 127.0.0.1:7000
-//! cargo run --release --example load -- hold --connections 15000 --connect 127.0.0.1:7000
+//! cargo run --release -p echo -- --listen 127.0.0.1:7000
+//! cargo run --release -p load -- hold --connections 15000 --connect 127.0.0.1:7000
 //! ```
 //!
 //! Every byte that comes back is compared with the one that was sent. `--help` tells the rest.
@@ -66,8 +66,10 @@ fn main() -> ExitCode {
     let plan = match args::parse() {
         Ok(Some(plan)) => plan,
         Ok(None) => {
-            println!("{}", args::USAGE);
-            return ExitCode::SUCCESS;
+            return match writeln!(io::stdout(), "{}", args::USAGE) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error.to_string()),
+            };
         }
         Err(error) => return misused(&error.to_string()),
     };
@@ -94,15 +96,15 @@ fn create(path: &Path) -> Result<File, String> {
     File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
-/// Exit code 2: what was asked for makes no sense.
+/// Exit code 2: what was asked for makes no sense. The reader of the line may have gone.
 fn misused(error: &str) -> ExitCode {
-    eprintln!("load: {error}; see --help");
+    let _ = writeln!(io::stderr(), "load: {error}; see --help");
     ExitCode::from(2)
 }
 
 /// Exit code 1: it did not work out.
 fn failed(error: &str) -> ExitCode {
-    eprintln!("load: {error}");
+    let _ = writeln!(io::stderr(), "load: {error}");
     ExitCode::FAILURE
 }
 

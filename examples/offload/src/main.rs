@@ -21,8 +21,6 @@ use waterwheel::{ListenOptions, Reactor};
 mod database;
 mod pool;
 mod server;
-#[path = "../../support/mod.rs"]
-mod support;
 
 use database::Database;
 use pool::Pool;

@@ -1,19 +1,20 @@
 //! A load over a pool of connections: borrows one, asks, takes the answer, gives it back.
 //!
 //! ```text
-//! cargo run --release --example pool
-//! cargo run --release --example pool -- --connect 127.0.0.1:6379 --connections 8 --borrows 100000
-//! cargo run --release --example pool -- --connect 127.0.0.1:6379 --borrows 1000000 --every 1
+//! cargo run --release -p pool
+//! cargo run --release -p pool -- --connect 127.0.0.1:6379 --connections 8 --borrows 100000
+//! cargo run --release -p pool -- --connect 127.0.0.1:6379 --borrows 1000000 --every 1
 //! ```
 //! The server may be any that answers a line with a line, as Redis answers `PING`: stop it and
 //! start it again meanwhile. Without `--connect` one runs inside.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use support::say;
 use waterwheel::pool::{
     AcquireError, Acquired, Desk, Lease, Pool, PoolClient, PoolOptions, PoolStats,
 };
@@ -76,8 +77,7 @@ impl Asker {
     fn borrow(&mut self, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
         if self.tally.told() == self.borrows && !self.is_over {
             self.is_over = true;
-            // Whoever reads them may be gone.
-            let _ = self.print(&desk.stats());
+            self.print(&desk.stats());
             cx.stop();
         }
         if self.left == 0 {
@@ -108,11 +108,10 @@ impl Asker {
     }
 
     /// One line on standard output.
-    fn print(&self, stats: &PoolStats) -> io::Result<()> {
+    fn print(&self, stats: &PoolStats) {
         let Tally { answered, lost, refused } = self.tally;
         let rate = answered as f64 / self.started.elapsed().as_secs_f64();
-        writeln!(
-            io::stdout(),
+        say(format_args!(
             "answered {answered} ({rate:.0} a second), lost {lost}, refused {refused}; \
              open {}, idle {}, waiting {}; created {}, reused {}, evicted {}, failed dials {}",
             stats.open,
@@ -122,7 +121,7 @@ impl Asker {
             stats.reused,
             stats.evicted.total(),
             stats.failed_dials,
-        )
+        ));
     }
 }
 
@@ -186,7 +185,7 @@ impl PoolClient for Asker {
 
     fn on_service_timer(&mut self, timer: TimerId, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
         if self.ticks == Some(timer) {
-            let _ = self.print(&desk.stats());
+            self.print(&desk.stats());
         } else {
             self.borrow(desk, cx);
         }
@@ -194,28 +193,11 @@ impl PoolClient for Asker {
 }
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("pool: {error}; see --help");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pool: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::init_log("info");
+    support::run_parsed("pool", USAGE, parse(), run)
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let mut reactor = Reactor::new()?;
     let server = match &args.connect {
         Some(server) => server.clone(),
@@ -246,7 +228,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let pool = reactor.handler_mut(pool).ok_or("the pool is gone")?;
     match pool.client().tally.answered {
         0 if args.borrows > 0 => Err(format!("{server} has answered nothing").into()),
-        _ => Ok(()),
+        _ => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -293,7 +275,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
         }
     }
     if args.borrowers == Some(0) {
-        return Err("--borrowers 0: somebody must ask".into());
+        return Err("--borrowers 0: give at least 1".into());
     }
     Ok(Some(args))
 }

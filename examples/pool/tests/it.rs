@@ -1,13 +1,21 @@
-//! The load over a pool, with its own server and with others.
+//! The load over a pool, with its own server and with others. It needs the program `kv`.
+#![cfg(unix)]
+
+#[path = "../../../tests/examples/process.rs"]
+mod process;
+#[path = "../../../tests/examples/servers.rs"]
+mod servers;
 
 use std::net::TcpListener;
 
-use super::process::Process;
-use super::{expect_clean_end, failure};
+use process::Process;
+use servers::{expect_clean_end, expect_no_panic_without_a_reader, failure};
+
+const POOL: &str = env!("CARGO_BIN_EXE_pool");
 
 #[test]
 fn a_pool_lends_as_often_as_it_is_asked_to() {
-    let end = Process::start("pool", &["--connections", "3", "--borrows", "2000"]).end();
+    let end = Process::start(POOL, &["--connections", "3", "--borrows", "2000"]).end();
     assert_eq!((end.code, end.errors.as_str()), (Some(0), ""), "{:?}", end.output);
     let [line] = &end.output[..] else { panic!("{:?}", end.output) };
     assert!(line.starts_with("answered 2000 (") && line.contains("lost 0, refused 0;"), "{line}");
@@ -19,27 +27,32 @@ fn a_pool_goes_to_the_server_that_it_is_told() {
     let (server, addr) = Process::serve("kv", &[]);
     let addr = addr.to_string();
     let args = ["--connect", &addr, "--borrows", "500", "--borrowers", "1", "--every", "60"];
-    let end = Process::start("pool", &args).end();
+    let end = Process::start(POOL, &args).end();
     assert_eq!(end.code, Some(0), "{end:?}");
     assert!(end.output[0].contains("created 1, reused 499,"), "{end:?}");
     expect_clean_end(server);
 }
 
 #[test]
+fn it_does_not_panic_without_a_reader() {
+    expect_no_panic_without_a_reader(POOL);
+}
+
+#[test]
 fn a_pool_without_a_server_says_so() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let end = Process::start("pool", &["--connect", &nobody, "--borrows", "2"]).end();
+    let end = Process::start(POOL, &["--connect", &nobody, "--borrows", "2"]).end();
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(end.output[0].contains("answered 0 "), "{end:?}");
     assert_eq!(end.errors, format!("pool: {nobody} has answered nothing\n"));
     for args in [["--borrowers", "0"], ["--every", "0"]] {
-        let (code, text) = failure("pool", &args);
+        let (code, text) = failure(POOL, &args);
         assert_eq!(code, Some(2), "{text}");
     }
     for (args, told) in
         [(["--connections", "0"], "max_open"), (["--connect", "nowhere"], "nowhere")]
     {
-        let (code, text) = failure("pool", &args);
+        let (code, text) = failure(POOL, &args);
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains(told), "{text}");
     }

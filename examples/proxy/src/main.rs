@@ -1,10 +1,10 @@
 //! A TCP proxy: what a client sends goes to an upstream, and back.
 //!
 //! ```text
-//! cargo run --release --example echo -- --listen 127.0.0.1:7000
-//! cargo run --release --example proxy -- --listen 127.0.0.1:7001 --connect 127.0.0.1:7000
+//! cargo run --release -p echo -- --listen 127.0.0.1:7000
+//! cargo run --release -p proxy -- --listen 127.0.0.1:7001 --connect 127.0.0.1:7000
 //! echo hello | nc -N 127.0.0.1 7001
-//! cargo run --release --example load -- --connect 127.0.0.1:7001
+//! cargo run --release -p load -- --connect 127.0.0.1:7001
 //! ```
 //!
 //! Each session is two connections that know each other by id. Whoever sends faster than the other
@@ -12,9 +12,6 @@
 //! at the low mark. The end of one direction is passed on and leaves the other direction open; an
 //! end of any other kind (a reset, silence, an upstream that is not there) is passed on as a
 //! reset, so that nobody takes a part for the whole.
-
-#[path = "support/mod.rs"]
-mod support;
 
 use std::io;
 use std::process::ExitCode;

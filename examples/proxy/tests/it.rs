@@ -1,9 +1,11 @@
-//! The proxy example as a process, between sockets of the test: every byte both ways whatever the
+//! The proxy as a process, between sockets of the test: every byte both ways whatever the
 //! pace, each end passed on as what it is.
 #![cfg(unix)]
 
-#[path = "examples/process.rs"]
+#[path = "../../../tests/examples/process.rs"]
 mod process;
+#[path = "../../../tests/examples/servers.rs"]
+mod servers;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 use process::{PATIENCE, Process};
 use socket2::SockRef;
+
+const PROXY: &str = env!("CARGO_BIN_EXE_proxy");
 
 /// The proxy before a listener of the test.
 struct Site {
@@ -25,7 +29,7 @@ impl Site {
     fn start(args: &[&str]) -> Self {
         let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = upstream.local_addr().unwrap().to_string();
-        let (proxy, addr) = Process::serve("proxy", &[&["--connect", &target], args].concat());
+        let (proxy, addr) = Process::serve(PROXY, &[&["--connect", &target], args].concat());
         Self { upstream, proxy, addr }
     }
 
@@ -206,7 +210,7 @@ fn a_reset_is_passed_on_as_one() {
 #[test]
 fn an_upstream_that_is_killed_resets_its_client() {
     let (echo, target) = Process::serve("echo", &[]);
-    let (proxy, addr) = Process::serve("proxy", &["--connect", &target.to_string()]);
+    let (proxy, addr) = Process::serve(PROXY, &["--connect", &target.to_string()]);
     let mut client = connect(addr);
     client.write_all(b"hello").unwrap();
     expect(&mut client, b"hello");
@@ -265,7 +269,7 @@ fn what_comes_before_the_upstream_is_kept() {
 #[test]
 fn an_upstream_that_is_not_there_holds_back_and_resets() {
     let args = ["--connect", "192.0.2.1:9", "--connect-timeout", "0.3"];
-    let (proxy, addr) = Process::serve("proxy", &args);
+    let (proxy, addr) = Process::serve(PROXY, &args);
     let mut client = connect(addr);
     let (flood, mut sent) = (vec![7; MIB], 0);
     let error = loop {
@@ -332,4 +336,9 @@ fn the_upstream_is_told_who_the_client_is() {
     expect(&mut server, line.as_bytes());
     drop((client, server));
     site.end();
+}
+
+#[test]
+fn it_says_where_it_listens_and_what_is_wrong() {
+    servers::expect_a_command_line(PROXY);
 }

@@ -2,8 +2,8 @@
 //! rule of the reactor is broken.
 //!
 //! ```text
-//! cargo run --release --features sim --example simulate -- --seeds 100000
-//! cargo run --release --features sim --example simulate -- --replay 417 | less
+//! cargo run --release -p simulate -- --seeds 100000
+//! cargo run --release -p simulate -- --replay 417 | less
 //! ```
 //! The same seed gives the same run, on every machine; the hash at the end says so.
 
@@ -48,18 +48,14 @@ struct Args {
 fn main() -> ExitCode {
     // A panic under a seed is told with the seed, once.
     std::panic::set_hook(Box::new(|_| {}));
-    match parse().and_then(|args| args.map_or(Ok(true), |args| run(&args))) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("simulate: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::run_parsed("simulate", USAGE, parse(), |args| {
+        let is_clean = run(&args)?;
+        Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
 }
 
 /// `None` asked for the usage.
-fn parse() -> Result<Option<Args>, Box<dyn Error>> {
+fn parse() -> Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let jobs = thread::available_parallelism().map_or(1, usize::from);
     let mut args =
@@ -75,11 +71,8 @@ fn parse() -> Result<Option<Args>, Box<dyn Error>> {
             }
             Long("replay") => args.replay = Some(parser.value()?.parse()?),
             Long("idle") => args.idle = Some(Duration::from_secs(parser.value()?.parse()?)),
-            Long("help") => {
-                println!("{USAGE}");
-                return Ok(None);
-            }
-            _ => return Err(arg.unexpected().into()),
+            Long("help") | Short('h') => return Ok(None),
+            _ => return Err(arg.unexpected()),
         }
     }
     Ok(Some(args))
@@ -95,10 +88,11 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     }
     let start = Instant::now();
     let (report, failure) = run_all(args, start);
-    print_report(&report, start.elapsed());
+    print_report(&report, start.elapsed())?;
     if let Some(failure) = failure {
-        println!("\n{failure}");
-        println!("(here: cargo run --release --features sim --example simulate -- --replay SEED)");
+        let mut out = io::stdout().lock();
+        writeln!(out, "\n{failure}")?;
+        writeln!(out, "(here: cargo run --release -p simulate -- --replay SEED)")?;
         return Ok(false);
     }
     Ok(true)
@@ -151,23 +145,24 @@ fn progress(seeds: u64) -> ProgressBar {
     ProgressBar::new(seeds).with_style(style)
 }
 
-fn print_report(report: &Report, real: Duration) {
+fn print_report(report: &Report, real: Duration) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     let virtual_time = report.virtual_time.as_secs_f64();
     let real = real.as_secs_f64();
-    println!("runs            {:>14}", report.runs);
-    println!("real time       {real:>14.1} s");
-    println!("virtual time    {virtual_time:>14.0} s, {:.0} : 1", virtual_time / real);
-    println!("turns           {:>14}", report.turns);
-    println!("system calls    {:>14}", report.system_calls);
-    println!("ways reached    {:>14}", report.landmarks.to_string());
+    writeln!(out, "runs            {:>14}", report.runs)?;
+    writeln!(out, "real time       {real:>14.1} s")?;
+    writeln!(out, "virtual time    {virtual_time:>14.0} s, {:.0} : 1", virtual_time / real)?;
+    writeln!(out, "turns           {:>14}", report.turns)?;
+    writeln!(out, "system calls    {:>14}", report.system_calls)?;
+    writeln!(out, "ways reached    {:>14}", report.landmarks.to_string())?;
     for missing in report.landmarks.missing() {
-        println!("                not reached: {missing}");
+        writeln!(out, "                not reached: {missing}")?;
     }
-    println!("faults");
+    writeln!(out, "faults")?;
     for (fault, count) in Fault::ALL.iter().zip(&report.struck) {
-        println!("  {:<20} {count:>10}", fault.to_string());
+        writeln!(out, "  {:<20} {count:>10}", fault.to_string())?;
     }
-    println!("hash            {:016x}", report.hash);
+    writeln!(out, "hash            {:016x}", report.hash)
 }
 
 fn replay(seed: u64) -> Result<bool, Box<dyn Error>> {
@@ -205,9 +200,10 @@ fn idle(time: Duration) -> Result<bool, Box<dyn Error>> {
     let (virtual_time, asked) = workload::idle(time)?;
     let real = start.elapsed();
     let ratio = virtual_time.as_secs_f64() / real.as_secs_f64();
-    println!("connections     {:>14}", workload::IDLE_CONNECTIONS);
-    println!("idle limits     {asked:>14} passed");
-    println!("virtual time    {:>14.0} s", virtual_time.as_secs_f64());
-    println!("real time       {:>14.3} s, {ratio:.0} : 1", real.as_secs_f64());
+    let mut out = io::stdout().lock();
+    writeln!(out, "connections     {:>14}", workload::IDLE_CONNECTIONS)?;
+    writeln!(out, "idle limits     {asked:>14} passed")?;
+    writeln!(out, "virtual time    {:>14.0} s", virtual_time.as_secs_f64())?;
+    writeln!(out, "real time       {:>14.3} s, {ratio:.0} : 1", real.as_secs_f64())?;
     Ok(true)
 }

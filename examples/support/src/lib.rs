@@ -1,19 +1,24 @@
-//! What the small servers share: the command line, the signals, and what the process says when
-//! it ends.
+//! What the programs share: the command line of a server, the signals, and what a process says.
 //!
 //! Exit codes: 0 after SIGINT or SIGTERM, 2 for a bad option, 1 for everything else that fails.
-#![allow(dead_code)] // Each example uses a part of it.
+//!
+//! The macros `println!` and `eprintln!` panic when the reader has gone or the disk is full, so no
+//! program uses them. What it cannot print when it starts ends it with an error. What it cannot
+//! print later is lost, and the clients are served.
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use waterwheel::{Address, Fleet, Handler, ListenOptions, Reactor, Service};
 
 mod signals;
+
+pub use signals::{drain_fleet_on_signals, drain_on_signals};
 
 /// What every server takes, for its `--help`.
 const COMMON: &str = "\
@@ -21,12 +26,29 @@ const COMMON: &str = "\
   --drain SECONDS        how long connections may take to end after SIGINT or SIGTERM [5]
   --help";
 
-/// Why a server does not run.
-pub(crate) enum Failure {
+/// Why a program does not run.
+#[derive(Debug)]
+pub enum Failure {
     /// The command line is wrong.
     Usage(String),
     /// The system refuses something.
     System(Box<dyn Error>),
+}
+
+impl Failure {
+    /// Prints a line on standard error. Returns the exit code.
+    fn tell(self, name: &str) -> ExitCode {
+        match self {
+            Self::Usage(text) => {
+                complain(name, format_args!("{text}; see --help"));
+                ExitCode::from(2)
+            }
+            Self::System(error) => {
+                complain(name, error);
+                ExitCode::FAILURE
+            }
+        }
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -41,8 +63,9 @@ impl From<lexopt::Error> for Failure {
     }
 }
 
-/// The command line: each option has a value.
-pub(crate) struct Args {
+/// The command line of a server: each option has a value.
+#[derive(Debug)]
+pub struct Args {
     /// Where to listen.
     listen: Vec<String>,
     /// The other options, by name.
@@ -51,7 +74,7 @@ pub(crate) struct Args {
 
 impl Args {
     /// An option's value, or the default.
-    pub(crate) fn value<T: FromStr>(&self, name: &str, default: T) -> Result<T, Failure> {
+    pub fn value<T: FromStr>(&self, name: &str, default: T) -> Result<T, Failure> {
         match self.values.get(name) {
             None => Ok(default),
             Some(text) => text
@@ -61,26 +84,26 @@ impl Args {
     }
 
     /// An option's value, a number of seconds.
-    pub(crate) fn seconds(&self, name: &str, default: f64) -> Result<Duration, Failure> {
+    pub fn seconds(&self, name: &str, default: f64) -> Result<Duration, Failure> {
         let seconds: f64 = self.value(name, default)?;
         Duration::try_from_secs_f64(seconds)
             .map_err(|error| Failure::Usage(format!("--{name} {seconds}: {error}")))
     }
 
     /// Where to listen, for a server that does it by itself.
-    pub(crate) fn listen_addrs(&self) -> &[String] {
+    pub fn listen_addrs(&self) -> &[String] {
         &self.listen
     }
 
-    /// Drains a fleet when a signal asks the process to end; gives the deadline.
-    pub(crate) fn drain_on_signals(&self, fleet: &mut Fleet) -> Result<Duration, Failure> {
+    /// Drains a fleet when a signal asks the process to end. Returns the deadline.
+    pub fn drain_on_signals(&self, fleet: &mut Fleet) -> Result<Duration, Failure> {
         let drain = self.seconds("drain", 5.0)?;
         signals::drain_fleet_on_signals(fleet, drain)?;
         Ok(drain)
     }
 
     /// Listens, says where, and turns until a signal has ended it.
-    pub(crate) fn serve<H: Handler>(
+    pub fn serve<H: Handler>(
         &self,
         reactor: &mut Reactor,
         service: Service<H>,
@@ -94,7 +117,7 @@ impl Args {
     }
 
     /// Listens, and says where.
-    pub(crate) fn listen<H: Handler>(
+    pub fn listen<H: Handler>(
         &self,
         reactor: &mut Reactor,
         service: Service<H>,
@@ -102,42 +125,89 @@ impl Args {
     ) -> Result<(), Failure> {
         for addr in &self.listen {
             let addr = reactor.listen(addr, service, options.clone())?;
-            println!("listening on {addr}");
+            print(format_args!("listening on {addr}"))?;
         }
-        Ok(io::stdout().flush()?)
+        Ok(())
     }
 }
 
-/// Runs a server. `own` tells of its own options, in lines of a `--help` that begin with `--NAME`.
-pub(crate) fn run(
+/// Runs a server. `own` describes its own options, in lines of a `--help` that begin with `--NAME`.
+pub fn run(
     name: &str,
     own: &str,
     default_addr: &str,
     serve: impl FnOnce(&Args) -> Result<(), Failure>,
 ) -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    init_log("info");
     let result = parse(own, default_addr).and_then(|args| match args {
-        Some(args) => raise_limit().and_then(|()| serve(&args)),
-        None => {
-            println!("usage: {name} [options]\n{own}{COMMON}");
-            println!("Without --listen it listens on {default_addr}.");
-            Ok(())
+        Some(args) => {
+            raise_limit()?;
+            serve(&args)?;
+            Ok(ExitCode::SUCCESS)
         }
+        None => show(format_args!(
+            "usage: {name} [options]\n{own}{COMMON}\n\
+             Without --listen it listens on {default_addr}."
+        )),
     });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(text)) => {
-            eprintln!("{name}: {text}; see --help");
-            ExitCode::from(2)
-        }
-        Err(Failure::System(error)) => {
-            eprintln!("{name}: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|failure| failure.tell(name))
 }
 
-fn raise_limit() -> Result<(), Failure> {
+/// Runs a program that has parsed its command line by itself; `None` asked for the usage.
+pub fn run_parsed<A>(
+    name: &str,
+    usage: &str,
+    parsed: Result<Option<A>, lexopt::Error>,
+    run: impl FnOnce(A) -> Result<ExitCode, Box<dyn Error>>,
+) -> ExitCode {
+    let result = match parsed {
+        Ok(Some(args)) => run(args).map_err(Failure::System),
+        Ok(None) => show(format_args!("{usage}")),
+        Err(error) => Err(error.into()),
+    };
+    result.unwrap_or_else(|failure| failure.tell(name))
+}
+
+fn show(usage: Arguments<'_>) -> Result<ExitCode, Failure> {
+    print(usage)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs to standard error, from this level on unless `RUST_LOG` asks for another. The time of a
+/// line is in seconds since the start.
+pub fn init_log(default_level: &str) {
+    let start = Instant::now();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default_level))
+        .format(move |out, record| {
+            let (time, level) = (start.elapsed().as_secs_f64(), record.level());
+            writeln!(out, "[{time:.3} {level} {}] {}", record.target(), record.args())
+        })
+        .init();
+}
+
+/// Prints a line on standard output.
+///
+/// # Errors
+/// - standard output is a pipe whose reader has gone, or a file on a full disk
+pub fn print(line: Arguments<'_>) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
+}
+
+/// Prints a line on standard output, or loses it: a server goes on when its reader has gone.
+pub fn say(line: Arguments<'_>) {
+    let _ = print(line);
+}
+
+/// Prints a line on standard error that begins with the name of the program, or loses it.
+fn complain(name: &str, error: impl Display) {
+    let _ = writeln!(io::stderr(), "{name}: {error}");
+}
+
+/// Allows this process as many open files as the system does, and logs how many.
+///
+/// # Errors
+/// - the system refuses to tell or to set the limit
+pub fn raise_limit() -> io::Result<()> {
     match waterwheel::raise_open_file_limit()? {
         Some(files) => log::info!("at most {files} open files"),
         None => log::info!("no limit on open files"),

@@ -1,6 +1,5 @@
 //! SIGINT and SIGTERM: the first drains the reactor, the second ends the process at once,
 //! with exit code 1: what was under way is cut.
-#![allow(dead_code)] // An example has one reactor or a fleet.
 
 use std::io;
 use std::time::Duration;
@@ -12,13 +11,13 @@ use waterwheel::{Fleet, Reactor};
 /// The handler writes into a pipe that the reactor watches, so there is no second thread: with
 /// one, glibc takes a longer way through every system call.
 #[cfg(unix)]
-pub(crate) fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
+pub fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
     reactor.drain_when_readable(bell()?, deadline)
 }
 
-/// The same for all reactors of a fleet.
+/// Drains all reactors of a fleet when the process is asked to end.
 #[cfg(unix)]
-pub(crate) fn drain_fleet_on_signals(fleet: &mut Fleet, deadline: Duration) -> io::Result<()> {
+pub fn drain_fleet_on_signals(fleet: &mut Fleet, deadline: Duration) -> io::Result<()> {
     fleet.drain_when_readable(bell()?, deadline);
     Ok(())
 }
@@ -43,9 +42,9 @@ fn bell() -> io::Result<std::os::fd::OwnedFd> {
     Ok(reader.into())
 }
 
-/// The same through a thread, which the system starts anyway.
+/// Drains the reactor through a thread, which the system starts anyway.
 #[cfg(windows)]
-pub(crate) fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
+pub fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io::Result<()> {
     let remote = reactor.remote();
     ctrlc::set_handler(move || {
         if remote.drain(deadline).is_err() {
@@ -57,6 +56,6 @@ pub(crate) fn drain_on_signals(reactor: &mut Reactor, deadline: Duration) -> io:
 
 /// On Windows a fleet ends as the system ends it.
 #[cfg(windows)]
-pub(crate) fn drain_fleet_on_signals(_: &mut Fleet, _: Duration) -> io::Result<()> {
+pub fn drain_fleet_on_signals(_: &mut Fleet, _: Duration) -> io::Result<()> {
     Ok(())
 }

@@ -3,9 +3,9 @@
 //! what was dropped because it was full, and the open files of the process that listens.
 //!
 //! ```text
-//! cargo run --release --example echo -- --listen 127.0.0.1:7000
-//! cargo run --release --example load -- storm --connect 127.0.0.1:7000 --duration 30
-//! cargo run --release --example tcpstat -- 7000 --watch 1
+//! cargo run --release -p echo -- --listen 127.0.0.1:7000
+//! cargo run --release -p load -- storm --connect 127.0.0.1:7000 --duration 30
+//! cargo run --release -p tcpstat -- 7000 --watch 1
 //! ```
 //!
 //! It reads the kernel's tables (sock_diag(7), proc(5)) of the network that it runs in, and is for
@@ -33,6 +33,8 @@ fn main() -> ExitCode {
 
 #[cfg(not(target_os = "linux"))]
 fn main() -> ExitCode {
-    eprintln!("tcpstat: it reads tables that Linux has; here try netstat -an");
+    use std::io::Write;
+    let text = "tcpstat: it reads tables that Linux has; here try netstat -an";
+    let _ = writeln!(std::io::stderr(), "{text}");
     ExitCode::FAILURE
 }

@@ -42,7 +42,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(Command::States) => print(&state::explain_all()),
         Ok(Command::Look(args)) => watch(&args),
         Err(error) => {
-            eprintln!("tcpstat: {error}; see --help");
+            complain(format_args!("{error}; see --help"));
             return ExitCode::from(2);
         }
     };
@@ -50,11 +50,16 @@ pub(crate) fn run() -> ExitCode {
         // Whoever read it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tcpstat: {error}");
+            complain(format_args!("{error}"));
             ExitCode::FAILURE
         }
         Ok(()) => ExitCode::SUCCESS,
     }
+}
+
+/// Prints a line on standard error, or loses it where the reader has gone.
+fn complain(error: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "tcpstat: {error}");
 }
 
 fn watch(args: &Args) -> io::Result<()> {

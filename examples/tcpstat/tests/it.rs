@@ -1,4 +1,12 @@
-//! The watcher of a port, held against what is open there.
+//! The watcher of a port, held against what is open there. It needs the program `echo`.
+#![cfg(target_os = "linux")]
+
+#[path = "../../../tests/examples/json.rs"]
+mod json;
+#[path = "../../../tests/support/network.rs"]
+mod network;
+#[path = "../../../tests/examples/process.rs"]
+mod process;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -6,14 +14,16 @@ use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::json::Json;
-use crate::network::alone;
-use crate::process::{PATIENCE, Process};
+use json::Json;
+use network::alone;
+use process::{PATIENCE, Process};
+
+const TCPSTAT: &str = env!("CARGO_BIN_EXE_tcpstat");
 
 /// What it says of a port.
 #[track_caller]
 fn look(port: u16) -> Json {
-    let end = Process::start("tcpstat", &[&port.to_string(), "--json"]).end();
+    let end = Process::start(TCPSTAT, &[&port.to_string(), "--json"]).end();
     assert_eq!((end.code, end.errors.as_str()), (Some(0), ""), "{end:?}");
     assert_eq!(end.output.len(), 1, "{end:?}");
     Json::parse(&end.output[0])
@@ -114,7 +124,7 @@ fn an_accept_queue_is_told_with_its_limit_and_half_closes_with_their_side() {
             assert!(report.at(&["counters", name]).whole() > 0, "{report:?}");
         }
 
-        let text = Process::start("tcpstat", &[&addr.port().to_string()]).end().output.join("\n");
+        let text = Process::start(TCPSTAT, &[&addr.port().to_string()]).end().output.join("\n");
         for line in ["accept queue 3 of 2", "! the accept queue is full", "  CLOSE_WAIT: the other"]
         {
             assert!(text.contains(line), "{line} in {text}");
@@ -131,7 +141,7 @@ fn it_looks_again_and_again() {
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), 0)).into()).unwrap();
         socket.listen(1).unwrap();
         let port = socket.local_addr().unwrap().as_socket().unwrap().port();
-        let watcher = Process::start("tcpstat", &["--json", &port.to_string(), "--watch", "0.01"]);
+        let watcher = Process::start(TCPSTAT, &["--json", &port.to_string(), "--watch", "0.01"]);
         let waiting = |line: &str| listener(&Json::parse(line)).at(&["accept_queue"]).whole();
         assert_eq!(waiting(&watcher.line()), 0);
         let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -153,7 +163,7 @@ fn a_wrong_command_line_is_told_in_one_line() {
         (&["80", "--no-such-option"], "--no-such-option"),
     ];
     for (args, expected) in cases {
-        let end = Process::start("tcpstat", args).end();
+        let end = Process::start(TCPSTAT, args).end();
         assert_eq!(end.code, Some(2), "{end:?}");
         assert_eq!(end.errors.lines().count(), 1, "{end:?}");
         assert!(end.errors.contains(expected), "{end:?}");

@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::name;
 
 /// Often enough for the eye.
-pub(crate) const MOVE_PERIOD: Duration = Duration::from_millis(100);
+pub const MOVE_PERIOD: Duration = Duration::from_millis(100);
 
 /// A bar while bytes go.
 const MOVING: &str = "{bar:20} {percent:>3} %  {bytes_per_sec:>14}  {eta:>4} left  {wide_msg}";
@@ -17,30 +17,33 @@ const MOVING: &str = "{bar:20} {percent:>3} %  {bytes_per_sec:>14}  {eta:>4} lef
 const SAVING: &str = "{bar:20} {percent:>3} %  saving  {wide_msg}";
 
 /// The bars of all transfers.
-pub(crate) struct Bars {
+pub struct Bars {
     /// `None` where there is no terminal.
     all: Option<MultiProgress>,
 }
 
 /// One transfer's bar.
-pub(crate) struct Bar {
+pub struct Bar {
     bar: Option<ProgressBar>,
     began: Instant,
     /// Where it began: what is resumed has gone before.
     from: u64,
 }
 
-impl Bars {
-    pub(crate) fn new() -> Self {
+/// Shown if standard error is a terminal.
+impl Default for Bars {
+    fn default() -> Self {
         Self { all: io::stderr().is_terminal().then(MultiProgress::new) }
     }
+}
 
+impl Bars {
     /// Whether anybody sees them.
-    pub(crate) fn are_shown(&self) -> bool {
+    pub fn are_shown(&self) -> bool {
         self.all.is_some()
     }
 
-    pub(crate) fn add(&self, name: &str, length: u64, from: u64) -> Bar {
+    pub fn add(&self, name: &str, length: u64, from: u64) -> Bar {
         let bar = self.all.as_ref().map(|all| {
             let bar = all.add(ProgressBar::new(length).with_style(style(MOVING)));
             bar.set_message(name::shown(name));
@@ -52,13 +55,13 @@ impl Bars {
     }
 
     /// A line of what has been done.
-    pub(crate) fn say(&self, line: &str) {
+    pub fn say(&self, line: &str) {
         // A reader that has gone is no failure of the transfer.
         self.print(|| writeln!(io::stdout(), "{line}").unwrap_or_default());
     }
 
     /// A line of what has failed.
-    pub(crate) fn complain(&self, line: &str) {
+    pub fn complain(&self, line: &str) {
         self.print(|| writeln!(io::stderr(), "{line}").unwrap_or_default());
     }
 
@@ -71,7 +74,7 @@ impl Bars {
 }
 
 impl Bar {
-    pub(crate) fn show(&self, done: u64) {
+    pub fn show(&self, done: u64) {
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             if bar.length() == Some(done) {
@@ -81,7 +84,7 @@ impl Bar {
     }
 
     /// How much it was and how fast.
-    pub(crate) fn summary(&self, length: u64) -> String {
+    pub fn summary(&self, length: u64) -> String {
         let seconds = self.began.elapsed().as_secs_f64();
         let moved = length.saturating_sub(self.from);
         let rate = moved as f64 / seconds.max(1e-6) / (1 << 20) as f64;

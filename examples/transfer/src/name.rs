@@ -4,7 +4,7 @@
 //! move, and what was refused then stays refused.
 
 /// What a file is called while it is not whole.
-pub(crate) const PART: &str = ".part";
+pub const PART: &str = ".part";
 
 /// Most bytes of a name: as many as file systems take.
 const MOST_BYTES: usize = 255;
@@ -14,7 +14,7 @@ const MOST_BYTES: usize = 255;
 const DEVICES: [&str; 7] = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "CLOCK$"];
 
 /// Whether a file may have this name; else why not.
-pub(crate) fn check(name: &str) -> Result<(), &'static str> {
+pub fn check(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         return Err("the name is empty");
     }
@@ -60,7 +60,7 @@ fn is_device(name: &str) -> bool {
 
 /// What a file is called while it is not whole. A long name is cut for it, and told from others
 /// that begin alike by its checksum.
-pub(crate) fn part_of(name: &str) -> String {
+pub fn part_of(name: &str) -> String {
     if name.len() + PART.len() <= MOST_BYTES {
         return format!("{name}{PART}");
     }
@@ -72,7 +72,7 @@ pub(crate) fn part_of(name: &str) -> String {
 }
 
 /// A name as people see it: what a terminal would obey, or not show, is written out.
-pub(crate) fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for char in name.chars() {
         match char {

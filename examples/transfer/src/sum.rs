@@ -9,11 +9,11 @@ use crc32fast::Hasher;
 const PIECE_BYTES: usize = 128 << 10;
 
 /// Why a checksum is not there.
-pub(crate) const UNWANTED: &str = "nobody waits for it any more";
+pub const UNWANTED: &str = "nobody waits for it any more";
 
 /// Adds the bytes of a file from `start` to `end` to a checksum; gives up when it is not wanted any
 /// more.
-pub(crate) fn add(
+pub fn add(
     hasher: &mut Hasher,
     file: &mut File,
     start: u64,

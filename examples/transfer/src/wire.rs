@@ -22,25 +22,25 @@
 use std::time::Duration;
 
 /// How often whoever lets the other wait says so: well within the time that people wait.
-pub(crate) const WAIT_PERIOD: Duration = Duration::from_secs(5);
+pub const WAIT_PERIOD: Duration = Duration::from_secs(5);
 
 /// Longest line: a name of 255 bytes that is refused with a reason, and not for its length, has
 /// room in it several times.
-pub(crate) const LINE_BYTES: usize = 4_096;
+pub const LINE_BYTES: usize = 4_096;
 
 /// So much of a reason is shown.
 const REASON_CHARS: usize = 300;
 
 /// What the sender offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Put {
-    pub(crate) length: u64,
-    pub(crate) name: String,
+pub struct Put {
+    pub length: u64,
+    pub name: String,
 }
 
 /// What the receiver answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// So many bytes are there, with this checksum.
     Ok(u64, u32),
     /// The file is saved.
@@ -51,38 +51,38 @@ pub(crate) enum Answer {
     Wait,
 }
 
-pub(crate) fn put(length: u64, name: &str) -> String {
+pub fn put(length: u64, name: &str) -> String {
     format!("put {length} {name}\n")
 }
 
-pub(crate) fn parse_put(line: &[u8]) -> Option<Put> {
+pub fn parse_put(line: &[u8]) -> Option<Put> {
     let line = std::str::from_utf8(line).ok()?;
     let (length, name) = line.strip_prefix("put ")?.split_once(' ')?;
     Some(Put { length: number(length)?, name: name.to_owned() })
 }
 
-pub(crate) fn ok(have: u64, sum: u32) -> String {
+pub fn ok(have: u64, sum: u32) -> String {
     format!("ok {have} {sum:08x}\n")
 }
 
-pub(crate) fn wait() -> String {
+pub fn wait() -> String {
     "wait\n".to_owned()
 }
 
-pub(crate) fn is_wait(line: &[u8]) -> bool {
+pub fn is_wait(line: &[u8]) -> bool {
     line == b"wait"
 }
 
-pub(crate) fn done() -> String {
+pub fn done() -> String {
     "done\n".to_owned()
 }
 
-pub(crate) fn no(reason: &str) -> String {
+pub fn no(reason: &str) -> String {
     // A reason is one line, whatever is in it.
     format!("no {}\n", reason.replace(char::is_control, " "))
 }
 
-pub(crate) fn parse_answer(line: &[u8]) -> Option<Answer> {
+pub fn parse_answer(line: &[u8]) -> Option<Answer> {
     let line = String::from_utf8_lossy(line);
     match line.as_ref() {
         "done" => return Some(Answer::Done),
@@ -99,15 +99,15 @@ pub(crate) fn parse_answer(line: &[u8]) -> Option<Answer> {
     Some(Answer::Ok(number(have)?, parse_sum(sum)?))
 }
 
-pub(crate) fn from(offset: u64) -> String {
+pub fn from(offset: u64) -> String {
     format!("from {offset}\n")
 }
 
-pub(crate) fn parse_from(line: &[u8]) -> Option<u64> {
+pub fn parse_from(line: &[u8]) -> Option<u64> {
     number(std::str::from_utf8(line).ok()?.strip_prefix("from ")?)
 }
 
-pub(crate) fn sum(sum: Option<u32>) -> String {
+pub fn sum(sum: Option<u32>) -> String {
     match sum {
         Some(sum) => format!("sum {sum:08x}\n"),
         None => "sum -\n".to_owned(),
@@ -115,7 +115,7 @@ pub(crate) fn sum(sum: Option<u32>) -> String {
 }
 
 /// The checksum, if one was taken.
-pub(crate) fn parse_trailer(line: &[u8]) -> Option<Option<u32>> {
+pub fn parse_trailer(line: &[u8]) -> Option<Option<u32>> {
     match std::str::from_utf8(line).ok()?.strip_prefix("sum ")? {
         "-" => Some(None),
         digits => parse_sum(digits).map(Some),

@@ -4,25 +4,23 @@
 //! `batch`, which takes up to 64 of them in one system call.
 //!
 //! ```text
-//! cargo run --release --example udp_echo -- --listen 127.0.0.1:7001 --sessions
+//! cargo run --release -p udp_echo -- --listen 127.0.0.1:7001 --sessions
 //! echo hello | nc -u -w 1 127.0.0.1 7001
 //!
-//! cargo run --release --features batch --example udp_echo -- --listen 127.0.0.1:7001 --batch
-//! cargo run --release --example load -- udp --connect 127.0.0.1:7001 --depth 16
+//! cargo run --release -p udp_echo --features batch -- --listen 127.0.0.1:7001 --batch
+//! cargo run --release -p load -- udp --connect 127.0.0.1:7001 --depth 16
 //!
-//! cargo run --release --example udp_echo -- --unix /tmp/udp_echo.sock
+//! cargo run --release -p udp_echo -- --unix /tmp/udp_echo.sock
 //! echo hello | socat -t 1 - UNIX-SENDTO:/tmp/udp_echo.sock,bind=/tmp/client.sock
 //! ```
 
-#[path = "support/signals.rs"]
-mod signals;
-
 use std::error::Error;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use support::{print, say};
 use waterwheel::{
     DatagramHandler, DatagramSocket, Reactor, Service, Session, SessionEnd, SessionHandler,
     SessionOptions, Stats, UdpOptions,
@@ -90,8 +88,7 @@ impl SessionHandler for Echo {
 
     fn on_session_end(&mut self, count: Count, session: &mut Session<'_>, why: SessionEnd) {
         let why = if why == SessionEnd::Idle { "silent" } else { "over" };
-        // Whoever reads it may be gone; the peers are not.
-        let _ = writeln!(io::stdout(), "{}: {} datagrams, {why}", session.peer_addr(), count.0);
+        say(format_args!("{}: {} datagrams, {why}", session.peer_addr(), count.0));
     }
 }
 
@@ -103,52 +100,35 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("udp_echo: {error}; see --help");
-            return ExitCode::from(2);
-        }
-    };
-    match serve(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("udp_echo: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::init_log("info");
+    support::run_parsed("udp_echo", USAGE, parse(), serve)
 }
 
-fn serve(args: &Args) -> Result<(), Box<dyn Error>> {
+fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let mut reactor = Reactor::new()?;
-    signals::drain_on_signals(&mut reactor, DRAIN)?;
+    support::drain_on_signals(&mut reactor, DRAIN)?;
     match args.sessions {
         Some(sessions) => {
             let echo = reactor.register_sessions(Echo, sessions)?;
-            bind(&mut reactor, echo, args)?;
+            bind(&mut reactor, echo, &args)?;
         }
         None => {
             let echo = reactor.register_datagrams(Echo);
-            bind(&mut reactor, echo, args)?;
+            bind(&mut reactor, echo, &args)?;
         }
     }
     bind_unix(&mut reactor, &args.unix)?;
     reactor.run()?;
     print_stats(&reactor.stats())?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn bind(reactor: &mut Reactor, echo: Service<Echo>, args: &Args) -> io::Result<()> {
     for addr in &args.listen {
         let (_, addr) = reactor.bind_udp(addr, echo, args.options.clone())?;
-        writeln!(io::stdout(), "listening on {addr}")?;
+        print(format_args!("listening on {addr}"))?;
     }
-    io::stdout().flush()
+    Ok(())
 }
 
 #[cfg(unix)]
@@ -157,9 +137,9 @@ fn bind_unix(reactor: &mut Reactor, paths: &[String]) -> io::Result<()> {
     for path in paths {
         let addr = UnixAddr::from(path);
         reactor.bind_unix_datagrams(&addr, echo, UnixDatagramOptions::default())?;
-        writeln!(io::stdout(), "listening on {addr}")?;
+        print(format_args!("listening on {addr}"))?;
     }
-    io::stdout().flush()
+    Ok(())
 }
 
 #[cfg(not(unix))]
@@ -174,8 +154,7 @@ fn bind_unix(_: &mut Reactor, paths: &[String]) -> io::Result<()> {
 }
 
 fn print_stats(stats: &Stats) -> io::Result<()> {
-    writeln!(
-        io::stdout(),
+    print(format_args!(
         "received {} datagrams ({} bytes), sent {} ({} bytes), dropped {}; {} turns",
         stats.datagrams_received,
         stats.datagram_bytes_received,
@@ -183,9 +162,9 @@ fn print_stats(stats: &Stats) -> io::Result<()> {
         stats.datagram_bytes_sent,
         stats.datagrams_dropped,
         stats.turns,
-    )?;
+    ))?;
     if stats.sessions_refused > 0 {
-        writeln!(io::stdout(), "refused {} datagrams of new peers", stats.sessions_refused)?;
+        print(format_args!("refused {} datagrams of new peers", stats.sessions_refused))?;
     }
     Ok(())
 }

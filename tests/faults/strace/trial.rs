@@ -153,7 +153,7 @@ fn observe(
     command.current_dir(env!("CARGO_TARGET_TMPDIR"));
     // Cargo sets it, and each of its folders would be some calls more of the loader.
     command.env_remove("LD_LIBRARY_PATH");
-    command.arg(tools::example("echo")).args(["--listen", &addr.to_string()]);
+    command.arg(tools::program("echo")).args(["--listen", &addr.to_string()]);
     let mut server = Program::try_start(&mut command).map_err(|error| error.to_string())?;
     let patience = if silent { Duration::from_millis(500) } else { PATIENCE };
     let has_listened = match server.line(patience) {

@@ -30,7 +30,7 @@ impl Default for Plan {
 
 pub(crate) fn usage() -> String {
     let mut text = "\
-usage: echo [options]         compares the servers
+usage: echo_servers [options]         compares the servers
        echo serve SERVER      is one of them, on a port that it prints
   --rounds N         how often each server meets each workload, 1 to 1000 [5]
   --seconds S        how long load is measured each time, 0.05 to 60 [0.5]

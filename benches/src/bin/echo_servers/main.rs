@@ -1,8 +1,8 @@
 //! Echo servers beside each other: raw mio, waterwheel, tokio.
 //!
 //! ```text
-//! cargo run --release -p waterwheel-benches --bin echo
-//! cargo run --release -p waterwheel-benches --bin echo -- --only c50,storm --rounds 9 --seconds 1
+//! cargo run --release -p waterwheel-benches --bin echo_servers
+//! cargo run --release -p waterwheel-benches --bin echo_servers -- --only c50,storm --rounds 9
 //! ```
 //!
 //! # What is compared
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     let command = match args::parse() {
         Ok(command) => command,
         Err(error) => {
-            eprintln!("echo: {error}; see --help");
+            eprintln!("echo_servers: {error}; see --help");
             return ExitCode::from(2);
         }
     };
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("echo: {error}");
+            eprintln!("echo_servers: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,36 +1,36 @@
-//! The example `proxy` beside HAProxy in TCP mode.
+//! The program `proxy` of the examples beside HAProxy in TCP mode.
 //!
 //! ```text
-//! cargo build --release --example proxy
-//! cargo run --release -p waterwheel-benches --bin proxy -- --rounds 12
+//! cargo build --release -p proxy
+//! cargo run --release -p waterwheel-benches --bin proxies -- --rounds 12
 //! ```
 //!
 //! # What is compared
 //! Each proxy is one thread (HAProxy with `nbthread 1`) and passes what it gets to the same echo
-//! server over plain mio, which is the one of the bench `echo`.
+//! server over plain mio, which is the one of the bench `echo_servers`.
 //!
 //! # How
-//! As in the bench `echo`: each measurement starts the proxy anew as a process of its own, the
-//! load checks every byte that comes back, a burst warms up and another is measured. The proxies
-//! take turns, in another order each round, and are compared within a round. A message is one way
-//! there and back, so two passes through the proxy.
+//! As in the bench `echo_servers`: each measurement starts the proxy anew as a process of its own,
+//! the load checks every byte that comes back, a burst warms up and another is measured. The
+//! proxies take turns, in another order each round, and are compared within a round. A message is
+//! one way there and back, so two passes through the proxy.
 //!
 //! # Platform notes
 //! The processor time comes from Linux's `/proc/PID/task/*/schedstat`. Where there is a `taskset`,
 //! the proxy has CPU 0, and echo server and load have CPU 1.
 #![forbid(unsafe_code)]
 
-#[path = "../echo/burst.rs"]
+#[path = "../echo_servers/burst.rs"]
 mod burst;
-#[path = "../echo/closed.rs"]
+#[path = "../echo_servers/closed.rs"]
 mod closed;
-#[path = "../echo/noise.rs"]
+#[path = "../echo_servers/noise.rs"]
 mod noise;
 mod processes;
-#[path = "../echo/servers/mod.rs"]
+#[path = "../echo_servers/servers/mod.rs"]
 #[expect(dead_code, reason = "one of them is enough")]
 mod servers;
-#[path = "../echo/workload.rs"]
+#[path = "../echo_servers/workload.rs"]
 #[expect(dead_code, reason = "connections that come and go are not measured here")]
 mod workload;
 
@@ -46,7 +46,7 @@ use processes::{Proxy, Site};
 use workload::{ClosedShape, Shape, WORKLOADS};
 
 const USAGE: &str = "\
-usage: proxy [options]
+usage: proxies [options]
   --rounds N         how often each proxy meets each workload, 1 to 1000 [5]
   --seconds S        how long load is measured each time, 0.05 to 60 [0.5]
   --only NAME        this workload only: c50, c1000, pipelined, bulk
@@ -69,13 +69,13 @@ fn main() -> ExitCode {
         Ok(Some(plan)) => match compare(&plan) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("proxy: {error}");
+                eprintln!("proxies: {error}");
                 ExitCode::FAILURE
             }
         },
         Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("proxy: {error}; see --help");
+            eprintln!("proxies: {error}; see --help");
             ExitCode::from(2)
         }
     }

@@ -45,9 +45,9 @@ impl Site {
             return Ok(None);
         };
         let program = env::current_exe()?;
-        let own = program.with_file_name("examples").join("proxy");
+        let own = program.with_file_name("proxy");
         if !own.is_file() {
-            let text = format!("{own:?} is not there: cargo build --release --example proxy");
+            let text = format!("{own:?} is not there: cargo build --release -p proxy");
             return Err(io::Error::other(text));
         }
         let mut prefix = Vec::new();

@@ -2,14 +2,8 @@
 //! drains, and no client notices.
 //!
 //! ```text
-//! cargo build --release --examples && cargo test --release --test reload -- --ignored --nocapture
+//! cargo test --release -p fleet -- --ignored --nocapture reload
 //! ```
-#![cfg(unix)]
-
-#[path = "examples/process.rs"]
-mod process;
-#[allow(dead_code, unused_imports, reason = "most of it is used in `tests/it/`")]
-mod support;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,11 +11,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use process::Process;
 use socket2::SockRef;
-use support::PATIENCE;
+
+use crate::FLEET;
+use crate::process::{PATIENCE, Process};
 
 /// What clients saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,17 +111,27 @@ impl Drop for ControlPath {
     }
 }
 
+/// Waits for the control socket, which has its name a moment after the fleet listens.
+#[track_caller]
+fn await_control(path: &str) {
+    let start = Instant::now();
+    while std::fs::metadata(path).is_err() {
+        assert!(start.elapsed() < PATIENCE, "there is no control socket");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// So many restarts, one after the other, under a storm.
 fn hand_over(spread: &str, times: usize, clients: usize) -> Tally {
     let directory = ControlPath::new(spread);
     let path = directory.path();
     let common = ["--threads", "2", "--spread", spread, "--every", "0", "--control", &path];
-    let (mut serving, addr) = Process::serve("fleet", &common);
+    let (mut serving, addr) = Process::serve(FLEET, &common);
     // It has said where it listens before it can be asked.
-    support::patiently("the control socket", || std::fs::metadata(&path).ok());
+    await_control(&path);
     let storm = Storm::begin(addr, clients);
     for _ in 0..times {
-        let successor = Process::start("fleet", &[&common[..], &["--take-over", &path]].concat());
+        let successor = Process::start(FLEET, &[&common[..], &["--take-over", &path]].concat());
         assert_eq!(successor.line(), format!("listening on {addr}"));
         let end = std::mem::replace(&mut serving, successor).end();
         assert_eq!((end.code, end.errors.as_str()), (Some(0), ""));
@@ -154,7 +159,7 @@ fn a_restart_goes_unnoticed_whatever_the_spread() {
 }
 
 #[test]
-#[ignore = "takes a minute; in release, with the examples built"]
+#[ignore = "takes a minute; in release"]
 fn a_hundred_restarts_go_unnoticed() {
     for spread in ["shared", "least-connections"] {
         expect_unnoticed(hand_over(spread, 100, 64), 10_000);
@@ -164,14 +169,14 @@ fn a_hundred_restarts_go_unnoticed() {
 /// What is lost if each process has sockets of its own that share the address instead. There is
 /// nothing to hold it to: it is a measurement.
 #[test]
-#[ignore = "a measurement; in release, with the examples built"]
+#[ignore = "a measurement; in release"]
 fn measure_restarts_with_sockets_of_their_own() {
     let args = ["--threads", "2", "--spread", "reuse-port", "--every", "0"];
-    let (mut serving, addr) = Process::serve("fleet", &args);
+    let (mut serving, addr) = Process::serve(FLEET, &args);
     let storm = Storm::begin(addr, 64);
     let addr = addr.to_string();
     for _ in 0..100 {
-        let successor = Process::start("fleet", &[&args[..], &["--listen", &addr]].concat());
+        let successor = Process::start(FLEET, &[&args[..], &["--listen", &addr]].concat());
         successor.line();
         let old = std::mem::replace(&mut serving, successor);
         old.terminate();
@@ -184,12 +189,12 @@ fn measure_restarts_with_sockets_of_their_own() {
 fn a_successor_that_fails_leaves_the_old_one_serving() {
     let directory = ControlPath::new("failing");
     let path = directory.path();
-    let (serving, addr) = Process::serve("fleet", &["--every", "0", "--control", &path]);
-    support::patiently("the control socket", || std::fs::metadata(&path).ok());
+    let (serving, addr) = Process::serve(FLEET, &["--every", "0", "--control", &path]);
+    await_control(&path);
     // It cannot have a control socket of its own.
     let nowhere = directory.0.join("no/where");
     let args = ["--take-over", &path, "--control", nowhere.to_str().unwrap()];
-    let end = Process::start("fleet", &args).end();
+    let end = Process::start(FLEET, &args).end();
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(end.errors.contains("no/where"), "{end:?}");
     // It asks, and is gone before it serves.
@@ -197,7 +202,7 @@ fn a_successor_that_fails_leaves_the_old_one_serving() {
     assert_eq!(waterwheel::receive_listeners(&asking).unwrap().len(), 1);
     drop(asking);
     ask(addr).unwrap();
-    let successor = Process::start("fleet", &["--take-over", &path, "--every", "0"]);
+    let successor = Process::start(FLEET, &["--take-over", &path, "--every", "0"]);
     assert_eq!(successor.line(), format!("listening on {addr}"));
     assert_eq!(serving.end().code, Some(0));
     ask(addr).unwrap();

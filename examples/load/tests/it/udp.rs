@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::LOAD;
 use crate::json::Json;
 use crate::process::{End, Process};
 
@@ -61,7 +62,7 @@ fn number(bytes: &[u8]) -> u64 {
 
 fn start(args: &str) -> Process {
     let args: Vec<_> = ["udp"].into_iter().chain(args.split_whitespace()).collect();
-    Process::start("load", &args)
+    Process::start(LOAD, &args)
 }
 
 /// The report of a run with `--json`, and its exit code.
@@ -190,7 +191,7 @@ fn what_a_bad_network_does_is_counted_exactly() {
 #[test]
 fn loss_does_not_stall_a_closed_loop() {
     let server = Server::start(|socket, datagram| {
-        if let Some((from, bytes)) = datagram.filter(|(_, bytes)| number(bytes) % 2 == 0) {
+        if let Some((from, bytes)) = datagram.filter(|(_, bytes)| number(bytes).is_multiple_of(2)) {
             socket.send_to(bytes, from).unwrap();
         }
     });
@@ -306,7 +307,7 @@ fn options_that_make_no_sense_are_told_in_one_line() {
         assert_eq!((code, output.len(), errors.lines().count()), (Some(2), 0, 1), "{errors}");
         assert!(errors.contains(told), "{errors}");
     }
-    let end = Process::start("load", &["closed", "--timeout", "10"]).end();
+    let end = Process::start(LOAD, &["closed", "--timeout", "10"]).end();
     assert_eq!(end.code, Some(2));
     assert!(end.errors.contains("--timeout is for the mode udp, not for closed"), "{end:?}");
 }

@@ -11,6 +11,7 @@ use socket2::SockRef;
 use super::{
     BTreeSet, Client, End, File, Place, Process, SocketAddr, answer_of, content, fs, send, text,
 };
+use crate::SEND_FILE;
 use crate::process::PATIENCE;
 
 /// A number below `most`, by chance that is the same each time.
@@ -109,7 +110,7 @@ fn senders_that_are_killed_leave_no_half_file() {
     let path = place.file("file", &whole);
     let mut dice = Dice(11);
     for _ in 0..20 {
-        let sender = Process::start("send_file", &["--connect", &addr.to_string(), &path]);
+        let sender = Process::start(SEND_FILE, &["--connect", &addr.to_string(), &path]);
         wait_for_part(&place, dice.below(LENGTH));
         drop(sender); // with SIGKILL
         if place.to("file").exists() {
@@ -131,7 +132,7 @@ fn receivers_that_are_killed_leave_no_half_file() {
     let mut dice = Dice(13);
     for _ in 0..15 {
         let (server, addr) = place.receiver(&[]);
-        let sender = Process::start("send_file", &["--connect", &addr.to_string(), &path]);
+        let sender = Process::start(SEND_FILE, &["--connect", &addr.to_string(), &path]);
         wait_for_part(&place, dice.below(LENGTH));
         drop(server); // with SIGKILL
         let end = sender.end();
@@ -198,7 +199,7 @@ fn a_file_that_shrinks_meanwhile_ends_in_a_reset_and_one_line() {
     let path = place.sparse("file", 64 << 20);
     let (addr, receiver) = lazy_receiver(100_000);
     let addr = addr.to_string();
-    let sender = Process::start("send_file", &["--connect", &addr, "--no-checksum", &path]);
+    let sender = Process::start(SEND_FILE, &["--connect", &addr, "--no-checksum", &path]);
     let mut stream = receiver.join().unwrap();
     File::options().write(true).open(&path).unwrap().set_len(1 << 20).unwrap();
     let error = std::io::copy(&mut stream, &mut std::io::sink()).unwrap_err();
@@ -213,7 +214,7 @@ fn a_receiver_that_gives_up_is_quoted() {
     let place = Place::new();
     let path = place.sparse("file", 64 << 20);
     let (addr, receiver) = lazy_receiver(100_000);
-    let sender = Process::start("send_file", &["--connect", &addr.to_string(), &path]);
+    let sender = Process::start(SEND_FILE, &["--connect", &addr.to_string(), &path]);
     let mut stream = receiver.join().unwrap();
     stream.write_all(b"no I am full \x1b[2J\n").unwrap();
     let end = sender.end();

@@ -1,28 +1,29 @@
 //! `send_file` and `recv_file`: files arrive whole or not at all, and nowhere but in the folder.
+#![cfg(unix)]
 
-#[path = "transfer/broken.rs"]
 mod broken;
-#[path = "transfer/ending.rs"]
 mod ending;
-#[path = "transfer/names.rs"]
 mod names;
-#[path = "transfer/parts.rs"]
 mod parts;
-#[path = "transfer/retry.rs"]
+#[path = "../../../../tests/examples/process.rs"]
+mod process;
 mod retry;
-#[path = "transfer/sender.rs"]
 mod sender;
+#[path = "../../../../tests/examples/servers.rs"]
+mod servers;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::Client;
-use super::process::{End, Process};
+use process::{End, Process};
+use servers::Client;
+
+const RECV_FILE: &str = env!("CARGO_BIN_EXE_recv_file");
+const SEND_FILE: &str = env!("CARGO_BIN_EXE_send_file");
 
 /// A folder of a test with one to send from and one to receive in; it goes with its value.
 struct Place {
@@ -33,7 +34,7 @@ impl Place {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("waterwheel-transfer-{}-{number}", process::id());
+        let name = format!("waterwheel-transfer-{}-{number}", std::process::id());
         let root = std::env::temp_dir().join(name);
         let place = Self { root };
         fs::create_dir(&place.root).unwrap();
@@ -70,7 +71,7 @@ impl Place {
 
     fn receiver_by(&self, by: &[&str], more: &[&str]) -> (Process, SocketAddr) {
         let dir = text(&self.to(""));
-        Process::serve_by(by, "recv_file", &[&["--dir", &dir], more].concat())
+        Process::serve_by(by, RECV_FILE, &[&["--dir", &dir], more].concat())
     }
 
     /// What is in the folder that files are received in.
@@ -106,7 +107,7 @@ fn names_in(dir: &Path) -> BTreeSet<String> {
 #[track_caller]
 fn send(addr: SocketAddr, args: &[&str]) -> End {
     let addr = addr.to_string();
-    Process::start("send_file", &[&["--connect", &addr], args].concat()).end()
+    Process::start(SEND_FILE, &[&["--connect", &addr], args].concat()).end()
 }
 
 /// The next line that is more than a call for patience, as a busy disk may bring about.
@@ -228,4 +229,14 @@ fn nobody_there_is_said_in_one_line() {
     let end = send(addr, &[&path]);
     assert_eq!((end.code, end.errors.lines().count()), (Some(1), 1), "{end:?}");
     assert!(end.errors.starts_with(&format!("send_file: {path}: cannot connect to {addr}: ")));
+}
+
+#[test]
+fn the_receiver_does_what_every_server_does() {
+    servers::expect_a_server(RECV_FILE, false);
+}
+
+#[test]
+fn the_sender_does_not_panic_without_a_reader() {
+    servers::expect_no_panic_without_a_reader(SEND_FILE);
 }

@@ -8,8 +8,9 @@ use socket2::SockRef;
 
 use super::parts::offer;
 use super::{BTreeSet, Client, Duration, File, Place, answer_of, content, fs, send};
-use crate::failure;
+use crate::RECV_FILE;
 use crate::process::PATIENCE;
+use crate::servers::failure;
 
 /// A part so long that it is not read within any test.
 const ENDLESS: u64 = 1 << 40;
@@ -137,7 +138,7 @@ fn who_offers_nothing_makes_room() {
 #[test]
 fn limits_of_nothing_are_told_with_what_would_do() {
     for option in ["--count", "--at-once", "--timeout"] {
-        let (code, line) = failure("recv_file", &[option, "0"]);
+        let (code, line) = failure(RECV_FILE, &[option, "0"]);
         assert_eq!(code, Some(2));
         assert!(line.contains(&format!("{option} 0 ")) && line.contains("at least 1"), "{line}");
     }

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Instant;
 
 use super::{Place, Process, fs, send, text};
-use crate::failure;
+use crate::SEND_FILE;
 use crate::process::PATIENCE;
+use crate::servers::failure;
 
 /// All of the file below is there, with a checksum that it may have.
 const ALL_THERE: &str = "ok 1099511627776 00000000\n";
@@ -62,7 +63,7 @@ fn more_at_once_than_there_is_takes_no_more() {
     let args = [&["--connect", &addr, "--at-once", "100000000000"], &paths[..]].concat();
     // With as few files open as leave room for a transfer or two, and little memory.
     let by = ["sh", "-c", "ulimit -n 40; ulimit -v 1000000; exec \"$0\" \"$@\""];
-    let end = Process::start_by(&by, "send_file", &args).end();
+    let end = Process::start_by(&by, SEND_FILE, &args).end();
     assert_eq!((end.code, end.errors.as_str(), end.output.len()), (Some(0), "", 40));
 }
 
@@ -106,7 +107,7 @@ fn every_answer_makes_one_short_line() {
 fn limits_of_nothing_are_told_with_what_would_do() {
     let connect = ["--connect", "127.0.0.1:1", "file"];
     for option in ["--at-once", "--timeout"] {
-        let (code, line) = failure("send_file", &[&connect[..], &[option, "0"]].concat());
+        let (code, line) = failure(SEND_FILE, &[&connect[..], &[option, "0"]].concat());
         assert_eq!(code, Some(2));
         assert!(line.contains(&format!("{option} 0 ")) && line.contains("at least 1"), "{line}");
     }
@@ -117,7 +118,7 @@ fn a_sender_that_is_asked_for_patience_has_it() {
     let place = Place::new();
     let path = place.file("file", b"bytes");
     let (addr, receiver) = scripted_receiver("wait\nok 0 00000000\nwait\n");
-    let sender = Process::start("send_file", &["--connect", &addr.to_string(), &path]);
+    let sender = Process::start(SEND_FILE, &["--connect", &addr.to_string(), &path]);
     let mut stream = receiver.join().unwrap();
     let mut sent = [0; 25];
     stream.read_exact(&mut sent).unwrap();
@@ -132,7 +133,7 @@ fn a_sender_that_reads_a_large_file_asks_for_patience() {
     let place = Place::new();
     let path = place.sparse("file", ENDLESS);
     let (addr, receiver) = scripted_receiver(ALL_THERE);
-    let _sender = Process::start("send_file", &["--connect", &addr.to_string(), &path]);
+    let _sender = Process::start(SEND_FILE, &["--connect", &addr.to_string(), &path]);
     let mut sent = [0; 5];
     receiver.join().unwrap().read_exact(&mut sent).unwrap();
     assert_eq!(sent.escape_ascii().to_string(), "wait\\n");
@@ -148,7 +149,7 @@ fn no_file_is_read_on_when_its_transfer_has_ended() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let args = ["--connect", &addr, "--at-once", "1", &large, &small];
-    let sender = Process::start("send_file", &args);
+    let sender = Process::start(SEND_FILE, &args);
     let start = Instant::now();
     let wait_for_threads = |count| {
         while fs::read_dir(format!("/proc/{}/task", sender.id())).unwrap().count() != count {

@@ -8,15 +8,15 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use transfer::bars::Bars;
+use transfer::name;
+use transfer::wire::{self, Put};
 use waterwheel::{
     Closed, Conn, ConnId, Context, DeadlineKind, Handler, Idle, IdleKind, Peer, Remote, Service,
     TimerId,
 };
 
-use crate::bars::Bars;
-use crate::name;
-use crate::transfer::{Reason, Transfer, line_of};
-use crate::wire::{self, Put};
+use crate::incoming::{Reason, Transfer, line_of};
 use crate::writer::{self, End, Job, Report, Target};
 
 /// How long transfers may take to end once the receiver is to end.

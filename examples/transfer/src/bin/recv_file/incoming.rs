@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 
+use transfer::bars::{Bar, Bars};
+use transfer::name;
+use transfer::wire::{self, Put};
 use waterwheel::{Conn, frame};
 
-use crate::bars::{Bar, Bars};
-use crate::name;
-use crate::wire::{self, Put};
 use crate::writer::{End, Job};
 
 /// Bytes that one sender may be ahead of its disk.

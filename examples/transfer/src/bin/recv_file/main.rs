@@ -1,41 +1,30 @@
 //! Receives files: each is checked, brought to the disk, and only then given its name.
 //!
 //! ```text
-//! cargo run --release --example recv_file -- --listen 127.0.0.1:7000 --dir /tmp/inbox
-//! cargo run --release --example send_file -- --connect 127.0.0.1:7000 README.md Cargo.toml
+//! cargo run --release -p transfer --bin recv_file -- --listen 127.0.0.1:7000 --dir /tmp/inbox
+//! cargo run --release -p transfer --bin send_file -- --connect 127.0.0.1:7000 README.md Cargo.toml
 //! printf 'put 5 hello.txt\nfrom 0\nhellosum -\n' | nc -q 1 127.0.0.1 7000
 //! ```
 //! Until it is whole a file is called NAME.part; a transfer that broke off goes on from there when
 //! it is tried again, if the checksum of what there is agrees. SIGINT and SIGTERM leave transfers
 //! that are under way five seconds; a file that is being saved by then is saved.
 
-#[path = "../transfer/bars.rs"]
-mod bars;
 mod hold;
 mod inbox;
-#[path = "../transfer/name.rs"]
-mod name;
+mod incoming;
 mod part;
-#[path = "../support/signals.rs"]
-mod signals;
-#[path = "../transfer/sum.rs"]
-mod sum;
-mod transfer;
-#[path = "../transfer/wire.rs"]
-#[allow(dead_code, reason = "each end uses its part of it")]
-mod wire;
 mod writer;
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use support::print;
+use transfer::bars::{self, Bars};
 use waterwheel::{AtCapacity, ListenOptions, Reactor};
 
-use bars::Bars;
 use inbox::{DRAIN, Inbox};
 
 const USAGE: &str = "\
@@ -59,26 +48,11 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    env_logger::init();
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("recv_file: {error}; see --help");
-            return ExitCode::from(2);
-        }
-    };
-    match run(args) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("recv_file: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::init_log("error");
+    support::run_parsed("recv_file", USAGE, parse(), |args| {
+        let failures = run(args)?;
+        Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
 }
 
 /// Receives until it is told to end; how many transfers have failed.
@@ -95,18 +69,18 @@ fn run(args: Args) -> Result<u64, Box<dyn Error>> {
         dir: args.dir,
         force: args.force,
         count: args.count,
-        bars: Bars::new(),
+        bars: Bars::default(),
         transfers: HashMap::new(),
         threads: HashMap::new(),
         failures: 0,
     });
-    signals::drain_on_signals(&mut reactor, DRAIN)?;
+    support::drain_on_signals(&mut reactor, DRAIN)?;
     let mut options = ListenOptions::default().idle_timeout(args.timeout);
     options.max_connections = Some(args.at_once);
     options.at_capacity = AtCapacity::Wait;
     for addr in &args.listen {
         let addr = reactor.listen(addr, inbox, options.clone())?;
-        writeln!(io::stdout(), "listening on {addr}")?;
+        print(format_args!("listening on {addr}"))?;
     }
     if reactor.handler_mut(inbox).is_some_and(|inbox| inbox.bars.are_shown()) {
         reactor.set_periodic_timer(inbox, bars::MOVE_PERIOD);

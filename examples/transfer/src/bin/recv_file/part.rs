@@ -5,10 +5,10 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crc32fast::Hasher;
+use transfer::name;
+use transfer::sum;
 
 use crate::hold;
-use crate::name;
-use crate::sum;
 use crate::writer::Target;
 
 /// How often a part is opened anew because its name was given to another file meanwhile.

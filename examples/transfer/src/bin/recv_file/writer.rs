@@ -10,10 +10,10 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::thread::{self, JoinHandle};
 
 use crc32fast::Hasher;
+use transfer::sum;
 
 use crate::hold;
 use crate::part::{self, Part};
-use crate::sum;
 
 /// What the loop asks for.
 pub(crate) enum Job {

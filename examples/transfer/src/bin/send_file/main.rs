@@ -2,22 +2,12 @@
 //! the socket without a copy.
 //!
 //! ```text
-//! cargo run --release --example recv_file -- --listen 127.0.0.1:7000 --dir /tmp/inbox
-//! cargo run --release --example send_file -- --connect 127.0.0.1:7000 README.md Cargo.toml
+//! cargo run --release -p transfer --bin recv_file -- --listen 127.0.0.1:7000 --dir /tmp/inbox
+//! cargo run --release -p transfer --bin send_file -- --connect 127.0.0.1:7000 README.md Cargo.toml
 //! ```
 //! A transfer that broke off goes on where it was when it is tried again.
 
-#[path = "../transfer/bars.rs"]
-mod bars;
-#[path = "../transfer/name.rs"]
-#[allow(dead_code, reason = "each end uses its part of it")]
-mod name;
 mod outbox;
-#[path = "../transfer/sum.rs"]
-mod sum;
-#[path = "../transfer/wire.rs"]
-#[allow(dead_code, reason = "each end uses its part of it")]
-mod wire;
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
@@ -25,9 +15,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use transfer::bars::{self, Bars};
 use waterwheel::{ConnectOptions, Limits, Reactor};
 
-use bars::Bars;
 use outbox::Outbox;
 
 const USAGE: &str = "\
@@ -47,26 +37,11 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    env_logger::init();
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("send_file: {error}; see --help");
-            return ExitCode::from(2);
-        }
-    };
-    match run(args) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("send_file: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::init_log("error");
+    support::run_parsed("send_file", USAGE, parse(), |args| {
+        let failures = run(args)?;
+        Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
 }
 
 /// Sends them all; how many were not received.
@@ -83,7 +58,7 @@ fn run(args: Args) -> Result<u64, Box<dyn Error>> {
         options: ConnectOptions::default().limits(limits),
         takes_sums: args.takes_sums,
         waiting: args.files,
-        bars: Bars::new(),
+        bars: Bars::default(),
         transfers: HashMap::new(),
         begun: 0,
         failures: 0,

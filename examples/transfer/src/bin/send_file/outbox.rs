@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::thread;
 
 use crc32fast::Hasher;
+use transfer::bars::{Bar, Bars};
+use transfer::name;
+use transfer::sum;
+use transfer::wire::{self, Answer};
 use waterwheel::{
     Closed, Conn, ConnId, ConnectOptions, Context, Handler, Idle, IdleKind, Peer, Remote, Service,
     TimerId, frame,
 };
-
-use crate::bars::{Bar, Bars};
-use crate::name;
-use crate::sum;
-use crate::wire::{self, Answer};
 
 /// What all transfers share.
 pub(crate) struct Outbox {

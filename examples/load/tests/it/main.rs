@@ -1,0 +1,53 @@
+//! The load tester as a process, and its ledger of datagrams by itself.
+#![cfg(unix)]
+
+#[path = "../../../../tests/examples/json.rs"]
+mod json;
+#[path = "../../src/ledger.rs"]
+mod ledger;
+mod ledger_model;
+#[path = "../../../../tests/examples/process.rs"]
+mod process;
+#[path = "../../../../tests/examples/servers.rs"]
+mod servers;
+mod udp;
+
+use process::Process;
+
+const LOAD: &str = env!("CARGO_BIN_EXE_load");
+
+#[test]
+fn it_does_not_panic_without_a_reader() {
+    servers::expect_no_panic_without_a_reader(LOAD);
+}
+
+#[test]
+fn it_prints_one_json_object() {
+    let args = ["closed", "--duration", "1", "--warmup", "0", "--connections", "4", "--json"];
+    let end = Process::start(LOAD, &args).end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let text = end.output.join("\n");
+    assert_eq!(objects_in(&text), 1, "{text}");
+    assert!(text.contains("\"mode\""), "{text}");
+}
+
+/// How many JSON objects stand side by side in a text that has nothing else.
+#[track_caller]
+fn objects_in(text: &str) -> usize {
+    let (mut count, mut depth, mut is_quoted) = (0, 0, false);
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            '\\' if is_quoted => drop(chars.next()),
+            '"' => is_quoted = !is_quoted,
+            '{' if !is_quoted => depth += 1,
+            '}' if !is_quoted => {
+                depth -= 1;
+                count += usize::from(depth == 0);
+            }
+            _ => assert!(depth > 0 || char.is_whitespace(), "{char:?} is in no object"),
+        }
+    }
+    assert_eq!(depth, 0);
+    count
+}

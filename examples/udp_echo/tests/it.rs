@@ -1,0 +1,90 @@
+//! The echo server for datagrams as a process.
+#![cfg(unix)]
+
+#[path = "../../../tests/examples/process.rs"]
+mod process;
+#[path = "../../../tests/examples/servers.rs"]
+mod servers;
+
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+
+use process::{PATIENCE, Process};
+use servers::{expect_clean_end, expect_no_panic_without_a_reader, failure};
+
+const UDP_ECHO: &str = env!("CARGO_BIN_EXE_udp_echo");
+
+/// A path of the test's own; nothing is there when it begins and when it ends.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ww-udp-echo-{}-{name}", std::process::id()));
+        Self(path)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn it_does_not_panic_without_a_reader() {
+    expect_no_panic_without_a_reader(UDP_ECHO);
+}
+
+#[test]
+fn datagrams_come_back_and_peers_are_counted() {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    for args in [&[][..], &["--sessions", "--idle-timeout", "0.05"]] {
+        let (server, addr) = Process::serve(UDP_ECHO, args);
+        client.connect(addr).unwrap();
+        for text in ["hello", "", "again"] {
+            client.send(text.as_bytes()).unwrap();
+            let mut buffer = [0; 64];
+            let count = client.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..count], text.as_bytes());
+        }
+        if !args.is_empty() {
+            let expected = format!("{}: ", client.local_addr().unwrap());
+            let line = server.line();
+            assert!(line.starts_with(&expected) && line.ends_with(", silent"), "{line}");
+        }
+        let output = expect_clean_end(server);
+        let last = output.last().unwrap();
+        assert!(last.starts_with("received 3 datagrams (10 bytes), sent 3 (10 bytes)"), "{last}");
+    }
+    let taken = client.local_addr().unwrap().to_string();
+    for (args, told) in [(["--listen", &taken], taken.as_str()), (["--bad", "1"], "--bad")] {
+        let (_, text) = failure(UDP_ECHO, &args);
+        assert!(text.contains(told), "{text}");
+    }
+}
+
+#[test]
+fn datagrams_come_back_over_a_unix_socket_and_it_is_removed() {
+    let (place, own) = (Place::new("datagrams"), Place::new("client"));
+    let server = Process::start(UDP_ECHO, &["--unix", place.0.to_str().unwrap()]);
+    assert_eq!(server.line(), format!("listening on unix:{}", place.0.display()));
+    let client = UnixDatagram::bind(&own.0).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.connect(&place.0).unwrap();
+    UnixDatagram::unbound().unwrap().send_to(b"no answer wanted", &place.0).unwrap();
+    for text in ["hello", "", "again"] {
+        client.send(text.as_bytes()).unwrap();
+        let mut buffer = [0; 64];
+        let count = client.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..count], text.as_bytes());
+    }
+    let (code, text) = failure(UDP_ECHO, &["--unix", place.0.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("somebody receives there"), "{text}");
+    let output = expect_clean_end(server);
+    let last = output.last().unwrap();
+    assert!(last.starts_with("received 4 datagrams (26 bytes), sent 3 (10 bytes)"), "{last}");
+    assert!(!place.0.exists());
+}
