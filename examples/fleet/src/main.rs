@@ -78,12 +78,16 @@ fn serve(args: &Args) -> Result<(), Failure> {
     #[cfg(not(feature = "activation"))]
     let activated = Vec::new();
     let threads: usize = args.value("threads", 0)?;
-    let pin: String = args.value("pin", "no".to_owned())?;
+    let pinning = match args.value("pin", "no".to_owned())?.as_str() {
+        "yes" => Pinning::Cores,
+        "no" => Pinning::Off,
+        other => return Err(Failure::Usage(format!("--pin is yes or no, not {other:?}"))),
+    };
     let every = args.seconds("every", 1.0)?;
     let options = FleetOptions::default()
         .threads((threads > 0).then_some(threads))
         .spread(args.value("spread", Spread::Shared)?)
-        .pinning(if pin == "yes" { Pinning::Cores } else { Pinning::Off });
+        .pinning(pinning);
     let mut fleet = Fleet::new(options)?;
     let drain = args.drain_on_signals(&mut fleet)?;
 

@@ -219,7 +219,8 @@ fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     reactor.context().post(pool, move |pool, cx| {
         pool.enter(cx, |asker, desk, cx| {
             asker.ticks = ticks;
-            for _ in 0..borrowers {
+            // More borrowers than borrows would have nothing to do.
+            for _ in 0..asker.borrows.min(borrowers as u64) {
                 asker.borrow(desk, cx);
             }
         });

@@ -33,6 +33,15 @@ fn a_pool_goes_to_the_server_that_it_is_told() {
     expect_clean_end(server);
 }
 
+/// There is nothing to do for all of them.
+#[test]
+fn a_pool_ends_with_its_borrows_however_many_borrowers_there_are() {
+    let args = ["--borrowers", "18446744073709551615", "--borrows", "10"];
+    let end = Process::start(POOL, &args).end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert!(end.output[0].starts_with("answered 10 ("), "{end:?}");
+}
+
 #[test]
 fn it_does_not_panic_without_a_reader() {
     expect_no_panic_without_a_reader(POOL);

@@ -152,9 +152,12 @@ fn serve(args: &Args) -> Result<(), Failure> {
     // Each direction is held back on its own, by `on_data` and `on_drain`.
     let limits =
         Limits::default().pause_at_high_mark(false).all_idle((!idle.is_zero()).then_some(idle));
-    let options = ConnectOptions::default()
-        .timeout(args.seconds("connect-timeout", 10.0)?)
-        .limits(limits.clone());
+    let timeout = args.seconds("connect-timeout", 10.0)?;
+    if timeout.is_zero() {
+        let text = "--connect-timeout 0 would reset each client; give more";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let options = ConnectOptions::default().timeout(timeout).limits(limits.clone());
     let drain = args.seconds("drain", 5.0)?;
     let mut reactor = Reactor::new()?;
     let proxy = reactor.register_with(|service| Proxy {

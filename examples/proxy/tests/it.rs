@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use process::{PATIENCE, Process};
+use servers::failure;
 use socket2::SockRef;
 
 const PROXY: &str = env!("CARGO_BIN_EXE_proxy");
@@ -341,4 +342,11 @@ fn the_upstream_is_told_who_the_client_is() {
 #[test]
 fn it_says_where_it_listens_and_what_is_wrong() {
     servers::expect_a_command_line(PROXY);
+}
+
+#[test]
+fn a_time_in_which_nothing_can_connect_is_refused() {
+    let (code, text) = failure(PROXY, &["--connect-timeout", "0"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("--connect-timeout 0"), "{text}");
 }

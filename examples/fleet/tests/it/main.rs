@@ -67,6 +67,7 @@ fn a_fleet_on_cores_of_its_own_and_one_a_core() {
 fn a_fleet_says_what_is_wrong() {
     for (args, code, text) in [
         (["--spread", "evenly"], 2, "evenly"),
+        (["--pin", "true"], 2, "--pin is yes or no"),
         (["--threads", "5000"], 1, "option threads is 5000"),
         (["--take-over", "/no/such/socket"], 1, "/no/such/socket"),
     ] {
