@@ -46,9 +46,13 @@ const UNFINISHED_WORDS: &[&str] = &["TODO", "FIXME", "XXX"];
 /// Macros that mark unfinished work.
 const UNFINISHED_MACROS: &[&str] = &["todo", "unimplemented", "dbg"];
 
+/// Macros that panic when standard output or standard error cannot be written to.
+const PANICKING_MACROS: &[&str] = &["print", "println", "eprint", "eprintln"];
+
 const MAX_FUNCTION_LINES: usize = 70;
 const MAX_LINE_COLUMNS: usize = 100;
 const MAX_FILE_CODE_LINES: usize = 500;
+const MAX_EXAMPLE_LINES: usize = 170;
 
 // The rules, each over all files that it binds.
 
@@ -80,6 +84,16 @@ fn the_library_is_safe_and_shares_nothing() {
 #[test]
 fn an_example_opens_with_what_it_shows() {
     expect_tidy(&["examples"], check_opening);
+}
+
+#[test]
+fn an_example_prints_without_a_panic() {
+    expect_tidy(&["examples"], check_printing);
+}
+
+#[test]
+fn an_example_of_one_file_is_short_and_whole() {
+    expect_tidy(&["examples"], check_single_file);
 }
 
 #[test]
@@ -211,6 +225,45 @@ fn check_opening(source: &Source) -> Vec<String> {
         return Vec::new();
     }
     vec![source.complaint(1, "an example opens with `//!`: what it shows, and how to try it")]
+}
+
+/// The reader of a program may have gone, and the disk may be full. Tests may use the macros.
+fn check_printing(source: &Source) -> Vec<String> {
+    if source.path.contains("/tests/") {
+        return Vec::new();
+    }
+    let is_call = |at: &usize| {
+        source.text_at(at + 1) == "!" && PANICKING_MACROS.contains(&source.text_at(*at))
+    };
+    let complain = |at: usize| {
+        let token = &source.tokens[at];
+        let rule = format!("`{}!` panics without a reader: use `writeln!`", token.text);
+        source.complaint(token.line, &rule)
+    };
+    (0..source.tokens.len()).filter(is_call).map(complain).collect()
+}
+
+/// An example that stands in no folder can be pasted into another project.
+fn check_single_file(source: &Source) -> Vec<String> {
+    if source.path.matches('/').count() > 1 {
+        return Vec::new();
+    }
+    let mut complaints = Vec::new();
+    if source.text.lines().count() > MAX_EXAMPLE_LINES {
+        let rule = format!("over {MAX_EXAMPLE_LINES} lines: make it a package");
+        complaints.push(source.complaint(1, &rule));
+    }
+    let has_main =
+        source.tokens.windows(2).any(|pair| pair[0].text == "fn" && pair[1].text == "main");
+    if !has_main {
+        complaints.push(source.complaint(1, "there is no `main` in it"));
+    }
+    for (at, token) in source.tokens.iter().enumerate() {
+        if token.text == "mod" && source.text_at(at + 2) == ";" {
+            complaints.push(source.complaint(token.line, "a second file: make it a package"));
+        }
+    }
+    complaints
 }
 
 /// The face of the library: `mod` lines in order, a layout that names each room, no unsafe code.
@@ -396,6 +449,25 @@ fn unsafe_code_and_shared_cells_are_caught() {
 fn an_example_without_opening_is_caught() {
     expect_lines(check_opening, "examples/echo.rs", "use std::io;", &[1]);
     expect_lines(check_opening, "examples/echo.rs", "//! Echoes.", &[]);
+}
+
+#[test]
+fn an_example_that_panics_without_a_reader_is_caught() {
+    let text = "println!();\nwriteln!(io::stdout(), \"println!\");\neprint!(\"x\");\n// print!()";
+    expect_lines(check_printing, "examples/echo/src/main.rs", text, &[1, 3]);
+    expect_lines(check_printing, "examples/echo/tests/it.rs", text, &[]);
+    expect_lines(check_printing, "examples/echo.rs", "fn print() {}\nprint(x);\nx != print", &[]);
+}
+
+#[test]
+fn an_example_of_one_file_that_is_not_whole_is_caught() {
+    let text = "mod support;\nfn main() {}\nmod own { }";
+    expect_lines(check_single_file, "examples/echo.rs", text, &[1]);
+    expect_lines(check_single_file, "examples/echo.rs", "fn serve() {}", &[1]);
+    expect_lines(check_single_file, "examples/echo/src/main.rs", text, &[]);
+    let long = |lines: usize| format!("fn main() {{}}\n{}", "\n".repeat(lines - 1));
+    expect_lines(check_single_file, "examples/echo.rs", &long(170), &[]);
+    expect_lines(check_single_file, "examples/echo.rs", &long(171), &[1]);
 }
 
 #[test]
