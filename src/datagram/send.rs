@@ -18,7 +18,7 @@ use crate::sys::{self, SendFault};
 /// use waterwheel::{DatagramSocket, SendStatus};
 /// fn answer(socket: &mut DatagramSocket<'_>, to: SocketAddr, bytes: &[u8]) {
 ///     match socket.send_to(to, bytes) {
-///         SendStatus::Sent | SendStatus::Queued | SendStatus::Gathered => {}
+///         SendStatus::Sent | SendStatus::Queued | SendStatus::Batched => {}
 ///         SendStatus::Dropped => {} // produce no more until `on_drain`
 ///         SendStatus::TooLong => {} // send less at a time
 ///         failed => eprintln!("nothing was sent to {to}: {failed:?}"),
@@ -34,9 +34,9 @@ pub enum SendStatus {
     /// The kernel's buffer is full, or that of a receiver on this machine: it follows, in order.
     /// `on_drain` tells when all have.
     Queued,
-    /// The socket sends in [batches](UdpOptions::batch): it leaves with the others, at the latest
-    /// at the end of the turn. Only if the kernel has no room for them then does `on_drain` follow.
-    Gathered,
+    /// The socket sends in [batches](UdpOptions::batch): the datagram leaves with the others, at
+    /// the latest at the end of the turn. Only if the kernel has no room for them then does `on_drain` follow.
+    Batched,
     /// It is lost: the queue is full as well, or the system has no memory for it. `on_drain`
     /// follows.
     Dropped,
@@ -54,7 +54,7 @@ impl SendStatus {
     /// Whether it was sent or waits to be.
     #[must_use]
     pub fn is_accepted(self) -> bool {
-        matches!(self, Self::Sent | Self::Queued | Self::Gathered)
+        matches!(self, Self::Sent | Self::Queued | Self::Batched)
     }
 }
 
@@ -142,8 +142,8 @@ impl Sockets {
             return SendStatus::Closed;
         }
         if socket.queue.is_empty() {
-            if socket.outbound.is_some() {
-                return self.gather(engine, id.index(), to, bytes);
+            if socket.batch.is_some() {
+                return self.add_to_batch(engine, id.index(), to, bytes);
             }
             match socket.socket.send(bytes, to) {
                 Ok(()) => {
@@ -211,42 +211,42 @@ impl Sockets {
     }
 
     /// Keeps a datagram for the next batch; one that is longer than any may be is not waited for.
-    fn gather(
+    fn add_to_batch(
         &mut self,
         engine: &mut Engine,
         slot: usize,
         to: Option<SocketAddr>,
         bytes: &[u8],
     ) -> SendStatus {
-        let Some(outbound) = &mut self.sockets[slot].outbound else { return SendStatus::Closed };
+        let Some(batch) = &mut self.sockets[slot].batch else { return SendStatus::Closed };
         if bytes.len() > MOST_UDP_BYTES {
             return SendStatus::TooLong;
         }
-        if outbound.len() == 0 {
+        if batch.len() == 0 {
             engine.end_of_turn.push_batch(slot as u32);
         }
-        outbound.push(to, bytes);
-        if outbound.is_full() {
-            self.send_gathered(engine, slot);
+        batch.push(to, bytes);
+        if batch.is_full() {
+            self.send_batch(engine, slot);
         }
-        SendStatus::Gathered
+        SendStatus::Batched
     }
 
-    /// Sends what was gathered; what the kernel does not take is queued.
-    pub(crate) fn send_gathered(&mut self, engine: &mut Engine, slot: usize) {
+    /// Sends the batch; what the kernel does not take is queued.
+    pub(crate) fn send_batch(&mut self, engine: &mut Engine, slot: usize) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
-        let Some(mut outbound) = socket.outbound.take() else { return };
+        let Some(mut batch) = socket.batch.take() else { return };
         let mut next = 0;
-        while next < outbound.len() {
+        while next < batch.len() {
             let socket = &mut self.sockets[slot];
-            let sent = socket.queue.is_empty().then(|| outbound.send(&mut socket.socket, next));
+            let sent = socket.queue.is_empty().then(|| batch.send(&mut socket.socket, next));
             if let Some(Ok(count)) = sent {
-                let sent = (next..next + count).filter_map(|index| outbound.get(index));
+                let sent = (next..next + count).filter_map(|index| batch.get(index));
                 sent.for_each(|(_, bytes)| self.count_sent(engine, bytes.len()));
                 next += count;
                 continue;
             }
-            let Some((to, bytes)) = outbound.get(next) else { break };
+            let Some((to, bytes)) = batch.get(next) else { break };
             next += 1;
             match sent {
                 Some(Err(error)) => {
@@ -258,8 +258,8 @@ impl Sockets {
                 }
             }
         }
-        outbound.clear();
-        self.sockets[slot].outbound = Some(outbound);
+        batch.clear();
+        self.sockets[slot].batch = Some(batch);
     }
 
     /// What `send` would have said of a datagram is an error now.
@@ -291,10 +291,10 @@ impl Sockets {
         self.queue_ready_socket(engine, slot);
     }
 
-    /// Sends whatever was gathered in this turn and has not left.
-    pub(crate) fn send_all_gathered(&mut self, engine: &mut Engine) {
+    /// Sends all batches of this turn that have not left.
+    pub(crate) fn send_batches(&mut self, engine: &mut Engine) {
         while let Some(slot) = engine.end_of_turn.pop_batch() {
-            self.send_gathered(engine, slot as usize);
+            self.send_batch(engine, slot as usize);
         }
     }
 
@@ -353,7 +353,7 @@ impl Sockets {
         let Some(socket) = self.sockets.get(slot) else { return false };
         let mut budget = socket.budget;
         #[cfg(unix)]
-        self.flush_lanes(engine, slot, &mut budget);
+        self.flush_receivers(engine, slot, &mut budget);
         let mut has_failed = false;
         loop {
             let socket = &mut self.sockets[slot];
@@ -407,7 +407,7 @@ impl Sockets {
         self.queue_ready_socket(engine, slot);
     }
 
-    /// Marks a socket closed; it is taken down in the ready phase.
+    /// Marks a socket closed; it is torn down in the ready phase.
     pub(crate) fn close_socket(&mut self, engine: &mut Engine, id: SocketId) {
         if let Some(socket) = self.socket_mut(id) {
             socket.is_closed = true;
@@ -428,11 +428,11 @@ impl Sockets {
         if !self.sockets.contains(slot) {
             return;
         }
-        self.send_gathered(engine, slot);
+        self.send_batch(engine, slot);
         // There is no other turn for what a budget leaves.
         self.sockets[slot].budget = usize::MAX;
         #[cfg(unix)]
-        self.hurry_lanes(engine, slot);
+        self.retry_all(engine, slot);
         self.flush_datagrams(engine, slot);
         let mut socket = self.sockets.remove(slot);
         engine.stats.datagrams_dropped += socket.queue.len() as u64;

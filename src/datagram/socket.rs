@@ -8,7 +8,7 @@ use slab::Slab;
 
 use crate::base::id::{SocketId, TimerId};
 #[cfg(unix)]
-use crate::datagram::receiver_queues::Lanes;
+use crate::datagram::receiver_queues::ReceiverQueues;
 use crate::engine::TimerList;
 use crate::options::UdpOptions;
 use crate::sys;
@@ -68,20 +68,21 @@ pub(crate) struct Datagrams {
     pub(crate) most_bytes: usize,
     /// Several of its datagrams are received in one call.
     pub(crate) takes_batches: bool,
-    /// What is sent is gathered here, if it is sent in batches.
+    /// The datagrams of the next batch, if the socket sends in batches.
     ///
     /// Invariant: empty while `queue` is not.
-    pub(crate) outbound: Option<Box<sys::Outbound>>,
+    pub(crate) batch: Option<Box<sys::Outbound>>,
     /// What the kernel has not taken.
     pub(crate) queue: Queue,
-    /// The same of a Unix socket, by receiver, but for what is for its peer.
+    /// Queued datagrams of a Unix socket, one queue per receiver. Datagrams for the connected peer
+    /// are in `queue`.
     ///
     /// Invariant: `queue` counts what is in them as set aside.
     #[cfg(unix)]
-    pub(crate) lanes: Box<Lanes>,
+    pub(crate) receivers: Box<ReceiverQueues>,
     /// Whether it is on the ready queue.
     pub(crate) is_queued: bool,
-    /// The handler has closed it: it is taken down soon, and takes and gives nothing more.
+    /// The handler has closed it: it is torn down soon, and takes and gives nothing more.
     pub(crate) is_closed: bool,
     /// A callback of it has panicked, and its handler is still to be told.
     pub(crate) has_panicked: bool,
@@ -122,7 +123,7 @@ impl Datagrams {
         peer: Option<SocketAddr>,
         options: &UdpOptions,
     ) -> Self {
-        let outbound = options.batch.then(|| Box::new(sys::Outbound::new(&socket)));
+        let batch = options.batch.then(|| Box::new(sys::Outbound::new(&socket)));
         Self {
             socket,
             generation,
@@ -132,10 +133,10 @@ impl Datagrams {
             budget: options.receive_budget,
             most_bytes: options.max_datagram_bytes,
             takes_batches: options.batch,
-            outbound,
+            batch,
             queue: Queue::new(options.max_queued_datagrams, options.max_queued_bytes),
             #[cfg(unix)]
-            lanes: Box::default(),
+            receivers: Box::default(),
             is_queued: false,
             is_closed: false,
             has_panicked: false,
@@ -186,23 +187,23 @@ impl Datagrams {
         Ok(inbound.len())
     }
 
-    /// Whether nothing waits, for any receiver, and no lane stands for `on_drain`.
+    /// Whether no datagram waits, for any receiver, and no empty queue is there for `on_drain`.
     pub(crate) fn is_drained(&self) -> bool {
         #[cfg(unix)]
-        if !self.lanes.is_empty() {
+        if !self.receivers.is_empty() {
             return false;
         }
         self.queue.is_drained()
     }
 
-    /// Datagrams that are gathered and have not been sent.
-    pub(crate) fn gathered(&self) -> usize {
-        self.outbound.as_ref().map_or(0, |outbound| outbound.len())
+    /// Datagrams in the batch, which have not been sent.
+    pub(crate) fn batch_len(&self) -> usize {
+        self.batch.as_ref().map_or(0, |batch| batch.len())
     }
 
     /// Bytes of them.
-    pub(crate) fn gathered_bytes(&self) -> usize {
-        self.outbound.as_ref().map_or(0, |outbound| outbound.bytes())
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.batch.as_ref().map_or(0, |batch| batch.bytes())
     }
 
     /// Where it is bound, to be shown.

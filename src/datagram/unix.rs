@@ -23,7 +23,7 @@ impl Sockets {
             .and_then(|()| engine.io.world().bind_unix_datagrams(addr, options))
             .map_err(|error| explain("bind a datagram socket to", addr, &error))?;
         let (id, _) = self.add_datagrams(engine, socket, None, service, &options.shared())?;
-        self.sockets[id.index()].lanes.patience = options.queue_timeout;
+        self.sockets[id.index()].receivers.timeout = options.queue_timeout;
         Ok(id)
     }
 
@@ -42,7 +42,7 @@ impl Sockets {
             .map_err(|error| explain("connect a datagram socket to", peer, &error))?;
         let (id, _) =
             self.add_datagrams(engine, socket, Some(NO_ADDR), service, &options.shared())?;
-        self.sockets[id.index()].lanes.patience = options.queue_timeout;
+        self.sockets[id.index()].receivers.timeout = options.queue_timeout;
         Ok(id)
     }
 
@@ -61,8 +61,8 @@ impl Sockets {
             // Its queue, and an event when there is room.
             return self.send_datagram(engine, id, None, bytes);
         }
-        if socket.lanes.has(to) {
-            return self.enqueue_in_lane(engine, id, to, bytes);
+        if socket.receivers.has(to) {
+            return self.enqueue_for(engine, id, to, bytes);
         }
         match unix.send_to(bytes, to) {
             Ok(()) => {
@@ -88,7 +88,7 @@ impl Sockets {
         for _ in 0..2 {
             match (error.kind(), SendFault::of(&error)) {
                 (WouldBlock, _) | (_, SendFault::NoBuffers) => {
-                    return self.enqueue_in_lane(engine, id, to, bytes);
+                    return self.enqueue_for(engine, id, to, bytes);
                 }
                 (_, SendFault::TooLong) => return SendStatus::TooLong,
                 // The latter is of the peer, which is connected to somebody else now.
@@ -107,7 +107,7 @@ impl Sockets {
         SendStatus::Failed(error.kind())
     }
 
-    fn enqueue_in_lane(
+    fn enqueue_for(
         &mut self,
         engine: &mut Engine,
         id: SocketId,
@@ -116,18 +116,18 @@ impl Sockets {
     ) -> SendStatus {
         let Some(socket) = self.socket_mut(id) else { return SendStatus::Closed };
         socket.owes_drain = true;
-        let is_kept = socket.lanes.may_take(to, bytes.len(), socket.queue.free())
+        let is_kept = socket.receivers.may_take(to, bytes.len(), socket.queue.free())
             && socket.queue.set_aside(bytes.len());
-        // Where nothing waits that brings `on_drain`, a lane without datagrams does.
-        let opened = match is_kept || socket.queue.is_drained() && socket.lanes.is_empty() {
-            true => socket.lanes.open(to),
+        // Where nothing waits that brings `on_drain`, a queue without datagrams does.
+        let opened = match is_kept || socket.queue.is_drained() && socket.receivers.is_empty() {
+            true => socket.receivers.open(to),
             false => None,
         };
         if is_kept {
-            socket.lanes.push(to, bytes);
+            socket.receivers.push(to, bytes);
         }
         if let Some((place, pause)) = opened {
-            self.try_lane_again(engine, id, place, pause);
+            self.set_retry(engine, id, place, pause);
         }
         if is_kept {
             SendStatus::Queued
@@ -137,7 +137,7 @@ impl Sockets {
         }
     }
 
-    fn try_lane_again(
+    fn set_retry(
         &mut self,
         engine: &mut Engine,
         id: SocketId,
@@ -146,47 +146,48 @@ impl Sockets {
     ) {
         let timer = engine.timers.set(pause, Due::Resend(id, place));
         if let Some(socket) = self.sockets.get_mut(id.index()) {
-            socket.lanes.set_timer(place, timer);
+            socket.receivers.set_timer(place, timer);
         }
     }
 
-    /// The pause of a lane is over.
-    pub(crate) fn on_lane_timer(
+    /// The pause of a receiver's queue is over.
+    pub(crate) fn on_retry_timer(
         &mut self,
         engine: &mut Engine,
         id: SocketId,
         place: u32,
         timer: TimerId,
     ) {
-        let is_due = self.socket_mut(id).is_some_and(|socket| socket.lanes.ring(place, timer));
+        let is_due =
+            self.socket_mut(id).is_some_and(|socket| socket.receivers.mark_due(place, timer));
         if is_due {
             self.queue_ready_socket(engine, id.index());
         }
     }
 
-    /// Sends what waits in the lanes that are due, within a budget.
-    pub(super) fn flush_lanes(&mut self, engine: &mut Engine, slot: usize, budget: &mut usize) {
+    /// Sends what waits in the queues that are due, within a budget.
+    pub(super) fn flush_receivers(&mut self, engine: &mut Engine, slot: usize, budget: &mut usize) {
         loop {
             let socket = &mut self.sockets[slot];
-            let Some((to, bytes)) = socket.lanes.first() else { return };
+            let Some((to, bytes)) = socket.receivers.first() else { return };
             let Some(unix) = socket.socket.unix() else { return };
             if *budget == 0 {
-                socket.lanes.give_way();
+                socket.receivers.rotate();
                 return self.queue_ready_socket(engine, slot);
             }
             *budget -= 1;
             let length = bytes.len();
             match unix.send_to(bytes, to) {
                 Ok(()) => {
-                    socket.lanes.pop();
+                    socket.receivers.pop();
                     socket.queue.take_back(1, length);
                     self.count_sent(engine, length);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_full(&error) => self.hold_lane(engine, slot),
+                Err(error) if is_full(&error) => self.block_receiver(engine, slot),
                 Err(error) => {
                     let text = format!("a datagram to {to} is lost: {error}");
-                    socket.lanes.pop();
+                    socket.receivers.pop();
                     socket.queue.take_back(1, length);
                     socket.keep_error(io::Error::new(error.kind(), text));
                     engine.stats.datagrams_dropped += 1;
@@ -196,25 +197,25 @@ impl Sockets {
         }
     }
 
-    /// The first lane that is due has no room: it is left alone for a while, or given up.
-    fn hold_lane(&mut self, engine: &mut Engine, slot: usize) {
+    /// The first queue that is due finds no room: its next try waits for a timer, or it is given up.
+    fn block_receiver(&mut self, engine: &mut Engine, slot: usize) {
         let socket = &mut self.sockets[slot];
-        if let Some((to, count, bytes)) = socket.lanes.give_up() {
-            let patience = socket.lanes.patience;
-            let text = format!("{count} datagrams to {to} are lost: no room for {patience:?}");
+        if let Some((to, count, bytes)) = socket.receivers.give_up() {
+            let timeout = socket.receivers.timeout;
+            let text = format!("{count} datagrams to {to} are lost: no room for {timeout:?}");
             socket.queue.take_back(count, bytes);
             socket.keep_error(io::Error::new(io::ErrorKind::TimedOut, text));
             engine.stats.datagrams_dropped += count as u64;
             self.queue_ready_socket(engine, slot);
-        } else if let Some((place, pause)) = socket.lanes.block() {
+        } else if let Some((place, pause)) = socket.receivers.block() {
             let id = SocketId::new(slot as u32, socket.generation);
-            self.try_lane_again(engine, id, place, pause);
+            self.set_retry(engine, id, place, pause);
         }
     }
 
-    /// The socket is about to go: every lane is tried once more.
-    pub(super) fn hurry_lanes(&mut self, engine: &mut Engine, slot: usize) {
-        for timer in self.sockets[slot].lanes.ring_all() {
+    /// The socket is about to go: every queue is tried once more.
+    pub(super) fn retry_all(&mut self, engine: &mut Engine, slot: usize) {
+        for timer in self.sockets[slot].receivers.mark_all_due() {
             engine.timers.cancel(timer);
         }
     }

@@ -26,9 +26,9 @@ pub struct UdpOptions {
     /// [`DEFAULT_DATAGRAM_BUDGET`].
     pub receive_budget: usize,
     /// Datagrams are received and sent several at a time: as many as wait and the budget allows
-    /// are received at once, and what callbacks send is gathered until the last of those was
+    /// are received at once, and what callbacks send waits in a batch until the last of those was
     /// handed over, or until the end of the turn; a batch that is full leaves at once. Sends say
-    /// [`Gathered`](crate::SendStatus::Gathered) then, and what is refused later, also for being
+    /// [`Batched`](crate::SendStatus::Batched) then, and what is refused later, also for being
     /// too long, is told by `on_error`. Default off.
     ///
     /// With feature `batch` on Linux one call takes up to 64 (recvmmsg(2), sendmmsg(2)), and those

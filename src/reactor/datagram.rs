@@ -150,7 +150,7 @@ impl Dispatcher {
         self.receive(id, event.broken);
     }
 
-    /// What used up a budget has another; one that has ended is taken down.
+    /// What used up a budget has another; one that has ended is torn down.
     pub(super) fn on_ready_socket(&mut self, slot: usize) {
         let Some(socket) = self.lp.datagrams.slot_mut(slot) else { return };
         socket.is_queued = false;
@@ -159,7 +159,7 @@ impl Dispatcher {
             self.with(id, |service, socket| service.recover(socket));
         }
         if self.lp.datagrams.socket(id).is_none() {
-            return self.take_down(id);
+            return self.tear_down_socket(id);
         }
         self.flush_socket(id);
         // One that a callback meets meanwhile is told in the next turn: who answers an error by
@@ -318,7 +318,7 @@ impl Dispatcher {
             self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
         }
         self.end_batch(id);
-        self.lp.datagrams.send_gathered(&mut self.lp.engine, id.index());
+        self.lp.datagrams.send_batch(&mut self.lp.engine, id.index());
     }
 
     /// Whether a callback of another socket has panicked in the middle of a batch. That socket is
@@ -376,7 +376,7 @@ impl Dispatcher {
     }
 
     /// The sessions of a closed socket end, then it goes, and its handler is told.
-    fn take_down(&mut self, id: SocketId) {
+    fn tear_down_socket(&mut self, id: SocketId) {
         self.with(id, |service, socket| service.end_sessions(socket));
         let Some(socket) = self.lp.datagrams.slot_mut(id.index()) else { return };
         let handler = socket.service;
@@ -389,7 +389,7 @@ impl Dispatcher {
     /// The reactor stops: all sockets are closed.
     pub(super) fn close_sockets(&mut self) {
         while let Some(id) = self.lp.datagrams.mark_one_closed() {
-            self.take_down(id);
+            self.tear_down_socket(id);
         }
     }
 

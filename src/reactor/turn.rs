@@ -339,7 +339,7 @@ impl Dispatcher {
                 #[cfg(unix)]
                 Due::Resend(id, place) => {
                     let Loop { datagrams, engine, .. } = &mut self.lp;
-                    datagrams.on_lane_timer(engine, id, place, timer);
+                    datagrams.on_retry_timer(engine, id, place, timer);
                 }
                 Due::Session(id, place) => self.on_session_timer(id, place),
                 Due::Deferred => self.lp.streams.arm_deferred(&mut self.lp.engine),
@@ -365,7 +365,7 @@ impl Dispatcher {
 
     /// Phase 6. What callbacks end or queue meanwhile is for the next turn.
     fn flush_and_close(&mut self) {
-        self.lp.datagrams.send_all_gathered(&mut self.lp.engine);
+        self.lp.datagrams.send_batches(&mut self.lp.engine);
         self.place_states();
         for _ in 0..self.lp.engine.end_of_turn.flushes() {
             let Some(id) = self.lp.engine.end_of_turn.pop_flush() else { break };

@@ -40,7 +40,7 @@ fn expect_runs_to_pass(lengths: &[usize]) {
             from.with(|socket| {
                 for (at, &length) in part.iter().enumerate() {
                     let status = socket.send_to(to.addr, &numbered(next + at, length));
-                    assert_eq!(status, SendStatus::Gathered);
+                    assert_eq!(status, SendStatus::Batched);
                 }
             });
             from.turn();

@@ -119,7 +119,7 @@ fn what_the_kernel_does_not_take_of_a_batch_follows_in_order() {
         let datagram = |number: u8| vec![number; usize::from(number) + 1];
         for number in 0..40 {
             let status = rig.with(|socket| socket.send_to(to, &datagram(number)));
-            assert_eq!(status, SendStatus::Gathered);
+            assert_eq!(status, SendStatus::Batched);
         }
         rig.turn();
         let taken = rig.reactor.stats().datagrams_sent as u8;

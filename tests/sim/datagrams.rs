@@ -36,7 +36,7 @@ impl Seen {
     fn note(&mut self, status: SendStatus) {
         match status {
             SendStatus::Sent => self.sent += 1,
-            SendStatus::Queued | SendStatus::Gathered => self.queued += 1,
+            SendStatus::Queued | SendStatus::Batched => self.queued += 1,
             SendStatus::Dropped => self.dropped += 1,
             _ => {}
         }

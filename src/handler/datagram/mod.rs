@@ -208,14 +208,17 @@ impl<'a> DatagramSocket<'a> {
     /// Datagrams that wait for the kernel to take them, or for their batch to leave.
     #[must_use]
     pub fn queued_datagrams(&self) -> usize {
-        self.lp.datagrams.socket(self.id).map_or(0, |socket| socket.queue.len() + socket.gathered())
+        self.lp
+            .datagrams
+            .socket(self.id)
+            .map_or(0, |socket| socket.queue.len() + socket.batch_len())
     }
 
     /// Bytes of them.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         let socket = self.lp.datagrams.socket(self.id);
-        socket.map_or(0, |socket| socket.queue.bytes() + socket.gathered_bytes())
+        socket.map_or(0, |socket| socket.queue.bytes() + socket.batch_bytes())
     }
 
     /// Joins a multicast group. From then on the socket gets what is sent to its own groups; on
@@ -275,7 +278,7 @@ pub(crate) trait AnyDatagrams {
     fn session_due(&mut self, _: &mut DatagramSocket<'_>, _place: u32) {}
     /// A callback has panicked.
     fn recover(&mut self, _: &mut DatagramSocket<'_>) {}
-    /// The socket is about to be taken down.
+    /// The socket is about to be torn down.
     fn end_sessions(&mut self, _: &mut DatagramSocket<'_>) {}
     fn socket_close(&mut self, _: SocketId, _: &mut Loop) {}
     /// What it is called for.

@@ -108,9 +108,9 @@ fn a_batch_holds_no_more_than_the_budget() {
 fn more_than_a_batch_is_sent_at_once() {
     let mut rig = Rig::bind("127.0.0.1:0", batch(), |socket, from, _| {
         for number in 0..200_u8 {
-            assert_eq!(socket.send_to(from, &[number]), SendStatus::Gathered);
-            let gathered = (usize::from(number) + 1) % 64;
-            assert_eq!((socket.queued_datagrams(), socket.queued_bytes()), (gathered, gathered));
+            assert_eq!(socket.send_to(from, &[number]), SendStatus::Batched);
+            let batched = (usize::from(number) + 1) % 64;
+            assert_eq!((socket.queued_datagrams(), socket.queued_bytes()), (batched, batched));
         }
     });
     let client = client(rig.addr);
@@ -128,10 +128,7 @@ struct Sender {
 impl Sender {
     fn send(&self, cx: &mut Context<'_>, bytes: &[u8]) {
         let id = self.socket.expect("a socket");
-        assert_eq!(
-            cx.socket(id).expect("it is open").send_to(self.to, bytes),
-            SendStatus::Gathered
-        );
+        assert_eq!(cx.socket(id).expect("it is open").send_to(self.to, bytes), SendStatus::Batched);
     }
 }
 
@@ -188,7 +185,7 @@ fn what_is_sent_anywhere_leaves_in_time() {
     sender.borrow().send(&mut reactor.context(), b"between turns");
     let start = std::time::Instant::now();
     reactor.run_once(Some(Duration::from_secs(20))).unwrap();
-    assert!(start.elapsed() < Duration::from_secs(10), "what was gathered waited for an event");
+    assert!(start.elapsed() < Duration::from_secs(10), "the batch waited for an event");
     expect(&mut reactor, "between turns");
     reactor.context().socket(id).unwrap().set_timer(Duration::from_millis(1));
     expect(&mut reactor, "by a timer");
@@ -196,7 +193,7 @@ fn what_is_sent_anywhere_leaves_in_time() {
     expect(&mut reactor, "at the end");
     drop(std::net::TcpStream::connect(listener).unwrap());
     expect(&mut reactor, "at a close");
-    // What is gathered leaves before the socket goes.
+    // The batch leaves before the socket goes.
     sender.borrow().send(&mut reactor.context(), b"the last");
     reactor.context().socket(id).unwrap().close();
     expect(&mut reactor, "the last");
@@ -310,10 +307,10 @@ fn what_the_system_refuses_is_an_error_and_the_rest_is_sent() {
         assert_eq!(socket.send_to(to, &pattern(65_528)), SendStatus::TooLong);
         for number in 0..9 {
             let to = if number % 3 == 1 { port_0 } else { to };
-            assert_eq!(socket.send_to(to, &[number]), SendStatus::Gathered);
+            assert_eq!(socket.send_to(to, &[number]), SendStatus::Batched);
         }
         // No IPv4 datagram is so long, and an IPv6 datagram may be.
-        assert_eq!(socket.send_to(to, &pattern(65_527)), SendStatus::Gathered);
+        assert_eq!(socket.send_to(to, &pattern(65_527)), SendStatus::Batched);
     });
     rig.expect_told(4, |told| matches!(told, Told::Error(_)));
     assert_eq!(all_of(&client), [0, 2, 3, 5, 6, 8].map(|number| vec![number]));
@@ -332,7 +329,7 @@ fn an_unreachable_port_is_told_and_closes_nothing() {
     let (id, from) = rig.reactor.connect_udp(to, rig.service, batch()).unwrap();
     rig.id = id;
     for round in 1..=3 {
-        assert_eq!(rig.with(|socket| socket.send(b"anybody there?")), SendStatus::Gathered);
+        assert_eq!(rig.with(|socket| socket.send(b"anybody there?")), SendStatus::Batched);
         rig.expect_told(round, |told| *told == Told::Error(UNREACHABLE));
     }
     let peer = UdpSocket::bind(to).unwrap();
@@ -355,7 +352,7 @@ fn an_answer_to_an_older_batch_is_told_though_the_next_one_is_sent() {
     let to = UdpSocket::bind(own).unwrap().local_addr().unwrap();
     (rig.id, _) = rig.reactor.connect_udp(to, rig.service, batch()).unwrap();
     let send_batch = |socket: &mut DatagramSocket<'_>| {
-        (0..64).for_each(|number| assert_eq!(socket.send(&[number]), SendStatus::Gathered));
+        (0..64).for_each(|number| assert_eq!(socket.send(&[number]), SendStatus::Batched));
     };
     rig.with(send_batch);
     let peer = UdpSocket::bind(to).unwrap();
