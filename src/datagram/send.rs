@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::id::{SocketId, TimerId};
-use crate::datagram::{Datagrams, Sockets};
+use crate::datagram::{Socket, SocketFlags, Sockets};
 use crate::engine::{Due, Engine, Owner, Queued, Target};
 use crate::options::{Group, UdpOptions};
 use crate::sys::{self, SendFault};
@@ -118,10 +118,10 @@ impl Sockets {
         let generation = engine.io.draw_generation();
         let slot = self.sockets.vacant_entry();
         let index = slot.key();
-        let mut datagrams = Datagrams::new(socket, generation, service, addr, peer, options);
-        engine.io.poller_mut().add_datagrams(&mut datagrams.socket, Target::socket_token(index))?;
-        let datagrams = slot.insert(datagrams);
-        log::debug!("receiving datagrams on {}", datagrams.place());
+        let mut socket = Socket::new(socket, generation, service, addr, peer, options);
+        engine.io.poller_mut().add_datagrams(&mut socket.inner, Target::socket_token(index))?;
+        let socket = slot.insert(socket);
+        log::debug!("receiving datagrams on {}", socket.display_name());
         if options.batch && !sys::BATCHES_ARE_CALLS {
             log::info!("option batch gains nothing here: it wants Linux and the feature `batch`");
         }
@@ -145,7 +145,7 @@ impl Sockets {
             if socket.batch.is_some() {
                 return self.add_to_batch(engine, id.index(), to, bytes);
             }
-            match socket.socket.send(bytes, to) {
+            match socket.inner.send(bytes, to) {
                 Ok(()) => {
                     self.count_sent(engine, bytes.len());
                     return SendStatus::Sent;
@@ -195,7 +195,7 @@ impl Sockets {
                     older = Some(error);
                 }
             }
-            match self.sockets[slot].socket.send(bytes, to) {
+            match self.sockets[slot].inner.send(bytes, to) {
                 Ok(()) => {
                     self.count_sent(engine, bytes.len());
                     break SendStatus::Sent;
@@ -239,7 +239,7 @@ impl Sockets {
         let mut next = 0;
         while next < batch.len() {
             let socket = &mut self.sockets[slot];
-            let sent = socket.queue.is_empty().then(|| batch.send(&mut socket.socket, next));
+            let sent = socket.queue.is_empty().then(|| batch.send(&mut socket.inner, next));
             if let Some(Ok(count)) = sent {
                 let sent = (next..next + count).filter_map(|index| batch.get(index));
                 sent.for_each(|(_, bytes)| self.count_sent(engine, bytes.len()));
@@ -306,7 +306,7 @@ impl Sockets {
         bytes: &[u8],
     ) -> SendStatus {
         let socket = &mut self.sockets[slot];
-        socket.owes_drain = true;
+        socket.flags.set(SocketFlags::OWES_DRAIN);
         let is_kept = socket.queue.push(to, bytes);
         self.ask_socket(engine, slot, true);
         if is_kept {
@@ -321,14 +321,14 @@ impl Sockets {
     /// told in the next turn.
     fn drop_datagram(&mut self, engine: &mut Engine, slot: usize) -> SendStatus {
         engine.stats.datagrams_dropped += 1;
-        self.sockets[slot].owes_drain = true;
+        self.sockets[slot].flags.set(SocketFlags::OWES_DRAIN);
         self.queue_ready_socket(engine, slot);
         SendStatus::Dropped
     }
 
     /// Asks the poll for writability, or no longer.
     fn ask_socket(&mut self, engine: &mut Engine, slot: usize, writable: bool) {
-        if self.sockets[slot].asks_writable != writable {
+        if self.sockets[slot].flags.has(SocketFlags::ASKS_WRITABLE) != writable {
             self.watch_socket(engine, slot, writable);
         }
     }
@@ -337,11 +337,11 @@ impl Sockets {
     pub(crate) fn watch_socket(&mut self, engine: &mut Engine, slot: usize, writable: bool) {
         let socket = &mut self.sockets[slot];
         let token = Target::socket_token(slot);
-        match engine.io.poller_mut().ask_datagrams(&mut socket.socket, token, writable) {
-            Ok(()) => socket.asks_writable = writable,
+        match engine.io.poller_mut().ask_datagrams(&mut socket.inner, token, writable) {
+            Ok(()) => socket.flags.put(SocketFlags::ASKS_WRITABLE, writable),
             // Without an event to wait for, a timer brings it back.
             Err(error) => {
-                log::debug!("{}: cannot change what is polled for: {error}", socket.place());
+                log::debug!("{}: cannot change what is polled for: {error}", socket.display_name());
                 let id = SocketId::new(slot as u32, socket.generation);
                 self.back_off_socket(engine, id);
             }
@@ -364,7 +364,7 @@ impl Sockets {
             }
             budget -= 1;
             let length = first.bytes.len();
-            match socket.socket.send(&first.bytes, first.to) {
+            match socket.inner.send(&first.bytes, first.to) {
                 Ok(()) => {
                     socket.queue.pop();
                     has_failed = false;
@@ -388,7 +388,7 @@ impl Sockets {
         }
         self.ask_socket(engine, slot, false);
         let socket = &mut self.sockets[slot];
-        socket.is_drained() && std::mem::take(&mut socket.owes_drain)
+        socket.is_drained() && socket.flags.take(SocketFlags::OWES_DRAIN)
     }
 
     /// The first that waits could not be sent; it is lost if that was no answer of the network to
@@ -410,7 +410,7 @@ impl Sockets {
     /// Marks a socket closed; it is torn down in the ready phase.
     pub(crate) fn close_socket(&mut self, engine: &mut Engine, id: SocketId) {
         if let Some(socket) = self.socket_mut(id) {
-            socket.is_closed = true;
+            socket.flags.set(SocketFlags::CLOSED);
             self.queue_ready_socket(engine, id.index());
         }
     }
@@ -418,7 +418,7 @@ impl Sockets {
     /// Marks any socket closed that is left, for the end of the reactor.
     pub(crate) fn mark_one_closed(&mut self) -> Option<SocketId> {
         let (slot, socket) = self.sockets.iter_mut().next()?;
-        socket.is_closed = true;
+        socket.flags.set(SocketFlags::CLOSED);
         Some(SocketId::new(slot as u32, socket.generation))
     }
 
@@ -436,24 +436,29 @@ impl Sockets {
         self.flush_datagrams(engine, slot);
         let mut socket = self.sockets.remove(slot);
         engine.stats.datagrams_dropped += socket.queue.len() as u64;
-        engine.timers.cancel(socket.back_off);
+        if let Some(timer) = socket.back_off {
+            engine.timers.cancel(timer);
+        }
         for timer in socket.take_timers() {
             engine.timers.cancel_user(timer);
         }
-        log::debug!("receiving no more datagrams on {}", socket.place());
+        log::debug!("receiving no more datagrams on {}", socket.display_name());
     }
 
     /// Invariant 7, for datagram sockets: whoever stops before `WouldBlock` comes here.
     pub(crate) fn queue_ready_socket(&mut self, engine: &mut Engine, slot: usize) {
         let Some(socket) = self.sockets.get_mut(slot) else { return };
-        engine.ready.push_other(Queued::Socket(slot as u32), &mut socket.is_queued);
+        if !socket.flags.has(SocketFlags::IN_READY_QUEUE) {
+            socket.flags.set(SocketFlags::IN_READY_QUEUE);
+            engine.ready.push_other(Queued::Socket(slot as u32));
+        }
     }
 
     /// Reads keep failing, or the poll does: leaves the socket alone for a while.
     pub(crate) fn back_off_socket(&mut self, engine: &mut Engine, id: SocketId) {
-        if let Some(socket) = self.socket_mut(id).filter(|socket| !socket.is_backing_off) {
-            socket.is_backing_off = true;
-            socket.back_off = engine.timers.set(RECEIVE_BACKOFF, Due::Receive(id));
+        if let Some(socket) = self.socket_mut(id).filter(|socket| socket.back_off.is_none()) {
+            let timer = engine.timers.set(RECEIVE_BACKOFF, Due::Receive(id));
+            socket.back_off = Some(timer);
         }
     }
 
@@ -477,14 +482,14 @@ impl Sockets {
     pub(crate) fn join_group(&mut self, id: SocketId, group: &Group) -> io::Result<()> {
         let socket = self.socket(id).ok_or_else(closed)?;
         group.check(socket.addr)?;
-        socket.socket.join(group)
+        socket.inner.join(group)
     }
 
     /// Leaves a multicast group.
     pub(crate) fn leave_group(&mut self, id: SocketId, group: &Group) -> io::Result<()> {
         let socket = self.socket(id).ok_or_else(closed)?;
         group.check(socket.addr)?;
-        socket.socket.leave(group)
+        socket.inner.leave(group)
     }
 }
 

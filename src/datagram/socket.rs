@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use slab::Slab;
 
 use crate::base::id::{SocketId, TimerId};
+use crate::datagram::SocketFlags;
 #[cfg(unix)]
 use crate::datagram::receiver_queues::ReceiverQueues;
 use crate::engine::TimerList;
@@ -16,31 +17,31 @@ use crate::sys;
 /// All datagram sockets of a reactor.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    pub(super) sockets: Slab<Datagrams>,
+    pub(super) sockets: Slab<Socket>,
 }
 
 impl Sockets {
     /// A socket that has not been closed.
     #[inline]
-    pub(crate) fn socket(&self, id: SocketId) -> Option<&Datagrams> {
+    pub(crate) fn socket(&self, id: SocketId) -> Option<&Socket> {
         let socket = self.sockets.get(id.index())?;
-        (socket.generation == id.generation() && !socket.is_closed).then_some(socket)
+        (socket.generation == id.generation() && !socket.is_closed()).then_some(socket)
     }
 
     /// A socket that has not been closed.
     #[inline]
-    pub(crate) fn socket_mut(&mut self, id: SocketId) -> Option<&mut Datagrams> {
+    pub(crate) fn socket_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
         let socket = self.sockets.get_mut(id.index())?;
-        (socket.generation == id.generation() && !socket.is_closed).then_some(socket)
+        (socket.generation == id.generation() && !socket.is_closed()).then_some(socket)
     }
 
     /// A socket that has its slot, and may be closed.
-    pub(crate) fn slot_mut(&mut self, slot: usize) -> Option<&mut Datagrams> {
+    pub(crate) fn slot_mut(&mut self, slot: usize) -> Option<&mut Socket> {
         self.sockets.get_mut(slot)
     }
 
     /// All that have a slot.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketId, &Datagrams)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketId, &Socket)> {
         let sockets = self.sockets.iter();
         sockets.map(|(slot, it)| (SocketId::new(slot as u32, it.generation), it))
     }
@@ -53,8 +54,8 @@ impl Sockets {
 
 /// A socket and its numbers.
 #[derive(Debug)]
-pub(crate) struct Datagrams {
-    pub(crate) socket: sys::DatagramSocket,
+pub(crate) struct Socket {
+    pub(crate) inner: sys::DatagramSocket,
     pub(crate) generation: u64,
     /// The handler that serves it, by its place in the reactor.
     pub(crate) service: u32,
@@ -66,8 +67,6 @@ pub(crate) struct Datagrams {
     pub(crate) budget: usize,
     /// Most bytes of one that are handed on.
     pub(crate) most_bytes: usize,
-    /// Several of its datagrams are received in one call.
-    pub(crate) takes_batches: bool,
     /// The datagrams of the next batch, if the socket sends in batches.
     ///
     /// Invariant: empty while `queue` is not.
@@ -80,30 +79,18 @@ pub(crate) struct Datagrams {
     /// Invariant: `queue` counts what is in them as set aside.
     #[cfg(unix)]
     pub(crate) receivers: Box<ReceiverQueues>,
-    /// Whether it is on the ready queue.
-    pub(crate) is_queued: bool,
-    /// The handler has closed it: it is torn down soon, and takes and gives nothing more.
-    pub(crate) is_closed: bool,
-    /// A callback of it has panicked, and its handler is still to be told.
-    pub(crate) has_panicked: bool,
-    /// Datagrams had to wait or were dropped: `on_drain` is owed.
-    pub(crate) owes_drain: bool,
-    /// Datagrams were handed over, perhaps before a panic: `on_batch_end` is owed.
-    pub(crate) owes_batch_end: bool,
-    /// The poll is asked for writability.
+    /// States that come and go on their own.
     ///
-    /// Invariant: set while `queue` is not empty.
-    pub(crate) asks_writable: bool,
+    /// Invariant: `ASKS_WRITABLE` while `queue` is not empty, unless a timer brings it back.
+    pub(crate) flags: SocketFlags,
     /// Errors that a send has met and the handler has not been told.
     pub(crate) errors: VecDeque<io::Error>,
     /// Reads that failed since one did not.
     errors_in_row: u32,
-    /// A timer will bring it back.
-    pub(crate) is_backing_off: bool,
-    /// Its timers; some have fired already.
+    /// The timer that ends a pause, while the socket is left alone.
+    pub(crate) back_off: Option<TimerId>,
+    /// Timers of the handler's; some have fired already.
     timers: TimerList,
-    /// The timer that ends a pause.
-    pub(super) back_off: TimerId,
 }
 
 /// Reads that may fail in a row. An error that comes from the network is told once; one that is
@@ -114,41 +101,46 @@ const ERRORS_IN_ROW: u32 = 64;
 /// more of them say no more.
 const ERRORS_KEPT: usize = 16;
 
-impl Datagrams {
+impl Socket {
     pub(crate) fn new(
-        socket: sys::DatagramSocket,
+        inner: sys::DatagramSocket,
         generation: u64,
         service: u32,
         addr: SocketAddr,
         peer: Option<SocketAddr>,
         options: &UdpOptions,
     ) -> Self {
-        let batch = options.batch.then(|| Box::new(sys::Outbound::new(&socket)));
+        let batch = options.batch.then(|| Box::new(sys::Outbound::new(&inner)));
         Self {
-            socket,
+            inner,
             generation,
             service,
             addr,
             peer,
             budget: options.receive_budget,
             most_bytes: options.max_datagram_bytes,
-            takes_batches: options.batch,
             batch,
             queue: Queue::new(options.max_queued_datagrams, options.max_queued_bytes),
             #[cfg(unix)]
             receivers: Box::default(),
-            is_queued: false,
-            is_closed: false,
-            has_panicked: false,
-            owes_drain: false,
-            owes_batch_end: false,
-            asks_writable: false,
+            flags: SocketFlags::default(),
             errors: VecDeque::new(),
             errors_in_row: 0,
-            is_backing_off: false,
+            back_off: None,
             timers: TimerList::default(),
-            back_off: TimerId::NONE,
         }
+    }
+
+    /// Whether it has been closed, and is still to be torn down.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.flags.has(SocketFlags::CLOSED)
+    }
+
+    /// Whether several datagrams are received and sent at a time.
+    #[inline]
+    pub(crate) fn has_batches(&self) -> bool {
+        self.batch.is_some()
     }
 
     /// Receives one datagram: how many bytes of it are handed on, whether that is all of it, and
@@ -157,7 +149,7 @@ impl Datagrams {
     #[inline]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, bool, SocketAddr)> {
         let most = self.most_bytes;
-        let (count, from) = self.socket.receive(&mut buffer[..most + 1])?;
+        let (count, from) = self.inner.receive(&mut buffer[..most + 1])?;
         self.errors_in_row = 0;
         if self.is_stranger(from) {
             return Err(io::ErrorKind::Interrupted.into());
@@ -179,7 +171,7 @@ impl Datagrams {
         most: usize,
     ) -> io::Result<usize> {
         let is_v4 = self.addr.is_ipv4();
-        inbound.fill(&mut self.socket, is_v4, most)?;
+        inbound.fill(&mut self.inner, is_v4, most)?;
         self.errors_in_row = 0;
         if let Some(error) = inbound.take_error() {
             self.keep_error(error);
@@ -207,9 +199,9 @@ impl Datagrams {
     }
 
     /// Where it is bound, to be shown.
-    pub(crate) fn place(&self) -> String {
+    pub(crate) fn display_name(&self) -> String {
         #[cfg(unix)]
-        if let Some(unix) = self.socket.unix() {
+        if let Some(unix) = self.inner.unix() {
             let name = unix.name().map(|name| name.to_string());
             return name.unwrap_or_else(|| "a Unix socket without a name".to_owned());
         }
@@ -345,39 +337,39 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn bound() -> Datagrams {
+    fn bound() -> Socket {
         let (addr, options) = (SocketAddr::from(([127, 0, 0, 1], 0)), UdpOptions::default());
         let socket = sys::World::Os.bind_udp(addr, &options).unwrap();
-        Datagrams::new(socket, 1, 0, addr, None, &options)
+        Socket::new(socket, 1, 0, addr, None, &options)
     }
 
     #[test]
     fn many_errors_in_a_row_are_of_the_system_and_a_datagram_ends_the_row() {
-        let mut datagrams = bound();
+        let mut socket = bound();
         let error = io::Error::from(io::ErrorKind::Other);
         for _ in 0..2 {
             for _ in 1..ERRORS_IN_ROW {
-                assert!(datagrams.note_error(&error));
+                assert!(socket.note_error(&error));
             }
-            assert!(!datagrams.note_error(&error));
+            assert!(!socket.note_error(&error));
         }
-        assert!(datagrams.note_error(&error));
-        let to = datagrams.socket.local_addr().unwrap();
-        bound().socket.send(b"x", Some(to)).unwrap();
-        assert_eq!(datagrams.receive(&mut [0; 1 << 16]).unwrap().0, 1);
+        assert!(socket.note_error(&error));
+        let to = socket.inner.local_addr().unwrap();
+        bound().inner.send(b"x", Some(to)).unwrap();
+        assert_eq!(socket.receive(&mut [0; 1 << 16]).unwrap().0, 1);
         for _ in 1..ERRORS_IN_ROW {
-            assert!(datagrams.note_error(&error));
+            assert!(socket.note_error(&error));
         }
-        assert!(!datagrams.note_error(&error));
+        assert!(!socket.note_error(&error));
     }
 
     #[test]
     fn few_errors_of_sends_are_kept() {
-        let mut datagrams = bound();
+        let mut socket = bound();
         for number in 0..100 {
-            datagrams.keep_error(io::Error::from_raw_os_error(number));
+            socket.keep_error(io::Error::from_raw_os_error(number));
         }
-        let kept = datagrams.errors.iter().map(|error| error.raw_os_error().unwrap());
+        let kept = socket.errors.iter().map(|error| error.raw_os_error().unwrap());
         assert!(kept.eq(0..ERRORS_KEPT as i32), "the oldest");
     }
 

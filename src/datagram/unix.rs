@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::base::id::{SocketId, TimerId};
-use crate::datagram::{SendStatus, Sockets};
+use crate::datagram::{SendStatus, SocketFlags, Sockets};
 use crate::engine::{Due, Engine};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{NO_ADDR, SendFault};
@@ -56,7 +56,7 @@ impl Sockets {
         bytes: &[u8],
     ) -> SendStatus {
         let Some(socket) = self.socket_mut(id) else { return SendStatus::Closed };
-        let Some(unix) = socket.socket.unix() else { return SendStatus::Closed };
+        let Some(unix) = socket.inner.unix() else { return SendStatus::Closed };
         if unix.peer() == Some(to) {
             // Its queue, and an event when there is room.
             return self.send_datagram(engine, id, None, bytes);
@@ -95,7 +95,7 @@ impl Sockets {
                 (Interrupted | ConnectionReset, _) => {}
                 (kind, _) => return SendStatus::Failed(kind),
             }
-            let Some(unix) = self.socket(id).and_then(|socket| socket.socket.unix()) else { break };
+            let Some(unix) = self.socket(id).and_then(|socket| socket.inner.unix()) else { break };
             match unix.send_to(bytes, to) {
                 Ok(()) => {
                     self.count_sent(engine, bytes.len());
@@ -115,7 +115,7 @@ impl Sockets {
         bytes: &[u8],
     ) -> SendStatus {
         let Some(socket) = self.socket_mut(id) else { return SendStatus::Closed };
-        socket.owes_drain = true;
+        socket.flags.set(SocketFlags::OWES_DRAIN);
         let is_kept = socket.receivers.may_take(to, bytes.len(), socket.queue.free())
             && socket.queue.set_aside(bytes.len());
         // Where nothing waits that brings `on_drain`, a queue without datagrams does.
@@ -170,7 +170,7 @@ impl Sockets {
         loop {
             let socket = &mut self.sockets[slot];
             let Some((to, bytes)) = socket.receivers.first() else { return };
-            let Some(unix) = socket.socket.unix() else { return };
+            let Some(unix) = socket.inner.unix() else { return };
             if *budget == 0 {
                 socket.receivers.rotate();
                 return self.queue_ready_socket(engine, slot);

@@ -11,7 +11,7 @@ pub(crate) struct ReadyQueue {
     others: VecDeque<Queued>,
 }
 
-/// Who is on the ready queue beside connections, by slot.
+/// What is on the ready queue beside connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queued {
     /// A listener.
@@ -21,17 +21,15 @@ pub(crate) enum Queued {
 }
 
 impl ReadyQueue {
-    /// Queues a connection, unless it is marked as queued already.
+    /// Queues a connection, which its caller has marked as queued.
     #[inline]
     pub(crate) fn push(&mut self, id: ConnId) {
         self.connections.push_back(id);
     }
 
-    /// Queues a listener or a datagram socket, and marks it so.
-    pub(crate) fn push_other(&mut self, queued: Queued, is_queued: &mut bool) {
-        if !std::mem::replace(is_queued, true) {
-            self.others.push_back(queued);
-        }
+    /// Queues a listener or a datagram socket, likewise.
+    pub(crate) fn push_other(&mut self, queued: Queued) {
+        self.others.push_back(queued);
     }
 
     pub(crate) fn pop(&mut self) -> Option<ConnId> {

@@ -78,7 +78,7 @@ impl<'a> Context<'a> {
     /// A UDP socket, if it has not been closed.
     #[must_use]
     pub fn socket(&mut self, id: SocketId) -> Option<DatagramSocket<'_>> {
-        let is_unix = self.lp.datagrams.socket(id)?.socket.is_unix();
+        let is_unix = self.lp.datagrams.socket(id)?.inner.is_unix();
         (!is_unix).then(|| DatagramSocket::new(self.lp, id))
     }
 

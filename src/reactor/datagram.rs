@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::base::id::{SocketId, TimerId};
 use crate::base::stats::Stats;
+use crate::datagram::SocketFlags;
 use crate::handler::{
     AnyService, DatagramHandler, DatagramSocket, RegisteredDatagrams, RegisteredSessions, Service,
     SessionHandler,
@@ -140,11 +141,11 @@ impl Dispatcher {
     #[inline(never)]
     pub(super) fn on_socket(&mut self, slot: usize, event: Readiness) {
         let Some(socket) = self.lp.datagrams.slot_mut(slot) else { return };
-        if socket.is_queued {
+        if socket.flags.has(SocketFlags::IN_READY_QUEUE) {
             return; // its turn comes
         }
         let id = SocketId::new(slot as u32, socket.generation);
-        if event.writable && socket.asks_writable {
+        if event.writable && socket.flags.has(SocketFlags::ASKS_WRITABLE) {
             self.flush_socket(id);
         }
         self.receive(id, event.broken);
@@ -153,9 +154,9 @@ impl Dispatcher {
     /// What used up a budget has another; one that has ended is torn down.
     pub(super) fn on_ready_socket(&mut self, slot: usize) {
         let Some(socket) = self.lp.datagrams.slot_mut(slot) else { return };
-        socket.is_queued = false;
+        socket.flags.clear(SocketFlags::IN_READY_QUEUE);
         let id = SocketId::new(slot as u32, socket.generation);
-        if std::mem::take(&mut socket.has_panicked) {
+        if socket.flags.take(SocketFlags::PANICKED) {
             self.with(id, |service, socket| service.recover(socket));
         }
         if self.lp.datagrams.socket(id).is_none() {
@@ -189,7 +190,7 @@ impl Dispatcher {
 
     fn flush_socket(&mut self, id: SocketId) {
         let Some(socket) = self.lp.datagrams.socket(id) else { return };
-        let has_work = socket.owes_drain || socket.asks_writable;
+        let has_work = socket.flags.has(SocketFlags::OWES_DRAIN | SocketFlags::ASKS_WRITABLE);
         if has_work && self.lp.datagrams.flush_datagrams(&mut self.lp.engine, id.index()) {
             self.with(id, |service, socket| service.socket_drain(socket));
         }
@@ -199,10 +200,10 @@ impl Dispatcher {
     /// beside the datagrams.
     fn receive(&mut self, id: SocketId, has_error: bool) {
         let Some(socket) = self.lp.datagrams.socket(id) else { return };
-        if socket.takes_batches {
+        if socket.has_batches() {
             return self.receive_batches(id, has_error);
         }
-        if socket.is_backing_off {
+        if socket.back_off.is_some() {
             return;
         }
         let (handler, budget) = (socket.service, socket.budget);
@@ -212,7 +213,7 @@ impl Dispatcher {
             let Some(socket) = lp.datagrams.socket_mut(id) else { break };
             match socket.receive(buffer) {
                 Ok((count, is_truncated, from)) => {
-                    socket.owes_batch_end = true;
+                    socket.flags.set(SocketFlags::OWES_BATCH_END);
                     note_received(&mut lp.engine.stats, count, is_truncated);
                     callbacks.enter(lp, Who::Socket(id), handler, |handler, lp| {
                         let mut socket = DatagramSocket::receiving(lp, id, is_truncated);
@@ -225,7 +226,7 @@ impl Dispatcher {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if sys::is_let_go(&error) => {
-                    let writable = socket.asks_writable;
+                    let writable = socket.flags.has(SocketFlags::ASKS_WRITABLE);
                     lp.datagrams.watch_socket(&mut lp.engine, id.index(), writable);
                     is_done = true;
                     break;
@@ -247,7 +248,7 @@ impl Dispatcher {
     /// Says that all datagrams have been handed over, if there were any since the last time.
     fn end_batch(&mut self, id: SocketId) {
         let Some(socket) = self.lp.datagrams.socket_mut(id) else { return };
-        if std::mem::take(&mut socket.owes_batch_end) {
+        if socket.flags.take(SocketFlags::OWES_BATCH_END) {
             self.with(id, |service, socket| service.batch_end(socket));
         }
     }
@@ -274,7 +275,7 @@ impl Dispatcher {
         let Some(socket) = self.lp.datagrams.socket(id) else { return };
         // What a panic has left is handed over also by a socket that is left alone for a while, as
         // the others wait for it. They come next: the next batch may be cut as well.
-        let mut is_done = socket.is_backing_off;
+        let mut is_done = socket.back_off.is_some();
         let mut left = if was_cut || is_done { 0 } else { socket.budget };
         while left > 0 {
             let Self { lp, inbound, .. } = self;
@@ -298,7 +299,7 @@ impl Dispatcher {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => left -= 1,
                 Err(error) if sys::is_let_go(&error) => {
-                    let writable = socket.asks_writable;
+                    let writable = socket.flags.has(SocketFlags::ASKS_WRITABLE);
                     lp.datagrams.watch_socket(&mut lp.engine, id.index(), writable);
                     is_done = true;
                     break;
@@ -343,7 +344,7 @@ impl Dispatcher {
             if socket.is_stranger(from) {
                 continue;
             }
-            socket.owes_batch_end = true;
+            socket.flags.set(SocketFlags::OWES_BATCH_END);
             let handler = socket.service;
             let count = bytes.len().min(socket.most_bytes);
             let is_truncated = count < bytes.len();
@@ -358,7 +359,7 @@ impl Dispatcher {
     /// A socket that failed to receive tries again.
     pub(super) fn on_receive_timer(&mut self, id: SocketId) {
         if let Some(socket) = self.lp.datagrams.socket_mut(id) {
-            socket.is_backing_off = false;
+            socket.back_off = None;
             self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
         }
     }
@@ -397,7 +398,7 @@ impl Dispatcher {
     pub(super) fn after_socket_panic(&mut self, id: SocketId) {
         let Some(socket) = self.lp.datagrams.slot_mut(id.index()) else { return };
         if socket.generation == id.generation() {
-            socket.has_panicked = true;
+            socket.flags.set(SocketFlags::PANICKED);
             self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
         }
     }

@@ -246,8 +246,9 @@ impl Streams {
 
     /// A listener that stopped before its queue was empty has another budget.
     pub(crate) fn queue_listener(&mut self, engine: &mut Engine, index: usize) {
-        if let Some(listener) = self.listeners.get_mut(index) {
-            engine.ready.push_other(Queued::Listener(index as u32), &mut listener.is_queued);
+        let Some(listener) = self.listeners.get_mut(index) else { return };
+        if !std::mem::replace(&mut listener.is_queued, true) {
+            engine.ready.push_other(Queued::Listener(index as u32));
         }
     }
 

@@ -158,7 +158,7 @@ impl<'a> UnixDatagramSocket<'a> {
     }
 
     fn unix(&self) -> Option<&UnixDatagrams> {
-        self.lp.datagrams.socket(self.id)?.socket.unix()
+        self.lp.datagrams.socket(self.id)?.inner.unix()
     }
 
     /// Its id, to be kept and looked up again with [`Context::unix_socket`].
@@ -278,7 +278,7 @@ impl Context<'_> {
     #[must_use]
     pub fn unix_socket(&mut self, id: SocketId) -> Option<UnixDatagramSocket<'_>> {
         let lp = self.event_loop();
-        lp.datagrams.socket(id)?.socket.unix()?;
+        lp.datagrams.socket(id)?.inner.unix()?;
         Some(UnixDatagramSocket::new(lp, id))
     }
 
@@ -341,14 +341,14 @@ impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
         let (id, is_truncated) = (socket.id(), socket.is_truncated());
         let lp = socket.event_loop();
         let Some(socket) = lp.datagrams.slot_mut(id.index()) else { return };
-        let Some(unix) = socket.socket.unix_mut() else { return };
+        let Some(unix) = socket.inner.unix_mut() else { return };
         let sender = mem::take(unix.sender_mut());
         let credentials = sender.credentials;
         let mut socket = UnixDatagramSocket { lp, id, is_truncated, credentials };
         self.0.on_datagram(&mut socket, sender.name.as_ref(), bytes);
         // A closed socket is still there; its end is a callback of its own.
         let Some(socket) = socket.lp.datagrams.slot_mut(id.index()) else { return };
-        if let Some(unix) = socket.socket.unix_mut() {
+        if let Some(unix) = socket.inner.unix_mut() {
             *unix.sender_mut() = sender;
         }
     }
