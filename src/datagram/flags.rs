@@ -21,7 +21,8 @@ impl SocketFlags {
     pub(crate) const OWES_BATCH_END: Self = Self(1 << 4);
     /// The poll is asked for writability.
     ///
-    /// Invariant: set while the queue of the socket is not empty, unless a timer brings it back.
+    /// Invariant: set while the queue of the socket is not empty, unless a timer brings the socket
+    /// back.
     pub(crate) const ASKS_WRITABLE: Self = Self(1 << 5);
 
     /// Each bit, and what it is called.

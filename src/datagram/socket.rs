@@ -4,53 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use slab::Slab;
-
-use crate::base::id::{SocketId, TimerId};
+use crate::base::id::TimerId;
 use crate::datagram::SocketFlags;
 #[cfg(unix)]
 use crate::datagram::receiver_queues::ReceiverQueues;
 use crate::engine::TimerList;
 use crate::options::UdpOptions;
 use crate::sys;
-
-/// All datagram sockets of a reactor.
-#[derive(Debug, Default)]
-pub(crate) struct Sockets {
-    pub(super) sockets: Slab<Socket>,
-}
-
-impl Sockets {
-    /// A socket that has not been closed.
-    #[inline]
-    pub(crate) fn socket(&self, id: SocketId) -> Option<&Socket> {
-        let socket = self.sockets.get(id.index())?;
-        (socket.generation == id.generation() && !socket.is_closed()).then_some(socket)
-    }
-
-    /// A socket that has not been closed.
-    #[inline]
-    pub(crate) fn socket_mut(&mut self, id: SocketId) -> Option<&mut Socket> {
-        let socket = self.sockets.get_mut(id.index())?;
-        (socket.generation == id.generation() && !socket.is_closed()).then_some(socket)
-    }
-
-    /// A socket that has its slot, and may be closed.
-    pub(crate) fn slot_mut(&mut self, slot: usize) -> Option<&mut Socket> {
-        self.sockets.get_mut(slot)
-    }
-
-    /// All that have a slot.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketId, &Socket)> {
-        let sockets = self.sockets.iter();
-        sockets.map(|(slot, it)| (SocketId::new(slot as u32, it.generation), it))
-    }
-
-    /// Whether no datagram waits at any of them.
-    pub(crate) fn are_drained(&self) -> bool {
-        self.iter().all(|(_, socket)| socket.is_drained())
-    }
-}
 
 /// A socket and its numbers.
 #[derive(Debug)]
@@ -80,14 +40,12 @@ pub(crate) struct Socket {
     #[cfg(unix)]
     pub(crate) receivers: Box<ReceiverQueues>,
     /// States that come and go on their own.
-    ///
-    /// Invariant: `ASKS_WRITABLE` while `queue` is not empty, unless a timer brings it back.
     pub(crate) flags: SocketFlags,
     /// Errors that a send has met and the handler has not been told.
     pub(crate) errors: VecDeque<io::Error>,
     /// Reads that failed since one did not.
     errors_in_row: u32,
-    /// The timer that ends a pause, while the socket is left alone.
+    /// The timer that ends a pause; `None` unless the socket is left alone.
     pub(crate) back_off: Option<TimerId>,
     /// Timers of the handler's; some have fired already.
     timers: TimerList,
@@ -198,7 +156,7 @@ impl Socket {
         self.batch.as_ref().map_or(0, |batch| batch.bytes())
     }
 
-    /// Where it is bound, to be shown.
+    /// Its name for people: where it is bound.
     pub(crate) fn display_name(&self) -> String {
         #[cfg(unix)]
         if let Some(unix) = self.inner.unix() {

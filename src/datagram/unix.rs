@@ -1,9 +1,11 @@
 //! Unix sockets for datagrams: bound, and written to. For the rest they are as UDP sockets.
 
 use std::io;
+use std::time::Duration;
 
 use crate::base::id::{SocketId, TimerId};
-use crate::datagram::{SendStatus, SocketFlags, Sockets};
+use crate::datagram::bind::check_goes_on;
+use crate::datagram::{SendStatus, SocketFlags, SocketLink, Sockets};
 use crate::engine::{Due, Engine};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{NO_ADDR, SendFault};
@@ -17,14 +19,14 @@ impl Sockets {
         service: u32,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
-        self.check_goes_on(engine)?;
+        check_goes_on(engine)?;
         let socket = options
             .check()
             .and_then(|()| engine.io.world().bind_unix_datagrams(addr, options))
             .map_err(|error| explain("bind a datagram socket to", addr, &error))?;
-        let (id, _) = self.add_datagrams(engine, socket, None, service, &options.shared())?;
-        self.sockets[id.index()].receivers.timeout = options.queue_timeout;
-        Ok(id)
+        let link = self.insert(engine, socket, None, service, &options.shared())?;
+        link.socket.receivers.timeout = options.queue_timeout;
+        Ok(link.id)
     }
 
     /// Makes a Unix socket for datagrams with one peer and serves it.
@@ -35,70 +37,55 @@ impl Sockets {
         service: u32,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
-        self.check_goes_on(engine)?;
+        check_goes_on(engine)?;
         let socket = options
             .check()
             .and_then(|()| engine.io.world().connect_unix_datagrams(peer, options))
             .map_err(|error| explain("connect a datagram socket to", peer, &error))?;
-        let (id, _) =
-            self.add_datagrams(engine, socket, Some(NO_ADDR), service, &options.shared())?;
-        self.sockets[id.index()].receivers.timeout = options.queue_timeout;
-        Ok(id)
+        let link = self.insert(engine, socket, Some(NO_ADDR), service, &options.shared())?;
+        link.socket.receivers.timeout = options.queue_timeout;
+        Ok(link.id)
     }
+}
 
+impl SocketLink<'_> {
     /// Sends a datagram to a name, or queues it: behind those that wait for the same receiver, in
     /// order.
-    pub(crate) fn send_to_unix(
-        &mut self,
-        engine: &mut Engine,
-        id: SocketId,
-        to: &UnixAddr,
-        bytes: &[u8],
-    ) -> SendStatus {
-        let Some(socket) = self.socket_mut(id) else { return SendStatus::Closed };
-        let Some(unix) = socket.inner.unix() else { return SendStatus::Closed };
+    pub(crate) fn send_to_unix(&mut self, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
+        let Some(unix) = self.socket.inner.unix() else { return SendStatus::Closed };
         if unix.peer() == Some(to) {
             // Its queue, and an event when there is room.
-            return self.send_datagram(engine, id, None, bytes);
+            return self.send(None, bytes);
         }
-        if socket.receivers.has(to) {
-            return self.enqueue_for(engine, id, to, bytes);
+        if self.socket.receivers.has(to) {
+            return self.enqueue_for(to, bytes);
         }
         match unix.send_to(bytes, to) {
             Ok(()) => {
-                self.count_sent(engine, bytes.len());
+                self.count_sent(bytes.len());
                 SendStatus::Sent
             }
-            Err(error) => self.not_sent_to_unix(engine, id, to, bytes, error),
+            Err(error) => self.not_sent_to_unix(to, bytes, error),
         }
     }
 
     /// The first try to send to a name has failed.
     #[cold]
-    fn not_sent_to_unix(
-        &mut self,
-        engine: &mut Engine,
-        id: SocketId,
-        to: &UnixAddr,
-        bytes: &[u8],
-        first: io::Error,
-    ) -> SendStatus {
+    fn not_sent_to_unix(&mut self, to: &UnixAddr, bytes: &[u8], first: io::Error) -> SendStatus {
         use io::ErrorKind::{ConnectionReset, Interrupted, WouldBlock};
         let mut error = first;
         for _ in 0..2 {
             match (error.kind(), SendFault::of(&error)) {
-                (WouldBlock, _) | (_, SendFault::NoBuffers) => {
-                    return self.enqueue_for(engine, id, to, bytes);
-                }
+                (WouldBlock, _) | (_, SendFault::NoBuffers) => return self.enqueue_for(to, bytes),
                 (_, SendFault::TooLong) => return SendStatus::TooLong,
-                // The latter is of the peer, which is connected to somebody else now.
+                // The latter is of the peer, which is connected to another socket now.
                 (Interrupted | ConnectionReset, _) => {}
                 (kind, _) => return SendStatus::Failed(kind),
             }
-            let Some(unix) = self.socket(id).and_then(|socket| socket.inner.unix()) else { break };
+            let Some(unix) = self.socket.inner.unix() else { break };
             match unix.send_to(bytes, to) {
                 Ok(()) => {
-                    self.count_sent(engine, bytes.len());
+                    self.count_sent(bytes.len());
                     return SendStatus::Sent;
                 }
                 Err(next) => error = next,
@@ -107,14 +94,8 @@ impl Sockets {
         SendStatus::Failed(error.kind())
     }
 
-    fn enqueue_for(
-        &mut self,
-        engine: &mut Engine,
-        id: SocketId,
-        to: &UnixAddr,
-        bytes: &[u8],
-    ) -> SendStatus {
-        let Some(socket) = self.socket_mut(id) else { return SendStatus::Closed };
+    fn enqueue_for(&mut self, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
+        let socket = &mut *self.socket;
         socket.flags.set(SocketFlags::OWES_DRAIN);
         let is_kept = socket.receivers.may_take(to, bytes.len(), socket.queue.free())
             && socket.queue.set_aside(bytes.len());
@@ -127,96 +108,78 @@ impl Sockets {
             socket.receivers.push(to, bytes);
         }
         if let Some((place, pause)) = opened {
-            self.set_retry(engine, id, place, pause);
+            self.set_retry(place, pause);
         }
-        if is_kept {
-            SendStatus::Queued
-        } else {
-            engine.stats.datagrams_dropped += 1;
-            SendStatus::Dropped
-        }
+        self.queued(is_kept)
     }
 
-    fn set_retry(
-        &mut self,
-        engine: &mut Engine,
-        id: SocketId,
-        place: u32,
-        pause: std::time::Duration,
-    ) {
-        let timer = engine.timers.set(pause, Due::Resend(id, place));
-        if let Some(socket) = self.sockets.get_mut(id.index()) {
-            socket.receivers.set_timer(place, timer);
-        }
+    /// The queue at this place is tried again after a pause.
+    fn set_retry(&mut self, place: u32, pause: Duration) {
+        let timer = self.engine.timers.set(pause, Due::Resend(self.id, place));
+        self.socket.receivers.set_timer(place, timer);
     }
 
     /// The pause of a receiver's queue is over.
-    pub(crate) fn on_retry_timer(
-        &mut self,
-        engine: &mut Engine,
-        id: SocketId,
-        place: u32,
-        timer: TimerId,
-    ) {
-        let is_due =
-            self.socket_mut(id).is_some_and(|socket| socket.receivers.mark_due(place, timer));
-        if is_due {
-            self.queue_ready_socket(engine, id.index());
+    pub(crate) fn on_retry_timer(&mut self, place: u32, timer: TimerId) {
+        if self.socket.receivers.mark_due(place, timer) {
+            self.queue_ready();
         }
     }
 
-    /// Sends what waits in the queues that are due, within a budget.
-    pub(super) fn flush_receivers(&mut self, engine: &mut Engine, slot: usize, budget: &mut usize) {
-        loop {
-            let socket = &mut self.sockets[slot];
-            let Some((to, bytes)) = socket.receivers.first() else { return };
-            let Some(unix) = socket.inner.unix() else { return };
-            if *budget == 0 {
-                socket.receivers.rotate();
-                return self.queue_ready_socket(engine, slot);
+    /// Sends what waits in the queues that are due, within a budget. Returns what is left of it.
+    pub(super) fn flush_receivers(&mut self, mut budget: usize) -> usize {
+        while let Some((to, bytes)) = self.socket.receivers.first() {
+            let Some(unix) = self.socket.inner.unix() else { break };
+            if budget == 0 {
+                self.socket.receivers.rotate();
+                self.queue_ready();
+                break;
             }
-            *budget -= 1;
+            budget -= 1;
             let length = bytes.len();
             match unix.send_to(bytes, to) {
                 Ok(()) => {
-                    socket.receivers.pop();
-                    socket.queue.take_back(1, length);
-                    self.count_sent(engine, length);
+                    self.pop_due(length);
+                    self.count_sent(length);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_full(&error) => self.block_receiver(engine, slot),
+                Err(error) if is_full(&error) => self.block_receiver(),
                 Err(error) => {
                     let text = format!("a datagram to {to} is lost: {error}");
-                    socket.receivers.pop();
-                    socket.queue.take_back(1, length);
-                    socket.keep_error(io::Error::new(error.kind(), text));
-                    engine.stats.datagrams_dropped += 1;
-                    self.queue_ready_socket(engine, slot);
+                    self.pop_due(length);
+                    self.lose(io::Error::new(error.kind(), text));
                 }
             }
         }
+        budget
     }
 
-    /// The first queue that is due finds no room: its next try waits for a timer, or it is given up.
-    fn block_receiver(&mut self, engine: &mut Engine, slot: usize) {
-        let socket = &mut self.sockets[slot];
+    /// The first datagram of the first queue that is due is sent, or lost.
+    fn pop_due(&mut self, length: usize) {
+        self.socket.receivers.pop();
+        self.socket.queue.take_back(1, length);
+    }
+
+    /// The first queue that is due finds no room: its next try waits for a timer, or it is given
+    /// up.
+    fn block_receiver(&mut self) {
+        let socket = &mut *self.socket;
         if let Some((to, count, bytes)) = socket.receivers.give_up() {
             let timeout = socket.receivers.timeout;
             let text = format!("{count} datagrams to {to} are lost: no room for {timeout:?}");
             socket.queue.take_back(count, bytes);
             socket.keep_error(io::Error::new(io::ErrorKind::TimedOut, text));
-            engine.stats.datagrams_dropped += count as u64;
-            self.queue_ready_socket(engine, slot);
+            self.engine.stats.datagrams_dropped += count as u64;
+            self.queue_ready();
         } else if let Some((place, pause)) = socket.receivers.block() {
-            let id = SocketId::new(slot as u32, socket.generation);
-            self.set_retry(engine, id, place, pause);
+            self.set_retry(place, pause);
         }
     }
 
     /// The socket is about to go: every queue is tried once more.
-    pub(super) fn retry_all(&mut self, engine: &mut Engine, slot: usize) {
-        for timer in self.sockets[slot].receivers.mark_all_due() {
-            engine.timers.cancel(timer);
+    pub(super) fn retry_all(&mut self) {
+        for timer in self.socket.receivers.mark_all_due() {
+            self.engine.timers.cancel(timer);
         }
     }
 }

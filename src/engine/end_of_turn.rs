@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::base::close::CloseReason;
-use crate::base::id::ConnId;
+use crate::base::id::{ConnId, SocketId};
 
 /// Lists of the end of the turn, each worked off in order.
 #[derive(Debug, Default)]
@@ -15,8 +15,8 @@ pub(crate) struct EndOfTurn {
     /// Outgoing connections that failed to come up and try again, of which their handlers are to
     /// be told.
     retries: VecDeque<ConnId>,
-    /// Slots of datagram sockets that have a batch to send; some have sent it since.
-    batches: Vec<u32>,
+    /// Datagram sockets that have a batch to send; some have sent it since.
+    batches: Vec<SocketId>,
 }
 
 impl EndOfTurn {
@@ -56,11 +56,11 @@ impl EndOfTurn {
         self.retries.len()
     }
 
-    pub(crate) fn push_batch(&mut self, slot: u32) {
-        self.batches.push(slot);
+    pub(crate) fn push_batch(&mut self, id: SocketId) {
+        self.batches.push(id);
     }
 
-    pub(crate) fn pop_batch(&mut self) -> Option<u32> {
+    pub(crate) fn pop_batch(&mut self) -> Option<SocketId> {
         self.batches.pop()
     }
 

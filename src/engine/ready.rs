@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::id::ConnId;
+use crate::base::id::{ConnId, SocketId};
 
 /// Invariant 7: a turn that finds it not empty polls with timeout zero.
 #[derive(Debug, Default)]
@@ -14,10 +14,10 @@ pub(crate) struct ReadyQueue {
 /// What is on the ready queue beside connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queued {
-    /// A listener.
+    /// A listener, by slot.
     Listener(u32),
     /// A datagram socket that stopped before it was empty, or that has ended.
-    Socket(u32),
+    Socket(SocketId),
 }
 
 impl ReadyQueue {

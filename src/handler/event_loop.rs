@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use crate::base::id::{ConnId, TimerId};
-use crate::datagram::Sockets;
+use crate::base::id::{ConnId, SocketId, TimerId};
+use crate::datagram::{SocketLink, Sockets};
 use crate::engine::mailbox::Mailbox;
 use crate::engine::{Engine, Owner, Running, Stop, WAKER_TOKEN, default_max_connections};
 use crate::handler::ErasedReceiver;
@@ -135,6 +135,12 @@ impl Loop {
     #[inline]
     pub(crate) fn link(&mut self, id: ConnId) -> Option<Link<'_>> {
         self.streams.link(&mut self.engine, id)
+    }
+
+    /// A datagram socket that has not been closed, with the engine.
+    #[inline]
+    pub(crate) fn socket_link(&mut self, id: SocketId) -> Option<SocketLink<'_>> {
+        self.datagrams.link(&mut self.engine, id)
     }
 
     /// Begins a connection.

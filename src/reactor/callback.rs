@@ -82,15 +82,15 @@ impl Callbacks {
         result
     }
 
-    /// Runs a callback of a datagram socket, which may be closed already.
+    /// Runs a callback of a datagram socket, which may be closed already. `handler`: the place of
+    /// its handler.
     pub(super) fn enter_socket(
         &mut self,
         lp: &mut Loop,
         id: SocketId,
+        handler: u32,
         call: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
     ) {
-        let Some(socket) = lp.datagrams.slot_mut(id.index()) else { return };
-        let handler = socket.service;
         self.enter(lp, Who::Socket(id), handler, |handler, lp| {
             call(handler, &mut DatagramSocket::new(lp, id));
         });

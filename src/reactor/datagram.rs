@@ -7,8 +7,8 @@ use crate::base::id::{SocketId, TimerId};
 use crate::base::stats::Stats;
 use crate::datagram::SocketFlags;
 use crate::handler::{
-    AnyService, DatagramHandler, DatagramSocket, RegisteredDatagrams, RegisteredSessions, Service,
-    SessionHandler,
+    AnyService, DatagramHandler, DatagramSocket, Loop, RegisteredDatagrams, RegisteredSessions,
+    Service, SessionHandler,
 };
 use crate::options::{SessionOptions, UdpOptions};
 use crate::reactor::callback::Who;
@@ -137,62 +137,66 @@ impl Reactor {
 }
 
 impl Dispatcher {
-    /// An event of a datagram socket: output first, then input.
+    /// An event of a datagram socket, by the slot in its token: output first, then input.
     #[inline(never)]
     pub(super) fn on_socket(&mut self, slot: usize, event: Readiness) {
-        let Some(socket) = self.lp.datagrams.slot_mut(slot) else { return };
+        let Some((id, socket)) = self.lp.datagrams.by_token(slot) else { return };
         if socket.flags.has(SocketFlags::IN_READY_QUEUE) {
             return; // its turn comes
         }
-        let id = SocketId::new(slot as u32, socket.generation);
         if event.writable && socket.flags.has(SocketFlags::ASKS_WRITABLE) {
             self.flush_socket(id);
         }
         self.receive(id, event.broken);
     }
 
-    /// What used up a budget has another; one that has ended is torn down.
-    pub(super) fn on_ready_socket(&mut self, slot: usize) {
-        let Some(socket) = self.lp.datagrams.slot_mut(slot) else { return };
+    /// A socket that used up a budget has another; a closed one is torn down.
+    pub(super) fn on_ready_socket(&mut self, id: SocketId) {
+        let Some(socket) = self.lp.datagrams.slot_mut(id) else { return };
         socket.flags.clear(SocketFlags::IN_READY_QUEUE);
-        let id = SocketId::new(slot as u32, socket.generation);
+        let handler = socket.service;
         if socket.flags.take(SocketFlags::PANICKED) {
-            self.with(id, |service, socket| service.recover(socket));
+            self.enter_socket(id, handler, |handler, socket| handler.recover(socket));
         }
         if self.lp.datagrams.socket(id).is_none() {
-            return self.tear_down_socket(id);
+            return self.tear_down_socket(id, handler);
         }
         self.flush_socket(id);
-        // One that a callback meets meanwhile is told in the next turn: who answers an error by
-        // sending may meet another one each time.
-        for _ in 0..self.lp.datagrams.socket(id).map_or(0, |socket| socket.errors.len()) {
-            let error =
-                self.lp.datagrams.socket_mut(id).and_then(|socket| socket.errors.pop_front());
-            let Some(error) = error else { break };
-            self.tell_error(id, error);
-        }
+        self.report_errors(id, handler);
         self.receive(id, true);
     }
 
-    /// Runs a callback of a socket.
-    fn with(
+    /// Runs a callback of a socket, whose handler is at this place.
+    fn enter_socket(
         &mut self,
         id: SocketId,
-        run: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
+        handler: u32,
+        call: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
     ) {
-        self.callbacks.enter_socket(&mut self.lp, id, run);
+        self.callbacks.enter_socket(&mut self.lp, id, handler, call);
     }
 
-    fn tell_error(&mut self, id: SocketId, error: io::Error) {
+    /// Reports the errors of sends that are there now. An error that a callback meets meanwhile is
+    /// for the next turn: a handler that answers an error by sending may meet another each time.
+    fn report_errors(&mut self, id: SocketId, handler: u32) {
+        for _ in 0..self.lp.datagrams.socket(id).map_or(0, |socket| socket.errors.len()) {
+            let Some(link) = self.lp.socket_link(id) else { return };
+            let Some(error) = link.socket.errors.pop_front() else { return };
+            self.report_error(id, handler, error);
+        }
+    }
+
+    fn report_error(&mut self, id: SocketId, handler: u32, error: io::Error) {
         self.lp.engine.stats.datagram_errors += 1;
-        self.with(id, |service, socket| service.socket_error(socket, error));
+        self.enter_socket(id, handler, |handler, socket| handler.socket_error(socket, error));
     }
 
+    /// Sends what waits, and says so when all of it has left.
     fn flush_socket(&mut self, id: SocketId) {
-        let Some(socket) = self.lp.datagrams.socket(id) else { return };
-        let has_work = socket.flags.has(SocketFlags::OWES_DRAIN | SocketFlags::ASKS_WRITABLE);
-        if has_work && self.lp.datagrams.flush_datagrams(&mut self.lp.engine, id.index()) {
-            self.with(id, |service, socket| service.socket_drain(socket));
+        let Some(mut link) = self.lp.socket_link(id) else { return };
+        if link.flush() {
+            let handler = link.socket.service;
+            self.enter_socket(id, handler, |handler, socket| handler.socket_drain(socket));
         }
     }
 
@@ -200,75 +204,82 @@ impl Dispatcher {
     /// beside the datagrams.
     fn receive(&mut self, id: SocketId, has_error: bool) {
         let Some(socket) = self.lp.datagrams.socket(id) else { return };
+        let (handler, budget) = (socket.service, socket.budget);
         if socket.has_batches() {
-            return self.receive_batches(id, has_error);
+            return self.receive_batches(id, handler, has_error);
         }
         if socket.back_off.is_some() {
             return;
         }
-        let (handler, budget) = (socket.service, socket.budget);
         let mut is_done = false;
         for _ in 0..budget {
             let Self { lp, callbacks, buffer, .. } = self;
-            let Some(socket) = lp.datagrams.socket_mut(id) else { break };
-            match socket.receive(buffer) {
+            let Some(mut link) = lp.socket_link(id) else { break };
+            match link.socket.receive(buffer) {
                 Ok((count, is_truncated, from)) => {
-                    socket.flags.set(SocketFlags::OWES_BATCH_END);
-                    note_received(&mut lp.engine.stats, count, is_truncated);
+                    link.socket.flags.set(SocketFlags::OWES_BATCH_END);
+                    note_received(&mut link.engine.stats, count, is_truncated);
                     callbacks.enter(lp, Who::Socket(id), handler, |handler, lp| {
                         let mut socket = DatagramSocket::receiving(lp, id, is_truncated);
                         handler.datagram(&mut socket, from, &buffer[..count]);
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    is_done = true;
-                    break;
+                    // Nearly always the end: no callback has run since this link was taken.
+                    let is_owed = link.socket.flags.take(SocketFlags::OWES_BATCH_END);
+                    return self.tell_batch_end(id, handler, is_owed);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if sys::is_let_go(&error) => {
-                    let writable = socket.flags.has(SocketFlags::ASKS_WRITABLE);
-                    lp.datagrams.watch_socket(&mut lp.engine, id.index(), writable);
+                    link.watch_again();
                     is_done = true;
                     break;
                 }
                 Err(error) => {
-                    if !self.goes_on_after(id, error) {
+                    let goes_on = link.socket.note_error(&error);
+                    self.after_failed_read(id, handler, error, goes_on);
+                    if !goes_on {
                         is_done = true;
                         break;
                     }
                 }
             }
         }
-        if !is_done {
-            self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
-        }
-        self.end_batch(id);
+        self.end_batch(id, handler, is_done);
     }
 
-    /// Says that all datagrams have been handed over, if there were any since the last time.
-    fn end_batch(&mut self, id: SocketId) {
-        let Some(socket) = self.lp.datagrams.socket_mut(id) else { return };
-        if socket.flags.take(SocketFlags::OWES_BATCH_END) {
-            self.with(id, |service, socket| service.batch_end(socket));
+    /// Queues a socket that is not done, and says that all datagrams have been handed over, if
+    /// there were any since the last time.
+    fn end_batch(&mut self, id: SocketId, handler: u32, is_done: bool) {
+        let Some(mut link) = self.lp.socket_link(id) else { return };
+        if !is_done || !link.socket.errors.is_empty() {
+            link.queue_ready();
+        }
+        let is_owed = link.socket.flags.take(SocketFlags::OWES_BATCH_END);
+        self.tell_batch_end(id, handler, is_owed);
+    }
+
+    #[inline]
+    fn tell_batch_end(&mut self, id: SocketId, handler: u32, is_owed: bool) {
+        if is_owed {
+            self.enter_socket(id, handler, |handler, socket| handler.batch_end(socket));
         }
     }
 
-    /// A read has failed: tells it; whether to read on.
-    fn goes_on_after(&mut self, id: SocketId, error: io::Error) -> bool {
-        let Some(socket) = self.lp.datagrams.socket_mut(id) else { return true };
-        let goes_on = socket.note_error(&error);
-        self.tell_error(id, error);
-        if !goes_on {
-            self.lp.datagrams.back_off_socket(&mut self.lp.engine, id);
+    /// A read has failed: reports it. If reads keep failing, the socket is left alone for a while.
+    #[cold]
+    fn after_failed_read(&mut self, id: SocketId, handler: u32, error: io::Error, goes_on: bool) {
+        self.report_error(id, handler, error);
+        if let (false, Some(mut link)) = (goes_on, self.lp.socket_link(id)) {
+            link.back_off();
         }
-        goes_on
     }
 
     /// Receives several datagrams at a time. Fewer than there was room for are all, unless there is
     /// an error to be told: a call that has received something keeps it for the next one.
-    fn receive_batches(&mut self, id: SocketId, has_error: bool) {
+    fn receive_batches(&mut self, id: SocketId, handler: u32, has_error: bool) {
         if self.awaits_batch(id) {
-            return self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
+            return self.queue_socket(id);
         }
         let was_cut = self.inbound.as_ref().is_some_and(|(_, batch)| !batch.is_empty());
         self.hand_over_batch();
@@ -279,11 +290,11 @@ impl Dispatcher {
         let mut left = if was_cut || is_done { 0 } else { socket.budget };
         while left > 0 {
             let Self { lp, inbound, .. } = self;
-            let Some(socket) = lp.datagrams.socket_mut(id) else { break };
+            let Some(mut link) = lp.socket_link(id) else { break };
             let (of, batch) = inbound.get_or_insert_with(|| (id, Inbound::new()));
             *of = id;
             let most = left.min(BATCH);
-            match socket.receive_batch(batch, most) {
+            match link.socket.receive_batch(batch, most) {
                 Ok(count) => {
                     is_done = batch.is_all() && !has_error;
                     // Those that came as one are handed over together.
@@ -299,31 +310,36 @@ impl Dispatcher {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => left -= 1,
                 Err(error) if sys::is_let_go(&error) => {
-                    let writable = socket.flags.has(SocketFlags::ASKS_WRITABLE);
-                    lp.datagrams.watch_socket(&mut lp.engine, id.index(), writable);
+                    link.watch_again();
                     is_done = true;
                     break;
                 }
                 Err(error) => {
                     left -= 1;
-                    if !self.goes_on_after(id, error) {
+                    let goes_on = link.socket.note_error(&error);
+                    self.after_failed_read(id, handler, error, goes_on);
+                    if !goes_on {
                         is_done = true;
                         break;
                     }
                 }
             }
         }
-        let has_errors =
-            self.lp.datagrams.socket(id).is_some_and(|socket| !socket.errors.is_empty());
-        if !is_done || has_errors {
-            self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
+        self.end_batch(id, handler, is_done);
+        let Loop { datagrams, engine, .. } = &mut self.lp;
+        if let Some(mut link) = datagrams.slot_link(engine, id) {
+            link.send_batch();
         }
-        self.end_batch(id);
-        self.lp.datagrams.send_batch(&mut self.lp.engine, id.index());
+    }
+
+    fn queue_socket(&mut self, id: SocketId) {
+        if let Some(mut link) = self.lp.socket_link(id) {
+            link.queue_ready();
+        }
     }
 
     /// Whether a callback of another socket has panicked in the middle of a batch. That socket is
-    /// ready; nobody else is to lose an event by its next panic.
+    /// ready; no other is to lose an event by its next panic.
     fn awaits_batch(&self, id: SocketId) -> bool {
         self.inbound.as_ref().is_some_and(|(of, batch)| {
             *of != id && !batch.is_empty() && self.lp.datagrams.socket(*of).is_some()
@@ -336,11 +352,12 @@ impl Dispatcher {
         let Some((id, batch)) = inbound else { return };
         let id = *id;
         while let Some((bytes, from)) = batch.take() {
-            let Some(socket) = lp.datagrams.socket_mut(id) else {
-                // The one that was taken, and the rest: nobody is there to be told.
+            let Some(link) = lp.socket_link(id) else {
+                // The one that was taken, and the rest: there is no socket to hand them to.
                 lp.engine.stats.datagrams_received += 1 + batch.clear() as u64;
                 break;
             };
+            let socket = link.socket;
             if socket.is_stranger(from) {
                 continue;
             }
@@ -348,7 +365,7 @@ impl Dispatcher {
             let handler = socket.service;
             let count = bytes.len().min(socket.most_bytes);
             let is_truncated = count < bytes.len();
-            note_received(&mut lp.engine.stats, count, is_truncated);
+            note_received(&mut link.engine.stats, count, is_truncated);
             callbacks.enter(lp, Who::Socket(id), handler, |handler, lp| {
                 let mut socket = DatagramSocket::receiving(lp, id, is_truncated);
                 handler.datagram(&mut socket, from, &bytes[..count]);
@@ -358,30 +375,29 @@ impl Dispatcher {
 
     /// A socket that failed to receive tries again.
     pub(super) fn on_receive_timer(&mut self, id: SocketId) {
-        if let Some(socket) = self.lp.datagrams.socket_mut(id) {
-            socket.back_off = None;
-            self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
+        if let Some(mut link) = self.lp.socket_link(id) {
+            link.end_back_off();
         }
     }
 
     pub(super) fn on_socket_timer(&mut self, id: SocketId, timer: TimerId) {
-        if self.lp.datagrams.socket(id).is_some() {
-            self.with(id, |service, socket| service.socket_timer(socket, timer));
+        if let Some(socket) = self.lp.datagrams.socket(id) {
+            let handler = socket.service;
+            self.enter_socket(id, handler, |handler, socket| handler.socket_timer(socket, timer));
         }
     }
 
     pub(super) fn on_session_timer(&mut self, id: SocketId, place: u32) {
-        if self.lp.datagrams.socket(id).is_some() {
-            self.with(id, |service, socket| service.session_due(socket, place));
+        if let Some(socket) = self.lp.datagrams.socket(id) {
+            let handler = socket.service;
+            self.enter_socket(id, handler, |handler, socket| handler.session_due(socket, place));
         }
     }
 
     /// The sessions of a closed socket end, then it goes, and its handler is told.
-    fn tear_down_socket(&mut self, id: SocketId) {
-        self.with(id, |service, socket| service.end_sessions(socket));
-        let Some(socket) = self.lp.datagrams.slot_mut(id.index()) else { return };
-        let handler = socket.service;
-        self.lp.datagrams.remove_socket(&mut self.lp.engine, id.index());
+    fn tear_down_socket(&mut self, id: SocketId, handler: u32) {
+        self.enter_socket(id, handler, |handler, socket| handler.end_sessions(socket));
+        self.lp.datagrams.remove(&mut self.lp.engine, id);
         self.callbacks.enter(&mut self.lp, Who::Closed, handler, |handler, lp| {
             handler.socket_close(id, lp);
         });
@@ -389,17 +405,17 @@ impl Dispatcher {
 
     /// The reactor stops: all sockets are closed.
     pub(super) fn close_sockets(&mut self) {
-        while let Some(id) = self.lp.datagrams.mark_one_closed() {
-            self.tear_down_socket(id);
+        while let Some((id, handler)) = self.lp.datagrams.close_any() {
+            self.tear_down_socket(id, handler);
         }
     }
 
     /// A callback of this socket has panicked: what it was about is lost, the rest is served on.
     pub(super) fn after_socket_panic(&mut self, id: SocketId) {
-        let Some(socket) = self.lp.datagrams.slot_mut(id.index()) else { return };
-        if socket.generation == id.generation() {
-            socket.flags.set(SocketFlags::PANICKED);
-            self.lp.datagrams.queue_ready_socket(&mut self.lp.engine, id.index());
+        let Loop { datagrams, engine, .. } = &mut self.lp;
+        if let Some(mut link) = datagrams.slot_link(engine, id) {
+            link.socket.flags.set(SocketFlags::PANICKED);
+            link.queue_ready();
         }
     }
 

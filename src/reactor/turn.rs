@@ -257,7 +257,7 @@ impl Dispatcher {
         for _ in 0..self.lp.engine.ready.others() {
             match self.lp.engine.ready.pop_other() {
                 Some(Queued::Listener(index)) => self.on_ready_listener(index as usize),
-                Some(Queued::Socket(slot)) => self.on_ready_socket(slot as usize),
+                Some(Queued::Socket(id)) => self.on_ready_socket(id),
                 None => break,
             }
         }
@@ -338,8 +338,9 @@ impl Dispatcher {
                 Due::Receive(id) => self.on_receive_timer(id),
                 #[cfg(unix)]
                 Due::Resend(id, place) => {
-                    let Loop { datagrams, engine, .. } = &mut self.lp;
-                    datagrams.on_retry_timer(engine, id, place, timer);
+                    if let Some(mut link) = self.lp.socket_link(id) {
+                        link.on_retry_timer(place, timer);
+                    }
                 }
                 Due::Session(id, place) => self.on_session_timer(id, place),
                 Due::Deferred => self.lp.streams.arm_deferred(&mut self.lp.engine),

@@ -162,13 +162,13 @@ impl<'a> DatagramSocket<'a> {
     /// overtaken.
     #[inline]
     pub fn send_to(&mut self, to: SocketAddr, bytes: &[u8]) -> SendStatus {
-        self.lp.datagrams.send_datagram(&mut self.lp.engine, self.id, Some(to), bytes)
+        send_by(self.lp, self.id, Some(to), bytes)
     }
 
     /// Sends a datagram to the peer of a connected socket.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
-        self.lp.datagrams.send_datagram(&mut self.lp.engine, self.id, None, bytes)
+        send_by(self.lp, self.id, None, bytes)
     }
 
     /// Whether the datagram of this `on_datagram` was longer than what is handed over.
@@ -180,7 +180,9 @@ impl<'a> DatagramSocket<'a> {
     /// Closes the socket: nothing more is received, `on_close` follows. What waits to be sent is
     /// dropped, but for what the kernel takes at once.
     pub fn close(&mut self) {
-        self.lp.datagrams.close_socket(&mut self.lp.engine, self.id);
+        if let Some(mut link) = self.lp.socket_link(self.id) {
+            link.close();
+        }
     }
 
     /// Whether it has not been closed.
@@ -233,7 +235,7 @@ impl<'a> DatagramSocket<'a> {
     /// - `NotConnected`: the socket is closed.
     /// - The system's: the interface is not there, or the socket is in the group already.
     pub fn join(&mut self, group: &Group) -> io::Result<()> {
-        self.lp.datagrams.join_group(self.id, group)
+        self.lp.socket_link(self.id).ok_or_else(closed)?.join(group)
     }
 
     /// Leaves a multicast group, given as it was joined.
@@ -241,7 +243,7 @@ impl<'a> DatagramSocket<'a> {
     /// # Errors
     /// - Those of [`join`](Self::join); the socket may not be in the group.
     pub fn leave(&mut self, group: &Group) -> io::Result<()> {
-        self.lp.datagrams.leave_group(self.id, group)
+        self.lp.socket_link(self.id).ok_or_else(closed)?.leave(group)
     }
 
     /// Sets a timer of this socket; it ends with it. `on_timer` is called once, not before the
@@ -265,6 +267,16 @@ impl<'a> DatagramSocket<'a> {
     pub fn context(&mut self) -> Context<'_> {
         Context::new(self.lp)
     }
+}
+
+/// Sends a datagram by a socket, which may be closed.
+#[inline]
+fn send_by(lp: &mut Loop, id: SocketId, to: Option<SocketAddr>, bytes: &[u8]) -> SendStatus {
+    lp.socket_link(id).map_or(SendStatus::Closed, |mut link| link.send(to, bytes))
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the datagram socket is closed")
 }
 
 /// What the loop tells a handler of datagrams, erased. A handler of connections is told nothing.

@@ -11,6 +11,7 @@ use crate::base::tick::ticks;
 use crate::datagram::SendStatus;
 use crate::datagram::{SessionKey, Sessions, Silence};
 use crate::engine::Due;
+use crate::handler::datagram::send_by;
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket};
 use crate::options::SessionOptions;
@@ -171,7 +172,7 @@ impl Session<'_> {
     /// Sends a datagram to the peer, as [`DatagramSocket::send_to`] does.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
-        self.lp.datagrams.send_datagram(&mut self.lp.engine, self.socket, Some(self.peer), bytes)
+        send_by(self.lp, self.socket, Some(self.peer), bytes)
     }
 
     /// Ends the session when this callback has returned.

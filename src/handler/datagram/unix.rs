@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::base::id::{SocketId, TimerId};
 use crate::datagram::SendStatus;
+use crate::handler::datagram::send_by;
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket, Service};
 use crate::options::{UnixAddr, UnixDatagramOptions};
@@ -184,7 +185,8 @@ impl<'a> UnixDatagramSocket<'a> {
     /// read fill it, and everybody waits: the system does not tell who is at fault.
     #[inline]
     pub fn send_to(&mut self, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
-        self.lp.datagrams.send_to_unix(&mut self.lp.engine, self.id, to, bytes)
+        let link = self.lp.socket_link(self.id);
+        link.map_or(SendStatus::Closed, |mut link| link.send_to_unix(to, bytes))
     }
 
     /// Sends a datagram to the peer of a connected socket. A peer that has gone is looked for again
@@ -195,7 +197,7 @@ impl<'a> UnixDatagramSocket<'a> {
     /// (`ENOBUFS`), so that the datagram is `Dropped`.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
-        self.lp.datagrams.send_datagram(&mut self.lp.engine, self.id, None, bytes)
+        send_by(self.lp, self.id, None, bytes)
     }
 
     /// Whether the datagram of this `on_datagram` was longer than what is handed over.
@@ -214,7 +216,9 @@ impl<'a> UnixDatagramSocket<'a> {
     /// Closes the socket: nothing more is received, its file is removed, `on_close` follows. What
     /// waits to be sent is dropped, but for what its receivers take at once.
     pub fn close(&mut self) {
-        self.lp.datagrams.close_socket(&mut self.lp.engine, self.id);
+        if let Some(mut link) = self.lp.socket_link(self.id) {
+            link.close();
+        }
     }
 
     /// Whether it has not been closed.
@@ -340,14 +344,14 @@ impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
     fn datagram(&mut self, socket: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]) {
         let (id, is_truncated) = (socket.id(), socket.is_truncated());
         let lp = socket.event_loop();
-        let Some(socket) = lp.datagrams.slot_mut(id.index()) else { return };
+        let Some(socket) = lp.datagrams.slot_mut(id) else { return };
         let Some(unix) = socket.inner.unix_mut() else { return };
         let sender = mem::take(unix.sender_mut());
         let credentials = sender.credentials;
         let mut socket = UnixDatagramSocket { lp, id, is_truncated, credentials };
         self.0.on_datagram(&mut socket, sender.name.as_ref(), bytes);
         // A closed socket is still there; its end is a callback of its own.
-        let Some(socket) = socket.lp.datagrams.slot_mut(id.index()) else { return };
+        let Some(socket) = socket.lp.datagrams.slot_mut(id) else { return };
         if let Some(unix) = socket.inner.unix_mut() {
             *unix.sender_mut() = sender;
         }
