@@ -68,6 +68,30 @@ impl Cork {
         fits
     }
 
+    /// Gathers several parts of one write of the owner: all of them, or none.
+    #[inline]
+    pub(crate) fn gather_parts(&mut self, parts: &[&[u8]]) -> bool {
+        let total = parts.iter().fold(0, |sum: usize, part| sum.saturating_add(part.len()));
+        let fits = total < self.room;
+        if fits {
+            self.room -= total;
+            for part in parts {
+                self.bytes.extend_from_slice(part);
+            }
+        }
+        fits
+    }
+
+    /// Takes back the last `count` bytes that the owner has gathered.
+    pub(crate) fn take_tail(&mut self, count: usize, mut take: impl FnMut(&[u8])) {
+        let rest = self.bytes.len() - count;
+        if count > 0 {
+            take(&self.bytes[rest..]);
+            self.bytes.truncate(rest);
+            self.room += count;
+        }
+    }
+
     /// How much the owner may gather from now on.
     pub(crate) fn set_room(&mut self, room: usize) {
         self.room = room;

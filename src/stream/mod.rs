@@ -13,6 +13,7 @@ pub(crate) mod happy_eyeballs;
 mod link;
 mod listen;
 pub(crate) mod listener;
+mod parts;
 mod send_file;
 mod table;
 mod timers;

@@ -91,25 +91,35 @@ impl Link<'_> {
         } else {
             self.overflow()
         };
+        self.renew_cork_room();
+        written
+    }
+
+    /// If all has left, small writes of the callback that runs gather again.
+    pub(super) fn renew_cork_room(&mut self) {
         if self.engine.cork.is_owner(self.id) {
-            // If all has left, small writes gather again.
             self.engine.cork.set_room(self.connection.cork_room());
         }
-        written
     }
 
     /// Sends what the cap has room for, or queues it.
     fn accept(&mut self, bytes: &[u8]) {
-        let is_owner = self.engine.cork.is_owner(self.id);
-        if is_owner && self.connection.is_open() && !self.connection.has_output() {
+        if self.sends_at_once() {
             self.send(bytes, Sent::default());
         } else {
-            self.enqueue(bytes);
+            self.enqueue(&[bytes]);
         }
     }
 
+    /// Whether a write that the cork has no room for goes to the socket now: the callback of the
+    /// connection runs, and nothing is queued that stands before it.
+    pub(super) fn sends_at_once(&self) -> bool {
+        let is_owner = self.engine.cork.is_owner(self.id);
+        is_owner && self.connection.is_open() && !self.connection.has_output()
+    }
+
     /// Bytes that the cap has room for.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let pending = self.connection.output_in_memory() + self.engine.cork.gathered(self.id);
         self.connection.config.max_output - pending
     }
@@ -117,7 +127,7 @@ impl Link<'_> {
     /// Whether sending makes room for `wanted` bytes under the cap. The cap is for peers that do
     /// not read: a queue is full only if its socket is.
     #[cold]
-    fn make_room(&mut self, wanted: usize) -> bool {
+    pub(super) fn make_room(&mut self, wanted: usize) -> bool {
         if wanted > self.connection.config.max_output {
             return false;
         }
@@ -180,9 +190,11 @@ impl Link<'_> {
 
     /// Queues output of a connection whose callback does not run: it leaves at the end of the
     /// turn, together with what others add.
-    fn enqueue(&mut self, bytes: &[u8]) {
+    pub(super) fn enqueue(&mut self, parts: &[&[u8]]) {
         let was_empty = !self.connection.has_output();
-        self.connection.queue_output(bytes, &mut self.engine.spares);
+        for part in parts {
+            self.connection.queue_output(part, &mut self.engine.spares);
+        }
         self.after_queueing(was_empty);
     }
 
@@ -207,7 +219,7 @@ impl Link<'_> {
     }
 
     /// Accounts for what the kernel took, and sees to what it did not.
-    fn after_sending(&mut self, sent: Sent) {
+    pub(super) fn after_sending(&mut self, sent: Sent) {
         self.engine.stats.writes += sent.calls;
         self.engine.stats.bytes_written += sent.bytes as u64;
         if sent.bytes > 0 {

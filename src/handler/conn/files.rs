@@ -44,7 +44,7 @@ impl Conn<'_> {
     /// fn serve(conn: &mut Conn<'_>, path: &str) -> std::io::Result<Written> {
     ///     let file = File::open(path)?;
     ///     let length = file.metadata()?.len();
-    ///     conn.write(format!("{length}\n").as_bytes());
+    ///     writeln!(conn, "{length}");
     ///     conn.send_file(file, ..length)
     /// }
     /// ```

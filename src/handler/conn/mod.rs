@@ -1,6 +1,7 @@
 //! One live connection, lent to a callback.
 
 mod files;
+mod parts;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,7 +34,7 @@ use crate::tcp::TcpInfo;
 /// let mut reactor = Reactor::new()?;
 /// let greet = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
 ///     conn.write(b"hello, ");
-///     conn.write(conn.peer_addr().to_string().as_bytes()); // both leave in one packet
+///     write!(conn, "{}", conn.peer_addr()); // both leave in one packet
 ///     conn.close();
 ///     input.len()
 /// });

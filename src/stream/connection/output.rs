@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ const MIN_FILE_BUDGET_BYTES: usize = 64 << 10;
 
 /// Calls for it: where files are copied, each moves 16 KiB.
 const FILE_BUDGET_CALLS: usize = 72;
+
+/// Parts of one write that a call takes. The array for them stands on the stack: 1 KiB.
+const PARTS_PER_CALL: usize = 64;
 
 /// Files queued at one connection. Each is open, and holds some memory beside what is written.
 pub(crate) const MAX_FILES: usize = 1_024;
@@ -232,6 +236,36 @@ impl<S: Write> Connection<S> {
         sent
     }
 
+    /// Sends `first` and then `parts` past an empty queue, and queues what the kernel does not
+    /// take. `short_is_full` says that a short write means a full socket.
+    pub(crate) fn send_parts(
+        &mut self,
+        first: &[u8],
+        parts: &[&[u8]],
+        short_is_full: bool,
+        spares: &mut Spares,
+    ) -> Sent {
+        debug_assert!(!self.has_output());
+        let mut sent = Sent::default();
+        while !sent.is_over() {
+            let mut slices = [IoSlice::new(&[]); PARTS_PER_CALL];
+            let (mut used, mut wanted) = (0, 0);
+            for (slice, part) in slices.iter_mut().zip(unsent_parts(first, parts, sent.bytes)) {
+                *slice = IoSlice::new(part);
+                (used, wanted) = (used + 1, wanted + part.len());
+            }
+            if used == 0 {
+                break;
+            }
+            let result = self.stream.write_vectored(&slices[..used]);
+            sent.count(result, wanted, short_is_full);
+        }
+        for part in unsent_parts(first, parts, sent.bytes) {
+            self.queue_output(part, spares);
+        }
+        sent
+    }
+
     /// Sends what is queued, in at most `budget` calls.
     pub(crate) fn flush(
         &mut self,
@@ -253,6 +287,19 @@ impl<S: Write> Connection<S> {
         self.note_output();
         sent
     }
+}
+
+/// What of `first` and then `parts` stands behind the first `sent` bytes; no part is empty.
+fn unsent_parts<'a>(
+    first: &'a [u8],
+    parts: &'a [&'a [u8]],
+    mut sent: usize,
+) -> impl Iterator<Item = &'a [u8]> {
+    iter::once(first).chain(parts.iter().copied()).filter_map(move |part| {
+        let gone = sent.min(part.len());
+        sent -= gone;
+        Some(&part[gone..]).filter(|rest| !rest.is_empty())
+    })
 }
 
 impl Sent {

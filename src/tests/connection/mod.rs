@@ -218,6 +218,27 @@ fn send_takes_what_the_stream_takes_and_queues_the_rest_in_order() {
     }
 }
 
+#[test]
+fn send_parts_cuts_anywhere_and_keeps_the_order() {
+    let mut spares = Spares::default();
+    let all = ascending(0, 9);
+    for short_is_full in [true, false] {
+        for cuts in [[0, 0, 0, 0], [0, 3, 3, 5], [1, 2, 3, 9], [4, 4, 8, 9]] {
+            let [a, b, c, d] = cuts;
+            let parts = [&all[a..b], &all[b..c], &all[c..d], &all[d..]];
+            each_script(5, |script| {
+                let mut connection = connection(script);
+                let sent = connection.send_parts(&all[..a], &parts, short_is_full, &mut spares);
+                let model = Model::run(script, all.len(), short_is_full, usize::MAX);
+                model.expect(&sent, connection.stream.calls);
+                assert_eq!(connection.stream.taken, all[..model.bytes]);
+                assert_eq!(connection.output(), &all[model.bytes..]);
+                check_flags(&connection);
+            });
+        }
+    }
+}
+
 /// A write was tried already: `send` goes on where it stopped, or only queues if it is over.
 #[test]
 fn send_goes_on_behind_what_is_done() {

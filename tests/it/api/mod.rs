@@ -4,3 +4,4 @@ mod defaults;
 mod display;
 mod foreign_keys;
 mod options;
+mod writes;
