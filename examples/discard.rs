@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use waterwheel::{Conn, Context, Handler, ListenOptions, Peer, Reactor, TimerId};
+use waterwheel::{Conn, Context, Handler, ListenOptions, Peer, Reactor, Timer};
 
 struct Discard {
     /// Time between two lines.
@@ -34,7 +34,7 @@ impl Handler for Discard {
         input.len()
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let bytes = std::mem::take(&mut self.bytes);
         let rate = bytes as f64 / self.period.as_secs_f64() / 1e6;
         let connections = cx.stats().connections;
@@ -65,7 +65,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
     let mut reactor = Reactor::new()?;
     let discard = reactor.register(Discard { period, bytes: 0 });
     if !period.is_zero() {
-        reactor.set_periodic_timer(discard, period);
+        reactor.set_periodic_timer(discard, period, 0);
     }
     #[cfg(unix)]
     drain_on_signals(&mut reactor)?;

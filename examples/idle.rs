@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use waterwheel::{
     Closed, Conn, Context, DeadlineKind, Handler, Idle, IdleKind, ListenOptions, Peer, Reactor,
-    TimerId, frame,
+    Timer, TimerId, frame,
 };
 
 const HELP: &str = "\
@@ -80,9 +80,9 @@ impl Handler for Show {
         Idle::Keep
     }
 
-    fn on_timer(&mut self, client: &mut Client, conn: &mut Conn<'_>, timer: TimerId) {
-        if !client.repeating.contains(&timer) {
-            client.timers.retain(|&running| running != timer);
+    fn on_timer(&mut self, client: &mut Client, conn: &mut Conn<'_>, timer: Timer) {
+        if !client.repeating.contains(&timer.id) {
+            client.timers.retain(|&running| running != timer.id);
         }
         say(conn, "timer");
     }
@@ -105,9 +105,9 @@ fn obey(client: &mut Client, conn: &mut Conn<'_>, line: &str) -> Result<String, 
         "after" | "every" if client.timers.len() == MAX_TIMERS => {
             return Err(format!("{MAX_TIMERS} timers are enough; type off"));
         }
-        "after" => client.timers.push(conn.set_timer(seconds(value)?)),
+        "after" => client.timers.push(conn.set_timer(seconds(value)?, 0)),
         "every" => {
-            let timer = conn.set_periodic_timer(seconds(value)?);
+            let timer = conn.set_periodic_timer(seconds(value)?, 0);
             client.timers.push(timer);
             client.repeating.push(timer);
         }

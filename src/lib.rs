@@ -166,7 +166,7 @@ pub mod sim;
 pub mod tests;
 
 pub use base::close::{CloseReason, Idle, IdleKind, TimeoutKind};
-pub use base::id::{ConnId, SocketId, TimerId};
+pub use base::id::{ConnId, SocketId, Timer, TimerId};
 #[cfg(feature = "proxy-protocol")]
 pub use base::proxy_protocol::ProxyProtocol;
 pub use base::stats::Stats;

@@ -123,6 +123,49 @@ impl fmt::Debug for TimerId {
     }
 }
 
+/// A timer that has fired, as `on_timer` and `on_service_timer` get it.
+///
+/// The token is what the handler gave when it set the timer, so that a handler with several kinds
+/// of timers, or with one for each of its jobs, keeps no table of ids. The id is there to cancel a
+/// periodic timer with, and to tell two timers with one token apart.
+///
+/// # Examples
+/// ```
+/// use std::collections::HashMap;
+/// use std::time::Duration;
+/// use waterwheel::{Conn, Context, Handler, Peer, Service, Timer};
+///
+/// /// Asks again when no answer has come for a second.
+/// struct Resolver { service: Service<Resolver>, queries: HashMap<u64, String> }
+///
+/// impl Resolver {
+///     fn ask(&mut self, number: u64, name: String, cx: &mut Context<'_>) {
+///         self.queries.insert(number, name);
+///         cx.set_timer(self.service, Duration::from_secs(1), number);
+///     }
+/// }
+///
+/// impl Handler for Resolver {
+/// #   type State = ();
+/// #   fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
+/// #   fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
+///     fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+///         // No entry: the answer has come, and nobody had to cancel the timer.
+///         if let Some(name) = self.queries.remove(&timer.token) {
+///             self.ask(timer.token, name, cx);
+///         }
+///     }
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Timer {
+    /// What `set_timer` or `set_periodic_timer` returned.
+    pub id: TimerId,
+    /// What the handler gave with it.
+    pub token: u64,
+}
+
 /// The part of a timer's id that its own table needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {

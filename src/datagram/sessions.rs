@@ -25,7 +25,7 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 /// use std::time::Duration;
 /// use waterwheel::{
 ///     Context, DatagramSocket, Reactor, Session, SessionHandler, SessionOptions, Sessions,
-///     TimerId, UdpOptions,
+///     Timer, UdpOptions,
 /// };
 ///
 /// #[derive(Default)]
@@ -61,7 +61,7 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 ///     fn on_service_timer(
 ///         &mut self,
 ///         all: &mut Sessions<Quiet>,
-///         _: TimerId,
+///         _: Timer,
 ///         cx: &mut Context<'_>,
 ///     ) {
 ///         let count = all.len().to_string();
@@ -82,7 +82,7 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 ///
 /// let mut reactor = Reactor::new()?;
 /// let chat = reactor.register_sessions(Chat::default(), SessionOptions::default())?;
-/// reactor.set_periodic_timer(chat, Duration::from_secs(1));
+/// reactor.set_periodic_timer(chat, Duration::from_secs(1), 0);
 /// reactor.bind_udp("127.0.0.1:0", chat, UdpOptions::default())?;
 /// # Ok::<(), std::io::Error>(())
 /// ```

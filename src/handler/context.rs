@@ -168,20 +168,28 @@ impl<'a> Context<'a> {
     }
 
     /// Sets a timer of a handler: `on_service_timer` is called once, not before the time has
-    /// passed and at most 1 ms (a tick) after, plus the work of the turn. One that is set with the
-    /// key of another reactor never fires, and an error is logged.
-    pub fn set_timer<H: 'static>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
-        self.lp.set_handler_timer::<H>(service.index(), wait, false, 0)
+    /// passed and at most 1 ms (a tick) after, plus the work of the turn. It gets the `token`,
+    /// which means what the handler wants: see [`Timer`](crate::Timer). A timer that is set with
+    /// the key of another reactor never fires, and an error is logged.
+    pub fn set_timer<H: 'static>(
+        &mut self,
+        service: Service<H>,
+        wait: Duration,
+        token: u64,
+    ) -> TimerId {
+        self.lp.set_handler_timer::<H>(service.index(), wait, false, token)
     }
 
-    /// The same, again and again: each time counts from the last deadline, so that it does not
-    /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
+    /// Sets a timer of a handler that fires again and again: each time counts from the last
+    /// deadline, so that it does not drift; periods that were missed altogether are skipped. At
+    /// least 1 ms, at most 49 days. Each call of `on_service_timer` gets the `token`.
     pub fn set_periodic_timer<H: 'static>(
         &mut self,
         service: Service<H>,
         period: Duration,
+        token: u64,
     ) -> TimerId {
-        self.lp.set_handler_timer::<H>(service.index(), period, true, 0)
+        self.lp.set_handler_timer::<H>(service.index(), period, true, token)
     }
 
     /// Takes a timer back, of a handler or of a connection; whether it was still to fire.

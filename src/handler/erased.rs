@@ -7,7 +7,7 @@ use std::io;
 use std::marker::PhantomData;
 
 use crate::base::close::{Idle, IdleKind};
-use crate::base::id::TimerId;
+use crate::base::id::Timer;
 use crate::handler::event_loop::Loop;
 use crate::handler::{AnyDatagrams, Conn, Context, Handler, Peer};
 use crate::stream::Closed;
@@ -76,12 +76,12 @@ pub(crate) trait AnyService: AnyDatagrams {
     fn idle(&mut self, _state: u32, _: &mut Conn<'_>, _kind: IdleKind) -> Idle {
         Idle::Close
     }
-    fn timer(&mut self, _state: u32, _: &mut Conn<'_>, _timer: TimerId) {}
+    fn timer(&mut self, _state: u32, _: &mut Conn<'_>, _timer: Timer) {}
     fn shutdown(&mut self, _state: u32, _: &mut Conn<'_>) {}
     fn close(&mut self, _state: u32, _closed: Closed, _: &mut Loop) {}
     fn connect_retry(&mut self, _state: u32, _: &mut Conn<'_>, _: &ConnectRetry) {}
     fn connect_failed(&mut self, _state: u32, _error: io::Error, _: &mut Loop) {}
-    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop);
+    fn service_timer(&mut self, timer: Timer, lp: &mut Loop);
     /// The handler itself, for closures that know its type.
     fn handler_mut(&mut self) -> &mut dyn Any;
 }
@@ -167,7 +167,7 @@ impl<H: Handler> AnyService for Registered<H> {
         self.with(state, |handler, state| handler.on_idle(state, conn, kind)).unwrap_or(Idle::Close)
     }
 
-    fn timer(&mut self, state: u32, conn: &mut Conn<'_>, timer: TimerId) {
+    fn timer(&mut self, state: u32, conn: &mut Conn<'_>, timer: Timer) {
         self.with(state, |handler, state| handler.on_timer(state, conn, timer));
     }
 
@@ -191,7 +191,7 @@ impl<H: Handler> AnyService for Registered<H> {
         }
     }
 
-    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop) {
+    fn service_timer(&mut self, timer: Timer, lp: &mut Loop) {
         self.handler.on_service_timer(timer, &mut Context::new(lp));
     }
 

@@ -12,7 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::base::close::{Idle, IdleKind};
-use crate::base::id::TimerId;
+use crate::base::id::Timer;
 use crate::stream::Closed;
 use crate::stream::happy_eyeballs::ConnectRetry;
 use crate::sys::Credentials;
@@ -139,7 +139,7 @@ pub trait Handler: 'static {
     }
 
     /// A timer of the connection fired. Default: nothing.
-    fn on_timer(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, timer: TimerId) {
+    fn on_timer(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, timer: Timer) {
         let _ = (state, conn, timer);
     }
 
@@ -195,7 +195,7 @@ pub trait Handler: 'static {
     }
 
     /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _ = (timer, cx);
     }
 }

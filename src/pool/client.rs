@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::base::close::{Idle, IdleKind};
-use crate::base::id::TimerId;
+use crate::base::id::Timer;
 use crate::handler::{Conn, Context};
 use crate::pool::{Desk, Lease};
 use crate::stream::Closed;
@@ -157,13 +157,14 @@ pub trait PoolClient: Sized + 'static {
         Idle::Close
     }
 
-    /// A timer of a leased connection fired. One that an earlier borrower has left may fire too,
-    /// so compare the ids; those that fire while it is idle are not told. Default: nothing.
+    /// A timer of a leased connection fired. A timer that an earlier borrower has left may fire
+    /// too: compare the ids, or give each borrower tokens of its own. Timers that fire while the
+    /// connection is idle are not told. Default: nothing.
     fn on_timer(
         &mut self,
         state: &mut Self::State,
         conn: &mut Conn<'_>,
-        timer: TimerId,
+        timer: Timer,
         desk: &mut Desk<Self>,
     ) {
         let _ = (state, conn, timer, desk);
@@ -193,7 +194,7 @@ pub trait PoolClient: Sized + 'static {
     );
 
     /// A timer that was set with the pool's [`service`](Desk::service) fired. Default: nothing.
-    fn on_service_timer(&mut self, timer: TimerId, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
         let _ = (timer, desk, cx);
     }
 

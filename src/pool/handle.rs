@@ -588,7 +588,7 @@ impl<C: PoolClient> Desk<C> {
         if let Some((timer, _)) = self.alarm.take() {
             cx.cancel_timer(timer);
         }
-        let timer = cx.set_timer(self.service, wanted.saturating_sub(cx.now()));
+        let timer = cx.set_timer(self.service, wanted.saturating_sub(cx.now()), 0);
         self.alarm = Some((timer, wanted));
     }
 

@@ -49,7 +49,7 @@ use std::fmt;
 use std::io;
 
 use crate::base::close::{CloseReason, Idle, IdleKind};
-use crate::base::id::TimerId;
+use crate::base::id::Timer;
 use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer, Service};
 use crate::options::Destination;
 use crate::reactor::Reactor;
@@ -329,7 +329,7 @@ impl<C: PoolClient> Handler for Pool<C> {
         verdict.unwrap_or(Idle::Close)
     }
 
-    fn on_timer(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>, timer: TimerId) {
+    fn on_timer(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>, timer: Timer) {
         self.lent(seat, conn, |client, state, conn, desk| {
             client.on_timer(state, conn, timer, desk);
         });
@@ -384,9 +384,9 @@ impl<C: PoolClient> Handler for Pool<C> {
         self.tend_later(cx);
     }
 
-    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _attending = self.attend(cx);
-        if self.desk.alarm.is_some_and(|(alarm, _)| alarm == timer) {
+        if self.desk.alarm.is_some_and(|(alarm, _)| alarm == timer.id) {
             self.desk.alarm = None;
         } else {
             self.client.on_service_timer(timer, &mut self.desk, cx);

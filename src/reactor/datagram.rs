@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::base::id::{SocketId, TimerId};
+use crate::base::id::{SocketId, Timer};
 use crate::base::stats::Stats;
 use crate::datagram::SocketFlags;
 use crate::handler::{
@@ -380,7 +380,7 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn on_socket_timer(&mut self, id: SocketId, timer: TimerId) {
+    pub(super) fn on_socket_timer(&mut self, id: SocketId, timer: Timer) {
         if let Some(socket) = self.lp.datagrams.socket(id) {
             let handler = socket.service;
             self.enter_socket(id, handler, |handler, socket| handler.socket_timer(socket, timer));

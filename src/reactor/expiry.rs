@@ -60,11 +60,11 @@ impl Dispatcher {
     pub(super) fn on_timer(&mut self, id: ConnId, fired: Fired) {
         let Some(link) = self.lp.link(id) else { return };
         if fired.is_last {
-            link.connection.remove_timer(fired.id);
+            link.connection.remove_timer(fired.timer.id);
         }
         if link.connection.is_open() {
             self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
-                handler.timer(state, conn, fired.id);
+                handler.timer(state, conn, fired.timer);
             });
         }
     }

@@ -244,8 +244,13 @@ impl Reactor {
     }
 
     /// Sets a timer of a handler, as [`Context::set_timer`] does.
-    pub fn set_timer<H: 'static>(&mut self, service: Service<H>, wait: Duration) -> TimerId {
-        self.context().set_timer(service, wait)
+    pub fn set_timer<H: 'static>(
+        &mut self,
+        service: Service<H>,
+        wait: Duration,
+        token: u64,
+    ) -> TimerId {
+        self.context().set_timer(service, wait, token)
     }
 
     /// Sets a periodic timer of a handler, as [`Context::set_periodic_timer`] does.
@@ -253,8 +258,9 @@ impl Reactor {
         &mut self,
         service: Service<H>,
         period: Duration,
+        token: u64,
     ) -> TimerId {
-        self.context().set_periodic_timer(service, period)
+        self.context().set_periodic_timer(service, period, token)
     }
 
     /// A registered handler, to look at what it has gathered; `None` if the key is of another

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::time::Duration;
 
 use crate::base::close::CloseReason;
-use crate::base::id::{ConnId, TimerId};
+use crate::base::id::{ConnId, Timer};
 use crate::base::tick::{NANOS_PER_TICK, NEVER};
 use crate::engine::{Due, Owner, Queued, Stop, Target};
 use crate::handler::{Loop, Message, PostedCall};
@@ -353,12 +353,12 @@ impl Dispatcher {
         let Some(fired) = self.lp.engine.timers.user_fired(place) else { return };
         match fired.owner {
             Owner::Connection(id) => self.on_timer(id, fired),
-            Owner::Socket(id) => self.on_socket_timer(id, fired.id),
-            Owner::Handler(handler) => self.on_handler_timer(handler, fired.id),
+            Owner::Socket(id) => self.on_socket_timer(id, fired.timer),
+            Owner::Handler(handler) => self.on_handler_timer(handler, fired.timer),
         }
     }
 
-    fn on_handler_timer(&mut self, handler: u32, timer: TimerId) {
+    fn on_handler_timer(&mut self, handler: u32, timer: Timer) {
         self.callbacks.enter(&mut self.lp, Who::Timer(handler), handler, |handler, lp| {
             handler.service_timer(timer, lp);
         });

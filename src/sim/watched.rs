@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::coverage::Landmark;
 use super::watcher::Watcher;
 use crate::base::close::{Idle, IdleKind};
-use crate::base::id::{SocketId, TimerId};
+use crate::base::id::{SocketId, Timer};
 use crate::handler::{AnyDatagrams, AnyService, Conn, DatagramSocket, Loop, Peer, Role};
 use crate::stream::Closed;
 use crate::stream::happy_eyeballs::ConnectRetry;
@@ -59,7 +59,7 @@ impl AnyDatagrams for Watched {
         self.inner.socket_error(socket, error);
     }
 
-    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: Timer) {
         self.inner.socket_timer(socket, timer);
     }
 
@@ -152,7 +152,7 @@ impl AnyService for Watched {
         verdict
     }
 
-    fn timer(&mut self, state: u32, conn: &mut Conn<'_>, timer: TimerId) {
+    fn timer(&mut self, state: u32, conn: &mut Conn<'_>, timer: Timer) {
         let _running =
             self.begin(|watcher| watcher.enter_open("on_timer", conn, 0, Landmark::Timer));
         self.inner.timer(state, conn, timer);
@@ -182,7 +182,7 @@ impl AnyService for Watched {
         self.inner.connect_failed(state, error, lp);
     }
 
-    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop) {
+    fn service_timer(&mut self, timer: Timer, lp: &mut Loop) {
         let _running = self
             .begin(|watcher| watcher.enter("on_service_timer", None, 0, Landmark::ServiceTimer));
         self.inner.service_timer(timer, lp);

@@ -268,7 +268,7 @@ impl Handler for Victims {
     }
 
     fn on_open(&mut self, _: &mut Victim, conn: &mut Conn<'_>) {
-        conn.set_timer(Duration::from_millis(500));
+        conn.set_timer(Duration::from_millis(500), 0);
         conn.set_deadline(DeadlineKind::User, Some(PATIENCE));
     }
 

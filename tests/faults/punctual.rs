@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Conn, Context, Handler, Peer, Reactor, TimerId};
+use waterwheel::{Conn, Context, Handler, Peer, Reactor, Timer};
 
 /// Long enough for the thousandth to show.
 const WAITS: [Duration; 3] =
@@ -29,7 +29,7 @@ impl Handler for Once {
         input.len()
     }
 
-    fn on_service_timer(&mut self, _: TimerId, _: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         self.fired = true;
     }
 }
@@ -39,7 +39,7 @@ fn lateness(wait: Duration) -> Duration {
     let mut reactor = Reactor::new().expect("a reactor");
     let once = reactor.register(Once { fired: false });
     let start = Instant::now();
-    reactor.set_timer(once, wait);
+    reactor.set_timer(once, wait, 0);
     while !reactor.handler_mut(once).expect("its service").fired {
         reactor.run_once(None).expect("turns");
     }

@@ -320,7 +320,7 @@ fn the_key_of_another_reactor_opens_nothing() {
 
         let state = rig.journal.life(0);
         let id = rig.reactor.connect(rig.addr, foreign, state, &ConnectOptions::default());
-        rig.reactor.set_timer(foreign, Duration::from_millis(1));
+        rig.reactor.set_timer(foreign, Duration::from_millis(1), 0);
         rig.reactor.context().post(foreign, |_, _| panic!("it ran"));
         rig.reactor.remote().with(foreign, |_, _| panic!("it ran")).unwrap();
         rig.until("all of it was dropped", |rig| rig.reactor.stats().messages > round);

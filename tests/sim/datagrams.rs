@@ -10,7 +10,7 @@ use std::time::Duration;
 use waterwheel::sim::{Dice, Fault, Faults, Seeds, Simulation};
 use waterwheel::{
     Context, DatagramHandler, DatagramSocket, Reactor, ReactorOptions, SendStatus, Service,
-    Session, SessionEnd, SessionHandler, SessionOptions, Sessions, SocketId, Stats, TimerId,
+    Session, SessionEnd, SessionHandler, SessionOptions, Sessions, SocketId, Stats, Timer,
     UdpOptions,
 };
 
@@ -124,7 +124,7 @@ impl Client {
             self.seen.borrow_mut().note(status);
         }
         if self.left > 0 {
-            socket.set_timer(Duration::from_millis(self.dice.spread(1, 500)));
+            socket.set_timer(Duration::from_millis(self.dice.spread(1, 500)), 0);
         }
     }
 
@@ -140,7 +140,7 @@ impl Client {
         // There may be no descriptor.
         if let Ok((id, _)) = opened {
             self.seen.borrow_mut().opened += 1;
-            cx.socket(id).expect("it is open").set_timer(MILLISECOND);
+            cx.socket(id).expect("it is open").set_timer(MILLISECOND, 0);
         }
     }
 }
@@ -157,7 +157,7 @@ impl DatagramHandler for Client {
         }
     }
 
-    fn on_timer(&mut self, socket: &mut DatagramSocket<'_>, _: TimerId) {
+    fn on_timer(&mut self, socket: &mut DatagramSocket<'_>, _: Timer) {
         self.burst(socket);
     }
 

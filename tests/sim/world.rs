@@ -64,7 +64,7 @@ fn a_periodic_timer_does_not_put_off_the_end() {
             Ok((addr, service))
         })
         .unwrap();
-    sim.with(host, |reactor| reactor.set_periodic_timer(service, Duration::from_millis(5)));
+    sim.with(host, |reactor| reactor.set_periodic_timer(service, Duration::from_millis(5), 0));
     sim.peer(addr, Script::new().send("x").close());
     sim.finish();
     assert!(sim.now() < 600 * SECOND, "{:?}", sim.now());

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    Context, DatagramHandler, DatagramSocket, Reactor, Service, SocketId, TimerId, UdpOptions,
+    Context, DatagramHandler, DatagramSocket, Reactor, Service, SocketId, Timer, TimerId,
+    UdpOptions,
 };
 
 use super::PATIENCE;
@@ -62,15 +63,15 @@ impl DatagramHandler for Logged {
         self.note(Told::Error(error.kind()));
     }
 
-    fn on_timer(&mut self, _: &mut DatagramSocket<'_>, timer: TimerId) {
-        self.note(Told::Timer(timer));
+    fn on_timer(&mut self, _: &mut DatagramSocket<'_>, timer: Timer) {
+        self.note(Told::Timer(timer.id));
     }
 
     fn on_close(&mut self, id: SocketId, _: &mut Context<'_>) {
         self.note(Told::Close(id));
     }
 
-    fn on_service_timer(&mut self, _: TimerId, _: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         self.note(Told::ServiceTimer);
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 
 use waterwheel::{
-    Closed, Conn, ConnId, ConnectRetry, Context, Handler, Idle, IdleKind, Peer, TimerId,
+    Closed, Conn, ConnId, ConnectRetry, Context, Handler, Idle, IdleKind, Peer, Timer, TimerId,
 };
 
 /// A callback, or a note of the test.
@@ -287,8 +287,8 @@ impl<H: Handler> Handler for Watched<H> {
         self.inner.on_idle(life.state(), conn, kind)
     }
 
-    fn on_timer(&mut self, life: &mut Self::State, conn: &mut Conn<'_>, timer: TimerId) {
-        let _running = self.begin(life, conn, Call::Timer(timer));
+    fn on_timer(&mut self, life: &mut Self::State, conn: &mut Conn<'_>, timer: Timer) {
+        let _running = self.begin(life, conn, Call::Timer(timer.id));
         self.inner.on_timer(life.state(), conn, timer);
     }
 
@@ -339,7 +339,7 @@ impl<H: Handler> Handler for Watched<H> {
         self.inner.on_connect_failed(state, error, cx);
     }
 
-    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _running = self.journal.enter(None, Call::ServiceTimer);
         self.inner.on_service_timer(timer, cx);
     }

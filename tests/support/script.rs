@@ -3,16 +3,16 @@
 use std::fmt;
 use std::io;
 
-use waterwheel::{Closed, Conn, ConnectRetry, Context, Handler, Idle, IdleKind, Peer, TimerId};
+use waterwheel::{Closed, Conn, ConnectRetry, Context, Handler, Idle, IdleKind, Peer, Timer};
 
 type OnConn = Box<dyn FnMut(&mut Conn<'_>)>;
 type OnData = Box<dyn FnMut(&mut Conn<'_>, &[u8]) -> usize>;
 type OnIdle = Box<dyn FnMut(&mut Conn<'_>, IdleKind) -> Idle>;
-type OnTimer = Box<dyn FnMut(&mut Conn<'_>, TimerId)>;
+type OnTimer = Box<dyn FnMut(&mut Conn<'_>, Timer)>;
 type OnClose = Box<dyn FnMut(u64, &Closed, &mut Context<'_>)>;
 type OnConnectRetry = Box<dyn FnMut(&mut Conn<'_>, &ConnectRetry)>;
 type OnConnectFailed = Box<dyn FnMut(u64, &io::Error, &mut Context<'_>)>;
-type OnServiceTimer = Box<dyn FnMut(TimerId, &mut Context<'_>)>;
+type OnServiceTimer = Box<dyn FnMut(Timer, &mut Context<'_>)>;
 
 /// A handler of closures; those not given do what the defaults of `Handler` do, and data is
 /// consumed. The state is a tag: what `connect` was given, and 0 for those accepted.
@@ -96,7 +96,7 @@ impl Script {
         self
     }
 
-    pub(crate) fn timer(mut self, run: impl FnMut(&mut Conn<'_>, TimerId) + 'static) -> Self {
+    pub(crate) fn timer(mut self, run: impl FnMut(&mut Conn<'_>, Timer) + 'static) -> Self {
         self.timer = Box::new(run);
         self
     }
@@ -132,7 +132,7 @@ impl Script {
 
     pub(crate) fn service_timer(
         mut self,
-        run: impl FnMut(TimerId, &mut Context<'_>) + 'static,
+        run: impl FnMut(Timer, &mut Context<'_>) + 'static,
     ) -> Self {
         self.service_timer = Box::new(run);
         self
@@ -172,7 +172,7 @@ impl Handler for Script {
         (self.idle)(conn, kind)
     }
 
-    fn on_timer(&mut self, _: &mut u64, conn: &mut Conn<'_>, timer: TimerId) {
+    fn on_timer(&mut self, _: &mut u64, conn: &mut Conn<'_>, timer: Timer) {
         (self.timer)(conn, timer);
     }
 
@@ -192,7 +192,7 @@ impl Handler for Script {
         (self.connect_failed)(tag, &error, cx);
     }
 
-    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         (self.service_timer)(timer, cx);
     }
 }

@@ -11,7 +11,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use support::{Args, Failure};
 use waterwheel::{
-    Closed, Conn, Context, Handler, ListenOptions, Peer, ProxyProtocol, Reactor, Service, TimerId,
+    Closed, Conn, Context, Handler, ListenOptions, Peer, ProxyProtocol, Reactor, Service, Timer,
+    TimerId,
 };
 
 const OPTIONS: &str = "\
@@ -77,7 +78,7 @@ struct Agent {
 impl Agent {
     fn leave(&mut self, cx: &mut Context<'_>) {
         self.is_leaving = true;
-        self.end = Some(cx.set_timer(self.service, UNASKED));
+        self.end = Some(cx.set_timer(self.service, UNASKED, 0));
         log::info!("leaving");
     }
 
@@ -115,11 +116,11 @@ impl Handler for Agent {
             self.has_said_ready = true;
         } else if let Some(unasked) = self.end.take() {
             cx.cancel_timer(unasked);
-            cx.set_timer(self.service, self.lame_duck);
+            cx.set_timer(self.service, self.lame_duck, 0);
         }
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         if self.end.is_some() {
             log::warn!("no balancer has asked for the state in {UNASKED:?}");
         }

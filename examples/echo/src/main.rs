@@ -16,7 +16,7 @@ use std::time::Duration;
 use support::print;
 use waterwheel::{
     Conn, Context, Fleet, FleetOptions, Handler, ListenOptions, Peer, Pinning, Reactor,
-    ReactorOptions, Service, Spread, Stats, TimerId,
+    ReactorOptions, Service, Spread, Stats, Timer,
 };
 #[cfg(unix)]
 use waterwheel::{UnixAddr, UnixListenOptions};
@@ -55,7 +55,7 @@ impl Handler for Echo {
         input.len()
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         // Their reader may have gone; the clients have not.
         let _ = print_stats(&cx.stats());
     }
@@ -92,7 +92,7 @@ fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         print(format_args!("listening on {addr}"))?;
     }
     if let Some(period) = args.stats {
-        reactor.set_periodic_timer(echo, period);
+        reactor.set_periodic_timer(echo, period, 0);
     }
     reactor.run()?;
     print_stats(&reactor.stats())?;
@@ -118,7 +118,7 @@ fn serve_as_fleet(args: Args) -> Result<ExitCode, Box<dyn Error>> {
             print(format_args!("listening on {addr}"))?;
         }
         if let Some(period) = stats {
-            member.reactor().set_periodic_timer(echo, period);
+            member.reactor().set_periodic_timer(echo, period, 0);
         }
         Ok(())
     })?;

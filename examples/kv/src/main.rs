@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use waterwheel::{
-    Closed, Conn, Context, Handler, Limits, ListenOptions, Peer, Reactor, Service, TimerId,
+    Closed, Conn, Context, Handler, Limits, ListenOptions, Peer, Reactor, Service, Timer, TimerId,
 };
 
 mod db;
@@ -85,7 +85,7 @@ impl Handler for Server {
         self.db.clients -= 1;
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         self.alarm = None;
         self.db.expire(millis(cx), EXPIRY_BUDGET);
         self.set_alarm(cx);
@@ -107,7 +107,7 @@ impl Server {
             None => {}
         }
         let wait = Duration::from_millis(deadline.saturating_sub(millis(cx)));
-        self.alarm = Some((deadline, cx.set_timer(service, wait)));
+        self.alarm = Some((deadline, cx.set_timer(service, wait, 0)));
     }
 }
 

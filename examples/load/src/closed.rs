@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Closed as End, Conn, Context, Handler, Peer, Service, TimerId};
+use waterwheel::{Closed as End, Conn, Context, Handler, Peer, Service, Timer};
 
 use crate::dial::Dialer;
 use crate::run::{Maker, Phase, Run};
@@ -164,7 +164,7 @@ impl Handler for Closed {
         self.dial_on(cx);
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);
         if let Some(next) = self.run.due(now) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, Peer, Service, TimerId};
+use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, Peer, Service, Timer};
 
 use crate::dial::Dialer;
 use crate::run::{Maker, Phase, Run};
@@ -114,7 +114,7 @@ impl Hold {
             let id = self.idle[self.asked];
             self.asked += 1;
             if let Some(mut conn) = cx.conn(id) {
-                conn.set_timer(Duration::ZERO);
+                conn.set_timer(Duration::ZERO, 0);
                 self.awaited += 1;
             }
         }
@@ -156,7 +156,7 @@ impl Handler for Hold {
     }
 
     /// An idle one is asked.
-    fn on_timer(&mut self, link: &mut Link, conn: &mut Conn<'_>, _: TimerId) {
+    fn on_timer(&mut self, link: &mut Link, conn: &mut Conn<'_>, _: Timer) {
         self.send(link, conn);
     }
 
@@ -204,7 +204,7 @@ impl Handler for Hold {
         self.dial_on(cx);
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);
         if let Some(next) = self.run.due(now) {

@@ -9,7 +9,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, Peer, Service, TimerId, Written};
+use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, Peer, Service, Timer, Written};
 
 use crate::dial::Dialer;
 use crate::run::{Maker, Phase, Run};
@@ -224,7 +224,7 @@ impl Handler for Open {
         self.dial_on(cx);
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);
         self.send_due(now, cx);

@@ -61,7 +61,7 @@ pub(crate) fn drive<M: Maker>(
     let options = ReactorOptions::default().on_panic(OnPanic::Abort);
     let mut reactor = Reactor::with_options(options)?;
     let service = register(&mut reactor, M::new(Run::new(plan, addr, sender)?));
-    reactor.set_periodic_timer(service, M::TICK);
+    reactor.set_periodic_timer(service, M::TICK, 0);
     reactor.context().post(service, move |maker, cx| maker.begin(service, cx));
     reactor.run()?;
     Ok(outcome.try_recv()?)

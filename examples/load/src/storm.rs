@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{CloseReason, Closed as End, Conn, Context, Handler, Peer, Service, TimerId};
+use waterwheel::{CloseReason, Closed as End, Conn, Context, Handler, Peer, Service, Timer};
 
 use crate::dial::Dialer;
 use crate::plan::Ending;
@@ -130,7 +130,7 @@ impl Handler for Storm {
         self.end_if_calm(cx);
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);
         if self.run.makes_load() {

@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    Context, DatagramHandler, DatagramSocket, SendStatus, Service, SocketId, TimerId, UdpOptions,
+    Context, DatagramHandler, DatagramSocket, SendStatus, Service, SocketId, Timer, UdpOptions,
 };
 
 use crate::drops;
@@ -439,7 +439,7 @@ impl DatagramHandler for Udp {
         }
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         if self.run.phase() == Phase::Over {
             return;

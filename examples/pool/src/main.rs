@@ -18,7 +18,9 @@ use support::say;
 use waterwheel::pool::{
     AcquireError, Acquired, Desk, Lease, Pool, PoolClient, PoolOptions, PoolStats,
 };
-use waterwheel::{Closed, Conn, Context, Destination, ListenOptions, Reactor, TimerId, frame};
+use waterwheel::{
+    Closed, Conn, Context, Destination, ListenOptions, Reactor, Timer, TimerId, frame,
+};
 
 const USAGE: &str = "\
 usage: pool [options]
@@ -104,7 +106,7 @@ impl Asker {
             log::warn!("{error}; going on every {PAUSE:?}");
         }
         self.tally.refused += 1;
-        cx.set_timer(desk.service(), PAUSE);
+        cx.set_timer(desk.service(), PAUSE, 0);
     }
 
     /// One line on standard output.
@@ -183,8 +185,8 @@ impl PoolClient for Asker {
         self.pause(&error, desk, cx);
     }
 
-    fn on_service_timer(&mut self, timer: TimerId, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
-        if self.ticks == Some(timer) {
+    fn on_service_timer(&mut self, timer: Timer, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+        if self.ticks == Some(timer.id) {
             self.print(&desk.stats());
         } else {
             self.borrow(desk, cx);
@@ -215,7 +217,7 @@ fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         is_over: false,
     };
     let pool = Pool::register(&mut reactor, asker, &server, options)?;
-    let ticks = args.every.map(|every| reactor.set_periodic_timer(pool, every));
+    let ticks = args.every.map(|every| reactor.set_periodic_timer(pool, every, 0));
     reactor.context().post(pool, move |pool, cx| {
         pool.enter(cx, |asker, desk, cx| {
             asker.ticks = ticks;

@@ -3,7 +3,7 @@
 //! Their ids are of a table of their own. So an id of the user's never names an entry of the wheel
 //! that the loop itself has armed.
 
-use crate::base::id::{ConnId, IdTable, SocketId, TimerId};
+use crate::base::id::{ConnId, IdTable, SocketId, Timer, TimerId};
 
 /// Who has set a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +19,8 @@ pub(crate) enum Owner {
 /// A timer of the user's that has fired.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fired {
-    pub(crate) id: TimerId,
+    pub(crate) timer: Timer,
     pub(crate) owner: Owner,
-    /// What the user has given it.
-    pub(crate) token: u64,
     /// It does not fire again.
     pub(crate) is_last: bool,
 }
@@ -89,7 +87,7 @@ impl UserTimers {
         if is_last {
             self.remove(id)?;
         }
-        Some(Fired { id, owner, token, is_last })
+        Some(Fired { timer: Timer { id, token }, owner, is_last })
     }
 }
 
@@ -101,9 +99,9 @@ mod tests {
     fn a_place_that_is_used_again_has_another_id() {
         let mut timers = UserTimers::new();
         let (first, place) = timers.add(Owner::Handler(1), 5);
-        assert_eq!(timers.fired(place, false).map(|fired| fired.token), Some(5));
+        assert_eq!(timers.fired(place, false).map(|fired| fired.timer.token), Some(5));
         assert!(timers.contains(first));
-        assert!(timers.fired(place, true).is_some_and(|fired| fired.id == first));
+        assert!(timers.fired(place, true).is_some_and(|fired| fired.timer.id == first));
         assert!(!timers.contains(first) && timers.remove(first).is_none());
         let (second, again) = timers.add(Owner::Handler(2), 6);
         assert_eq!(place, again);

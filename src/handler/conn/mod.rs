@@ -226,15 +226,46 @@ impl<'a> Conn<'a> {
 
     /// Sets a timer of this connection; it ends with it. `on_timer` is called once, not before
     /// the time has passed and at most 1 ms (a tick) after, plus the work of the turn. One that
-    /// passes before the connection is up is not told.
-    pub fn set_timer(&mut self, wait: Duration) -> TimerId {
-        self.lp.link(self.id).map_or(TimerId::NONE, |mut link| link.set_timer(wait, false, 0))
+    /// passes before the connection is up is not told. `on_timer` gets the `token`, which means
+    /// what the handler wants.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use waterwheel::{Conn, Handler, Peer, Timer};
+    ///
+    /// const PING: u64 = 0;
+    /// const GIVE_UP: u64 = 1;
+    ///
+    /// struct Client;
+    ///
+    /// impl Handler for Client {
+    /// #   type State = ();
+    /// #   fn on_accept(&mut self, _: &Peer) -> Option<()> { Some(()) }
+    /// #   fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
+    ///     fn on_open(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+    ///         conn.set_periodic_timer(Duration::from_secs(20), PING);
+    ///         conn.set_timer(Duration::from_secs(3600), GIVE_UP);
+    ///     }
+    ///
+    ///     fn on_timer(&mut self, _: &mut (), conn: &mut Conn<'_>, timer: Timer) {
+    ///         if timer.token == PING {
+    ///             conn.write(b"ping\n");
+    ///         } else {
+    ///             conn.close();
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn set_timer(&mut self, wait: Duration, token: u64) -> TimerId {
+        self.lp.link(self.id).map_or(TimerId::NONE, |mut link| link.set_timer(wait, false, token))
     }
 
-    /// The same, again and again: each time counts from the last deadline, so that it does not
-    /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
-    pub fn set_periodic_timer(&mut self, period: Duration) -> TimerId {
-        self.lp.link(self.id).map_or(TimerId::NONE, |mut link| link.set_timer(period, true, 0))
+    /// Sets a timer of this connection that fires again and again: each time counts from the last
+    /// deadline, so that it does not drift; periods that were missed altogether are skipped. At
+    /// least 1 ms, at most 49 days. Each call of `on_timer` gets the `token`.
+    pub fn set_periodic_timer(&mut self, period: Duration, token: u64) -> TimerId {
+        self.lp.link(self.id).map_or(TimerId::NONE, |mut link| link.set_timer(period, true, token))
     }
 
     /// Takes a timer back; whether it was still to fire.

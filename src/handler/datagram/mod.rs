@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::id::{SocketId, TimerId};
+use crate::base::id::{SocketId, Timer, TimerId};
 use crate::datagram::SendStatus;
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::{AnyService, Context};
@@ -81,7 +81,7 @@ pub trait DatagramHandler: 'static {
     }
 
     /// A timer of the socket fired (`DatagramSocket::set_timer`). Default: nothing.
-    fn on_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+    fn on_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: Timer) {
         let _ = (socket, timer);
     }
 
@@ -92,7 +92,7 @@ pub trait DatagramHandler: 'static {
     }
 
     /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _ = (timer, cx);
     }
 }
@@ -247,15 +247,17 @@ impl<'a> DatagramSocket<'a> {
     }
 
     /// Sets a timer of this socket; it ends with it. `on_timer` is called once, not before the
-    /// time has passed and at most 1 ms (a tick) after, plus the work of the turn.
-    pub fn set_timer(&mut self, wait: Duration) -> TimerId {
-        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, wait, false, 0)
+    /// time has passed and at most 1 ms (a tick) after, plus the work of the turn. It gets the
+    /// `token`, which means what the handler wants.
+    pub fn set_timer(&mut self, wait: Duration, token: u64) -> TimerId {
+        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, wait, false, token)
     }
 
-    /// The same, again and again: each time counts from the last deadline, so that it does not
-    /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
-    pub fn set_periodic_timer(&mut self, period: Duration) -> TimerId {
-        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, period, true, 0)
+    /// Sets a timer of this socket that fires again and again: each time counts from the last
+    /// deadline, so that it does not drift; periods that were missed altogether are skipped. At
+    /// least 1 ms, at most 49 days. Each call of `on_timer` gets the `token`.
+    pub fn set_periodic_timer(&mut self, period: Duration, token: u64) -> TimerId {
+        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, period, true, token)
     }
 
     /// Takes a timer back; whether it was still to fire.
@@ -285,7 +287,7 @@ pub(crate) trait AnyDatagrams {
     fn batch_end(&mut self, _: &mut DatagramSocket<'_>) {}
     fn socket_drain(&mut self, _: &mut DatagramSocket<'_>) {}
     fn socket_error(&mut self, _: &mut DatagramSocket<'_>, _: io::Error) {}
-    fn socket_timer(&mut self, _: &mut DatagramSocket<'_>, _: TimerId) {}
+    fn socket_timer(&mut self, _: &mut DatagramSocket<'_>, _: Timer) {}
     /// A session's entry in the wheel has fired.
     fn session_due(&mut self, _: &mut DatagramSocket<'_>, _place: u32) {}
     /// A callback has panicked.
@@ -320,7 +322,7 @@ impl<H: DatagramHandler> AnyDatagrams for RegisteredDatagrams<H> {
         self.0.on_error(socket, error);
     }
 
-    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: Timer) {
         self.0.on_timer(socket, timer);
     }
 
@@ -334,7 +336,7 @@ impl<H: DatagramHandler> AnyDatagrams for RegisteredDatagrams<H> {
 }
 
 impl<H: DatagramHandler> AnyService for RegisteredDatagrams<H> {
-    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop) {
+    fn service_timer(&mut self, timer: Timer, lp: &mut Loop) {
         self.0.on_service_timer(timer, &mut Context::new(lp));
     }
 

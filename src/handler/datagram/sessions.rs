@@ -6,7 +6,7 @@ use std::io;
 use std::mem;
 use std::net::SocketAddr;
 
-use crate::base::id::{SocketId, TimerId};
+use crate::base::id::{SocketId, Timer};
 use crate::base::tick::ticks;
 use crate::datagram::SendStatus;
 use crate::datagram::{SessionKey, Sessions, Silence};
@@ -117,7 +117,7 @@ pub trait SessionHandler: 'static {
         &mut self,
         sessions: &mut Sessions<Self::State>,
         socket: &mut DatagramSocket<'_>,
-        timer: TimerId,
+        timer: Timer,
     ) {
         let _ = (sessions, socket, timer);
     }
@@ -131,7 +131,7 @@ pub trait SessionHandler: 'static {
     fn on_service_timer(
         &mut self,
         sessions: &mut Sessions<Self::State>,
-        timer: TimerId,
+        timer: Timer,
         cx: &mut Context<'_>,
     ) {
         let _ = (sessions, timer, cx);
@@ -291,7 +291,7 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
         self.end_those_over(socket.event_loop());
     }
 
-    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: Timer) {
         self.handler.on_timer(&mut self.sessions, socket, timer);
         self.end_those_over(socket.event_loop());
     }
@@ -336,7 +336,7 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
 }
 
 impl<H: SessionHandler> AnyService for RegisteredSessions<H> {
-    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop) {
+    fn service_timer(&mut self, timer: Timer, lp: &mut Loop) {
         self.handler.on_service_timer(&mut self.sessions, timer, &mut Context::new(lp));
         self.end_those_over(lp);
     }

@@ -6,7 +6,7 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::id::{SocketId, TimerId};
+use crate::base::id::{SocketId, Timer, TimerId};
 use crate::datagram::SendStatus;
 use crate::handler::datagram::send_by;
 use crate::handler::event_loop::{Loop, Role};
@@ -89,7 +89,7 @@ pub trait UnixDatagramHandler: 'static {
     }
 
     /// A timer of the socket fired (`UnixDatagramSocket::set_timer`). Default: nothing.
-    fn on_timer(&mut self, socket: &mut UnixDatagramSocket<'_>, timer: TimerId) {
+    fn on_timer(&mut self, socket: &mut UnixDatagramSocket<'_>, timer: Timer) {
         let _ = (socket, timer);
     }
 
@@ -100,7 +100,7 @@ pub trait UnixDatagramHandler: 'static {
     }
 
     /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _ = (timer, cx);
     }
 }
@@ -252,15 +252,17 @@ impl<'a> UnixDatagramSocket<'a> {
     }
 
     /// Sets a timer of this socket; it ends with it. `on_timer` is called once, not before the
-    /// time has passed and at most 1 ms (a tick) after, plus the work of the turn.
-    pub fn set_timer(&mut self, wait: Duration) -> TimerId {
-        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, wait, false, 0)
+    /// time has passed and at most 1 ms (a tick) after, plus the work of the turn. It gets the
+    /// `token`, which means what the handler wants.
+    pub fn set_timer(&mut self, wait: Duration, token: u64) -> TimerId {
+        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, wait, false, token)
     }
 
-    /// The same, again and again: each time counts from the last deadline, so that it does not
-    /// drift; periods that were missed altogether are skipped. At least 1 ms, at most 49 days.
-    pub fn set_periodic_timer(&mut self, period: Duration) -> TimerId {
-        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, period, true, 0)
+    /// Sets a timer of this socket that fires again and again: each time counts from the last
+    /// deadline, so that it does not drift; periods that were missed altogether are skipped. At
+    /// least 1 ms, at most 49 days. Each call of `on_timer` gets the `token`.
+    pub fn set_periodic_timer(&mut self, period: Duration, token: u64) -> TimerId {
+        self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, period, true, token)
     }
 
     /// Takes a timer back; whether it was still to fire.
@@ -369,7 +371,7 @@ impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
         self.0.on_error(&mut lent(socket), error);
     }
 
-    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: TimerId) {
+    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: Timer) {
         self.0.on_timer(&mut lent(socket), timer);
     }
 
@@ -383,7 +385,7 @@ impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
 }
 
 impl<H: UnixDatagramHandler> AnyService for RegisteredUnixDatagrams<H> {
-    fn service_timer(&mut self, timer: TimerId, lp: &mut Loop) {
+    fn service_timer(&mut self, timer: Timer, lp: &mut Loop) {
         self.0.on_service_timer(timer, &mut Context::new(lp));
     }
 

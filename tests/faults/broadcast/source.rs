@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, Context, Handler, Limits, ListenOptions, OnOverflow, Peer,
-    Reactor, Service, Stats, TcpOptions, TimerId, Written,
+    Reactor, Service, Stats, TcpOptions, Timer, Written,
 };
 
 use crate::parts::{obey, plays};
@@ -123,7 +123,7 @@ impl Handler for Source {
         self.members[member].end = Some((closed.reason, closed.unsent_bytes));
     }
 
-    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         if self.members.len() < self.expected {
             return;
         }
@@ -133,7 +133,7 @@ impl Handler for Source {
         }
         if self.round < self.rounds {
             self.broadcast(cx);
-        } else if cx.cancel_timer(timer) {
+        } else if cx.cancel_timer(timer.id) {
             let Self { base_resident, most_resident, most_queued, .. } = self;
             println!(
                 "broadcast: base_resident={base_resident} most_resident={most_resident} \
@@ -165,7 +165,7 @@ impl Source {
         }
         let (members, rounds) = order.split_once(' ').unwrap();
         (self.expected, self.rounds) = (members.parse().unwrap(), rounds.parse().unwrap());
-        cx.set_periodic_timer(self.service, Duration::from_millis(1));
+        cx.set_periodic_timer(self.service, Duration::from_millis(1), 0);
     }
 
     fn note_memory(&mut self, cx: &mut Context<'_>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use waterwheel::{
     Closed, Conn, ConnId, ConnectOptions, Context, Handler, IdleKind, Keepalive, Peer, Reactor,
-    Service, TcpOptions, TimerId,
+    Service, TcpOptions, Timer,
 };
 
 use crate::network::FAR_ADDR;
@@ -186,14 +186,14 @@ impl Handler for State {
             Kind::Lasting if input.len() < 8 => return 0,
             Kind::Lasting if input == self.rounds[link.number].to_le_bytes() => {
                 self.rounds[link.number] += 1;
-                conn.set_timer(PAUSE);
+                conn.set_timer(PAUSE, 0);
             }
             Kind::Lasting | Kind::Vain => self.broken.push(format!("{link:?} got {input:?}")),
         }
         input.len()
     }
 
-    fn on_timer(&mut self, link: &mut Link, conn: &mut Conn<'_>, _: TimerId) {
+    fn on_timer(&mut self, link: &mut Link, conn: &mut Conn<'_>, _: Timer) {
         self.ask(link, conn);
     }
 

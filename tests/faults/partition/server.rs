@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use waterwheel::{
     CloseReason, Closed, Conn, Context, Handler, Idle, IdleKind, Keepalive, ListenOptions, Peer,
-    Reactor, TcpOptions, TimerId,
+    Reactor, TcpOptions, Timer,
 };
 
 use super::clients::Kind;
@@ -142,7 +142,7 @@ impl Handler for Station {
             _ => {}
         }
         if self.kind == Kind::Busy {
-            conn.set_periodic_timer(PUSH_PERIOD);
+            conn.set_periodic_timer(PUSH_PERIOD, 0);
         } else {
             conn.write(b"k");
         }
@@ -152,7 +152,7 @@ impl Handler for Station {
         input.len()
     }
 
-    fn on_timer(&mut self, _: &mut Line, conn: &mut Conn<'_>, _: TimerId) {
+    fn on_timer(&mut self, _: &mut Line, conn: &mut Conn<'_>, _: Timer) {
         if conn.pending_bytes() == 0 {
             conn.write(&PUSH);
         }

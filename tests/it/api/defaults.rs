@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::{
-    Conn, ConnectOptions, Context, Handler, Limits, ListenOptions, Peer, Reactor, Service, TimerId,
+    Conn, ConnectOptions, Context, Handler, Limits, ListenOptions, Peer, Reactor, Service, Timer,
+    TimerId,
 };
 
 use crate::support::{Call, Client, End, Rig, Script, patiently};
@@ -25,7 +26,7 @@ impl Handler for Terse {
     }
 
     fn on_data(&mut self, _: &mut Rc<()>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        conn.set_timer(MILLISECOND);
+        conn.set_timer(MILLISECOND, 0);
         conn.write(input);
         input.len()
     }
@@ -83,15 +84,15 @@ impl Handler for Ticks {
 
     fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let service = self.service;
-        self.timer = Some(conn.context().set_periodic_timer(service, MILLISECOND));
+        self.timer = Some(conn.context().set_periodic_timer(service, MILLISECOND, 0));
         input.len()
     }
 
-    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
-        assert_eq!(Some(timer), self.timer);
+    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        assert_eq!(Some(timer.id), self.timer);
         self.ticks.set(self.ticks.get() + 1);
         if self.ticks.get() == 3 {
-            assert!(cx.cancel_timer(timer));
+            assert!(cx.cancel_timer(timer.id));
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use log::Level;
-use waterwheel::{Conn, Context, Handler, Peer, Reactor, Service, TimerId};
+use waterwheel::{Conn, Context, Handler, Peer, Reactor, Service, Timer, TimerId};
 
 use crate::support::{keep_log, logged};
 
@@ -25,8 +25,8 @@ impl<const N: usize> Handler for Count<N> {
         input.len()
     }
 
-    fn on_service_timer(&mut self, timer: TimerId, _: &mut Context<'_>) {
-        self.timers.push(timer);
+    fn on_service_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
+        self.timers.push(timer.id);
     }
 }
 
@@ -42,10 +42,10 @@ fn a_timer_with_a_foreign_key_fires_at_nobody_and_is_told() {
     let service: Service<Count<0>> = reactor.register(Count::default());
     for foreign in [of_another_type, of_nobody] {
         for timer in [
-            reactor.set_timer(foreign, ms(1)),
-            reactor.set_periodic_timer(foreign, ms(1)),
-            reactor.context().set_timer(foreign, ms(1)),
-            reactor.context().set_periodic_timer(foreign, ms(1)),
+            reactor.set_timer(foreign, ms(1), 0),
+            reactor.set_periodic_timer(foreign, ms(1), 0),
+            reactor.context().set_timer(foreign, ms(1), 0),
+            reactor.context().set_periodic_timer(foreign, ms(1), 0),
         ] {
             assert!(!reactor.context().cancel_timer(timer), "it was to fire");
         }
@@ -53,7 +53,7 @@ fn a_timer_with_a_foreign_key_fires_at_nobody_and_is_told() {
     let text = "a timer was set with the service key of another reactor: it never fires";
     assert_eq!(logged(Level::Error), [text; 8]);
 
-    let own = reactor.set_timer(service, ms(20));
+    let own = reactor.set_timer(service, ms(20), 0);
     let start = Instant::now();
     while reactor.handler_mut(service).unwrap().timers.is_empty() {
         assert!(start.elapsed() < Duration::from_secs(30), "waited in vain");

@@ -4,4 +4,5 @@ mod defaults;
 mod display;
 mod foreign_keys;
 mod options;
+mod timers;
 mod writes;

@@ -167,7 +167,7 @@ fn a_reactor_with_the_longest_busy_poll_heeds_timers_and_the_time_it_is_given() 
     // Four timers, one after the other: rounded up to a busy poll each they would take 4 s.
     let begin = std::time::Instant::now();
     for round in 1..=4 {
-        rig.reactor.set_timer(rig.service, Duration::from_millis(5));
+        rig.reactor.set_timer(rig.service, Duration::from_millis(5), 0);
         while rig.journal.count(|call| *call == Call::ServiceTimer) < round {
             rig.reactor.run_once(None).unwrap();
         }

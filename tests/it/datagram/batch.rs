@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use waterwheel::{
     Conn, Context, DatagramHandler, DatagramSocket, Handler, ListenOptions, Reactor, SendStatus,
-    SocketId, TimerId, UdpOptions,
+    SocketId, Timer, UdpOptions,
 };
 
 use crate::support::datagrams::{Rig, Told, UNREACHABLE, client, echo, try_receive};
@@ -139,7 +139,7 @@ impl DatagramHandler for Sender {
         socket.send_to(self.to, b"at the end");
     }
 
-    fn on_timer(&mut self, socket: &mut DatagramSocket<'_>, _: TimerId) {
+    fn on_timer(&mut self, socket: &mut DatagramSocket<'_>, _: Timer) {
         socket.send_to(self.to, b"by a timer");
     }
 }
@@ -187,7 +187,7 @@ fn what_is_sent_anywhere_leaves_in_time() {
     reactor.run_once(Some(Duration::from_secs(20))).unwrap();
     assert!(start.elapsed() < Duration::from_secs(10), "the batch waited for an event");
     expect(&mut reactor, "between turns");
-    reactor.context().socket(id).unwrap().set_timer(Duration::from_millis(1));
+    reactor.context().socket(id).unwrap().set_timer(Duration::from_millis(1), 0);
     expect(&mut reactor, "by a timer");
     client(addr).send(b"x").unwrap();
     expect(&mut reactor, "at the end");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use waterwheel::{
     Context, DatagramSocket, Reactor, Service, Session, SessionEnd, SessionHandler, SessionOptions,
-    Sessions, SocketId, TimerId, UdpOptions,
+    Sessions, SocketId, Timer, UdpOptions,
 };
 
 use crate::support::PATIENCE;
@@ -110,7 +110,7 @@ impl SessionHandler for Counts {
         &mut self,
         sessions: &mut Sessions<Count>,
         socket: &mut DatagramSocket<'_>,
-        _: TimerId,
+        _: Timer,
     ) {
         let all: Vec<_> = sessions.iter_mut().map(|(id, peer, _)| (id, peer)).collect();
         for (_, peer) in all {
@@ -119,12 +119,7 @@ impl SessionHandler for Counts {
         self.note(format!("{} left", sessions.len()));
     }
 
-    fn on_service_timer(
-        &mut self,
-        sessions: &mut Sessions<Count>,
-        _: TimerId,
-        cx: &mut Context<'_>,
-    ) {
+    fn on_service_timer(&mut self, sessions: &mut Sessions<Count>, _: Timer, cx: &mut Context<'_>) {
         for (id, peer, count) in sessions.iter_mut() {
             count.number += 1_000;
             cx.socket(id).unwrap().send_to(peer, count.number.to_string().as_bytes());
@@ -412,12 +407,12 @@ fn a_timer_reaches_all() {
         client.send(b"hello").unwrap();
         rig.expect(client, "1");
     }
-    rig.reactor.set_timer(rig.service, Duration::ZERO);
+    rig.reactor.set_timer(rig.service, Duration::ZERO, 0);
     for client in &clients {
         rig.expect(client, "1001");
     }
     let id = rig.id;
-    rig.reactor.context().socket(id).unwrap().set_timer(Duration::ZERO);
+    rig.reactor.context().socket(id).unwrap().set_timer(Duration::ZERO, 0);
     rig.until(|rig| rig.logged().len() == 3);
     assert_eq!(rig.logged(), ["0 left", "1001 Local", "1001 Local"]);
     assert_eq!((rig.lives(), rig.reactor.stats().sessions), (0, 0));
@@ -433,7 +428,7 @@ fn a_panic_does_not_lose_the_end_of_others() {
     }
     let counts = rig.reactor.handler_mut(rig.service).unwrap();
     (counts.ends_all, counts.panics_when_over) = (true, true);
-    rig.reactor.set_timer(rig.service, Duration::ZERO);
+    rig.reactor.set_timer(rig.service, Duration::ZERO, 0);
     rig.until(|rig| rig.reactor.stats().panics == 1);
     // Nothing else has to happen for the others to be told.
     rig.until(|rig| rig.logged().len() == 2);
@@ -458,7 +453,7 @@ fn a_panic_at_the_end_of_one_does_not_lose_the_end_of_others() {
     }
     let counts = rig.reactor.handler_mut(rig.service).unwrap();
     (counts.ends_all, counts.panics_at_end) = (true, true);
-    rig.reactor.set_timer(rig.service, Duration::ZERO);
+    rig.reactor.set_timer(rig.service, Duration::ZERO, 0);
     rig.until(|rig| rig.reactor.stats().panics == 3);
     assert_eq!(rig.logged(), ["1001 Local", "1001 Local", "1001 Local"]);
     assert_eq!((rig.lives(), rig.reactor.stats().sessions), (0, 0));

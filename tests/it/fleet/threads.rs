@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use waterwheel::{
     Conn, Context, Fleet, FleetRemote, Handler, ListenOptions, OnPanic, Peer, ReactorOptions,
-    Spread, TimerId,
+    Spread, Timer,
 };
 
 use super::{Running, options, register, served};
@@ -34,7 +34,7 @@ fn a_fleet_of_one_runs_in_place() {
         send.send(member.listen("127.0.0.1:0", service, ListenOptions::default())?).unwrap();
         let fleet = member.fleet();
         let ender = member.reactor().register(Ender(fleet));
-        member.reactor().set_periodic_timer(ender, Duration::from_millis(1));
+        member.reactor().set_periodic_timer(ender, Duration::from_millis(1), 0);
         Ok(())
     });
     let (_client, index) = client.join().unwrap();
@@ -58,7 +58,7 @@ impl Handler for Ender {
         input.len()
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         // The fleet cannot answer while it asks, and says what it knows.
         assert_eq!(self.0.stats().total.bytes_read, 0);
         if cx.stats().bytes_written == 2 {

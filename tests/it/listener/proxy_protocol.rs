@@ -159,7 +159,7 @@ fn much_may_follow_in_the_same_segment() {
 fn who_pauses_at_once_gets_the_rest_later() {
     let handler = Script::echo().open(|conn| {
         conn.pause_reading();
-        conn.set_timer(Duration::from_millis(1));
+        conn.set_timer(Duration::from_millis(1), 0);
     });
     let handler = handler.timer(|conn, _| conn.resume_reading());
     let mut rig = Rig::with_listen(handler, options());
@@ -207,7 +207,7 @@ fn a_late_header_is_refused() {
 #[test]
 fn an_open_connection_outlives_the_deadline_of_its_header() {
     let handler = Script::echo().open(|conn| {
-        conn.set_timer(Duration::from_millis(60));
+        conn.set_timer(Duration::from_millis(60), 0);
     });
     let handler = handler.timer(|conn, _| {
         conn.write(b"still here");
@@ -331,7 +331,7 @@ fn the_first_byte_is_waited_for_from_the_header_on() {
     rig.expect_end(id, "Timeout(FirstByte)");
     // What came with the header is a first byte.
     let handler = Script::echo().timer(|conn, _| conn.abort()).open(|conn| {
-        conn.set_timer(Duration::from_millis(60));
+        conn.set_timer(Duration::from_millis(60), 0);
     });
     let limits = Limits::default().first_byte_timeout(Some(Duration::from_millis(30)));
     let mut rig = Rig::with_listen(handler, options().limits(limits));

@@ -10,7 +10,7 @@ use waterwheel::pool::{AcquireError, Desk, Handshake, Lease, Pool, PoolClient, P
 use waterwheel::{Balance, Fleet, FleetOptions, ListenOptions, ProxyProtocol, Spread};
 use waterwheel::{
     Closed, Conn, ConnectOptions, Context, DeadlineKind, Handler, Limits, OnPanic, Peer, Reactor,
-    ReactorOptions, Reconnect, Service, TimerId,
+    ReactorOptions, Reconnect, Service, Timer,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -301,7 +301,7 @@ impl Handler for Slow {
     fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize {
         i.len()
     }
-    fn on_service_timer(&mut self, _: TimerId, _: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         std::thread::sleep(400 * MS)
     }
 }
@@ -317,7 +317,7 @@ fn a_header_that_came_in_time_beats_its_deadline() {
         .unwrap();
     let mut clients: Vec<_> = (0..4).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
     turns(&mut reactor, 50 * MS);
-    reactor.set_timer(slow, 2 * MS);
+    reactor.set_timer(slow, 2 * MS, 0);
     let writer = std::thread::spawn(move || {
         std::thread::sleep(50 * MS); // while the callback sleeps, 100 ms before the deadline
         for client in &mut clients {

@@ -64,7 +64,7 @@ fn a_panic_ends_its_connection_and_the_others_are_served() {
     check("on_timer", script, |rig, _| {
         let id = rig.journal.last();
         let mut cx = rig.reactor.context();
-        cx.conn(id).unwrap().set_timer(Duration::ZERO);
+        cx.conn(id).unwrap().set_timer(Duration::ZERO, 0);
     });
     let script = Script::echo().idle(|_, _| panic!("on purpose"));
     check("on_idle", script, |rig, _| {
@@ -184,7 +184,7 @@ fn a_panic_in_posted_work_or_a_service_timer_is_survived() {
     rig.panics = 3;
     let service = rig.service;
     let remote = rig.reactor.remote();
-    rig.reactor.set_timer(service, Duration::ZERO);
+    rig.reactor.set_timer(service, Duration::ZERO, 0);
     let mut cx = rig.reactor.context();
     cx.post(service, |_, _| panic!("on purpose"));
     remote.with(service, |_, _| panic!("on purpose")).unwrap();

@@ -204,7 +204,7 @@ fn a_timer_set_late_in_a_turn_is_not_early() {
             .data(move |conn, input| {
                 thread::sleep(ms(60));
                 s.set(Some(Instant::now()));
-                conn.set_timer(ms(50));
+                conn.set_timer(ms(50), 0);
                 input.len()
             })
             .timer(move |_, _| f.set(Some(set.get().unwrap().elapsed()))),
@@ -540,10 +540,10 @@ fn timers_of_elsewhere_cancel_nothing() {
     let service = a.service;
     let (_client, id) = b.client();
     let foreign: Vec<_> = (0..20)
-        .flat_map(|_| [a.reactor.set_timer(service, ms(1_000)), wheel.insert(1_000, ())])
+        .flat_map(|_| [a.reactor.set_timer(service, ms(1_000), 0), wheel.insert(1_000, ())])
         .collect();
     let service = b.service;
-    b.reactor.set_timer(service, ms(50));
+    b.reactor.set_timer(service, ms(50), 0);
     for timer in foreign {
         assert!(!b.reactor.context().cancel_timer(timer), "{timer:?}");
         assert!(!b.reactor.context().conn(id).expect("it lives").cancel_timer(timer));

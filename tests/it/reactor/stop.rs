@@ -135,7 +135,7 @@ fn stopping_rig(at: At) -> Rig {
                     conn.set_idle_timeout(waterwheel::IdleKind::All, limit).unwrap();
                 }
                 At::Timer => {
-                    conn.set_timer(ms(5));
+                    conn.set_timer(ms(5), 0);
                 }
                 At::Close => conn.abort(),
                 _ => {}
@@ -169,7 +169,7 @@ fn any_callback_may_stop_the_loop() {
         match at {
             Data => clients[1].send(b"x"),
             Eof => clients[1].finish(),
-            ServiceTimer => drop(rig.reactor.set_timer(rig.service, ms(5))),
+            ServiceTimer => drop(rig.reactor.set_timer(rig.service, ms(5), 0)),
             Shutdown => rig.reactor.context().drain(HOUR),
             _ => {}
         }
@@ -278,7 +278,7 @@ fn a_stop_overrides_a_drain_and_not_the_other_way_round() {
 fn an_answer_that_is_under_way_may_be_finished_while_draining() {
     let handler = Script::new()
         .shutdown(|conn| {
-            conn.set_timer(ms(20));
+            conn.set_timer(ms(20), 0);
         })
         .timer(|conn, _| {
             conn.write(b"the answer");
@@ -374,7 +374,7 @@ fn listening_while_the_reactor_drains_is_no_harm() {
 fn nothing_runs_in_a_reactor_that_has_stopped() {
     let mut rig = Rig::new(Script::new());
     let service = rig.service;
-    rig.reactor.set_timer(service, ms(1));
+    rig.reactor.set_timer(service, ms(1), 0);
     rig.reactor.context().post(service, |_, cx| cx.stop());
     run_to_the_end(&mut rig);
     let calls = rig.journal.calls();

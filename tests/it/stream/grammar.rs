@@ -166,7 +166,7 @@ fn act(what: Act, conn: &mut Conn<'_>) {
                 conn.shutdown_write();
                 conn.close();
                 conn.abort();
-                conn.set_timer(Duration::ZERO);
+                conn.set_timer(Duration::ZERO, 0);
                 let _ = (conn.peer_addr(), conn.local_addr(), conn.pending_bytes());
                 assert!(!conn.is_writable());
             }
@@ -249,12 +249,12 @@ fn bring_about(at: At, rig: &mut Rig, client: &mut Client, id: ConnId) {
             conn.set_idle_timeout(IdleKind::Read, limit).unwrap();
         }
         At::Timer => {
-            conn.set_timer(Duration::from_millis(1));
+            conn.set_timer(Duration::from_millis(1), 0);
         }
         At::Shutdown => cx.drain(PATIENCE),
         At::Close => conn.abort(),
         At::ServiceTimer => {
-            cx.set_timer(service, Duration::ZERO);
+            cx.set_timer(service, Duration::ZERO, 0);
         }
         At::ConnectFailed => {
             let life = rig.journal.life(9);

@@ -205,7 +205,7 @@ fn a_connection_whose_bytes_move_is_not_idle_though_no_write_completes() {
 #[test]
 fn a_read_limit_does_not_care_for_output_nor_a_write_limit_for_input() {
     let handler = Script::new().open(|conn| {
-        conn.set_periodic_timer(ms(5));
+        conn.set_periodic_timer(ms(5), 0);
     });
     let handler = handler.timer(|conn, _| {
         conn.write(b".");
@@ -272,7 +272,7 @@ fn a_shorter_limit_counts_at_once_with_the_silence_so_far() {
 
     // Set by a callback, it ends the connection in the same turn.
     let handler = Script::new().open(|conn| {
-        conn.set_timer(ms(15));
+        conn.set_timer(ms(15), 0);
     });
     let handler = handler.timer(|conn: &mut Conn<'_>, _| {
         conn.set_idle_timeout(IdleKind::All, Some(ms(10))).unwrap();

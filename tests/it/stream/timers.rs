@@ -25,7 +25,7 @@ type Fired = Rc<RefCell<Vec<(TimerId, Duration)>>>;
 /// A handler that notes its timers.
 fn noting(fired: &Fired) -> Script {
     let fired = fired.clone();
-    Script::new().service_timer(move |timer, cx| fired.borrow_mut().push((timer, cx.now())))
+    Script::new().service_timer(move |timer, cx| fired.borrow_mut().push((timer.id, cx.now())))
 }
 
 /// Sets timers within one tick of the loop's clock, and says which tick that was.
@@ -67,7 +67,7 @@ fn a_timer_fires_once_neither_early_nor_more_than_a_tick_late() {
         let fired = Fired::default();
         let mut rig = Rig::new(noting(&fired));
         let begin = Instant::now();
-        let timer = rig.reactor.set_timer(rig.service, wait);
+        let timer = rig.reactor.set_timer(rig.service, wait, 0);
         let set = Instant::now();
         while fired.borrow().is_empty() {
             let is_overdue = set.elapsed() >= wait + TICK;
@@ -89,7 +89,7 @@ fn a_blocked_loop_wakes_for_its_timer_without_turning_in_vain() {
     let fired = Fired::default();
     let mut rig = Rig::new(noting(&fired));
     let begin = Instant::now();
-    rig.reactor.set_timer(rig.service, ms(50));
+    rig.reactor.set_timer(rig.service, ms(50), 0);
     while fired.borrow().is_empty() {
         rig.reactor.run_once(None).unwrap();
     }
@@ -102,7 +102,7 @@ fn a_blocked_loop_wakes_for_its_timer_without_turning_in_vain() {
 fn a_timer_that_passed_while_the_loop_stood_still_does_not_wait() {
     let fired = Fired::default();
     let mut rig = Rig::new(noting(&fired));
-    rig.reactor.set_timer(rig.service, ms(2_800));
+    rig.reactor.set_timer(rig.service, ms(2_800), 0);
     rig.turn();
     thread::sleep(ms(2_820));
     let begin = Instant::now();
@@ -119,7 +119,7 @@ fn timers_fire_in_the_order_of_their_deadlines_and_then_of_their_setting() {
     let waits = [30, 10, 20, 10, 70, 1, 64, 20, 10, 65, 1];
     let (timers, _) = within_a_tick(&mut rig, |rig| {
         let service = rig.service;
-        waits.map(|wait| rig.reactor.set_timer(service, ms(wait)))
+        waits.map(|wait| rig.reactor.set_timer(service, ms(wait), 0))
     });
     let mut expected: Vec<_> = waits.into_iter().zip(timers).collect();
     expected.sort_by_key(|&(wait, _)| wait); // a stable sort
@@ -135,7 +135,7 @@ fn a_periodic_timer_keeps_its_phase_and_skips_what_was_missed() {
     let fired = Fired::default();
     let mut rig = Rig::new(noting(&fired));
     let ([timer], set) =
-        within_a_tick(&mut rig, |rig| [rig.reactor.set_periodic_timer(rig.service, period)]);
+        within_a_tick(&mut rig, |rig| [rig.reactor.set_periodic_timer(rig.service, period, 0)]);
     let mut deadline = set + period + TICK;
     for round in 0..12 {
         if round == 4 || round == 8 {
@@ -165,8 +165,8 @@ fn a_periodic_timer_keeps_its_phase_and_skips_what_was_missed() {
 fn a_cancelled_timer_does_not_fire_and_cancelling_again_says_so() {
     let fired = Fired::default();
     let mut rig = Rig::new(noting(&fired));
-    let timer = rig.reactor.set_timer(rig.service, ms(5));
-    let last = rig.reactor.set_timer(rig.service, ms(20));
+    let timer = rig.reactor.set_timer(rig.service, ms(5), 0);
+    let last = rig.reactor.set_timer(rig.service, ms(20), 0);
     assert!(rig.reactor.context().cancel_timer(timer));
     assert!(!rig.reactor.context().cancel_timer(timer));
     rig.until("the other one", |_| !fired.borrow().is_empty());
@@ -180,13 +180,13 @@ fn a_timer_may_be_cancelled_by_another_that_is_due_in_the_same_turn() {
     let fired = Fired::default();
     let (noted, target) = (fired.clone(), victim.clone());
     let mut rig = Rig::new(Script::new().service_timer(move |timer, cx| {
-        noted.borrow_mut().push((timer, cx.now()));
+        noted.borrow_mut().push((timer.id, cx.now()));
         if let Some(victim) = target.take() {
             assert!(cx.cancel_timer(victim));
         }
     }));
-    let first = rig.reactor.set_timer(rig.service, ms(1));
-    victim.set(Some(rig.reactor.set_timer(rig.service, ms(2))));
+    let first = rig.reactor.set_timer(rig.service, ms(1), 0);
+    victim.set(Some(rig.reactor.set_timer(rig.service, ms(2), 0)));
     thread::sleep(ms(10));
     rig.turn();
     rig.turn();
@@ -201,10 +201,10 @@ fn a_periodic_timer_may_cancel_itself() {
     let mut rig = Rig::new(Script::new().service_timer(move |timer, cx| {
         counted.set(counted.get() + 1);
         if counted.get() == 3 {
-            assert!(cx.cancel_timer(timer));
+            assert!(cx.cancel_timer(timer.id));
         }
     }));
-    rig.reactor.set_periodic_timer(rig.service, TICK);
+    rig.reactor.set_periodic_timer(rig.service, TICK, 0);
     rig.until("three times", |_| count.get() == 3);
     thread::sleep(ms(10));
     rig.expect_quiet();
@@ -214,9 +214,9 @@ fn a_periodic_timer_may_cancel_itself() {
 #[test]
 fn the_timers_of_a_connection_are_told_apart_and_end_with_it() {
     let handler = Script::new().open(|conn| {
-        conn.set_timer(ms(1));
-        conn.set_periodic_timer(ms(2));
-        conn.set_timer(ms(40));
+        conn.set_timer(ms(1), 0);
+        conn.set_periodic_timer(ms(2), 0);
+        conn.set_timer(ms(40), 0);
     });
     let mut rig = Rig::new(handler);
     let (client, id) = rig.client();
@@ -240,7 +240,7 @@ fn a_connection_that_has_ended_sets_no_timer() {
     let seen = timers.clone();
     let handler = Script::new().open(move |conn| {
         conn.abort();
-        let timer = conn.set_timer(ms(1));
+        let timer = conn.set_timer(ms(1), 0);
         assert!(!conn.cancel_timer(timer));
         seen.set(Some(timer));
     });
@@ -256,7 +256,7 @@ fn a_connection_that_has_ended_sets_no_timer() {
 #[test]
 fn a_connection_that_is_closing_hears_of_no_timer() {
     let handler = Script::new().open(|conn| {
-        conn.set_timer(ms(5));
+        conn.set_timer(ms(5), 0);
         conn.close();
     });
     let mut rig = Rig::new(handler);
@@ -271,10 +271,10 @@ fn a_connection_that_is_closing_hears_of_no_timer() {
 #[test]
 fn a_connection_takes_its_timer_back() {
     let handler = Script::new().data(|conn, input| {
-        let timer = conn.set_timer(ms(5));
+        let timer = conn.set_timer(ms(5), 0);
         assert!(conn.cancel_timer(timer));
         assert!(!conn.cancel_timer(timer));
-        let timer = conn.set_timer(ms(5));
+        let timer = conn.set_timer(ms(5), 0);
         assert!(conn.context().cancel_timer(timer));
         conn.write(input);
         input.len()
@@ -295,8 +295,8 @@ fn each_handler_hears_of_its_own_timers() {
     let (one, two) = (Fired::default(), Fired::default());
     let mut rig = Rig::new(noting(&one));
     let other = rig.reactor.register(Journal::default().watch(noting(&two)));
-    let mine = rig.reactor.set_timer(rig.service, ms(2));
-    let theirs = rig.reactor.set_timer(other, ms(3));
+    let mine = rig.reactor.set_timer(rig.service, ms(2), 0);
+    let theirs = rig.reactor.set_timer(other, ms(3), 0);
     rig.until("both", |_| !one.borrow().is_empty() && !two.borrow().is_empty());
     assert_eq!((one.borrow()[0].0, one.borrow().len()), (mine, 1));
     assert_eq!((two.borrow()[0].0, two.borrow().len()), (theirs, 1));
@@ -308,7 +308,7 @@ fn a_flood_of_input_does_not_hold_up_a_timer() {
     let fired = Fired::default();
     let mut rig = Rig::new(noting(&fired));
     let mut clients: Vec<_> = (0..4).map(|_| rig.client().0).collect();
-    rig.reactor.set_periodic_timer(rig.service, period);
+    rig.reactor.set_periodic_timer(rig.service, period, 0);
     let set = rig.reactor.context().now();
     let flood = vec![7; 1 << 20];
     let begin = Instant::now();
@@ -341,7 +341,7 @@ fn a_flood_of_timers_does_not_hold_up_input() {
     );
     let (mut client, _) = rig.client();
     for _ in 0..100 {
-        rig.reactor.set_timer(rig.service, ms(1));
+        rig.reactor.set_timer(rig.service, ms(1), 0);
     }
     thread::sleep(ms(5));
     client.send(b"now");
@@ -364,10 +364,10 @@ fn a_timer_that_sets_the_next_at_once_leaves_the_turn() {
     let own_key = key.clone();
     let mut rig = Rig::new(Script::new().service_timer(move |_, cx| {
         counted.set(counted.get() + 1);
-        cx.set_timer(own_key.get().expect("known by now"), Duration::ZERO);
+        cx.set_timer(own_key.get().expect("known by now"), Duration::ZERO, 0);
     }));
     key.set(Some(rig.service));
-    rig.reactor.set_timer(rig.service, Duration::ZERO);
+    rig.reactor.set_timer(rig.service, Duration::ZERO, 0);
     for _ in 0..1_000 {
         let before = count.get();
         rig.turn();
@@ -381,11 +381,11 @@ fn a_wait_without_end_is_no_harm() {
     let fired = Fired::default();
     let mut rig = Rig::new(noting(&fired));
     let (_client, id) = rig.client();
-    rig.reactor.set_timer(rig.service, Duration::MAX);
-    rig.reactor.set_periodic_timer(rig.service, Duration::MAX);
+    rig.reactor.set_timer(rig.service, Duration::MAX, 0);
+    rig.reactor.set_periodic_timer(rig.service, Duration::MAX, 0);
     let mut context = rig.reactor.context();
     let mut conn = context.conn(id).unwrap();
-    conn.set_timer(Duration::MAX);
+    conn.set_timer(Duration::MAX, 0);
     conn.set_deadline(waterwheel::DeadlineKind::User, Some(Duration::MAX));
     rig.expect_quiet();
     let before = rig.reactor.stats().turns;
@@ -399,8 +399,8 @@ fn a_wait_without_end_is_no_harm() {
 fn an_idle_loop_does_not_turn_at_all() {
     let server = Server::start(|reactor| {
         let service = reactor.register(Script::new());
-        reactor.set_timer(service, HOUR);
-        reactor.set_periodic_timer(service, HOUR);
+        reactor.set_timer(service, HOUR, 0);
+        reactor.set_periodic_timer(service, HOUR, 0);
         let options = ListenOptions::default().idle_timeout(HOUR);
         let addr = reactor.listen("127.0.0.1:0", service, options)?;
         let remote = reactor.remote();

@@ -317,7 +317,7 @@ fn a_flood_stops_neither_timers_nor_connections() {
     let flood = || while flooder.send_to(b"more", &server).is_ok() {};
     let mut client = Client::connect(addr);
     client.send(b"hello");
-    let timer = post.with(id, |socket| socket.set_timer(Duration::from_millis(5)));
+    let timer = post.with(id, |socket| socket.set_timer(Duration::from_millis(5), 0));
     let mut answer = Vec::new();
     post.until("a timer and an answer", |post| {
         let before = post.stats().datagrams_received;

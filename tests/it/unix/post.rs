@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    Context, Reactor, Service, SocketId, Stats, TimerId, UnixAddr, UnixDatagramHandler,
+    Context, Reactor, Service, SocketId, Stats, Timer, TimerId, UnixAddr, UnixDatagramHandler,
     UnixDatagramOptions, UnixDatagramSocket,
 };
 
@@ -66,15 +66,15 @@ impl UnixDatagramHandler for Logged {
         self.note(Told::Error(error.kind()));
     }
 
-    fn on_timer(&mut self, _: &mut UnixDatagramSocket<'_>, timer: TimerId) {
-        self.note(Told::Timer(timer));
+    fn on_timer(&mut self, _: &mut UnixDatagramSocket<'_>, timer: Timer) {
+        self.note(Told::Timer(timer.id));
     }
 
     fn on_close(&mut self, id: SocketId, _: &mut Context<'_>) {
         self.note(Told::Close(id));
     }
 
-    fn on_service_timer(&mut self, _: TimerId, _: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         self.note(Told::ServiceTimer);
     }
 }

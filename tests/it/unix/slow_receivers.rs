@@ -121,7 +121,7 @@ fn a_dropped_datagram_leaves_the_way_open_though_the_budget_ends_meanwhile() {
     post.expect_told(&Told::Drain);
     let fired = post.stats().timers_fired;
     post.until("a try, if there is one", |post| {
-        post.with(id, |socket| socket.set_timer(Duration::from_millis(1)));
+        post.with(id, |socket| socket.set_timer(Duration::from_millis(1), 0));
         post.stats().timers_fired > fired + 3
     });
     receive_all(&slow);

@@ -141,7 +141,7 @@ fn run(sim: &mut Simulation) -> io::Result<Shared> {
         let holder = reactor.register_with(|service| Holder::new(service, dice.clone(), &books));
         let model = Model::new(dice.clone(), &books, holder, greets);
         let pool = Pool::register(reactor, model, addr, options)?;
-        reactor.set_periodic_timer(pool, period);
+        reactor.set_periodic_timer(pool, period, 0);
         Ok(pool)
     })?;
     sim.run(Duration::from_secs(dice.spread(1, 300)));

@@ -12,7 +12,7 @@ use waterwheel::pool::{
 };
 use waterwheel::sim::Dice;
 use waterwheel::{
-    Closed, Conn, ConnId, Context, Handler, Idle, IdleKind, Peer, Service, TimerId, frame,
+    Closed, Conn, ConnId, Context, Handler, Idle, IdleKind, Peer, Service, Timer, TimerId, frame,
 };
 
 /// Tickets of a run.
@@ -235,7 +235,7 @@ impl Model {
     fn ask(&self, state: &mut Keeps, conn: &mut Conn<'_>, ticket: u64, lease: Lease) {
         conn.write(format!("{ticket}\n").as_bytes());
         let patience = Duration::from_millis(self.dice.spread(1, 60_000));
-        state.patience = Some(conn.set_timer(patience));
+        state.patience = Some(conn.set_timer(patience, 0));
         state.ticket = Some(ticket);
         state.lease = Some(lease);
     }
@@ -419,11 +419,11 @@ impl PoolClient for Model {
         &mut self,
         state: &mut Keeps,
         conn: &mut Conn<'_>,
-        timer: TimerId,
+        timer: Timer,
         desk: &mut Desk<Self>,
     ) {
         assert!(self.books.borrow().held.contains_key(&conn.id()));
-        if state.patience == Some(timer) && state.ticket.take().is_some() {
+        if state.patience == Some(timer.id) && state.ticket.take().is_some() {
             self.books.borrow_mut().give_back(conn.id(), true);
             state.lease.take().expect("it waits").discard();
         }
@@ -458,11 +458,11 @@ impl PoolClient for Model {
         self.act(desk, cx);
     }
 
-    fn on_service_timer(&mut self, timer: TimerId, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
         self.act(desk, cx);
         self.ticks_left = self.ticks_left.saturating_sub(1);
         if self.books.borrow().is_over || self.ticks_left == 0 {
-            assert!(cx.cancel_timer(timer));
+            assert!(cx.cancel_timer(timer.id));
         }
     }
 }
@@ -482,7 +482,7 @@ impl Holder {
 
     fn keep(&mut self, lease: Lease, cx: &mut Context<'_>) {
         self.leases.push(lease);
-        cx.set_timer(self.service, Duration::from_millis(self.dice.spread(1, 5_000)));
+        cx.set_timer(self.service, Duration::from_millis(self.dice.spread(1, 5_000)), 0);
     }
 }
 
@@ -497,7 +497,7 @@ impl Handler for Holder {
         input.len()
     }
 
-    fn on_service_timer(&mut self, _: TimerId, _: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         let lease = self.leases.pop().expect("a timer for each");
         let is_awaited = self.books.borrow().held.get(&lease.id()).copied().unwrap_or(false);
         let is_last = is_awaited || self.dice.one_in(4);
@@ -550,7 +550,7 @@ impl Handler for Moody {
             self.misbehave(conn);
         }
         if self.is_moody(2) {
-            conn.set_timer(Duration::from_millis(self.dice.spread(1, 20_000)));
+            conn.set_timer(Duration::from_millis(self.dice.spread(1, 20_000)), 0);
         }
     }
 
@@ -569,7 +569,7 @@ impl Handler for Moody {
         lines.consumed()
     }
 
-    fn on_timer(&mut self, (): &mut (), conn: &mut Conn<'_>, _: TimerId) {
+    fn on_timer(&mut self, (): &mut (), conn: &mut Conn<'_>, _: Timer) {
         self.misbehave(conn);
     }
 }

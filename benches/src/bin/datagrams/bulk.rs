@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    Context, DatagramHandler, DatagramSocket, Reactor, Service, SocketId, TimerId, UdpOptions,
+    Context, DatagramHandler, DatagramSocket, Reactor, Service, SocketId, Timer, UdpOptions,
 };
 
 use crate::thread::{stay_on, time_used};
@@ -67,12 +67,12 @@ impl DatagramHandler for Receiver {
         self.count += u64::from(bytes.len() == BYTES);
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         if self.count > 0 && self.count == self.seen {
             return cx.stop();
         }
         self.seen = self.count;
-        cx.set_timer(self.service, SILENCE);
+        cx.set_timer(self.service, SILENCE, 0);
     }
 }
 
@@ -98,7 +98,7 @@ fn receive(options: UdpOptions, tell: &mpsc::Sender<SocketAddr>) -> Result<Cost,
         reactor.register_datagrams_with(|service| Receiver { service, count: 0, seen: 0 });
     let (_, addr) = reactor.bind_udp("127.0.0.1:0", service, options)?;
     tell.send(addr)?;
-    reactor.set_timer(service, SILENCE);
+    reactor.set_timer(service, SILENCE, 0);
     let before = time_used()?;
     reactor.run()?;
     let nanos = time_used()? - before;

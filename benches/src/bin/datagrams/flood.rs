@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use waterwheel::{Context, DatagramHandler, DatagramSocket, Reactor, Service, TimerId, UdpOptions};
+use waterwheel::{Context, DatagramHandler, DatagramSocket, Reactor, Service, Timer, UdpOptions};
 
 use crate::thread::{stay_on, time_used};
 
@@ -48,12 +48,12 @@ impl DatagramHandler for Echo {
         socket.send_to(from, bytes);
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.late.saturating_record(now.duration_since(self.due).as_nanos() as u64);
         if now < self.end {
             self.due = Instant::now() + PERIOD;
-            cx.set_timer(self.service, PERIOD);
+            cx.set_timer(self.service, PERIOD, 0);
         } else {
             cx.stop();
         }
@@ -78,7 +78,7 @@ fn serve(
     let options = UdpOptions::default().batch(mode.is_batch);
     let (_, addr) = reactor.bind_udp("127.0.0.1:0", service, options)?;
     tell(addr);
-    reactor.set_timer(service, PERIOD);
+    reactor.set_timer(service, PERIOD, 0);
     let before = time_used()?;
     reactor.run()?;
     let nanos = time_used()? - before;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use waterwheel::sim::{Dice, HostClock};
 use waterwheel::{
     Closed, Conn, ConnId, Context, DeadlineKind, Destination, Handler, Idle, IdleKind, Peer,
-    Receive, Service, TimerId, Written,
+    Receive, Service, Timer, TimerId, Written,
 };
 
 use super::ledger::{KEY_BYTES, byte, stream};
@@ -269,7 +269,7 @@ impl Chaos {
         let clock = self.clock();
         let mut alarm = Alarm::new(no_timer(), wait, is_periodic, &clock);
         alarm.timer =
-            if is_periodic { conn.set_periodic_timer(wait) } else { conn.set_timer(wait) };
+            if is_periodic { conn.set_periodic_timer(wait, 0) } else { conn.set_timer(wait, 0) };
         life.alarms.push(alarm);
     }
 
@@ -396,7 +396,7 @@ impl Handler for Chaos {
     fn on_open(&mut self, life: &mut Life, conn: &mut Conn<'_>) {
         self.known.push(conn.id());
         if self.dice.one_in(2) {
-            life.deadline = Some(conn.set_timer(Duration::from_secs(self.dice.spread(60, 900))));
+            life.deadline = Some(conn.set_timer(Duration::from_secs(self.dice.spread(60, 900)), 0));
         }
         if life.is_ours && life.written == 0 {
             self.write(life, conn, KEY_BYTES + 50);
@@ -428,12 +428,12 @@ impl Handler for Chaos {
         if self.dice.one_in(3) { Idle::Keep } else { Idle::Close }
     }
 
-    fn on_timer(&mut self, life: &mut Life, conn: &mut Conn<'_>, timer: TimerId) {
-        if life.deadline == Some(timer) {
+    fn on_timer(&mut self, life: &mut Life, conn: &mut Conn<'_>, timer: Timer) {
+        if life.deadline == Some(timer.id) {
             return conn.close();
         }
         let clock = self.clock();
-        let place = life.alarms.iter().position(|alarm| alarm.timer == timer);
+        let place = life.alarms.iter().position(|alarm| alarm.timer == timer.id);
         let place = place.expect("a timer fires that was not set, or was cancelled");
         life.alarms[place].check(&clock);
         if !life.alarms[place].is_periodic {
@@ -466,15 +466,15 @@ impl Handler for Chaos {
         self.check_ended(cx);
     }
 
-    fn on_service_timer(&mut self, timer: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let clock = self.clock();
         let mut ticks = self.ticks.take().expect("a timer that was not set");
-        assert_eq!(ticks.timer, timer);
+        assert_eq!(ticks.timer, timer.id);
         ticks.check(&clock);
         if ticks.fired < 40 {
             self.ticks = Some(ticks);
         } else {
-            assert!(cx.cancel_timer(timer), "a periodic timer goes on until it is cancelled");
+            assert!(cx.cancel_timer(timer.id), "a periodic timer goes on until it is cancelled");
         }
     }
 }

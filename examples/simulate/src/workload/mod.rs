@@ -49,7 +49,7 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
         if dice.one_in(2) {
             let period = Duration::from_millis(dice.spread(1, 20_000));
             sim.with(host, |reactor| {
-                let timer = reactor.set_periodic_timer(service, period);
+                let timer = reactor.set_periodic_timer(service, period, 0);
                 let chaos = reactor.handler_mut(service).expect("it is registered here");
                 chaos.expect_ticks(timer, period);
             });

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use waterwheel::{
     Conn, Context, DatagramHandler, DatagramSocket, Group, ListenOptions, Reactor, SendStatus,
-    TimerId, UdpOptions,
+    Timer, UdpOptions,
 };
 
 use crate::support::datagrams::{Rig, Told, client, echo, try_receive};
@@ -164,7 +164,7 @@ fn a_flood_stops_neither_timers_nor_connections() {
         input.len()
     });
     let listener = rig.reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
-    let timer = rig.with(|socket| socket.set_periodic_timer(Duration::from_millis(2)));
+    let timer = rig.with(|socket| socket.set_periodic_timer(Duration::from_millis(2), 0));
     let flooder = client(rig.addr);
     flood(&flooder);
     let mut client = Client::connect(listener);
@@ -191,12 +191,12 @@ fn a_flood_stops_neither_timers_nor_connections() {
 #[test]
 fn a_closed_socket_is_told_once_and_its_id_finds_nothing() {
     let mut rig = Rig::bind("127.0.0.1:0", UdpOptions::default(), |socket, from, _| {
-        socket.set_timer(Duration::from_millis(1));
+        socket.set_timer(Duration::from_millis(1), 0);
         socket.close();
         assert!(!socket.is_open());
         assert_eq!(socket.send_to(from, b"too late"), SendStatus::Closed);
         assert_eq!(socket.local_addr().unwrap_err().kind(), ErrorKind::NotConnected);
-        socket.set_timer(Duration::from_millis(1));
+        socket.set_timer(Duration::from_millis(1), 0);
         socket.close();
     });
     let old = rig.id;
@@ -210,7 +210,7 @@ fn a_closed_socket_is_told_once_and_its_id_finds_nothing() {
     assert!(rig.reactor.context().socket(old).is_none());
     assert!(rig.reactor.context().socket(new).is_some());
     // The timer of the closed one would have fired first.
-    rig.reactor.set_timer(rig.service, Duration::from_millis(3));
+    rig.reactor.set_timer(rig.service, Duration::from_millis(3), 0);
     rig.expect_told(1, |told| *told == Told::ServiceTimer);
     let end = Told::Datagram(b"end".to_vec(), false);
     assert_eq!(rig.told(), [end, Told::Close(old), Told::ServiceTimer]);
@@ -296,7 +296,7 @@ fn who_answers_errors_by_sending_holds_up_nobody() {
 fn handlers_are_reached_by_their_key() {
     let mut rig = Rig::echo();
     let service = rig.service;
-    rig.reactor.set_timer(service, Duration::from_millis(1));
+    rig.reactor.set_timer(service, Duration::from_millis(1), 0);
     let seen = Rc::new(Cell::new(0));
     let posted = Rc::clone(&seen);
     rig.reactor.context().post(service, move |handler, _| {
@@ -339,7 +339,7 @@ fn a_callback_binds_and_connects_sockets() {
             }
         }
 
-        fn on_timer(&mut self, _: &mut DatagramSocket<'_>, _: TimerId) {}
+        fn on_timer(&mut self, _: &mut DatagramSocket<'_>, _: Timer) {}
     }
     let answers = Rc::new(Cell::new(0));
     let mut reactor = Reactor::new().unwrap();

@@ -13,7 +13,7 @@ use transfer::name;
 use transfer::wire::{self, Put};
 use waterwheel::{
     Closed, Conn, ConnId, Context, DeadlineKind, Handler, Idle, IdleKind, Peer, Remote, Service,
-    TimerId,
+    Timer,
 };
 
 use crate::incoming::{Reason, Transfer, line_of};
@@ -110,7 +110,7 @@ impl Inbox {
             None => self.begin(key, begin).map_err(|error| error.to_string())?,
         }
         conn.set_deadline(DeadlineKind::User, None);
-        conn.set_periodic_timer(wire::WAIT_PERIOD);
+        conn.set_periodic_timer(wire::WAIT_PERIOD, 0);
         self.transfers.insert(conn.id(), Transfer::new(put, conn.peer_addr(), writer));
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Handler for Inbox {
         taken
     }
 
-    fn on_timer(&mut self, (): &mut (), conn: &mut Conn<'_>, _: TimerId) {
+    fn on_timer(&mut self, (): &mut (), conn: &mut Conn<'_>, _: Timer) {
         if self.transfers.get(&conn.id()).is_some_and(Transfer::is_ours_to_move) {
             conn.write(wire::wait().as_bytes());
         }
@@ -299,7 +299,7 @@ impl Handler for Inbox {
         }
     }
 
-    fn on_service_timer(&mut self, _: TimerId, _: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         self.transfers.values().for_each(Transfer::show);
     }
 }

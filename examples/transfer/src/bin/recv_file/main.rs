@@ -83,7 +83,7 @@ fn run(args: Args) -> Result<u64, Box<dyn Error>> {
         print(format_args!("listening on {addr}"))?;
     }
     if reactor.handler_mut(inbox).is_some_and(|inbox| inbox.bars.are_shown()) {
-        reactor.set_periodic_timer(inbox, bars::MOVE_PERIOD);
+        reactor.set_periodic_timer(inbox, bars::MOVE_PERIOD, 0);
     }
     reactor.run()?;
     let Some(inbox) = reactor.handler_mut(inbox) else { return Ok(0) };

@@ -64,7 +64,7 @@ fn run(args: Args) -> Result<u64, Box<dyn Error>> {
         failures: 0,
     });
     if reactor.handler_mut(outbox).is_some_and(|outbox| outbox.bars.are_shown()) {
-        reactor.set_periodic_timer(outbox, bars::MOVE_PERIOD);
+        reactor.set_periodic_timer(outbox, bars::MOVE_PERIOD, 0);
     }
     for _ in 0..at_once {
         reactor.context().post(outbox, |outbox, cx| outbox.next(cx));

@@ -14,7 +14,7 @@ use transfer::sum;
 use transfer::wire::{self, Answer};
 use waterwheel::{
     Closed, Conn, ConnId, ConnectOptions, Context, Handler, Idle, IdleKind, Peer, Remote, Service,
-    TimerId, frame,
+    Timer, frame,
 };
 
 /// What all transfers share.
@@ -276,7 +276,7 @@ impl Handler for Outbox {
     fn on_open(&mut self, &mut number: &mut u64, conn: &mut Conn<'_>) {
         if let Some(transfer) = self.transfers.get_mut(&number) {
             transfer.conn = Some(conn.id());
-            conn.set_periodic_timer(wire::WAIT_PERIOD);
+            conn.set_periodic_timer(wire::WAIT_PERIOD, 0);
             conn.write(wire::put(transfer.length, &transfer.name).as_bytes());
         }
     }
@@ -292,7 +292,7 @@ impl Handler for Outbox {
         lines.consumed()
     }
 
-    fn on_timer(&mut self, &mut number: &mut u64, conn: &mut Conn<'_>, _: TimerId) {
+    fn on_timer(&mut self, &mut number: &mut u64, conn: &mut Conn<'_>, _: Timer) {
         if self.is_ours_to_move(number, conn) {
             conn.write(wire::wait().as_bytes());
         }
@@ -318,7 +318,7 @@ impl Handler for Outbox {
         self.next(cx);
     }
 
-    fn on_service_timer(&mut self, _: TimerId, cx: &mut Context<'_>) {
+    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         for transfer in self.transfers.values() {
             let conn = transfer.conn.and_then(|id| cx.conn(id));
             if let (Some(bar), Some(conn)) = (&transfer.bar, conn) {
