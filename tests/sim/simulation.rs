@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use waterwheel::sim::{Fault, Faults, HostClock, PeerEnd, Script, Seeds, Simulation};
 use waterwheel::{
-    Closed, Conn, Context, DeadlineKind, Handler, Idle, IdleKind, ListenOptions, Peer, frame,
+    Closed, Conn, Context, DeadlineKind, Handler, Idle, IdleKind, Limits, ListenOptions, MinRate,
+    Peer, TimerId, frame,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -183,6 +184,50 @@ fn a_far_limit_passes_on_time_although_polls_end_late() {
         assert!(life >= idle && life <= idle + 3 * MILLISECOND, "{life:?}");
         Ok(())
     });
+}
+
+/// Pauses, says a second later that a message is incomplete, and reads on a minute later.
+struct Pausing;
+
+impl Handler for Pausing {
+    type State = bool;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<bool> {
+        Some(false)
+    }
+
+    fn on_data(&mut self, _: &mut bool, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        conn.pause_reading();
+        conn.set_timer(Duration::from_secs(1));
+        input.len()
+    }
+
+    fn on_timer(&mut self, has_declared: &mut bool, conn: &mut Conn<'_>, _: TimerId) {
+        if std::mem::replace(has_declared, true) {
+            return conn.resume_reading();
+        }
+        conn.declare_incomplete(true);
+        conn.set_timer(Duration::from_secs(60));
+    }
+}
+
+/// The peer was "too slow" while nobody read.
+#[test]
+fn a_message_that_is_declared_in_a_pause_is_timed_from_its_end() {
+    let mut sim = Simulation::new(0, Faults::none());
+    let (_, addr) = sim
+        .host("server", |reactor| {
+            let service = reactor.register(Pausing);
+            let rate = MinRate::new(1_000, Duration::from_secs(5));
+            let limits = Limits::default().min_receive_rate(Some(rate));
+            reactor.listen("0.0.0.0:7000", service, ListenOptions::default().limits(limits))
+        })
+        .unwrap();
+    let peer = sim.peer(addr, Script::new().send("a").read_to_end());
+    sim.run(Duration::from_secs(60));
+    assert_eq!(sim.end_of(peer), PeerEnd::Open);
+    sim.run(Duration::from_secs(10));
+    assert_eq!(sim.end_of(peer), PeerEnd::Broken);
 }
 
 /// A deadline that was set in a long turn ran from the turn's start.

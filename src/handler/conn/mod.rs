@@ -220,7 +220,9 @@ impl<'a> Conn<'a> {
         let Some(mut link) = self.lp.link(self.id) else { return };
         if link.connection.flags.has(Flags::INCOMPLETE) != incomplete {
             link.connection.flags.put(Flags::INCOMPLETE, incomplete);
-            link.watch_message(incomplete, incomplete);
+            // While reading is held back the peer is not the one who keeps us waiting.
+            let is_timed = link.connection.is_incomplete() && link.connection.wants_read();
+            link.watch_message(is_timed, true);
         }
     }
 
