@@ -143,7 +143,7 @@ impl Dispatcher {
     pub(super) fn catch_panic(&mut self, piece: impl FnOnce(&mut Self)) -> bool {
         let Err(payload) = catch_unwind(AssertUnwindSafe(|| piece(self))) else { return true };
         #[cfg(feature = "sim")]
-        self.panic_text.get_or_insert_with(|| text_of(&payload).to_owned());
+        self.panic_texts.push(text_of(&payload).to_owned());
         let panic = after_panic(&mut self.lp.engine, payload);
         drop_quietly(mem::replace(&mut self.panic, panic));
         if let Some(id) = self.lp.engine.cork.owner() {

@@ -39,9 +39,9 @@ pub(super) struct Dispatcher {
     pub(super) drain_deadline: Duration,
     /// A panic that is to go on at the end of the turn.
     pub(super) panic: Option<PanicPayload>,
-    /// What the first callback said that panicked, for the rules of a simulated world.
+    /// What callbacks said that panicked, for the rules of a simulated world.
     #[cfg(feature = "sim")]
-    pub(super) panic_text: Option<String>,
+    pub(super) panic_texts: Vec<String>,
 }
 
 impl Dispatcher {
@@ -58,7 +58,7 @@ impl Dispatcher {
             drain_deadline: Duration::ZERO,
             panic: None,
             #[cfg(feature = "sim")]
-            panic_text: None,
+            panic_texts: Vec::new(),
         }
     }
 

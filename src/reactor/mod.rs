@@ -359,10 +359,10 @@ impl Reactor {
         &self.dispatcher.lp
     }
 
-    /// What the first callback said that panicked.
+    /// What callbacks said that have panicked since this was asked.
     #[cfg(feature = "sim")]
-    pub(crate) fn panic_text(&self) -> Option<&str> {
-        self.dispatcher.panic_text.as_deref()
+    pub(crate) fn take_panic_texts(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.dispatcher.panic_texts)
     }
 
     /// What a turn works on, for those who join several reactors.

@@ -24,10 +24,13 @@ struct Life {
     has_ended: bool,
     /// What its handler left unconsumed.
     rest: Vec<u8>,
+    /// The connection was broken already when its handler left that.
+    saw_break: bool,
     /// What came with a balancer's header, if `on_open` holds reading back, until `on_data` has
     /// seen it.
     held: usize,
-    /// When each kind of silence began at the latest: opened, or kept although idle.
+    /// When each kind of silence began at the latest: opened, kept although idle, or, for that of
+    /// the peer, reading was held back.
     silent_since: [u64; 3],
     /// Its output was over the high mark when the last turn ended.
     was_backed_up: bool,
@@ -52,6 +55,8 @@ pub(super) struct Watcher {
     due: Option<u64>,
     /// Timers and messages that have been run.
     work: (u64, u64),
+    /// Callbacks that have panicked.
+    panics: u64,
     /// Turns so far.
     turn: usize,
     /// The nanosecond of the host's clock at which the reactor was made.
@@ -79,6 +84,7 @@ impl Watcher {
             landmarks: Landmarks::default(),
             due: None,
             work: (0, 0),
+            panics: 0,
             turn: 0,
             start,
         }
@@ -148,6 +154,7 @@ impl Watcher {
             socket,
             has_ended: false,
             rest: Vec::new(),
+            saw_break: false,
             held: conn.unconsumed_bytes(),
             silent_since: [now; 3],
             was_backed_up: false,
@@ -203,6 +210,7 @@ impl Watcher {
             life.rest.clear();
             life.held = 0;
             life.rest.extend_from_slice(&input[consumed.min(input.len())..]);
+            life.saw_break = self.world.borrow().sockets[life.socket as usize].is_broken();
         }
     }
 
@@ -212,13 +220,25 @@ impl Watcher {
         }
     }
 
-    /// What has passed at the end of a turn has been dealt with at the end of the next.
+    /// While reading is held back it is not the peer who is silent.
+    fn note_pause(&mut self, id: ConnId, connection: &Connection<Stream>) {
+        if connection.wants_read() {
+            return;
+        }
+        let now = self.world.borrow().clock(self.host);
+        if let Some(life) = self.lives.get_mut(&id) {
+            life.silent_since[IdleKind::Read as usize] = now;
+        }
+    }
+
+    /// What has passed at the end of a turn has been dealt with at the end of the next, unless a
+    /// panic has cut the timers of that short.
     fn check_deadline(&mut self, lp: &Loop, id: ConnId, connection: &Connection<Stream>) {
         let Some(life) = self.lives.get_mut(&id) else { return };
         let deadline = connection.deadline(|stamp| lp.engine.timers.latest(stamp));
         let is_overdue = deadline <= lp.engine.now() && !connection.flags.has(Flags::ERROR);
         let was_overdue = std::mem::replace(&mut life.was_overdue, is_overdue);
-        if is_overdue && was_overdue {
+        if is_overdue && was_overdue && lp.engine.stats.panics == self.panics {
             self.violate(Some(id), "its deadline has passed");
         }
     }
@@ -311,6 +331,14 @@ impl Watcher {
         {
             self.violate(Some(id), &format!("{kept_back} bytes were read and never delivered"));
         }
+        let is_paused = closed.flags.has(Flags::PAUSED);
+        let is_unseen = !(life.rest.is_empty() || life.saw_break || life.has_ended);
+        if is_broken && is_paused && is_unseen {
+            self.violate(Some(id), "what was left before a pause was not lent again at the end");
+        }
+        if is_paused && matches!(closed.reason, CloseReason::Timeout(TimeoutKind::ReceiveRate)) {
+            self.violate(Some(id), "its peer was timed while reading was paused");
+        }
         if is_broken && unread > 0 && !has_lied {
             self.violate(Some(id), &format!("closed with {unread} bytes still to be read"));
         }
@@ -328,12 +356,14 @@ impl Watcher {
         }
         for (id, connection) in lp.streams.iter() {
             self.look_at(connection);
+            self.note_pause(id, connection);
             self.check_drain(id, connection);
             self.check_deadline(lp, id, connection);
             if let Some(rule) = self.broken_rule(lp, id, connection) {
                 self.violate(Some(id), rule);
             }
         }
+        self.panics = lp.engine.stats.panics;
         self.check_listeners(lp);
         self.check_sockets(lp);
         self.check_counts(lp);

@@ -248,6 +248,11 @@ impl Link<'_> {
     fn fail_output(&mut self, cause: CloseReason) {
         let now = self.engine.now();
         self.connection.fail_output(cause, now, &mut self.engine.spares);
+        if self.connection.flags.has(Flags::PAUSED) {
+            // Nothing holds back the reading any more. What is left is seen once more, also what
+            // the callback leaves whose write has failed.
+            self.connection.flags.set(Flags::REPLAY);
+        }
         self.arm();
         self.queue_ready();
     }

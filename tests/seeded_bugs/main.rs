@@ -36,12 +36,16 @@ use bug::{Bug, apply};
 /// The folder of the bugs.
 const FOLDER: &str = "tests/seeded_bugs";
 
+/// The program in which the simulated world looks for the bugs.
+const WORKLOAD: &str = "examples/simulate/src/workload/mod.rs";
+
 /// Directories at the root of the package that a build of the library does not want.
 const NOT_COPIED: &[&str] = &["target", "fuzz"];
 
 #[test]
 fn each_bug_fits_the_library() {
     with_bugs(&bugs());
+    assert!(root().join(WORKLOAD).is_file(), "{WORKLOAD} has moved");
 }
 
 #[test]
@@ -125,7 +129,9 @@ fn copy_package(copy: &Path, texts: &BTreeMap<String, String>, bugs: &[Bug]) {
     let text = fs::read_to_string(&face).unwrap();
     fs::write(&face, text + "\npub mod seeded;\n").unwrap();
     // The test there has the name of this one.
-    fs::rename(copy.join(FOLDER).join("finds.rs"), copy.join("tests/seeded_bugs.rs")).unwrap();
+    let test = fs::read_to_string(copy.join(FOLDER).join("finds.rs")).unwrap();
+    let test = test.replace("@workload@", &format!("../{WORKLOAD}"));
+    fs::write(copy.join("tests/seeded_bugs.rs"), test).unwrap();
     fs::remove_dir_all(copy.join(FOLDER)).unwrap();
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use waterwheel::sim::{Fault, Faults, HostClock, PeerEnd, Script, Seeds, Simulation};
 use waterwheel::{
     Closed, Conn, Context, DeadlineKind, Handler, Idle, IdleKind, Limits, ListenOptions, MinRate,
-    Peer, TimerId, frame,
+    Peer, Timer, frame,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -198,16 +198,16 @@ impl Handler for Pausing {
 
     fn on_data(&mut self, _: &mut bool, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         conn.pause_reading();
-        conn.set_timer(Duration::from_secs(1));
+        conn.set_timer(Duration::from_secs(1), 0);
         input.len()
     }
 
-    fn on_timer(&mut self, has_declared: &mut bool, conn: &mut Conn<'_>, _: TimerId) {
+    fn on_timer(&mut self, has_declared: &mut bool, conn: &mut Conn<'_>, _: Timer) {
         if std::mem::replace(has_declared, true) {
             return conn.resume_reading();
         }
         conn.declare_incomplete(true);
-        conn.set_timer(Duration::from_secs(60));
+        conn.set_timer(Duration::from_secs(60), 0);
     }
 }
 

@@ -485,10 +485,12 @@ fn a_connection_whose_output_has_failed_ends_though_the_peer_goes_on_sending() {
             conn.send_file(file.try_clone().unwrap(), ..1_000).expect("a file");
             file.set_len(10).unwrap();
         }
-        thread::sleep(ms(1)); // slower than the peer
+        // Slower than the peer: some 400 kB wait in the kernel, which are 6 reads.
+        thread::sleep(ms(60));
         input.len()
     });
-    let mut rig = Rig::with_limits(script, limits);
+    let tcp = TcpOptions::default().receive_buffer_bytes(Some(400_000));
+    let mut rig = Rig::with_listen(script, ListenOptions::default().limits(limits).tcp(tcp));
     let (mut client, id) = rig.client();
     client.send(b"file");
     let sender = thread::spawn(move || {

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,7 +34,12 @@ pub(crate) struct Chaos {
     /// Connections that it may still begin: a run comes to its end.
     connects_left: u32,
     reconnects_left: u32,
+    /// Its callbacks panic now and then.
+    panics: bool,
 }
+
+/// What it says when it panics on purpose.
+pub(super) const ON_PURPOSE: &str = "on purpose";
 
 /// What is kept for a connection.
 pub(crate) struct Life {
@@ -103,6 +109,7 @@ impl Chaos {
         max_output: usize,
     ) -> Self {
         let connects_left = if dice.one_in(2) { 4 } else { 0 };
+        let panics = dice.one_in(4);
         Self {
             service,
             dice,
@@ -115,6 +122,14 @@ impl Chaos {
             senders_are_gone: false,
             connects_left,
             reconnects_left: 4,
+            panics,
+        }
+    }
+
+    /// Panics, now and then. `panic!` would be told by a hook, each time.
+    fn may_panic(&self) {
+        if self.panics && self.dice.one_in(12) {
+            resume_unwind(Box::new(ON_PURPOSE));
         }
     }
 
@@ -390,6 +405,7 @@ impl Handler for Chaos {
     type State = Life;
 
     fn on_accept(&mut self, _: &Peer) -> Option<Life> {
+        self.may_panic();
         (!self.dice.one_in(50)).then(|| Self::life(None))
     }
 
@@ -405,6 +421,7 @@ impl Handler for Chaos {
     }
 
     fn on_data(&mut self, life: &mut Life, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        self.may_panic();
         let taken = self.take(life, input);
         for _ in 0..1 + self.dice.below(3) {
             self.act(life, conn);
@@ -432,6 +449,7 @@ impl Handler for Chaos {
         if life.deadline == Some(timer.id) {
             return conn.close();
         }
+        self.may_panic();
         let clock = self.clock();
         let place = life.alarms.iter().position(|alarm| alarm.timer == timer.id);
         let place = place.expect("a timer fires that was not set, or was cancelled");

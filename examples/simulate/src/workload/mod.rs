@@ -30,6 +30,7 @@ type Shared = Rc<RefCell<Ledger>>;
 /// One run: reactors, peers, other threads, and the checks at the end.
 pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
     let dice = sim.dice();
+    sim.allow_panics(chaos::ON_PURPOSE);
     let ledger = Shared::default();
     let listening =
         sim.listening_peer(1 + dice.below(8) as usize, script(&dice, Script::new(), 999, true));
