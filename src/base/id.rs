@@ -319,14 +319,13 @@ impl BlockPool {
 
 impl Generations {
     pub(crate) const fn new() -> Self {
-        Self { left: 0..0, is_shared: true }
+        Self::with(0..0, true)
     }
 
-    /// Those of a reactor in a simulated world, which are the same in every run.
-    #[cfg(feature = "sim")]
-    pub(crate) const fn of_host(host: u32) -> Self {
-        let start = (host as u64) << 32;
-        Self { left: start + 1..start + (1 << 32), is_shared: false }
+    /// First those in `left`, and then such as the process shares, if `is_shared`. Those of a
+    /// simulated world are the same in every run.
+    pub(crate) const fn with(left: Range<u64>, is_shared: bool) -> Self {
+        Self { left, is_shared }
     }
 
     /// A generation that no living connection has; never 0.

@@ -28,8 +28,9 @@ impl EndOfTurn {
         self.flush.pop_front()
     }
 
-    pub(crate) fn flushes(&self) -> usize {
-        self.flush.len()
+    /// The connections that want a flush.
+    pub(crate) fn flushes(&self) -> &VecDeque<ConnId> {
+        &self.flush
     }
 
     pub(crate) fn push_closed(&mut self, id: ConnId, reason: CloseReason) {
@@ -40,8 +41,9 @@ impl EndOfTurn {
         self.closed.pop_front()
     }
 
-    pub(crate) fn closed(&self) -> usize {
-        self.closed.len()
+    /// The connections that have ended.
+    pub(crate) fn closed(&self) -> &VecDeque<(ConnId, CloseReason)> {
+        &self.closed
     }
 
     pub(crate) fn push_retry(&mut self, id: ConnId) {
@@ -71,17 +73,5 @@ impl EndOfTurn {
             && self.closed.is_empty()
             && self.retries.is_empty()
             && self.batches.is_empty()
-    }
-
-    /// Whether a connection is in the list of flushes, for the rules of a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) fn has_flush(&self, id: ConnId) -> bool {
-        self.flush.contains(&id)
-    }
-
-    /// Whether a connection is in the list of those that have ended, likewise.
-    #[cfg(feature = "sim")]
-    pub(crate) fn has_closed(&self, id: ConnId) -> bool {
-        self.closed.iter().any(|&(closed, _)| closed == id)
     }
 }

@@ -63,8 +63,7 @@ impl Io {
         self.attempts.get(slot).copied()
     }
 
-    /// Attempts that are under way, for the rules of a simulated world.
-    #[cfg(feature = "sim")]
+    /// How many attempts are under way.
     pub(crate) fn attempts(&self) -> usize {
         self.attempts.len()
     }

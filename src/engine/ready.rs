@@ -40,10 +40,10 @@ impl ReadyQueue {
         self.others.pop_front()
     }
 
-    /// Connections in the queue.
+    /// The connections in the queue.
     #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.connections.len()
+    pub(crate) fn connections(&self) -> &VecDeque<ConnId> {
+        &self.connections
     }
 
     /// Listeners and datagram sockets in the queue.
@@ -59,11 +59,5 @@ impl ReadyQueue {
     /// Listeners are closed: none has a turn any more.
     pub(crate) fn forget_listeners(&mut self) {
         self.others.retain(|queued| matches!(queued, Queued::Socket(_)));
-    }
-
-    /// Whether a connection is in the queue, for the rules of a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) fn contains(&self, id: ConnId) -> bool {
-        self.connections.contains(&id)
     }
 }

@@ -261,6 +261,7 @@ impl fmt::Debug for Loop {
             .field("now", &self.engine.now())
             .field("connections", &self.streams.len())
             .field("listeners", &self.streams.listeners().count())
+            .field("attempts", &self.engine.io.attempts())
             .field("timers", &self.engine.timers.len())
             .finish_non_exhaustive()
     }

@@ -327,7 +327,7 @@ impl Reactor {
     /// What the reactor has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.dispatcher.lp.engine.stats
+        self.event_loop().engine.stats
     }
 
     /// Turns until it is stopped.
@@ -353,8 +353,7 @@ impl Reactor {
         Ok(goes_on)
     }
 
-    /// What a turn works on, for whoever watches it.
-    #[cfg(feature = "sim")]
+    /// What a turn works on, to look at between the turns.
     pub(crate) fn event_loop(&self) -> &Loop {
         &self.dispatcher.lp
     }

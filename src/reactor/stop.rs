@@ -106,7 +106,7 @@ impl Dispatcher {
             }
         }
         self.place_states();
-        self.stopping.left = self.lp.engine.end_of_turn.closed() + self.lp.streams.failures();
+        self.stopping.left = self.lp.engine.end_of_turn.closed().len() + self.lp.streams.failures();
         self.stopping.rounds += 1;
     }
 

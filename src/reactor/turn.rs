@@ -261,7 +261,7 @@ impl Dispatcher {
                 None => break,
             }
         }
-        for _ in 0..self.lp.engine.ready.len() {
+        for _ in 0..self.lp.engine.ready.connections().len() {
             let Some(id) = self.lp.engine.ready.pop() else { break };
             self.on_ready(id);
         }
@@ -368,14 +368,14 @@ impl Dispatcher {
     fn flush_and_close(&mut self) {
         self.lp.datagrams.send_batches(&mut self.lp.engine);
         self.place_states();
-        for _ in 0..self.lp.engine.end_of_turn.flushes() {
+        for _ in 0..self.lp.engine.end_of_turn.flushes().len() {
             let Some(id) = self.lp.engine.end_of_turn.pop_flush() else { break };
             self.flush_and_advance(id);
         }
         self.report_retries();
         // Connections that were begun and ended meanwhile have states to give back.
         self.place_states();
-        for _ in 0..self.lp.engine.end_of_turn.closed() {
+        for _ in 0..self.lp.engine.end_of_turn.closed().len() {
             let Some((id, reason)) = self.lp.engine.end_of_turn.pop_closed() else { break };
             self.tear_down(id, reason);
         }

@@ -404,17 +404,20 @@ impl Watcher {
         let is_dead = connection.is_closed();
         let held = self.lives.get(&id).map_or(0, |life| life.held);
         let rules = [
-            (is_dead && !lp.engine.end_of_turn.has_closed(id), "dead and not buried"),
+            (
+                is_dead && !lp.engine.end_of_turn.closed().iter().any(|&(it, _)| it == id),
+                "dead and not buried",
+            ),
             (
                 !is_dead
                     && connection.flags.has(Flags::IN_READY_QUEUE)
-                    && !lp.engine.ready.contains(id),
+                    && !lp.engine.ready.connections().contains(&id),
                 "marked ready and not on the queue",
             ),
             (
                 !is_dead
                     && connection.flags.has(Flags::IN_FLUSH_LIST)
-                    && !lp.engine.end_of_turn.has_flush(id),
+                    && !lp.engine.end_of_turn.flushes().contains(&id),
                 "marked dirty and not on the list",
             ),
             (
@@ -435,7 +438,7 @@ impl Watcher {
                     && !connection.flags.has(Flags::ERROR)
                     && connection.deadline(|stamp| lp.engine.timers.latest(stamp))
                         < connection.armed.tick()
-                    && !lp.engine.timers.is_deferred(id),
+                    && !lp.engine.timers.deferred().contains(&id),
                 "its deadline is not in the wheel",
             ),
         ];
@@ -525,7 +528,7 @@ impl Watcher {
         if lp.engine.stats.messages > 0 {
             self.landmarks.reach(Landmark::Messages);
         }
-        if lp.engine.timers.has_deferred() {
+        if !lp.engine.timers.deferred().is_empty() {
             self.landmarks.reach(Landmark::Nursery);
         }
     }
@@ -574,7 +577,7 @@ impl Watcher {
         if slots + listeners > 0 {
             self.violate(None, &format!("{slots} slots and {listeners} listeners are left"));
         }
-        if !lp.streams.is_limit_empty() {
+        if lp.streams.counted() > 0 {
             self.violate(None, "the cap counts connections that are gone");
         }
     }

@@ -343,7 +343,7 @@ impl Link<'_> {
 
     /// A connection to one address has an event: whether it is up now.
     pub(crate) fn look_at_connect(&mut self) -> bool {
-        if self.connection.connector_mut().is_some() {
+        if self.connection.connector().is_some() {
             return false; // its attempts have events of their own
         }
         match self.connection.stream.connected() {

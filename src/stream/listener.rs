@@ -193,10 +193,9 @@ impl ConnLimit {
         !self.is_shut
     }
 
-    /// Whether nobody is inside.
-    #[cfg(feature = "sim")]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.inside == 0
+    /// Connections inside.
+    pub(crate) fn inside(&self) -> usize {
+        self.inside
     }
 
     pub(crate) fn enter(&mut self) {

@@ -188,6 +188,7 @@ impl Streams {
     fn uncount(&mut self, engine: &mut Engine, connection: &Connection<Stream>) {
         engine.stats.connections -= 1;
         self.limit.leave();
+        debug_assert_eq!(self.counted(), self.connections.len());
         if let Some(load) = &self.load {
             load.leave();
         }
@@ -329,10 +330,9 @@ impl Streams {
         !(self.unplaced.is_empty() && self.failures.is_empty())
     }
 
-    /// Whether the cap counts nobody, for the rules of a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) fn is_limit_empty(&self) -> bool {
-        self.limit.is_empty()
+    /// Connections that the cap counts.
+    pub(crate) fn counted(&self) -> usize {
+        self.limit.inside()
     }
 }
 

@@ -279,7 +279,7 @@ impl Link<'_> {
 
     /// Sends queued output, as much as the socket and the budget allow.
     fn flush_queue(&mut self) {
-        let others = self.engine.ready.len();
+        let others = self.engine.ready.connections().len();
         let short_is_full = self.connection.short_means_done();
         let spares = &mut self.engine.spares;
         let sent = self.connection.flush_all(FLUSH_BUDGET, others, short_is_full, spares);

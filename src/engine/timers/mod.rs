@@ -52,7 +52,7 @@ impl Armed {
     pub(crate) const NONE: Self = Self { tick: NEVER, key: Key::NONE };
 
     /// The tick at which it fires; [`NEVER`] if there is no entry.
-    #[cfg(feature = "sim")]
+    #[inline]
     pub(crate) fn tick(self) -> u64 {
         self.tick
     }
@@ -133,12 +133,12 @@ impl Timers {
     /// When the wheel wants to be looked at; [`NEVER`] if no timer is set.
     #[inline]
     pub(crate) fn look_ahead(&mut self) -> u64 {
-        self.next_due = self.wheel.next_deadline().unwrap_or(NEVER);
+        self.next_due = self.next_deadline().unwrap_or(NEVER);
         self.next_due
     }
 
-    /// The same without preparing the next turn, for the rules of a simulated world.
-    #[cfg(feature = "sim")]
+    /// The same without preparing the next turn; `None` if no timer is set.
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.wheel.next_deadline()
     }
@@ -178,7 +178,7 @@ impl Timers {
     /// is armed anew, so that activity costs no wheel operation.
     #[inline]
     pub(crate) fn arm(&mut self, id: ConnId, armed: &mut Armed, deadline: u64) {
-        if deadline >= armed.tick {
+        if deadline >= armed.tick() {
             return;
         }
         if armed.tick != NEVER {
@@ -205,7 +205,7 @@ impl Timers {
     /// Has a new connection armed when it has lasted for a while.
     #[inline]
     pub(crate) fn defer(&mut self, id: ConnId) {
-        if self.deferred.is_empty() {
+        if self.deferred().is_empty() {
             self.wheel.insert(after(self.now, DEFERRED_TICKS), Due::Deferred);
         }
         self.deferred.push(id);
@@ -221,16 +221,10 @@ impl Timers {
         self.deferred = deferred;
     }
 
-    /// Whether a connection waits for its entry, for the rules of a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) fn is_deferred(&self, id: ConnId) -> bool {
-        self.deferred.contains(&id)
-    }
-
-    /// Whether any does, likewise.
-    #[cfg(feature = "sim")]
-    pub(crate) fn has_deferred(&self) -> bool {
-        !self.deferred.is_empty()
+    /// The connections that wait for their entry.
+    #[inline]
+    pub(crate) fn deferred(&self) -> &[ConnId] {
+        &self.deferred
     }
 
     // Timers of the user's.

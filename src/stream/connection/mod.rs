@@ -407,8 +407,7 @@ impl<S> Connection<S> {
         self.cold.as_mut()?.connector.as_deref_mut()
     }
 
-    /// The same, for the rules of a simulated world.
-    #[cfg(feature = "sim")]
+    /// The same, to look at.
     pub(crate) fn connector(&self) -> Option<&Connector<S>> {
         self.cold.as_ref()?.connector.as_deref()
     }

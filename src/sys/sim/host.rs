@@ -30,7 +30,8 @@ impl Host {
 
     /// The generations of its connections: the same in every run.
     pub(crate) fn generations(&self) -> Generations {
-        Generations::of_host(self.index as u32)
+        let start = (self.index as u64) << 32;
+        Generations::with(start + 1..start + (1 << 32), false)
     }
 
     pub(crate) fn edges_are_native(&self) -> bool {
