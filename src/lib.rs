@@ -173,6 +173,7 @@ pub use base::stats::Stats;
 pub use base::{frame, wheel};
 pub use channel::{Receive, SendError, Sender};
 pub use datagram::{SendStatus, Sessions};
+pub use engine::observer;
 pub use fleet::{
     Balance, Fleet, FleetEnd, FleetFailure, FleetHandle, FleetOptions, FleetRemote, FleetStats,
     Member, OnFailure, Pinning, Spread,

@@ -133,6 +133,8 @@ pub struct Wheel<T> {
     ///
     /// Invariant: at most `SPARE_BUFFERS`; each is empty and has a capacity.
     spare: Vec<Vec<Record<T>>>,
+    /// The deadline of the timer that was popped last.
+    popped_deadline: u64,
 }
 
 impl<T: Copy> Wheel<T> {
@@ -147,6 +149,7 @@ impl<T: Copy> Wheel<T> {
             ids: IdTable::new(),
             stale: 0,
             spare: Vec::new(),
+            popped_deadline: 0,
         }
     }
 
@@ -292,6 +295,11 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
+    /// The deadline of the timer that was popped last.
+    pub(crate) fn popped_deadline(&self) -> u64 {
+        self.popped_deadline
+    }
+
     fn insert_record(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> Key {
         let key = self.ids.allocate();
         self.place(Record { deadline: deadline.min(LAST_TICK), key, period, payload });
@@ -318,6 +326,7 @@ impl<T: Copy> Wheel<T> {
 
     /// Finishes a one-shot timer, or sets a periodic one again, and tells what fired.
     fn fire(&mut self, record: Record<T>, now: u64) -> (TimerId, T) {
+        self.popped_deadline = record.deadline;
         match record.deadline_after(now) {
             Some(deadline) => self.place(Record { deadline, ..record }),
             None => self.ids.release(record.key),

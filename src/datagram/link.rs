@@ -82,8 +82,8 @@ impl SocketLink<'_> {
 
     /// Sets a timer that ends with the socket.
     pub(super) fn set_timer(&mut self, wait: Duration, periodic: bool, token: u64) -> TimerId {
-        let timers = &mut self.engine.timers;
-        let timer = timers.set_user(Owner::Socket(self.id), wait, periodic, token);
+        let timer = self.engine.set_user_timer(Owner::Socket(self.id), wait, periodic, token);
+        let timers = &self.engine.timers;
         self.socket.add_timer(timer, |timer| timers.has_user(timer));
         timer
     }

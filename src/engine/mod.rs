@@ -9,12 +9,14 @@ mod end_of_turn;
 mod io;
 mod late_turns;
 pub(crate) mod mailbox;
+pub mod observer;
 mod ready;
 mod timers;
 
 use std::time::Duration;
 
 use crate::base::buffer::Spares;
+use crate::base::id::TimerId;
 use crate::base::stats::Stats;
 use crate::options::{FILE_RESERVE, ReactorOptions};
 use crate::sys::World;
@@ -22,6 +24,7 @@ use crate::sys::World;
 pub(crate) use cork::{CORK_BYTES, Cork};
 pub(crate) use end_of_turn::EndOfTurn;
 pub(crate) use io::{DRAIN_TOKEN, Io, MAX_SLOTS, Target, WAKER_TOKEN};
+use observer::Observers;
 pub(crate) use ready::{Queued, ReadyQueue};
 pub(crate) use timers::{Armed, Due, Fired, Owner, TimerList, Timers};
 
@@ -64,6 +67,8 @@ pub(crate) struct Engine {
     pub(crate) spares: Spares,
     /// Counters.
     pub(crate) stats: Stats,
+    /// Who is told what the loop does.
+    pub(crate) observers: Observers,
     /// Whether the loop goes on.
     running: Running,
     /// As given.
@@ -81,6 +86,7 @@ impl Engine {
             cork: Cork::new(),
             spares: Spares::default(),
             stats: Stats::default(),
+            observers: Observers::default(),
             running: Running::On,
             options,
         })
@@ -127,6 +133,19 @@ impl Engine {
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.running == Running::Asked(Stop::Now)
+    }
+
+    /// Sets a timer of a handler, a connection or a socket: once, or every `wait` if `periodic`.
+    pub(crate) fn set_user_timer(
+        &mut self,
+        owner: Owner,
+        wait: Duration,
+        periodic: bool,
+        token: u64,
+    ) -> TimerId {
+        let timer = self.timers.set_user(owner, wait, periodic, token);
+        self.observers.tell(|observer| observer.on_timer_armed(timer, wait));
+        timer
     }
 
     #[inline]

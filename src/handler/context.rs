@@ -219,6 +219,12 @@ impl<'a> Context<'a> {
         self.lp.engine.stats
     }
 
+    /// Sets a mark that the observers of the reactor are told of, such as the name of a step that
+    /// begins. Without an observer nothing happens. See [`observer`](crate::observer).
+    pub fn mark(&mut self, name: &'static str) {
+        self.lp.engine.observers.tell(|observer| observer.on_mark(name));
+    }
+
     /// Stops the loop at the end of the turn: every connection ends with
     /// `CloseReason::Shutdown`, and `Reactor::run` returns.
     pub fn stop(&mut self) {

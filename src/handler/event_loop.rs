@@ -188,7 +188,7 @@ impl Loop {
     ) -> TimerId {
         let handler = self.handlers.get(service as usize);
         if handler.is_some_and(|&(_, its_type)| its_type == TypeId::of::<H>()) {
-            return self.engine.timers.set_user(Owner::Handler(service), wait, periodic, token);
+            return self.engine.set_user_timer(Owner::Handler(service), wait, periodic, token);
         }
         log::error!("a timer was set with the service key of another reactor: it never fires");
         TimerId::NONE

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::engine::Due;
+use crate::engine::observer::What;
 use crate::handler::Peer;
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
@@ -109,10 +110,10 @@ impl Dispatcher {
             return self.refuse(stream);
         }
         let mut stream = ResetOnDrop(Some(stream));
-        let who = Who::Accept(index);
+        let (who, what) = (Who::Accept(index), What::Accept { peer });
         let state = self
             .callbacks
-            .enter(&mut self.lp, who, config.service, |handler, _| handler.accept(&asks));
+            .enter(&mut self.lp, who, config.service, what, |handler, _| handler.accept(&asks));
         let Some(state) = state.flatten() else {
             self.lp.engine.stats.refused += 1;
             return; // and the stream is reset
@@ -136,10 +137,13 @@ impl Dispatcher {
                 link.connection.state = state;
                 link.connection.open(link.engine.now());
                 link.engine.stats.accepted += 1;
-                link.id
+                let id = link.id;
+                link.engine.observers.tell(|observer| observer.on_accepted(id, peer));
+                id
             }
             Err(error) => {
-                self.callbacks.enter(&mut self.lp, Who::Closed, handler, |handler, _| {
+                let (who, what) = (Who::Closed, What::DropState);
+                self.callbacks.enter(&mut self.lp, who, handler, what, |handler, _| {
                     handler.forget(state);
                 });
                 self.lp.engine.stats.refused += 1;

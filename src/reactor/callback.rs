@@ -3,10 +3,11 @@
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::base::close::CloseReason;
+use crate::base::close::{CloseReason, Idle};
 use crate::base::id::{ConnId, SocketId};
 use crate::engine::Engine;
-use crate::handler::{AnyService, Conn, DatagramSocket, Loop};
+use crate::engine::observer::{Callback, Outcome, What};
+use crate::handler::{AnyService, Conn, DatagramSocket, Delivery, Loop};
 use crate::options::OnPanic;
 use crate::reactor::dispatch::Dispatcher;
 
@@ -45,29 +46,50 @@ impl Callbacks {
         Self { handlers: Vec::new(), who: Who::Nobody }
     }
 
-    /// Runs a callback; `None` if there is no such handler. Invariant 2: nothing else runs user
-    /// code, but for the copy on the fast path (`Dispatcher::deliver_fast`).
-    #[inline]
-    pub(super) fn enter<R>(
+    /// Runs a callback; `None` if there is no such handler. Observers are told.
+    pub(super) fn enter<R: Told>(
         &mut self,
         lp: &mut Loop,
         who: Who,
         handler: u32,
+        what: What<'_>,
         call: impl FnOnce(&mut dyn AnyService, &mut Loop) -> R,
     ) -> Option<R> {
-        let handler = self.handlers.get_mut(handler as usize)?;
+        let result = self.run(lp, who, handler, what, call)?;
+        if !lp.engine.observers.is_empty() {
+            tell_return(lp, handler, what, result.outcome());
+        }
+        Some(result)
+    }
+
+    /// Runs a callback without a word of its end. Invariant 2: nothing else runs user code, but for
+    /// the copy on the fast path (`Dispatcher::deliver_fast`).
+    #[inline]
+    fn run<R>(
+        &mut self,
+        lp: &mut Loop,
+        who: Who,
+        handler: u32,
+        what: What<'_>,
+        call: impl FnOnce(&mut dyn AnyService, &mut Loop) -> R,
+    ) -> Option<R> {
+        let service = self.handlers.get_mut(handler as usize)?;
         debug_assert_eq!(self.who, Who::Nobody, "callbacks never nest");
         self.who = who;
-        let result = call(handler.as_mut(), lp);
+        if !lp.engine.observers.is_empty() {
+            tell_begin(lp, handler, what);
+        }
+        let result = call(service.as_mut(), lp);
         self.who = Who::Nobody;
         Some(result)
     }
 
     /// Runs a callback of a connection; `None` if it has ended.
-    pub(super) fn enter_connection<R>(
+    pub(super) fn enter_connection<R: Told>(
         &mut self,
         lp: &mut Loop,
         id: ConnId,
+        what: What<'_>,
         call: impl FnOnce(&mut dyn AnyService, u32, &mut Conn<'_>) -> R,
     ) -> Option<R> {
         let connection = lp.streams.get(id)?;
@@ -75,10 +97,16 @@ impl Callbacks {
         let handler = connection.config.service;
         lp.engine.timers.note_active(id);
         lp.engine.cork.begin(id, room);
-        let result = self.enter(lp, Who::Connection(id), handler, |handler, lp| {
+        let result = self.run(lp, Who::Connection(id), handler, what, |handler, lp| {
             call(handler, state, &mut Conn::current(lp, id))
         });
-        lp.streams.uncork(&mut lp.engine, id);
+        let written = lp.streams.uncork(&mut lp.engine, id);
+        if !lp.engine.observers.is_empty() {
+            tell_written(lp, id, written);
+            if let Some(result) = &result {
+                tell_return(lp, handler, what, result.outcome());
+            }
+        }
         result
     }
 
@@ -89,11 +117,70 @@ impl Callbacks {
         lp: &mut Loop,
         id: SocketId,
         handler: u32,
+        what: What<'_>,
         call: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
     ) {
-        self.enter(lp, Who::Socket(id), handler, |handler, lp| {
+        self.enter(lp, Who::Socket(id), handler, what, |handler, lp| {
             call(handler, &mut DatagramSocket::new(lp, id));
         });
+    }
+}
+
+/// What a callback returns, as observers are told it.
+pub(super) trait Told {
+    fn outcome(&self) -> Outcome;
+}
+
+impl Told for () {
+    fn outcome(&self) -> Outcome {
+        Outcome::Returned
+    }
+}
+
+impl Told for usize {
+    fn outcome(&self) -> Outcome {
+        Outcome::Consumed(*self)
+    }
+}
+
+/// The place of the state, if a connection was accepted.
+impl Told for Option<u32> {
+    fn outcome(&self) -> Outcome {
+        Outcome::Accepted(self.is_some())
+    }
+}
+
+impl Told for Idle {
+    fn outcome(&self) -> Outcome {
+        Outcome::Idle(*self)
+    }
+}
+
+impl Told for Delivery {
+    fn outcome(&self) -> Outcome {
+        Outcome::Delivered(self.count)
+    }
+}
+
+/// Tells the observers that a callback begins.
+#[cold]
+pub(super) fn tell_begin(lp: &mut Loop, handler: u32, what: What<'_>) {
+    let conn = what.conn_id().and_then(|id| lp.streams.facts(id));
+    lp.engine.begin_observed_callback(&Callback::new(handler, what, conn));
+}
+
+/// Tells the observers that a callback has returned.
+#[cold]
+pub(super) fn tell_return(lp: &mut Loop, handler: u32, what: What<'_>, outcome: Outcome) {
+    let conn = what.conn_id().and_then(|id| lp.streams.facts(id));
+    lp.engine.end_observed_callback(&Callback::new(handler, what, conn), outcome);
+}
+
+/// Tells the observers what a callback had gathered and the kernel has taken.
+#[cold]
+pub(super) fn tell_written(lp: &mut Loop, id: ConnId, bytes: usize) {
+    if bytes > 0 {
+        lp.engine.observers.tell(|observer| observer.on_written(id, bytes));
     }
 }
 
@@ -116,6 +203,7 @@ fn after_panic(engine: &mut Engine, payload: PanicPayload) -> Option<PanicPayloa
     }
     engine.stats.panics += 1;
     let text = text_of(&payload);
+    engine.observers.tell(|observer| observer.on_panic(text));
     let goes_on = on_panic == OnPanic::Unwind;
     let rest = if goes_on { "the panic goes on" } else { "the others are served on" };
     log::error!("a callback panicked ({text}); its connection is closed, {rest}");

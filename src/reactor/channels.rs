@@ -3,6 +3,7 @@
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::engine::observer::What;
 use crate::handler::{Delivery, ErasedReceiver, Message, Rest};
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
@@ -15,7 +16,8 @@ impl Dispatcher {
         let Some(receiver) = channel.and_then(Option::take) else { return 0 };
         let receiver = self.delivering.insert(receiver);
         let (who, handler) = (Who::Channel(index), receiver.service());
-        let delivery = self.callbacks.enter(&mut self.lp, who, handler, |handler, lp| {
+        let what = What::Messages;
+        let delivery = self.callbacks.enter(&mut self.lp, who, handler, what, |handler, lp| {
             receiver.deliver(handler.handler_mut(), lp, budget)
         });
         let delivery = delivery.unwrap_or_else(|| {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::base::id::{SocketId, Timer};
 use crate::base::stats::Stats;
 use crate::datagram::SocketFlags;
+use crate::engine::observer::What;
 use crate::handler::{
     AnyService, DatagramHandler, DatagramSocket, Loop, RegisteredDatagrams, RegisteredSessions,
     Service, SessionHandler,
@@ -156,7 +157,8 @@ impl Dispatcher {
         socket.flags.clear(SocketFlags::IN_READY_QUEUE);
         let handler = socket.service;
         if socket.flags.take(SocketFlags::PANICKED) {
-            self.enter_socket(id, handler, |handler, socket| handler.recover(socket));
+            let what = What::Sessions { id };
+            self.enter_socket(id, handler, what, |handler, socket| handler.recover(socket));
         }
         if self.lp.datagrams.socket(id).is_none() {
             return self.tear_down_socket(id, handler);
@@ -171,9 +173,10 @@ impl Dispatcher {
         &mut self,
         id: SocketId,
         handler: u32,
+        what: What<'_>,
         call: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
     ) {
-        self.callbacks.enter_socket(&mut self.lp, id, handler, call);
+        self.callbacks.enter_socket(&mut self.lp, id, handler, what, call);
     }
 
     /// Reports the errors of sends that are there now. An error that a callback meets meanwhile is
@@ -188,15 +191,16 @@ impl Dispatcher {
 
     fn report_error(&mut self, id: SocketId, handler: u32, error: io::Error) {
         self.lp.engine.stats.datagram_errors += 1;
-        self.enter_socket(id, handler, |handler, socket| handler.socket_error(socket, error));
+        let what = What::SocketError { id };
+        self.enter_socket(id, handler, what, |handler, socket| handler.socket_error(socket, error));
     }
 
     /// Sends what waits, and says so when all of it has left.
     fn flush_socket(&mut self, id: SocketId) {
         let Some(mut link) = self.lp.socket_link(id) else { return };
         if link.flush() {
-            let handler = link.socket.service;
-            self.enter_socket(id, handler, |handler, socket| handler.socket_drain(socket));
+            let (handler, what) = (link.socket.service, What::SocketDrain { id });
+            self.enter_socket(id, handler, what, |handler, socket| handler.socket_drain(socket));
         }
     }
 
@@ -219,9 +223,11 @@ impl Dispatcher {
                 Ok((count, is_truncated, from)) => {
                     link.socket.flags.set(SocketFlags::OWES_BATCH_END);
                     note_received(&mut link.engine.stats, count, is_truncated);
-                    callbacks.enter(lp, Who::Socket(id), handler, |handler, lp| {
+                    let bytes = &buffer[..count];
+                    let what = What::Datagram { id, from, bytes };
+                    callbacks.enter(lp, Who::Socket(id), handler, what, |handler, lp| {
                         let mut socket = DatagramSocket::receiving(lp, id, is_truncated);
-                        handler.datagram(&mut socket, from, &buffer[..count]);
+                        handler.datagram(&mut socket, from, bytes);
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -262,7 +268,8 @@ impl Dispatcher {
     #[inline]
     fn tell_batch_end(&mut self, id: SocketId, handler: u32, is_owed: bool) {
         if is_owed {
-            self.enter_socket(id, handler, |handler, socket| handler.batch_end(socket));
+            let what = What::BatchEnd { id };
+            self.enter_socket(id, handler, what, |handler, socket| handler.batch_end(socket));
         }
     }
 
@@ -366,9 +373,11 @@ impl Dispatcher {
             let count = bytes.len().min(socket.most_bytes);
             let is_truncated = count < bytes.len();
             note_received(&mut link.engine.stats, count, is_truncated);
-            callbacks.enter(lp, Who::Socket(id), handler, |handler, lp| {
+            let bytes = &bytes[..count];
+            let what = What::Datagram { id, from, bytes };
+            callbacks.enter(lp, Who::Socket(id), handler, what, |handler, lp| {
                 let mut socket = DatagramSocket::receiving(lp, id, is_truncated);
-                handler.datagram(&mut socket, from, &bytes[..count]);
+                handler.datagram(&mut socket, from, bytes);
             });
         }
     }
@@ -382,23 +391,29 @@ impl Dispatcher {
 
     pub(super) fn on_socket_timer(&mut self, id: SocketId, timer: Timer) {
         if let Some(socket) = self.lp.datagrams.socket(id) {
-            let handler = socket.service;
-            self.enter_socket(id, handler, |handler, socket| handler.socket_timer(socket, timer));
+            let (handler, what) = (socket.service, What::SocketTimer { id, timer: timer.id });
+            self.enter_socket(id, handler, what, |handler, socket| {
+                handler.socket_timer(socket, timer);
+            });
         }
     }
 
     pub(super) fn on_session_timer(&mut self, id: SocketId, place: u32) {
         if let Some(socket) = self.lp.datagrams.socket(id) {
-            let handler = socket.service;
-            self.enter_socket(id, handler, |handler, socket| handler.session_due(socket, place));
+            let (handler, what) = (socket.service, What::Sessions { id });
+            self.enter_socket(id, handler, what, |handler, socket| {
+                handler.session_due(socket, place);
+            });
         }
     }
 
     /// The sessions of a closed socket end, then it goes, and its handler is told.
     fn tear_down_socket(&mut self, id: SocketId, handler: u32) {
-        self.enter_socket(id, handler, |handler, socket| handler.end_sessions(socket));
+        let what = What::Sessions { id };
+        self.enter_socket(id, handler, what, |handler, socket| handler.end_sessions(socket));
         self.lp.datagrams.remove(&mut self.lp.engine, id);
-        self.callbacks.enter(&mut self.lp, Who::Closed, handler, |handler, lp| {
+        let what = What::SocketClose { id };
+        self.callbacks.enter(&mut self.lp, Who::Closed, handler, what, |handler, lp| {
             handler.socket_close(id, lp);
         });
     }

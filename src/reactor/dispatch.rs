@@ -6,8 +6,11 @@ use std::time::Duration;
 use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, SocketId};
 use crate::engine::Running;
+use crate::engine::observer::What;
 use crate::handler::{Conn, ErasedReceiver, Loop, Message};
-use crate::reactor::callback::{Callbacks, PanicPayload};
+use crate::reactor::callback::{
+    Callbacks, PanicPayload, Told, tell_begin, tell_return, tell_written,
+};
 use crate::reactor::stop::Stopping;
 use crate::reactor::turn::Cursor;
 use crate::stream::connection::{Flags, Phase, Received};
@@ -105,11 +108,20 @@ impl Dispatcher {
     ) {
         let Self { lp, callbacks, buffer, .. } = self;
         lp.engine.count_read(count);
-        let Some(handler) = callbacks.handlers.get_mut(handler as usize) else { return };
+        let Some(service) = callbacks.handlers.get_mut(handler as usize) else { return };
         lp.engine.cork.begin(id, room);
-        let mut conn = Conn::current(lp, id);
-        let consumed = handler.data(state, &mut conn, &buffer[..count]);
-        lp.streams.uncork(&mut lp.engine, id);
+        let input = &buffer[..count];
+        // Always false, without a test, in a build without the simulated world.
+        let is_observed = sys::OBSERVES_FAST_PATH && !lp.engine.observers.is_empty();
+        if is_observed {
+            tell_begin(lp, handler, What::Data { id, input });
+        }
+        let consumed = service.data(state, &mut Conn::current(lp, id), input);
+        let written = lp.streams.uncork(&mut lp.engine, id);
+        if is_observed {
+            tell_written(lp, id, written);
+            tell_return(lp, handler, What::Data { id, input }, consumed.outcome());
+        }
         if consumed < count {
             self.keep(id, consumed, count);
         }
@@ -166,7 +178,8 @@ impl Dispatcher {
     pub(super) fn flush(&mut self, id: ConnId) {
         let Some(mut link) = self.lp.link(id) else { return };
         if link.flush() && link.connection.takes_output() {
-            self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
+            let what = What::Drain { id };
+            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
                 handler.drain(state, conn);
             });
         }
@@ -220,6 +233,7 @@ impl Dispatcher {
                 let readable = !is_empty || link.connection.flags.has(Flags::HUNG_UP);
                 link.connection.flags.put(Flags::READABLE, readable);
                 link.engine.count_read(count);
+                link.engine.observers.tell(|observer| observer.on_read(id, count));
                 self.deliver(id, count);
             }
             Received::Blocked => {
@@ -255,8 +269,10 @@ impl Dispatcher {
     }
 
     fn tell_end(&mut self, id: ConnId) {
-        self.callbacks
-            .enter_connection(&mut self.lp, id, |handler, state, conn| handler.eof(state, conn));
+        let what = What::Eof { id };
+        self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
+            handler.eof(state, conn);
+        });
         if let Some(mut link) = self.lp.link(id) {
             link.finish_if_both_ended();
         }
@@ -278,7 +294,7 @@ impl Dispatcher {
         let watches = link.connection.config.watches_messages();
         let consumed = self
             .callbacks
-            .enter_connection(&mut self.lp, id, |handler, state, conn| {
+            .enter_connection(&mut self.lp, id, What::Data { id, input }, |handler, state, conn| {
                 handler.data(state, conn, input)
             })
             .unwrap_or(count);
@@ -301,9 +317,11 @@ impl Dispatcher {
     fn deliver_kept(&mut self, id: ConnId) {
         let Some(link) = self.lp.link(id) else { return };
         let mut input = link.connection.take_input();
-        let consumed = self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
-            handler.data(state, conn, input.as_slice())
-        });
+        let what = What::Data { id, input: input.as_slice() };
+        let consumed =
+            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
+                handler.data(state, conn, input.as_slice())
+            });
         let consumed = consumed.unwrap_or(0).min(input.len());
         let spares = &mut self.lp.engine.spares;
         input.consume(consumed, spares);
@@ -369,8 +387,11 @@ impl Dispatcher {
         if let Some(mut link) = self.lp.link(id) {
             link.arm_new();
         }
-        self.callbacks
-            .enter_connection(&mut self.lp, id, |handler, state, conn| handler.open(state, conn));
+        self.lp.engine.observers.tell(|observer| observer.on_opened(id));
+        let what = What::Open { id };
+        self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
+            handler.open(state, conn);
+        });
         if self.lp.engine.running() == Running::Draining {
             self.stopping.offer(id);
         }

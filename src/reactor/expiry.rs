@@ -1,7 +1,10 @@
 //! What the wheel asks for: a connection whose time may have run out, and timers of connections.
 
+use std::time::Duration;
+
 use crate::base::close::{CloseReason, Idle, IdleKind, TimeoutKind};
 use crate::base::id::ConnId;
+use crate::engine::observer::What;
 use crate::engine::{Armed, Fired};
 use crate::reactor::dispatch::Dispatcher;
 use crate::stream::Link;
@@ -43,9 +46,13 @@ impl Dispatcher {
     }
 
     fn on_idle(&mut self, id: ConnId, kind: IdleKind) {
-        let verdict = self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
-            handler.idle(state, conn, kind)
-        });
+        let Some(link) = self.lp.link(id) else { return };
+        let limit = link.connection.idle_limits().of(kind).map(Duration::from_millis);
+        let what = What::Idle { id, kind, limit };
+        let verdict =
+            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
+                handler.idle(state, conn, kind)
+            });
         let Some(mut link) = self.lp.link(id) else { return };
         let now = link.engine.now();
         match verdict {
@@ -63,7 +70,8 @@ impl Dispatcher {
             link.connection.remove_timer(fired.timer.id);
         }
         if link.connection.is_open() {
-            self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
+            let what = What::Timer { id, timer: fired.timer.id };
+            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
                 handler.timer(state, conn, fired.timer);
             });
         }

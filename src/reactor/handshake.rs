@@ -8,6 +8,7 @@ use std::rc::Rc;
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
 use crate::base::proxy_protocol::{self, Header};
+use crate::engine::observer::What;
 use crate::handler::Peer;
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
@@ -86,7 +87,9 @@ impl Dispatcher {
         }
         let (who, handler) = (Who::Connection(id), config.service);
         self.lp.engine.cork.begin(id, 0); // a panic is its own
-        let state = self.callbacks.enter(&mut self.lp, who, handler, |it, _| it.accept(&peer));
+        let what = What::Accept { peer: peer.addr };
+        let state =
+            self.callbacks.enter(&mut self.lp, who, handler, what, |it, _| it.accept(&peer));
         self.lp.streams.uncork(&mut self.lp.engine, id);
         let Some(state) = state.flatten() else { return self.refuse_accepted(id) };
         if let Some(sources) = self.sources_of(&config) {
@@ -103,6 +106,7 @@ impl Dispatcher {
             connection.note_received(connection.input().len(), now);
         }
         link.engine.stats.accepted += 1;
+        link.engine.observers.tell(|observer| observer.on_accepted(id, peer.addr));
         log::debug!("{id}: accepted {} through {socket}", peer.addr);
         self.open(id);
         if let Some(link) = self.lp.link(id) {

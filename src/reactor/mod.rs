@@ -26,6 +26,7 @@ use crate::base::stats::Stats;
 #[cfg(unix)]
 use crate::engine::DRAIN_TOKEN;
 use crate::engine::Running;
+use crate::engine::observer::Observer;
 use crate::handler::{AnyService, Context, Handler, Loop, Registered, Remote, Service};
 use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};
 use crate::stream::adopt;
@@ -328,6 +329,15 @@ impl Reactor {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.event_loop().engine.stats
+    }
+
+    /// Has an observer told of everything that the loop does from now on; see
+    /// [`observer`](crate::observer) for an example and for what that costs. An observer stays for
+    /// as long as the reactor lives. Several are told in the order in which they came.
+    pub fn observe(&mut self, observer: impl Observer) {
+        let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
+        engine.observers.add(Box::new(observer), true);
+        streams.mark_observed();
     }
 
     /// Turns until it is stopped.

@@ -2,6 +2,7 @@
 
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
+use crate::engine::observer::What;
 use crate::engine::{Due, Running, Stop};
 use crate::reactor::dispatch::Dispatcher;
 use crate::stream::connection::Phase;
@@ -52,7 +53,8 @@ impl Dispatcher {
         let Some(mut link) = self.lp.link(id) else { return };
         match link.connection.phase() {
             Phase::Open => {
-                self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
+                let what = What::Shutdown { id };
+                self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
                     handler.shutdown(state, conn);
                 });
             }

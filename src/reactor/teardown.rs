@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
 use crate::engine::Engine;
+use crate::engine::observer::{ConnEnd, What};
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
 use crate::stream::connection::Flags;
@@ -26,7 +27,6 @@ impl Dispatcher {
             // A failure here means that the socket is broken already.
             let _ = connection.stream.reset_on_close();
         }
-        #[cfg(feature = "sim")]
         let flags = connection.flags;
         drop(connection);
         if !was_open {
@@ -36,7 +36,8 @@ impl Dispatcher {
                 None => explain_connect(&peer.into(), connect_error(reason)),
             };
             log::debug!("{id}: {error}");
-            self.callbacks.enter(&mut self.lp, Who::Closed, config.service, |handler, lp| {
+            let what = What::ConnectFailed { id: Some(id) };
+            self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |handler, lp| {
                 handler.connect_failed(state, error, lp);
             });
             return;
@@ -55,7 +56,14 @@ impl Dispatcher {
             #[cfg(feature = "sim")]
             flags,
         };
-        self.callbacks.enter(&mut self.lp, Who::Closed, config.service, |handler, lp| {
+        self.lp.engine.observers.tell(|observer| {
+            let is_by_handler = flags.has(Flags::CLOSED_BY_HANDLER);
+            let must_reset = flags.has(Flags::MUST_RESET);
+            let end = ConnEnd::new(&closed.reason, unsent_bytes, is_by_handler, must_reset);
+            observer.on_closed(id, &end);
+        });
+        let what = What::Close { id, unsent_bytes };
+        self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |handler, lp| {
             handler.close(state, closed, lp);
         });
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, Timer};
 use crate::base::tick::{NANOS_PER_TICK, NEVER};
-use crate::engine::{Due, Owner, Queued, Stop, Target};
+use crate::engine::observer::{Phase, What};
+use crate::engine::{Due, Engine, Owner, Queued, Stop, Target};
 use crate::handler::{Loop, Message, PostedCall};
 use crate::reactor::Reactor;
 use crate::reactor::callback::Who;
@@ -179,32 +180,67 @@ fn refresh_one(lp: &mut Loop, id: ConnId, end: u64) {
 }
 
 impl Dispatcher {
-    /// Phases 2 to 6, as far as they have not begun in this turn. Each takes its work off a list
-    /// before it does it, so that nothing is done twice when a panic has cut it short.
+    /// Phases 2 to 6, as far as they have not begun in this turn.
     #[inline]
     fn run_phases(&mut self, events: &Events) {
-        self.run_events(events);
+        if self.lp.engine.observers.is_empty() {
+            self.run_table::<false>(events);
+        } else {
+            self.run_observed(events);
+        }
+    }
+
+    /// The same, and observers are told. Kept out of the way of a turn that nobody observes.
+    #[cold]
+    #[inline(never)]
+    fn run_observed(&mut self, events: &Events) {
+        self.lp.engine.begin_observed_turn();
+        self.run_table::<true>(events);
+        self.lp.engine.end_observed_turn();
+    }
+
+    /// The phases in order. Each takes its work off a list before it does it, so that nothing is
+    /// done twice when a panic has cut it short.
+    #[inline(always)]
+    fn run_table<const IS_OBSERVED: bool>(&mut self, events: &Events) {
+        self.run_phase::<IS_OBSERVED>(Phase::Events, |it| it.run_events(events));
         if self.cursor.phase < 3 && !self.lp.engine.ready.is_empty() {
             self.cursor.phase = 3;
-            self.run_ready();
+            self.run_phase::<IS_OBSERVED>(Phase::Ready, Self::run_ready);
         }
         if self.cursor.phase < 4 && self.has_messages() {
             self.cursor.phase = 4;
-            self.run_mailbox();
+            self.run_phase::<IS_OBSERVED>(Phase::Mailbox, Self::run_mailbox);
         }
         if self.cursor.phase < 5 && self.lp.engine.timers.may_be_due() {
             self.cursor.phase = 5;
-            self.run_timers();
+            self.run_phase::<IS_OBSERVED>(Phase::Timers, Self::run_timers);
         }
         if self.lp.engine.is_stopping() {
             self.begin_stop();
         }
         if self.cursor.phase < 6 && self.lp.has_endings() {
             self.cursor.phase = 6;
-            self.flush_and_close();
+            self.run_phase::<IS_OBSERVED>(Phase::FlushAndClose, Self::flush_and_close);
         }
         if self.lp.engine.is_stopping() {
             self.end_stop();
+        }
+    }
+
+    /// One phase; `run` returns how many things it has done.
+    #[inline(always)]
+    fn run_phase<const IS_OBSERVED: bool>(
+        &mut self,
+        phase: Phase,
+        run: impl FnOnce(&mut Self) -> usize,
+    ) {
+        if IS_OBSERVED {
+            self.lp.engine.begin_observed_phase(phase);
+        }
+        let count = run(self);
+        if IS_OBSERVED {
+            self.lp.engine.end_observed_phase(phase, count);
         }
     }
 
@@ -228,7 +264,8 @@ impl Dispatcher {
     /// Phase 2. Epoll reports an edge once: an event is taken off the list before it is handled,
     /// and the next turn does not see it again.
     #[inline(always)]
-    fn run_events(&mut self, events: &Events) {
+    fn run_events(&mut self, events: &Events) -> usize {
+        let first = self.cursor.event;
         events.for_each_from(self.cursor.event, |event| {
             self.cursor.event += 1;
             match Target::of(event.token()) {
@@ -239,10 +276,11 @@ impl Dispatcher {
                 Target::Listener(index) => self.accept(index),
                 Target::Attempt(slot) => self.on_attempt(slot),
                 Target::Socket(slot) => self.on_socket(slot, event.readiness()),
-                Target::Waker => {}
+                Target::Waker => self.lp.engine.observers.tell(|observer| observer.on_woken()),
                 Target::Drain => self.lp.engine.stop(Stop::Drain(self.drain_deadline)),
             }
         });
+        self.cursor.event - first
     }
 
     #[inline]
@@ -253,24 +291,28 @@ impl Dispatcher {
     }
 
     /// Phase 3: one more budget for each.
-    fn run_ready(&mut self) {
-        for _ in 0..self.lp.engine.ready.others() {
+    fn run_ready(&mut self) -> usize {
+        let others = self.lp.engine.ready.others();
+        for _ in 0..others {
             match self.lp.engine.ready.pop_other() {
                 Some(Queued::Listener(index)) => self.on_ready_listener(index as usize),
                 Some(Queued::Socket(id)) => self.on_ready_socket(id),
                 None => break,
             }
         }
-        for _ in 0..self.lp.engine.ready.connections().len() {
+        let connections = self.lp.engine.ready.connections().len();
+        for _ in 0..connections {
             let Some(id) = self.lp.engine.ready.pop() else { break };
             self.on_ready(id);
         }
+        others + connections
     }
 
     /// Phase 4. What is posted meanwhile waits for the next turn.
-    fn run_mailbox(&mut self) {
+    fn run_mailbox(&mut self) -> usize {
         let budget = self.lp.engine.options().messages_per_turn;
-        for _ in 0..budget.min(self.lp.posts.calls.len()) {
+        let calls = budget.min(self.lp.posts.calls.len());
+        for _ in 0..calls {
             let Some((handler, call)) = self.lp.posts.calls.pop_front() else { break };
             self.run_call(handler, call);
         }
@@ -280,16 +322,17 @@ impl Dispatcher {
         let mut left = budget;
         for _ in 0..budget.min(self.inbox.len()) {
             if self.lp.engine.is_over() || left == 0 {
-                return; // what was posted after the stop is not run
+                break; // what was posted after the stop is not run
             }
             let Some(message) = self.inbox.pop_front() else { break };
             left = left.saturating_sub(self.run_message(message, left).max(1));
         }
+        calls + budget - left
     }
 
     fn run_call(&mut self, handler: u32, call: PostedCall) {
         let who = Who::Posted(handler);
-        let ran = self.callbacks.enter(&mut self.lp, who, handler, |handler, lp| {
+        let ran = self.callbacks.enter(&mut self.lp, who, handler, What::Posted, |handler, lp| {
             call(handler.handler_mut(), lp);
         });
         if ran.is_none() {
@@ -327,10 +370,13 @@ impl Dispatcher {
     }
 
     /// Phase 5. A timer that a callback sets now is due in a later turn.
-    fn run_timers(&mut self) {
-        for _ in 0..self.lp.engine.options().timers_per_turn {
-            let Some((timer, due)) = self.lp.engine.timers.pop_due() else { return };
+    fn run_timers(&mut self) -> usize {
+        let budget = self.lp.engine.options().timers_per_turn;
+        for count in 0..budget {
+            let Some((timer, due)) = self.lp.engine.timers.pop_due() else { return count };
             self.lp.engine.stats.timers_fired += 1;
+            let Engine { observers, timers, .. } = &mut self.lp.engine;
+            observers.tell(|it| it.on_timer_fired(Duration::from_millis(timers.lateness())));
             match due {
                 Due::Connection(id) => self.on_deadline(id),
                 Due::User(place) => self.on_user_timer(place),
@@ -347,6 +393,7 @@ impl Dispatcher {
                 Due::Drained => self.lp.engine.stop(Stop::Now),
             }
         }
+        budget
     }
 
     fn on_user_timer(&mut self, place: u32) {
@@ -359,30 +406,35 @@ impl Dispatcher {
     }
 
     fn on_handler_timer(&mut self, handler: u32, timer: Timer) {
-        self.callbacks.enter(&mut self.lp, Who::Timer(handler), handler, |handler, lp| {
+        let (who, what) = (Who::Timer(handler), What::ServiceTimer { timer: timer.id });
+        self.callbacks.enter(&mut self.lp, who, handler, what, |handler, lp| {
             handler.service_timer(timer, lp);
         });
     }
 
     /// Phase 6. What callbacks end or queue meanwhile is for the next turn.
-    fn flush_and_close(&mut self) {
+    fn flush_and_close(&mut self) -> usize {
         self.lp.datagrams.send_batches(&mut self.lp.engine);
         self.place_states();
-        for _ in 0..self.lp.engine.end_of_turn.flushes().len() {
+        let flushes = self.lp.engine.end_of_turn.flushes().len();
+        for _ in 0..flushes {
             let Some(id) = self.lp.engine.end_of_turn.pop_flush() else { break };
             self.flush_and_advance(id);
         }
-        self.report_retries();
+        let retries = self.report_retries();
         // Connections that were begun and ended meanwhile have states to give back.
         self.place_states();
-        for _ in 0..self.lp.engine.end_of_turn.closed().len() {
+        let closed = self.lp.engine.end_of_turn.closed().len();
+        for _ in 0..closed {
             let Some((id, reason)) = self.lp.engine.end_of_turn.pop_closed() else { break };
             self.tear_down(id, reason);
         }
-        for _ in 0..self.lp.streams.failures() {
+        let failures = self.lp.streams.failures();
+        for _ in 0..failures {
             let Some(failure) = self.lp.streams.pop_failure() else { break };
             self.report_failure(failure);
         }
+        flushes + retries + closed + failures
     }
 
     fn flush_and_advance(&mut self, id: ConnId) {
@@ -400,7 +452,10 @@ impl Dispatcher {
             let Some(connection) = self.lp.streams.slot_mut(id) else { continue };
             let handler = self.callbacks.handlers.get_mut(connection.config.service as usize);
             match handler.and_then(|handler| handler.place(state)) {
-                Some(place) => connection.state = place,
+                Some(place) => {
+                    connection.state = place;
+                    self.lp.engine.observers.tell(|observer| observer.on_connecting(id));
+                }
                 None => {
                     log::error!("{id}: connected with the service key of another reactor");
                     if let Some(mut link) = self.lp.link(id) {
@@ -412,28 +467,32 @@ impl Dispatcher {
     }
 
     /// Tells of connects that have failed and are tried again, unless that has ended meanwhile.
-    fn report_retries(&mut self) {
-        for _ in 0..self.lp.engine.end_of_turn.retries() {
+    fn report_retries(&mut self) -> usize {
+        let retries = self.lp.engine.end_of_turn.retries();
+        for _ in 0..retries {
             self.place_states();
             let Some(id) = self.lp.engine.end_of_turn.pop_retry() else { break };
             let Some(link) = self.lp.link(id) else { continue };
             let connector = link.connection.connector_mut();
             let retry = connector.and_then(|connector| connector.retries.pop_front());
             if let Some(retry) = retry {
-                self.callbacks.enter_connection(&mut self.lp, id, |handler, state, conn| {
+                let what = What::ConnectRetry { id, tries: retry.tries };
+                self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
                     handler.connect_retry(state, conn, &retry);
                 });
             }
         }
+        retries
     }
 
     pub(super) fn report_failure(&mut self, failure: ConnectFailure) {
         self.lp.engine.stats.connect_failures += 1;
         let ConnectFailure { service, state, error } = failure;
-        self.callbacks.enter(&mut self.lp, Who::Closed, service, |handler, lp| {
-            if let Some(state) = handler.place(state) {
-                handler.connect_failed(state, error, lp);
-            }
+        let handler = self.callbacks.handlers.get_mut(service as usize);
+        let Some(state) = handler.and_then(|handler| handler.place(state)) else { return };
+        let (who, what) = (Who::Closed, What::ConnectFailed { id: None });
+        self.callbacks.enter(&mut self.lp, who, service, what, |handler, lp| {
+            handler.connect_failed(state, error, lp);
         });
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::base::close::IdleKind;
 #[cfg(feature = "proxy-protocol")]
 use crate::base::proxy_protocol::ProxyProtocol;
 use crate::base::tick::{NEVER, ticks};
@@ -141,6 +142,17 @@ pub(crate) struct IdleLimits {
     pub(crate) write: Option<u64>,
     /// Neither.
     pub(crate) all: Option<u64>,
+}
+
+impl IdleLimits {
+    /// The limit of one kind.
+    pub(crate) fn of(self, kind: IdleKind) -> Option<u64> {
+        match kind {
+            IdleKind::Read => self.read,
+            IdleKind::Write => self.write,
+            IdleKind::All => self.all,
+        }
+    }
 }
 
 /// A least rate in the units of the loop.

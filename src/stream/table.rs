@@ -10,6 +10,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::base::id::ConnId;
+use crate::engine::observer::ConnFacts;
 use crate::engine::{Engine, MAX_SLOTS, Queued, Target};
 use crate::stream::Link;
 use crate::stream::config::ConnConfig;
@@ -124,6 +125,21 @@ impl Streams {
         live.map(|(id, _)| id).collect()
     }
 
+    /// How a connection stands that has not ended, for an observer.
+    pub(crate) fn facts(&self, id: ConnId) -> Option<ConnFacts> {
+        let it = self.get(id)?;
+        let is_paused = it.flags.has(Flags::PAUSED);
+        let (input, output) = (it.input().len(), it.output_left());
+        Some(ConnFacts::new(it.wants_read(), is_paused, input, output))
+    }
+
+    /// Has all connections leave the fast path.
+    pub(crate) fn mark_observed(&mut self) {
+        for (_, connection) in &mut self.connections {
+            connection.flags.set(Flags::OBSERVED);
+        }
+    }
+
     /// All that hold a slot.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection<Stream>)> {
         let connections = self.connections.iter();
@@ -161,6 +177,7 @@ impl Streams {
         let now = engine.now();
         let connection =
             slot.insert(Connection::new(stream, id.generation(), peer, config, phase, now));
+        connection.flags.put(Flags::OBSERVED, engine.observers.takes_slow_path());
         Link { id, connection, engine }
     }
 

@@ -50,8 +50,9 @@ impl Link<'_> {
 
     /// Sets a timer that ends with the connection.
     pub(crate) fn set_timer(&mut self, wait: Duration, periodic: bool, token: u64) -> TimerId {
-        let timers = &mut self.engine.timers;
-        let timer = timers.set_user(Owner::Connection(self.id), wait, periodic, token);
+        let owner = Owner::Connection(self.id);
+        let timer = self.engine.set_user_timer(owner, wait, periodic, token);
+        let timers = &self.engine.timers;
         self.connection.add_timer(timer, |timer| timers.has_user(timer));
         timer
     }

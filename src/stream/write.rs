@@ -53,16 +53,17 @@ const FLUSH_BUDGET: usize = 8;
 const ROOM_TRIES: usize = 4;
 
 impl Streams {
-    /// The callback of this connection has returned: what gathered leaves.
+    /// The callback of this connection has returned: what gathered leaves. Returns how much that
+    /// was if it has left in one piece, of which no observer is told here.
     #[inline(always)]
-    pub(crate) fn uncork(&mut self, engine: &mut Engine, id: ConnId) {
+    pub(crate) fn uncork(&mut self, engine: &mut Engine, id: ConnId) -> usize {
         engine.cork.end();
         let wanted = engine.cork.bytes().len();
         if wanted == 0 {
-            return;
+            return 0;
         }
         // The slot stays until the callback has returned, and what was gathered is of a live one.
-        let Some(connection) = self.connections.get_mut(id.index()) else { return };
+        let Some(connection) = self.connections.get_mut(id.index()) else { return 0 };
         let result = connection.stream.write(engine.cork.bytes());
         if matches!(result, Ok(count) if count == wanted) {
             // Only queued output is metered.
@@ -70,10 +71,12 @@ impl Streams {
             engine.stats.writes += 1;
             engine.stats.bytes_written += wanted as u64;
             engine.cork.clear();
+            wanted
         } else {
             let mut sent = Sent::default();
             sent.count(result, wanted, connection.short_means_done());
             Link { id, connection, engine }.send(&[], sent);
+            0
         }
     }
 }
@@ -223,6 +226,8 @@ impl Link<'_> {
         self.engine.stats.writes += sent.calls;
         self.engine.stats.bytes_written += sent.bytes as u64;
         if sent.bytes > 0 {
+            let (id, count) = (self.id, sent.bytes);
+            self.engine.observers.tell(|observer| observer.on_written(id, count));
             self.connection.note_sent(sent.bytes, self.engine.now());
         }
         self.connection.flags.put(Flags::BLOCKED, sent.is_blocked);

@@ -40,6 +40,10 @@ pub(crate) use poller::{Event, Events, Poller, Waker};
 pub(crate) use stream::Stream;
 pub(crate) use world::{Clock, Spare, World};
 
+/// Whether observers are told of messages on the fast path too. A simulation watches every
+/// callback, and its connections take the way there that they take in the real world.
+pub(crate) const OBSERVES_FAST_PATH: bool = sim::OBSERVES_FAST_PATH;
+
 /// What stands for the address of a Unix socket, which has none.
 pub(crate) const NO_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 

@@ -13,6 +13,9 @@ use super::{Answer, Backlog, Readiness};
 use crate::base::id::Generations;
 use crate::options::{Group, UdpOptions};
 
+/// See [`crate::sys::OBSERVES_FAST_PATH`].
+pub(super) const OBSERVES_FAST_PATH: bool = false;
+
 /// A host of a simulated world.
 #[derive(Debug)]
 pub(crate) enum Host {}

@@ -154,6 +154,11 @@ impl Timers {
         self.wheel.pop_due(self.now)
     }
 
+    /// How long after its deadline the timer has fired that was popped last, in ticks.
+    pub(crate) fn lateness(&self) -> u64 {
+        self.now.saturating_sub(self.wheel.popped_deadline())
+    }
+
     /// Sets a timer of the loop: once, at the end of `wait`.
     pub(crate) fn set(&mut self, wait: Duration, due: Due) -> TimerId {
         self.wheel.insert(after(self.clock.tick(), ticks(wait).max(1)), due)

@@ -332,10 +332,7 @@ impl<S> Connection<S> {
 
     /// Whether there is input to be seen again, and the handler takes it now.
     pub(crate) fn can_replay(&self) -> bool {
-        self.flags.has(Flags::REPLAY)
-            && self.has_input()
-            && self.takes_input()
-            && self.wants_read()
+        self.flags.has(Flags::REPLAY) && self.has_input() && self.takes_input() && self.wants_read()
     }
 
     /// Whether the handler is given input.

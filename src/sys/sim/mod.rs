@@ -33,6 +33,9 @@ mod host;
 mod poller;
 mod stream;
 
+/// See [`crate::sys::OBSERVES_FAST_PATH`].
+pub(super) const OBSERVES_FAST_PATH: bool = true;
+
 pub use chance::{Fault, Faults};
 pub(crate) use datagram::DatagramSocket;
 pub(crate) use host::Host;

@@ -6,9 +6,9 @@ use waterwheel::{ConnectOptions, ListenOptions, TcpInfo, TcpState, UnixListenOpt
 
 use super::filter::{Filter, TRIAL};
 use super::pair::{Pair, Side};
+use super::table::TcpState as Row;
 use crate::network::{alone, alone_or_skipped};
 use crate::support::{Client, PATIENCE, Rig, Script};
-use super::table::TcpState as Row;
 
 impl Pair {
     #[track_caller]

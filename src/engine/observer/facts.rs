@@ -1,0 +1,217 @@
+//! What observers are told.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::close::{CloseReason, Idle, IdleKind};
+use crate::base::id::{ConnId, SocketId, TimerId};
+
+/// A callback that begins or has returned.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Callback<'a> {
+    /// The handler that it is of, by the order of registration: the number that
+    /// [`Service`](crate::Service) prints.
+    pub handler: u32,
+    /// Which one, and what it is told.
+    pub what: What<'a>,
+    /// How its connection stands now; `None` if it is of none, or of one that has ended.
+    pub conn: Option<ConnFacts>,
+}
+
+/// Which callback, and what it is told. Those of connections are of [`Handler`](crate::Handler),
+/// and those of sockets of the handlers of datagrams.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are the parameters of the callbacks")]
+pub enum What<'a> {
+    /// `on_accept`.
+    Accept { peer: SocketAddr },
+    /// `on_open`.
+    Open { id: ConnId },
+    /// `on_data`.
+    Data { id: ConnId, input: &'a [u8] },
+    /// `on_drain`.
+    Drain { id: ConnId },
+    /// `on_eof`.
+    Eof { id: ConnId },
+    /// `on_idle`, for this limit.
+    Idle { id: ConnId, kind: IdleKind, limit: Option<Duration> },
+    /// `on_timer` of a connection.
+    Timer { id: ConnId, timer: TimerId },
+    /// `on_shutdown`.
+    Shutdown { id: ConnId },
+    /// `on_close`.
+    Close { id: ConnId, unsent_bytes: usize },
+    /// `on_connect_retry`, after so many tries.
+    ConnectRetry { id: ConnId, tries: u32 },
+    /// `on_connect_failed`; `id` is `None` if the connect failed before anything was begun.
+    ConnectFailed { id: Option<ConnId> },
+    /// The state of a connection is dropped for which there was no room after all.
+    DropState,
+    /// `on_service_timer`.
+    ServiceTimer { timer: TimerId },
+    /// A closure that was posted, from this thread or another one.
+    Posted,
+    /// The messages of a channel, one callback each: [`Outcome::Delivered`] says how many.
+    Messages,
+    /// `on_datagram`.
+    Datagram { id: SocketId, from: SocketAddr, bytes: &'a [u8] },
+    /// `on_batch_end`.
+    BatchEnd { id: SocketId },
+    /// `on_drain` of a datagram socket.
+    SocketDrain { id: SocketId },
+    /// `on_error` of a datagram socket.
+    SocketError { id: SocketId },
+    /// `on_timer` of a datagram socket.
+    SocketTimer { id: SocketId, timer: TimerId },
+    /// `on_session_end` of the sessions that have ended, none or several.
+    Sessions { id: SocketId },
+    /// `on_close` of a datagram socket.
+    SocketClose { id: SocketId },
+}
+
+impl What<'_> {
+    /// The name of the callback; in parentheses if it is no method of a handler.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accept { .. } => "on_accept",
+            Self::Open { .. } => "on_open",
+            Self::Data { .. } => "on_data",
+            Self::Drain { .. } | Self::SocketDrain { .. } => "on_drain",
+            Self::Eof { .. } => "on_eof",
+            Self::Idle { .. } => "on_idle",
+            Self::Timer { .. } | Self::SocketTimer { .. } => "on_timer",
+            Self::Shutdown { .. } => "on_shutdown",
+            Self::Close { .. } | Self::SocketClose { .. } => "on_close",
+            Self::ConnectRetry { .. } => "on_connect_retry",
+            Self::ConnectFailed { .. } => "on_connect_failed",
+            Self::DropState => "(drop of a state)",
+            Self::ServiceTimer { .. } => "on_service_timer",
+            Self::Posted => "(posted closure)",
+            Self::Messages => "on_message",
+            Self::Datagram { .. } => "on_datagram",
+            Self::BatchEnd { .. } => "on_batch_end",
+            Self::SocketError { .. } => "on_error",
+            Self::Sessions { .. } => "on_session_end",
+        }
+    }
+
+    /// The connection that the callback is of, which may have ended.
+    #[must_use]
+    pub fn conn_id(&self) -> Option<ConnId> {
+        match *self {
+            Self::Open { id }
+            | Self::Data { id, .. }
+            | Self::Drain { id }
+            | Self::Eof { id }
+            | Self::Idle { id, .. }
+            | Self::Timer { id, .. }
+            | Self::Shutdown { id }
+            | Self::Close { id, .. }
+            | Self::ConnectRetry { id, .. } => Some(id),
+            Self::ConnectFailed { id } => id,
+            _ => None,
+        }
+    }
+
+    /// The datagram socket that the callback is of, which may be closed.
+    #[must_use]
+    pub fn socket_id(&self) -> Option<SocketId> {
+        match *self {
+            Self::Datagram { id, .. }
+            | Self::BatchEnd { id }
+            | Self::SocketDrain { id }
+            | Self::SocketError { id }
+            | Self::SocketTimer { id, .. }
+            | Self::Sessions { id }
+            | Self::SocketClose { id } => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// How a connection stands that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnFacts {
+    /// Whether the loop reads from it: neither a pause nor full output nor its end holds that back.
+    pub is_reading: bool,
+    /// Whether its handler has paused reading.
+    pub is_paused: bool,
+    /// Bytes of input that are kept for its handler; those that `on_data` is lent do not count.
+    pub input_bytes: usize,
+    /// Bytes of output that the kernel has not taken, those of files too.
+    pub output_bytes: usize,
+}
+
+/// How a connection has ended.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ConnEnd<'a> {
+    /// Why.
+    pub reason: &'a CloseReason,
+    /// Bytes that were accepted for sending and are lost.
+    pub unsent_bytes: usize,
+    /// Whether its handler has closed it, whatever happened then.
+    pub is_by_handler: bool,
+    /// Whether it had to end with RST even if everything was sent.
+    pub must_reset: bool,
+}
+
+/// What a callback has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Nothing.
+    Returned,
+    /// Whether a connection was accepted.
+    Accepted(bool),
+    /// How many bytes of its input it is done with.
+    Consumed(usize),
+    /// What is to be done with an idle connection.
+    Idle(Idle),
+    /// How many messages a channel has delivered.
+    Delivered(usize),
+}
+
+/// From the reading of the clock before a callback to the one at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The reading before.
+    pub from: Duration,
+    /// The reading at its end.
+    pub to: Duration,
+}
+
+impl Span {
+    /// The time between the two.
+    #[must_use]
+    pub fn length(self) -> Duration {
+        self.to.saturating_sub(self.from)
+    }
+}
+
+impl<'a> Callback<'a> {
+    pub(crate) fn new(handler: u32, what: What<'a>, conn: Option<ConnFacts>) -> Self {
+        Self { handler, what, conn }
+    }
+}
+
+impl<'a> ConnEnd<'a> {
+    pub(crate) fn new(
+        reason: &'a CloseReason,
+        unsent_bytes: usize,
+        is_by_handler: bool,
+        must_reset: bool,
+    ) -> Self {
+        Self { reason, unsent_bytes, is_by_handler, must_reset }
+    }
+}
+
+impl ConnFacts {
+    pub(crate) fn new(is_reading: bool, is_paused: bool, input: usize, output: usize) -> Self {
+        Self { is_reading, is_paused, input_bytes: input, output_bytes: output }
+    }
+}

@@ -1,0 +1,166 @@
+//! Observers: they are told what the loop does and how long it takes.
+//!
+//! An observer is told of the phases of each turn, of every callback, of connections that are
+//! accepted, opened and closed, of bytes, timers, wakes and panics, and of marks that a handler
+//! sets. [`Reactor::observe`](crate::Reactor::observe) installs one. Without an observer a message
+//! costs nothing more, and a turn costs one test.
+//!
+//! Observed connections leave the fast path: each message takes the general way, which costs about
+//! a thousand instructions more and makes the same system calls.
+//!
+//! # Time
+//! Times are counted from the moment at which the reactor was made. The clock is read when a turn
+//! begins, and then once for each callback and each phase, at its end. So everything that the loop
+//! does between two readings counts to what ends with the second one: to a callback belong the
+//! read before it and the write of what it has gathered.
+//!
+//! # Examples
+//! The longest callback so far:
+//! ```
+//! use std::cell::Cell;
+//! use std::rc::Rc;
+//! use std::time::Duration;
+//! use waterwheel::Reactor;
+//! use waterwheel::observer::{Callback, Observer, Outcome, Span};
+//!
+//! struct Longest(Rc<Cell<Duration>>);
+//!
+//! impl Observer for Longest {
+//!     fn on_callback_end(&mut self, callback: &Callback<'_>, _: Outcome, span: Span) {
+//!         if span.length() > self.0.get() {
+//!             self.0.set(span.length());
+//!             eprintln!("{} took {:?}", callback.what.name(), span.length());
+//!         }
+//!     }
+//! }
+//!
+//! let longest = Rc::new(Cell::new(Duration::ZERO));
+//! let mut reactor = Reactor::new()?;
+//! reactor.observe(Longest(Rc::clone(&longest)));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod facts;
+mod told;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::id::{ConnId, TimerId};
+
+pub use facts::{Callback, ConnEnd, ConnFacts, Outcome, Span, What};
+pub(crate) use told::Observers;
+
+/// Is told what the loop does.
+///
+/// Every method does nothing by default. No method is lent the loop, so an observer cannot call
+/// back into it. An observer must not panic: its panic counts as one of the callback that is told,
+/// and one of `on_panic` leaves the reactor.
+///
+/// Begins and ends nest: a turn contains phases, and a phase contains callbacks. There are three
+/// exceptions:
+/// - A callback that panics has no end, and neither has its phase: [`on_panic`](Self::on_panic)
+///   ends both. The phase of the events then begins once more, with those that are left.
+/// - Callbacks that a stop brings about belong to a turn and to no phase.
+/// - The last callbacks of a reactor that is dropped belong to no turn.
+pub trait Observer: 'static {
+    /// A turn begins: the poll has returned. The time since the end of the last turn was spent in
+    /// the poll, and outside the loop if a program drives it by hand.
+    fn on_turn_begin(&mut self, at: Duration) {
+        let _ = at;
+    }
+
+    /// A turn has ended.
+    fn on_turn_end(&mut self, at: Duration) {
+        let _ = at;
+    }
+
+    /// A phase begins. Phases without work are not told of, except that of the events.
+    fn on_phase_begin(&mut self, phase: Phase, at: Duration) {
+        let _ = (phase, at);
+    }
+
+    /// A phase has ended, in which so many things were done: see [`Phase`].
+    fn on_phase_end(&mut self, phase: Phase, count: usize, at: Duration) {
+        let _ = (phase, count, at);
+    }
+
+    /// A callback begins.
+    fn on_callback_begin(&mut self, callback: &Callback<'_>, at: Duration) {
+        let _ = (callback, at);
+    }
+
+    /// A callback has returned, and what it gathered for its connection was sent.
+    fn on_callback_end(&mut self, callback: &Callback<'_>, outcome: Outcome, span: Span) {
+        let _ = (callback, outcome, span);
+    }
+
+    /// A connection was accepted by a handler. `on_opened` follows.
+    fn on_accepted(&mut self, id: ConnId, peer: SocketAddr) {
+        let _ = (id, peer);
+    }
+
+    /// An outgoing connection was begun. `on_opened` follows, or the callback `on_connect_failed`.
+    fn on_connecting(&mut self, id: ConnId) {
+        let _ = id;
+    }
+
+    /// A connection is up. The callback `on_open` follows.
+    fn on_opened(&mut self, id: ConnId) {
+        let _ = id;
+    }
+
+    /// A connection that was up has ended. The callback `on_close` follows.
+    fn on_closed(&mut self, id: ConnId, end: &ConnEnd<'_>) {
+        let _ = (id, end);
+    }
+
+    /// Bytes of a connection were read.
+    fn on_read(&mut self, id: ConnId, bytes: usize) {
+        let _ = (id, bytes);
+    }
+
+    /// The kernel has taken bytes of a connection.
+    fn on_written(&mut self, id: ConnId, bytes: usize) {
+        let _ = (id, bytes);
+    }
+
+    /// A handler has set a timer.
+    fn on_timer_armed(&mut self, timer: TimerId, wait: Duration) {
+        let _ = (timer, wait);
+    }
+
+    /// A timer has fired, of a handler or of the loop, so long after its deadline: whole
+    /// milliseconds.
+    fn on_timer_fired(&mut self, late: Duration) {
+        let _ = late;
+    }
+
+    /// Another thread has woken the loop.
+    fn on_woken(&mut self) {}
+
+    /// A callback has panicked, and said this.
+    fn on_panic(&mut self, text: &str) {
+        let _ = text;
+    }
+
+    /// A handler has set a mark ([`Context::mark`](crate::Context::mark)).
+    fn on_mark(&mut self, name: &'static str) {
+        let _ = name;
+    }
+}
+
+/// A phase of the turn. The poll comes before the first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// What the poll has reported; counts events.
+    Events,
+    /// The ready queue; counts sockets that had one more budget.
+    Ready,
+    /// The mailbox; counts messages and posted closures.
+    Mailbox,
+    /// The timers that are due; counts those that fired.
+    Timers,
+    /// The end of the turn; counts flushes, retries and closes.
+    FlushAndClose,
+}

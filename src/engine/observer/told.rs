@@ -1,0 +1,108 @@
+//! The observers of a reactor, and the clock that they share.
+
+use std::fmt;
+use std::mem;
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::engine::observer::{Callback, Observer, Outcome, Phase, Span};
+
+/// The observers of a reactor.
+#[derive(Default)]
+pub(crate) struct Observers {
+    /// In the order in which they were installed.
+    list: Vec<Box<dyn Observer>>,
+    /// Whether connections leave the fast path, so that each of their messages is told.
+    takes_slow_path: bool,
+    /// What the clock has shown last.
+    at: Duration,
+    /// A turn has begun and not ended.
+    is_in_turn: bool,
+}
+
+impl Observers {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether connections leave the fast path.
+    pub(crate) fn takes_slow_path(&self) -> bool {
+        self.takes_slow_path
+    }
+
+    /// Installs an observer. If it `takes_slow_path`, connections leave the fast path for it, so
+    /// that it is told of every message. Otherwise it is told of those on the fast path only where
+    /// `sys::OBSERVES_FAST_PATH` is set.
+    pub(crate) fn add(&mut self, observer: Box<dyn Observer>, takes_slow_path: bool) {
+        self.list.push(observer);
+        self.takes_slow_path |= takes_slow_path;
+    }
+
+    /// Tells each of them.
+    #[inline]
+    pub(crate) fn tell(&mut self, tell: impl FnMut(&mut dyn Observer)) {
+        if !self.list.is_empty() {
+            self.tell_each(tell);
+        }
+    }
+
+    #[cold]
+    fn tell_each(&mut self, mut tell: impl FnMut(&mut dyn Observer)) {
+        for observer in &mut self.list {
+            tell(observer.as_mut());
+        }
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observers").field("count", &self.list.len()).finish_non_exhaustive()
+    }
+}
+
+/// What is told with the time: only where somebody observes.
+impl Engine {
+    /// Reads the clock; the time since the last reading.
+    fn read_clock(&mut self) -> Span {
+        let to = Duration::from_nanos(self.timers.clock_nanos());
+        Span { from: mem::replace(&mut self.observers.at, to), to }
+    }
+
+    /// The poll has returned, or a turn goes on that a panic has cut.
+    pub(crate) fn begin_observed_turn(&mut self) {
+        if !mem::replace(&mut self.observers.is_in_turn, true) {
+            let at = self.read_clock().to;
+            self.observers.tell(|observer| observer.on_turn_begin(at));
+        }
+    }
+
+    pub(crate) fn end_observed_turn(&mut self) {
+        self.observers.is_in_turn = false;
+        let at = self.observers.at;
+        self.observers.tell(|observer| observer.on_turn_end(at));
+    }
+
+    pub(crate) fn begin_observed_phase(&mut self, phase: Phase) {
+        let at = self.observers.at;
+        self.observers.tell(|observer| observer.on_phase_begin(phase, at));
+    }
+
+    pub(crate) fn end_observed_phase(&mut self, phase: Phase, count: usize) {
+        let at = self.read_clock().to;
+        self.observers.tell(|observer| observer.on_phase_end(phase, count, at));
+    }
+
+    pub(crate) fn begin_observed_callback(&mut self, callback: &Callback<'_>) {
+        if !self.observers.is_in_turn {
+            self.read_clock(); // the last reading is as old as the last turn
+        }
+        let at = self.observers.at;
+        self.observers.tell(|observer| observer.on_callback_begin(callback, at));
+    }
+
+    pub(crate) fn end_observed_callback(&mut self, callback: &Callback<'_>, outcome: Outcome) {
+        let span = self.read_clock();
+        self.observers.tell(|observer| observer.on_callback_end(callback, outcome, span));
+    }
+}

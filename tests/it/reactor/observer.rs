@@ -1,0 +1,246 @@
+//! What an observer is told.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use waterwheel::observer::{Callback, ConnEnd, Observer, Outcome, Phase, Span};
+use waterwheel::{Conn, ConnId, TimerId};
+
+use crate::support::{Client, Rig, Script};
+
+/// What was told, a line each, and what has begun and not ended.
+#[derive(Clone, Default)]
+struct Log(Rc<RefCell<Lines>>);
+
+#[derive(Default)]
+struct Lines {
+    lines: Vec<String>,
+    /// The last time that was told.
+    at: Duration,
+    turn: bool,
+    phase: Option<Phase>,
+    callback: Option<&'static str>,
+}
+
+impl Log {
+    fn add(&self, line: impl Into<String>) {
+        self.0.borrow_mut().lines.push(line.into());
+    }
+
+    /// The time never goes back.
+    #[track_caller]
+    fn advance(&self, at: Duration) {
+        let mut lines = self.0.borrow_mut();
+        assert!(at >= lines.at, "{at:?} after {:?}", lines.at);
+        lines.at = at;
+    }
+
+    /// The lines so far, which are forgotten.
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.borrow_mut().lines)
+    }
+}
+
+/// Nesting is checked as it happens; a failure is found as a panic of the reactor's.
+impl Observer for Log {
+    fn on_turn_begin(&mut self, at: Duration) {
+        self.advance(at);
+        assert!(!std::mem::replace(&mut self.0.borrow_mut().turn, true));
+    }
+
+    fn on_turn_end(&mut self, at: Duration) {
+        self.advance(at);
+        let mut lines = self.0.borrow_mut();
+        assert!(std::mem::replace(&mut lines.turn, false));
+        assert_eq!(lines.phase, None);
+    }
+
+    fn on_phase_begin(&mut self, phase: Phase, at: Duration) {
+        self.advance(at);
+        let mut lines = self.0.borrow_mut();
+        assert!(lines.turn);
+        assert_eq!(lines.phase.replace(phase), None);
+    }
+
+    fn on_phase_end(&mut self, phase: Phase, count: usize, at: Duration) {
+        self.advance(at);
+        assert_eq!(self.0.borrow_mut().phase.take(), Some(phase));
+        if count > 0 {
+            self.add(format!("{phase:?}: {count}"));
+        }
+    }
+
+    fn on_callback_begin(&mut self, callback: &Callback<'_>, at: Duration) {
+        self.advance(at);
+        let name = callback.what.name();
+        assert_eq!(self.0.borrow_mut().callback.replace(name), None);
+    }
+
+    fn on_callback_end(&mut self, callback: &Callback<'_>, outcome: Outcome, span: Span) {
+        self.advance(span.from);
+        self.advance(span.to);
+        let name = callback.what.name();
+        assert_eq!(self.0.borrow_mut().callback.take(), Some(name));
+        self.add(format!("{name}: {outcome:?}"));
+    }
+
+    fn on_accepted(&mut self, _: ConnId, peer: SocketAddr) {
+        assert!(peer.ip().is_loopback());
+        self.add("accepted");
+    }
+
+    fn on_opened(&mut self, _: ConnId) {
+        self.add("opened");
+    }
+
+    fn on_closed(&mut self, _: ConnId, end: &ConnEnd<'_>) {
+        self.add(format!("closed: {}, {} unsent", end.reason, end.unsent_bytes));
+    }
+
+    fn on_read(&mut self, _: ConnId, bytes: usize) {
+        self.add(format!("read: {bytes}"));
+    }
+
+    fn on_written(&mut self, _: ConnId, bytes: usize) {
+        self.add(format!("written: {bytes}"));
+    }
+
+    fn on_timer_armed(&mut self, _: TimerId, wait: Duration) {
+        self.add(format!("armed: {wait:?}"));
+    }
+
+    fn on_timer_fired(&mut self, late: Duration) {
+        assert!(late < Duration::from_secs(60), "{late:?}");
+        self.add("fired");
+    }
+
+    fn on_woken(&mut self) {
+        self.add("woken");
+    }
+
+    fn on_panic(&mut self, text: &str) {
+        let mut lines = self.0.borrow_mut();
+        (lines.phase, lines.callback) = (None, None);
+        drop(lines);
+        self.add(format!("panic: {text}"));
+    }
+
+    fn on_mark(&mut self, name: &'static str) {
+        self.add(format!("mark: {name}"));
+    }
+}
+
+/// A rig whose handler answers with two writes and a mark.
+fn observed(script: Script) -> (Rig, Log) {
+    let (mut rig, log) = (Rig::new(script), Log::default());
+    rig.reactor.observe(log.clone());
+    (rig, log)
+}
+
+fn twice() -> Script {
+    Script::new().data(|conn: &mut Conn<'_>, input: &[u8]| {
+        conn.context().mark("twice");
+        conn.write(input);
+        conn.write(input);
+        input.len()
+    })
+}
+
+#[test]
+fn a_connection_is_told_from_its_accept_to_its_close() {
+    let (mut rig, log) = observed(twice());
+    let (mut client, id) = rig.client();
+    let told = log.take();
+    let expected =
+        ["on_accept: Accepted(true)", "accepted", "opened", "on_open: Returned", "Events: 1"];
+    assert_eq!(told, expected);
+    client.send(b"hello");
+    rig.expect(&mut client, b"hellohello");
+    let expected = ["read: 5", "mark: twice", "written: 10", "on_data: Consumed(5)", "Events: 1"];
+    assert_eq!(log.take(), expected);
+    assert_eq!(rig.reactor.stats().writes, 1, "both writes still leave together");
+    client.finish();
+    rig.end_of(id);
+    let told = log.take();
+    assert!(told.contains(&"on_eof: Returned".to_owned()), "{told:?}");
+    let closed = told.iter().position(|line| line == "closed: closed by the peer, 0 unsent");
+    assert_eq!(told[closed.expect("it is told") + 1], "on_close: Returned");
+}
+
+#[test]
+fn connections_that_were_there_before_are_told_as_well() {
+    let mut rig = Rig::new(twice());
+    let (mut client, _) = rig.client();
+    client.send(b"hello");
+    rig.expect(&mut client, b"hellohello");
+    let log = Log::default();
+    rig.reactor.observe(log.clone());
+    client.send(b"hello");
+    rig.expect(&mut client, b"hellohello");
+    assert!(log.take().contains(&"on_data: Consumed(5)".to_owned()));
+}
+
+#[test]
+fn several_observers_are_told_the_same() {
+    let (mut rig, log) = observed(twice());
+    let other = Log::default();
+    rig.reactor.observe(other.clone());
+    let (mut client, _) = rig.client();
+    client.send(b"hello");
+    rig.expect(&mut client, b"hellohello");
+    assert_eq!(log.take(), other.take());
+}
+
+#[test]
+fn timers_wakes_and_posts_are_told() {
+    let (mut rig, log) = observed(Script::echo());
+    let (_client, id) = rig.client();
+    let wait = Duration::from_millis(2);
+    rig.reactor.context().conn(id).expect("it lives").set_timer(wait, 0);
+    let (remote, service) = (rig.reactor.remote(), rig.service);
+    std::thread::spawn(move || remote.with(service, |_, cx| cx.mark("from afar")));
+    let mut told = log.take();
+    rig.until("both", |_| {
+        told.extend(log.take());
+        ["on_timer: Returned", "mark: from afar"].iter().all(|it| told.iter().any(|t| t == it))
+    });
+    assert!(told.contains(&"armed: 2ms".to_owned()), "{told:?}");
+    let fired = told.iter().position(|line| line == "fired").expect("it is told");
+    let timer = told.iter().position(|line| line == "on_timer: Returned").expect("it is told");
+    assert!(fired < timer, "{told:?}");
+    assert!(told.contains(&"(posted closure): Returned".to_owned()), "{told:?}");
+}
+
+#[test]
+fn a_panic_is_told_and_the_turn_goes_on() {
+    let script = Script::new().data(|_: &mut Conn<'_>, input: &[u8]| {
+        assert!(input != b"boom", "on purpose");
+        input.len()
+    });
+    let (mut rig, log) = observed(script);
+    rig.panics = 1;
+    let (mut client, _) = rig.client();
+    let id = rig.journal.last();
+    log.take();
+    client.send(b"boom");
+    rig.end_of(id);
+    let told = log.take();
+    let panic = told.iter().position(|line| line == "panic: on purpose");
+    let closed = told.iter().position(|line| line == "closed: a callback panicked, 0 unsent");
+    assert!(panic.expect("it is told") < closed.expect("it is told"), "{told:?}");
+    let mut other = Client::connect(rig.addr);
+    other.send(b"hello");
+    rig.until("the other is served", |_| log.take().contains(&"on_data: Consumed(5)".to_owned()));
+}
+
+#[test]
+fn a_reactor_that_is_dropped_tells_its_last_callbacks() {
+    let (mut rig, log) = observed(Script::echo());
+    let (_client, _) = rig.client();
+    log.take();
+    drop(rig);
+    let expected = ["closed: the reactor was stopped, 0 unsent", "on_close: Returned"];
+    assert_eq!(log.take(), expected);
+}
