@@ -27,8 +27,6 @@ pub use datagram::{DatagramHandler, DatagramSocket, Session, SessionEnd, Session
 pub use datagram::{UnixDatagramHandler, UnixDatagramSocket};
 pub use erased::Service;
 pub(crate) use erased::{AnyService, Registered};
-#[cfg(feature = "sim")]
-pub(crate) use event_loop::Role;
 pub(crate) use event_loop::{Loop, Message, PostedCall};
 pub(crate) use receiver::{Delivery, ErasedReceiver, Rest};
 pub use remote::{Remote, Stopped};

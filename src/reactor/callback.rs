@@ -230,8 +230,6 @@ impl Dispatcher {
     /// more expensive. Callers must not hold half-updated state across a callback.
     pub(super) fn catch_panic(&mut self, piece: impl FnOnce(&mut Self)) -> bool {
         let Err(payload) = catch_unwind(AssertUnwindSafe(|| piece(self))) else { return true };
-        #[cfg(feature = "sim")]
-        self.panic_texts.push(text_of(&payload).to_owned());
         let panic = after_panic(&mut self.lp.engine, payload);
         drop_quietly(mem::replace(&mut self.panic, panic));
         if let Some(id) = self.lp.engine.cork.owner() {

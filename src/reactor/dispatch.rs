@@ -42,9 +42,6 @@ pub(super) struct Dispatcher {
     pub(super) drain_deadline: Duration,
     /// A panic that is to go on at the end of the turn.
     pub(super) panic: Option<PanicPayload>,
-    /// What callbacks said that panicked, for the rules of a simulated world.
-    #[cfg(feature = "sim")]
-    pub(super) panic_texts: Vec<String>,
 }
 
 impl Dispatcher {
@@ -60,8 +57,6 @@ impl Dispatcher {
             stopping: Stopping::default(),
             drain_deadline: Duration::ZERO,
             panic: None,
-            #[cfg(feature = "sim")]
-            panic_texts: Vec::new(),
         }
     }
 

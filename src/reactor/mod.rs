@@ -74,14 +74,7 @@ pub struct Reactor {
     /// A descriptor that asks to drain by becoming readable.
     #[cfg(unix)]
     drain_fd: Option<std::os::fd::OwnedFd>,
-    /// Puts somebody who watches between the loop and each handler.
-    #[cfg(feature = "sim")]
-    pub(crate) watch: Option<Watch>,
 }
-
-/// Puts somebody who watches before a handler.
-#[cfg(feature = "sim")]
-pub(crate) type Watch = Box<dyn Fn(Box<dyn AnyService>) -> Box<dyn AnyService>>;
 
 impl Reactor {
     /// A reactor with default options.
@@ -113,8 +106,6 @@ impl Reactor {
             is_stamped: true,
             #[cfg(unix)]
             drain_fd: None,
-            #[cfg(feature = "sim")]
-            watch: None,
         })
     }
 
@@ -125,11 +116,6 @@ impl Reactor {
 
     fn add_service<H: 'static>(&mut self, service: Box<dyn AnyService>) -> Service<H> {
         let index = self.dispatcher.callbacks.handlers.len() as u32;
-        #[cfg(feature = "sim")]
-        let service = match &self.watch {
-            Some(watch) => watch(service),
-            None => service,
-        };
         self.dispatcher.lp.handlers.push((service.role(), TypeId::of::<H>()));
         self.dispatcher.callbacks.handlers.push(service);
         Service::new(index)
@@ -366,12 +352,6 @@ impl Reactor {
     /// What a turn works on, to look at between the turns.
     pub(crate) fn event_loop(&self) -> &Loop {
         &self.dispatcher.lp
-    }
-
-    /// What callbacks said that have panicked since this was asked.
-    #[cfg(feature = "sim")]
-    pub(crate) fn take_panic_texts(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.dispatcher.panic_texts)
     }
 
     /// What a turn works on, for those who join several reactors.

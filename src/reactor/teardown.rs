@@ -48,18 +48,15 @@ impl Dispatcher {
         if let Some(dial) = &dial {
             dial.note_end(self.lp.engine.now());
         }
-        let closed = Closed {
-            id,
-            reason,
-            unsent_bytes,
-            dial,
-            #[cfg(feature = "sim")]
-            flags,
-        };
+        let closed = Closed { id, reason, unsent_bytes, dial };
         self.lp.engine.observers.tell(|observer| {
-            let is_by_handler = flags.has(Flags::CLOSED_BY_HANDLER);
-            let must_reset = flags.has(Flags::MUST_RESET);
-            let end = ConnEnd::new(&closed.reason, unsent_bytes, is_by_handler, must_reset);
+            let end = ConnEnd {
+                reason: &closed.reason,
+                unsent_bytes,
+                is_by_handler: flags.has(Flags::CLOSED_BY_HANDLER),
+                must_reset: flags.has(Flags::MUST_RESET),
+                is_paused: flags.has(Flags::PAUSED),
+            };
             observer.on_closed(id, &end);
         });
         let what = What::Close { id, unsent_bytes };

@@ -90,7 +90,6 @@
 mod coverage;
 mod seeds;
 mod simulation;
-mod watched;
 mod watcher;
 
 pub use coverage::Landmarks;

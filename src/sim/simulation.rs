@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::coverage::Landmarks;
-use super::watched::Watched;
-use super::watcher::Watcher;
+use super::watcher::{Told, Watcher};
 use crate::options::ReactorOptions;
 use crate::reactor::Reactor;
 use crate::sys::sim::{Datagrams, Fault, Faults, Host, PeerEnd, Rest, Script, Stage, World};
@@ -150,8 +149,8 @@ impl Simulation {
             self.world.borrow_mut().hosts.pop();
         })?;
         self.watchers.push(Rc::clone(&watcher));
-        let watch = Rc::clone(&watcher);
-        reactor.watch = Some(Box::new(move |service| Box::new(Watched::new(service, &watch))));
+        let told = Box::new(Told(Rc::clone(&watcher)));
+        reactor.event_loop_mut().engine.observers.add(told, false);
         let result = set_up(&mut reactor);
         let reactor = Some(Box::new(reactor));
         self.hosts.seats.borrow_mut().push(Seat { reactor, watcher });
@@ -529,7 +528,7 @@ impl Hosts {
                 Stage::Idle
             }
         };
-        for text in reactor.take_panic_texts() {
+        for text in watcher.borrow_mut().take_panic_texts() {
             if self.allowed_panic.get() != Some(&*text) {
                 world.borrow_mut().violate(format!("a callback panicked: {text}"));
             }

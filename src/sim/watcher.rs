@@ -1,5 +1,6 @@
 //! The rules, watched: at every callback, and between the turns.
 
+mod callbacks;
 mod datagrams;
 
 use std::cell::RefCell;
@@ -7,15 +8,16 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::coverage::{Landmark, Landmarks};
-use crate::base::close::{CloseReason, IdleKind, TimeoutKind};
+use crate::base::close::IdleKind;
 use crate::base::id::ConnId;
 use crate::base::tick::NANOS_PER_TICK;
 use crate::engine::Running;
-use crate::handler::{Conn, Loop};
-use crate::stream::Closed;
+use crate::handler::Loop;
 use crate::stream::connection::{Connection, Flags, Phase, WriteSide};
 use crate::sys::Stream;
-use crate::sys::sim::{Note, World};
+use crate::sys::sim::World;
+
+pub(super) use callbacks::Told;
 
 /// What is known of one open connection.
 #[derive(Debug)]
@@ -47,9 +49,11 @@ pub(super) struct Watcher {
     host: usize,
     lives: HashMap<ConnId, Life>,
     /// A callback is running.
-    pub(super) is_in_callback: bool,
+    is_in_callback: bool,
+    /// What the first callback said that panicked.
+    panic_texts: Vec<String>,
     /// Accepted or begun connections whose states are alive.
-    pub(super) states: i64,
+    states: i64,
     pub(super) landmarks: Landmarks,
     /// When the wheel wanted to be looked at, by the end of the last turn; in ticks.
     due: Option<u64>,
@@ -80,6 +84,7 @@ impl Watcher {
             host,
             lives: HashMap::new(),
             is_in_callback: false,
+            panic_texts: Vec::new(),
             states: 0,
             landmarks: Landmarks::default(),
             due: None,
@@ -90,134 +95,16 @@ impl Watcher {
         }
     }
 
+    /// What callbacks said that have panicked since this was asked.
+    pub(super) fn take_panic_texts(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.panic_texts)
+    }
+
     fn violate(&self, id: Option<ConnId>, rule: &str) {
         let mut world = self.world.borrow_mut();
         let host = world.hosts[self.host].name.clone();
         let who = id.map_or_else(String::new, |id| format!(" {id}:"));
         world.violate(format!("{host}:{who} {rule}"));
-    }
-
-    fn note(&self, name: &'static str, id: Option<ConnId>, value: u64) {
-        let slot = id.map_or(u32::MAX, |id| id.index() as u32);
-        self.world.borrow_mut().note(Some(self.host), Note::Callback { name, slot, value });
-    }
-
-    pub(super) fn enter(
-        &mut self,
-        name: &'static str,
-        id: Option<ConnId>,
-        value: u64,
-        at: Landmark,
-    ) {
-        self.note(name, id, value);
-        self.landmarks.reach(at);
-        if self.is_in_callback {
-            self.violate(id, "callbacks are nested");
-        }
-        self.is_in_callback = true;
-    }
-
-    /// A callback of a connection that must be open.
-    pub(super) fn enter_open(
-        &mut self,
-        name: &'static str,
-        conn: &Conn<'_>,
-        value: u64,
-        at: Landmark,
-    ) {
-        let id = conn.id();
-        if !self.lives.contains_key(&id) {
-            self.violate(Some(id), &format!("{name} before on_open or after on_close"));
-        }
-        self.enter(name, Some(id), value, at);
-    }
-
-    /// It has not come up, and is tried again.
-    pub(super) fn retried(&mut self, conn: &Conn<'_>, tries: u32) {
-        let id = conn.id();
-        if self.lives.contains_key(&id) {
-            self.violate(Some(id), "on_connect_retry after on_open");
-        }
-        self.enter("on_connect_retry", Some(id), tries.into(), Landmark::ConnectRetry);
-    }
-
-    pub(super) fn opened(&mut self, conn: &Conn<'_>) {
-        let id = conn.id();
-        let Some(socket) = conn.simulated() else { return };
-        let mut world = self.world.borrow_mut();
-        let now = world.clock(self.host);
-        // A balancer's header has been read and is nobody's.
-        let tap = &mut world.sockets[socket as usize].tap;
-        tap.drain(..tap.len().saturating_sub(conn.unconsumed_bytes()));
-        drop(world);
-        let life = Life {
-            socket,
-            has_ended: false,
-            rest: Vec::new(),
-            saw_break: false,
-            held: conn.unconsumed_bytes(),
-            silent_since: [now; 3],
-            was_backed_up: false,
-            has_drained: false,
-            was_overdue: false,
-        };
-        if self.lives.insert(id, life).is_some() {
-            self.violate(Some(id), "on_open twice");
-        }
-        self.enter("on_open", Some(id), 0, Landmark::Open);
-    }
-
-    /// Who does not want to read leaves what came with a header, like what is in the kernel still.
-    pub(super) fn note_held(&mut self, conn: &Conn<'_>) {
-        if let (Some(life), true) = (self.lives.get_mut(&conn.id()), conn.wants_read()) {
-            life.held = 0;
-        }
-    }
-
-    /// The bytes lent must be what was left, and behind it what was read since.
-    pub(super) fn check_input(&mut self, id: ConnId, input: &[u8], is_paused: bool) {
-        let Some(life) = self.lives.get_mut(&id) else { return };
-        let mut world = self.world.borrow_mut();
-        let socket = &mut world.sockets[life.socket as usize];
-        let left = life.rest.len();
-        let is_held = is_paused && !socket.is_broken();
-        let tap = &mut socket.tap;
-        let is_right = input.len() == left + tap.len()
-            && input.starts_with(&life.rest)
-            && input[left..] == tap[..];
-        if tap.is_empty() && is_right {
-            self.landmarks.reach(Landmark::Redelivered);
-        }
-        tap.clear();
-        let has_ended = life.has_ended;
-        drop(world);
-        if !is_right {
-            self.violate(Some(id), "on_data is not lent what was left and read, in order");
-        }
-        if has_ended {
-            self.violate(Some(id), "on_data after on_eof");
-        }
-        if is_held {
-            self.violate(Some(id), "on_data while reading is paused");
-        }
-        if input.is_empty() {
-            self.violate(Some(id), "on_data without data");
-        }
-    }
-
-    pub(super) fn note_consumed(&mut self, id: ConnId, input: &[u8], consumed: usize) {
-        if let Some(life) = self.lives.get_mut(&id) {
-            life.rest.clear();
-            life.held = 0;
-            life.rest.extend_from_slice(&input[consumed.min(input.len())..]);
-            life.saw_break = self.world.borrow().sockets[life.socket as usize].is_broken();
-        }
-    }
-
-    pub(super) fn drained(&mut self, id: ConnId) {
-        if let Some(life) = self.lives.get_mut(&id) {
-            life.has_drained = true;
-        }
     }
 
     /// While reading is held back it is not the peer who is silent.
@@ -251,96 +138,6 @@ impl Watcher {
         (life.was_backed_up, life.has_drained) = (connection.flags.has(Flags::ABOVE_MARK), false);
         if is_missed && connection.is_open() {
             self.violate(Some(id), "output has drained without on_drain");
-        }
-    }
-
-    pub(super) fn ended(&mut self, id: ConnId) {
-        let Some(life) = self.lives.get_mut(&id) else { return };
-        if std::mem::replace(&mut life.has_ended, true) {
-            self.violate(Some(id), "on_eof twice");
-        }
-    }
-
-    /// An idle limit has passed: not before no byte has moved for so long.
-    pub(super) fn check_idle(&mut self, conn: &Conn<'_>, kind: IdleKind) {
-        let id = conn.id();
-        let limits = conn.idle_limits();
-        let Some(life) = self.lives.get(&id) else { return };
-        let world = self.world.borrow();
-        let socket = &world.sockets[life.socket as usize];
-        let (limit, moved) = match kind {
-            IdleKind::Read => (limits.read, socket.read_at),
-            IdleKind::Write => (limits.write, socket.written_at),
-            IdleKind::All => (limits.all, socket.read_at.max(socket.written_at)),
-        };
-        let since = moved.max(life.silent_since[kind as usize]);
-        let now = world.clock(self.host);
-        let is_unread = socket.is_readable() && !socket.has_lied && conn.wants_read();
-        drop(world);
-        if is_unread && kind != IdleKind::Write {
-            self.violate(Some(id), "on_idle while there is something to read");
-        }
-        let limit = limit.map_or(u64::MAX, |ticks| ticks.saturating_mul(NANOS_PER_TICK));
-        if now < since.saturating_add(limit) {
-            let early = since.saturating_add(limit) - now;
-            self.violate(Some(id), &format!("on_idle({kind:?}) {early} ns early"));
-        }
-    }
-
-    pub(super) fn kept(&mut self, id: ConnId, kind: IdleKind) {
-        let now = self.world.borrow().clock(self.host);
-        if let Some(life) = self.lives.get_mut(&id) {
-            life.silent_since[kind as usize] = now;
-        }
-    }
-
-    pub(super) fn closed(&mut self, closed: &Closed, lp: &Loop) {
-        let id = closed.id;
-        let value = closed.unsent_bytes as u64;
-        self.enter("on_close", Some(id), value, landmark_of(&closed.reason));
-        if closed.unsent_bytes > 0 {
-            self.landmarks.reach(Landmark::LostOutput);
-        }
-        if lp.streams.get(id).is_some() {
-            self.violate(Some(id), "its id still finds it");
-        }
-        self.states -= 1;
-        let Some(life) = self.lives.remove(&id) else {
-            return self.violate(Some(id), "on_close without on_open, or twice");
-        };
-        if closed.flags.has(Flags::CLOSED_BY_HANDLER) {
-            return;
-        }
-        let world = self.world.borrow();
-        let socket = &world.sockets[life.socket as usize];
-        let (kept_back, unread) = (socket.tap.len(), socket.unread_at_close);
-        // A read may have said that there was nothing.
-        let has_lied = socket.has_lied;
-        drop(world);
-        let is_broken = match &closed.reason {
-            // Its output had failed, and the peer sent for as long as a close may take.
-            _ if closed.flags.has(Flags::MUST_RESET) => false,
-            CloseReason::Reset => true,
-            // One whose file failed, which is told in words, is not broken: more may come in
-            // between its last read and its end.
-            CloseReason::Io(error) => error.get_ref().is_none(),
-            _ => false,
-        };
-        if kept_back > life.held
-            && !matches!(closed.reason, CloseReason::Local | CloseReason::Panic)
-        {
-            self.violate(Some(id), &format!("{kept_back} bytes were read and never delivered"));
-        }
-        let is_paused = closed.flags.has(Flags::PAUSED);
-        let is_unseen = !(life.rest.is_empty() || life.saw_break || life.has_ended);
-        if is_broken && is_paused && is_unseen {
-            self.violate(Some(id), "what was left before a pause was not lent again at the end");
-        }
-        if is_paused && matches!(closed.reason, CloseReason::Timeout(TimeoutKind::ReceiveRate)) {
-            self.violate(Some(id), "its peer was timed while reading was paused");
-        }
-        if is_broken && unread > 0 && !has_lied {
-            self.violate(Some(id), &format!("closed with {unread} bytes still to be read"));
         }
     }
 
@@ -596,19 +393,5 @@ impl Watcher {
         if files > 0 {
             self.violate(None, &format!("{files} descriptors are left open"));
         }
-    }
-}
-
-fn landmark_of(reason: &CloseReason) -> Landmark {
-    match reason {
-        CloseReason::Peer => Landmark::ClosedPeer,
-        CloseReason::Reset => Landmark::ClosedReset,
-        CloseReason::Idle => Landmark::ClosedIdle,
-        CloseReason::Timeout(TimeoutKind::Close) => Landmark::Lingering,
-        CloseReason::Timeout(_) => Landmark::ClosedTimeout,
-        CloseReason::Overflow => Landmark::ClosedOverflow,
-        CloseReason::Io(_) => Landmark::ClosedIo,
-        CloseReason::Shutdown => Landmark::ClosedShutdown,
-        CloseReason::Local | CloseReason::Panic => Landmark::ClosedLocal,
     }
 }

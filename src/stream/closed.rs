@@ -21,7 +21,4 @@ pub struct Closed {
     pub unsent_bytes: usize,
     /// How it came to be, if it may be connected again.
     pub(crate) dial: Option<Arc<Dial>>,
-    /// What was unusual about it, for the rules of a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) flags: crate::stream::connection::Flags,
 }

@@ -12,7 +12,7 @@ use crate::stream::config::ConnConfig;
 use crate::stream::config::Handshake;
 use crate::stream::connection::Phase;
 use crate::stream::listener::Listener;
-use crate::stream::{Link, Streams};
+use crate::stream::{Link, Streams, reset};
 use crate::sys::{self, Backlog, Stream};
 
 impl Streams {
@@ -88,7 +88,11 @@ impl Streams {
         }
         let id = self.next_id(engine);
         let writable = !(config.is_unix() || engine.io.world().asks_writable_on_demand());
-        engine.io.poller_mut().add(&mut stream, Target::token(id), writable)?;
+        if let Err(error) = engine.io.poller_mut().add(&mut stream, Target::token(id), writable) {
+            // The client was accepted by the kernel, and must not wait for an answer.
+            reset(stream);
+            return Err(error);
+        }
         Ok(self.insert(engine, id, stream, peer, config, Phase::Open))
     }
 }

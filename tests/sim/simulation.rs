@@ -7,10 +7,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use waterwheel::observer::{Callback, Observer, Outcome, Span, What};
 use waterwheel::sim::{Fault, Faults, HostClock, PeerEnd, Script, Seeds, Simulation};
 use waterwheel::{
-    Closed, Conn, Context, DeadlineKind, Handler, Idle, IdleKind, Limits, ListenOptions, MinRate,
-    Peer, Timer, frame,
+    Closed, Conn, ConnId, Context, DeadlineKind, Handler, Idle, IdleKind, Limits, ListenOptions,
+    MinRate, Peer, Timer, frame,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -75,6 +76,57 @@ fn a_trace_does_not_change_what_it_shows() {
         assert_eq!(plain.hash(), traced.hash());
         assert_eq!(traced.trace().len() as u64, traced.trace_len());
     }
+}
+
+/// Counts callbacks that have begun and those that have ended, and bytes.
+#[derive(Clone, Default)]
+struct Counts(Rc<RefCell<[usize; 4]>>);
+
+impl Observer for Counts {
+    fn on_callback_begin(&mut self, callback: &Callback<'_>, _: Duration) {
+        self.0.borrow_mut()[0] += 1;
+        if let What::Data { input, .. } = callback.what {
+            self.0.borrow_mut()[2] += input.len();
+        }
+    }
+
+    fn on_callback_end(&mut self, _: &Callback<'_>, _: Outcome, _: Span) {
+        self.0.borrow_mut()[1] += 1;
+    }
+
+    fn on_read(&mut self, _: ConnId, bytes: usize) {
+        self.0.borrow_mut()[3] += bytes;
+    }
+}
+
+#[test]
+fn the_rules_hold_for_observed_connections_too() {
+    Seeds::new(300).faults(Faults::all()).run(|sim| {
+        let counts = Counts::default();
+        let (host, addr) = sim.host("server", |reactor| {
+            reactor.observe(counts.clone());
+            let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+                conn.write(input);
+                input.len()
+            });
+            reactor.listen("0.0.0.0:7000", echo, ListenOptions::default())
+        })?;
+        let peers = [5, 50_000].map(|length| {
+            let script = Script::new().send(vec![7; length]).read(length);
+            (sim.peer(addr, script.send("again").read(5).finish().read_to_end()), length)
+        });
+        sim.run(Duration::from_secs(600));
+        for (peer, length) in peers {
+            let wanted = [vec![7; length], b"again".to_vec()].concat();
+            assert!(wanted.starts_with(&sim.received(peer)));
+        }
+        let [begun, ended, delivered, read] = *counts.0.borrow();
+        assert_eq!(begun, ended);
+        assert!(delivered <= read);
+        let stats = sim.with(host, |reactor| reactor.stats());
+        assert_eq!(stats.bytes_read, read as u64);
+        Ok(())
+    });
 }
 
 /// Notes when each connection ended, and spends time in its callbacks.

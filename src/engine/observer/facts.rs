@@ -158,6 +158,8 @@ pub struct ConnEnd<'a> {
     pub is_by_handler: bool,
     /// Whether it had to end with RST even if everything was sent.
     pub must_reset: bool,
+    /// Whether its handler had paused reading.
+    pub is_paused: bool,
 }
 
 /// What a callback has returned.
@@ -196,17 +198,6 @@ impl Span {
 impl<'a> Callback<'a> {
     pub(crate) fn new(handler: u32, what: What<'a>, conn: Option<ConnFacts>) -> Self {
         Self { handler, what, conn }
-    }
-}
-
-impl<'a> ConnEnd<'a> {
-    pub(crate) fn new(
-        reason: &'a CloseReason,
-        unsent_bytes: usize,
-        is_by_handler: bool,
-        must_reset: bool,
-    ) -> Self {
-        Self { reason, unsent_bytes, is_by_handler, must_reset }
     }
 }
 

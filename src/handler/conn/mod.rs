@@ -15,8 +15,6 @@ use crate::handler::event_loop::Loop;
 use crate::options::UnixAddr;
 use crate::options::{MAX_LIMIT, at_most};
 use crate::stream::Written;
-#[cfg(feature = "sim")]
-use crate::stream::config::IdleLimits;
 use crate::stream::connection::{Connection, Flags};
 use crate::sys::{Credentials, Stream};
 use crate::tcp::TcpInfo;
@@ -72,24 +70,6 @@ impl<'a> Conn<'a> {
     pub(crate) fn other(lp: &'a mut Loop, id: ConnId) -> Self {
         let is_current = lp.engine.cork.is_owner(id);
         Self { lp, id, is_current }
-    }
-
-    /// The number of its socket in a simulated world.
-    #[cfg(feature = "sim")]
-    pub(crate) fn simulated(&self) -> Option<u32> {
-        self.lp.streams.get(self.id)?.stream.simulated()
-    }
-
-    /// Whether the loop would read from it, for whoever watches.
-    #[cfg(feature = "sim")]
-    pub(crate) fn wants_read(&self) -> bool {
-        self.lp.streams.get(self.id).is_some_and(Connection::wants_read)
-    }
-
-    /// What counts as silence for it, for whoever watches.
-    #[cfg(feature = "sim")]
-    pub(crate) fn idle_limits(&self) -> IdleLimits {
-        self.lp.streams.get(self.id).map_or_else(IdleLimits::default, Connection::idle_limits)
     }
 
     /// The slot stays until the callback has returned, whatever the callback does.

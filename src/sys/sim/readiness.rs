@@ -117,6 +117,13 @@ impl World {
         host.stale.push(token);
     }
 
+    /// The open socket that was registered with this token last.
+    pub(crate) fn registered(&self, host: usize, token: usize) -> Option<u32> {
+        let sockets = self.hosts[host].registered.iter().rev();
+        let is_it = |registration: Registration| registration.token == token;
+        sockets.copied().find(|&it| self.sockets[it as usize].registration.is_some_and(is_it))
+    }
+
     /// Whether the poll of a host has this socket on its list still.
     pub(crate) fn is_listed(&self, socket: u32) -> bool {
         let socket = &self.sockets[socket as usize];
