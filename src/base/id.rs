@@ -27,6 +27,9 @@ pub(crate) const INDEX_BITS: u32 = 24;
 pub(crate) const NO_INDEX: u32 = (1 << INDEX_BITS) - 1;
 
 impl ConnId {
+    /// The id of no connection: none has the generation 0.
+    pub(crate) const NONE: Self = Self::new(NO_INDEX, 0);
+
     pub(crate) const fn new(index: u32, generation: u64) -> Self {
         Self { word: generation << INDEX_BITS | index as u64 }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::queue::Taken;
 use super::{Receive, Shared};
-use crate::handler::{Context, Delivery, ErasedReceiver, Loop, Rest, Service};
+use crate::handler::{Context, Delivery, ErasedReceiver, Rest, Service};
 
 /// Takes batches from the queue and hands them to the handler.
 pub(super) struct ChannelReceiver<T, H> {
@@ -32,7 +32,7 @@ impl<T: Send + 'static, H: Receive<T>> ErasedReceiver for ChannelReceiver<T, H> 
         self.service.index()
     }
 
-    fn deliver(&mut self, handler: &mut dyn Any, lp: &mut Loop, budget: usize) -> Delivery {
+    fn deliver(&mut self, handler: &mut dyn Any, cx: &mut Context<'_>, budget: usize) -> Delivery {
         let Some(handler) = handler.downcast_mut::<H>() else {
             log::error!("a channel was made with the service key of another reactor");
             return Delivery { count: 0, rest: Rest::Over };
@@ -45,15 +45,15 @@ impl<T: Send + 'static, H: Receive<T>> ErasedReceiver for ChannelReceiver<T, H> 
                     Taken::Messages => {}
                     Taken::Nothing => break Rest::Nothing,
                     Taken::Gone => {
-                        self.tell_end(handler, lp);
+                        self.tell_end(handler, cx);
                         break Rest::Over;
                     }
                 }
             }
-            if count == budget || lp.engine.is_over() {
+            if count == budget || cx.event_loop().engine.is_over() {
                 break Rest::Messages;
             }
-            count += self.hand_over(handler, lp, budget - count);
+            count += self.hand_over(handler, cx, budget - count);
         };
         Delivery { count, rest }
     }
@@ -70,16 +70,16 @@ impl<T: Send + 'static, H: Receive<T>> ErasedReceiver for ChannelReceiver<T, H> 
 impl<T, H: Receive<T>> ChannelReceiver<T, H> {
     /// Hands over what there is of the batch, at most `most`; how many they were.
     #[inline]
-    fn hand_over(&mut self, handler: &mut H, lp: &mut Loop, most: usize) -> usize {
+    fn hand_over(&mut self, handler: &mut H, cx: &mut Context<'_>, most: usize) -> usize {
         let step = self.shared.queue.step();
         let mut count = 0;
-        while count < most && !lp.engine.is_over() {
+        while count < most && !cx.event_loop().engine.is_over() {
             let Some(message) = self.batch.pop_front() else { break };
             count += 1;
             // Before the callback, which may panic.
             self.unreleased += 1;
-            lp.engine.stats.messages += 1;
-            handler.on_message(message, &mut Context::new(lp));
+            cx.event_loop().engine.stats.messages += 1;
+            handler.on_message(message, cx);
             if self.unreleased >= step {
                 self.shared.queue.release(mem::take(&mut self.unreleased));
             }
@@ -87,9 +87,9 @@ impl<T, H: Receive<T>> ChannelReceiver<T, H> {
         count
     }
 
-    fn tell_end(&mut self, handler: &mut H, lp: &mut Loop) {
+    fn tell_end(&mut self, handler: &mut H, cx: &mut Context<'_>) {
         if !mem::replace(&mut self.is_told, true) {
-            handler.on_senders_gone(&mut Context::new(lp));
+            handler.on_senders_gone(cx);
         }
     }
 }

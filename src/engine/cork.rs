@@ -1,6 +1,6 @@
 //! The cork: small writes of one callback to its own connection leave together.
 
-use crate::base::id::{ConnId, NO_INDEX};
+use crate::base::id::ConnId;
 
 /// Bytes that one callback may gather before they are sent although it still runs. Copying so
 /// much costs a tenth of the system call that it may save.
@@ -10,7 +10,7 @@ pub(crate) const CORK_BYTES: usize = 16 << 10;
 /// write(2) when it returns.
 #[derive(Debug)]
 pub(crate) struct Cork {
-    /// The connection whose callback runs; [`NOBODY`] between callbacks.
+    /// The connection whose callback runs; [`ConnId::NONE`] between callbacks.
     owner: ConnId,
     /// Bytes that the owner may write without a further look at it.
     ///
@@ -22,12 +22,9 @@ pub(crate) struct Cork {
     bytes: Vec<u8>,
 }
 
-/// No connection has the generation 0.
-const NOBODY: ConnId = ConnId::new(NO_INDEX, 0);
-
 impl Cork {
     pub(crate) fn new() -> Self {
-        Self { owner: NOBODY, room: 0, bytes: Vec::with_capacity(CORK_BYTES) }
+        Self { owner: ConnId::NONE, room: 0, bytes: Vec::with_capacity(CORK_BYTES) }
     }
 
     /// A callback of this connection begins: small writes gather, as many as there is `room` for.
@@ -41,14 +38,20 @@ impl Cork {
     /// The callback has returned. What has gathered is still to be sent.
     #[inline(always)]
     pub(crate) fn end(&mut self) {
-        self.owner = NOBODY;
+        self.owner = ConnId::NONE;
         self.room = 0;
     }
 
     /// The connection whose callback runs, or was left by a panic.
     #[inline]
     pub(crate) fn owner(&self) -> Option<ConnId> {
-        (self.owner != NOBODY).then_some(self.owner)
+        (self.owner != ConnId::NONE).then_some(self.owner)
+    }
+
+    /// The connection whose callback runs; an id that finds nothing between callbacks.
+    #[inline]
+    pub(crate) fn owner_id(&self) -> ConnId {
+        self.owner
     }
 
     /// Whether a callback of this connection runs.

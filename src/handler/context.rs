@@ -9,6 +9,7 @@ use crate::base::id::{ConnId, SocketId, TimerId};
 use crate::base::stats::Stats;
 use crate::engine::Stop;
 use crate::handler::event_loop::{Loop, Role};
+use crate::handler::states::LentStates;
 use crate::handler::{Conn, DatagramSocket, Handler, Remote, Service};
 use crate::options::{ConnectOptions, Destination, UdpOptions};
 use crate::stream::Closed;
@@ -29,12 +30,21 @@ use crate::stream::Closed;
 #[derive(Debug)]
 pub struct Context<'a> {
     lp: &'a mut Loop,
+    /// The states of the handler that runs, but for one that is in use.
+    states: LentStates<'a>,
 }
 
 impl<'a> Context<'a> {
+    /// Where no handler runs, or one that has no connections.
     #[inline]
     pub(crate) fn new(lp: &'a mut Loop) -> Self {
-        Self { lp }
+        Self::lending(lp, LentStates::NONE)
+    }
+
+    /// Where a handler of connections runs.
+    #[inline]
+    pub(crate) fn lending(lp: &'a mut Loop, states: LentStates<'a>) -> Self {
+        Self { lp, states }
     }
 
     /// What it is a face of.
@@ -46,7 +56,71 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
         self.lp.streams.get(id)?;
-        Some(Conn::other(self.lp, id))
+        Some(Conn::other(self.lp, id, self.states.reborrow()))
+    }
+
+    /// Another connection of the handler that runs, with its state, for the time of a closure.
+    ///
+    /// `service` is the key of the handler. `with` works from all its callbacks, also through
+    /// [`Conn::context`], from `on_message` and from closures that are posted to it. The closure is
+    /// run at once and is no callback: it may write, close and set timers as usual, and what it
+    /// writes to that connection leaves at the end of the turn. Its own `context()` lends no
+    /// states. If the closure panics, it is the callback around it that has panicked.
+    ///
+    /// Returns `None`, and does not run the closure,
+    /// - for the connection whose callback runs: its state is lent already;
+    /// - for a connection of another handler: [`post`](Self::post) reaches that;
+    /// - for a connection that has ended or is marked closed, and for an id of another reactor;
+    /// - for a connection that was begun by [`connect`](Self::connect) in this turn: its handler
+    ///   gets the state at the end of it;
+    /// - where no handler of connections runs, as in [`Reactor::context`](crate::Reactor::context).
+    ///
+    /// # Examples
+    /// A proxy whose upstream tells the state of the client that it is up:
+    /// ```
+    /// use waterwheel::{Conn, ConnId, Handler, Peer, Service};
+    ///
+    /// struct Proxy { service: Service<Proxy> }
+    ///
+    /// enum Side {
+    ///     Client { is_ready: bool },
+    ///     Upstream { client: ConnId },
+    /// }
+    ///
+    /// impl Handler for Proxy {
+    ///     type State = Side;
+    /// #   fn on_accept(&mut self, _: &Peer) -> Option<Side> { None }
+    /// #   fn on_data(&mut self, _: &mut Side, _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
+    ///
+    ///     fn on_open(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
+    ///         let Side::Upstream { client } = *side else { return };
+    ///         let told = conn.context().with(self.service, client, |side, conn| {
+    ///             if let Side::Client { is_ready } = side {
+    ///                 *is_ready = true;
+    ///                 conn.write(b"200 connected\r\n");
+    ///             }
+    ///         });
+    ///         if told.is_none() {
+    ///             conn.close(); // the client has ended meanwhile
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn with<H: Handler, R>(
+        &mut self,
+        service: Service<H>,
+        id: ConnId,
+        call: impl FnOnce(&mut H::State, &mut Conn<'_>) -> R,
+    ) -> Option<R> {
+        let (streams, running) = (&self.lp.streams, self.lp.engine.cork.owner_id());
+        let handler_of = |id| streams.slot(id).map(|connection| connection.config.service);
+        let lent = self.states.handler(|| handler_of(running));
+        let connection = streams.get(id)?;
+        if (lent, connection.config.service) != (Some(service.index()), service.index()) {
+            return None;
+        }
+        let state = self.states.state_mut(connection.state)?;
+        Some(call(state, &mut Conn::other(self.lp, id, LentStates::NONE)))
     }
 
     /// Whether connections end because the reactor stops.
@@ -70,7 +144,7 @@ impl<'a> Context<'a> {
         let room = self.lp.streams.get(id)?.cork_room();
         self.lp.engine.timers.note_active(id);
         self.lp.engine.cork.begin(id, room);
-        let result = call(&mut Conn::current(self.lp, id));
+        let result = call(&mut Conn::current(self.lp, self.states.reborrow()));
         self.lp.streams.uncork(&mut self.lp.engine, id);
         Some(result)
     }
@@ -249,9 +323,9 @@ impl<'a> Context<'a> {
 /// Makes a closure that knows its handler's type fit the queue that does not.
 pub(super) fn task_for<H: 'static>(
     task: impl FnOnce(&mut H, &mut Context<'_>),
-) -> impl FnOnce(&mut dyn Any, &mut Loop) {
-    move |handler, lp| match handler.downcast_mut::<H>() {
-        Some(handler) => task(handler, &mut Context::new(lp)),
+) -> impl FnOnce(&mut dyn Any, &mut Context<'_>) {
+    move |handler, cx| match handler.downcast_mut::<H>() {
+        Some(handler) => task(handler, cx),
         None => log::error!("a closure was posted with the service key of another reactor"),
     }
 }

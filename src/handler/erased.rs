@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use crate::base::close::{Idle, IdleKind};
 use crate::base::id::Timer;
 use crate::handler::event_loop::Loop;
+use crate::handler::states::{LentStates, StateTable};
 use crate::handler::{AnyDatagrams, Conn, Context, Handler, Peer};
 use crate::stream::Closed;
 use crate::stream::happy_eyeballs::ConnectRetry;
@@ -55,8 +56,9 @@ impl<H> fmt::Debug for Service<H> {
     }
 }
 
-/// A handler and its states, erased. `state` is what `accept` or `place` gave. A handler of
-/// datagrams has no connections, and does nothing where it is told of one.
+/// A handler and its states, erased. `state` is what `accept` or `place` gave; the connection is
+/// the one that the cork has for its owner. A handler of datagrams has no connections, and does
+/// nothing where it is told of one.
 pub(crate) trait AnyService: AnyDatagrams {
     fn accept(&mut self, _peer: &Peer) -> Option<u32> {
         None
@@ -67,65 +69,56 @@ pub(crate) trait AnyService: AnyDatagrams {
     }
     /// Drops the state of a connection that never opened.
     fn forget(&mut self, _state: u32) {}
-    fn open(&mut self, _state: u32, _: &mut Conn<'_>) {}
-    fn data(&mut self, _state: u32, _: &mut Conn<'_>, input: &[u8]) -> usize {
+    fn open(&mut self, _state: u32, _: &mut Loop) {}
+    fn data(&mut self, _state: u32, _: &mut Loop, input: &[u8]) -> usize {
         input.len()
     }
-    fn drain(&mut self, _state: u32, _: &mut Conn<'_>) {}
-    fn eof(&mut self, _state: u32, _: &mut Conn<'_>) {}
-    fn idle(&mut self, _state: u32, _: &mut Conn<'_>, _kind: IdleKind) -> Idle {
+    fn drain(&mut self, _state: u32, _: &mut Loop) {}
+    fn eof(&mut self, _state: u32, _: &mut Loop) {}
+    fn idle(&mut self, _state: u32, _: &mut Loop, _kind: IdleKind) -> Idle {
         Idle::Close
     }
-    fn timer(&mut self, _state: u32, _: &mut Conn<'_>, _timer: Timer) {}
-    fn shutdown(&mut self, _state: u32, _: &mut Conn<'_>) {}
+    fn timer(&mut self, _state: u32, _: &mut Loop, _timer: Timer) {}
+    fn shutdown(&mut self, _state: u32, _: &mut Loop) {}
     fn close(&mut self, _state: u32, _closed: Closed, _: &mut Loop) {}
-    fn connect_retry(&mut self, _state: u32, _: &mut Conn<'_>, _: &ConnectRetry) {}
+    fn connect_retry(&mut self, _state: u32, _: &mut Loop, _: &ConnectRetry) {}
     fn connect_failed(&mut self, _state: u32, _error: io::Error, _: &mut Loop) {}
     fn service_timer(&mut self, timer: Timer, lp: &mut Loop);
-    /// The handler itself, for closures that know its type.
-    fn handler_mut(&mut self) -> &mut dyn Any;
+    /// The handler itself, for closures that know its type, and the states of its connections.
+    fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>);
 }
 
 /// A handler and the states of its connections.
 pub(crate) struct Registered<H: Handler> {
     handler: H,
-    /// The states, by place; `None` is free. A state of `()` takes one byte.
-    states: Vec<Option<H::State>>,
-    /// The free places.
-    free: Vec<u32>,
+    states: StateTable<H::State>,
 }
 
 impl<H: Handler> Registered<H> {
-    pub(crate) fn new(handler: H) -> Self {
-        Self { handler, states: Vec::new(), free: Vec::new() }
+    /// A handler that gets this place in its reactor.
+    pub(crate) fn new(handler: H, place: u32) -> Self {
+        Self { handler, states: StateTable::new(place) }
     }
 
-    fn store(&mut self, state: H::State) -> u32 {
-        match self.free.pop() {
-            Some(place) => {
-                self.states[place as usize] = Some(state);
-                place
-            }
-            None => {
-                self.states.push(Some(state));
-                (self.states.len() - 1) as u32
-            }
-        }
-    }
-
-    fn take(&mut self, place: u32) -> Option<H::State> {
-        let state = self.states.get_mut(place as usize)?.take();
-        if state.is_some() {
-            self.free.push(place);
-        }
-        state
-    }
-
-    /// The handler and one state, both to be changed.
+    /// The handler, one state, and the connection whose it is, to which all other states are lent.
+    ///
+    /// The `Conn` is made here, behind the indirect call, and not by the caller: where the
+    /// callback is inlined, what it does not use of it is not even stored.
     #[inline]
-    fn with<R>(&mut self, place: u32, call: impl FnOnce(&mut H, &mut H::State) -> R) -> Option<R> {
-        let state = self.states.get_mut(place as usize)?.as_mut()?;
-        Some(call(&mut self.handler, state))
+    fn with<R>(
+        &mut self,
+        place: u32,
+        lp: &mut Loop,
+        call: impl FnOnce(&mut H, &mut H::State, &mut Conn<'_>) -> R,
+    ) -> Option<R> {
+        let (state, mut others) = self.states.split(place)?;
+        let mut conn = Conn::current(lp, LentStates::new(&mut others));
+        Some(call(&mut self.handler, state, &mut conn))
+    }
+
+    /// The handler, and a context to which all states are lent.
+    fn with_context(&mut self, lp: &mut Loop, call: impl FnOnce(&mut H, &mut Context<'_>)) {
+        call(&mut self.handler, &mut Context::lending(lp, LentStates::new(&mut self.states)));
     }
 }
 
@@ -134,68 +127,70 @@ impl<H: Handler> AnyDatagrams for Registered<H> {}
 impl<H: Handler> AnyService for Registered<H> {
     fn accept(&mut self, peer: &Peer) -> Option<u32> {
         let state = self.handler.on_accept(peer)?;
-        Some(self.store(state))
+        Some(self.states.store(state))
     }
 
     fn place(&mut self, state: Box<dyn Any>) -> Option<u32> {
         let state = state.downcast::<H::State>().ok()?;
-        Some(self.store(*state))
+        Some(self.states.store(*state))
     }
 
     fn forget(&mut self, state: u32) {
-        drop(self.take(state));
+        drop(self.states.take(state));
     }
 
-    fn open(&mut self, state: u32, conn: &mut Conn<'_>) {
-        self.with(state, |handler, state| handler.on_open(state, conn));
+    fn open(&mut self, state: u32, lp: &mut Loop) {
+        self.with(state, lp, |handler, state, conn| handler.on_open(state, conn));
     }
 
     #[inline]
-    fn data(&mut self, state: u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        self.with(state, |handler, state| handler.on_data(state, conn, input)).unwrap_or(0)
+    fn data(&mut self, state: u32, lp: &mut Loop, input: &[u8]) -> usize {
+        self.with(state, lp, |handler, state, conn| handler.on_data(state, conn, input))
+            .unwrap_or(0)
     }
 
-    fn drain(&mut self, state: u32, conn: &mut Conn<'_>) {
-        self.with(state, |handler, state| handler.on_drain(state, conn));
+    fn drain(&mut self, state: u32, lp: &mut Loop) {
+        self.with(state, lp, |handler, state, conn| handler.on_drain(state, conn));
     }
 
-    fn eof(&mut self, state: u32, conn: &mut Conn<'_>) {
-        self.with(state, |handler, state| handler.on_eof(state, conn));
+    fn eof(&mut self, state: u32, lp: &mut Loop) {
+        self.with(state, lp, |handler, state, conn| handler.on_eof(state, conn));
     }
 
-    fn idle(&mut self, state: u32, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
-        self.with(state, |handler, state| handler.on_idle(state, conn, kind)).unwrap_or(Idle::Close)
+    fn idle(&mut self, state: u32, lp: &mut Loop, kind: IdleKind) -> Idle {
+        self.with(state, lp, |handler, state, conn| handler.on_idle(state, conn, kind))
+            .unwrap_or(Idle::Close)
     }
 
-    fn timer(&mut self, state: u32, conn: &mut Conn<'_>, timer: Timer) {
-        self.with(state, |handler, state| handler.on_timer(state, conn, timer));
+    fn timer(&mut self, state: u32, lp: &mut Loop, timer: Timer) {
+        self.with(state, lp, |handler, state, conn| handler.on_timer(state, conn, timer));
     }
 
-    fn shutdown(&mut self, state: u32, conn: &mut Conn<'_>) {
-        self.with(state, |handler, state| handler.on_shutdown(state, conn));
+    fn shutdown(&mut self, state: u32, lp: &mut Loop) {
+        self.with(state, lp, |handler, state, conn| handler.on_shutdown(state, conn));
     }
 
     fn close(&mut self, state: u32, closed: Closed, lp: &mut Loop) {
-        if let Some(state) = self.take(state) {
-            self.handler.on_close(state, closed, &mut Context::new(lp));
+        if let Some(state) = self.states.take(state) {
+            self.with_context(lp, |handler, cx| handler.on_close(state, closed, cx));
         }
     }
 
-    fn connect_retry(&mut self, state: u32, conn: &mut Conn<'_>, retry: &ConnectRetry) {
-        self.with(state, |handler, state| handler.on_connect_retry(state, conn, retry));
+    fn connect_retry(&mut self, state: u32, lp: &mut Loop, retry: &ConnectRetry) {
+        self.with(state, lp, |handler, state, conn| handler.on_connect_retry(state, conn, retry));
     }
 
     fn connect_failed(&mut self, state: u32, error: io::Error, lp: &mut Loop) {
-        if let Some(state) = self.take(state) {
-            self.handler.on_connect_failed(state, error, &mut Context::new(lp));
+        if let Some(state) = self.states.take(state) {
+            self.with_context(lp, |handler, cx| handler.on_connect_failed(state, error, cx));
         }
     }
 
     fn service_timer(&mut self, timer: Timer, lp: &mut Loop) {
-        self.handler.on_service_timer(timer, &mut Context::new(lp));
+        self.with_context(lp, |handler, cx| handler.on_service_timer(timer, cx));
     }
 
-    fn handler_mut(&mut self) -> &mut dyn Any {
-        &mut self.handler
+    fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {
+        (&mut self.handler, LentStates::new(&mut self.states))
     }
 }

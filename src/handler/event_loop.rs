@@ -14,16 +14,16 @@ use crate::base::id::{ConnId, SocketId, TimerId};
 use crate::datagram::{SocketLink, Sockets};
 use crate::engine::mailbox::Mailbox;
 use crate::engine::{Engine, Owner, Running, Stop, WAKER_TOKEN, default_max_connections};
-use crate::handler::ErasedReceiver;
+use crate::handler::{Context, ErasedReceiver};
 use crate::options::{ConnectOptions, Destination, ReactorOptions};
 use crate::stream::{Closed, Handover, Link, Streams};
 use crate::sys::World;
 
 /// A closure to run on the loop's thread with one handler.
-pub(crate) type PostedCall = Box<dyn FnOnce(&mut dyn Any, &mut Loop)>;
+pub(crate) type PostedCall = Box<dyn FnOnce(&mut dyn Any, &mut Context<'_>)>;
 
 /// The same, posted from another thread.
-pub(crate) type RemoteCall = Box<dyn FnOnce(&mut dyn Any, &mut Loop) + Send>;
+pub(crate) type RemoteCall = Box<dyn FnOnce(&mut dyn Any, &mut Context<'_>) + Send>;
 
 /// A question to the loop, from another thread.
 pub(crate) type Query = Box<dyn FnOnce(&mut Loop) + Send>;

@@ -7,6 +7,7 @@ mod erased;
 mod event_loop;
 mod receiver;
 mod remote;
+mod states;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ pub(crate) use erased::{AnyService, Registered};
 pub(crate) use event_loop::{Loop, Message, PostedCall};
 pub(crate) use receiver::{Delivery, ErasedReceiver, Rest};
 pub use remote::{Remote, Stopped};
+#[cfg(feature = "sim")]
 
 /// Who asks to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub struct Peer {
 ///
 /// A callback that panics ends its connection with `CloseReason::Panic`; the others are served
 /// on (see [`OnPanic`](crate::OnPanic)).
+///
+/// A callback is lent the state of its own connection; [`Context::with`] lends those of the others.
 ///
 /// A closure `FnMut(&mut Conn<'_>, &[u8]) -> usize` is a handler too; it is `on_data`, with a
 /// `State` of `()`.

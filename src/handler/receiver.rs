@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use crate::handler::event_loop::Loop;
+use crate::handler::Context;
 
 /// Where messages of other threads come in for one handler.
 ///
@@ -13,7 +13,7 @@ pub(crate) trait ErasedReceiver {
     fn service(&self) -> u32;
 
     /// Hands the handler its messages, at most `budget`.
-    fn deliver(&mut self, handler: &mut dyn Any, lp: &mut Loop, budget: usize) -> Delivery;
+    fn deliver(&mut self, handler: &mut dyn Any, cx: &mut Context<'_>, budget: usize) -> Delivery;
 
     /// Sends fail from now on, and those that wait are woken to fail. Drops what is left, which is
     /// the user's: when that panics, another call goes on.

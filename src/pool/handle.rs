@@ -15,7 +15,8 @@ use crate::pool::retry::Retry;
 use crate::pool::slot::{Phase, Seat};
 use crate::pool::stats::Why;
 use crate::pool::{
-    AcquireError, Acquired, Lease, Pick, Pool, PoolClient, PoolOptions, PoolStats, WaiterId,
+    AcquireError, Acquired, Lease, Pick, Pool, PoolClient, PoolOptions, PoolStats, SeatNumber,
+    WaiterId,
 };
 
 /// The books of a pool, lent to its client's callbacks: where connections are acquired and
@@ -492,7 +493,12 @@ impl<C: PoolClient> Desk<C> {
             });
             debug_assert!(self.seats.len() <= self.options.max_open);
             self.enter(index, Phase::Dialling);
-            let id = cx.connect(&self.destination, self.service, index, &self.options.connect);
+            let id = cx.connect(
+                &self.destination,
+                self.service,
+                SeatNumber(index),
+                &self.options.connect,
+            );
             self.seats[index as usize].id = Some(id);
         }
     }

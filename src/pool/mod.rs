@@ -258,15 +258,19 @@ fn closed_in_handshake() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "it was closed in its handshake")
 }
 
-/// The state of a connection is the number of its seat.
-impl<C: PoolClient> Handler for Pool<C> {
-    type State = u32;
+/// What a pool keeps for each of its connections: the place of what belongs to it. Only the pool
+/// makes one and looks into it.
+#[derive(Debug)]
+pub struct SeatNumber(u32);
 
-    fn on_accept(&mut self, _: &Peer) -> Option<u32> {
+impl<C: PoolClient> Handler for Pool<C> {
+    type State = SeatNumber;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<SeatNumber> {
         None // a pool has only outgoing connections
     }
 
-    fn on_open(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>) {
+    fn on_open(&mut self, &mut SeatNumber(seat): &mut SeatNumber, conn: &mut Conn<'_>) {
         let _attending = self.attend(&mut conn.context());
         if self.desk.phase(seat) != Phase::Dialling {
             return conn.abort();
@@ -283,7 +287,12 @@ impl<C: PoolClient> Handler for Pool<C> {
     }
 
     #[inline]
-    fn on_data(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    fn on_data(
+        &mut self,
+        &mut SeatNumber(seat): &mut SeatNumber,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+    ) -> usize {
         let _attending = self.attend(&mut conn.context());
         let consumed = match self.desk.phase(seat) {
             Phase::Leased => self.deliver(seat, conn, input),
@@ -300,11 +309,11 @@ impl<C: PoolClient> Handler for Pool<C> {
         consumed
     }
 
-    fn on_drain(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>) {
+    fn on_drain(&mut self, &mut SeatNumber(seat): &mut SeatNumber, conn: &mut Conn<'_>) {
         self.lent(seat, conn, |client, state, conn, desk| client.on_drain(state, conn, desk));
     }
 
-    fn on_eof(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>) {
+    fn on_eof(&mut self, &mut SeatNumber(seat): &mut SeatNumber, conn: &mut Conn<'_>) {
         let call = |client: &mut C, state: &mut _, conn: &mut Conn<'_>, desk: &mut _| {
             client.on_eof(state, conn, desk);
         };
@@ -318,7 +327,12 @@ impl<C: PoolClient> Handler for Pool<C> {
         self.revisit(&mut conn.context());
     }
 
-    fn on_idle(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
+    fn on_idle(
+        &mut self,
+        &mut SeatNumber(seat): &mut SeatNumber,
+        conn: &mut Conn<'_>,
+        kind: IdleKind,
+    ) -> Idle {
         let verdict = self
             .lent(seat, conn, |client, state, conn, desk| client.on_idle(state, conn, kind, desk));
         if verdict.is_none() && self.desk.phase(seat) == Phase::Idle {
@@ -329,13 +343,18 @@ impl<C: PoolClient> Handler for Pool<C> {
         verdict.unwrap_or(Idle::Close)
     }
 
-    fn on_timer(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>, timer: Timer) {
+    fn on_timer(
+        &mut self,
+        &mut SeatNumber(seat): &mut SeatNumber,
+        conn: &mut Conn<'_>,
+        timer: Timer,
+    ) {
         self.lent(seat, conn, |client, state, conn, desk| {
             client.on_timer(state, conn, timer, desk);
         });
     }
 
-    fn on_shutdown(&mut self, &mut seat: &mut u32, conn: &mut Conn<'_>) {
+    fn on_shutdown(&mut self, &mut SeatNumber(seat): &mut SeatNumber, conn: &mut Conn<'_>) {
         self.desk.is_draining = true;
         let called = self.lent(seat, conn, |client, state, conn, desk| {
             client.on_shutdown(state, conn, desk);
@@ -347,7 +366,7 @@ impl<C: PoolClient> Handler for Pool<C> {
         }
     }
 
-    fn on_close(&mut self, seat: u32, closed: Closed, cx: &mut Context<'_>) {
+    fn on_close(&mut self, SeatNumber(seat): SeatNumber, closed: Closed, cx: &mut Context<'_>) {
         let _attending = self.attend(cx);
         let phase = self.desk.phase(seat);
         let state = self.desk.seats.get_mut(seat as usize).and_then(|seat| seat.state.take());
@@ -374,7 +393,12 @@ impl<C: PoolClient> Handler for Pool<C> {
         self.tend_later(cx);
     }
 
-    fn on_connect_failed(&mut self, seat: u32, error: io::Error, cx: &mut Context<'_>) {
+    fn on_connect_failed(
+        &mut self,
+        SeatNumber(seat): SeatNumber,
+        error: io::Error,
+        cx: &mut Context<'_>,
+    ) {
         let _attending = self.attend(cx);
         let phase = self.desk.phase(seat);
         self.desk.vacate(seat);

@@ -7,7 +7,7 @@ use crate::base::close::{CloseReason, Idle};
 use crate::base::id::{ConnId, SocketId};
 use crate::engine::Engine;
 use crate::engine::observer::{Callback, Outcome, What};
-use crate::handler::{AnyService, Conn, DatagramSocket, Delivery, Loop};
+use crate::handler::{AnyService, DatagramSocket, Delivery, Loop};
 use crate::options::OnPanic;
 use crate::reactor::dispatch::Dispatcher;
 
@@ -90,16 +90,15 @@ impl Callbacks {
         lp: &mut Loop,
         id: ConnId,
         what: What<'_>,
-        call: impl FnOnce(&mut dyn AnyService, u32, &mut Conn<'_>) -> R,
+        call: impl FnOnce(&mut dyn AnyService, u32, &mut Loop) -> R,
     ) -> Option<R> {
         let connection = lp.streams.get(id)?;
         let (state, room) = (connection.state, connection.cork_room());
         let handler = connection.config.service;
         lp.engine.timers.note_active(id);
         lp.engine.cork.begin(id, room);
-        let result = self.run(lp, Who::Connection(id), handler, what, |handler, lp| {
-            call(handler, state, &mut Conn::current(lp, id))
-        });
+        let result = self
+            .run(lp, Who::Connection(id), handler, what, |handler, lp| call(handler, state, lp));
         let written = lp.streams.uncork(&mut lp.engine, id);
         if !lp.engine.observers.is_empty() {
             tell_written(lp, id, written);

@@ -4,7 +4,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::engine::observer::What;
-use crate::handler::{Delivery, ErasedReceiver, Message, Rest};
+use crate::handler::{Context, Delivery, ErasedReceiver, Message, Rest};
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
 
@@ -18,7 +18,8 @@ impl Dispatcher {
         let (who, handler) = (Who::Channel(index), receiver.service());
         let what = What::Messages;
         let delivery = self.callbacks.enter(&mut self.lp, who, handler, what, |handler, lp| {
-            receiver.deliver(handler.handler_mut(), lp, budget)
+            let (handler, states) = handler.parts();
+            receiver.deliver(handler, &mut Context::lending(lp, states), budget)
         });
         let delivery = delivery.unwrap_or_else(|| {
             log::error!("a channel was made with the service key of another reactor");

@@ -7,7 +7,7 @@ use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, SocketId};
 use crate::engine::Running;
 use crate::engine::observer::What;
-use crate::handler::{Conn, ErasedReceiver, Loop, Message};
+use crate::handler::{ErasedReceiver, Loop, Message};
 use crate::reactor::callback::{
     Callbacks, PanicPayload, Told, tell_begin, tell_return, tell_written,
 };
@@ -111,7 +111,7 @@ impl Dispatcher {
         if is_observed {
             tell_begin(lp, handler, What::Data { id, input });
         }
-        let consumed = service.data(state, &mut Conn::current(lp, id), input);
+        let consumed = service.data(state, lp, input);
         let written = lp.streams.uncork(&mut lp.engine, id);
         if is_observed {
             tell_written(lp, id, written);
@@ -174,8 +174,8 @@ impl Dispatcher {
         let Some(mut link) = self.lp.link(id) else { return };
         if link.flush() && link.connection.takes_output() {
             let what = What::Drain { id };
-            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
-                handler.drain(state, conn);
+            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+                handler.drain(state, lp);
             });
         }
     }
@@ -265,8 +265,8 @@ impl Dispatcher {
 
     fn tell_end(&mut self, id: ConnId) {
         let what = What::Eof { id };
-        self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
-            handler.eof(state, conn);
+        self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+            handler.eof(state, lp);
         });
         if let Some(mut link) = self.lp.link(id) {
             link.finish_if_both_ended();
@@ -289,8 +289,8 @@ impl Dispatcher {
         let watches = link.connection.config.watches_messages();
         let consumed = self
             .callbacks
-            .enter_connection(&mut self.lp, id, What::Data { id, input }, |handler, state, conn| {
-                handler.data(state, conn, input)
+            .enter_connection(&mut self.lp, id, What::Data { id, input }, |handler, state, lp| {
+                handler.data(state, lp, input)
             })
             .unwrap_or(count);
         if consumed < count || watches {
@@ -314,8 +314,8 @@ impl Dispatcher {
         let mut input = link.connection.take_input();
         let what = What::Data { id, input: input.as_slice() };
         let consumed =
-            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
-                handler.data(state, conn, input.as_slice())
+            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+                handler.data(state, lp, input.as_slice())
             });
         let consumed = consumed.unwrap_or(0).min(input.len());
         let spares = &mut self.lp.engine.spares;
@@ -384,8 +384,8 @@ impl Dispatcher {
         }
         self.lp.engine.observers.tell(|observer| observer.on_opened(id));
         let what = What::Open { id };
-        self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
-            handler.open(state, conn);
+        self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+            handler.open(state, lp);
         });
         if self.lp.engine.running() == Running::Draining {
             self.stopping.offer(id);

@@ -50,8 +50,8 @@ impl Dispatcher {
         let limit = link.connection.idle_limits().of(kind).map(Duration::from_millis);
         let what = What::Idle { id, kind, limit };
         let verdict =
-            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
-                handler.idle(state, conn, kind)
+            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+                handler.idle(state, lp, kind)
             });
         let Some(mut link) = self.lp.link(id) else { return };
         let now = link.engine.now();
@@ -71,8 +71,8 @@ impl Dispatcher {
         }
         if link.connection.is_open() {
             let what = What::Timer { id, timer: fired.timer.id };
-            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
-                handler.timer(state, conn, fired.timer);
+            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+                handler.timer(state, lp, fired.timer);
             });
         }
     }

@@ -111,7 +111,8 @@ impl Reactor {
 
     /// Takes a handler in and gives its key.
     pub fn register<H: Handler>(&mut self, handler: H) -> Service<H> {
-        self.add_service(Box::new(Registered::new(handler)))
+        let place = self.dispatcher.callbacks.handlers.len() as u32;
+        self.add_service(Box::new(Registered::new(handler, place)))
     }
 
     fn add_service<H: 'static>(&mut self, service: Box<dyn AnyService>) -> Service<H> {
@@ -254,7 +255,7 @@ impl Reactor {
     /// reactor.
     pub fn handler_mut<H: 'static>(&mut self, service: Service<H>) -> Option<&mut H> {
         let service = self.dispatcher.callbacks.handlers.get_mut(service.index() as usize)?;
-        service.handler_mut().downcast_mut()
+        service.parts().0.downcast_mut()
     }
 
     /// The loop as callbacks see it: connections by id, `post`, `stop`.

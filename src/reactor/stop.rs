@@ -54,8 +54,8 @@ impl Dispatcher {
         match link.connection.phase() {
             Phase::Open => {
                 let what = What::Shutdown { id };
-                self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
-                    handler.shutdown(state, conn);
+                self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+                    handler.shutdown(state, lp);
                 });
             }
             Phase::Connecting => link.mark_closed(CloseReason::Shutdown),

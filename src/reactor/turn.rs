@@ -9,7 +9,7 @@ use crate::base::id::{ConnId, Timer};
 use crate::base::tick::{NANOS_PER_TICK, NEVER};
 use crate::engine::observer::{Phase, What};
 use crate::engine::{Due, Engine, Owner, Queued, Stop, Target};
-use crate::handler::{Loop, Message, PostedCall};
+use crate::handler::{Context, Loop, Message, PostedCall};
 use crate::reactor::Reactor;
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
@@ -333,7 +333,8 @@ impl Dispatcher {
     fn run_call(&mut self, handler: u32, call: PostedCall) {
         let who = Who::Posted(handler);
         let ran = self.callbacks.enter(&mut self.lp, who, handler, What::Posted, |handler, lp| {
-            call(handler.handler_mut(), lp);
+            let (handler, states) = handler.parts();
+            call(handler, &mut Context::lending(lp, states));
         });
         if ran.is_none() {
             log::error!("a closure was posted with the service key of another reactor");
@@ -477,8 +478,8 @@ impl Dispatcher {
             let retry = connector.and_then(|connector| connector.retries.pop_front());
             if let Some(retry) = retry {
                 let what = What::ConnectRetry { id, tries: retry.tries };
-                self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, conn| {
-                    handler.connect_retry(state, conn, &retry);
+                self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+                    handler.connect_retry(state, lp, &retry);
                 });
             }
         }

@@ -73,7 +73,7 @@ impl Conn<'_> {
     ) -> io::Result<Written> {
         let file = file.into();
         let range = range_of(&file, range)?;
-        let link = self.lp.link(self.id);
+        let link = self.link();
         Ok(link.map_or(Written::Closed, |mut link| link.send_file(file, range)))
     }
 
@@ -81,6 +81,6 @@ impl Conn<'_> {
     /// bytes, for whoever shows progress.
     #[must_use]
     pub fn pending_file_bytes(&self) -> u64 {
-        self.lp.streams.get(self.id).map_or(0, |connection| connection.file_bytes())
+        self.lp.streams.get(self.id()).map_or(0, |connection| connection.file_bytes())
     }
 }

@@ -11,11 +11,12 @@ use crate::base::close::IdleKind;
 use crate::base::id::{ConnId, TimerId};
 use crate::handler::Context;
 use crate::handler::event_loop::Loop;
+use crate::handler::states::LentStates;
 #[cfg(unix)]
 use crate::options::UnixAddr;
 use crate::options::{MAX_LIMIT, at_most};
-use crate::stream::Written;
 use crate::stream::connection::{Connection, Flags};
+use crate::stream::{Link, Written};
 use crate::sys::{Credentials, Stream};
 use crate::tcp::TcpInfo;
 
@@ -42,9 +43,11 @@ use crate::tcp::TcpInfo;
 #[derive(Debug)]
 pub struct Conn<'a> {
     lp: &'a mut Loop,
-    id: ConnId,
-    /// Whether it is the one whose callback runs: its small writes gather.
-    is_current: bool,
+    /// Which one it is; [`ConnId::NONE`] for the one whose callback runs, which the cork knows:
+    /// its small writes gather.
+    other: ConnId,
+    /// The states of the handler that runs, but for one that is in use.
+    states: LentStates<'a>,
 }
 
 /// A deadline that a handler sets itself.
@@ -62,25 +65,37 @@ pub enum DeadlineKind {
 impl<'a> Conn<'a> {
     /// The connection whose callback runs.
     #[inline]
-    pub(crate) fn current(lp: &'a mut Loop, id: ConnId) -> Self {
-        Self { lp, id, is_current: true }
+    pub(crate) fn current(lp: &'a mut Loop, states: LentStates<'a>) -> Self {
+        Self { lp, other: ConnId::NONE, states }
     }
 
     /// Any connection.
-    pub(crate) fn other(lp: &'a mut Loop, id: ConnId) -> Self {
+    pub(crate) fn other(lp: &'a mut Loop, id: ConnId, states: LentStates<'a>) -> Self {
         let is_current = lp.engine.cork.is_owner(id);
-        Self { lp, id, is_current }
+        Self { lp, other: if is_current { ConnId::NONE } else { id }, states }
     }
 
     /// The slot stays until the callback has returned, whatever the callback does.
     fn slot(&self) -> &Connection<Stream> {
-        self.lp.streams.slot(self.id).expect("a connection keeps its slot while it is lent")
+        self.lp.streams.slot(self.id()).expect("a connection keeps its slot while it is lent")
     }
 
     /// Its id, to be kept and looked up again with [`Context::conn`].
     #[must_use]
     pub fn id(&self) -> ConnId {
-        self.id
+        if self.is_current() { self.lp.engine.cork.owner_id() } else { self.other }
+    }
+
+    /// Whether it is the one whose callback runs.
+    #[inline]
+    fn is_current(&self) -> bool {
+        self.other == ConnId::NONE
+    }
+
+    /// The connection with the engine, if it has not ended.
+    #[inline]
+    fn link(&mut self) -> Option<Link<'_>> {
+        self.lp.link(self.id())
     }
 
     /// Sends bytes: accepted whole, or refused whole.
@@ -90,8 +105,7 @@ impl<'a> Conn<'a> {
     /// and follows by itself, in order. See [`Written`] for what the answer means.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> Written {
-        debug_assert_eq!(self.is_current, self.lp.engine.cork.is_owner(self.id));
-        if self.is_current && self.lp.engine.cork.gather(bytes) {
+        if self.is_current() && self.lp.engine.cork.gather(bytes) {
             return Written::Below;
         }
         self.write_past_cork(bytes)
@@ -99,7 +113,7 @@ impl<'a> Conn<'a> {
 
     #[inline(never)]
     fn write_past_cork(&mut self, bytes: &[u8]) -> Written {
-        self.lp.link(self.id).map_or(Written::Closed, |mut link| link.write(bytes))
+        self.link().map_or(Written::Closed, |mut link| link.write(bytes))
     }
 
     /// Ends the connection once everything written has left: flush, FIN, then `on_close`.
@@ -112,7 +126,7 @@ impl<'a> Conn<'a> {
     /// with a reset, which can destroy output on its way. That time begins anew whenever the
     /// socket takes some of the output, so that a slow reader gets all of it.
     pub fn close(&mut self) {
-        if let Some(mut link) = self.lp.link(self.id) {
+        if let Some(mut link) = self.link() {
             link.close();
         }
     }
@@ -121,7 +135,7 @@ impl<'a> Conn<'a> {
     /// finished as well, the connection ends, with `CloseReason::Peer`. No deadline of its own
     /// comes with it.
     pub fn shutdown_write(&mut self) {
-        if let Some(mut link) = self.lp.link(self.id) {
+        if let Some(mut link) = self.link() {
             link.shutdown_write();
         }
     }
@@ -132,7 +146,7 @@ impl<'a> Conn<'a> {
     /// gets an error instead (`ConnectionReset`, on Linux) only if it has sent something that was
     /// not read here. A protocol over one that must tell a part from the whole says so itself.
     pub fn abort(&mut self) {
-        if let Some(mut link) = self.lp.link(self.id) {
+        if let Some(mut link) = self.link() {
             link.abort();
         }
     }
@@ -143,7 +157,7 @@ impl<'a> Conn<'a> {
     /// Only `resume_reading` ends a pause, and a reset, or a file that cannot be sent: what came
     /// before is delivered, since there is no later.
     pub fn pause_reading(&mut self) {
-        if let Some(mut link) = self.lp.link(self.id) {
+        if let Some(mut link) = self.link() {
             link.pause_reading();
         }
     }
@@ -151,7 +165,7 @@ impl<'a> Conn<'a> {
     /// Reads again, if reading is paused. Bytes that were left unconsumed before the pause are
     /// delivered again first, on their own, after this callback.
     pub fn resume_reading(&mut self) {
-        if let Some(mut link) = self.lp.link(self.id) {
+        if let Some(mut link) = self.link() {
             link.resume_reading();
         }
     }
@@ -159,7 +173,7 @@ impl<'a> Conn<'a> {
     /// Whether the handler has paused reading.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.lp.streams.get(self.id).is_some_and(|connection| connection.flags.has(Flags::PAUSED))
+        self.lp.streams.get(self.id()).is_some_and(|connection| connection.flags.has(Flags::PAUSED))
     }
 
     /// Sets the idle limit of one kind for this connection, or none, from 1 ms to 49 days.
@@ -173,7 +187,7 @@ impl<'a> Conn<'a> {
         crate::options::at_least_1ms("idle timeout", limit)?;
         at_most("idle timeout", limit, MAX_LIMIT)?;
         let limit = limit.map(crate::base::tick::ticks);
-        if let Some(mut link) = self.lp.link(self.id) {
+        if let Some(mut link) = self.link() {
             link.set_idle_limits(|limits| match kind {
                 IdleKind::Read => limits.read = limit,
                 IdleKind::Write => limits.write = limit,
@@ -187,7 +201,7 @@ impl<'a> Conn<'a> {
     /// unless the
     /// deadline is set again or taken back (`None`) before. Bytes do not move it.
     pub fn set_deadline(&mut self, kind: DeadlineKind, wait: Option<Duration>) {
-        let Some(mut link) = self.lp.link(self.id) else { return };
+        let Some(mut link) = self.link() else { return };
         match kind {
             DeadlineKind::User => link.set_user_deadline(wait),
         }
@@ -197,7 +211,7 @@ impl<'a> Conn<'a> {
     /// is streamed, for example. `message_timeout` and `min_receive_rate` then apply to it.
     /// Unconsumed bytes are an incomplete message without saying so.
     pub fn declare_incomplete(&mut self, incomplete: bool) {
-        let Some(mut link) = self.lp.link(self.id) else { return };
+        let Some(mut link) = self.link() else { return };
         if link.connection.flags.has(Flags::INCOMPLETE) != incomplete {
             link.connection.flags.put(Flags::INCOMPLETE, incomplete);
             // While reading is held back the peer is not the one who keeps us waiting.
@@ -240,14 +254,14 @@ impl<'a> Conn<'a> {
     /// }
     /// ```
     pub fn set_timer(&mut self, wait: Duration, token: u64) -> TimerId {
-        self.lp.link(self.id).map_or(TimerId::NONE, |mut link| link.set_timer(wait, false, token))
+        self.link().map_or(TimerId::NONE, |mut link| link.set_timer(wait, false, token))
     }
 
     /// Sets a timer of this connection that fires again and again: each time counts from the last
     /// deadline, so that it does not drift; periods that were missed altogether are skipped. At
     /// least 1 ms, at most 49 days. Each call of `on_timer` gets the `token`.
     pub fn set_periodic_timer(&mut self, period: Duration, token: u64) -> TimerId {
-        self.lp.link(self.id).map_or(TimerId::NONE, |mut link| link.set_timer(period, true, token))
+        self.link().map_or(TimerId::NONE, |mut link| link.set_timer(period, true, token))
     }
 
     /// Takes a timer back; whether it was still to fire.
@@ -349,15 +363,15 @@ impl<'a> Conn<'a> {
     /// Bytes that were written and that the kernel has not taken, those of files among them.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
-        let gathered = self.lp.engine.cork.gathered(self.id);
-        let connection = self.lp.streams.get(self.id);
+        let gathered = self.lp.engine.cork.gathered(self.id());
+        let connection = self.lp.streams.get(self.id());
         connection.map_or(0, |connection| connection.output_left().saturating_add(gathered))
     }
 
     /// Bytes of input that `on_data` has left unconsumed; 0 within `on_data`.
     #[must_use]
     pub fn unconsumed_bytes(&self) -> usize {
-        self.lp.streams.get(self.id).map_or(0, |connection| connection.input().len())
+        self.lp.streams.get(self.id()).map_or(0, |connection| connection.input().len())
     }
 
     /// Another connection, if it has not ended: `context().conn(id)` that can be kept for as long
@@ -365,17 +379,17 @@ impl<'a> Conn<'a> {
     #[must_use]
     pub fn other_conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
         self.lp.streams.get(id)?;
-        Some(Conn::other(self.lp, id))
+        Some(Conn::other(self.lp, id, self.states.reborrow()))
     }
 
     /// Whether it takes writes: neither closed nor shut down for writing.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.lp.streams.get(self.id).is_some_and(|connection| connection.takes_output())
+        self.lp.streams.get(self.id()).is_some_and(|connection| connection.takes_output())
     }
 
-    /// The loop: other connections, timers of handlers, the clock.
+    /// The loop: other connections and their states, timers of handlers, the clock.
     pub fn context(&mut self) -> Context<'_> {
-        Context::new(self.lp)
+        Context::lending(self.lp, self.states.reborrow())
     }
 }

@@ -22,10 +22,10 @@ impl Conn<'_> {
     /// }
     /// ```
     pub fn write_vectored(&mut self, parts: &[&[u8]]) -> Written {
-        if self.is_current && self.lp.engine.cork.gather_parts(parts) {
+        if self.is_current() && self.lp.engine.cork.gather_parts(parts) {
             return Written::Below;
         }
-        self.lp.link(self.id).map_or(Written::Closed, |mut link| link.write_vectored(parts))
+        self.link().map_or(Written::Closed, |mut link| link.write_vectored(parts))
     }
 
     /// Sends a formatted text, for `write!` and `writeln!`: accepted whole or refused whole, as
@@ -58,7 +58,7 @@ impl Conn<'_> {
         match args.as_str() {
             Some(text) => self.write(text.as_bytes()),
             None => {
-                let link = self.lp.link(self.id);
+                let link = self.link();
                 link.map_or(Written::Closed, |mut link| link.write_fmt(args))
             }
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::base::id::{SocketId, Timer, TimerId};
 use crate::datagram::SendStatus;
 use crate::handler::event_loop::{Loop, Role};
+use crate::handler::states::LentStates;
 use crate::handler::{AnyService, Context};
 use crate::options::Group;
 
@@ -340,7 +341,7 @@ impl<H: DatagramHandler> AnyService for RegisteredDatagrams<H> {
         self.0.on_service_timer(timer, &mut Context::new(lp));
     }
 
-    fn handler_mut(&mut self) -> &mut dyn Any {
-        &mut self.0
+    fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {
+        (&mut self.0, LentStates::NONE)
     }
 }

@@ -13,6 +13,7 @@ use crate::datagram::{SessionKey, Sessions, Silence};
 use crate::engine::Due;
 use crate::handler::datagram::send_by;
 use crate::handler::event_loop::{Loop, Role};
+use crate::handler::states::LentStates;
 use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket};
 use crate::options::SessionOptions;
 
@@ -341,8 +342,8 @@ impl<H: SessionHandler> AnyService for RegisteredSessions<H> {
         self.end_those_over(lp);
     }
 
-    fn handler_mut(&mut self) -> &mut dyn Any {
-        &mut self.handler
+    fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {
+        (&mut self.handler, LentStates::NONE)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::base::id::{SocketId, Timer, TimerId};
 use crate::datagram::SendStatus;
 use crate::handler::datagram::send_by;
 use crate::handler::event_loop::{Loop, Role};
+use crate::handler::states::LentStates;
 use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket, Service};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{Credentials, UnixDatagrams};
@@ -389,7 +390,7 @@ impl<H: UnixDatagramHandler> AnyService for RegisteredUnixDatagrams<H> {
         self.0.on_service_timer(timer, &mut Context::new(lp));
     }
 
-    fn handler_mut(&mut self) -> &mut dyn Any {
-        &mut self.0
+    fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {
+        (&mut self.0, LentStates::NONE)
     }
 }

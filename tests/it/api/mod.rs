@@ -4,5 +4,6 @@ mod defaults;
 mod display;
 mod foreign_keys;
 mod options;
+mod states;
 mod timers;
 mod writes;
