@@ -220,19 +220,13 @@ impl Plan {
     /// Turns until the reactor stops or fails.
     fn turn(&self, seat: usize, mut reactor: Reactor) {
         let shared = &self.shared;
-        let result = catch_unwind(AssertUnwindSafe(|| reactor.run())).unwrap_or_else(|thrown| {
-            let text = format!("it panicked: {}", panic_text(&*thrown));
-            std::mem::forget(thrown); // the user's too, and its `Drop` may panic
-            Err(io::Error::other(text))
-        });
+        let result = caught("it panicked", || reactor.run());
         let stats = reactor.stats();
         shared.seats[seat].load.close();
         // Ends what is open; the `Drop` of a handler may panic.
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(reactor)));
-        let dropped = dropped.map_err(|thrown| {
-            let text = format!("it panicked when it was dropped: {}", panic_text(&*thrown));
-            std::mem::forget(thrown);
-            io::Error::other(text)
+        let dropped = caught("it panicked when it was dropped", || {
+            drop(reactor);
+            Ok(())
         });
         if seat == shared.members {
             // A drain that it was asked for and one that it saw for itself.
@@ -357,9 +351,7 @@ struct Cue {
 impl Cue {
     /// Does a step, reports how it went, and waits for the word; `None` if it is to end.
     fn step<T>(&self, step: impl FnOnce() -> io::Result<T>) -> Option<T> {
-        let result = catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|thrown| {
-            Err(io::Error::other(format!("it panicked: {}", panic_text(&*thrown))))
-        });
+        let result = caught("it panicked", step);
         let (done, report) = match result {
             Ok(done) => (Some(done), Ok(())),
             Err(error) => {
@@ -371,6 +363,15 @@ impl Cue {
         self.words.recv().ok()?;
         done
     }
+}
+
+/// Runs what is the user's on a thread of the fleet: a panic is an error that begins with `what`.
+fn caught<T>(what: &str, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|thrown| {
+        let text = format!("{what}: {}", panic_text(&*thrown));
+        std::mem::forget(thrown); // the user's too, and its `Drop` may panic
+        Err(io::Error::other(text))
+    })
 }
 
 fn panic_text(thrown: &(dyn Any + Send)) -> &str {

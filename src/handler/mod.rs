@@ -31,7 +31,6 @@ pub(crate) use erased::{AnyService, Registered};
 pub(crate) use event_loop::{Loop, Message, PostedCall};
 pub(crate) use receiver::{Delivery, ErasedReceiver, Rest};
 pub use remote::{Remote, Stopped};
-#[cfg(feature = "sim")]
 
 /// Who asks to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

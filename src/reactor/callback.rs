@@ -216,10 +216,15 @@ fn after_panic(engine: &mut Engine, payload: PanicPayload) -> Option<PanicPayloa
 
 /// Drops what is the user's, whatever its `Drop` does.
 pub(super) fn drop_quietly<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        // Its own `Drop` may panic in turn, and so for ever.
-        mem::forget(payload);
-    }
+    run_quietly(|| drop(value));
+}
+
+/// Runs a `Drop` that is the user's; whether it has not panicked.
+pub(super) fn run_quietly(run: impl FnOnce()) -> bool {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(run)) else { return true };
+    // Its own `Drop` may panic in turn, and so for ever.
+    mem::forget(payload);
+    false
 }
 
 impl Dispatcher {

@@ -1,11 +1,10 @@
 //! Channels: their messages to the handlers, and their end.
 
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::engine::observer::What;
 use crate::handler::{Context, Delivery, ErasedReceiver, Message, Rest};
-use crate::reactor::callback::Who;
+use crate::reactor::callback::{Who, run_quietly};
 use crate::reactor::dispatch::Dispatcher;
 
 impl Dispatcher {
@@ -60,8 +59,5 @@ impl Dispatcher {
 
 /// Messages that nobody takes are dropped, whatever their `Drop` does.
 fn close(mut receiver: Box<dyn ErasedReceiver>) {
-    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| receiver.close())) {
-        // Its own `Drop` may panic in turn, and so for ever.
-        mem::forget(payload);
-    }
+    while !run_quietly(|| receiver.close()) {}
 }
