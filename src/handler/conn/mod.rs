@@ -108,12 +108,7 @@ impl<'a> Conn<'a> {
         if self.is_current() && self.lp.engine.cork.gather(bytes) {
             return Written::Below;
         }
-        self.write_past_cork(bytes)
-    }
-
-    #[inline(never)]
-    fn write_past_cork(&mut self, bytes: &[u8]) -> Written {
-        self.link().map_or(Written::Closed, |mut link| link.write(bytes))
+        write_past_cork(self.lp, self.id(), bytes)
     }
 
     /// Ends the connection once everything written has left: flush, FIN, then `on_close`.
@@ -392,4 +387,11 @@ impl<'a> Conn<'a> {
     pub fn context(&mut self) -> Context<'_> {
         Context::lending(self.lp, self.states.reborrow())
     }
+}
+
+/// A write for which the cork has no room. Apart from the method, and without the [`Conn`]: what
+/// a callback does not use of that need not even be stored.
+#[inline(never)]
+fn write_past_cork(lp: &mut Loop, id: ConnId, bytes: &[u8]) -> Written {
+    lp.link(id).map_or(Written::Closed, |mut link| link.write(bytes))
 }
