@@ -123,7 +123,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `activation` | `activated_listeners`: listening sockets from systemd |
-//! | `batch` | [`UdpOptions::batch`] takes up to 64 datagrams in a system call (Linux) |
+//! | `batch` | [`udp::UdpOptions::batch`] takes up to 64 datagrams in a system call (Linux) |
 //! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
 //!
@@ -156,7 +156,7 @@ mod channel;
 
 pub mod pool;
 
-mod fleet;
+pub mod fleet;
 
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -166,37 +166,46 @@ pub mod sim;
 pub mod tests;
 
 pub use base::close::{CloseReason, Idle, IdleKind, TimeoutKind};
-pub use base::id::{ConnId, SocketId, Timer, TimerId};
-#[cfg(feature = "proxy-protocol")]
-pub use base::proxy_protocol::ProxyProtocol;
+pub use base::id::{ConnId, Timer, TimerId};
 pub use base::stats::Stats;
 pub use base::{frame, wheel};
 pub use channel::{Receive, SendError, Sender};
-pub use datagram::{SendStatus, Sessions};
 pub use engine::observer;
-pub use fleet::{
-    Balance, Fleet, FleetEnd, FleetFailure, FleetHandle, FleetOptions, FleetRemote, FleetStats,
-    Member, OnFailure, Pinning, Spread,
-};
-pub use handler::{
-    Conn, Context, DatagramHandler, DatagramSocket, DeadlineKind, Handler, Peer, Remote, Service,
-    Session, SessionEnd, SessionHandler, Stopped,
-};
-#[cfg(unix)]
-pub use handler::{UnixDatagramHandler, UnixDatagramSocket};
+pub use handler::{Conn, Context, DeadlineKind, Handler, HandlerKey, Peer, Remote, Stopped};
 pub use options::{
-    AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, DEFAULT_DATAGRAM_BUDGET, Destination,
-    FILE_RESERVE, Group, Keepalive, Limits, ListenOptions, MinRate, OnOverflow, OnPanic,
-    ReactorOptions, Reconnect, SessionOptions, TcpOptions, UdpOptions,
+    AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, Destination, FILE_RESERVE, Keepalive,
+    Limits, ListenOptions, MinRate, OnOverflow, OnPanic, ReactorOptions, Reconnect, TcpOptions,
 };
-#[cfg(unix)]
-pub use options::{UnixAddr, UnixDatagramOptions, UnixListenOptions};
 pub use reactor::{Address, Reactor};
 pub use stream::happy_eyeballs::ConnectRetry;
 pub use stream::{Closed, Written};
 #[cfg(feature = "activation")]
 pub use sys::activated_listeners;
-pub use sys::{Credentials, raise_open_file_limit};
+pub use sys::raise_open_file_limit;
 #[cfg(unix)]
 pub use sys::{receive_listeners, send_listeners};
-pub use tcp::{TcpInfo, TcpState};
+
+/// Datagrams of UDP: sockets, handlers, and sessions by peer.
+pub mod udp {
+    pub use crate::base::id::SocketId;
+    pub use crate::datagram::{SendStatus, Sessions};
+    pub use crate::handler::{
+        DatagramHandler, DatagramSocket, Session, SessionEnd, SessionHandler,
+    };
+    pub use crate::options::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
+}
+
+/// Unix sockets: names, listeners, datagrams, and who is at the other end.
+pub mod unix {
+    #[cfg(unix)]
+    pub use crate::handler::{UnixDatagramHandler, UnixDatagramSocket};
+    #[cfg(unix)]
+    pub use crate::options::{UnixAddr, UnixDatagramOptions, UnixListenOptions};
+    pub use crate::sys::Credentials;
+}
+
+/// The header that a balancer sends before the bytes of its client.
+#[cfg(feature = "proxy-protocol")]
+pub mod proxy_protocol {
+    pub use crate::base::proxy_protocol::ProxyProtocol;
+}

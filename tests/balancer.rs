@@ -22,7 +22,8 @@ use peers::{Dir, await_listener, configure, find, free_ports, haproxy, local, ng
 use process::Process;
 use stats::Socket;
 use support::{Client, Server, patiently};
-use waterwheel::{Conn, Handler, ListenOptions, Peer, ProxyProtocol, Reactor};
+use waterwheel::proxy_protocol::ProxyProtocol;
+use waterwheel::{Conn, Handler, ListenOptions, Peer, Reactor};
 
 /// Tells each client who it is, and counts the connections that are for nobody.
 struct Who {

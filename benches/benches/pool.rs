@@ -16,8 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use waterwheel::pool::{AcquireError, Acquired, Desk, Lease, Pool, PoolClient, PoolOptions};
-use waterwheel::{Conn, Context, ListenOptions, Reactor, Service};
+use waterwheel::pool::{AcquireError, Acquired, Lease, Pool, PoolClient, PoolHandle, PoolOptions};
+use waterwheel::{Conn, Context, HandlerKey, ListenOptions, Reactor};
 
 /// Counts what is allocated.
 struct Counting;
@@ -54,7 +54,7 @@ impl PoolClient for Nobody {
         _: &mut Conn<'_>,
         _: Lease,
         _: u64,
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) {
     }
 
@@ -63,16 +63,23 @@ impl PoolClient for Nobody {
         _: &mut Self::State,
         _: &mut Conn<'_>,
         input: &[u8],
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) -> usize {
         input.len()
     }
 
-    fn on_refused(&mut self, _: u64, _: AcquireError, _: &mut Desk<Self>, _: &mut Context<'_>) {}
+    fn on_refused(
+        &mut self,
+        _: u64,
+        _: AcquireError,
+        _: &mut PoolHandle<Self>,
+        _: &mut Context<'_>,
+    ) {
+    }
 }
 
 /// One way to borrow.
-type Borrow = fn(&mut Desk<Nobody>, &mut Context<'_>);
+type Borrow = fn(&mut PoolHandle<Nobody>, &mut Context<'_>);
 
 #[derive(Clone, Copy)]
 struct Way {
@@ -80,7 +87,7 @@ struct Way {
     borrow: Borrow,
 }
 
-fn lease(desk: &mut Desk<Nobody>, cx: &mut Context<'_>) -> Lease {
+fn lease(desk: &mut PoolHandle<Nobody>, cx: &mut Context<'_>) -> Lease {
     match desk.acquire(black_box(7), cx) {
         Acquired::Now(lease, _) => lease,
         answer => panic!("nothing is idle: {answer:?}"),
@@ -99,11 +106,11 @@ const WAYS: [Way; 2] = [
 ];
 
 /// A reactor with eight idle connections.
-fn idle_pool() -> (Reactor, Service<Pool<Nobody>>) {
+fn idle_pool() -> (Reactor, HandlerKey<Pool<Nobody>>) {
     let mut reactor = Reactor::new().expect("a reactor");
     let server = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
     let addr = reactor.listen("127.0.0.1:0", server, ListenOptions::default()).expect("a port");
-    let options = PoolOptions::default().max_open(8).least_idle(8);
+    let options = PoolOptions::default().max_open(8).min_idle(8);
     let pool = Pool::register(&mut reactor, Nobody, addr, options).expect("good options");
     while reactor.handler_mut(pool).expect("it is here").stats().idle < 8 {
         reactor.run_once(None).expect("turns");
@@ -114,7 +121,7 @@ fn idle_pool() -> (Reactor, Service<Pool<Nobody>>) {
 /// Borrows so often within one callback: the time and the allocations of all.
 fn run(
     reactor: &mut Reactor,
-    pool: Service<Pool<Nobody>>,
+    pool: HandlerKey<Pool<Nobody>>,
     borrow: Borrow,
     times: u64,
 ) -> (Duration, u64) {

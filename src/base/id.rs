@@ -136,10 +136,10 @@ impl fmt::Debug for TimerId {
 /// ```
 /// use std::collections::HashMap;
 /// use std::time::Duration;
-/// use waterwheel::{Conn, Context, Handler, Peer, Service, Timer};
+/// use waterwheel::{Conn, Context, Handler, Peer, HandlerKey, Timer};
 ///
 /// /// Asks again when no answer has come for a second.
-/// struct Resolver { service: Service<Resolver>, queries: HashMap<u64, String> }
+/// struct Resolver { service: HandlerKey<Resolver>, queries: HashMap<u64, String> }
 ///
 /// impl Resolver {
 ///     fn ask(&mut self, number: u64, name: String, cx: &mut Context<'_>) {

@@ -32,7 +32,8 @@ use proxy_header::{ParseConfig, ProxyHeader};
 ///
 /// # Examples
 /// ```
-/// use waterwheel::{ListenOptions, ProxyProtocol};
+/// use waterwheel::proxy_protocol::ProxyProtocol;
+/// use waterwheel::ListenOptions;
 /// let balancers = ProxyProtocol::from_trusted(["10.0.0.0/8", "fd00::/8", "127.0.0.1"])?;
 /// let options = ListenOptions::default().proxy_protocol(Some(balancers));
 /// # let _ = options;

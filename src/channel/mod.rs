@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::engine::Running;
 use crate::engine::mailbox::Mailbox;
-use crate::handler::{Context, Handler, Message, Service};
+use crate::handler::{Context, Handler, HandlerKey, Message};
 use crate::reactor::Reactor;
 use queue::{Announce, Patience, Queue, Refusal};
 use receiver::ChannelReceiver;
@@ -318,7 +318,7 @@ impl Reactor {
     /// posted to the reactor.
     ///
     /// # Errors
-    /// - `InvalidInput`: the capacity is 0, or the service key is of another reactor.
+    /// - `InvalidInput`: the capacity is 0, or the handler key is of another reactor.
     /// - `Other`: the reactor has stopped.
     ///
     /// # Examples
@@ -340,7 +340,11 @@ impl Reactor {
     /// reactor.run()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn channel<T, H>(&mut self, service: Service<H>, capacity: usize) -> io::Result<Sender<T>>
+    pub fn channel<T, H>(
+        &mut self,
+        service: HandlerKey<H>,
+        capacity: usize,
+    ) -> io::Result<Sender<T>>
     where
         T: Send + 'static,
         H: Receive<T>,
@@ -353,7 +357,7 @@ impl Reactor {
     /// fill the memory, so there must be another bound, such as one answer for each question.
     ///
     /// # Errors
-    /// - `InvalidInput`: the service key is of another reactor.
+    /// - `InvalidInput`: the handler key is of another reactor.
     /// - `Other`: the reactor has stopped.
     ///
     /// # Examples
@@ -374,7 +378,7 @@ impl Reactor {
     /// assert_eq!(sender.capacity(), None);
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn unbounded_channel<T, H>(&mut self, service: Service<H>) -> io::Result<Sender<T>>
+    pub fn unbounded_channel<T, H>(&mut self, service: HandlerKey<H>) -> io::Result<Sender<T>>
     where
         T: Send + 'static,
         H: Receive<T>,
@@ -384,7 +388,7 @@ impl Reactor {
 }
 
 impl Context<'_> {
-    /// Makes a channel as [`Reactor::channel`] does; a service key of another reactor is found
+    /// Makes a channel as [`Reactor::channel`] does; a handler key of another reactor is found
     /// out, and logged, when the first message comes.
     ///
     /// # Errors
@@ -395,9 +399,9 @@ impl Context<'_> {
     /// A worker for each connection, which ends with it:
     /// ```
     /// # use std::thread;
-    /// use waterwheel::{Conn, ConnId, Context, Receive, Service};
+    /// use waterwheel::{Conn, ConnId, Context, Receive, HandlerKey};
     ///
-    /// fn begin_work<H>(service: Service<H>, conn: &mut Conn<'_>) -> std::io::Result<()>
+    /// fn begin_work<H>(service: HandlerKey<H>, conn: &mut Conn<'_>) -> std::io::Result<()>
     /// where
     ///     H: Receive<(ConnId, String)>,
     /// {
@@ -413,7 +417,11 @@ impl Context<'_> {
     ///     Ok(())
     /// }
     /// ```
-    pub fn channel<T, H>(&mut self, service: Service<H>, capacity: usize) -> io::Result<Sender<T>>
+    pub fn channel<T, H>(
+        &mut self,
+        service: HandlerKey<H>,
+        capacity: usize,
+    ) -> io::Result<Sender<T>>
     where
         T: Send + 'static,
         H: Receive<T>,
@@ -443,15 +451,15 @@ impl Context<'_> {
     /// # Examples
     /// A way for the answers to questions whose number has a bound already:
     /// ```
-    /// use waterwheel::{Context, Receive, Sender, Service};
-    /// fn answers<H>(service: Service<H>, cx: &mut Context<'_>) -> std::io::Result<Sender<String>>
+    /// use waterwheel::{Context, Receive, Sender, HandlerKey};
+    /// fn answers<H>(service: HandlerKey<H>, cx: &mut Context<'_>) -> std::io::Result<Sender<String>>
     /// where
     ///     H: Receive<String>,
     /// {
     ///     cx.unbounded_channel(service)
     /// }
     /// ```
-    pub fn unbounded_channel<T, H>(&mut self, service: Service<H>) -> io::Result<Sender<T>>
+    pub fn unbounded_channel<T, H>(&mut self, service: HandlerKey<H>) -> io::Result<Sender<T>>
     where
         T: Send + 'static,
         H: Receive<T>,

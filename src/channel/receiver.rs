@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::queue::Taken;
 use super::{Receive, Shared};
-use crate::handler::{Context, Delivery, ErasedReceiver, Rest, Service};
+use crate::handler::{Context, Delivery, ErasedReceiver, HandlerKey, Rest};
 
 /// Takes batches from the queue and hands them to the handler.
 pub(super) struct ChannelReceiver<T, H> {
     shared: Arc<Shared<T>>,
-    service: Service<H>,
+    service: HandlerKey<H>,
     /// Messages taken and not handed over.
     batch: VecDeque<T>,
     /// Messages handed over since room was last given back.
@@ -22,7 +22,7 @@ pub(super) struct ChannelReceiver<T, H> {
 }
 
 impl<T, H> ChannelReceiver<T, H> {
-    pub(super) fn new(service: Service<H>, shared: Arc<Shared<T>>) -> Self {
+    pub(super) fn new(service: HandlerKey<H>, shared: Arc<Shared<T>>) -> Self {
         Self { shared, service, batch: VecDeque::new(), unreleased: 0, is_told: false }
     }
 }
@@ -34,7 +34,7 @@ impl<T: Send + 'static, H: Receive<T>> ErasedReceiver for ChannelReceiver<T, H> 
 
     fn deliver(&mut self, handler: &mut dyn Any, cx: &mut Context<'_>, budget: usize) -> Delivery {
         let Some(handler) = handler.downcast_mut::<H>() else {
-            log::error!("a channel was made with the service key of another reactor");
+            log::error!("a channel was made with the key of another reactor");
             return Delivery { count: 0, rest: Rest::Over };
         };
         let mut count = 0;

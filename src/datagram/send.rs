@@ -11,7 +11,7 @@ use crate::sys::{self, SendFault};
 /// # Examples
 /// ```
 /// use std::net::SocketAddr;
-/// use waterwheel::{DatagramSocket, SendStatus};
+/// use waterwheel::udp::{DatagramSocket, SendStatus};
 /// fn answer(socket: &mut DatagramSocket<'_>, to: SocketAddr, bytes: &[u8]) {
 ///     match socket.send_to(to, bytes) {
 ///         SendStatus::Sent | SendStatus::Queued | SendStatus::Batched => {}
@@ -30,7 +30,7 @@ pub enum SendStatus {
     /// The kernel's buffer is full, or that of a receiver on this machine: it follows, in order.
     /// `on_drain` tells when all have.
     Queued,
-    /// The socket sends in [batches](crate::UdpOptions::batch): the datagram leaves with the
+    /// The socket sends in [batches](crate::udp::UdpOptions::batch): the datagram leaves with the
     /// others, at the latest at the end of the turn. Only if the kernel has no room for them then
     /// does `on_drain` follow.
     Batched,

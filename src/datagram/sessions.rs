@@ -23,10 +23,8 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 /// ```
 /// use std::net::SocketAddr;
 /// use std::time::Duration;
-/// use waterwheel::{
-///     Context, DatagramSocket, Reactor, Session, SessionHandler, SessionOptions, Sessions,
-///     Timer, UdpOptions,
-/// };
+/// use waterwheel::udp::{DatagramSocket, Session, SessionHandler, SessionOptions, Sessions, UdpOptions};
+/// use waterwheel::{Context, Reactor, Timer};
 ///
 /// #[derive(Default)]
 /// struct Chat {
@@ -155,7 +153,7 @@ impl<S> Sessions<S> {
     }
 
     /// Ends the session of a peer when this callback has returned, with
-    /// [`SessionEnd::Local`](crate::SessionEnd::Local); until then it is not found any more.
+    /// [`SessionEnd::Local`](crate::udp::SessionEnd::Local); until then it is not found any more.
     /// Whether there was one.
     pub fn end(&mut self, socket: SocketId, peer: SocketAddr) -> bool {
         let Some(&place) = self.places.get(&(socket, peer)) else { return false };

@@ -57,7 +57,8 @@ impl Deref for FleetHandle {
 ///
 /// # Examples
 /// ```
-/// use waterwheel::{Conn, Fleet, FleetOptions, ListenOptions};
+/// use waterwheel::fleet::{Fleet, FleetOptions};
+/// use waterwheel::{Conn, ListenOptions};
 ///
 /// let fleet = Fleet::new(FleetOptions::default().threads(Some(2)))?.start(|member| {
 ///     let echo = member.reactor().register(|conn: &mut Conn<'_>, input: &[u8]| {
@@ -105,7 +106,7 @@ impl FleetRemote {
     }
 
     /// The doors to each reactor, in order. Empty while the fleet is still being made, in
-    /// [`Member::fleet`](crate::Member::fleet)'s closure that is.
+    /// [`Member::fleet`](crate::fleet::Member::fleet)'s closure that is.
     #[must_use]
     pub fn remotes(&self) -> Vec<Remote> {
         self.shared.remotes().cloned().collect()

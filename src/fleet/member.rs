@@ -7,16 +7,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::fleet::handle::FleetRemote;
 use crate::fleet::options::{Spread, invalid};
-use crate::handler::{Handler, Loop, Service};
+use crate::handler::{Handler, HandlerKey, Loop};
 use crate::options::{AtCapacity, ListenOptions};
 use crate::reactor::{Address, Reactor};
 use crate::stream::{adopt, bind};
 
-/// One reactor of a [`Fleet`](crate::Fleet), lent to the closure that sets it up.
+/// One reactor of a [`Fleet`](crate::fleet::Fleet), lent to the closure that sets it up.
 ///
 /// # Examples
 /// ```no_run
-/// use waterwheel::{Conn, Fleet, FleetOptions, ListenOptions, Member};
+/// use waterwheel::fleet::{Fleet, FleetOptions, Member};
+/// use waterwheel::{Conn, ListenOptions};
 ///
 /// fn set_up(member: &mut Member<'_>) -> std::io::Result<()> {
 ///     let echo = member.reactor().register(|conn: &mut Conn<'_>, input: &[u8]| {
@@ -82,7 +83,7 @@ impl<'a> Member<'a> {
     pub fn listen<H: Handler>(
         &mut self,
         addr: impl Address,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
         let addr = addr.to_socket_addr()?;
@@ -97,7 +98,7 @@ impl<'a> Member<'a> {
     pub fn adopt<H: Handler>(
         &mut self,
         listener: &TcpListener,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
         self.dock(listener.local_addr()?, Some(listener), service, options)
@@ -107,7 +108,7 @@ impl<'a> Member<'a> {
         &mut self,
         addr: SocketAddr,
         adopted: Option<&TcpListener>,
-        service: Service<H>,
+        service: HandlerKey<H>,
         mut options: ListenOptions,
     ) -> io::Result<SocketAddr> {
         self.reactor.check_service(service)?;

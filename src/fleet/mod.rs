@@ -35,7 +35,8 @@ pub use options::{Balance, FleetOptions, OnFailure, Pinning, Spread};
 /// # Examples
 /// An echo server on all cores:
 /// ```no_run
-/// use waterwheel::{Conn, Fleet, FleetOptions, ListenOptions};
+/// use waterwheel::fleet::{Fleet, FleetOptions};
+/// use waterwheel::{Conn, ListenOptions};
 ///
 /// Fleet::new(FleetOptions::default())?.run(|member| {
 ///     let echo = member.reactor().register(|conn: &mut Conn<'_>, input: &[u8]| {

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::options::{ReactorOptions, setters};
 use crate::sys;
 
-/// Options of a [`Fleet`](crate::Fleet).
+/// Options of a [`Fleet`](crate::fleet::Fleet).
 ///
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use waterwheel::{Balance, FleetOptions, OnFailure, Pinning, Spread};
+/// use waterwheel::fleet::{Balance, FleetOptions, OnFailure, Pinning, Spread};
 /// let options = FleetOptions::default()
 ///     .threads(Some(4))
 ///     .spread(Spread::HandOver(Balance::LeastConnections))

@@ -10,7 +10,7 @@ use crate::base::stats::Stats;
 use crate::engine::Stop;
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::states::LentStates;
-use crate::handler::{Conn, DatagramSocket, Handler, Remote, Service};
+use crate::handler::{Conn, DatagramSocket, Handler, HandlerKey, Remote};
 use crate::options::{ConnectOptions, Destination, UdpOptions};
 use crate::stream::Closed;
 
@@ -78,9 +78,9 @@ impl<'a> Context<'a> {
     /// # Examples
     /// A proxy whose upstream tells the state of the client that it is up:
     /// ```
-    /// use waterwheel::{Conn, ConnId, Handler, Peer, Service};
+    /// use waterwheel::{Conn, ConnId, Handler, Peer, HandlerKey};
     ///
-    /// struct Proxy { service: Service<Proxy> }
+    /// struct Proxy { service: HandlerKey<Proxy> }
     ///
     /// enum Side {
     ///     Client { is_ready: bool },
@@ -108,7 +108,7 @@ impl<'a> Context<'a> {
     /// ```
     pub fn with<H: Handler, R>(
         &mut self,
-        service: Service<H>,
+        service: HandlerKey<H>,
         id: ConnId,
         call: impl FnOnce(&mut H::State, &mut Conn<'_>) -> R,
     ) -> Option<R> {
@@ -168,7 +168,7 @@ impl<'a> Context<'a> {
     pub fn bind_udp<H: 'static>(
         &mut self,
         addr: SocketAddr,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         self.lp.check_role(service.index(), Role::Datagrams)?;
@@ -184,7 +184,7 @@ impl<'a> Context<'a> {
     pub fn connect_udp<H: 'static>(
         &mut self,
         to: SocketAddr,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         self.lp.check_role(service.index(), Role::Datagrams)?;
@@ -203,7 +203,7 @@ impl<'a> Context<'a> {
     pub fn connect<H: Handler>(
         &mut self,
         to: impl Into<Destination>,
-        service: Service<H>,
+        service: HandlerKey<H>,
         state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
@@ -217,7 +217,7 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// The state is given back if the connection was accepted or had no policy, if it failed or
-    /// was lost `most_tries` times in a row without lasting, or if the reactor is stopping.
+    /// was lost `max_attempts` times in a row without lasting, or if the reactor is stopping.
     ///
     /// # Examples
     /// ```
@@ -247,7 +247,7 @@ impl<'a> Context<'a> {
     /// the key of another reactor never fires, and an error is logged.
     pub fn set_timer<H: 'static>(
         &mut self,
-        service: Service<H>,
+        service: HandlerKey<H>,
         wait: Duration,
         token: u64,
     ) -> TimerId {
@@ -259,7 +259,7 @@ impl<'a> Context<'a> {
     /// least 1 ms, at most 49 days. Each call of `on_service_timer` gets the `token`.
     pub fn set_periodic_timer<H: 'static>(
         &mut self,
-        service: Service<H>,
+        service: HandlerKey<H>,
         period: Duration,
         token: u64,
     ) -> TimerId {
@@ -275,7 +275,7 @@ impl<'a> Context<'a> {
     /// one handler reaches another, or itself from a function that has only the context.
     pub fn post<H: 'static>(
         &mut self,
-        service: Service<H>,
+        service: HandlerKey<H>,
         task: impl FnOnce(&mut H, &mut Context<'_>) + 'static,
     ) {
         self.lp.posts.calls.push_back((service.index(), Box::new(task_for(task))));
@@ -326,6 +326,6 @@ pub(super) fn task_for<H: 'static>(
 ) -> impl FnOnce(&mut dyn Any, &mut Context<'_>) {
     move |handler, cx| match handler.downcast_mut::<H>() {
         Some(handler) => task(handler, cx),
-        None => log::error!("a closure was posted with the service key of another reactor"),
+        None => log::error!("a closure was posted with the key of another reactor"),
     }
 }

@@ -18,13 +18,13 @@ use crate::stream::happy_eyeballs::ConnectRetry;
 ///
 /// It belongs to the reactor that gave it out; used with another one it is an error there, or
 /// names the handler of the same type in the same place.
-pub struct Service<H> {
+pub struct HandlerKey<H> {
     index: u32,
     /// A key neither owns nor borrows an `H`.
     handler: PhantomData<fn() -> H>,
 }
 
-impl<H> Service<H> {
+impl<H> HandlerKey<H> {
     pub(crate) const fn new(index: u32) -> Self {
         Self { index, handler: PhantomData }
     }
@@ -34,25 +34,25 @@ impl<H> Service<H> {
     }
 }
 
-impl<H> Clone for Service<H> {
+impl<H> Clone for HandlerKey<H> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<H> Copy for Service<H> {}
+impl<H> Copy for HandlerKey<H> {}
 
-impl<H> PartialEq for Service<H> {
+impl<H> PartialEq for HandlerKey<H> {
     fn eq(&self, other: &Self) -> bool {
         self.index == other.index
     }
 }
 
-impl<H> Eq for Service<H> {}
+impl<H> Eq for HandlerKey<H> {}
 
-impl<H> fmt::Debug for Service<H> {
+impl<H> fmt::Debug for HandlerKey<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Service({})", self.index)
+        write!(f, "HandlerKey({})", self.index)
     }
 }
 

@@ -190,7 +190,7 @@ impl Loop {
         if handler.is_some_and(|&(_, its_type)| its_type == TypeId::of::<H>()) {
             return self.engine.set_user_timer(Owner::Handler(service), wait, periodic, token);
         }
-        log::error!("a timer was set with the service key of another reactor: it never fires");
+        log::error!("a timer was set with the key of another reactor: it never fires");
         TimerId::NONE
     }
 
@@ -214,7 +214,7 @@ impl Loop {
             Some(&(role, _)) if role != wanted => {
                 let ((of, _), (_, register)) = (role.words(), wanted.words());
                 let text = format!(
-                    "Service({service}) is of a handler of {of}; register one with {register}"
+                    "HandlerKey({service}) is of a handler of {of}; register one with {register}"
                 );
                 Err(io::Error::new(io::ErrorKind::InvalidInput, text))
             }

@@ -26,7 +26,7 @@ pub(crate) use datagram::{AnyDatagrams, RegisteredDatagrams, RegisteredSessions}
 pub use datagram::{DatagramHandler, DatagramSocket, Session, SessionEnd, SessionHandler};
 #[cfg(unix)]
 pub use datagram::{UnixDatagramHandler, UnixDatagramSocket};
-pub use erased::Service;
+pub use erased::HandlerKey;
 pub(crate) use erased::{AnyService, Registered};
 pub(crate) use event_loop::{Loop, Message, PostedCall};
 pub(crate) use receiver::{Delivery, ErasedReceiver, Rest};

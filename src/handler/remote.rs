@@ -10,7 +10,7 @@ use crate::engine::Stop;
 use crate::engine::mailbox::Mailbox;
 use crate::handler::context::task_for;
 use crate::handler::event_loop::Message;
-use crate::handler::{Context, Service};
+use crate::handler::{Context, HandlerKey};
 
 /// The door to a reactor from other threads: cloned, sent and kept anywhere.
 ///
@@ -89,7 +89,7 @@ impl Remote {
     /// - [`Stopped`]: the reactor is gone.
     pub fn with<H: 'static>(
         &self,
-        service: Service<H>,
+        service: HandlerKey<H>,
         task: impl FnOnce(&mut H, &mut Context<'_>) + Send + 'static,
     ) -> Result<(), Stopped> {
         self.post(Message::Run(service.index(), Box::new(task_for(task))))

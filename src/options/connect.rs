@@ -299,7 +299,7 @@ impl ConnectOptions {
 /// How often, and how long between, a connect is tried again.
 ///
 /// Exponential backoff with full jitter: before the n-th try again there is a pause of random
-/// length between nothing and `first` doubled n - 1 times, at most `longest`. Clients that lost
+/// length between nothing and `base_delay` doubled n - 1 times, at most `max_delay`. Clients that lost
 /// one server so come back spread over the whole pause instead of all at once (Marc Brooker,
 /// "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
 ///
@@ -312,7 +312,7 @@ impl ConnectOptions {
 /// ```
 /// use std::time::Duration;
 /// use waterwheel::{ConnectOptions, Reconnect};
-/// let reconnect = Reconnect::default().longest(Duration::from_secs(5)).most_tries(None);
+/// let reconnect = Reconnect::default().max_delay(Duration::from_secs(5)).max_attempts(None);
 /// let options = ConnectOptions::default().reconnect(Some(reconnect));
 /// # let _ = options;
 /// ```
@@ -320,44 +320,48 @@ impl ConnectOptions {
 #[non_exhaustive]
 pub struct Reconnect {
     /// Longest pause before the first try again. Default 100 ms; at least 1 ms.
-    pub first: Duration,
+    pub base_delay: Duration,
     /// Longest pause of all. Default 30 s; at most 49 days.
-    pub longest: Duration,
+    pub max_delay: Duration,
     /// Most tries in a row that fail, the first one included, before the connect fails; `None`
-    /// for no end. The loss of a connection counts as one, unless it was up for `longest`, which
-    /// begins the count anew: where connections live less long by nature, set `longest` below
+    /// for no end. The loss of a connection counts as one, unless it was up for `max_delay`, which
+    /// begins the count anew: where connections live less long by nature, set `max_delay` below
     /// that. Default 10.
-    pub most_tries: Option<u32>,
+    pub max_attempts: Option<u32>,
 }
 
 impl Default for Reconnect {
     fn default() -> Self {
         Self {
-            first: Duration::from_millis(100),
-            longest: Duration::from_secs(30),
-            most_tries: Some(10),
+            base_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(30),
+            max_attempts: Some(10),
         }
     }
 }
 
 impl Reconnect {
-    setters! { first: Duration, longest: Duration, most_tries: Option<u32> }
+    setters! { base_delay: Duration, max_delay: Duration, max_attempts: Option<u32> }
 
     /// The longest pause after so many tries that failed.
     pub(crate) fn ceiling(&self, failed: u32) -> Duration {
         let doublings = failed.saturating_sub(1).min(31);
-        self.first.saturating_mul(1 << doublings).min(self.longest)
+        self.base_delay.saturating_mul(1 << doublings).min(self.max_delay)
     }
 
     fn check(&self) -> io::Result<()> {
-        at_least_1ms("reconnect.first", Some(self.first))?;
-        at_most("reconnect.longest", Some(self.longest), MAX_LIMIT)?;
-        if self.longest < self.first {
-            let wanted = format!("at least reconnect.first ({:?})", self.first);
-            return Err(out_of_range("reconnect.longest", format!("{:?}", self.longest), &wanted));
+        at_least_1ms("reconnect.first", Some(self.base_delay))?;
+        at_most("reconnect.longest", Some(self.max_delay), MAX_LIMIT)?;
+        if self.max_delay < self.base_delay {
+            let wanted = format!("at least reconnect.first ({:?})", self.base_delay);
+            return Err(out_of_range(
+                "reconnect.longest",
+                format!("{:?}", self.max_delay),
+                &wanted,
+            ));
         }
-        match self.most_tries {
-            Some(0) => Err(out_of_range("reconnect.most_tries", 0, "at least 1, or None")),
+        match self.max_attempts {
+            Some(0) => Err(out_of_range("reconnect.max_attempts", 0, "at least 1, or None")),
             _ => Ok(()),
         }
     }

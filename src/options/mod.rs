@@ -460,7 +460,7 @@ pub enum OnPanic {
     /// The process aborts.
     Abort,
     /// Its connection ends likewise, and the panic goes on to whoever called `run` or `run_once`:
-    /// for a [`Fleet`](crate::Fleet), in which a thread that panics is told and the rest go on or
+    /// for a [`Fleet`](crate::fleet::Fleet), in which a thread that panics is told and the rest go on or
     /// stop. If it is caught, the reactor can go on.
     Unwind,
 }

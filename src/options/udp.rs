@@ -14,7 +14,7 @@ pub const DEFAULT_DATAGRAM_BUDGET: usize = 64;
 ///
 /// # Examples
 /// ```
-/// use waterwheel::{Group, UdpOptions};
+/// use waterwheel::udp::{Group, UdpOptions};
 /// let group = Group::new([224, 0, 0, 251]); // multicast DNS
 /// let options = UdpOptions::default().reuse_address(true).groups(vec![group]);
 /// assert_eq!(options.max_datagram_bytes, 65_535);
@@ -28,7 +28,7 @@ pub struct UdpOptions {
     /// Datagrams are received and sent several at a time: as many as wait and the budget allows
     /// are received at once, and what callbacks send waits in a batch until the last of those was
     /// handed over, or until the end of the turn; a batch that is full leaves at once. Sends say
-    /// [`Batched`](crate::SendStatus::Batched) then, and what is refused later, also for being
+    /// [`Batched`](crate::udp::SendStatus::Batched) then, and what is refused later, also for being
     /// too long, is told by `on_error`. Default off.
     ///
     /// With feature `batch` on Linux one call takes up to 64 (recvmmsg(2), sendmmsg(2)), and those
@@ -183,7 +183,7 @@ impl UdpOptions {
 /// # Examples
 /// ```
 /// use std::net::Ipv4Addr;
-/// use waterwheel::Group;
+/// use waterwheel::udp::Group;
 /// let everywhere = Group::new([239, 1, 2, 3]);
 /// let on_loopback = Group::new([239, 1, 2, 3]).interface(Ipv4Addr::LOCALHOST);
 /// let on_the_second = Group::new([239, 1, 2, 3]).interface_index(2);
@@ -236,7 +236,7 @@ impl Group {
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use waterwheel::SessionOptions;
+/// use waterwheel::udp::SessionOptions;
 /// let options = SessionOptions::default().idle_timeout(Duration::from_secs(5));
 /// assert_eq!(options.max_sessions, 65_536);
 /// ```

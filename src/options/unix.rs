@@ -17,7 +17,7 @@ use crate::options::{AtCapacity, DEFAULT_ACCEPT_BUDGET, Limits, ListenOptions, T
 ///
 /// # Examples
 /// ```
-/// use waterwheel::UnixAddr;
+/// use waterwheel::unix::UnixAddr;
 ///
 /// let path = UnixAddr::from("/run/echo.sock");
 /// assert_eq!(path.to_string(), "unix:/run/echo.sock");
@@ -169,7 +169,7 @@ impl fmt::Display for UnixAddr {
 /// # Examples
 /// For the members of the socket's group, besides its owner:
 /// ```
-/// use waterwheel::UnixListenOptions;
+/// use waterwheel::unix::UnixListenOptions;
 /// let options = UnixListenOptions::default().mode(Some(0o660)).max_connections(Some(100));
 /// # let _ = options;
 /// ```

@@ -10,7 +10,7 @@ use crate::options::{DEFAULT_DATAGRAM_BUDGET, UdpOptions, UnixAddr, at_least_1ms
 /// # Examples
 /// One that everybody on the machine may send to, and that knows who does:
 /// ```
-/// use waterwheel::UnixDatagramOptions;
+/// use waterwheel::unix::UnixDatagramOptions;
 /// let options = UnixDatagramOptions::default().mode(Some(0o666)).credentials(true);
 /// assert_eq!(options.max_datagram_bytes, 65_535);
 /// ```
@@ -46,7 +46,7 @@ pub struct UnixDatagramOptions {
     /// without a `source`. Default off. An error elsewhere than on Linux.
     pub autobind: bool,
     /// `SO_PASSCRED`: the system tells who has sent each datagram
-    /// ([`UnixDatagramSocket::credentials`](crate::UnixDatagramSocket::credentials)). It gives a
+    /// ([`UnixDatagramSocket::credentials`](crate::unix::UnixDatagramSocket::credentials)). It gives a
     /// socket without a name an abstract one as well. Default off. An error elsewhere than on
     /// Linux.
     pub credentials: bool,

@@ -8,20 +8,20 @@ use std::time::Duration;
 use crate::base::close::{Idle, IdleKind};
 use crate::base::id::Timer;
 use crate::handler::{Conn, Context};
-use crate::pool::{Desk, Lease};
+use crate::pool::{Lease, PoolHandle};
 use crate::stream::Closed;
 
 /// The callbacks of a pool's connections: a smaller [`Handler`](crate::Handler).
 ///
 /// A leased connection is its borrower's, and these callbacks are its own. What happens to idle
-/// ones is the pool's business. Each callback is lent the [`Desk`], so that it can acquire and
+/// ones is the pool's business. Each callback is lent the [`PoolHandle`], so that it can acquire and
 /// release. The order for one connection:
 ///
 /// ```text
 /// on_connected on_handshake* ( lent  (on_data | on_drain | on_timer | on_idle)* on_eof?
 ///                              released )*
 /// ```
-/// `on_lost` follows if it ends while it is lent. One that is taken by [`Desk::acquire`] at once is
+/// `on_lost` follows if it ends while it is lent. One that is taken by [`PoolHandle::acquire`] at once is
 /// lent without a callback; a ticket that has waited is told by `on_acquired`, or else by
 /// `on_refused`, exactly once.
 ///
@@ -30,7 +30,7 @@ use crate::stream::Closed;
 /// # Examples
 /// Asks a Redis server for its time, and prints the answer:
 /// ```
-/// use waterwheel::pool::{AcquireError, Desk, Lease, Pool, PoolClient, PoolOptions};
+/// use waterwheel::pool::{AcquireError, PoolHandle, Lease, Pool, PoolClient, PoolOptions};
 /// use waterwheel::{Conn, Context, Reactor, frame};
 ///
 /// struct Time;
@@ -45,7 +45,7 @@ use crate::stream::Closed;
 ///         conn: &mut Conn<'_>,
 ///         lease: Lease,
 ///         command: &'static str,
-///         _: &mut Desk<Self>,
+///         _: &mut PoolHandle<Self>,
 ///     ) {
 ///         conn.write(command.as_bytes());
 ///         *state = Some(lease);
@@ -56,7 +56,7 @@ use crate::stream::Closed;
 ///         state: &mut Option<Lease>,
 ///         conn: &mut Conn<'_>,
 ///         input: &[u8],
-///         _: &mut Desk<Self>,
+///         _: &mut PoolHandle<Self>,
 ///     ) -> usize {
 ///         let mut lines = frame::lines(input, 1024);
 ///         for line in lines.by_ref().flatten() {
@@ -66,7 +66,7 @@ use crate::stream::Closed;
 ///         lines.consumed()
 ///     }
 ///
-///     fn on_refused(&mut self, _: &'static str, error: AcquireError, _: &mut Desk<Self>,
+///     fn on_refused(&mut self, _: &'static str, error: AcquireError, _: &mut PoolHandle<Self>,
 ///         cx: &mut Context<'_>,
 ///     ) {
 ///         println!("no connection: {error}");
@@ -116,7 +116,7 @@ pub trait PoolClient: Sized + 'static {
         conn: &mut Conn<'_>,
         lease: Lease,
         ticket: Self::Ticket,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     );
 
     /// Bytes came in on a leased connection; see [`Handler::on_data`](crate::Handler::on_data).
@@ -129,17 +129,27 @@ pub trait PoolClient: Sized + 'static {
         state: &mut Self::State,
         conn: &mut Conn<'_>,
         input: &[u8],
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     ) -> usize;
 
     /// Output of a leased connection fell to the low mark; see
     /// [`Handler::on_drain`](crate::Handler::on_drain). Default: nothing.
-    fn on_drain(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, desk: &mut Desk<Self>) {
+    fn on_drain(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        desk: &mut PoolHandle<Self>,
+    ) {
         let _ = (state, conn, desk);
     }
 
     /// The peer of a leased connection has finished sending. Default: close; `on_lost` follows.
-    fn on_eof(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, desk: &mut Desk<Self>) {
+    fn on_eof(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        desk: &mut PoolHandle<Self>,
+    ) {
         let _ = (state, desk);
         conn.close();
     }
@@ -151,7 +161,7 @@ pub trait PoolClient: Sized + 'static {
         state: &mut Self::State,
         conn: &mut Conn<'_>,
         kind: IdleKind,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     ) -> Idle {
         let _ = (state, conn, kind, desk);
         Idle::Close
@@ -165,7 +175,7 @@ pub trait PoolClient: Sized + 'static {
         state: &mut Self::State,
         conn: &mut Conn<'_>,
         timer: Timer,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     ) {
         let _ = (state, conn, timer, desk);
     }
@@ -177,7 +187,7 @@ pub trait PoolClient: Sized + 'static {
         &mut self,
         state: Self::State,
         closed: Closed,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
         cx: &mut Context<'_>,
     ) {
         let _ = (state, closed, desk, cx);
@@ -189,18 +199,28 @@ pub trait PoolClient: Sized + 'static {
         &mut self,
         ticket: Self::Ticket,
         error: AcquireError,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
         cx: &mut Context<'_>,
     );
 
-    /// A timer that was set with the pool's [`service`](Desk::service) fired. Default: nothing.
-    fn on_service_timer(&mut self, timer: Timer, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    /// A timer that was set with the pool's [`service`](PoolHandle::service) fired. Default: nothing.
+    fn on_service_timer(
+        &mut self,
+        timer: Timer,
+        desk: &mut PoolHandle<Self>,
+        cx: &mut Context<'_>,
+    ) {
         let _ = (timer, desk, cx);
     }
 
     /// The reactor drains, and this connection is leased. It ends when it is released. Default:
     /// nothing.
-    fn on_shutdown(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, desk: &mut Desk<Self>) {
+    fn on_shutdown(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        desk: &mut PoolHandle<Self>,
+    ) {
         let _ = (state, conn, desk);
     }
 }

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::base::id::{ConnId, TimerId};
-use crate::handler::{Conn, Context, DeadlineKind, Service};
+use crate::handler::{Conn, Context, DeadlineKind, HandlerKey};
 use crate::options::Destination;
 use crate::pool::lease::{Batch, Ending, Returns};
 use crate::pool::retry::Retry;
 use crate::pool::slot::{Phase, Seat};
 use crate::pool::stats::Why;
 use crate::pool::{
-    AcquireError, Acquired, Lease, Pick, Pool, PoolClient, PoolOptions, PoolStats, SeatNumber,
+    AcquireError, Acquired, IdleOrder, Lease, Pool, PoolClient, PoolOptions, PoolStats, SeatNumber,
     WaiterId,
 };
 
@@ -28,10 +28,10 @@ use crate::pool::{
 /// # Examples
 /// Sends a request by an idle connection if there is one, or has it wait:
 /// ```
-/// use waterwheel::pool::{Acquired, Desk, Lease, PoolClient};
+/// use waterwheel::pool::{Acquired, PoolHandle, Lease, PoolClient};
 /// use waterwheel::Context;
 ///
-/// fn send<C>(request: Vec<u8>, desk: &mut Desk<C>, cx: &mut Context<'_>)
+/// fn send<C>(request: Vec<u8>, desk: &mut PoolHandle<C>, cx: &mut Context<'_>)
 /// where
 ///     C: PoolClient<Ticket = Vec<u8>, State = Option<Lease>>,
 /// {
@@ -49,8 +49,8 @@ use crate::pool::{
 ///     }
 /// }
 /// ```
-pub struct Desk<C: PoolClient> {
-    pub(super) service: Service<Pool<C>>,
+pub struct PoolHandle<C: PoolClient> {
+    pub(super) service: HandlerKey<Pool<C>>,
     destination: Destination,
     pub(super) options: PoolOptions,
     /// Invariant: no more than `max_open`.
@@ -92,14 +92,14 @@ pub(super) struct Waiter<T> {
     pub(super) deadline: Duration,
 }
 
-impl<C: PoolClient> Desk<C> {
+impl<C: PoolClient> PoolHandle<C> {
     pub(super) fn new(
-        service: Service<Pool<C>>,
+        service: HandlerKey<Pool<C>>,
         destination: Destination,
         options: PoolOptions,
         call: Box<dyn Fn()>,
     ) -> Self {
-        let retry = Retry::new(options.retry_first, options.retry_most, options.seed);
+        let retry = Retry::new(options.retry_base_delay, options.retry_max_delay, options.seed);
         Self {
             service,
             destination,
@@ -204,7 +204,7 @@ impl<C: PoolClient> Desk<C> {
 
     /// The key of the pool, to post to it or to set timers.
     #[must_use]
-    pub fn service(&self) -> Service<Pool<C>> {
+    pub fn service(&self) -> HandlerKey<Pool<C>> {
         self.service
     }
 
@@ -252,8 +252,8 @@ impl<C: PoolClient> Desk<C> {
     pub(super) fn lend(&mut self, cx: &mut Context<'_>) -> Option<Lease> {
         loop {
             let index = match self.options.pick {
-                Pick::NewestFirst => self.idle.pop_back()?,
-                Pick::OldestFirst => self.idle.pop_front()?,
+                IdleOrder::Lifo => self.idle.pop_back()?,
+                IdleOrder::Fifo => self.idle.pop_front()?,
             };
             let now = cx.now();
             let seat = self.seats.get_mut(index as usize)?;
@@ -312,7 +312,7 @@ impl<C: PoolClient> Desk<C> {
         if seat.was_lent {
             return;
         }
-        if self.now < seat.born_at.saturating_add(self.options.retry_most) {
+        if self.now < seat.born_at.saturating_add(self.options.retry_max_delay) {
             self.retry.failed(self.now);
         } else {
             self.retry.succeeded();
@@ -460,7 +460,7 @@ impl<C: PoolClient> Desk<C> {
             && !(self.is_closed || self.is_draining)
             && self.look_at >= alarm_at
             && self.idle.len() <= self.options.most_idle()
-            && self.options.least_idle <= self.stats.idle + self.stats.dialling
+            && self.options.min_idle <= self.stats.idle + self.stats.dialling
     }
 
     /// The reactor stops: those who wait are refused, unless a connection is left that may come
@@ -507,7 +507,7 @@ impl<C: PoolClient> Desk<C> {
     pub(super) fn wants_dial(&self, now: Duration) -> bool {
         let to_come = self.stats.idle + self.stats.dialling;
         let kept =
-            if self.keeps_idle() && now >= self.retry.after { self.options.least_idle } else { 0 };
+            if self.keeps_idle() && now >= self.retry.after { self.options.min_idle } else { 0 };
         !self.is_closed
             && self.stats.open < self.options.max_open
             && self.waiters.len() + kept > to_come
@@ -584,7 +584,7 @@ impl<C: PoolClient> Desk<C> {
         if let Some(waiter) = self.waiters.front() {
             wanted = wanted.min(waiter.deadline);
         }
-        let lacks = self.options.least_idle > self.stats.idle + self.stats.dialling;
+        let lacks = self.options.min_idle > self.stats.idle + self.stats.dialling;
         if lacks && self.keeps_idle() && self.retry.after > cx.now() {
             wanted = wanted.min(self.retry.after);
         }
@@ -627,9 +627,9 @@ fn end(conn: &mut Conn<'_>, why: Why) {
     if (is_over || is_unwanted) && conn.is_writable() { conn.abort() } else { conn.close() }
 }
 
-impl<C: PoolClient> fmt::Debug for Desk<C> {
+impl<C: PoolClient> fmt::Debug for PoolHandle<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Desk")
+        f.debug_struct("PoolHandle")
             .field("destination", &self.destination)
             .field("stats", &self.stats())
             .field("is_closed", &self.is_closed)

@@ -1,7 +1,7 @@
 //! Outgoing connections that are kept and lent: a pool.
 //!
 //! A [`Pool`] is a handler that wraps a smaller one, the [`PoolClient`]. It dials, keeps what is
-//! idle, and lends it: [`Desk::acquire`] gives a [`Lease`] at once if a connection is idle, and
+//! idle, and lends it: [`PoolHandle::acquire`] gives a [`Lease`] at once if a connection is idle, and
 //! has a ticket wait in order if not. A lease that is dropped is released.
 //!
 //! # What holds
@@ -28,7 +28,7 @@
 //! callbacks alone, and [`Pool::enter`] lends the desk.
 //!
 //! # When it ends
-//! [`Desk::close`] ends idle connections, refuses who waits, and ends leased ones when they come
+//! [`PoolHandle::close`] ends idle connections, refuses who waits, and ends leased ones when they come
 //! back. When the reactor drains, idle ones end and leased ones are let finish; who waits or comes
 //! is still served, but nothing is kept. A drain cuts dials: who waits for one, and for nothing
 //! else that could come to it, is refused.
@@ -50,7 +50,7 @@ use std::io;
 
 use crate::base::close::{CloseReason, Idle, IdleKind};
 use crate::base::id::Timer;
-use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer, Service};
+use crate::handler::{Conn, Context, DeadlineKind, Handler, HandlerKey, Peer};
 use crate::options::Destination;
 use crate::reactor::Reactor;
 use crate::stream::Closed;
@@ -59,9 +59,9 @@ use slot::Phase;
 use stats::Why;
 
 pub use client::{AcquireError, Acquired, Handshake, PoolClient, WaiterId};
-pub use handle::Desk;
+pub use handle::PoolHandle;
 pub use lease::Lease;
-pub use options::{Pick, PoolOptions};
+pub use options::{IdleOrder, PoolOptions};
 pub use stats::{Evicted, PoolStats};
 
 /// A pool of connections to one [`Destination`]: a handler around the user's [`PoolClient`].
@@ -69,7 +69,7 @@ pub use stats::{Evicted, PoolStats};
 /// See the [module](self) for what it promises.
 pub struct Pool<C: PoolClient> {
     client: C,
-    desk: Desk<C>,
+    desk: PoolHandle<C>,
 }
 
 impl<C: PoolClient> Pool<C> {
@@ -83,7 +83,7 @@ impl<C: PoolClient> Pool<C> {
         client: C,
         to: impl Into<Destination>,
         options: PoolOptions,
-    ) -> io::Result<Service<Self>> {
+    ) -> io::Result<HandlerKey<Self>> {
         options.check()?;
         let destination = to.into();
         destination.check().map_err(|error| {
@@ -91,12 +91,12 @@ impl<C: PoolClient> Pool<C> {
             io::Error::new(error.kind(), text)
         })?;
         let remote = reactor.remote();
-        let service = reactor.register_with(|service: Service<Self>| {
+        let service = reactor.register_with(|service: HandlerKey<Self>| {
             let call = move || {
                 // A reactor that has stopped needs no pool.
                 let _ = remote.with(service, Self::answer);
             };
-            Self { client, desk: Desk::new(service, destination, options, Box::new(call)) }
+            Self { client, desk: PoolHandle::new(service, destination, options, Box::new(call)) }
         });
         reactor.context().post(service, |pool, cx| pool.enter(cx, |_, _, _| {}));
         Ok(service)
@@ -104,7 +104,7 @@ impl<C: PoolClient> Pool<C> {
 
     /// Acquires for a ticket that may not be answered at once otherwise: `on_acquired` or
     /// `on_refused` follows, perhaps before this returns. For closures that are posted to the pool;
-    /// gives what [`Desk::cancel`] takes, if the ticket waits.
+    /// gives what [`PoolHandle::cancel`] takes, if the ticket waits.
     pub fn request(&mut self, ticket: C::Ticket, cx: &mut Context<'_>) -> Option<WaiterId> {
         let _attending = self.attend(cx);
         let waiter = match self.desk.acquire(ticket, cx) {
@@ -128,16 +128,16 @@ impl<C: PoolClient> Pool<C> {
     /// # Examples
     /// Closing a pool from outside of its callbacks:
     /// ```
-    /// use waterwheel::{Context, Service};
+    /// use waterwheel::{Context, HandlerKey};
     /// use waterwheel::pool::{Pool, PoolClient};
-    /// fn close<C: PoolClient>(pool: Service<Pool<C>>, cx: &mut Context<'_>) {
+    /// fn close<C: PoolClient>(pool: HandlerKey<Pool<C>>, cx: &mut Context<'_>) {
     ///     cx.post(pool, |pool, cx| pool.enter(cx, |_client, desk, _cx| desk.close()));
     /// }
     /// ```
     pub fn enter<R>(
         &mut self,
         cx: &mut Context<'_>,
-        run: impl FnOnce(&mut C, &mut Desk<C>, &mut Context<'_>) -> R,
+        run: impl FnOnce(&mut C, &mut PoolHandle<C>, &mut Context<'_>) -> R,
     ) -> R {
         let _attending = self.attend(cx);
         let result = run(&mut self.client, &mut self.desk, cx);
@@ -180,7 +180,7 @@ impl<C: PoolClient> Pool<C> {
         &mut self,
         seat: u32,
         conn: &mut Conn<'_>,
-        call: impl FnOnce(&mut C, &mut C::State, &mut Conn<'_>, &mut Desk<C>) -> R,
+        call: impl FnOnce(&mut C, &mut C::State, &mut Conn<'_>, &mut PoolHandle<C>) -> R,
     ) -> Option<R> {
         let _attending = self.attend(&mut conn.context());
         let is_leased = self.desk.phase(seat) == Phase::Leased;
@@ -194,7 +194,7 @@ impl<C: PoolClient> Pool<C> {
         &mut self,
         seat: u32,
         conn: &mut Conn<'_>,
-        call: impl FnOnce(&mut C, &mut C::State, &mut Conn<'_>, &mut Desk<C>) -> R,
+        call: impl FnOnce(&mut C, &mut C::State, &mut Conn<'_>, &mut PoolHandle<C>) -> R,
     ) -> R {
         let mut state = self.desk.begin(seat, conn.context().now());
         let result = call(&mut self.client, &mut state, conn, &mut self.desk);

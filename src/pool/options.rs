@@ -9,12 +9,12 @@ use crate::options::{
 
 /// Which of several idle connections is lent next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pick {
+pub enum IdleOrder {
     /// The one that came back last, so that those that are not needed grow old and go. The
     /// default.
-    NewestFirst,
+    Lifo,
     /// The one that has been idle longest, so that all are used alike.
-    OldestFirst,
+    Fifo,
 }
 
 /// Options of a pool; checked by [`Pool::register`](super::Pool::register).
@@ -22,12 +22,12 @@ pub enum Pick {
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use waterwheel::pool::{Pick, PoolOptions};
+/// use waterwheel::pool::{IdleOrder, PoolOptions};
 /// let options = PoolOptions::default()
 ///     .max_open(8)
-///     .least_idle(2)
+///     .min_idle(2)
 ///     .idle_timeout(Some(Duration::from_secs(30)))
-///     .pick(Pick::OldestFirst);
+///     .pick(IdleOrder::Fifo);
 /// # let _ = options;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct PoolOptions {
     pub max_idle: Option<usize>,
     /// Connections that are kept idle, ready to be lent: the pool dials until there are so many,
     /// as far as `max_open` allows. Default 0.
-    pub least_idle: usize,
+    pub min_idle: usize,
     /// How long a connection may be idle before it is closed, counted from the last time that it
     /// was lent or heard of. Should be shorter than the server's own. Default 60 s; 1 ms to 49
     /// days, as all times here.
@@ -55,15 +55,15 @@ pub struct PoolOptions {
     /// Most tickets that wait at once; 0: nobody waits, and only what is idle is lent. Default
     /// 1,024.
     pub max_waiters: usize,
-    /// Which idle connection is lent. Default [`Pick::NewestFirst`].
-    pub pick: Pick,
+    /// Which idle connection is lent. Default [`IdleOrder::Lifo`].
+    pub pick: IdleOrder,
     /// Longest wait after the first failure to dial a connection that is to be kept idle. It
     /// doubles with each failure in a row, and the wait is a random part of it (full jitter).
-    /// One that ends before it is lent, and sooner than `retry_most`, has failed too. Default
+    /// One that ends before it is lent, and sooner than `retry_max_delay`, has failed too. Default
     /// 100 ms.
-    pub retry_first: Duration,
+    pub retry_base_delay: Duration,
     /// Where the doubling ends. Default 30 s.
-    pub retry_most: Duration,
+    pub retry_max_delay: Duration,
     /// Where the random numbers begin. Default `None`: somewhere else in each process. To be set
     /// in a simulated world, where runs are to be alike.
     pub seed: Option<u64>,
@@ -79,14 +79,14 @@ impl Default for PoolOptions {
         Self {
             max_open: 16,
             max_idle: None,
-            least_idle: 0,
+            min_idle: 0,
             idle_timeout: Some(Duration::from_secs(60)),
             lifetime: Some(Duration::from_secs(30 * 60)),
             acquire_timeout: Some(Duration::from_secs(30)),
             max_waiters: 1_024,
-            pick: Pick::NewestFirst,
-            retry_first: Duration::from_millis(100),
-            retry_most: Duration::from_secs(30),
+            pick: IdleOrder::Lifo,
+            retry_base_delay: Duration::from_millis(100),
+            retry_max_delay: Duration::from_secs(30),
             seed: None,
             connect: ConnectOptions::default(),
         }
@@ -100,14 +100,14 @@ impl PoolOptions {
     setters! {
         max_open: usize,
         max_idle: Option<usize>,
-        least_idle: usize,
+        min_idle: usize,
         idle_timeout: Option<Duration>,
         lifetime: Option<Duration>,
         acquire_timeout: Option<Duration>,
         max_waiters: usize,
-        pick: Pick,
-        retry_first: Duration,
-        retry_most: Duration,
+        pick: IdleOrder,
+        retry_base_delay: Duration,
+        retry_max_delay: Duration,
         seed: Option<u64>,
         connect: ConnectOptions,
     }
@@ -118,23 +118,27 @@ impl PoolOptions {
             let wanted = format!("at most max_open ({})", self.max_open);
             return Err(out_of_range("max_idle", most, &wanted));
         }
-        if self.least_idle > self.most_idle() {
+        if self.min_idle > self.most_idle() {
             let wanted = format!("at most max_idle ({})", self.most_idle());
-            return Err(out_of_range("least_idle", self.least_idle, &wanted));
+            return Err(out_of_range("min_idle", self.min_idle, &wanted));
         }
         for (name, value) in [
             ("idle_timeout", self.idle_timeout),
             ("lifetime", self.lifetime),
             ("acquire_timeout", self.acquire_timeout),
-            ("retry_first", Some(self.retry_first)),
-            ("retry_most", Some(self.retry_most)),
+            ("retry_base_delay", Some(self.retry_base_delay)),
+            ("retry_max_delay", Some(self.retry_max_delay)),
         ] {
             at_least_1ms(name, value)?;
             at_most(name, value, MAX_LIMIT)?;
         }
-        if self.retry_first > self.retry_most {
-            let wanted = format!("at most retry_most ({:?})", self.retry_most);
-            return Err(out_of_range("retry_first", format!("{:?}", self.retry_first), &wanted));
+        if self.retry_base_delay > self.retry_max_delay {
+            let wanted = format!("at most retry_max_delay ({:?})", self.retry_max_delay);
+            return Err(out_of_range(
+                "retry_base_delay",
+                format!("{:?}", self.retry_base_delay),
+                &wanted,
+            ));
         }
         self.connect.check()
     }

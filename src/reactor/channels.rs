@@ -21,7 +21,7 @@ impl Dispatcher {
             receiver.deliver(handler, &mut Context::lending(lp, states), budget)
         });
         let delivery = delivery.unwrap_or_else(|| {
-            log::error!("a channel was made with the service key of another reactor");
+            log::error!("a channel was made with the key of another reactor");
             Delivery { count: 0, rest: Rest::Over }
         });
         self.put_back(index, delivery.rest);

@@ -8,8 +8,8 @@ use crate::base::stats::Stats;
 use crate::datagram::SocketFlags;
 use crate::engine::observer::What;
 use crate::handler::{
-    AnyService, DatagramHandler, DatagramSocket, Loop, RegisteredDatagrams, RegisteredSessions,
-    Service, SessionHandler,
+    AnyService, DatagramHandler, DatagramSocket, HandlerKey, Loop, RegisteredDatagrams,
+    RegisteredSessions, SessionHandler,
 };
 use crate::options::{SessionOptions, UdpOptions};
 use crate::reactor::callback::Who;
@@ -24,7 +24,8 @@ impl Reactor {
     /// An echo server:
     /// ```no_run
     /// use std::net::SocketAddr;
-    /// use waterwheel::{DatagramSocket, Reactor, UdpOptions};
+    /// use waterwheel::udp::{DatagramSocket, UdpOptions};
+    /// use waterwheel::Reactor;
     ///
     /// let mut reactor = Reactor::new()?;
     /// let echo = reactor.register_datagrams(
@@ -36,16 +37,16 @@ impl Reactor {
     /// reactor.run()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn register_datagrams<H: DatagramHandler>(&mut self, handler: H) -> Service<H> {
+    pub fn register_datagrams<H: DatagramHandler>(&mut self, handler: H) -> HandlerKey<H> {
         self.add_service(Box::new(RegisteredDatagrams(handler)))
     }
 
     /// The same for a handler that wants to know its own key, to set timers or to bind sockets.
     pub fn register_datagrams_with<H: DatagramHandler>(
         &mut self,
-        handler: impl FnOnce(Service<H>) -> H,
-    ) -> Service<H> {
-        let service = Service::new(self.dispatcher.callbacks.handlers.len() as u32);
+        handler: impl FnOnce(HandlerKey<H>) -> H,
+    ) -> HandlerKey<H> {
+        let service = HandlerKey::new(self.dispatcher.callbacks.handlers.len() as u32);
         self.register_datagrams(handler(service))
     }
 
@@ -57,7 +58,7 @@ impl Reactor {
         &mut self,
         handler: H,
         options: SessionOptions,
-    ) -> io::Result<Service<H>> {
+    ) -> io::Result<HandlerKey<H>> {
         let service = RegisteredSessions::new(handler, options)?;
         Ok(self.add_service(Box::new(service)))
     }
@@ -68,10 +69,10 @@ impl Reactor {
     /// - `InvalidInput`: an option is out of range.
     pub fn register_sessions_with<H: SessionHandler>(
         &mut self,
-        handler: impl FnOnce(Service<H>) -> H,
+        handler: impl FnOnce(HandlerKey<H>) -> H,
         options: SessionOptions,
-    ) -> io::Result<Service<H>> {
-        let service = Service::new(self.dispatcher.callbacks.handlers.len() as u32);
+    ) -> io::Result<HandlerKey<H>> {
+        let service = HandlerKey::new(self.dispatcher.callbacks.handlers.len() as u32);
         self.register_sessions(handler(service), options)
     }
 
@@ -87,7 +88,7 @@ impl Reactor {
     pub fn bind_udp<H: 'static>(
         &mut self,
         addr: impl Address,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         let addr = addr.to_socket_addr()?;
@@ -103,7 +104,8 @@ impl Reactor {
     /// A client, which has the first word:
     /// ```
     /// use std::net::SocketAddr;
-    /// use waterwheel::{DatagramSocket, Reactor, UdpOptions};
+    /// use waterwheel::udp::{DatagramSocket, UdpOptions};
+    /// use waterwheel::Reactor;
     ///
     /// let mut reactor = Reactor::new()?;
     /// let client = reactor.register_datagrams(
@@ -128,7 +130,7 @@ impl Reactor {
     pub fn connect_udp<H: 'static>(
         &mut self,
         to: impl Address,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         let to = to.to_socket_addr()?;

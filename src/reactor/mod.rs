@@ -27,7 +27,7 @@ use crate::base::stats::Stats;
 use crate::engine::DRAIN_TOKEN;
 use crate::engine::Running;
 use crate::engine::observer::Observer;
-use crate::handler::{AnyService, Context, Handler, Loop, Registered, Remote, Service};
+use crate::handler::{AnyService, Context, Handler, HandlerKey, Loop, Registered, Remote};
 use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};
 use crate::stream::adopt;
 use crate::sys::{Events, World};
@@ -110,25 +110,25 @@ impl Reactor {
     }
 
     /// Takes a handler in and gives its key.
-    pub fn register<H: Handler>(&mut self, handler: H) -> Service<H> {
+    pub fn register<H: Handler>(&mut self, handler: H) -> HandlerKey<H> {
         let place = self.dispatcher.callbacks.handlers.len() as u32;
         self.add_service(Box::new(Registered::new(handler, place)))
     }
 
-    fn add_service<H: 'static>(&mut self, service: Box<dyn AnyService>) -> Service<H> {
+    fn add_service<H: 'static>(&mut self, service: Box<dyn AnyService>) -> HandlerKey<H> {
         let index = self.dispatcher.callbacks.handlers.len() as u32;
         self.dispatcher.lp.handlers.push((service.role(), TypeId::of::<H>()));
         self.dispatcher.callbacks.handlers.push(service);
-        Service::new(index)
+        HandlerKey::new(index)
     }
 
     /// The same for a handler that wants to know its own key, to connect or to set timers.
     ///
     /// # Examples
     /// ```
-    /// use waterwheel::{Conn, Handler, Peer, Reactor, Service};
+    /// use waterwheel::{Conn, Handler, Peer, Reactor, HandlerKey};
     ///
-    /// struct Client { service: Service<Client> }
+    /// struct Client { service: HandlerKey<Client> }
     /// # impl Handler for Client {
     /// #     type State = ();
     /// #     fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
@@ -142,9 +142,9 @@ impl Reactor {
     /// ```
     pub fn register_with<H: Handler>(
         &mut self,
-        handler: impl FnOnce(Service<H>) -> H,
-    ) -> Service<H> {
-        let service = Service::new(self.dispatcher.callbacks.handlers.len() as u32);
+        handler: impl FnOnce(HandlerKey<H>) -> H,
+    ) -> HandlerKey<H> {
+        let service = HandlerKey::new(self.dispatcher.callbacks.handlers.len() as u32);
         self.register(handler(service))
     }
 
@@ -158,7 +158,7 @@ impl Reactor {
     pub fn listen<H: Handler>(
         &mut self,
         addr: impl Address,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
         let addr = addr.to_socket_addr()?;
@@ -176,7 +176,7 @@ impl Reactor {
     pub fn adopt<H: Handler>(
         &mut self,
         listener: std::net::TcpListener,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
         self.check_service(service)?;
@@ -224,7 +224,7 @@ impl Reactor {
     pub fn connect<H: Handler>(
         &mut self,
         to: impl Into<Destination>,
-        service: Service<H>,
+        service: HandlerKey<H>,
         state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
@@ -234,7 +234,7 @@ impl Reactor {
     /// Sets a timer of a handler, as [`Context::set_timer`] does.
     pub fn set_timer<H: 'static>(
         &mut self,
-        service: Service<H>,
+        service: HandlerKey<H>,
         wait: Duration,
         token: u64,
     ) -> TimerId {
@@ -244,7 +244,7 @@ impl Reactor {
     /// Sets a periodic timer of a handler, as [`Context::set_periodic_timer`] does.
     pub fn set_periodic_timer<H: 'static>(
         &mut self,
-        service: Service<H>,
+        service: HandlerKey<H>,
         period: Duration,
         token: u64,
     ) -> TimerId {
@@ -253,7 +253,7 @@ impl Reactor {
 
     /// A registered handler, to look at what it has gathered; `None` if the key is of another
     /// reactor.
-    pub fn handler_mut<H: 'static>(&mut self, service: Service<H>) -> Option<&mut H> {
+    pub fn handler_mut<H: 'static>(&mut self, service: HandlerKey<H>) -> Option<&mut H> {
         let service = self.dispatcher.callbacks.handlers.get_mut(service.index() as usize)?;
         service.parts().0.downcast_mut()
     }
@@ -386,7 +386,7 @@ impl Reactor {
     }
 
     /// One that stops serves nobody new.
-    pub(crate) fn check_service<H: 'static>(&mut self, service: Service<H>) -> io::Result<()> {
+    pub(crate) fn check_service<H: 'static>(&mut self, service: HandlerKey<H>) -> io::Result<()> {
         if self.dispatcher.lp.engine.is_stopping() {
             return Err(io::Error::other("the reactor is stopping and listens no more"));
         }
@@ -394,7 +394,7 @@ impl Reactor {
     }
 
     /// A key of another reactor may name nobody here.
-    pub(crate) fn check_key<H: 'static>(&mut self, service: Service<H>) -> io::Result<()> {
+    pub(crate) fn check_key<H: 'static>(&mut self, service: HandlerKey<H>) -> io::Result<()> {
         if self.handler_mut(service).is_some() {
             return Ok(());
         }

@@ -337,7 +337,7 @@ impl Dispatcher {
             call(handler, &mut Context::lending(lp, states));
         });
         if ran.is_none() {
-            log::error!("a closure was posted with the service key of another reactor");
+            log::error!("a closure was posted with the key of another reactor");
         }
     }
 
@@ -458,7 +458,7 @@ impl Dispatcher {
                     self.lp.engine.observers.tell(|observer| observer.on_connecting(id));
                 }
                 None => {
-                    log::error!("{id}: connected with the service key of another reactor");
+                    log::error!("{id}: connected with the key of another reactor");
                     if let Some(mut link) = self.lp.link(id) {
                         link.mark_closed(CloseReason::Local);
                     }

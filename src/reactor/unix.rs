@@ -6,7 +6,7 @@ use crate::stream::connection::{Flags, Received};
 
 #[cfg(unix)]
 use {
-    crate::handler::{Handler, Loop, Service},
+    crate::handler::{Handler, HandlerKey, Loop},
     crate::options::{UnixAddr, UnixListenOptions},
     crate::reactor::Reactor,
     std::io,
@@ -65,7 +65,8 @@ impl Reactor {
     /// # Examples
     /// A server for the processes of the same user:
     /// ```
-    /// use waterwheel::{Conn, Handler, Peer, Reactor, UnixListenOptions};
+    /// use waterwheel::unix::UnixListenOptions;
+    /// use waterwheel::{Conn, Handler, Peer, Reactor};
     ///
     /// struct Echo { user: u32 }
     ///
@@ -106,7 +107,7 @@ impl Reactor {
     pub fn listen_unix<H: Handler>(
         &mut self,
         addr: impl Into<UnixAddr>,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: UnixListenOptions,
     ) -> io::Result<UnixAddr> {
         self.check_service(service)?;
@@ -127,7 +128,7 @@ impl Reactor {
     pub fn adopt_unix<H: Handler>(
         &mut self,
         listener: std::os::unix::net::UnixListener,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: UnixListenOptions,
     ) -> io::Result<UnixAddr> {
         self.check_service(service)?;

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::base::id::SocketId;
-use crate::handler::{RegisteredUnixDatagrams, Service, UnixDatagramHandler};
+use crate::handler::{HandlerKey, RegisteredUnixDatagrams, UnixDatagramHandler};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::reactor::Reactor;
 
@@ -13,7 +13,8 @@ impl Reactor {
     /// # Examples
     /// An echo server for those who have a name:
     /// ```no_run
-    /// use waterwheel::{Reactor, UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+    /// use waterwheel::unix::{UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+    /// use waterwheel::Reactor;
     ///
     /// let mut reactor = Reactor::new()?;
     /// let echo = reactor.register_unix_datagrams(
@@ -30,7 +31,7 @@ impl Reactor {
     ///
     /// # Platform notes
     /// Unix only.
-    pub fn register_unix_datagrams<H: UnixDatagramHandler>(&mut self, handler: H) -> Service<H> {
+    pub fn register_unix_datagrams<H: UnixDatagramHandler>(&mut self, handler: H) -> HandlerKey<H> {
         self.add_service(Box::new(RegisteredUnixDatagrams(handler)))
     }
 
@@ -40,9 +41,9 @@ impl Reactor {
     /// Unix only.
     pub fn register_unix_datagrams_with<H: UnixDatagramHandler>(
         &mut self,
-        handler: impl FnOnce(Service<H>) -> H,
-    ) -> Service<H> {
-        let service = Service::new(self.dispatcher.callbacks.handlers.len() as u32);
+        handler: impl FnOnce(HandlerKey<H>) -> H,
+    ) -> HandlerKey<H> {
+        let service = HandlerKey::new(self.dispatcher.callbacks.handlers.len() as u32);
         self.register_unix_datagrams(handler(service))
     }
 
@@ -55,7 +56,8 @@ impl Reactor {
     /// # Examples
     /// A collector of metrics, which everybody may send to and nobody is answered:
     /// ```
-    /// use waterwheel::{Reactor, UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+    /// use waterwheel::unix::{UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+    /// use waterwheel::Reactor;
     ///
     /// let mut reactor = Reactor::new()?;
     /// let collector = reactor.register_unix_datagrams(
@@ -87,7 +89,7 @@ impl Reactor {
     pub fn bind_unix_datagrams<H: UnixDatagramHandler>(
         &mut self,
         addr: impl Into<UnixAddr>,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         self.check_service(service)?;
@@ -101,7 +103,8 @@ impl Reactor {
     /// # Examples
     /// Telling the service manager that this process is ready, as sd_notify(3) does:
     /// ```
-    /// use waterwheel::{Reactor, UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+    /// use waterwheel::unix::{UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+    /// use waterwheel::Reactor;
     ///
     /// let mut reactor = Reactor::new()?;
     /// if let Ok(manager) = std::env::var("NOTIFY_SOCKET") {
@@ -126,7 +129,7 @@ impl Reactor {
     pub fn connect_unix_datagrams<H: UnixDatagramHandler>(
         &mut self,
         to: impl Into<UnixAddr>,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         self.check_service(service)?;

@@ -91,7 +91,7 @@ impl Dial {
     pub(crate) fn may_go_on(&self) -> bool {
         let policy = self.options.reconnect.as_ref();
         let failed = self.failed.load(Relaxed).saturating_add(1);
-        policy.is_some_and(|policy| policy.most_tries.is_none_or(|most| failed < most))
+        policy.is_some_and(|policy| policy.max_attempts.is_none_or(|most| failed < most))
     }
 
     /// Counts a try that failed or did not last; the longest pause before the next one, if there
@@ -100,14 +100,14 @@ impl Dial {
         let policy = self.options.reconnect.as_ref()?;
         let failed = self.failed.load(Relaxed).saturating_add(1);
         self.failed.store(failed, Relaxed);
-        let may = policy.most_tries.is_none_or(|most| failed < most);
+        let may = policy.max_attempts.is_none_or(|most| failed < most);
         may.then(|| policy.ceiling(failed))
     }
 
     /// It has ended after it was up: if it has lasted, what failed before is forgotten.
     pub(crate) fn note_end(&self, now: u64) {
         let Some(policy) = &self.options.reconnect else { return };
-        if now.saturating_sub(self.up_at.load(Relaxed)) >= ticks(policy.longest) {
+        if now.saturating_sub(self.up_at.load(Relaxed)) >= ticks(policy.max_delay) {
             self.failed.store(0, Relaxed);
         }
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
-use waterwheel::{Context, Handler, Reactor, Service};
+use waterwheel::{Context, Handler, HandlerKey, Reactor};
 
 /// Names the part that a copy plays.
 const PART: &str = "WATERWHEEL_FAULTS_PLAYS";
@@ -47,7 +47,7 @@ pub(crate) fn part() -> Option<String> {
 /// last the reactor stops.
 pub(crate) fn obey<H: Handler>(
     reactor: &Reactor,
-    service: Service<H>,
+    service: HandlerKey<H>,
     act: fn(&mut H, &str, &mut Context<'_>),
 ) {
     let remote = reactor.remote();

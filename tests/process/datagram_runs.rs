@@ -1,6 +1,6 @@
 //! Runs of datagrams that are sent as segments of one, where the way takes that and where not.
 
-use waterwheel::{DatagramSocket, SendStatus, UdpOptions};
+use waterwheel::udp::{DatagramSocket, SendStatus, UdpOptions};
 
 #[cfg(target_os = "linux")]
 use crate::network::alone_or_skipped;

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
+use waterwheel::fleet::{Balance, Fleet, FleetHandle, FleetOptions, Spread};
 use waterwheel::{
-    Balance, Closed, Conn, ConnectOptions, Context, FILE_RESERVE, Fleet, FleetHandle, FleetOptions,
-    Handler, ListenOptions, Peer, Reactor, ReactorOptions, Reconnect, Spread,
-    raise_open_file_limit,
+    Closed, Conn, ConnectOptions, Context, FILE_RESERVE, Handler, ListenOptions, Peer, Reactor,
+    ReactorOptions, Reconnect, raise_open_file_limit,
 };
 
 use crate::support::{Call, Client, End, Journal, PATIENCE, Rig, Script, patiently};
@@ -319,8 +319,8 @@ fn child_that_tries_again() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut reactor = Reactor::new().unwrap();
     let service = reactor.register(Feed::default());
-    let often = Reconnect::default().first(Duration::from_millis(1)).most_tries(None);
-    let often = often.longest(Duration::from_millis(2));
+    let often = Reconnect::default().base_delay(Duration::from_millis(1)).max_attempts(None);
+    let often = often.max_delay(Duration::from_millis(2));
     let options = ConnectOptions::default().reconnect(Some(often));
     // Neither the first one nor the one after it finds a descriptor.
     let taken = take_all_descriptors();

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 use crate::network::alone_or_skipped;
-use waterwheel::{DatagramSocket, SendStatus, UdpOptions};
+use waterwheel::udp::{DatagramSocket, SendStatus, UdpOptions};
 
 use crate::support::datagrams::{Rig, Told, try_receive};
 use crate::support::patiently;

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::sim::{Dice, Fault, Faults, Seeds, Simulation};
-use waterwheel::{
-    Context, DatagramHandler, DatagramSocket, Reactor, ReactorOptions, SendStatus, Service,
-    Session, SessionEnd, SessionHandler, SessionOptions, Sessions, SocketId, Stats, Timer,
-    UdpOptions,
+use waterwheel::udp::{
+    DatagramHandler, DatagramSocket, SendStatus, Session, SessionEnd, SessionHandler,
+    SessionOptions, Sessions, SocketId, UdpOptions,
 };
+use waterwheel::{Context, HandlerKey, Reactor, ReactorOptions, Stats, Timer};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -101,7 +101,7 @@ impl SessionHandler for Server {
 
 /// Sends bursts, opens and closes sockets.
 struct Client {
-    service: Service<Client>,
+    service: HandlerKey<Client>,
     seen: Shared,
     dice: Dice,
     servers: Vec<SocketAddr>,

@@ -190,7 +190,7 @@ fn a_name_has_the_addresses_that_it_was_given() {
 #[test]
 fn pauses_between_tries_are_spread_over_all_that_they_may_last() {
     let first = Duration::from_millis(1_000);
-    let reconnect = Reconnect::default().first(first).most_tries(Some(2));
+    let reconnect = Reconnect::default().base_delay(first).max_attempts(Some(2));
     let options = ConnectOptions::default().reconnect(Some(reconnect));
     let nobody = SocketAddr::from(([10, 9, 9, 9], 1));
     let pauses = Mutex::new(Vec::new());
@@ -240,7 +240,7 @@ fn the_next_address_waits_for_the_one_before_it() {
 #[cfg(unix)]
 #[test]
 fn unix_sockets_are_told_to_be_missing() {
-    use waterwheel::UnixListenOptions;
+    use waterwheel::unix::UnixListenOptions;
     let mut sim = Simulation::new(0, Faults::none());
     let path = std::env::temp_dir().join("ww-simulated.sock");
     let listen = |reactor: &mut Reactor| {

@@ -7,10 +7,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use waterwheel::{
-    Context, DatagramHandler, DatagramSocket, Reactor, Service, SocketId, Timer, TimerId,
-    UdpOptions,
-};
+use waterwheel::udp::{DatagramHandler, DatagramSocket, SocketId, UdpOptions};
+use waterwheel::{Context, HandlerKey, Reactor, Timer, TimerId};
 
 use super::PATIENCE;
 
@@ -79,7 +77,7 @@ impl DatagramHandler for Logged {
 /// A reactor, a logged handler and a socket of it.
 pub(crate) struct Rig {
     pub(crate) reactor: Reactor,
-    pub(crate) service: Service<Logged>,
+    pub(crate) service: HandlerKey<Logged>,
     pub(crate) id: SocketId,
     pub(crate) addr: SocketAddr,
     pub(crate) log: Rc<RefCell<Vec<Told>>>,

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    ConnId, ConnectOptions, Destination, Handler, Limits, ListenOptions, Reactor, ReactorOptions,
-    Service,
+    ConnId, ConnectOptions, Destination, Handler, HandlerKey, Limits, ListenOptions, Reactor,
+    ReactorOptions,
 };
 
 use super::{Client, End, Journal, PATIENCE, Script, Watched};
@@ -19,7 +19,7 @@ const NAP: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) struct Rig<H: Handler = Script> {
     pub(crate) reactor: Reactor,
-    pub(crate) service: Service<Watched<H>>,
+    pub(crate) service: HandlerKey<Watched<H>>,
     pub(crate) addr: SocketAddr,
     pub(crate) journal: Journal,
     /// How many callbacks are to have panicked at the end. The reactor catches panics, also those
@@ -84,7 +84,7 @@ impl<H: Handler> Rig<H> {
         &mut self,
         handler: G,
         options: ListenOptions,
-    ) -> (Service<Watched<G>>, SocketAddr) {
+    ) -> (HandlerKey<Watched<G>>, SocketAddr) {
         let service = self.reactor.register(self.journal.watch(handler));
         let addr = self.reactor.listen("127.0.0.1:0", service, options).expect("listens");
         (service, addr)

@@ -10,9 +10,9 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use support::{Args, Failure};
+use waterwheel::proxy_protocol::ProxyProtocol;
 use waterwheel::{
-    Closed, Conn, Context, Handler, ListenOptions, Peer, ProxyProtocol, Reactor, Service, Timer,
-    TimerId,
+    Closed, Conn, Context, Handler, HandlerKey, ListenOptions, Peer, Reactor, Timer, TimerId,
 };
 
 const OPTIONS: &str = "\
@@ -26,7 +26,7 @@ const UNASKED: Duration = Duration::from_secs(5);
 
 /// The service itself.
 struct Echo {
-    agent: Service<Agent>,
+    agent: HandlerKey<Agent>,
 }
 
 /// Whom a connection is for.
@@ -61,7 +61,7 @@ impl Handler for Echo {
 
 /// Says whether the server wants connections.
 struct Agent {
-    service: Service<Agent>,
+    service: HandlerKey<Agent>,
     /// From when the balancer knows to the closing of the listeners.
     lame_duck: Duration,
     /// From then to the end.
@@ -160,7 +160,7 @@ fn serve(args: &Args) -> Result<(), Failure> {
 }
 
 /// The first signal asks the agent to leave; the second ends the process at once.
-fn leave_on_signals(reactor: &Reactor, agent: Service<Agent>) -> io::Result<()> {
+fn leave_on_signals(reactor: &Reactor, agent: HandlerKey<Agent>) -> io::Result<()> {
     let (mut reader, writer) = UnixStream::pair()?;
     for signal in [SIGINT, SIGTERM] {
         pipe::register(signal, writer.try_clone()?)?;

@@ -14,12 +14,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use support::print;
-use waterwheel::{
-    Conn, Context, Fleet, FleetOptions, Handler, ListenOptions, Peer, Pinning, Reactor,
-    ReactorOptions, Service, Spread, Stats, Timer,
-};
+use waterwheel::fleet::{Fleet, FleetOptions, Pinning, Spread};
 #[cfg(unix)]
-use waterwheel::{UnixAddr, UnixListenOptions};
+use waterwheel::unix::{UnixAddr, UnixListenOptions};
+use waterwheel::{
+    Conn, Context, Handler, HandlerKey, ListenOptions, Peer, Reactor, ReactorOptions, Stats, Timer,
+};
 
 const USAGE: &str = "\
 usage: echo [options]
@@ -129,7 +129,7 @@ fn serve_as_fleet(args: Args) -> Result<ExitCode, Box<dyn Error>> {
 #[cfg(unix)]
 fn listen_unix(
     reactor: &mut Reactor,
-    echo: Service<Echo>,
+    echo: HandlerKey<Echo>,
     path: &str,
     options: &ListenOptions,
 ) -> io::Result<UnixAddr> {
@@ -141,7 +141,7 @@ fn listen_unix(
 #[cfg(not(unix))]
 fn listen_unix(
     _: &mut Reactor,
-    _: Service<Echo>,
+    _: HandlerKey<Echo>,
     _: &str,
     _: &ListenOptions,
 ) -> io::Result<String> {

@@ -24,10 +24,8 @@ use std::thread;
 use std::time::Duration;
 
 use support::{Args, Failure};
-use waterwheel::{
-    Conn, Fleet, FleetOptions, FleetStats, Handler, IdleKind, ListenOptions, Member, Peer, Pinning,
-    Spread,
-};
+use waterwheel::fleet::{Fleet, FleetOptions, FleetStats, Member, Pinning, Spread};
+use waterwheel::{Conn, Handler, IdleKind, ListenOptions, Peer};
 
 #[cfg_attr(unix, path = "succession.rs")]
 #[cfg_attr(not(unix), path = "no_succession.rs")]

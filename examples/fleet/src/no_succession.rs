@@ -4,7 +4,7 @@ use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use waterwheel::FleetRemote;
+use waterwheel::fleet::FleetRemote;
 
 pub(crate) struct Control;
 

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use waterwheel::{FleetRemote, receive_listeners, send_listeners};
+use waterwheel::fleet::FleetRemote;
+use waterwheel::{receive_listeners, send_listeners};
 
 /// Longest wait for the other process. A successor that fails to start is not waited for: its end
 /// of the socket closes.

@@ -17,7 +17,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use waterwheel::{
-    Closed, Conn, Context, Handler, Limits, ListenOptions, Peer, Reactor, Service, Timer, TimerId,
+    Closed, Conn, Context, Handler, HandlerKey, Limits, ListenOptions, Peer, Reactor, Timer,
+    TimerId,
 };
 
 mod db;
@@ -33,7 +34,7 @@ const EXPIRY_BUDGET: usize = 1_000;
 struct Server {
     db: Db,
     /// Its own key: a handler timer is set for it. `None` only before it is registered.
-    service: Option<Service<Server>>,
+    service: Option<HandlerKey<Server>>,
     /// The timer for the next key to expire, and its time in milliseconds.
     alarm: Option<(u64, TimerId)>,
     /// Replies of the callback that runs; kept for its memory.

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Closed as End, Conn, Context, Handler, Peer, Service, Timer};
+use waterwheel::{Closed as End, Conn, Context, Handler, HandlerKey, Peer, Timer};
 
 use crate::dial::Dialer;
 use crate::run::{Maker, Phase, Run};
@@ -61,7 +61,7 @@ impl Maker for Closed {
         }
     }
 
-    fn begin(&mut self, service: Service<Self>, cx: &mut Context<'_>) {
+    fn begin(&mut self, service: HandlerKey<Self>, cx: &mut Context<'_>) {
         let depth = self.depth;
         self.dialer.begin(service, cx, |stream| Link::new(stream, depth));
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use waterwheel::{ConnectOptions, Context, Handler, Service};
+use waterwheel::{ConnectOptions, Context, Handler, HandlerKey};
 
 use crate::plan::Plan;
 
@@ -10,7 +10,7 @@ use crate::plan::Plan;
 /// is finite, and what overflows it waits a second for TCP to try again.
 pub(crate) struct Dialer<H> {
     /// The handler's own key, which it learns only after it was registered.
-    service: Option<Service<H>>,
+    service: Option<HandlerKey<H>>,
     target: SocketAddr,
     /// Used in turn: each has another source address.
     options: Vec<ConnectOptions>,
@@ -39,7 +39,7 @@ impl<H: Handler> Dialer<H> {
     /// number.
     pub(crate) fn begin(
         &mut self,
-        service: Service<H>,
+        service: HandlerKey<H>,
         cx: &mut Context<'_>,
         state: impl FnMut(u64) -> H::State,
     ) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, Peer, Service, Timer};
+use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, HandlerKey, Peer, Timer};
 
 use crate::dial::Dialer;
 use crate::run::{Maker, Phase, Run};
@@ -63,7 +63,7 @@ impl Maker for Hold {
         }
     }
 
-    fn begin(&mut self, service: Service<Self>, cx: &mut Context<'_>) {
+    fn begin(&mut self, service: HandlerKey<Self>, cx: &mut Context<'_>) {
         self.dialer.begin(service, cx, link);
     }
 }

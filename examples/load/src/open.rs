@@ -9,7 +9,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, Peer, Service, Timer, Written};
+use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, HandlerKey, Peer, Timer, Written};
 
 use crate::dial::Dialer;
 use crate::run::{Maker, Phase, Run};
@@ -63,7 +63,7 @@ impl Maker for Open {
         }
     }
 
-    fn begin(&mut self, service: Service<Self>, cx: &mut Context<'_>) {
+    fn begin(&mut self, service: HandlerKey<Self>, cx: &mut Context<'_>) {
         self.dialer.begin(service, cx, link);
     }
 }

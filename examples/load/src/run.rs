@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
-use waterwheel::{CloseReason, Closed, Context, OnPanic, Reactor, ReactorOptions, Service};
+use waterwheel::{CloseReason, Closed, Context, HandlerKey, OnPanic, Reactor, ReactorOptions};
 
 use crate::pattern::Pattern;
 use crate::plan::{Mode, Plan};
@@ -46,14 +46,14 @@ pub(crate) trait Maker: Sized + 'static {
     fn new(run: Run) -> Self;
 
     /// The reactor runs, and this is the handler's key.
-    fn begin(&mut self, service: Service<Self>, cx: &mut Context<'_>);
+    fn begin(&mut self, service: HandlerKey<Self>, cx: &mut Context<'_>);
 }
 
 /// Runs a reactor until its handler has an outcome; `register` tells what kind of handler it is.
 pub(crate) fn drive<M: Maker>(
     plan: &Rc<Plan>,
     addr: SocketAddr,
-    register: fn(&mut Reactor, M) -> Service<M>,
+    register: fn(&mut Reactor, M) -> HandlerKey<M>,
 ) -> Result<Tally, Box<dyn Error>> {
     // A handler belongs to its reactor for good, so its outcome is sent.
     let (sender, outcome) = mpsc::channel();

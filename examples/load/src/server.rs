@@ -7,7 +7,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use waterwheel::{Conn, DatagramSocket, ListenOptions, Reactor, Remote, UdpOptions};
+use waterwheel::udp::{DatagramSocket, UdpOptions};
+use waterwheel::{Conn, ListenOptions, Reactor, Remote};
 
 use crate::plan::{Mode, Plan};
 

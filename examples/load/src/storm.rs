@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{CloseReason, Closed as End, Conn, Context, Handler, Peer, Service, Timer};
+use waterwheel::{CloseReason, Closed as End, Conn, Context, Handler, HandlerKey, Peer, Timer};
 
 use crate::dial::Dialer;
 use crate::plan::Ending;
@@ -43,7 +43,7 @@ impl Maker for Storm {
         }
     }
 
-    fn begin(&mut self, service: Service<Self>, cx: &mut Context<'_>) {
+    fn begin(&mut self, service: HandlerKey<Self>, cx: &mut Context<'_>) {
         self.run.enter(Phase::WarmUp);
         self.dialer.begin(service, cx, link);
     }

@@ -19,9 +19,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use waterwheel::{
-    Context, DatagramHandler, DatagramSocket, SendStatus, Service, SocketId, Timer, UdpOptions,
-};
+use waterwheel::udp::{DatagramHandler, DatagramSocket, SendStatus, SocketId, UdpOptions};
+use waterwheel::{Context, HandlerKey, Timer};
 
 use crate::drops;
 use crate::ledger::{Arrival, Ledger};
@@ -108,7 +107,7 @@ impl Maker for Udp {
         }
     }
 
-    fn begin(&mut self, service: Service<Self>, cx: &mut Context<'_>) {
+    fn begin(&mut self, service: HandlerKey<Self>, cx: &mut Context<'_>) {
         for lane in 0..self.run.plan.connections() {
             if let Err(error) = self.open(lane, service, cx) {
                 return self.give_up(error.to_string(), cx);
@@ -130,7 +129,7 @@ impl Udp {
     fn open(
         &mut self,
         lane: usize,
-        service: Service<Self>,
+        service: HandlerKey<Self>,
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
         let options = UdpOptions::default().receive_budget(BURST);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use support::say;
 use waterwheel::pool::{
-    AcquireError, Acquired, Desk, Lease, Pool, PoolClient, PoolOptions, PoolStats,
+    AcquireError, Acquired, Lease, Pool, PoolClient, PoolHandle, PoolOptions, PoolStats,
 };
 use waterwheel::{
     Closed, Conn, Context, Destination, ListenOptions, Reactor, Timer, TimerId, frame,
@@ -76,7 +76,7 @@ struct Asker {
 
 impl Asker {
     /// Borrows once more.
-    fn borrow(&mut self, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn borrow(&mut self, desk: &mut PoolHandle<Self>, cx: &mut Context<'_>) {
         if self.tally.told() == self.borrows && !self.is_over {
             self.is_over = true;
             self.print(&desk.stats());
@@ -101,7 +101,7 @@ impl Asker {
         }
     }
 
-    fn pause(&mut self, error: &AcquireError, desk: &Desk<Self>, cx: &mut Context<'_>) {
+    fn pause(&mut self, error: &AcquireError, desk: &PoolHandle<Self>, cx: &mut Context<'_>) {
         if self.tally.refused == 0 {
             log::warn!("{error}; going on every {PAUSE:?}");
         }
@@ -137,7 +137,7 @@ impl PoolClient for Asker {
         conn: &mut Conn<'_>,
         lease: Lease,
         (): (),
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) {
         conn.write(self.line.as_bytes());
         *state = Some(lease);
@@ -148,7 +148,7 @@ impl PoolClient for Asker {
         state: &mut Option<Lease>,
         conn: &mut Conn<'_>,
         input: &[u8],
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     ) -> usize {
         let mut lines = frame::lines(input, MAX_LINE_BYTES);
         match lines.next() {
@@ -168,7 +168,7 @@ impl PoolClient for Asker {
         &mut self,
         _: Option<Lease>,
         _: Closed,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
         cx: &mut Context<'_>,
     ) {
         self.tally.lost += 1;
@@ -179,13 +179,18 @@ impl PoolClient for Asker {
         &mut self,
         (): (),
         error: AcquireError,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
         cx: &mut Context<'_>,
     ) {
         self.pause(&error, desk, cx);
     }
 
-    fn on_service_timer(&mut self, timer: Timer, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn on_service_timer(
+        &mut self,
+        timer: Timer,
+        desk: &mut PoolHandle<Self>,
+        cx: &mut Context<'_>,
+    ) {
         if self.ticks == Some(timer.id) {
             self.print(&desk.stats());
         } else {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use support::{Args, Failure};
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, DeadlineKind, Destination, Handler,
-    Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Service, Written,
+    HandlerKey, Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Written,
 };
 
 const OPTIONS: &str = "\
@@ -31,7 +31,7 @@ const OPTIONS: &str = "\
 ";
 
 struct Proxy {
-    service: Service<Proxy>,
+    service: HandlerKey<Proxy>,
     upstream: Destination,
     options: ConnectOptions,
     /// Whether the upstream is told who the client is.

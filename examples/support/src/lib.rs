@@ -14,7 +14,8 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Address, Fleet, Handler, ListenOptions, Reactor, Service};
+use waterwheel::fleet::Fleet;
+use waterwheel::{Address, Handler, HandlerKey, ListenOptions, Reactor};
 
 mod signals;
 
@@ -106,7 +107,7 @@ impl Args {
     pub fn serve<H: Handler>(
         &self,
         reactor: &mut Reactor,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: &ListenOptions,
     ) -> Result<(), Failure> {
         let drain = self.seconds("drain", 5.0)?;
@@ -120,7 +121,7 @@ impl Args {
     pub fn listen<H: Handler>(
         &self,
         reactor: &mut Reactor,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: &ListenOptions,
     ) -> Result<(), Failure> {
         for addr in &self.listen {

@@ -4,7 +4,8 @@
 use std::io;
 use std::time::Duration;
 
-use waterwheel::{Fleet, Reactor};
+use waterwheel::Reactor;
+use waterwheel::fleet::Fleet;
 
 /// Drains the reactor when the process is asked to end; what is left after `deadline` is cut.
 ///

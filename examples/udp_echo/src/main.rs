@@ -21,12 +21,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use support::{print, say};
-use waterwheel::{
-    DatagramHandler, DatagramSocket, Reactor, Service, Session, SessionEnd, SessionHandler,
-    SessionOptions, Stats, UdpOptions,
+use waterwheel::udp::{
+    DatagramHandler, DatagramSocket, Session, SessionEnd, SessionHandler, SessionOptions,
+    UdpOptions,
 };
 #[cfg(unix)]
-use waterwheel::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
+use waterwheel::unix::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
+use waterwheel::{HandlerKey, Reactor, Stats};
 
 const USAGE: &str = "\
 usage: udp_echo [options]
@@ -123,7 +124,7 @@ fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn bind(reactor: &mut Reactor, echo: Service<Echo>, args: &Args) -> io::Result<()> {
+fn bind(reactor: &mut Reactor, echo: HandlerKey<Echo>, args: &Args) -> io::Result<()> {
     for addr in &args.listen {
         let (_, addr) = reactor.bind_udp(addr, echo, args.options.clone())?;
         print(format_args!("listening on {addr}"))?;

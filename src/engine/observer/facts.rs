@@ -11,7 +11,7 @@ use crate::base::id::{ConnId, SocketId, TimerId};
 #[non_exhaustive]
 pub struct Callback<'a> {
     /// The handler that it is of, by the order of registration: the number that
-    /// [`Service`](crate::Service) prints.
+    /// [`Service`](crate::HandlerKey) prints.
     pub handler: u32,
     /// Which one, and what it is told.
     pub what: What<'a>,

@@ -27,7 +27,7 @@ pub use unix::{UnixDatagramHandler, UnixDatagramSocket};
 ///
 /// One handler serves many sockets, and each socket many peers. All callbacks run on the thread
 /// of the reactor, one at a time; nothing that a callback calls runs another callback before it
-/// returns. For state per peer see [`SessionHandler`](crate::SessionHandler).
+/// returns. For state per peer see [`SessionHandler`](crate::udp::SessionHandler).
 ///
 /// A callback that panics loses its datagram, or whatever it was about; the socket is served on.
 ///
@@ -38,7 +38,8 @@ pub use unix::{UnixDatagramHandler, UnixDatagramSocket};
 /// Telling each peer how many datagrams there were:
 /// ```
 /// use std::net::SocketAddr;
-/// use waterwheel::{DatagramHandler, DatagramSocket, Reactor, UdpOptions};
+/// use waterwheel::udp::{DatagramHandler, DatagramSocket, UdpOptions};
+/// use waterwheel::Reactor;
 ///
 /// struct Count(u64);
 ///
@@ -67,7 +68,7 @@ pub trait DatagramHandler: 'static {
     }
 
     /// Datagrams had to wait for the kernel or were dropped, and now none waits any more. A
-    /// [batch](crate::UdpOptions::batch) that the kernel takes at once did not wait. Default:
+    /// [batch](crate::udp::UdpOptions::batch) that the kernel takes at once did not wait. Default:
     /// nothing.
     fn on_drain(&mut self, socket: &mut DatagramSocket<'_>) {
         let _ = socket;
@@ -115,7 +116,8 @@ where
 /// An echo server, but for those who send too much at a time:
 /// ```
 /// use std::net::SocketAddr;
-/// use waterwheel::{DatagramSocket, Reactor, UdpOptions};
+/// use waterwheel::udp::{DatagramSocket, UdpOptions};
+/// use waterwheel::Reactor;
 ///
 /// let mut reactor = Reactor::new()?;
 /// let echo = reactor.register_datagrams(

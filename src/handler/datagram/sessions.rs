@@ -22,7 +22,7 @@ use crate::options::SessionOptions;
 /// A session begins with the first datagram of an address that has none, and ends when nothing
 /// has come for `SessionOptions::idle_timeout`, when the handler ends it, or with its socket. A
 /// datagram stamps its session; it costs no timer. Of the other callbacks
-/// [`DatagramHandler`](crate::DatagramHandler) tells more.
+/// [`DatagramHandler`](crate::udp::DatagramHandler) tells more.
 ///
 /// A callback of one session has its state; the others are out of its reach, but datagrams can be
 /// sent to anybody by [`Session::socket`]. The callbacks of no session in particular are lent all
@@ -37,7 +37,8 @@ use crate::options::SessionOptions;
 /// A counter for each peer, and no more than a hundred of them:
 /// ```
 /// use std::net::SocketAddr;
-/// use waterwheel::{Reactor, Session, SessionHandler, SessionOptions, UdpOptions};
+/// use waterwheel::udp::{Session, SessionHandler, SessionOptions, UdpOptions};
+/// use waterwheel::Reactor;
 ///
 /// struct Count;
 ///
@@ -97,7 +98,7 @@ pub trait SessionHandler: 'static {
     }
 
     /// Datagrams had to wait for the kernel or were dropped, and now none waits any more. A
-    /// [batch](crate::UdpOptions::batch) that the kernel takes at once did not wait. Default:
+    /// [batch](crate::udp::UdpOptions::batch) that the kernel takes at once did not wait. Default:
     /// nothing.
     fn on_drain(&mut self, sessions: &mut Sessions<Self::State>, socket: &mut DatagramSocket<'_>) {
         let _ = (sessions, socket);

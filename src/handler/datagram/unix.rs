@@ -11,7 +11,7 @@ use crate::datagram::SendStatus;
 use crate::handler::datagram::send_by;
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::states::LentStates;
-use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket, Service};
+use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket, HandlerKey};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{Credentials, UnixDatagrams};
 
@@ -29,9 +29,8 @@ use crate::sys::{Credentials, UnixDatagrams};
 /// # Examples
 /// Adding up numbers, for those who want to hear the sum and for those who do not:
 /// ```
-/// use waterwheel::{
-///     Reactor, UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket,
-/// };
+/// use waterwheel::unix::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
+/// use waterwheel::Reactor;
 ///
 /// struct Sum(u64);
 ///
@@ -127,7 +126,8 @@ where
 /// # Examples
 /// A server that answers the processes of one user:
 /// ```
-/// use waterwheel::{Reactor, UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+/// use waterwheel::unix::{UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+/// use waterwheel::Reactor;
 ///
 /// let mut reactor = Reactor::new()?;
 /// let user = 1000;
@@ -171,7 +171,7 @@ impl<'a> UnixDatagramSocket<'a> {
 
     /// Sends a datagram to a name, at once if its receiver has room. What waits for the same
     /// receiver is not overtaken, and does not hold up what is for others; after
-    /// [`queue_timeout`](crate::UnixDatagramOptions::queue_timeout) without room it is dropped.
+    /// [`queue_timeout`](crate::unix::UnixDatagramOptions::queue_timeout) without room it is dropped.
     ///
     /// `Failed(ConnectionRefused)` and `Failed(NotFound)` say that nobody is there, and
     /// `Failed(PermissionDenied)` that the receiver's file forbids it, or that it has a peer of its
@@ -301,7 +301,7 @@ impl Context<'_> {
     pub fn bind_unix_datagrams<H: UnixDatagramHandler>(
         &mut self,
         addr: impl Into<UnixAddr>,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         let lp = self.event_loop();
@@ -323,7 +323,7 @@ impl Context<'_> {
     pub fn connect_unix_datagrams<H: UnixDatagramHandler>(
         &mut self,
         to: impl Into<UnixAddr>,
-        service: Service<H>,
+        service: HandlerKey<H>,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         let lp = self.event_loop();

@@ -10,7 +10,7 @@ use std::io;
 /// the sockets are taken out of the environment.
 ///
 /// Pass the sockets to [`Reactor::adopt`](crate::Reactor::adopt) or
-/// [`Member::adopt`](crate::Member::adopt). While the service restarts, the sockets stay open and
+/// [`Member::adopt`](crate::fleet::Member::adopt). While the service restarts, the sockets stay open and
 /// connections queue: no client is refused.
 ///
 /// # Examples

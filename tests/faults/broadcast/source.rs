@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use waterwheel::{
-    CloseReason, Closed, Conn, ConnId, Context, Handler, Limits, ListenOptions, OnOverflow, Peer,
-    Reactor, Service, Stats, TcpOptions, Timer, Written,
+    CloseReason, Closed, Conn, ConnId, Context, Handler, HandlerKey, Limits, ListenOptions,
+    OnOverflow, Peer, Reactor, Stats, TcpOptions, Timer, Written,
 };
 
 use crate::parts::{obey, plays};
@@ -87,7 +87,7 @@ struct Member {
 }
 
 struct Source {
-    service: Service<Source>,
+    service: HandlerKey<Source>,
     doors: Vec<SocketAddr>,
     members: Vec<Member>,
     /// How many are to come before it begins.
@@ -144,7 +144,7 @@ impl Handler for Source {
 }
 
 impl Source {
-    fn new(service: Service<Self>) -> Self {
+    fn new(service: HandlerKey<Self>) -> Self {
         Self {
             service,
             doors: Vec::new(),

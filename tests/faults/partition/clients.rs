@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use waterwheel::{
-    Closed, Conn, ConnId, ConnectOptions, Context, Handler, IdleKind, Keepalive, Peer, Reactor,
-    Service, TcpOptions, Timer,
+    Closed, Conn, ConnId, ConnectOptions, Context, Handler, HandlerKey, IdleKind, Keepalive, Peer,
+    Reactor, TcpOptions, Timer,
 };
 
 use crate::network::FAR_ADDR;
@@ -96,7 +96,7 @@ pub(super) struct Link {
 }
 
 pub(super) struct Clients {
-    service: Service<State>,
+    service: HandlerKey<State>,
 }
 
 impl Clients {

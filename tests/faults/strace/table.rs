@@ -26,7 +26,7 @@ pub(crate) enum Cost {
     /// The start, or the one connection that the call was made for.
     Connection,
     /// The service: the loop cannot go on without, and says so in one line.
-    Service,
+    HandlerKey,
     /// The descriptor and the peer's sight of the end: an injected failure skips the call, so
     /// what should have been closed stays open.
     Descriptor,
@@ -238,7 +238,7 @@ pub(crate) const ROWS: &[Row] = &[
         Cost::Connection,
         &["EBADF", "EEXIST", "EINVAL", "ELOOP", "ENOENT", "ENOMEM", "ENOSPC", "EPERM"],
     ),
-    row("epoll_wait", "epoll_wait(2)", Cost::Service, &["EBADF", "EFAULT", "EINTR", "EINVAL"]),
+    row("epoll_wait", "epoll_wait(2)", Cost::HandlerKey, &["EBADF", "EFAULT", "EINTR", "EINVAL"]),
     // The listener.
     row(
         "socket",

@@ -93,7 +93,7 @@ impl Case {
         let in_one_line = end.errors.starts_with("echo: ") && end.errors.lines().count() == 1;
         if code == Some(1) && in_one_line {
             let outcome = match cost {
-                Cost::Service => return Ok(Outcome::Stopped),
+                Cost::HandlerKey => return Ok(Outcome::Stopped),
                 Cost::Start | Cost::WholeStart | Cost::Connection => Outcome::Error,
                 _ => return Err(format!("costs the service: {}", end.errors.trim())),
             };

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::{
-    Conn, ConnectOptions, Context, Handler, Limits, ListenOptions, Peer, Reactor, Service, Timer,
-    TimerId,
+    Conn, ConnectOptions, Context, Handler, HandlerKey, Limits, ListenOptions, Peer, Reactor,
+    Timer, TimerId,
 };
 
 use crate::support::{Call, Client, End, Rig, Script, patiently};
@@ -70,7 +70,7 @@ fn a_failed_connect_drops_the_state() {
 
 /// Ticks by a periodic timer that a callback has set.
 struct Ticks {
-    service: Service<Self>,
+    service: HandlerKey<Self>,
     timer: Option<TimerId>,
     ticks: Rc<Cell<u32>>,
 }

@@ -75,7 +75,7 @@ fn keys_of_services_are_copied_and_told_apart() {
     let same = one.clone();
     assert_eq!(one, same);
     assert_ne!(one, other);
-    assert_eq!(format!("{other:?}"), "Service(1)");
+    assert_eq!(format!("{other:?}"), "HandlerKey(1)");
 }
 
 /// Who logs the error sees the address, and who looks for the code of the system finds it.

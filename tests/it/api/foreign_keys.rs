@@ -1,10 +1,10 @@
-//! Service keys of another reactor, where no error can be returned: nobody else is called, and the
+//! HandlerKey keys of another reactor, where no error can be returned: nobody else is called, and the
 //! log says so.
 
 use std::time::{Duration, Instant};
 
 use log::Level;
-use waterwheel::{Conn, Context, Handler, Peer, Reactor, Service, Timer, TimerId};
+use waterwheel::{Conn, Context, Handler, HandlerKey, Peer, Reactor, Timer, TimerId};
 
 use crate::support::{keep_log, logged};
 
@@ -35,11 +35,11 @@ fn a_timer_with_a_foreign_key_fires_at_nobody_and_is_told() {
     keep_log();
     let ms = Duration::from_millis;
     let mut other = Reactor::new().unwrap();
-    let of_another_type: Service<Count<1>> = other.register(Count::default());
-    let of_nobody: Service<Count<1>> = other.register(Count::default());
+    let of_another_type: HandlerKey<Count<1>> = other.register(Count::default());
+    let of_nobody: HandlerKey<Count<1>> = other.register(Count::default());
 
     let mut reactor = Reactor::new().unwrap();
-    let service: Service<Count<0>> = reactor.register(Count::default());
+    let service: HandlerKey<Count<0>> = reactor.register(Count::default());
     for foreign in [of_another_type, of_nobody] {
         for timer in [
             reactor.set_timer(foreign, ms(1), 0),
@@ -50,7 +50,7 @@ fn a_timer_with_a_foreign_key_fires_at_nobody_and_is_told() {
             assert!(!reactor.context().cancel_timer(timer), "it was to fire");
         }
     }
-    let text = "a timer was set with the service key of another reactor: it never fires";
+    let text = "a timer was set with the key of another reactor: it never fires";
     assert_eq!(logged(Level::Error), [text; 8]);
 
     let own = reactor.set_timer(service, ms(20), 0);

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::{
-    Closed, Conn, ConnId, ConnectOptions, Context, Handler, Idle, IdleKind, Limits, ListenOptions,
-    Peer, Reactor, Receive, Service, Timer,
+    Closed, Conn, ConnId, ConnectOptions, Context, Handler, HandlerKey, Idle, IdleKind, Limits,
+    ListenOptions, Peer, Reactor, Receive, Timer,
 };
 
 use crate::support::{Client, End, patiently};
@@ -23,7 +23,7 @@ type Visits = Rc<RefCell<Vec<(&'static str, ConnId, Option<usize>)>>>;
 
 /// Visits every connection it knows of, from every callback, and says so to it.
 struct Visitor {
-    service: Service<Visitor>,
+    service: HandlerKey<Visitor>,
     /// Those that have opened, in order.
     known: Vec<ConnId>,
     visits: Visits,
@@ -126,7 +126,7 @@ impl Receive<()> for Visitor {
 /// A visitor with two clients that have connected.
 struct Site {
     reactor: Reactor,
-    service: Service<Visitor>,
+    service: HandlerKey<Visitor>,
     clients: Vec<Client>,
     ids: Vec<ConnId>,
     visits: Visits,
@@ -333,7 +333,7 @@ fn outside_of_callbacks_no_states_are_lent() {
 /// lent goes on.
 #[test]
 fn a_panic_of_the_closure_ends_the_connection_whose_callback_ran() {
-    struct Clumsy(Service<Clumsy>, Vec<ConnId>);
+    struct Clumsy(HandlerKey<Clumsy>, Vec<ConnId>);
     impl Handler for Clumsy {
         type State = ();
         fn on_accept(&mut self, _: &Peer) -> Option<()> {

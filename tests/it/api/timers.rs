@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use waterwheel::pool::{AcquireError, Desk, Lease, Pool, PoolClient, PoolOptions};
-use waterwheel::{
-    Conn, Context, DatagramHandler, DatagramSocket, Reactor, Session, SessionHandler,
-    SessionOptions, Sessions, Timer, TimerId, UdpOptions,
+use waterwheel::pool::{AcquireError, Lease, Pool, PoolClient, PoolHandle, PoolOptions};
+use waterwheel::udp::{
+    DatagramHandler, DatagramSocket, Session, SessionHandler, SessionOptions, Sessions, UdpOptions,
 };
 #[cfg(unix)]
-use waterwheel::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
+use waterwheel::unix::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
+use waterwheel::{Conn, Context, Reactor, Timer, TimerId};
 
 #[cfg(unix)]
 use crate::support::scratch_path;
@@ -195,7 +195,7 @@ impl PoolClient for Borrower {
         conn: &mut Conn<'_>,
         lease: Lease,
         (): (),
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) {
         *state = Some(lease);
         self.set.set(Some(set_timers!(conn)));
@@ -206,7 +206,7 @@ impl PoolClient for Borrower {
         _: &mut Option<Lease>,
         _: &mut Conn<'_>,
         input: &[u8],
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) -> usize {
         input.len()
     }
@@ -216,16 +216,22 @@ impl PoolClient for Borrower {
         _: &mut Option<Lease>,
         _: &mut Conn<'_>,
         timer: Timer,
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) {
         self.noting.note("on_timer", timer);
     }
 
-    fn on_refused(&mut self, (): (), error: AcquireError, _: &mut Desk<Self>, _: &mut Context<'_>) {
+    fn on_refused(
+        &mut self,
+        (): (),
+        error: AcquireError,
+        _: &mut PoolHandle<Self>,
+        _: &mut Context<'_>,
+    ) {
         panic!("{error}");
     }
 
-    fn on_service_timer(&mut self, timer: Timer, _: &mut Desk<Self>, _: &mut Context<'_>) {
+    fn on_service_timer(&mut self, timer: Timer, _: &mut PoolHandle<Self>, _: &mut Context<'_>) {
         self.noting.note("on_service_timer", timer);
     }
 }

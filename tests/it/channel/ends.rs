@@ -8,8 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use waterwheel::{
-    Closed, Conn, ConnId, Context, Handler, ListenOptions, Peer, Reactor, ReactorOptions, Receive,
-    SendError, Sender, Service,
+    Closed, Conn, ConnId, Context, Handler, HandlerKey, ListenOptions, Peer, Reactor,
+    ReactorOptions, Receive, SendError, Sender,
 };
 
 use super::taker::{Loop, Taker, keeping};
@@ -234,7 +234,7 @@ fn what_cannot_be_a_channel_is_refused_with_a_reason() {
 
 /// Has its lines turned round by a thread for each connection.
 struct Turned {
-    service: Service<Turned>,
+    service: HandlerKey<Turned>,
 }
 
 impl Handler for Turned {

@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Conn, Context, Handler, Peer, Reactor, ReactorOptions, Receive, Sender, Service};
+use waterwheel::{
+    Conn, Context, Handler, HandlerKey, Peer, Reactor, ReactorOptions, Receive, Sender,
+};
 
 use crate::support::PATIENCE;
 
@@ -53,7 +55,7 @@ impl<T: 'static> Receive<T> for Taker<T> {
 /// A reactor with a taker.
 pub(crate) struct Loop<T> {
     pub(crate) reactor: Reactor,
-    pub(crate) service: Service<Taker<T>>,
+    pub(crate) service: HandlerKey<Taker<T>>,
     told: Rc<Cell<u32>>,
 }
 

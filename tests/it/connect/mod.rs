@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use waterwheel::{
-    ConnectOptions, Context, Limits, ListenOptions, Reactor, ReactorOptions, Service, TcpOptions,
-    Written,
+    ConnectOptions, Context, HandlerKey, Limits, ListenOptions, Reactor, ReactorOptions,
+    TcpOptions, Written,
 };
 
 use crate::support::{Call, Client, End, Journal, Rig, Script, Watched, listener, nobody, pattern};
@@ -251,7 +251,7 @@ fn a_reactor_that_goes_gives_the_states_of_connects_back() {
 /// Begins a connection from inside a callback.
 type Dial = Rc<dyn Fn(&mut Context<'_>, u64)>;
 /// The service to connect with, once it is registered.
-type Known = Rc<Cell<Option<Service<Watched<Script>>>>>;
+type Known = Rc<Cell<Option<HandlerKey<Watched<Script>>>>>;
 
 fn dialer(journal: &Journal, addr: SocketAddr) -> (Dial, Known) {
     let known = Known::default();

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use socket2::Socket;
 use waterwheel::{
-    Closed, Conn, ConnectOptions, Context, Destination, Handler, Peer, Reactor, Reconnect, Service,
+    Closed, Conn, ConnectOptions, Context, Destination, Handler, HandlerKey, Peer, Reactor,
+    Reconnect,
 };
 
 use crate::support::{Call, Client, Rig, Script, listener, nobody};
@@ -26,11 +27,11 @@ fn silent() -> (Socket, Client, SocketAddr) {
 }
 
 /// Tries again at once, and so often at the most.
-fn often(most_tries: Option<u32>) -> ConnectOptions {
+fn often(max_attempts: Option<u32>) -> ConnectOptions {
     let reconnect = Reconnect::default()
-        .first(Duration::from_millis(1))
-        .longest(Duration::from_millis(2))
-        .most_tries(most_tries);
+        .base_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(2))
+        .max_attempts(max_attempts);
     ConnectOptions::default().reconnect(Some(reconnect))
 }
 
@@ -313,7 +314,7 @@ impl Handler for Feed {
     }
 }
 
-fn feed(rig: &mut Rig) -> (Service<Feed>, Rc<Cell<u64>>) {
+fn feed(rig: &mut Rig) -> (HandlerKey<Feed>, Rc<Cell<u64>>) {
     let given_up = Rc::new(Cell::new(0));
     (rig.reactor.register(Feed { given_up: given_up.clone() }), given_up)
 }
@@ -324,9 +325,9 @@ fn a_lost_connection_is_connected_again_until_the_limit() {
     let mut rig = Rig::new(Script::new());
     let (feed, given_up) = feed(&mut rig);
     let reconnect = Reconnect::default()
-        .first(Duration::from_millis(1))
-        .longest(Duration::from_secs(60))
-        .most_tries(Some(4));
+        .base_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_secs(60))
+        .max_attempts(Some(4));
     let options = ConnectOptions::default().reconnect(Some(reconnect));
     rig.reactor.connect(addr, feed, 0, &options);
     for times in 1..=4 {
@@ -369,8 +370,8 @@ fn without_a_policy_the_state_comes_back() {
 fn a_drain_ends_what_pauses_between_tries() {
     let (_nobody, addr) = nobody();
     let mut rig = Rig::new(Script::new());
-    let reconnect = Reconnect::default().first(Duration::from_secs(3_600));
-    let reconnect = reconnect.longest(Duration::from_secs(3_600));
+    let reconnect = Reconnect::default().base_delay(Duration::from_secs(3_600));
+    let reconnect = reconnect.max_delay(Duration::from_secs(3_600));
     let options = ConnectOptions::default().reconnect(Some(reconnect));
     rig.connect(addr, 0, &options);
     rig.until("a retry", |rig| rig.reactor.stats().connect_retries == 1);
@@ -404,9 +405,9 @@ fn a_reactor_may_go_while_a_name_is_looked_up() {
 fn policies_out_of_range_are_named() {
     let policy = Reconnect::default();
     let cases = [
-        (policy.clone().first(Duration::ZERO), "reconnect.first"),
-        (policy.clone().longest(Duration::from_millis(1)), "reconnect.longest"),
-        (policy.most_tries(Some(0)), "reconnect.most_tries"),
+        (policy.clone().base_delay(Duration::ZERO), "reconnect.first"),
+        (policy.clone().max_delay(Duration::from_millis(1)), "reconnect.longest"),
+        (policy.max_attempts(Some(0)), "reconnect.max_attempts"),
     ];
     let options =
         cases.map(|(policy, name)| (ConnectOptions::default().reconnect(Some(policy)), name));

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    Conn, ConnectOptions, ConnectRetry, Context, Handler, Limits, Peer, Reactor, Reconnect,
-    Service, Written,
+    Conn, ConnectOptions, ConnectRetry, Context, Handler, HandlerKey, Limits, Peer, Reactor,
+    Reconnect, Written,
 };
 
 use crate::support::{Call, PATIENCE, Rig, Script, nobody};
@@ -19,9 +19,9 @@ use crate::support::{Call, PATIENCE, Rig, Script, nobody};
 const LONGEST: Duration = Duration::from_millis(2);
 
 /// Tries again at once, and so often at the most.
-fn often(most_tries: Option<u32>) -> ConnectOptions {
-    let reconnect = Reconnect::default().first(Duration::from_millis(1)).longest(LONGEST);
-    ConnectOptions::default().reconnect(Some(reconnect.most_tries(most_tries)))
+fn often(max_attempts: Option<u32>) -> ConnectOptions {
+    let reconnect = Reconnect::default().base_delay(Duration::from_millis(1)).max_delay(LONGEST);
+    ConnectOptions::default().reconnect(Some(reconnect.max_attempts(max_attempts)))
 }
 
 fn retries(rig: &Rig) -> Vec<u32> {
@@ -110,7 +110,7 @@ fn a_try_that_fails_at_once_is_told_after_the_callback_that_connected() {
 /// Connects to nobody when its output has drained; the states are told apart by their numbers.
 #[cfg(unix)]
 struct Drains {
-    service: Service<Self>,
+    service: HandlerKey<Self>,
     told: Vec<u64>,
 }
 

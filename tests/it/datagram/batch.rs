@@ -7,10 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::Duration;
 
-use waterwheel::{
-    Conn, Context, DatagramHandler, DatagramSocket, Handler, ListenOptions, Reactor, SendStatus,
-    SocketId, Timer, UdpOptions,
-};
+use waterwheel::udp::{DatagramHandler, DatagramSocket, SendStatus, SocketId, UdpOptions};
+use waterwheel::{Conn, Context, Handler, ListenOptions, Reactor, Timer};
 
 use crate::support::datagrams::{Rig, Told, UNREACHABLE, client, echo, try_receive};
 use crate::support::{patiently, pattern};

@@ -5,10 +5,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use waterwheel::{
-    Context, DatagramSocket, Reactor, Service, Session, SessionEnd, SessionHandler, SessionOptions,
-    Sessions, SocketId, Timer, UdpOptions,
+use waterwheel::udp::{
+    DatagramSocket, Session, SessionEnd, SessionHandler, SessionOptions, Sessions, SocketId,
+    UdpOptions,
 };
+use waterwheel::{Context, HandlerKey, Reactor, Timer};
 
 use crate::support::PATIENCE;
 use crate::support::datagrams::{client, try_receive};
@@ -134,7 +135,7 @@ impl SessionHandler for Counts {
 
 struct Rig {
     reactor: Reactor,
-    service: Service<Counts>,
+    service: HandlerKey<Counts>,
     id: SocketId,
     addr: SocketAddr,
     log: Log,

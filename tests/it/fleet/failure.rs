@@ -4,10 +4,10 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-use waterwheel::{
-    AtCapacity, Balance, Fleet, FleetEnd, FleetOptions, ListenOptions, Member, OnFailure, OnPanic,
-    Pinning, ReactorOptions, Spread,
+use waterwheel::fleet::{
+    Balance, Fleet, FleetEnd, FleetOptions, Member, OnFailure, Pinning, Spread,
 };
+use waterwheel::{AtCapacity, ListenOptions, OnPanic, ReactorOptions};
 
 use super::{HOUR, Running, SPREADS, expect_refused, options, register, start_with};
 use crate::support::{End, patiently};

@@ -14,10 +14,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use waterwheel::{
-    Balance, Conn, Fleet, FleetEnd, FleetHandle, FleetOptions, Handler, ListenOptions, Member,
-    Peer, Service, Spread,
-};
+use waterwheel::fleet::{Balance, Fleet, FleetEnd, FleetHandle, FleetOptions, Member, Spread};
+use waterwheel::{Conn, Handler, HandlerKey, ListenOptions, Peer};
 
 use crate::support::{Client, End, PATIENCE};
 
@@ -72,7 +70,7 @@ impl Handler for Tell {
     }
 }
 
-fn register(member: &mut Member<'_>) -> Service<Tell> {
+fn register(member: &mut Member<'_>) -> HandlerKey<Tell> {
     let tell = Tell::new(member);
     member.reactor().register(tell)
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use rustix::thread::{CpuSet, sched_getaffinity};
-use waterwheel::{Fleet, FleetOptions, Member, Pinning, Spread};
+use waterwheel::fleet::{Fleet, FleetOptions, Member, Pinning, Spread};
 
 use super::options;
 

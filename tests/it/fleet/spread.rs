@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::channel;
 
 use socket2::{Domain, Socket, Type};
-use waterwheel::{Balance, ConnectOptions, Fleet, ListenOptions, ReactorOptions, Spread};
+use waterwheel::fleet::{Balance, Fleet, Spread};
+use waterwheel::{ConnectOptions, ListenOptions, ReactorOptions};
 
 use super::{HOUR, Running, SPREADS, expect_reset, options, register, served, start, start_with};
 use crate::support::{Client, patiently};

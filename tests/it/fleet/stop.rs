@@ -7,7 +7,8 @@ use std::net::TcpStream;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use waterwheel::{Balance, Fleet, ListenOptions, Spread};
+use waterwheel::ListenOptions;
+use waterwheel::fleet::{Balance, Fleet, Spread};
 
 use super::{HOUR, Running, SPREADS, expect_refused, options, register, served, start, start_with};
 use crate::support::{Client, End, patiently};

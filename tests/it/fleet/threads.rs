@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use waterwheel::{
-    Conn, Context, Fleet, FleetRemote, Handler, ListenOptions, OnPanic, Peer, ReactorOptions,
-    Spread, Timer,
-};
+use waterwheel::fleet::{Fleet, FleetRemote, Spread};
+use waterwheel::{Conn, Context, Handler, ListenOptions, OnPanic, Peer, ReactorOptions, Timer};
 
 use super::{Running, options, register, served};
 use crate::support::{Client, End};

@@ -4,7 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use waterwheel::{Balance, Conn, Fleet, FleetHandle, FleetOptions, ListenOptions, Reactor, Spread};
+use waterwheel::fleet::{Balance, Fleet, FleetHandle, FleetOptions, Spread};
+use waterwheel::{Conn, ListenOptions, Reactor};
 
 use crate::support::{Client, Rig, Script, many_descriptors};
 

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use log::Level;
-use waterwheel::{ConnId, Limits, ListenOptions, Peer, ProxyProtocol, ReactorOptions, Stats};
+use waterwheel::proxy_protocol::ProxyProtocol;
+use waterwheel::{ConnId, Limits, ListenOptions, Peer, ReactorOptions, Stats};
 
 use crate::support::{Call, Client, End, Journal, Rig, Script, keep_log, logged, pattern};
 

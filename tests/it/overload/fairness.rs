@@ -113,7 +113,7 @@ fn a_thousand_quiet_connections_are_answered_beside_a_flood() {
 /// A handler that posts to itself for ever does not keep others from their turn.
 #[test]
 fn work_that_is_posted_again_and_again_leaves_room_for_events() {
-    fn again(remote: Remote, service: waterwheel::Service<Spinner>) {
+    fn again(remote: Remote, service: waterwheel::HandlerKey<Spinner>) {
         let next = remote.clone();
         // An error means that the reactor is gone: the end of it.
         let _ = remote.with(service, move |spinner: &mut Spinner, cx| {

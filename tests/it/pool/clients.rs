@@ -5,12 +5,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use waterwheel::pool::{AcquireError, Desk, Handshake, Lease, Pool, PoolClient, PoolOptions};
+use waterwheel::ListenOptions;
 #[cfg(feature = "proxy-protocol")]
-use waterwheel::{Balance, Fleet, FleetOptions, ListenOptions, ProxyProtocol, Spread};
+use waterwheel::fleet::{Balance, Fleet, FleetOptions, Spread};
+use waterwheel::pool::{AcquireError, Handshake, Lease, Pool, PoolClient, PoolHandle, PoolOptions};
+use waterwheel::proxy_protocol::ProxyProtocol;
 use waterwheel::{
-    Closed, Conn, ConnectOptions, Context, DeadlineKind, Handler, Limits, OnPanic, Peer, Reactor,
-    ReactorOptions, Reconnect, Service, Timer,
+    Closed, Conn, ConnectOptions, Context, DeadlineKind, Handler, HandlerKey, Limits, OnPanic,
+    Peer, Reactor, ReactorOptions, Reconnect, Timer,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -25,14 +27,14 @@ fn turns(reactor: &mut Reactor, time: Duration) {
 }
 
 /// A connection that is over before its handler has its state.
-fn begin_and_end<H: Handler>(cx: &mut Context<'_>, service: Service<H>, state: H::State) {
+fn begin_and_end<H: Handler>(cx: &mut Context<'_>, service: HandlerKey<H>, state: H::State) {
     let id = cx.connect("127.0.0.1:1", service, state, &ConnectOptions::default());
     cx.conn(id).unwrap().abort();
 }
 
 #[derive(Default)]
 struct Lost {
-    me: Option<Service<Lost>>,
+    me: Option<HandlerKey<Lost>>,
     failed: Rc<RefCell<Vec<u32>>>,
 }
 impl Handler for Lost {
@@ -96,7 +98,7 @@ impl PoolClient for Keeps {
         conn: &mut Conn<'_>,
         lease: Lease,
         _: u32,
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) {
         self.got += 1;
         if std::mem::take(&mut self.deadline) {
@@ -106,17 +108,29 @@ impl PoolClient for Keeps {
             self.leases.push(lease)
         }
     }
-    fn on_data(&mut self, _: &mut Bomb, _: &mut Conn<'_>, i: &[u8], _: &mut Desk<Self>) -> usize {
+    fn on_data(
+        &mut self,
+        _: &mut Bomb,
+        _: &mut Conn<'_>,
+        i: &[u8],
+        _: &mut PoolHandle<Self>,
+    ) -> usize {
         i.len()
     }
-    fn on_lost(&mut self, _: Bomb, c: Closed, _: &mut Desk<Self>, _: &mut Context<'_>) {
+    fn on_lost(&mut self, _: Bomb, c: Closed, _: &mut PoolHandle<Self>, _: &mut Context<'_>) {
         self.lost.push(c.reason.to_string())
     }
-    fn on_refused(&mut self, _: u32, e: AcquireError, _: &mut Desk<Self>, _: &mut Context<'_>) {
+    fn on_refused(
+        &mut self,
+        _: u32,
+        e: AcquireError,
+        _: &mut PoolHandle<Self>,
+        _: &mut Context<'_>,
+    ) {
         self.refused.push(e.to_string())
     }
 }
-fn pool(options: PoolOptions) -> (Reactor, Service<Pool<Keeps>>, TcpListener) {
+fn pool(options: PoolOptions) -> (Reactor, HandlerKey<Pool<Keeps>>, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut reactor =
         Reactor::with_options(ReactorOptions::default().on_panic(OnPanic::CloseConnection))
@@ -126,7 +140,7 @@ fn pool(options: PoolOptions) -> (Reactor, Service<Pool<Keeps>>, TcpListener) {
             .unwrap();
     (reactor, pool, listener)
 }
-fn ask(reactor: &mut Reactor, pool: Service<Pool<Keeps>>, n: u32) {
+fn ask(reactor: &mut Reactor, pool: HandlerKey<Pool<Keeps>>, n: u32) {
     reactor.context().post(pool, move |pool, cx| {
         pool.request(n, cx);
     });
@@ -209,12 +223,12 @@ impl Handler for Cli {
         self.log.push(format!("failed {e}"))
     }
 }
-fn cli(reactor: &mut Reactor) -> Service<Cli> {
+fn cli(reactor: &mut Reactor) -> HandlerKey<Cli> {
     reactor.register(Cli { log: vec![] })
 }
 fn often() -> ConnectOptions {
     ConnectOptions::default()
-        .reconnect(Some(Reconnect::default().first(MS).longest(2 * MS).most_tries(None)))
+        .reconnect(Some(Reconnect::default().base_delay(MS).max_delay(2 * MS).max_attempts(None)))
 }
 #[test]
 fn a_close_ends_a_connection_that_never_comes_up() {
@@ -251,7 +265,7 @@ fn posted_closures_whose_drop_panics_do_not_abort() {
 }
 
 struct Lost2 {
-    me: Option<Service<Lost2>>,
+    me: Option<HandlerKey<Lost2>>,
     failed: Rc<RefCell<Vec<(u32, String)>>>,
     addr: SocketAddr,
 }
@@ -375,7 +389,7 @@ impl PoolClient for Stash {
         _: &mut Conn<'_>,
         lease: Lease,
         _: u32,
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) {
         self.stash = Some(lease)
     }
@@ -384,11 +398,17 @@ impl PoolClient for Stash {
         _: &mut Option<Lease>,
         _: &mut Conn<'_>,
         i: &[u8],
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) -> usize {
         i.len()
     }
-    fn on_refused(&mut self, _: u32, _: AcquireError, _: &mut Desk<Self>, _: &mut Context<'_>) {
+    fn on_refused(
+        &mut self,
+        _: u32,
+        _: AcquireError,
+        _: &mut PoolHandle<Self>,
+        _: &mut Context<'_>,
+    ) {
         self.refused += 1
     }
 }

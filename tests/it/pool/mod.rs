@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use rig::{Answer, Line, PoolRig};
-use waterwheel::pool::{AcquireError, Acquired, Pick, Pool, PoolOptions};
+use waterwheel::pool::{AcquireError, Acquired, IdleOrder, Pool, PoolOptions};
 use waterwheel::{ConnectOptions, Limits, Reactor};
 
 use crate::support::{Client, End};
@@ -22,8 +22,8 @@ fn calm() -> PoolOptions {
         .idle_timeout(None)
         .lifetime(None)
         .acquire_timeout(None)
-        .retry_first(5 * MS)
-        .retry_most(20 * MS)
+        .retry_base_delay(5 * MS)
+        .retry_max_delay(20 * MS)
         .seed(Some(1))
 }
 
@@ -83,8 +83,8 @@ fn a_lease_that_is_dropped_elsewhere_is_seen_by_the_next_acquire() {
 
 #[test]
 fn newest_first_or_oldest_first() {
-    for (pick, expected) in [(Pick::NewestFirst, [1, 1, 1]), (Pick::OldestFirst, [0, 1, 0])] {
-        let mut rig = PoolRig::new(calm().max_open(2).least_idle(2).pick(pick));
+    for (pick, expected) in [(IdleOrder::Lifo, [1, 1, 1]), (IdleOrder::Fifo, [0, 1, 0])] {
+        let mut rig = PoolRig::new(calm().max_open(2).min_idle(2).pick(pick));
         rig.until("two are idle", |rig| rig.stats().idle == 2);
         let first = rig.try_acquire().unwrap();
         let second = rig.try_acquire().unwrap();
@@ -310,7 +310,7 @@ fn so_many_are_kept_idle_also_after_failures() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     drop(listener);
-    let mut rig = PoolRig::to(addr, calm().least_idle(2).max_open(3));
+    let mut rig = PoolRig::to(addr, calm().min_idle(2).max_open(3));
     rig.until("some dials fail", |rig| rig.stats().failed_dials >= 4);
     assert!(rig.most_open <= 2);
     rig.listen_again(addr);
@@ -328,7 +328,7 @@ fn so_many_are_kept_idle_also_after_failures() {
 
 #[test]
 fn closing_ends_all_and_answers_all() {
-    let mut rig = PoolRig::silent(calm().max_open(2).least_idle(1));
+    let mut rig = PoolRig::silent(calm().max_open(2).min_idle(1));
     let idle = rig.warm_peer();
     let lease = rig.try_acquire().unwrap();
     rig.until("another is idle", |rig| rig.stats().idle == 1);
@@ -428,13 +428,13 @@ fn bad_options_are_told_by_name() {
         (calm().max_open(0), "max_open"),
         (calm().max_open(1 << 20), "max_open"),
         (calm().max_open(2).max_idle(Some(3)), "max_idle"),
-        (calm().max_idle(Some(1)).least_idle(2), "least_idle"),
+        (calm().max_idle(Some(1)).min_idle(2), "min_idle"),
         (calm().idle_timeout(Some(Duration::ZERO)), "idle_timeout"),
         (calm().lifetime(Some(Duration::MAX)), "lifetime"),
         (calm().acquire_timeout(Some(Duration::ZERO)), "acquire_timeout"),
-        (calm().retry_first(Duration::ZERO), "retry_first"),
-        (calm().retry_first(2 * MS).retry_most(MS), "retry_first"),
-        (calm().retry_most(Duration::MAX), "retry_most"),
+        (calm().retry_base_delay(Duration::ZERO), "retry_base_delay"),
+        (calm().retry_base_delay(2 * MS).retry_max_delay(MS), "retry_base_delay"),
+        (calm().retry_max_delay(Duration::MAX), "retry_max_delay"),
         (calm().connect(connect), "max_input_bytes"),
     ];
     let addr: SocketAddr = "127.0.0.1:1".parse().unwrap();

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use waterwheel::pool::{
-    AcquireError, Desk, Handshake, Lease, Pool, PoolClient, PoolOptions, PoolStats,
+    AcquireError, Handshake, Lease, Pool, PoolClient, PoolHandle, PoolOptions, PoolStats,
 };
-use waterwheel::{Closed, Conn, ConnId, Context, ListenOptions, Reactor, Service, frame};
+use waterwheel::{Closed, Conn, ConnId, Context, HandlerKey, ListenOptions, Reactor, frame};
 
 use crate::support::{Client, End, PATIENCE};
 
@@ -70,7 +70,7 @@ impl PoolClient for Line {
         conn: &mut Conn<'_>,
         lease: Lease,
         number: u32,
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) {
         assert_eq!(conn.id(), lease.id());
         assert_eq!(*state, None, "the state of another borrower");
@@ -89,7 +89,7 @@ impl PoolClient for Line {
         state: &mut Option<u32>,
         conn: &mut Conn<'_>,
         input: &[u8],
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) -> usize {
         if let Some(number) = self.frees.take() {
             self.kept.retain(|(kept, _)| *kept != number);
@@ -105,7 +105,13 @@ impl PoolClient for Line {
         lines.consumed()
     }
 
-    fn on_lost(&mut self, _: Option<u32>, closed: Closed, _: &mut Desk<Self>, _: &mut Context<'_>) {
+    fn on_lost(
+        &mut self,
+        _: Option<u32>,
+        closed: Closed,
+        _: &mut PoolHandle<Self>,
+        _: &mut Context<'_>,
+    ) {
         self.kept.retain(|(_, lease)| lease.id() != closed.id);
         self.lost.push(closed.id);
     }
@@ -114,7 +120,7 @@ impl PoolClient for Line {
         &mut self,
         number: u32,
         error: AcquireError,
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
         _: &mut Context<'_>,
     ) {
         self.answers.push((number, Answer::Refused(error.to_string())));
@@ -125,7 +131,7 @@ impl PoolClient for Line {
 #[derive(Debug)]
 pub(crate) struct PoolRig {
     pub(crate) reactor: Reactor,
-    pub(crate) pool: Service<Pool<Line>>,
+    pub(crate) pool: HandlerKey<Pool<Line>>,
     listener: Option<TcpListener>,
     options: PoolOptions,
     pub(crate) most_open: usize,
@@ -239,7 +245,7 @@ impl PoolRig {
     #[track_caller]
     pub(crate) fn enter<R: 'static>(
         &mut self,
-        run: impl FnOnce(&mut Line, &mut Desk<Line>, &mut Context<'_>) -> R + 'static,
+        run: impl FnOnce(&mut Line, &mut PoolHandle<Line>, &mut Context<'_>) -> R + 'static,
     ) -> R {
         let (send, receive) = std::sync::mpsc::channel();
         self.reactor.context().post(self.pool, move |pool, cx| {

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    ConnId, ConnectOptions, Context, Idle, IdleKind, Limits, ListenOptions, ReactorOptions,
-    Service, TcpOptions,
+    ConnId, ConnectOptions, Context, HandlerKey, Idle, IdleKind, Limits, ListenOptions,
+    ReactorOptions, TcpOptions,
 };
 
 use crate::support::{Call, Client, Journal, Rig, Script, Watched};
@@ -23,7 +23,7 @@ fn a_posted_panic_that_reposts_leaves_the_turn() {
     let mut rig = Rig::new(Script::new());
     let runs = Rc::new(Cell::new(0u64));
     type Handled = Watched<Script>;
-    fn again(service: Service<Handled>, runs: Rc<Cell<u64>>, cx: &mut Context<'_>) {
+    fn again(service: HandlerKey<Handled>, runs: Rc<Cell<u64>>, cx: &mut Context<'_>) {
         if runs.get() >= 500 {
             return;
         }
@@ -48,7 +48,7 @@ fn a_posted_panic_that_reposts_leaves_the_turn() {
 fn retrying_rig() -> (Rig<Script>, Rc<Cell<u64>>) {
     let runs = Rc::new(Cell::new(0u64));
     let count = runs.clone();
-    let key: Rc<Cell<Option<Service<Watched<Script>>>>> = Rc::default();
+    let key: Rc<Cell<Option<HandlerKey<Watched<Script>>>>> = Rc::default();
     let k = key.clone();
     let journal = Journal::default();
     let j = journal.clone();
@@ -513,7 +513,7 @@ fn a_connection_to_itself_is_refused_and_its_port_is_free() {
         let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut options = ConnectOptions::default().source(Some(addr));
         if retries {
-            let policy = waterwheel::Reconnect::default().most_tries(Some(1));
+            let policy = waterwheel::Reconnect::default().max_attempts(Some(1));
             options = options.reconnect(Some(policy));
         }
         rig.connect(addr, 7, &options);

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    Conn, Context, Handler, Limits, ListenOptions, OnOverflow, Peer, Reactor, ReactorOptions,
-    Remote, Service, Stopped,
+    Conn, Context, Handler, HandlerKey, Limits, ListenOptions, OnOverflow, Peer, Reactor,
+    ReactorOptions, Remote, Stopped,
 };
 
 use crate::support::{Call, Client, End, Journal, PATIENCE, Rig, Script, Server, Watched, pattern};
@@ -286,7 +286,11 @@ fn a_closure_that_panics_harms_nobody_else() {
 }
 
 /// Every way to post.
-fn post_all(remote: &Remote, service: Service<Tally>, alive: &Arc<()>) -> [Result<(), Stopped>; 4] {
+fn post_all(
+    remote: &Remote,
+    service: HandlerKey<Tally>,
+    alive: &Arc<()>,
+) -> [Result<(), Stopped>; 4] {
     let alive = alive.clone();
     let id = Reactor::new().unwrap().connect(
         "127.0.0.1:1",

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, Handler, Idle, Limits,
-    ListenOptions, Peer, Reactor, Service, TcpOptions, Written,
+    CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, Handler, HandlerKey, Idle, Limits,
+    ListenOptions, Peer, Reactor, TcpOptions, Written,
 };
 
 use crate::support::{Call, Client, End, Journal, PATIENCE, Rig, Script, patiently, pattern};
@@ -425,7 +425,7 @@ fn a_descriptor_that_was_replaced_drains_nothing() {
 
 /// Calls elsewhere when it is asked to end, and ends when that call is up.
 struct Farewell {
-    service: Service<Self>,
+    service: HandlerKey<Self>,
     elsewhere: SocketAddr,
     said: Rc<RefCell<Vec<&'static str>>>,
 }

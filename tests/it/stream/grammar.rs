@@ -439,7 +439,7 @@ fn the_id_of_an_ended_connection_never_finds_its_successor() {
 fn a_connect_begun_and_aborted_in_on_drain_fails_once_and_gives_its_state_back() {
     let journal = Journal::default();
     let lives = journal.clone();
-    let known: Rc<Cell<Option<waterwheel::Service<_>>>> = Rc::default();
+    let known: Rc<Cell<Option<waterwheel::HandlerKey<_>>>> = Rc::default();
     let service = known.clone();
     let given_back: Rc<Cell<Option<u64>>> = Rc::default();
     let given = given_back.clone();

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 
-use waterwheel::{UnixAddr, UnixDatagramOptions};
+use waterwheel::unix::{UnixAddr, UnixDatagramOptions};
 
 use super::Folder;
 use super::post::{Post, Told, client_at};

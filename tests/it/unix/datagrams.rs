@@ -7,10 +7,9 @@ use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
 use std::time::Duration;
 
-use waterwheel::{
-    Conn, DatagramSocket, ListenOptions, OnPanic, Reactor, ReactorOptions, SendStatus, UdpOptions,
-    UnixAddr, UnixDatagramOptions, UnixDatagramSocket,
-};
+use waterwheel::udp::{DatagramSocket, SendStatus, UdpOptions};
+use waterwheel::unix::{UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
+use waterwheel::{Conn, ListenOptions, OnPanic, Reactor, ReactorOptions};
 
 use super::Folder;
 use super::post::{Post, Told, client_at};
@@ -396,11 +395,11 @@ fn a_handler_of_another_kind_is_refused_in_words() {
 /// For whichever it is registered.
 struct Both;
 
-impl waterwheel::DatagramHandler for Both {
+impl waterwheel::udp::DatagramHandler for Both {
     fn on_datagram(&mut self, _: &mut DatagramSocket<'_>, _: std::net::SocketAddr, _: &[u8]) {}
 }
 
-impl waterwheel::UnixDatagramHandler for Both {
+impl waterwheel::unix::UnixDatagramHandler for Both {
     fn on_datagram(&mut self, _: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]) {}
 }
 

@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use waterwheel::{ConnectOptions, Destination, Limits, Reconnect, UnixAddr};
+use waterwheel::unix::UnixAddr;
+use waterwheel::{ConnectOptions, Destination, Limits, Reconnect};
 
 use super::{Folder, client_of, rig_at, with_full_queue};
 use crate::support::{Call, Rig, Script, pattern};
@@ -98,7 +99,7 @@ fn a_server_that_is_not_there_yet_is_tried_again() {
     let folder = Folder::new();
     let path = folder.path("a.sock");
     let mut rig = Rig::new(Script::echo());
-    let policy = Reconnect::default().first(Duration::from_millis(2)).most_tries(None);
+    let policy = Reconnect::default().base_delay(Duration::from_millis(2)).max_attempts(None);
     let options = ConnectOptions::default().reconnect(Some(policy));
     let id = rig.connect(UnixAddr::path(&path), 0, &options);
     rig.until("some tries", |rig| rig.reactor.stats().connect_retries > 2);

@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use waterwheel::{ConnectOptions, UnixAddr, UnixListenOptions};
+use waterwheel::ConnectOptions;
+use waterwheel::unix::{UnixAddr, UnixListenOptions};
 
 use super::{Folder, client_at, client_of, expect_echo, listen, rig_at, with_full_queue};
 use crate::support::{End, PATIENCE, Rig, Script};

@@ -19,7 +19,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use waterwheel::{ConnId, UnixAddr, UnixListenOptions};
+use waterwheel::ConnId;
+use waterwheel::unix::{UnixAddr, UnixListenOptions};
 
 use crate::support::{Client, PATIENCE, Rig, Script};
 

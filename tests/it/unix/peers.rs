@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 
-use waterwheel::{ConnectOptions, UnixAddr};
+use waterwheel::ConnectOptions;
+use waterwheel::unix::UnixAddr;
 
 use super::{Folder, client_at, client_of, listen, own_uid, rig_at};
 use crate::support::{End, Rig, Script};

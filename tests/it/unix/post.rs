@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use waterwheel::{
-    Context, Reactor, Service, SocketId, Stats, Timer, TimerId, UnixAddr, UnixDatagramHandler,
-    UnixDatagramOptions, UnixDatagramSocket,
-};
+use waterwheel::udp::SocketId;
+use waterwheel::unix::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
+use waterwheel::{Context, HandlerKey, Reactor, Stats, Timer, TimerId};
 
 use crate::support::PATIENCE;
 
@@ -82,7 +81,7 @@ impl UnixDatagramHandler for Logged {
 /// A reactor and a logged handler.
 pub(crate) struct Post {
     pub(crate) reactor: Reactor,
-    pub(crate) service: Service<Logged>,
+    pub(crate) service: HandlerKey<Logged>,
     log: Rc<RefCell<Vec<Told>>>,
 }
 

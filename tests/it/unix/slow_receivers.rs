@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use waterwheel::{SendStatus, UnixAddr, UnixDatagramOptions};
+use waterwheel::udp::SendStatus;
+use waterwheel::unix::{UnixAddr, UnixDatagramOptions};
 
 use super::Folder;
 use super::post::{Post, Told, client_at, receive_all, try_receive};

@@ -5,7 +5,8 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use waterwheel::{UnixListenOptions, Written};
+use waterwheel::Written;
+use waterwheel::unix::UnixListenOptions;
 
 use super::{Folder, client_at, client_of, rig_at};
 use crate::support::{Call, Client, End, Rig, Script, pattern};

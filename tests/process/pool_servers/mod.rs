@@ -11,8 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use child::{Server, free_addr};
-use waterwheel::pool::{AcquireError, Acquired, Desk, Lease, Pool, PoolClient, PoolOptions};
-use waterwheel::{Closed, Conn, Context, ListenOptions, Reactor, Service};
+use waterwheel::pool::{AcquireError, Acquired, Lease, Pool, PoolClient, PoolHandle, PoolOptions};
+use waterwheel::{Closed, Conn, Context, HandlerKey, ListenOptions, Reactor};
 
 /// No test takes longer.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -50,7 +50,7 @@ impl Asker {
         self.answered + self.lost + self.refused
     }
 
-    fn ask(&mut self, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn ask(&mut self, desk: &mut PoolHandle<Self>, cx: &mut Context<'_>) {
         if self.left == 0 {
             return;
         }
@@ -85,7 +85,7 @@ impl PoolClient for Asker {
         conn: &mut Conn<'_>,
         lease: Lease,
         number: u64,
-        _: &mut Desk<Self>,
+        _: &mut PoolHandle<Self>,
     ) {
         conn.write(self.request);
         *state = Borrowed { lease: Some(lease), number };
@@ -96,7 +96,7 @@ impl PoolClient for Asker {
         state: &mut Borrowed,
         conn: &mut Conn<'_>,
         input: &[u8],
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     ) -> usize {
         let Some((len, closes)) = (self.parse)(input) else { return 0 };
         let lease = state.lease.take().expect("it is lent");
@@ -109,7 +109,13 @@ impl PoolClient for Asker {
         len
     }
 
-    fn on_lost(&mut self, state: Borrowed, _: Closed, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn on_lost(
+        &mut self,
+        state: Borrowed,
+        _: Closed,
+        desk: &mut PoolHandle<Self>,
+        cx: &mut Context<'_>,
+    ) {
         self.close(state.number);
         self.lost += 1;
         self.ask(desk, cx);
@@ -119,7 +125,7 @@ impl PoolClient for Asker {
         &mut self,
         number: u64,
         _: AcquireError,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
         cx: &mut Context<'_>,
     ) {
         self.close(number);
@@ -131,7 +137,7 @@ impl PoolClient for Asker {
 /// A reactor with a pool of eight.
 struct Load {
     reactor: Reactor,
-    pool: Service<Pool<Asker>>,
+    pool: HandlerKey<Pool<Asker>>,
 }
 
 impl Load {

@@ -2,7 +2,9 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use waterwheel::{ConnectOptions, ListenOptions, TcpInfo, TcpState, UnixListenOptions};
+use waterwheel::tcp::{TcpInfo, TcpState};
+use waterwheel::unix::UnixListenOptions;
+use waterwheel::{ConnectOptions, ListenOptions};
 
 use super::filter::{Filter, TRIAL};
 use super::pair::{Pair, Side};
@@ -174,7 +176,7 @@ fn a_unix_socket_has_none_and_says_so() {
 #[cfg(feature = "proxy-protocol")]
 #[test]
 fn it_knows_a_connection_that_a_proxy_has_handed_on() {
-    use waterwheel::ProxyProtocol;
+    use waterwheel::proxy_protocol::ProxyProtocol;
     alone(|| {
         let trusted = ProxyProtocol::from_trusted(["127.0.0.1"]).unwrap();
         let options = ListenOptions::default().proxy_protocol(Some(trusted));

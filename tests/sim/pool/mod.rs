@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use model::{Books, Holder, Model, Moody};
-use waterwheel::pool::{Pick, Pool, PoolOptions};
+use waterwheel::pool::{IdleOrder, Pool, PoolOptions};
 use waterwheel::sim::{Dice, Faults, HostId, Seeds, Simulation};
-use waterwheel::{ConnectOptions, Limits, ListenOptions, Service};
+use waterwheel::{ConnectOptions, HandlerKey, Limits, ListenOptions};
 
 /// What the runs of a test came to, so that none of it is left out.
 #[derive(Debug, Default)]
@@ -101,14 +101,14 @@ fn options(dice: &Dice) -> PoolOptions {
     PoolOptions::default()
         .max_open(most)
         .max_idle(dice.one_in(2).then_some(most_idle))
-        .least_idle(least)
+        .min_idle(least)
         .idle_timeout(some(dice, shortest, 60_000))
         .lifetime(some(dice, shortest, 120_000))
         .acquire_timeout(some(dice, 1, 60_000))
         .max_waiters(dice.spread(1, 40) as usize - usize::from(dice.one_in(9)))
-        .pick(if dice.one_in(2) { Pick::NewestFirst } else { Pick::OldestFirst })
-        .retry_first(Duration::from_millis(dice.spread(1, 1_000)))
-        .retry_most(Duration::from_millis(dice.spread(1_000, 30_000)))
+        .pick(if dice.one_in(2) { IdleOrder::Lifo } else { IdleOrder::Fifo })
+        .retry_base_delay(Duration::from_millis(dice.spread(1, 1_000)))
+        .retry_max_delay(Duration::from_millis(dice.spread(1_000, 30_000)))
         .seed(Some(dice.below(u64::MAX)))
         .connect(
             ConnectOptions::default()
@@ -135,7 +135,7 @@ fn run(sim: &mut Simulation) -> io::Result<Shared> {
     // What an idle limit of the connections ends, or a short timeout, is dialled with pauses.
     let is_limited = options.connect.limits.all_idle.is_some();
     let is_hasty = options.connect.timeout < Duration::from_secs(10);
-    let least = if is_limited || is_hasty { 0 } else { options.least_idle };
+    let least = if is_limited || is_hasty { 0 } else { options.min_idle };
     let period = Duration::from_millis(dice.spread(1, 2_000));
     let (host, pool) = sim.host("pool", |reactor| {
         let holder = reactor.register_with(|service| Holder::new(service, dice.clone(), &books));
@@ -166,7 +166,7 @@ fn run(sim: &mut Simulation) -> io::Result<Shared> {
 fn settle(
     sim: &mut Simulation,
     host: HostId,
-    pool: Service<Pool<Model>>,
+    pool: HandlerKey<Pool<Model>>,
     least: usize,
     books: &Shared,
 ) {
@@ -195,7 +195,12 @@ fn settle(
     });
 }
 
-fn end_by_closing(sim: &mut Simulation, host: HostId, pool: Service<Pool<Model>>, books: &Shared) {
+fn end_by_closing(
+    sim: &mut Simulation,
+    host: HostId,
+    pool: HandlerKey<Pool<Model>>,
+    books: &Shared,
+) {
     books.borrow_mut().is_closed = true;
     sim.with(host, |reactor| {
         reactor.context().post(pool, |pool, cx| pool.enter(cx, |_, desk, _| desk.close()));
@@ -208,7 +213,7 @@ fn end_by_closing(sim: &mut Simulation, host: HostId, pool: Service<Pool<Model>>
     });
 }
 
-fn end_by_draining(sim: &mut Simulation, host: HostId, pool: Service<Pool<Model>>) {
+fn end_by_draining(sim: &mut Simulation, host: HostId, pool: HandlerKey<Pool<Model>>) {
     sim.with(host, |reactor| {
         reactor.context().drain(Duration::from_secs(60));
     });

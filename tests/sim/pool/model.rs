@@ -8,11 +8,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::pool::{
-    AcquireError, Acquired, Desk, Handshake, Lease, PoolClient, PoolStats, WaiterId,
+    AcquireError, Acquired, Handshake, Lease, PoolClient, PoolHandle, PoolStats, WaiterId,
 };
 use waterwheel::sim::Dice;
 use waterwheel::{
-    Closed, Conn, ConnId, Context, Handler, Idle, IdleKind, Peer, Service, Timer, TimerId, frame,
+    Closed, Conn, ConnId, Context, Handler, HandlerKey, Idle, IdleKind, Peer, Timer, TimerId, frame,
 };
 
 /// Tickets of a run.
@@ -102,7 +102,7 @@ pub(crate) struct Model {
     dice: Dice,
     books: Rc<RefCell<Books>>,
     /// Holds leases too.
-    holder: Service<Holder>,
+    holder: HandlerKey<Holder>,
     /// Leases that no connection's state keeps.
     hand: Vec<Lease>,
     greets: bool,
@@ -114,18 +114,18 @@ impl Model {
     pub(crate) fn new(
         dice: Dice,
         books: &Rc<RefCell<Books>>,
-        holder: Service<Holder>,
+        holder: HandlerKey<Holder>,
         greets: bool,
     ) -> Self {
         Self { dice, books: Rc::clone(books), holder, hand: Vec::new(), greets, ticks_left: 1_000 }
     }
 
-    fn compare(&self, desk: &Desk<Self>, cx: &Context<'_>) {
+    fn compare(&self, desk: &PoolHandle<Self>, cx: &Context<'_>) {
         self.books.borrow_mut().compare(desk.stats(), cx);
     }
 
     /// Does something, or nothing. `own` is the connection whose callback runs, with its state.
-    fn act(&mut self, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn act(&mut self, desk: &mut PoolHandle<Self>, cx: &mut Context<'_>) {
         self.compare(desk, cx);
         for _ in 0..self.dice.spread(1, 8) {
             self.act_once(desk, cx);
@@ -133,7 +133,7 @@ impl Model {
         }
     }
 
-    fn act_once(&mut self, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn act_once(&mut self, desk: &mut PoolHandle<Self>, cx: &mut Context<'_>) {
         if self.books.borrow().is_over {
             return self.let_all_go();
         }
@@ -166,7 +166,7 @@ impl Model {
         self.hand.push(lease);
     }
 
-    fn acquire(&mut self, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn acquire(&mut self, desk: &mut PoolHandle<Self>, cx: &mut Context<'_>) {
         let number = self.books.borrow().next_ticket;
         self.books.borrow_mut().next_ticket += 1;
         let answer = desk.acquire(number, cx);
@@ -199,7 +199,7 @@ impl Model {
     }
 
     /// By one of the ways there are.
-    fn give_back(&mut self, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn give_back(&mut self, desk: &mut PoolHandle<Self>, cx: &mut Context<'_>) {
         let Some(lease) = self.take() else { return };
         let id = lease.id();
         let is_awaited = self.books.borrow().held.get(&id).copied().unwrap_or(false);
@@ -213,7 +213,7 @@ impl Model {
     }
 
     /// Sends a request on a connection, whose answer its state awaits with the lease.
-    fn send(&mut self, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn send(&mut self, desk: &mut PoolHandle<Self>, cx: &mut Context<'_>) {
         let Some(lease) = self.take() else { return };
         let ticket = self.books.borrow().next_ticket;
         self.books.borrow_mut().next_ticket += 1;
@@ -240,7 +240,7 @@ impl Model {
         state.lease = Some(lease);
     }
 
-    fn cancel(&mut self, desk: &mut Desk<Self>) {
+    fn cancel(&mut self, desk: &mut PoolHandle<Self>) {
         let count = self.books.borrow().queue.len() as u64;
         if count == 0 {
             return;
@@ -252,7 +252,7 @@ impl Model {
     }
 
     /// Gives one back that may not be lent again, without saying so.
-    fn soil(&mut self, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn soil(&mut self, desk: &mut PoolHandle<Self>, cx: &mut Context<'_>) {
         let Some(lease) = self.take() else { return };
         if let Some(mut conn) = lease.conn(cx) {
             match self.dice.below(5) {
@@ -299,7 +299,7 @@ impl Model {
         state: &mut Keeps,
         conn: &mut Conn<'_>,
         line: &[u8],
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     ) {
         let id = conn.id();
         let text = std::str::from_utf8(line).expect("text");
@@ -358,7 +358,7 @@ impl PoolClient for Model {
         conn: &mut Conn<'_>,
         lease: Lease,
         ticket: u64,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     ) {
         let front = self.books.borrow_mut().queue.pop_front();
         assert_eq!(front.map(|(number, _)| number), Some(ticket), "out of order");
@@ -380,7 +380,7 @@ impl PoolClient for Model {
         state: &mut Keeps,
         conn: &mut Conn<'_>,
         input: &[u8],
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     ) -> usize {
         let id = conn.id();
         assert!(self.books.borrow().held.contains_key(&id), "on_data of one that is not lent");
@@ -408,7 +408,7 @@ impl PoolClient for Model {
         _: &mut Keeps,
         conn: &mut Conn<'_>,
         _: IdleKind,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     ) -> Idle {
         assert!(self.books.borrow().held.contains_key(&conn.id()));
         self.act(desk, &mut conn.context());
@@ -420,7 +420,7 @@ impl PoolClient for Model {
         state: &mut Keeps,
         conn: &mut Conn<'_>,
         timer: Timer,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
     ) {
         assert!(self.books.borrow().held.contains_key(&conn.id()));
         if state.patience == Some(timer.id) && state.ticket.take().is_some() {
@@ -434,7 +434,7 @@ impl PoolClient for Model {
         &mut self,
         state: Keeps,
         closed: Closed,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
         cx: &mut Context<'_>,
     ) {
         assert_eq!(state.id, Some(closed.id));
@@ -448,7 +448,7 @@ impl PoolClient for Model {
         &mut self,
         ticket: u64,
         error: AcquireError,
-        desk: &mut Desk<Self>,
+        desk: &mut PoolHandle<Self>,
         cx: &mut Context<'_>,
     ) {
         let front = self.books.borrow_mut().queue.pop_front();
@@ -458,7 +458,12 @@ impl PoolClient for Model {
         self.act(desk, cx);
     }
 
-    fn on_service_timer(&mut self, timer: Timer, desk: &mut Desk<Self>, cx: &mut Context<'_>) {
+    fn on_service_timer(
+        &mut self,
+        timer: Timer,
+        desk: &mut PoolHandle<Self>,
+        cx: &mut Context<'_>,
+    ) {
         self.act(desk, cx);
         self.ticks_left = self.ticks_left.saturating_sub(1);
         if self.books.borrow().is_over || self.ticks_left == 0 {
@@ -469,14 +474,14 @@ impl PoolClient for Model {
 
 /// Holds leases in another handler for a while.
 pub(crate) struct Holder {
-    service: Service<Self>,
+    service: HandlerKey<Self>,
     dice: Dice,
     books: Rc<RefCell<Books>>,
     leases: Vec<Lease>,
 }
 
 impl Holder {
-    pub(crate) fn new(service: Service<Self>, dice: Dice, books: &Rc<RefCell<Books>>) -> Self {
+    pub(crate) fn new(service: HandlerKey<Self>, dice: Dice, books: &Rc<RefCell<Books>>) -> Self {
         Self { service, dice, books: Rc::clone(books), leases: Vec::new() }
     }
 

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use waterwheel::{Conn, Context, Handler, Peer, Reactor, Receive, Remote, Sender, Service};
+use waterwheel::{Conn, Context, Handler, HandlerKey, Peer, Reactor, Receive, Remote, Sender};
 
 use crate::place;
 use crate::throughput::CAPACITY;
@@ -88,7 +88,7 @@ impl Receive<Instant> for Noting {
 struct Sleeping {
     sender: Sender<Instant>,
     remote: Remote,
-    service: Service<Noting>,
+    service: HandlerKey<Noting>,
     thread: JoinHandle<Times>,
 }
 

@@ -6,9 +6,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use waterwheel::{
-    Context, DatagramHandler, DatagramSocket, Reactor, Service, SocketId, Timer, UdpOptions,
-};
+use waterwheel::udp::{DatagramHandler, DatagramSocket, SocketId, UdpOptions};
+use waterwheel::{Context, HandlerKey, Reactor, Timer};
 
 use crate::thread::{stay_on, time_used};
 
@@ -29,7 +28,7 @@ struct Cost {
 
 /// Sends a burst each turn until its time is over.
 struct Sender {
-    service: Service<Sender>,
+    service: HandlerKey<Sender>,
     socket: Option<SocketId>,
     end: Instant,
 }
@@ -55,7 +54,7 @@ impl DatagramHandler for Sender {
 
 /// Counts; ends when nothing has come for a while.
 struct Receiver {
-    service: Service<Receiver>,
+    service: HandlerKey<Receiver>,
     count: u64,
     seen: u64,
 }

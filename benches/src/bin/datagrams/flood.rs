@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use waterwheel::{Context, DatagramHandler, DatagramSocket, Reactor, Service, Timer, UdpOptions};
+use waterwheel::udp::{DatagramHandler, DatagramSocket, UdpOptions};
+use waterwheel::{Context, HandlerKey, Reactor, Timer};
 
 use crate::thread::{stay_on, time_used};
 
@@ -37,7 +38,7 @@ struct Told {
 
 /// Sends back what comes, and looks at its timer.
 struct Echo {
-    service: Service<Echo>,
+    service: HandlerKey<Echo>,
     late: Histogram<u64>,
     due: Instant,
     end: Instant,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use waterwheel::sim::{Dice, HostClock};
 use waterwheel::{
-    Closed, Conn, ConnId, Context, DeadlineKind, Destination, Handler, Idle, IdleKind, Peer,
-    Receive, Service, Timer, TimerId, Written,
+    Closed, Conn, ConnId, Context, DeadlineKind, Destination, Handler, HandlerKey, Idle, IdleKind,
+    Peer, Receive, Timer, TimerId, Written,
 };
 
 use super::ledger::{KEY_BYTES, byte, stream};
@@ -19,7 +19,7 @@ use super::{Clock, Shared, connect_options};
 
 /// The handler.
 pub(crate) struct Chaos {
-    service: Service<Self>,
+    service: HandlerKey<Self>,
     dice: Dice,
     ledger: Shared,
     clock: Clock,
@@ -102,7 +102,7 @@ impl Alarm {
 
 impl Chaos {
     pub(super) fn new(
-        service: Service<Self>,
+        service: HandlerKey<Self>,
         dice: Dice,
         ledger: Shared,
         clock: Clock,

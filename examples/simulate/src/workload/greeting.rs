@@ -18,7 +18,7 @@ pub(super) fn choose(dice: &Dice, options: ListenOptions) -> (ListenOptions, boo
         return (options, false);
     }
     let limit = Duration::from_millis(dice.spread(1, 60_000));
-    let everybody = waterwheel::ProxyProtocol::from_trusted(["0.0.0.0/0", "::/0"]);
+    let everybody = waterwheel::proxy_protocol::ProxyProtocol::from_trusted(["0.0.0.0/0", "::/0"]);
     let everybody = everybody.expect("these are networks").header_timeout(limit);
     let mut options = options.proxy_protocol(Some(everybody));
     if dice.one_in(3) {

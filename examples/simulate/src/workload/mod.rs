@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use waterwheel::sim::{Dice, PeerEnd, PeerId, Script, Simulation};
 use waterwheel::{
-    AtCapacity, ConnectOptions, Limits, ListenOptions, MinRate, OnOverflow, Reactor,
-    ReactorOptions, Reconnect, Remote, Sender, Service,
+    AtCapacity, ConnectOptions, HandlerKey, Limits, ListenOptions, MinRate, OnOverflow, Reactor,
+    ReactorOptions, Reconnect, Remote, Sender,
 };
 
 use chaos::Chaos;
@@ -82,7 +82,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 const LONGEST_SILENCE: Duration = Duration::from_secs(900);
 
 type Clock = Rc<RefCell<Option<waterwheel::sim::HostClock>>>;
-type Place = (std::net::SocketAddr, bool, Service<Chaos>, Door);
+type Place = (std::net::SocketAddr, bool, HandlerKey<Chaos>, Door);
 
 /// The ways in from other threads: for closures, and for numbered messages of numbered threads.
 type Door = (Remote, Sender<(usize, usize)>);
@@ -165,7 +165,7 @@ pub(crate) fn connect_options(dice: &Dice) -> ConnectOptions {
         let first = Duration::from_millis(dice.spread(1, 1_000));
         let longest = first + Duration::from_millis(dice.spread(1, 60_000));
         let tries = 1 + dice.below(6) as u32;
-        Reconnect::default().first(first).longest(longest).most_tries(Some(tries))
+        Reconnect::default().base_delay(first).max_delay(longest).max_attempts(Some(tries))
     });
     ConnectOptions::default()
         .timeout(Duration::from_millis(dice.spread(1, 60_000)))
@@ -231,7 +231,7 @@ fn add_threads(
     dice: &Dice,
     ledger: &Shared,
     door: &Door,
-    service: Service<Chaos>,
+    service: HandlerKey<Chaos>,
 ) {
     for _ in 0..dice.below(3) {
         let thread = ledger.borrow_mut().add_thread();

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use waterwheel::{SendStatus, UdpOptions};
+use waterwheel::udp::{SendStatus, UdpOptions};
 
 use crate::support::datagrams::{Rig, Told, UNREACHABLE, client};
 

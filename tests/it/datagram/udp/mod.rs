@@ -11,10 +11,8 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-use waterwheel::{
-    Conn, Context, DatagramHandler, DatagramSocket, Group, ListenOptions, Reactor, SendStatus,
-    Timer, UdpOptions,
-};
+use waterwheel::udp::{DatagramHandler, DatagramSocket, Group, SendStatus, UdpOptions};
+use waterwheel::{Conn, Context, ListenOptions, Reactor, Timer};
 
 use crate::support::datagrams::{Rig, Told, client, echo, try_receive};
 use crate::support::{Client, patiently, pattern};
@@ -320,7 +318,7 @@ fn handlers_are_reached_by_their_key() {
 #[test]
 fn a_callback_binds_and_connects_sockets() {
     struct Door {
-        service: waterwheel::Service<Door>,
+        service: waterwheel::HandlerKey<Door>,
         answers: Rc<Cell<u32>>,
     }
     impl DatagramHandler for Door {

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
-use waterwheel::{Group, SendStatus, UdpOptions};
+use waterwheel::udp::{Group, SendStatus, UdpOptions};
 
 use super::NOTHING;
 use crate::support::datagrams::{Rig, Told, client};

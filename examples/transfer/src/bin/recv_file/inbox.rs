@@ -12,7 +12,7 @@ use transfer::bars::Bars;
 use transfer::name;
 use transfer::wire::{self, Put};
 use waterwheel::{
-    Closed, Conn, ConnId, Context, DeadlineKind, Handler, Idle, IdleKind, Peer, Remote, Service,
+    Closed, Conn, ConnId, Context, DeadlineKind, Handler, HandlerKey, Idle, IdleKind, Peer, Remote,
     Timer,
 };
 
@@ -30,7 +30,7 @@ const SHOWN_CHARS: usize = 300;
 
 /// What all transfers share.
 pub(crate) struct Inbox {
-    pub(crate) service: Service<Self>,
+    pub(crate) service: HandlerKey<Self>,
     pub(crate) remote: Remote,
     pub(crate) dir: PathBuf,
     pub(crate) force: bool,

@@ -13,13 +13,13 @@ use transfer::name;
 use transfer::sum;
 use transfer::wire::{self, Answer};
 use waterwheel::{
-    Closed, Conn, ConnId, ConnectOptions, Context, Handler, Idle, IdleKind, Peer, Remote, Service,
-    Timer, frame,
+    Closed, Conn, ConnId, ConnectOptions, Context, Handler, HandlerKey, Idle, IdleKind, Peer,
+    Remote, Timer, frame,
 };
 
 /// What all transfers share.
 pub(crate) struct Outbox {
-    pub(crate) service: Service<Self>,
+    pub(crate) service: HandlerKey<Self>,
     pub(crate) remote: Remote,
     /// Where to.
     pub(crate) to: String,
