@@ -165,7 +165,7 @@ pub mod sim;
 #[doc(hidden)]
 pub mod tests;
 
-pub use base::close::{CloseReason, Idle, IdleKind, TimeoutKind};
+pub use base::close::{CloseReason, Deadline, Idle, IdleKind, TimeoutKind};
 pub use base::id::{ConnId, Timer, TimerId};
 pub use base::stats::Stats;
 pub use base::{frame, wheel};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// What a connection was waiting for when its time ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +54,20 @@ pub enum Idle {
     Close,
     /// Keep it, and ask again when the limit has passed once more.
     Keep,
+}
+
+/// What to do with a connection whose deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Deadline {
+    /// Keep it, and ask again when so much time has passed, at least 1 ms; unless the handler moves
+    /// the deadline before.
+    Keep(Duration),
+    /// Close it in order, as `Conn::close` does: what was written leaves, then FIN. It ends with
+    /// [`CloseReason::Local`].
+    Close,
+    /// End it with a reset and [`CloseReason::Timeout`], at once; unless the callback has closed it
+    /// in its own way, which then goes on.
+    Reset,
 }
 
 /// Why a connection ended.

@@ -6,11 +6,11 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 
-use crate::base::close::{Idle, IdleKind};
+use crate::base::close::{Deadline, Idle, IdleKind};
 use crate::base::id::Timer;
 use crate::handler::event_loop::Loop;
 use crate::handler::states::{LentStates, StateTable};
-use crate::handler::{AnyDatagrams, Conn, Context, Handler, Peer};
+use crate::handler::{AnyDatagrams, Conn, Context, DeadlineKind, Handler, Peer};
 use crate::stream::Closed;
 use crate::stream::happy_eyeballs::ConnectRetry;
 
@@ -77,6 +77,9 @@ pub(crate) trait AnyService: AnyDatagrams {
     fn eof(&mut self, _state: u32, _: &mut Loop) {}
     fn idle(&mut self, _state: u32, _: &mut Loop, _kind: IdleKind) -> Idle {
         Idle::Close
+    }
+    fn deadline(&mut self, _state: u32, _: &mut Loop, _kind: DeadlineKind) -> Deadline {
+        Deadline::Reset
     }
     fn timer(&mut self, _state: u32, _: &mut Loop, _timer: Timer) {}
     fn shutdown(&mut self, _state: u32, _: &mut Loop) {}
@@ -160,6 +163,11 @@ impl<H: Handler> AnyService for Registered<H> {
     fn idle(&mut self, state: u32, lp: &mut Loop, kind: IdleKind) -> Idle {
         self.with(state, lp, |handler, state, conn| handler.on_idle(state, conn, kind))
             .unwrap_or(Idle::Close)
+    }
+
+    fn deadline(&mut self, state: u32, lp: &mut Loop, kind: DeadlineKind) -> Deadline {
+        self.with(state, lp, |handler, state, conn| handler.on_deadline(state, conn, kind))
+            .unwrap_or(Deadline::Reset)
     }
 
     fn timer(&mut self, state: u32, lp: &mut Loop, timer: Timer) {

@@ -12,7 +12,7 @@ mod states;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::base::close::{Idle, IdleKind};
+use crate::base::close::{Deadline, Idle, IdleKind};
 use crate::base::id::Timer;
 use crate::stream::Closed;
 use crate::stream::happy_eyeballs::ConnectRetry;
@@ -59,10 +59,10 @@ pub struct Peer {
 /// that a callback calls runs another callback before it returns. The order for one connection:
 ///
 /// ```text
-/// accepted:   on_accept        on_open (on_data | on_drain | on_timer | on_idle | on_shutdown)*
-///                              on_eof? (on_drain | on_timer | on_idle | on_shutdown)* on_close
+/// accepted:   on_accept        on_open (on_data | other)* on_eof? other* on_close
 /// connected:  connect(state)   on_connect_retry*
 ///                              the same from on_open on, or on_connect_failed
+/// other:      on_drain | on_timer | on_deadline | on_idle | on_shutdown
 /// ```
 ///
 /// A callback that panics ends its connection with `CloseReason::Panic`; the others are served
@@ -137,6 +137,59 @@ pub trait Handler: 'static {
     fn on_idle(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
         let _ = (state, conn, kind);
         Idle::Close
+    }
+
+    /// The deadline that the handler has set with [`Conn::set_deadline`] has passed. The place to
+    /// say why before the end: a 408, a goodbye. Setting the deadline here counts unless the answer
+    /// is [`Keep`](Deadline::Keep), which sets it too. Default: reset, with
+    /// `CloseReason::Timeout(TimeoutKind::User)`.
+    ///
+    /// A deadline is one a connection, costs no message anything, and is moved without touching the
+    /// timer wheel: for a time that starts anew with each request, cheaper than a timer.
+    ///
+    /// # Examples
+    /// A request has 10 seconds to come; the peer is told if it did not:
+    /// ```
+    /// use std::time::Duration;
+    /// use waterwheel::{Conn, Deadline, DeadlineKind, Handler, Peer};
+    ///
+    /// const PATIENCE: Duration = Duration::from_secs(10);
+    ///
+    /// struct Server;
+    ///
+    /// impl Handler for Server {
+    ///     type State = ();
+    /// #   fn on_accept(&mut self, _: &Peer) -> Option<()> { Some(()) }
+    ///
+    ///     fn on_open(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+    ///         conn.set_deadline(DeadlineKind::User, Some(PATIENCE));
+    ///     }
+    ///
+    ///     fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    ///         conn.set_deadline(DeadlineKind::User, Some(PATIENCE));
+    ///         conn.write(b"HTTP/1.1 204 No Content\r\n\r\n");
+    ///         input.len()
+    ///     }
+    ///
+    ///     fn on_deadline(
+    ///         &mut self,
+    ///         _: &mut (),
+    ///         conn: &mut Conn<'_>,
+    ///         _: DeadlineKind,
+    ///     ) -> Deadline {
+    ///         conn.write(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n");
+    ///         Deadline::Close
+    ///     }
+    /// }
+    /// ```
+    fn on_deadline(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        kind: DeadlineKind,
+    ) -> Deadline {
+        let _ = (state, conn, kind);
+        Deadline::Reset
     }
 
     /// A timer of the connection fired. Default: nothing.

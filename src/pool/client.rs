@@ -5,9 +5,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use crate::base::close::{Idle, IdleKind};
+use crate::base::close::{Deadline, Idle, IdleKind};
 use crate::base::id::Timer;
-use crate::handler::{Conn, Context};
+use crate::handler::{Conn, Context, DeadlineKind};
 use crate::pool::{Lease, PoolHandle};
 use crate::stream::Closed;
 
@@ -18,7 +18,8 @@ use crate::stream::Closed;
 /// release. The order for one connection:
 ///
 /// ```text
-/// on_connected on_handshake* ( lent  (on_data | on_drain | on_timer | on_idle)* on_eof?
+/// on_connected on_handshake* ( lent
+///                              (on_data | on_drain | on_timer | on_deadline | on_idle)* on_eof?
 ///                              released )*
 /// ```
 /// `on_lost` follows if it ends while it is lent. One that is taken by [`PoolHandle::acquire`] at once is
@@ -165,6 +166,19 @@ pub trait PoolClient: Sized + 'static {
     ) -> Idle {
         let _ = (state, conn, kind, desk);
         Idle::Close
+    }
+
+    /// The deadline of a leased connection has passed (`Conn::set_deadline`). A deadline of an
+    /// earlier borrower is taken back when the connection is released. Default: reset.
+    fn on_deadline(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        kind: DeadlineKind,
+        desk: &mut PoolHandle<Self>,
+    ) -> Deadline {
+        let _ = (state, conn, kind, desk);
+        Deadline::Reset
     }
 
     /// A timer of a leased connection fired. A timer that an earlier borrower has left may fire

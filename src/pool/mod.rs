@@ -48,7 +48,7 @@ mod stats;
 use std::fmt;
 use std::io;
 
-use crate::base::close::{CloseReason, Idle, IdleKind};
+use crate::base::close::{CloseReason, Deadline, Idle, IdleKind};
 use crate::base::id::Timer;
 use crate::handler::{Conn, Context, DeadlineKind, Handler, HandlerKey, Peer};
 use crate::options::Destination;
@@ -341,6 +341,18 @@ impl<C: PoolClient> Handler for Pool<C> {
             self.revisit(&mut conn.context());
         }
         verdict.unwrap_or(Idle::Close)
+    }
+
+    fn on_deadline(
+        &mut self,
+        &mut SeatNumber(seat): &mut SeatNumber,
+        conn: &mut Conn<'_>,
+        kind: DeadlineKind,
+    ) -> Deadline {
+        let verdict = self.lent(seat, conn, |client, state, conn, desk| {
+            client.on_deadline(state, conn, kind, desk)
+        });
+        verdict.unwrap_or(Deadline::Reset) // of a handshake
     }
 
     fn on_timer(

@@ -3,7 +3,7 @@
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::base::close::{CloseReason, Idle};
+use crate::base::close::{CloseReason, Deadline, Idle};
 use crate::base::id::{ConnId, SocketId};
 use crate::engine::Engine;
 use crate::engine::observer::{Callback, Outcome, What};
@@ -146,6 +146,12 @@ impl Told for usize {
 impl Told for Option<u32> {
     fn outcome(&self) -> Outcome {
         Outcome::Accepted(self.is_some())
+    }
+}
+
+impl Told for Deadline {
+    fn outcome(&self) -> Outcome {
+        Outcome::Deadline(*self)
     }
 }
 

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use crate::base::close::{CloseReason, Idle, IdleKind, TimeoutKind};
+use crate::base::close::{CloseReason, Deadline, Idle, IdleKind, TimeoutKind};
 use crate::base::id::ConnId;
+use crate::base::tick::NEVER;
 use crate::engine::observer::What;
 use crate::engine::{Armed, Fired};
+use crate::handler::DeadlineKind;
 use crate::reactor::dispatch::Dispatcher;
 use crate::stream::Link;
 use crate::stream::connection::{Expiry, Flags, Phase};
+
+/// How long a connection whose deadline has passed is kept at the least: a handler that keeps it
+/// for no time at all is asked once a tick, and does not keep the loop from sleeping.
+const MIN_KEEP: Duration = Duration::from_millis(1);
 
 impl Dispatcher {
     /// The wheel says that a connection must be looked at.
@@ -26,6 +32,7 @@ impl Dispatcher {
             None => {}
             Some(Expiry::Connect) => self.on_late_connect(id),
             Some(Expiry::Attempt) => self.lp.continue_connecting(id),
+            Some(Expiry::Timeout(TimeoutKind::User)) => self.on_user_deadline(id),
             Some(Expiry::Timeout(kind)) => time_out(&mut link, kind),
             Some(Expiry::Idle(kind)) => self.on_idle(id, kind),
         }
@@ -60,6 +67,26 @@ impl Dispatcher {
             // A handler that closed it in its own way has said enough.
             Some(Idle::Close) if link.connection.is_open() => link.mark_closed(CloseReason::Idle),
             _ => {}
+        }
+    }
+
+    /// The deadline that the handler has set has passed.
+    fn on_user_deadline(&mut self, id: ConnId) {
+        let Some(link) = self.lp.link(id) else { return };
+        link.connection.set_user_deadline(NEVER); // the handler may set it anew
+        let what = What::Deadline { id };
+        let verdict =
+            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+                handler.deadline(state, lp, DeadlineKind::User)
+            });
+        let Some(mut link) = self.lp.link(id) else { return };
+        if !link.connection.is_open() {
+            return; // a handler that closed it in its own way has said enough
+        }
+        match verdict {
+            Some(Deadline::Keep(wait)) => link.set_user_deadline(Some(wait.max(MIN_KEEP))),
+            Some(Deadline::Close) => link.close(),
+            Some(Deadline::Reset) | None => time_out(&mut link, TimeoutKind::User),
         }
     }
 

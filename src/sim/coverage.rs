@@ -23,6 +23,7 @@ landmarks! {
     IdleRead: "on_idle: read",
     IdleWrite: "on_idle: write",
     IdleAll: "on_idle: all",
+    Deadline: "on_deadline",
     Timer: "on_timer",
     Shutdown: "on_shutdown",
     ConnectRetry: "on_connect_retry",

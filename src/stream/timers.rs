@@ -35,7 +35,8 @@ impl Link<'_> {
     #[inline]
     pub(crate) fn arm_new(&mut self) {
         let shortest = self.connection.config.shortest_idle;
-        if !self.connection.flags.is_empty() || !Timers::may_defer(shortest) {
+        let is_usual = self.connection.flags.is_empty() && !self.connection.has_user_deadline();
+        if !is_usual || !Timers::may_defer(shortest) {
             self.arm();
         } else if shortest != NEVER {
             self.engine.timers.defer(self.id);
@@ -64,13 +65,15 @@ impl Link<'_> {
         self.arm();
     }
 
+    /// Sets the handler's own deadline, or takes it back. One that moves away leaves the entry in
+    /// the wheel where it is.
     pub(crate) fn set_user_deadline(&mut self, wait: Option<Duration>) {
-        if wait.is_none() && !self.connection.has_user_deadline() {
-            return;
+        // The turn may have been long already.
+        let tick = wait.map_or(NEVER, |wait| after(self.engine.timers.clock_tick(), ticks(wait)));
+        self.connection.set_user_deadline(tick);
+        if !self.connection.armed.covers(tick) {
+            self.arm();
         }
-        let now = self.engine.timers.clock_tick(); // the turn may have been long already
-        self.connection.set_user_deadline(wait.map(|wait| after(now, ticks(wait))));
-        self.arm();
     }
 
     /// Reading was held back or goes on: the time of an incomplete message stops or starts.

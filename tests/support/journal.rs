@@ -5,7 +5,8 @@ use std::io;
 use std::rc::Rc;
 
 use waterwheel::{
-    Closed, Conn, ConnId, ConnectRetry, Context, Handler, Idle, IdleKind, Peer, Timer, TimerId,
+    Closed, Conn, ConnId, ConnectRetry, Context, Deadline, DeadlineKind, Handler, Idle, IdleKind,
+    Peer, Timer, TimerId,
 };
 
 /// A callback, or a note of the test.
@@ -18,6 +19,7 @@ pub(crate) enum Call {
     Drain,
     Eof,
     Idle(IdleKind),
+    Deadline,
     Timer(TimerId),
     Shutdown,
     /// The reason in its debug form, and the unsent bytes.
@@ -285,6 +287,16 @@ impl<H: Handler> Handler for Watched<H> {
     fn on_idle(&mut self, life: &mut Self::State, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
         let _running = self.begin(life, conn, Call::Idle(kind));
         self.inner.on_idle(life.state(), conn, kind)
+    }
+
+    fn on_deadline(
+        &mut self,
+        life: &mut Self::State,
+        conn: &mut Conn<'_>,
+        kind: DeadlineKind,
+    ) -> Deadline {
+        let _running = self.begin(life, conn, Call::Deadline);
+        self.inner.on_deadline(life.state(), conn, kind)
     }
 
     fn on_timer(&mut self, life: &mut Self::State, conn: &mut Conn<'_>, timer: Timer) {

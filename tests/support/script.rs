@@ -3,11 +3,15 @@
 use std::fmt;
 use std::io;
 
-use waterwheel::{Closed, Conn, ConnectRetry, Context, Handler, Idle, IdleKind, Peer, Timer};
+use waterwheel::{
+    Closed, Conn, ConnectRetry, Context, Deadline, DeadlineKind, Handler, Idle, IdleKind, Peer,
+    Timer,
+};
 
 type OnConn = Box<dyn FnMut(&mut Conn<'_>)>;
 type OnData = Box<dyn FnMut(&mut Conn<'_>, &[u8]) -> usize>;
 type OnIdle = Box<dyn FnMut(&mut Conn<'_>, IdleKind) -> Idle>;
+type OnDeadline = Box<dyn FnMut(&mut Conn<'_>) -> Deadline>;
 type OnTimer = Box<dyn FnMut(&mut Conn<'_>, Timer)>;
 type OnClose = Box<dyn FnMut(u64, &Closed, &mut Context<'_>)>;
 type OnConnectRetry = Box<dyn FnMut(&mut Conn<'_>, &ConnectRetry)>;
@@ -23,6 +27,7 @@ pub(crate) struct Script {
     drain: OnConn,
     eof: OnConn,
     idle: OnIdle,
+    deadline: OnDeadline,
     timer: OnTimer,
     shutdown: OnConn,
     close: OnClose,
@@ -40,6 +45,7 @@ impl Default for Script {
             drain: Box::new(|_| {}),
             eof: Box::new(|conn| conn.close()),
             idle: Box::new(|_, _| Idle::Close),
+            deadline: Box::new(|_| Deadline::Reset),
             timer: Box::new(|_, _| {}),
             shutdown: Box::new(|conn| conn.close()),
             close: Box::new(|_, _, _| {}),
@@ -93,6 +99,11 @@ impl Script {
         run: impl FnMut(&mut Conn<'_>, IdleKind) -> Idle + 'static,
     ) -> Self {
         self.idle = Box::new(run);
+        self
+    }
+
+    pub(crate) fn deadline(mut self, run: impl FnMut(&mut Conn<'_>) -> Deadline + 'static) -> Self {
+        self.deadline = Box::new(run);
         self
     }
 
@@ -170,6 +181,10 @@ impl Handler for Script {
 
     fn on_idle(&mut self, _: &mut u64, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
         (self.idle)(conn, kind)
+    }
+
+    fn on_deadline(&mut self, _: &mut u64, conn: &mut Conn<'_>, _: DeadlineKind) -> Deadline {
+        (self.deadline)(conn)
     }
 
     fn on_timer(&mut self, _: &mut u64, conn: &mut Conn<'_>, timer: Timer) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::close::{CloseReason, Idle, IdleKind};
+use crate::base::close::{CloseReason, Deadline, Idle, IdleKind};
 use crate::base::id::{ConnId, SocketId, TimerId};
 
 /// A callback that begins or has returned.
@@ -37,6 +37,8 @@ pub enum What<'a> {
     Eof { id: ConnId },
     /// `on_idle`, for this limit.
     Idle { id: ConnId, kind: IdleKind, limit: Option<Duration> },
+    /// `on_deadline`.
+    Deadline { id: ConnId },
     /// `on_timer` of a connection.
     Timer { id: ConnId, timer: TimerId },
     /// `on_shutdown`.
@@ -82,6 +84,7 @@ impl What<'_> {
             Self::Drain { .. } | Self::SocketDrain { .. } => "on_drain",
             Self::Eof { .. } => "on_eof",
             Self::Idle { .. } => "on_idle",
+            Self::Deadline { .. } => "on_deadline",
             Self::Timer { .. } | Self::SocketTimer { .. } => "on_timer",
             Self::Shutdown { .. } => "on_shutdown",
             Self::Close { .. } | Self::SocketClose { .. } => "on_close",
@@ -107,6 +110,7 @@ impl What<'_> {
             | Self::Drain { id }
             | Self::Eof { id }
             | Self::Idle { id, .. }
+            | Self::Deadline { id }
             | Self::Timer { id, .. }
             | Self::Shutdown { id }
             | Self::Close { id, .. }
@@ -174,6 +178,8 @@ pub enum Outcome {
     Consumed(usize),
     /// What is to be done with an idle connection.
     Idle(Idle),
+    /// What is to be done with a connection whose deadline has passed.
+    Deadline(Deadline),
     /// How many messages a channel has delivered.
     Delivered(usize),
 }

@@ -43,7 +43,7 @@ pub(crate) enum Due {
 pub(crate) struct Armed {
     /// The tick at which it fires; [`NEVER`] if there is no entry.
     tick: u64,
-    /// The entry.
+    /// The entry. A key, and not an id: what a connection holds is paid for by each.
     key: Key,
 }
 
@@ -55,6 +55,12 @@ impl Armed {
     #[inline]
     pub(crate) fn tick(self) -> u64 {
         self.tick
+    }
+
+    /// Whether the wheel looks at the connection no later than at a tick.
+    #[inline]
+    pub(crate) fn covers(self, tick: u64) -> bool {
+        self.tick <= tick
     }
 }
 

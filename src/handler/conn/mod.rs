@@ -50,15 +50,16 @@ pub struct Conn<'a> {
     states: LentStates<'a>,
 }
 
-/// A deadline that a handler sets itself.
+/// Which deadline a handler sets, and is told of by
+/// [`Handler::on_deadline`](crate::Handler::on_deadline).
 ///
 /// The deadlines for the first byte, a message, a rate and the close follow from the limits of
 /// the listener ([`Limits`](crate::Limits)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeadlineKind {
-    /// Whatever the handler waits for: the connection ends with `TimeoutKind::User` when it
-    /// passes.
+    /// Whatever the handler waits for. Unless `on_deadline` says otherwise, the connection ends
+    /// with `TimeoutKind::User` when it passes.
     User,
 }
 
@@ -192,9 +193,12 @@ impl<'a> Conn<'a> {
         Ok(())
     }
 
-    /// Ends the connection with a reset and `CloseReason::Timeout` when so much time has passed,
-    /// unless the
-    /// deadline is set again or taken back (`None`) before. Bytes do not move it.
+    /// Has `on_deadline` called when so much time has passed, unless the deadline is set again or
+    /// taken back (`None`) before. Bytes do not move it. By default `on_deadline` ends the
+    /// connection with a reset and `CloseReason::Timeout`. A deadline that passes before the
+    /// connection is up is told when it is.
+    ///
+    /// The deadline is a word in the connection: to move it costs a look at the clock and a store.
     pub fn set_deadline(&mut self, kind: DeadlineKind, wait: Option<Duration>) {
         let Some(mut link) = self.link() else { return };
         match kind {

@@ -67,6 +67,7 @@ impl Watcher {
                 self.enter_open(name, id, kind as u64, landmark_of_idle(kind));
                 self.check_idle(id, kind, limit, facts);
             }
+            What::Deadline { id } => self.enter_open(name, id, 0, Landmark::Deadline),
             What::Timer { id, .. } => self.enter_open(name, id, 0, Landmark::Timer),
             What::Shutdown { id } => self.enter_open(name, id, 0, Landmark::Shutdown),
             What::Close { id, unsent_bytes } => {

@@ -18,8 +18,6 @@ pub(super) struct ColdState<S> {
     /// The one wait that its phase knows: to connect, for the first byte, for the rest of a
     /// message, to close.
     pub(super) wait: Option<(u64, Expiry)>,
-    /// The handler's own deadline.
-    pub(super) user_deadline: Option<u64>,
     /// An incomplete message arriving.
     pub(super) receiving: Option<Meter>,
     /// Queued output leaving.
@@ -44,7 +42,6 @@ impl<S> Default for ColdState<S> {
             connector: None,
             idle: None,
             wait: None,
-            user_deadline: None,
             receiving: None,
             sending: None,
             files: None,
@@ -61,7 +58,6 @@ impl<S> ColdState<S> {
         self.connector.is_none()
             && self.idle.is_none()
             && self.wait.is_none()
-            && self.user_deadline.is_none()
             && self.receiving.is_none()
             && self.sending.is_none()
             && self.files.is_none()

@@ -95,20 +95,21 @@ impl<S> Connection<S> {
 
     /// The waits of an open connection are over.
     pub(crate) fn clear_waits(&mut self) {
+        self.user_deadline = NEVER;
         if let Some(cold) = &mut self.cold {
-            (cold.wait, cold.receiving, cold.user_deadline) = (None, None, None);
+            (cold.wait, cold.receiving) = (None, None);
         }
     }
 
+    #[inline]
     pub(crate) fn has_user_deadline(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| cold.user_deadline.is_some())
+        self.user_deadline != NEVER
     }
 
-    /// Gives the handler's own deadline its time, or none.
-    pub(crate) fn set_user_deadline(&mut self, deadline: Option<u64>) {
-        if deadline.is_some() || self.cold.is_some() {
-            self.cold_mut().user_deadline = deadline;
-        }
+    /// Gives the handler's own deadline its time; `NEVER` for none.
+    #[inline]
+    pub(crate) fn set_user_deadline(&mut self, tick: u64) {
+        self.user_deadline = tick;
     }
 
     /// The tick at which it must be looked at, if nothing moves before; `NEVER` for never.
@@ -116,7 +117,8 @@ impl<S> Connection<S> {
     pub(crate) fn deadline(&self, latest: impl Fn(u64) -> u64) -> u64 {
         if self.flags.is_empty() && self.read_at == self.written_at {
             // Just opened, as a rule: in a storm of short connections this is all there is to do.
-            return after(latest(self.read_at), self.config.shortest_idle);
+            let idle = after(latest(self.read_at), self.config.shortest_idle);
+            return idle.min(self.user_deadline);
         }
         let mut earliest = NEVER;
         self.each_deadline(latest, |tick, _| earliest = earliest.min(tick));
@@ -154,10 +156,10 @@ impl<S> Connection<S> {
         if !self.is_open() {
             return;
         }
+        if self.has_user_deadline() {
+            each(self.user_deadline, Expiry::Timeout(TimeoutKind::User));
+        }
         if let Some(cold) = &self.cold {
-            if let Some(tick) = cold.user_deadline {
-                each(tick, Expiry::Timeout(TimeoutKind::User));
-            }
             if let (Some(meter), Some(rate)) = (cold.receiving, self.config.receive_rate) {
                 each(meter.deadline(rate), Expiry::Timeout(TimeoutKind::ReceiveRate));
             }

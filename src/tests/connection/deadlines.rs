@@ -181,16 +181,16 @@ fn each_kind_of_silence_counts_from_its_own_clock() {
 fn a_handlers_deadline_ends_with_the_open_phase() {
     let mut spares = Spares::default();
     let mut connection = opened(&Limits::default().all_idle(None));
-    connection.set_user_deadline(None);
+    connection.set_user_deadline(NEVER);
     assert!(!connection.has_cold(), "nothing to forget");
-    connection.set_user_deadline(Some(70));
+    connection.set_user_deadline(70);
     assert!(connection.has_user_deadline());
     assert_eq!(connection.deadline(exact), 70);
     assert_eq!(connection.expired(69, exact), None);
     assert_eq!(connection.expired(70, exact), Some(Expiry::Timeout(TimeoutKind::User)));
-    connection.set_user_deadline(None);
+    connection.set_user_deadline(NEVER);
     assert_eq!(connection.deadline(exact), NEVER);
-    connection.set_user_deadline(Some(70));
+    connection.set_user_deadline(70);
     connection.queue_output(&[0; 5], &mut spares);
     connection.fail_output(CloseReason::Reset, 0, &mut spares);
     check_flags(&connection);
@@ -240,7 +240,7 @@ fn a_connect_has_its_time_and_then_no_more() {
 fn waits_that_are_cleared_are_over() {
     let mut connection = opened(&Limits::default().all_idle(None));
     connection.set_close_wait(10);
-    connection.set_user_deadline(Some(70));
+    connection.set_user_deadline(70);
     connection.clear_waits();
     assert_eq!(connection.deadline(exact), NEVER);
 }

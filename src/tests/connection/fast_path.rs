@@ -97,8 +97,6 @@ fn by_cold_state() -> Vec<Exit> {
         cold("time for the first byte", |it, _| it.open(5))
             .under(Limits::default().first_byte_timeout(Some(Duration::from_secs(1))))
             .back(|it, _| it.note_received(1, 6)),
-        cold("a deadline", |it, _| it.set_user_deadline(Some(1)))
-            .back(|it, _| it.set_user_deadline(None)),
         cold("a timer", |it, _| it.add_timer(TimerId::new(0, 1, 1), |_| true))
             .back(|it, _| it.remove_timer(TimerId::new(0, 1, 1))),
         cold("timers", |it, _| it.add_timer(TimerId::new(0, 1, 1), |_| true))
@@ -183,11 +181,40 @@ fn limits_of_messages_keep_a_connection_off_the_fast_path() {
     }
 }
 
+/// A server whose every request has its time sets one for each message.
+#[test]
+fn a_deadline_of_the_handler_leaves_a_connection_on_the_fast_path() {
+    let mut connection = opened(&Limits::default().all_idle(Some(Duration::from_secs(1))));
+    let idle = connection.deadline(exact);
+    for tick in [70, NEVER, idle + 1] {
+        connection.set_user_deadline(tick);
+        assert!(!connection.has_cold() && connection.flags.is_empty(), "{:?}", connection.flags);
+        for moved in [0, 5] {
+            connection.read_at = moved; // as the fast path does
+            assert_eq!(connection.deadline(exact), tick.min(idle + moved));
+        }
+        connection.read_at = 0;
+    }
+}
+
+/// Of a connection that nobody talks on, this is all that it costs beside its state.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[test]
+fn a_connection_takes_no_more_than_it_did() {
+    let bytes = match (cfg!(feature = "sim"), cfg!(debug_assertions)) {
+        (false, false) => 144,
+        // mio notes the poll that a socket is registered with.
+        (false, true) => 160,
+        (true, _) => 176,
+    };
+    assert_eq!(size_of::<Connection<crate::sys::Stream>>(), bytes);
+}
+
 #[test]
 fn what_is_not_needed_takes_no_memory() {
     let mut connection = opened(&Limits::default());
     connection.add_unsent(0);
-    connection.set_user_deadline(None);
+    connection.set_user_deadline(NEVER);
     connection.watch_output(0);
     connection.clear_wait();
     connection.clear_waits();

@@ -237,7 +237,7 @@ impl Pair {
     fn set_user_deadline(&mut self, input: &mut Input<'_>) {
         let wait = input.flag().then(|| input.number(12));
         self.user_deadline = wait.map(|wait| after(self.now, wait));
-        self.connection.set_user_deadline(self.user_deadline);
+        self.connection.set_user_deadline(self.user_deadline.unwrap_or(NEVER));
     }
 
     fn set_idle_limits(&mut self, input: &mut Input<'_>) {
@@ -322,7 +322,6 @@ impl Pair {
 
     fn needs_cold(&self) -> bool {
         self.wait.is_some()
-            || self.user_deadline.is_some()
             || self.sending.is_some()
             || self.receiving.is_some()
             || self.has_own_idle

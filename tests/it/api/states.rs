@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::{
-    Closed, Conn, ConnId, ConnectOptions, Context, Handler, HandlerKey, Idle, IdleKind, Limits,
-    ListenOptions, Peer, Reactor, Receive, Timer,
+    Closed, Conn, ConnId, ConnectOptions, Context, Deadline, DeadlineKind, Handler, HandlerKey,
+    Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Receive, Timer,
 };
 
 use crate::support::{Client, End, patiently};
@@ -88,6 +88,11 @@ impl Handler for Visitor {
     fn on_idle(&mut self, _: &mut Visited, conn: &mut Conn<'_>, _: IdleKind) -> Idle {
         self.visit("on_idle", &mut conn.context());
         Idle::Close
+    }
+
+    fn on_deadline(&mut self, _: &mut Visited, conn: &mut Conn<'_>, _: DeadlineKind) -> Deadline {
+        self.visit("on_deadline", &mut conn.context());
+        Deadline::Close
     }
 
     fn on_timer(&mut self, _: &mut Visited, conn: &mut Conn<'_>, _: Timer) {
@@ -231,6 +236,15 @@ fn on_idle_reaches_the_others() {
     let mut cx = site.reactor.context();
     cx.conn(second).unwrap().set_idle_timeout(IdleKind::All, Some(5 * MS)).unwrap();
     site.expect_visits("on_idle", [Some(1), None]);
+}
+
+#[test]
+fn on_deadline_reaches_the_others() {
+    let mut site = Site::new(Limits::default());
+    let [_, second] = site.ids[..] else { panic!("two") };
+    let mut cx = site.reactor.context();
+    cx.conn(second).unwrap().set_deadline(DeadlineKind::User, Some(MS));
+    site.expect_visits("on_deadline", [Some(1), None]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn kinds(calls: &[Call]) -> Vec<&'static str> {
         Call::Drain => "drain",
         Call::Eof => "eof",
         Call::Idle(_) => "idle",
+        Call::Deadline => "deadline",
         Call::Timer(_) => "timer",
         Call::Shutdown => "shutdown",
         Call::Close(..) => "close",

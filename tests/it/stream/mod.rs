@@ -2,6 +2,7 @@
 
 mod backpressure;
 mod close;
+mod deadline;
 mod grammar;
 mod half_close;
 mod idle;
