@@ -9,7 +9,8 @@
 //! ```
 //!
 //! It knows `PING ECHO GET SET DEL EXISTS INCR TTL PTTL EXPIRE PEXPIRE PERSIST DBSIZE FLUSHALL
-//! INFO COMMAND CONFIG QUIT`. What it leaves out: other types than strings, persistence,
+//! INFO COMMAND CONFIG QUIT`. A client that begins an HTTP request is closed, because a web page may
+//! make a browser send one. What is left out: other types than strings, persistence,
 //! replication, and a table that grows step by step (the standard one moves all keys at once
 //! when it doubles).
 

@@ -13,6 +13,10 @@ const NAMES: [&str; 18] = [
 /// Bytes of the longest name.
 const NAME_BYTES: usize = 8;
 
+/// What a request of HTTP begins with, or has in its second line. A web page may make a browser
+/// send one here, with commands in the body. `GET` is not among them: `Host:` comes behind it.
+const HTTP: [&[u8]; 2] = [b"POST", b"HOST:"];
+
 /// What `CONFIG GET` knows; the benchmark asks for these.
 const CONFIG: [(&str, &str); 3] = [("save", ""), ("appendonly", "no"), ("databases", "1")];
 
@@ -28,7 +32,7 @@ pub(crate) struct Command<'a> {
 }
 
 impl Command<'_> {
-    /// Runs a request and appends its reply; `false` if the client asks to be closed.
+    /// Runs a request and appends its reply; `false` if the client is to be closed.
     #[inline]
     pub(crate) fn run(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> bool {
         let mut buffer = [0; NAME_BYTES];
@@ -47,6 +51,7 @@ impl Command<'_> {
                 return false;
             }
             (_, 0) => {}
+            (first, _) if HTTP.contains(&first) => return false,
             _ => self.run_rare(name, request, out),
         }
         true

@@ -58,6 +58,29 @@ fn it_ends_a_client_that_talks_nonsense() {
     expect_clean_end(server);
 }
 
+/// What a browser sends for `fetch(url, {method: "POST", body: "FLUSHALL\r\n"})` of any page.
+#[test]
+fn a_web_page_cannot_remove_what_is_stored() {
+    let (server, addr) = Process::serve(KV, &[]);
+    let mut owner = Client::connect(addr);
+    owner.send("SET a 1\r\n");
+    owner.expect("+OK\r\n");
+    for method in ["POST", "PUT"] {
+        let mut browser = Client::connect(addr);
+        browser.send(format!(
+            "{method} / HTTP/1.1\r\nHost: {addr}\r\nContent-Length: 10\r\n\r\nFLUSHALL\r\n"
+        ));
+        if method == "PUT" {
+            browser.expect("-ERR unknown command 'PUT'\r\n");
+        }
+        browser.expect_end();
+    }
+    owner.send("GET a\r\n");
+    owner.expect("$1\r\n1\r\n");
+    drop(owner);
+    expect_clean_end(server);
+}
+
 /// Replies of 200 MB are asked for in one go, and read only then.
 #[test]
 fn it_holds_back_a_client_that_does_not_read() {
