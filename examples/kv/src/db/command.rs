@@ -17,6 +17,8 @@ const NAME_BYTES: usize = 8;
 /// send one here, with commands in the body. `GET` is not among them: `Host:` comes behind it.
 const HTTP: [&[u8]; 2] = [b"POST", b"HOST:"];
 
+const SYNTAX: &str = "ERR syntax error";
+
 /// What `CONFIG GET` knows; the benchmark asks for these.
 const CONFIG: [(&str, &str); 3] = [("save", ""), ("appendonly", "no"), ("databases", "1")];
 
@@ -77,10 +79,9 @@ impl Command<'_> {
                 reply::integer(out, i64::from(is_there && self.store.persist(key)));
             }
             (b"DBSIZE", 1) => reply::integer(out, self.store.len() as i64),
-            (b"FLUSHALL", 1..=2) => {
-                self.store.clear();
-                reply::simple(out, "OK");
-            }
+            (b"FLUSHALL", 1) => self.flush(out),
+            (b"FLUSHALL", 2) if is_flush_option(key) => self.flush(out),
+            (b"FLUSHALL", _) => reply::error(out, SYNTAX),
             (b"INFO", 1..) => reply::bulk(out, self.info().as_bytes()),
             (b"COMMAND", 1..) => self.describe(key, out),
             (b"CONFIG", 3..) if key.eq_ignore_ascii_case(b"get") => config(request, out),
@@ -133,6 +134,11 @@ impl Command<'_> {
             Ok(()) => reply::integer(out, new),
             Err(Full) => out_of_memory(out),
         }
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        self.store.clear();
+        reply::simple(out, "OK");
     }
 
     /// In units of so many milliseconds, rounded to the nearest; -1: for ever, -2: not there.
@@ -207,7 +213,6 @@ impl Default for SetOptions {
 
 impl SetOptions {
     fn parse(request: &Request<'_>, now: u64) -> Result<Self, &'static str> {
-        const SYNTAX: &str = "ERR syntax error";
         let mut parsed = Self::default();
         let mut options = request.from(3);
         while let Some(option) = options.next() {
@@ -229,6 +234,10 @@ impl SetOptions {
         }
         Ok(parsed)
     }
+}
+
+fn is_flush_option(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"sync") || word.eq_ignore_ascii_case(b"async")
 }
 
 fn config(request: &Request<'_>, out: &mut Vec<u8>) {

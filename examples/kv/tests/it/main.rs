@@ -1,6 +1,7 @@
 //! The key-value server as a process, and its database by itself.
 #![cfg(unix)]
 
+mod clients;
 #[path = "../../src/db/mod.rs"]
 mod db;
 #[path = "../../../../tests/examples/process.rs"]

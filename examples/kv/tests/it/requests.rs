@@ -63,7 +63,7 @@ fn array<S: AsRef<[u8]>>(strings: &[S]) -> Vec<u8> {
 }
 
 #[track_caller]
-fn expect_replies(dialogue: &[(&str, &str)]) {
+pub(crate) fn expect_replies(dialogue: &[(&str, &str)]) {
     let mut session = Session::new();
     for (request, reply) in dialogue {
         assert_eq!(session.ask(format!("{request}\r\n")), reply.escape_default().to_string());
