@@ -8,11 +8,12 @@
 //! redis-benchmark -p 7379 -t get,set -r 100000 -n 1000000 -P 16
 //! ```
 //!
-//! It knows `PING ECHO GET SET DEL EXISTS INCR TTL PTTL EXPIRE PEXPIRE PERSIST DBSIZE FLUSHALL
-//! INFO COMMAND CONFIG QUIT`. A client that begins an HTTP request is closed, because a web page may
-//! make a browser send one. What is left out: other types than strings, persistence,
-//! replication, and a table that grows step by step (the standard one moves all keys at once
-//! when it doubles).
+//! The commands are `PING ECHO GET SET DEL EXISTS INCR INCRBY TTL PTTL EXPIRE PEXPIRE PERSIST
+//! DBSIZE FLUSHALL INFO COMMAND CONFIG HELLO CLIENT SELECT RESET QUIT`, in RESP2 and, after
+//! `HELLO 3`, in RESP3. A client that begins an HTTP request is closed, because a web page may make
+//! a browser send one. What is left out: other types than strings, passwords, persistence,
+//! replication, and a table that grows step by step (the standard one moves all keys at once when
+//! it doubles).
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use waterwheel::{
 
 mod db;
 
-use db::{Db, MAX_REQUEST_BYTES, Then};
+use db::{Db, MAX_REQUEST_BYTES, Session, Then};
 
 const OPTIONS: &str = "  --max-memory MIB       refuse to store more, roughly; 0: no limit [0]\n";
 
@@ -43,21 +44,21 @@ struct Server {
 }
 
 impl Handler for Server {
-    type State = ();
+    type State = Session;
 
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        Some(())
+    fn on_accept(&mut self, _: &Peer) -> Option<Session> {
+        Some(self.db.open_session())
     }
 
-    fn on_open(&mut self, _: &mut (), _: &mut Conn<'_>) {
+    fn on_open(&mut self, _: &mut Session, _: &mut Conn<'_>) {
         self.db.clients += 1;
     }
 
-    fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    fn on_data(&mut self, session: &mut Session, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let now = millis(&conn.context());
         let mut taken = 0;
         loop {
-            let served = self.db.serve(&input[taken..], now, &mut self.replies);
+            let served = self.db.serve(session, &input[taken..], now, &mut self.replies);
             taken += served.consumed;
             let written = conn.write(&self.replies);
             self.replies.clear();
@@ -79,11 +80,11 @@ impl Handler for Server {
         taken
     }
 
-    fn on_drain(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+    fn on_drain(&mut self, _: &mut Session, conn: &mut Conn<'_>) {
         conn.resume_reading();
     }
 
-    fn on_close(&mut self, _: (), _: Closed, _: &mut Context<'_>) {
+    fn on_close(&mut self, _: Session, _: Closed, _: &mut Context<'_>) {
         self.db.clients -= 1;
     }
 

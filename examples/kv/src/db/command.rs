@@ -2,12 +2,14 @@
 
 use super::reply;
 use super::request::Request;
+use super::session::Session;
 use super::store::{Expiry, Full, Store};
 
 /// The commands and nothing else.
-const NAMES: [&str; 18] = [
-    "PING", "ECHO", "GET", "SET", "DEL", "EXISTS", "INCR", "TTL", "PTTL", "EXPIRE", "PEXPIRE",
-    "PERSIST", "DBSIZE", "FLUSHALL", "INFO", "COMMAND", "CONFIG", "QUIT",
+const NAMES: [&str; 23] = [
+    "PING", "ECHO", "GET", "SET", "DEL", "EXISTS", "INCR", "INCRBY", "TTL", "PTTL", "EXPIRE",
+    "PEXPIRE", "PERSIST", "DBSIZE", "FLUSHALL", "INFO", "COMMAND", "CONFIG", "HELLO", "CLIENT",
+    "SELECT", "RESET", "QUIT",
 ];
 
 /// Bytes of the longest name.
@@ -17,7 +19,8 @@ const NAME_BYTES: usize = 8;
 /// send one here, with commands in the body. `GET` is not among them: `Host:` comes behind it.
 const HTTP: [&[u8]; 2] = [b"POST", b"HOST:"];
 
-const SYNTAX: &str = "ERR syntax error";
+pub(crate) const SYNTAX: &str = "ERR syntax error";
+const NO_INTEGER: &str = "ERR value is not an integer or out of range";
 
 /// What `CONFIG GET` knows; the benchmark asks for these.
 const CONFIG: [(&str, &str); 3] = [("save", ""), ("appendonly", "no"), ("databases", "1")];
@@ -28,6 +31,7 @@ const QUOTED_BYTES: usize = 128;
 /// What one command works on.
 pub(crate) struct Command<'a> {
     pub(crate) store: &'a mut Store,
+    pub(crate) session: &'a mut Session,
     pub(crate) clients: usize,
     pub(crate) commands: u64,
     pub(crate) now: u64,
@@ -42,10 +46,10 @@ impl Command<'_> {
         match (name, request.len()) {
             (b"GET", 2) => match self.store.get(request.get(1), self.now) {
                 Some(value) => reply::bulk(out, value),
-                None => reply::null(out),
+                None => reply::null(out, self.session.protocol),
             },
             (b"SET", 3..) => self.set(request, out),
-            (b"INCR", 2) => self.incr(request.get(1), out),
+            (b"INCR", 2) => self.add(request.get(1), 1, out),
             (b"PING", 1) => reply::simple(out, "PONG"),
             (b"PING" | b"ECHO", 2) => reply::bulk(out, request.get(1)),
             (b"QUIT", 1..) => {
@@ -70,6 +74,10 @@ impl Command<'_> {
                 let found = request.from(1).filter(|key| self.store.get(key, now).is_some());
                 reply::integer(out, found.count() as i64);
             }
+            (b"INCRBY", 3) => match integer(request.get(2)) {
+                Some(step) => self.add(key, step, out),
+                None => reply::error(out, NO_INTEGER),
+            },
             (b"TTL", 2) => self.time_to_live(key, 1_000, out),
             (b"PTTL", 2) => self.time_to_live(key, 1, out),
             (b"EXPIRE", 3) => self.expire(request, 1_000, out),
@@ -82,14 +90,22 @@ impl Command<'_> {
             (b"FLUSHALL", 1) => self.flush(out),
             (b"FLUSHALL", 2) if is_flush_option(key) => self.flush(out),
             (b"FLUSHALL", _) => reply::error(out, SYNTAX),
-            (b"INFO", 1..) => reply::bulk(out, self.info().as_bytes()),
+            (b"INFO", 1..) => reply::text(out, self.session.protocol, &self.info()),
             (b"COMMAND", 1..) => self.describe(key, out),
-            (b"CONFIG", 3..) if key.eq_ignore_ascii_case(b"get") => config(request, out),
+            (b"CONFIG", 3..) if key.eq_ignore_ascii_case(b"get") => {
+                config(request, self.session, out);
+            }
             (b"CONFIG", 2..) => reply::error(out, "ERR unknown subcommand; there is CONFIG GET"),
+            (b"HELLO", 1..) => self.session.hello(request, out),
+            (b"CLIENT", 2..) => self.session.client(request, out),
+            (b"SELECT", 2) => match integer(key) {
+                Some(0) => reply::simple(out, "OK"),
+                Some(_) => reply::error(out, "ERR DB index is out of range"),
+                None => reply::error(out, NO_INTEGER),
+            },
+            (b"RESET", 1) => self.session.reset(out),
             _ if NAMES.iter().any(|known| known.as_bytes() == name) => {
-                let name = String::from_utf8_lossy(name).to_lowercase();
-                let text = format!("ERR wrong number of arguments for '{name}' command");
-                reply::error(out, &text);
+                wrong_number(&lower_case(request.get(0)), out);
             }
             _ => unknown(request.get(0), out),
         }
@@ -106,7 +122,7 @@ impl Command<'_> {
         };
         if let Some(must_exist) = options.must_exist {
             if self.store.get(key, self.now).is_some() != must_exist {
-                return reply::null(out);
+                return reply::null(out, self.session.protocol);
             }
         }
         let mut expiry = options.expiry;
@@ -119,15 +135,16 @@ impl Command<'_> {
         }
     }
 
-    fn incr(&mut self, key: &[u8], out: &mut Vec<u8>) {
+    /// `INCR` and `INCRBY`.
+    fn add(&mut self, key: &[u8], step: i64, out: &mut Vec<u8>) {
         let (old, expiry) = match self.store.get(key, self.now) {
             None => (Some(0), Expiry::Never),
             Some(value) => (integer(value), Expiry::Keep),
         };
         let Some(old) = old else {
-            return reply::error(out, "ERR value is not an integer or out of range");
+            return reply::error(out, NO_INTEGER);
         };
-        let Some(new) = old.checked_add(1) else {
+        let Some(new) = old.checked_add(step) else {
             return reply::error(out, "ERR increment or decrement would overflow");
         };
         match self.store.set(key, new.to_string().as_bytes(), expiry) {
@@ -223,8 +240,7 @@ impl SetOptions {
                 b"KEEPTTL" if parsed.expiry == Expiry::Never => parsed.expiry = Expiry::Keep,
                 unit @ (b"EX" | b"PX") if parsed.expiry == Expiry::Never => {
                     let unit_ms = if unit == b"EX" { 1_000 } else { 1 };
-                    let time = integer(options.next().ok_or(SYNTAX)?)
-                        .ok_or("ERR value is not an integer or out of range")?;
+                    let time = integer(options.next().ok_or(SYNTAX)?).ok_or(NO_INTEGER)?;
                     let deadline = after(now, time, unit_ms)
                         .ok_or("ERR invalid expire time in 'set' command")?;
                     parsed.expiry = Expiry::At(deadline);
@@ -240,14 +256,14 @@ fn is_flush_option(word: &[u8]) -> bool {
     word.eq_ignore_ascii_case(b"sync") || word.eq_ignore_ascii_case(b"async")
 }
 
-fn config(request: &Request<'_>, out: &mut Vec<u8>) {
+fn config(request: &Request<'_>, session: &Session, out: &mut Vec<u8>) {
     let is_wanted = |name: &str| {
         let is_wanted =
             |wanted: &[u8]| wanted == b"*" || wanted.eq_ignore_ascii_case(name.as_bytes());
         request.from(2).any(is_wanted)
     };
     let found: Vec<_> = CONFIG.iter().filter(|(name, _)| is_wanted(name)).collect();
-    reply::array(out, 2 * found.len());
+    reply::map(out, session.protocol, found.len());
     for (name, value) in found {
         reply::bulk(out, name.as_bytes());
         reply::bulk(out, value.as_bytes());
@@ -255,9 +271,21 @@ fn config(request: &Request<'_>, out: &mut Vec<u8>) {
 }
 
 fn unknown(name: &[u8], out: &mut Vec<u8>) {
-    let quoted = &name[..name.len().min(QUOTED_BYTES)];
-    let quoted = quoted.escape_ascii();
-    reply::error(out, &format!("ERR unknown command '{quoted}'"));
+    reply::error(out, &format!("ERR unknown command '{}'", quoted(name)));
+}
+
+pub(crate) fn wrong_number(command: &str, out: &mut Vec<u8>) {
+    reply::error(out, &format!("ERR wrong number of arguments for '{command}' command"));
+}
+
+/// A word of the client that is sent back, or its beginning.
+pub(crate) fn quoted(word: &[u8]) -> impl std::fmt::Display {
+    word[..word.len().min(QUOTED_BYTES)].escape_ascii()
+}
+
+/// A name as errors have it.
+pub(crate) fn lower_case(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).to_lowercase()
 }
 
 fn out_of_memory(out: &mut Vec<u8>) {
@@ -276,7 +304,7 @@ fn upper_case<'b>(name: &[u8], buffer: &'b mut [u8; NAME_BYTES]) -> &'b [u8] {
 }
 
 /// An integer as Redis writes it: no plus sign, no leading zero, no space.
-fn integer(text: &[u8]) -> Option<i64> {
+pub(crate) fn integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let is_plain = match digits {
         [b'0'] => digits.len() == text.len(),

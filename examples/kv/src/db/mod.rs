@@ -4,6 +4,7 @@
 mod command;
 mod reply;
 mod request;
+mod session;
 mod store;
 mod text;
 
@@ -12,6 +13,7 @@ use request::Parser;
 use store::Store;
 
 pub(crate) use request::MAX_REQUEST_BYTES;
+pub(crate) use session::Session;
 
 /// Replies gathered before the caller is to send them: a client cannot make more wait here by
 /// asking for a large value many times in one go.
@@ -21,6 +23,8 @@ const REPLY_BYTES: usize = 64 << 10;
 pub(crate) struct Db {
     /// Connections now, for `INFO`.
     pub(crate) clients: usize,
+    /// Connections so far; the number of the last.
+    sessions: u64,
     /// Commands run so far.
     commands: u64,
     store: Store,
@@ -50,11 +54,29 @@ pub(crate) enum Then {
 impl Db {
     /// An empty database that stores at most so many bytes, by its own rough count.
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { clients: 0, commands: 0, store: Store::new(max_bytes), parser: Parser::default() }
+        Self {
+            clients: 0,
+            sessions: 0,
+            commands: 0,
+            store: Store::new(max_bytes),
+            parser: Parser::default(),
+        }
+    }
+
+    /// What there is to know of a connection when it begins.
+    pub(crate) fn open_session(&mut self) -> Session {
+        self.sessions += 1;
+        Session::new(self.sessions)
     }
 
     /// Runs the whole requests at the front of an input and appends their replies.
-    pub(crate) fn serve(&mut self, input: &[u8], now: u64, replies: &mut Vec<u8>) -> Served {
+    pub(crate) fn serve(
+        &mut self,
+        session: &mut Session,
+        input: &[u8],
+        now: u64,
+        replies: &mut Vec<u8>,
+    ) -> Served {
         let mut consumed = 0;
         while replies.len() < REPLY_BYTES {
             let then = match self.parser.next(&input[consumed..]) {
@@ -63,6 +85,7 @@ impl Db {
                     self.commands += 1;
                     let mut command = Command {
                         store: &mut self.store,
+                        session: &mut *session,
                         clients: self.clients,
                         commands: self.commands,
                         now,

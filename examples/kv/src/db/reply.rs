@@ -1,4 +1,14 @@
-//! Replies in RESP2, appended to a buffer.
+//! Replies, appended to a buffer. RESP3 writes some of them in another way than RESP2.
+
+/// The version of the protocol in which a client is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// What every client understands.
+    #[default]
+    Resp2,
+    /// What a client asks for by `HELLO 3`.
+    Resp3,
+}
 
 /// `+text`
 pub(crate) fn simple(out: &mut Vec<u8>, text: &str) {
@@ -35,8 +45,36 @@ pub(crate) fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Nothing, where a string could be.
-pub(crate) fn null(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"$-1\r\n");
+pub(crate) fn null(out: &mut Vec<u8>, protocol: Protocol) {
+    out.extend_from_slice(match protocol {
+        Protocol::Resp2 => b"$-1\r\n",
+        Protocol::Resp3 => b"_\r\n",
+    });
+}
+
+/// Text for people.
+pub(crate) fn text(out: &mut Vec<u8>, protocol: Protocol, text: &str) {
+    match protocol {
+        Protocol::Resp2 => bulk(out, text.as_bytes()),
+        Protocol::Resp3 => {
+            let (kind, text) = (b"txt:", text.as_bytes());
+            out.push(b'=');
+            digits(out, (kind.len() + text.len()) as u64);
+            for part in [b"\r\n", kind, text, b"\r\n"] as [&[u8]; 4] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
+}
+
+/// The head of a map; its keys and values follow, in pairs. RESP2 has an array of them.
+pub(crate) fn map(out: &mut Vec<u8>, protocol: Protocol, pairs: usize) {
+    if protocol == Protocol::Resp2 {
+        return array(out, 2 * pairs);
+    }
+    out.push(b'%');
+    digits(out, pairs as u64);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The head of an array; its items follow.
