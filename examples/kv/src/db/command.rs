@@ -80,8 +80,8 @@ impl Command<'_> {
             },
             (b"TTL", 2) => self.time_to_live(key, 1_000, out),
             (b"PTTL", 2) => self.time_to_live(key, 1, out),
-            (b"EXPIRE", 3) => self.expire(request, 1_000, out),
-            (b"PEXPIRE", 3) => self.expire(request, 1, out),
+            (b"EXPIRE", 3..) => self.expire(request, 1_000, out),
+            (b"PEXPIRE", 3..) => self.expire(request, 1, out),
             (b"PERSIST", 2) => {
                 let is_there = self.store.get(key, now).is_some();
                 reply::integer(out, i64::from(is_there && self.store.persist(key)));
@@ -169,21 +169,27 @@ impl Command<'_> {
     }
 
     fn expire(&mut self, request: &Request<'_>, unit_ms: i64, out: &mut Vec<u8>) {
-        let key = request.get(1);
-        let Some(time) = integer(request.get(2)) else {
-            return reply::error(out, "ERR value is not an integer or out of range");
+        let condition = match Condition::parse(request) {
+            Ok(condition) => condition,
+            Err(text) => return reply::error(out, &text),
         };
-        let is_there = self.store.get(key, self.now).is_some();
-        if time <= 0 {
+        let Some(time) = integer(request.get(2)) else {
+            return reply::error(out, NO_INTEGER);
+        };
+        let Some(deadline) = deadline(self.now, time, unit_ms) else {
+            let name = lower_case(request.get(0));
+            let text = format!("ERR invalid expire time in '{name}' command");
+            return reply::error(out, &text);
+        };
+        let key = request.get(1);
+        let old = self.store.deadline(key, self.now);
+        let is_set = old.is_some_and(|old| condition.holds(old, deadline));
+        if is_set && deadline <= self.now {
             self.store.remove(key, self.now);
-        } else if let Some(deadline) = after(self.now, time, unit_ms) {
-            if is_there {
-                self.store.expire_at(key, deadline);
-            }
-        } else {
-            return reply::error(out, "ERR invalid expire time in 'expire' command");
+        } else if is_set {
+            self.store.expire_at(key, deadline);
         }
-        reply::integer(out, i64::from(is_there));
+        reply::integer(out, i64::from(is_set));
     }
 
     fn info(&self) -> String {
@@ -215,6 +221,50 @@ impl Command<'_> {
     }
 }
 
+/// What may follow the time in `EXPIRE`: when it is set at all.
+#[derive(Default)]
+struct Condition {
+    /// `XX` and `NX`: only if the key expires already, or only if not.
+    must_expire: Option<bool>,
+    /// `GT`: only if it then expires later. A key that does not expire does so last of all.
+    is_later: bool,
+    /// `LT`: only if it then expires sooner.
+    is_sooner: bool,
+}
+
+impl Condition {
+    fn parse(request: &Request<'_>) -> Result<Self, String> {
+        let (mut parsed, mut is_nx, mut is_xx) = (Self::default(), false, false);
+        for option in request.from(3) {
+            let mut buffer = [0; NAME_BYTES];
+            match upper_case(option, &mut buffer) {
+                b"NX" => is_nx = true,
+                b"XX" => is_xx = true,
+                b"GT" => parsed.is_later = true,
+                b"LT" => parsed.is_sooner = true,
+                _ => return Err(format!("ERR Unsupported option {}", quoted(option))),
+            }
+        }
+        if is_nx && (is_xx || parsed.is_later || parsed.is_sooner) {
+            let text = "ERR NX and XX, GT or LT options at the same time are not compatible";
+            return Err(text.to_owned());
+        }
+        if parsed.is_later && parsed.is_sooner {
+            let text = "ERR GT and LT options at the same time are not compatible";
+            return Err(text.to_owned());
+        }
+        parsed.must_expire = (is_nx || is_xx).then_some(is_xx);
+        Ok(parsed)
+    }
+
+    fn holds(&self, old: Option<u64>, new: u64) -> bool {
+        let old_or_last = old.unwrap_or(u64::MAX);
+        self.must_expire.is_none_or(|must_expire| must_expire == old.is_some())
+            && (!self.is_later || new > old_or_last)
+            && (!self.is_sooner || new < old_or_last)
+    }
+}
+
 /// What may follow key and value in `SET`.
 struct SetOptions {
     expiry: Expiry,
@@ -241,7 +291,8 @@ impl SetOptions {
                 unit @ (b"EX" | b"PX") if parsed.expiry == Expiry::Never => {
                     let unit_ms = if unit == b"EX" { 1_000 } else { 1 };
                     let time = integer(options.next().ok_or(SYNTAX)?).ok_or(NO_INTEGER)?;
-                    let deadline = after(now, time, unit_ms)
+                    let deadline = deadline(now, time, unit_ms)
+                        .filter(|_| time > 0)
                         .ok_or("ERR invalid expire time in 'set' command")?;
                     parsed.expiry = Expiry::At(deadline);
                 }
@@ -317,9 +368,13 @@ pub(crate) fn integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The time so many units from now; `None` unless it is later than now and can be counted.
-fn after(now: u64, time: i64, unit_ms: i64) -> Option<u64> {
-    let wait = u64::try_from(time.checked_mul(unit_ms)?).ok()?;
-    let deadline = now.checked_add(wait)?;
-    (wait > 0 && deadline <= waterwheel::wheel::LAST_TICK).then_some(deadline)
+/// The time so many units from now, or 0 if that is before the beginning; `None` if it cannot be
+/// counted.
+fn deadline(now: u64, time: i64, unit_ms: i64) -> Option<u64> {
+    let wait = time.checked_mul(unit_ms)?;
+    let deadline = match u64::try_from(wait) {
+        Ok(wait) => now.checked_add(wait)?,
+        Err(_) => now.saturating_sub(wait.unsigned_abs()),
+    };
+    (deadline <= waterwheel::wheel::LAST_TICK).then_some(deadline)
 }

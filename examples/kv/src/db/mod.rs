@@ -79,7 +79,7 @@ impl Db {
     ) -> Served {
         let mut consumed = 0;
         while replies.len() < REPLY_BYTES {
-            let then = match self.parser.next(&input[consumed..]) {
+            let then = match self.parser.next(&input[consumed..], &mut session.progress) {
                 Ok(Some((bytes, request))) => {
                     consumed += bytes;
                     self.commands += 1;

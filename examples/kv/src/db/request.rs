@@ -14,9 +14,8 @@ pub(crate) const MAX_REQUEST_BYTES: usize = 2 << 20;
 /// Most bytes of one string in a request.
 pub(crate) const MAX_STRING_BYTES: usize = 1 << 20;
 
-/// Most strings in a request. A request that comes in pieces is parsed anew with each piece, so
-/// this also bounds that work, to a few microseconds.
-pub(crate) const MAX_STRINGS: usize = 1_024;
+/// Most strings in a request, as many as Redis takes.
+pub(crate) const MAX_STRINGS: usize = 1 << 20;
 
 /// Most bytes of a request that is a line.
 pub(crate) const MAX_LINE_BYTES: usize = 16 << 10;
@@ -31,6 +30,16 @@ pub(crate) struct Parser {
     spans: Vec<Span>,
     /// The words of a line, one after the other, without their quotes.
     words: Vec<u8>,
+}
+
+/// How far the array at the front of an input has been looked through. The array may come in many
+/// pieces, and a look at all its strings with each piece would cost more than running it.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// Where the next string begins; 0 before the number of strings has come.
+    at: u32,
+    /// Strings that are still to come.
+    left: u32,
 }
 
 /// The strings of one request; none, if it was an empty line or array.
@@ -59,7 +68,7 @@ pub(crate) enum ProtocolError {
     Dollar(u8),
     /// A string does not end where its length says.
     End,
-    /// A line is too long, or has too many words.
+    /// A line is too long.
     Line,
     /// A quote in a line does not end, or not at the end of a word.
     Quotes,
@@ -104,52 +113,48 @@ impl<'a> Request<'a> {
 
 impl Parser {
     /// The request at the front of an input and how many bytes it takes; `None` if it has not
-    /// arrived whole.
+    /// arrived whole. `progress` is of the same front of the same input.
     pub(crate) fn next<'a>(
         &'a mut self,
         input: &'a [u8],
+        progress: &mut Progress,
     ) -> Result<Option<(usize, Request<'a>)>, ProtocolError> {
-        self.spans.clear();
         let (taken, bytes) = match input.first() {
             None => return Ok(None),
-            Some(b'*') => (self.array(input)?, input),
+            Some(b'*') => (self.array(input, progress)?, input),
             Some(_) => (self.line(input)?, self.words.as_slice()),
         };
         let spans = self.spans.as_slice();
         Ok(taken.map(|taken| (taken, Request { bytes, spans })))
     }
 
-    fn array(&mut self, input: &[u8]) -> Result<Option<usize>, ProtocolError> {
-        let Some((count, mut at)) = number(input, 1).ok_or(ProtocolError::Count)? else {
-            return Ok(None);
-        };
-        if count > MAX_STRINGS as i64 {
-            return Err(ProtocolError::Count);
-        }
-        for _ in 0..count {
-            match input.get(at) {
-                None => return Ok(None),
-                Some(b'$') => {}
-                Some(&byte) => return Err(ProtocolError::Dollar(byte)),
-            }
-            let Some((len, start)) = number(input, at + 1).ok_or(ProtocolError::Length)? else {
+    fn array(
+        &mut self,
+        input: &[u8],
+        progress: &mut Progress,
+    ) -> Result<Option<usize>, ProtocolError> {
+        self.spans.clear();
+        let is_resumed = progress.at != 0;
+        if !is_resumed {
+            let Some((count, at)) = number(input, 1).ok_or(ProtocolError::Count)? else {
                 return Ok(None);
             };
-            let len = usize::try_from(len).map_err(|_| ProtocolError::Length)?;
-            if len > MAX_STRING_BYTES {
-                return Err(ProtocolError::Length);
+            if count > MAX_STRINGS as i64 {
+                return Err(ProtocolError::Count);
             }
-            let end = start + len;
-            if end > MAX_REQUEST_BYTES {
-                return Err(ProtocolError::Size);
-            }
-            match (input.get(end), input.get(end + 1)) {
-                (Some(b'\r'), Some(b'\n')) => {}
-                (None, _) | (Some(b'\r'), None) => return Ok(None),
-                _ => return Err(ProtocolError::End),
-            }
-            self.spans.push(Span::new(start, end));
-            at = end + 2;
+            *progress = Progress { at: at as u32, left: count.max(0) as u32 };
+        }
+        while progress.left > 0 {
+            let Some(span) = string(input, progress.at as usize)? else {
+                return Ok(None);
+            };
+            progress.at = span.end + 2;
+            progress.left -= 1;
+            self.spans.push(span);
+        }
+        let at = std::mem::take(progress).at as usize;
+        if is_resumed {
+            return self.array(input, progress); // for the strings of the earlier pieces
         }
         Ok(Some(at))
     }
@@ -168,33 +173,36 @@ impl Parser {
 
     /// Splits a line at its spaces, except those in quotes.
     fn words(&mut self, line: &[u8]) -> Result<(), ProtocolError> {
+        self.spans.clear();
         self.words.clear();
         let mut rest = line.trim_ascii();
-        while let Some(&first) = rest.first() {
+        while !rest.is_empty() {
             let start = self.words.len();
-            let is_quoted = matches!(first, b'"' | b'\'');
-            rest = if is_quoted {
-                self.quoted(first, &rest[1..])?
-            } else {
-                let end = rest.iter().position(u8::is_ascii_whitespace);
-                let (word, rest) = rest.split_at(end.unwrap_or(rest.len()));
-                self.words.extend_from_slice(word);
-                rest
-            };
-            if is_quoted && !rest.first().is_none_or(u8::is_ascii_whitespace) {
-                return Err(ProtocolError::Quotes);
-            }
-            if self.spans.len() == MAX_STRINGS {
-                return Err(ProtocolError::Line);
-            }
+            rest = self.word(rest)?.trim_ascii_start();
             self.spans.push(Span::new(start, self.words.len()));
-            rest = rest.trim_ascii_start();
         }
         Ok(())
     }
 
-    /// Takes a word up to its closing quote and gives what follows. A backslash makes the next
-    /// byte an ordinary one; between double quotes it also writes `\n`, `\r`, `\t` and `\xhh`.
+    /// Takes a word and returns what follows. A part in quotes, at most one, ends the word.
+    fn word<'l>(&mut self, line: &'l [u8]) -> Result<&'l [u8], ProtocolError> {
+        let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'');
+        let end = line.iter().position(is_end).unwrap_or(line.len());
+        let (plain, rest) = line.split_at(end);
+        self.words.extend_from_slice(plain);
+        let &[quote @ (b'"' | b'\''), ref quoted @ ..] = rest else {
+            return Ok(rest);
+        };
+        let rest = self.quoted(quote, quoted)?;
+        match rest.first().is_none_or(u8::is_ascii_whitespace) {
+            true => Ok(rest),
+            false => Err(ProtocolError::Quotes),
+        }
+    }
+
+    /// Takes a word up to its closing quote and returns what follows. A backslash makes the next
+    /// byte an ordinary one; between double quotes `\n`, `\r`, `\t`, `\a`, `\b` and `\xhh` are
+    /// what they are in C.
     fn quoted<'l>(&mut self, quote: u8, line: &'l [u8]) -> Result<&'l [u8], ProtocolError> {
         let mut rest = line;
         loop {
@@ -219,6 +227,32 @@ impl Span {
         debug_assert!(end <= MAX_REQUEST_BYTES);
         let (start, end) = (start as u32, end as u32);
         Self { start, end }
+    }
+}
+
+/// The string of an array that begins at a place; `None` if it has not arrived whole.
+#[inline]
+fn string(input: &[u8], at: usize) -> Result<Option<Span>, ProtocolError> {
+    match input.get(at) {
+        None => return Ok(None),
+        Some(b'$') => {}
+        Some(&byte) => return Err(ProtocolError::Dollar(byte)),
+    }
+    let Some((len, start)) = number(input, at + 1).ok_or(ProtocolError::Length)? else {
+        return Ok(None);
+    };
+    let len = usize::try_from(len).map_err(|_| ProtocolError::Length)?;
+    if len > MAX_STRING_BYTES {
+        return Err(ProtocolError::Length);
+    }
+    let end = start + len;
+    if end > MAX_REQUEST_BYTES {
+        return Err(ProtocolError::Size);
+    }
+    match (input.get(end), input.get(end + 1)) {
+        (Some(b'\r'), Some(b'\n')) => Ok(Some(Span::new(start, end))),
+        (None, _) | (Some(b'\r'), None) => Ok(None),
+        _ => Err(ProtocolError::End),
     }
 }
 
@@ -265,6 +299,8 @@ fn unescape(byte: u8) -> u8 {
         b'n' => b'\n',
         b'r' => b'\r',
         b't' => b'\t',
+        b'a' => 0x07,
+        b'b' => 0x08,
         other => other,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::command::{integer, lower_case, quoted, wrong_number};
 use super::reply::{self, Protocol};
-use super::request::Request;
+use super::request::{Progress, Request};
 
 /// Most bytes of the name of a connection.
 const MAX_NAME_BYTES: usize = 256;
@@ -14,11 +14,13 @@ pub(crate) struct Session {
     /// What it is called, by `CLIENT SETNAME`.
     name: Option<Box<[u8]>>,
     pub(crate) protocol: Protocol,
+    /// Of the request that has not arrived whole.
+    pub(crate) progress: Progress,
 }
 
 impl Session {
     pub(crate) fn new(id: u64) -> Self {
-        Self { id, name: None, protocol: Protocol::default() }
+        Self { id, name: None, protocol: Protocol::default(), progress: Progress::default() }
     }
 
     /// `HELLO [2|3 [AUTH USER PASSWORD] [SETNAME NAME]]`. Nothing is changed by one with an error.

@@ -1,6 +1,6 @@
 //! What the libraries and tools of Redis send, and the same replies as Redis gives.
 
-use crate::requests::{Session, expect_replies};
+use crate::requests::{Session, array, expect_protocol_error, expect_replies};
 
 const HELLO_2: &str = "*14\r\n$6\r\nserver\r\n$13\r\nwaterwheel-kv\r\n\
     $7\r\nversion\r\n$5\r\n0.0.0\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:1\r\n\
@@ -121,6 +121,46 @@ fn what_removes_all_looks_at_its_arguments() {
 }
 
 #[test]
+fn expire_has_conditions() {
+    let mixed = "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n";
+    expect_replies(&[
+        ("EXPIRE a 10 NX", ":0\r\n"),
+        ("SET a 1", "+OK\r\n"),
+        ("EXPIRE a 10 XX", ":0\r\n"),
+        ("EXPIRE a 10 GT", ":0\r\n"),
+        ("EXPIRE a -1 XX", ":0\r\n"),
+        ("TTL a", ":-1\r\n"),
+        ("EXPIRE a 10 LT", ":1\r\n"),
+        ("EXPIRE a 20 NX", ":0\r\n"),
+        ("EXPIRE a 20 LT", ":0\r\n"),
+        ("EXPIRE a 10 gt", ":0\r\n"),
+        ("TTL a", ":10\r\n"),
+        ("PEXPIRE a 20000 xx gt", ":1\r\n"),
+        ("TTL a", ":20\r\n"),
+        ("EXPIRE a 10 NX XX", mixed),
+        ("EXPIRE a 10 GT NX", mixed),
+        ("EXPIRE a 10 GT LT", "-ERR GT and LT options at the same time are not compatible\r\n"),
+        ("EXPIRE a 10 FLY", "-ERR Unsupported option FLY\r\n"),
+        ("EXPIRE a -1 GT", ":0\r\n"),
+        ("GET a", "$1\r\n1\r\n"),
+        ("EXPIRE a -1 LT", ":1\r\n"),
+        ("GET a", "$-1\r\n"),
+    ]);
+}
+
+#[test]
+fn a_time_that_cannot_be_counted_changes_nothing() {
+    expect_replies(&[
+        ("SET a 1", "+OK\r\n"),
+        ("EXPIRE a -9223372036854775808", "-ERR invalid expire time in 'expire' command\r\n"),
+        ("pexpire a 9223372036854775807", "-ERR invalid expire time in 'pexpire' command\r\n"),
+        ("GET a", "$1\r\n1\r\n"),
+        ("PEXPIRE a -9223372036854775808", ":1\r\n"),
+        ("GET a", "$-1\r\n"),
+    ]);
+}
+
+#[test]
 fn numbers_count_in_steps() {
     expect_replies(&[
         ("INCRBY a 5", ":5\r\n"),
@@ -130,4 +170,40 @@ fn numbers_count_in_steps() {
         ("INCRBY a -9223372036854775807", "-ERR increment or decrement would overflow\r\n"),
         ("GET a", "$2\r\n-2\r\n"),
     ]);
+}
+
+#[test]
+fn quotes_may_begin_inside_a_word() {
+    expect_replies(&[
+        ("SET k a\"b c\"", "+OK\r\n"),
+        ("GET k", "$4\r\nab c\r\n"),
+        ("ECHO a'b \\' c'", "$6\r\nab ' c\r\n"),
+        ("ECHO \"\\a\\b\"", "$2\r\n\x07\x08\r\n"),
+    ]);
+    expect_protocol_error("ECHO a'b\r\n", "unbalanced quotes in request");
+    expect_protocol_error("ECHO a'b'c\r\n", "unbalanced quotes in request");
+}
+
+/// A request with as many keys as clients send, in two pieces and in pieces of a few bytes.
+#[test]
+fn thousands_of_keys_may_be_named_at_once() {
+    const KEYS: usize = 5_000;
+    let keys: Vec<String> = (0..KEYS).map(|key| format!("key-{key}")).collect();
+    let words = |command: &str| {
+        let words = [command].into_iter().chain(keys.iter().map(String::as_str));
+        array(&words.collect::<Vec<_>>())
+    };
+    let (exists, del) = (words("EXISTS"), words("DEL"));
+    for piece_bytes in [exists.len() / 2 + 1, 7] {
+        let mut session = Session::new();
+        for key in &keys {
+            session.ask(array(&["SET", key, "1"]));
+        }
+        for request in [&exists, &del] {
+            let replies: String =
+                request.chunks(piece_bytes).map(|piece| session.ask(piece)).collect();
+            assert_eq!(replies, format!(r":{KEYS}\r\n"));
+        }
+        assert_eq!(session.keys(), 0);
+    }
 }

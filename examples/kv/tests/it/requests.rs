@@ -66,7 +66,7 @@ impl Session {
 }
 
 /// A request as clients write it.
-fn array<S: AsRef<[u8]>>(strings: &[S]) -> Vec<u8> {
+pub(crate) fn array<S: AsRef<[u8]>>(strings: &[S]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", strings.len()).into_bytes();
     for string in strings {
         let string = string.as_ref();
@@ -88,7 +88,7 @@ pub(crate) fn expect_replies(dialogue: &[(&str, &str)]) {
 }
 
 #[track_caller]
-fn expect_protocol_error(input: impl AsRef<[u8]>, text: &str) {
+pub(crate) fn expect_protocol_error(input: impl AsRef<[u8]>, text: &str) {
     let mut session = Session::new();
     let expected = format!("-ERR Protocol error: {text}\r\n");
     assert_eq!(session.ask(input), expected.escape_default().to_string());
@@ -193,7 +193,7 @@ fn the_tools_of_redis_can_begin() {
 
 #[test]
 fn a_bad_frame_gets_an_error_and_an_end() {
-    for count in ["*1025\r\n", "*99999999999", "*x", "*\r\n", "*1\rx", "*--1\r\n"] {
+    for count in ["*1048577\r\n", "*99999999999", "*x", "*\r\n", "*1\rx", "*--1\r\n"] {
         expect_protocol_error(count, "invalid multibulk length");
     }
     for length in ["$-1\r\n", "$1048577\r\n", "$99999999999", "$x", "$\r\n", "$1\n"] {
@@ -206,7 +206,6 @@ fn a_bad_frame_gets_an_error_and_an_end() {
     expect_protocol_error("get \"a\r\n", "unbalanced quotes in request");
     expect_protocol_error("get 'a'b\r\n", "unbalanced quotes in request");
     expect_protocol_error([b'a'; (16 << 10) + 1], "too big inline request");
-    expect_protocol_error("a ".repeat(1_025) + "\r\n", "too big inline request");
 }
 
 #[test]
