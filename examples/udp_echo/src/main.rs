@@ -3,6 +3,10 @@
 //! the same for Unix sockets, but for the sessions. `--batch` is to be tried with the feature
 //! `batch`, which takes up to 64 of them in one system call.
 //!
+//! The source of a datagram may be forged. So a datagram is not answered if its source port is
+//! under 1024, where services are that answer too, or one at which this program receives: an
+//! answer to itself, or to another of its kind, would be answered without end.
+//!
 //! ```text
 //! cargo run --release -p udp_echo -- --listen 127.0.0.1:7001 --sessions
 //! echo hello | nc -u -w 1 127.0.0.1 7001
@@ -29,6 +33,10 @@ use waterwheel::udp::{
 use waterwheel::unix::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
 use waterwheel::{HandlerKey, Reactor, Stats};
 
+mod answerable;
+
+use answerable::is_answerable;
+
 const USAGE: &str = "\
 usage: udp_echo [options]
   --listen ADDR            receive here, may be given again [127.0.0.1:7001]; port 0: any
@@ -47,11 +55,17 @@ usage: udp_echo [options]
 /// Nothing is to be waited for after SIGINT or SIGTERM but connections, and there are none.
 const DRAIN: Duration = Duration::from_secs(1);
 
-struct Echo;
+#[derive(Default)]
+struct Echo {
+    /// At which this program receives.
+    own_ports: Vec<u16>,
+}
 
 impl DatagramHandler for Echo {
     fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
-        socket.send_to(from, bytes);
+        if is_answerable(from, &self.own_ports) {
+            socket.send_to(from, bytes);
+        }
     }
 }
 
@@ -78,8 +92,8 @@ struct Count(u64);
 impl SessionHandler for Echo {
     type State = Count;
 
-    fn on_session(&mut self, _: SocketAddr, _: &[u8]) -> Option<Count> {
-        Some(Count(0))
+    fn on_session(&mut self, from: SocketAddr, _: &[u8]) -> Option<Count> {
+        is_answerable(from, &self.own_ports).then_some(Count(0))
     }
 
     fn on_datagram(&mut self, count: &mut Count, session: &mut Session<'_>, bytes: &[u8]) {
@@ -110,11 +124,11 @@ fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     support::drain_on_signals(&mut reactor, DRAIN)?;
     match args.sessions {
         Some(sessions) => {
-            let echo = reactor.register_sessions(Echo, sessions)?;
+            let echo = reactor.register_sessions(Echo::default(), sessions)?;
             bind(&mut reactor, echo, &args)?;
         }
         None => {
-            let echo = reactor.register_datagrams(Echo);
+            let echo = reactor.register_datagrams(Echo::default());
             bind(&mut reactor, echo, &args)?;
         }
     }
@@ -127,6 +141,9 @@ fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
 fn bind(reactor: &mut Reactor, echo: HandlerKey<Echo>, args: &Args) -> io::Result<()> {
     for addr in &args.listen {
         let (_, addr) = reactor.bind_udp(addr, echo, args.options.clone())?;
+        if let Some(echo) = reactor.handler_mut(echo) {
+            echo.own_ports.push(addr.port());
+        }
         print(format_args!("listening on {addr}"))?;
     }
     Ok(())
@@ -134,7 +151,7 @@ fn bind(reactor: &mut Reactor, echo: HandlerKey<Echo>, args: &Args) -> io::Resul
 
 #[cfg(unix)]
 fn bind_unix(reactor: &mut Reactor, paths: &[String]) -> io::Result<()> {
-    let echo = reactor.register_unix_datagrams(Echo);
+    let echo = reactor.register_unix_datagrams(Echo::default());
     for path in paths {
         let addr = UnixAddr::from(path);
         reactor.bind_unix_datagrams(&addr, echo, UnixDatagramOptions::default())?;

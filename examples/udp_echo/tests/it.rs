@@ -1,6 +1,8 @@
 //! The echo server for datagrams as a process.
 #![cfg(unix)]
 
+#[path = "../src/answerable.rs"]
+mod answerable;
 #[path = "../../../tests/examples/process.rs"]
 mod process;
 #[path = "../../../tests/examples/servers.rs"]
@@ -63,6 +65,39 @@ fn datagrams_come_back_and_peers_are_counted() {
         let (_, text) = failure(UDP_ECHO, &args);
         assert!(text.contains(told), "{text}");
     }
+}
+
+/// A forged datagram whose source is the server itself has its port; so has this socket, which can
+/// hear whether there is an answer.
+#[test]
+#[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is this machine
+fn a_datagram_from_the_port_of_the_server_is_not_answered() {
+    for args in [&[][..], &["--sessions"]] {
+        let (server, addr) = Process::serve(UDP_ECHO, args);
+        let forger = UdpSocket::bind(("127.0.0.2", addr.port())).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        forger.send_to(b"without end", addr).unwrap();
+        client.send_to(b"hello", addr).unwrap();
+        let mut buffer = [0; 64];
+        assert_eq!(client.recv(&mut buffer).unwrap(), 5);
+        // What came first would have been answered first.
+        forger.set_nonblocking(true).unwrap();
+        let error = forger.recv(&mut buffer).expect_err("an answer");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        let output = expect_clean_end(server);
+        let told = |told: &str| output.iter().any(|line| line.contains(told));
+        assert!(told("received 2 datagrams (16 bytes), sent 1 (5 bytes)"), "{output:?}");
+    }
+}
+
+#[test]
+fn services_of_the_system_are_not_answered() {
+    let is_answered = |port| answerable::is_answerable(([192, 0, 2, 1], port).into(), &[7_001]);
+    for port in [0, 7, 19, 1_023, 7_001] {
+        assert!(!is_answered(port), "{port}");
+    }
+    assert!(is_answered(1_024) && is_answered(7_002));
 }
 
 #[test]
