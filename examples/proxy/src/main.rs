@@ -17,7 +17,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use support::{Args, Failure};
+use support::{Args, Failure, canonical};
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, DeadlineKind, Destination, Handler,
     HandlerKey, Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Written,
@@ -61,7 +61,14 @@ impl Handler for Proxy {
             return; // what waits for the upstream leaves by itself
         }
         let client = conn.id();
-        let header = self.sends_header.then(|| header(conn)).flatten();
+        let header = match self.sends_header.then(|| header(conn)).transpose() {
+            Ok(header) => header,
+            // Without its header the upstream would take what the client sends for one.
+            Err(error) => {
+                log::warn!("a client is reset: {error}");
+                return conn.abort();
+            }
+        };
         let mut cx = conn.context();
         let state = Side { other: Some(client) };
         let upstream = cx.connect(self.upstream.clone(), self.service, state, &self.options);
@@ -130,11 +137,11 @@ fn reset(side: Side, cx: &mut Context<'_>) {
 }
 
 /// Version 1 of the PROXY protocol: one line of text.
-fn header(conn: &Conn<'_>) -> Option<String> {
-    let (client, here) = (conn.peer_addr(), conn.local_addr().ok()?);
+fn header(conn: &Conn<'_>) -> io::Result<String> {
+    let (client, here) = (canonical(conn.peer_addr()), canonical(conn.local_addr()?));
     let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
     let (from, to) = (client.ip(), here.ip());
-    Some(format!("PROXY {family} {from} {to} {} {}\r\n", client.port(), here.port()))
+    Ok(format!("PROXY {family} {from} {to} {} {}\r\n", client.port(), here.port()))
 }
 
 fn main() -> ExitCode {

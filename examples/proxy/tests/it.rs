@@ -339,6 +339,23 @@ fn the_upstream_is_told_who_the_client_is() {
     site.end();
 }
 
+/// To a listener for both families an IPv4 client is `::ffff:127.0.0.1`.
+#[test]
+fn the_upstream_is_told_an_ipv4_address_as_such() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = upstream.local_addr().unwrap().to_string();
+    let args = ["--listen", "[::]:0", "--connect", &target, "--proxy-protocol", "v1"];
+    let (proxy, addr) = Process::start(PROXY, &args).listening();
+    for (ip, family) in [("127.0.0.1", "TCP4"), ("::1", "TCP6")] {
+        let client = connect(SocketAddr::new(ip.parse().unwrap(), addr.port()));
+        let mut server = patient(upstream.accept().unwrap().0);
+        let from = client.local_addr().unwrap().port();
+        let line = format!("PROXY {family} {ip} {ip} {from} {}\r\n", addr.port());
+        expect(&mut server, line.as_bytes());
+    }
+    servers::expect_clean_end(proxy);
+}
+
 #[test]
 fn it_says_where_it_listens_and_what_is_wrong() {
     servers::expect_a_command_line(PROXY);

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::{Arguments, Display};
 use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -202,6 +203,15 @@ pub fn say(line: Arguments<'_>) {
 /// Prints a line on standard error that begins with the name of the program, or loses it.
 fn complain(name: &str, error: impl Display) {
     let _ = writeln!(io::stderr(), "{name}: {error}");
+}
+
+/// An address as people and other programs know it: an IPv4 client of a listener for both families
+/// is `::ffff:a.b.c.d` to the system.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, addr.port())),
+        IpAddr::V6(_) => addr, // with its zone
+    }
 }
 
 /// Allows this process as many open files as the system does, and logs how many.

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use support::{print, say};
+use support::{canonical, print, say};
 use waterwheel::udp::{
     DatagramHandler, DatagramSocket, Session, SessionEnd, SessionHandler, SessionOptions,
     UdpOptions,
@@ -103,7 +103,7 @@ impl SessionHandler for Echo {
 
     fn on_session_end(&mut self, count: Count, session: &mut Session<'_>, why: SessionEnd) {
         let why = if why == SessionEnd::Idle { "silent" } else { "over" };
-        say(format_args!("{}: {} datagrams, {why}", session.peer_addr(), count.0));
+        say(format_args!("{}: {} datagrams, {why}", canonical(session.peer_addr()), count.0));
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use support::canonical;
 use transfer::bars::Bars;
 use transfer::name;
 use transfer::wire::{self, Put};
@@ -111,7 +112,7 @@ impl Inbox {
         }
         conn.set_deadline(DeadlineKind::User, None);
         conn.set_periodic_timer(wire::WAIT_PERIOD, 0);
-        self.transfers.insert(conn.id(), Transfer::new(put, conn.peer_addr(), writer));
+        self.transfers.insert(conn.id(), Transfer::new(put, canonical(conn.peer_addr()), writer));
         Ok(())
     }
 
@@ -188,7 +189,7 @@ impl Inbox {
         conn.write(wire::no(reason).as_bytes());
         conn.close();
         let said: String = said.chars().take(SHOWN_CHARS).collect();
-        let (said, peer) = (name::shown(&said), conn.peer_addr());
+        let (said, peer) = (name::shown(&said), canonical(conn.peer_addr()));
         self.bars.complain(&format!("recv_file: {said} from {peer}: {reason}"));
     }
 
