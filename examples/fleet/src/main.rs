@@ -31,13 +31,16 @@ use waterwheel::{Conn, Handler, IdleKind, ListenOptions, Peer};
 #[cfg_attr(not(unix), path = "no_succession.rs")]
 mod succession;
 
+use succession::{Control, Predecessor};
+
 const OPTIONS: &str = "\
   --threads N            how many reactors; 0: one a core [0]
   --spread HOW           how connections spread [shared]: shared, reuse-port,
                          least-connections, round-robin, source-address
   --pin YES-OR-NO        whether each thread keeps to a core [no]
   --every SECONDS        print the counters so often; 0: never [1]
-  --control PATH         hand the listening sockets on to whoever asks for them here
+  --control PATH         hand the listening sockets on to whoever asks for them here; replaces
+                         the socket of a process that has ended, or of the one to take over
   --take-over PATH       get them from a process that has this --control, and end it
 ";
 
@@ -89,13 +92,14 @@ fn serve(args: &Args) -> Result<(), Failure> {
     let mut fleet = Fleet::new(options)?;
     let drain = args.drain_on_signals(&mut fleet)?;
 
-    let control = succession::Control::bind(&args.value("control", String::new())?)?;
-    let (predecessor, mut given) =
-        succession::Predecessor::ask(&args.value("take-over", String::new())?)?;
+    let take_over: String = args.value("take-over", String::new())?;
+    let control = Control::bind(&args.value("control", String::new())?, &take_over)?;
+    let (predecessor, mut given) = Predecessor::ask(&take_over)?;
     given.extend(activated);
     let addrs = args.listen_addrs().to_vec();
     let fleet = fleet.start(move |member| set_up(member, &addrs, &given))?;
-    control.wait_for_successor(fleet.remote(), drain)?;
+    // Goes with this function: by then nobody can be asked.
+    let _name = control.wait_for_successor(fleet.remote(), drain)?;
     predecessor.dismiss()?;
 
     if !every.is_zero() {

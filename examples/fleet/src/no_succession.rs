@@ -9,14 +9,17 @@ use waterwheel::fleet::FleetRemote;
 pub(crate) struct Control;
 
 impl Control {
-    pub(crate) fn bind(path: &str) -> io::Result<Self> {
+    pub(crate) fn bind(path: &str, _: &str) -> io::Result<Self> {
         unsupported("control", path).map(|()| Self)
     }
 
-    pub(crate) fn wait_for_successor(self, _: FleetRemote, _: Duration) -> io::Result<()> {
-        Ok(())
+    pub(crate) fn wait_for_successor(self, _: FleetRemote, _: Duration) -> io::Result<Name> {
+        Ok(Name)
     }
 }
+
+/// There is none.
+pub(crate) struct Name;
 
 pub(crate) struct Predecessor;
 

@@ -7,6 +7,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ use socket2::SockRef;
 
 use crate::FLEET;
 use crate::process::{PATIENCE, Process};
+use crate::servers::failure;
 
 /// What clients saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +100,15 @@ impl ControlPath {
             std::env::temp_dir().join(format!("waterwheel-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         Self(directory)
+    }
+
+    /// What is there.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
     }
 
     fn path(&self) -> String {
@@ -198,7 +209,7 @@ fn a_successor_that_fails_leaves_the_old_one_serving() {
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(end.errors.contains("no/where"), "{end:?}");
     // It asks, and is gone before it serves.
-    let asking = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let asking = UnixStream::connect(&path).unwrap();
     assert_eq!(waterwheel::receive_listeners(&asking).unwrap().len(), 1);
     drop(asking);
     ask(addr).unwrap();
@@ -208,4 +219,48 @@ fn a_successor_that_fails_leaves_the_old_one_serving() {
     ask(addr).unwrap();
     successor.terminate();
     assert_eq!(successor.end().code, Some(0));
+}
+
+#[test]
+fn a_control_path_that_is_in_use_is_left_alone() {
+    let directory = ControlPath::new("in-use");
+    let (path, file) = (directory.path(), directory.0.join("file"));
+    std::fs::write(&file, "precious").unwrap();
+    let (code, text) = failure(FLEET, &["--control", file.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("no socket"), "{text}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    let (serving, addr) = Process::serve(FLEET, &["--every", "0", "--control", &path]);
+    await_control(&path);
+    let args = ["--every", "0", "--listen", "127.0.0.1:0", "--control", &path];
+    let (code, text) = failure(FLEET, &args);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("--take-over"), "{text}");
+    // The first is asked at the path as before, and its own name goes with it.
+    let other = directory.0.join("other");
+    let args = ["--every", "0", "--take-over", &path, "--control", other.to_str().unwrap()];
+    let successor = Process::start(FLEET, &args);
+    assert_eq!(successor.line(), format!("listening on {addr}"));
+    assert_eq!(serving.end().code, Some(0));
+    assert_eq!(directory.names(), ["file", "other"]);
+    successor.terminate();
+    assert_eq!(successor.end().code, Some(0));
+    assert_eq!(directory.names(), ["file"]);
+}
+
+#[test]
+fn the_control_socket_of_a_process_that_has_died_is_replaced() {
+    let directory = ControlPath::new("dead");
+    let path = directory.path();
+    drop(UnixListener::bind(&path).unwrap());
+    let (serving, addr) = Process::serve(FLEET, &["--every", "0", "--control", &path]);
+    let start = Instant::now();
+    while UnixStream::connect(&path).is_err() {
+        assert!(start.elapsed() < PATIENCE, "it cannot be asked");
+        thread::sleep(Duration::from_millis(1));
+    }
+    ask(addr).unwrap();
+    serving.terminate();
+    assert_eq!(serving.end().code, Some(0));
+    assert_eq!(directory.names(), [""; 0]);
 }
