@@ -5,6 +5,7 @@ mod broken;
 mod ending;
 mod names;
 mod parts;
+mod patience;
 #[path = "../../../../tests/examples/process.rs"]
 mod process;
 mod retry;

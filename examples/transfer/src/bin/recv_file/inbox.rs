@@ -35,6 +35,8 @@ pub(crate) struct Inbox {
     pub(crate) remote: Remote,
     pub(crate) dir: PathBuf,
     pub(crate) force: bool,
+    /// Longest wait for a sender.
+    pub(crate) timeout: Duration,
     /// Transfers to take before the end; `None` for all that come.
     pub(crate) count: Option<u64>,
     pub(crate) bars: Bars,
@@ -112,7 +114,8 @@ impl Inbox {
         }
         conn.set_deadline(DeadlineKind::User, None);
         conn.set_periodic_timer(wire::WAIT_PERIOD, 0);
-        self.transfers.insert(conn.id(), Transfer::new(put, canonical(conn.peer_addr()), writer));
+        let transfer = Transfer::new(put, canonical(conn.peer_addr()), self.timeout, writer);
+        self.transfers.insert(conn.id(), transfer);
         Ok(())
     }
 

@@ -2,16 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use transfer::bars::{Bar, Bars};
 use transfer::name;
 use transfer::wire::{self, Put};
-use waterwheel::{Conn, frame};
+use waterwheel::{Conn, DeadlineKind, frame};
 
 use crate::writer::{End, Job};
 
 /// Bytes that one sender may be ahead of its disk.
 const AHEAD_BYTES: usize = 1 << 20;
+
+/// Bytes a second that content comes at, at the least: a sender that drips keeps a place that
+/// another one could have.
+pub(crate) const LEAST_RATE: u64 = 1 << 10;
+
+/// Bytes a second that any disk reads: a sender may take so long over its checksum.
+const READ_RATE: u64 = 4 << 20;
 
 /// What a small buffer counts for.
 const LEAST_COST: usize = 4 << 10;
@@ -28,6 +36,10 @@ pub(crate) struct Transfer {
     /// Bytes that have come, those of earlier transfers among them.
     received: u64,
     stage: Stage,
+    /// Longest wait for a sender that has nothing to read.
+    timeout: Duration,
+    /// So many bytes must have come before the deadline of the connection.
+    due: u64,
     /// Its thread, or the one that it will have.
     writer: Sender<Job>,
     /// What its thread has and has not written.
@@ -52,13 +64,15 @@ enum Stage {
 }
 
 impl Transfer {
-    pub(crate) fn new(put: Put, peer: SocketAddr, writer: Sender<Job>) -> Self {
+    pub(crate) fn new(put: Put, peer: SocketAddr, timeout: Duration, writer: Sender<Job>) -> Self {
         Self {
             name: put.name,
             peer,
             length: put.length,
             received: 0,
             stage: Stage::Opening,
+            timeout,
+            due: 0,
             writer,
             ahead: 0,
             spares: Vec::new(),
@@ -88,10 +102,26 @@ impl Transfer {
         let Some((line, taken)) = line_of(input)? else { return Ok(0) };
         match self.stage {
             _ if wire::is_wait(line) => {}
-            Stage::Offered(have) => self.go_on(line, have, bars)?,
-            _ => self.finish(line)?,
+            Stage::Offered(have) => self.go_on(conn, line, have, bars)?,
+            _ => self.finish(conn, line)?,
         }
         Ok(taken)
+    }
+
+    /// Sets how long the connection may live on as it is. A `wait` does not move that, so that a
+    /// sender cannot keep its place for ever.
+    fn set_patience(&mut self, conn: &mut Conn<'_>) {
+        let patience = match self.stage {
+            // The thread is not waited for by the sender's fault.
+            Stage::Opening | Stage::Saving => None,
+            Stage::Offered(have) => Some(self.timeout + time_to_read(have)),
+            Stage::Content => {
+                self.due = self.received + LEAST_RATE * self.timeout.as_secs();
+                Some(self.timeout)
+            }
+            Stage::Trailer => Some(self.timeout + time_to_read(self.length)),
+        };
+        conn.set_deadline(DeadlineKind::User, patience);
     }
 
     /// The thread has seen what there is.
@@ -99,10 +129,17 @@ impl Transfer {
         self.stage = Stage::Offered(have);
         conn.write(wire::ok(have, sum).as_bytes());
         conn.resume_reading();
+        self.set_patience(conn);
     }
 
     /// The sender says where it goes on.
-    fn go_on(&mut self, line: &[u8], have: u64, bars: &Bars) -> Result<(), Reason> {
+    fn go_on(
+        &mut self,
+        conn: &mut Conn<'_>,
+        line: &[u8],
+        have: u64,
+        bars: &Bars,
+    ) -> Result<(), Reason> {
         let offset = wire::parse_from(line).filter(|&offset| offset == 0 || offset == have);
         let offset = offset.ok_or_else(|| match have {
             0 => "this is not `from 0`".to_owned(),
@@ -111,6 +148,7 @@ impl Transfer {
         self.received = offset;
         self.bar = Some(bars.add(&self.name, self.length, offset));
         self.stage = if offset == self.length { Stage::Trailer } else { Stage::Content };
+        self.set_patience(conn);
         self.ask(Job::From(offset));
         Ok(())
     }
@@ -130,6 +168,9 @@ impl Transfer {
         }
         if self.ahead >= AHEAD_BYTES {
             conn.pause_reading();
+            conn.set_deadline(DeadlineKind::User, None);
+        } else if self.stage == Stage::Trailer || self.received >= self.due {
+            self.set_patience(conn);
         }
         taken
     }
@@ -138,14 +179,16 @@ impl Transfer {
     pub(crate) fn wrote(&mut self, conn: &mut Conn<'_>, buffer: Vec<u8>) {
         self.ahead -= cost(&buffer);
         self.spares.push(buffer);
-        if self.ahead <= AHEAD_BYTES / 2 {
+        if self.ahead <= AHEAD_BYTES / 2 && conn.is_paused() {
             conn.resume_reading();
+            self.set_patience(conn);
         }
     }
 
-    fn finish(&mut self, line: &[u8]) -> Result<(), Reason> {
+    fn finish(&mut self, conn: &mut Conn<'_>, line: &[u8]) -> Result<(), Reason> {
         let sum = wire::parse_trailer(line).ok_or_else(|| "this is not `sum SUM`".to_owned())?;
         self.stage = Stage::Saving;
+        self.set_patience(conn);
         self.ask(Job::Finish(sum));
         Ok(())
     }
@@ -198,6 +241,10 @@ pub(crate) fn line_of(input: &[u8]) -> Result<Option<(&[u8], usize)>, Reason> {
         Some(Ok(line)) => Ok(Some((line, lines.consumed()))),
         Some(Err(_)) => Err("the line is too long".to_owned()),
     }
+}
+
+fn time_to_read(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / READ_RATE)
 }
 
 /// What a buffer counts for: one with a few bytes takes room too.

@@ -34,7 +34,8 @@ usage: recv_file [options]
   --force             replace files that are there
   --count N           end after so many transfers [never]
   --at-once N         transfers at once; others wait [16]
-  --timeout SECONDS   give up on a sender that is silent for so long [120]
+  --timeout SECONDS   give up on a sender that is silent for so long, or sends less of its file
+                      than 1 KiB for each second of it [120]
   --help
 Exit code: 0, or 1 if a transfer has failed or was cut.";
 
@@ -68,6 +69,7 @@ fn run(args: Args) -> Result<u64, Box<dyn Error>> {
         remote,
         dir: args.dir,
         force: args.force,
+        timeout: args.timeout,
         count: args.count,
         bars: Bars::default(),
         transfers: HashMap::new(),
