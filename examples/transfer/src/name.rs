@@ -24,6 +24,12 @@ pub fn check(name: &str) -> Result<(), &'static str> {
     if name == "." || name == ".." {
         return Err("the name is of a folder");
     }
+    if name.starts_with('.') {
+        return Err("the name begins with a dot, as names do that a login shell obeys");
+    }
+    if name.starts_with('-') {
+        return Err("the name begins with a dash, which commands take for an option");
+    }
     if name.contains(['/', '\\']) {
         return Err("the name has a separator in it");
     }

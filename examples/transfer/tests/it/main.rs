@@ -140,7 +140,7 @@ fn files_arrive_as_they_are() {
     let files = [
         ("empty", content(0, 1)),
         ("one byte", content(1, 2)),
-        (".hidden", content(4_096, 3)),
+        ("not.hidden", content(4_096, 3)),
         ("gr\u{f6}\u{df}er.bin", content(3_000_001, 4)),
         (&long, content(70_000, 5)),
         ("again", content(65_536, 6)),
@@ -203,7 +203,9 @@ fn what_cannot_be_sent_is_said_in_one_line() {
     let folder = text(&place.from(""));
     let gone = text(&place.from("gone"));
     let device = place.file("nul.txt", b"");
+    let hidden = place.file(".bashrc", b"");
     for (path, reason) in [
+        (&hidden, "the name begins with a dot, as names do that a login shell obeys"),
         (&folder, "it is not a file; give files only"),
         (&gone, "cannot open it: No such file or directory (os error 2)"),
         (&device, "the name is of a device"),
