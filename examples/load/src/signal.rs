@@ -4,12 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// A flag that the first signal sets; the second one ends the process at once.
+/// A flag that the first signal sets; the second one ends the process at once. A page at the limit
+/// of a file's size (SIGXFSZ) is an error of the write.
 #[cfg(unix)]
 pub(crate) fn flag() -> io::Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
     use signal_hook::flag;
 
+    flag::register(SIGXFSZ, Arc::default())?;
     let is_set = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order, so that the first signal finds the flag unset.

@@ -1,5 +1,5 @@
 //! SIGINT and SIGTERM: the first drains the reactor, the second ends the process at once,
-//! with exit code 1: what was under way is cut.
+//! with exit code 1: what was under way is cut. SIGXFSZ is an error of the write it comes with.
 
 use std::io;
 use std::time::Duration;
@@ -30,9 +30,12 @@ fn bell() -> io::Result<std::os::fd::OwnedFd> {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
 
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
     use signal_hook::{flag, low_level};
 
+    // A file at the limit of its size (`ulimit -f`) must not end the process, which is what this
+    // signal does: once it is caught, the write fails with EFBIG.
+    flag::register(SIGXFSZ, Arc::default())?;
     let (reader, writer) = UnixStream::pair()?;
     let is_second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use super::parts::begin;
 use super::{
     BTreeSet, Client, End, File, Place, Process, SocketAddr, answer_of, content, fs, send, text,
 };
@@ -235,13 +236,28 @@ fn expect_refused_by_system(place: &Place, by: &[&str], length: u64) -> (End, En
     (sent, received)
 }
 
+/// A shell that allows files of at most 100 blocks, whose signal would end the receiver.
+const FILE_LIMIT: [&str; 3] = ["sh", "-c", "ulimit -f 100; exec \"$0\" \"$@\""];
+
 #[test]
 fn a_file_that_may_not_grow_ends_in_one_line_on_both_sides() {
     let place = Place::new();
-    // The signal that comes with the limit is ignored, as a program's own.
-    let by = ["sh", "-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\""];
-    expect_refused_by_system(&place, &by, 8 << 20);
+    let (sent, _) = expect_refused_by_system(&place, &FILE_LIMIT, 8 << 20);
+    assert!(sent.errors.contains("File too large"), "{sent:?}");
     expect_no_half_file(&place, "file", &vec![0; 8 << 20]);
+}
+
+#[test]
+fn others_are_received_while_a_file_grows_too_large() {
+    let place = Place::new();
+    let (server, addr) = place.receiver_by(&FILE_LIMIT, &[]);
+    let mut client = begin(addr, 10, "small", "hello", &place.to("small.part"));
+    assert_eq!(send(addr, &[&place.sparse("large", 8 << 20)]).code, Some(1));
+    client.send("worldsum -\n");
+    assert_eq!(answer_of(&mut client), "done");
+    drop(client);
+    server.terminate();
+    assert_eq!(server.end().code, Some(1));
 }
 
 #[test]
