@@ -46,6 +46,38 @@ fn two_receivers_do_not_write_one_part() {
 }
 
 #[test]
+#[cfg(target_os = "linux")] // whose usual file systems tell them apart
+fn two_names_that_differ_in_the_case_of_letters_are_two_files() {
+    let place = Place::new();
+    let (_server, addr) = place.receiver(&[]);
+    let mut upper = begin(addr, 10, "A.bin", "hello", &place.to("A.bin.part"));
+    let mut lower = begin(addr, 10, "a.bin", "HELLO", &place.to("a.bin.part"));
+    upper.send("worldsum -\n");
+    lower.send("WORLDsum -\n");
+    for (mut client, name, whole) in
+        [(upper, "A.bin", b"helloworld"), (lower, "a.bin", b"HELLOWORLD")]
+    {
+        assert_eq!(answer_of(&mut client), "done");
+        assert_eq!(fs::read(place.to(name)).unwrap(), whole);
+    }
+}
+
+/// As two names are where the file system does not tell them apart: one part by two names.
+#[test]
+fn two_names_of_one_file_are_not_received_at_once() {
+    let place = Place::new();
+    let (_server, addr) = place.receiver(&[]);
+    let mut client = begin(addr, 10, "A.bin", "hello", &place.to("A.bin.part"));
+    fs::hard_link(place.to("A.bin.part"), place.to("a.bin.part")).unwrap();
+    let (_, answer) = offer(addr, 10, "a.bin");
+    assert_eq!(answer, "no cannot write a.bin.part: somebody else is writing it");
+    fs::remove_file(place.to("a.bin.part")).unwrap();
+    client.send("worldsum -\n");
+    assert_eq!(answer_of(&mut client), "done");
+    assert_eq!(place.received(), BTreeSet::from(["A.bin".to_owned()]));
+}
+
+#[test]
 fn two_names_with_one_part_are_received_one_by_one() {
     let place = Place::new();
     let (_server, addr) = place.receiver(&[]);
@@ -53,7 +85,7 @@ fn two_names_with_one_part_are_received_one_by_one() {
     let other = format!("{}~{:08x}", &long[..241], crc32fast::hash(long.as_bytes()));
     let part = place.to(&format!("{other}.part"));
     let mut client = begin(addr, 10, &long, "hello", &part);
-    let (_, answer) = offer(addr, 10, &other.to_uppercase());
+    let (_, answer) = offer(addr, 10, &other);
     assert_eq!(answer, "no a file of that name is being received");
     client.send("worldsum -\n");
     assert_eq!(answer_of(&mut client), "done");

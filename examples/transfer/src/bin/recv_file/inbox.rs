@@ -41,8 +41,8 @@ pub(crate) struct Inbox {
     pub(crate) count: Option<u64>,
     pub(crate) bars: Bars,
     pub(crate) transfers: HashMap<ConnId, Transfer>,
-    /// Threads that may still write, by the name of the part in small letters: two long names may
-    /// have one part, and on some systems letters of either case are the same.
+    /// Threads that may still write, by the name of the part: two long names may have one. Where
+    /// letters of either case are the same, the lock of the file tells that two names are one part.
     pub(crate) threads: HashMap<String, Writing>,
     /// Transfers that failed.
     pub(crate) failures: u64,
@@ -96,7 +96,7 @@ impl Inbox {
     /// Begins a transfer, or lets it wait for one that is about to end.
     fn accept(&mut self, conn: &mut Conn<'_>, put: Put) -> Result<(), Reason> {
         name::check(&put.name)?;
-        let key = name::part_of(&put.name).to_lowercase();
+        let key = name::part_of(&put.name);
         if self.is_received(&key, conn) {
             return Err("a file of that name is being received".to_owned());
         }
