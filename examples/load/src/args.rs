@@ -1,10 +1,11 @@
 //! The command line: read, checked against the mode, and completed with the mode's defaults.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan::{Ending, Mode, Plan, UDP_HEADER_BYTES, most_datagram_bytes};
+use crate::target::{first_that_answers, resolve};
 
 pub(crate) const USAGE: &str = "\
 usage: load [MODE] [options]
@@ -20,7 +21,8 @@ modes
             datagram keeps its place for the timeout, and a dead server costs few of them
 
 options                     of        what
-  --connect ADDR            all       the server; it must send back what it gets
+  --connect HOST:PORT       all       the server, which must send back what it gets; of several
+                                      addresses of a name the first that answers is used
                                       [one in this process, on a thread of its own]
   --connections N           c o h u   connections, sockets [64; hold: 10000, or what fits]
   --size BYTES              all       bytes of a message [64]; udp: 20 to 65507, over IPv6 65527
@@ -86,7 +88,8 @@ const MODES_OF: [(&str, &[Mode]); 9] = [
 #[derive(Default)]
 struct Given {
     mode: Option<Mode>,
-    target: Option<SocketAddr>,
+    /// All addresses of the server's name.
+    targets: Vec<SocketAddr>,
     connections: Option<usize>,
     size: Option<usize>,
     depth: Option<usize>,
@@ -141,7 +144,7 @@ impl Given {
         use lexopt::prelude::*;
         let mut value = || parser.value()?.string();
         match name {
-            "connect" => self.target = Some(resolve(&value()?)?),
+            "connect" => self.targets = resolve(&value()?)?,
             "connections" => self.connections = Some(whole(name, &value()?, MOST_CONNECTIONS)?),
             "size" => self.size = Some(whole(name, &value()?, MOST_BYTES)?),
             "depth" => self.depth = Some(whole(name, &value()?, 1 << 16)?),
@@ -170,13 +173,14 @@ impl Given {
                 return Err(format!("--{name} is for the mode {modes}, not for {mode}"));
             }
         }
+        let target = first_that_answers(&self.targets, mode == Mode::Udp);
         if mode == Mode::Udp {
-            self.check_udp()?;
+            self.check_udp(target)?;
         }
         // A minute's TIME_WAIT of a storm, spread so thin that each source has ports to spare.
         let is_storm_on_linux = mode == Mode::Storm && cfg!(target_os = "linux");
-        let is_loopback = self.target.is_none_or(|addr| addr.ip().is_loopback());
-        let is_v4 = self.target.is_none_or(|addr| addr.is_ipv4());
+        let is_loopback = target.is_none_or(|addr| addr.ip().is_loopback());
+        let is_v4 = target.is_none_or(|addr| addr.is_ipv4());
         let many_sources = is_loopback && is_v4;
         if self.sources.is_some_and(|sources| sources > 1) && !many_sources {
             return Err("--sources needs a server on 127.0.0.0/8: only loopback has \
@@ -185,7 +189,7 @@ impl Given {
         }
         let plan = Plan {
             mode,
-            target: self.target,
+            target,
             connections: self.connections,
             size: self.size.unwrap_or(64),
             depth: self.depth.unwrap_or(1),
@@ -217,8 +221,8 @@ impl Given {
         Ok(plan)
     }
 
-    fn check_udp(&self) -> Result<(), String> {
-        let most = most_datagram_bytes(self.target);
+    fn check_udp(&self, target: Option<SocketAddr>) -> Result<(), String> {
+        let most = most_datagram_bytes(target);
         if let Some(size) = self.size
             && !(UDP_HEADER_BYTES..=most).contains(&size)
         {
@@ -250,14 +254,6 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// So that a slip of the finger does not run for years.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-
-fn resolve(text: &str) -> Result<SocketAddr, String> {
-    let hint = "give HOST:PORT, such as 127.0.0.1:7000";
-    text.to_socket_addrs()
-        .map_err(|error| format!("--connect {text:?}: {error}; {hint}"))?
-        .next()
-        .ok_or_else(|| format!("--connect {text:?} names no address; {hint}"))
-}
 
 fn parse_ending(text: &str) -> Result<Ending, String> {
     match text {

@@ -42,6 +42,7 @@ mod server;
 mod signal;
 mod storm;
 mod tally;
+mod target;
 mod text;
 mod udp;
 mod units;

@@ -1,6 +1,7 @@
 //! The load tester as a process, and its ledger of datagrams by itself.
 #![cfg(unix)]
 
+mod addresses;
 #[path = "../../../../tests/examples/json.rs"]
 mod json;
 #[path = "../../src/ledger.rs"]
@@ -10,6 +11,8 @@ mod ledger_model;
 mod process;
 #[path = "../../../../tests/examples/servers.rs"]
 mod servers;
+#[path = "../../src/target.rs"]
+mod target;
 mod udp;
 
 use process::Process;
