@@ -6,16 +6,26 @@ use std::time::Duration;
 /// How long an address may take to answer before the next one is tried.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The addresses of `HOST:PORT`.
+/// The addresses of `HOST:PORT`, where an IPv6 address may have an interface: `[fe80::1%eth0]:80`.
 pub(crate) fn resolve(text: &str) -> Result<Vec<SocketAddr>, String> {
     let hint = "give HOST:PORT, such as 127.0.0.1:7000";
-    let addrs =
-        text.to_socket_addrs().map_err(|error| format!("--connect {text:?}: {error}; {hint}"))?;
+    let addrs = match scoped(text) {
+        Some(scoped) => scoped.to_socket_addrs(),
+        None => text.to_socket_addrs(),
+    };
+    let addrs = addrs.map_err(|error| format!("--connect {text:?}: {error}; {hint}"))?;
     let addrs: Vec<_> = addrs.collect();
     match addrs.is_empty() {
         true => Err(format!("--connect {text:?} names no address; {hint}")),
         false => Ok(addrs),
     }
+}
+
+/// An address with an interface, which the system's lookup knows without the brackets.
+fn scoped(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.strip_prefix('[')?.rsplit_once("]:")?;
+    host.contains('%').then_some(())?;
+    Some((host, port.parse().ok()?))
 }
 
 /// The first address at which a server answers; the first of all if none does, since the run then

@@ -1,10 +1,9 @@
-//! Servers by names that have several addresses.
+//! Servers by names that have several addresses, and by addresses that have an interface.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-use crate::LOAD;
-use crate::process::{PATIENCE, Process};
-use crate::target::first_that_answers;
+use crate::process::PATIENCE;
+use crate::target::{first_that_answers, resolve};
 
 /// At which nothing listens: the socket is bound, and does no more.
 fn silent() -> (UdpSocket, SocketAddr) {
@@ -45,6 +44,8 @@ fn the_first_address_that_echoes_is_used() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_name_whose_first_address_has_no_server_is_measured() {
+    use crate::process;
+
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let server = std::thread::spawn(move || echo_all(&listener));
@@ -54,7 +55,12 @@ fn a_name_whose_first_address_has_no_server_is_measured() {
     let by = ["unshare", "-rm", "sh", "-c", &script];
     let to = format!("two.test:{}", addr.port());
     let args = ["closed", "--connect", &to, "--duration", "0.1", "--warmup", "0", "--json"];
-    let end = Process::start_by(&by, LOAD, &[&args[..], &["--connections", "1"]].concat()).end();
+    let end = process::Process::start_by(
+        &by,
+        crate::LOAD,
+        &[&args[..], &["--connections", "1"]].concat(),
+    )
+    .end();
     std::fs::remove_file(&hosts).unwrap();
     assert_eq!(end.code, Some(0), "{end:?}");
     assert!(end.output.join("\n").contains(&addr.to_string()), "{end:?}");
@@ -69,5 +75,18 @@ fn echo_all(listener: &TcpListener) {
         let mut reader = &stream;
         // The tester may reset it in the end.
         let _ = std::io::copy(&mut reader, &mut &stream);
+    }
+}
+
+#[test]
+fn an_address_has_an_interface_by_name_or_number() {
+    let expected: SocketAddr = "[fe80::1%1]:80".parse().unwrap();
+    assert_eq!(resolve("[fe80::1%1]:80").unwrap(), [expected]);
+    if cfg!(target_os = "linux") {
+        // The loopback interface is the first, by this name.
+        assert_eq!(resolve("[fe80::1%lo]:80").unwrap(), [expected]);
+    }
+    for text in ["[fe80::1%nothing]:80", "[fe80::1%lo]", "[fe80::1%lo]:x"] {
+        assert!(resolve(text).unwrap_err().contains(text), "{text}");
     }
 }
