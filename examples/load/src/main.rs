@@ -32,6 +32,7 @@ mod html;
 mod json;
 mod ledger;
 mod open;
+mod page;
 mod pattern;
 mod plan;
 mod progress;
@@ -48,15 +49,14 @@ mod udp;
 mod units;
 
 use std::error::Error;
-use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use waterwheel::Reactor;
 
+use page::Page;
 use plan::{Mode, Plan};
 use report::Report;
 use server::Server;
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     // Before the run, so that a path which cannot be written does not cost one.
-    let page = match plan.html.as_deref().map(create).transpose() {
+    let page = match plan.html.as_deref().map(Page::probe).transpose() {
         Ok(page) => page,
         Err(error) => return misused(&error),
     };
@@ -91,10 +91,6 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => failed(&error.to_string()),
     }
-}
-
-fn create(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 /// Exit code 2: what was asked for makes no sense. The reader of the line may have gone.
@@ -109,7 +105,7 @@ fn failed(error: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn load(plan: &Rc<Plan>, page: Option<File>) -> Result<ExitCode, Box<dyn Error>> {
+fn load(plan: &Rc<Plan>, page: Option<Page>) -> Result<ExitCode, Box<dyn Error>> {
     progress::say(plan, &plan.open_files());
     let server = match plan.target {
         Some(_) => None,
@@ -126,8 +122,8 @@ fn load(plan: &Rc<Plan>, page: Option<File>) -> Result<ExitCode, Box<dyn Error>>
     }
     let report = Report::new(plan, addr, tally);
     print(plan, &report)?;
-    if let Some(mut page) = page {
-        page.write_all(html::page(&report).as_bytes())?;
+    if let Some(page) = page {
+        page.write(&html::page(&report))?;
     }
     Ok(match report.failures.is_empty() {
         true => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ mod json;
 #[path = "../../src/ledger.rs"]
 mod ledger;
 mod ledger_model;
+mod page;
 #[path = "../../../../tests/examples/process.rs"]
 mod process;
 #[path = "../../../../tests/examples/servers.rs"]
