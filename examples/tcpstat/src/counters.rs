@@ -19,9 +19,16 @@ pub(crate) struct Counter {
     pub(crate) count: u64,
 }
 
+/// The file that they are read from.
+const FILE: &str = "/proc/net/netstat";
+
 /// Those that this kernel has.
+///
+/// # Errors
+/// - the file cannot be read, as where /proc is not mounted; the error names it
 pub(crate) fn counters() -> io::Result<Vec<Counter>> {
-    let text = std::fs::read_to_string("/proc/net/netstat")?;
+    let text = std::fs::read_to_string(FILE)
+        .map_err(|error| io::Error::new(error.kind(), format!("{FILE}: {error}")))?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
     let (names, counts) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let pairs = names.split_whitespace().zip(counts.split_whitespace());

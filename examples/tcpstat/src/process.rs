@@ -1,6 +1,7 @@
 //! The processes that hold sockets, and how near they are to their limit of open files.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 
 use procfs::process::{FDTarget, LimitValue, Process, all_processes};
 
@@ -16,13 +17,21 @@ pub(crate) struct Holder {
     pub(crate) inodes: HashSet<u64>,
 }
 
+/// What is there for this process if processes can be looked at.
+const OWN: &str = "/proc/self/fd";
+
 /// Who holds these sockets, as far as this process may know.
-pub(crate) fn holders(inodes: &HashSet<u64>) -> Vec<Holder> {
+///
+/// # Errors
+/// - no process can be looked at, as where /proc is not mounted; the error names the file
+pub(crate) fn holders(inodes: &HashSet<u64>) -> io::Result<Vec<Holder>> {
+    std::fs::metadata(OWN)
+        .map_err(|error| io::Error::new(error.kind(), format!("{OWN}: {error}")))?;
     // A process may end while it is looked at: it is then left out.
     let processes = all_processes().into_iter().flatten().filter_map(Result::ok);
     let holders = processes.filter_map(|process| holder(&process, inodes));
     let by_pid: BTreeMap<i32, Holder> = holders.map(|holder| (holder.pid, holder)).collect();
-    by_pid.into_values().collect()
+    Ok(by_pid.into_values().collect())
 }
 
 fn holder(process: &Process, inodes: &HashSet<u64>) -> Option<Holder> {

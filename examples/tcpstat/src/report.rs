@@ -21,8 +21,11 @@ pub(crate) struct Report {
     /// For each of [`State::ALL`] but the first: connections that have the port at this end, and
     /// at the other.
     counts: Vec<(State, u64, u64)>,
-    counters: Vec<Counter>,
+    /// `None` if they cannot be read.
+    counters: Option<Vec<Counter>>,
     holders: Vec<Holder>,
+    /// What cannot be told, and why.
+    lacking: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -61,12 +64,17 @@ impl Report {
                 sockets.iter().filter(of_state).partition(|socket| socket.local.port() == port);
             (state, local.len() as u64, remote.len() as u64)
         });
+        let mut lacking = Vec::new();
+        let mut note = |what: &str, error: io::Error| lacking.push(format!("{what}: {error}"));
+        let counters = counters().map_err(|error| note("no counters", error)).ok();
+        let holders = holders(&inodes).map_err(|error| note("no processes", error));
         Ok(Self {
             port,
             listeners,
             counts: counts.collect(),
-            counters: counters()?,
-            holders: holders(&inodes),
+            counters,
+            holders: holders.unwrap_or_default(),
+            lacking,
         })
     }
 
@@ -81,14 +89,23 @@ impl Report {
         }
         self.tell_states(&mut text);
         self.tell_holders(&mut text);
-        text += "\n  counted for all ports, since the network began\n";
-        for counter in &self.counters {
+        text.push('\n');
+        self.tell_counters(&mut text, before);
+        for what in &self.lacking {
+            line(&mut text, format_args!("  ! {what}; is /proc mounted?"));
+        }
+        text + "\n"
+    }
+
+    fn tell_counters(&self, text: &mut String, before: Option<&Self>) {
+        let heading = "  counted for all ports, since the network began\n";
+        *text += if self.counters.is_some() { heading } else { "" };
+        for counter in self.counters.iter().flatten() {
             let since = before.map(|before| counter.count - before.count_of(counter));
             let since = since.map(|since| format!(" (+{since})")).unwrap_or_default();
             let Counter { name, meaning, count } = counter;
-            line(&mut text, format_args!("  {name:<20}{count:>10}{since}  {meaning}"));
+            line(text, format_args!("  {name:<20}{count:>10}{since}  {meaning}"));
         }
-        text + "\n"
     }
 
     fn tell_listener(&self, text: &mut String, listener: &Listener) {
@@ -139,13 +156,15 @@ impl Report {
         }
         let held: HashSet<u64> =
             self.holders.iter().flat_map(|holder| &holder.inodes).copied().collect();
-        if self.listeners.iter().any(|listener| !held.contains(&listener.inode)) {
+        let is_hidden = |listener: &Listener| !held.contains(&listener.inode);
+        if self.lacking.is_empty() && self.listeners.iter().any(is_hidden) {
             *text += "  who listens may not be looked at: run as its user, or as root\n";
         }
     }
 
     fn count_of(&self, counter: &Counter) -> u64 {
-        let found = self.counters.iter().find(|other| other.name == counter.name);
+        let mut counters = self.counters.iter().flatten();
+        let found = counters.find(|other| other.name == counter.name);
         found.map_or(counter.count, |found| found.count)
     }
 
@@ -166,9 +185,11 @@ impl Report {
         let states = list(self.counts.iter().map(|(state, local, remote)| {
             format!("\"{}\": {{\"local\": {local}, \"remote\": {remote}}}", state.name())
         }));
-        let counters = list(
-            self.counters.iter().map(|Counter { name, count, .. }| format!("\"{name}\": {count}")),
-        );
+        let counters = self.counters.as_ref().map(|counters| {
+            let items = counters.iter();
+            list(items.map(|Counter { name, count, .. }| format!("\"{name}\": {count}")))
+        });
+        let counters = counters.map_or_else(|| "null".to_owned(), |items| format!("{{{items}}}"));
         let processes = self.holders.iter().map(|holder| {
             format!(
                 "{{\"pid\": {}, \"name\": {}, \"open_files\": {}, \"open_files_limit\": {}}}",
@@ -181,7 +202,7 @@ impl Report {
         let processes = list_or_null(processes, !self.listeners.is_empty());
         format!(
             "{{\"port\": {}, \"listeners\": [{listeners}], \"states\": {{{states}}}, \
-             \"counters\": {{{counters}}}, \"processes\": {processes}}}\n",
+             \"counters\": {counters}, \"processes\": {processes}}}\n",
             self.port
         )
     }

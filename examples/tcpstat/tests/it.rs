@@ -9,7 +9,7 @@ mod network;
 mod process;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 
 use socket2::{Domain, Socket, Type};
@@ -168,4 +168,33 @@ fn a_wrong_command_line_is_told_in_one_line() {
         assert_eq!(end.errors.lines().count(), 1, "{end:?}");
         assert!(end.errors.contains(expected), "{end:?}");
     }
+}
+
+/// What it says where /proc is an empty folder, in a namespace of its own.
+#[track_caller]
+fn look_without_proc(args: &[&str]) -> Vec<String> {
+    let script = "mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
+    let end = Process::start_by(&["unshare", "-rm", "sh", "-c", script], TCPSTAT, args).end();
+    assert_eq!((end.code, end.errors.as_str()), (Some(0), ""), "{end:?}");
+    end.output
+}
+
+#[test]
+fn states_are_told_without_proc_and_what_is_lacking_too() {
+    alone(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(addr).unwrap();
+        let port = addr.port().to_string();
+        let lines = look_without_proc(&[&port]);
+        let has = |text: &str| lines.iter().any(|line| line.contains(text));
+        assert!(has(&format!("LISTEN {addr}, accept queue 1 of ")), "{lines:?}");
+        assert!(has("no counters: /proc/net/netstat: No such file or directory"), "{lines:?}");
+        assert!(has("no processes: /proc/self/fd: No such file or directory"), "{lines:?}");
+        assert!(!has("may not be looked at"), "{lines:?}");
+        let report = Json::parse(&look_without_proc(&[&port, "--json"]).concat());
+        assert_eq!(count(&report, "ESTABLISHED"), (1, 1));
+        assert_eq!(report.at(&["counters"]), &Json::Null);
+        assert_eq!(report.at(&["processes"]), &Json::Null);
+    });
 }
