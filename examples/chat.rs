@@ -57,8 +57,7 @@ impl Handler for Room {
                 conn.close();
                 break;
             };
-            // What a terminal would obey must not come from a stranger.
-            let line = String::from_utf8_lossy(line).replace(char::is_control, "");
+            let line = String::from_utf8_lossy(line).replace(is_hidden, "");
             self.on_line(conn, line.trim());
             if !conn.is_writable() {
                 break; // it has said /quit
@@ -95,8 +94,7 @@ impl Room {
     }
 
     fn rename(&mut self, conn: &mut Conn<'_>, nick: &str) {
-        let is_good = !nick.is_empty()
-            && nick.chars().count() <= MAX_NICK_CHARS
+        let is_good = (1..=MAX_NICK_CHARS).contains(&nick.chars().count())
             && nick.chars().all(|c| c.is_alphanumeric() || c == '-');
         if !is_good {
             let text = format!("* a nick is 1 to {MAX_NICK_CHARS} letters, digits and dashes");
@@ -126,6 +124,13 @@ impl Room {
     }
 }
 
+/// What a terminal would obey or not show: control characters, marks of direction, no width.
+fn is_hidden(c: char) -> bool {
+    let is_mark = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}');
+    let is_format = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    c.is_control() || is_mark || is_format || ('\u{e0000}'..='\u{e007f}').contains(&c)
+}
+
 fn tell(conn: &mut Conn<'_>, text: &str) {
     conn.write(format!("{text}\n").as_bytes());
 }
@@ -133,13 +138,9 @@ fn tell(conn: &mut Conn<'_>, text: &str) {
 fn main() -> ExitCode {
     env_logger::init();
     let addr = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7001".to_owned());
-    match serve(&addr) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "chat: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let Err(error) = serve(&addr) else { return ExitCode::SUCCESS };
+    let _ = writeln!(io::stderr(), "chat: {error}");
+    ExitCode::FAILURE
 }
 
 fn serve(addr: &str) -> io::Result<()> {

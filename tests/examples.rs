@@ -112,6 +112,43 @@ fn a_chat_passes_lines_on() {
     expect_clean_end(server);
 }
 
+/// What would show a line in another order, as two, or hide a part of it.
+#[test]
+fn a_chat_passes_nothing_on_that_is_not_shown() {
+    let (server, addr) = serve("chat");
+    let mut ann = Client::connect(addr);
+    ann.line();
+    let mut bob = Client::connect(addr);
+    bob.line();
+    ann.line();
+    for hidden in [
+        '\u{ad}',
+        '\u{61c}',
+        '\u{200b}',
+        '\u{200f}',
+        '\u{2028}',
+        '\u{2029}',
+        '\u{202a}',
+        '\u{202e}',
+        '\u{2060}',
+        '\u{2066}',
+        '\u{2069}',
+        '\u{feff}',
+        '\u{e0041}',
+    ] {
+        ann.send(format!("a{hidden}b\n/nick x{hidden}y\n"));
+        assert_eq!(bob.line(), "<guest-1> ab", "{}", hidden.escape_unicode());
+        assert_eq!(bob.line(), "* guest-1 is now xy", "{}", hidden.escape_unicode());
+        ann.send("/nick guest-1\n");
+        assert_eq!(bob.line(), "* xy is now guest-1");
+    }
+    bob.send("\u{5e9}\u{5dc}\u{5d5}\u{5dd} gr\u{fc}n \u{65e5}\u{672c}\n");
+    ann.send("/who\n");
+    while !ann.line().starts_with("* here") {}
+    drop((ann, bob));
+    expect_clean_end(server);
+}
+
 #[test]
 fn a_chat_parts_with_who_does_not_read() {
     const LINES: usize = 64;
