@@ -34,17 +34,22 @@ const MAX_LINE_BYTES: usize = 80;
 /// Most timers that one client may have running.
 const MAX_TIMERS: usize = 16;
 
+/// Most lines that are printed in a second, of all clients together.
+const MAX_LINES: u32 = 100;
+
 #[derive(Default)]
 struct Client {
     /// How many more times an idle limit is let pass.
     keeps: u32,
-    /// Timers that run.
-    timers: Vec<TimerId>,
-    /// Those of them that repeat.
-    repeating: Vec<TimerId>,
+    /// Timers that run, and whether they repeat.
+    timers: Vec<(TimerId, bool)>,
 }
 
-struct Show;
+#[derive(Default)]
+struct Show {
+    /// The second in which a line was printed last, and how many lines there were in it.
+    printed: (u64, u32),
+}
 
 impl Handler for Show {
     type State = Client;
@@ -54,7 +59,7 @@ impl Handler for Show {
     }
 
     fn on_open(&mut self, _: &mut Client, conn: &mut Conn<'_>) {
-        say(conn, "open; type help");
+        self.say(conn, "open; type help");
     }
 
     fn on_data(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
@@ -65,30 +70,47 @@ impl Handler for Show {
                 break;
             };
             let answer = obey(client, conn, String::from_utf8_lossy(line).trim());
-            say(conn, &answer.unwrap_or_else(|text| format!("no: {text}")));
+            self.say(conn, &answer.unwrap_or_else(|text| format!("no: {text}")));
         }
         lines.consumed()
     }
 
     fn on_idle(&mut self, client: &mut Client, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
         let Some(left) = client.keeps.checked_sub(1) else {
-            say(conn, &format!("idle ({kind:?}): closing"));
+            self.say(conn, &format!("idle ({kind:?}): closing"));
             return Idle::Close;
         };
         client.keeps = left;
-        say(conn, &format!("idle ({kind:?}): kept, {left} left"));
+        self.say(conn, &format!("idle ({kind:?}): kept, {left} left"));
         Idle::Keep
     }
 
     fn on_timer(&mut self, client: &mut Client, conn: &mut Conn<'_>, timer: Timer) {
-        if !client.repeating.contains(&timer.id) {
-            client.timers.retain(|&running| running != timer.id);
-        }
-        say(conn, "timer");
+        client.timers.retain(|&(running, repeats)| running != timer.id || repeats);
+        self.say(conn, "timer");
     }
 
     fn on_close(&mut self, _: Client, closed: Closed, cx: &mut Context<'_>) {
-        print(cx, &format!("{}: {}", closed.id, closed.reason));
+        self.print(cx, &format!("{}: {}", closed.id, closed.reason));
+    }
+}
+
+impl Show {
+    /// Tells the client, and whoever watches the server.
+    fn say(&mut self, conn: &mut Conn<'_>, text: &str) {
+        conn.write(format!("{text}\n").as_bytes());
+        let line = format!("{}: {}", conn.id(), text.lines().next().unwrap_or(""));
+        self.print(&conn.context(), &line);
+    }
+
+    /// Prints a line, unless clients have made too many in this second.
+    fn print(&mut self, cx: &Context<'_>, line: &str) {
+        let (now, (second, lines)) = (cx.now(), self.printed);
+        self.printed = (now.as_secs(), if second == now.as_secs() { lines + 1 } else { 1 });
+        if self.printed.1 <= MAX_LINES {
+            // The server goes on when the reader of this line has gone.
+            let _ = writeln!(io::stdout(), "{:>10.3} {line}", now.as_secs_f64());
+        }
     }
 }
 
@@ -105,21 +127,16 @@ fn obey(client: &mut Client, conn: &mut Conn<'_>, line: &str) -> Result<String, 
         "after" | "every" if client.timers.len() == MAX_TIMERS => {
             return Err(format!("{MAX_TIMERS} timers are enough; type off"));
         }
-        "after" => client.timers.push(conn.set_timer(seconds(value)?, 0)),
-        "every" => {
-            let timer = conn.set_periodic_timer(seconds(value)?, 0);
-            client.timers.push(timer);
-            client.repeating.push(timer);
-        }
+        "after" => client.timers.push((conn.set_timer(seconds(value)?, 0), false)),
+        "every" => client.timers.push((conn.set_periodic_timer(seconds(value)?, 0), true)),
         "off" => {
             for kind in [IdleKind::Read, IdleKind::Write, IdleKind::All] {
                 conn.set_idle_timeout(kind, None).map_err(|error| error.to_string())?;
             }
             conn.set_deadline(DeadlineKind::User, None);
-            for timer in client.timers.drain(..) {
+            for (timer, _) in client.timers.drain(..) {
                 conn.cancel_timer(timer);
             }
-            client.repeating.clear();
         }
         "quit" => conn.close(),
         _ => return Err("no such command; type help".to_owned()),
@@ -136,33 +153,17 @@ fn seconds(value: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// Tells the client, and whoever watches the server.
-fn say(conn: &mut Conn<'_>, text: &str) {
-    conn.write(format!("{text}\n").as_bytes());
-    let line = format!("{}: {}", conn.id(), text.lines().next().unwrap_or(""));
-    print(&conn.context(), &line);
-}
-
-fn print(cx: &Context<'_>, line: &str) {
-    // The server goes on when the reader of this line has gone.
-    let _ = writeln!(io::stdout(), "{:>10.3} {line}", cx.now().as_secs_f64());
-}
-
 fn main() -> ExitCode {
     env_logger::init();
     let addr = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7002".to_owned());
-    match serve(&addr) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "idle: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let Err(error) = serve(&addr) else { return ExitCode::SUCCESS };
+    let _ = writeln!(io::stderr(), "idle: {error}");
+    ExitCode::FAILURE
 }
 
 fn serve(addr: &str) -> io::Result<()> {
     let mut reactor = Reactor::new()?;
-    let show = reactor.register(Show);
+    let show = reactor.register(Show::default());
     let addr = reactor.listen(addr, show, ListenOptions::default())?;
     writeln!(io::stdout(), "listening on {addr}")?;
     reactor.run()

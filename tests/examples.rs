@@ -8,6 +8,7 @@ mod process;
 mod servers;
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Instant;
 
 use process::Process;
 use servers::{Client, expect_clean_end};
@@ -192,4 +193,26 @@ fn idle_shows_what_expires() {
     drop((client, late));
     let output = expect_end_by_signal(server).join("\n");
     assert!(output.contains("idle (All): closing") && output.contains(": idle"), "{output}");
+}
+
+/// Sixteen timers of a thousandth and as many commands as fit make thousands of lines a second.
+#[test]
+fn idle_prints_no_more_lines_than_can_be_read() {
+    const COMMANDS: usize = 2_000;
+    let (server, addr) = serve("idle");
+    let mut client = Client::connect(addr);
+    client.line();
+    let start = Instant::now();
+    client.send("every 0.001\n".repeat(16));
+    for _ in 0..COMMANDS / 100 {
+        client.send("keep 1\n".repeat(100));
+    }
+    let mut answers = 0;
+    while answers < COMMANDS {
+        answers += usize::from(client.line() == "ok");
+    }
+    drop(client);
+    let output = expect_end_by_signal(server);
+    let seconds = start.elapsed().as_secs() as usize + 2;
+    assert!(output.len() <= 100 * seconds, "{} lines in {seconds} s", output.len());
 }
