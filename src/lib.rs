@@ -1,9 +1,10 @@
 //! A callback-style network runtime: one thread, one poll, connections in a slab, a timer wheel.
 //!
-//! You register callbacks, and the [`Reactor`] calls them when a connection opens, when bytes
-//! come in, when output has drained, when nothing has moved for too long, and when it ends. There
-//! are no futures, no locks and no thread behind your back; what a callback writes leaves when it
-//! returns, and what the kernel does not take follows by itself.
+//! You register callbacks, and the [`Reactor`] calls them when a connection opens, when bytes come
+//! in, when output has drained, when nothing has moved for too long, and when it ends. There are no
+//! futures, no locks, and no hidden threads except a short-lived one for each host name lookup.
+//! What a callback writes leaves when it returns, and what the kernel does not take follows by
+//! itself.
 //!
 //! # Examples
 //! The whole of an echo server:
@@ -67,10 +68,10 @@
 //! # What holds
 //! - Callbacks never nest: nothing that a handler calls runs a handler before it returns. For the
 //!   order of callbacks see [`Handler`].
-//! - A [`ConnId`] or [`TimerId`] that has outlived what it named finds nothing, and never
-//!   somebody else's.
-//! - Every byte that the kernel still gives is delivered before `on_close`, whatever came with
-//!   it. Every byte that [`Conn::write`] accepted is sent, or `on_close` tells how many were not.
+//! - A [`ConnId`] or [`TimerId`] that has outlived what it named finds nothing, and never another
+//!   connection or timer.
+//! - Every byte that the kernel still gives is delivered before `on_close`, whatever came with it.
+//!   Every byte that [`Conn::write`] accepted is sent, or `on_close` reports how many were not.
 //! - A stream that was cut short ends with a reset, never with a FIN: the peer cannot take a part
 //!   for the whole.
 //! - A message costs no allocation and no wheel operation; an idle connection holds no buffer; an

@@ -1,4 +1,4 @@
-//! A byte queue for output that the kernel has not taken and input that nobody has consumed.
+//! A byte queue for output that the kernel has not taken and input that no handler has consumed.
 //!
 //! ```text
 //!        head                  len

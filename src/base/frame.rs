@@ -43,10 +43,10 @@
 //! # Limits
 //!
 //! A peer decides how long its frames are, so each kind whose length is not fixed takes a limit.
-//! It counts the bytes that the iterator would yield, without terminator or prefix, and a frame
-//! of exactly that size passes. A limit of zero lets only empty frames pass. A connection's own
-//! cap on unconsumed input must leave room for the largest frame *with* its terminator or prefix,
-//! or that cap ends the connection first.
+//! The limit counts the bytes that the iterator would yield, without terminator or prefix, and a
+//! frame of exactly that size passes. A limit of zero lets only empty frames pass. A connection's
+//! own cap on unconsumed input must leave room for the largest frame *with* its terminator or
+//! prefix, or that cap ends the connection first.
 //!
 //! The frames, and the error if there is one, depend on the bytes alone, never on how the network
 //! split them. An error comes as soon as nothing that may follow can avert it: a line is refused
@@ -419,7 +419,7 @@ pub struct LengthPrefix {
 }
 
 impl LengthPrefix {
-    /// One byte.
+    /// A prefix of one byte.
     pub const U8: Self = Self::new(1, ByteOrder::Big);
     /// Two bytes, the most significant first ("network order").
     pub const U16_BE: Self = Self::new(2, ByteOrder::Big);
@@ -442,7 +442,7 @@ impl LengthPrefix {
         Self { width_bytes, order, counts_itself: false }
     }
 
-    /// The same prefix, with a length that counts the prefix's own bytes as well.
+    /// Returns this prefix with a length that counts the prefix's own bytes as well.
     ///
     /// # Examples
     ///

@@ -1,17 +1,17 @@
 //! Ids that carry a generation, so that a stale one finds nothing.
 //!
-//! A slot of a slab is used again; its index alone would name whoever lives there now. Every id
-//! therefore holds the index and a generation that is different for each use of the slot.
+//! A slot of a slab is used again; its index alone would name the connection that lives there now.
+//! Every id therefore holds the index and a generation that is different for each use of the slot.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Names one connection for as long as it lives, and nobody afterwards.
+/// Identifies one connection. After the connection has ended, its id matches nothing.
 ///
-/// It is `Copy` and may be kept anywhere, for example in a table of chat members: looking a
-/// connection up by an id that has outlived it gives `None`, also when its slot is in use again.
+/// A `ConnId` is `Copy` and may be kept anywhere, for example in a table of chat members. A lookup
+/// by an id that has outlived its connection returns `None`, also when the slot is in use again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
     /// The index of the slot in the lowest bits, the generation in the others: a word is
@@ -101,8 +101,8 @@ impl fmt::Display for SocketId {
 /// Names one timer from the moment it is set until it has fired for the last time or was
 /// cancelled.
 ///
-/// It is unique in the process: where it is used with another reactor or another
-/// [`Wheel`](crate::base::wheel::Wheel) than the one that made it, it finds nothing.
+/// A `TimerId` is unique in the process: another reactor or [`Wheel`](crate::base::wheel::Wheel)
+/// than the one that made it finds nothing by it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId {
     index: u32,
@@ -153,7 +153,7 @@ impl fmt::Debug for TimerId {
 /// #   fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
 /// #   fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
 ///     fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
-///         // No entry: the answer has come, and nobody had to cancel the timer.
+///         // No entry: the answer has come, and the timer had not to be cancelled.
 ///         if let Some(name) = self.queries.remove(&timer.token) {
 ///             self.ask(timer.token, name, cx);
 ///         }

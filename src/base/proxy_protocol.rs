@@ -55,7 +55,7 @@ impl ProxyProtocol {
     /// Believes balancers in these networks: each an address and a prefix such as `10.0.0.0/8` or
     /// `fd00::/8`, or one address. IPv4 networks also match IPv4 clients of an IPv6 socket.
     ///
-    /// There is no default: whoever is trusted may name any client.
+    /// There is no default, because a trusted balancer may name any client.
     ///
     /// # Errors
     /// - `InvalidInput`: one of them does not parse, or there are none.
@@ -115,7 +115,7 @@ const FIXED_V2: usize = 16;
 const MOST_V2: usize = 4_096;
 /// Version and command, in one byte: the balancer itself connects.
 const LOCAL_V2: u8 = 0x20;
-/// The same: the balancer connects for a client.
+/// Version and command, in one byte: the balancer connects for a client.
 const PROXY_V2: u8 = 0x21;
 
 /// The first bytes of version 1.

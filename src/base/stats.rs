@@ -68,7 +68,7 @@ pub struct Stats {
     /// The most connections there were at once.
     pub connections_peak: u64,
     /// Datagrams received and handed to a handler; also the rest of a batch whose socket was closed
-    /// meanwhile, which is handed to nobody.
+    /// meanwhile, which is not handed to a handler.
     pub datagrams_received: u64,
     /// Datagrams that the kernel took.
     pub datagrams_sent: u64,

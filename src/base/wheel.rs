@@ -59,14 +59,14 @@ const STALE_PER_LIVE: usize = 3;
 
 /// Stale records tolerated beyond that.
 ///
-/// It keeps a wheel of a few timers from sweeping at every other cancellation; at 32 bytes a
-/// record it wastes at most 8 KiB.
+/// This slack keeps a wheel of a few timers from sweeping at every other cancellation. At 32 bytes
+/// a record, at most 8 KiB are wasted.
 const STALE_SLACK: usize = 256;
 
 /// Records in a chunk: 4 KiB at 32 bytes a record.
 ///
-/// One growing buffer for a whole slot would copy its records again and again, and leave a third
-/// of itself unused.
+/// A single growing buffer for a whole slot would copy its records again and again, and leave a
+/// third of itself unused.
 const CHUNK_RECORDS: usize = 128;
 
 /// Records in a slot's first buffer, which doubles until it is a chunk.
@@ -235,9 +235,9 @@ impl<T: Copy> Wheel<T> {
 
     /// The tick at which to call [`pop_due`](Self::pop_due) next; `None` when no timer is set.
     ///
-    /// It is never later than the earliest deadline, and is that deadline unless timers were
-    /// cancelled: the deadline of a cancelled timer may still be reported, and the pop at that tick
-    /// then finds nothing. A timer that is already due counts as the current tick.
+    /// The returned tick is never later than the earliest deadline, and is that deadline unless
+    /// timers were cancelled: the deadline of a cancelled timer may still be reported, and the pop
+    /// at that tick then finds nothing. A timer that is already due counts as the current tick.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         if self.is_empty() {
@@ -459,7 +459,7 @@ impl<T> fmt::Debug for Wheel<T> {
     }
 }
 
-/// One firing to come. With a payload of 12 bytes it takes 32.
+/// A firing to come: 32 bytes, with a payload of 12.
 #[derive(Clone, Copy)]
 struct Record<T> {
     /// The tick to fire at; before the current tick only if it was set that way.

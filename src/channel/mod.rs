@@ -167,7 +167,7 @@ impl<T> Sender<T> {
     /// Sends a message; waits while the channel is full. A sender that has waited goes on when
     /// half of the channel is free.
     ///
-    /// On the reactor's own thread, in a callback for example, it does not wait and gives an
+    /// On the reactor's own thread, in a callback for example, it does not wait and returns an
     /// error. On the thread of another reactor it would hold up that one's connections, and two
     /// that send to each other so may wait for each other for ever: use
     /// [`try_send`](Self::try_send) in callbacks.
@@ -231,7 +231,7 @@ impl<T> Sender<T> {
         })
     }
 
-    /// Most messages that may wait, those included that the loop has taken and not handed to the
+    /// Max messages that may wait, including the ones that the loop has taken and not handed to the
     /// handler; `None` if there is no bound.
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
@@ -353,8 +353,9 @@ impl Reactor {
         self.context().channel(service, capacity)
     }
 
-    /// The same without a bound: sending never waits. Senders that are faster than the handler
-    /// fill the memory, so there must be another bound, such as one answer for each question.
+    /// Makes a channel without a bound, on which sending never waits. Senders that are faster than
+    /// the handler fill the memory, so there must be another bound, such as one answer for each
+    /// question.
     ///
     /// # Errors
     /// - `InvalidInput`: the handler key is of another reactor.
@@ -452,7 +453,10 @@ impl Context<'_> {
     /// A way for the answers to questions whose number has a bound already:
     /// ```
     /// use waterwheel::{Context, Receive, Sender, HandlerKey};
-    /// fn answers<H>(service: HandlerKey<H>, cx: &mut Context<'_>) -> std::io::Result<Sender<String>>
+    /// fn answers<H>(
+    ///     service: HandlerKey<H>,
+    ///     cx: &mut Context<'_>,
+    /// ) -> std::io::Result<Sender<String>>
     /// where
     ///     H: Receive<String>,
     /// {

@@ -44,7 +44,7 @@ pub(super) struct Queue<T, A> {
     inner: Mutex<Inner<T>>,
     /// Senders that are blocked wait for room, or for the end.
     room: Condvar,
-    /// Most messages that were sent and not handed over.
+    /// Max messages that were sent and not handed over.
     capacity: usize,
     /// Reaches the loop.
     door: A,
@@ -206,7 +206,7 @@ impl<T, A: Announce> Queue<T, A> {
     }
 
     /// Wakes as many as there is room for, if that is worth it. When the loop finds the channel
-    /// empty all of it is free, so nobody is left to wait for ever.
+    /// empty all of it is free, so no sender is left to wait for ever.
     fn wake_blocked(&self, inner: MutexGuard<'_, Inner<T>>) {
         let (blocked, free) = (inner.blocked, self.free(&inner));
         drop(inner);
@@ -221,7 +221,7 @@ impl<T, A: Announce> Queue<T, A> {
         }
     }
 
-    /// Ends the loop's side. Gives back what nobody will take.
+    /// Ends the loop's side. Returns the messages that no handler will take.
     pub(super) fn close(&self) -> VecDeque<T> {
         let mut inner = self.lock();
         inner.is_closed = true;

@@ -28,7 +28,7 @@ pub enum SendStatus {
     /// The kernel has taken it.
     Sent,
     /// The kernel's buffer is full, or that of a receiver on this machine: it follows, in order.
-    /// `on_drain` tells when all have.
+    /// `on_drain` reports when all have.
     Queued,
     /// The socket sends in [batches](crate::udp::UdpOptions::batch): the datagram leaves with the
     /// others, at the latest at the end of the turn. Only if the kernel has no room for them then
@@ -41,8 +41,8 @@ pub enum SendStatus {
     /// IPv4.
     TooLong,
     /// The system refuses it: there is no route, broadcast was not asked for, a filter forbids it,
-    /// or nobody is bound to the name of a Unix socket. `InvalidInput`: the address has port 0, or
-    /// is of IPv6 while the socket is of IPv4.
+    /// or no socket is bound to the name of a Unix socket. `InvalidInput`: the address has port 0,
+    /// or is of IPv6 while the socket is of IPv4.
     Failed(io::ErrorKind),
     /// The socket is closed, or has no peer to `send` to.
     Closed,
@@ -195,7 +195,7 @@ impl SocketLink<'_> {
         self.lose(io::Error::new(kind, text));
     }
 
-    /// A datagram is lost; the handler is told why.
+    /// A datagram is lost; the reason is reported to the handler.
     pub(super) fn lose(&mut self, error: io::Error) {
         self.socket.keep_error(error);
         self.engine.stats.datagrams_dropped += 1;

@@ -23,7 +23,8 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 /// ```
 /// use std::net::SocketAddr;
 /// use std::time::Duration;
-/// use waterwheel::udp::{DatagramSocket, Session, SessionHandler, SessionOptions, Sessions, UdpOptions};
+/// use waterwheel::udp::{DatagramSocket, Session, SessionHandler, SessionOptions};
+/// use waterwheel::udp::{Sessions, UdpOptions};
 /// use waterwheel::{Context, Reactor, Timer};
 ///
 /// #[derive(Default)]
@@ -87,7 +88,7 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 #[derive(Debug)]
 pub struct Sessions<S> {
     slots: Slab<Session<S>>,
-    /// The default hash has a secret key: whoever forges addresses cannot make them collide.
+    /// The default hash has a secret key, so that forged addresses cannot be made to collide.
     ///
     /// Invariant: has each session of `slots` once.
     places: HashMap<SessionKey, u32>,
@@ -96,7 +97,7 @@ pub struct Sessions<S> {
     idle: u64,
     /// Whose datagrams came in this batch, to be stamped anew if it lasted.
     touched: Vec<u32>,
-    /// Those that the handler has ended, and has not been told of.
+    /// Sessions that the handler has ended, and whose end it has not been called for.
     ///
     /// Invariant: each session of `slots` that is over, once.
     over: Vec<u32>,
@@ -110,16 +111,16 @@ struct Session<S> {
     active: u64,
     /// Its entry in the wheel.
     timer: Option<TimerId>,
-    /// It has been ended, and ends when the callback has returned.
+    /// Whether the handler has ended the session, which goes when the callback has returned.
     is_over: bool,
 }
 
 /// What is to be done about a session whose entry has fired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Silence {
-    /// It has been silent for long enough.
+    /// The session has been silent for long enough.
     Over,
-    /// It was not: look again at this tick.
+    /// The session was not silent for long enough: look again at this tick.
     Until(u64),
     /// There is no such session.
     Unknown,
@@ -171,7 +172,7 @@ impl<S> Sessions<S> {
         Self { slots: Slab::new(), places: HashMap::new(), most, idle, touched, over }
     }
 
-    /// One that the handler has ended and is to be told of.
+    /// A session that the handler has ended, and whose end it is to be called for.
     #[inline]
     pub(crate) fn next_over(&self) -> Option<u32> {
         self.over.last().copied()
@@ -193,9 +194,9 @@ impl<S> Sessions<S> {
         self.slots.len() >= self.most
     }
 
-    /// Begins a session; gives its place, and when to look whether it has fallen silent.
+    /// Begins a session; returns its place, and when to look whether it has fallen silent.
     ///
-    /// Nothing comes before the socket has called for it, so nobody else has the key.
+    /// Nothing comes before the socket has called for it, so no other session has the key.
     pub(crate) fn begin(&mut self, key: SessionKey, state: S, now: u64) -> (u32, u64) {
         debug_assert!(!self.places.contains_key(&key));
         let session = Session { key, state, active: now, timer: None, is_over: false };
@@ -307,7 +308,7 @@ mod tests {
         assert_eq!((sessions.len(), sessions.is_full()), (2, false));
     }
 
-    /// It takes minutes if each is searched among all.
+    /// Ending all sessions takes minutes if each is searched among all.
     #[test]
     fn all_can_end_at_once() {
         let most = 1 << 17;
@@ -343,7 +344,7 @@ mod tests {
         assert_eq!(sessions.next_over(), Some(places[2]));
         assert_eq!(sessions.remove(places[2]).unwrap().1, 3);
         assert_eq!((sessions.next_over(), sessions.len(), sessions.is_empty()), (None, 1, false));
-        // Whoever has its place now is not over.
+        // The session that has its place now is not over.
         sessions.begin(key(2), 2, 0);
         assert_eq!((sessions.next_over(), sessions.len()), (None, 2));
     }

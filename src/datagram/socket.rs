@@ -25,7 +25,7 @@ pub(crate) struct Socket {
     pub(crate) peer: Option<SocketAddr>,
     /// Datagrams a turn.
     pub(crate) budget: usize,
-    /// Most bytes of one that are handed on.
+    /// Max bytes of a datagram that are handed on.
     pub(crate) most_bytes: usize,
     /// The datagrams of the next batch, if the socket sends in batches.
     ///
@@ -51,8 +51,8 @@ pub(crate) struct Socket {
     timers: TimerList,
 }
 
-/// Reads that may fail in a row. An error that comes from the network is told once; one that is
-/// told again and again is of the system, and is waited for.
+/// Reads that may fail in a row. An error that comes from the network is reported once. An error
+/// that is reported again and again is of the system, and is waited for.
 const ERRORS_IN_ROW: u32 = 64;
 
 /// Errors of sends that are kept for the handler; they say that datagrams were lost before, and
@@ -168,8 +168,8 @@ impl Socket {
 
     /// A read has failed; whether to read on.
     pub(crate) fn note_error(&mut self, error: &io::Error) -> bool {
-        // Windows answers so to each datagram for a port where nobody receives, also to those of a
-        // socket without a peer, and tells each answer once.
+        // Windows answers so to each datagram for a port without a receiver, also to those of a
+        // socket without a peer, and reports each answer once.
         if cfg!(windows) && error.kind() == io::ErrorKind::ConnectionReset {
             return true;
         }

@@ -109,7 +109,7 @@ pub(crate) const MAX_SLOTS: usize = WAKER_TOKEN;
 pub(crate) enum Target {
     /// A connection, by its token.
     Connection(usize),
-    /// One of several addresses that are being connected to, by slot.
+    /// An attempt at one of several addresses, by slot.
     Attempt(usize),
     /// A listener, by slot.
     Listener(usize),

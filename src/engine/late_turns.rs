@@ -3,7 +3,7 @@
 //! What moves in a turn is stamped with the tick of its start, so that a message costs no look at
 //! the clock; it may have moved up to the turn's end. Turns of several ticks are rare, and what
 //! they touched is stamped anew. One that only crosses into the next tick is noted here, a bit a
-//! tick, and whoever takes a silence for over asks: the silence then began a tick later.
+//! tick. A check that takes a silence for over asks here: the silence then began a tick later.
 
 /// Ticks that are remembered: four minutes.
 const WINDOW: u64 = 1 << 18;

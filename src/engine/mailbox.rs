@@ -1,10 +1,11 @@
 //! What other threads posted for the loop, and one wake a batch.
 //!
 //! A post puts its message under the lock and then looks whether the loop sleeps. The loop says
-//! that it sleeps and then looks whether there are messages. Whoever is second sees the other, so
-//! no message is slept over; and of many posts only the first finds the sleeper and wakes it.
+//! that it sleeps and then looks whether there are messages. The side that is second sees the
+//! other, so no message is slept over; and of many posts only the first finds the sleeper and wakes
+//! it.
 //!
-//! Who is second is told by `asleep`, which nobody merely loads or stores: every access is a swap,
+//! `asleep` says which side is second. No side merely loads or stores it: every access is a swap,
 //! and so takes its turn after all earlier ones and sees what their threads had done before. That
 //! orders `waiting` too, which needs no ordering of its own.
 //!
@@ -43,7 +44,7 @@ pub(crate) struct Mailbox<M, W = Waker> {
     inbox: Mutex<Inbox<M>>,
     /// Whether `inbox` may hold messages: spares a turn without any the lock.
     waiting: AtomicBool,
-    /// Whether the loop is about to block or blocks in the poll, and nobody has woken it.
+    /// Whether the loop is about to block or blocks in the poll, and has not been woken.
     asleep: AtomicBool,
     /// Ends the poll.
     waker: W,
@@ -128,7 +129,7 @@ impl<M, W: Wake> Mailbox<M, W> {
         into.extend(inbox.messages.drain(..));
     }
 
-    /// The loop ends: posts are refused from now on. Gives back what nobody will run.
+    /// The loop ends: posts are refused from now on. Returns the messages that will not be handled.
     pub(crate) fn close(&self) -> Vec<M> {
         let mut inbox = self.lock();
         inbox.closed = true;

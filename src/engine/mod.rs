@@ -46,7 +46,7 @@ pub(crate) enum Running {
     Asked(Stop),
     /// The listeners are closed and connections end; a timer cuts the rest.
     Draining,
-    /// It is over.
+    /// The stop is over.
     Stopped,
 }
 

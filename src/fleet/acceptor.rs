@@ -13,7 +13,7 @@ use crate::reactor::Reactor;
 use crate::stream::{Handover, Load, Route, adopt, reset};
 use crate::sys::Loose;
 
-/// One of the reactors that connections are handed to.
+/// A reactor that connections are handed to.
 #[derive(Debug)]
 pub(super) struct Berth {
     pub(super) remote: Remote,

@@ -255,7 +255,7 @@ pub(super) struct Listening {
     pub(super) places: Vec<(usize, u32)>,
 }
 
-/// One thread of a fleet.
+/// A thread of a fleet.
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) name: String,
@@ -298,7 +298,7 @@ impl Seat {
         }
         let (answer, answers) = sync_channel(1);
         let query = move |lp: &mut Loop| {
-            let _ = answer.send(question(lp)); // whoever asked may have lost patience
+            let _ = answer.send(question(lp)); // the caller may have lost patience
         };
         remote.offer(Message::Query(Box::new(query))).ok()?;
         Some(answers)

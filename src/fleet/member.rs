@@ -12,7 +12,7 @@ use crate::options::{AtCapacity, ListenOptions};
 use crate::reactor::{Address, Reactor};
 use crate::stream::{adopt, bind};
 
-/// One reactor of a [`Fleet`](crate::fleet::Fleet), lent to the closure that sets it up.
+/// A reactor of a [`Fleet`](crate::fleet::Fleet), lent to the closure that sets it up.
 ///
 /// # Examples
 /// ```no_run
@@ -71,15 +71,15 @@ impl<'a> Member<'a> {
         self.remote.clone()
     }
 
-    /// Listens together with the others, and serves this reactor's share of the connections with
-    /// a handler; gives the address with its real port, which is the same for all. Every reactor
+    /// Listens together with the others, and serves this reactor's share of the connections with a
+    /// handler; returns the address with its real port, which is the same for all. Every reactor
     /// must listen on the same addresses in the same order. Caps are each reactor's own.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range, the address does not parse or is not the one
     ///   that the others listen on, or connections are handed over and `at_capacity` is
     ///   `AtCapacity::Wait`.
-    /// - Those of `Reactor::listen`.
+    /// - The errors of `Reactor::listen`.
     pub fn listen<H: Handler>(
         &mut self,
         addr: impl Address,
@@ -90,11 +90,11 @@ impl<'a> Member<'a> {
         self.dock(addr, None, service, options)
     }
 
-    /// The same for a socket that somebody else has bound and set to listen. All reactors share
-    /// it, also with [`Spread::ReusePort`].
+    /// Serves a socket that is bound and set to listen already. All reactors share it, also with
+    /// [`Spread::ReusePort`].
     ///
     /// # Errors
-    /// - Those of [`listen`](Self::listen) and of `Reactor::adopt`.
+    /// - The errors of [`listen`](Self::listen) and of `Reactor::adopt`.
     pub fn adopt<H: Handler>(
         &mut self,
         listener: &TcpListener,
@@ -167,7 +167,7 @@ pub(super) struct Docks {
     docks: Mutex<Vec<Dock>>,
 }
 
-/// One address that all listen on.
+/// An address that all reactors of a fleet listen on.
 #[derive(Debug)]
 pub(super) struct Dock {
     /// As asked for, perhaps with port 0.
@@ -176,7 +176,7 @@ pub(super) struct Dock {
     pub(super) addr: SocketAddr,
     /// The socket, if it is one for all.
     pub(super) shared: Option<TcpListener>,
-    /// As given by the first.
+    /// As the first reactor set them.
     pub(super) options: ListenOptions,
     /// Which listener it is in each reactor.
     pub(super) places: Vec<(usize, u32)>,

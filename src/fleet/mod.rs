@@ -1,7 +1,8 @@
 //! Several reactors, each on a thread of its own, that serve the same addresses.
 //!
-//! They share nothing that a message touches: each has its own poll, handlers and connections, and
-//! the threads meet when the fleet starts, when it stops, and when somebody asks.
+//! The reactors share nothing that a message touches: each has its own poll, handlers and
+//! connections. The threads meet when the fleet starts, when it stops, and for a question through
+//! its handle.
 
 mod acceptor;
 mod handle;
@@ -93,8 +94,9 @@ impl Fleet {
     /// every closure has returned.
     ///
     /// # Errors
-    /// - Any that the closure gives, a panic of it, and those of the system (threads, descriptors,
-    ///   pinning): nothing is left running, and the text names the thread that failed first.
+    /// - Any that the closure returns, a panic of it, and those of the system (threads,
+    ///   descriptors, pinning): nothing is left running, and the text names the thread that failed
+    ///   first.
     /// - `InvalidInput`: the reactors do not listen on the same addresses.
     pub fn start<F>(self, set_up: F) -> io::Result<FleetHandle>
     where

@@ -63,7 +63,7 @@ impl FleetOptions {
         name: String,
     }
 
-    /// Checks them and gives the number of threads.
+    /// Checks the options and returns the number of threads.
     pub(super) fn check(&self) -> io::Result<usize> {
         let threads = match self.threads {
             Some(threads) => threads,
@@ -95,19 +95,20 @@ pub(super) fn invalid(text: &str) -> io::Error {
 ///
 /// | | `Shared` | `ReusePort` | `HandOver` |
 /// |---|---|---|---|
-/// | which reactor | the first that is awake, or wakes | by a hash of both addresses | as told |
+/// | which reactor | the first awake, or to wake | by a hash of both addresses | see `Balance` |
 /// | evenly | more or less; a busy one takes fewer | as chance has it | yes |
 /// | a reactor that blocks | others take what comes | its share waits | its share waits |
 /// | cost of a connection | wakes all that sleep | none | a thread more, and its wake |
 /// | a restart under load | loses none | resets what is queued | loses none |
-/// | an address in use | is told | is told, unless by the same user with the same option | told |
+/// | an address in use | error | error, unless of the same user with the same option | error |
 ///
-/// So: `Shared` unless you know better; `ReusePort` for storms of short connections on many
-/// cores, behind nothing that is restarted; `HandOver` for few, long, unequal connections, or if
-/// all connections of a client must meet in one reactor.
+/// Use `Shared` unless you know better. Use `ReusePort` for many short connections on many cores,
+/// unless the server must restart without resets. Use `HandOver` for few, long, unequal
+/// connections, or if all connections of a client must meet in one reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
-    /// One listening socket, shared by all reactors: whoever comes first accepts. The default.
+    /// A single listening socket, shared by all reactors: the reactor that comes first accepts. The
+    /// default.
     ///
     /// Each new connection wakes every reactor that sleeps (the poll has no exclusive wait), and
     /// all but one find nothing.
@@ -120,7 +121,7 @@ pub enum Spread {
     /// Linux 5.14 can move them (`net.ipv4.tcp_migrate_req`, off by default). See
     /// `ListenOptions::reuse_port`.
     ReusePort,
-    /// One acceptor, a reactor on a thread of its own, accepts and hands over.
+    /// An acceptor, a reactor on a thread of its own, accepts and hands over.
     ///
     /// `on_accept` is asked, and the caps of the listener and of the reactor hold, where the
     /// connection arrives; over a cap it is reset, and `AtCapacity::Wait` is refused. A reactor
@@ -148,10 +149,10 @@ pub enum Balance {
 pub enum Pinning {
     /// The system moves threads as it likes. The default.
     Off,
-    /// One core each, of those that the process may run on, in order; with more threads than
-    /// cores they are dealt out again.
+    /// Each thread keeps to one of the cores that the process may run on, in order. With more
+    /// threads than cores the cores are dealt out again.
     Cores,
-    /// These cores, by number, in turn.
+    /// The threads keep to the cores with these numbers, in turn.
     To(Vec<usize>),
 }
 
@@ -171,16 +172,17 @@ impl Pinning {
 }
 
 /// What the rest of a fleet does when one of its reactors fails: when its poll does, or when a
-/// panic leaves it (see [`OnPanic::Unwind`](crate::OnPanic)). It is logged in any case, and told
-/// at the end.
+/// panic leaves it (see [`OnPanic::Unwind`](crate::OnPanic)). The failure is logged in any case,
+/// and reported at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// They go on. Connections of the failed one are lost; its share of new ones goes to the rest.
+    /// The other reactors go on. Connections of the failed one are lost; its share of new ones goes
+    /// to the rest.
     GoOn,
-    /// They drain for so long, and the fleet ends.
+    /// The other reactors drain for so long, and the fleet ends.
     Drain(Duration),
-    /// They stop at once, and the fleet ends. The default: a process that is not whole is best
-    /// started anew.
+    /// The other reactors stop at once, and the fleet ends. The default, because a process that is
+    /// not whole is best started anew.
     Stop,
 }
 

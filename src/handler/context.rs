@@ -76,7 +76,7 @@ impl<'a> Context<'a> {
     /// - where no handler of connections runs, as in [`Reactor::context`](crate::Reactor::context).
     ///
     /// # Examples
-    /// A proxy whose upstream tells the state of the client that it is up:
+    /// A proxy whose upstream reports to the state of the client that it is up:
     /// ```
     /// use waterwheel::{Conn, ConnId, Handler, Peer, HandlerKey};
     ///
@@ -156,7 +156,7 @@ impl<'a> Context<'a> {
         (!is_unix).then(|| DatagramSocket::new(self.lp, id))
     }
 
-    /// Binds a UDP socket and serves it with a handler of datagrams; gives its id, and its
+    /// Binds a UDP socket and serves it with a handler of datagrams; returns its id, and its
     /// address with the real port.
     ///
     /// # Errors
@@ -176,7 +176,7 @@ impl<'a> Context<'a> {
         datagrams.bind_udp(engine, addr, service.index(), options)
     }
 
-    /// Makes a UDP socket with one peer and serves it with a handler of datagrams; gives its id
+    /// Makes a UDP socket with one peer and serves it with a handler of datagrams; returns its id
     /// and its own address.
     ///
     /// # Errors
@@ -212,12 +212,12 @@ impl<'a> Context<'a> {
 
     /// Connects anew where a connection was lost, for `on_close` to call: after a pause, by the
     /// [`Reconnect`](crate::Reconnect) policy that it was connected with. `on_open` or
-    /// `on_connect_failed` follows, with the state that is given here. A try for which no
+    /// `on_connect_failed` follows, with the state that is passed here. A try for which no
     /// descriptor is left fails like any other.
     ///
     /// # Errors
-    /// The state is given back if the connection was accepted or had no policy, if it failed or
-    /// was lost `max_attempts` times in a row without lasting, or if the reactor is stopping.
+    /// The state is returned if the connection was accepted or had no policy, if it failed or was
+    /// lost `max_attempts` times in a row without lasting, or if the reactor is stopping.
     ///
     /// # Examples
     /// ```
@@ -293,8 +293,8 @@ impl<'a> Context<'a> {
         self.lp.engine.stats
     }
 
-    /// Sets a mark that the observers of the reactor are told of, such as the name of a step that
-    /// begins. Without an observer nothing happens. See [`observer`](crate::observer).
+    /// Sets a mark that is reported to the observers of the reactor, such as the name of a step
+    /// that begins. Without an observer nothing happens. See [`observer`](crate::observer).
     pub fn mark(&mut self, name: &'static str) {
         self.lp.engine.observers.tell(|observer| observer.on_mark(name));
     }

@@ -16,8 +16,8 @@ use crate::stream::happy_eyeballs::ConnectRetry;
 
 /// The typed key of a registered handler.
 ///
-/// It belongs to the reactor that gave it out; used with another one it is an error there, or
-/// names the handler of the same type in the same place.
+/// A key belongs to the reactor that returned it. Used with another reactor it is an error there,
+/// or names the handler of the same type in the same place.
 pub struct HandlerKey<H> {
     index: u32,
     /// A key neither owns nor borrows an `H`.

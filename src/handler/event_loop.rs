@@ -22,7 +22,7 @@ use crate::sys::World;
 /// A closure to run on the loop's thread with one handler.
 pub(crate) type PostedCall = Box<dyn FnOnce(&mut dyn Any, &mut Context<'_>)>;
 
-/// The same, posted from another thread.
+/// A closure to run on the loop's thread with one handler, posted from another thread.
 pub(crate) type RemoteCall = Box<dyn FnOnce(&mut dyn Any, &mut Context<'_>) + Send>;
 
 /// A question to the loop, from another thread.
@@ -156,8 +156,8 @@ impl Loop {
         streams.connect(engine, to, service, state, options, &resolve)
     }
 
-    /// Connects again, after a pause, where a connection was lost; gives the state back if there
-    /// is no other try.
+    /// Connects again, after a pause, where a connection was lost; returns the state if there is no
+    /// other try.
     pub(crate) fn reconnect<S: 'static>(&mut self, closed: &Closed, state: S) -> Result<ConnId, S> {
         let may = !self.engine.is_stopping() && self.streams.has_slots();
         match &closed.dial {

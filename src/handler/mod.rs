@@ -48,15 +48,16 @@ pub struct Peer {
     pub destination: Option<SocketAddr>,
     /// Whether it has come over a Unix socket.
     pub is_unix: bool,
-    /// Who it is, over a Unix socket, where the platform tells.
+    /// Who it is, over a Unix socket, where the platform reports it.
     pub credentials: Option<Credentials>,
 }
 
 /// The callbacks of a server or a client.
 ///
-/// One handler serves many connections: what they share is a field of the handler, what each
-/// keeps is its `State`. All callbacks run on the thread of the reactor, one at a time; nothing
-/// that a callback calls runs another callback before it returns. The order for one connection:
+/// A handler serves many connections: what they share is a field of the handler, what each keeps is
+/// its `State`. All callbacks run on the thread of the reactor, one at a time; nothing that a
+/// callback calls runs another callback before it returns. The order of callbacks for one
+/// connection:
 ///
 /// ```text
 /// accepted:   on_accept        on_open (on_data | other)* on_eof? other* on_close
@@ -102,8 +103,8 @@ pub trait Handler: 'static {
     /// What each connection keeps. `()` costs nothing.
     type State: 'static;
 
-    /// Somebody connected: makes the connection's state, or refuses it with `None` before
-    /// anything else is allocated; the peer then gets a reset.
+    /// A peer connected: returns the connection's state, or refuses the connection with `None`
+    /// before anything else is allocated. The peer then gets a reset.
     fn on_accept(&mut self, peer: &Peer) -> Option<Self::State>;
 
     /// The connection is up, and writing may begin. Default: nothing.
@@ -212,8 +213,8 @@ pub trait Handler: 'static {
     }
 
     /// An outgoing connection did not come up and is tried again, by the
-    /// [`Reconnect`](crate::Reconnect) policy that it was connected with: the place to tell
-    /// somebody, or to give up. `conn.abort()` gives up at once, and `on_connect_failed` follows.
+    /// [`Reconnect`](crate::Reconnect) policy that it was connected with: the place to report the
+    /// failure, or to give up. `conn.abort()` gives up at once, and `on_connect_failed` follows.
     /// What is written waits until it is up. Default: nothing.
     ///
     /// # Examples

@@ -61,7 +61,7 @@ impl Remote {
         if self.mailbox.post(message) { Ok(()) } else { Err(Stopped) }
     }
 
-    /// Posts a message that is given back if the reactor is gone.
+    /// Posts a message, which is returned if the reactor is gone.
     pub(crate) fn offer(&self, message: Message) -> Result<(), Message> {
         self.mailbox.offer(message)
     }

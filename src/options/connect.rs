@@ -40,10 +40,10 @@ use crate::options::{Limits, MAX_LIMIT, TcpOptions, at_least_1ms, at_most, out_o
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination(Place);
 
-/// What a destination is given as.
+/// The form of a destination.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
-    /// One address.
+    /// A single address.
     Addr(SocketAddr),
     /// Addresses of one service.
     Addrs(Box<[SocketAddr]>),
@@ -299,11 +299,11 @@ impl ConnectOptions {
 /// How often, and how long between, a connect is tried again.
 ///
 /// Exponential backoff with full jitter: before the n-th try again there is a pause of random
-/// length between nothing and `base_delay` doubled n - 1 times, at most `max_delay`. Clients that lost
-/// one server so come back spread over the whole pause instead of all at once (Marc Brooker,
+/// length between nothing and `base_delay` doubled n - 1 times, at most `max_delay`. Clients that
+/// lost one server so come back spread over the whole pause instead of all at once (Marc Brooker,
 /// "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
 ///
-/// Each try that has failed is told by [`Handler::on_connect_retry`].
+/// Each try that has failed is reported by [`Handler::on_connect_retry`].
 ///
 /// [`Handler::on_connect_retry`]: crate::Handler::on_connect_retry
 ///
@@ -319,12 +319,12 @@ impl ConnectOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reconnect {
-    /// Longest pause before the first try again. Default 100 ms; at least 1 ms.
+    /// Max pause before the first try again. Default 100 ms; at least 1 ms.
     pub base_delay: Duration,
-    /// Longest pause of all. Default 30 s; at most 49 days.
+    /// Max pause of all. Default 30 s; at most 49 days.
     pub max_delay: Duration,
-    /// Most tries in a row that fail, the first one included, before the connect fails; `None`
-    /// for no end. The loss of a connection counts as one, unless it was up for `max_delay`, which
+    /// Max tries in a row that fail, the first one included, before the connect fails; `None` for
+    /// no end. The loss of a connection counts as one, unless it was up for `max_delay`, which
     /// begins the count anew: where connections live less long by nature, set `max_delay` below
     /// that. Default 10.
     pub max_attempts: Option<u32>,

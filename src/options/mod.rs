@@ -72,11 +72,11 @@ pub struct TcpOptions {
     /// `SO_LINGER`, in whole seconds, at most 32,767. Default: off, which is nearly always right:
     /// `Conn::close` already waits, without blocking, until the output has left.
     ///
-    /// It governs the moment at which the socket itself is closed. Zero: if the peer finished
-    /// first, what the kernel has not sent by then is thrown away, the peer sees a reset, and
-    /// nobody here is told; if this end closed first it changes nothing, `TIME_WAIT` neither. More
-    /// than zero: that moment blocks the whole loop, on Linux also for sockets that do not block,
-    /// until the peer has acknowledged everything or the time has passed. See
+    /// The option governs the moment at which the socket itself is closed. Zero: if the peer
+    /// finished first, what the kernel has not sent by then is thrown away. The peer sees a reset,
+    /// and nothing is reported here. If this end closed first, zero changes nothing, `TIME_WAIT`
+    /// neither. More than zero: that moment blocks the whole loop, on Linux also for sockets that
+    /// do not block, until the peer has acknowledged everything or the time has passed. See
     /// [`closing`](crate::tcp::closing).
     pub linger: Option<Duration>,
 }
@@ -157,7 +157,7 @@ impl Keepalive {
     }
 }
 
-/// A least transfer rate, which defeats peers that dribble.
+/// A min transfer rate, which defeats peers that dribble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinRate {
     /// Bytes a second, as the mean since the wait began.
@@ -226,18 +226,18 @@ pub struct Limits {
     /// not paused or held back. Ends with a reset; to say something first, set a timer. Default
     /// none.
     pub message_timeout: Option<Duration>,
-    /// Least rate at which an incomplete message must arrive. Default none.
+    /// Min rate at which an incomplete message must arrive. Default none.
     pub min_receive_rate: Option<MinRate>,
-    /// Least rate at which the peer must take queued output. Default none.
+    /// Min rate at which the peer must take queued output. Default none.
     pub min_send_rate: Option<MinRate>,
-    /// Most bytes that `on_data` may leave unconsumed. Default 1 MiB.
+    /// Max bytes that `on_data` may leave unconsumed. Default 1 MiB.
     pub max_input_bytes: usize,
     /// Queued output, files included, from which `write` says `Above`. Default 256 KiB.
     pub high_mark_bytes: usize,
     /// Queued output at which `on_drain` is called after the high mark was reached. Default
     /// 64 KiB.
     pub low_mark_bytes: usize,
-    /// Most output queued in memory for a connection, which files are not; a write over it is
+    /// Max output queued in memory for a connection, which files are not; a write over it is
     /// refused whole. Default 16 MiB.
     pub max_output_bytes: usize,
     /// What happens then. Default [`OnOverflow::Close`].
@@ -371,10 +371,10 @@ pub struct ListenOptions {
     pub tcp: TcpOptions,
     /// Limits of the accepted connections.
     pub limits: Limits,
-    /// Most connections of this listener at once. Default: no cap but the reactor's.
+    /// Max connections of this listener at once. Default: no cap but the reactor's.
     pub max_connections: Option<usize>,
-    /// Most connections of this listener from one address at once; more are always refused.
-    /// Default none.
+    /// Max connections of this listener from one address at once; more are always refused. Default
+    /// none.
     pub max_per_source: Option<usize>,
     /// What to do with connections over a cap. Serving resumes when a tenth of the places is
     /// free again.
@@ -383,7 +383,7 @@ pub struct ListenOptions {
     /// Default: none does. With the feature `proxy-protocol`.
     #[cfg(feature = "proxy-protocol")]
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// Most accepts a turn, so that a storm of connects leaves time for those connected. Default
+    /// Max accepts a turn, so that a storm of connects leaves time for those connected. Default
     /// [`DEFAULT_ACCEPT_BUDGET`].
     pub accept_budget: usize,
 }
@@ -459,9 +459,9 @@ pub enum OnPanic {
     CloseConnection,
     /// The process aborts.
     Abort,
-    /// Its connection ends likewise, and the panic goes on to whoever called `run` or `run_once`:
-    /// for a [`Fleet`](crate::fleet::Fleet), in which a thread that panics is told and the rest go on or
-    /// stop. If it is caught, the reactor can go on.
+    /// The connection ends likewise, and the panic goes on to the caller of `run` or `run_once`:
+    /// for a [`Fleet`](crate::fleet::Fleet), in which a thread that panics is reported and the rest
+    /// go on or stop. If it is caught, the reactor can go on.
     Unwind,
 }
 
@@ -479,9 +479,9 @@ pub enum OnPanic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReactorOptions {
-    /// Most connections at once, of all listeners; outgoing ones count, but are not refused.
-    /// Default: the open-file limit less a reserve of
-    /// [`FILE_RESERVE`], so that accept seldom meets a full table.
+    /// Max connections at once, of all listeners; outgoing ones count, but are not refused.
+    /// Default: the open-file limit less a reserve of [`FILE_RESERVE`], so that accept seldom meets
+    /// a full table.
     pub max_connections: Option<usize>,
     /// How long to poll without blocking before blocking: trades a busy core for latency. Default
     /// zero; at most 1 s.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::options::{MAX_LIMIT, at_least_1ms, at_most, out_of_range, positive, within};
 
-/// Datagrams that one socket receives in a turn unless set otherwise: with their answers about
-/// 0.2 ms of work on a current server core, so that a flood delays everybody else by no more.
+/// Datagrams that one socket receives in a turn unless set otherwise: with their answers they are
+/// about 0.2 ms of work on a current server core, so that a flood delays all others by no more.
 pub const DEFAULT_DATAGRAM_BUDGET: usize = 64;
 
 /// Options of a UDP socket.
@@ -22,33 +22,33 @@ pub const DEFAULT_DATAGRAM_BUDGET: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UdpOptions {
-    /// Most datagrams received in a turn, before others have theirs. Default
+    /// Max datagrams received in a turn, before others have theirs. Default
     /// [`DEFAULT_DATAGRAM_BUDGET`].
     pub receive_budget: usize,
-    /// Datagrams are received and sent several at a time: as many as wait and the budget allows
-    /// are received at once, and what callbacks send waits in a batch until the last of those was
+    /// Datagrams are received and sent several at a time: as many as wait and the budget allows are
+    /// received at once, and what callbacks send waits in a batch until the last of those was
     /// handed over, or until the end of the turn; a batch that is full leaves at once. Sends say
     /// [`Batched`](crate::udp::SendStatus::Batched) then, and what is refused later, also for being
-    /// too long, is told by `on_error`. Default off.
+    /// too long, is reported by `on_error`. Default off.
     ///
-    /// With feature `batch` on Linux one call takes up to 64 (recvmmsg(2), sendmmsg(2)), and those
-    /// of one length for the same peer pass through the system as one, which it cuts up as late as
-    /// it can (`UDP_SEGMENT`, `UDP_GRO`; see udp(7)), so that they may be lost together as well.
-    /// That costs 4 MiB of address space in each reactor, of which only what datagrams have filled
-    /// is in use, and a few small allocations a batch. What has come as one is handed over at once,
-    /// also beyond the budget. Elsewhere each datagram still has a call of its own, and the option
-    /// gains nothing.
+    /// With feature `batch` on Linux one call takes up to 64 datagrams (recvmmsg(2), sendmmsg(2)).
+    /// Equal-sized datagrams for the same peer pass through the system as segments of one buffer
+    /// (`UDP_SEGMENT`, `UDP_GRO`; see udp(7)), which is cut up as late as possible. If the system
+    /// drops the buffer, all of them are lost. The option costs 4 MiB of address space in each
+    /// reactor, of which only what datagrams have filled is in use, and a few small allocations a
+    /// batch. Datagrams that have come in one buffer are handed over at once, also beyond the
+    /// budget. Elsewhere each datagram still has a call of its own, and the option gains nothing.
     pub batch: bool,
-    /// Most bytes of a datagram that are handed to `on_datagram`; the rest of a longer one is
-    /// lost, and `is_truncated` says so. Default and most 65,535, which no datagram exceeds.
+    /// Max bytes of a datagram that are handed to `on_datagram`; the rest of a longer one is lost,
+    /// and `is_truncated` says so. Default and max 65,535, which no datagram exceeds.
     ///
-    /// On Windows the system keeps the sender of a longer one to itself: it is told by
+    /// On Windows the system does not name the sender of a longer datagram, which is reported by
     /// `on_error`.
     pub max_datagram_bytes: usize,
-    /// Most datagrams that wait while the kernel's send buffer is full; more are dropped and
+    /// Max datagrams that wait while the kernel's send buffer is full; more are dropped and
     /// counted. Default 1,024.
     pub max_queued_datagrams: usize,
-    /// Most bytes of them. Default 1 MiB.
+    /// Max bytes of them. Default 1 MiB.
     pub max_queued_bytes: usize,
     /// The local address of a socket that `connect_udp` makes. Default: the system's choice.
     pub source: Option<SocketAddr>,
@@ -246,8 +246,8 @@ pub struct SessionOptions {
     /// How long nothing may come from a peer before its session ends. Default 60 s; 1 ms to 49
     /// days.
     pub idle_timeout: Duration,
-    /// Most sessions at once, of all sockets of the handler. Source addresses of datagrams can be
-    /// forged, so that anybody can fill the table: the rest is refused, without a word to the
+    /// Max sessions at once, of all sockets of the handler. Source addresses of datagrams can be
+    /// forged, so that any sender can fill the table: the rest is refused, without a word to the
     /// handler, and counted in [`Stats::sessions_refused`](crate::Stats::sessions_refused). To tell
     /// them that there is no room, allow more sessions, count them in `on_session`, and answer
     /// those whom it refuses in `on_batch_end`. Default 65,536.

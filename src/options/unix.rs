@@ -25,9 +25,9 @@ use crate::options::{AtCapacity, DEFAULT_ACCEPT_BUDGET, Limits, ListenOptions, T
 /// ```
 ///
 /// # Platform notes
-/// Unix only. Abstract names are Linux's and Android's; elsewhere they are an error where they
-/// are used. An abstract name is no file: it has no mode, it goes with its socket, and whoever is
-/// in the same network namespace may connect to it.
+/// Unix only. Abstract names are Linux's and Android's; elsewhere they are an error where they are
+/// used. An abstract name is no file: it has no mode, it goes with its socket, and every process in
+/// the same network namespace may connect to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UnixAddr(UnixName);
 
@@ -177,20 +177,20 @@ impl fmt::Display for UnixAddr {
 #[non_exhaustive]
 pub struct UnixListenOptions {
     /// Permissions of the socket's file, such as `0o660`; who may write to it may connect. They
-    /// hold before anybody can connect. Default: what the process's umask leaves of `0o777`, with
-    /// the usual one nobody but the owner. An abstract name has none.
+    /// hold before any client can connect. Default: what the process's umask leaves of `0o777`;
+    /// with the usual umask only the owner may connect. An abstract name has none.
     pub mode: Option<u32>,
     /// Connections that the kernel may queue for us. Default: the largest the system takes. If
     /// the system caps it lower, both numbers are logged.
     pub backlog: Option<u32>,
     /// Limits of the accepted connections.
     pub limits: Limits,
-    /// Most connections of this listener at once. Default: no cap but the reactor's.
+    /// Max connections of this listener at once. Default: no cap but the reactor's.
     pub max_connections: Option<usize>,
     /// What to do with connections over a cap. Serving resumes when a tenth of the places is
     /// free again.
     pub at_capacity: AtCapacity,
-    /// Most accepts a turn. Default [`DEFAULT_ACCEPT_BUDGET`].
+    /// Max accepts a turn. Default [`DEFAULT_ACCEPT_BUDGET`].
     pub accept_budget: usize,
 }
 

@@ -8,7 +8,7 @@ use crate::options::{DEFAULT_DATAGRAM_BUDGET, UdpOptions, UnixAddr, at_least_1ms
 /// Options of a Unix socket for datagrams.
 ///
 /// # Examples
-/// One that everybody on the machine may send to, and that knows who does:
+/// A socket that every user of the machine may send to, and that knows who does:
 /// ```
 /// use waterwheel::unix::UnixDatagramOptions;
 /// let options = UnixDatagramOptions::default().mode(Some(0o666)).credentials(true);
@@ -17,26 +17,25 @@ use crate::options::{DEFAULT_DATAGRAM_BUDGET, UdpOptions, UnixAddr, at_least_1ms
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnixDatagramOptions {
-    /// Most datagrams received in a turn, before others have theirs. Default
+    /// Max datagrams received in a turn, before others have theirs. Default
     /// [`DEFAULT_DATAGRAM_BUDGET`].
     pub receive_budget: usize,
-    /// Most bytes of a datagram that are handed to `on_datagram`; the rest of a longer one is
-    /// lost, and `is_truncated` says so. Default and most 65,535; a send buffer may allow a sender
-    /// more.
+    /// Max bytes of a datagram that are handed to `on_datagram`; the rest of a longer one is lost,
+    /// and `is_truncated` says so. Default and max 65,535; a send buffer may allow a sender more.
     pub max_datagram_bytes: usize,
-    /// Most datagrams that wait while their receivers have no room; more are dropped and counted.
-    /// One receiver gets no more places than are left free after that, so that half is the most for
-    /// one alone, and whoever is slow leaves room for others; a connected socket's peer may have
-    /// all. Default 1,024.
+    /// Max datagrams that wait while their receivers have no room; more are dropped and counted. A
+    /// receiver gets no more places than are left free after that: a single slow receiver has at
+    /// most half, and leaves room for others. A connected socket's peer may have all. Default
+    /// 1,024.
     pub max_queued_datagrams: usize,
-    /// Most bytes of them, likewise. Default 1 MiB.
+    /// Max bytes of them, likewise. Default 1 MiB.
     pub max_queued_bytes: usize,
-    /// How long a receiver may have no room at all before what waits for it is dropped, and told by
-    /// one `on_error` (`TimedOut`). A connected socket's peer is waited for without end.
-    /// It is looked at up to sixteen times a second. At least 1 ms; default 10 s.
+    /// How long a receiver may have no room at all before what waits for it is dropped, and
+    /// reported by one `on_error` (`TimedOut`). A connected socket's peer is waited for without
+    /// end. The time is looked at up to sixteen times a second. At least 1 ms; default 10 s.
     pub queue_timeout: Duration,
     /// Permissions of the socket's file, such as `0o660`; who may write to it may send. Default:
-    /// what the process's umask leaves of `0o777`, with the usual one nobody but the owner. An
+    /// what the process's umask leaves of `0o777`; with the usual umask only the owner may send. An
     /// abstract name has none, nor has a socket without a name.
     pub mode: Option<u32>,
     /// The name of a socket that `connect_unix_datagrams` makes, so that its peer can answer; it
@@ -45,10 +44,10 @@ pub struct UnixDatagramOptions {
     /// Has the system find an abstract name for a socket that `connect_unix_datagrams` makes
     /// without a `source`. Default off. An error elsewhere than on Linux.
     pub autobind: bool,
-    /// `SO_PASSCRED`: the system tells who has sent each datagram
-    /// ([`UnixDatagramSocket::credentials`](crate::unix::UnixDatagramSocket::credentials)). It gives a
-    /// socket without a name an abstract one as well. Default off. An error elsewhere than on
-    /// Linux.
+    /// `SO_PASSCRED`: the system reports who has sent each datagram
+    /// ([`UnixDatagramSocket::credentials`](crate::unix::UnixDatagramSocket::credentials)). It
+    /// gives a socket without a name an abstract one as well. Default off. An error elsewhere than
+    /// on Linux.
     pub credentials: bool,
     /// `SO_SNDBUF`, in bytes: what may wait at all receivers together, and the longest datagram.
     /// Default: the system's.

@@ -14,17 +14,17 @@ use crate::stream::Closed;
 /// The callbacks of a pool's connections: a smaller [`Handler`](crate::Handler).
 ///
 /// A leased connection is its borrower's, and these callbacks are its own. What happens to idle
-/// ones is the pool's business. Each callback is lent the [`PoolHandle`], so that it can acquire and
-/// release. The order for one connection:
+/// ones is the pool's business. Each callback is lent the [`PoolHandle`], so that it can acquire
+/// and release. The order for one connection:
 ///
 /// ```text
 /// on_connected on_handshake* ( lent
 ///                              (on_data | on_drain | on_timer | on_deadline | on_idle)* on_eof?
 ///                              released )*
 /// ```
-/// `on_lost` follows if it ends while it is lent. One that is taken by [`PoolHandle::acquire`] at once is
-/// lent without a callback; a ticket that has waited is told by `on_acquired`, or else by
-/// `on_refused`, exactly once.
+/// `on_lost` follows if it ends while it is lent. One that is taken by [`PoolHandle::acquire`] at
+/// once is lent without a callback; a ticket that has waited is answered by `on_acquired`, or else
+/// by `on_refused`, exactly once.
 ///
 /// The state of a connection is moved out of its place for the time of a callback; box a large one.
 ///
@@ -90,8 +90,8 @@ pub trait PoolClient: Sized + 'static {
     /// What an acquire carries until it has its connection.
     type Ticket: 'static;
 
-    /// The connection is up. Whoever has something to settle first, a password for example, writes
-    /// it and answers [`Handshake::Pending`]. Default: [`Handshake::Done`].
+    /// The connection is up. A client that has something to settle first, a password for example,
+    /// writes it and returns [`Handshake::Pending`]. Default: [`Handshake::Done`].
     fn on_connected(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) -> Handshake {
         let _ = (state, conn);
         Handshake::Done
@@ -123,8 +123,8 @@ pub trait PoolClient: Sized + 'static {
     /// Bytes came in on a leased connection; see [`Handler::on_data`](crate::Handler::on_data).
     ///
     /// A lease that is released here is lent again when this has returned. If some of the input is
-    /// left unconsumed then, the connection is ended instead: nobody could tell whose bytes they
-    /// are.
+    /// left unconsumed then, the connection is ended instead, because it is not known whose bytes
+    /// they are.
     fn on_data(
         &mut self,
         state: &mut Self::State,
@@ -183,7 +183,7 @@ pub trait PoolClient: Sized + 'static {
 
     /// A timer of a leased connection fired. A timer that an earlier borrower has left may fire
     /// too: compare the ids, or give each borrower tokens of its own. Timers that fire while the
-    /// connection is idle are not told. Default: nothing.
+    /// connection is idle are not reported. Default: nothing.
     fn on_timer(
         &mut self,
         state: &mut Self::State,
@@ -195,7 +195,7 @@ pub trait PoolClient: Sized + 'static {
     }
 
     /// A leased connection has ended before it was released: exactly once, and the last of it.
-    /// Whether what was sent has reached anybody is unknown; the pool sends nothing again.
+    /// Whether what was sent has reached the peer is unknown; the pool sends nothing again.
     /// Default: drops the state.
     fn on_lost(
         &mut self,
@@ -217,7 +217,8 @@ pub trait PoolClient: Sized + 'static {
         cx: &mut Context<'_>,
     );
 
-    /// A timer that was set with the pool's [`service`](PoolHandle::service) fired. Default: nothing.
+    /// A timer that was set with the pool's [`service`](PoolHandle::service) fired. Default:
+    /// nothing.
     fn on_service_timer(
         &mut self,
         timer: Timer,
@@ -246,7 +247,8 @@ pub enum Handshake {
     Done,
     /// An answer is to come.
     Pending,
-    /// It failed: the connection is ended, and the waiter in front is told why.
+    /// The handshake failed: the connection is ended, and the waiter in front is refused with the
+    /// error.
     Failed(io::Error),
 }
 
@@ -276,7 +278,8 @@ pub struct WaiterId {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AcquireError {
-    /// It waited for as long as [`acquire_timeout`](super::PoolOptions::acquire_timeout) allows.
+    /// The ticket waited for as long as [`acquire_timeout`](super::PoolOptions::acquire_timeout)
+    /// allows.
     TimedOut {
         /// The time.
         limit: Duration,

@@ -55,7 +55,7 @@ pub struct PoolHandle<C: PoolClient> {
     pub(super) options: PoolOptions,
     /// Invariant: no more than `max_open`.
     pub(super) seats: Vec<Seat<C::State>>,
-    /// Seats that nobody has.
+    /// Seats without a connection.
     free: Vec<u32>,
     /// Idle ones, in the order in which they came back.
     idle: VecDeque<u32>,
@@ -132,10 +132,10 @@ impl<C: PoolClient> PoolHandle<C> {
         }
     }
 
-    /// Takes an idle connection, if there is one and nobody waits. Allocates nothing.
+    /// Takes an idle connection, if there is one and no ticket waits. Allocates nothing.
     ///
-    /// It is not known to be dead; that is all that can be said. Its end may be on the way, or
-    /// wait in the same batch of events.
+    /// The connection is not known to be dead; that is all that can be said. Its end may be on the
+    /// way, or wait in the same batch of events.
     #[inline]
     pub fn try_acquire(&mut self, cx: &mut Context<'_>) -> Option<Lease> {
         if !self.returns.is_empty() {
@@ -151,8 +151,8 @@ impl<C: PoolClient> PoolHandle<C> {
     /// the callback that runs, when that has returned. Dropping the lease does the same at the end
     /// of the callback.
     ///
-    /// One that has output queued, input unconsumed, reading paused or its writing side closed is
-    /// ended instead: the next borrower could not tell its answers from the last one's.
+    /// A connection that has output queued, input unconsumed, reading paused or its writing side
+    /// closed is ended instead: the next borrower could not tell its answers from the last one's.
     #[inline]
     pub fn release(&mut self, lease: Lease, cx: &mut Context<'_>) {
         if !lease.is_of(&self.returns) {
@@ -305,8 +305,8 @@ impl<C: PoolClient> PoolHandle<C> {
         drop(state); // the user's; it may hold a lease
     }
 
-    /// One that ends young and was of no use to anybody is no better than a failed dial: a server
-    /// that accepts and resets would else be dialled without a pause.
+    /// A connection that ends young and was of no use to any borrower is no better than a failed
+    /// dial: a server that accepts and resets would else be dialled without a pause.
     pub(super) fn note_life(&mut self, index: u32) {
         let Some(seat) = self.seats.get(index as usize) else { return };
         if seat.was_lent {
@@ -404,7 +404,7 @@ impl<C: PoolClient> PoolHandle<C> {
         seat.state.take().unwrap_or_default()
     }
 
-    /// It has returned. A lease that was released in it has ended now.
+    /// A callback of a connection has returned. A lease that was released in it has ended now.
     #[inline]
     pub(super) fn end(&mut self, index: u32, state: C::State, is_left: bool, cx: &mut Context<'_>) {
         if let Some(seat) = self.seats.get_mut(index as usize) {
@@ -463,8 +463,8 @@ impl<C: PoolClient> PoolHandle<C> {
             && self.options.min_idle <= self.stats.idle + self.stats.dialling
     }
 
-    /// The reactor stops: those who wait are refused, unless a connection is left that may come
-    /// to them. Whoever comes later has another one dialled, as long as the loop goes on.
+    /// The reactor stops: tickets that wait are refused, unless a connection is left that may come
+    /// to them. A ticket that comes later has another one dialled, as long as the loop goes on.
     pub(super) fn cut_waiters(&mut self) {
         let PoolStats { idle, leased, dialling, .. } = self.stats;
         if idle + leased + dialling == 0 {
@@ -503,7 +503,7 @@ impl<C: PoolClient> PoolHandle<C> {
         }
     }
 
-    /// Whether another connection is wanted, by somebody who waits or to be kept idle.
+    /// Whether another connection is wanted, for a ticket that waits or to be kept idle.
     pub(super) fn wants_dial(&self, now: Duration) -> bool {
         let to_come = self.stats.idle + self.stats.dialling;
         let kept =
@@ -524,8 +524,8 @@ impl<C: PoolClient> PoolHandle<C> {
         self.retry.failed(now);
     }
 
-    /// Ends what is idle and has to go: everything, or what has been idle for too long, or what
-    /// nobody took for whom it was meant.
+    /// Ends what is idle and has to go: everything, or what has been idle for too long, or what the
+    /// ticket that it was meant for did not take.
     pub(super) fn sweep(&mut self, cx: &mut Context<'_>) {
         self.trim(cx);
         let now = cx.now();
@@ -552,7 +552,8 @@ impl<C: PoolClient> PoolHandle<C> {
         }
     }
 
-    /// Those who waited may have been cancelled since, or served by others.
+    /// Ends the surplus of idle connections: tickets that waited for them may have been cancelled,
+    /// or served by others.
     fn trim(&mut self, cx: &mut Context<'_>) {
         while self.waiters.is_empty() && self.idle.len() > self.options.most_idle() {
             let Some(index) = self.idle.pop_front() else { return };
@@ -610,7 +611,7 @@ impl<C: PoolClient> PoolHandle<C> {
     }
 }
 
-/// Whether a connection that comes back may be lent to somebody else.
+/// Whether a connection that comes back may be lent to another borrower.
 #[inline]
 fn is_clean(conn: &Conn<'_>) -> bool {
     conn.is_writable()
@@ -620,7 +621,7 @@ fn is_clean(conn: &Conn<'_>) -> bool {
 }
 
 /// How a connection is ended: by FIN as a rule. With a reset if the peer has sent, or may yet send,
-/// what nobody wants, and would else be waited for.
+/// what no borrower wants, and would else be waited for.
 fn end(conn: &mut Conn<'_>, why: Why) {
     let is_over = matches!(why, Why::Stray | Why::Discarded);
     let is_unwanted = why == Why::Dirty && conn.pending_bytes() == 0;

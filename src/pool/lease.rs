@@ -7,14 +7,14 @@ use std::rc::Rc;
 use crate::base::id::ConnId;
 use crate::handler::{Conn, Context};
 
-/// A connection that is lent: whoever holds it is the only one to use the connection.
+/// A connection that is lent: the holder of the lease is the only one to use the connection.
 ///
-/// Dropped it gives the connection back, wherever that happens: in a callback of the pool's
+/// Dropping a lease gives the connection back, wherever that happens: in a callback of the pool's
 /// client, of another handler, or with the value that keeps it. The connection is lent on when the
 /// callback has returned, or soon after if that was not one of the pool's.
 ///
-/// A lease may outlive its connection: [`conn`](Self::conn) then finds nothing, the client was
-/// told by [`on_lost`](super::PoolClient::on_lost), and dropping the lease does nothing.
+/// A lease may outlive its connection: [`conn`](Self::conn) then finds nothing,
+/// [`on_lost`](super::PoolClient::on_lost) was called, and dropping the lease does nothing.
 #[must_use = "a lease that is dropped is released"]
 pub struct Lease {
     returns: Rc<Returns>,
@@ -30,7 +30,7 @@ pub struct Lease {
 pub(super) enum Ending {
     /// The connection may be lent again.
     Release,
-    /// It may not.
+    /// The connection may not be lent again.
     Discard,
     /// The desk has it back already.
     Done,
@@ -122,7 +122,7 @@ pub(super) struct Returns {
     is_attended: Cell<bool>,
     /// The pool has been called and has not come yet.
     is_called: Cell<bool>,
-    /// The pool is to be called for any lease: somebody waits, for example.
+    /// The pool is to be called for any lease: a ticket waits, for example.
     must_call: Cell<bool>,
     /// Leases that the list may hold before the pool is called: more could not stay idle.
     room: Cell<usize>,

@@ -9,9 +9,9 @@ use crate::pool::{AcquireError, Pool, PoolClient, PoolStats};
 const CALLS_AT_ONCE: usize = 64;
 
 impl<C: PoolClient> Pool<C> {
-    /// Does what has become due. Behind a callback of a connection nobody is served or refused:
-    /// a panic would end that connection, whose callback it was not. The pool is called for it,
-    /// and comes when the callback has returned, in the same turn as a rule.
+    /// Does what has become due. Waiters are not served or refused inside another connection's
+    /// callback, because a panic of theirs would close that connection. The pool is called for
+    /// them, and comes when the callback has returned, in the same turn as a rule.
     #[inline]
     pub(super) fn tend(&mut self, cx: &mut Context<'_>) {
         if !self.desk.is_settled() {
@@ -30,9 +30,9 @@ impl<C: PoolClient> Pool<C> {
         self.desk.expect_returns();
     }
 
-    /// The same behind the end of a connection, when the reactor may be stopping: dials are begun
-    /// when the loop goes on. It may not: whoever waits then and has nobody left to wait for is
-    /// told now.
+    /// Does what has become due behind the end of a connection, when the reactor may be stopping:
+    /// dials are begun when the loop goes on. The loop may not go on, so tickets that have no
+    /// connection left to wait for are refused now.
     pub(super) fn tend_later(&mut self, cx: &mut Context<'_>) {
         if !self.desk.is_settled() {
             if cx.is_stopping() {

@@ -1,8 +1,8 @@
 //! Outgoing connections that are kept and lent: a pool.
 //!
 //! A [`Pool`] is a handler that wraps a smaller one, the [`PoolClient`]. It dials, keeps what is
-//! idle, and lends it: [`PoolHandle::acquire`] gives a [`Lease`] at once if a connection is idle, and
-//! has a ticket wait in order if not. A lease that is dropped is released.
+//! idle, and lends it: [`PoolHandle::acquire`] gives a [`Lease`] at once if a connection is idle,
+//! and has a ticket wait in order if not. A lease that is dropped is released.
 //!
 //! # What holds
 //! - Never are more connections open than [`PoolOptions::max_open`], counting those that are being
@@ -15,9 +15,10 @@
 //!   returned, in the same turn as a rule. If it panics, its own connection ends and no other.
 //! - A connection is lent to one borrower at a time. It comes back clean or not at all.
 //! - Idle connections stay registered with the loop, so that liveness costs nothing: the end of
-//!   one, or a byte that nobody has asked for, evicts it at once, and no probe is sent. None that
-//!   is known to be dead is ever lent. What cannot be known is an end that is still on the way, or
-//!   waits in the same batch of events; the borrower is told of it by [`PoolClient::on_lost`].
+//!   one, or a byte that no borrower has asked for, evicts it at once, and no probe is sent. None
+//!   that is known to be dead is ever lent. What cannot be known is an end that is still on the
+//!   way, or waits in the same batch of events; the end is reported to the borrower by
+//!   [`PoolClient::on_lost`].
 //! - The pool sends nothing of its own, and nothing twice.
 //! - To acquire and to release an idle connection allocates nothing and touches no timer: one timer
 //!   of the pool looks at idle ones when the first of them may be too old.
@@ -28,10 +29,10 @@
 //! callbacks alone, and [`Pool::enter`] lends the desk.
 //!
 //! # When it ends
-//! [`PoolHandle::close`] ends idle connections, refuses who waits, and ends leased ones when they come
-//! back. When the reactor drains, idle ones end and leased ones are let finish; who waits or comes
-//! is still served, but nothing is kept. A drain cuts dials: who waits for one, and for nothing
-//! else that could come to it, is refused.
+//! [`PoolHandle::close`] ends idle connections, refuses who waits, and ends leased ones when they
+//! come back. When the reactor drains, idle ones end and leased ones are let finish; who waits or
+//! comes is still served, but nothing is kept. A drain cuts dials: who waits for one, and for
+//! nothing else that could come to it, is refused.
 //!
 //! # Examples
 //! See [`PoolClient`], and `examples/pool.rs`.
@@ -104,7 +105,7 @@ impl<C: PoolClient> Pool<C> {
 
     /// Acquires for a ticket that may not be answered at once otherwise: `on_acquired` or
     /// `on_refused` follows, perhaps before this returns. For closures that are posted to the pool;
-    /// gives what [`PoolHandle::cancel`] takes, if the ticket waits.
+    /// returns what [`PoolHandle::cancel`] takes, if the ticket waits.
     pub fn request(&mut self, ticket: C::Ticket, cx: &mut Context<'_>) -> Option<WaiterId> {
         let _attending = self.attend(cx);
         let waiter = match self.desk.acquire(ticket, cx) {
@@ -243,7 +244,7 @@ impl<C: PoolClient> Pool<C> {
         self.fail_dial(error, &mut conn.context());
     }
 
-    /// A dial has failed: the waiter in front is told.
+    /// A dial has failed: the waiter in front is refused.
     fn fail_dial(&mut self, error: io::Error, cx: &mut Context<'_>) {
         self.desk.dial_failed(&error, cx.now());
         if let Some(waiter) = self.desk.waiters.pop_front() {

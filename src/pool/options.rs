@@ -33,10 +33,10 @@ pub enum IdleOrder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolOptions {
-    /// Most connections at once: idle, leased, dialling and closing ones together. Default 16; at
-    /// most 65,536.
+    /// Max connections at once: idle, leased, dialling and closing ones together. Default 16; max
+    /// 65,536.
     pub max_open: usize,
-    /// Most idle connections; what comes back beyond is closed. Default `None`: as many as may be
+    /// Max idle connections; what comes back beyond is closed. Default `None`: as many as may be
     /// open.
     pub max_idle: Option<usize>,
     /// Connections that are kept idle, ready to be lent: the pool dials until there are so many,
@@ -52,15 +52,15 @@ pub struct PoolOptions {
     pub lifetime: Option<Duration>,
     /// How long a ticket may wait. Default 30 s.
     pub acquire_timeout: Option<Duration>,
-    /// Most tickets that wait at once; 0: nobody waits, and only what is idle is lent. Default
+    /// Max tickets that wait at once; 0: no ticket waits, and only what is idle is lent. Default
     /// 1,024.
     pub max_waiters: usize,
     /// Which idle connection is lent. Default [`IdleOrder::Lifo`].
     pub pick: IdleOrder,
-    /// Longest wait after the first failure to dial a connection that is to be kept idle. It
-    /// doubles with each failure in a row, and the wait is a random part of it (full jitter).
-    /// One that ends before it is lent, and sooner than `retry_max_delay`, has failed too. Default
-    /// 100 ms.
+    /// Max wait after the first failure to dial a connection that is to be kept idle. The max
+    /// doubles with each failure in a row, and the wait is a random part of it (full jitter). A
+    /// connection that ends before it is lent, and sooner than `retry_max_delay`, has failed too.
+    /// Default 100 ms.
     pub retry_base_delay: Duration,
     /// Where the doubling ends. Default 30 s.
     pub retry_max_delay: Duration,
@@ -93,7 +93,7 @@ impl Default for PoolOptions {
     }
 }
 
-/// A seat is named by as many bits, and nobody wants more.
+/// A seat is named by as many bits, and no program wants more.
 const MOST_OPEN: usize = 1 << 16;
 
 impl PoolOptions {

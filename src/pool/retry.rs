@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-/// Failures in a row of dials that nobody waits for, and when the next one may be.
+/// Failures in a row of dials that no ticket waits for, and when the next one may be.
 #[derive(Debug)]
 pub(super) struct Retry {
     first: Duration,

@@ -8,17 +8,17 @@ use crate::pool::PoolStats;
 /// How far the connection of a seat is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nobody has the seat.
+    /// No connection has the seat.
     Free,
-    /// It is being connected.
+    /// The connection is being dialled.
     Dialling,
-    /// It is up, and its handshake goes on.
+    /// The connection is up, and its handshake goes on.
     Greeting,
-    /// It is ready to be lent.
+    /// The connection is ready to be lent.
     Idle,
-    /// It is lent.
+    /// The connection is lent.
     Leased,
-    /// It is on its way out, and keeps the seat until it is gone.
+    /// The connection is on its way out, and keeps the seat until it is gone.
     Closing,
 }
 
@@ -30,15 +30,15 @@ pub(super) struct Seat<S> {
     pub(super) id: Option<ConnId>,
     /// What the client keeps for it; `None` while that is lent to a callback.
     pub(super) state: Option<S>,
-    /// It was last lent or heard of then.
+    /// When the connection was last lent or heard of.
     pub(super) active_at: Duration,
-    /// It came up then.
+    /// When the connection came up.
     pub(super) born_at: Duration,
-    /// It is too old then.
+    /// When the connection is too old.
     pub(super) dies_at: Duration,
-    /// It is not lent from then on, if it is idle: silent for too long, or too old.
+    /// From when on an idle connection is not lent: silent for too long, or too old.
     pub(super) idle_until: Duration,
-    /// It has been lent before.
+    /// Whether the connection has been lent before.
     pub(super) was_lent: bool,
 }
 

@@ -49,7 +49,7 @@ impl Dispatcher {
         self.lp.streams.queue_listener(&mut self.lp.engine, index);
     }
 
-    /// One that used up its budget has another.
+    /// Accepts again on a listener that used up its budget.
     pub(super) fn on_ready_listener(&mut self, index: usize) {
         if let Some(listener) = self.lp.streams.listener_mut(index) {
             listener.is_queued = false;

@@ -48,7 +48,7 @@ impl Dispatcher {
         }
     }
 
-    /// The loop has ended: whoever sends is told.
+    /// The loop has ended: senders get an error.
     pub(super) fn close_channels(&mut self) {
         let channels = mem::take(&mut self.lp.posts.channels);
         for receiver in channels.into_iter().filter_map(|(_, receiver)| receiver) {
@@ -57,7 +57,7 @@ impl Dispatcher {
     }
 }
 
-/// Messages that nobody takes are dropped, whatever their `Drop` does.
+/// Messages that no handler takes are dropped, whatever their `Drop` does.
 fn close(mut receiver: Box<dyn ErasedReceiver>) {
     while !run_quietly(|| receiver.close()) {}
 }

@@ -18,7 +18,7 @@ use crate::reactor::{Address, Reactor};
 use crate::sys::{self, BATCH, Inbound, Readiness};
 
 impl Reactor {
-    /// Takes a handler of datagrams in and gives its key.
+    /// Registers a handler of datagrams; returns its key.
     ///
     /// # Examples
     /// An echo server:
@@ -41,7 +41,8 @@ impl Reactor {
         self.add_service(Box::new(RegisteredDatagrams(handler)))
     }
 
-    /// The same for a handler that wants to know its own key, to set timers or to bind sockets.
+    /// Registers a handler of datagrams that wants to know its own key, to set timers or to bind
+    /// sockets.
     pub fn register_datagrams_with<H: DatagramHandler>(
         &mut self,
         handler: impl FnOnce(HandlerKey<H>) -> H,
@@ -50,7 +51,7 @@ impl Reactor {
         self.register_datagrams(handler(service))
     }
 
-    /// Takes a handler of datagrams in that keeps something for each peer, and gives its key.
+    /// Registers a handler of datagrams that keeps something for each peer; returns its key.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range.
@@ -63,7 +64,8 @@ impl Reactor {
         Ok(self.add_service(Box::new(service)))
     }
 
-    /// The same for a handler that wants to know its own key, to set timers or to bind sockets.
+    /// Registers a handler of sessions that wants to know its own key, to set timers or to bind
+    /// sockets.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range.
@@ -76,7 +78,7 @@ impl Reactor {
         self.register_sessions(handler(service), options)
     }
 
-    /// Binds a UDP socket and serves it with a handler of datagrams; gives its id, and its
+    /// Binds a UDP socket and serves it with a handler of datagrams; returns its id, and its
     /// address with the real port.
     ///
     /// # Errors
@@ -96,8 +98,8 @@ impl Reactor {
         self.context().bind_udp(addr, service, &options)
     }
 
-    /// Makes a UDP socket with one peer: it gets datagrams of nobody else, `send` needs no
-    /// address, and what the network answers is told by `on_error`. Gives its id and its own
+    /// Makes a UDP socket with one peer: the socket gets only the peer's datagrams, `send` needs no
+    /// address, and `on_error` reports what the network answers. Returns its id and its own
     /// address.
     ///
     /// # Examples

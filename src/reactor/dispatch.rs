@@ -26,7 +26,7 @@ pub(super) struct Dispatcher {
     pub(super) lp: Loop,
     /// Whose callbacks they are.
     pub(super) callbacks: Callbacks,
-    /// One read buffer for all, lent to `on_data` and `on_datagram`.
+    /// The read buffer for all, lent to `on_data` and `on_datagram`.
     pub(super) buffer: Box<[u8]>,
     /// Datagrams that came in one batch, and the socket that they are for.
     pub(super) inbound: Option<(SocketId, sys::Inbound)>,
@@ -258,7 +258,7 @@ impl Dispatcher {
             Phase::Open if is_first => self.tell_end(id),
             Phase::Lingering(ending) => link.mark_closed(ending.into()),
             Phase::Closing(_) => link.queue_flush(),
-            // A second end can only be an error that somebody else has collected.
+            // A second end can only be an error that was collected elsewhere.
             _ => link.mark_closed(CloseReason::Reset),
         }
     }

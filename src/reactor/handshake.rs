@@ -55,7 +55,7 @@ impl Dispatcher {
             return;
         }
         link.connection.keep_input(&self.buffer[..count], &mut link.engine.spares);
-        // Whoever breaks off in the middle has no whole stream to end.
+        // A client that breaks off in the middle has no whole stream to end.
         link.connection.flags.set(Flags::MUST_RESET);
         match proxy_protocol::parse(link.connection.input()) {
             Ok(None) => {}
@@ -110,7 +110,7 @@ impl Dispatcher {
         log::debug!("{id}: accepted {} through {socket}", peer.addr);
         self.open(id);
         if let Some(link) = self.lp.link(id) {
-            // A reset lets nobody wait, not even who paused in `on_open`.
+            // After a reset nothing is held back, not even if `on_open` paused reading.
             if link.connection.flags.has(Flags::ERROR) {
                 link.connection.replay_input();
             }

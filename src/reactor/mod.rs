@@ -68,8 +68,8 @@ pub struct Reactor {
     events: Events,
     /// Engine and handlers.
     dispatcher: Dispatcher,
-    /// What moved in the last turn has been stamped with its end: whoever drives the loop may
-    /// have let time pass since.
+    /// What moved in the last turn has been stamped with its end: the caller that drives the loop
+    /// may have let time pass since.
     is_stamped: bool,
     /// A descriptor that asks to drain by becoming readable.
     #[cfg(unix)]
@@ -109,7 +109,7 @@ impl Reactor {
         })
     }
 
-    /// Takes a handler in and gives its key.
+    /// Registers a handler; returns its key.
     pub fn register<H: Handler>(&mut self, handler: H) -> HandlerKey<H> {
         let place = self.dispatcher.callbacks.handlers.len() as u32;
         self.add_service(Box::new(Registered::new(handler, place)))
@@ -122,7 +122,7 @@ impl Reactor {
         HandlerKey::new(index)
     }
 
-    /// The same for a handler that wants to know its own key, to connect or to set timers.
+    /// Registers a handler that wants to know its own key, to connect or to set timers.
     ///
     /// # Examples
     /// ```
@@ -148,7 +148,7 @@ impl Reactor {
         self.register(handler(service))
     }
 
-    /// Binds an address and serves it with a handler; gives the address with its real port.
+    /// Binds an address and serves it with a handler; returns the address with its real port.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range, or the address does not parse.
@@ -167,8 +167,8 @@ impl Reactor {
         streams.listen(engine, addr, service.index(), &options)
     }
 
-    /// Serves a socket that somebody else has bound and set to listen. Of the options those for
-    /// binding (backlog, reuse, `only_v6`) do not apply.
+    /// Serves a socket that is bound and set to listen already. The options for binding (backlog,
+    /// reuse, `only_v6`) do not apply.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range.
@@ -305,7 +305,7 @@ impl Reactor {
         let poller = self.dispatcher.lp.engine.io.poller();
         poller.add_fd(&fd, DRAIN_TOKEN)?;
         if let Some(old) = self.drain_fd.replace(fd) {
-            // Closing it would not do if somebody else has it open too.
+            // Closing it would not do if it is open elsewhere too.
             poller.remove_fd(&old)?;
         }
         self.dispatcher.drain_deadline = deadline;
@@ -385,7 +385,7 @@ impl Reactor {
         self.dispatcher.close_channels();
     }
 
-    /// One that stops serves nobody new.
+    /// Checks a key for a new listener or socket: a reactor that stops serves no new ones.
     pub(crate) fn check_service<H: 'static>(&mut self, service: HandlerKey<H>) -> io::Result<()> {
         if self.dispatcher.lp.engine.is_stopping() {
             return Err(io::Error::other("the reactor is stopping and listens no more"));
@@ -393,7 +393,7 @@ impl Reactor {
         self.check_key(service)
     }
 
-    /// A key of another reactor may name nobody here.
+    /// Checks a key: one of another reactor may name no handler here.
     pub(crate) fn check_key<H: 'static>(&mut self, service: HandlerKey<H>) -> io::Result<()> {
         if self.handler_mut(service).is_some() {
             return Ok(());

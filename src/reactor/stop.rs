@@ -93,7 +93,7 @@ impl Dispatcher {
             }
             while self.stopping.left > 0 {
                 self.stopping.left -= 1;
-                // Whoever is begun and ended by a last callback may be torn down in this round.
+                // A connection that a last callback begins and ends may be torn down in this round.
                 self.place_states();
                 self.end_one();
             }

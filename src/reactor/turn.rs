@@ -27,7 +27,7 @@ pub(super) struct Cursor {
 }
 
 impl Reactor {
-    /// One turn:
+    /// A turn:
     ///
     /// | | phase | after a panic |
     /// |---|---|---|
@@ -190,7 +190,8 @@ impl Dispatcher {
         }
     }
 
-    /// The same, and observers are told. Kept out of the way of a turn that nobody observes.
+    /// Runs phases 2 to 6 and reports them to observers. Kept out of the way of a turn without
+    /// observers.
     #[cold]
     #[inline(never)]
     fn run_observed(&mut self, events: &Events) {
@@ -228,7 +229,7 @@ impl Dispatcher {
         }
     }
 
-    /// One phase; `run` returns how many things it has done.
+    /// Runs a phase; `run` returns how many things it has done.
     #[inline(always)]
     fn run_phase<const IS_OBSERVED: bool>(
         &mut self,

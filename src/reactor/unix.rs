@@ -1,4 +1,4 @@
-//! Unix sockets: how they are served, and the straight way of their messages.
+//! Unix sockets: how they are served, and the fast path of their messages.
 
 use crate::base::id::ConnId;
 use crate::reactor::dispatch::Dispatcher;
@@ -22,7 +22,7 @@ impl Dispatcher {
         })
     }
 
-    /// One read, callback, write.
+    /// Runs one read, one callback and one write.
     pub(super) fn on_unix_message(&mut self, id: ConnId) {
         let Some(link) = self.lp.link(id) else { return };
         let connection = link.connection;
@@ -51,16 +51,16 @@ impl Dispatcher {
 
 #[cfg(unix)]
 impl Reactor {
-    /// Binds a Unix socket and serves it with a handler; gives its name.
+    /// Binds a Unix socket and serves it with a handler; returns its name.
     ///
-    /// A path is made, with its mode, before anybody can connect, and is removed when the
+    /// A path is made, with its mode, before any client can connect, and is removed when the
     /// listener closes, unless something else has taken its place. What a server has left behind
-    /// there that ended without that is removed first: a socket file on which nobody listens. To
-    /// find that out it is connected to, so a server that lives sees one more connection, which
+    /// there that ended without that is removed first: a socket file without a listener. To find
+    /// that out the path is connected to, so a server that lives sees one more connection, which
     /// ends at once. Nothing else is ever removed.
     ///
     /// Two servers that start for the same path at the same moment are told apart as far as the
-    /// system allows; who must be sure keeps a lock of their own.
+    /// system allows; a program that must be sure keeps a lock of its own.
     ///
     /// # Examples
     /// A server for the processes of the same user:
@@ -97,7 +97,7 @@ impl Reactor {
     /// # Errors
     /// - `InvalidInput`: an option is out of range, or the system cannot take the name: a path
     ///   has at most 107 bytes on Linux, and less elsewhere.
-    /// - `AddrInUse`: somebody listens there, or there is something that is no socket.
+    /// - `AddrInUse`: another socket listens there, or there is something that is no socket.
     /// - `Unsupported`: an abstract name elsewhere than on Linux, or a simulated world.
     /// - `Other`: the reactor is stopping.
     /// - `NotFound`, `PermissionDenied` and others of the system.
@@ -115,8 +115,8 @@ impl Reactor {
         streams.listen_unix(engine, addr.into(), service.index(), &options)
     }
 
-    /// Serves a Unix socket that somebody else has bound and set to listen; gives its name. Of
-    /// the options `mode` and `backlog` do not apply, and its file is left alone at the end.
+    /// Serves a Unix socket that is bound and set to listen already; returns its name. The options
+    /// `mode` and `backlog` do not apply, and its file is left alone at the end.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range, or the socket is not bound.

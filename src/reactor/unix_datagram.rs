@@ -8,7 +8,7 @@ use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::reactor::Reactor;
 
 impl Reactor {
-    /// Takes a handler of datagrams of Unix sockets in and gives its key.
+    /// Registers a handler of datagrams of Unix sockets; returns its key.
     ///
     /// # Examples
     /// An echo server for those who have a name:
@@ -35,7 +35,8 @@ impl Reactor {
         self.add_service(Box::new(RegisteredUnixDatagrams(handler)))
     }
 
-    /// The same for a handler that wants to know its own key, to set timers or to bind sockets.
+    /// Registers a handler of datagrams that wants to know its own key, to set timers or to bind
+    /// sockets.
     ///
     /// # Platform notes
     /// Unix only.
@@ -47,14 +48,14 @@ impl Reactor {
         self.register_unix_datagrams(handler(service))
     }
 
-    /// Binds a Unix socket for datagrams and serves it with a handler of them; gives its id.
+    /// Binds a Unix socket for datagrams and serves it with a handler of them; returns its id.
     ///
     /// The file of a path is made and removed as by [`listen_unix`](Self::listen_unix): its mode
-    /// holds before anybody can send, it goes with the socket unless something else has taken its
-    /// place, and what a dead server has left behind there is removed first.
+    /// holds before any sender can send, it goes with the socket unless something else has taken
+    /// its place, and what a dead server has left behind there is removed first.
     ///
     /// # Examples
-    /// A collector of metrics, which everybody may send to and nobody is answered:
+    /// A collector of metrics, which every user may send to and which answers no sender:
     /// ```
     /// use waterwheel::unix::{UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
     /// use waterwheel::Reactor;
@@ -77,7 +78,7 @@ impl Reactor {
     /// - `InvalidInput`: an option is out of range, the system cannot take the name (a path has at
     ///   most 107 bytes on Linux, and less elsewhere), or the handler was registered for something
     ///   else.
-    /// - `AddrInUse`: somebody receives there, or there is something that is no socket.
+    /// - `AddrInUse`: another socket receives there, or there is something that is no socket.
     /// - `Unsupported`: an abstract name or an option that is Linux's elsewhere, or a simulated
     ///   world.
     /// - `Other`: the reactor is stopping.
@@ -96,9 +97,10 @@ impl Reactor {
         self.context().bind_unix_datagrams(addr, service, &options)
     }
 
-    /// Makes a Unix socket for datagrams with one peer and serves it with a handler of them; gives
-    /// its id. It gets datagrams of nobody else while the peer lives, and `send` needs no name. The
-    /// peer can answer if the socket has a name of its own: `source`, or on Linux `autobind`.
+    /// Makes a Unix socket for datagrams with one peer and serves it with a handler of them;
+    /// returns its id. The socket gets only the peer's datagrams while the peer lives, and `send`
+    /// needs no name. The peer can answer if the socket has a name of its own: `source`, or on
+    /// Linux `autobind`.
     ///
     /// # Examples
     /// Telling the service manager that this process is ready, as sd_notify(3) does:
@@ -121,7 +123,7 @@ impl Reactor {
     ///
     /// # Errors
     /// - Those of [`bind_unix_datagrams`](Self::bind_unix_datagrams), for `source` too.
-    /// - `ConnectionRefused`, `NotFound`: nobody is there.
+    /// - `ConnectionRefused`, `NotFound`: no socket is there.
     /// - `PermissionDenied`: its file forbids it, or it has a peer of its own.
     ///
     /// # Platform notes

@@ -132,7 +132,7 @@ impl Seeds {
         Ok(report)
     }
 
-    /// One seed with its trace on standard output.
+    /// Runs one seed with its trace on standard output.
     fn replay(&self, seed: u64, test: &impl Fn(&mut Simulation) -> io::Result<()>) -> Report {
         let mut report = Report { struck: vec![0; Fault::ALL.len()], ..Report::default() };
         match one(seed, self.faults, test, true, &mut report) {
@@ -145,7 +145,7 @@ impl Seeds {
         report
     }
 
-    /// The same run once more, with its trace.
+    /// Repeats a failed run, with its trace.
     fn explain(
         &self,
         seed: u64,
@@ -171,7 +171,7 @@ impl Seeds {
     }
 }
 
-/// One run; its trace if it was kept.
+/// Runs a seed; returns the trace if it was kept.
 fn one(
     seed: u64,
     faults: Faults,

@@ -116,7 +116,7 @@ impl Simulation {
 
     /// Adds a host with a reactor of default options, and has `set_up` register handlers and
     /// listen. An address without a host (`0.0.0.0`, `127.0.0.1`) stands for the host's own;
-    /// `listen` gives the real one.
+    /// `listen` returns the real one.
     ///
     /// # Errors
     /// - What `set_up` returns.
@@ -128,8 +128,8 @@ impl Simulation {
         self.host_with(name, ReactorOptions::default(), FILES, set_up)
     }
 
-    /// The same with options, and with a limit of open files; the poll takes two of them, and the
-    /// reactor keeps one in reserve.
+    /// Adds a host with options, and with a limit of open files. The poll takes two of them, and
+    /// the reactor keeps one in reserve.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range.
@@ -508,7 +508,7 @@ impl HostClock {
 }
 
 impl Hosts {
-    /// One turn of a host.
+    /// Runs a turn of a host.
     fn turn(&self, host: usize) {
         let taken = {
             let mut seats = self.seats.borrow_mut();

@@ -104,7 +104,7 @@ impl Dial {
         may.then(|| policy.ceiling(failed))
     }
 
-    /// It has ended after it was up: if it has lasted, what failed before is forgotten.
+    /// A connection has ended after it was up: if it has lasted, what failed before is forgotten.
     pub(crate) fn note_end(&self, now: u64) {
         let Some(policy) = &self.options.reconnect else { return };
         if now.saturating_sub(self.up_at.load(Relaxed)) >= ticks(policy.max_delay) {

@@ -407,7 +407,7 @@ pub(crate) fn explain_connect(to: &Destination, source: io::Error) -> io::Error 
     io::Error::new(source.kind(), ConnectError { to: to.clone(), tries: 1, source })
 }
 
-/// The same for a connection that may have been tried several times.
+/// Adds the destination to an error of a connection that may have been tried several times.
 pub(crate) fn explain_dial(dial: &Dial, source: io::Error) -> io::Error {
     let tries = dial.failed.load(Relaxed);
     io::Error::new(source.kind(), ConnectError { to: dial.destination.clone(), tries, source })

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::sys::{Loose, Stream};
 
-/// How many connections a reactor of several has, for whoever chooses among them.
+/// How many connections a reactor of several has, for the acceptor that chooses among them.
 ///
-/// It has cache lines of its own: two, since current processors fetch them in pairs. It is written
-/// when a connection comes or goes, and not when a message does.
+/// A `Load` has cache lines of its own: two, because current processors fetch them in pairs. The
+/// count is written when a connection comes or goes, and not when a message does.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Load {
@@ -46,15 +46,15 @@ impl Load {
 
 /// Where the connections of a listener go that another reactor serves.
 pub(crate) trait Route: fmt::Debug {
-    /// Hands a connection over; whether somebody has taken it. If nobody has, it was reset.
+    /// Hands a connection over; returns whether a reactor has taken it. If none has, it was reset.
     fn hand_over(&mut self, stream: Loose, peer: SocketAddr) -> bool;
 }
 
 /// A place in the count of a reactor, given back when it is dropped.
 ///
 /// A connection has it from the moment it is handed over: of many that are accepted in one turn,
-/// none has arrived when the last is handed over. It keeps it when it arrives, so that nobody who
-/// looks meanwhile finds one too few or too many.
+/// none has arrived when the last is handed over. The connection keeps its place when it arrives,
+/// so that a look meanwhile never finds one too few or too many.
 #[derive(Debug)]
 pub(crate) struct LoadGuard(Option<Arc<Load>>);
 
@@ -110,7 +110,7 @@ impl Drop for Handover {
     }
 }
 
-/// Closes a connection that nobody serves so that the client knows.
+/// Closes a connection that no reactor serves so that the client knows.
 pub(crate) fn reset(stream: Stream) {
     // A failure means that the client is gone already.
     let _ = stream.reset_on_close();

@@ -31,13 +31,13 @@ pub(crate) struct Connector<S> {
     pub(crate) stage: Stage,
     /// Addresses that have not been tried in this round, in order.
     pub(crate) untried: VecDeque<SocketAddr>,
-    /// Those that are under way.
+    /// Attempts that are under way.
     pub(crate) attempts: Vec<Attempt<S>>,
     /// The tick of the next attempt or the next round; `u64::MAX` for none.
     pub(crate) next_at: u64,
     /// What has failed in this round.
     failures: Vec<Failure>,
-    /// Rounds that have failed and that the handler is still to be told of.
+    /// Rounds that have failed and are still to be reported to the handler.
     pub(crate) retries: VecDeque<ConnectRetry>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum Stage {
     Pausing,
 }
 
-/// One address that is being connected to.
+/// An attempt at one address.
 #[derive(Debug)]
 pub(crate) struct Attempt<S> {
     /// The address.
@@ -115,7 +115,7 @@ impl<S> Connector<S> {
         self.failures.push(Failure { addr, error });
     }
 
-    /// It has failed as it did before, and goes on trying.
+    /// An attempt has failed as it did before, and goes on.
     #[cfg(unix)]
     pub(crate) fn note_again(&mut self, error: io::Error) {
         self.failures.clear();

@@ -8,7 +8,7 @@ use crate::sys::Stream;
 
 /// A connection that has not ended, and what it needs of the loop.
 ///
-/// A callback ends the borrow. So whoever goes on behind one takes a new link, and finds out that
+/// A callback ends the borrow. So code that goes on behind one takes a new link, and finds out that
 /// way whether the connection still lives.
 #[derive(Debug)]
 pub(crate) struct Link<'a> {
@@ -19,7 +19,8 @@ pub(crate) struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// Invariant 7: whoever stops before `WouldBlock` comes here, and only here.
+    /// Invariant 7: a read or write that stops before `WouldBlock` queues its connection here, and
+    /// only here.
     #[inline]
     pub(crate) fn queue_ready(&mut self) {
         let flags = &mut self.connection.flags;

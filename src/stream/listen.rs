@@ -29,7 +29,7 @@ impl Streams {
         Ok(addr)
     }
 
-    /// Serves a socket that listens already; gives its place and where it listens.
+    /// Serves a socket that listens already; returns its place and where it listens.
     pub(crate) fn add_listener(
         &mut self,
         engine: &mut Engine,
@@ -110,7 +110,7 @@ pub(crate) fn bind(
     Ok(socket)
 }
 
-/// Takes over a socket that somebody else has bound.
+/// Takes over a socket that is bound already.
 pub(crate) fn adopt(
     engine: &Engine,
     listener: std::net::TcpListener,

@@ -14,7 +14,7 @@ use crate::stream::config::ConnConfig;
 use crate::stream::handover::Route;
 use crate::sys;
 
-/// One listening socket and its connections in numbers.
+/// A listening socket and its connections in numbers.
 #[derive(Debug)]
 pub(crate) struct Listener {
     /// `None` if another reactor accepts for it.
@@ -37,7 +37,7 @@ pub(crate) struct Listener {
     pub(crate) budget: usize,
     /// Whether it is on the ready queue.
     pub(crate) is_queued: bool,
-    /// It left connections in the backlog and must come back when there is room.
+    /// Whether it left connections in the backlog and must come back when there is room.
     pub(crate) is_waiting: bool,
     /// A timer will bring it back.
     pub(crate) is_backing_off: bool,
@@ -55,12 +55,12 @@ const BACKOFF_MOST: u64 = 64;
 /// Ticks between two warnings about the same listener.
 const WARN_EVERY: u64 = 1_000;
 
-/// Why accept gave no connection.
+/// Why accept returned no connection.
 #[derive(Debug)]
 pub(crate) enum AcceptError {
-    /// The queue is empty: the poll will tell.
+    /// The queue is empty: the poll will report the next one.
     Empty,
-    /// This one was lost on the way; the next may be there.
+    /// The connection was lost on the way; the next may be there.
     Lost(io::Error),
     /// No descriptor is left, of the process or the system.
     NoDescriptor(io::Error),

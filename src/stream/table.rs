@@ -39,7 +39,7 @@ pub(crate) struct Streams {
     limit: ConnLimit,
     /// Whether a listener waits for room.
     has_waiting_listeners: bool,
-    /// How many connections there are, for others to see; `None` if nobody looks.
+    /// How many connections there are, for others to see; `None` if no acceptor looks.
     load: Option<Arc<Load>>,
     /// What the connection that is being taken in counts by already.
     handed_over: Option<LoadGuard>,
@@ -296,7 +296,7 @@ impl Streams {
         Admission::Wait
     }
 
-    /// The same for a connection that is accepted already.
+    /// Whether the caps have room for a connection that is accepted already.
     pub(crate) fn has_room(&mut self, index: usize) -> bool {
         let Some(listener) = self.listeners.get_mut(index) else { return false };
         self.limit.admits() & listener.limit.admits()
@@ -357,8 +357,8 @@ impl Streams {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Accept,
-    /// It is told at once.
+    /// The connection is refused at once.
     Refuse,
-    /// It stays in the backlog.
+    /// The connection stays in the backlog.
     Wait,
 }

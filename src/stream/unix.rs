@@ -35,7 +35,7 @@ impl Streams {
         Ok(addr)
     }
 
-    /// Serves a Unix socket that somebody else has set to listen.
+    /// Serves a Unix socket that is set to listen already.
     pub(crate) fn adopt_unix(
         &mut self,
         engine: &mut Engine,

@@ -195,8 +195,8 @@ fn check(name: &str, preemptions: Option<usize>, run: impl Fn() + Send + Sync + 
     println!("{name}: {} interleavings", runs.load(Ordering::Relaxed));
 }
 
-/// No message is lost and none is slept over; nobody who is blocked is forgotten; the end is told
-/// once, after the last message; and there are no more announcements than batches and an end.
+/// No message is lost and none is slept over; no blocked sender is forgotten; the end is told once,
+/// after the last message; and there are no more announcements than batches and an end.
 fn deliver(capacity: usize, counts: &[usize]) {
     let mut rig = Rig::new(capacity);
     let senders = rig.send_all(counts);
@@ -210,8 +210,8 @@ fn deliver(capacity: usize, counts: &[usize]) {
     assert!(announcements <= rig.batches + 1, "{announcements} for {} batches", rig.batches);
 }
 
-/// A loop that ends between messages: what was accepted is taken or given back, whoever is blocked
-/// is woken, and the rest is refused.
+/// A loop that ends between messages: what was accepted is taken or given back, every blocked
+/// sender is woken, and the rest is refused.
 fn close(capacity: usize, counts: &[usize]) {
     let mut rig = Rig::new(capacity);
     let senders = rig.send_all(counts);

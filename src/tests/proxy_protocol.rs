@@ -158,8 +158,8 @@ proptest! {
         prop_assert_eq!(parse(&input), Ok(Some(Header { bytes, addresses })));
     }
 
-    /// It is told with the first byte that neither version begins with: a changed first byte may
-    /// be the other version's.
+    /// The change is reported with the first byte that neither version begins with: a changed first
+    /// byte may be the other version's.
     #[test]
     fn a_signature_that_was_changed_is_never_accepted(
         (mut header, _) in valid(), at: prop::sample::Index, by in 1..=255_u8

@@ -61,7 +61,7 @@ impl fmt::Debug for Observers {
     }
 }
 
-/// What is told with the time: only where somebody observes.
+/// What is reported with the time: only where there are observers.
 impl Engine {
     /// Reads the clock; the time since the last reading.
     fn read_clock(&mut self) -> Span {

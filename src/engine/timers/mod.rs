@@ -143,7 +143,8 @@ impl Timers {
         self.next_due
     }
 
-    /// The same without preparing the next turn; `None` if no timer is set.
+    /// The tick at which to look at the wheel, without preparing the next turn; `None` if no timer
+    /// is set.
     #[inline]
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.wheel.next_deadline()

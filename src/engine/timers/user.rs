@@ -21,7 +21,7 @@ pub(crate) enum Owner {
 pub(crate) struct Fired {
     pub(crate) timer: Timer,
     pub(crate) owner: Owner,
-    /// It does not fire again.
+    /// Whether the timer does not fire again.
     pub(crate) is_last: bool,
 }
 

@@ -12,15 +12,15 @@ use crate::sys::range_of;
 impl Conn<'_> {
     /// Sends a part of a file: behind what was written before, and before what is written after.
     ///
-    /// On Linux it goes from the kernel's cache to the socket without passing through this
-    /// process (sendfile(2)); elsewhere, and where a file system cannot do that, it is read and
-    /// written in pieces. Either way a file costs no memory, whatever its length and however slow
-    /// the peer: [`max_output_bytes`](crate::Limits::max_output_bytes) does not count it. The
-    /// marks do, as [`pending_bytes`](Self::pending_bytes) does: `on_drain` tells when a file
-    /// that crossed the high mark has all but left, and until then the connection is not read
-    /// from, unless [`pause_at_high_mark`](crate::Limits::pause_at_high_mark) is off. It leaves
-    /// from the end of the turn on. A turn sends 1 MiB of files, shared by the connections that
-    /// have more to send, but 64 KiB of each at the least; so everybody is served meanwhile.
+    /// On Linux it goes from the kernel's cache to the socket without passing through this process
+    /// (sendfile(2)); elsewhere, and where a file system cannot do that, it is read and written in
+    /// pieces. Either way a file costs no memory, whatever its length and however slow the peer:
+    /// [`max_output_bytes`](crate::Limits::max_output_bytes) does not count it. The marks do, as
+    /// [`pending_bytes`](Self::pending_bytes) does: `on_drain` reports when a file that crossed the
+    /// high mark has all but left, and until then the connection is not read from, unless
+    /// [`pause_at_high_mark`](crate::Limits::pause_at_high_mark) is off. It leaves from the end of
+    /// the turn on. A turn sends 1 MiB of files, shared by the connections that have more to send,
+    /// but 64 KiB of each at the least; so all connections are served meanwhile.
     ///
     /// The range is in bytes from the beginning of the file, whose own position is neither used
     /// nor, on Unix, moved: one `Arc<File>` can go to many connections at once. It stays open
@@ -52,10 +52,10 @@ impl Conn<'_> {
     /// # Errors
     /// Nothing is queued then, and the connection goes on:
     /// - `InvalidInput`: the range runs backwards or goes past the end of the file; or it is a
-    ///   directory, a pipe or the like; or a disk, whose length is not told, and the range has no
-    ///   end; or it was opened for writing only (Unix; elsewhere the connection ends with
+    ///   directory, a pipe or the like; or a disk, whose length is not reported, and the range has
+    ///   no end; or it was opened for writing only (Unix; elsewhere the connection ends with
     ///   `CloseReason::Io`).
-    /// - The system's, if it does not tell the length.
+    /// - The system's, if it does not report the length.
     ///
     /// # Platform notes
     /// What is not in the kernel's cache is read from the disk on the loop's thread, 1 MiB at the
@@ -78,7 +78,7 @@ impl Conn<'_> {
     }
 
     /// How much of [`pending_bytes`](Self::pending_bytes) is of files: what is left to send, in
-    /// bytes, for whoever shows progress.
+    /// bytes, for a program that shows progress.
     #[must_use]
     pub fn pending_file_bytes(&self) -> u64 {
         self.lp.streams.get(self.id()).map_or(0, |connection| connection.file_bytes())

@@ -20,11 +20,11 @@ use crate::stream::{Link, Written};
 use crate::sys::{Credentials, Stream};
 use crate::tcp::TcpInfo;
 
-/// One connection, lent to a callback.
+/// A connection, lent to a callback.
 ///
-/// Everything it does takes effect at once as far as this side is concerned and never blocks. It
-/// can outlive the connection's end within a callback: after `close` or `abort` every call is
-/// harmless, and [`write`](Self::write) says `Closed`.
+/// Every call takes effect at once as far as this side is concerned and never blocks. A `Conn` can
+/// outlive the connection's end within a callback: after `close` or `abort` every call is harmless,
+/// and [`write`](Self::write) says `Closed`.
 ///
 /// # Examples
 /// ```
@@ -114,8 +114,8 @@ impl<'a> Conn<'a> {
 
     /// Ends the connection once everything written has left: flush, FIN, then `on_close`.
     ///
-    /// One that is still connecting and has nothing to send fails with `on_connect_failed`; what
-    /// was written before it is up is sent once it is.
+    /// A connection that is still connecting and has nothing to send fails with
+    /// `on_connect_failed`; what was written before it is up is sent once it is.
     ///
     /// No more input is delivered. Until the peer finishes as well, or `close_timeout` has passed,
     /// what it still sends is read and dropped: closing the socket earlier would answer
@@ -138,9 +138,9 @@ impl<'a> Conn<'a> {
 
     /// Ends the connection at once: queued output is dropped and the peer gets a reset.
     ///
-    /// A Unix socket knows no reset: the peer reads what was sent so far, and then the end; it
-    /// gets an error instead (`ConnectionReset`, on Linux) only if it has sent something that was
-    /// not read here. A protocol over one that must tell a part from the whole says so itself.
+    /// A Unix socket knows no reset: the peer reads what was sent so far, and then the end; it gets
+    /// an error instead (`ConnectionReset`, on Linux) only if it has sent something that was not
+    /// read here. A protocol over Unix sockets must mark the end of a message itself.
     pub fn abort(&mut self) {
         if let Some(mut link) = self.link() {
             link.abort();
@@ -150,8 +150,8 @@ impl<'a> Conn<'a> {
     /// Stops reading: no `on_data` and no `on_eof` until reading resumes. The kernel's buffer
     /// fills, and TCP holds the peer back.
     ///
-    /// Only `resume_reading` ends a pause, and a reset, or a file that cannot be sent: what came
-    /// before is delivered, since there is no later.
+    /// Reading stays paused until `resume_reading`. Exception: after a reset, or a file that cannot
+    /// be sent, the bytes received so far are delivered at once.
     pub fn pause_reading(&mut self) {
         if let Some(mut link) = self.link() {
             link.pause_reading();
@@ -274,7 +274,7 @@ impl<'a> Conn<'a> {
         self.slot().config.is_unix()
     }
 
-    /// Who is at the other end: over a Unix socket, where the platform tells, and `None`
+    /// Who is at the other end: over a Unix socket, where the platform reports it, and `None`
     /// otherwise. Of an outgoing connection it is who has set the listener up.
     #[must_use]
     pub fn peer_credentials(&self) -> Option<Credentials> {
@@ -304,7 +304,7 @@ impl<'a> Conn<'a> {
         self.slot().peer
     }
 
-    /// This end.
+    /// The address of this end.
     ///
     /// # Errors
     /// - `Unsupported`: it is a Unix socket, which has no address.
@@ -320,8 +320,8 @@ impl<'a> Conn<'a> {
     /// What the kernel knows of the connection now: its state, round-trip time, segments that are
     /// under way and that were sent again.
     ///
-    /// It takes seven system calls, some 30 microseconds: for a look now and then, not for every
-    /// message.
+    /// A call takes seven system calls, some 30 microseconds: for a look now and then, not for
+    /// every message.
     ///
     /// # Examples
     /// ```

@@ -25,13 +25,14 @@ pub use unix::{UnixDatagramHandler, UnixDatagramSocket};
 
 /// The callbacks of a datagram server or client.
 ///
-/// One handler serves many sockets, and each socket many peers. All callbacks run on the thread
-/// of the reactor, one at a time; nothing that a callback calls runs another callback before it
+/// A handler serves many sockets, and each socket many peers. All callbacks run on the thread of
+/// the reactor, one at a time; nothing that a callback calls runs another callback before it
 /// returns. For state per peer see [`SessionHandler`](crate::udp::SessionHandler).
 ///
-/// A callback that panics loses its datagram, or whatever it was about; the socket is served on.
+/// A callback that panics loses the datagram, or whatever else the callback was about; the socket
+/// is served on.
 ///
-/// A closure `FnMut(&mut DatagramSocket<'_>, SocketAddr, &[u8])` is a handler too; it is
+/// A closure `FnMut(&mut DatagramSocket<'_>, SocketAddr, &[u8])` is a handler too: the closure is
 /// `on_datagram`.
 ///
 /// # Examples
@@ -57,8 +58,8 @@ pub use unix::{UnixDatagramHandler, UnixDatagramSocket};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait DatagramHandler: 'static {
-    /// A datagram came in; it may be empty. `DatagramSocket::is_truncated` tells whether it was
-    /// longer than what is given here.
+    /// A datagram came in; it may be empty. `DatagramSocket::is_truncated` says whether the
+    /// datagram was longer than `bytes`.
     fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]);
 
     /// All datagrams that there were for now, or a budget of them, have been handed over: the
@@ -74,10 +75,10 @@ pub trait DatagramHandler: 'static {
         let _ = socket;
     }
 
-    /// The system tells an error: mostly an answer of the network to a datagram that was sent
+    /// The system reports an error: mostly an answer of the network to a datagram that was sent
     /// before, such as `ConnectionRefused` on a connected socket whose peer is not there
-    /// ([`peer_addr`](DatagramSocket::peer_addr) tells who that is); a socket without a peer is
-    /// not told what the network answers. It stays open and is served on. Default: nothing.
+    /// ([`peer_addr`](DatagramSocket::peer_addr) says who that is). A socket without a peer does
+    /// not hear what the network answers. The socket stays open and is served on. Default: nothing.
     fn on_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
         let _ = (socket, error);
     }
@@ -108,9 +109,9 @@ where
     }
 }
 
-/// One datagram socket, lent to a callback.
+/// A datagram socket, lent to a callback.
 ///
-/// Nothing it does blocks. After `close` every call is harmless, and the sends say `Closed`.
+/// No call blocks. After `close` every call is harmless, and the sends say `Closed`.
 ///
 /// # Examples
 /// An echo server, but for those who send too much at a time:
@@ -232,7 +233,7 @@ impl<'a> DatagramSocket<'a> {
     ///
     /// # Errors
     /// - `InvalidInput`: the address is not of a group, or of another family than the socket, or
-    ///   the interface is told in two ways.
+    ///   the interface is named in two ways.
     /// - `Unsupported`: an IPv4 group with the index of an interface, where there is no such
     ///   thing.
     /// - `NotConnected`: the socket is closed.
@@ -284,7 +285,8 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the datagram socket is closed")
 }
 
-/// What the loop tells a handler of datagrams, erased. A handler of connections is told nothing.
+/// What the loop reports to a handler of datagrams, erased. To a handler of connections it reports
+/// nothing.
 pub(crate) trait AnyDatagrams {
     fn datagram(&mut self, _: &mut DatagramSocket<'_>, _: SocketAddr, _: &[u8]) {}
     fn batch_end(&mut self, _: &mut DatagramSocket<'_>) {}

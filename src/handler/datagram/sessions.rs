@@ -19,17 +19,17 @@ use crate::options::SessionOptions;
 
 /// The callbacks of a datagram server that keeps something for each peer.
 ///
-/// A session begins with the first datagram of an address that has none, and ends when nothing
-/// has come for `SessionOptions::idle_timeout`, when the handler ends it, or with its socket. A
-/// datagram stamps its session; it costs no timer. Of the other callbacks
-/// [`DatagramHandler`](crate::udp::DatagramHandler) tells more.
+/// A session begins with the first datagram of an address that has none, and ends when nothing has
+/// come for `SessionOptions::idle_timeout`, when the handler ends it, or with its socket. A
+/// datagram stamps its session; it costs no timer. For the other callbacks see
+/// [`DatagramHandler`](crate::udp::DatagramHandler).
 ///
-/// A callback of one session has its state; the others are out of its reach, but datagrams can be
-/// sent to anybody by [`Session::socket`]. The callbacks of no session in particular are lent all
-/// [`Sessions`]: to look one up, to end it, to go through all. What the one kind is to do with what
-/// the other has met it keeps in the handler: `on_batch_end` follows the datagrams, and a timer of
-/// the handler with no time to wait (`Context::set_timer`) anything else, also what comes from
-/// other handlers or threads.
+/// A callback of one session has its state. The other sessions are out of its reach, but datagrams
+/// can be sent to any address by [`Session::socket`]. Callbacks that belong to no single session
+/// are lent all [`Sessions`]: to look one up, to end it, to go through all. A session callback that
+/// has work for other sessions stores it in the handler. After datagrams the work is done in
+/// `on_batch_end`; after anything else, also what comes from other handlers or threads, in a
+/// zero-delay timer of the handler (`Context::set_timer`).
 ///
 /// A callback that panics ends its session, with [`SessionEnd::Panic`].
 ///
@@ -104,7 +104,7 @@ pub trait SessionHandler: 'static {
         let _ = (sessions, socket);
     }
 
-    /// The system tells an error; the socket is served on. Default: nothing.
+    /// The system reports an error; the socket is served on. Default: nothing.
     fn on_error(
         &mut self,
         sessions: &mut Sessions<Self::State>,
@@ -154,7 +154,7 @@ pub enum SessionEnd {
     Closed,
 }
 
-/// One session, lent to a callback.
+/// A session, lent to a callback.
 #[derive(Debug)]
 pub struct Session<'a> {
     lp: &'a mut Loop,

@@ -17,14 +17,15 @@ use crate::sys::{Credentials, UnixDatagrams};
 
 /// The callbacks of a server or client of datagrams over Unix sockets.
 ///
-/// One handler serves many sockets, and each socket many senders. All callbacks run on the thread
-/// of the reactor, one at a time; nothing that a callback calls runs another callback before it
+/// A handler serves many sockets, and each socket many senders. All callbacks run on the thread of
+/// the reactor, one at a time; nothing that a callback calls runs another callback before it
 /// returns.
 ///
-/// A callback that panics loses its datagram, or whatever it was about; the socket is served on.
+/// A callback that panics loses the datagram, or whatever else the callback was about; the socket
+/// is served on.
 ///
-/// A closure `FnMut(&mut UnixDatagramSocket<'_>, Option<&UnixAddr>, &[u8])` is a handler too; it
-/// is `on_datagram`.
+/// A closure `FnMut(&mut UnixDatagramSocket<'_>, Option<&UnixAddr>, &[u8])` is a handler too: the
+/// closure is `on_datagram`.
 ///
 /// # Examples
 /// Adding up numbers, for those who want to hear the sum and for those who do not:
@@ -61,9 +62,9 @@ use crate::sys::{Credentials, UnixDatagrams};
 /// # Platform notes
 /// Unix only.
 pub trait UnixDatagramHandler: 'static {
-    /// A datagram came in; it may be empty. `from` is the name of the sender's socket; one without
-    /// a name cannot be answered. `UnixDatagramSocket::is_truncated` tells whether it was longer
-    /// than what is given here.
+    /// A datagram came in; it may be empty. `from` is the name of the sender's socket; a sender
+    /// without a name cannot be answered. `UnixDatagramSocket::is_truncated` says whether the
+    /// datagram was longer than `bytes`.
     fn on_datagram(
         &mut self,
         socket: &mut UnixDatagramSocket<'_>,
@@ -82,7 +83,7 @@ pub trait UnixDatagramHandler: 'static {
         let _ = socket;
     }
 
-    /// The system tells an error: mostly that a datagram which had to wait is lost, since its
+    /// The system reports an error: mostly that a datagram which had to wait is lost, because its
     /// receiver has gone. The socket stays open and is served on. Default: nothing.
     fn on_error(&mut self, socket: &mut UnixDatagramSocket<'_>, error: io::Error) {
         let _ = (socket, error);
@@ -119,9 +120,9 @@ where
     }
 }
 
-/// One Unix socket for datagrams, lent to a callback.
+/// A Unix socket for datagrams, lent to a callback.
 ///
-/// Nothing it does blocks. After `close` every call is harmless, and the sends say `Closed`.
+/// No call blocks. After `close` every call is harmless, and the sends say `Closed`.
 ///
 /// # Examples
 /// A server that answers the processes of one user:
@@ -171,19 +172,20 @@ impl<'a> UnixDatagramSocket<'a> {
 
     /// Sends a datagram to a name, at once if its receiver has room. What waits for the same
     /// receiver is not overtaken, and does not hold up what is for others; after
-    /// [`queue_timeout`](crate::unix::UnixDatagramOptions::queue_timeout) without room it is dropped.
+    /// [`queue_timeout`](crate::unix::UnixDatagramOptions::queue_timeout) without room it is
+    /// dropped.
     ///
-    /// `Failed(ConnectionRefused)` and `Failed(NotFound)` say that nobody is there, and
-    /// `Failed(PermissionDenied)` that the receiver's file forbids it, or that it has a peer of its
-    /// own.
+    /// `Failed(ConnectionRefused)` and `Failed(NotFound)` say that no receiver is there.
+    /// `Failed(PermissionDenied)` says that the receiver's file forbids it, or that the receiver
+    /// has a peer of its own.
     ///
     /// # Platform notes
-    /// No system tells when a receiver has room again. So what waits is tried again by a timer:
+    /// No system reports when a receiver has room again. So what waits is tried again by a timer:
     /// after 1 ms, and then after twice as long each time, up to 64 ms.
     ///
     /// On Linux all that no receiver has read yet takes room in the sender's own buffer (212,992
     /// bytes unless `send_buffer_bytes` says otherwise). A few large datagrams to one that does not
-    /// read fill it, and everybody waits: the system does not tell who is at fault.
+    /// read fill it, and all wait: the system does not report which receiver is at fault.
     #[inline]
     pub fn send_to(&mut self, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
         let link = self.lp.socket_link(self.id);
@@ -194,7 +196,7 @@ impl<'a> UnixDatagramSocket<'a> {
     /// by its name with each datagram, so that one which was started anew is found.
     ///
     /// # Platform notes
-    /// Linux tells when the peer has room again. Others say that the system has no memory
+    /// Linux reports when the peer has room again. Others say that the system has no memory
     /// (`ENOBUFS`), so that the datagram is `Dropped`.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {

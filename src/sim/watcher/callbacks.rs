@@ -121,7 +121,7 @@ impl Watcher {
         self.enter(name, Some(id), value, at);
     }
 
-    /// It has not come up, and is tried again.
+    /// A connection has not come up, and is tried again.
     fn retried(&mut self, name: &'static str, id: ConnId, tries: u32) {
         if self.lives.contains_key(&id) {
             self.violate(Some(id), "on_connect_retry after on_open");
@@ -137,7 +137,7 @@ impl Watcher {
             return self.violate(Some(id), "on_open of a connection that the poll does not watch");
         };
         let now = world.clock(self.host);
-        // A balancer's header has been read and is nobody's.
+        // A balancer's header has been read and belongs to no message.
         let tap = &mut world.sockets[socket as usize].tap;
         tap.drain(..tap.len().saturating_sub(kept));
         drop(world);

@@ -36,7 +36,7 @@ struct Life {
     silent_since: [u64; 3],
     /// Its output was over the high mark when the last turn ended.
     was_backed_up: bool,
-    /// It was told that its output has drained since.
+    /// Whether `on_drain` has been called since.
     has_drained: bool,
     /// A deadline had passed when the last turn ended.
     was_overdue: bool,
@@ -243,7 +243,7 @@ impl Watcher {
         broken.or_else(|| if is_dead { None } else { self.stuck_rule(connection) })
     }
 
-    /// Invariant 7: nobody waits for an event that does not come.
+    /// Invariant 7: no connection waits for an event that does not come.
     fn stuck_rule(&self, connection: &Connection<Stream>) -> Option<&'static str> {
         let key = connection.stream.simulated()?;
         let world = self.world.borrow();

@@ -109,7 +109,7 @@ pub(crate) enum Received {
     Broken(io::Error),
 }
 
-/// One connection.
+/// A connection.
 #[derive(Debug)]
 pub(crate) struct Connection<S> {
     /// The socket.
@@ -134,7 +134,7 @@ pub(crate) struct Connection<S> {
     write_side: WriteSide,
     /// Tick of the last byte read, of opening, or of being kept although idle.
     pub(crate) read_at: u64,
-    /// The same for bytes that left.
+    /// Tick of the last byte that left, of opening, or of being kept although idle.
     pub(crate) written_at: u64,
     /// The tick of the handler's own deadline; `NEVER` for none. Messages need not look at it.
     user_deadline: u64,
@@ -212,7 +212,7 @@ impl<S> Connection<S> {
         self.phase = phase;
     }
 
-    /// It came up: the clocks of silence start.
+    /// The connection came up: the clocks of silence start.
     pub(crate) fn open(&mut self, now: u64) {
         self.enter(Phase::Open);
         self.flags.clear(Flags::UNOPENED);
@@ -408,7 +408,7 @@ impl<S> Connection<S> {
         self.cold.as_mut()?.connector.as_deref_mut()
     }
 
-    /// The same, to look at.
+    /// What it still has to try before it is up, to look at.
     pub(crate) fn connector(&self) -> Option<&Connector<S>> {
         self.cold.as_ref()?.connector.as_deref()
     }
@@ -476,7 +476,7 @@ impl Received {
 }
 
 impl<S: Read> Connection<S> {
-    /// One read.
+    /// Reads once.
     #[inline(always)]
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Received {
         loop {

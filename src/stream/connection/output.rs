@@ -71,13 +71,13 @@ struct Piece {
     offset: u64,
     /// Bytes that have not left.
     left: u64,
-    /// It can only be sent by reading and writing.
+    /// Whether the file can only be sent by reading and writing.
     is_copied: bool,
     behind: Queue,
 }
 
 impl Piece {
-    /// One call, of at most `most` bytes. A file without the bytes that it had is an error.
+    /// Makes one call, of at most `most` bytes. A file without the bytes that it had is an error.
     fn send(&mut self, stream: &mut impl FileSink, most: usize) -> io::Result<usize> {
         match stream.send_file(&self.file, self.offset, most, &mut self.is_copied)? {
             0 => Err(self.cut_short()),
@@ -373,7 +373,7 @@ impl<S: FileSink> Connection<S> {
         }
     }
 
-    /// One call for the first file; `None` if there is none.
+    /// Makes one call for the first file; returns `None` if there is none.
     ///
     /// A part does not say that the socket is full: a signal may have cut the call, and the file
     /// may be at its end. Only `WouldBlock` says so.

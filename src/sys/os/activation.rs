@@ -10,8 +10,8 @@ use std::io;
 /// the sockets are taken out of the environment.
 ///
 /// Pass the sockets to [`Reactor::adopt`](crate::Reactor::adopt) or
-/// [`Member::adopt`](crate::fleet::Member::adopt). While the service restarts, the sockets stay open and
-/// connections queue: no client is refused.
+/// [`Member::adopt`](crate::fleet::Member::adopt). While the service restarts, the sockets stay
+/// open and connections queue: no client is refused.
 ///
 /// # Examples
 /// ```

@@ -192,7 +192,7 @@ impl Faults {
         Self { allowed: (1 << Fault::ALL.len()) - 1 }
     }
 
-    /// Those that neither end a connection nor take long nor befall datagrams: what a program may
+    /// Faults that neither end a connection nor take long nor befall datagrams: what a program may
     /// expect to be invisible but for time.
     #[must_use]
     pub fn harmless() -> Self {

@@ -21,7 +21,7 @@ pub(super) enum Step {
 }
 
 impl World {
-    /// A host begins to poll; gives the time at which that ends by itself.
+    /// A host begins to poll; returns the time at which that ends by itself.
     pub(super) fn enter_poll(&mut self, host: usize, timeout: Option<u64>) {
         self.now += CALL_NANOS;
         self.note(Some(host), Note::Poll { timeout });

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use crate::base::buffer::{Queue, Spares};
 use crate::tests::fuzzing::input::Input;
 
-/// One pushed piece is at most this many bits long: twice what a buffer keeps.
+/// A pushed piece is at most this many bits long: twice what a buffer keeps.
 const PIECE_BITS: u8 = 17;
 
 /// A queue is pushed to only while it holds less.

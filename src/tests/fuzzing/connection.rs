@@ -123,7 +123,7 @@ impl Pair {
         }
     }
 
-    /// One thing that the loop or a handler does, in phases in which it may.
+    /// Does a thing that the loop or a handler does, in phases in which it may.
     fn step(&mut self, input: &mut Input<'_>) {
         let is_open = self.stage == Stage::Open;
         match input.below(20) {

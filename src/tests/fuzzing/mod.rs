@@ -24,7 +24,7 @@ pub fn options(bytes: &[u8]) {
     options::run(bytes);
 }
 
-/// One connection from its opening to its end, over a stream that does as the bytes say.
+/// Runs a connection from its opening to its end, over a stream that does as the bytes say.
 pub fn script(bytes: &[u8]) {
     script::run(bytes);
 }

@@ -13,7 +13,7 @@ use crate::reactor::Reactor;
 use crate::stream::config::ConnConfig;
 use crate::tests::fuzzing::input::Input;
 
-/// One in so many inputs is tried on sockets, which takes a hundred times as long.
+/// Of so many inputs one is tried on sockets, which takes a hundred times as long.
 const SOCKETS_EVERY: u64 = 128;
 
 const MILLISECOND: Duration = Duration::from_millis(1);

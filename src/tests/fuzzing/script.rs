@@ -305,7 +305,7 @@ impl World<'_> {
         self.after_sending(&sent);
     }
 
-    /// It leaves at the end of the turn.
+    /// What is written here leaves at the end of the turn.
     fn write_from_elsewhere(&mut self, length: usize) {
         if self.connection.takes_output() {
             let bytes = self.stretch(length);
@@ -387,7 +387,7 @@ impl World<'_> {
         }
     }
 
-    /// Whoever stopped early has another go; then the next step of those that end.
+    /// A connection that stopped early has another go; then comes the next step of one that ends.
     fn end_turn(&mut self) {
         self.flush();
         self.read(4);

@@ -1,5 +1,5 @@
-//! HandlerKey keys of another reactor, where no error can be returned: nobody else is called, and the
-//! log says so.
+//! Handler keys of another reactor, where no error can be returned: no other handler is called, and
+//! the log says so.
 
 use std::time::{Duration, Instant};
 

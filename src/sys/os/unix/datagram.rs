@@ -128,8 +128,8 @@ fn connect(peer: &UnixAddr, options: &UnixDatagramOptions) -> io::Result<UnixDat
     Ok(UnixDatagrams::new(socket, file, Some(peer.clone()), options))
 }
 
-/// Throws away what has come to a socket that was bound before it had a peer: it may be of anybody.
-/// The peer itself has not been sent anything to answer, and must not hold this up.
+/// Throws away what has come to a socket that was bound before it had a peer: it may be of any
+/// sender. The peer itself has not been sent anything to answer, and must not hold this up.
 fn forget_strangers(socket: &Socket) {
     let strangers = std::iter::from_fn(|| socket.recv(&mut [MaybeUninit::uninit(); 1]).ok());
     strangers.take(MAX_STRANGERS).for_each(drop);

@@ -27,8 +27,8 @@ const MAX_SOCKETS: usize = 253;
 ///
 /// For a restart in which no client is refused or reset: the old process sends what
 /// [`Reactor::listeners`](crate::Reactor::listeners) or
-/// [`FleetRemote::listeners`](crate::fleet::FleetRemote::listeners) return, waits for a word of the new
-/// one that it serves, and drains. The example `fleet` shows it.
+/// [`FleetRemote::listeners`](crate::fleet::FleetRemote::listeners) return, waits for a word of the
+/// new one that it serves, and drains. The example `fleet` shows it.
 ///
 /// # Examples
 /// ```
