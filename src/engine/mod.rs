@@ -23,7 +23,9 @@ use crate::sys::World;
 
 pub(crate) use cork::{CORK_BYTES, Cork};
 pub(crate) use end_of_turn::EndOfTurn;
-pub(crate) use io::{DRAIN_TOKEN, Io, MAX_SLOTS, Target, WAKER_TOKEN};
+#[cfg(unix)]
+pub(crate) use io::DRAIN_TOKEN;
+pub(crate) use io::{Io, MAX_SLOTS, Target, WAKER_TOKEN};
 use observer::Observers;
 pub(crate) use ready::{Queued, ReadyQueue};
 pub(crate) use timers::{Armed, Due, Fired, Owner, TimerList, Timers};

@@ -375,11 +375,11 @@ impl Dispatcher {
     fn run_timers(&mut self) -> usize {
         let budget = self.lp.engine.options().timers_per_turn;
         for count in 0..budget {
-            let Some((timer, due)) = self.lp.engine.timers.pop_due() else { return count };
+            let Some(fired) = self.lp.engine.timers.pop_due() else { return count };
             self.lp.engine.stats.timers_fired += 1;
             let Engine { observers, timers, .. } = &mut self.lp.engine;
             observers.tell(|it| it.on_timer_fired(Duration::from_millis(timers.lateness())));
-            match due {
+            match fired.1 {
                 Due::Connection(id) => self.on_deadline(id),
                 Due::User(place) => self.on_user_timer(place),
                 Due::Accept(index) => self.on_accept_timer(index as usize),
@@ -387,7 +387,7 @@ impl Dispatcher {
                 #[cfg(unix)]
                 Due::Resend(id, place) => {
                     if let Some(mut link) = self.lp.socket_link(id) {
-                        link.on_retry_timer(place, timer);
+                        link.on_retry_timer(place, fired.0);
                     }
                 }
                 Due::Session(id, place) => self.on_session_timer(id, place),

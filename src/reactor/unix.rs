@@ -1,9 +1,11 @@
 //! Unix sockets: how they are served, and the fast path of their messages.
 
-use crate::base::id::ConnId;
-use crate::reactor::dispatch::Dispatcher;
-use crate::stream::connection::{Flags, Received};
-
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use {
+    crate::base::id::ConnId,
+    crate::reactor::dispatch::Dispatcher,
+    crate::stream::connection::{Flags, Received},
+};
 #[cfg(unix)]
 use {
     crate::handler::{Handler, HandlerKey, Loop},

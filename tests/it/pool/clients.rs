@@ -5,25 +5,20 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use waterwheel::ListenOptions;
 #[cfg(feature = "proxy-protocol")]
 use waterwheel::fleet::{Balance, Fleet, FleetOptions, Spread};
 use waterwheel::pool::{AcquireError, Handshake, Lease, Pool, PoolClient, PoolHandle, PoolOptions};
 use waterwheel::proxy_protocol::ProxyProtocol;
 use waterwheel::{
-    Closed, Conn, ConnectOptions, Context, DeadlineKind, Handler, HandlerKey, Limits, OnPanic,
-    Peer, Reactor, ReactorOptions, Reconnect, Timer,
+    Closed, Conn, ConnectOptions, Context, DeadlineKind, Handler, HandlerKey, Limits,
+    ListenOptions, OnPanic, Peer, Reactor, ReactorOptions, Reconnect, Timer,
 };
 
 const MS: Duration = Duration::from_millis(1);
 
 fn turns(reactor: &mut Reactor, time: Duration) {
     let until = Instant::now() + time;
-    while Instant::now() < until {
-        if !reactor.run_once(Some(MS)).unwrap() {
-            break;
-        }
-    }
+    while Instant::now() < until && reactor.run_once(Some(MS)).unwrap() {}
 }
 
 /// A connection that is over before its handler has its state.
