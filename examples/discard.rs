@@ -34,7 +34,7 @@ impl Handler for Discard {
         input.len()
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let bytes = std::mem::take(&mut self.bytes);
         let rate = bytes as f64 / self.period.as_secs_f64() / 1e6;
         let connections = cx.stats().connections;

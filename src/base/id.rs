@@ -126,7 +126,7 @@ impl fmt::Debug for TimerId {
     }
 }
 
-/// A timer that has fired, as `on_timer` and `on_service_timer` get it.
+/// A timer that has fired, as `on_timer` and `on_handler_timer` get it.
 ///
 /// The token is what the handler gave when it set the timer, so that a handler with several kinds
 /// of timers, or with one for each of its jobs, keeps no table of ids. The id is there to cancel a
@@ -152,7 +152,7 @@ impl fmt::Debug for TimerId {
 /// #   type State = ();
 /// #   fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
 /// #   fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
-///     fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+///     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
 ///         // No entry: the answer has come, and the timer had not to be cancelled.
 ///         if let Some(name) = self.queries.remove(&timer.token) {
 ///             self.ask(timer.token, name, cx);

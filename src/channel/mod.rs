@@ -342,15 +342,15 @@ impl Reactor {
     /// ```
     pub fn channel<T, H>(
         &mut self,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         capacity: usize,
     ) -> io::Result<Sender<T>>
     where
         T: Send + 'static,
         H: Receive<T>,
     {
-        self.check_key(service)?;
-        self.context().channel(service, capacity)
+        self.check_key(handler)?;
+        self.context().channel(handler, capacity)
     }
 
     /// Makes a channel without a bound, on which sending never waits. Senders that are faster than
@@ -379,12 +379,12 @@ impl Reactor {
     /// assert_eq!(sender.capacity(), None);
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn unbounded_channel<T, H>(&mut self, service: HandlerKey<H>) -> io::Result<Sender<T>>
+    pub fn unbounded_channel<T, H>(&mut self, handler: HandlerKey<H>) -> io::Result<Sender<T>>
     where
         T: Send + 'static,
         H: Receive<T>,
     {
-        self.channel(service, usize::MAX)
+        self.channel(handler, usize::MAX)
     }
 }
 
@@ -420,7 +420,7 @@ impl Context<'_> {
     /// ```
     pub fn channel<T, H>(
         &mut self,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         capacity: usize,
     ) -> io::Result<Sender<T>>
     where
@@ -439,7 +439,7 @@ impl Context<'_> {
         let door = Door { mailbox: Arc::clone(&lp.posts.mailbox), index };
         let queue = Queue::new(capacity, door);
         let shared = Arc::new(Shared { queue, reactor_thread: thread::current().id() });
-        let outlet = ChannelReceiver::new(service, Arc::clone(&shared));
+        let outlet = ChannelReceiver::new(handler, Arc::clone(&shared));
         lp.posts.channels.insert(Some(Box::new(outlet)));
         Ok(Sender { shared })
     }
@@ -463,11 +463,11 @@ impl Context<'_> {
     ///     cx.unbounded_channel(service)
     /// }
     /// ```
-    pub fn unbounded_channel<T, H>(&mut self, service: HandlerKey<H>) -> io::Result<Sender<T>>
+    pub fn unbounded_channel<T, H>(&mut self, handler: HandlerKey<H>) -> io::Result<Sender<T>>
     where
         T: Send + 'static,
         H: Receive<T>,
     {
-        self.channel(service, usize::MAX)
+        self.channel(handler, usize::MAX)
     }
 }

@@ -12,7 +12,7 @@ use crate::handler::{Context, Delivery, ErasedReceiver, HandlerKey, Rest};
 /// Takes batches from the queue and hands them to the handler.
 pub(super) struct ChannelReceiver<T, H> {
     shared: Arc<Shared<T>>,
-    service: HandlerKey<H>,
+    handler: HandlerKey<H>,
     /// Messages taken and not handed over.
     batch: VecDeque<T>,
     /// Messages handed over since room was last given back.
@@ -22,14 +22,14 @@ pub(super) struct ChannelReceiver<T, H> {
 }
 
 impl<T, H> ChannelReceiver<T, H> {
-    pub(super) fn new(service: HandlerKey<H>, shared: Arc<Shared<T>>) -> Self {
-        Self { shared, service, batch: VecDeque::new(), unreleased: 0, is_told: false }
+    pub(super) fn new(handler: HandlerKey<H>, shared: Arc<Shared<T>>) -> Self {
+        Self { shared, handler, batch: VecDeque::new(), unreleased: 0, is_told: false }
     }
 }
 
 impl<T: Send + 'static, H: Receive<T>> ErasedReceiver for ChannelReceiver<T, H> {
-    fn service(&self) -> u32 {
-        self.service.index()
+    fn handler(&self) -> u32 {
+        self.handler.index()
     }
 
     fn deliver(&mut self, handler: &mut dyn Any, cx: &mut Context<'_>, budget: usize) -> Delivery {

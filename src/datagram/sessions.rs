@@ -57,7 +57,7 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 ///         }
 ///     }
 ///
-///     fn on_service_timer(
+///     fn on_handler_timer(
 ///         &mut self,
 ///         all: &mut Sessions<Quiet>,
 ///         _: Timer,

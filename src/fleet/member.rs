@@ -83,11 +83,11 @@ impl<'a> Member<'a> {
     pub fn listen<H: Handler>(
         &mut self,
         addr: impl Address,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
         let addr = addr.to_socket_addr()?;
-        self.dock(addr, None, service, options)
+        self.dock(addr, None, handler, options)
     }
 
     /// Serves a socket that is bound and set to listen already. All reactors share it, also with
@@ -98,20 +98,20 @@ impl<'a> Member<'a> {
     pub fn adopt<H: Handler>(
         &mut self,
         listener: &TcpListener,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
-        self.dock(listener.local_addr()?, Some(listener), service, options)
+        self.dock(listener.local_addr()?, Some(listener), handler, options)
     }
 
     fn dock<H: Handler>(
         &mut self,
         addr: SocketAddr,
         adopted: Option<&TcpListener>,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         mut options: ListenOptions,
     ) -> io::Result<SocketAddr> {
-        self.reactor.check_service(service)?;
+        self.reactor.check_handler(handler)?;
         let hands_over = matches!(self.docks.spread, Spread::HandOver(_));
         if hands_over && options.at_capacity == AtCapacity::Wait {
             let text = "option at_capacity is Wait; where connections are handed over it must be \
@@ -144,9 +144,9 @@ impl<'a> Member<'a> {
         let dock = &mut docks[self.listened];
         let place = match socket {
             Some(socket) if !hands_over => {
-                streams.add_listener(engine, socket, service.index(), &options)?.0
+                streams.add_listener(engine, socket, handler.index(), &options)?.0
             }
-            _ => streams.place_listener(engine, None, dock.addr, service.index(), &options),
+            _ => streams.place_listener(engine, None, dock.addr, handler.index(), &options),
         };
         dock.places.push((self.index, place));
         self.listened += 1;

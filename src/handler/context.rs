@@ -108,7 +108,7 @@ impl<'a> Context<'a> {
     /// ```
     pub fn with<H: Handler, R>(
         &mut self,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         id: ConnId,
         call: impl FnOnce(&mut H::State, &mut Conn<'_>) -> R,
     ) -> Option<R> {
@@ -116,7 +116,7 @@ impl<'a> Context<'a> {
         let handler_of = |id| streams.slot(id).map(|connection| connection.config.service);
         let lent = self.states.handler(|| handler_of(running));
         let connection = streams.get(id)?;
-        if (lent, connection.config.service) != (Some(service.index()), service.index()) {
+        if (lent, connection.config.service) != (Some(handler.index()), handler.index()) {
             return None;
         }
         let state = self.states.state_mut(connection.state)?;
@@ -168,12 +168,12 @@ impl<'a> Context<'a> {
     pub fn bind_udp<H: 'static>(
         &mut self,
         addr: SocketAddr,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        self.lp.check_role(service.index(), Role::Datagrams)?;
+        self.lp.check_role(handler.index(), Role::Datagrams)?;
         let Loop { datagrams, engine, .. } = &mut *self.lp;
-        datagrams.bind_udp(engine, addr, service.index(), options)
+        datagrams.bind_udp(engine, addr, handler.index(), options)
     }
 
     /// Makes a UDP socket with one peer and serves it with a handler of datagrams; returns its id
@@ -184,12 +184,12 @@ impl<'a> Context<'a> {
     pub fn connect_udp<H: 'static>(
         &mut self,
         to: SocketAddr,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        self.lp.check_role(service.index(), Role::Datagrams)?;
+        self.lp.check_role(handler.index(), Role::Datagrams)?;
         let Loop { datagrams, engine, .. } = &mut *self.lp;
-        datagrams.connect_udp(engine, to, service.index(), options)
+        datagrams.connect_udp(engine, to, handler.index(), options)
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of `service`
@@ -203,11 +203,11 @@ impl<'a> Context<'a> {
     pub fn connect<H: Handler>(
         &mut self,
         to: impl Into<Destination>,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
-        self.lp.connect(to.into(), service.index(), Box::new(state), options)
+        self.lp.connect(to.into(), handler.index(), Box::new(state), options)
     }
 
     /// Connects anew where a connection was lost, for `on_close` to call: after a pause, by the
@@ -241,29 +241,29 @@ impl<'a> Context<'a> {
         self.lp.reconnect(closed, state)
     }
 
-    /// Sets a timer of a handler: `on_service_timer` is called once, not before the time has
+    /// Sets a timer of a handler: `on_handler_timer` is called once, not before the time has
     /// passed and at most 1 ms (a tick) after, plus the work of the turn. It gets the `token`,
     /// which means what the handler wants: see [`Timer`](crate::Timer). A timer that is set with
     /// the key of another reactor never fires, and an error is logged.
     pub fn set_timer<H: 'static>(
         &mut self,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         wait: Duration,
         token: u64,
     ) -> TimerId {
-        self.lp.set_handler_timer::<H>(service.index(), wait, false, token)
+        self.lp.set_handler_timer::<H>(handler.index(), wait, false, token)
     }
 
     /// Sets a timer of a handler that fires again and again: each time counts from the last
     /// deadline, so that it does not drift; periods that were missed altogether are skipped. At
-    /// least 1 ms, at most 49 days. Each call of `on_service_timer` gets the `token`.
+    /// least 1 ms, at most 49 days. Each call of `on_handler_timer` gets the `token`.
     pub fn set_periodic_timer<H: 'static>(
         &mut self,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         period: Duration,
         token: u64,
     ) -> TimerId {
-        self.lp.set_handler_timer::<H>(service.index(), period, true, token)
+        self.lp.set_handler_timer::<H>(handler.index(), period, true, token)
     }
 
     /// Takes a timer back, of a handler or of a connection; whether it was still to fire.
@@ -275,10 +275,10 @@ impl<'a> Context<'a> {
     /// one handler reaches another, or itself from a function that has only the context.
     pub fn post<H: 'static>(
         &mut self,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         task: impl FnOnce(&mut H, &mut Context<'_>) + 'static,
     ) {
-        self.lp.posts.calls.push_back((service.index(), Box::new(task_for(task))));
+        self.lp.posts.calls.push_back((handler.index(), Box::new(task_for(task))));
     }
 
     /// Time since the reactor was made, as sampled once at the beginning of the turn; 1 ms fine.

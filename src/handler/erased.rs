@@ -59,7 +59,7 @@ impl<H> fmt::Debug for HandlerKey<H> {
 /// A handler and its states, erased. `state` is what `accept` or `place` gave; the connection is
 /// the one that the cork has for its owner. A handler of datagrams has no connections, and does
 /// nothing where it is told of one.
-pub(crate) trait AnyService: AnyDatagrams {
+pub(crate) trait AnyHandler: AnyDatagrams {
     fn accept(&mut self, _peer: &Peer) -> Option<u32> {
         None
     }
@@ -86,7 +86,7 @@ pub(crate) trait AnyService: AnyDatagrams {
     fn close(&mut self, _state: u32, _closed: Closed, _: &mut Loop) {}
     fn connect_retry(&mut self, _state: u32, _: &mut Loop, _: &ConnectRetry) {}
     fn connect_failed(&mut self, _state: u32, _error: io::Error, _: &mut Loop) {}
-    fn service_timer(&mut self, timer: Timer, lp: &mut Loop);
+    fn handler_timer(&mut self, timer: Timer, lp: &mut Loop);
     /// The handler itself, for closures that know its type, and the states of its connections.
     fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>);
 }
@@ -127,7 +127,7 @@ impl<H: Handler> Registered<H> {
 
 impl<H: Handler> AnyDatagrams for Registered<H> {}
 
-impl<H: Handler> AnyService for Registered<H> {
+impl<H: Handler> AnyHandler for Registered<H> {
     fn accept(&mut self, peer: &Peer) -> Option<u32> {
         let state = self.handler.on_accept(peer)?;
         Some(self.states.store(state))
@@ -194,8 +194,8 @@ impl<H: Handler> AnyService for Registered<H> {
         }
     }
 
-    fn service_timer(&mut self, timer: Timer, lp: &mut Loop) {
-        self.with_context(lp, |handler, cx| handler.on_service_timer(timer, cx));
+    fn handler_timer(&mut self, timer: Timer, lp: &mut Loop) {
+        self.with_context(lp, |handler, cx| handler.on_handler_timer(timer, cx));
     }
 
     fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {

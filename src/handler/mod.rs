@@ -27,7 +27,7 @@ pub use datagram::{DatagramHandler, DatagramSocket, Session, SessionEnd, Session
 #[cfg(unix)]
 pub use datagram::{UnixDatagramHandler, UnixDatagramSocket};
 pub use erased::HandlerKey;
-pub(crate) use erased::{AnyService, Registered};
+pub(crate) use erased::{AnyHandler, Registered};
 pub(crate) use event_loop::{Loop, Message, PostedCall};
 pub(crate) use receiver::{Delivery, ErasedReceiver, Rest};
 pub use remote::{Remote, Stopped};
@@ -250,7 +250,7 @@ pub trait Handler: 'static {
     }
 
     /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _ = (timer, cx);
     }
 }

@@ -10,7 +10,7 @@ use crate::handler::Context;
 /// was handed over.
 pub(crate) trait ErasedReceiver {
     /// The handler's place.
-    fn service(&self) -> u32;
+    fn handler(&self) -> u32;
 
     /// Hands the handler its messages, at most `budget`.
     fn deliver(&mut self, handler: &mut dyn Any, cx: &mut Context<'_>, budget: usize) -> Delivery;

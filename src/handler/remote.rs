@@ -89,10 +89,10 @@ impl Remote {
     /// - [`Stopped`]: the reactor is gone.
     pub fn with<H: 'static>(
         &self,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         task: impl FnOnce(&mut H, &mut Context<'_>) + Send + 'static,
     ) -> Result<(), Stopped> {
-        self.post(Message::Run(service.index(), Box::new(task_for(task))))
+        self.post(Message::Run(handler.index(), Box::new(task_for(task))))
     }
 
     /// Stops the reactor at once: every connection ends with `CloseReason::Shutdown`.

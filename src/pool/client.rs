@@ -217,9 +217,9 @@ pub trait PoolClient: Sized + 'static {
         cx: &mut Context<'_>,
     );
 
-    /// A timer that was set with the pool's [`service`](PoolHandle::service) fired. Default:
+    /// A timer that was set with the pool's [`handler`](PoolHandle::handler) fired. Default:
     /// nothing.
-    fn on_service_timer(
+    fn on_handler_timer(
         &mut self,
         timer: Timer,
         desk: &mut PoolHandle<Self>,

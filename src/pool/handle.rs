@@ -50,7 +50,7 @@ use crate::pool::{
 /// }
 /// ```
 pub struct PoolHandle<C: PoolClient> {
-    pub(super) service: HandlerKey<Pool<C>>,
+    pub(super) handler: HandlerKey<Pool<C>>,
     destination: Destination,
     pub(super) options: PoolOptions,
     /// Invariant: no more than `max_open`.
@@ -94,14 +94,14 @@ pub(super) struct Waiter<T> {
 
 impl<C: PoolClient> PoolHandle<C> {
     pub(super) fn new(
-        service: HandlerKey<Pool<C>>,
+        handler: HandlerKey<Pool<C>>,
         destination: Destination,
         options: PoolOptions,
         call: Box<dyn Fn()>,
     ) -> Self {
         let retry = Retry::new(options.retry_base_delay, options.retry_max_delay, options.seed);
         Self {
-            service,
+            handler,
             destination,
             seats: Vec::new(),
             free: Vec::new(),
@@ -204,8 +204,8 @@ impl<C: PoolClient> PoolHandle<C> {
 
     /// The key of the pool, to post to it or to set timers.
     #[must_use]
-    pub fn service(&self) -> HandlerKey<Pool<C>> {
-        self.service
+    pub fn handler(&self) -> HandlerKey<Pool<C>> {
+        self.handler
     }
 
     /// Where its connections go.
@@ -495,7 +495,7 @@ impl<C: PoolClient> PoolHandle<C> {
             self.enter(index, Phase::Dialling);
             let id = cx.connect(
                 &self.destination,
-                self.service,
+                self.handler,
                 SeatNumber(index),
                 &self.options.connect,
             );
@@ -595,7 +595,7 @@ impl<C: PoolClient> PoolHandle<C> {
         if let Some((timer, _)) = self.alarm.take() {
             cx.cancel_timer(timer);
         }
-        let timer = cx.set_timer(self.service, wanted.saturating_sub(cx.now()), 0);
+        let timer = cx.set_timer(self.handler, wanted.saturating_sub(cx.now()), 0);
         self.alarm = Some((timer, wanted));
     }
 

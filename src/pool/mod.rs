@@ -421,12 +421,12 @@ impl<C: PoolClient> Handler for Pool<C> {
         self.tend_later(cx);
     }
 
-    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _attending = self.attend(cx);
         if self.desk.alarm.is_some_and(|(alarm, _)| alarm == timer.id) {
             self.desk.alarm = None;
         } else {
-            self.client.on_service_timer(timer, &mut self.desk, cx);
+            self.client.on_handler_timer(timer, &mut self.desk, cx);
         }
         self.tend(cx);
     }

@@ -7,7 +7,7 @@ use crate::base::close::{CloseReason, Deadline, Idle};
 use crate::base::id::{ConnId, SocketId};
 use crate::engine::Engine;
 use crate::engine::observer::{Callback, Outcome, What};
-use crate::handler::{AnyService, DatagramSocket, Delivery, Loop};
+use crate::handler::{AnyHandler, DatagramSocket, Delivery, Loop};
 use crate::options::OnPanic;
 use crate::reactor::dispatch::Dispatcher;
 
@@ -36,7 +36,7 @@ pub(super) enum Who {
 /// The handlers, and which callback runs.
 pub(super) struct Callbacks {
     /// The handlers, by the index of their key.
-    pub(super) handlers: Vec<Box<dyn AnyService>>,
+    pub(super) handlers: Vec<Box<dyn AnyHandler>>,
     /// Whose callback runs, or was left by a panic.
     who: Who,
 }
@@ -53,7 +53,7 @@ impl Callbacks {
         who: Who,
         handler: u32,
         what: What<'_>,
-        call: impl FnOnce(&mut dyn AnyService, &mut Loop) -> R,
+        call: impl FnOnce(&mut dyn AnyHandler, &mut Loop) -> R,
     ) -> Option<R> {
         let result = self.run(lp, who, handler, what, call)?;
         if !lp.engine.observers.is_empty() {
@@ -71,7 +71,7 @@ impl Callbacks {
         who: Who,
         handler: u32,
         what: What<'_>,
-        call: impl FnOnce(&mut dyn AnyService, &mut Loop) -> R,
+        call: impl FnOnce(&mut dyn AnyHandler, &mut Loop) -> R,
     ) -> Option<R> {
         let service = self.handlers.get_mut(handler as usize)?;
         debug_assert_eq!(self.who, Who::Nobody, "callbacks never nest");
@@ -90,7 +90,7 @@ impl Callbacks {
         lp: &mut Loop,
         id: ConnId,
         what: What<'_>,
-        call: impl FnOnce(&mut dyn AnyService, u32, &mut Loop) -> R,
+        call: impl FnOnce(&mut dyn AnyHandler, u32, &mut Loop) -> R,
     ) -> Option<R> {
         let connection = lp.streams.get(id)?;
         let (state, room) = (connection.state, connection.cork_room());
@@ -117,7 +117,7 @@ impl Callbacks {
         id: SocketId,
         handler: u32,
         what: What<'_>,
-        call: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
+        call: impl FnOnce(&mut dyn AnyHandler, &mut DatagramSocket<'_>),
     ) {
         self.enter(lp, Who::Socket(id), handler, what, |handler, lp| {
             call(handler, &mut DatagramSocket::new(lp, id));

@@ -14,7 +14,7 @@ impl Dispatcher {
         let channel = self.lp.posts.channels.get_mut(index as usize);
         let Some(receiver) = channel.and_then(Option::take) else { return 0 };
         let receiver = self.delivering.insert(receiver);
-        let (who, handler) = (Who::Channel(index), receiver.service());
+        let (who, handler) = (Who::Channel(index), receiver.handler());
         let what = What::Messages;
         let delivery = self.callbacks.enter(&mut self.lp, who, handler, what, |handler, lp| {
             let (handler, states) = handler.parts();

@@ -8,7 +8,7 @@ use crate::base::stats::Stats;
 use crate::datagram::SocketFlags;
 use crate::engine::observer::What;
 use crate::handler::{
-    AnyService, DatagramHandler, DatagramSocket, HandlerKey, Loop, RegisteredDatagrams,
+    AnyHandler, DatagramHandler, DatagramSocket, HandlerKey, Loop, RegisteredDatagrams,
     RegisteredSessions, SessionHandler,
 };
 use crate::options::{SessionOptions, UdpOptions};
@@ -38,7 +38,7 @@ impl Reactor {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn register_datagrams<H: DatagramHandler>(&mut self, handler: H) -> HandlerKey<H> {
-        self.add_service(Box::new(RegisteredDatagrams(handler)))
+        self.add_handler(Box::new(RegisteredDatagrams(handler)))
     }
 
     /// Registers a handler of datagrams that wants to know its own key, to set timers or to bind
@@ -61,7 +61,7 @@ impl Reactor {
         options: SessionOptions,
     ) -> io::Result<HandlerKey<H>> {
         let service = RegisteredSessions::new(handler, options)?;
-        Ok(self.add_service(Box::new(service)))
+        Ok(self.add_handler(Box::new(service)))
     }
 
     /// Registers a handler of sessions that wants to know its own key, to set timers or to bind
@@ -90,12 +90,12 @@ impl Reactor {
     pub fn bind_udp<H: 'static>(
         &mut self,
         addr: impl Address,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         let addr = addr.to_socket_addr()?;
-        self.check_service(service)?;
-        self.context().bind_udp(addr, service, &options)
+        self.check_handler(handler)?;
+        self.context().bind_udp(addr, handler, &options)
     }
 
     /// Makes a UDP socket with one peer: the socket gets only the peer's datagrams, `send` needs no
@@ -132,12 +132,12 @@ impl Reactor {
     pub fn connect_udp<H: 'static>(
         &mut self,
         to: impl Address,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         let to = to.to_socket_addr()?;
-        self.check_service(service)?;
-        self.context().connect_udp(to, service, &options)
+        self.check_handler(handler)?;
+        self.context().connect_udp(to, handler, &options)
     }
 }
 
@@ -178,7 +178,7 @@ impl Dispatcher {
         id: SocketId,
         handler: u32,
         what: What<'_>,
-        call: impl FnOnce(&mut dyn AnyService, &mut DatagramSocket<'_>),
+        call: impl FnOnce(&mut dyn AnyHandler, &mut DatagramSocket<'_>),
     ) {
         self.callbacks.enter_socket(&mut self.lp, id, handler, what, call);
     }

@@ -27,7 +27,7 @@ use crate::base::stats::Stats;
 use crate::engine::DRAIN_TOKEN;
 use crate::engine::Running;
 use crate::engine::observer::Observer;
-use crate::handler::{AnyService, Context, Handler, HandlerKey, Loop, Registered, Remote};
+use crate::handler::{AnyHandler, Context, Handler, HandlerKey, Loop, Registered, Remote};
 use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};
 use crate::stream::adopt;
 use crate::sys::{Events, World};
@@ -112,10 +112,10 @@ impl Reactor {
     /// Registers a handler; returns its key.
     pub fn register<H: Handler>(&mut self, handler: H) -> HandlerKey<H> {
         let place = self.dispatcher.callbacks.handlers.len() as u32;
-        self.add_service(Box::new(Registered::new(handler, place)))
+        self.add_handler(Box::new(Registered::new(handler, place)))
     }
 
-    fn add_service<H: 'static>(&mut self, service: Box<dyn AnyService>) -> HandlerKey<H> {
+    fn add_handler<H: 'static>(&mut self, service: Box<dyn AnyHandler>) -> HandlerKey<H> {
         let index = self.dispatcher.callbacks.handlers.len() as u32;
         self.dispatcher.lp.handlers.push((service.role(), TypeId::of::<H>()));
         self.dispatcher.callbacks.handlers.push(service);
@@ -158,13 +158,13 @@ impl Reactor {
     pub fn listen<H: Handler>(
         &mut self,
         addr: impl Address,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
         let addr = addr.to_socket_addr()?;
-        self.check_service(service)?;
+        self.check_handler(handler)?;
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
-        streams.listen(engine, addr, service.index(), &options)
+        streams.listen(engine, addr, handler.index(), &options)
     }
 
     /// Serves a socket that is bound and set to listen already. The options for binding (backlog,
@@ -176,13 +176,13 @@ impl Reactor {
     pub fn adopt<H: Handler>(
         &mut self,
         listener: std::net::TcpListener,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
-        self.check_service(service)?;
+        self.check_handler(handler)?;
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
         let socket = adopt(engine, listener, &options)?;
-        let (_, addr) = streams.add_listener(engine, socket, service.index(), &options)?;
+        let (_, addr) = streams.add_listener(engine, socket, handler.index(), &options)?;
         Ok(addr)
     }
 
@@ -224,38 +224,38 @@ impl Reactor {
     pub fn connect<H: Handler>(
         &mut self,
         to: impl Into<Destination>,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
-        self.context().connect(to, service, state, options)
+        self.context().connect(to, handler, state, options)
     }
 
     /// Sets a timer of a handler, as [`Context::set_timer`] does.
     pub fn set_timer<H: 'static>(
         &mut self,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         wait: Duration,
         token: u64,
     ) -> TimerId {
-        self.context().set_timer(service, wait, token)
+        self.context().set_timer(handler, wait, token)
     }
 
     /// Sets a periodic timer of a handler, as [`Context::set_periodic_timer`] does.
     pub fn set_periodic_timer<H: 'static>(
         &mut self,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         period: Duration,
         token: u64,
     ) -> TimerId {
-        self.context().set_periodic_timer(service, period, token)
+        self.context().set_periodic_timer(handler, period, token)
     }
 
     /// A registered handler, to look at what it has gathered; `None` if the key is of another
     /// reactor.
-    pub fn handler_mut<H: 'static>(&mut self, service: HandlerKey<H>) -> Option<&mut H> {
-        let service = self.dispatcher.callbacks.handlers.get_mut(service.index() as usize)?;
-        service.parts().0.downcast_mut()
+    pub fn handler_mut<H: 'static>(&mut self, handler: HandlerKey<H>) -> Option<&mut H> {
+        let handler = self.dispatcher.callbacks.handlers.get_mut(handler.index() as usize)?;
+        handler.parts().0.downcast_mut()
     }
 
     /// The loop as callbacks see it: connections by id, `post`, `stop`.
@@ -386,19 +386,19 @@ impl Reactor {
     }
 
     /// Checks a key for a new listener or socket: a reactor that stops serves no new ones.
-    pub(crate) fn check_service<H: 'static>(&mut self, service: HandlerKey<H>) -> io::Result<()> {
+    pub(crate) fn check_handler<H: 'static>(&mut self, handler: HandlerKey<H>) -> io::Result<()> {
         if self.dispatcher.lp.engine.is_stopping() {
             return Err(io::Error::other("the reactor is stopping and listens no more"));
         }
-        self.check_key(service)
+        self.check_key(handler)
     }
 
     /// Checks a key: one of another reactor may name no handler here.
-    pub(crate) fn check_key<H: 'static>(&mut self, service: HandlerKey<H>) -> io::Result<()> {
-        if self.handler_mut(service).is_some() {
+    pub(crate) fn check_key<H: 'static>(&mut self, handler: HandlerKey<H>) -> io::Result<()> {
+        if self.handler_mut(handler).is_some() {
             return Ok(());
         }
-        let text = format!("{service:?} is of another reactor; register the handler with this one");
+        let text = format!("{handler:?} is of another reactor; register the handler with this one");
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
     }
 }

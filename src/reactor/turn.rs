@@ -408,9 +408,9 @@ impl Dispatcher {
     }
 
     fn on_handler_timer(&mut self, handler: u32, timer: Timer) {
-        let (who, what) = (Who::Timer(handler), What::ServiceTimer { timer: timer.id });
+        let (who, what) = (Who::Timer(handler), What::HandlerTimer { timer: timer.id });
         self.callbacks.enter(&mut self.lp, who, handler, what, |handler, lp| {
-            handler.service_timer(timer, lp);
+            handler.handler_timer(timer, lp);
         });
     }
 

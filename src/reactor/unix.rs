@@ -109,12 +109,12 @@ impl Reactor {
     pub fn listen_unix<H: Handler>(
         &mut self,
         addr: impl Into<UnixAddr>,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: UnixListenOptions,
     ) -> io::Result<UnixAddr> {
-        self.check_service(service)?;
+        self.check_handler(handler)?;
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
-        streams.listen_unix(engine, addr.into(), service.index(), &options)
+        streams.listen_unix(engine, addr.into(), handler.index(), &options)
     }
 
     /// Serves a Unix socket that is bound and set to listen already; returns its name. The options
@@ -130,11 +130,11 @@ impl Reactor {
     pub fn adopt_unix<H: Handler>(
         &mut self,
         listener: std::os::unix::net::UnixListener,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: UnixListenOptions,
     ) -> io::Result<UnixAddr> {
-        self.check_service(service)?;
+        self.check_handler(handler)?;
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
-        streams.adopt_unix(engine, listener, service.index(), &options)
+        streams.adopt_unix(engine, listener, handler.index(), &options)
     }
 }

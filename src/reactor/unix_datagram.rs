@@ -32,7 +32,7 @@ impl Reactor {
     /// # Platform notes
     /// Unix only.
     pub fn register_unix_datagrams<H: UnixDatagramHandler>(&mut self, handler: H) -> HandlerKey<H> {
-        self.add_service(Box::new(RegisteredUnixDatagrams(handler)))
+        self.add_handler(Box::new(RegisteredUnixDatagrams(handler)))
     }
 
     /// Registers a handler of datagrams that wants to know its own key, to set timers or to bind
@@ -90,11 +90,11 @@ impl Reactor {
     pub fn bind_unix_datagrams<H: UnixDatagramHandler>(
         &mut self,
         addr: impl Into<UnixAddr>,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: UnixDatagramOptions,
     ) -> io::Result<SocketId> {
-        self.check_service(service)?;
-        self.context().bind_unix_datagrams(addr, service, &options)
+        self.check_handler(handler)?;
+        self.context().bind_unix_datagrams(addr, handler, &options)
     }
 
     /// Makes a Unix socket for datagrams with one peer and serves it with a handler of them;
@@ -131,10 +131,10 @@ impl Reactor {
     pub fn connect_unix_datagrams<H: UnixDatagramHandler>(
         &mut self,
         to: impl Into<UnixAddr>,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: UnixDatagramOptions,
     ) -> io::Result<SocketId> {
-        self.check_service(service)?;
-        self.context().connect_unix_datagrams(to, service, &options)
+        self.check_handler(handler)?;
+        self.context().connect_unix_datagrams(to, handler, &options)
     }
 }

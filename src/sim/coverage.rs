@@ -28,7 +28,7 @@ landmarks! {
     Shutdown: "on_shutdown",
     ConnectRetry: "on_connect_retry",
     ConnectFailed: "on_connect_failed",
-    ServiceTimer: "on_service_timer",
+    HandlerTimer: "on_handler_timer",
     ClosedLocal: "closed: local",
     ClosedPeer: "closed: peer",
     ClosedReset: "closed: reset",

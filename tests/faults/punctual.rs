@@ -29,7 +29,7 @@ impl Handler for Once {
         input.len()
     }
 
-    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         self.fired = true;
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum Told {
     Error(ErrorKind),
     Timer(TimerId),
     Close(SocketId),
-    ServiceTimer,
+    HandlerTimer,
 }
 
 type Callback = Box<dyn FnMut(&mut DatagramSocket<'_>, SocketAddr, &[u8])>;
@@ -69,8 +69,8 @@ impl DatagramHandler for Logged {
         self.note(Told::Close(id));
     }
 
-    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
-        self.note(Told::ServiceTimer);
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
+        self.note(Told::HandlerTimer);
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) enum Call {
     /// The tries so far.
     ConnectRetry(u32),
     ConnectFailed(io::ErrorKind, String),
-    ServiceTimer,
+    HandlerTimer,
     Note(&'static str),
 }
 
@@ -351,8 +351,8 @@ impl<H: Handler> Handler for Watched<H> {
         self.inner.on_connect_failed(state, error, cx);
     }
 
-    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
-        let _running = self.journal.enter(None, Call::ServiceTimer);
-        self.inner.on_service_timer(timer, cx);
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        let _running = self.journal.enter(None, Call::HandlerTimer);
+        self.inner.on_handler_timer(timer, cx);
     }
 }

@@ -16,7 +16,7 @@ type OnTimer = Box<dyn FnMut(&mut Conn<'_>, Timer)>;
 type OnClose = Box<dyn FnMut(u64, &Closed, &mut Context<'_>)>;
 type OnConnectRetry = Box<dyn FnMut(&mut Conn<'_>, &ConnectRetry)>;
 type OnConnectFailed = Box<dyn FnMut(u64, &io::Error, &mut Context<'_>)>;
-type OnServiceTimer = Box<dyn FnMut(Timer, &mut Context<'_>)>;
+type OnHandlerTimer = Box<dyn FnMut(Timer, &mut Context<'_>)>;
 
 /// A handler of closures; those not given do what the defaults of `Handler` do, and data is
 /// consumed. The state is a tag: what `connect` was given, and 0 for those accepted.
@@ -33,7 +33,7 @@ pub(crate) struct Script {
     close: OnClose,
     connect_retry: OnConnectRetry,
     connect_failed: OnConnectFailed,
-    service_timer: OnServiceTimer,
+    handler_timer: OnHandlerTimer,
 }
 
 impl Default for Script {
@@ -51,7 +51,7 @@ impl Default for Script {
             close: Box::new(|_, _, _| {}),
             connect_retry: Box::new(|_, _| {}),
             connect_failed: Box::new(|_, _, _| {}),
-            service_timer: Box::new(|_, _| {}),
+            handler_timer: Box::new(|_, _| {}),
         }
     }
 }
@@ -141,11 +141,11 @@ impl Script {
         self
     }
 
-    pub(crate) fn service_timer(
+    pub(crate) fn handler_timer(
         mut self,
         run: impl FnMut(Timer, &mut Context<'_>) + 'static,
     ) -> Self {
-        self.service_timer = Box::new(run);
+        self.handler_timer = Box::new(run);
         self
     }
 }
@@ -207,7 +207,7 @@ impl Handler for Script {
         (self.connect_failed)(tag, &error, cx);
     }
 
-    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
-        (self.service_timer)(timer, cx);
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        (self.handler_timer)(timer, cx);
     }
 }

@@ -120,7 +120,7 @@ impl Handler for Agent {
         }
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         if self.end.is_some() {
             log::warn!("no balancer has asked for the state in {UNASKED:?}");
         }

@@ -55,7 +55,7 @@ impl Handler for Echo {
         input.len()
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         // Their reader may have gone; the clients have not.
         let _ = print_stats(&cx.stats());
     }

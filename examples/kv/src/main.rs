@@ -88,7 +88,7 @@ impl Handler for Server {
         self.db.clients -= 1;
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         self.alarm = None;
         self.db.expire(millis(cx), EXPIRY_BUDGET);
         self.set_alarm(cx);

@@ -204,7 +204,7 @@ impl Handler for Hold {
         self.dial_on(cx);
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);
         if let Some(next) = self.run.due(now) {

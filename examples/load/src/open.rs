@@ -224,7 +224,7 @@ impl Handler for Open {
         self.dial_on(cx);
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);
         self.send_due(now, cx);

@@ -40,7 +40,7 @@ pub(crate) enum Phase {
 
 /// One way of making load: a handler that begins by itself and hands over a tally in the end.
 pub(crate) trait Maker: Sized + 'static {
-    /// How often `on_service_timer` is called.
+    /// How often `on_handler_timer` is called.
     const TICK: Duration;
 
     fn new(run: Run) -> Self;

@@ -130,7 +130,7 @@ impl Handler for Storm {
         self.end_if_calm(cx);
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);
         if self.run.makes_load() {

@@ -438,7 +438,7 @@ impl DatagramHandler for Udp {
         }
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         if self.run.phase() == Phase::Over {
             return;

@@ -106,7 +106,7 @@ impl Asker {
             log::warn!("{error}; going on every {PAUSE:?}");
         }
         self.tally.refused += 1;
-        cx.set_timer(desk.service(), PAUSE, 0);
+        cx.set_timer(desk.handler(), PAUSE, 0);
     }
 
     /// One line on standard output.
@@ -185,7 +185,7 @@ impl PoolClient for Asker {
         self.pause(&error, desk, cx);
     }
 
-    fn on_service_timer(
+    fn on_handler_timer(
         &mut self,
         timer: Timer,
         desk: &mut PoolHandle<Self>,

@@ -11,7 +11,7 @@ use crate::base::id::{ConnId, SocketId, TimerId};
 #[non_exhaustive]
 pub struct Callback<'a> {
     /// The handler that it is of, by the order of registration: the number that
-    /// [`Service`](crate::HandlerKey) prints.
+    /// [`HandlerKey`](crate::HandlerKey) prints.
     pub handler: u32,
     /// Which one, and what it is told.
     pub what: What<'a>,
@@ -51,8 +51,8 @@ pub enum What<'a> {
     ConnectFailed { id: Option<ConnId> },
     /// The state of a connection is dropped for which there was no room after all.
     DropState,
-    /// `on_service_timer`.
-    ServiceTimer { timer: TimerId },
+    /// `on_handler_timer`.
+    HandlerTimer { timer: TimerId },
     /// A closure that was posted, from this thread or another one.
     Posted,
     /// The messages of a channel, one callback each: [`Outcome::Delivered`] says how many.
@@ -91,7 +91,7 @@ impl What<'_> {
             Self::ConnectRetry { .. } => "on_connect_retry",
             Self::ConnectFailed { .. } => "on_connect_failed",
             Self::DropState => "(drop of a state)",
-            Self::ServiceTimer { .. } => "on_service_timer",
+            Self::HandlerTimer { .. } => "on_handler_timer",
             Self::Posted => "(posted closure)",
             Self::Messages => "on_message",
             Self::Datagram { .. } => "on_datagram",

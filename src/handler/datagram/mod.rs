@@ -13,7 +13,7 @@ use crate::base::id::{SocketId, Timer, TimerId};
 use crate::datagram::SendStatus;
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::states::LentStates;
-use crate::handler::{AnyService, Context};
+use crate::handler::{AnyHandler, Context};
 use crate::options::Group;
 
 pub(crate) use sessions::RegisteredSessions;
@@ -95,7 +95,7 @@ pub trait DatagramHandler: 'static {
     }
 
     /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _ = (timer, cx);
     }
 }
@@ -340,9 +340,9 @@ impl<H: DatagramHandler> AnyDatagrams for RegisteredDatagrams<H> {
     }
 }
 
-impl<H: DatagramHandler> AnyService for RegisteredDatagrams<H> {
-    fn service_timer(&mut self, timer: Timer, lp: &mut Loop) {
-        self.0.on_service_timer(timer, &mut Context::new(lp));
+impl<H: DatagramHandler> AnyHandler for RegisteredDatagrams<H> {
+    fn handler_timer(&mut self, timer: Timer, lp: &mut Loop) {
+        self.0.on_handler_timer(timer, &mut Context::new(lp));
     }
 
     fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {

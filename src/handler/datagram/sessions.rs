@@ -14,7 +14,7 @@ use crate::engine::Due;
 use crate::handler::datagram::send_by;
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::states::LentStates;
-use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket};
+use crate::handler::{AnyDatagrams, AnyHandler, Context, DatagramSocket};
 use crate::options::SessionOptions;
 
 /// The callbacks of a datagram server that keeps something for each peer.
@@ -130,7 +130,7 @@ pub trait SessionHandler: 'static {
     }
 
     /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_service_timer(
+    fn on_handler_timer(
         &mut self,
         sessions: &mut Sessions<Self::State>,
         timer: Timer,
@@ -337,9 +337,9 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
     }
 }
 
-impl<H: SessionHandler> AnyService for RegisteredSessions<H> {
-    fn service_timer(&mut self, timer: Timer, lp: &mut Loop) {
-        self.handler.on_service_timer(&mut self.sessions, timer, &mut Context::new(lp));
+impl<H: SessionHandler> AnyHandler for RegisteredSessions<H> {
+    fn handler_timer(&mut self, timer: Timer, lp: &mut Loop) {
+        self.handler.on_handler_timer(&mut self.sessions, timer, &mut Context::new(lp));
         self.end_those_over(lp);
     }
 

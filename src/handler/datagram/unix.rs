@@ -11,7 +11,7 @@ use crate::datagram::SendStatus;
 use crate::handler::datagram::send_by;
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::states::LentStates;
-use crate::handler::{AnyDatagrams, AnyService, Context, DatagramSocket, HandlerKey};
+use crate::handler::{AnyDatagrams, AnyHandler, Context, DatagramSocket, HandlerKey};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{Credentials, UnixDatagrams};
 
@@ -101,7 +101,7 @@ pub trait UnixDatagramHandler: 'static {
     }
 
     /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _ = (timer, cx);
     }
 }
@@ -303,13 +303,13 @@ impl Context<'_> {
     pub fn bind_unix_datagrams<H: UnixDatagramHandler>(
         &mut self,
         addr: impl Into<UnixAddr>,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         let lp = self.event_loop();
-        lp.check_role(service.index(), Role::UnixDatagrams)?;
+        lp.check_role(handler.index(), Role::UnixDatagrams)?;
         let (datagrams, engine) = (&mut lp.datagrams, &mut lp.engine);
-        datagrams.bind_unix_datagrams(engine, &addr.into(), service.index(), options)
+        datagrams.bind_unix_datagrams(engine, &addr.into(), handler.index(), options)
     }
 
     /// Makes a Unix socket for datagrams with one peer, as [`Reactor::connect_unix_datagrams`]
@@ -325,13 +325,13 @@ impl Context<'_> {
     pub fn connect_unix_datagrams<H: UnixDatagramHandler>(
         &mut self,
         to: impl Into<UnixAddr>,
-        service: HandlerKey<H>,
+        handler: HandlerKey<H>,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         let lp = self.event_loop();
-        lp.check_role(service.index(), Role::UnixDatagrams)?;
+        lp.check_role(handler.index(), Role::UnixDatagrams)?;
         let (datagrams, engine) = (&mut lp.datagrams, &mut lp.engine);
-        datagrams.connect_unix_datagrams(engine, &to.into(), service.index(), options)
+        datagrams.connect_unix_datagrams(engine, &to.into(), handler.index(), options)
     }
 }
 
@@ -387,9 +387,9 @@ impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
     }
 }
 
-impl<H: UnixDatagramHandler> AnyService for RegisteredUnixDatagrams<H> {
-    fn service_timer(&mut self, timer: Timer, lp: &mut Loop) {
-        self.0.on_service_timer(timer, &mut Context::new(lp));
+impl<H: UnixDatagramHandler> AnyHandler for RegisteredUnixDatagrams<H> {
+    fn handler_timer(&mut self, timer: Timer, lp: &mut Loop) {
+        self.0.on_handler_timer(timer, &mut Context::new(lp));
     }
 
     fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {

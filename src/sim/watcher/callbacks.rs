@@ -84,7 +84,7 @@ impl Watcher {
                 self.enter(name, None, 0, Landmark::ConnectFailed);
             }
             What::DropState => self.states -= 1,
-            What::ServiceTimer { .. } => self.enter(name, None, 0, Landmark::ServiceTimer),
+            What::HandlerTimer { .. } => self.enter(name, None, 0, Landmark::HandlerTimer),
             // The others have no rule but that they do not nest.
             _ => {}
         }

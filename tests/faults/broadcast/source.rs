@@ -123,7 +123,7 @@ impl Handler for Source {
         self.members[member].end = Some((closed.reason, closed.unsent_bytes));
     }
 
-    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         if self.members.len() < self.expected {
             return;
         }

@@ -88,7 +88,7 @@ impl Handler for Ticks {
         input.len()
     }
 
-    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         assert_eq!(Some(timer.id), self.timer);
         self.ticks.set(self.ticks.get() + 1);
         if self.ticks.get() == 3 {

@@ -67,7 +67,7 @@ fn a_reactor_says_how_much_it_holds() {
 }
 
 #[test]
-fn keys_of_services_are_copied_and_told_apart() {
+fn keys_of_handlers_are_copied_and_told_apart() {
     let mut reactor = Reactor::new().unwrap();
     let one = reactor.register(Script::echo());
     let other = reactor.register(Script::echo());

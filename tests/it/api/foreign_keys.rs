@@ -25,7 +25,7 @@ impl<const N: usize> Handler for Count<N> {
         input.len()
     }
 
-    fn on_service_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
         self.timers.push(timer.id);
     }
 }

@@ -168,7 +168,7 @@ fn a_reactor_with_the_longest_busy_poll_heeds_timers_and_the_time_it_is_given() 
     let begin = std::time::Instant::now();
     for round in 1..=4 {
         rig.reactor.set_timer(rig.service, Duration::from_millis(5), 0);
-        while rig.journal.count(|call| *call == Call::ServiceTimer) < round {
+        while rig.journal.count(|call| *call == Call::HandlerTimer) < round {
             rig.reactor.run_once(None).unwrap();
         }
     }

@@ -113,8 +113,8 @@ impl Handler for Visitor {
         self.visit("on_connect_failed", cx);
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
-        self.visit("on_service_timer", cx);
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+        self.visit("on_handler_timer", cx);
     }
 }
 
@@ -290,7 +290,7 @@ fn on_connect_failed_reaches_all() {
 fn timers_of_the_handler_messages_and_posted_closures_reach_all() {
     let mut site = Site::new(Limits::default());
     site.reactor.set_timer(site.service, Duration::ZERO, 0);
-    site.expect_visits("on_service_timer", [Some(1), Some(0)]);
+    site.expect_visits("on_handler_timer", [Some(1), Some(0)]);
     let sender = site.reactor.channel(site.service, 4).unwrap();
     std::thread::spawn(move || sender.send(()).unwrap()).join().unwrap();
     site.expect_visits("on_message", [Some(2), Some(1)]);
@@ -303,7 +303,7 @@ fn timers_of_the_handler_messages_and_posted_closures_reach_all() {
         .unwrap()
         .unwrap();
     site.expect_visits("with", [Some(5), Some(4)]);
-    site.expect_lines(1, &["on_service_timer", "on_message", "on_senders_gone", "posted", "with"]);
+    site.expect_lines(1, &["on_handler_timer", "on_message", "on_senders_gone", "posted", "with"]);
 }
 
 /// Two handlers of one type have states at the same places; the ids tell them apart.

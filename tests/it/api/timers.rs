@@ -71,18 +71,18 @@ fn a_token_comes_back_to_a_connection_and_to_its_handler() {
     let (one, two) = (noting.clone(), noting.clone());
     let handler = Script::new()
         .timer(move |_, timer| one.note("on_timer", timer))
-        .service_timer(move |timer, _| two.note("on_service_timer", timer));
+        .handler_timer(move |timer, _| two.note("on_handler_timer", timer));
     let mut rig = Rig::new(handler);
     let (_client, id) = rig.client();
     let mut cx = rig.reactor.context();
     let timers = set_timers!(cx.conn(id).unwrap());
     noting.expect(&mut rig.reactor, "on_timer", timers);
     let timers = set_timers!(rig.reactor.context(), rig.service);
-    noting.expect(&mut rig.reactor, "on_service_timer", timers);
+    noting.expect(&mut rig.reactor, "on_handler_timer", timers);
     let once = rig.reactor.set_timer(rig.service, MS, 1);
     let again = rig.reactor.set_periodic_timer(rig.service, MS, 2);
     rig.until("those of the reactor", |_| {
-        let fired = noting.of("on_service_timer");
+        let fired = noting.of("on_handler_timer");
         fired.contains(&(once, 1)) && fired.contains(&(again, 2))
     });
 }
@@ -112,8 +112,8 @@ impl DatagramHandler for Noting {
         self.note("on_timer", timer);
     }
 
-    fn on_service_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
-        self.note("on_service_timer", timer);
+    fn on_handler_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
+        self.note("on_handler_timer", timer);
     }
 }
 
@@ -130,8 +130,8 @@ impl SessionHandler for Noting {
         self.note("on_timer", timer);
     }
 
-    fn on_service_timer(&mut self, _: &mut Sessions<()>, timer: Timer, _: &mut Context<'_>) {
-        self.note("on_service_timer", timer);
+    fn on_handler_timer(&mut self, _: &mut Sessions<()>, timer: Timer, _: &mut Context<'_>) {
+        self.note("on_handler_timer", timer);
     }
 }
 
@@ -148,7 +148,7 @@ fn a_token_comes_back_to_handlers_of_datagrams_and_of_sessions() {
         let timers = set_timers!(cx.socket(id).unwrap());
         noting.expect(&mut reactor, "on_timer", timers);
         let timers = set_timers!(reactor.context(), service);
-        noting.expect(&mut reactor, "on_service_timer", timers);
+        noting.expect(&mut reactor, "on_handler_timer", timers);
     }
 }
 
@@ -160,8 +160,8 @@ impl UnixDatagramHandler for Noting {
         self.note("on_timer", timer);
     }
 
-    fn on_service_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
-        self.note("on_service_timer", timer);
+    fn on_handler_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
+        self.note("on_handler_timer", timer);
     }
 }
 
@@ -176,7 +176,7 @@ fn a_token_comes_back_to_handlers_of_unix_datagrams() {
     let timers = set_timers!(cx.unix_socket(id).unwrap());
     noting.expect(&mut reactor, "on_timer", timers);
     let timers = set_timers!(reactor.context(), service);
-    noting.expect(&mut reactor, "on_service_timer", timers);
+    noting.expect(&mut reactor, "on_handler_timer", timers);
 }
 
 /// Borrows a connection and sets timers of it.
@@ -231,8 +231,8 @@ impl PoolClient for Borrower {
         panic!("{error}");
     }
 
-    fn on_service_timer(&mut self, timer: Timer, _: &mut PoolHandle<Self>, _: &mut Context<'_>) {
-        self.noting.note("on_service_timer", timer);
+    fn on_handler_timer(&mut self, timer: Timer, _: &mut PoolHandle<Self>, _: &mut Context<'_>) {
+        self.noting.note("on_handler_timer", timer);
     }
 }
 
@@ -250,5 +250,5 @@ fn a_token_comes_back_to_the_client_of_a_pool() {
     });
     noting.expect(&mut reactor, "on_timer", set.get().unwrap());
     let timers = set_timers!(reactor.context(), pool);
-    noting.expect(&mut reactor, "on_service_timer", timers);
+    noting.expect(&mut reactor, "on_handler_timer", timers);
 }

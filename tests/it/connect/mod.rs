@@ -350,7 +350,7 @@ fn many_connects_at_once_all_come_up() {
 }
 
 #[test]
-fn a_service_of_another_type_is_no_place_for_a_state() {
+fn a_handler_of_another_type_is_no_place_for_a_state() {
     let mut other = Reactor::new().unwrap();
     let foreign = other.register(|_: &mut waterwheel::Conn<'_>, input: &[u8]| input.len());
     let (_server, addr) = listener();

@@ -120,7 +120,7 @@ impl SessionHandler for Counts {
         self.note(format!("{} left", sessions.len()));
     }
 
-    fn on_service_timer(&mut self, sessions: &mut Sessions<Count>, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, sessions: &mut Sessions<Count>, _: Timer, cx: &mut Context<'_>) {
         for (id, peer, count) in sessions.iter_mut() {
             count.number += 1_000;
             cx.socket(id).unwrap().send_to(peer, count.number.to_string().as_bytes());

@@ -56,7 +56,7 @@ impl Handler for Ender {
         input.len()
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         // The fleet cannot answer while it asks, and says what it knows.
         assert_eq!(self.0.stats().total.bytes_read, 0);
         if cx.stats().bytes_written == 2 {

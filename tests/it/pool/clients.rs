@@ -310,7 +310,7 @@ impl Handler for Slow {
     fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize {
         i.len()
     }
-    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         std::thread::sleep(400 * MS)
     }
 }

@@ -179,8 +179,8 @@ fn a_panic_in_on_connect_failed_is_survived() {
 }
 
 #[test]
-fn a_panic_in_posted_work_or_a_service_timer_is_survived() {
-    let mut rig = Rig::new(Script::echo().service_timer(|_, _| panic!("on purpose")));
+fn a_panic_in_posted_work_or_a_handler_timer_is_survived() {
+    let mut rig = Rig::new(Script::echo().handler_timer(|_, _| panic!("on purpose")));
     rig.panics = 3;
     let service = rig.service;
     let remote = rig.reactor.remote();

@@ -534,7 +534,7 @@ fn timers_of_elsewhere_cancel_nothing() {
     let fired = Rc::new(Cell::new(0));
     let mut rigs = [0, 1].map(|_| {
         let fired = fired.clone();
-        let script = Script::new().service_timer(move |_, _| fired.set(fired.get() + 1));
+        let script = Script::new().handler_timer(move |_, _| fired.set(fired.get() + 1));
         Rig::with_limits(script, Limits::default().all_idle(Some(ms(100))))
     });
     let mut wheel = waterwheel::wheel::Wheel::new();

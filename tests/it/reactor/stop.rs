@@ -118,7 +118,7 @@ enum At {
     Eof,
     Idle,
     Timer,
-    ServiceTimer,
+    HandlerTimer,
     Shutdown,
     Close,
 }
@@ -153,7 +153,7 @@ fn stopping_rig(at: At) -> Rig {
             Idle::Keep
         })
         .timer(|conn, _| conn.context().stop())
-        .service_timer(|_, cx| cx.stop())
+        .handler_timer(|_, cx| cx.stop())
         .shutdown(|conn| conn.context().stop())
         .close(|_, _, cx| cx.stop());
     Rig::new(handler)
@@ -161,15 +161,15 @@ fn stopping_rig(at: At) -> Rig {
 
 #[test]
 fn any_callback_may_stop_the_loop() {
-    use At::{Close, Data, Eof, Idle, Open, ServiceTimer, Shutdown, Timer};
-    for at in [Open, Data, Eof, Idle, Timer, ServiceTimer, Shutdown, Close] {
+    use At::{Close, Data, Eof, HandlerTimer, Idle, Open, Shutdown, Timer};
+    for at in [Open, Data, Eof, Idle, Timer, HandlerTimer, Shutdown, Close] {
         let mut rig = stopping_rig(at);
         let mut clients: Vec<_> = (0..3).map(|_| Client::connect(rig.addr)).collect();
         rig.until("all were accepted", |rig| rig.reactor.stats().accepted == 3);
         match at {
             Data => clients[1].send(b"x"),
             Eof => clients[1].finish(),
-            ServiceTimer => drop(rig.reactor.set_timer(rig.service, ms(5), 0)),
+            HandlerTimer => drop(rig.reactor.set_timer(rig.service, ms(5), 0)),
             Shutdown => rig.reactor.context().drain(HOUR),
             _ => {}
         }

@@ -24,7 +24,7 @@ fn kinds(calls: &[Call]) -> Vec<&'static str> {
         Call::Shutdown => "shutdown",
         Call::Close(..) => "close",
         Call::ConnectFailed(..) => "connect_failed",
-        Call::ServiceTimer => "service_timer",
+        Call::HandlerTimer => "handler_timer",
         Call::ConnectRetry(_) => "retry",
         Call::Note(note) => note,
     };
@@ -125,7 +125,7 @@ enum At {
     Timer,
     Shutdown,
     Close,
-    ServiceTimer,
+    HandlerTimer,
     ConnectFailed,
 }
 
@@ -141,7 +141,7 @@ const ALL: [At; 10] = [
     At::Timer,
     At::Shutdown,
     At::Close,
-    At::ServiceTimer,
+    At::HandlerTimer,
     At::ConnectFailed,
 ];
 
@@ -225,8 +225,8 @@ fn script_at(
         .connect_failed(move |_, _, cx| {
             failed(At::ConnectFailed, None, Some(cx));
         })
-        .service_timer(move |_, cx| {
-            service(At::ServiceTimer, None, Some(cx));
+        .handler_timer(move |_, cx| {
+            service(At::HandlerTimer, None, Some(cx));
         })
 }
 
@@ -254,7 +254,7 @@ fn bring_about(at: At, rig: &mut Rig, client: &mut Client, id: ConnId) {
         }
         At::Shutdown => cx.drain(PATIENCE),
         At::Close => conn.abort(),
-        At::ServiceTimer => {
+        At::HandlerTimer => {
             cx.set_timer(service, Duration::ZERO, 0);
         }
         At::ConnectFailed => {

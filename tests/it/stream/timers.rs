@@ -25,7 +25,7 @@ type Fired = Rc<RefCell<Vec<(TimerId, Duration)>>>;
 /// A handler that notes its timers.
 fn noting(fired: &Fired) -> Script {
     let fired = fired.clone();
-    Script::new().service_timer(move |timer, cx| fired.borrow_mut().push((timer.id, cx.now())))
+    Script::new().handler_timer(move |timer, cx| fired.borrow_mut().push((timer.id, cx.now())))
 }
 
 /// Sets timers within one tick of the loop's clock, and says which tick that was.
@@ -179,7 +179,7 @@ fn a_timer_may_be_cancelled_by_another_that_is_due_in_the_same_turn() {
     let victim = Rc::new(Cell::new(None));
     let fired = Fired::default();
     let (noted, target) = (fired.clone(), victim.clone());
-    let mut rig = Rig::new(Script::new().service_timer(move |timer, cx| {
+    let mut rig = Rig::new(Script::new().handler_timer(move |timer, cx| {
         noted.borrow_mut().push((timer.id, cx.now()));
         if let Some(victim) = target.take() {
             assert!(cx.cancel_timer(victim));
@@ -198,7 +198,7 @@ fn a_timer_may_be_cancelled_by_another_that_is_due_in_the_same_turn() {
 fn a_periodic_timer_may_cancel_itself() {
     let count = Rc::new(Cell::new(0));
     let counted = count.clone();
-    let mut rig = Rig::new(Script::new().service_timer(move |timer, cx| {
+    let mut rig = Rig::new(Script::new().handler_timer(move |timer, cx| {
         counted.set(counted.get() + 1);
         if counted.get() == 3 {
             assert!(cx.cancel_timer(timer.id));
@@ -362,7 +362,7 @@ fn a_timer_that_sets_the_next_at_once_leaves_the_turn() {
     let counted = count.clone();
     let key = Rc::new(Cell::new(None));
     let own_key = key.clone();
-    let mut rig = Rig::new(Script::new().service_timer(move |_, cx| {
+    let mut rig = Rig::new(Script::new().handler_timer(move |_, cx| {
         counted.set(counted.get() + 1);
         cx.set_timer(own_key.get().expect("known by now"), Duration::ZERO, 0);
     }));

@@ -25,7 +25,7 @@ pub(crate) enum Told {
     Error(ErrorKind),
     Timer(TimerId),
     Close(SocketId),
-    ServiceTimer,
+    HandlerTimer,
 }
 
 type Callback = Box<dyn FnMut(&mut UnixDatagramSocket<'_>, Option<&UnixAddr>, &[u8])>;
@@ -73,8 +73,8 @@ impl UnixDatagramHandler for Logged {
         self.note(Told::Close(id));
     }
 
-    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
-        self.note(Told::ServiceTimer);
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
+        self.note(Told::HandlerTimer);
     }
 }
 

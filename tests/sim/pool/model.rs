@@ -458,7 +458,7 @@ impl PoolClient for Model {
         self.act(desk, cx);
     }
 
-    fn on_service_timer(
+    fn on_handler_timer(
         &mut self,
         timer: Timer,
         desk: &mut PoolHandle<Self>,
@@ -502,7 +502,7 @@ impl Handler for Holder {
         input.len()
     }
 
-    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         let lease = self.leases.pop().expect("a timer for each");
         let is_awaited = self.books.borrow().held.get(&lease.id()).copied().unwrap_or(false);
         let is_last = is_awaited || self.dice.one_in(4);

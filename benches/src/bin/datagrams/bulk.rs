@@ -66,7 +66,7 @@ impl DatagramHandler for Receiver {
         self.count += u64::from(bytes.len() == BYTES);
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         if self.count > 0 && self.count == self.seen {
             return cx.stop();
         }

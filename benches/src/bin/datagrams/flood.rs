@@ -49,7 +49,7 @@ impl DatagramHandler for Echo {
         socket.send_to(from, bytes);
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.late.saturating_record(now.duration_since(self.due).as_nanos() as u64);
         if now < self.end {

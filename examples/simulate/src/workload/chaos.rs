@@ -484,7 +484,7 @@ impl Handler for Chaos {
         self.check_ended(cx);
     }
 
-    fn on_service_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let clock = self.clock();
         let mut ticks = self.ticks.take().expect("a timer that was not set");
         assert_eq!(ticks.timer, timer.id);

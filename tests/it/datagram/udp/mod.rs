@@ -209,9 +209,9 @@ fn a_closed_socket_is_told_once_and_its_id_finds_nothing() {
     assert!(rig.reactor.context().socket(new).is_some());
     // The timer of the closed one would have fired first.
     rig.reactor.set_timer(rig.service, Duration::from_millis(3), 0);
-    rig.expect_told(1, |told| *told == Told::ServiceTimer);
+    rig.expect_told(1, |told| *told == Told::HandlerTimer);
     let end = Told::Datagram(b"end".to_vec(), false);
-    assert_eq!(rig.told(), [end, Told::Close(old), Told::ServiceTimer]);
+    assert_eq!(rig.told(), [end, Told::Close(old), Told::HandlerTimer]);
     // Its callback has found what it expected, and its timers went with it.
     let stats = rig.reactor.stats();
     assert_eq!((stats.panics, stats.timers_fired), (0, 1));
@@ -309,7 +309,7 @@ fn handlers_are_reached_by_their_key() {
     })
     .join()
     .unwrap();
-    rig.expect_told(1, |told| *told == Told::ServiceTimer);
+    rig.expect_told(1, |told| *told == Told::HandlerTimer);
     rig.expect_told(1, |told| *told == Told::Close(id));
     assert_eq!(seen.get(), 1);
     assert!(rig.reactor.handler_mut(service).is_some());

@@ -303,7 +303,7 @@ impl Handler for Inbox {
         }
     }
 
-    fn on_service_timer(&mut self, _: Timer, _: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         self.transfers.values().for_each(Transfer::show);
     }
 }

@@ -318,7 +318,7 @@ impl Handler for Outbox {
         self.next(cx);
     }
 
-    fn on_service_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         for transfer in self.transfers.values() {
             let conn = transfer.conn.and_then(|id| cx.conn(id));
             if let (Some(bar), Some(conn)) = (&transfer.bar, conn) {
