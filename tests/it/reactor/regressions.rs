@@ -492,7 +492,8 @@ fn a_connection_whose_output_has_failed_ends_though_the_peer_goes_on_sending() {
     let tcp = TcpOptions::default().receive_buffer_bytes(Some(400_000));
     let mut rig = Rig::with_listen(script, ListenOptions::default().limits(limits).tcp(tcp));
     let (mut client, id) = rig.client();
-    client.send(b"file");
+    // A connection with nothing more to read would end at once.
+    client.send(&[b"file".as_slice(), &[1; 200_000]].concat());
     let sender = thread::spawn(move || {
         let some = [1; 100_000];
         while std::io::Write::write(&mut client.stream, &some).is_ok() {}
