@@ -5,13 +5,16 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-#[cfg(feature = "proxy-protocol")]
-use waterwheel::fleet::{Balance, Fleet, FleetOptions, Spread};
 use waterwheel::pool::{AcquireError, Handshake, Lease, Pool, PoolClient, PoolHandle, PoolOptions};
-use waterwheel::proxy_protocol::ProxyProtocol;
 use waterwheel::{
-    Closed, Conn, ConnectOptions, Context, DeadlineKind, Handler, HandlerKey, Limits,
-    ListenOptions, OnPanic, Peer, Reactor, ReactorOptions, Reconnect, Timer,
+    Closed, Conn, ConnectOptions, Context, DeadlineKind, Handler, HandlerKey, Limits, OnPanic,
+    Peer, Reactor, ReactorOptions, Reconnect, Timer,
+};
+#[cfg(feature = "proxy-protocol")]
+use waterwheel::{
+    ListenOptions,
+    fleet::{Balance, Fleet, FleetOptions, Spread},
+    proxy_protocol::ProxyProtocol,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -127,12 +130,10 @@ impl PoolClient for Keeps {
 }
 fn pool(options: PoolOptions) -> (Reactor, HandlerKey<Pool<Keeps>>, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut reactor =
-        Reactor::with_options(ReactorOptions::default().on_panic(OnPanic::CloseConnection))
-            .unwrap();
-    let pool =
-        Pool::register(&mut reactor, Keeps::default(), listener.local_addr().unwrap(), options)
-            .unwrap();
+    let survives = ReactorOptions::default().on_panic(OnPanic::CloseConnection);
+    let mut reactor = Reactor::with_options(survives).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let pool = Pool::register(&mut reactor, Keeps::default(), addr, options).unwrap();
     (reactor, pool, listener)
 }
 fn ask(reactor: &mut Reactor, pool: HandlerKey<Pool<Keeps>>, n: u32) {
