@@ -46,6 +46,8 @@ struct Client {
 enum Request {
     Query(Query),
     Quit,
+    /// It is HTTP, which a web page may make a browser send here with commands in its body.
+    Http,
     /// It is answered at once.
     Bad(&'static str),
 }
@@ -72,10 +74,11 @@ impl Handler for Server {
             let Some(line) = lines.next() else { break };
             let request = line.map_or(Request::Bad("the line is too long"), parse);
             let number = client.first + client.under_way.len() as u64;
-            client.is_leaving = line.is_err() || matches!(request, Request::Quit);
+            client.is_leaving = line.is_err() || matches!(request, Request::Quit | Request::Http);
             client.under_way.push_back(match request {
                 Request::Query(_) => None,
                 Request::Quit => Some("bye".to_owned()),
+                Request::Http => Some("error: this is no web server".to_owned()),
                 Request::Bad(why) => Some(format!("error: {why}")),
             });
             if let (Request::Query(query), Some(pool)) = (request, &self.pool) {
@@ -165,6 +168,10 @@ fn parse(line: &[u8]) -> Request {
             _ => Request::Bad("slow takes 0 to 10000 milliseconds"),
         },
         ("quit", None) if rest.is_empty() => Request::Quit,
+        // Each begins so, or has it in the second line.
+        (word, _) if ["post", "host:"].contains(&word.to_ascii_lowercase().as_str()) => {
+            Request::Http
+        }
         _ => Request::Bad("put KEY TEXT, get KEY, slow MS, quit"),
     }
 }

@@ -155,6 +155,29 @@ fn a_thousand_requests_at_once_are_held_back_and_all_answered() {
     assert_eq!(server.end(), "answered 2000, too late 0; at most 32 at once");
 }
 
+/// What a browser sends for `fetch(url, {method: "POST", body: "put a stolen\n"})` of any page.
+#[test]
+fn a_web_page_changes_nothing() {
+    let server = Server::start("page");
+    for method in ["POST", "PUT"] {
+        let mut browser = server.client();
+        browser
+            .send(&format!("{method} / HTTP/1.1\r\nHost: {}\r\n\r\nput a stolen\n", server.addr));
+        if method == "PUT" {
+            browser.expect("error: put KEY TEXT, get KEY, slow MS, quit");
+        }
+        browser.expect("error: this is no web server");
+        browser.expect_end();
+    }
+    let mut client = server.client();
+    client.send("get a\nquit\n");
+    client.expect("none");
+    client.expect("bye");
+    drop(client);
+    server.terminate();
+    server.end();
+}
+
 #[test]
 fn an_end_that_is_asked_for_waits_for_answers() {
     let server = Server::start("drain");
