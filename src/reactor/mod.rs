@@ -28,9 +28,9 @@ use crate::engine::DRAIN_TOKEN;
 use crate::engine::Running;
 use crate::engine::observer::Observer;
 use crate::handler::{AnyHandler, Context, Handler, HandlerKey, Loop, Registered, Remote};
-use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};
+use crate::options::{ConnectOptions, Destination, ListenOptions, Place, ReactorOptions};
 use crate::stream::adopt;
-use crate::sys::{Events, World};
+use crate::sys::{Events, World, interface_addr};
 use callback::drop_quietly;
 use dispatch::Dispatcher;
 use turn::refresh_activity;
@@ -424,11 +424,15 @@ impl fmt::Debug for Reactor {
 }
 
 /// Where to listen: a [`SocketAddr`], or its text such as `"127.0.0.1:7000"` or `"[::]:7000"`.
+///
+/// An IPv6 address that is valid on one link only has the interface behind it, by its number or by
+/// its name: `"[fe80::1%2]:7000"`, `"[fe80::1%eth0]:7000"`.
 pub trait Address {
     /// The address.
     ///
     /// # Errors
     /// - `InvalidInput`: it does not parse; the text says what would.
+    /// - What the system says of an interface: there is none of that name.
     fn to_socket_addr(&self) -> io::Result<SocketAddr>;
 }
 
@@ -440,13 +444,20 @@ impl Address for SocketAddr {
 
 impl Address for str {
     fn to_socket_addr(&self) -> io::Result<SocketAddr> {
-        self.parse().map_err(|_| {
-            let text = format!(
-                "{self:?} is no address to listen on; give an IP address and a port, such as \
-                 127.0.0.1:7000 or [::]:7000 (port 0: any)"
-            );
-            io::Error::new(io::ErrorKind::InvalidInput, text)
-        })
+        if let Ok(addr) = self.parse() {
+            return Ok(addr);
+        }
+        match Destination::from(self).place() {
+            Place::Name { host, port } if host.contains('%') => interface_addr(host, *port),
+            _ => {
+                let text = format!(
+                    "{self:?} is no address to listen on; give an IP address and a port, such as \
+                     127.0.0.1:7000, [::]:7000 (port 0: any) or, with an interface, \
+                     [fe80::1%eth0]:7000"
+                );
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
+        }
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) use native::{
     EDGES_ARE_NATIVE, is_let_go, receive, receive_from, send, send_to, send_vectored,
 };
 pub(crate) use poller::{add, change, poll, remove, waker, watch};
-pub(crate) use resolve::{Answer, resolve};
+pub(crate) use resolve::{Answer, interface_addr, resolve};
 pub(crate) use sendfile::{FileSink, range_of};
 pub(crate) use sock_diag::tcp_info;
 #[cfg(unix)]

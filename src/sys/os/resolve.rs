@@ -83,6 +83,17 @@ fn next() -> Option<Vec<Lookup>> {
     Some(std::iter::once(first).chain(same).collect())
 }
 
+/// The address of `fe80::1%eth0`. The system has the numbers of its interfaces at hand: no name
+/// server is asked.
+///
+/// # Errors
+/// - There is no interface of that name, or the address is of another kind.
+pub(crate) fn interface_addr(host: &str, port: u16) -> io::Result<SocketAddr> {
+    look_up(host, port)?.into_iter().next().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("there is no address for {host}"))
+    })
+}
+
 fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let addrs = (host, port).to_socket_addrs().map_err(|error| {
         let text = format!("cannot resolve {host}: {error}");

@@ -164,3 +164,22 @@ fn an_encoded_length_is_bytes() {
     assert_eq!(encoded.as_ref(), [1, 2]);
     assert_eq!(*encoded, [1, 2]);
 }
+
+/// No address of a link is ours for sure, but that the interface was found can be seen.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_address_to_listen_on_may_name_its_interface() {
+    let mut reactor = Reactor::new().unwrap();
+    let handler = reactor.register(Script::echo());
+    let mut listen = |addr: &str| {
+        reactor.listen(addr, handler, ListenOptions::default()).unwrap_err().to_string()
+    };
+    let text = listen("[fe80::77%lo]:9");
+    assert!(text.contains("[fe80::77%1]:9"), "{text}");
+    let text = listen("[fe80::77%no-such]:9");
+    assert!(text.contains("fe80::77%no-such"), "{text}");
+    for wrong in ["localhost:9", "fe80::77%lo:9", "[fe80::77%]:9", "[fe80::77%lo]", "unix:/tmp/a"] {
+        let text = listen(wrong);
+        assert!(text.contains("is no address to listen on"), "{text}");
+    }
+}
