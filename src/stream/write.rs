@@ -253,10 +253,11 @@ impl Link<'_> {
     fn fail_output(&mut self, cause: CloseReason) {
         let now = self.engine.now();
         self.connection.fail_output(cause, now, &mut self.engine.spares);
-        if self.connection.flags.has(Flags::PAUSED) {
+        let flags = &mut self.connection.flags;
+        if flags.has(Flags::PAUSED) && !flags.has(Flags::READ_CLOSED) {
             // Nothing holds back the reading any more. What is left is seen once more, also what
             // the callback leaves whose write has failed.
-            self.connection.flags.set(Flags::REPLAY);
+            flags.set(Flags::REPLAY);
         }
         self.arm();
         self.queue_ready();

@@ -160,3 +160,25 @@ fn a_reset_in_the_same_batch_as_the_accept_is_still_an_open_and_a_close() {
     }
     rig.expect_quiet();
 }
+
+/// What a handler left it has seen for the last time when the peer's end was told.
+#[test]
+fn nothing_is_lent_again_after_the_end_when_a_write_fails() {
+    let script = Script::new().data(|_, _| 0).eof(|conn| {
+        assert!(conn.write(&pattern(12 << 20)).is_accepted());
+        conn.pause_reading();
+    });
+    let mut rig = Rig::with_listen(script, large_receive_buffer());
+    let (mut client, id) = rig.client();
+    client.send(b"left");
+    client.finish();
+    rig.until("told", |rig| rig.journal.has(&Call::Eof));
+    client.reset();
+    let (reason, _) = rig.end_of(id);
+    assert_eq!(reason, "Reset");
+    let calls = rig.journal.calls_of(id);
+    assert!(
+        matches!(calls[..], [Call::Open, Call::Data(_), Call::Eof, Call::Close(..)]),
+        "{calls:?}"
+    );
+}
