@@ -46,8 +46,8 @@ pub(crate) enum Running {
     On,
     /// A stop was asked for and not begun.
     Asked(Stop),
-    /// The listeners are closed and connections end; a timer cuts the rest.
-    Draining,
+    /// The listeners are closed and connections end; a timer cuts the rest at `deadline`.
+    Draining { deadline: u64, timer: TimerId },
     /// The stop is over.
     Stopped,
 }
@@ -115,20 +115,41 @@ impl Engine {
         self.running = running;
     }
 
-    /// Asks the loop to stop; a stop at once overrides one that drains.
+    /// Asks the loop to stop; a stop at once overrides one that drains, and of two that drain the
+    /// earlier deadline holds.
     pub(crate) fn stop(&mut self, stop: Stop) {
-        match (self.running, stop) {
-            (Running::On, _) | (Running::Asked(_) | Running::Draining, Stop::Now) => {
-                self.running = Running::Asked(stop);
+        self.running = match (self.running, stop) {
+            (Running::On, _) | (Running::Asked(_) | Running::Draining { .. }, Stop::Now) => {
+                Running::Asked(stop)
             }
-            _ => {}
-        }
+            (Running::Asked(Stop::Drain(first)), Stop::Drain(wait)) => {
+                Running::Asked(Stop::Drain(first.min(wait)))
+            }
+            (Running::Draining { deadline, timer }, Stop::Drain(wait))
+                if self.timers.end_of(wait) < deadline =>
+            {
+                self.timers.cancel(timer);
+                self.begin_draining(wait)
+            }
+            (running, _) => running,
+        };
+    }
+
+    /// Sets the timer that ends a drain.
+    pub(crate) fn begin_draining(&mut self, wait: Duration) -> Running {
+        let deadline = self.timers.end_of(wait);
+        Running::Draining { deadline, timer: self.timers.set_at(deadline, Due::Drained) }
     }
 
     /// Whether connections end because the reactor stops.
     #[inline]
     pub(crate) fn is_stopping(&self) -> bool {
         self.running != Running::On
+    }
+
+    /// Whether connections may still end in their own way.
+    pub(crate) fn is_draining(&self) -> bool {
+        matches!(self.running, Running::Draining { .. })
     }
 
     /// Whether a stop at once was asked for: messages are not run any more.

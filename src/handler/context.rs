@@ -308,7 +308,7 @@ impl<'a> Context<'a> {
     /// Stops the loop gracefully: listeners close, connections are offered `on_shutdown`, output
     /// drains and peers finish; what is left after `deadline` is cut. All of them end with
     /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then, and
-    /// so are datagrams that wait for room.
+    /// so are datagrams that wait for room. Of several calls the earliest deadline holds.
     pub fn drain(&mut self, deadline: Duration) {
         self.lp.engine.stop(Stop::Drain(deadline));
     }

@@ -106,7 +106,7 @@ impl Remote {
     /// Stops the reactor gracefully: listeners close, connections are offered `on_shutdown`,
     /// output drains and peers finish; what is left after `deadline` is cut. All of them end with
     /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then, and
-    /// so are datagrams that wait for room.
+    /// so are datagrams that wait for room. Of several calls the earliest deadline holds.
     ///
     /// # Errors
     /// - [`Stopped`]: it has stopped already.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, SocketId};
-use crate::engine::Running;
 use crate::engine::observer::What;
 use crate::handler::{ErasedReceiver, Loop, Message};
 use crate::reactor::callback::{
@@ -387,7 +386,7 @@ impl Dispatcher {
         self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
             handler.open(state, lp);
         });
-        if self.lp.engine.running() == Running::Draining {
+        if self.lp.engine.is_draining() {
             self.stopping.offer(id);
         }
     }

@@ -3,7 +3,7 @@
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
 use crate::engine::observer::What;
-use crate::engine::{Due, Running, Stop};
+use crate::engine::{Running, Stop};
 use crate::reactor::dispatch::Dispatcher;
 use crate::stream::connection::Phase;
 
@@ -37,9 +37,9 @@ impl Dispatcher {
             self.lp.streams.close_listeners(&mut self.lp.engine);
             match stop {
                 Stop::Now => self.lp.engine.set_running(Running::Stopped),
-                Stop::Drain(deadline) => {
-                    self.lp.engine.set_running(Running::Draining);
-                    self.lp.engine.timers.set(deadline, Due::Drained);
+                Stop::Drain(wait) => {
+                    let draining = self.lp.engine.begin_draining(wait);
+                    self.lp.engine.set_running(draining);
                     self.stopping.offers = self.lp.streams.ids();
                 }
             }
@@ -76,7 +76,7 @@ impl Dispatcher {
     /// Whether a stop has come to its end; then everything ends.
     #[cold]
     pub(super) fn end_stop(&mut self) {
-        if self.lp.engine.running() == Running::Draining && self.lp.is_drained() {
+        if self.lp.engine.is_draining() && self.lp.is_drained() {
             self.lp.engine.set_running(Running::Stopped);
         }
         if self.lp.engine.running() != Running::Stopped {

@@ -168,7 +168,12 @@ impl Timers {
 
     /// Sets a timer of the loop: once, at the end of `wait`.
     pub(crate) fn set(&mut self, wait: Duration, due: Due) -> TimerId {
-        self.wheel.insert(after(self.clock.tick(), ticks(wait).max(1)), due)
+        self.wheel.insert(self.end_of(wait), due)
+    }
+
+    /// The tick at which a wait that begins now is surely over.
+    pub(crate) fn end_of(&self, wait: Duration) -> u64 {
+        after(self.clock.tick(), ticks(wait).max(1))
     }
 
     /// Sets a timer of the loop at a tick.

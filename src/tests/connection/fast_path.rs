@@ -198,7 +198,7 @@ fn a_deadline_of_the_handler_leaves_a_connection_on_the_fast_path() {
 }
 
 /// An idle connection costs this and its state, and nothing else.
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(mio_unsupported_force_poll_poll)))]
 #[test]
 fn a_connection_takes_two_cache_lines() {
     let bytes = match (cfg!(feature = "sim"), cfg!(debug_assertions)) {

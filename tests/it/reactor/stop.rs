@@ -191,10 +191,9 @@ fn a_drain_closes_the_listeners_at_once_and_asks_each_connection_once() {
     rig.reactor.context().drain(HOUR);
     rig.turn();
     expect_refused(rig.addr);
-    // A second drain is no harm, neither as a question nor as a deadline.
-    rig.reactor.context().drain(ms(1));
-    rig.reactor.remote().drain(ms(1)).unwrap();
-    thread::sleep(ms(10));
+    // A second drain asks nobody again.
+    rig.reactor.context().drain(2 * HOUR);
+    rig.reactor.remote().drain(HOUR).unwrap();
     rig.turn();
     rig.turn();
     for (client, id) in &mut clients {
@@ -272,6 +271,27 @@ fn a_stop_overrides_a_drain_and_not_the_other_way_round() {
     assert!(!rig.reactor.run_once(None).unwrap());
     assert_eq!(rig.journal.close_of(id), by_shutdown(0));
     assert!(!rig.journal.has(&Call::Shutdown));
+}
+
+#[test]
+fn of_two_drains_the_earlier_deadline_holds() {
+    for in_one_turn in [true, false] {
+        for drains in [[HOUR, ms(60)], [ms(60), HOUR]] {
+            let mut rig = Rig::new(Script::new().shutdown(|_| {}));
+            let (_client, id) = rig.client();
+            let begin = Instant::now();
+            for wait in drains {
+                rig.reactor.context().drain(wait);
+                if !in_one_turn {
+                    rig.turn();
+                }
+            }
+            run_to_the_end(&mut rig);
+            assert!(begin.elapsed() >= ms(60) && begin.elapsed() < ms(10_000));
+            assert_eq!(rig.journal.close_of(id), by_shutdown(0));
+            assert_eq!(rig.journal.count(|call| *call == Call::Shutdown), 1);
+        }
+    }
 }
 
 #[test]
