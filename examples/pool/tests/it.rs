@@ -6,7 +6,7 @@ mod process;
 #[path = "../../../tests/examples/servers.rs"]
 mod servers;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 
 use process::Process;
 use servers::{expect_clean_end, expect_no_panic_without_a_reader, failure};
@@ -49,7 +49,10 @@ fn it_does_not_panic_without_a_reader() {
 
 #[test]
 fn a_pool_without_a_server_says_so() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // A port that is taken, so that no other test gets it, and refuses who connects.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let held = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let nobody = held.local_addr().unwrap().to_string();
     let end = Process::start(POOL, &["--connect", &nobody, "--borrows", "2"]).end();
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(end.output[0].contains("answered 0 "), "{end:?}");

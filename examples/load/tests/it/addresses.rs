@@ -1,6 +1,6 @@
 //! Servers by names that have several addresses, and by addresses that have an interface.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use crate::process::PATIENCE;
 use crate::target::{first_that_answers, resolve};
@@ -16,12 +16,13 @@ fn silent() -> (UdpSocket, SocketAddr) {
 fn the_first_address_that_answers_is_used() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = listener.local_addr().unwrap();
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Their ports are taken, so that no other test gets them, and refuse who connects.
+    let held = [(); 2].map(|()| TcpStream::connect(server).unwrap());
+    let [gone, gone_too] = held.each_ref().map(|stream| stream.local_addr().unwrap());
     for addrs in [[server, gone], [gone, server]] {
         assert_eq!(first_that_answers(&addrs, false), Some(server));
     }
-    drop(listener);
-    assert_eq!(first_that_answers(&[gone, server], false), Some(gone));
+    assert_eq!(first_that_answers(&[gone, gone_too], false), Some(gone));
     assert_eq!(first_that_answers(&[], false), None);
 }
 

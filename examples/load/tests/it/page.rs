@@ -1,7 +1,7 @@
 //! The page of `--html`.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 
 use crate::LOAD;
@@ -39,7 +39,10 @@ fn the_last_page_stays_until_there_is_a_new_one() {
     let folder = Folder::new("page");
     let path = folder.0.join("page.html");
     let text = path.to_str().unwrap();
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // A port that is taken, so that no other test gets it, and refuses who connects.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let held = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let gone = held.local_addr().unwrap().to_string();
     assert_eq!(run(text, &["--connect", &gone]).code, Some(1));
     assert_eq!(folder.names(), [""; 0]);
     fs::write(&path, "the last one").unwrap();

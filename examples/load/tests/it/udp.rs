@@ -246,7 +246,10 @@ fn what_comes_back_spoilt_is_a_failure() {
 
 #[test]
 fn nobody_there_is_told_in_one_line() {
-    let addr = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that is taken, so that no other test gets it, and refuses all but its peer.
+    let held = UdpSocket::bind("127.0.0.1:0").unwrap();
+    held.connect("127.0.0.1:9").unwrap();
+    let addr = held.local_addr().unwrap();
     let End { code, errors, .. } = start(&format!("--connect {addr}")).end();
     assert_eq!((code, errors.lines().count()), (Some(1), 1), "{errors}");
     let expected = format!("load: {addr}: ");
