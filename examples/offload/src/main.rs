@@ -1,7 +1,7 @@
 //! Blocking work beside the loop: queries on an embedded SQLite database run on a thread pool,
 //! and a channel brings each answer back to its connection, if that still lives. A connection may
-//! have many requests under way and gets the answers in their order; one that has too many is not
-//! read from until some are answered.
+//! send many requests at once: they run one after the other, beside those of other connections.
+//! One that has too many under way is not read from until some are answered.
 //!
 //! ```text
 //! cargo run --release -p offload -- --listen 127.0.0.1:7005 --database /tmp/offload.db

@@ -11,8 +11,6 @@ use crate::database::{Database, Query};
 pub(crate) struct Answer {
     /// Who has asked, and may be gone.
     pub(crate) id: ConnId,
-    /// Which of its requests this answers.
-    pub(crate) number: u64,
     pub(crate) text: String,
 }
 
@@ -40,10 +38,10 @@ impl Pool {
     }
 
     /// Runs a query when a thread is free. Exactly one answer follows, if the reactor lives.
-    pub(crate) fn run(&self, id: ConnId, number: u64, query: Query) {
+    pub(crate) fn run(&self, id: ConnId, query: Query) {
         let databases = Arc::clone(&self.databases);
         let answers = self.answers.clone();
-        let reply = Reply { id, number, text: None, answers };
+        let reply = Reply { id, text: None, answers };
         self.threads.spawn(move || {
             let index = rayon::current_thread_index().expect("it runs in the pool");
             let database = databases[index].lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +54,6 @@ impl Pool {
 /// ever.
 struct Reply {
     id: ConnId,
-    number: u64,
     text: Option<String>,
     answers: Sender<Answer>,
 }
@@ -71,6 +68,6 @@ impl Drop for Reply {
     fn drop(&mut self) {
         let text = self.text.take().unwrap_or_else(|| "error: the query failed".to_owned());
         // This thread may wait for the loop. One that has stopped has no use for answers.
-        let _ = self.answers.send(Answer { id: self.id, number: self.number, text });
+        let _ = self.answers.send(Answer { id: self.id, text });
     }
 }

@@ -1,6 +1,7 @@
 //! The loop's side: requests in, answers out in their order.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::time::Duration;
 
 use waterwheel::{Closed, Conn, ConnId, Context, Handler, Idle, IdleKind, Peer, Receive, frame};
@@ -31,15 +32,24 @@ pub(crate) struct Server {
     pub(crate) most_under_way: usize,
 }
 
-/// One connection's requests.
+/// One connection's requests. They run one after the other, as a client expects that gets what it
+/// has just put; those of other connections run beside them.
 #[derive(Default)]
 struct Client {
-    /// Requests that are not answered, or whose answer waits for one before it; in their order.
-    under_way: VecDeque<Option<String>>,
-    /// The number of the first of these.
-    first: u64,
+    /// Requests that are not answered, in their order. Only the first may run.
+    under_way: VecDeque<Step>,
     /// It is closed once everything is answered.
     is_leaving: bool,
+}
+
+/// How far a request has come.
+enum Step {
+    /// It waits for those before it.
+    Query(Query),
+    /// It is in the pool.
+    Running,
+    /// It is answered when those before it are.
+    Answer(String),
 }
 
 /// What a line asks for.
@@ -73,21 +83,17 @@ impl Handler for Server {
             }
             let Some(line) = lines.next() else { break };
             let request = line.map_or(Request::Bad("the line is too long"), parse);
-            let number = client.first + client.under_way.len() as u64;
             client.is_leaving = line.is_err() || matches!(request, Request::Quit | Request::Http);
             client.under_way.push_back(match request {
-                Request::Query(_) => None,
-                Request::Quit => Some("bye".to_owned()),
-                Request::Http => Some("error: this is no web server".to_owned()),
-                Request::Bad(why) => Some(format!("error: {why}")),
+                Request::Query(query) => Step::Query(query),
+                Request::Quit => Step::Answer("bye".to_owned()),
+                Request::Http => Step::Answer("error: this is no web server".to_owned()),
+                Request::Bad(why) => Step::Answer(format!("error: {why}")),
             });
-            if let (Request::Query(query), Some(pool)) = (request, &self.pool) {
-                pool.run(conn.id(), number, query);
-            }
         }
         self.most_under_way = self.most_under_way.max(client.under_way.len());
         let is_leaving = client.is_leaving;
-        client.write_answers(conn);
+        client.go_on(conn, self.pool.as_ref());
         // After `quit` nothing is wanted any more.
         if is_leaving { input.len() } else { lines.consumed() }
     }
@@ -115,17 +121,17 @@ impl Handler for Server {
 
 impl Receive<Answer> for Server {
     fn on_message(&mut self, answer: Answer, cx: &mut Context<'_>) {
-        let Answer { id, number, text } = answer;
+        let Answer { id, text } = answer;
         let (Some(client), Some(mut conn)) = (self.clients.get_mut(&id), cx.conn(id)) else {
-            log::debug!("{id}: the answer to request {number} comes too late");
+            log::debug!("{id}: an answer comes too late");
             self.too_late += 1;
             return;
         };
-        if let Some(place) = client.under_way.get_mut((number - client.first) as usize) {
-            *place = Some(text);
+        if let Some(first) = client.under_way.front_mut() {
+            *first = Step::Answer(text);
             self.answered += 1;
         }
-        client.write_answers(&mut conn);
+        client.go_on(&mut conn, self.pool.as_ref());
     }
 }
 
@@ -134,18 +140,26 @@ impl Server {
     fn leave(&mut self, conn: &mut Conn<'_>) {
         if let Some(client) = self.clients.get_mut(&conn.id()) {
             client.is_leaving = true;
-            client.write_answers(conn);
+            client.go_on(conn, self.pool.as_ref());
         }
     }
 }
 
 impl Client {
-    /// Sends the answers whose turn has come.
-    fn write_answers(&mut self, conn: &mut Conn<'_>) {
-        while let Some(answer) = self.under_way.front_mut().and_then(Option::take) {
-            self.under_way.pop_front();
-            self.first += 1;
-            conn.write(format!("{answer}\n").as_bytes());
+    /// Sends the answers whose turn has come, and has the next query run.
+    fn go_on(&mut self, conn: &mut Conn<'_>, pool: Option<&Pool>) {
+        while let Some(first) = self.under_way.front_mut() {
+            match (mem::replace(first, Step::Running), pool) {
+                (Step::Answer(text), _) => {
+                    self.under_way.pop_front();
+                    conn.write(format!("{text}\n").as_bytes());
+                }
+                (Step::Query(query), Some(pool)) => {
+                    pool.run(conn.id(), query);
+                    break;
+                }
+                _ => break,
+            }
         }
         if self.is_leaving && self.under_way.is_empty() {
             conn.close();

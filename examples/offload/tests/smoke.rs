@@ -105,7 +105,6 @@ fn many_requests_under_way_are_answered_in_their_order() {
     let mut client = server.client();
     client.send("put greeting hello world\n");
     client.expect("ok");
-    // What is quick has been done long before what is slow, and is answered after it.
     client.send("slow 100\nget greeting\nget nothing\nnonsense\nslow 0\r\nslow 99999\nquit\nget");
     client.expect("slept 100");
     client.expect("value hello world");
@@ -118,6 +117,25 @@ fn many_requests_under_way_are_answered_in_their_order() {
     drop(client);
     server.terminate();
     assert_eq!(server.end(), "answered 5, too late 0; at most 7 at once");
+}
+
+/// With two threads that take what comes, one in a hundred gets the value before.
+#[test]
+fn a_request_sees_what_the_one_before_it_has_done() {
+    let server = Server::start("sequence");
+    let mut client = server.client();
+    for at in 0..300 {
+        client.send(&format!("put key v{at}\nget key\n"));
+        client.expect("ok");
+        client.expect(&format!("value v{at}"));
+    }
+    let puts: String = (0..30).map(|at| format!("put key last-{at}\n")).collect();
+    client.send(&(puts + "get key\n"));
+    (0..30).for_each(|_| client.expect("ok"));
+    client.expect("value last-29");
+    drop(client);
+    server.terminate();
+    server.end();
 }
 
 #[test]
