@@ -333,6 +333,11 @@ impl Dispatcher {
         let Some(mut link) = self.lp.link(id) else { return };
         let left = link.connection.input().len();
         if left > link.connection.config.max_input {
+            if link.connection.flags.has(Flags::ERROR) {
+                // Not this side's limit ends it: a handler that had paused was given all there was.
+                let cause = link.connection.take_output_failure();
+                return link.mark_closed(cause.unwrap_or(CloseReason::Reset));
+            }
             log::debug!("{id}: {left} bytes of input were left unconsumed");
             return link.mark_closed_reset(CloseReason::Overflow);
         }

@@ -97,6 +97,25 @@ fn a_reset_with_output_queued_delivers_the_input_and_tells_the_loss() {
     }
 }
 
+/// The reset ends its pause, and it rightly takes nothing of what it is given then.
+#[test]
+fn a_reset_is_told_as_one_although_a_paused_handler_leaves_more_than_its_cap() {
+    let listen = large_receive_buffer().limits(Limits::default().max_input_bytes(10_000));
+    let script = Script::new().data(|conn, _| {
+        conn.pause_reading();
+        0
+    });
+    let mut rig = Rig::with_listen(script, listen);
+    let (mut client, id) = rig.client();
+    client.send(b"x");
+    rig.until("paused", |rig| rig.journal.data_of(id) == b"x");
+    client.send(&pattern(100_000));
+    client.reset();
+    rig.expect_end(id, "Reset");
+    assert_eq!(rig.reactor.stats().closed_overflow, 0);
+    assert_eq!(rig.reactor.stats().closed_broken, 1);
+}
+
 #[test]
 fn a_reset_ends_a_connection_that_is_closing() {
     let mut rig = Rig::new(Script::new().open(|conn| conn.close()));
