@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::base::buffer::Spares;
 use crate::base::id::TimerId;
 use crate::base::stats::Stats;
+use crate::base::tick::OncePerSecond;
 use crate::options::{FILE_RESERVE, ReactorOptions};
 use crate::sys::World;
 
@@ -73,6 +74,8 @@ pub(crate) struct Engine {
     pub(crate) observers: Observers,
     /// Whether the loop goes on.
     running: Running,
+    /// Panics of callbacks that are logged.
+    panic_lines: OncePerSecond,
     /// As given.
     options: ReactorOptions,
 }
@@ -90,6 +93,7 @@ impl Engine {
             stats: Stats::default(),
             observers: Observers::default(),
             running: Running::On,
+            panic_lines: OncePerSecond::default(),
             options,
         })
     }
@@ -133,6 +137,12 @@ impl Engine {
             }
             (running, _) => running,
         };
+    }
+
+    /// Whether a panic now may be logged as an error: a peer could cause it again and again.
+    pub(crate) fn may_log_panic(&mut self) -> bool {
+        let now = self.now();
+        self.panic_lines.admits(now)
     }
 
     /// Sets the timer that ends a drain.

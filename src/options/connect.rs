@@ -350,12 +350,12 @@ impl Reconnect {
     }
 
     fn check(&self) -> io::Result<()> {
-        at_least_1ms("reconnect.first", Some(self.base_delay))?;
-        at_most("reconnect.longest", Some(self.max_delay), MAX_LIMIT)?;
+        at_least_1ms("reconnect.base_delay", Some(self.base_delay))?;
+        at_most("reconnect.max_delay", Some(self.max_delay), MAX_LIMIT)?;
         if self.max_delay < self.base_delay {
-            let wanted = format!("at least reconnect.first ({:?})", self.base_delay);
+            let wanted = format!("at least reconnect.base_delay ({:?})", self.base_delay);
             return Err(out_of_range(
-                "reconnect.longest",
+                "reconnect.max_delay",
                 format!("{:?}", self.max_delay),
                 &wanted,
             ));

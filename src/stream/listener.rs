@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use crate::base::tick::OncePerSecond;
 use crate::options::{AtCapacity, ListenOptions};
 use crate::stream::config::ConnConfig;
 use crate::stream::handover::Route;
@@ -43,8 +44,8 @@ pub(crate) struct Listener {
     pub(crate) is_backing_off: bool,
     /// Ticks to wait after the next failure.
     backoff: u64,
-    /// When it last warned of a failure.
-    warned_at: Option<u64>,
+    /// Failures that are logged.
+    warnings: OncePerSecond,
 }
 
 /// First wait after accept failed for want of resources, in ticks. It doubles each time.
@@ -52,8 +53,6 @@ const BACKOFF_FIRST: u64 = 1;
 /// Longest wait: a queued client is served this soon after resources are back, and a full table
 /// costs sixteen tries a second.
 const BACKOFF_MOST: u64 = 64;
-/// Ticks between two warnings about the same listener.
-const WARN_EVERY: u64 = 1_000;
 
 /// Why accept returned no connection.
 #[derive(Debug)]
@@ -89,7 +88,7 @@ impl Listener {
             is_waiting: false,
             is_backing_off: false,
             backoff: BACKOFF_FIRST,
-            warned_at: None,
+            warnings: OncePerSecond::default(),
         }
     }
 
@@ -127,11 +126,7 @@ impl Listener {
 
     /// Whether a failure now may be logged: a peer could cause it again and again.
     pub(crate) fn may_warn(&mut self, now: u64) -> bool {
-        let may = self.warned_at.is_none_or(|then| now >= then + WARN_EVERY);
-        if may {
-            self.warned_at = Some(now);
-        }
-        may
+        self.warnings.admits(now)
     }
 }
 
@@ -265,13 +260,6 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(listener.back_off(), BACKOFF_FIRST);
-    }
-
-    #[test]
-    fn one_warning_is_let_through_in_a_second() {
-        let mut listener = listener();
-        let told: Vec<u64> = (5..3_000).filter(|&now| listener.may_warn(now)).collect();
-        assert_eq!(told, [5, 5 + WARN_EVERY, 5 + 2 * WARN_EVERY]);
     }
 
     #[test]

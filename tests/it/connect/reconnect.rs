@@ -405,8 +405,8 @@ fn a_reactor_may_go_while_a_name_is_looked_up() {
 fn policies_out_of_range_are_named() {
     let policy = Reconnect::default();
     let cases = [
-        (policy.clone().base_delay(Duration::ZERO), "reconnect.first"),
-        (policy.clone().max_delay(Duration::from_millis(1)), "reconnect.longest"),
+        (policy.clone().base_delay(Duration::ZERO), "reconnect.base_delay"),
+        (policy.clone().max_delay(Duration::from_millis(1)), "reconnect.max_delay"),
         (policy.max_attempts(Some(0)), "reconnect.max_attempts"),
     ];
     let options =

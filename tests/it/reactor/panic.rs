@@ -2,14 +2,15 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use log::Level;
 use waterwheel::{
     Conn, ConnectOptions, IdleKind, Limits, ListenOptions, OnPanic, Reactor, ReactorOptions,
     Written,
 };
 
-use crate::support::{Call, Client, End, Journal, Rig, Script, patiently};
+use crate::support::{Call, Client, End, Journal, Rig, Script, keep_log, logged, patiently};
 
 /// Checks that others are served on.
 fn expect_served(rig: &mut Rig, other: &mut Client) {
@@ -34,6 +35,24 @@ fn check(name: &str, script: Script, cause: impl FnOnce(&mut Rig, &mut Client)) 
     assert_eq!(rig.read_to_end(&mut client).1, End::Reset);
     expect_served(&mut rig, &mut other);
     assert!(rig.lives(other_id));
+}
+
+#[test]
+fn a_peer_that_makes_a_handler_panic_does_not_fill_the_log() {
+    keep_log();
+    let start = Instant::now();
+    let mut rig = Rig::new(Script::new().open(boom));
+    rig.panics = 20;
+    let clients: Vec<_> = (0..20).map(|_| Client::connect(rig.addr)).collect();
+    rig.until("all", |rig| rig.reactor.stats().panics == 20);
+    let told = |level| {
+        let lines = logged(level).into_iter();
+        lines.filter(|line| line.contains("a callback panicked (on purpose)")).count()
+    };
+    let errors = told(Level::Error);
+    assert!(errors >= 1 && errors as u64 <= 1 + start.elapsed().as_secs(), "{errors}");
+    assert_eq!(errors + told(Level::Debug), 20);
+    drop(clients);
 }
 
 fn boom(_: &mut Conn<'_>) {
