@@ -209,17 +209,18 @@ fn after_panic(engine: &mut Engine, payload: PanicPayload) -> Option<PanicPayloa
     engine.stats.panics += 1;
     let text = text_of(&payload);
     engine.observers.tell(|observer| observer.on_panic(text));
-    let goes_on = on_panic == OnPanic::Unwind;
-    let rest = if goes_on { "the panic goes on" } else { "the others are served on" };
-    if goes_on {
-        log::error!("a callback panicked ({text}); its connection is closed, {rest}");
+    if on_panic == OnPanic::Unwind {
+        log::error!("a callback panicked ({text}); its connection is closed, the panic goes on");
         return Some(payload);
     }
     let (level, more) = match engine.may_log_panic() {
         true => (log::Level::Error, " (one such line a second; Stats::panics counts all)"),
         false => (log::Level::Debug, ""),
     };
-    log::log!(level, "a callback panicked ({text}); its connection is closed, {rest}{more}");
+    log::log!(
+        level,
+        "a callback panicked ({text}); its connection is closed, the others are served on{more}"
+    );
     // What was thrown is the user's too, and may panic when it is dropped.
     drop_quietly(payload);
     None
