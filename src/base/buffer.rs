@@ -39,7 +39,13 @@ impl Buffer {
 
     /// Puts `bytes` behind those that wait.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        let is_full = |queue: &Self| queue.bytes.len() + bytes.len() > queue.bytes.capacity();
+        self.make_room(bytes.len());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Makes room for so many bytes behind those that wait.
+    fn make_room(&mut self, count: usize) {
+        let is_full = |queue: &Self| queue.bytes.len() + count > queue.bytes.capacity();
         // Four bytes are moved at most for each that was consumed, and a peer that reads slowly
         // does not make the memory grow past what its bytes take.
         if is_full(self) && self.head >= self.len() / 4 {
@@ -48,9 +54,8 @@ impl Buffer {
         }
         if is_full(self) {
             // By half, not to the double: with the spent quarter it stays below twice the bytes.
-            self.bytes.reserve_exact(bytes.len().max(self.bytes.len() / 2).max(LEAST_GROWTH));
+            self.bytes.reserve_exact(count.max(self.bytes.len() / 2).max(LEAST_GROWTH));
         }
-        self.bytes.extend_from_slice(bytes);
     }
 
     /// Takes `count` bytes off the front.
@@ -108,6 +113,21 @@ impl Queue {
         let Some(buffer) = &mut self.0 else { return };
         buffer.consume(count);
         if buffer.is_empty() {
+            self.clear(spares);
+        }
+    }
+
+    /// Lends the memory behind the bytes out, with room for so many more, to those that write there
+    /// themselves. [`end_fill`](Self::end_fill) must follow.
+    pub(crate) fn begin_fill(&mut self, room: usize, spares: &mut Spares) -> &mut Vec<u8> {
+        let buffer = self.0.get_or_insert_with(|| spares.take());
+        buffer.make_room(room);
+        &mut buffer.bytes
+    }
+
+    /// What was lent out by [`begin_fill`](Self::begin_fill) is given back.
+    pub(crate) fn end_fill(&mut self, spares: &mut Spares) {
+        if self.0.as_ref().is_some_and(|buffer| buffer.is_empty()) {
             self.clear(spares);
         }
     }

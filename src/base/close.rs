@@ -99,6 +99,11 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// Whether the connection could not go on.
+    pub(crate) fn is_failure(&self) -> bool {
+        matches!(self, Self::Reset | Self::Overflow | Self::Panic | Self::Io(_) | Self::Timeout(_))
+    }
+
     /// The reason that an error of a read or a write stands for.
     pub(crate) fn from_error(error: io::Error) -> Self {
         match error.kind() {

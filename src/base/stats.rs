@@ -27,6 +27,8 @@ pub struct Stats {
     pub refused: u64,
     /// Of these, refused for want of a good header of the PROXY protocol from a trusted source.
     pub proxy_refused: u64,
+    /// Of these, refused because a handshake before `on_accept` failed or was late.
+    pub handshakes_failed: u64,
     /// Errors of accept, other than the peer having gone.
     pub accept_errors: u64,
     /// Outgoing connections that came up.
@@ -104,10 +106,10 @@ impl AddAssign for Stats {
             };
         }
         add! {
-            turns, events, accepted, handed_over, refused, proxy_refused, accept_errors,
-            connected, connect_failures, connect_retries, closed, closed_idle, closed_timeout,
-            closed_broken, closed_overflow, reads, writes, bytes_read, bytes_written,
-            bytes_unsent, writes_refused, timers_fired, messages, panics, connections,
+            turns, events, accepted, handed_over, refused, proxy_refused, handshakes_failed,
+            accept_errors, connected, connect_failures, connect_retries, closed, closed_idle,
+            closed_timeout, closed_broken, closed_overflow, reads, writes, bytes_read,
+            bytes_written, bytes_unsent, writes_refused, timers_fired, messages, panics, connections,
             connections_peak, datagrams_received, datagrams_sent, datagram_bytes_received,
             datagram_bytes_sent, datagrams_dropped, datagrams_truncated, datagram_errors,
             sessions, sessions_refused, sessions_idle,

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(unix)]
 use crate::options::UnixAddr;
-use crate::options::{Limits, MAX_LIMIT, TcpOptions, at_least_1ms, at_most, out_of_range};
+use crate::options::{
+    LayerFactory, LayerOption, Limits, MAX_LIMIT, TcpOptions, at_least_1ms, at_most, out_of_range,
+};
 
 /// Where to connect to: an address, several addresses of one service, `"host:port"`, or a Unix
 /// socket.
@@ -248,6 +251,8 @@ pub struct ConnectOptions {
     /// Limits of the connection. By default reading does not pause at the high mark: of two ends
     /// that both stop reading until the other reads, neither goes on.
     pub limits: Limits,
+    /// What stands between the socket and the handler.
+    pub(crate) layer: Option<LayerOption>,
 }
 
 impl Default for ConnectOptions {
@@ -259,6 +264,7 @@ impl Default for ConnectOptions {
             reconnect: None,
             tcp: TcpOptions::default(),
             limits: Limits::default().pause_at_high_mark(false),
+            layer: None,
         }
     }
 }
@@ -278,6 +284,11 @@ impl ConnectOptions {
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.limits.all_idle = Some(limit);
         self
+    }
+
+    /// What makes the layers of the connection.
+    pub(crate) fn layers(&self) -> Box<[Arc<dyn LayerFactory>]> {
+        self.layer.iter().map(|layer| Arc::clone(&layer.0)).collect()
     }
 
     pub(crate) fn check(&self) -> io::Result<()> {

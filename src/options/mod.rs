@@ -5,6 +5,7 @@
 //! what would do.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(feature = "proxy-protocol")]
@@ -26,6 +27,9 @@ macro_rules! setters {
 pub(crate) use setters;
 
 mod connect;
+mod layer;
+#[cfg(feature = "proxy-protocol")]
+mod proxy_protocol;
 mod udp;
 #[cfg(unix)]
 mod unix;
@@ -34,6 +38,9 @@ mod unix_datagram;
 
 pub(crate) use connect::Place;
 pub use connect::{ConnectOptions, Destination, Reconnect};
+pub(crate) use layer::{
+    Decoded, Layer, LayerFactory, LayerOption, LayerStage, MAX_PLAIN_BYTES, MAX_UNCONSUMED_BYTES,
+};
 pub use udp::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
 #[cfg(unix)]
 pub(crate) use unix::UnixName;
@@ -383,6 +390,12 @@ pub struct ListenOptions {
     /// Default: none does. With the feature `proxy-protocol`.
     #[cfg(feature = "proxy-protocol")]
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Max connections of this listener that are in a handshake (a balancer's header, TLS) at once.
+    /// For one more, the source that has most of them gives its oldest up, which is reset: one host
+    /// that connects and says nothing does not shut the others out. Default 1,024.
+    pub max_handshakes: usize,
+    /// What stands between the sockets and the handler, behind a balancer's header.
+    pub(crate) layer: Option<LayerOption>,
     /// Max accepts a turn, so that a storm of connects leaves time for those connected. Default
     /// [`DEFAULT_ACCEPT_BUDGET`].
     pub accept_budget: usize,
@@ -406,6 +419,8 @@ impl Default for ListenOptions {
             at_capacity: AtCapacity::Refuse,
             #[cfg(feature = "proxy-protocol")]
             proxy_protocol: None,
+            max_handshakes: 1_024,
+            layer: None,
             accept_budget: DEFAULT_ACCEPT_BUDGET,
         }
     }
@@ -422,6 +437,7 @@ impl ListenOptions {
         max_connections: Option<usize>,
         max_per_source: Option<usize>,
         at_capacity: AtCapacity,
+        max_handshakes: usize,
         accept_budget: usize,
     }
 
@@ -435,12 +451,24 @@ impl ListenOptions {
         self
     }
 
+    /// What makes the layers of its connections, in order.
+    pub(crate) fn layers(&self) -> Box<[Arc<dyn LayerFactory>]> {
+        let mut layers: Vec<Arc<dyn LayerFactory>> = Vec::new();
+        #[cfg(feature = "proxy-protocol")]
+        if let Some(proxy) = &self.proxy_protocol {
+            layers.push(Arc::new(proxy.clone()));
+        }
+        layers.extend(self.layer.iter().map(|layer| Arc::clone(&layer.0)));
+        layers.into()
+    }
+
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.backlog == Some(0) {
             return Err(out_of_range("backlog", 0, "at least 1, or None for the largest"));
         }
         positive("max_connections", self.max_connections)?;
         positive("max_per_source", self.max_per_source)?;
+        positive("max_handshakes", Some(self.max_handshakes))?;
         positive("accept_budget", Some(self.accept_budget))?;
         #[cfg(feature = "proxy-protocol")]
         if let Some(proxy) = &self.proxy_protocol {

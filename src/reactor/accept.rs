@@ -93,8 +93,7 @@ impl Dispatcher {
             return self.hand_over(index, stream, peer);
         }
         let config = Rc::clone(&listener.config);
-        #[cfg(feature = "proxy-protocol")]
-        if config.handshake.is_some() {
+        if !config.layers.is_empty() {
             return self.begin_handshake(index, stream, peer);
         }
         let is_unix = config.is_unix();

@@ -111,7 +111,7 @@ impl Dispatcher {
             tell_begin(lp, handler, What::Data { id, input });
         }
         let consumed = service.data(state, lp, input);
-        let written = lp.streams.uncork(&mut lp.engine, id);
+        let written = lp.streams.uncork_plain(&mut lp.engine, id);
         if is_observed {
             tell_written(lp, id, written);
             tell_return(lp, handler, What::Data { id, input }, consumed.outcome());
@@ -199,8 +199,14 @@ impl Dispatcher {
             if !link.connection.can_read() {
                 return;
             }
-            let received = link.connection.receive(&mut self.buffer);
-            self.on_received(id, received);
+            let mut kept = 0;
+            if link.connection.flags.has(Flags::LAYERED) {
+                let Some(left) = self.prepare_layered(id) else { return };
+                kept = left;
+            }
+            let Some(link) = self.lp.link(id) else { return };
+            let received = link.connection.receive(&mut self.buffer[kept..]);
+            self.on_received(id, received, kept);
         }
         if let Some(mut link) = self.lp.link(id) {
             if link.connection.flags.has(Flags::READABLE) {
@@ -212,23 +218,24 @@ impl Dispatcher {
     /// The fast path has met with something else than a short message.
     #[cold]
     pub(super) fn continue_reading(&mut self, id: ConnId, received: Received) {
-        self.on_received(id, received);
+        self.on_received(id, received, 0);
         self.read_within(id, self.lp.engine.options().reads_per_turn - 1);
     }
 
-    fn on_received(&mut self, id: ConnId, received: Received) {
+    /// A read has ended. Behind `kept` bytes of the buffer stands what it gave.
+    fn on_received(&mut self, id: ConnId, received: Received, kept: usize) {
         let Some(mut link) = self.lp.link(id) else { return };
         match received {
             Received::Bytes(count) => {
                 let now = link.engine.now();
                 link.connection.note_received(count, now);
-                let is_short = count < self.buffer.len();
+                let is_short = kept + count < self.buffer.len();
                 let is_empty = is_short && link.connection.short_means_done();
                 let readable = !is_empty || link.connection.flags.has(Flags::HUNG_UP);
                 link.connection.flags.put(Flags::READABLE, readable);
                 link.engine.count_read(count);
                 link.engine.observers.tell(|observer| observer.on_read(id, count));
-                self.deliver(id, count);
+                self.deliver(id, kept + count);
             }
             Received::Blocked => {
                 link.connection.flags.clear(Flags::READABLE);
@@ -236,7 +243,11 @@ impl Dispatcher {
                     link.mark_closed(cause);
                 }
             }
+            Received::End if link.is_connecting_through_layers() => link.cut_handshake(None),
             Received::End => self.on_end(id),
+            Received::Broken(error) if link.is_connecting_through_layers() => {
+                link.cut_handshake(Some(error));
+            }
             Received::Broken(error) => {
                 let cause = link.connection.take_output_failure();
                 link.mark_closed(cause.unwrap_or_else(|| CloseReason::from_error(error)));
@@ -245,8 +256,9 @@ impl Dispatcher {
     }
 
     /// The peer's end was read.
-    fn on_end(&mut self, id: ConnId) {
+    pub(super) fn on_end(&mut self, id: ConnId) {
         let Some(mut link) = self.lp.link(id) else { return };
+        link.connection.note_layer_end();
         link.connection.flags.clear(Flags::READABLE);
         let is_first = !link.connection.flags.has(Flags::READ_CLOSED);
         link.connection.flags.set(Flags::READ_CLOSED);
@@ -276,9 +288,10 @@ impl Dispatcher {
     pub(super) fn deliver(&mut self, id: ConnId, count: usize) {
         let Some(link) = self.lp.link(id) else { return };
         let input = &self.buffer[..count];
+        if link.connection.flags.has(Flags::LAYERED) {
+            return self.decode(id, count);
+        }
         if !link.connection.takes_input() {
-            #[cfg(feature = "proxy-protocol")]
-            self.on_header_bytes(id, count);
             return;
         }
         if link.connection.has_input() {
@@ -308,7 +321,7 @@ impl Dispatcher {
     }
 
     /// Hands the kept input to the handler.
-    fn deliver_kept(&mut self, id: ConnId) {
+    pub(super) fn deliver_kept(&mut self, id: ConnId) {
         let Some(link) = self.lp.link(id) else { return };
         let mut input = link.connection.take_input();
         let what = What::Data { id, input: input.as_slice() };
@@ -347,8 +360,7 @@ impl Dispatcher {
         link.watch_message(is_incomplete, is_new);
     }
 
-    /// Looks whether it is up, whatever the poll has said, or whether a header is here that is
-    /// waited for.
+    /// Looks whether it is up, whatever the poll has said, or whether more of a handshake is here.
     pub(super) fn look_at_connect(&mut self, id: ConnId) {
         let Some(mut link) = self.lp.link(id) else { return };
         if !link.connection.is_connecting() {
@@ -368,8 +380,8 @@ impl Dispatcher {
         }
     }
 
-    /// An outgoing connection is up.
-    fn come_up(&mut self, id: ConnId) {
+    /// An outgoing connection is up, and its handshakes are done.
+    pub(super) fn open_connected(&mut self, id: ConnId) {
         let Some(mut link) = self.lp.link(id) else { return };
         let is_closed_by_handler = link.connection.flags.has(Flags::CLOSED_BY_HANDLER);
         link.come_up();

@@ -6,8 +6,8 @@ mod channels;
 mod datagram;
 mod dispatch;
 mod expiry;
-#[cfg(feature = "proxy-protocol")]
 mod handshake;
+mod layers;
 mod stop;
 mod teardown;
 mod turn;

@@ -58,6 +58,9 @@ impl Dispatcher {
                     handler.shutdown(state, lp);
                 });
             }
+            Phase::Handshake if link.connection.config.listener.is_none() => {
+                link.mark_closed(CloseReason::Shutdown);
+            }
             Phase::Connecting => link.mark_closed(CloseReason::Shutdown),
             _ => {}
         }

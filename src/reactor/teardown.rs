@@ -17,9 +17,8 @@ impl Dispatcher {
     pub(super) fn tear_down(&mut self, id: ConnId, reason: CloseReason) {
         let Some(connection) = self.lp.streams.remove(&mut self.lp.engine, id) else { return };
         let was_open = !connection.flags.has(Flags::UNOPENED);
-        #[cfg(feature = "proxy-protocol")]
         if !was_open && connection.config.listener.is_some() {
-            return self.tear_down_unaccepted(id, connection, reason);
+            return self.tear_down_unaccepted(connection, id, reason);
         }
         let (state, unsent_bytes) = (connection.state, connection.unsent());
         let (config, peer) = (Rc::clone(&connection.config), connection.peer);

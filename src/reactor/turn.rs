@@ -24,6 +24,8 @@ pub(super) struct Cursor {
     event: usize,
     /// The last phase that has begun.
     phase: u8,
+    /// Steps of costly handshakes that it has made.
+    pub(super) costly_steps: usize,
 }
 
 impl Reactor {

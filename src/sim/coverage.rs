@@ -61,6 +61,10 @@ landmarks! {
     EmulatedEdges: "edges emulated",
     Messages: "messages from other threads",
     Refused: "refused",
+    Handshake: "in a handshake",
+    Layered: "behind a layer",
+    Truncated: "ended without a word of the layer's peer",
+    EndHeldBack: "the end of a layer's peer waits for the handler",
 }
 
 /// Which states and ways of the reactor have been reached, out of those that are looked for.

@@ -88,11 +88,13 @@
 //! ```
 
 mod coverage;
+mod layer;
 mod seeds;
 mod simulation;
 mod watcher;
 
 pub use coverage::Landmarks;
+pub use layer::TestLayer;
 pub use seeds::{Report, Seeds};
 pub use simulation::{Dice, HostClock, HostId, PeerId, Simulation};
 

@@ -1,16 +1,18 @@
 //! What the connections of one listener, or one outgoing connection, go by: checked, in ticks.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::base::close::IdleKind;
-#[cfg(feature = "proxy-protocol")]
-use crate::base::proxy_protocol::ProxyProtocol;
 use crate::base::tick::{NEVER, ticks};
 use crate::engine::CORK_BYTES;
-use crate::options::{ConnectOptions, Destination, Limits, MinRate, OnOverflow, TcpOptions};
+use crate::options::{
+    ConnectOptions, Destination, LayerFactory, Limits, MinRate, OnOverflow, TcpOptions,
+};
 use crate::stream::connection::Flags;
+use crate::sys::NO_ADDR;
 
 /// Limits in the units of the loop, and whom the connections belong to.
 ///
@@ -21,6 +23,8 @@ pub(crate) struct ConnConfig {
     pub(crate) service: u32,
     /// The listener that accepted them, by its place in the reactor; `None` for outgoing ones.
     pub(crate) listener: Option<u32>,
+    /// Where that listener listens; of no meaning for outgoing ones.
+    pub(crate) listen_addr: SocketAddr,
     /// Idle limits unless a connection has its own.
     pub(crate) idle: IdleLimits,
     /// The shortest of them; `NEVER` if there is none.
@@ -58,9 +62,8 @@ pub(crate) struct ConnConfig {
     pub(crate) dial: Option<Arc<Dial>>,
     /// What is unusual about them from the start.
     pub(crate) flags: Flags,
-    /// The header that they begin with, if they must.
-    #[cfg(feature = "proxy-protocol")]
-    pub(crate) handshake: Option<Handshake>,
+    /// What stands between their sockets and their handler, in order.
+    pub(crate) layers: Box<[Arc<dyn LayerFactory>]>,
 }
 
 /// An outgoing connection and those that take its place.
@@ -110,26 +113,6 @@ impl Dial {
         if now.saturating_sub(self.up_at.load(Relaxed)) >= ticks(policy.max_delay) {
             self.failed.store(0, Relaxed);
         }
-    }
-}
-
-/// What a listener wants from a balancer before a connection is one.
-#[cfg(feature = "proxy-protocol")]
-#[derive(Debug)]
-pub(crate) struct Handshake {
-    /// As given.
-    pub(crate) options: ProxyProtocol,
-    /// Ticks that the header may take.
-    pub(crate) ticks: u64,
-    /// Where the listener listens.
-    pub(crate) listener: std::net::SocketAddr,
-}
-
-#[cfg(feature = "proxy-protocol")]
-impl Handshake {
-    /// From options that have been checked.
-    pub(crate) fn new(options: &ProxyProtocol, listener: std::net::SocketAddr) -> Self {
-        Self { options: options.clone(), ticks: ticks(options.header_timeout), listener }
     }
 }
 
@@ -197,6 +180,7 @@ impl ConnConfig {
         Self {
             service,
             listener: None,
+            listen_addr: NO_ADDR,
             idle,
             shortest_idle: shortest.unwrap_or(NEVER),
             first_byte: limits.first_byte_timeout.map(ticks),
@@ -214,8 +198,7 @@ impl ConnConfig {
             tcp: None,
             dial: None,
             flags,
-            #[cfg(feature = "proxy-protocol")]
-            handshake: None,
+            layers: Box::default(),
         }
     }
 }

@@ -100,7 +100,9 @@ impl Streams {
         let mut stream = engine.io.world().connect(addr, options)?;
         let id = self.next_id(engine);
         engine.io.poller_mut().add(&mut stream, Target::token(id), true)?;
-        let config = Rc::new(ConnConfig::new(&options.limits, service));
+        let mut config = ConnConfig::new(&options.limits, service);
+        config.layers = options.layers();
+        let config = Rc::new(config);
         let mut link = self.insert(engine, id, stream, addr, config, Phase::Connecting);
         link.note_asked_writable();
         let now = link.engine.timers.clock_tick();
@@ -114,6 +116,7 @@ impl Streams {
     fn begin_dial<'a>(&'a mut self, engine: &'a mut Engine, dial: &Arc<Dial>) -> Link<'a> {
         let mut config = ConnConfig::new(&dial.options.limits, dial.service);
         config.dial = Some(Arc::clone(dial));
+        config.layers = dial.options.layers();
         let peer = match dial.destination.place() {
             Place::Addr(addr) => *addr,
             Place::Name { port, .. } => SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)),
@@ -331,6 +334,10 @@ impl Link<'_> {
 
     /// A connect was not done in time.
     pub(crate) fn time_out_connect(&mut self) {
+        if self.is_connecting_through_layers() {
+            let text = "the handshake was not done in time";
+            return self.fail_handshake(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
         let Some((connector, dial)) = self.connector() else {
             return self.mark_closed(CloseReason::Io(io::ErrorKind::TimedOut.into()));
         };

@@ -44,6 +44,10 @@ impl Link<'_> {
         if self.connection.is_closed() {
             return;
         }
+        let is_orderly = !self.connection.flags.has(Flags::MUST_RESET) && !reason.is_failure();
+        if self.connection.flags.has(Flags::LAYERED) && is_orderly {
+            self.send_last_layer_end();
+        }
         let mut unsent = self.engine.cork.take_back(self.id);
         let spares = &mut self.engine.spares;
         if self.connection.has_output() {

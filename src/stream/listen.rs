@@ -8,9 +8,7 @@ use std::rc::Rc;
 use crate::engine::{Engine, Target};
 use crate::options::ListenOptions;
 use crate::stream::config::ConnConfig;
-#[cfg(feature = "proxy-protocol")]
-use crate::stream::config::Handshake;
-use crate::stream::connection::Phase;
+use crate::stream::connection::{Flags, Phase};
 use crate::stream::listener::Listener;
 use crate::stream::{Link, Streams, reset};
 use crate::sys::{self, Backlog, Stream};
@@ -56,11 +54,11 @@ impl Streams {
         let index = self.next_listener() as u32;
         let mut config = ConnConfig::new(&options.limits, service);
         config.listener = Some(index);
+        config.listen_addr = addr;
         config.tcp = (!engine.io.world().inherits_options()).then(|| options.tcp.clone());
-        #[cfg(feature = "proxy-protocol")]
-        {
-            config.handshake =
-                options.proxy_protocol.as_ref().map(|options| Handshake::new(options, addr));
+        config.layers = options.layers();
+        if config.layers.first().is_some_and(|factory| factory.names_source()) {
+            config.flags.set(Flags::SOURCE_UNKNOWN);
         }
         self.insert_listener(Listener::new(socket, addr, Rc::new(config), options));
         index

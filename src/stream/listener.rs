@@ -9,10 +9,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use crate::base::id::ConnId;
 use crate::base::tick::OncePerSecond;
 use crate::options::{AtCapacity, ListenOptions};
 use crate::stream::config::ConnConfig;
+use crate::stream::connection::Connection;
 use crate::stream::handover::Route;
+use crate::stream::handshake_slots::HandshakeSlots;
 use crate::sys;
 
 /// A listening socket and its connections in numbers.
@@ -32,6 +35,8 @@ pub(crate) struct Listener {
     pub(crate) limit: ConnLimit,
     /// Its cap for each address; `None` spares the table.
     pub(crate) sources: Option<PerSourceLimit>,
+    /// Its connections that are in a handshake; `None` if there is none.
+    pub(crate) handshakes: Option<HandshakeSlots>,
     /// Over a cap it leaves connections in the backlog.
     pub(crate) waits_at_capacity: bool,
     /// Accepts a turn.
@@ -79,6 +84,8 @@ impl Listener {
             route: None,
             addr,
             name: None,
+            handshakes: (!config.layers.is_empty())
+                .then(|| HandshakeSlots::new(options.max_handshakes)),
             config,
             limit: ConnLimit::new(options.max_connections.unwrap_or(usize::MAX)),
             sources: options.max_per_source.map(PerSourceLimit::new),
@@ -122,6 +129,13 @@ impl Listener {
         let wait = self.backoff;
         self.backoff = (2 * wait).min(BACKOFF_MOST);
         wait
+    }
+
+    /// A connection is in a handshake no longer.
+    pub(crate) fn leave_handshake(&mut self, id: ConnId, connection: &Connection<sys::Stream>) {
+        if let (Some(slots), Some(source)) = (&mut self.handshakes, connection.handshake_source()) {
+            slots.leave(source, id);
+        }
     }
 
     /// Whether a failure now may be logged: a peer could cause it again and again.

@@ -5,6 +5,7 @@ use std::mem;
 
 use crate::base::buffer::{Queue, Spares};
 use crate::engine::Cork;
+use crate::stream::connection::Flags;
 use crate::stream::{Link, Written};
 
 impl Link<'_> {
@@ -28,6 +29,9 @@ impl Link<'_> {
     fn accept_parts(&mut self, parts: &[&[u8]]) {
         if !self.sends_at_once() {
             return self.enqueue(parts);
+        }
+        if self.connection.flags.has(Flags::LAYERED) {
+            return self.send_layered(parts);
         }
         let (cork, spares) = (&mut self.engine.cork, &mut self.engine.spares);
         let short_is_full = self.connection.short_means_done();

@@ -128,9 +128,13 @@ impl Streams {
     /// How a connection stands that has not ended, for an observer.
     pub(crate) fn facts(&self, id: ConnId) -> Option<ConnFacts> {
         let it = self.get(id)?;
-        let is_paused = it.flags.has(Flags::PAUSED);
-        let (input, output) = (it.input().len(), it.output_left());
-        Some(ConnFacts::new(it.wants_read(), is_paused, input, output))
+        Some(ConnFacts {
+            is_reading: it.wants_read(),
+            is_paused: it.flags.has(Flags::PAUSED),
+            is_layered: it.flags.has(Flags::LAYERED),
+            input_bytes: it.input().len(),
+            output_bytes: it.output_left(),
+        })
     }
 
     /// Has all connections leave the fast path.
@@ -195,14 +199,14 @@ impl Streams {
                 engine.io.remove_attempt(attempt.slot);
             }
         }
-        self.uncount(engine, &connection);
+        self.uncount(engine, id, &connection);
         if std::mem::take(&mut self.has_waiting_listeners) {
             self.recall_listeners(engine);
         }
         Some(connection)
     }
 
-    fn uncount(&mut self, engine: &mut Engine, connection: &Connection<Stream>) {
+    fn uncount(&mut self, engine: &mut Engine, id: ConnId, connection: &Connection<Stream>) {
         engine.stats.connections -= 1;
         self.limit.leave();
         debug_assert_eq!(self.counted(), self.connections.len());
@@ -213,8 +217,10 @@ impl Streams {
         let listener = listener.and_then(|index| self.listeners.get_mut(index as usize));
         let Some(listener) = listener else { return };
         listener.limit.leave();
-        // Before it is open, a balancer has not said yet for whom it connects.
-        let is_counted = !connection.flags.has(Flags::UNOPENED);
+        if connection.flags.has(Flags::UNOPENED) {
+            listener.leave_handshake(id, connection);
+        }
+        let is_counted = !connection.flags.has(Flags::SOURCE_UNKNOWN);
         if let (Some(sources), true) = (&mut listener.sources, is_counted) {
             sources.leave(connection.peer.ip());
         }

@@ -55,8 +55,22 @@ const ROOM_TRIES: usize = 4;
 impl Streams {
     /// The callback of this connection has returned: what gathered leaves. Returns how much that
     /// was if it has left in one piece, of which no observer is told here.
-    #[inline(always)]
     pub(crate) fn uncork(&mut self, engine: &mut Engine, id: ConnId) -> usize {
+        match self.slot_mut(id) {
+            Some(connection) if connection.flags.has(Flags::LAYERED) => {
+                if !engine.cork.bytes().is_empty() {
+                    Link { id, connection, engine: &mut *engine }.send_layered(&[]);
+                }
+                engine.cork.end();
+                0
+            }
+            _ => self.uncork_plain(engine, id),
+        }
+    }
+
+    /// The same of a connection without layers.
+    #[inline(always)]
+    pub(crate) fn uncork_plain(&mut self, engine: &mut Engine, id: ConnId) -> usize {
         engine.cork.end();
         let wanted = engine.cork.bytes().len();
         if wanted == 0 {
@@ -184,6 +198,9 @@ impl Link<'_> {
     /// Sends what is corked and then `bytes`, of which `sent` is done; queues what the kernel does
     /// not take.
     pub(super) fn send(&mut self, bytes: &[u8], sent: Sent) {
+        if self.connection.flags.has(Flags::LAYERED) {
+            return self.send_layered(&[bytes]);
+        }
         let Engine { cork, spares, .. } = &mut *self.engine;
         let short_is_full = self.connection.short_means_done();
         let sent = self.connection.send(cork.bytes(), bytes, sent, short_is_full, spares);
@@ -233,7 +250,7 @@ impl Link<'_> {
         self.connection.flags.put(Flags::BLOCKED, sent.is_blocked);
         if let Some(error) = sent.error {
             self.fail_output(CloseReason::from_error(error));
-        } else if self.connection.has_output() {
+        } else if self.connection.can_flush() {
             self.after_short_sending(sent.is_blocked);
         }
     }
@@ -251,6 +268,12 @@ impl Link<'_> {
 
     /// A write or a FIN has failed.
     fn fail_output(&mut self, cause: CloseReason) {
+        if self.is_connecting_through_layers() {
+            return self.cut_handshake(Some(io::Error::other(cause.to_string())));
+        }
+        if matches!(self.connection.phase(), Phase::Handshake) {
+            return self.mark_closed(cause); // its handler knows nothing of it
+        }
         let now = self.engine.now();
         self.connection.fail_output(cause, now, &mut self.engine.spares);
         let flags = &mut self.connection.flags;
@@ -284,7 +307,7 @@ impl Link<'_> {
     }
 
     /// Sends queued output, as much as the socket and the budget allow.
-    fn flush_queue(&mut self) {
+    pub(super) fn flush_queue(&mut self) {
         let others = self.engine.ready.connections().len();
         let short_is_full = self.connection.short_means_done();
         let spares = &mut self.engine.spares;
@@ -307,9 +330,14 @@ impl Link<'_> {
         if self.connection.is_closed() {
             return false;
         }
+        if !self.connection.can_flush() {
+            self.ask_writable(false);
+        }
+        if matches!(self.connection.phase(), Phase::Handshake) {
+            return false;
+        }
         let drained = self.connection.crosses_low_mark();
         if !self.connection.has_output() {
-            self.ask_writable(false);
             let is_closing = matches!(self.connection.phase(), Phase::Closing(_));
             if is_closing || self.connection.write_side() != WriteSide::Open {
                 self.queue_flush();
@@ -341,10 +369,10 @@ impl Link<'_> {
         self.connection.flags.set(Flags::CLOSED_BY_HANDLER);
         match self.connection.phase() {
             // What was written is sent first: it closes once it is up.
-            Phase::Connecting if self.connection.has_output() => {
+            Phase::Connecting | Phase::Handshake if self.connection.has_output() => {
                 self.connection.set_write_side(WriteSide::FinQueued);
             }
-            Phase::Connecting => self.mark_closed(CloseReason::Local),
+            Phase::Connecting | Phase::Handshake => self.mark_closed(CloseReason::Local),
             Phase::Open => {
                 let ending = match self.connection.flags.has(Flags::READ_CLOSED) {
                     _ if self.engine.is_stopping() => Ending::Shutdown,
@@ -377,6 +405,13 @@ impl Link<'_> {
     /// The next step of a connection that asked for one: send FIN, or be done. Its output has
     /// been flushed as far as the kernel takes it.
     pub(crate) fn advance_close(&mut self) {
+        let is_ending = match self.connection.phase() {
+            Phase::Open => self.connection.write_side() == WriteSide::FinQueued,
+            phase => matches!(phase, Phase::Closing(_)),
+        };
+        if is_ending && !self.connection.has_output() {
+            self.send_layer_end();
+        }
         let is_sent = !self.connection.has_output();
         match self.connection.phase() {
             Phase::Open if is_sent && self.connection.write_side() == WriteSide::FinQueued => {

@@ -7,31 +7,36 @@
 //!
 //! | bug | seeds | found by |
 //! |---|---|---|
-//! | `accept_loop_stops` | 6 | connections queue, and the listener will not look |
-//! | `accept_panic_stops` | 46 | connections queue, and the listener will not look |
-//! | `budget_without_ready_queue` | 31 | there is input, and no event for it will come |
-//! | `cap_overrun` | 5 | bytes were taken without room for them |
+//! | `accept_loop_stops` | 5 | connections queue, and the listener will not look |
+//! | `accept_panic_stops` | 74 | connections queue, and the listener will not look |
+//! | `budget_without_ready_queue` | 17 | there is input, and no event for it will come |
+//! | `cap_overrun` | 9 | bytes were taken without room for them |
 //! | `cascade_skipped` | 1 | a deadline has passed |
 //! | `closed_twice` | 1 | the slot is empty already |
-//! | `cork_not_flushed` | 1 | a clean end of a stream that was cut |
-//! | `drain_missed` | 64 | output has drained without `on_drain` |
-//! | `edge_consumed` | 7 | connections queue, and the listener will not look |
-//! | `end_lost_while_paused` | 3 | there is input, and no event for it will come |
-//! | `events_lost_after_panic` | 416 | there is input, and no event for it will come |
-//! | `expiry_beats_activity` | 380 | `on_idle` while there is something to read |
-//! | `generation_not_raised` | 3 | an id finds somebody after its end |
-//! | `lost_readiness` | 5 | there is input, and no event for it will come |
-//! | `message_after_stop` | 16 | a message was run that was posted after the stop |
-//! | `output_reordered` | 9 | a byte of the stream is another one |
-//! | `pause_counts_as_silence` | 448 | `on_idle` too early |
-//! | `paused_peer_timed` | 95 | a peer was timed while reading was paused |
-//! | `periodic_drift` | 2 | a timer is late |
-//! | `rest_lost_at_reset` | 65 | what was left before a pause was not lent again |
-//! | `slot_leaked` | 153 | a state is given back that nobody was given |
-//! | `stale_id_delivered` | 170 | there is input, and no event for it will come |
-//! | `tail_lost` | 3 | closed with bytes still to be read |
-//! | `timer_early` | 5 | a timer is early |
-//! | `wake_lost` | 356 | messages were taken and not run |
+//! | `cork_not_flushed` | 2 | a clean end of a stream that was cut |
+//! | `drain_missed` | 117 | output has drained without `on_drain` |
+//! | `edge_consumed` | 4 | connections queue, and the listener will not look |
+//! | `end_lost_while_paused` | 1 | there is input, and no event for it will come |
+//! | `events_lost_after_panic` | 392 | there is input, and no event for it will come |
+//! | `expiry_beats_activity` | 149 | `on_idle` while there is something to read |
+//! | `generation_not_raised` | 1 | an id finds somebody after its end |
+//! | `layer_bytes_forgotten` | 48 | a record that is not expected |
+//! | `layer_end_not_told` | 23 | the end of a layer's peer waits |
+//! | `layer_handshake_spins` | 365 | the loop spins |
+//! | `layer_reply_waits` | 11 | there is output and room for it |
+//! | `layer_speaks_after_end` | 343 | a write behind its own FIN |
+//! | `lost_readiness` | 21 | there is input, and no event for it will come |
+//! | `message_after_stop` | 21 | a message was run that was posted after the stop |
+//! | `output_reordered` | 74 | a byte of the stream is another one |
+//! | `pause_counts_as_silence` | 74 | `on_idle` too early |
+//! | `paused_peer_timed` | 89 | a peer was timed while reading was paused |
+//! | `periodic_drift` | 4 | a timer is late |
+//! | `rest_lost_at_reset` | 256 | what was left before a pause was not lent again |
+//! | `slot_leaked` | 355 | a state is given back that nobody was given |
+//! | `stale_id_delivered` | 54 | there is input, and no event for it will come |
+//! | `tail_lost` | 9 | closed with bytes still to be read |
+//! | `timer_early` | 1 | a timer is early |
+//! | `wake_lost` | 367 | messages were taken and not run |
 #![cfg(feature = "sim")]
 
 // `WORKLOAD` of main.rs.

@@ -144,6 +144,8 @@ pub struct ConnFacts {
     pub is_reading: bool,
     /// Whether its handler has paused reading.
     pub is_paused: bool,
+    /// Whether its bytes pass through a layer, so that its handler sees others than the socket.
+    pub is_layered: bool,
     /// Bytes of input that are kept for its handler; those that `on_data` is lent do not count.
     pub input_bytes: usize,
     /// Bytes of output that the kernel has not taken, those of files too.
@@ -204,11 +206,5 @@ impl Span {
 impl<'a> Callback<'a> {
     pub(crate) fn new(handler: u32, what: What<'a>, conn: Option<ConnFacts>) -> Self {
         Self { handler, what, conn }
-    }
-}
-
-impl ConnFacts {
-    pub(crate) fn new(is_reading: bool, is_paused: bool, input: usize, output: usize) -> Self {
-        Self { is_reading, is_paused, input_bytes: input, output_bytes: output }
     }
 }

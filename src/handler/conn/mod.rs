@@ -367,6 +367,15 @@ impl<'a> Conn<'a> {
         connection.map_or(0, |connection| connection.output_left().saturating_add(gathered))
     }
 
+    /// Whether the stream of the peer was cut: its socket has ended, and the layer over it (TLS)
+    /// had not said that this is all. `on_eof` is called as for any end; a protocol that does not
+    /// know by itself where a message ends asks here. Without a layer there is nothing to tell a
+    /// cut by, and the answer is `false`.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.lp.streams.get(self.id()).is_some_and(|connection| connection.is_truncated())
+    }
+
     /// Bytes of input that `on_data` has left unconsumed; 0 within `on_data`.
     #[must_use]
     pub fn unconsumed_bytes(&self) -> usize {

@@ -24,6 +24,8 @@ pub(super) use callbacks::Told;
 struct Life {
     socket: u32,
     has_ended: bool,
+    /// A layer stands before its handler, which is lent other bytes than were read.
+    is_layered: bool,
     /// What its handler left unconsumed.
     rest: Vec<u8>,
     /// The connection was broken already when its handler left that.
@@ -184,6 +186,10 @@ impl Watcher {
             ),
             (Landmark::PeerEnded, connection.is_open() && connection.flags.has(Flags::READ_CLOSED)),
             (Landmark::EmulatedEdges, !connection.stream.short_means_done()),
+            (Landmark::Handshake, matches!(connection.phase(), Phase::Handshake)),
+            (Landmark::Layered, connection.flags.has(Flags::LAYERED)),
+            (Landmark::Truncated, connection.is_truncated()),
+            (Landmark::EndHeldBack, connection.has_unreported_end()),
         ];
         for (landmark, is_so) in marks {
             if is_so {
@@ -252,10 +258,13 @@ impl Watcher {
             return None;
         }
         let socket = &world.sockets[key as usize];
+        if connection.wants_read() && connection.has_unreported_end() {
+            return Some("the end of a layer's peer waits, and no event for it will come");
+        }
         if connection.wants_read() && socket.is_readable() {
             return Some("there is input, and no event for it will come");
         }
-        let waits = connection.has_output() && !socket.wants_room;
+        let waits = connection.can_flush() && !socket.wants_room;
         if waits && world.is_writable(key) {
             return Some("there is output and room for it, and no event for it will come");
         }

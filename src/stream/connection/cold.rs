@@ -5,6 +5,7 @@ use crate::base::tick::after;
 use crate::engine::TimerList;
 use crate::stream::config::{IdleLimits, Rate};
 use crate::stream::connection::Expiry;
+use crate::stream::connection::layers::Layers;
 use crate::stream::connection::output::Files;
 use crate::stream::happy_eyeballs::Connector;
 
@@ -28,6 +29,10 @@ pub(super) struct ColdState<S> {
     ///
     /// Invariant: `Some` exactly while there are any.
     pub(super) files: Option<Box<Files>>,
+    /// What stands between its socket and its handler.
+    ///
+    /// Invariant: `LAYERED` is set exactly when it is there.
+    pub(super) layers: Option<Box<Layers>>,
     /// Its timers.
     pub(super) timers: TimerList,
     /// Why output has become impossible.
@@ -45,6 +50,7 @@ impl<S> Default for ColdState<S> {
             receiving: None,
             sending: None,
             files: None,
+            layers: None,
             timers: TimerList::default(),
             output_failure: None,
             unsent: 0,
@@ -61,6 +67,7 @@ impl<S> ColdState<S> {
             && self.receiving.is_none()
             && self.sending.is_none()
             && self.files.is_none()
+            && self.layers.is_none()
             && self.timers.is_empty()
             && self.output_failure.is_none()
             && self.unsent == 0

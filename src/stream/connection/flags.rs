@@ -71,6 +71,8 @@ flags! {
     LAYERED = 22;
     /// An observer is told of each callback.
     OBSERVED = 23;
+    /// For whom the peer speaks is not known yet, and no source is charged for it.
+    SOURCE_UNKNOWN = 24;
 }
 
 impl Flags {

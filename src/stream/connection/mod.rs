@@ -5,13 +5,15 @@
 //!       │           └────> OutputFailed ───────────> Closed    a write failed: read on to the end
 //!       └──────────────────────────────────────────> Closed
 //! ```
-//! An accepted connection that must begin with a handshake is in `Handshake` before it is `Open`.
+//! A connection with layers is in `Handshake` before it is `Open`; one whose handshake fails with
+//! something to say is then `Closing`.
 //! A connection knows no slab, no wheel and no poll: it is told the tick, and says when it wants to
 //! be looked at again.
 
 mod cold;
 mod deadlines;
 mod flags;
+mod layers;
 mod output;
 
 use std::io::{self, Read};
@@ -35,8 +37,7 @@ pub(crate) use output::{MAX_FILES, Sent};
 pub(crate) enum Phase {
     /// The connect has not ended.
     Connecting,
-    /// Accepted, and what must come before the handler knows of it has not come in full.
-    #[cfg(feature = "proxy-protocol")]
+    /// The socket is up, and the layers before the handler have not done their handshakes.
     Handshake,
     /// The handler has it.
     Open,
@@ -290,13 +291,6 @@ impl<S> Connection<S> {
         self.note_input();
     }
 
-    /// Takes bytes off the front of the kept input.
-    #[cfg(feature = "proxy-protocol")]
-    pub(crate) fn consume_input(&mut self, count: usize, spares: &mut Spares) {
-        self.input.consume(count, spares);
-        self.note_input();
-    }
-
     pub(crate) fn clear_input(&mut self, spares: &mut Spares) {
         self.input.clear(spares);
         self.note_input();
@@ -321,9 +315,7 @@ impl<S> Connection<S> {
             Phase::Closing(_) | Phase::Lingering(_) => {
                 flags.has(Flags::ERROR) || !flags.has(Flags::READ_CLOSED)
             }
-            Phase::OutputFailed => true,
-            #[cfg(feature = "proxy-protocol")]
-            Phase::Handshake => true,
+            Phase::OutputFailed | Phase::Handshake => true,
             Phase::Connecting | Phase::Closed => false,
         }
     }
@@ -356,9 +348,10 @@ impl<S> Connection<S> {
 
     // Output; the queue itself is in `output`.
 
-    /// Whether the handler may write.
+    /// Whether the handler may write. Of an accepted connection that is not open it does not know.
     pub(crate) fn takes_output(&self) -> bool {
-        matches!(self.phase, Phase::Open | Phase::Connecting) && !self.flags.has(Flags::WRITE_SHUT)
+        matches!(self.phase, Phase::Open | Phase::Connecting | Phase::Handshake)
+            && !self.flags.has(Flags::WRITE_SHUT)
     }
 
     /// Bytes that a callback may gather before they are sent.

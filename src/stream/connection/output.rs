@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::base::buffer::{Queue, Spares};
 use crate::stream::connection::{Connection, Flags};
-use crate::sys::FileSink;
+use crate::sys::{FileSink, read_of};
 
 /// Bytes of files that a turn sends, shared by those that are ready. The kernel copies so much in
 /// about 0.15 ms, of which the calls of a turn take two hundredths; a quarter of it would make that
@@ -112,7 +112,8 @@ impl<S> Connection<S> {
     }
 
     pub(super) fn note_output(&mut self) {
-        let has_output = !self.output.is_empty() || self.has_files();
+        let has_output = !self.output.is_empty()
+            || self.flags.has(Flags::HAS_COLD) && (self.has_files() || self.encoded_len() > 0);
         self.flags.put(Flags::HAS_OUTPUT, has_output);
     }
 
@@ -127,12 +128,14 @@ impl<S> Connection<S> {
 
     /// Bytes of files that have not left.
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.files().map_or(0, |files| files.bytes)
+        let in_files = self.files().map_or(0, |files| files.bytes);
+        in_files.saturating_add(self.encoded_output().1 as u64)
     }
 
     /// Bytes of output that are held in memory: those of files are not.
     pub(crate) fn output_in_memory(&self) -> usize {
-        self.output.len() + self.files().map_or(0, |files| files.behind)
+        let behind = self.files().map_or(0, |files| files.behind);
+        self.output.len() + behind + self.encoded_output().0
     }
 
     /// Bytes that have not left, those of files too.
@@ -173,7 +176,7 @@ impl<S> Connection<S> {
 
     /// Drops everything that has not left, and says how much it was.
     pub(crate) fn clear_output(&mut self, spares: &mut Spares) -> usize {
-        let mut lost = self.output.clear(spares);
+        let mut lost = self.output.clear(spares) + self.clear_encoded(spares);
         if let Some(cold) = &mut self.cold {
             cold.sending = None;
         }
@@ -304,7 +307,7 @@ fn unsent_parts<'a>(
 
 impl Sent {
     /// Whether no other write should follow.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.is_blocked || self.error.is_some()
     }
 
@@ -336,7 +339,7 @@ impl Sent {
 
 impl<S: FileSink> Connection<S> {
     /// Sends what is queued: bytes in at most `budget` calls, and files within a budget of bytes
-    /// that is shared with `others`.
+    /// that is shared with `others`. Under a layer files are bytes.
     pub(crate) fn flush_all(
         &mut self,
         budget: usize,
@@ -344,6 +347,9 @@ impl<S: FileSink> Connection<S> {
         short_is_full: bool,
         spares: &mut Spares,
     ) -> Sent {
+        if self.flags.has(Flags::LAYERED) {
+            return self.flush_layered(budget, short_is_full, spares);
+        }
         let mut sent = self.flush(budget, short_is_full, spares);
         if self.has_files() {
             let most = (FILE_BUDGET_BYTES / (1 + others)).max(MIN_FILE_BUDGET_BYTES);
@@ -371,6 +377,26 @@ impl<S: FileSink> Connection<S> {
             let Some(count) = self.send_of_file(most, sent) else { return };
             most -= count;
         }
+    }
+
+    /// Reads at most `most` bytes of the first file into `bytes`, which is empty; how many.
+    pub(super) fn read_of_file(&mut self, most: usize, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        let files = self.cold.as_mut().and_then(|cold| cold.files.as_deref_mut());
+        let Some(files) = files else { return Ok(0) };
+        let Some(piece) = files.queue.front_mut() else { return Ok(0) };
+        bytes.resize(usize::try_from(piece.left).map_or(most, |left| left.min(most)), 0);
+        let result = read_of(&piece.file, bytes, piece.offset);
+        bytes.truncate(*result.as_ref().unwrap_or(&0));
+        let count = result?;
+        if count == 0 {
+            return Err(piece.cut_short());
+        }
+        (piece.offset, piece.left) = (piece.offset + count as u64, piece.left - count as u64);
+        files.bytes -= count as u64;
+        if piece.left == 0 {
+            self.finish_file();
+        }
+        Ok(count)
     }
 
     /// Makes one call for the first file; returns `None` if there is none.

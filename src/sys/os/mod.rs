@@ -76,7 +76,7 @@ pub(crate) use native::{
 };
 pub(crate) use poller::{add, change, poll, remove, waker, watch};
 pub(crate) use resolve::{Answer, interface_addr, resolve};
-pub(crate) use sendfile::{FileSink, range_of};
+pub(crate) use sendfile::{FileSink, range_of, read_of};
 pub(crate) use sock_diag::tcp_info;
 #[cfg(unix)]
 pub(crate) use system::UnixDatagrams;

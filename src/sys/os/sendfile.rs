@@ -75,7 +75,7 @@ fn copy<W: Write + ?Sized>(
 ) -> io::Result<usize> {
     let mut bytes = [0; COPY_BYTES];
     let most = most.min(COPY_BYTES);
-    let count = system::read_at(file, &mut bytes[..most], offset).map_err(explain_read)?;
+    let count = read_of(file, &mut bytes[..most], offset)?;
     if count == 0 {
         return Ok(0);
     }
@@ -85,11 +85,18 @@ fn copy<W: Write + ?Sized>(
     }
 }
 
-fn explain_read(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::Interrupted => error,
-        kind => io::Error::new(kind, format!("cannot read the file that is being sent: {error}")),
+/// Reads a part of a file that is being sent.
+pub(crate) fn read_of(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match system::read_at(file, bytes, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map_err(explain_read),
+        }
     }
+}
+
+fn explain_read(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot read the file that is being sent: {error}"))
 }
 
 /// The bytes of a file that a range means; they must be there.

@@ -187,8 +187,12 @@ impl World {
         if self.chance.strikes(Fault::StaleEvent) && !self.hosts[host].stale.is_empty() {
             let count = self.hosts[host].stale.len() as u64;
             let token = self.hosts[host].stale[self.chance.below(count) as usize];
-            events.insert(0, Event::new(token, 15));
-            self.note(Some(host), Note::Fault { fault: Fault::StaleEvent, nanos: 0 });
+            // A connection may have its token again, for another try; the poll has let go of the
+            // socket before that.
+            if self.registered(host, token).is_none() {
+                events.insert(0, Event::new(token, 15));
+                self.note(Some(host), Note::Fault { fault: Fault::StaleEvent, nanos: 0 });
+            }
         }
     }
 }

@@ -166,6 +166,9 @@ impl World {
         let is_up = self.socket(socket).error.is_none()
             && self.socket(socket).stage == SocketStage::Up
             && !self.socket(socket).is_reset;
+        if is_up && self.socket(socket).fin_sent {
+            self.violate(format!("s{socket}: a write behind its own FIN"));
+        }
         if is_up && self.chance.strikes(Fault::Interrupted) {
             return Err(failed(ErrorKind::Interrupted));
         }

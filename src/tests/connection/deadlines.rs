@@ -70,7 +70,6 @@ fn reading_goes_on_as_long_as_it_is_of_use() {
         (Phase::Lingering(local), F::READ_CLOSED, false),
         (Phase::Lingering(local), F::READ_CLOSED | F::ERROR, true),
         (Phase::OutputFailed, F::READ_CLOSED | F::PAUSED, true),
-        #[cfg(feature = "proxy-protocol")]
         (Phase::Handshake, F::NONE, true),
         (Phase::Connecting, F::NONE, false),
         (Phase::Closed, F::ERROR, false),

@@ -35,7 +35,6 @@ fn by_state() -> Vec<Exit> {
     vec![
         exit("connecting", F::NOT_OPEN, |it, _| it.enter(Phase::Connecting))
             .back(|it, _| it.open(0)),
-        #[cfg(feature = "proxy-protocol")]
         exit("a handshake", F::NOT_OPEN, |it, _| it.enter(Phase::Handshake))
             .back(|it, _| it.open(0)),
         exit("closing", F::NOT_OPEN, |it, _| it.enter(Phase::Closing(Ending::Local))),
@@ -124,7 +123,7 @@ fn by_word() -> Vec<Exit> {
     }
     words![
         UNOPENED READABLE HUNG_UP ERROR READ_CLOSED PAUSED INCOMPLETE BLOCKED CLOSED_BY_HANDLER
-        MUST_RESET IN_READY_QUEUE IN_FLUSH_LIST ASKS_WRITABLE LAYERED OBSERVED
+        MUST_RESET IN_READY_QUEUE IN_FLUSH_LIST ASKS_WRITABLE LAYERED OBSERVED SOURCE_UNKNOWN
     ]
 }
 

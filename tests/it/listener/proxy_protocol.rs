@@ -373,10 +373,11 @@ fn the_log_tells_a_fin_within_the_header_from_a_reset() {
         }
         rig.until("it is gone", |rig| stats(rig).connections == 0);
         let logged = logged(Level::Debug);
-        let found = logged.iter().find(|text| text.contains(&addr) && text.contains("header"));
+        let found =
+            logged.iter().find(|text| text.contains(&addr) && text.contains("handshake was"));
         let found = found.expect("its end is logged");
         assert!(
-            found.ends_with(&format!("{addr} {wanted}, before its header was complete")),
+            found.ends_with(&format!("{addr} {wanted}, before its handshake was done")),
             "{found}"
         );
     }

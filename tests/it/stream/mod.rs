@@ -6,6 +6,8 @@ mod deadline;
 mod grammar;
 mod half_close;
 mod idle;
+#[cfg(feature = "sim")]
+mod layers;
 mod pause;
 mod reset;
 mod send_file;

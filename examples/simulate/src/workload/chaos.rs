@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use waterwheel::sim::{Dice, HostClock};
+use waterwheel::sim::{Dice, HostClock, TestLayer};
 use waterwheel::{
-    Closed, Conn, ConnId, Context, DeadlineKind, Destination, Handler, HandlerKey, Idle, IdleKind,
-    Peer, Receive, Timer, TimerId, Written,
+    CloseReason, Closed, Conn, ConnId, Context, DeadlineKind, Destination, Handler, HandlerKey,
+    Idle, IdleKind, Peer, Receive, Timer, TimerId, Written,
 };
 
 use super::ledger::{KEY_BYTES, byte, stream};
-use super::{Clock, Shared, connect_options};
+use super::{Clock, Shared, connect_options, layered};
 
 /// The handler.
 pub(crate) struct Chaos {
@@ -305,7 +305,11 @@ impl Chaos {
         let upstream = self.destination();
         let key = (1 << 32) + self.dice.below(1 << 31);
         let mut life = Self::life(Some(key));
-        let options = connect_options(&self.dice);
+        let is_layered = self.ledger.borrow().is_layered(&upstream);
+        let options = match is_layered {
+            true => TestLayer::new().connect(connect_options(&self.dice)),
+            false => connect_options(&self.dice),
+        };
         let early = self.dice.one_in(2).then(|| stream(key, 0, KEY_BYTES + 100));
         life.written = early.as_ref().map_or(0, Vec::len);
         let mut cx = conn.context();
@@ -465,6 +469,9 @@ impl Handler for Chaos {
         if let (Some(key), false) = (life.key, life.is_ours) {
             self.ledger.borrow_mut().closed(key, closed.unsent_bytes);
         }
+        if let CloseReason::Io(error) = &closed.reason {
+            layered::check_error(error);
+        }
         self.ended.push(closed.id);
         self.known.retain(|&id| id != closed.id);
         self.check_ended(cx);
@@ -480,7 +487,7 @@ impl Handler for Chaos {
     }
 
     fn on_connect_failed(&mut self, _: Life, error: io::Error, cx: &mut Context<'_>) {
-        assert!(!error.to_string().is_empty());
+        layered::check_error(&error);
         self.check_ended(cx);
     }
 

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use waterwheel::Destination;
+
 /// Bytes of a key, in front of its stream.
 pub(crate) const KEY_BYTES: usize = 8;
 
@@ -11,6 +13,8 @@ pub(crate) const KEY_BYTES: usize = 8;
 pub(crate) struct Ledger {
     /// Where to connect to.
     pub(crate) upstreams: Vec<SocketAddr>,
+    /// Which of them have a layer.
+    pub(crate) layered: Vec<SocketAddr>,
     /// What was written to the connection with a key, and what of that was told to be lost.
     pages: HashMap<u64, Page>,
     threads: Vec<Thread>,
@@ -46,6 +50,16 @@ pub(crate) fn byte(key: u64, place: usize) -> u8 {
 }
 
 impl Ledger {
+    /// Whether what listens there wants a layer; of several, the first that is known.
+    pub(crate) fn is_layered(&self, destination: &Destination) -> bool {
+        let text = destination.to_string();
+        self.layered.iter().any(|addr| {
+            let place = self.upstreams.iter().position(|upstream| upstream == addr);
+            let name = place.map(|place| format!("upstream-{place}:"));
+            text.contains(&addr.to_string()) || name.is_some_and(|name| text.starts_with(&name))
+        })
+    }
+
     /// A connection has told its key.
     pub(crate) fn met(&mut self, key: u64) {
         self.pages.entry(key).or_default().connections += 1;

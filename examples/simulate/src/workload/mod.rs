@@ -6,6 +6,7 @@
 mod chaos;
 mod greeting;
 mod idle;
+mod layered;
 mod ledger;
 
 use std::cell::RefCell;
@@ -13,7 +14,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use waterwheel::sim::{Dice, PeerEnd, PeerId, Script, Simulation};
+use waterwheel::sim::{Dice, PeerEnd, PeerId, Script, Simulation, TestLayer};
 use waterwheel::{
     AtCapacity, ConnectOptions, HandlerKey, Limits, ListenOptions, MinRate, OnOverflow, Reactor,
     ReactorOptions, Reconnect, Remote, Sender,
@@ -32,8 +33,10 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
     let dice = sim.dice();
     sim.allow_panics(chaos::ON_PURPOSE);
     let ledger = Shared::default();
-    let listening =
-        sim.listening_peer(1 + dice.below(8) as usize, script(&dice, Script::new(), 999, true));
+    let listening = sim.listening_peer(
+        1 + dice.below(8) as usize,
+        script(&dice, Script::new(), 999, Way::Listens),
+    );
     ledger.borrow_mut().upstreams.push(listening);
     let hosts = 1 + u64::from(dice.one_in(4));
     let mut addrs = Vec::new();
@@ -42,7 +45,7 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
         let files = if dice.one_in(4) { 6 + dice.below(10) } else { 256 };
         let options = reactor_options(&dice);
         let clock = Rc::new(RefCell::new(None));
-        let (host, (addr, is_greeted, service, door)) =
+        let (host, (addr, talk, service, door)) =
             sim.host_with(&format!("host{index}"), options, files, |reactor| {
                 set_up(reactor, &dice, &ledger, &clock)
             })?;
@@ -56,7 +59,10 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
             });
         }
         ledger.borrow_mut().upstreams.push(addr);
-        addrs.push((addr, is_greeted));
+        if talk.is_layered {
+            ledger.borrow_mut().layered.push(addr);
+        }
+        addrs.push((addr, talk));
         doors.push((door, service));
     }
     for (place, addr) in ledger.borrow().upstreams.iter().enumerate() {
@@ -82,7 +88,25 @@ const DRAIN: Duration = Duration::from_secs(20);
 const LONGEST_SILENCE: Duration = Duration::from_secs(900);
 
 type Clock = Rc<RefCell<Option<waterwheel::sim::HostClock>>>;
-type Place = (std::net::SocketAddr, bool, HandlerKey<Chaos>, Door);
+type Place = (std::net::SocketAddr, Talk, HandlerKey<Chaos>, Door);
+
+/// How the peers of a listener should begin.
+#[derive(Clone, Copy)]
+struct Talk {
+    /// With a balancer's header.
+    is_greeted: bool,
+    /// With the handshake of a layer, which all bytes then pass through.
+    is_layered: bool,
+}
+
+/// How a peer sends its stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Not at all: it was connected to.
+    Listens,
+    Plain,
+    Layered,
+}
 
 /// The ways in from other threads: for closures, and for numbered messages of numbered threads.
 type Door = (Remote, Sender<(usize, usize)>);
@@ -104,9 +128,10 @@ fn set_up(reactor: &mut Reactor, dice: &Dice, ledger: &Shared, clock: &Clock) ->
         options = options.accept_budget(1 + dice.below(3) as usize);
     }
     let (options, is_greeted) = greeting::choose(dice, options);
+    let (options, is_layered) = layered::choose(dice, options);
     let addr = reactor.listen("0.0.0.0:7000", service, options)?;
     let sender = reactor.channel(service, 1 + dice.below(4) as usize)?;
-    Ok((addr, is_greeted, service, (reactor.remote(), sender)))
+    Ok((addr, Talk { is_greeted, is_layered }, service, (reactor.remote(), sender)))
 }
 
 fn reactor_options(dice: &Dice) -> ReactorOptions {
@@ -177,34 +202,47 @@ pub(crate) fn connect_options(dice: &Dice) -> ConnectOptions {
 fn add_peers(
     sim: &mut Simulation,
     dice: &Dice,
-    addrs: &[(std::net::SocketAddr, bool)],
-) -> Vec<(u64, PeerId)> {
+    addrs: &[(std::net::SocketAddr, Talk)],
+) -> Vec<(u64, Way, PeerId)> {
     let count = 1 + dice.spread(1, 12);
     let is_burst = dice.one_in(4);
     let mut peers = Vec::new();
     for key in 1..=count {
-        let (addr, is_greeted) = addrs[dice.below(addrs.len() as u64) as usize];
+        let (addr, talk) = addrs[dice.below(addrs.len() as u64) as usize];
         let wait = if is_burst { 0 } else { dice.spread(0, 20_000_000) };
-        let greeted = if is_greeted { greeting::greet(dice, Script::new()) } else { Script::new() };
-        let script = script(dice, greeted, key, false);
-        peers.push((key, sim.peer_after(Duration::from_micros(wait), addr, script)));
+        let mut greeted = Script::new();
+        if talk.is_greeted {
+            greeted = greeting::greet(dice, greeted);
+        }
+        if talk.is_layered {
+            greeted = layered::greet(dice, greeted);
+        }
+        let way = if talk.is_layered { Way::Layered } else { Way::Plain };
+        let script = script(dice, greeted, key, way);
+        peers.push((key, way, sim.peer_after(Duration::from_micros(wait), addr, script)));
     }
     peers
 }
 
 /// What a peer does: its key, bytes in pieces, and one of many ends.
-fn script(dice: &Dice, mut script: Script, key: u64, is_listening: bool) -> Script {
+fn script(dice: &Dice, mut script: Script, key: u64, way: Way) -> Script {
     let total = dice.spread(1, if dice.one_in(10) { 200_000 } else { 4_000 }) as usize;
     let bytes = stream(key, 0, KEY_BYTES + total);
     if dice.one_in(3) {
         script = script.wait(Duration::from_micros(dice.spread(1, 5_000_000)));
     }
     let mut sent = 0;
-    while sent < bytes.len() && !is_listening {
+    while sent < bytes.len() && way != Way::Listens {
         let piece = dice.spread(1, 20_000).min((bytes.len() - sent) as u64) as usize;
-        script = script.send(&bytes[sent..sent + piece]);
+        script = match way {
+            Way::Layered => layered::piece(dice, script, &bytes[sent..sent + piece]),
+            _ => script.send(&bytes[sent..sent + piece]),
+        };
         sent += piece;
         script = act(dice, script, &bytes[..sent.min(3)]);
+    }
+    if way == Way::Layered && !dice.one_in(4) {
+        script = script.send(TestLayer::end());
     }
     match dice.below(6) {
         0 => script.close(),
@@ -264,10 +302,13 @@ fn add_threads(
     }
 }
 
-fn check(sim: &Simulation, ledger: &Ledger, peers: &[(u64, PeerId)]) {
+fn check(sim: &Simulation, ledger: &Ledger, peers: &[(u64, Way, PeerId)]) {
     ledger.check_messages();
-    for &(key, peer) in peers {
-        let received = sim.received(peer);
+    for &(key, way, peer) in peers {
+        let mut received = sim.received(peer);
+        if way == Way::Layered {
+            (received, _) = TestLayer::plain(&received);
+        }
         assert!(
             received == stream(!key, 0, received.len()),
             "peer {key} has received {} bytes that were not sent like this",

@@ -1,0 +1,145 @@
+//! Bytes of connections with layers: from the socket through the layers to the handler.
+
+use std::io;
+use std::rc::Rc;
+
+use crate::base::close::CloseReason;
+use crate::base::id::ConnId;
+use crate::options::{Decoded, LayerStage, MAX_UNCONSUMED_BYTES};
+use crate::reactor::dispatch::Dispatcher;
+use crate::stream::connection::{Flags, Phase};
+
+/// Steps of costly handshakes that a turn makes, of all connections: each may take as long as some
+/// hundred messages, and those who are connected already wait for it.
+const COSTLY_STEPS_PER_TURN: usize = 8;
+
+impl Dispatcher {
+    /// What must be done before the socket of a connection with layers is read: bytes that are
+    /// left of the last time go to the front of the buffer; how many. `None` if it is not to be
+    /// read now.
+    #[cold]
+    pub(super) fn prepare_layered(&mut self, id: ConnId) -> Option<usize> {
+        let mut link = self.lp.link(id)?;
+        if link.connection.has_unreported_end() {
+            self.on_end(id);
+            let mut link = self.lp.link(id)?;
+            // The socket may have more to tell: its own end, or that it is broken.
+            link.connection.flags.set(Flags::READABLE);
+            if link.connection.can_read() {
+                link.queue_ready();
+            }
+            return None;
+        }
+        let is_handshake = link.connection.phase() == Phase::Handshake;
+        if is_handshake && link.layer_factory().is_some_and(|factory| factory.is_costly()) {
+            if self.cursor.costly_steps >= COSTLY_STEPS_PER_TURN {
+                link.queue_ready();
+                return None;
+            }
+            self.cursor.costly_steps += 1;
+        }
+        let connection = self.lp.streams.get(id)?;
+        Some(connection.lend_undecoded(&mut self.buffer))
+    }
+
+    /// The first `count` bytes of the buffer are for the layers.
+    pub(super) fn decode(&mut self, id: ConnId, count: usize) {
+        let Some(link) = self.lp.link(id) else { return };
+        link.engine.timers.note_active(id); // no callback may follow
+        let is_handshake = link.connection.phase() == Phase::Handshake;
+        if !(is_handshake || link.connection.takes_input()) || !link.connection.can_decode() {
+            return link.connection.keep_undecoded(&[], &mut link.engine.spares);
+        }
+        if is_handshake && link.connection.config.listener.is_some() {
+            // A client that breaks off in the middle has no whole stream to end.
+            link.connection.flags.set(Flags::MUST_RESET);
+        }
+        let had_input = link.connection.input().len();
+        let (mut used, stage) = match self.decode_all(id, count) {
+            Some(Ok(decoded)) => (decoded.consumed, decoded.stage),
+            Some(Err(error)) => return self.fail_layer(id, error),
+            None => return,
+        };
+        let Some(link) = self.lp.link(id) else { return };
+        if is_handshake && link.connection.phase() != Phase::Handshake {
+            return; // what a layer had to say could not be sent
+        }
+        if count - used > MAX_UNCONSUMED_BYTES {
+            let text = "a message of its layer is too long";
+            return self.fail_layer(id, io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        used = used.min(count);
+        link.connection.keep_undecoded(&self.buffer[used..count], &mut link.engine.spares);
+        if stage == LayerStage::Handshake {
+            return;
+        }
+        if stage == LayerStage::Ended {
+            // Told when the handler has seen what came before it, and takes it.
+            link.connection.flags.set(Flags::READABLE);
+        }
+        if is_handshake {
+            self.open_handshaken(id);
+        } else if link.connection.input().len() > had_input {
+            self.deliver_kept(id);
+        }
+    }
+
+    /// Has the layers work on what they can; how far they have come. `None` if the connection has
+    /// ended.
+    fn decode_all(&mut self, id: ConnId, count: usize) -> Option<io::Result<Decoded>> {
+        let mut used = 0;
+        loop {
+            let mut link = self.lp.link(id)?;
+            let decoded = match link.decode(&mut self.buffer[used..count]) {
+                Ok(decoded) => decoded,
+                Err(error) => return Some(Err(error)),
+            };
+            used += decoded.consumed;
+            match decoded.stage {
+                LayerStage::Finished(found) => {
+                    if !self.finish_layer(id, found) {
+                        return None;
+                    }
+                }
+                stage => return Some(Ok(Decoded { consumed: used, stage })),
+            }
+        }
+    }
+
+    /// The handshakes of a connection are done: it is open if its handler agrees.
+    fn open_handshaken(&mut self, id: ConnId) {
+        let Some(link) = self.lp.link(id) else { return };
+        if link.connection.config.listener.is_some() {
+            if !self.accept_handshaken(id) {
+                return;
+            }
+        } else {
+            link.connection.finish_layers(&mut link.engine.spares);
+            self.open_connected(id);
+            if let Some(link) = self.lp.link(id) {
+                link.connection.replay_input();
+            }
+        }
+        if let Some(link) = self.lp.link(id) {
+            // After a reset nothing is held back, not even if `on_open` paused reading.
+            if link.connection.flags.has(Flags::ERROR) {
+                link.connection.replay_input();
+            }
+        }
+        self.replay(id);
+    }
+
+    /// The socket of an outgoing connection is up: it is open, or its handshake begins.
+    pub(super) fn come_up(&mut self, id: ConnId) {
+        let Some(mut link) = self.lp.link(id) else { return };
+        let config = Rc::clone(&link.connection.config);
+        let Some(factory) = config.layers.first() else { return self.open_connected(id) };
+        match factory.layer(link.connection.peer) {
+            Ok(layer) => {
+                link.begin_layers(layer);
+                link.connection.flags.set(Flags::READABLE);
+            }
+            Err(text) => link.mark_closed(CloseReason::Io(io::Error::other(text))),
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! What stands between a connection's socket and its handler, and the bytes that wait there.
+//!
+//! ```text
+//!  socket ──> undecoded ──layer──> input ──> handler
+//!  socket <── encoded <──layer── output, files <── handler
+//!                └── the layer's own
+//! ```
+//! Output stays plaintext until the socket takes more: then at most 64 KiB of it are encoded. So
+//! its order, the caps and the files are those of any connection.
+
+use std::io;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::buffer::{Queue, Spares};
+use crate::options::{Decoded, Layer, LayerStage, MAX_PLAIN_BYTES};
+use crate::stream::connection::{Connection, Flags, Phase, Sent};
+use crate::sys::FileSink;
+
+/// What stands between the socket and the handler.
+#[derive(Debug)]
+pub(super) struct Layers {
+    /// The layer whose turn it is; `None` once the last has removed itself.
+    current: Option<Box<dyn Layer>>,
+    /// The place of the current layer in the configuration.
+    place: usize,
+    /// Bytes from the socket that the layer has not consumed.
+    undecoded: Queue,
+    /// Bytes for the socket.
+    encoded: Queue,
+    /// How much of what was written is among them, at the most, and how much of files.
+    encoded_plain: usize,
+    encoded_file: usize,
+    /// The handshake is done: plaintext may be encoded.
+    is_open: bool,
+    /// No plaintext follows from this side.
+    has_said_end: bool,
+    /// How the peer's side stands.
+    peer_end: PeerEnd,
+    /// Who holds a slot for its handshake.
+    source: IpAddr,
+    /// The other end of the socket, and where it says that its client connected to, if it speaks
+    /// for one.
+    proxied: Option<(SocketAddr, Option<SocketAddr>)>,
+}
+
+/// How the peer has ended what it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PeerEnd {
+    /// It has not.
+    None,
+    /// It has said so, and the handler does not know yet.
+    Unreported,
+    /// It has said so.
+    Reported,
+    /// The socket has ended without a word of the layer's peer.
+    Truncated,
+}
+
+impl Layers {
+    /// The socket has taken bytes, or they are dropped.
+    fn note_sent(&mut self) {
+        if self.encoded.is_empty() {
+            (self.encoded_plain, self.encoded_file) = (0, 0);
+        }
+    }
+}
+
+impl<S> Connection<S> {
+    fn layers(&self) -> Option<&Layers> {
+        self.cold.as_ref()?.layers.as_deref()
+    }
+
+    fn layers_mut(&mut self) -> Option<&mut Layers> {
+        self.cold.as_mut()?.layers.as_deref_mut()
+    }
+
+    /// Puts the first layer in front of the socket.
+    pub(crate) fn set_layer(&mut self, layer: Box<dyn Layer>, source: IpAddr) {
+        self.flags.set(Flags::LAYERED);
+        self.cold_mut().layers = Some(Box::new(Layers {
+            current: Some(layer),
+            place: 0,
+            undecoded: Queue::default(),
+            encoded: Queue::default(),
+            encoded_plain: 0,
+            encoded_file: 0,
+            is_open: false,
+            has_said_end: false,
+            peer_end: PeerEnd::None,
+            source,
+            proxied: None,
+        }));
+    }
+
+    /// Has the layer say what it says first.
+    pub(crate) fn begin_layer(&mut self, spares: &mut Spares) {
+        let Some(layers) = self.layers_mut() else { return };
+        if let Some(layer) = &mut layers.current {
+            layer.begin(layers.encoded.begin_fill(0, spares));
+            layers.encoded.end_fill(spares);
+        }
+        self.note_output();
+    }
+
+    /// The layer is done: the next one, or none, takes its place.
+    pub(crate) fn replace_layer(&mut self, next: Option<Box<dyn Layer>>) {
+        if let Some(layers) = self.layers_mut() {
+            layers.current = next;
+            layers.place += 1;
+        }
+    }
+
+    /// The place of the current layer in the configuration.
+    pub(crate) fn layer_place(&self) -> usize {
+        self.layers().map_or(0, |layers| layers.place)
+    }
+
+    /// Who holds a slot for its handshake.
+    pub(crate) fn handshake_source(&self) -> Option<IpAddr> {
+        Some(self.layers()?.source)
+    }
+
+    pub(crate) fn set_handshake_source(&mut self, source: IpAddr) {
+        if let Some(layers) = self.layers_mut() {
+            layers.source = source;
+        }
+    }
+
+    /// The socket's own peer and the destination that it names, if the socket speaks for a client.
+    pub(crate) fn proxied(&self) -> Option<(SocketAddr, Option<SocketAddr>)> {
+        self.layers()?.proxied
+    }
+
+    pub(crate) fn set_proxied(&mut self, socket: SocketAddr, destination: Option<SocketAddr>) {
+        if let Some(layers) = self.layers_mut() {
+            layers.proxied = Some((socket, destination));
+        }
+    }
+
+    /// The handshakes are done. If no layer has stayed, the connection is one like any other.
+    pub(crate) fn finish_layers(&mut self, spares: &mut Spares) {
+        let Some(layers) = self.layers_mut() else { return };
+        layers.is_open = true;
+        if layers.current.is_none() {
+            // What the layers had to say stands before what the handler has written meanwhile.
+            let encoded = self.drop_layers();
+            let mut written = mem::replace(&mut self.output, encoded);
+            self.output.push(written.as_slice(), spares);
+            written.clear(spares);
+            self.note_output();
+        }
+    }
+
+    /// The socket goes, and another will take its place. What the handler has written stays.
+    pub(crate) fn replace_socket(&mut self, stream: S, spares: &mut Spares) {
+        self.drop_layers().clear(spares);
+        self.stream = stream;
+        let of_socket = Flags::READABLE | Flags::HUNG_UP | Flags::ERROR | Flags::READ_CLOSED;
+        self.flags.clear(of_socket | Flags::BLOCKED | Flags::ASKS_WRITABLE);
+        self.enter(Phase::Connecting);
+        self.note_output();
+    }
+
+    /// Takes the layers away; what they had for the socket.
+    pub(crate) fn drop_layers(&mut self) -> Queue {
+        self.flags.clear(Flags::LAYERED);
+        let layers = self.cold.as_mut().and_then(|cold| cold.layers.take());
+        layers.map_or_else(Queue::default, |layers| layers.encoded)
+    }
+
+    // From the socket.
+
+    /// Copies what the layer has left to the front of the buffer; how much it is.
+    pub(crate) fn lend_undecoded(&self, buffer: &mut [u8]) -> usize {
+        let Some(layers) = self.layers() else { return 0 };
+        let bytes = layers.undecoded.as_slice();
+        buffer[..bytes.len()].copy_from_slice(bytes);
+        bytes.len()
+    }
+
+    /// Keeps what the layer has left, in the place of what it had left before.
+    pub(crate) fn keep_undecoded(&mut self, bytes: &[u8], spares: &mut Spares) {
+        if let Some(layers) = self.layers_mut() {
+            layers.undecoded.clear(spares);
+            layers.undecoded.push(bytes, spares);
+        }
+    }
+
+    /// Has the layer work on bytes. Plaintext is kept as input; what the peer must be told waits
+    /// for the socket.
+    pub(crate) fn decode(&mut self, bytes: &mut [u8], spares: &mut Spares) -> io::Result<Decoded> {
+        let all = Decoded { consumed: bytes.len(), stage: LayerStage::Open };
+        let Some(layers) = self.cold.as_mut().and_then(|cold| cold.layers.as_deref_mut()) else {
+            self.keep_input(bytes, spares);
+            return Ok(all);
+        };
+        let Some(layer) = &mut layers.current else {
+            self.keep_input(bytes, spares);
+            return Ok(all);
+        };
+        let plain = self.input.begin_fill(bytes.len(), spares);
+        let reply = layers.encoded.begin_fill(0, spares);
+        let before = reply.len();
+        let decoded = layer.decode(bytes, plain, reply);
+        if layers.has_said_end {
+            reply.truncate(before); // nothing follows the end
+        }
+        layers.encoded.end_fill(spares);
+        self.input.end_fill(spares);
+        if matches!(decoded, Ok(Decoded { stage: LayerStage::Ended, .. })) {
+            layers.peer_end = PeerEnd::Unreported;
+        }
+        self.note_input();
+        self.note_output();
+        decoded
+    }
+
+    /// Whether the peer has said its end and the handler is to be told.
+    pub(crate) fn has_unreported_end(&self) -> bool {
+        self.layers().is_some_and(|layers| layers.peer_end == PeerEnd::Unreported)
+    }
+
+    /// Whether the layer takes more bytes.
+    pub(crate) fn can_decode(&self) -> bool {
+        self.layers().is_some_and(|layers| layers.peer_end == PeerEnd::None)
+    }
+
+    /// The end has come: said by the peer, or by the socket alone.
+    pub(crate) fn note_layer_end(&mut self) {
+        if let Some(layers) = self.layers_mut() {
+            layers.peer_end = match layers.peer_end {
+                PeerEnd::None | PeerEnd::Truncated => PeerEnd::Truncated,
+                PeerEnd::Unreported | PeerEnd::Reported => PeerEnd::Reported,
+            };
+        }
+    }
+
+    /// Whether the socket ended without a word of the layer's peer.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.layers().is_some_and(|layers| layers.peer_end == PeerEnd::Truncated)
+    }
+
+    // To the socket.
+
+    /// Bytes for the socket that wait behind the layer.
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.layers().map_or(0, |layers| layers.encoded.len())
+    }
+
+    /// Whether there is output that the socket may be given now.
+    pub(crate) fn can_flush(&self) -> bool {
+        let waits_for_layers = self.phase == Phase::Handshake && self.encoded_len() == 0;
+        self.has_output() && !waits_for_layers
+    }
+
+    /// How much of what was written waits behind the layer, at the most, and how much of files.
+    /// What the layer itself has to say does not count.
+    pub(crate) fn encoded_output(&self) -> (usize, usize) {
+        let Some(layers) = self.layers() else { return (0, 0) };
+        let plain = layers.encoded_plain.min(layers.encoded.len());
+        (plain, layers.encoded_file.min(layers.encoded.len() - plain))
+    }
+
+    /// Drops what waits behind the layer; how much output that was, at the most.
+    pub(super) fn clear_encoded(&mut self, spares: &mut Spares) -> usize {
+        let (plain, of_files) = self.encoded_output();
+        if let Some(layers) = self.layers_mut() {
+            layers.encoded.clear(spares);
+            layers.note_sent();
+        }
+        plain + of_files
+    }
+
+    /// Has the layer say that no plaintext follows, unless it has, or its handshake is not done;
+    /// whether there is something to send for it.
+    pub(crate) fn encode_end(&mut self, spares: &mut Spares) -> bool {
+        let Some(layers) = self.layers_mut() else { return false };
+        if !layers.is_open || mem::replace(&mut layers.has_said_end, true) {
+            return false;
+        }
+        if let Some(layer) = &mut layers.current {
+            layer.encode_end(layers.encoded.begin_fill(0, spares));
+            layers.encoded.end_fill(spares);
+        }
+        self.note_output();
+        self.has_output()
+    }
+
+    /// Says no end: the layer has failed.
+    pub(crate) fn forget_end(&mut self) {
+        if let Some(layers) = self.layers_mut() {
+            layers.has_said_end = true;
+            layers.is_open = false;
+        }
+    }
+}
+
+/// What encoding adds to a piece of plaintext, at the most: a header and a tag for each of its
+/// records.
+const ROOM_TO_ENCODE: usize = 512;
+
+impl<S: FileSink> Connection<S> {
+    /// Sends what waits behind the layer and then queued output, in at most `budget` writes.
+    pub(super) fn flush_layered(
+        &mut self,
+        budget: usize,
+        short_is_full: bool,
+        spares: &mut Spares,
+    ) -> Sent {
+        let mut sent = Sent::default();
+        for _ in 0..budget {
+            if self.encoded_len() == 0 {
+                if let Err(error) = self.encode_more(spares) {
+                    sent.error = Some(error);
+                }
+            }
+            if sent.is_over() || !self.write_encoded(&mut sent, short_is_full, spares) {
+                break;
+            }
+        }
+        self.note_output();
+        sent
+    }
+
+    /// Writes once; whether there was something to write.
+    fn write_encoded(&mut self, sent: &mut Sent, short_is_full: bool, spares: &mut Spares) -> bool {
+        let Some(layers) = self.cold.as_mut().and_then(|cold| cold.layers.as_deref_mut()) else {
+            return false;
+        };
+        if layers.encoded.is_empty() {
+            return false;
+        }
+        let (wanted, before) = (layers.encoded.len(), sent.bytes);
+        let result = self.stream.write(layers.encoded.as_slice());
+        sent.count(result, wanted, short_is_full);
+        layers.encoded.consume(sent.bytes - before, spares);
+        layers.note_sent();
+        true
+    }
+
+    /// Encodes what stands in front of the output: bytes, a file, and what is behind it, so that a
+    /// small file leaves together with what was written before it.
+    fn encode_more(&mut self, spares: &mut Spares) -> io::Result<()> {
+        let mut left = MAX_PLAIN_BYTES;
+        while left > 0 && self.layers().is_some_and(|layers| layers.is_open) {
+            let mut bytes = self.output.take();
+            if bytes.is_empty() {
+                if !self.has_files() {
+                    break;
+                }
+                let read = self.read_of_file(left, bytes.begin_fill(left, spares));
+                bytes.end_fill(spares);
+                read?;
+                let encoded = self.encode(bytes.as_slice(), spares);
+                let count = bytes.clear(spares);
+                if let Some(layers) = self.layers_mut() {
+                    layers.encoded_file += count;
+                }
+                encoded?;
+                left -= count;
+            } else {
+                let count = bytes.len().min(left);
+                let encoded = self.encode(&bytes.as_slice()[..count], spares);
+                bytes.consume(count, spares);
+                self.output = bytes;
+                if let Some(layers) = self.layers_mut() {
+                    layers.encoded_plain += count;
+                }
+                encoded?;
+                left -= count;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, plain: &[u8], spares: &mut Spares) -> io::Result<()> {
+        let Some(layers) = self.layers_mut() else { return Ok(()) };
+        let Some(layer) = &mut layers.current else { return Ok(()) };
+        let encoded = layers.encoded.begin_fill(plain.len() + ROOM_TO_ENCODE, spares);
+        let result = layer.encode(plain, encoded);
+        layers.encoded.end_fill(spares);
+        result
+    }
+}

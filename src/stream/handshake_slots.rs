@@ -1,0 +1,85 @@
+//! The connections of a listener that are in a handshake, by source.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+
+use crate::base::id::ConnId;
+
+/// Places for connections in a handshake. When all are taken, the source that has most gives its
+/// oldest up.
+#[derive(Debug)]
+pub(crate) struct HandshakeSlots {
+    most: usize,
+    /// Places that are taken.
+    ///
+    /// Invariant: the sum over `sources`, none of which is empty.
+    taken: usize,
+    /// Who has them, the oldest first.
+    sources: HashMap<IpAddr, VecDeque<ConnId>>,
+}
+
+impl HandshakeSlots {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, taken: 0, sources: HashMap::new() }
+    }
+
+    /// A connection takes a place; returns the one that must give its own up for it, if all are
+    /// taken. It still holds its place.
+    pub(crate) fn enter(&mut self, source: IpAddr, id: ConnId) -> Option<ConnId> {
+        let victim = (self.taken >= self.most).then(|| self.victim()).flatten();
+        self.sources.entry(source).or_default().push_back(id);
+        self.taken += 1;
+        victim
+    }
+
+    /// The oldest of the source that has most. An attack makes the search long, and it has at most
+    /// as many steps as there are places.
+    #[cold]
+    fn victim(&self) -> Option<ConnId> {
+        let longest = self.sources.values().max_by_key(|ids| ids.len());
+        longest.and_then(|ids| ids.front().copied())
+    }
+
+    /// A connection gives its place back, if it has one.
+    pub(crate) fn leave(&mut self, source: IpAddr, id: ConnId) {
+        let Some(ids) = self.sources.get_mut(&source) else { return };
+        let Some(at) = ids.iter().position(|other| *other == id) else { return };
+        ids.remove(at);
+        self.taken -= 1;
+        if ids.is_empty() {
+            self.sources.remove(&source);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(index: u32) -> ConnId {
+        ConnId::new(index, 1)
+    }
+
+    #[test]
+    fn the_source_that_has_most_gives_its_oldest_up() {
+        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let mut slots = HandshakeSlots::new(3);
+        assert_eq!(slots.enter(other, id(0)), None);
+        assert_eq!(slots.enter(one, id(1)), None);
+        assert_eq!(slots.enter(one, id(2)), None);
+        assert_eq!(slots.enter(other, id(3)), Some(id(1)));
+        slots.leave(one, id(1));
+        assert_eq!(slots.enter(one, id(4)), Some(id(0)));
+    }
+
+    #[test]
+    fn a_place_is_given_back_once() {
+        let source = IpAddr::from([192, 0, 2, 1]);
+        let mut slots = HandshakeSlots::new(1);
+        assert_eq!(slots.enter(source, id(0)), None);
+        slots.leave(source, id(0));
+        slots.leave(source, id(0));
+        assert!(slots.sources.is_empty() && slots.taken == 0);
+        assert_eq!(slots.enter(source, id(1)), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! A connection whose bytes pass through layers: their handshakes, and what they send.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::base::close::CloseReason;
+use crate::base::tick::ticks;
+use crate::options::{Decoded, Layer, LayerFactory};
+use crate::stream::Link;
+use crate::stream::connection::{Ending, Flags, Phase};
+use crate::stream::happy_eyeballs::Connector;
+use crate::sys::Stream;
+
+/// Bytes of a layer's own that may wait for the socket, beside a batch of output: a peer that
+/// reads nothing and asks for answers is at fault.
+const MAX_REPLY_BYTES: usize = 128 << 10;
+
+impl Link<'_> {
+    /// The layer whose handshake is under way is made by this factory.
+    pub(crate) fn layer_factory(&self) -> Option<&Arc<dyn LayerFactory>> {
+        self.connection.config.layers.get(self.connection.layer_place())
+    }
+
+    /// The first layer stands in front of the socket: its handshake begins.
+    pub(crate) fn begin_layers(&mut self, layer: Box<dyn Layer>) {
+        self.connection.enter(Phase::Handshake);
+        self.connection.set_layer(layer, self.connection.peer.ip());
+        self.begin_layer();
+    }
+
+    /// The next layer takes the place of the one that is done.
+    pub(crate) fn next_layer(&mut self, next: Box<dyn Layer>) {
+        self.connection.replace_layer(Some(next));
+        self.begin_layer();
+    }
+
+    /// A layer says what it says first, and has its time.
+    fn begin_layer(&mut self) {
+        if self.connection.config.listener.is_some() {
+            let wait = self.layer_factory().map_or(0, |factory| ticks(factory.timeout()));
+            let now = self.engine.timers.clock_tick();
+            self.connection.set_connect_wait(now, wait);
+        }
+        self.connection.begin_layer(&mut self.engine.spares);
+        self.send_encoded();
+        self.arm();
+    }
+
+    /// Has the layer work on bytes, and sends what it has to say: also while the handler has paused
+    /// reading, or its callback runs. What a layer says that fails is not sent yet.
+    pub(crate) fn decode(&mut self, bytes: &mut [u8]) -> io::Result<Decoded> {
+        let decoded = self.connection.decode(bytes, &mut self.engine.spares)?;
+        if self.connection.encoded_len() > MAX_REPLY_BYTES {
+            let text = "the peer has it answer again and again, and reads nothing";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        self.send_encoded();
+        Ok(decoded)
+    }
+
+    fn send_encoded(&mut self) {
+        let is_blocked = self.connection.flags.has(Flags::BLOCKED);
+        if self.connection.encoded_len() > 0 && !is_blocked {
+            self.engine.timers.note_active(self.id);
+            self.flush_queue();
+        }
+    }
+
+    /// What a callback has gathered, and more of it, goes through the layer. Nothing is queued that
+    /// stands before it.
+    pub(super) fn send_layered(&mut self, parts: &[&[u8]]) {
+        self.queue_gathered();
+        for part in parts {
+            self.connection.queue_output(part, &mut self.engine.spares);
+        }
+        self.flush_queue();
+    }
+
+    /// All output has left: has the layer say that no more follows, and sends that as far as the
+    /// socket takes it.
+    pub(super) fn send_layer_end(&mut self) {
+        if self.connection.encode_end(&mut self.engine.spares) {
+            self.engine.timers.note_active(self.id);
+            self.flush_queue();
+        }
+    }
+
+    /// The connection ends in order, and its socket may still take what the layer says to that.
+    pub(super) fn send_last_layer_end(&mut self) {
+        let is_cut = self.connection.has_output() || self.engine.cork.gathered(self.id) > 0;
+        if !is_cut && self.connection.encode_end(&mut self.engine.spares) {
+            let short_is_full = self.connection.short_means_done();
+            let spares = &mut self.engine.spares;
+            // What the socket does not take is lost, and none of it is the handler's.
+            self.connection.flush_all(1, 0, short_is_full, spares);
+        }
+    }
+
+    /// A layer has failed. What it has to say of that is sent as far as the socket takes it.
+    pub(crate) fn fail_layer(&mut self, error: io::Error) {
+        self.connection.forget_end();
+        self.send_encoded();
+        if matches!(self.connection.phase(), Phase::Handshake) {
+            self.fail_handshake(error);
+        } else {
+            self.mark_closed_reset(CloseReason::Io(error));
+        }
+    }
+
+    /// The handshake of an accepted connection has failed. What the layer has to say of that is
+    /// sent in order, so that the peer can read it; without that the peer is reset.
+    pub(crate) fn end_handshake(&mut self) {
+        self.connection.forget_end();
+        self.connection.flags.set(Flags::CLOSED_BY_HANDLER);
+        if self.connection.encoded_len() == 0 {
+            return self.abort();
+        }
+        self.connection.flags.clear(Flags::MUST_RESET);
+        self.connection.enter(Phase::Closing(Ending::Local));
+        self.connection.clear_waits();
+        self.queue_flush();
+    }
+
+    /// Whether an outgoing connection is in a handshake.
+    pub(crate) fn is_connecting_through_layers(&self) -> bool {
+        let is_outgoing = self.connection.config.listener.is_none();
+        is_outgoing && matches!(self.connection.phase(), Phase::Handshake)
+    }
+
+    /// The socket of an outgoing connection has ended before its handshake was done.
+    pub(crate) fn cut_handshake(&mut self, error: Option<io::Error>) {
+        let text = match error {
+            None => "the peer ended the connection in the handshake".to_owned(),
+            Some(error) => format!("the connection broke in the handshake: {error}"),
+        };
+        self.fail_handshake(io::Error::new(io::ErrorKind::ConnectionAborted, text));
+    }
+
+    /// The handshake of an outgoing connection has failed: as a connect that fails, after which
+    /// there may be another try.
+    pub(crate) fn fail_handshake(&mut self, error: io::Error) {
+        if self.connection.config.dial.is_none() {
+            return self.mark_closed(CloseReason::Io(error));
+        }
+        let peer = self.connection.peer;
+        self.connection.replace_socket(Stream::Absent, &mut self.engine.spares);
+        let mut connector = Connector::new();
+        connector.note(Some(peer), error);
+        self.connection.set_connector(connector);
+        self.end_round();
+    }
+}
