@@ -109,8 +109,9 @@ impl AddAssign for Stats {
             turns, events, accepted, handed_over, refused, proxy_refused, handshakes_failed,
             accept_errors, connected, connect_failures, connect_retries, closed, closed_idle,
             closed_timeout, closed_broken, closed_overflow, reads, writes, bytes_read,
-            bytes_written, bytes_unsent, writes_refused, timers_fired, messages, panics, connections,
-            connections_peak, datagrams_received, datagrams_sent, datagram_bytes_received,
+            bytes_written, bytes_unsent, writes_refused, timers_fired, messages, panics,
+            connections, connections_peak, datagrams_received, datagrams_sent,
+            datagram_bytes_received,
             datagram_bytes_sent, datagrams_dropped, datagrams_truncated, datagram_errors,
             sessions, sessions_refused, sessions_idle,
         }
