@@ -97,6 +97,7 @@
 //! | on top | `channel` | typed messages of other threads, in a queue with an end at each side |
 //! | | `pool` | outgoing connections that are kept and lent |
 //! | | `fleet` | several reactors on several threads that serve the same addresses |
+//! | | `tls` | TLS as a layer under any handler (feature `tls`) |
 //! | proofs | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | | `tests` | scripts of a connection, models of interleavings, and targets of the fuzzers |
 //!
@@ -127,6 +128,8 @@
 //! | `batch` | [`udp::UdpOptions::batch`] takes up to 64 datagrams in a system call (Linux) |
 //! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
+//! | `tls` | the module `tls`: TLS under any handler |
+//! | `tls-aws-lc`, `tls-ring` | `tls` with its cryptography, which wants a C compiler |
 //!
 //! # Platforms
 //! Linux first: there it is measured. It builds on whatever `mio` supports; where the poll
@@ -158,6 +161,9 @@ mod channel;
 pub mod pool;
 
 pub mod fleet;
+
+#[cfg(feature = "tls")]
+pub mod tls;
 
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -103,6 +103,10 @@ impl Queue {
         self.0.as_ref().map_or(&[], |buffer| buffer.as_slice())
     }
 
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.0.as_mut().map_or(&mut [], |buffer| &mut buffer.bytes[buffer.head..])
+    }
+
     pub(crate) fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
         if !bytes.is_empty() {
             self.0.get_or_insert_with(|| spares.take()).push(bytes);

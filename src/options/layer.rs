@@ -9,6 +9,8 @@
 //! in a row; each works through its handshake, and then removes itself or stays. Only the last may
 //! stay.
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -20,8 +22,8 @@ use crate::base::stats::Stats;
 
 /// Makes the layers of a listener's connections, or of outgoing ones.
 pub(crate) trait LayerFactory: fmt::Debug + Send + Sync {
-    /// A layer for a connection with `peer`, or why such a peer is refused.
-    fn layer(&self, peer: SocketAddr) -> Result<Box<dyn Layer>, &'static str>;
+    /// A layer for a connection with `peer`, or why there is none for it.
+    fn layer(&self, peer: SocketAddr) -> Result<Box<dyn Layer>, Cow<'static, str>>;
 
     /// Longest time for its handshake on a listener; a connect has a deadline of its own.
     fn timeout(&self) -> Duration;
@@ -61,11 +63,21 @@ pub(crate) trait Layer: fmt::Debug {
     ) -> io::Result<Decoded>;
 
     /// Turns plaintext, at most [`MAX_PLAIN_BYTES`], into bytes for the socket. Called once the
-    /// handshake is done.
-    fn encode(&mut self, plain: &[u8], output: &mut Vec<u8>) -> io::Result<()>;
+    /// handshake is done. `undecoded` is what `decode` has left, for a layer that keeps places in
+    /// it and no bytes.
+    fn encode(
+        &mut self,
+        plain: &[u8],
+        undecoded: &mut [u8],
+        output: &mut Vec<u8>,
+    ) -> io::Result<()>;
 
     /// Says that no more plaintext follows. Called once at the most.
-    fn encode_end(&mut self, output: &mut Vec<u8>);
+    fn encode_end(&mut self, undecoded: &mut [u8], output: &mut Vec<u8>);
+
+    /// The layer itself, for those who know its type.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS is asked for more"))]
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// What a layer has made of its input.

@@ -1,5 +1,7 @@
 //! The header of a balancer as a layer that removes itself.
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,10 +11,10 @@ use crate::base::stats::Stats;
 use crate::options::layer::{Decoded, Layer, LayerFactory, LayerStage};
 
 impl LayerFactory for ProxyProtocol {
-    fn layer(&self, peer: SocketAddr) -> Result<Box<dyn Layer>, &'static str> {
+    fn layer(&self, peer: SocketAddr) -> Result<Box<dyn Layer>, Cow<'static, str>> {
         match self.trusts(peer.ip()) {
             true => Ok(Box::new(HeaderLayer)),
-            false => Err("its source is not trusted"),
+            false => Err("its source is not trusted".into()),
         }
     }
 
@@ -56,10 +58,14 @@ impl Layer for HeaderLayer {
         }
     }
 
-    fn encode(&mut self, plain: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+    fn encode(&mut self, plain: &[u8], _: &mut [u8], output: &mut Vec<u8>) -> io::Result<()> {
         output.extend_from_slice(plain);
         Ok(())
     }
 
-    fn encode_end(&mut self, _: &mut Vec<u8>) {}
+    fn encode_end(&mut self, _: &mut [u8], _: &mut Vec<u8>) {}
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::options::unix_datagram::check_mode;
-use crate::options::{AtCapacity, DEFAULT_ACCEPT_BUDGET, Limits, ListenOptions, TcpOptions};
+use crate::options::{
+    AtCapacity, DEFAULT_ACCEPT_BUDGET, LayerOption, Limits, ListenOptions, TcpOptions,
+};
 
 /// The name of a Unix socket: a path, or on Linux an abstract name.
 ///
@@ -192,6 +194,8 @@ pub struct UnixListenOptions {
     pub at_capacity: AtCapacity,
     /// Max accepts a turn. Default [`DEFAULT_ACCEPT_BUDGET`].
     pub accept_budget: usize,
+    /// What stands between the sockets and the handler.
+    pub(crate) layer: Option<LayerOption>,
 }
 
 impl Default for UnixListenOptions {
@@ -203,6 +207,7 @@ impl Default for UnixListenOptions {
             max_connections: None,
             at_capacity: AtCapacity::Refuse,
             accept_budget: DEFAULT_ACCEPT_BUDGET,
+            layer: None,
         }
     }
 }
@@ -232,6 +237,7 @@ impl UnixListenOptions {
             max_connections: self.max_connections,
             at_capacity: self.at_capacity,
             accept_budget: self.accept_budget,
+            layer: self.layer.clone(),
             tcp: TcpOptions::default(),
             ..ListenOptions::default()
         }

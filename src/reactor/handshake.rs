@@ -35,7 +35,7 @@ impl Dispatcher {
             Err(text) => {
                 *factory.failures(&mut self.lp.engine.stats) += 1;
                 self.refuse(stream);
-                return self.warn_refused(&config, factory, socket, text);
+                return self.warn_refused(&config, factory, socket, &text);
             }
         };
         let admitted =
@@ -166,7 +166,7 @@ impl Dispatcher {
                 true
             }
             Err(text) => {
-                self.refuse_handshake(id, text);
+                self.refuse_handshake(id, &text);
                 false
             }
         }

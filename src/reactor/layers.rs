@@ -48,14 +48,14 @@ impl Dispatcher {
         link.engine.timers.note_active(id); // no callback may follow
         let is_handshake = link.connection.phase() == Phase::Handshake;
         if !(is_handshake || link.connection.takes_input()) || !link.connection.can_decode() {
-            return link.connection.keep_undecoded(&[], &mut link.engine.spares);
+            return link.connection.drop_undecoded(&mut link.engine.spares);
         }
         if is_handshake && link.connection.config.listener.is_some() {
             // A client that breaks off in the middle has no whole stream to end.
             link.connection.flags.set(Flags::MUST_RESET);
         }
         let had_input = link.connection.input().len();
-        let (mut used, stage) = match self.decode_all(id, count) {
+        let (used, stage) = match self.decode_all(id, count) {
             Some(Ok(decoded)) => (decoded.consumed, decoded.stage),
             Some(Err(error)) => return self.fail_layer(id, error),
             None => return,
@@ -68,8 +68,6 @@ impl Dispatcher {
             let text = "a message of its layer is too long";
             return self.fail_layer(id, io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        used = used.min(count);
-        link.connection.keep_undecoded(&self.buffer[used..count], &mut link.engine.spares);
         if stage == LayerStage::Handshake {
             return;
         }
@@ -139,7 +137,10 @@ impl Dispatcher {
                 link.begin_layers(layer);
                 link.connection.flags.set(Flags::READABLE);
             }
-            Err(text) => link.mark_closed(CloseReason::Io(io::Error::other(text))),
+            Err(text) => {
+                let error = io::Error::new(io::ErrorKind::InvalidInput, text.into_owned());
+                link.mark_closed(CloseReason::Io(error));
+            }
         }
     }
 }

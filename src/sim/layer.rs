@@ -1,6 +1,8 @@
 //! A layer for tests, which behaves as TLS does and hides nothing: a handshake of several flights,
 //! records that come in pieces, things that it says by itself, an end that can be missing.
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -198,7 +200,7 @@ struct Factory {
 }
 
 impl LayerFactory for Factory {
-    fn layer(&self, _: SocketAddr) -> Result<Box<dyn Layer>, &'static str> {
+    fn layer(&self, _: SocketAddr) -> Result<Box<dyn Layer>, Cow<'static, str>> {
         let awaits = if self.is_server { kind::HELLO } else { kind::ACCEPT };
         Ok(Box::new(Records { is_server: self.is_server, awaits }))
     }
@@ -303,14 +305,18 @@ impl Layer for Records {
         Ok(Decoded { consumed, stage })
     }
 
-    fn encode(&mut self, plain: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+    fn encode(&mut self, plain: &[u8], _: &mut [u8], output: &mut Vec<u8>) -> io::Result<()> {
         for piece in plain.chunks(MAX_CONTENT_BYTES) {
             push(output, kind::DATA, piece);
         }
         Ok(())
     }
 
-    fn encode_end(&mut self, output: &mut Vec<u8>) {
+    fn encode_end(&mut self, _: &mut [u8], output: &mut Vec<u8>) {
         push(output, kind::END, &[]);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }

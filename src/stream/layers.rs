@@ -49,7 +49,11 @@ impl Link<'_> {
     /// Has the layer work on bytes, and sends what it has to say: also while the handler has paused
     /// reading, or its callback runs. What a layer says that fails is not sent yet.
     pub(crate) fn decode(&mut self, bytes: &mut [u8]) -> io::Result<Decoded> {
-        let decoded = self.connection.decode(bytes, &mut self.engine.spares)?;
+        // Should the layer panic, its connection is closed as if a callback had.
+        self.engine.cork.begin(self.id, 0);
+        let decoded = self.connection.decode(bytes, &mut self.engine.spares);
+        self.engine.cork.end();
+        let decoded = decoded?;
         if self.connection.encoded_len() > MAX_REPLY_BYTES {
             let text = "the peer has it answer again and again, and reads nothing";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));

@@ -6,7 +6,12 @@
 //! cargo run --release -p load -- --connect 127.0.0.1:7000
 //! cargo run --release -p echo -- --unix /tmp/echo.sock
 //! echo hello | nc -N -U /tmp/echo.sock
+//! cargo run --release -p echo --features tls -- --tls-self-signed
+//! echo hello | openssl s_client -quiet -connect 127.0.0.1:7000
 //! ```
+
+#[cfg_attr(not(feature = "tls"), path = "tls_stub.rs")]
+mod tls;
 
 use std::error::Error;
 use std::io;
@@ -14,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use support::print;
+use tls::Tls;
 use waterwheel::fleet::{Fleet, FleetOptions, Pinning, Spread};
 #[cfg(unix)]
 use waterwheel::unix::{UnixAddr, UnixListenOptions};
@@ -36,6 +42,8 @@ usage: echo [options]
   --pin                    keep each of its threads to a core
   --busy-poll MICROS       poll so long without blocking before blocking [0]
   --stats SECONDS          print the counters so often, of each reactor
+  --tls CERT KEY           TLS, with a certificate and its key from files of PEM text
+  --tls-self-signed        TLS, with a certificate for localhost that nobody trusts
   --help";
 
 /// How long connections may take to end after SIGINT or SIGTERM.
@@ -68,6 +76,7 @@ struct Args {
     reactor: ReactorOptions,
     fleet: FleetOptions,
     stats: Option<Duration>,
+    tls: Option<Tls>,
 }
 
 fn main() -> ExitCode {
@@ -75,8 +84,11 @@ fn main() -> ExitCode {
     support::run_parsed("echo", USAGE, parse(), serve)
 }
 
-fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+fn serve(mut args: Args) -> Result<ExitCode, Box<dyn Error>> {
     support::raise_limit()?;
+    if let Some(tls) = &args.tls {
+        args.options = tls.apply(args.options)?;
+    }
     if args.fleet.threads.is_some() {
         return serve_as_fleet(args);
     }
@@ -100,7 +112,7 @@ fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn serve_as_fleet(args: Args) -> Result<ExitCode, Box<dyn Error>> {
-    let Args { listen, unix, options, reactor, mut fleet, stats } = args;
+    let Args { listen, unix, options, reactor, mut fleet, stats, .. } = args;
     fleet.threads = fleet.threads.filter(|&threads| threads > 0);
     let mut fleet = Fleet::new(fleet.reactor(reactor))?;
     support::drain_fleet_on_signals(&mut fleet, DRAIN)?;
@@ -174,7 +186,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     let mut options = ListenOptions::default().idle_timeout(Duration::from_secs(60));
     let mut reactor = ReactorOptions::default();
     let mut fleet = FleetOptions::default();
-    let mut stats = None;
+    let (mut stats, mut tls) = (None, None);
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -199,6 +211,11 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
                 let period = parser.value()?.parse_with(seconds)?;
                 stats = (!period.is_zero()).then_some(period);
             }
+            Long("tls") => {
+                let chain = parser.value()?.string()?;
+                tls = Some(Tls::Files(chain, parser.value()?.string()?));
+            }
+            Long("tls-self-signed") => tls = Some(Tls::SelfSigned),
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }
@@ -206,7 +223,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     if listen.is_empty() && unix.is_empty() {
         listen.push("127.0.0.1:7000".to_owned());
     }
-    Ok(Some(Args { listen, unix, options, reactor, fleet, stats }))
+    Ok(Some(Args { listen, unix, options, reactor, fleet, stats, tls }))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

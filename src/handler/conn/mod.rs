@@ -12,6 +12,8 @@ use crate::base::id::{ConnId, TimerId};
 use crate::handler::Context;
 use crate::handler::event_loop::Loop;
 use crate::handler::states::LentStates;
+#[cfg(feature = "tls")]
+use crate::options::Layer;
 #[cfg(unix)]
 use crate::options::UnixAddr;
 use crate::options::{MAX_LIMIT, at_most};
@@ -365,6 +367,12 @@ impl<'a> Conn<'a> {
         let gathered = self.lp.engine.cork.gathered(self.id());
         let connection = self.lp.streams.get(self.id());
         connection.map_or(0, |connection| connection.output_left().saturating_add(gathered))
+    }
+
+    /// The layer that its bytes pass through.
+    #[cfg(feature = "tls")]
+    pub(crate) fn layer(&self) -> Option<&dyn Layer> {
+        self.lp.streams.get(self.id())?.layer()
     }
 
     /// Whether the stream of the peer was cut: its socket has ended, and the layer over it (TLS)

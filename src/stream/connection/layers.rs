@@ -116,6 +116,12 @@ impl<S> Connection<S> {
         self.layers().map_or(0, |layers| layers.place)
     }
 
+    /// The layer that stays, for those who know its type.
+    #[cfg(feature = "tls")]
+    pub(crate) fn layer(&self) -> Option<&dyn Layer> {
+        self.layers()?.current.as_deref()
+    }
+
     /// Who holds a slot for its handshake.
     pub(crate) fn handshake_source(&self) -> Option<IpAddr> {
         Some(self.layers()?.source)
@@ -179,16 +185,15 @@ impl<S> Connection<S> {
         bytes.len()
     }
 
-    /// Keeps what the layer has left, in the place of what it had left before.
-    pub(crate) fn keep_undecoded(&mut self, bytes: &[u8], spares: &mut Spares) {
+    /// Drops what the layer has left.
+    pub(crate) fn drop_undecoded(&mut self, spares: &mut Spares) {
         if let Some(layers) = self.layers_mut() {
             layers.undecoded.clear(spares);
-            layers.undecoded.push(bytes, spares);
         }
     }
 
-    /// Has the layer work on bytes. Plaintext is kept as input; what the peer must be told waits
-    /// for the socket.
+    /// Has the layer work on bytes, which begin with what it has left before. What it leaves now is
+    /// kept, plaintext is kept as input, and what the peer must be told waits for the socket.
     pub(crate) fn decode(&mut self, bytes: &mut [u8], spares: &mut Spares) -> io::Result<Decoded> {
         let all = Decoded { consumed: bytes.len(), stage: LayerStage::Open };
         let Some(layers) = self.cold.as_mut().and_then(|cold| cold.layers.as_deref_mut()) else {
@@ -208,8 +213,12 @@ impl<S> Connection<S> {
         }
         layers.encoded.end_fill(spares);
         self.input.end_fill(spares);
-        if matches!(decoded, Ok(Decoded { stage: LayerStage::Ended, .. })) {
-            layers.peer_end = PeerEnd::Unreported;
+        layers.undecoded.clear(spares);
+        if let Ok(Decoded { consumed, stage }) = decoded {
+            layers.undecoded.push(&bytes[consumed..], spares);
+            if stage == LayerStage::Ended {
+                layers.peer_end = PeerEnd::Unreported;
+            }
         }
         self.note_input();
         self.note_output();
@@ -280,7 +289,8 @@ impl<S> Connection<S> {
             return false;
         }
         if let Some(layer) = &mut layers.current {
-            layer.encode_end(layers.encoded.begin_fill(0, spares));
+            let encoded = layers.encoded.begin_fill(0, spares);
+            layer.encode_end(layers.undecoded.as_mut_slice(), encoded);
             layers.encoded.end_fill(spares);
         }
         self.note_output();
@@ -378,7 +388,7 @@ impl<S: FileSink> Connection<S> {
         let Some(layers) = self.layers_mut() else { return Ok(()) };
         let Some(layer) = &mut layers.current else { return Ok(()) };
         let encoded = layers.encoded.begin_fill(plain.len() + ROOM_TO_ENCODE, spares);
-        let result = layer.encode(plain, encoded);
+        let result = layer.encode(plain, layers.undecoded.as_mut_slice(), encoded);
         layers.encoded.end_fill(spares);
         result
     }

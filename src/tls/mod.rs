@@ -1,0 +1,99 @@
+//! TLS under every handler: any listener and any outgoing connection can be encrypted, and a
+//! handler works over it without a changed line.
+//!
+//! With the feature `tls`, and one of `tls-aws-lc` and `tls-ring` for the cryptography, or a
+//! `CryptoProvider` that the program installs. The protocol is that of
+//! [rustls](https://docs.rs/rustls): TLS 1.2 and 1.3.
+//!
+//! # What is different under TLS
+//! - `on_accept` and `on_open` come after the handshake, which has a deadline
+//!   ([`ServerOptions::handshake_timeout`], the `timeout` of a connect) and a place
+//!   ([`ListenOptions::max_handshakes`](crate::ListenOptions::max_handshakes)).
+//! - The marks and the cap count what was written and has not left, as ever. The small writes of a
+//!   callback are one record.
+//! - `shutdown_write` and `close` say `close_notify` before FIN. A peer whose FIN comes without it
+//!   may have been cut off by somebody between: `on_eof` is called all the same, and
+//!   [`Conn::is_truncated`](crate::Conn::is_truncated) says `true`.
+//! - A file is read and encrypted in pieces of at most 63 KiB; it does not go through the kernel
+//!   alone.
+//! - `Stats` count the bytes of the socket.
+//!
+//! # Platform notes
+//! The cryptography is built with a C compiler.
+
+mod certificate;
+mod client;
+mod error;
+mod layer;
+mod provider;
+mod server;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{HandshakeKind, ProtocolVersion};
+
+use crate::handler::Conn;
+use crate::tls::layer::TlsLayer;
+
+pub use certificate::{Certificate, Roots};
+pub use client::{ClientConfig, ClientOptions};
+pub use error::TlsError;
+pub use rustls;
+pub use server::{ClientAuth, ServerConfig, ServerOptions};
+
+/// The version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// What a handshake has agreed on, as [`Conn::tls`](crate::Conn::tls) tells it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct TlsInfo<'a> {
+    /// The version of TLS.
+    pub version: TlsVersion,
+    /// The cipher, by its standard name, such as `TLS13_AES_128_GCM_SHA256`.
+    pub cipher: &'static str,
+    /// The protocol that both sides have chosen (ALPN), if they have.
+    pub alpn: Option<&'a [u8]>,
+    /// The name that the client has asked for (SNI), if it has.
+    pub server_name: Option<&'a str>,
+    /// What the peer has shown, its own certificate first; empty if it has shown none.
+    pub peer_certificates: &'a [CertificateDer<'static>],
+    /// Whether an earlier session was resumed.
+    pub is_resumed: bool,
+}
+
+impl Conn<'_> {
+    /// What the TLS handshake has agreed on; `None` if the connection is not encrypted, is not open
+    /// yet, or has ended. With the feature `tls`.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::Conn;
+    /// fn is_h2(conn: &Conn<'_>) -> bool {
+    ///     conn.tls().is_some_and(|tls| tls.alpn == Some(b"h2"))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsInfo<'_>> {
+        let layer = self.layer()?.as_any().downcast_ref::<TlsLayer>()?;
+        let state = layer.state();
+        let version = match state.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => TlsVersion::V1_2,
+            _ => TlsVersion::V1_3,
+        };
+        Some(TlsInfo {
+            version,
+            cipher: state.negotiated_cipher_suite()?.suite().as_str()?,
+            alpn: state.alpn_protocol(),
+            server_name: layer.name.as_deref(),
+            peer_certificates: state.peer_certificates().unwrap_or_default(),
+            is_resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+        })
+    }
+}
