@@ -26,7 +26,7 @@ fn rooms() -> Vec<&'static str> {
 
 /// What only the room `sys` may name: crates that reach the operating system, and sockets.
 const OUTSIDE_WORDS: &[&str] =
-    &["mio", "socket2", "rustix", "TcpStream", "TcpListener", "UdpSocket", "UnixListener"];
+    &["mio", "socket2", "rustix", "nix", "TcpStream", "TcpListener", "UdpSocket", "UnixListener"];
 
 /// A listener that was bound elsewhere is adopted by a room that may name it.
 const OUTSIDE_EXCEPTIONS: &[(&str, &str)] = &[

@@ -1,10 +1,9 @@
 //! From `send` to the kernel: at once, in a batch, or from the queue.
 
 use std::io;
-use std::net::SocketAddr;
 
 use crate::datagram::{SocketFlags, SocketLink};
-use crate::sys::{self, SendFault};
+use crate::sys::{self, Route, SendFault};
 
 /// What became of a datagram that was to be sent. None of these says that it arrives.
 ///
@@ -42,7 +41,9 @@ pub enum SendStatus {
     TooLong,
     /// The system refuses it: there is no route, broadcast was not asked for, a filter forbids it,
     /// or no socket is bound to the name of a Unix socket. `InvalidInput`: the address has port 0,
-    /// or is of IPv6 while the socket is of IPv4.
+    /// or is of IPv6 while the socket is of IPv4. A local address that the datagram is to leave
+    /// from, and that is not one of this machine any more, is `NetworkUnreachable` or
+    /// `InvalidInput`.
     Failed(io::ErrorKind),
     /// The socket is closed, or has no peer to `send` to.
     Closed,
@@ -66,22 +67,22 @@ const MAX_UDP_BYTES: usize = 65_535 - 8;
 impl SocketLink<'_> {
     /// Sends a datagram, or queues it: behind those that wait already, in order.
     #[inline]
-    pub(crate) fn send(&mut self, to: Option<SocketAddr>, bytes: &[u8]) -> SendStatus {
-        if to.is_none() && self.socket.peer.is_none() {
+    pub(crate) fn send(&mut self, route: &Route, bytes: &[u8]) -> SendStatus {
+        if route.to.is_none() && self.socket.peer.is_none() {
             return SendStatus::Closed;
         }
         if !self.socket.queue.is_empty() {
-            return self.enqueue(to, bytes);
+            return self.enqueue(route, bytes);
         }
         if self.socket.has_batches() {
-            return self.add_to_batch(to, bytes);
+            return self.add_to_batch(route, bytes);
         }
-        match self.socket.inner.send(bytes, to) {
+        match self.socket.inner.send(bytes, route) {
             Ok(()) => {
                 self.count_sent(bytes.len());
                 SendStatus::Sent
             }
-            Err(error) => self.not_sent(to, bytes, error),
+            Err(error) => self.not_sent(route, bytes, error),
         }
     }
 
@@ -93,16 +94,16 @@ impl SocketLink<'_> {
 
     /// The first try to send has failed.
     #[cold]
-    fn not_sent(&mut self, to: Option<SocketAddr>, bytes: &[u8], first: io::Error) -> SendStatus {
+    fn not_sent(&mut self, route: &Route, bytes: &[u8], first: io::Error) -> SendStatus {
         let mut error = first;
         let (mut tries, mut older) = (0, None);
         let status = loop {
             match (error.kind(), SendFault::of(&error)) {
                 (io::ErrorKind::Interrupted, _) => {}
-                (io::ErrorKind::WouldBlock, _) => break self.enqueue(to, bytes),
+                (io::ErrorKind::WouldBlock, _) => break self.enqueue(route, bytes),
                 _ if sys::is_let_go(&error) => {
                     self.watch(true);
-                    break self.enqueue(to, bytes);
+                    break self.enqueue(route, bytes);
                 }
                 (_, SendFault::TooLong) => break SendStatus::TooLong,
                 (_, SendFault::NoBuffers) => break self.drop_datagram(),
@@ -115,7 +116,7 @@ impl SocketLink<'_> {
                     older = Some(error);
                 }
             }
-            match self.socket.inner.send(bytes, to) {
+            match self.socket.inner.send(bytes, route) {
                 Ok(()) => {
                     self.count_sent(bytes.len());
                     break SendStatus::Sent;
@@ -132,7 +133,7 @@ impl SocketLink<'_> {
 
     /// Keeps a datagram for the next batch. A datagram that is longer than any may be is refused at
     /// once.
-    fn add_to_batch(&mut self, to: Option<SocketAddr>, bytes: &[u8]) -> SendStatus {
+    fn add_to_batch(&mut self, route: &Route, bytes: &[u8]) -> SendStatus {
         let Some(batch) = &mut self.socket.batch else { return SendStatus::Closed };
         if bytes.len() > MAX_UDP_BYTES {
             return SendStatus::TooLong;
@@ -140,7 +141,7 @@ impl SocketLink<'_> {
         if batch.len() == 0 {
             self.engine.end_of_turn.push_batch(self.id);
         }
-        batch.push(to, bytes);
+        batch.push(*route, bytes);
         if batch.is_full() {
             self.send_batch();
         }
@@ -160,15 +161,15 @@ impl SocketLink<'_> {
                 next += count;
                 continue;
             }
-            let Some((to, bytes)) = batch.get(next) else { break };
+            let Some((route, bytes)) = batch.get(next) else { break };
             next += 1;
             match sent {
                 Some(Err(error)) => {
-                    let status = self.not_sent(to, bytes, error);
-                    self.report_lost(to, bytes.len(), status);
+                    let status = self.not_sent(&route, bytes, error);
+                    self.report_lost(&route, bytes.len(), status);
                 }
                 _ => {
-                    self.enqueue(to, bytes);
+                    self.enqueue(&route, bytes);
                 }
             }
         }
@@ -177,20 +178,23 @@ impl SocketLink<'_> {
     }
 
     /// What `send` would have returned for a datagram of a batch is an error now.
-    fn report_lost(&mut self, to: Option<SocketAddr>, bytes: usize, status: SendStatus) {
+    fn report_lost(&mut self, route: &Route, bytes: usize, status: SendStatus) {
         let (kind, why) = match status {
             SendStatus::TooLong => {
                 let why = "it is longer than the socket or the way there takes".to_owned();
                 (io::ErrorKind::InvalidInput, why)
             }
             SendStatus::Failed(io::ErrorKind::InvalidInput) => {
-                let why = "the port is 0, or the socket is of the other family of addresses";
-                (io::ErrorKind::InvalidInput, why.to_owned())
+                let why = match route.local {
+                    Some(local) => format!("the port is 0, or {local} cannot be its source"),
+                    None => "the port is 0, or the socket is of the other family".to_owned(),
+                };
+                (io::ErrorKind::InvalidInput, why)
             }
             SendStatus::Failed(kind) => (kind, kind.to_string()),
             _ => return,
         };
-        let to = to.or(self.socket.peer).map_or_else(String::new, |to| format!(" to {to}"));
+        let to = route.to.or(self.socket.peer).map_or_else(String::new, |to| format!(" to {to}"));
         let text = format!("a datagram of {bytes} bytes{to} was not sent: {why}");
         self.lose(io::Error::new(kind, text));
     }
@@ -202,9 +206,9 @@ impl SocketLink<'_> {
         self.queue_ready();
     }
 
-    fn enqueue(&mut self, to: Option<SocketAddr>, bytes: &[u8]) -> SendStatus {
+    fn enqueue(&mut self, route: &Route, bytes: &[u8]) -> SendStatus {
         self.socket.flags.set(SocketFlags::OWES_DRAIN);
-        let is_kept = self.socket.queue.push(to, bytes);
+        let is_kept = self.socket.queue.push(*route, bytes);
         self.ask_writable(true);
         self.queued(is_kept)
     }
@@ -251,7 +255,7 @@ impl SocketLink<'_> {
             }
             budget -= 1;
             let length = first.bytes.len();
-            match self.socket.inner.send(&first.bytes, first.to) {
+            match self.socket.inner.send(&first.bytes, &first.route) {
                 Ok(()) => {
                     self.socket.queue.pop();
                     has_failed = false;

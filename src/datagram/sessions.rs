@@ -106,6 +106,8 @@ pub struct Sessions<S> {
 #[derive(Debug)]
 struct Session<S> {
     key: SessionKey,
+    /// Where the last datagram arrived, if the system reports it.
+    local: Option<SocketAddr>,
     state: S,
     /// The tick of the last datagram.
     active: u64,
@@ -147,7 +149,9 @@ impl<S> Sessions<S> {
     }
 
     /// All of them: by which socket they came, whose they are, and their state. What is sent to a
-    /// peer goes by that socket: [`Context::socket`](crate::Context::socket).
+    /// peer goes by that socket: [`Context::socket`](crate::Context::socket). If that is bound to
+    /// all addresses, keep [`Session::local_addr`](crate::udp::Session::local_addr) in the state,
+    /// for [`send_from`](crate::udp::DatagramSocket::send_from).
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (SocketId, SocketAddr, &mut S)> {
         let open = self.slots.iter_mut().filter(|(_, session)| !session.is_over);
         open.map(|(_, session)| (session.key.0, session.key.1, &mut session.state))
@@ -199,7 +203,8 @@ impl<S> Sessions<S> {
     /// Nothing comes before the socket has called for it, so no other session has the key.
     pub(crate) fn begin(&mut self, key: SessionKey, state: S, now: u64) -> (u32, u64) {
         debug_assert!(!self.places.contains_key(&key));
-        let session = Session { key, state, active: now, timer: None, is_over: false };
+        let (local, timer) = (None, None);
+        let session = Session { key, local, state, active: now, timer, is_over: false };
         let place = self.slots.insert(session) as u32;
         self.places.insert(key, place);
         self.touched.push(place);
@@ -212,9 +217,17 @@ impl<S> Sessions<S> {
         }
     }
 
+    /// A datagram of a session has arrived at a local address. Returns the session's state.
     #[inline]
-    pub(crate) fn state_mut(&mut self, place: u32) -> Option<&mut S> {
-        self.slots.get_mut(place as usize).map(|session| &mut session.state)
+    pub(crate) fn receive(&mut self, place: u32, local: Option<SocketAddr>) -> Option<&mut S> {
+        let session = self.slots.get_mut(place as usize)?;
+        session.local = local;
+        Some(&mut session.state)
+    }
+
+    /// Where the last datagram of a session arrived.
+    pub(crate) fn local(&self, place: u32) -> Option<SocketAddr> {
+        self.slots.get(place as usize)?.local
     }
 
     /// The batch has ended at this tick: what came in it came no later.
@@ -300,7 +313,7 @@ mod tests {
         assert!(sessions.is_full());
         for (key, place) in [key(1), key(2), other].iter().zip(places) {
             assert_eq!(sessions.touch(key, 1), Some(place));
-            assert_eq!(sessions.state_mut(place), Some(&mut key.clone()));
+            assert_eq!(sessions.receive(place, None), Some(&mut key.clone()));
         }
         assert_eq!(sessions.of_socket(other.0), [places[2]]);
         assert_eq!(sessions.of_socket(key(1).0).len(), 2);

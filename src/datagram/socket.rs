@@ -10,7 +10,7 @@ use crate::datagram::SocketFlags;
 use crate::datagram::receiver_queues::ReceiverQueues;
 use crate::engine::TimerList;
 use crate::options::UdpOptions;
-use crate::sys;
+use crate::sys::{self, Received, Route};
 
 /// A socket and its numbers.
 #[derive(Debug)]
@@ -101,18 +101,19 @@ impl Socket {
         self.batch.is_some()
     }
 
-    /// Receives one datagram: how many bytes of it are handed on, whether that is all of it, and
-    /// who sent it. A byte more than is handed on tells a longer one. `Interrupted` if it was not
-    /// for the handler.
+    /// Receives one datagram, as much of it as is handed on, and whether there was more: a byte
+    /// more than is handed on tells a longer one. `Interrupted` if it was not for the handler.
     #[inline]
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, bool, SocketAddr)> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(Received, bool)> {
         let most = self.most_bytes;
-        let (count, from) = self.inner.receive(&mut buffer[..most + 1])?;
+        let mut received = self.inner.receive(&mut buffer[..most + 1])?;
         self.errors_in_row = 0;
-        if self.is_stranger(from) {
+        if self.is_stranger(received.ends.peer) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        Ok((count.min(most), count > most, from))
+        let is_truncated = received.bytes > most;
+        received.bytes = received.bytes.min(most);
+        Ok((received, is_truncated))
     }
 
     /// Whether a datagram is not of the peer, if there is one. The system sees to that once it
@@ -211,8 +212,7 @@ pub(crate) struct Queue {
 /// A datagram that waits.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    /// Whom it is for; `None` for the peer.
-    pub(crate) to: Option<SocketAddr>,
+    pub(crate) route: Route,
     pub(crate) bytes: Box<[u8]>,
 }
 
@@ -222,11 +222,11 @@ impl Queue {
     }
 
     /// Takes a datagram, unless that would overrun a cap.
-    pub(crate) fn push(&mut self, to: Option<SocketAddr>, bytes: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, route: Route, bytes: &[u8]) -> bool {
         let has_room = self.has_room(bytes.len());
         if has_room {
             self.bytes += bytes.len();
-            self.waiting.push_back(Waiting { to, bytes: bytes.into() });
+            self.waiting.push_back(Waiting { route, bytes: bytes.into() });
         }
         has_room
     }
@@ -313,8 +313,8 @@ mod tests {
         }
         assert!(socket.note_error(&error));
         let to = socket.inner.local_addr().unwrap();
-        bound().inner.send(b"x", Some(to)).unwrap();
-        assert_eq!(socket.receive(&mut [0; 1 << 16]).unwrap().0, 1);
+        bound().inner.send(b"x", &Route { to: Some(to), local: None }).unwrap();
+        assert_eq!(socket.receive(&mut [0; 1 << 16]).unwrap().0.bytes, 1);
         for _ in 1..ERRORS_IN_ROW {
             assert!(socket.note_error(&error));
         }
@@ -334,11 +334,11 @@ mod tests {
     #[test]
     fn a_queue_keeps_order_and_both_caps() {
         let mut queue = Queue::new(3, 10);
-        assert!(queue.push(None, b"four"));
-        assert!(queue.push(None, b""));
-        assert!(!queue.push(None, b"seven b"), "11 bytes");
-        assert!(queue.push(None, b"six by"));
-        assert!(!queue.push(None, b""), "a fourth");
+        assert!(queue.push(Route::TO_PEER, b"four"));
+        assert!(queue.push(Route::TO_PEER, b""));
+        assert!(!queue.push(Route::TO_PEER, b"seven b"), "11 bytes");
+        assert!(queue.push(Route::TO_PEER, b"six by"));
+        assert!(!queue.push(Route::TO_PEER, b""), "a fourth");
         assert_eq!((queue.len(), queue.bytes()), (3, 10));
         for expected in [&b"four"[..], b"", b"six by"] {
             assert_eq!(&*queue.first().unwrap().bytes, expected);

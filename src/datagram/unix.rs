@@ -8,7 +8,7 @@ use crate::datagram::bind::check_goes_on;
 use crate::datagram::{SendStatus, SocketFlags, SocketLink, Sockets};
 use crate::engine::{Due, Engine};
 use crate::options::{UnixAddr, UnixDatagramOptions};
-use crate::sys::{NO_ADDR, SendFault};
+use crate::sys::{NO_ADDR, Route, SendFault};
 
 impl Sockets {
     /// Binds a Unix socket for datagrams and serves it.
@@ -55,7 +55,7 @@ impl SocketLink<'_> {
         let Some(unix) = self.socket.inner.unix() else { return SendStatus::Closed };
         if unix.peer() == Some(to) {
             // Its queue, and an event when there is room.
-            return self.send(None, bytes);
+            return self.send(&Route::TO_PEER, bytes);
         }
         if self.socket.receivers.has(to) {
             return self.enqueue_for(to, bytes);

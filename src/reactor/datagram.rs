@@ -15,7 +15,7 @@ use crate::options::{SessionOptions, UdpOptions};
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
 use crate::reactor::{Address, Reactor};
-use crate::sys::{self, BATCH, Inbound, Readiness};
+use crate::sys::{self, BATCH, Inbound, Readiness, Received};
 
 impl Reactor {
     /// Registers a handler of datagrams; returns its key.
@@ -81,12 +81,19 @@ impl Reactor {
     /// Binds a UDP socket and serves it with a handler of datagrams; returns its id, and its
     /// address with the real port.
     ///
+    /// A socket that is bound to all addresses, `0.0.0.0` or `[::]`, answers from the address that
+    /// was asked; a handler learns it from [`DatagramSocket::local_addr`].
+    ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range, the address does not parse, or the handler
     ///   was registered for something else.
     /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
     ///   names the address and says what would do.
+    ///
+    /// # Platform notes
+    /// On other systems than Linux the kernel chooses the source address of answers. A server with
+    /// several addresses binds a socket to each of them there.
     pub fn bind_udp<H: 'static>(
         &mut self,
         addr: impl Address,
@@ -224,13 +231,14 @@ impl Dispatcher {
             let Self { lp, callbacks, buffer, .. } = self;
             let Some(mut link) = lp.socket_link(id) else { break };
             match link.socket.receive(buffer) {
-                Ok((count, is_truncated, from)) => {
+                Ok((Received { bytes: count, ends }, is_truncated)) => {
                     link.socket.flags.set(SocketFlags::OWES_BATCH_END);
                     note_received(&mut link.engine.stats, count, is_truncated);
                     let bytes = &buffer[..count];
+                    let from = ends.peer;
                     let what = What::Datagram { id, from, bytes };
                     callbacks.enter(lp, Who::Socket(id), handler, what, |handler, lp| {
-                        let mut socket = DatagramSocket::receiving(lp, id, is_truncated);
+                        let mut socket = DatagramSocket::receiving(lp, id, &ends, is_truncated);
                         handler.datagram(&mut socket, from, bytes);
                     });
                 }
@@ -362,7 +370,8 @@ impl Dispatcher {
         let Self { lp, callbacks, inbound, .. } = self;
         let Some((id, batch)) = inbound else { return };
         let id = *id;
-        while let Some((bytes, from)) = batch.take() {
+        while let Some((bytes, ends)) = batch.take() {
+            let from = ends.peer;
             let Some(link) = lp.socket_link(id) else {
                 // The one that was taken, and the rest: there is no socket to hand them to.
                 lp.engine.stats.datagrams_received += 1 + batch.clear() as u64;
@@ -380,7 +389,7 @@ impl Dispatcher {
             let bytes = &bytes[..count];
             let what = What::Datagram { id, from, bytes };
             callbacks.enter(lp, Who::Socket(id), handler, what, |handler, lp| {
-                let mut socket = DatagramSocket::receiving(lp, id, is_truncated);
+                let mut socket = DatagramSocket::receiving(lp, id, ends, is_truncated);
                 handler.datagram(&mut socket, from, bytes);
             });
         }

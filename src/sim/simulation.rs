@@ -188,6 +188,13 @@ impl Simulation {
         self.world.borrow_mut().add_listening_peer(backlog, script)
     }
 
+    /// The addresses of a host. The second is for datagrams: a UDP socket that is bound to
+    /// `0.0.0.0` receives at both, and one that is bound to `127.0.0.1` at the first.
+    #[must_use]
+    pub fn ips_of(&self, host: HostId) -> [IpAddr; 2] {
+        World::ips_of(host.0)
+    }
+
     /// Gives a name its addresses, for a reactor that connects to `"name:port"`. The faults of
     /// connects befall lookups too.
     pub fn name(&mut self, name: &str, addrs: &[IpAddr]) {

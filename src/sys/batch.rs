@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::os::{self, Arrival, BATCH, BATCHES_ARE_CALLS};
-use super::{DatagramSocket, SendFault};
+use super::{DatagramSocket, Ends, Received, Route, SendFault};
 
 /// Bytes that a batch going out may gather, but for its last datagram: what a full batch of
 /// datagrams of an Ethernet's length has.
@@ -75,9 +75,7 @@ impl Inbound {
     fn receive_each(&mut self, socket: &mut DatagramSocket, most: usize) -> io::Result<()> {
         for (slot, room) in self.slots.chunks_exact_mut(SLOT).enumerate().take(most) {
             match socket.receive(room) {
-                Ok((bytes, from)) => {
-                    self.arrivals.push(Arrival { slot, bytes, segment: None, from });
-                }
+                Ok(received) => self.arrivals.push(Arrival { slot, segment: None, received }),
                 Err(error) if self.arrivals.is_empty() => return Err(error),
                 Err(error) => {
                     self.is_all = error.kind() == io::ErrorKind::WouldBlock;
@@ -105,25 +103,26 @@ impl Inbound {
         self.error.take().filter(is_one)
     }
 
-    /// Takes the next datagram, and says who sent it.
+    /// Takes the next datagram, and says between which addresses it came.
     #[inline]
-    pub(crate) fn take(&mut self) -> Option<(&[u8], SocketAddr)> {
+    pub(crate) fn take(&mut self) -> Option<(&[u8], &Ends)> {
         let arrival = self.arrivals.get(self.next)?;
         let first = arrival.slot * SLOT;
         let start = self.start;
+        let Received { bytes, ends } = &arrival.received;
+        let bytes = *bytes;
         let end = match arrival.segment {
-            Some(segment) if start + segment < arrival.bytes => start + segment,
-            _ => arrival.bytes,
+            Some(segment) if start + segment < bytes => start + segment,
+            _ => bytes,
         };
-        (self.next, self.start) =
-            if end == arrival.bytes { (self.next + 1, 0) } else { (self.next, end) };
-        Some((&self.slots[first + start..first + end], arrival.from))
+        (self.next, self.start) = if end == bytes { (self.next + 1, 0) } else { (self.next, end) };
+        Some((&self.slots[first + start..first + end], ends))
     }
 
     /// Datagrams that are not taken yet.
     pub(crate) fn len(&self) -> usize {
         let left = self.arrivals[self.next..].iter().map(|arrival| match arrival.segment {
-            Some(segment) => arrival.bytes.div_ceil(segment),
+            Some(segment) => arrival.received.bytes.div_ceil(segment),
             None => 1,
         });
         let taken = match self.arrivals.get(self.next).and_then(|arrival| arrival.segment) {
@@ -150,8 +149,8 @@ impl Inbound {
 #[derive(Debug)]
 pub(crate) struct Outbound {
     bytes: Vec<u8>,
-    /// Where each ends, and whom it is for; `None` for the peer.
-    ends: Vec<(usize, Option<SocketAddr>)>,
+    /// Where each ends, and the way that it takes.
+    ends: Vec<(usize, Route)>,
     /// Datagrams of more bytes do not go out as segments: the system refuses those that are
     /// longer than what the way to the peer takes whole, and all where it cannot do it. 0 where it
     /// does not know of them.
@@ -181,9 +180,9 @@ impl Outbound {
     }
 
     #[inline]
-    pub(crate) fn push(&mut self, to: Option<SocketAddr>, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, route: Route, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        self.ends.push((self.bytes.len(), to));
+        self.ends.push((self.bytes.len(), route));
     }
 
     fn start(&self, index: usize) -> usize {
@@ -191,9 +190,9 @@ impl Outbound {
     }
 
     /// A datagram of the batch, by its index.
-    pub(crate) fn get(&self, index: usize) -> Option<(Option<SocketAddr>, &[u8])> {
-        let &(end, to) = self.ends.get(index)?;
-        Some((to, &self.bytes[self.start(index)..end]))
+    pub(crate) fn get(&self, index: usize) -> Option<(Route, &[u8])> {
+        let &(end, route) = self.ends.get(index)?;
+        Some((route, &self.bytes[self.start(index)..end]))
     }
 
     /// Sends those from `first` on, until the system takes no more: how many it has taken, at
@@ -205,8 +204,8 @@ impl Outbound {
             }
             _ => {}
         }
-        let Some((to, bytes)) = self.get(first) else { return Ok(0) };
-        socket.send(bytes, to)?;
+        let Some((route, bytes)) = self.get(first) else { return Ok(0) };
+        socket.send(bytes, &route)?;
         Ok(1)
     }
 
@@ -221,39 +220,42 @@ fn sends_segments(socket: &DatagramSocket) -> bool {
 }
 
 impl Outbound {
-    /// Sends a run of segments, or all before the next one in a call of their own.
+    /// Sends a run of segments, or what has the same local address before the next one, in a call
+    /// of their own.
     fn send_several(&mut self, socket: &os::DatagramSocket, first: usize) -> io::Result<usize> {
         let run = self.run(first);
+        let local = self.ends[first].1.local;
         if run > 1 {
             let (start, segment) = (self.start(first), self.length(first));
             let bytes = &self.bytes[start..self.ends[first + run - 1].0];
-            let sent = os::send_segments(socket, self.ends[first].1, bytes, segment as u16);
+            let sent = os::send_segments(socket, &self.ends[first].1, bytes, segment as u16);
             match sent {
                 Ok(()) => return Ok(run),
                 Err(error) if is_no_refusal(&error) => return Err(error),
                 Err(_) => {}
             }
             // What one by one can be sent was refused for being segments.
-            let sent = os::send_batch(socket, self.range(first, first + run))?;
+            let sent = os::send_batch(socket, local, self.range(first, first + run))?;
             self.longest_segment = self.longest_segment.min(segment - 1);
             return Ok(sent);
         }
-        let end = (first + 1..self.len()).find(|&index| self.run(index) > 1);
-        os::send_batch(socket, self.range(first, end.unwrap_or(self.len())))
+        let ends_run = |&index: &usize| self.ends[index].1.local != local || self.run(index) > 1;
+        let end = (first + 1..self.len()).find(ends_run);
+        os::send_batch(socket, local, self.range(first, end.unwrap_or(self.len())))
     }
 
     fn range(&self, start: usize, end: usize) -> impl Iterator<Item = (Option<SocketAddr>, &[u8])> {
-        (start..end).filter_map(|index| self.get(index))
+        (start..end).filter_map(|index| self.get(index)).map(|(route, bytes)| (route.to, bytes))
     }
 
     fn length(&self, index: usize) -> usize {
         self.ends[index].0 - self.start(index)
     }
 
-    /// How many from `first` on can leave as segments of one: all for the same peer and of the
-    /// same length, but for the last one, which may be shorter.
+    /// How many from `first` on can leave as segments of one: all by the same way and of the same
+    /// length, but for the last one, which may be shorter.
     fn run(&self, first: usize) -> usize {
-        let (to, segment) = (self.ends[first].1, self.length(first));
+        let (route, segment) = (self.ends[first].1, self.length(first));
         if segment == 0 || segment > self.longest_segment {
             return 1;
         }
@@ -261,7 +263,7 @@ impl Outbound {
         let most = (MAX_SEGMENT_BYTES / segment).min(BATCH);
         while count < most && first + count < self.len() {
             let length = self.length(first + count);
-            if self.ends[first + count].1 != to || length == 0 || length > segment {
+            if self.ends[first + count].1 != route || length == 0 || length > segment {
                 break;
             }
             count += 1;
@@ -301,7 +303,7 @@ mod tests {
     fn a_system_without_segments_is_given_none() {
         let gathered = |longest_segment| {
             let mut outbound = Outbound { bytes: Vec::new(), ends: Vec::new(), longest_segment };
-            (0..5).for_each(|_| outbound.push(None, b"bytes"));
+            (0..5).for_each(|_| outbound.push(Route::TO_PEER, b"bytes"));
             outbound
         };
         assert_eq!(gathered(usize::from(u16::MAX)).run(0), 5);

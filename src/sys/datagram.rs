@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::{NO_ADDR, Poller, World, of_two_worlds, os, sim};
+use super::{Ends, NO_ADDR, Poller, Received, Route, World, of_two_worlds, os, sim};
 use crate::options::{Group, UdpOptions};
 
 impl World {
@@ -54,23 +54,26 @@ impl From<os::UnixDatagramSocket> for DatagramSocket {
 }
 
 impl DatagramSocket {
-    /// Receives one datagram: how much of it there was room for, and who sent it.
+    /// Receives one datagram.
     #[inline]
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
         match self {
-            Self::Os(socket) => os::receive_from(socket, buffer),
-            Self::Unix(socket) => Ok((socket.receive(buffer)?, NO_ADDR)),
+            Self::Os(socket) => socket.receive(buffer),
+            Self::Unix(socket) => {
+                let ends = Ends { peer: NO_ADDR, local: None };
+                Ok(Received { bytes: socket.receive(buffer)?, ends })
+            }
             Self::Sim(socket) => socket.receive(buffer),
         }
     }
 
-    /// Sends one datagram whole, to the peer if the socket has one.
+    /// Sends one datagram whole.
     #[inline]
-    pub(crate) fn send(&mut self, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8], route: &Route) -> io::Result<()> {
         match self {
-            Self::Os(socket) => os::send_to(socket, bytes, to),
+            Self::Os(socket) => socket.send(bytes, route),
             Self::Unix(socket) => socket.send(bytes),
-            Self::Sim(socket) => socket.send(bytes, to),
+            Self::Sim(socket) => socket.send(bytes, route),
         }
     }
 
@@ -122,7 +125,9 @@ impl Poller {
         token: usize,
     ) -> io::Result<()> {
         match (self, socket) {
-            (Self::Os(poller), DatagramSocket::Os(socket)) => os::add(poller, socket, token, false),
+            (Self::Os(poller), DatagramSocket::Os(socket)) => {
+                os::add(poller, socket.source(), token, false)
+            }
             (Self::Os(poller), DatagramSocket::Unix(socket)) => {
                 os::add(poller, socket.source(), token, false)
             }
@@ -144,7 +149,7 @@ impl Poller {
     ) -> io::Result<()> {
         match (self, socket) {
             (Self::Os(poller), DatagramSocket::Os(socket)) => {
-                os::watch(poller, socket, token, writable)
+                os::watch(poller, socket.source(), token, writable)
             }
             (Self::Os(poller), DatagramSocket::Unix(socket)) => {
                 os::watch(poller, socket.source(), token, writable)

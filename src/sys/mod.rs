@@ -31,8 +31,8 @@ pub(crate) use os::Unregistered as Loose;
 #[cfg(feature = "activation")]
 pub use os::activated_listeners;
 pub(crate) use os::{
-    Answer, BATCH, BATCHES_ARE_CALLS, Backlog, FileSink, allowed_cores, interface_addr, pin_to,
-    range_of, read_of,
+    Answer, BATCH, BATCHES_ARE_CALLS, Backlog, Ends, FileSink, Received, Route, allowed_cores,
+    interface_addr, pin_to, range_of, read_of,
 };
 pub use os::{Credentials, raise_open_file_limit};
 #[cfg(unix)]

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::time::Duration;
 
-use super::{Answer, Backlog, Readiness};
+use super::{Answer, Backlog, Readiness, Received, Route};
 use crate::base::id::Generations;
 use crate::options::{Group, UdpOptions};
 
@@ -184,11 +184,11 @@ impl DatagramSocket {
         match *self {}
     }
 
-    pub(crate) fn receive(&self, _: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    pub(crate) fn receive(&self, _: &mut [u8]) -> io::Result<Received> {
         match *self {}
     }
 
-    pub(crate) fn send(&self, _: &[u8], _: Option<SocketAddr>) -> io::Result<()> {
+    pub(crate) fn send(&self, _: &[u8], _: &Route) -> io::Result<()> {
         match *self {}
     }
 

@@ -357,6 +357,55 @@ fn without_faults_all_that_fit_arrive_in_order() {
     });
 }
 
+/// A client that is connected to the second address of a host takes its answers from there only.
+#[test]
+fn an_answer_leaves_from_the_address_that_was_asked() {
+    let answers = std::sync::Mutex::new([0_u64; 2]);
+    Seeds::new(100).run(|sim| {
+        let dice = sim.dice();
+        let local = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&local);
+        let options = udp_options(&dice).max_datagram_bytes(65_535);
+        let (server, addr) = sim.host("server", |reactor| {
+            let service = reactor.register_datagrams(
+                move |socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]| {
+                    seen.borrow_mut().push(socket.local_addr().expect("it is open"));
+                    // Some have to wait for room, and leave from there all the same.
+                    (0..20).for_each(|_| _ = socket.send_to(from, bytes));
+                },
+            );
+            Ok(reactor.bind_udp("0.0.0.0:7000", service, options)?.1)
+        })?;
+        let asked = sim.ips_of(server).map(|ip| SocketAddr::new(ip, addr.port()));
+        let count = Rc::new(RefCell::new([0; 2]));
+        let seen = Rc::clone(&count);
+        sim.host("client", |reactor| {
+            let service = reactor.register_datagrams(
+                move |socket: &mut DatagramSocket<'_>, from: SocketAddr, _: &[u8]| {
+                    assert_eq!(socket.peer_addr(), Some(from));
+                    seen.borrow_mut()[usize::from(from == asked[1])] += 1;
+                },
+            );
+            for asked in asked {
+                let (id, _) = reactor.connect_udp(asked, service, UdpOptions::default())?;
+                let mut context = reactor.context();
+                let mut socket = context.socket(id).expect("it is open");
+                (0..10).for_each(|_| _ = socket.send(&[7; 500]));
+            }
+            Ok(())
+        })?;
+        sim.run(Duration::from_secs(60));
+        let world = sim.datagrams();
+        assert_eq!(world.unclaimed, 0, "{world:?}");
+        assert!(local.borrow().iter().all(|local| asked.contains(local)));
+        let mut answers = answers.lock().unwrap();
+        answers.iter_mut().zip(*count.borrow()).for_each(|(sum, count)| *sum += count);
+        Ok(())
+    });
+    let answers = answers.into_inner().unwrap();
+    assert!(answers.iter().all(|&count| count > 1_000), "{answers:?}");
+}
+
 /// A session ends no earlier than its silence is over, by a clock that is finer than a tick, and
 /// not much later, also while the world stands still and its clocks jump.
 #[test]

@@ -6,7 +6,7 @@ mod unix;
 
 use std::any::Any;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::id::{SocketId, Timer, TimerId};
@@ -15,6 +15,7 @@ use crate::handler::event_loop::{Loop, Role};
 use crate::handler::states::LentStates;
 use crate::handler::{AnyHandler, Context};
 use crate::options::Group;
+use crate::sys::{Ends, Route};
 
 pub(crate) use sessions::RegisteredSessions;
 pub use sessions::{Session, SessionEnd, SessionHandler};
@@ -137,18 +138,31 @@ pub struct DatagramSocket<'a> {
     lp: &'a mut Loop,
     id: SocketId,
     is_truncated: bool,
+    /// Of the datagram that is handed over.
+    ends: Option<&'a Ends>,
 }
 
 impl<'a> DatagramSocket<'a> {
     #[inline]
     pub(crate) fn new(lp: &'a mut Loop, id: SocketId) -> Self {
-        Self { lp, id, is_truncated: false }
+        Self { lp, id, is_truncated: false, ends: None }
     }
 
     /// The socket whose datagram is handed over.
     #[inline]
-    pub(crate) fn receiving(lp: &'a mut Loop, id: SocketId, is_truncated: bool) -> Self {
-        Self { lp, id, is_truncated }
+    pub(crate) fn receiving(
+        lp: &'a mut Loop,
+        id: SocketId,
+        ends: &'a Ends,
+        is_truncated: bool,
+    ) -> Self {
+        Self { lp, id, is_truncated, ends: Some(ends) }
+    }
+
+    /// The local address at which the datagram arrived, if the system reports it.
+    #[inline]
+    pub(crate) fn reported_local_addr(&self) -> Option<SocketAddr> {
+        self.ends?.local
     }
 
     #[inline]
@@ -164,15 +178,72 @@ impl<'a> DatagramSocket<'a> {
 
     /// Sends a datagram to an address, at once if the kernel takes it. Nothing that waits is
     /// overtaken.
+    ///
+    /// In `on_datagram`, what goes back to the sender's IP address leaves from the address at which
+    /// the datagram arrived ([`local_addr`](Self::local_addr)). A client drops an answer from
+    /// another address than the one it has asked. In other callbacks, and for other receivers, the
+    /// kernel chooses the source address of a socket that is bound to all addresses; an answer that
+    /// is given later is sent by [`send_from`](Self::send_from).
+    ///
+    /// # Platform notes
+    /// On other systems than Linux the kernel chooses the source address for such a socket. A
+    /// server there binds a socket to each of its addresses.
     #[inline]
     pub fn send_to(&mut self, to: SocketAddr, bytes: &[u8]) -> SendStatus {
-        send_by(self.lp, self.id, Some(to), bytes)
+        let local = self.ends.and_then(|ends| ends.local_for(to));
+        send_by(self.lp, self.id, &Route { to: Some(to), local }, bytes)
+    }
+
+    /// Sends a datagram to an address as [`send_to`](Self::send_to) does, from a local address of
+    /// this machine: the one that [`local_addr`](Self::local_addr) returned in the callback of the
+    /// question, for an answer that is given later. The port of `local` does not matter, since
+    /// datagrams leave from the port of the socket. If its IP address is unspecified, the kernel
+    /// chooses. A socket that is bound to one address sends from there.
+    ///
+    /// If `local` is not an address of this machine, or not any more, the status is `Failed` with
+    /// `NetworkUnreachable` or `InvalidInput`.
+    ///
+    /// # Examples
+    /// Answers are given at the end of a batch:
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use waterwheel::udp::{DatagramHandler, DatagramSocket, UdpOptions};
+    /// use waterwheel::Reactor;
+    ///
+    /// #[derive(Default)]
+    /// struct Later(Vec<(SocketAddr, SocketAddr)>);
+    ///
+    /// impl DatagramHandler for Later {
+    ///     fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, _: &[u8]) {
+    ///         if let Ok(local) = socket.local_addr() {
+    ///             self.0.push((local, from));
+    ///         }
+    ///     }
+    ///
+    ///     fn on_batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
+    ///         for (local, from) in self.0.drain(..) {
+    ///             socket.send_from(local, from, b"seen");
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let later = reactor.register_datagrams(Later::default());
+    /// reactor.bind_udp("0.0.0.0:0", later, UdpOptions::default())?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Platform notes
+    /// On other systems than Linux `local` is not looked at.
+    pub fn send_from(&mut self, local: SocketAddr, to: SocketAddr, bytes: &[u8]) -> SendStatus {
+        let local = (!local.ip().to_canonical().is_unspecified()).then_some(local);
+        send_by(self.lp, self.id, &Route { to: Some(to), local }, bytes)
     }
 
     /// Sends a datagram to the peer of a connected socket.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
-        send_by(self.lp, self.id, None, bytes)
+        send_by(self.lp, self.id, &Route::TO_PEER, bytes)
     }
 
     /// Whether the datagram of this `on_datagram` was longer than what is handed over.
@@ -195,14 +266,21 @@ impl<'a> DatagramSocket<'a> {
         self.lp.datagrams.socket(self.id).is_some()
     }
 
-    /// Where it is bound. A socket that is bound to all addresses does not know to which of them
-    /// a datagram came.
+    /// Where it is bound. In `on_datagram`, a socket that is bound to all addresses (`0.0.0.0` or
+    /// `[::]`) returns the one at which the datagram arrived, from which
+    /// [`send_to`](Self::send_to) answers.
+    ///
+    /// A datagram for an IPv4 multicast group or a broadcast address arrives at the address of the
+    /// interface that it came in by. One for an IPv6 group does not arrive at an address: the one
+    /// that the socket is bound to, `[::]`, is returned then.
     ///
     /// # Errors
     /// - `NotConnected`: the socket is closed.
+    ///
+    /// # Platform notes
+    /// On other systems than Linux always the address that the socket is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let socket = self.lp.datagrams.socket(self.id).ok_or(io::ErrorKind::NotConnected)?;
-        Ok(socket.addr)
+        local_addr(self.lp, self.id, self.reported_local_addr())
     }
 
     /// Its peer, if it has one.
@@ -275,10 +353,35 @@ impl<'a> DatagramSocket<'a> {
     }
 }
 
+impl Ends {
+    /// The local address for what is sent to this address: an answer leaves from where the
+    /// question arrived, whatever the port. Other receivers may not be reached from there.
+    #[inline]
+    fn local_for(&self, to: SocketAddr) -> Option<SocketAddr> {
+        self.local.filter(|_| host_of(self.peer) == host_of(to))
+    }
+}
+
+/// The host that an address is of; an IPv4-mapped address is the IPv4 address.
+#[inline]
+fn host_of(addr: SocketAddr) -> (IpAddr, u32) {
+    let interface = match addr {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(addr) => addr.scope_id(),
+    };
+    (addr.ip().to_canonical(), interface)
+}
+
 /// Sends a datagram by a socket, which may be closed.
 #[inline]
-fn send_by(lp: &mut Loop, id: SocketId, to: Option<SocketAddr>, bytes: &[u8]) -> SendStatus {
-    lp.socket_link(id).map_or(SendStatus::Closed, |mut link| link.send(to, bytes))
+fn send_by(lp: &mut Loop, id: SocketId, route: &Route, bytes: &[u8]) -> SendStatus {
+    lp.socket_link(id).map_or(SendStatus::Closed, |mut link| link.send(route, bytes))
+}
+
+/// The local address at which a datagram arrived, as reported; else where the socket is bound.
+fn local_addr(lp: &Loop, id: SocketId, reported: Option<SocketAddr>) -> io::Result<SocketAddr> {
+    let socket = lp.datagrams.socket(id).ok_or(io::ErrorKind::NotConnected)?;
+    Ok(reported.unwrap_or(socket.addr))
 }
 
 fn closed() -> io::Error {

@@ -11,11 +11,12 @@ use crate::base::tick::ticks;
 use crate::datagram::SendStatus;
 use crate::datagram::{SessionKey, Sessions, Silence};
 use crate::engine::Due;
-use crate::handler::datagram::send_by;
+use crate::handler::datagram::{local_addr, send_by};
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::states::LentStates;
 use crate::handler::{AnyDatagrams, AnyHandler, Context, DatagramSocket};
 use crate::options::SessionOptions;
+use crate::sys::{Ends, Route};
 
 /// The callbacks of a datagram server that keeps something for each peer.
 ///
@@ -159,7 +160,8 @@ pub enum SessionEnd {
 pub struct Session<'a> {
     lp: &'a mut Loop,
     socket: SocketId,
-    peer: SocketAddr,
+    /// Of the last datagram.
+    ends: Ends,
     is_truncated: bool,
     is_over: bool,
 }
@@ -168,13 +170,25 @@ impl Session<'_> {
     /// Whose session it is.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
-        self.peer
+        self.ends.peer
     }
 
-    /// Sends a datagram to the peer, as [`DatagramSocket::send_to`] does.
+    /// Where the last datagram of the peer arrived, as [`DatagramSocket::local_addr`] has it.
+    /// Datagrams of the session leave from there. Those that are sent by other callbacks do so by
+    /// [`DatagramSocket::send_from`] with this address, kept in the session's state.
+    ///
+    /// # Errors
+    /// - `NotConnected`: the socket is closed.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        local_addr(self.lp, self.socket, self.ends.local)
+    }
+
+    /// Sends a datagram to the peer, as [`DatagramSocket::send_to`] does: from the address at which
+    /// the last datagram of the peer arrived, also when the session ends.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
-        send_by(self.lp, self.socket, Some(self.peer), bytes)
+        let route = Route { to: Some(self.ends.peer), local: self.ends.local };
+        send_by(self.lp, self.socket, &route, bytes)
     }
 
     /// Ends the session when this callback has returned.
@@ -190,7 +204,7 @@ impl Session<'_> {
 
     /// The socket that it came by.
     pub fn socket(&mut self) -> DatagramSocket<'_> {
-        DatagramSocket::new(self.lp, self.socket)
+        DatagramSocket::receiving(self.lp, self.socket, &self.ends, self.is_truncated)
     }
 
     /// The loop: connections, other sockets, timers of handlers, the clock.
@@ -232,13 +246,15 @@ impl<H: SessionHandler> RegisteredSessions<H> {
     }
 
     fn end(&mut self, lp: &mut Loop, place: u32, reason: SessionEnd) {
+        let local = self.sessions.local(place);
         let Some(((socket, peer), state, timer)) = self.sessions.remove(place) else { return };
         if let Some(timer) = timer {
             lp.engine.timers.cancel(timer);
         }
         lp.engine.stats.sessions -= 1;
         lp.engine.stats.sessions_idle += u64::from(reason == SessionEnd::Idle);
-        let mut session = Session { lp, socket, peer, is_truncated: false, is_over: true };
+        let ends = Ends { peer, local };
+        let mut session = Session { lp, socket, ends, is_truncated: false, is_over: true };
         self.handler.on_session_end(state, &mut session, reason);
     }
 
@@ -257,6 +273,7 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
             self.recover(socket);
         }
         let (id, is_truncated) = (socket.id(), socket.is_truncated());
+        let local = socket.reported_local_addr();
         let lp = socket.event_loop();
         let place = match self.sessions.touch(&(id, from), lp.engine.now()) {
             Some(place) => place,
@@ -265,8 +282,9 @@ impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
                 None => return,
             },
         };
-        let Some(state) = self.sessions.state_mut(place) else { return };
-        let mut session = Session { lp, socket: id, peer: from, is_truncated, is_over: false };
+        let Some(state) = self.sessions.receive(place, local) else { return };
+        let ends = Ends { peer: from, local };
+        let mut session = Session { lp, socket: id, ends, is_truncated, is_over: false };
         self.running = Some(place);
         self.handler.on_datagram(state, &mut session, bytes);
         let is_over = session.is_over;

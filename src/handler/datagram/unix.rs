@@ -13,7 +13,7 @@ use crate::handler::event_loop::{Loop, Role};
 use crate::handler::states::LentStates;
 use crate::handler::{AnyDatagrams, AnyHandler, Context, DatagramSocket, HandlerKey};
 use crate::options::{UnixAddr, UnixDatagramOptions};
-use crate::sys::{Credentials, UnixDatagrams};
+use crate::sys::{Credentials, Route, UnixDatagrams};
 
 /// The callbacks of a server or client of datagrams over Unix sockets.
 ///
@@ -200,7 +200,7 @@ impl<'a> UnixDatagramSocket<'a> {
     /// (`ENOBUFS`), so that the datagram is `Dropped`.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
-        send_by(self.lp, self.id, None, bytes)
+        send_by(self.lp, self.id, &Route::TO_PEER, bytes)
     }
 
     /// Whether the datagram of this `on_datagram` was longer than what is handed over.

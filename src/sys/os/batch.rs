@@ -3,17 +3,20 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use nix::cmsg_space;
+use nix::libc::{in_pktinfo, in6_pktinfo};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6,
-    SockaddrLike, SockaddrStorage, getsockopt, recvmmsg, sendmsg, setsockopt, sockopt,
+    SockaddrLike, SockaddrStorage, getsockopt, recvmmsg, sendmmsg as sendmmsg_with, sendmsg,
+    setsockopt, sockopt,
 };
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
-use super::datagram::{Arrival, BATCH, DatagramSocket};
+use super::datagram::{Arrival, BATCH, DatagramSocket, Ends, Received, Route};
+use super::pktinfo::{Family, Header, headers};
 
 /// Whether a batch is one call, and not one for each datagram.
 pub(crate) const BATCHES_ARE_CALLS: bool = true;
@@ -29,7 +32,7 @@ pub(crate) fn take_segments(socket: &impl AsFd) {
 /// Whether the system sends segments. Linux does since 4.18; before, it passes over what it does
 /// not know, and all would leave as one datagram.
 pub(crate) fn sends_segments(socket: &DatagramSocket) -> bool {
-    getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
+    getsockopt(&socket.io, sockopt::UdpGsoSegment).is_ok()
 }
 
 /// Receives into as many slots as there are.
@@ -39,7 +42,6 @@ pub(crate) fn receive_batch<'a>(
     slots: impl ExactSizeIterator<Item = &'a mut [u8]>,
     arrivals: &mut Vec<Arrival>,
 ) -> io::Result<()> {
-    let socket = socket.as_raw_fd();
     if is_v4 {
         receive::<SockaddrIn>(socket, slots, arrivals)
     } else {
@@ -48,7 +50,7 @@ pub(crate) fn receive_batch<'a>(
 }
 
 fn receive<'a, S>(
-    socket: RawFd,
+    socket: &DatagramSocket,
     mut slots: impl ExactSizeIterator<Item = &'a mut [u8]>,
     arrivals: &mut Vec<Arrival>,
 ) -> io::Result<()>
@@ -56,32 +58,49 @@ where
     S: SockaddrLike + Copy + Into<SocketAddr>,
 {
     let most = slots.len().min(BATCH);
+    let info = socket.packet_info.as_deref();
+    let control = match info {
+        Some(_) => cmsg_space!(i32, in_pktinfo, in6_pktinfo),
+        None => cmsg_space!(i32),
+    };
     // Anew each time: the room for what comes beside the bytes shrinks to what came the last time.
-    let mut headers = MultiHeaders::<S>::preallocate(most, Some(cmsg_space!(i32)));
+    let mut headers = MultiHeaders::<S>::preallocate(most, Some(control));
     let mut slices: [_; BATCH] =
         std::array::from_fn(|_| [IoSliceMut::new(slots.next().unwrap_or_default())]);
     let slices = slices.iter_mut().take(most);
-    for (slot, message) in
-        recvmmsg(socket, &mut headers, slices, MsgFlags::empty(), None)?.enumerate()
-    {
+    let (fd, flags) = (socket.io.as_raw_fd(), MsgFlags::empty());
+    for (slot, message) in recvmmsg(fd, &mut headers, slices, flags, None)?.enumerate() {
         // A UDP socket names the sender of each datagram.
-        let from = message.address.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let peer = message.address.ok_or(io::ErrorKind::AddrNotAvailable)?;
         let segment = message.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::UdpGroSegments(bytes) => usize::try_from(bytes).ok(),
             _ => None,
         });
         let segment = segment.filter(|&bytes| bytes > 0);
-        arrivals.push(Arrival { slot, bytes: message.bytes, segment, from: from.into() });
+        let local = match info {
+            Some(info) => info.local_of(message.cmsgs()?),
+            None => None,
+        };
+        let ends = Ends { peer: peer.into(), local };
+        let received = Received { bytes: message.bytes, ends };
+        arrivals.push(Arrival { slot, segment, received });
     }
     Ok(())
 }
 
-/// Sends several, until the system takes no more: how many it has taken, or what was wrong with
-/// the first.
+/// Sends several from one local address, or `None` for the system's choice, until the system takes
+/// no more: how many it has taken, or what was wrong with the first.
 pub(crate) fn send_batch<'a>(
     socket: &DatagramSocket,
+    local: Option<SocketAddr>,
     datagrams: impl Iterator<Item = (Option<SocketAddr>, &'a [u8])>,
 ) -> io::Result<usize> {
+    if let (Some(info), Some(local)) = (&socket.packet_info, local) {
+        return match info.header {
+            Header::V4(_) => send_batch_from::<SockaddrIn>(socket, local, datagrams),
+            Header::V6(_) => send_batch_from::<SockaddrIn6>(socket, local, datagrams),
+        };
+    }
     let mut parts: Vec<_> = datagrams
         .map(|(to, bytes)| {
             (to.map(|to| to.as_any()), [IoSlice::new(bytes)], SendAncillaryBuffer::default())
@@ -94,19 +113,51 @@ pub(crate) fn send_batch<'a>(
             None => MMsgHdr::new(&*bytes, control),
         })
         .collect();
-    Ok(sendmmsg(socket, &mut headers, SendFlags::NOSIGNAL)?)
+    Ok(sendmmsg(&socket.io, &mut headers, SendFlags::NOSIGNAL)?)
+}
+
+/// nix names one local address for all datagrams of a call, and rustix none.
+fn send_batch_from<'a, S: Family>(
+    socket: &DatagramSocket,
+    local: SocketAddr,
+    datagrams: impl Iterator<Item = (Option<SocketAddr>, &'a [u8])>,
+) -> io::Result<usize> {
+    let source = S::source(local)?;
+    let (mut to, mut parts) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+    for (receiver, bytes) in datagrams {
+        match receiver.map(S::receiver).transpose() {
+            // It is told when it is the first.
+            Err(_) if !to.is_empty() => break,
+            receiver => to.push(receiver?),
+        }
+        parts.push([IoSlice::new(bytes)]);
+    }
+    let mut headers = headers::<S>(to.len());
+    let (fd, flags) = (socket.io.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+    Ok(sendmmsg_with(fd, &mut headers, &parts, &to, [source.control()], flags)?.count())
 }
 
 /// Sends datagrams of `segment` bytes each, the last one perhaps of fewer, as one.
 pub(crate) fn send_segments(
     socket: &DatagramSocket,
-    to: Option<SocketAddr>,
+    route: &Route,
     bytes: &[u8],
     segment: u16,
 ) -> io::Result<()> {
-    let to = to.map(SockaddrStorage::from);
-    let control = [ControlMessage::UdpGsoSegments(&segment)];
-    let flags = MsgFlags::MSG_NOSIGNAL;
-    sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], &control, flags, to.as_ref())?;
+    let to = route.to.map(SockaddrStorage::from);
+    let segments = ControlMessage::UdpGsoSegments(&segment);
+    let source = match (&socket.packet_info, route.local) {
+        (Some(info), Some(local)) => Some(match info.header {
+            Header::V4(_) => SockaddrIn::source(local)?,
+            Header::V6(_) => SockaddrIn6::source(local)?,
+        }),
+        _ => None,
+    };
+    let controls = match &source {
+        Some(source) => &[segments, source.control()][..],
+        None => &[segments],
+    };
+    let (fd, flags) = (socket.io.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+    sendmsg(fd, &[IoSlice::new(bytes)], controls, flags, to.as_ref())?;
     Ok(())
 }

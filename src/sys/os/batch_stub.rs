@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use socket2::Socket;
 
-use super::datagram::{Arrival, DatagramSocket};
+use super::datagram::{Arrival, DatagramSocket, Route};
 
 /// Whether a batch is one call, and not one for each datagram.
 pub(crate) const BATCHES_ARE_CALLS: bool = false;
@@ -32,17 +32,13 @@ pub(crate) fn receive_batch<'a>(
 /// Sends nothing.
 pub(crate) fn send_batch<'a>(
     _: &DatagramSocket,
+    _: Option<SocketAddr>,
     _: impl Iterator<Item = (Option<SocketAddr>, &'a [u8])>,
 ) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Sends nothing.
-pub(crate) fn send_segments(
-    _: &DatagramSocket,
-    _: Option<SocketAddr>,
-    _: &[u8],
-    _: u16,
-) -> io::Result<()> {
+pub(crate) fn send_segments(_: &DatagramSocket, _: &Route, _: &[u8], _: u16) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

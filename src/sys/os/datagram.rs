@@ -3,12 +3,12 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use mio::net::UdpSocket;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{batch, multicast, system};
+use super::pktinfo::PacketInfo;
+use super::{batch, multicast, native, system};
 use crate::options::UdpOptions;
-
-pub(crate) use mio::net::UdpSocket as DatagramSocket;
 
 /// Most datagrams of one batch.
 pub(crate) const BATCH: usize = 64;
@@ -17,17 +17,95 @@ pub(crate) const BATCH: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
     pub(crate) slot: usize,
-    pub(crate) bytes: usize,
     /// The length of each datagram but the last, if they are several.
     pub(crate) segment: Option<usize>,
-    pub(crate) from: SocketAddr,
+    /// All of them.
+    pub(crate) received: Received,
+}
+
+/// What has been received.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    /// How much of it there was room for.
+    pub(crate) bytes: usize,
+    pub(crate) ends: Ends,
+}
+
+/// Between which addresses a datagram has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    /// Who has sent it.
+    pub(crate) peer: SocketAddr,
+    /// The local address at which it arrived. `None` for a socket that is bound to one address,
+    /// and where the system does not report it.
+    pub(crate) local: Option<SocketAddr>,
+}
+
+/// The way that a datagram is to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// `None` for the peer of the socket.
+    pub(crate) to: Option<SocketAddr>,
+    /// The local address that it leaves from; `None` for the system's choice.
+    pub(crate) local: Option<SocketAddr>,
+}
+
+impl Route {
+    /// To the peer of a socket.
+    pub(crate) const TO_PEER: Self = Self { to: None, local: None };
+}
+
+/// A UDP socket.
+#[derive(Debug)]
+pub(crate) struct DatagramSocket {
+    pub(super) io: UdpSocket,
+    /// Of a socket that is bound to all addresses, where the system reports local addresses.
+    pub(super) packet_info: Option<Box<PacketInfo>>,
+}
+
+impl DatagramSocket {
+    /// What the poll is given.
+    pub(crate) fn source(&mut self) -> &mut UdpSocket {
+        &mut self.io
+    }
+
+    /// Receives one datagram.
+    #[inline]
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+        match &self.packet_info {
+            None => {
+                let (bytes, peer) = native::receive_from(&mut self.io, buffer)?;
+                Ok(Received { bytes, ends: Ends { peer, local: None } })
+            }
+            Some(info) => info.receive(&self.io, buffer),
+        }
+    }
+
+    /// Sends one datagram. A socket that is bound to one address sends from there.
+    #[inline]
+    pub(crate) fn send(&mut self, bytes: &[u8], route: &Route) -> io::Result<()> {
+        match (&mut self.packet_info, route) {
+            (Some(info), &Route { to: Some(to), local: Some(local) }) => {
+                info.send(&self.io, bytes, to, local)
+            }
+            _ => native::send_to(&mut self.io, bytes, route.to),
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io.peer_addr()
+    }
 }
 
 /// Binds a UDP socket.
 pub(crate) fn bind_udp(addr: SocketAddr, options: &UdpOptions) -> io::Result<DatagramSocket> {
     let socket = new_socket(addr, options)?;
-    socket.bind(&addr.into())?;
-    finish(socket, options)
+    let packet_info = PacketInfo::bind(&socket, addr)?;
+    finish(socket, packet_info, options)
 }
 
 /// A UDP socket that has one peer.
@@ -46,7 +124,7 @@ pub(crate) fn connect_udp(peer: SocketAddr, options: &UdpOptions) -> io::Result<
         socket.bind(&SocketAddr::new(any, 0).into())?;
     }
     socket.connect(&peer.into())?;
-    finish(socket, options)
+    finish(socket, None, options)
 }
 
 /// A socket with every option that has a value, each set by one call.
@@ -149,11 +227,16 @@ fn set_class_v6(_: &Socket, _: u8) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
-fn finish(socket: Socket, options: &UdpOptions) -> io::Result<DatagramSocket> {
+fn finish(
+    socket: Socket,
+    packet_info: Option<Box<PacketInfo>>,
+    options: &UdpOptions,
+) -> io::Result<DatagramSocket> {
     if options.batch {
         batch::take_segments(&socket);
     }
-    let socket = DatagramSocket::from_std(socket.into());
+    let io = UdpSocket::from_std(socket.into());
+    let socket = DatagramSocket { io, packet_info };
     for group in &options.groups {
         multicast::join(&socket, group)?;
     }

@@ -4,7 +4,9 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 
-use super::{DatagramSocket, Stream};
+use mio::net::UdpSocket;
+
+use super::Stream;
 
 /// Whether a read or a write that stops short is followed by an event.
 pub(crate) const EDGES_ARE_NATIVE: bool = false;
@@ -31,7 +33,7 @@ pub(crate) fn call<T>(stream: &Stream, run: impl FnOnce() -> io::Result<T>) -> i
 
 /// Receives one datagram: how much of it there was room for, and who sent it.
 pub(crate) fn receive_from(
-    socket: &mut DatagramSocket,
+    socket: &mut UdpSocket,
     buffer: &mut [u8],
 ) -> io::Result<(usize, SocketAddr)> {
     socket.recv_from(buffer)
@@ -39,7 +41,7 @@ pub(crate) fn receive_from(
 
 /// Sends one datagram, to the peer if `to` is `None`.
 pub(crate) fn send_to(
-    socket: &mut DatagramSocket,
+    socket: &mut UdpSocket,
     bytes: &[u8],
     to: Option<SocketAddr>,
 ) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! The operating system, through mio, socket2 and rustix.
+//! The operating system, through mio, socket2, rustix and, on Linux, nix.
 //!
 //! What differs between systems is chosen here, by file. Each of these modules has a second file
 //! with the same names, for where the first does not apply:
@@ -9,6 +9,7 @@
 //! | `system` | Unix, in `unix/` | `windows.rs` |
 //! | `linux`, `affinity` | Linux, Android | `linux_stub.rs`, `affinity_stub.rs` |
 //! | `sock_diag` | Linux | `sock_diag_stub.rs` |
+//! | `pktinfo` | Linux | `pktinfo_stub.rs` |
 //! | `batch` | Linux, with the feature `batch` | `batch_stub.rs` |
 
 #[cfg(feature = "activation")]
@@ -42,6 +43,8 @@ mod multicast;
     path = "emulated.rs"
 )]
 mod native;
+#[cfg_attr(not(target_os = "linux"), path = "pktinfo_stub.rs")]
+mod pktinfo;
 mod poller;
 mod resolve;
 mod sendfile;
@@ -68,12 +71,12 @@ pub(crate) use batch::{
     BATCHES_ARE_CALLS, receive_batch, send_batch, send_segments, sends_segments,
 };
 pub use credentials::Credentials;
-pub(crate) use datagram::{Arrival, BATCH, DatagramSocket, bind_udp, connect_udp};
+pub(crate) use datagram::{
+    Arrival, BATCH, DatagramSocket, Ends, Received, Route, bind_udp, connect_udp,
+};
 pub(crate) use linux::{OPTIONS_ARE_INHERITED, peer_credentials};
 pub(crate) use multicast::{join, leave};
-pub(crate) use native::{
-    EDGES_ARE_NATIVE, is_let_go, receive, receive_from, send, send_to, send_vectored,
-};
+pub(crate) use native::{EDGES_ARE_NATIVE, is_let_go, receive, send, send_vectored};
 pub(crate) use poller::{add, change, poll, remove, waker, watch};
 pub(crate) use resolve::{Answer, interface_addr, resolve};
 pub(crate) use sendfile::{FileSink, range_of, read_of};

@@ -9,10 +9,11 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
+use mio::net::UdpSocket;
 use rustix::net::{RecvFlags, SendAncillaryBuffer};
 
+use super::Stream;
 use super::system::NO_SIGNAL;
-use super::{DatagramSocket, Stream};
 
 /// Whether a read or a write that stops short is followed by an event.
 pub(crate) const EDGES_ARE_NATIVE: bool = true;
@@ -43,7 +44,7 @@ pub(crate) fn call<T>(_: &Stream, run: impl FnOnce() -> io::Result<T>) -> io::Re
 /// Receives one datagram: how much of it there was room for, and who sent it.
 #[inline(always)]
 pub(crate) fn receive_from(
-    socket: &mut DatagramSocket,
+    socket: &mut UdpSocket,
     buffer: &mut [u8],
 ) -> io::Result<(usize, SocketAddr)> {
     let (_, count, from) = rustix::net::recvfrom(&*socket, buffer, RecvFlags::empty())?;
@@ -55,7 +56,7 @@ pub(crate) fn receive_from(
 /// Sends one datagram, to the peer if `to` is `None`.
 #[inline(always)]
 pub(crate) fn send_to(
-    socket: &mut DatagramSocket,
+    socket: &mut UdpSocket,
     bytes: &[u8],
     to: Option<SocketAddr>,
 ) -> io::Result<()> {

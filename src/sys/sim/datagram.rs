@@ -8,7 +8,7 @@ use super::socket::{Socket, SocketStage};
 use super::trace::Call;
 use super::world::World;
 use crate::options::{Group, UdpOptions};
-use crate::sys;
+use crate::sys::{self, Received, Route};
 
 /// A UDP socket; closed when it is dropped.
 #[derive(Debug)]
@@ -28,14 +28,18 @@ impl Host {
             return Err(no_multicast());
         }
         self.call(|world| {
+            let is_wildcard = peer.is_none() && addr.ip().is_unspecified();
             let mut addr = self.resolve(addr);
-            if addr.ip() != World::ip_of(self.index) {
+            let own = World::ips_of(self.index);
+            if !own.contains(&addr.ip()) {
                 return Err(ErrorKind::AddrNotAvailable.into());
             }
             if addr.port() == 0 {
                 addr.set_port(10_000 + (world.sockets.len() % 50_000) as u16);
             }
-            if world.udp_at(addr).is_some() {
+            let wanted = own.into_iter().filter(|&ip| is_wildcard || ip == addr.ip());
+            let mut wanted = wanted.map(|ip| SocketAddr::new(ip, addr.port()));
+            if wanted.any(|addr| world.udp_at(addr).is_some()) {
                 return Err(ErrorKind::AddrInUse.into());
             }
             if !world.open_file(self.index) {
@@ -43,7 +47,7 @@ impl Host {
             }
             let remote = peer.map_or(addr, |peer| self.resolve(peer));
             let socket = Socket::new(self.owner(), addr, remote, SocketStage::Datagrams);
-            let key = world.add_udp(socket, peer.is_some());
+            let key = world.add_udp(socket, peer.is_some(), is_wildcard);
             Ok(DatagramSocket { host: self.clone(), key })
         })
     }
@@ -62,20 +66,21 @@ impl DatagramSocket {
         self.host.world.borrow().sockets[self.key as usize].local
     }
 
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let mut sender = None;
-        let count = self.host.call_on(self.key, Call::Receive, |world| {
-            let (count, from) = world.receive_from(self.key, buffer)?;
-            sender = Some(from);
-            Ok(count)
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut received = None;
+        self.host.call_on(self.key, Call::Receive, |world| {
+            let it = world.receive_from(self.key, buffer)?;
+            received = Some(it);
+            Ok(it.bytes)
         })?;
-        Ok((count, sender.ok_or(ErrorKind::WouldBlock)?))
+        Ok(received.ok_or(ErrorKind::WouldBlock)?)
     }
 
-    pub(crate) fn send(&self, bytes: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
-        let to = to.map(|to| self.host.resolve(to));
+    pub(crate) fn send(&self, bytes: &[u8], route: &Route) -> io::Result<()> {
+        let to = route.to.map(|to| self.host.resolve(to));
+        let route = Route { to, ..*route };
         self.host
-            .call_on(self.key, Call::Send, |world| world.send_to(self.key, bytes, to))
+            .call_on(self.key, Call::Send, |world| world.send_to(self.key, bytes, route))
             .map(drop)
     }
 

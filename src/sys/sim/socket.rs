@@ -161,13 +161,23 @@ impl Socket {
 /// What a UDP socket has that others have not.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    pub(super) waiting: VecDeque<(SocketAddr, Vec<u8>)>,
+    pub(super) waiting: VecDeque<Arrived>,
     pub(super) bytes: usize,
     pub(super) most_bytes: usize,
     /// Bytes that have not left the machine.
     pub(super) leaving_bytes: usize,
     pub(super) most_leaving_bytes: usize,
     pub(super) is_connected: bool,
+    /// Bound to all addresses of its host.
+    pub(super) is_wildcard: bool,
+}
+
+/// A datagram that has arrived.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Inbox {

@@ -7,15 +7,16 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::chance::Fault;
 use super::event::{MICRO, MILLI, SimEvent};
 use super::post::{Datagrams, Flying};
-use super::socket::{Inbox, Owner, Socket};
+use super::socket::{Arrived, Inbox, Owner, Socket};
 use super::trace::{Net, Note};
 use super::world::World;
 use crate::sys::os::errors::TOO_LONG;
+use crate::sys::{Ends, Received, Route};
 
 /// The longest datagram over IPv4.
 const MAX_BYTES: usize = 65_507;
@@ -26,10 +27,18 @@ impl World {
     }
 
     pub(super) fn udp_at(&self, addr: SocketAddr) -> Option<u32> {
-        self.post.open.iter().copied().find(|&key| self.sockets[key as usize].local == addr)
+        self.post.open.iter().copied().find(|&key| {
+            let socket = &self.sockets[key as usize];
+            socket.local == addr || (socket.local.port() == addr.port() && socket.owns(addr.ip()))
+        })
     }
 
-    pub(super) fn add_udp(&mut self, mut socket: Socket, is_connected: bool) -> u32 {
+    pub(super) fn add_udp(
+        &mut self,
+        mut socket: Socket,
+        is_connected: bool,
+        is_wildcard: bool,
+    ) -> u32 {
         socket.inbox = Some(Inbox {
             waiting: VecDeque::new(),
             bytes: 0,
@@ -37,6 +46,7 @@ impl World {
             leaving_bytes: 0,
             most_leaving_bytes: self.chance.spread(2_048, 256 << 10) as usize,
             is_connected,
+            is_wildcard,
         });
         let key = self.add_socket(socket);
         self.post.open.push(key);
@@ -44,11 +54,7 @@ impl World {
     }
 
     /// A host receives a datagram; what there is no room for in the buffer is lost.
-    pub(super) fn receive_from(
-        &mut self,
-        key: u32,
-        buffer: &mut [u8],
-    ) -> io::Result<(usize, SocketAddr)> {
+    pub(super) fn receive_from(&mut self, key: u32, buffer: &mut [u8]) -> io::Result<Received> {
         let has_news = self.socket(key).is_readable();
         if has_news && self.chance.strikes(Fault::Interrupted) {
             return Err(ErrorKind::Interrupted.into());
@@ -62,27 +68,23 @@ impl World {
         if let Some(kind) = socket.error.take() {
             return Err(kind.into());
         }
-        let Some((from, bytes)) = socket.inbox.as_mut().and_then(|inbox| inbox.waiting.pop_front())
-        else {
+        let arrived = socket.inbox.as_mut().and_then(|inbox| inbox.waiting.pop_front());
+        let Some(Arrived { from, to, bytes }) = arrived else {
             self.rearm(key);
             return Err(ErrorKind::WouldBlock.into());
         };
+        let local = socket.owns(to.ip()).then_some(to);
         if let Some(inbox) = &mut socket.inbox {
             inbox.bytes -= cost(&bytes);
         }
         let count = bytes.len().min(buffer.len());
         buffer[..count].copy_from_slice(&bytes[..count]);
         self.post.counts.received += 1;
-        Ok((count, from))
+        Ok(Received { bytes: count, ends: Ends { peer: from, local } })
     }
 
     /// A host sends a datagram: the network takes it, and may lose or double it.
-    pub(super) fn send_to(
-        &mut self,
-        key: u32,
-        bytes: &[u8],
-        to: Option<SocketAddr>,
-    ) -> io::Result<usize> {
+    pub(super) fn send_to(&mut self, key: u32, bytes: &[u8], route: Route) -> io::Result<usize> {
         if self.chance.strikes(Fault::Interrupted) {
             return Err(ErrorKind::Interrupted.into());
         }
@@ -94,7 +96,13 @@ impl World {
         if bytes.len() > MAX_BYTES {
             return Err(io::Error::from_raw_os_error(TOO_LONG));
         }
-        let (from, owner, remote) = (socket.local, socket.owner, socket.remote);
+        let (mut from, owner, remote) = (socket.local, socket.owner, socket.remote);
+        if let Some(local) = route.local.filter(|_| socket.is_wildcard()) {
+            if !socket.owns(local.ip()) {
+                return Err(ErrorKind::InvalidInput.into());
+            }
+            from.set_ip(local.ip());
+        }
         let Some(inbox) = &mut socket.inbox else { return Err(ErrorKind::NotConnected.into()) };
         if is_blocked || inbox.leaving_bytes >= inbox.most_leaving_bytes {
             socket.wants_room = true;
@@ -105,7 +113,7 @@ impl World {
             return Err(ErrorKind::WouldBlock.into());
         }
         inbox.leaving_bytes += cost(bytes);
-        let to = to.unwrap_or(remote);
+        let to = route.to.unwrap_or(remote);
         self.trace.mix(bytes);
         self.post.counts.sent += 1;
         let at = self.now + self.chance.spread(MICRO, MILLI);
@@ -172,7 +180,7 @@ impl World {
         }
         let length = bytes.len() as u32;
         inbox.bytes += cost(&bytes);
-        inbox.waiting.push_back((from, bytes));
+        inbox.waiting.push_back(Arrived { from, to, bytes });
         self.note(None, Note::Net { socket: key, what: Net::Arrives, bytes: length });
         self.news(key);
     }
@@ -200,6 +208,21 @@ impl World {
         if let Some(inbox) = self.socket(key).inbox.take() {
             self.post.counts.unread += inbox.waiting.len() as u64;
             self.post.open.retain(|&open| open != key);
+        }
+    }
+}
+
+impl Socket {
+    /// Whether it is a UDP socket that is bound to all addresses of its host.
+    fn is_wildcard(&self) -> bool {
+        self.inbox.as_ref().is_some_and(|inbox| inbox.is_wildcard)
+    }
+
+    /// Whether this is an address of its host, and it is bound to all of them.
+    fn owns(&self, ip: IpAddr) -> bool {
+        match self.owner {
+            Owner::Host(host) => self.is_wildcard() && World::ips_of(host as usize).contains(&ip),
+            _ => false,
         }
     }
 }

@@ -108,6 +108,11 @@ impl World {
         IpAddr::V4(Ipv4Addr::from(0x0a00_0001 + host as u32))
     }
 
+    /// All addresses of a host: a second one is for datagrams only.
+    pub(crate) fn ips_of(host: usize) -> [IpAddr; 2] {
+        [Self::ip_of(host), IpAddr::V4(Ipv4Addr::from(0x0a02_0001 + host as u32))]
+    }
+
     /// What a name stands for, if it is known.
     pub(super) fn addresses(&self, name: &str, port: u16) -> Option<Vec<SocketAddr>> {
         let ips = self.names.get(name)?;
