@@ -4,6 +4,7 @@ pub(crate) mod buffer;
 pub(crate) mod close;
 pub mod frame;
 pub(crate) mod id;
+pub(crate) mod memory;
 #[cfg(feature = "proxy-protocol")]
 pub(crate) mod proxy_protocol;
 pub(crate) mod stats;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, SocketId};
+use crate::base::memory::GiveBack;
 
 /// Lists of the end of the turn, each worked off in order.
 #[derive(Debug, Default)]
@@ -64,6 +65,23 @@ impl EndOfTurn {
 
     pub(crate) fn pop_batch(&mut self) -> Option<SocketId> {
         self.batches.pop()
+    }
+
+    /// The lists have been worked off: gives back what a burst took.
+    #[inline]
+    pub(crate) fn give_back(&mut self) {
+        self.flush.give_back();
+        self.closed.give_back();
+        self.retries.give_back();
+        self.batches.give_back();
+    }
+
+    /// Entries for which the lists have room.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        let queues = [&self.flush, &self.retries].map(VecDeque::capacity);
+        let others = [self.closed.capacity(), self.batches.capacity()];
+        queues.into_iter().chain(others).max().unwrap_or(0)
     }
 
     /// Whether all lists are empty.

@@ -20,6 +20,7 @@ use std::io;
 use std::mem;
 use std::sync::{Arc, PoisonError};
 
+use crate::base::memory::GiveBack;
 use crate::sys::Waker;
 use sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
@@ -63,7 +64,7 @@ impl Wake for Waker {
 
 #[derive(Debug)]
 struct Inbox<M> {
-    messages: Vec<M>,
+    messages: VecDeque<M>,
     /// The loop is gone; nothing will be taken any more.
     closed: bool,
 }
@@ -71,7 +72,7 @@ struct Inbox<M> {
 impl<M, W: Wake> Mailbox<M, W> {
     pub(crate) fn new(waker: W) -> Arc<Self> {
         Arc::new(Self {
-            inbox: Mutex::new(Inbox { messages: Vec::new(), closed: false }),
+            inbox: Mutex::new(Inbox { messages: VecDeque::new(), closed: false }),
             waiting: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             waker,
@@ -90,7 +91,7 @@ impl<M, W: Wake> Mailbox<M, W> {
             if inbox.closed {
                 return Err(message);
             }
-            inbox.messages.push(message);
+            inbox.messages.push_back(message);
             self.waiting.store(true, Ordering::Relaxed);
         }
         if self.asleep.swap(false, Ordering::AcqRel) {
@@ -122,19 +123,31 @@ impl<M, W: Wake> Mailbox<M, W> {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Moves all messages to the end of `into`.
+    /// Moves all messages to the end of `into`. If that is empty the two are swapped: the lock is
+    /// held for no longer, however many messages there are.
     pub(crate) fn take(&self, into: &mut VecDeque<M>) {
         let mut inbox = self.lock();
         self.waiting.store(false, Ordering::Relaxed);
-        into.extend(inbox.messages.drain(..));
+        if into.is_empty() {
+            mem::swap(&mut inbox.messages, into);
+        } else {
+            into.append(&mut inbox.messages);
+            inbox.messages.give_back();
+        }
     }
 
     /// The loop ends: posts are refused from now on. Returns the messages that will not be handled.
-    pub(crate) fn close(&self) -> Vec<M> {
+    pub(crate) fn close(&self) -> VecDeque<M> {
         let mut inbox = self.lock();
         inbox.closed = true;
         self.waiting.store(false, Ordering::Relaxed);
         mem::take(&mut inbox.messages)
+    }
+
+    /// Messages for which there is room.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn room(&self) -> usize {
+        self.lock().messages.capacity()
     }
 
     /// A poisoned lock is as good as any: no code that can panic runs under it.

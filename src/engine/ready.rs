@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::base::id::{ConnId, SocketId};
+use crate::base::memory::GiveBack;
 
 /// Invariant 7: a turn that finds it not empty polls with timeout zero.
 #[derive(Debug, Default)]
@@ -54,6 +55,19 @@ impl ReadyQueue {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.connections.is_empty() && self.others.is_empty()
+    }
+
+    /// The queue has been worked off: gives back what a burst took.
+    #[inline]
+    pub(crate) fn give_back(&mut self) {
+        self.connections.give_back();
+        self.others.give_back();
+    }
+
+    /// Entries for which there is room.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.connections.capacity().max(self.others.capacity())
     }
 
     /// Listeners are closed: none has a turn any more.

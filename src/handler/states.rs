@@ -11,6 +11,8 @@
 use std::any::Any;
 use std::fmt;
 
+use crate::base::memory::KEPT_ENTRIES;
+
 /// The states of one handler's connections.
 #[derive(Debug)]
 pub(super) struct StateTable<S> {
@@ -44,8 +46,18 @@ impl<S> StateTable<S> {
         let state = self.states.get_mut(place as usize)?.take();
         if state.is_some() {
             self.free.push(place);
+            if self.free.len() == self.states.len() && self.states.len() > KEPT_ENTRIES {
+                // What the busiest moment took goes back.
+                (self.states, self.free) = (Vec::new(), Vec::new());
+            }
         }
         state
+    }
+
+    /// States for which there is room.
+    #[cfg(test)]
+    fn room(&self) -> usize {
+        self.states.capacity().max(self.free.capacity())
     }
 
     /// The state at a place, and all others.
@@ -172,5 +184,20 @@ mod tests {
         assert_eq!(LentStates::NONE.handler(|| Some(4)), None);
         let mut none = LentStates::NONE;
         assert_eq!(none.state_mut::<u32>(4), None);
+    }
+
+    #[test]
+    fn the_memory_of_the_busiest_moment_goes_back_with_the_last_state() {
+        let mut table = StateTable::new(0);
+        let places: Vec<u32> = (0..2 * KEPT_ENTRIES).map(|number| table.store(number)).collect();
+        assert!(table.room() >= 2 * KEPT_ENTRIES);
+        for (number, &place) in places.iter().enumerate() {
+            assert_eq!(table.take(place), Some(number));
+        }
+        assert_eq!(table.room(), 0);
+        assert!(table.take(places[0]).is_none() && table.split(places[0]).is_none());
+        let place = table.store(7);
+        assert_eq!(table.take(place), Some(7));
+        assert!(table.room() > 0, "a small table stays");
     }
 }

@@ -510,6 +510,9 @@ pub struct ReactorOptions {
     /// Max connections at once, of all listeners; outgoing ones count, but are not refused.
     /// Default: the open-file limit less a reserve of [`FILE_RESERVE`], so that accept seldom meets
     /// a full table.
+    ///
+    /// The table of connections grows with the most that are open at once, outgoing ones included,
+    /// and keeps that size: about 140 bytes for each. Queues give back what a burst took.
     pub max_connections: Option<usize>,
     /// How long to poll without blocking before blocking: trades a busy core for latency. Default
     /// zero; at most 1 s.

@@ -472,3 +472,104 @@ impl<A: Address + ?Sized> Address for &A {
         (**self).to_socket_addr()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::base::memory::KEPT_ENTRIES;
+    use crate::handler::{Conn, HandlerKey, Peer};
+    use crate::options::OnPanic;
+
+    struct Idle;
+
+    impl Handler for Idle {
+        type State = [u8; 16];
+
+        fn on_accept(&mut self, _: &Peer) -> Option<Self::State> {
+            None
+        }
+
+        fn on_data(&mut self, _: &mut Self::State, _: &mut Conn<'_>, input: &[u8]) -> usize {
+            input.len()
+        }
+    }
+
+    /// Far more than a queue may keep room for.
+    const BURST: usize = 8 * KEPT_ENTRIES;
+
+    impl Reactor {
+        /// Entries for which each queue and each table has room.
+        fn rooms(&self) -> Vec<(&'static str, usize)> {
+            let Loop { streams, engine, posts, .. } = &self.dispatcher.lp;
+            vec![
+                ("mailbox", posts.mailbox.room()),
+                ("inbox", self.dispatcher.inbox.capacity()),
+                ("calls", posts.calls.capacity()),
+                ("streams", streams.room()),
+                ("ready", engine.ready.room()),
+                ("end of turn", engine.end_of_turn.room()),
+                ("timers", engine.timers.room()),
+            ]
+        }
+
+        #[track_caller]
+        fn expect_given_back(&mut self) {
+            while self.dispatcher.lp.has_work() || self.dispatcher.has_messages() {
+                self.run_once(Some(Duration::ZERO)).unwrap();
+            }
+            for (what, room) in self.rooms() {
+                assert!(room <= KEPT_ENTRIES, "{what} has room for {room}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_memory_of_a_burst_of_messages_and_closures_goes_back() {
+        let options = ReactorOptions::default().on_panic(OnPanic::CloseConnection);
+        let mut reactor = Reactor::with_options(options).unwrap();
+        let key: HandlerKey<Idle> = reactor.register(Idle);
+        for panics in [false, true] {
+            for number in 0..BURST {
+                let call = move || assert!(!panics || number + 1 < BURST, "the last one panics");
+                reactor.remote().with(key, move |_, _| call()).unwrap();
+                reactor.context().post(key, move |_, _| call());
+            }
+            assert!(reactor.rooms()[0].1 >= BURST, "{:?}", reactor.rooms());
+            reactor.run_once(Some(Duration::ZERO)).unwrap();
+            if !panics {
+                reactor.remote().with(key, |_, _| {}).unwrap(); // joins those in the inbox
+            }
+            reactor.expect_given_back();
+        }
+        assert_eq!(reactor.stats().panics, 2);
+    }
+
+    #[test]
+    fn the_memory_of_a_burst_of_connects_goes_back() {
+        let mut reactor = Reactor::new().unwrap();
+        let key = reactor.register(Idle);
+        let options = ConnectOptions::default().timeout(Duration::ZERO); // out of range
+        for _ in 0..BURST {
+            reactor.connect("127.0.0.1:1", key, [0; 16], &options);
+        }
+        assert!(reactor.rooms()[3].1 >= BURST, "{:?}", reactor.rooms());
+        reactor.expect_given_back();
+        assert_eq!(reactor.stats().connect_failures, BURST as u64);
+    }
+
+    #[test]
+    fn the_memory_of_a_burst_of_timers_goes_back() {
+        let mut reactor = Reactor::new().unwrap();
+        let key = reactor.register(Idle);
+        let timers: Vec<_> =
+            (0..BURST).map(|_| reactor.set_timer(key, Duration::from_secs(60), 0)).collect();
+        assert!(reactor.rooms()[6].1 >= BURST, "{:?}", reactor.rooms());
+        let last = timers.last().copied();
+        timers.iter().for_each(|&timer| assert!(reactor.context().cancel_timer(timer)));
+        reactor.expect_given_back();
+        let again = reactor.set_timer(key, Duration::from_secs(60), 0);
+        assert!(Some(again) != last && !timers.contains(&again), "an id comes again");
+        assert!(!timers.iter().any(|&timer| reactor.context().cancel_timer(timer)));
+        assert!(reactor.context().cancel_timer(again));
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, Timer};
+use crate::base::memory::GiveBack;
 use crate::base::tick::{NANOS_PER_TICK, NEVER};
 use crate::engine::observer::{Phase, What};
 use crate::engine::{Due, Engine, Owner, Queued, Stop, Target};
@@ -252,10 +253,20 @@ impl Dispatcher {
     #[inline(never)]
     fn finish_cut(&mut self, events: &Events) {
         while !self.catch_panic(|dispatcher| dispatcher.run_phases(events)) {}
+        self.give_back();
         if let Some(panic) = self.panic.take() {
             self.count_events(self.cursor.event);
             resume_unwind(panic);
         }
+    }
+
+    /// What the phases do at their ends, one of which the panic has cut off.
+    fn give_back(&mut self) {
+        self.lp.engine.ready.give_back();
+        self.lp.posts.calls.give_back();
+        self.inbox.give_back();
+        self.lp.engine.end_of_turn.give_back();
+        self.lp.streams.give_back();
     }
 
     #[inline]
@@ -287,7 +298,7 @@ impl Dispatcher {
     }
 
     #[inline]
-    fn has_messages(&self) -> bool {
+    pub(super) fn has_messages(&self) -> bool {
         self.lp.posts.mailbox.has_messages()
             || !self.lp.posts.calls.is_empty()
             || !self.inbox.is_empty()
@@ -308,6 +319,7 @@ impl Dispatcher {
             let Some(id) = self.lp.engine.ready.pop() else { break };
             self.on_ready(id);
         }
+        self.lp.engine.ready.give_back();
         others + connections
     }
 
@@ -330,6 +342,8 @@ impl Dispatcher {
             let Some(message) = self.inbox.pop_front() else { break };
             left = left.saturating_sub(self.run_message(message, left).max(1));
         }
+        self.lp.posts.calls.give_back();
+        self.inbox.give_back();
         calls + budget - left
     }
 
@@ -438,6 +452,8 @@ impl Dispatcher {
             let Some(failure) = self.lp.streams.pop_failure() else { break };
             self.report_failure(failure);
         }
+        self.lp.engine.end_of_turn.give_back();
+        self.lp.streams.give_back();
         flushes + retries + closed + failures
     }
 

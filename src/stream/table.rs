@@ -10,6 +10,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::base::id::ConnId;
+use crate::base::memory::GiveBack;
 use crate::engine::observer::ConnFacts;
 use crate::engine::{Engine, MAX_SLOTS, Queued, Target};
 use crate::stream::Link;
@@ -328,7 +329,11 @@ impl Streams {
     }
 
     pub(crate) fn pop_state(&mut self) -> Option<(ConnId, Box<dyn Any>)> {
-        self.unplaced.pop()
+        let state = self.unplaced.pop();
+        if state.is_none() {
+            self.unplaced.give_back();
+        }
+        state
     }
 
     pub(crate) fn has_states(&self) -> bool {
@@ -351,6 +356,18 @@ impl Streams {
     #[inline]
     pub(crate) fn has_endings(&self) -> bool {
         !(self.unplaced.is_empty() && self.failures.is_empty())
+    }
+
+    /// The list of failures has been worked off: gives back what a burst took.
+    #[inline]
+    pub(crate) fn give_back(&mut self) {
+        self.failures.give_back();
+    }
+
+    /// Entries for which the lists have room.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.unplaced.capacity().max(self.failures.capacity())
     }
 
     /// Connections that the cap counts.

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::base::id::{ConnId, Key, SocketId, TimerId};
+use crate::base::memory::GiveBack;
 use crate::base::tick::{NEVER, after, ticks};
 use crate::base::wheel::Wheel;
 use crate::engine::late_turns::LateTurns;
@@ -235,6 +236,7 @@ impl Timers {
 
     pub(crate) fn give_back_deferred(&mut self, mut deferred: Vec<ConnId>) {
         deferred.clear();
+        deferred.give_back();
         self.deferred = deferred;
     }
 
@@ -308,6 +310,7 @@ impl Timers {
     #[inline]
     pub(crate) fn clear_active(&mut self) {
         self.active.clear();
+        self.active.give_back();
     }
 
     /// A turn has seen to so many events.
@@ -320,6 +323,12 @@ impl Timers {
     #[inline]
     pub(crate) fn moved(&self) -> usize {
         self.reported + self.active.len()
+    }
+
+    /// Entries for which the lists and the table of user timers have room.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.deferred.capacity().max(self.active.capacity()).max(self.user.room())
     }
 
     /// The turn has ended in the tick after its own.

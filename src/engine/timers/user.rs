@@ -4,6 +4,7 @@
 //! that the loop itself has armed.
 
 use crate::base::id::{ConnId, IdTable, SocketId, Timer, TimerId};
+use crate::base::memory::KEPT_ENTRIES;
 
 /// Who has set a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +78,18 @@ impl UserTimers {
     pub(super) fn remove(&mut self, id: TimerId) -> Option<(Owner, TimerId)> {
         let key = self.ids.key_of(id)?;
         self.ids.release(key);
-        let timer = self.timers.get(key.index())?;
-        Some((timer.owner, timer.entry))
+        let &UserTimer { owner, entry, .. } = self.timers.get(key.index())?;
+        if self.ids.live() == 0 && self.timers.len() > KEPT_ENTRIES {
+            // What the busiest moment took goes back. Ids of the new table are of another maker.
+            *self = Self::new();
+        }
+        Some((owner, entry))
+    }
+
+    /// Timers for which there is room.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.timers.capacity().max(self.ids.indices())
     }
 
     /// The timer at this place has fired, perhaps for the last time.
