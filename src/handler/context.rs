@@ -133,6 +133,12 @@ impl<'a> Context<'a> {
         self.lp.engine.cork.owner().is_some()
     }
 
+    /// The number of the turn that goes on.
+    #[inline]
+    pub(crate) fn turn(&self) -> u64 {
+        self.lp.engine.stats.turns
+    }
+
     /// Runs a callback of a connection that no event of its own brings about; `None` if it has
     /// ended. Only where no other connection's callback runs.
     pub(crate) fn call<R>(

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,13 +9,14 @@ use std::time::Duration;
 use crate::base::id::{ConnId, TimerId};
 use crate::handler::{Conn, Context, DeadlineKind, HandlerKey};
 use crate::options::Destination;
+use crate::pool::account::Account;
+use crate::pool::idle::IdleList;
 use crate::pool::lease::{Batch, Ending, Returns};
 use crate::pool::retry::Retry;
 use crate::pool::slot::{Phase, Seat};
 use crate::pool::stats::Why;
 use crate::pool::{
-    AcquireError, Acquired, IdleOrder, Lease, Pool, PoolClient, PoolOptions, PoolStats, SeatNumber,
-    WaiterId,
+    AcquireError, Acquired, IdleOrder, Lease, Pool, PoolClient, PoolOptions, PoolStats, WaiterId,
 };
 
 /// The books of a pool, lent to its client's callbacks: where connections are acquired and
@@ -51,30 +51,34 @@ use crate::pool::{
 /// ```
 pub struct PoolHandle<C: PoolClient> {
     pub(super) handler: HandlerKey<Pool<C>>,
-    destination: Destination,
+    pub(super) destination: Destination,
     pub(super) options: PoolOptions,
     /// Invariant: no more than `max_open`.
     pub(super) seats: Vec<Seat<C::State>>,
     /// Seats without a connection.
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
     /// Idle ones, in the order in which they came back.
-    idle: VecDeque<u32>,
+    pub(super) idle: IdleList,
     /// In the order of their numbers.
     pub(super) waiters: VecDeque<Waiter<C::Ticket>>,
-    next_waiter: u64,
+    pub(super) next_waiter: u64,
     /// Distinguishes the ids of its waiters from those of all other pools in the process.
     number: u64,
     /// Waiters of lower numbers are refused: the reactor stops, and nothing was left to serve them.
-    cut_below: u64,
+    pub(super) cut_below: u64,
     pub(super) returns: Rc<Returns>,
     /// The seat whose callback runs, and how its lease has ended in it.
     current: Option<(u32, Option<Ending>)>,
     /// When the pool's code began to run.
     now: Duration,
     pub(super) stats: PoolStats,
+    /// What this turn has done already.
+    pub(super) account: Account,
+    /// The turn had no room to end all that has to go.
+    pub(super) has_more: bool,
     pub(super) retry: Retry,
     /// When the next idle connection is too old, at the latest.
-    look_at: Duration,
+    pub(super) look_at: Duration,
     /// The one timer of the pool, and when it fires.
     pub(super) alarm: Option<(TimerId, Duration)>,
     pub(super) is_closed: bool,
@@ -87,7 +91,7 @@ static POOLS_MADE: AtomicU64 = AtomicU64::new(0);
 
 /// A ticket that waits.
 pub(super) struct Waiter<T> {
-    id: WaiterId,
+    pub(super) id: WaiterId,
     pub(super) ticket: T,
     pub(super) deadline: Duration,
 }
@@ -105,7 +109,7 @@ impl<C: PoolClient> PoolHandle<C> {
             destination,
             seats: Vec::new(),
             free: Vec::new(),
-            idle: VecDeque::new(),
+            idle: IdleList::new(),
             waiters: VecDeque::new(),
             next_waiter: 0,
             number: POOLS_MADE.fetch_add(1, Ordering::Relaxed),
@@ -114,6 +118,8 @@ impl<C: PoolClient> PoolHandle<C> {
             current: None,
             now: Duration::ZERO,
             stats: PoolStats::default(),
+            account: Account::default(),
+            has_more: false,
             retry,
             look_at: Duration::MAX,
             alarm: None,
@@ -247,13 +253,14 @@ impl<C: PoolClient> PoolHandle<C> {
     }
 
     /// Lends the next idle connection. One that has meanwhile ended, or has been idle for too
-    /// long, is passed over.
+    /// long, is passed over, as far as the turn has room for that; the next turn goes on.
     #[inline]
     pub(super) fn lend(&mut self, cx: &mut Context<'_>) -> Option<Lease> {
+        let turn = cx.turn();
         loop {
             let index = match self.options.pick {
-                IdleOrder::Lifo => self.idle.pop_back()?,
-                IdleOrder::Fifo => self.idle.pop_front()?,
+                IdleOrder::Lifo => self.idle.last()?,
+                IdleOrder::Fifo => self.idle.first()?,
             };
             let now = cx.now();
             let seat = self.seats.get_mut(index as usize)?;
@@ -267,9 +274,15 @@ impl<C: PoolClient> PoolHandle<C> {
                     seat.active_at = now;
                     self.stats.pass(seat.phase, Phase::Leased);
                     seat.phase = Phase::Leased;
+                    self.idle.remove(index);
                     self.stats.leases += 1;
                     self.stats.reused += u64::from(is_reused);
                     return Some(Lease::new(&self.returns, id, index, is_reused));
+                }
+                _ if !self.account.begin(turn).may_end() => {
+                    self.has_more = true;
+                    self.returns.call();
+                    return None;
                 }
                 conn => self.pass_over(index, now, conn),
             }
@@ -277,7 +290,7 @@ impl<C: PoolClient> PoolHandle<C> {
     }
 
     #[cold]
-    fn pass_over(&mut self, index: u32, now: Duration, conn: Option<Conn<'_>>) {
+    pub(super) fn pass_over(&mut self, index: u32, now: Duration, conn: Option<Conn<'_>>) {
         let Some(seat) = self.seats.get(index as usize) else { return };
         let why = match &conn {
             Some(conn) if conn.is_writable() && now >= seat.dies_at => Why::Lifetime,
@@ -295,9 +308,10 @@ impl<C: PoolClient> PoolHandle<C> {
             self.note_life(index);
         }
         if self.phase(index) == Phase::Idle {
-            self.idle.retain(|&idle| idle != index);
+            self.idle.remove(index);
         }
         self.enter(index, Phase::Closing);
+        self.account.ended += 1;
         self.stats.evicted.count(why);
         if let Some(mut conn) = conn {
             end(&mut conn, why);
@@ -334,14 +348,16 @@ impl<C: PoolClient> PoolHandle<C> {
     /// Takes a connection back from its borrower. `is_left`: some of its input was not consumed.
     #[inline]
     fn take_back(&mut self, index: u32, ending: Ending, is_left: bool, cx: &mut Context<'_>) {
-        let now = cx.now();
+        let (now, turn) = (cx.now(), cx.turn());
         let Some(seat) = self.seats.get_mut(index as usize) else { return };
         let conn = seat.id.and_then(|id| cx.conn(id));
         let is_clean = !is_left && seat.state.is_some() && conn.as_ref().is_some_and(is_clean);
         let is_surplus = self.waiters.is_empty()
             && (self.idle.len() >= self.options.most_idle() || self.is_draining);
-        let is_fit = is_clean && ending == Ending::Release && now < seat.dies_at;
-        if is_fit && !is_surplus && !self.is_closed {
+        let is_wanted = !is_surplus && !self.is_closed && now < seat.dies_at;
+        // Over the budget of the turn the sweep ends it.
+        let is_fit = is_clean && ending == Ending::Release;
+        if is_fit && (is_wanted || !self.account.begin(turn).may_end()) {
             if let Some(mut conn) = conn {
                 conn.set_deadline(DeadlineKind::User, None);
             }
@@ -366,13 +382,13 @@ impl<C: PoolClient> PoolHandle<C> {
         seat.idle_until = seat.active_at.saturating_add(limit).min(seat.dies_at);
         self.look_at = self.look_at.min(seat.idle_until);
         self.enter(index, Phase::Idle);
-        self.idle.push_back(index);
+        self.idle.push(index);
     }
 
     /// A seat is free again.
     pub(super) fn vacate(&mut self, index: u32) {
         if self.phase(index) == Phase::Idle {
-            self.idle.retain(|&idle| idle != index);
+            self.idle.remove(index);
         }
         self.enter(index, Phase::Free);
         if let Some(seat) = self.seats.get_mut(index as usize) {
@@ -447,167 +463,6 @@ impl<C: PoolClient> PoolHandle<C> {
         }
         self.stats.created += 1;
         self.lay_idle(index);
-    }
-
-    // What is due.
-
-    /// Whether there is nothing to do behind a callback: the case of nearly every one.
-    #[inline]
-    pub(super) fn is_settled(&self) -> bool {
-        let alarm_at = self.alarm.map_or(Duration::MAX, |(_, at)| at);
-        self.waiters.is_empty()
-            && self.returns.is_empty()
-            && !(self.is_closed || self.is_draining)
-            && self.look_at >= alarm_at
-            && self.idle.len() <= self.options.most_idle()
-            && self.options.min_idle <= self.stats.idle + self.stats.dialling
-    }
-
-    /// The reactor stops: tickets that wait are refused, unless a connection is left that may come
-    /// to them. A ticket that comes later has another one dialled, as long as the loop goes on.
-    pub(super) fn cut_waiters(&mut self) {
-        let PoolStats { idle, leased, dialling, .. } = self.stats;
-        if idle + leased + dialling == 0 {
-            self.cut_below = self.next_waiter;
-        }
-    }
-
-    /// Whether the waiter in front is one of those.
-    pub(super) fn is_cut(&self) -> bool {
-        self.waiters.front().is_some_and(|waiter| waiter.id.number < self.cut_below)
-    }
-
-    /// Whether the waiter in front can be answered now.
-    pub(super) fn owes_answer(&self, now: Duration) -> bool {
-        let is_due = |waiter: &Waiter<C::Ticket>| waiter.deadline <= now;
-        let can_be = self.is_closed || self.is_cut() || !self.idle.is_empty();
-        self.waiters.front().is_some_and(|waiter| can_be || is_due(waiter))
-    }
-
-    /// Begins as many connections as are wanted and allowed.
-    pub(super) fn dial(&mut self, cx: &mut Context<'_>) {
-        while self.wants_dial(cx.now()) {
-            let index = self.free.pop().unwrap_or_else(|| {
-                self.seats.push(Seat::new());
-                (self.seats.len() - 1) as u32
-            });
-            debug_assert!(self.seats.len() <= self.options.max_open);
-            self.enter(index, Phase::Dialling);
-            let id = cx.connect(
-                &self.destination,
-                self.handler,
-                SeatNumber(index),
-                &self.options.connect,
-            );
-            self.seats[index as usize].id = Some(id);
-        }
-    }
-
-    /// Whether another connection is wanted, for a ticket that waits or to be kept idle.
-    pub(super) fn wants_dial(&self, now: Duration) -> bool {
-        let to_come = self.stats.idle + self.stats.dialling;
-        let kept =
-            if self.keeps_idle() && now >= self.retry.after { self.options.min_idle } else { 0 };
-        !self.is_closed
-            && self.stats.open < self.options.max_open
-            && self.waiters.len() + kept > to_come
-    }
-
-    fn keeps_idle(&self) -> bool {
-        !(self.is_closed || self.is_draining)
-    }
-
-    /// A dial has failed, and with it its handshake.
-    pub(super) fn dial_failed(&mut self, error: &io::Error, now: Duration) {
-        log::debug!("a pooled connection failed: {error}");
-        self.stats.failed_dials += 1;
-        self.retry.failed(now);
-    }
-
-    /// Ends what is idle and has to go: everything, or what has been idle for too long, or what the
-    /// ticket that it was meant for did not take.
-    pub(super) fn sweep(&mut self, cx: &mut Context<'_>) {
-        self.trim(cx);
-        let now = cx.now();
-        let ends_all = self.is_closed || (self.is_draining && self.waiters.is_empty());
-        if !ends_all && now < self.look_at {
-            return;
-        }
-        let all: Vec<u32> = self.idle.iter().copied().collect();
-        let mut look_at = Duration::MAX; // noted at the end: the drop of a state may panic
-        for index in all {
-            let Some(seat) = self.seats.get(index as usize) else { continue };
-            let conn = seat.id.and_then(|id| cx.conn(id));
-            if ends_all {
-                self.evict(index, Why::Shutdown, conn);
-            } else if now >= seat.idle_until {
-                self.pass_over_idle(index, now, conn);
-            } else {
-                look_at = look_at.min(seat.idle_until);
-            }
-        }
-        self.look_at = look_at;
-        if self.is_closed {
-            self.stop_dialling(cx);
-        }
-    }
-
-    /// Ends the surplus of idle connections: tickets that waited for them may have been cancelled,
-    /// or served by others.
-    fn trim(&mut self, cx: &mut Context<'_>) {
-        while self.waiters.is_empty() && self.idle.len() > self.options.most_idle() {
-            let Some(index) = self.idle.pop_front() else { return };
-            let conn = self.seats[index as usize].id.and_then(|id| cx.conn(id));
-            self.evict(index, Why::Surplus, conn);
-        }
-    }
-
-    fn pass_over_idle(&mut self, index: u32, now: Duration, conn: Option<Conn<'_>>) {
-        self.idle.retain(|&idle| idle != index);
-        self.pass_over(index, now, conn);
-    }
-
-    fn stop_dialling(&mut self, cx: &mut Context<'_>) {
-        for index in 0..self.seats.len() as u32 {
-            if matches!(self.phase(index), Phase::Dialling | Phase::Greeting) {
-                self.enter(index, Phase::Closing);
-                let id = self.seats[index as usize].id;
-                if let Some(mut conn) = id.and_then(|id| cx.conn(id)) {
-                    conn.abort();
-                }
-            }
-        }
-    }
-
-    /// Sets the timer, if it would fire too late or not at all.
-    pub(super) fn set_alarm(&mut self, cx: &mut Context<'_>) {
-        let mut wanted = self.look_at;
-        if let Some(waiter) = self.waiters.front() {
-            wanted = wanted.min(waiter.deadline);
-        }
-        let lacks = self.options.min_idle > self.stats.idle + self.stats.dialling;
-        if lacks && self.keeps_idle() && self.retry.after > cx.now() {
-            wanted = wanted.min(self.retry.after);
-        }
-        if wanted == Duration::MAX || self.alarm.is_some_and(|(_, at)| at <= wanted) {
-            return;
-        }
-        if let Some((timer, _)) = self.alarm.take() {
-            cx.cancel_timer(timer);
-        }
-        let timer = cx.set_timer(self.handler, wanted.saturating_sub(cx.now()), 0);
-        self.alarm = Some((timer, wanted));
-    }
-
-    /// Tells the leases when their drop is to call the pool.
-    #[inline]
-    pub(super) fn expect_returns(&self) {
-        let expires = self.options.idle_timeout.is_some() || self.options.lifetime.is_some();
-        let must_call = !self.waiters.is_empty()
-            || self.is_closed
-            || self.is_draining
-            || (expires && self.alarm.is_none());
-        self.returns.expect(must_call, self.options.most_idle().saturating_sub(self.idle.len()));
     }
 }
 

@@ -1,12 +1,9 @@
 //! What a pool does behind a callback: serves and refuses who waits, ends what is too old, dials.
 
+use crate::base::memory::GiveBack;
 use crate::handler::Context;
 use crate::pool::lease::Lease;
 use crate::pool::{AcquireError, Pool, PoolClient, PoolStats};
-
-/// Callbacks of waiters behind one callback of the loop; the rest comes soon. About as many as a
-/// turn may have messages of one kind before others have their turn.
-const CALLS_AT_ONCE: usize = 64;
 
 impl<C: PoolClient> Pool<C> {
     /// Does what has become due. Waiters are not served or refused inside another connection's
@@ -70,18 +67,20 @@ impl<C: PoolClient> Pool<C> {
     }
 
     fn tend_to_all(&mut self, cx: &mut Context<'_>) {
-        let mut calls = 0;
         loop {
             self.desk.absorb(cx);
+            if !self.desk.account.begin(cx.turn()).may_call() && !self.desk.is_cut() {
+                if self.desk.owes_answer(cx.now()) {
+                    self.desk.returns.call();
+                }
+                break;
+            }
             if !(self.refuse_next(cx) || self.serve_next(cx)) {
                 break;
             }
-            calls += 1;
-            if calls >= CALLS_AT_ONCE && !self.desk.is_cut() {
-                self.desk.returns.call();
-                break;
-            }
+            self.desk.account.called += 1;
         }
+        self.desk.waiters.give_back();
         self.desk.sweep(cx);
     }
 

@@ -19,6 +19,8 @@
 //!   that is known to be dead is ever lent. What cannot be known is an end that is still on the
 //!   way, or waits in the same batch of events; the end is reported to the borrower by
 //!   [`PoolClient::on_lost`].
+//! - In one turn at most 64 connections are ended by the pool, 64 are dialled and 64 waiters are
+//!   called; the rest follows in the next turns.
 //! - The pool sends nothing of its own, and nothing twice.
 //! - To acquire and to release an idle connection allocates nothing and touches no timer: one timer
 //!   of the pool looks at idle ones when the first of them may be too old.
@@ -37,8 +39,11 @@
 //! # Examples
 //! See [`PoolClient`], and `examples/pool.rs`.
 
+mod account;
 mod client;
+mod due;
 mod handle;
+mod idle;
 mod lease;
 mod maintain;
 mod options;

@@ -1,5 +1,6 @@
 //! The pool, over real sockets.
 
+mod budget;
 mod clients;
 mod rig;
 mod waiters;
