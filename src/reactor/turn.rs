@@ -253,7 +253,7 @@ impl Dispatcher {
     #[inline(never)]
     fn finish_cut(&mut self, events: &Events) {
         while !self.catch_panic(|dispatcher| dispatcher.run_phases(events)) {}
-        self.give_back();
+        self.end_phases();
         if let Some(panic) = self.panic.take() {
             self.count_events(self.cursor.event);
             resume_unwind(panic);
@@ -261,7 +261,8 @@ impl Dispatcher {
     }
 
     /// What the phases do at their ends, one of which the panic has cut off.
-    fn give_back(&mut self) {
+    fn end_phases(&mut self) {
+        self.lp.streams.recall_others(&mut self.lp.engine);
         self.lp.engine.ready.give_back();
         self.lp.posts.calls.give_back();
         self.inbox.give_back();
@@ -314,6 +315,7 @@ impl Dispatcher {
                 None => break,
             }
         }
+        self.lp.streams.recall_others(&mut self.lp.engine);
         let connections = self.lp.engine.ready.connections().len();
         for _ in 0..connections {
             let Some(id) = self.lp.engine.ready.pop() else { break };

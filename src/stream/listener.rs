@@ -16,6 +16,7 @@ use crate::stream::config::ConnConfig;
 use crate::stream::connection::Connection;
 use crate::stream::handover::Route;
 use crate::stream::handshake_slots::HandshakeSlots;
+use crate::stream::room::Wait;
 use crate::sys;
 
 /// A listening socket and its connections in numbers.
@@ -43,8 +44,8 @@ pub(crate) struct Listener {
     pub(crate) budget: usize,
     /// Whether it is on the ready queue.
     pub(crate) is_queued: bool,
-    /// Whether it left connections in the backlog and must come back when there is room.
-    pub(crate) is_waiting: bool,
+    /// What it waits for, if it left connections in the backlog.
+    pub(crate) wait: Wait,
     /// A timer will bring it back.
     pub(crate) is_backing_off: bool,
     /// Ticks to wait after the next failure.
@@ -92,7 +93,7 @@ impl Listener {
             waits_at_capacity: options.at_capacity == AtCapacity::Wait,
             budget: options.accept_budget,
             is_queued: false,
-            is_waiting: false,
+            wait: Wait::No,
             is_backing_off: false,
             backoff: BACKOFF_FIRST,
             warnings: OncePerSecond::default(),
@@ -200,6 +201,11 @@ impl ConnLimit {
             self.is_shut = false;
         }
         !self.is_shut
+    }
+
+    /// How many more may come in now.
+    pub(crate) fn places(&mut self) -> usize {
+        if self.admits() { self.most - self.inside } else { 0 }
     }
 
     /// Connections inside.

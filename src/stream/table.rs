@@ -18,6 +18,7 @@ use crate::stream::config::ConnConfig;
 use crate::stream::connection::{Connection, Flags, Phase};
 use crate::stream::handover::{Load, LoadGuard};
 use crate::stream::listener::{ConnLimit, Listener};
+use crate::stream::room::Line;
 use crate::sys::Stream;
 
 /// An outgoing connection that failed before it had a socket.
@@ -35,11 +36,11 @@ pub(crate) struct Streams {
     /// All connections that hold a slot.
     pub(super) connections: Slab<Connection<Stream>>,
     /// All listeners.
-    listeners: Slab<Listener>,
+    pub(super) listeners: Slab<Listener>,
     /// The cap on connections.
-    limit: ConnLimit,
-    /// Whether a listener waits for room.
-    has_waiting_listeners: bool,
+    pub(super) limit: ConnLimit,
+    /// Listeners that wait for its places.
+    pub(super) line: Line,
     /// How many connections there are, for others to see; `None` if no acceptor looks.
     load: Option<Arc<Load>>,
     /// What the connection that is being taken in counts by already.
@@ -61,7 +62,7 @@ impl Streams {
             connections: Slab::with_capacity(max_connections.min(SLOTS_AT_START)),
             listeners: Slab::new(),
             limit: ConnLimit::new(max_connections),
-            has_waiting_listeners: false,
+            line: Line::default(),
             load: None,
             handed_over: None,
             unplaced: Vec::new(),
@@ -201,9 +202,7 @@ impl Streams {
             }
         }
         self.uncount(engine, id, &connection);
-        if std::mem::take(&mut self.has_waiting_listeners) {
-            self.recall_listeners(engine);
-        }
+        self.note_place(engine, connection.config.listener);
         Some(connection)
     }
 
@@ -277,38 +276,6 @@ impl Streams {
         }
     }
 
-    /// There is room again: those that left connections in the backlog look whether it is enough.
-    fn recall_listeners(&mut self, engine: &mut Engine) {
-        for index in 0..self.listeners.capacity() {
-            let Some(listener) = self.listeners.get_mut(index) else { continue };
-            if std::mem::take(&mut listener.is_waiting) {
-                self.queue_listener(engine, index);
-            }
-        }
-    }
-
-    /// Whether the caps of the reactor and of a listener have room for one more. If not, and the
-    /// listener leaves connections in the backlog, it comes back when there is room.
-    #[inline]
-    pub(crate) fn admits(&mut self, index: usize) -> Admission {
-        let Some(listener) = self.listeners.get_mut(index) else { return Admission::Wait };
-        if self.limit.admits() & listener.limit.admits() {
-            return Admission::Accept;
-        }
-        if !listener.waits_at_capacity {
-            return Admission::Refuse;
-        }
-        listener.is_waiting = true;
-        self.has_waiting_listeners = true;
-        Admission::Wait
-    }
-
-    /// Whether the caps have room for a connection that is accepted already.
-    pub(crate) fn has_room(&mut self, index: usize) -> bool {
-        let Some(listener) = self.listeners.get_mut(index) else { return false };
-        self.limit.admits() & listener.limit.admits()
-    }
-
     // Members of a fleet.
 
     /// Has others see how many connections there are.
@@ -374,14 +341,4 @@ impl Streams {
     pub(crate) fn counted(&self) -> usize {
         self.limit.inside()
     }
-}
-
-/// What the caps say of one more connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
-    Accept,
-    /// The connection is refused at once.
-    Refuse,
-    /// The connection stays in the backlog.
-    Wait,
 }

@@ -14,6 +14,7 @@ use crate::base::tick::NANOS_PER_TICK;
 use crate::engine::Running;
 use crate::handler::Loop;
 use crate::stream::connection::{Connection, Flags, Phase, WriteSide};
+use crate::stream::room::Wait;
 use crate::sys::Stream;
 use crate::sys::sim::World;
 
@@ -276,7 +277,7 @@ impl Watcher {
             let marks = [
                 (Landmark::ListenerReady, listener.is_queued),
                 (Landmark::BackingOff, listener.is_backing_off),
-                (Landmark::Waiting, listener.is_waiting),
+                (Landmark::Waiting, listener.wait != Wait::No),
             ];
             for (landmark, is_so) in marks {
                 if is_so {

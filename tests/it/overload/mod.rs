@@ -4,3 +4,4 @@ mod accept_storm;
 mod attackers;
 mod capacity;
 mod fairness;
+mod waiting;
