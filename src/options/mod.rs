@@ -165,16 +165,31 @@ impl Keepalive {
 }
 
 /// A min transfer rate, which defeats peers that dribble.
+///
+/// A peer has a credit of time, which begins with `grace` when the wait begins. Time spends it;
+/// each byte that moves earns one part in `bytes_per_second` of a second; the credit is never more
+/// than `grace`. The connection ends when nothing is left:
+///
+/// | the peer moves | ends |
+/// |---|---|
+/// | nothing | after `grace`, however much it has moved before |
+/// | a part `p` of the rate, steadily | after `grace / (1 - p)` |
+/// | the rate or more, with gaps of at most `grace` | never |
+///
+/// # Platform notes
+/// A receiver tells of the room that it makes in steps: Linux of a sixteenth of the receive buffer
+/// at the least, which may be some hundred KiB. Give a peer that is just above the rate a grace in
+/// which it takes that much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinRate {
-    /// Bytes a second, as the mean since the wait began.
+    /// Bytes a second.
     pub bytes_per_second: u32,
-    /// How long the wait may last before the mean is looked at.
+    /// The longest time without a byte, and the most that fast bytes pay for.
     pub grace: Duration,
 }
 
 impl MinRate {
-    /// At least `bytes_per_second`, measured once the wait has lasted for `grace`.
+    /// At least `bytes_per_second`, with a credit of `grace`.
     #[must_use]
     pub const fn new(bytes_per_second: u32, grace: Duration) -> Self {
         Self { bytes_per_second, grace }

@@ -27,6 +27,11 @@ impl Dispatcher {
             link.connection.flags.set(Flags::READABLE);
             self.read(id);
         }
+        if self.lp.link(id).is_some_and(|link| is_owed(&link)) {
+            // Likewise for what the peer has taken: a poll that reports edges announces room only
+            // when a third of the socket's buffer is free, which may be megabytes.
+            self.flush(id);
+        }
         let Some(mut link) = self.lp.link(id) else { return };
         match link.expired() {
             None => {}
@@ -112,6 +117,18 @@ fn is_overdue(link: &Link<'_>) -> bool {
         None | Some(Expiry::Connect | Expiry::Attempt | Expiry::Timeout(TimeoutKind::User))
     );
     waits_for_input && link.connection.wants_read()
+}
+
+/// Whether a wait has run out that output could end which is queued.
+fn is_owed(link: &Link<'_>) -> bool {
+    let waits_for_output = matches!(
+        link.expired(),
+        Some(
+            Expiry::Timeout(TimeoutKind::SendRate | TimeoutKind::Close)
+                | Expiry::Idle(IdleKind::Write | IdleKind::All)
+        )
+    );
+    waits_for_output && link.connection.has_output()
 }
 
 fn time_out(link: &mut Link<'_>, kind: TimeoutKind) {

@@ -74,19 +74,37 @@ impl<S> ColdState<S> {
     }
 }
 
-/// Counts bytes against a least rate.
+/// The credit of time that a peer has under a least rate. It begins with the grace, time spends it
+/// and bytes earn it, and it is never more than the grace: what was fast before pays for no longer
+/// silence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
-    /// The tick it began.
-    pub(super) since: u64,
-    /// Bytes since.
-    pub(super) bytes: u64,
+    /// The tick at which the credit is spent.
+    until: u64,
+    /// What the bytes so far have earned beyond that, as thousandths of a byte of the rate.
+    ///
+    /// Invariant: less than the bytes of a second.
+    rest: u64,
 }
 
 impl Meter {
+    pub(super) fn new(now: u64, rate: Rate) -> Self {
+        Self { until: after(now, rate.grace), rest: 0 }
+    }
+
+    /// Bytes have moved.
+    pub(super) fn add(&mut self, bytes: usize, now: u64, rate: Rate) {
+        let earned = self.rest.saturating_add((bytes as u64).saturating_mul(1_000));
+        self.until = self.until.saturating_add(earned / rate.bytes_per_second);
+        self.rest = earned % rate.bytes_per_second;
+        let most = after(now, rate.grace);
+        if self.until >= most {
+            *self = Self { until: most, rest: 0 };
+        }
+    }
+
     /// The tick at which the bytes so far are too few.
-    pub(super) fn deadline(self, rate: Rate) -> u64 {
-        let paid_for = self.bytes.saturating_mul(1_000) / rate.bytes_per_second;
-        after(self.since, rate.grace.max(paid_for))
+    pub(super) fn deadline(self) -> u64 {
+        self.until
     }
 }

@@ -16,8 +16,8 @@ impl<S> Connection<S> {
         if let Some((_, Expiry::Timeout(TimeoutKind::FirstByte))) = cold.wait {
             cold.wait = None;
         }
-        if let Some(meter) = &mut cold.receiving {
-            meter.bytes += bytes as u64;
+        if let (Some(meter), Some(rate)) = (&mut cold.receiving, self.config.receive_rate) {
+            meter.add(bytes, now, rate);
         }
     }
 
@@ -34,16 +34,15 @@ impl<S> Connection<S> {
         }
         if !self.flags.has(Flags::HAS_OUTPUT) {
             cold.sending = None;
-        } else if let Some(meter) = &mut cold.sending {
-            meter.bytes += bytes as u64;
+        } else if let (Some(meter), Some(rate)) = (&mut cold.sending, self.config.send_rate) {
+            meter.add(bytes, now, rate);
         }
     }
 
     /// Output is queued from now on.
     pub(crate) fn watch_output(&mut self, now: u64) {
-        if self.config.send_rate.is_some() {
-            let meter = Meter { since: now, bytes: 0 };
-            self.cold_mut().sending.get_or_insert(meter);
+        if let Some(rate) = self.config.send_rate {
+            self.cold_mut().sending.get_or_insert(Meter::new(now, rate));
         }
     }
 
@@ -59,8 +58,8 @@ impl<S> Connection<S> {
             }
         }
         if incomplete {
-            if config.receive_rate.is_some() {
-                cold.receiving.get_or_insert(Meter { since: now, bytes: 0 });
+            if let Some(rate) = config.receive_rate {
+                cold.receiving.get_or_insert(Meter::new(now, rate));
             }
             if let Some(limit) = config.message {
                 let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::Message));
@@ -149,8 +148,8 @@ impl<S> Connection<S> {
             if let (Some((tick, expiry)), false) = (cold.wait, awaits_input && !self.wants_read()) {
                 each(tick, expiry);
             }
-            if let (Some(meter), Some(rate)) = (cold.sending, self.config.send_rate) {
-                each(meter.deadline(rate), Expiry::Timeout(TimeoutKind::SendRate));
+            if let Some(meter) = cold.sending {
+                each(meter.deadline(), Expiry::Timeout(TimeoutKind::SendRate));
             }
         }
         if !self.is_open() {
@@ -160,8 +159,8 @@ impl<S> Connection<S> {
             each(self.user_deadline, Expiry::Timeout(TimeoutKind::User));
         }
         if let Some(cold) = &self.cold {
-            if let (Some(meter), Some(rate)) = (cold.receiving, self.config.receive_rate) {
-                each(meter.deadline(rate), Expiry::Timeout(TimeoutKind::ReceiveRate));
+            if let Some(meter) = cold.receiving {
+                each(meter.deadline(), Expiry::Timeout(TimeoutKind::ReceiveRate));
             }
         }
         let mut limits = self.idle_limits();

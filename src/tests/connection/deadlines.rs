@@ -27,11 +27,14 @@ fn the_rate_of_sending_is_watched_while_output_is_queued() {
     connection.queue_output(&[0; 600], &mut spares);
     connection.watch_output(7);
     assert_eq!(connection.deadline(exact), after(7, 100));
-    connection.consume_output(500, &mut spares);
-    connection.note_sent(500, 8);
-    assert_eq!(connection.deadline(exact), after(7, 500), "500 bytes pay for 500 ms");
+    connection.consume_output(20, &mut spares);
+    connection.note_sent(20, 57);
+    assert_eq!(connection.deadline(exact), after(7, 120), "20 bytes pay for 20 ms");
+    connection.consume_output(480, &mut spares);
+    connection.note_sent(480, 80);
+    assert_eq!(connection.deadline(exact), after(80, 100), "nothing pays for more than the grace");
     connection.consume_output(100, &mut spares);
-    connection.note_sent(100, 9);
+    connection.note_sent(100, 90);
     assert_eq!(connection.deadline(exact), NEVER);
     // What was written while it was connecting counts from when it came up.
     let mut early = connecting(&limits);
@@ -114,11 +117,12 @@ fn an_incomplete_message_is_watched_and_a_new_one_gets_a_full_measure() {
     connection.watch_message(true, true, 10);
     assert_eq!(connection.deadline(exact), after(10, 100));
     connection.note_received(300, 20);
-    connection.note_received(100, 30);
-    assert_eq!(connection.deadline(exact), after(10, 400), "400 bytes pay for 400 ms");
+    assert_eq!(connection.deadline(exact), after(20, 100), "nothing pays for more than the grace");
+    connection.note_received(15, 40);
+    assert_eq!(connection.deadline(exact), after(20, 115), "15 bytes pay for 15 ms");
     connection.watch_message(true, false, 50);
-    assert_eq!(connection.deadline(exact), after(10, 400), "the same message");
-    connection.note_received(900, 60);
+    assert_eq!(connection.deadline(exact), after(20, 115), "the same message");
+    connection.note_received(1_000, 990);
     assert_eq!(connection.deadline(exact), after(10, 1_000), "its time is over whatever the rate");
     assert_eq!(connection.expired(after(10, 1_000) - 1, exact), None);
     assert_eq!(
@@ -242,4 +246,20 @@ fn waits_that_are_cleared_are_over() {
     connection.set_user_deadline(70);
     connection.clear_waits();
     assert_eq!(connection.deadline(exact), NEVER);
+}
+
+/// Each of many small pieces is worth less than a tick.
+#[test]
+fn what_a_piece_is_worth_beyond_a_tick_is_not_lost() {
+    let rate = MinRate::new(3_000, Duration::from_millis(100));
+    let limits = Limits::default().all_idle(None).min_send_rate(Some(rate));
+    let mut connection = opened(&limits);
+    let mut spares = Spares::default();
+    connection.queue_output(&[0; 600], &mut spares);
+    connection.watch_output(0);
+    for now in 1..=90 {
+        connection.consume_output(2, &mut spares);
+        connection.note_sent(2, now);
+    }
+    assert_eq!(connection.deadline(exact), after(0, 160), "180 bytes pay for 60 ms");
 }

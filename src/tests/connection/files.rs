@@ -109,7 +109,8 @@ fn the_least_rate_is_looked_at_until_the_last_file_has_left() {
     let sent = connection.flush_all(1, 0, true, &mut Spares::default());
     connection.note_sent(sent.bytes, 5);
     assert_eq!((sent.bytes, connection.written_at), (3, 5));
-    assert_eq!(connection.expired(11, exact), Some(Expiry::Timeout(TimeoutKind::SendRate)));
+    assert_eq!(connection.expired(13, exact), None, "3 bytes pay for 3 ms");
+    assert_eq!(connection.expired(14, exact), Some(Expiry::Timeout(TimeoutKind::SendRate)));
     let sent = connection.flush_all(1, 0, true, &mut Spares::default());
     connection.note_sent(sent.bytes, 6);
     assert_eq!((sent.bytes, connection.expired(1_000, exact)), (5, None));

@@ -14,8 +14,8 @@ use crate::stream::connection::{Connection, Ending, Expiry, Flags, Phase};
 use crate::tests::check_flags;
 use crate::tests::fuzzing::input::Input;
 
-/// Bytes counted since a tick.
-type Meter = Option<(u64, u64)>;
+/// When it began, with no bytes, and what has moved since: the tick and the bytes.
+type Meter = Option<Vec<(u64, usize)>>;
 
 /// The phases, as far as they are told apart here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Pair {
         let expiry = Expiry::Timeout(TimeoutKind::FirstByte);
         self.wait = first_byte.map(|limit| (after(self.now, limit), expiry));
         if self.queued > 0 && self.connection.config.send_rate.is_some() {
-            self.sending.get_or_insert((self.now, 0));
+            self.sending.get_or_insert(vec![(self.now, 0)]);
         }
     }
 
@@ -170,8 +170,8 @@ impl Pair {
         if matches!(self.wait, Some((_, Expiry::Timeout(TimeoutKind::FirstByte)))) {
             self.wait = None;
         }
-        if let Some((_, bytes)) = &mut self.receiving {
-            *bytes += count as u64;
+        if let Some(moved) = &mut self.receiving {
+            moved.push((self.now, count));
         }
     }
 
@@ -184,7 +184,7 @@ impl Pair {
         if self.stage == Stage::Open && self.queued > 0 {
             self.connection.watch_output(self.now);
             if self.connection.config.send_rate.is_some() {
-                self.sending.get_or_insert((self.now, 0));
+                self.sending.get_or_insert(vec![(self.now, 0)]);
             }
         }
     }
@@ -203,8 +203,8 @@ impl Pair {
         {
             *tick = after(self.now, self.connection.config.close);
         }
-        if let Some((_, bytes)) = &mut self.sending {
-            *bytes += count as u64;
+        if let Some(moved) = &mut self.sending {
+            moved.push((self.now, count));
         }
         if self.queued == 0 {
             self.sending = None;
@@ -226,7 +226,7 @@ impl Pair {
         }
         if incomplete {
             if self.connection.config.receive_rate.is_some() {
-                self.receiving.get_or_insert((self.now, 0));
+                self.receiving.get_or_insert(vec![(self.now, 0)]);
             }
             if let (None, Some(limit)) = (self.wait, self.connection.config.message) {
                 self.wait = Some((after(self.now, limit), expiry));
@@ -361,14 +361,18 @@ impl Pair {
         };
         waits.extend(self.wait.filter(|&(_, expiry)| wants_read || !is_for_input(expiry)));
         let config = &*self.connection.config;
-        let met = |meter: Meter, rate: Option<Rate>, kind| {
-            let ((since, bytes), rate) = meter.zip(rate)?;
-            let paid_for = bytes * 1_000 / rate.bytes_per_second;
-            Some((after(since, paid_for.max(rate.grace)), Expiry::Timeout(kind)))
+        let met = |meter: &Meter, rate: Option<Rate>, kind| {
+            let (moved, rate) = meter.as_ref().zip(rate)?;
+            let per_second = u128::from(rate.bytes_per_second);
+            let most = |tick| u128::from(after(tick, rate.grace)) * per_second;
+            let until = moved.iter().fold(u128::MAX / 2, |until, &(tick, bytes)| {
+                (until + bytes as u128 * 1_000).min(most(tick))
+            });
+            Some(((until / per_second) as u64, Expiry::Timeout(kind)))
         };
-        waits.extend(met(self.sending, config.send_rate, TimeoutKind::SendRate));
+        waits.extend(met(&self.sending, config.send_rate, TimeoutKind::SendRate));
         if self.stage == Stage::Open {
-            waits.extend(met(self.receiving, config.receive_rate, TimeoutKind::ReceiveRate));
+            waits.extend(met(&self.receiving, config.receive_rate, TimeoutKind::ReceiveRate));
             let user = Expiry::Timeout(TimeoutKind::User);
             waits.extend(self.user_deadline.map(|tick| (tick, user)));
             let any_at = self.read_at.max(self.written_at);

@@ -4,4 +4,5 @@ mod accept_storm;
 mod attackers;
 mod capacity;
 mod fairness;
+mod rates;
 mod waiting;
