@@ -16,7 +16,7 @@ use proxy_header::{ParseConfig, ProxyHeader};
 ///
 /// Each connection begins with a header that says for whom the balancer connects. It is read
 /// before `on_accept`, which then sees the client's address in [`Peer::addr`](crate::Peer), as
-/// `Conn::peer_addr` does; `max_per_source` counts clients, since a balancer is one address.
+/// `Conn::peer_addr` does; `max_per_source` counts clients, since a balancer is one source.
 /// A header without addresses (`LOCAL`, as health checks send, or `UNKNOWN`) leaves those of the
 /// socket.
 ///

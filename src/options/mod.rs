@@ -395,9 +395,15 @@ pub struct ListenOptions {
     pub limits: Limits,
     /// Max connections of this listener at once. Default: no cap but the reactor's.
     pub max_connections: Option<usize>,
-    /// Max connections of this listener from one address at once; more are always refused. Default
-    /// none.
+    /// Max connections of this listener from one source at once; more are always refused. A source
+    /// is an IPv4 address, or an IPv6 network of [`source_prefix_v6`](Self::source_prefix_v6) bits.
+    /// Default none.
     pub max_per_source: Option<usize>,
+    /// The length of the IPv6 prefix that `max_per_source` counts as one source, in bits. Default
+    /// 64: one host has at least so many addresses, and may connect from each. The hosts of a local
+    /// network share theirs; 128 counts each address. An IPv4 address that is mapped into IPv6
+    /// counts as IPv4. 1 to 128.
+    pub source_prefix_v6: u8,
     /// What to do with connections over a cap. Serving resumes when a tenth of the places is
     /// free again.
     pub at_capacity: AtCapacity,
@@ -431,6 +437,7 @@ impl Default for ListenOptions {
             limits: Limits::default(),
             max_connections: None,
             max_per_source: None,
+            source_prefix_v6: 64,
             at_capacity: AtCapacity::Refuse,
             #[cfg(feature = "proxy-protocol")]
             proxy_protocol: None,
@@ -451,6 +458,7 @@ impl ListenOptions {
         limits: Limits,
         max_connections: Option<usize>,
         max_per_source: Option<usize>,
+        source_prefix_v6: u8,
         at_capacity: AtCapacity,
         max_handshakes: usize,
         accept_budget: usize,
@@ -484,6 +492,9 @@ impl ListenOptions {
         positive("max_connections", self.max_connections)?;
         positive("max_per_source", self.max_per_source)?;
         positive("max_handshakes", Some(self.max_handshakes))?;
+        if !(1..=128).contains(&self.source_prefix_v6) {
+            return Err(out_of_range("source_prefix_v6", self.source_prefix_v6, "1 to 128"));
+        }
         positive("accept_budget", Some(self.accept_budget))?;
         #[cfg(feature = "proxy-protocol")]
         if let Some(proxy) = &self.proxy_protocol {

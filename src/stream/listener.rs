@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 use crate::base::id::ConnId;
+use crate::base::memory::KEPT_ENTRIES;
 use crate::base::tick::OncePerSecond;
 use crate::options::{AtCapacity, ListenOptions};
 use crate::stream::config::ConnConfig;
@@ -34,7 +35,7 @@ pub(crate) struct Listener {
     pub(crate) config: Rc<ConnConfig>,
     /// Its cap.
     pub(crate) limit: ConnLimit,
-    /// Its cap for each address; `None` spares the table.
+    /// Its cap for each source; `None` spares the table.
     pub(crate) sources: Option<PerSourceLimit>,
     /// Its connections that are in a handshake; `None` if there is none.
     pub(crate) handshakes: Option<HandshakeSlots>,
@@ -89,7 +90,9 @@ impl Listener {
                 .then(|| HandshakeSlots::new(options.max_handshakes)),
             config,
             limit: ConnLimit::new(options.max_connections.unwrap_or(usize::MAX)),
-            sources: options.max_per_source.map(PerSourceLimit::new),
+            sources: options
+                .max_per_source
+                .map(|most| PerSourceLimit::new(most, options.source_prefix_v6)),
             waits_at_capacity: options.at_capacity == AtCapacity::Wait,
             budget: options.accept_budget,
             is_queued: false,
@@ -223,34 +226,54 @@ impl ConnLimit {
     }
 }
 
-/// How many connections there are from each address.
+/// How many connections there are from each source: an IPv4 address, or a network of IPv6, all of
+/// whose addresses one host may have.
 #[derive(Debug)]
 pub(crate) struct PerSourceLimit {
     most: usize,
+    /// The bits of an IPv6 address that name a source.
+    mask_v6: u128,
+    /// By the first address of each source.
+    ///
     /// Invariant: no count is 0, and none is over `most`.
     counts: HashMap<IpAddr, usize>,
 }
 
 impl PerSourceLimit {
-    fn new(most: usize) -> Self {
-        Self { most, counts: HashMap::new() }
+    /// From options that have been checked: the prefix is 1 to 128.
+    fn new(most: usize, prefix_v6: u8) -> Self {
+        let mask_v6 = u128::MAX << (128 - u32::from(prefix_v6));
+        Self { most, mask_v6, counts: HashMap::new() }
     }
 
-    pub(crate) fn admits(&self, source: IpAddr) -> bool {
-        self.counts.get(&source).is_none_or(|&count| count < self.most)
+    /// The source of an address. One that is mapped into IPv6 is of IPv4.
+    fn source(&self, addr: IpAddr) -> IpAddr {
+        match addr.to_canonical() {
+            IpAddr::V6(addr) => Ipv6Addr::from(u128::from(addr) & self.mask_v6).into(),
+            addr => addr,
+        }
     }
 
-    pub(crate) fn enter(&mut self, source: IpAddr) {
-        *self.counts.entry(source).or_insert(0) += 1;
+    pub(crate) fn admits(&self, addr: IpAddr) -> bool {
+        self.counts.get(&self.source(addr)).is_none_or(|&count| count < self.most)
     }
 
-    pub(crate) fn leave(&mut self, source: IpAddr) {
+    pub(crate) fn enter(&mut self, addr: IpAddr) {
+        *self.counts.entry(self.source(addr)).or_insert(0) += 1;
+    }
+
+    pub(crate) fn leave(&mut self, addr: IpAddr) {
+        let source = self.source(addr);
         let Some(count) = self.counts.get_mut(&source) else {
             return;
         };
         *count -= 1;
         if *count == 0 {
             self.counts.remove(&source);
+        }
+        if self.counts.is_empty() && self.counts.capacity() > KEPT_ENTRIES {
+            // A table has room for more than it is asked for.
+            self.counts.shrink_to(KEPT_ENTRIES / 2);
         }
     }
 }
@@ -308,7 +331,7 @@ mod tests {
 
     #[test]
     fn sources_are_counted_apart_and_forgotten_at_zero() {
-        let mut sources = PerSourceLimit::new(2);
+        let mut sources = PerSourceLimit::new(2, 64);
         let (a, b) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         sources.enter(a);
         sources.enter(a);
@@ -321,6 +344,45 @@ mod tests {
         sources.leave(a);
         sources.leave(a);
         assert!(sources.counts.is_empty());
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_source_and_a_mapped_address_is_of_ipv4() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        // The prefix, two addresses, and whether they are of one source.
+        let table = [
+            (64, "2001:db8::1", "2001:db8::ffff:0:0:1", true),
+            (64, "2001:db8::1", "2001:db8:0:1::1", false),
+            (56, "2001:db8::1", "2001:db8:0:ff::1", true),
+            (56, "2001:db8::1", "2001:db8:0:100::1", false),
+            (128, "2001:db8::1", "2001:db8::2", false),
+            (1, "2001:db8::1", "7fff::", true),
+            (1, "2001:db8::1", "8000::", false),
+            (64, "192.0.2.1", "::ffff:192.0.2.1", true),
+            (64, "192.0.2.1", "::ffff:192.0.2.2", false),
+            (64, "192.0.2.1", "192.0.2.2", false),
+        ];
+        for (prefix, first, second, is_one) in table {
+            for (first, second) in [(first, second), (second, first)] {
+                let mut sources = PerSourceLimit::new(1, prefix);
+                sources.enter(ip(first));
+                assert!(!sources.admits(ip(first)));
+                assert_eq!(sources.admits(ip(second)), !is_one, "{first} {second} /{prefix}");
+                sources.leave(if is_one { ip(second) } else { ip(first) });
+                assert!(sources.counts.is_empty() && sources.admits(ip(first)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_memory_of_many_sources_goes_back() {
+        let mut sources = PerSourceLimit::new(1, 64);
+        let all = (0..8 * KEPT_ENTRIES as u32).map(|number| IpAddr::from(number.to_be_bytes()));
+        all.clone().for_each(|source| sources.enter(source));
+        assert!(sources.counts.capacity() > 8 * KEPT_ENTRIES);
+        all.for_each(|source| sources.leave(source));
+        let room = sources.counts.capacity();
+        assert!((1..=KEPT_ENTRIES).contains(&room), "room for {room}");
     }
 
     #[cfg(target_os = "linux")]

@@ -101,6 +101,8 @@ fn every_listen_option_out_of_range_is_named() {
             (listen().backlog(Some(0)), ["backlog", "0", "at least 1"]),
             (listen().max_connections(Some(0)), ["max_connections", "0", "at least 1"]),
             (listen().max_per_source(Some(0)), ["max_per_source", "0", "at least 1"]),
+            (listen().source_prefix_v6(0), ["source_prefix_v6", "0", "1 to 128"]),
+            (listen().source_prefix_v6(129), ["source_prefix_v6", "129", "1 to 128"]),
             (listen().accept_budget(0), ["accept_budget", "0", "at least 1"]),
             (listen().idle_timeout(ZERO), ["all_idle", "0ns", "at least 1 ms"]),
         ];

@@ -137,6 +137,7 @@ fn listen_is_good(options: &ListenOptions) -> bool {
     options.backlog != Some(0)
         && options.max_connections != Some(0)
         && options.max_per_source != Some(0)
+        && (1..=128).contains(&options.source_prefix_v6)
         && options.accept_budget > 0
         && tcp_is_good(&options.tcp)
         && limits_are_good(&options.limits)
@@ -246,6 +247,7 @@ fn listen_options(input: &mut Input<'_>) -> ListenOptions {
         .accept_budget(maybe(input, size).unwrap_or(1))
         .tcp(tcp_options(input))
         .limits(limits(input))
+        .source_prefix_v6(maybe(input, |input| input.number(8) as u8).unwrap_or(64))
 }
 
 fn connect_options(input: &mut Input<'_>, like: &ListenOptions) -> ConnectOptions {

@@ -37,7 +37,7 @@ fn the_defaults_are_what_the_documentation_says() {
     assert_eq!((listen.backlog, listen.only_v6), (None, None));
     assert_eq!((listen.reuse_address, listen.reuse_port), (!cfg!(windows), false));
     assert_eq!((listen.max_connections, listen.max_per_source), (None, None));
-    assert_eq!(listen.at_capacity, AtCapacity::Refuse);
+    assert_eq!((listen.source_prefix_v6, listen.at_capacity), (64, AtCapacity::Refuse));
     assert_eq!(listen.accept_budget, DEFAULT_ACCEPT_BUDGET);
     assert_eq!((listen.tcp, listen.limits), (TcpOptions::default(), Limits::default()));
 

@@ -249,6 +249,21 @@ fn clients_are_counted_and_not_their_balancer() {
     let (_client, _) = open(&mut rig, LINE);
 }
 
+/// One host has a whole network of IPv6.
+#[test]
+fn clients_of_one_ipv6_network_are_one_source() {
+    let mut rig = Rig::with_listen(Script::echo(), options().max_per_source(Some(1)));
+    let line = |client| format!("PROXY TCP6 {client} 2001:db8:f::1 4711 443\r\n");
+    let (_client, _) = open(&mut rig, line("2001:db8::1").as_bytes());
+    let mut neighbour = half_way(&mut rig, line("2001:db8::2").as_bytes());
+    assert_eq!(rig.read_to_end(&mut neighbour), (Vec::new(), End::Reset));
+    let (_other, _) = open(&mut rig, line("2001:db8:0:1::1").as_bytes());
+    let (_mapped, _) = open(&mut rig, line("::ffff:192.0.2.7").as_bytes());
+    let mut same = half_way(&mut rig, b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n");
+    assert_eq!(rig.read_to_end(&mut same), (Vec::new(), End::Reset));
+    assert_eq!(stats(&rig).refused, 2);
+}
+
 /// One that has not said for whom it is was not counted, and is not taken off.
 #[test]
 fn those_half_way_count_for_no_source() {
