@@ -243,8 +243,9 @@ pub trait Handler: 'static {
         let _ = (state, conn, retry);
     }
 
-    /// An outgoing connection did not come up; `error` says which address and why. Gives the
-    /// state back. Default: drops it.
+    /// An outgoing connection did not come up; `error` says which address and why. Of a lookup its
+    /// kind is one of those of [`Destination`](crate::Destination). Gives the state back. Default:
+    /// drops it.
     fn on_connect_failed(&mut self, state: Self::State, error: io::Error, cx: &mut Context<'_>) {
         let _ = (state, error, cx);
     }

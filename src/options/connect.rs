@@ -28,7 +28,13 @@ use crate::options::{
 /// Names are looked up with the system's resolver, on a thread of the process and never on the
 /// loop's: at most eight lookups are under way at once, the others wait, and a lookup answers all
 /// that wait for the same name. The threads end when there is nothing to look up. Nothing is
-/// cached here.
+/// cached here. The kind of the error that `on_connect_failed` gets says why a lookup has failed:
+///
+/// | kind | what it means | what a proxy would say |
+/// |---|---|---|
+/// | `NotFound` | there is no such name, or it has no address | HTTP 502, SMTP 5xx |
+/// | `TimedOut` | no name server has answered; it may later | HTTP 504, SMTP 4xx |
+/// | `Other` | something else, of which the text has what the system says | HTTP 502 |
 ///
 /// # Examples
 /// ```

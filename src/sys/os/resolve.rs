@@ -43,7 +43,7 @@ pub(crate) fn resolve(host: &str, port: u16, answer: Answer) {
                 drop(lookups);
                 if let Some(lookup) = lookup {
                     let text = format!("no thread for the lookup of {host}: {error}");
-                    (lookup.answer)(Err(io::Error::new(error.kind(), text)));
+                    (lookup.answer)(Err(io::Error::other(text)));
                 }
             }
         }
@@ -97,7 +97,88 @@ pub(crate) fn interface_addr(host: &str, port: u16) -> io::Result<SocketAddr> {
 fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let addrs = (host, port).to_socket_addrs().map_err(|error| {
         let text = format!("cannot resolve {host}: {error}");
-        io::Error::new(error.kind(), text)
+        io::Error::new(kind_of(&error), text)
     })?;
     Ok(addrs.collect())
+}
+
+/// What system libraries say where there is no such name, or none with an address (`EAI_NONAME`,
+/// `EAI_NODATA`, `EAI_ADDRFAMILY`): parts in small letters. The standard library hands on the text
+/// of gai_strerror(3) and not the number, and its kind for that has no stable name.
+const NO_SUCH_NAME: &[&str] = &[
+    "name or service not known",      // glibc
+    "no address associated with",     // glibc, bionic, the BSDs
+    "address family for hostname",    // glibc, bionic, the BSDs
+    "name does not resolve",          // musl, FreeBSD
+    "name has no usable address",     // musl
+    "nodename nor servname provided", // macOS
+    "hostname nor servname provided", // bionic, the BSDs
+    "name or service is not known",   // OpenBSD
+    "node or service name not known", // illumos
+    "no address record found for",    // cygwin
+];
+
+/// Likewise where no name server has answered, or one has failed for now (`EAI_AGAIN`).
+const NO_ANSWER: &[&str] = &[
+    "temporary failure in name resolution", // glibc, bionic, macOS, the BSDs
+    "name could not be resolved at this time", // FreeBSD
+    "try again",                            // musl
+];
+
+/// The numbers that Windows has for the same: WSAHOST_NOT_FOUND, WSANO_DATA; WSATRY_AGAIN.
+const WINDOWS_NO_SUCH_NAME: &[i32] = &[11_001, 11_004];
+const WINDOWS_NO_ANSWER: i32 = 11_002;
+
+/// The kind of an error of the system's resolver, as far as it can be told apart.
+fn kind_of(error: &io::Error) -> io::ErrorKind {
+    let text = error.to_string().to_lowercase();
+    let says = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    let code = error.raw_os_error().filter(|_| cfg!(windows));
+    if code.is_some_and(|code| WINDOWS_NO_SUCH_NAME.contains(&code)) || says(NO_SUCH_NAME) {
+        return io::ErrorKind::NotFound;
+    }
+    if code == Some(WINDOWS_NO_ANSWER) || says(NO_ANSWER) {
+        return io::ErrorKind::TimedOut;
+    }
+    // The kind without a stable name, which an error number that no system has is of, too.
+    let nameless = io::Error::from_raw_os_error(i32::MAX).kind();
+    if error.kind() == nameless { io::ErrorKind::Other } else { error.kind() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_there_is_told_from_a_server_that_does_not_answer() {
+        use io::ErrorKind::{InvalidInput, NotFound, Other, PermissionDenied, TimedOut};
+        let texts = [
+            ("Name or service not known", NotFound),
+            ("Name does not resolve", NotFound),
+            ("No address associated with hostname", NotFound),
+            ("nodename nor servname provided, or not known", NotFound),
+            ("Temporary failure in name resolution", TimedOut),
+            ("Try again", TimedOut),
+            ("Non-recoverable failure in name resolution", Other),
+        ];
+        let nameless = io::Error::from_raw_os_error(i32::MAX).kind();
+        for (text, kind) in texts {
+            let text = format!("failed to lookup address information: {text}");
+            assert_eq!(kind_of(&io::Error::new(nameless, text.as_str())), kind, "{text}");
+        }
+        for kind in [InvalidInput, PermissionDenied] {
+            assert_eq!(kind_of(&kind.into()), kind);
+        }
+    }
+
+    /// The standard library's own text, whatever it is on this system. A machine without a name
+    /// server may get no answer.
+    #[test]
+    fn the_systems_own_error_has_a_kind() {
+        let error = look_up("nobody.invalid", 80).unwrap_err();
+        let kinds = [io::ErrorKind::NotFound, io::ErrorKind::TimedOut];
+        assert!(kinds.contains(&error.kind()), "{error:?}");
+        let error = look_up("no\0body", 80).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error:?}");
+    }
 }

@@ -81,7 +81,8 @@ impl Host {
     pub(crate) fn look_up(&self, name: &str, port: u16, answer: Answer) {
         let mut world = self.world.borrow_mut();
         let result = if world.chance.strikes(Fault::ConnectRefused) {
-            Err(io::Error::other(format!("cannot resolve {name}: the name server failed")))
+            let text = format!("cannot resolve {name}: the name server failed");
+            Err(io::Error::new(ErrorKind::TimedOut, text))
         } else {
             world.addresses(name, port).ok_or_else(|| {
                 io::Error::new(ErrorKind::NotFound, format!("cannot resolve {name}: unknown"))
