@@ -192,6 +192,11 @@ pub use sys::raise_open_file_limit;
 #[cfg(unix)]
 pub use sys::{receive_listeners, send_listeners};
 
+/// Destinations that a program refuses to connect to although a stranger names them.
+pub mod filter {
+    pub use crate::options::DestinationFilter;
+}
+
 /// Datagrams of UDP: sockets, handlers, and sessions by peer.
 pub mod udp {
     pub use crate::base::id::SocketId;

@@ -9,7 +9,8 @@ use std::time::Duration;
 #[cfg(unix)]
 use crate::options::UnixAddr;
 use crate::options::{
-    LayerFactory, LayerOption, Limits, MAX_LIMIT, TcpOptions, at_least_1ms, at_most, out_of_range,
+    DestinationFilter, LayerFactory, LayerOption, Limits, MAX_LIMIT, TcpOptions, at_least_1ms,
+    at_most, out_of_range,
 };
 
 /// Where to connect to: an address, several addresses of one service, `"host:port"`, or a Unix
@@ -17,8 +18,10 @@ use crate::options::{
 ///
 /// Everything that `connect` takes turns into one: a [`SocketAddr`], a text such as
 /// `"db.example:5432"`, `"127.0.0.1:80"` or `"[::1]:80"`, a host or an IP address with a port,
-/// a list of addresses, and on Unix a `UnixAddr` or a text such as `"unix:/run/db.sock"` or
-/// `"unix:@db"` (an abstract name). A text that is none of these fails when it is connected to.
+/// a list of addresses, and on Unix a `UnixAddr`. A text that is none of these fails when it is
+/// connected to. A text never names a Unix socket, so that one that a stranger has given cannot;
+/// [`parse_with_unix`](Self::parse_with_unix) is for the texts of a configuration. Programs that
+/// connect where strangers say set [`ConnectOptions::filter`], too.
 /// An IPv6 address that is valid on one link only has the interface behind it, by its number or by
 /// its name: `"[fe80::1%2]:80"`, `"[fe80::1%eth0]:80"`. A name is looked up.
 ///
@@ -71,6 +74,36 @@ pub(crate) enum Place {
 }
 
 impl Destination {
+    /// The destination in a text of a configuration or a command line, which may name a Unix socket
+    /// as well: `"unix:/run/db.sock"`, `"unix:./db.sock"`, or `"unix:@db"` for an abstract name.
+    /// Any other text is what [`From`] makes of it. Not for texts of strangers: they would reach
+    /// the sockets of this machine.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::Destination;
+    ///
+    /// assert_eq!(Destination::parse_with_unix("[::1]:80"), Destination::from("[::1]:80"));
+    /// # #[cfg(unix)]
+    /// # {
+    /// use waterwheel::unix::UnixAddr;
+    /// let socket = Destination::parse_with_unix("unix:/run/db.sock");
+    /// assert_eq!(socket, Destination::from(UnixAddr::path("/run/db.sock")));
+    /// # }
+    /// ```
+    ///
+    /// # Platform notes
+    /// Elsewhere than on Unix there are no Unix sockets: such a text fails when it is connected to.
+    #[must_use]
+    pub fn parse_with_unix(text: &str) -> Self {
+        #[cfg(unix)]
+        if let Some(name) = text.strip_prefix("unix:").filter(|it| it.starts_with(['/', '.', '@']))
+        {
+            return UnixAddr::from(name).into();
+        }
+        text.into()
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.0
     }
@@ -78,6 +111,10 @@ impl Destination {
     /// Whether there is anything to connect to: a text may be unclear, a list empty.
     pub(crate) fn check(&self) -> io::Result<()> {
         let text = match &self.0 {
+            Place::Unclear(text) if cfg!(unix) && text.starts_with("unix:") => {
+                "a text names no Unix socket; give a UnixAddr or, for a text of a configuration, \
+                 Destination::parse_with_unix"
+            }
             Place::Unclear(_) => {
                 "this is neither an address nor a name with a port; give \"host:port\", \
                  \"127.0.0.1:80\", \"[::1]:80\" or, with an interface, \"[fe80::1%eth0]:80\""
@@ -175,11 +212,6 @@ impl From<&str> for Destination {
         if let Ok(addr) = text.parse::<SocketAddr>() {
             return addr.into();
         }
-        #[cfg(unix)]
-        if let Some(name) = text.strip_prefix("unix:").filter(|it| it.starts_with(['/', '.', '@']))
-        {
-            return UnixAddr::from(name).into();
-        }
         let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
         match parts {
             Some((host, port)) if bracketed(host).is_some() => {
@@ -252,6 +284,9 @@ pub struct ConnectOptions {
     ///
     /// [`Context::reconnect`]: crate::Context::reconnect
     pub reconnect: Option<Reconnect>,
+    /// Destinations that are refused, for programs that connect where strangers say. Default: none
+    /// is.
+    pub filter: Option<DestinationFilter>,
     /// Options of the socket.
     pub tcp: TcpOptions,
     /// Limits of the connection. By default reading does not pause at the high mark: of two ends
@@ -268,6 +303,7 @@ impl Default for ConnectOptions {
             source: None,
             attempt_delay: Duration::from_millis(250),
             reconnect: None,
+            filter: None,
             tcp: TcpOptions::default(),
             limits: Limits::default().pause_at_high_mark(false),
             layer: None,
@@ -281,6 +317,7 @@ impl ConnectOptions {
         source: Option<SocketAddr>,
         attempt_delay: Duration,
         reconnect: Option<Reconnect>,
+        filter: Option<DestinationFilter>,
         tcp: TcpOptions,
         limits: Limits,
     }
@@ -295,6 +332,23 @@ impl ConnectOptions {
     /// What makes the layers of the connection.
     pub(crate) fn layers(&self) -> Box<[Arc<dyn LayerFactory>]> {
         self.layer.iter().map(|layer| Arc::clone(&layer.0)).collect()
+    }
+
+    /// Checks a destination against the filter, as far as it is known before a lookup.
+    pub(crate) fn check_destination(&self, to: &Destination) -> io::Result<()> {
+        let Some(filter) = &self.filter else { return Ok(()) };
+        match to.place() {
+            Place::Addr(addr) => filter.check(*addr),
+            #[cfg(unix)]
+            Place::Unix(_) => filter.check_unix(),
+            // Each address is checked before it is tried.
+            Place::Addrs(_) | Place::Name { .. } | Place::Unclear(_) => Ok(()),
+        }
+    }
+
+    /// Checks an address that is to be tried.
+    pub(crate) fn check_addr(&self, addr: SocketAddr) -> io::Result<()> {
+        self.filter.as_ref().map_or(Ok(()), |filter| filter.check(addr))
     }
 
     pub(crate) fn check(&self) -> io::Result<()> {
@@ -406,10 +460,6 @@ mod tests {
         {
             assert_eq!(addr(text), format!("unclear {text}"));
         }
-        #[cfg(unix)]
-        for text in ["unix:/run/x", "unix:./x", "unix:../x", "unix:@x:80"] {
-            assert_eq!(addr(text), text);
-        }
         assert_eq!(addr("unix:80"), "name unix 80");
         assert_eq!(addr("unix:x"), "unclear unix:x");
         assert_eq!(Destination::from(("::1", 80)), Destination::from("[::1]:80"));
@@ -423,6 +473,28 @@ mod tests {
             assert_eq!(addr(text), format!("unclear {text}"));
         }
         assert_eq!(Destination::from(("", 80)).to_string(), "\":80\"");
+    }
+
+    /// A proxy hands on what a client wrote, and puts a port behind it.
+    #[cfg(unix)]
+    #[test]
+    fn a_text_names_a_unix_socket_only_where_that_is_asked_for() {
+        for text in
+            ["unix:/run/x", "unix:./x", "unix:../x", "unix:@x", "unix:/run/x:80", "unix:@x:80"]
+        {
+            let destination = Destination::from(text);
+            assert!(matches!(destination.place(), Place::Unclear(_)), "{destination:?}");
+            let error = destination.check().unwrap_err();
+            assert!(error.to_string().contains("parse_with_unix"), "{error}");
+            let destination = Destination::parse_with_unix(text);
+            assert!(matches!(destination.place(), Place::Unix(_)), "{destination:?}");
+            assert_eq!(destination.to_string(), text);
+            let with_port = Destination::from((text, 80));
+            assert!(matches!(with_port.place(), Place::Name { .. }), "{with_port:?}");
+        }
+        for text in ["unix:80", "unix:x", "[::1]:80", "db:5432", ""] {
+            assert_eq!(Destination::parse_with_unix(text), Destination::from(text));
+        }
     }
 
     #[test]

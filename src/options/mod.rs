@@ -27,6 +27,7 @@ macro_rules! setters {
 pub(crate) use setters;
 
 mod connect;
+mod filter;
 mod layer;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;
@@ -38,6 +39,7 @@ mod unix_datagram;
 
 pub(crate) use connect::Place;
 pub use connect::{ConnectOptions, Destination, Reconnect};
+pub use filter::DestinationFilter;
 pub(crate) use layer::{
     Decoded, Layer, LayerFactory, LayerOption, LayerStage, MAX_PLAIN_BYTES, MAX_UNCONSUMED_BYTES,
 };

@@ -15,7 +15,8 @@ use crate::options::{
 ///
 /// A text is a path, unless it begins with `@`: then the rest is an abstract name, as `ss` and
 /// `/proc/net/unix` write it. A path that begins with `@` is given as `./@…`. It is shown with
-/// `unix:` before it, and that is a [`Destination`](crate::Destination) too.
+/// `unix:` before it, which
+/// [`Destination::parse_with_unix`](crate::Destination::parse_with_unix) reads.
 ///
 /// # Examples
 /// ```

@@ -35,7 +35,11 @@ impl Streams {
         options: &ConnectOptions,
         resolve: Resolve<'_>,
     ) -> ConnId {
-        let checked = options.check().and_then(|()| to.check()).and_then(|()| self.check_slots());
+        let checked = options
+            .check()
+            .and_then(|()| to.check())
+            .and_then(|()| options.check_destination(&to))
+            .and_then(|()| self.check_slots());
         let begun = checked.and_then(|()| match to.place() {
             Place::Addr(addr) if options.reconnect.is_none() => {
                 self.begin_direct(engine, *addr, service, options)
@@ -196,7 +200,8 @@ impl Link<'_> {
                 }
                 return;
             };
-            let attempt = self.attempt(addr, &dial.options);
+            let attempt = dial.options.check_addr(addr);
+            let attempt = attempt.and_then(|()| self.attempt(addr, &dial.options));
             let Some(connector) = self.connection.connector_mut() else { return };
             match attempt {
                 Ok(attempt) => {

@@ -272,7 +272,9 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("connect") => args.connect = Some(parser.value()?.string()?.into()),
+            Long("connect") => {
+                args.connect = Some(Destination::parse_with_unix(&parser.value()?.string()?))
+            }
             Long("connections") => args.connections = parser.value()?.parse()?,
             Long("borrowers") => args.borrowers = Some(parser.value()?.parse()?),
             Long("borrows") => args.borrows = parser.value()?.parse()?,

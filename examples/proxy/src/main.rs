@@ -149,7 +149,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &Args) -> Result<(), Failure> {
-    let upstream = Destination::from(args.value("connect", "127.0.0.1:7000".to_owned())?);
+    let upstream = args.value("connect", "127.0.0.1:7000".to_owned())?;
+    let upstream = Destination::parse_with_unix(&upstream);
     let idle = args.seconds("idle-timeout", 300.0)?;
     let sends_header = match args.value("proxy-protocol", String::new())?.as_str() {
         "" => false,

@@ -43,6 +43,7 @@ fn the_defaults_are_what_the_documentation_says() {
 
     let connect = ConnectOptions::default();
     assert_eq!((connect.timeout.as_secs(), connect.source), (10, None));
+    assert_eq!(connect.filter, None);
     // Two ends that both stop reading until the other reads would wait for ever.
     let limits = Limits::default().pause_at_high_mark(false);
     assert_eq!((connect.tcp, connect.limits), (TcpOptions::default(), limits));

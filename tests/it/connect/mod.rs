@@ -3,6 +3,7 @@
 // Much of it is for Linux alone.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
+mod filter;
 mod reconnect;
 mod retry;
 

@@ -9,6 +9,8 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+#[cfg(unix)]
+use waterwheel::unix::UnixAddr;
 use waterwheel::{
     Conn, ConnectOptions, ConnectRetry, Context, Handler, HandlerKey, Limits, Peer, Reactor,
     Reconnect, Written,
@@ -101,7 +103,7 @@ fn a_handler_may_give_up() {
 #[test]
 fn a_try_that_fails_at_once_is_told_after_the_callback_that_connected() {
     let mut rig = Rig::new(Script::new());
-    rig.connect("unix:/nowhere/at/all", 5, &often(Some(2)));
+    rig.connect(UnixAddr::path("/nowhere/at/all"), 5, &often(Some(2)));
     assert!(retries(&rig).is_empty());
     failure(&mut rig);
     assert_eq!(retries(&rig), [1]);
@@ -127,7 +129,7 @@ impl Handler for Drains {
     }
 
     fn on_drain(&mut self, _: &mut u64, conn: &mut Conn<'_>) {
-        conn.context().connect("unix:/nowhere/at/all", self.service, 7, &often(Some(2)));
+        conn.context().connect(UnixAddr::path("/nowhere/at/all"), self.service, 7, &often(Some(2)));
     }
 
     fn on_connect_retry(&mut self, state: &mut u64, _: &mut Conn<'_>, _: &ConnectRetry) {

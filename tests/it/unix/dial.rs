@@ -17,7 +17,7 @@ fn a_connection_goes_out_to_a_path_by_name_and_by_text() {
     let listener = UnixListener::bind(&path).unwrap();
     let mut rig = Rig::new(Script::echo());
     let by_name = Destination::from(UnixAddr::path(&path));
-    let by_text = Destination::from(format!("unix:{}", path.display()));
+    let by_text = Destination::parse_with_unix(&format!("unix:{}", path.display()));
     assert_eq!(by_name, by_text);
     for to in [by_name, by_text] {
         let id = rig.connect(to, 7, &ConnectOptions::default());
