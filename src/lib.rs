@@ -76,8 +76,10 @@
 //!   for the whole.
 //! - A message costs no allocation and no wheel operation; an idle connection holds no buffer; an
 //!   idle process makes no system calls.
-//! - Memory is bounded by default: output by [`Limits::max_output_bytes`], unconsumed input by
-//!   [`Limits::max_input_bytes`], connections by the open-file limit.
+//! - The memory of each connection is bounded by default: output by [`Limits::max_output_bytes`],
+//!   unconsumed input by [`Limits::max_input_bytes`]. The open-file limit bounds their number, and
+//!   nothing else the sum: set [`ListenOptions::max_connections`] for the memory that there is.
+//!   What other threads send is bounded by a channel, and not by a [`Remote`].
 //!
 //! # Layout
 //! Rooms in four storeys, from the bottom up. A file names only its own room and rooms above it in

@@ -106,6 +106,7 @@ pub(super) fn invalid(text: &str) -> io::Error {
 /// unless the server must restart without resets. Use `HandOver` for few, long, unequal
 /// connections, or if all connections of a client must meet in one reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Spread {
     /// A single listening socket, shared by all reactors: the reactor that comes first accepts. The
     /// default.
@@ -131,6 +132,7 @@ pub enum Spread {
 
 /// To whom an acceptor hands the next connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Balance {
     /// To the reactor with the fewest connections, outgoing ones and those on their way included.
     LeastConnections,
@@ -146,6 +148,7 @@ pub enum Balance {
 /// Linux and Android only; elsewhere all but `Off` is an error of kind `Unsupported`. The
 /// acceptor of [`Spread::HandOver`] is not pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pinning {
     /// The system moves threads as it likes. The default.
     Off,
@@ -175,6 +178,7 @@ impl Pinning {
 /// panic leaves it (see [`OnPanic::Unwind`](crate::OnPanic)). The failure is logged in any case,
 /// and reported at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnFailure {
     /// The other reactors go on. Connections of the failed one are lost; its share of new ones goes
     /// to the rest.

@@ -184,10 +184,8 @@ impl Keepalive {
 /// which it takes that much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinRate {
-    /// Bytes a second.
-    pub bytes_per_second: u32,
-    /// The longest time without a byte, and the most that fast bytes pay for.
-    pub grace: Duration,
+    bytes_per_second: u32,
+    grace: Duration,
 }
 
 impl MinRate {
@@ -195,6 +193,18 @@ impl MinRate {
     #[must_use]
     pub const fn new(bytes_per_second: u32, grace: Duration) -> Self {
         Self { bytes_per_second, grace }
+    }
+
+    /// Bytes a second.
+    #[must_use]
+    pub const fn bytes_per_second(&self) -> u32 {
+        self.bytes_per_second
+    }
+
+    /// The longest time without a byte, and the most that fast bytes pay for.
+    #[must_use]
+    pub const fn grace(&self) -> Duration {
+        self.grace
     }
 
     fn check(name: &str, rate: Option<Self>) -> io::Result<()> {
@@ -213,6 +223,7 @@ impl MinRate {
 
 /// What happens to a write that would overrun [`Limits::max_output_bytes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnOverflow {
     /// The write is refused whole and the connection ends with `CloseReason::Overflow`. The
     /// default: a handler that ignores what `write` returns never sends a stream with a hole.
@@ -348,6 +359,7 @@ impl Limits {
 
 /// What a listener does with connections over its cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AtCapacity {
     /// Accept and reset at once, so that the client knows. The default.
     Refuse,
@@ -510,6 +522,7 @@ impl ListenOptions {
 
 /// What happens when a callback panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnPanic {
     /// Its connection ends with `CloseReason::Panic`; all others are served on. The default.
     CloseConnection,

@@ -242,6 +242,7 @@ pub trait PoolClient: Sized + 'static {
 
 /// How the handshake of a new connection stands.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Handshake {
     /// There is none, or it is over: the connection may be lent.
     Done,

@@ -9,6 +9,7 @@ use crate::options::{
 
 /// Which of several idle connections is lent next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum IdleOrder {
     /// The one that came back last, so that those that are not needed grow old and go. The
     /// default.

@@ -149,7 +149,7 @@ pub(crate) struct Rate {
 
 impl Rate {
     fn new(rate: MinRate) -> Self {
-        Self { bytes_per_second: rate.bytes_per_second.into(), grace: ticks(rate.grace) }
+        Self { bytes_per_second: rate.bytes_per_second().into(), grace: ticks(rate.grace()) }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// A state of a TCP connection (RFC 9293, 3.3.2). What each means stands at [`tcp`](crate::tcp).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TcpState {
     /// SYN is sent; the answer is waited for.
     SynSent,

@@ -98,7 +98,7 @@ fn limit_is_good(limit: Duration) -> bool {
 }
 
 fn rate_is_good(rate: MinRate) -> bool {
-    rate.bytes_per_second > 0 && limit_is_good(rate.grace)
+    rate.bytes_per_second() > 0 && limit_is_good(rate.grace())
 }
 
 fn limits_are_good(limits: &Limits) -> bool {
