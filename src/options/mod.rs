@@ -427,7 +427,7 @@ pub struct ListenOptions {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Max connections of this listener that are in a handshake (a balancer's header, TLS) at once.
     /// For one more, the source that has most of them gives its oldest up, which is reset: one host
-    /// that connects and says nothing does not shut the others out. Default 1,024.
+    /// that connects and says nothing does not shut the others out. Default 4,096.
     pub max_handshakes: usize,
     /// What stands between the sockets and the handler, behind a balancer's header.
     pub(crate) layer: Option<LayerOption>,
@@ -455,7 +455,7 @@ impl Default for ListenOptions {
             at_capacity: AtCapacity::Refuse,
             #[cfg(feature = "proxy-protocol")]
             proxy_protocol: None,
-            max_handshakes: 1_024,
+            max_handshakes: 4_096,
             layer: None,
             accept_budget: DEFAULT_ACCEPT_BUDGET,
         }
