@@ -23,21 +23,24 @@ impl HandshakeSlots {
         Self { most, taken: 0, sources: HashMap::new() }
     }
 
-    /// A connection takes a place; returns the one that must give its own up for it, if all are
-    /// taken. It still holds its place.
+    /// A connection takes a place; returns the one that has given its own up for it, if all are
+    /// taken. It ends only later, and the next in the same turn finds another one.
     pub(crate) fn enter(&mut self, source: IpAddr, id: ConnId) -> Option<ConnId> {
         let victim = (self.taken >= self.most).then(|| self.victim()).flatten();
+        if let Some((source, id)) = victim {
+            self.leave(source, id);
+        }
         self.sources.entry(source).or_default().push_back(id);
         self.taken += 1;
-        victim
+        victim.map(|(_, id)| id)
     }
 
     /// The oldest of the source that has most. An attack makes the search long, and it has at most
     /// as many steps as there are places.
     #[cold]
-    fn victim(&self) -> Option<ConnId> {
-        let longest = self.sources.values().max_by_key(|ids| ids.len());
-        longest.and_then(|ids| ids.front().copied())
+    fn victim(&self) -> Option<(IpAddr, ConnId)> {
+        let (source, ids) = self.sources.iter().max_by_key(|(_, ids)| ids.len())?;
+        Some((*source, *ids.front()?))
     }
 
     /// A connection gives its place back, if it has one.
@@ -68,8 +71,9 @@ mod tests {
         assert_eq!(slots.enter(one, id(1)), None);
         assert_eq!(slots.enter(one, id(2)), None);
         assert_eq!(slots.enter(other, id(3)), Some(id(1)));
-        slots.leave(one, id(1));
         assert_eq!(slots.enter(one, id(4)), Some(id(0)));
+        slots.leave(one, id(1)); // it had none any more
+        assert_eq!(slots.taken, 3);
     }
 
     #[test]

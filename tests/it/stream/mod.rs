@@ -5,6 +5,8 @@ mod close;
 mod deadline;
 mod grammar;
 mod half_close;
+#[cfg(feature = "sim")]
+mod hostile_layers;
 mod idle;
 #[cfg(feature = "sim")]
 mod layers;

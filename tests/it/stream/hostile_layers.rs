@@ -1,0 +1,26 @@
+//! A layer between the socket and the handler, and peers that mean no good by it.
+
+use waterwheel::sim::TestLayer;
+use waterwheel::{ListenOptions, ReactorOptions};
+
+use crate::support::{Client, Journal, Rig, Script};
+
+fn rig(script: Script, options: ListenOptions) -> Rig {
+    Rig::with(script, Journal::default(), options, ReactorOptions::default())
+}
+
+fn options() -> ListenOptions {
+    TestLayer::new().listen(ListenOptions::default())
+}
+
+/// As many clients come in one turn as a storm has.
+#[test]
+fn a_storm_does_not_overrun_the_places_for_handshakes() {
+    let mut rig = rig(Script::echo(), options().max_handshakes(3));
+    let clients: Vec<Client> = (0..30).map(|_| Client::connect(rig.addr)).collect();
+    rig.until("all were seen", |rig| rig.reactor.stats().handshakes_failed >= 27);
+    rig.turn();
+    assert_eq!(rig.reactor.stats().connections, 3);
+    assert_eq!(rig.reactor.stats().refused, 27);
+    drop(clients);
+}
