@@ -67,8 +67,12 @@ impl Dispatcher {
         let listener = self.lp.streams.listener_mut(index as usize);
         let slots = listener.and_then(|listener| listener.handshakes.as_mut());
         if let Some(victim) = slots.and_then(|slots| slots.enter(source, id)) {
-            let text = "others want its place, and its source has most of them";
-            self.count_refused_handshake(victim, text);
+            let Some(link) = self.lp.link(victim) else { return };
+            // One that has failed, and waits for its peer's end, was counted then.
+            if link.connection.phase() == Phase::Handshake {
+                let text = "others want its place, and its source has most of them";
+                self.count_refused_handshake(victim, text);
+            }
             if let Some(mut link) = self.lp.link(victim) {
                 link.abort();
             }

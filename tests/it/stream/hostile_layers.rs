@@ -24,3 +24,20 @@ fn a_storm_does_not_overrun_the_places_for_handshakes() {
     assert_eq!(rig.reactor.stats().refused, 27);
     drop(clients);
 }
+
+/// One that has failed and waits for its peer's end gives its place up without a second word.
+#[test]
+fn a_failed_handshake_is_counted_once() {
+    let mut rig = rig(Script::echo(), options().max_handshakes(1));
+    let mut wrong = Client::connect(rig.addr);
+    wrong.send(b"GET /");
+    rig.until("it has failed", |rig| rig.reactor.stats().handshakes_failed == 1);
+    let silent = Client::connect(rig.addr);
+    rig.until("both are there", |rig| rig.reactor.stats().connections_peak == 2);
+    for _ in 0..5 {
+        rig.turn();
+    }
+    let stats = rig.reactor.stats();
+    assert_eq!((stats.refused, stats.handshakes_failed), (1, 1));
+    drop(silent);
+}
