@@ -413,10 +413,10 @@ pub struct ListenOptions {
     /// is an IPv4 address, or an IPv6 network of [`source_prefix_v6`](Self::source_prefix_v6) bits.
     /// Default none.
     pub max_per_source: Option<usize>,
-    /// The length of the IPv6 prefix that `max_per_source` counts as one source, in bits. Default
-    /// 64: one host has at least so many addresses, and may connect from each. The hosts of a local
-    /// network share theirs; 128 counts each address. An IPv4 address that is mapped into IPv6
-    /// counts as IPv4. 1 to 128.
+    /// The length of the IPv6 prefix that `max_per_source` and `max_handshakes` count as one
+    /// source, in bits. Default 64: one host has at least so many addresses, and may connect from
+    /// each. The hosts of a local network share theirs; 128 counts each address. An IPv4 address
+    /// that is mapped into IPv6 counts as IPv4. 1 to 128.
     pub source_prefix_v6: u8,
     /// What to do with connections over a cap. Serving resumes when a tenth of the places is
     /// free again.

@@ -4,12 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::base::id::ConnId;
+use crate::stream::listener::Sources;
 
 /// Places for connections in a handshake. When all are taken, the source that has most gives its
 /// oldest up.
 #[derive(Debug)]
 pub(crate) struct HandshakeSlots {
     most: usize,
+    /// What one source is.
+    kind: Sources,
     /// Places that are taken.
     ///
     /// Invariant: the sum over `sources`, none of which is empty.
@@ -19,8 +22,8 @@ pub(crate) struct HandshakeSlots {
 }
 
 impl HandshakeSlots {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, taken: 0, sources: HashMap::new() }
+    pub(crate) fn new(most: usize, prefix_v6: u8) -> Self {
+        Self { most, kind: Sources::new(prefix_v6), taken: 0, sources: HashMap::new() }
     }
 
     /// A connection takes a place; returns the one that has given its own up for it, if all are
@@ -30,7 +33,7 @@ impl HandshakeSlots {
         if let Some((source, id)) = victim {
             self.leave(source, id);
         }
-        self.sources.entry(source).or_default().push_back(id);
+        self.sources.entry(self.kind.of(source)).or_default().push_back(id);
         self.taken += 1;
         victim.map(|(_, id)| id)
     }
@@ -45,6 +48,7 @@ impl HandshakeSlots {
 
     /// A connection gives its place back, if it has one.
     pub(crate) fn leave(&mut self, source: IpAddr, id: ConnId) {
+        let source = self.kind.of(source);
         let Some(ids) = self.sources.get_mut(&source) else { return };
         let Some(at) = ids.iter().position(|other| *other == id) else { return };
         ids.remove(at);
@@ -66,7 +70,7 @@ mod tests {
     #[test]
     fn the_source_that_has_most_gives_its_oldest_up() {
         let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        let mut slots = HandshakeSlots::new(3);
+        let mut slots = HandshakeSlots::new(3, 64);
         assert_eq!(slots.enter(other, id(0)), None);
         assert_eq!(slots.enter(one, id(1)), None);
         assert_eq!(slots.enter(one, id(2)), None);
@@ -79,11 +83,29 @@ mod tests {
     #[test]
     fn a_place_is_given_back_once() {
         let source = IpAddr::from([192, 0, 2, 1]);
-        let mut slots = HandshakeSlots::new(1);
+        let mut slots = HandshakeSlots::new(1, 64);
         assert_eq!(slots.enter(source, id(0)), None);
         slots.leave(source, id(0));
         slots.leave(source, id(0));
         assert!(slots.sources.is_empty() && slots.taken == 0);
         assert_eq!(slots.enter(source, id(1)), None);
+    }
+
+    /// A host has all addresses of a network: one in each place must not look like many hosts.
+    #[test]
+    fn a_network_of_ipv6_is_one_source() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut slots = HandshakeSlots::new(4, 64);
+        assert_eq!(slots.enter(ip("2001:db8:0:1::1"), id(0)), None);
+        for host in 1..4 {
+            assert_eq!(slots.enter(ip(&format!("2001:db8::{host}")), id(host)), None);
+        }
+        for host in 4..20 {
+            let victim = slots.enter(ip(&format!("2001:db8::{host:x}")), id(host));
+            assert_eq!(victim, Some(id(host - 3)), "the oldest of the network");
+        }
+        assert_eq!(slots.enter(ip("192.0.2.1"), id(20)), Some(id(17)));
+        slots.leave(ip("::ffff:192.0.2.1"), id(20));
+        assert_eq!(slots.taken, 3);
     }
 }

@@ -87,7 +87,7 @@ impl Listener {
             addr,
             name: None,
             handshakes: (!config.layers.is_empty())
-                .then(|| HandshakeSlots::new(options.max_handshakes)),
+                .then(|| HandshakeSlots::new(options.max_handshakes, options.source_prefix_v6)),
             config,
             limit: ConnLimit::new(options.max_connections.unwrap_or(usize::MAX)),
             sources: options
@@ -226,13 +226,35 @@ impl ConnLimit {
     }
 }
 
+/// What one source is: an IPv4 address, or a network of IPv6.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sources {
+    /// The bits of an IPv6 address that name a source.
+    mask_v6: u128,
+}
+
+impl Sources {
+    /// From an option that has been checked: 1 to 128.
+    pub(super) fn new(prefix_v6: u8) -> Self {
+        Self { mask_v6: u128::MAX << (128 - u32::from(prefix_v6)) }
+    }
+
+    /// The source of an address. One that is mapped into IPv6 is of IPv4.
+    pub(super) fn of(self, addr: IpAddr) -> IpAddr {
+        match addr.to_canonical() {
+            IpAddr::V6(addr) => Ipv6Addr::from(u128::from(addr) & self.mask_v6).into(),
+            addr => addr,
+        }
+    }
+}
+
 /// How many connections there are from each source: an IPv4 address, or a network of IPv6, all of
 /// whose addresses one host may have.
 #[derive(Debug)]
 pub(crate) struct PerSourceLimit {
     most: usize,
-    /// The bits of an IPv6 address that name a source.
-    mask_v6: u128,
+    /// What one source is.
+    sources: Sources,
     /// By the first address of each source.
     ///
     /// Invariant: no count is 0, and none is over `most`.
@@ -242,28 +264,19 @@ pub(crate) struct PerSourceLimit {
 impl PerSourceLimit {
     /// From options that have been checked: the prefix is 1 to 128.
     fn new(most: usize, prefix_v6: u8) -> Self {
-        let mask_v6 = u128::MAX << (128 - u32::from(prefix_v6));
-        Self { most, mask_v6, counts: HashMap::new() }
-    }
-
-    /// The source of an address. One that is mapped into IPv6 is of IPv4.
-    fn source(&self, addr: IpAddr) -> IpAddr {
-        match addr.to_canonical() {
-            IpAddr::V6(addr) => Ipv6Addr::from(u128::from(addr) & self.mask_v6).into(),
-            addr => addr,
-        }
+        Self { most, sources: Sources::new(prefix_v6), counts: HashMap::new() }
     }
 
     pub(crate) fn admits(&self, addr: IpAddr) -> bool {
-        self.counts.get(&self.source(addr)).is_none_or(|&count| count < self.most)
+        self.counts.get(&self.sources.of(addr)).is_none_or(|&count| count < self.most)
     }
 
     pub(crate) fn enter(&mut self, addr: IpAddr) {
-        *self.counts.entry(self.source(addr)).or_insert(0) += 1;
+        *self.counts.entry(self.sources.of(addr)).or_insert(0) += 1;
     }
 
     pub(crate) fn leave(&mut self, addr: IpAddr) {
-        let source = self.source(addr);
+        let source = self.sources.of(addr);
         let Some(count) = self.counts.get_mut(&source) else {
             return;
         };
