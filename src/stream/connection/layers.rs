@@ -158,9 +158,11 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The socket goes, and another will take its place. What the handler has written stays.
+    /// The socket goes, and another will take its place. What the handler has written stays; what
+    /// the peer had sent behind its handshake goes.
     pub(crate) fn replace_socket(&mut self, stream: S, spares: &mut Spares) {
         self.drop_layers().clear(spares);
+        self.clear_input(spares);
         self.stream = stream;
         let of_socket = Flags::READABLE | Flags::HUNG_UP | Flags::ERROR | Flags::READ_CLOSED;
         self.flags.clear(of_socket | Flags::BLOCKED | Flags::ASKS_WRITABLE);

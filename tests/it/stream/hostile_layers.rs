@@ -1,7 +1,9 @@
 //! A layer between the socket and the handler, and peers that mean no good by it.
 
+use std::time::Duration;
+
 use waterwheel::sim::TestLayer;
-use waterwheel::{ListenOptions, ReactorOptions};
+use waterwheel::{ConnectOptions, ListenOptions, ReactorOptions, Reconnect};
 
 use crate::support::{Client, Journal, Rig, Script};
 
@@ -11,6 +13,36 @@ fn rig(script: Script, options: ListenOptions) -> Rig {
 
 fn options() -> ListenOptions {
     TestLayer::new().listen(ListenOptions::default())
+}
+
+/// What a server says in its handshake.
+fn answer() -> Vec<u8> {
+    let mut rig = rig(Script::new(), options());
+    let mut client = Client::connect(rig.addr);
+    client.send(&TestLayer::hello());
+    rig.read(&mut client, TestLayer::ANSWER_BYTES)
+}
+
+fn reconnect() -> ConnectOptions {
+    let delay = Duration::from_millis(1);
+    let policy = Reconnect::default().base_delay(delay).max_delay(delay).max_attempts(Some(3));
+    TestLayer::new().connect(ConnectOptions::default().reconnect(Some(policy)))
+}
+
+#[test]
+fn nothing_of_a_failed_handshake_is_told_of_the_next_connection() {
+    let answer = answer();
+    let (listener, addr) = crate::support::listener();
+    let mut rig = Rig::new(Script::new());
+    rig.connect(addr, 0, &reconnect());
+    let mut first = rig.accept_at(&listener);
+    first.send(&[&answer[..], &TestLayer::data(b"stale"), &TestLayer::hello()].concat());
+    let mut second = rig.accept_at(&listener);
+    second.send(&[&answer[..], &TestLayer::data(b"fresh")].concat());
+    rig.until("it is open", |rig| !rig.journal.opened().is_empty());
+    let id = rig.journal.last();
+    rig.until("data", |rig| rig.journal.data_of(id).len() >= 5);
+    assert_eq!(rig.journal.data_of(id), b"fresh");
 }
 
 /// As many clients come in one turn as a storm has.
