@@ -93,20 +93,25 @@ impl Link<'_> {
     pub(super) fn send_last_layer_end(&mut self) {
         let is_cut = self.connection.has_output() || self.engine.cork.gathered(self.id) > 0;
         if !is_cut && self.connection.encode_end(&mut self.engine.spares) {
-            let short_is_full = self.connection.short_means_done();
-            let spares = &mut self.engine.spares;
-            // What the socket does not take is lost, and none of it is the handler's.
-            self.connection.flush_all(1, 0, short_is_full, spares);
+            self.send_last_words();
         }
+    }
+
+    /// What the socket does not take is lost, and none of it is the handler's.
+    fn send_last_words(&mut self) {
+        let short_is_full = self.connection.short_means_done();
+        self.connection.flush_all(1, 0, short_is_full, &mut self.engine.spares);
     }
 
     /// A layer has failed. What it has to say of that is sent as far as the socket takes it.
     pub(crate) fn fail_layer(&mut self, error: io::Error) {
         self.connection.forget_end();
-        self.send_encoded();
-        if matches!(self.connection.phase(), Phase::Handshake) {
+        if self.is_connecting_through_layers() {
+            // A socket that is broken already is no cause beside this one.
+            self.send_last_words();
             self.fail_handshake(error);
         } else {
+            self.send_encoded();
             self.mark_closed_reset(CloseReason::Io(error));
         }
     }

@@ -45,6 +45,23 @@ fn nothing_of_a_failed_handshake_is_told_of_the_next_connection() {
     assert_eq!(rig.journal.data_of(id), b"fresh");
 }
 
+#[test]
+fn a_handshake_that_fails_at_a_broken_socket_is_tried_again() {
+    let answer = answer();
+    let (listener, addr) = crate::support::listener();
+    let mut rig = Rig::new(Script::new().connect_retry(|_, retry| {
+        assert!(retry.error.to_string().contains("not expected"), "{retry:?}");
+    }));
+    rig.connect(addr, 0, &reconnect());
+    let mut first = rig.accept_at(&listener);
+    rig.read(&mut first, TestLayer::hello().len());
+    first.send(&TestLayer::confirmation());
+    first.reset(); // before the alert is written
+    let mut second = rig.accept_at(&listener);
+    second.send(&answer);
+    rig.until("it is open", |rig| !rig.journal.opened().is_empty());
+}
+
 /// As many clients come in one turn as a storm has.
 #[test]
 fn a_storm_does_not_overrun_the_places_for_handshakes() {
