@@ -57,7 +57,7 @@ impl Dispatcher {
         let had_input = link.connection.input().len();
         let (used, stage) = match self.decode_all(id, count) {
             Some(Ok(decoded)) => (decoded.consumed, decoded.stage),
-            Some(Err(error)) => return self.fail_layer(id, error),
+            Some(Err(error)) => return self.fail_behind_input(id, error, had_input),
             None => return,
         };
         let Some(link) = self.lp.link(id) else { return };
@@ -80,6 +80,18 @@ impl Dispatcher {
         } else if link.connection.input().len() > had_input {
             self.deliver_kept(id);
         }
+    }
+
+    /// A layer has failed. What it had made of its input before that is the handler's, if that was
+    /// told of the connection; what the handler says to it can be sent no more.
+    #[cold]
+    fn fail_behind_input(&mut self, id: ConnId, error: io::Error, had_input: usize) {
+        let Some(mut link) = self.lp.link(id) else { return };
+        if link.connection.takes_input() && link.connection.input().len() > had_input {
+            link.end_layer();
+            self.deliver_kept(id);
+        }
+        self.fail_layer(id, error);
     }
 
     /// Has the layers work on what they can; how far they have come. `None` if the connection has

@@ -105,15 +105,21 @@ impl Link<'_> {
 
     /// A layer has failed. What it has to say of that is sent as far as the socket takes it.
     pub(crate) fn fail_layer(&mut self, error: io::Error) {
-        self.connection.forget_end();
         if self.is_connecting_through_layers() {
+            self.connection.forget_end();
             // A socket that is broken already is no cause beside this one.
             self.send_last_words();
             self.fail_handshake(error);
         } else {
-            self.send_encoded();
+            self.end_layer();
             self.mark_closed_reset(CloseReason::Io(error));
         }
+    }
+
+    /// An open connection's layer has its last word: nothing of the handler's follows it.
+    pub(crate) fn end_layer(&mut self) {
+        self.connection.forget_end();
+        self.send_encoded();
     }
 
     /// The handshake of an accepted connection has failed. What the layer has to say of that is

@@ -5,7 +5,7 @@ use std::time::Duration;
 use waterwheel::sim::TestLayer;
 use waterwheel::{ConnectOptions, ListenOptions, ReactorOptions, Reconnect};
 
-use crate::support::{Client, Journal, Rig, Script};
+use crate::support::{Client, End, Journal, Rig, Script};
 
 fn rig(script: Script, options: ListenOptions) -> Rig {
     Rig::with(script, Journal::default(), options, ReactorOptions::default())
@@ -15,12 +15,34 @@ fn options() -> ListenOptions {
     TestLayer::new().listen(ListenOptions::default())
 }
 
+/// Connects, and goes through the handshake.
+fn greeted(rig: &mut Rig) -> Client {
+    let mut client = Client::connect(rig.addr);
+    client.send(&TestLayer::hello());
+    rig.read(&mut client, TestLayer::ANSWER_BYTES);
+    client.send(&TestLayer::confirmation());
+    rig.until("it is open", |rig| !rig.journal.opened().is_empty());
+    client
+}
+
 /// What a server says in its handshake.
 fn answer() -> Vec<u8> {
     let mut rig = rig(Script::new(), options());
     let mut client = Client::connect(rig.addr);
     client.send(&TestLayer::hello());
     rig.read(&mut client, TestLayer::ANSWER_BYTES)
+}
+
+#[test]
+fn what_came_before_a_bad_record_is_delivered() {
+    let mut rig = rig(Script::echo(), options());
+    let mut client = greeted(&mut rig);
+    let id = rig.journal.last();
+    client.send(&[TestLayer::data(b"last words"), TestLayer::hello()].concat());
+    assert_eq!(rig.read_to_end(&mut client).1, End::Reset);
+    let (reason, unsent) = rig.end_of(id);
+    assert!(reason.contains("InvalidData"), "{reason}");
+    assert_eq!((rig.journal.data_of(id), unsent), (b"last words".to_vec(), 10));
 }
 
 fn reconnect() -> ConnectOptions {
