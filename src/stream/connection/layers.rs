@@ -209,18 +209,19 @@ impl<S> Connection<S> {
         let plain = self.input.begin_fill(bytes.len(), spares);
         let reply = layers.encoded.begin_fill(0, spares);
         let before = reply.len();
-        let decoded = layer.decode(bytes, plain, reply);
+        let mut decoded = layer.decode(bytes, plain, reply);
         if layers.has_said_end {
             reply.truncate(before); // nothing follows the end
         }
         layers.encoded.end_fill(spares);
         self.input.end_fill(spares);
         layers.undecoded.clear(spares);
-        if let Ok(Decoded { consumed, stage }) = decoded {
+        if let Ok(Decoded { consumed, stage: LayerStage::Ended }) = &mut decoded {
+            layers.peer_end = PeerEnd::Unreported;
+            *consumed = bytes.len(); // nothing counts that follows it
+        }
+        if let Ok(Decoded { consumed, .. }) = decoded {
             layers.undecoded.push(&bytes[consumed..], spares);
-            if stage == LayerStage::Ended {
-                layers.peer_end = PeerEnd::Unreported;
-            }
         }
         self.note_input();
         self.note_output();

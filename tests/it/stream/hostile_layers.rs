@@ -84,6 +84,20 @@ fn a_handshake_that_fails_at_a_broken_socket_is_tried_again() {
     rig.until("it is open", |rig| !rig.journal.opened().is_empty());
 }
 
+#[test]
+fn what_follows_the_end_of_the_peer_is_ignored() {
+    let script = Script::new().eof(|conn| {
+        conn.write(b"bye");
+        conn.close();
+    });
+    let mut rig = rig(script, options());
+    let mut client = greeted(&mut rig);
+    let id = rig.journal.last();
+    client.send(&[TestLayer::end(), TestLayer::data(&[1; 50_000])].concat());
+    rig.expect_end(id, "Peer");
+    assert_eq!(rig.journal.data_of(id), b"");
+}
+
 /// As many clients come in one turn as a storm has.
 #[test]
 fn a_storm_does_not_overrun_the_places_for_handshakes() {
