@@ -138,7 +138,8 @@ impl Link<'_> {
     /// Bytes that the cap has room for.
     pub(super) fn room(&self) -> usize {
         let pending = self.connection.output_in_memory() + self.engine.cork.gathered(self.id);
-        self.connection.config.max_output - pending
+        // Under a layer it is an upper bound, to which what the layer itself says may add.
+        self.connection.config.max_output.saturating_sub(pending)
     }
 
     /// Whether sending makes room for `wanted` bytes under the cap. The cap is for peers that do

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use waterwheel::sim::TestLayer;
-use waterwheel::{ConnectOptions, ListenOptions, ReactorOptions, Reconnect};
+use waterwheel::{
+    ConnectOptions, Limits, ListenOptions, OnOverflow, ReactorOptions, Reconnect, Written,
+};
 
 use crate::support::{Client, End, Journal, Rig, Script};
 
@@ -96,6 +98,39 @@ fn what_follows_the_end_of_the_peer_is_ignored() {
     client.send(&[TestLayer::end(), TestLayer::data(&[1; 50_000])].concat());
     rig.expect_end(id, "Peer");
     assert_eq!(rig.journal.data_of(id), b"");
+}
+
+/// A layer's answer stands behind output whose count is an upper bound.
+#[test]
+fn an_answer_of_the_layer_takes_no_room_of_the_handler() {
+    const CAP: usize = 8 << 20;
+    let limits = Limits::default()
+        .high_mark_bytes(CAP)
+        .max_output_bytes(CAP)
+        .pause_at_high_mark(false)
+        .on_overflow(OnOverflow::Refuse);
+    let mut rig = rig(Script::new(), options().limits(limits));
+    let mut client = greeted(&mut rig).with_small_receive_buffer();
+    let id = rig.journal.last();
+    let fill = |rig: &mut Rig| {
+        for size in [1 << 20, 1 << 10, 1] {
+            let piece = vec![0; size];
+            while rig.reactor.context().conn(id).unwrap().write(&piece).is_accepted() {}
+        }
+    };
+    for _ in 0..50 {
+        fill(&mut rig);
+        rig.turn();
+    }
+    fill(&mut rig);
+    for _ in 0..20 {
+        client.send(&TestLayer::ping());
+        rig.turn();
+        rig.turn();
+        let mut cx = rig.reactor.context();
+        let mut conn = cx.conn(id).unwrap();
+        assert_eq!(conn.write(&[0; 100]), Written::Full, "{} are queued", conn.pending_bytes());
+    }
 }
 
 /// As many clients come in one turn as a storm has.
