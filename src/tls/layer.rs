@@ -251,6 +251,7 @@ impl Layer for TlsLayer {
         reply: &mut Vec<u8>,
     ) -> io::Result<Decoded> {
         let mut consumed = 0;
+        NAME_IN_HELLO.take(); // of a hello whose certificate could not be chosen, by a panic
         let result = self.advance(input, &mut consumed, plain, reply);
         if let Some(name) = NAME_IN_HELLO.take() {
             self.name = Some(name);

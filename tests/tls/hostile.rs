@@ -1,7 +1,65 @@
 //! Clients and servers that mean no good.
 
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
 use super::*;
 use crate::support::Client;
+
+/// A configuration of rustls with a resolver of the program's own.
+fn with_resolver(resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    ServerConfig::from_rustls(config)
+}
+
+fn key() -> CertifiedKey {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = vec![CertificateDer::from_pem_file(file("server.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider()).unwrap()
+}
+
+/// Panics for one name.
+#[derive(Debug)]
+struct Panicking(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Panicking {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        assert_ne!(hello.server_name(), Some("b.example"), "as the test wants");
+        Some(Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn a_name_is_not_that_of_another_connection() {
+    let script = Script::new().data(|conn, input| {
+        let name = conn.tls().unwrap().server_name.unwrap_or_default().to_owned();
+        conn.write(name.as_bytes());
+        input.len()
+    });
+    let mut rig = rig(script, &with_resolver(Arc::new(Panicking(Arc::new(key())))));
+    rig.panics = 1;
+    let addr = rig.addr;
+    let name = beside(&mut rig, move || {
+        let config = Arc::new(foreign(rustls::ALL_VERSIONS));
+        let mut stream = dial(addr, &config, "a.example");
+        stream.write_all(b"1").unwrap();
+        stream.read_exact(&mut [0; 9]).unwrap();
+        let mut other = dial(addr, &config, "b.example");
+        assert!(other.write_all(b"x").is_err(), "its handshake panics");
+        stream.write_all(b"2").unwrap();
+        let mut name = [0; 9];
+        stream.read_exact(&mut name).unwrap();
+        String::from_utf8_lossy(&name).into_owned()
+    });
+    assert_eq!(name, "a.example");
+}
 
 #[test]
 fn what_follows_close_notify_is_ignored() {
