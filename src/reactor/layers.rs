@@ -32,7 +32,10 @@ impl Dispatcher {
         }
         let is_handshake = link.connection.phase() == Phase::Handshake;
         if is_handshake && link.layer_factory().is_some_and(|factory| factory.is_costly()) {
-            if self.cursor.costly_steps >= COSTLY_STEPS_PER_TURN {
+            // Those who have waited since the last turn come first.
+            let is_early = self.cursor.is_before_ready_queue();
+            let others_wait = is_early && !link.engine.ready.connections().is_empty();
+            if others_wait || self.cursor.costly_steps >= COSTLY_STEPS_PER_TURN {
                 link.queue_ready();
                 return None;
             }

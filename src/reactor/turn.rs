@@ -29,6 +29,13 @@ pub(super) struct Cursor {
     pub(super) costly_steps: usize,
 }
 
+impl Cursor {
+    /// Whether the ready queue is still to have its turn.
+    pub(super) fn is_before_ready_queue(&self) -> bool {
+        self.phase < 3
+    }
+}
+
 impl Reactor {
     /// A turn:
     ///

@@ -145,6 +145,22 @@ fn a_storm_does_not_overrun_the_places_for_handshakes() {
     drop(clients);
 }
 
+#[test]
+fn those_who_wait_for_a_costly_step_are_not_overtaken_for_ever() {
+    let layer = TestLayer::new().costly(true);
+    let mut rig = rig(Script::echo(), layer.listen(ListenOptions::default()));
+    let mut clients: Vec<Client> = (0..120).map(|_| Client::connect(rig.addr)).collect();
+    rig.until("all are there", |rig| rig.reactor.stats().connections == 120);
+    let (early, late) = clients.split_at_mut(20);
+    early.iter_mut().for_each(|client| client.send(&TestLayer::hello()));
+    for eight in late.chunks_mut(8).take(6) {
+        eight.iter_mut().for_each(|client| client.send(&TestLayer::hello()));
+        rig.turn();
+    }
+    let answered = |client: &mut Client| !client.try_read(1 << 10).unwrap().is_empty();
+    assert_eq!(early.iter_mut().filter_map(|client| answered(client).then_some(())).count(), 20);
+}
+
 /// One that has failed and waits for its peer's end gives its place up without a second word.
 #[test]
 fn a_failed_handshake_is_counted_once() {
