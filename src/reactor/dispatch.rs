@@ -342,7 +342,7 @@ impl Dispatcher {
     }
 
     /// The handler has seen what there is: looks at what it left.
-    fn after_data(&mut self, id: ConnId, is_progress: bool) {
+    pub(super) fn after_data(&mut self, id: ConnId, is_progress: bool) {
         let Some(mut link) = self.lp.link(id) else { return };
         let left = link.connection.input().len();
         if left > link.connection.config.max_input {

@@ -82,6 +82,8 @@ impl Dispatcher {
             self.open_handshaken(id);
         } else if link.connection.input().len() > had_input {
             self.deliver_kept(id);
+        } else {
+            self.after_data(id, false); // a record may have begun, or ended that is no message
         }
     }
 

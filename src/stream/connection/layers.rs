@@ -187,6 +187,12 @@ impl<S> Connection<S> {
         bytes.len()
     }
 
+    /// Whether the layer has left something: a part of a record.
+    pub(crate) fn has_undecoded(&self) -> bool {
+        self.flags.has(Flags::LAYERED)
+            && self.layers().is_some_and(|layers| !layers.undecoded.is_empty())
+    }
+
     /// Drops what the layer has left.
     pub(crate) fn drop_undecoded(&mut self, spares: &mut Spares) {
         if let Some(layers) = self.layers_mut() {

@@ -341,9 +341,9 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Whether a message is incomplete: bytes are left, or the handler has said so.
+    /// Whether a message is incomplete: bytes are left, by a layer too, or the handler has said so.
     pub(crate) fn is_incomplete(&self) -> bool {
-        self.flags.has(Flags::HAS_INPUT | Flags::INCOMPLETE)
+        self.flags.has(Flags::HAS_INPUT | Flags::INCOMPLETE) || self.has_undecoded()
     }
 
     // Output; the queue itself is in `output`.

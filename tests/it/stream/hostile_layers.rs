@@ -161,6 +161,28 @@ fn those_who_wait_for_a_costly_step_are_not_overtaken_for_ever() {
     assert_eq!(early.iter_mut().filter_map(|client| answered(client).then_some(())).count(), 20);
 }
 
+#[test]
+fn a_record_that_never_ends_is_an_incomplete_message() {
+    let limits = Limits::default().message_timeout(Some(Duration::from_millis(30)));
+    let mut rig = rig(Script::echo(), options().limits(limits));
+    let mut client = greeted(&mut rig);
+    let id = rig.journal.last();
+    // A record that takes longer than the rest of it may, without a stop, is in time.
+    for byte in TestLayer::data(b"x") {
+        client.send(&[byte]);
+        rig.turn();
+    }
+    rig.until("data", |rig| rig.journal.data_of(id) == b"x");
+    for _ in 0..40 {
+        rig.turn();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(rig.lives(id), "no message is incomplete");
+    client.send(&TestLayer::data(&[1; 1_000])[..2]);
+    let (reason, _) = rig.end_of(id);
+    assert!(reason.contains("Timeout(Message)"), "{reason}");
+}
+
 /// One that has failed and waits for its peer's end gives its place up without a second word.
 #[test]
 fn a_failed_handshake_is_counted_once() {
