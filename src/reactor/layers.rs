@@ -31,7 +31,7 @@ impl Dispatcher {
             return None;
         }
         let is_handshake = link.connection.phase() == Phase::Handshake;
-        if is_handshake && link.layer_factory().is_some_and(|factory| factory.is_costly()) {
+        if is_handshake && link.may_be_costly() {
             // Those who have waited since the last turn come first.
             let is_early = self.cursor.is_before_ready_queue();
             let others_wait = is_early && !link.engine.ready.connections().is_empty();

@@ -21,6 +21,13 @@ impl Link<'_> {
         self.connection.config.layers.get(self.connection.layer_place())
     }
 
+    /// Whether a read may lead to a costly step of a handshake: of the one under way, or of one
+    /// that follows in the same bytes.
+    pub(crate) fn may_be_costly(&self) -> bool {
+        let left = self.connection.config.layers.iter().skip(self.connection.layer_place());
+        left.into_iter().any(|factory| factory.is_costly())
+    }
+
     /// The first layer stands in front of the socket: its handshake begins.
     pub(crate) fn begin_layers(&mut self, layer: Box<dyn Layer>) {
         self.connection.enter(Phase::Handshake);

@@ -199,3 +199,26 @@ fn a_failed_handshake_is_counted_once() {
     assert_eq!((stats.refused, stats.handshakes_failed), (1, 1));
     drop(silent);
 }
+
+/// A balancer's header and a hello come in one piece.
+#[cfg(feature = "proxy-protocol")]
+#[test]
+fn a_costly_step_behind_a_header_counts_as_one() {
+    use waterwheel::proxy_protocol::ProxyProtocol;
+    let loopback = ProxyProtocol::from_trusted(["127.0.0.1"]).unwrap();
+    let layer = TestLayer::new().costly(true);
+    let options = layer.listen(ListenOptions::default().proxy_protocol(Some(loopback)));
+    let mut rig = rig(Script::echo(), options);
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::connect(rig.addr)).collect();
+    rig.until("all are there", |rig| rig.reactor.stats().connections == 40);
+    let header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n";
+    let bytes = [&header[..], &TestLayer::hello()].concat();
+    clients.iter_mut().for_each(|client| client.send(&bytes));
+    let mut before = rig.reactor.stats().writes;
+    rig.until("all are answered", |rig| {
+        let writes = rig.reactor.stats().writes;
+        assert!(writes - before <= 8, "{} steps in a turn", writes - before);
+        before = writes;
+        writes == 40
+    });
+}
