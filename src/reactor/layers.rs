@@ -132,6 +132,10 @@ impl Dispatcher {
             link.connection.finish_layers(&mut link.engine.spares);
             self.open_connected(id);
             if let Some(link) = self.lp.link(id) {
+                let (count, now) = (link.connection.input().len(), link.engine.now());
+                if count > 0 {
+                    link.connection.note_received(count, now);
+                }
                 link.connection.replay_input();
             }
         }

@@ -1,5 +1,7 @@
 //! A layer between the socket and the handler, and peers that mean no good by it.
 
+use std::io::Write;
+use std::net::Shutdown;
 use std::time::Duration;
 
 use waterwheel::sim::TestLayer;
@@ -221,4 +223,85 @@ fn a_costly_step_behind_a_header_counts_as_one() {
         before = writes;
         writes == 40
     });
+}
+
+/// A server may speak in the same breath in which it ends its handshake.
+#[test]
+fn data_behind_a_server_s_handshake_is_the_first_byte() {
+    let answer = answer();
+    let (listener, addr) = crate::support::listener();
+    let mut rig = Rig::new(Script::new());
+    let limits = Limits::default().first_byte_timeout(Some(Duration::from_millis(30)));
+    let options = ConnectOptions::default().limits(limits);
+    let id = rig.connect(addr, 0, &TestLayer::new().connect(options));
+    let mut server = rig.accept_at(&listener);
+    server.send(&[&answer[..], &TestLayer::data(b"hello")].concat());
+    rig.until("data", |rig| rig.journal.data_of(id) == b"hello");
+    for _ in 0..60 {
+        rig.turn();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(rig.lives(id), "{:?}", rig.journal.calls());
+}
+
+/// Drains and stops with handshakes under way, on both sides.
+#[test]
+fn a_drain_waits_for_handshakes_and_ends_those_that_go_out() {
+    let (listener, addr) = crate::support::listener();
+    let mut rig = rig(Script::new(), options());
+    let mut client = Client::connect(rig.addr);
+    client.send(&TestLayer::hello());
+    rig.read(&mut client, TestLayer::ANSWER_BYTES);
+    let id = rig.connect(addr, 0, &reconnect());
+    let mut server = rig.accept_at(&listener);
+    rig.read(&mut server, TestLayer::hello().len());
+    rig.reactor.context().drain(Duration::from_secs(5));
+    rig.turn();
+    assert!(!rig.lives(id), "an outgoing one ends");
+    client.send(&TestLayer::confirmation());
+    let (_, end) = rig.read_to_end(&mut client);
+    assert_eq!(end, End::Fin);
+    assert_eq!(rig.journal.opened().len(), 1);
+}
+
+/// Every place and every cap comes back, however a handshake ends.
+#[test]
+fn places_and_caps_come_back() {
+    let layer = TestLayer::new().timeout(Duration::from_millis(20));
+    let options = layer.listen(ListenOptions::default());
+    let options = options.max_handshakes(4).max_connections(Some(8)).max_per_source(Some(8));
+    let mut rig = rig(Script::new().accept(|peer| peer.addr.port() % 2 == 0), options);
+    let whole = [TestLayer::hello(), TestLayer::confirmation()].concat();
+    for round in 0..30 {
+        let mut clients: Vec<Client> = (0..6).map(|_| Client::connect(rig.addr)).collect();
+        for (number, client) in clients.iter_mut().enumerate() {
+            match (number + round) % 6 {
+                // Some are refused already.
+                0 => _ = client.stream.write(b"GET /"),
+                1 => _ = client.stream.write(&TestLayer::hello()),
+                2 => _ = client.stream.write(&whole),
+                3 => _ = client.stream.shutdown(Shutdown::Write),
+                4 => _ = client.stream.write(&whole[..20]),
+                _ => {}
+            }
+            if round % 2 == 0 {
+                rig.turn();
+            }
+        }
+        if round % 3 == 0 {
+            rig.turn();
+        }
+        drop(clients);
+        rig.turn(); // the last are accepted
+        rig.until("all are gone", |rig| rig.reactor.stats().connections == 0);
+    }
+    // As many as the caps allow get in.
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(rig.addr)).collect();
+    rig.until("they are here", |rig| rig.reactor.stats().connections == 4);
+    let refused = rig.reactor.stats().refused;
+    clients.iter_mut().for_each(|client| client.send(&TestLayer::hello()));
+    clients.iter_mut().for_each(|client| {
+        rig.read(client, TestLayer::ANSWER_BYTES);
+    });
+    assert_eq!(rig.reactor.stats().refused, refused);
 }
