@@ -262,10 +262,9 @@ fn build(options: &ServerOptions, before: Option<&Current>) -> io::Result<Curren
         let roots = |store: &Option<RootCertStore>| store.as_ref().map(|it| it.roots.clone());
         roots(&before.client_roots) == roots(&client_roots)
     };
-    let ticketer = match before.filter(same_clients) {
-        Some(before) => before.ticketer.clone(),
-        None => ticketer(),
-    };
+    // What the program has put in its place meanwhile has none.
+    let kept = before.filter(same_clients).and_then(|before| before.ticketer.clone());
+    let ticketer = kept.or_else(ticketer);
     if let Some(ticketer) = &ticketer {
         config.ticketer = Arc::clone(ticketer);
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -128,3 +128,39 @@ fn who_may_come_in_is_a_matter_of_new_sessions() {
     });
     fs::remove_dir_all(&folder).unwrap();
 }
+
+/// What the program puts in the place of a configuration has no tickets of ours to go on with.
+#[test]
+fn sessions_outlive_reloads_after_a_replacement_too() {
+    let config = server();
+    config.replace(server_of_rustls());
+    config.reload().unwrap();
+    let (script, seen) = noting();
+    let mut rig = rig(script, &config);
+    let client = Arc::new(foreign(rustls::ALL_VERSIONS));
+    for _ in 0..2 {
+        let (addr, client) = (rig.addr, Arc::clone(&client));
+        beside(&mut rig, move || {
+            let mut stream = dial(addr, &client, "localhost");
+            stream.write_all(b"x").unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+        });
+        config.reload().unwrap();
+    }
+    let resumed: Vec<_> = seen.borrow().iter().map(|seen| seen.is_resumed).collect();
+    assert_eq!(resumed, [false, true]);
+}
+
+fn server_of_rustls() -> rustls::ServerConfig {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = vec![CertificateDer::from_pem_file(file("server.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap()
+}
