@@ -39,7 +39,6 @@ impl Dispatcher {
                 link.queue_ready();
                 return None;
             }
-            self.cursor.costly_steps += 1;
         }
         let connection = self.lp.streams.get(id)?;
         Some(connection.lend_undecoded(&mut self.buffer))
@@ -52,6 +51,9 @@ impl Dispatcher {
         let is_handshake = link.connection.phase() == Phase::Handshake;
         if !(is_handshake || link.connection.takes_input()) || !link.connection.can_decode() {
             return link.connection.drop_undecoded(&mut link.engine.spares);
+        }
+        if is_handshake && link.may_be_costly() {
+            self.cursor.costly_steps += 1;
         }
         if is_handshake && link.connection.config.listener.is_some() {
             // A client that breaks off in the middle has no whole stream to end.
