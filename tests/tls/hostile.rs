@@ -1,7 +1,9 @@
 //! Clients and servers that mean no good.
 
+use rustls::crypto::cipher::{MessageEncrypter, OutboundPlainMessage};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite};
 
 use super::*;
 use crate::support::Client;
@@ -119,4 +121,65 @@ fn a_flood_of_key_updates_ends() {
     let id = rig.journal.last();
     let (reason, _) = rig.end_of(id);
     assert!(reason.contains("InvalidData"), "{reason}");
+}
+
+/// Half of a message of a handshake stays with the layer; the rest comes when the handler has
+/// closed already, and nobody reads it.
+#[test]
+fn half_of_a_message_before_a_close_is_no_panic() {
+    let script = Script::new().data(|conn, input| {
+        conn.write(&vec![0; 20 << 20]);
+        conn.close();
+        input.len()
+    });
+    let limits = Limits::default().high_mark_bytes(32 << 20).max_output_bytes(64 << 20);
+    let options = ListenOptions::default().tls(&server()).limits(limits);
+    let mut rig = Rig::with(script, Journal::default(), options, ReactorOptions::default());
+    let addr = rig.addr;
+    let received = beside(&mut rig, move || {
+        let mut config = foreign(&[&rustls::version::TLS13]);
+        config.enable_secret_extraction = true;
+        let mut stream = dial(addr, &Arc::new(config), "localhost");
+        stream.flush().unwrap();
+        let (tls, mut socket) = stream.into_parts();
+        let records = Records::of(tls);
+        let data = records.record(0, ContentType::ApplicationData, b"x");
+        let half = records.record(1, ContentType::Handshake, &[24, 0, 0]);
+        socket.write_all(&[data, half].concat()).unwrap();
+        thread::sleep(Duration::from_millis(50));
+        socket.write_all(&records.record(2, ContentType::Handshake, &[1, 0])).unwrap();
+        thread::sleep(Duration::from_millis(50));
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut received = Vec::new();
+        socket.read_to_end(&mut received).map(|_| received.len())
+    });
+    assert!(received.unwrap() > 20 << 20);
+    let id = rig.journal.last();
+    rig.expect_end(id, "Local");
+}
+
+/// What a client sends, made by hand.
+struct Records {
+    encrypter: RefCell<Box<dyn MessageEncrypter>>,
+    first: u64,
+}
+
+impl Records {
+    fn of(tls: ClientConnection) -> Self {
+        let Some(SupportedCipherSuite::Tls13(suite)) = tls.negotiated_cipher_suite() else {
+            panic!("TLS 1.3 is agreed on");
+        };
+        let (first, secrets) = tls.dangerous_extract_secrets().unwrap().tx;
+        let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
+            panic!("AES-256 is chosen");
+        };
+        Self { encrypter: RefCell::new(suite.aead_alg.encrypter(key, iv)), first }
+    }
+
+    fn record(&self, number: u64, typ: ContentType, content: &[u8]) -> Vec<u8> {
+        let version = ProtocolVersion::TLSv1_2;
+        let message = OutboundPlainMessage { typ, version, payload: content.into() };
+        let mut encrypter = self.encrypter.borrow_mut();
+        encrypter.encrypt(message, self.first + number).unwrap().encode()
+    }
 }

@@ -193,10 +193,13 @@ impl<S> Connection<S> {
             && self.layers().is_some_and(|layers| !layers.undecoded.is_empty())
     }
 
-    /// Drops what the layer has left.
+    /// Drops what the layer has left, once it has said its end. Before that it may have noted
+    /// places in it, and says more.
     pub(crate) fn drop_undecoded(&mut self, spares: &mut Spares) {
         if let Some(layers) = self.layers_mut() {
-            layers.undecoded.clear(spares);
+            if layers.has_said_end {
+                layers.undecoded.clear(spares);
+            }
         }
     }
 
