@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::base::buffer::Spares;
 use crate::base::close::CloseReason;
 use crate::base::tick::ticks;
 use crate::options::{Decoded, Layer, LayerFactory};
 use crate::stream::Link;
-use crate::stream::connection::{Ending, Flags, Phase};
+use crate::stream::connection::{Connection, Ending, Flags, Phase};
 use crate::stream::happy_eyeballs::Connector;
 use crate::sys::Stream;
 
@@ -48,7 +49,7 @@ impl Link<'_> {
             let now = self.engine.timers.clock_tick();
             self.connection.set_connect_wait(now, wait);
         }
-        self.connection.begin_layer(&mut self.engine.spares);
+        self.guard_layer(|connection, spares| connection.begin_layer(spares));
         self.send_encoded();
         self.arm();
     }
@@ -56,17 +57,30 @@ impl Link<'_> {
     /// Has the layer work on bytes, and sends what it has to say: also while the handler has paused
     /// reading, or its callback runs. What a layer says that fails is not sent yet.
     pub(crate) fn decode(&mut self, bytes: &mut [u8]) -> io::Result<Decoded> {
-        // Should the layer panic, its connection is closed as if a callback had.
-        self.engine.cork.begin(self.id, 0);
-        let decoded = self.connection.decode(bytes, &mut self.engine.spares);
-        self.engine.cork.end();
-        let decoded = decoded?;
+        let decoded = self.guard_layer(|connection, spares| connection.decode(bytes, spares))?;
         if self.connection.encoded_len() > MAX_REPLY_BYTES {
             let text = "the peer has it answer again and again, and reads nothing";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         self.send_encoded();
         Ok(decoded)
+    }
+
+    /// Has the layer work. Should it panic, its connection is closed as if a callback had: unless
+    /// one runs, whose connection is then.
+    pub(super) fn guard_layer<R>(
+        &mut self,
+        work: impl FnOnce(&mut Connection<Stream>, &mut Spares) -> R,
+    ) -> R {
+        let is_guard = self.engine.cork.owner().is_none();
+        if is_guard {
+            self.engine.cork.begin(self.id, 0);
+        }
+        let result = work(self.connection, &mut self.engine.spares);
+        if is_guard {
+            self.engine.cork.end();
+        }
+        result
     }
 
     fn send_encoded(&mut self) {
@@ -90,7 +104,7 @@ impl Link<'_> {
     /// All output has left: has the layer say that no more follows, and sends that as far as the
     /// socket takes it.
     pub(super) fn send_layer_end(&mut self) {
-        if self.connection.encode_end(&mut self.engine.spares) {
+        if self.guard_layer(Connection::encode_end) {
             self.engine.timers.note_active(self.id);
             self.flush_queue();
         }
@@ -99,7 +113,7 @@ impl Link<'_> {
     /// The connection ends in order, and its socket may still take what the layer says to that.
     pub(super) fn send_last_layer_end(&mut self) {
         let is_cut = self.connection.has_output() || self.engine.cork.gathered(self.id) > 0;
-        if !is_cut && self.connection.encode_end(&mut self.engine.spares) {
+        if !is_cut && self.guard_layer(Connection::encode_end) {
             self.send_last_words();
         }
     }

@@ -311,8 +311,9 @@ impl Link<'_> {
     pub(super) fn flush_queue(&mut self) {
         let others = self.engine.ready.connections().len();
         let short_is_full = self.connection.short_means_done();
-        let spares = &mut self.engine.spares;
-        let sent = self.connection.flush_all(FLUSH_BUDGET, others, short_is_full, spares);
+        let sent = self.guard_layer(|connection, spares| {
+            connection.flush_all(FLUSH_BUDGET, others, short_is_full, spares)
+        });
         self.after_sending(sent);
     }
 

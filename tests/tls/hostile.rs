@@ -1,6 +1,10 @@
 //! Clients and servers that mean no good.
 
-use rustls::crypto::cipher::{MessageEncrypter, OutboundPlainMessage};
+use rustls::crypto::CipherSuiteCommon;
+use rustls::crypto::cipher::{
+    AeadKey, Iv, MessageDecrypter, MessageEncrypter, OutboundOpaqueMessage, OutboundPlainMessage,
+    Tls13AeadAlgorithm, UnsupportedOperationError,
+};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite};
@@ -182,4 +186,83 @@ impl Records {
         let mut encrypter = self.encrypter.borrow_mut();
         encrypter.encrypt(message, self.first + number).unwrap().encode()
     }
+}
+
+/// Cryptography of the program's own that panics at a byte.
+struct PanickingAead(&'static dyn Tls13AeadAlgorithm);
+
+struct PanickingEncrypter(Box<dyn MessageEncrypter>);
+
+impl Tls13AeadAlgorithm for PanickingAead {
+    fn encrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageEncrypter> {
+        Box::new(PanickingEncrypter(self.0.encrypter(key, iv)))
+    }
+
+    fn decrypter(&self, key: AeadKey, iv: Iv) -> Box<dyn MessageDecrypter> {
+        self.0.decrypter(key, iv)
+    }
+
+    fn key_len(&self) -> usize {
+        self.0.key_len()
+    }
+
+    fn extract_keys(
+        &self,
+        key: AeadKey,
+        iv: Iv,
+    ) -> Result<ConnectionTrafficSecrets, UnsupportedOperationError> {
+        self.0.extract_keys(key, iv)
+    }
+}
+
+impl MessageEncrypter for PanickingEncrypter {
+    fn encrypt(
+        &mut self,
+        message: OutboundPlainMessage<'_>,
+        number: u64,
+    ) -> Result<OutboundOpaqueMessage, rustls::Error> {
+        assert_ne!(message.payload.to_vec(), b"panic", "as the test wants");
+        self.0.encrypt(message, number)
+    }
+
+    fn encrypted_payload_len(&self, length: usize) -> usize {
+        self.0.encrypted_payload_len(length)
+    }
+}
+
+/// Output that is sent with no callback running: the connection ends whose layer has panicked.
+#[test]
+fn a_layer_that_panics_at_output_ends_its_connection() {
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.cipher_suites.retain(|suite| suite.tls13().is_some());
+    let Some(SupportedCipherSuite::Tls13(suite)) = provider.cipher_suites.first().copied() else {
+        panic!("it has TLS 1.3");
+    };
+    let aead_alg: &'static dyn Tls13AeadAlgorithm =
+        Box::leak(Box::new(PanickingAead(suite.aead_alg)));
+    let common = CipherSuiteCommon { ..suite.common };
+    let hkdf_provider = suite.hkdf_provider;
+    let own = rustls::Tls13CipherSuite { common, hkdf_provider, aead_alg, quic: None };
+    provider.cipher_suites = vec![SupportedCipherSuite::Tls13(Box::leak(Box::new(own)))];
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key())));
+    let mut rig = rig(Script::echo(), &ServerConfig::from_rustls(config));
+    rig.panics = 1;
+    let addr = rig.addr;
+    let client = thread::spawn(move || {
+        let mut stream = dial(addr, &Arc::new(foreign(rustls::ALL_VERSIONS)), "localhost");
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap_err().kind()
+    });
+    rig.until("it has an answer", |rig| !rig.journal.opened().is_empty());
+    let id = rig.journal.last();
+    rig.until("data", |rig| !rig.journal.data_of(id).is_empty());
+    rig.reactor.context().conn(id).unwrap().write(b"panic");
+    let (reason, _) = rig.end_of(id);
+    assert_eq!(reason, "Panic");
+    assert_eq!(client.join().unwrap(), std::io::ErrorKind::ConnectionReset);
 }
