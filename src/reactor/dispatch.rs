@@ -131,6 +131,9 @@ impl Dispatcher {
         if event.hung_up {
             connection.flags.set(Flags::HUNG_UP);
         }
+        if event.urgent {
+            connection.flags.set(Flags::READABLE | Flags::URGENT);
+        }
         if event.broken {
             connection.flags.set(Flags::ERROR);
             if connection.flags.has(Flags::PAUSED) {
@@ -231,14 +234,15 @@ impl Dispatcher {
                 link.connection.note_received(count, now);
                 let is_short = kept + count < self.buffer.len();
                 let is_empty = is_short && link.connection.short_means_done();
-                let readable = !is_empty || link.connection.flags.has(Flags::HUNG_UP);
+                let goes_on = link.connection.flags.has(Flags::HUNG_UP | Flags::URGENT);
+                let readable = !is_empty || goes_on;
                 link.connection.flags.put(Flags::READABLE, readable);
                 link.engine.count_read(count);
                 link.engine.observers.tell(|observer| observer.on_read(id, count));
                 self.deliver(id, kept + count);
             }
             Received::Blocked => {
-                link.connection.flags.clear(Flags::READABLE);
+                link.connection.flags.clear(Flags::READABLE | Flags::URGENT);
                 if let Some(cause) = link.connection.take_output_failure() {
                     link.mark_closed(cause);
                 }

@@ -55,6 +55,8 @@ pub(crate) struct Readiness {
     pub(crate) readable: bool,
     /// Output may be taken again.
     pub(crate) writable: bool,
+    /// Urgent data is unread: reads stop short at it and must go on to `WouldBlock`.
+    pub(crate) urgent: bool,
     /// The peer has sent FIN or the connection is broken: reads must go on to the end.
     pub(crate) hung_up: bool,
     /// The connection is broken.

@@ -34,7 +34,9 @@ impl Poller {
     /// Registers a connection once, for both directions.
     pub(crate) fn add(&self, stream: &mut Stream, token: usize, writable: bool) -> io::Result<()> {
         match (self, stream) {
-            (Self::Os(poller), Stream::Os(stream)) => os::add(poller, stream, token, writable),
+            (Self::Os(poller), Stream::Os(stream)) => {
+                os::add_stream(poller, stream, token, writable)
+            }
             (Self::Sim(poller), Stream::Sim(stream)) => poller.add(stream.key(), token, writable),
             (_, Stream::Absent) => Err(not_connected()),
             _ => Err(of_two_worlds()),
@@ -49,7 +51,9 @@ impl Poller {
         writable: bool,
     ) -> io::Result<()> {
         match (self, stream) {
-            (Self::Os(poller), Stream::Os(stream)) => os::change(poller, stream, token, writable),
+            (Self::Os(poller), Stream::Os(stream)) => {
+                os::change_stream(poller, stream, token, writable)
+            }
             (Self::Sim(poller), Stream::Sim(stream)) => {
                 poller.change(stream.key(), token, writable)
             }
@@ -113,11 +117,14 @@ impl Event<'_> {
         }
     }
 
-    /// There is something to read, and neither an end nor an error.
+    /// There is something to read, and neither an end nor an error nor urgent data.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
         match self {
-            Self::Os(event) => event.is_readable() && !event.is_read_closed() && !event.is_error(),
+            Self::Os(event) => {
+                let is_input = event.is_readable() && !event.is_priority();
+                is_input && !event.is_read_closed() && !event.is_error()
+            }
             Self::Sim(event) => event.readiness().readable && !event.readiness().hung_up,
         }
     }
@@ -128,6 +135,7 @@ impl Event<'_> {
             Self::Os(event) => Readiness {
                 readable: event.is_readable(),
                 writable: event.is_writable(),
+                urgent: event.is_priority(),
                 hung_up: event.is_read_closed() || event.is_error(),
                 broken: event.is_error() || (os::RESETS_ARE_ENDS && event.is_write_closed()),
             },

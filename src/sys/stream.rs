@@ -27,8 +27,10 @@ impl Stream {
     /// The flag `UNIX` of a Unix socket says otherwise. The answer here is for
     /// TCP connections only, so that it is a constant.
     ///
-    /// A read also stops short at TCP urgent data: what a peer sends behind it is read with what
-    /// it sends next.
+    /// A read also stops short at TCP urgent data. On Linux the event says so (`EPOLLPRI`), and the
+    /// flag `URGENT` then says otherwise. An event without it means that no urgent data was there
+    /// when the event was taken, and what comes later is another event. kqueue does not say so:
+    /// there, what a peer sends behind urgent data is read with what it sends next.
     #[inline]
     pub(crate) fn short_means_done(&self) -> bool {
         match self {

@@ -73,6 +73,9 @@ flags! {
     OBSERVED = 23;
     /// For whom the peer speaks is not known yet, and no source is charged for it.
     SOURCE_UNKNOWN = 24;
+    /// Urgent data was reported, and no read has found the socket empty since: a short read may
+    /// have stopped at it.
+    URGENT = 25;
 }
 
 impl Flags {

@@ -164,8 +164,9 @@ impl<S> Connection<S> {
         self.drop_layers().clear(spares);
         self.clear_input(spares);
         self.stream = stream;
-        let of_socket = Flags::READABLE | Flags::HUNG_UP | Flags::ERROR | Flags::READ_CLOSED;
-        self.flags.clear(of_socket | Flags::BLOCKED | Flags::ASKS_WRITABLE);
+        let of_input = Flags::READABLE | Flags::URGENT | Flags::READ_CLOSED;
+        let of_output = Flags::BLOCKED | Flags::ASKS_WRITABLE;
+        self.flags.clear(of_input | of_output | Flags::HUNG_UP | Flags::ERROR);
         self.enter(Phase::Connecting);
         self.note_output();
     }

@@ -4,9 +4,14 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 
+use mio::Interest;
 use mio::net::UdpSocket;
 
 use super::Stream;
+
+/// What a connection is watched for in order to read it. Every read goes on to `WouldBlock`, past
+/// urgent data too.
+pub(crate) const STREAM_INPUT: Interest = Interest::READABLE;
 
 /// Whether a read or a write that stops short is followed by an event.
 pub(crate) const EDGES_ARE_NATIVE: bool = false;

@@ -9,11 +9,20 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
+use mio::Interest;
 use mio::net::UdpSocket;
 use rustix::net::{RecvFlags, SendAncillaryBuffer};
 
 use super::Stream;
 use super::system::NO_SIGNAL;
+
+/// What a connection is watched for in order to read it. epoll(7) reports urgent data too, with
+/// every event as long as any is unread: recv(2) stops short at it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) const STREAM_INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
+/// What a connection is watched for in order to read it. kqueue(2) has no filter for urgent data.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) const STREAM_INPUT: Interest = Interest::READABLE;
 
 /// Whether a read or a write that stops short is followed by an event.
 pub(crate) const EDGES_ARE_NATIVE: bool = true;

@@ -112,6 +112,7 @@ impl Event {
         let readiness = Readiness {
             readable: bits & 1 != 0,
             writable: bits & 2 != 0,
+            urgent: false, // a simulated peer sends none
             hung_up: bits & 4 != 0,
             broken: bits & 8 != 0,
         };

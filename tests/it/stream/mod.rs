@@ -15,3 +15,5 @@ mod reset;
 mod send_file;
 mod timers;
 mod unconsumed_input;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod urgent;
