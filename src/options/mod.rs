@@ -234,6 +234,8 @@ pub enum OnOverflow {
 
 /// What one connection may use and how long it may wait.
 ///
+#[doc = include_str!("clocks.md")]
+///
 /// # Examples
 /// ```
 /// use std::time::Duration;

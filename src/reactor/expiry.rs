@@ -32,6 +32,10 @@ impl Dispatcher {
             // when a third of the socket's buffer is free, which may be megabytes.
             self.flush(id);
         }
+        if let Some(mut link) = self.lp.link(id).filter(|link| is_silent(link)) {
+            // And for what the kernel has taken at once and sends as the peer reads.
+            link.note_output_of_kernel();
+        }
         let Some(mut link) = self.lp.link(id) else { return };
         match link.expired() {
             None => {}
@@ -129,6 +133,14 @@ fn is_owed(link: &Link<'_>) -> bool {
         )
     );
     waits_for_output && link.connection.has_output()
+}
+
+/// Whether a wait for progress has run out that output could end which the kernel has.
+fn is_silent(link: &Link<'_>) -> bool {
+    matches!(
+        link.expired(),
+        Some(Expiry::Timeout(TimeoutKind::Close) | Expiry::Idle(IdleKind::Write | IdleKind::All))
+    )
 }
 
 fn time_out(link: &mut Link<'_>, kind: TimeoutKind) {

@@ -9,6 +9,9 @@ use crate::stream::config::IdleLimits;
 use crate::stream::connection::{Expiry, Flags};
 use crate::stream::{Link, Streams};
 
+/// The longest tick of the kernel's own clock, by which its times are wrong, in ticks of ours.
+const KERNEL_TICK: u64 = 10;
+
 impl Streams {
     /// Arms the connections that have lasted.
     pub(crate) fn arm_deferred(&mut self, engine: &mut Engine) {
@@ -47,6 +50,20 @@ impl Link<'_> {
     pub(crate) fn expired(&self) -> Option<Expiry> {
         let timers = &self.engine.timers;
         self.connection.expired(timers.now(), |stamp| timers.latest(stamp))
+    }
+
+    /// Takes progress of what the kernel has of the output for progress, before its silence ends
+    /// the connection. Asks the kernel, so it is not for every message.
+    pub(crate) fn note_output_of_kernel(&mut self) {
+        if self.connection.config.is_unix() {
+            return; // what its kernel has, the peer has
+        }
+        if let Some(ago) = self.connection.stream.sent_ago() {
+            let at = self.engine.timers.now().saturating_sub(ticks(ago));
+            if at > self.connection.written_at + 2 * KERNEL_TICK {
+                self.connection.note_moved(at + KERNEL_TICK);
+            }
+        }
     }
 
     /// Sets a timer that ends with the connection.

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
 
 use super::{Credentials, NO_ADDR, not_connected, os, sim};
 use crate::options::TcpOptions;
@@ -100,6 +101,12 @@ impl Stream {
                 "no TCP_INFO: the connection is not begun",
             )),
         }
+    }
+
+    /// How long ago the kernel last sent data, to 10 ms more or less. `None` if the peer does not
+    /// acknowledge, or if that is not known.
+    pub(crate) fn sent_ago(&self) -> Option<Duration> {
+        os::sent_ago(self.of_os()?)
     }
 
     /// Makes the coming close send RST, so that the peer cannot take a cut stream for a whole one.

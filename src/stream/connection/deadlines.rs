@@ -39,6 +39,16 @@ impl<S> Connection<S> {
         }
     }
 
+    /// Output that the kernel had taken before has moved, last at this tick.
+    pub(crate) fn note_moved(&mut self, at: u64) {
+        self.written_at = self.written_at.max(at);
+        let is_ending = matches!(self.phase, Phase::Closing(_) | Phase::Lingering(_));
+        let wait = self.cold.as_mut().and_then(|cold| cold.wait.as_mut());
+        if let (true, Some((tick, Expiry::Timeout(TimeoutKind::Close)))) = (is_ending, wait) {
+            *tick = after(at, self.config.close).max(*tick);
+        }
+    }
+
     /// Output is queued from now on.
     pub(crate) fn watch_output(&mut self, now: u64) {
         if let Some(rate) = self.config.send_rate {

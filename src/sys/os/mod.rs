@@ -80,7 +80,7 @@ pub(crate) use native::{EDGES_ARE_NATIVE, STREAM_INPUT, is_let_go, receive, send
 pub(crate) use poller::{add, add_stream, change_stream, poll, remove, waker, watch};
 pub(crate) use resolve::{Answer, interface_addr, resolve};
 pub(crate) use sendfile::{FileSink, range_of, read_of};
-pub(crate) use sock_diag::tcp_info;
+pub(crate) use sock_diag::{sent_ago, tcp_info};
 #[cfg(unix)]
 pub(crate) use system::UnixDatagrams;
 pub use system::raise_open_file_limit;

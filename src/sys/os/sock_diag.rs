@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_cookie;
@@ -36,11 +37,33 @@ const ATTRIBUTE: usize = 4;
 /// Room for an answer: some 400 bytes by Linux 6.18.
 const ANSWER: usize = 4 << 10;
 
+/// Where a `tcp_info` has the timeouts in a row, and the milliseconds since data was sent.
+const TIMEOUTS_AT: usize = 2;
+const SENT_AGO_AT: usize = 44;
+
 /// What the kernel knows of the connection to `peer`.
 pub(crate) fn tcp_info(stream: &Stream, peer: SocketAddr) -> io::Result<TcpInfo> {
     let request = request(stream.local_addr()?, peer, socket_cookie(stream)?);
     let mut answer = [0; ANSWER];
     ask(&request, &mut answer).and_then(|count| read(&answer[..count.min(ANSWER)])).map_err(explain)
+}
+
+/// How long ago the kernel last sent data, by its own clock, of which a tick may last
+/// 10 ms. `None` if the peer does not acknowledge, or if that is not known.
+///
+/// A peer that reads makes room for the next segment, so the time of the last segment is that of
+/// the last progress. Probes of a peer that has no room are no segments with data.
+pub(crate) fn sent_ago(stream: &Stream) -> Option<Duration> {
+    let peer = stream.peer_addr().ok()?;
+    let request = request(stream.local_addr().ok()?, peer, socket_cookie(stream).ok()?);
+    let mut answer = [0; ANSWER];
+    let count = ask(&request, &mut answer).ok()?;
+    sent_ago_in(info(&answer[..count.min(ANSWER)]).ok()?)
+}
+
+fn sent_ago_in(info: &[u8]) -> Option<Duration> {
+    let ago = Duration::from_millis(u32_at(info, SENT_AGO_AT)?.into());
+    (info[TIMEOUTS_AT] == 0).then_some(ago)
 }
 
 fn explain(error: Errno) -> io::Error {
@@ -102,8 +125,13 @@ fn padded(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The `tcp_info` of an answer.
+/// The `tcp_info` of an answer, read.
 fn read(answer: &[u8]) -> Result<TcpInfo, Errno> {
+    TcpInfo::from_bytes(info(answer)?).ok_or(Errno::BADMSG)
+}
+
+/// The `tcp_info` of an answer.
+fn info(answer: &[u8]) -> Result<&[u8], Errno> {
     let kind = u16_at(answer, 4).ok_or(Errno::BADMSG)?;
     if kind == NLMSG_ERROR {
         let code = answer.get(HEADER..HEADER + 4).and_then(|code| code.try_into().ok());
@@ -114,8 +142,7 @@ fn read(answer: &[u8]) -> Result<TcpInfo, Errno> {
     while let (Some(length), Some(kind)) = (u16_at(attributes, 0), u16_at(attributes, 2)) {
         let length = usize::from(length);
         if kind == INET_DIAG_INFO {
-            let info = attributes.get(ATTRIBUTE..length).and_then(TcpInfo::from_bytes);
-            return info.ok_or(Errno::BADMSG);
+            return attributes.get(ATTRIBUTE..length).ok_or(Errno::BADMSG);
         }
         let next = length.next_multiple_of(4).max(ATTRIBUTE);
         attributes = attributes.get(next..).unwrap_or_default();
@@ -128,9 +155,23 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_that_is_not_acknowledged_is_no_progress() {
+        let mut info = vec![0; 104];
+        info[SENT_AGO_AT..][..4].copy_from_slice(&510u32.to_ne_bytes());
+        assert_eq!(sent_ago_in(&info), Some(Duration::from_millis(510)));
+        assert_eq!(sent_ago_in(&info[..SENT_AGO_AT + 3]), None);
+        info[TIMEOUTS_AT] = 1;
+        assert_eq!(sent_ago_in(&info), None);
+    }
 
     #[test]
     fn an_answer_that_is_cut_off_or_nonsense_is_an_error() {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::Stream;
 use crate::tcp::TcpInfo;
@@ -10,4 +11,9 @@ use crate::tcp::TcpInfo;
 pub(crate) fn tcp_info(_: &Stream, _: SocketAddr) -> io::Result<TcpInfo> {
     let text = "TCP_INFO can be had on Linux only";
     Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+/// How long ago the kernel last sent data: not to be had here.
+pub(crate) fn sent_ago(_: &Stream) -> Option<Duration> {
+    None
 }

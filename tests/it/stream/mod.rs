@@ -13,6 +13,8 @@ mod layers;
 mod pause;
 mod reset;
 mod send_file;
+#[cfg(target_os = "linux")]
+mod slow_readers;
 mod timers;
 mod unconsumed_input;
 #[cfg(any(target_os = "linux", target_os = "android"))]
