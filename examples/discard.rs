@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use waterwheel::{Conn, Context, Handler, ListenOptions, Peer, Reactor, Timer};
+use waterwheel::{Conn, Context, Handler, Limits, ListenOptions, Peer, Reactor, Timer};
 
 struct Discard {
     /// Time between two lines.
@@ -69,7 +69,8 @@ fn serve() -> Result<(), Box<dyn Error>> {
     }
     #[cfg(unix)]
     drain_on_signals(&mut reactor)?;
-    let addr = reactor.listen(addr.as_str(), discard, ListenOptions::default())?;
+    let options = ListenOptions::default().limits(Limits::internet());
+    let addr = reactor.listen(addr.as_str(), discard, options)?;
     writeln!(io::stdout(), "listening on {addr}")?;
     reactor.run()?;
     writeln!(io::stdout(), "{} bytes in all", reactor.stats().bytes_read)?;

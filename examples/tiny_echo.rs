@@ -10,7 +10,7 @@
 use std::env;
 use std::io::{self, Write};
 
-use waterwheel::{Conn, ListenOptions, Reactor};
+use waterwheel::{Conn, Limits, ListenOptions, Reactor};
 
 fn main() -> io::Result<()> {
     let addr = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7000".to_owned());
@@ -19,7 +19,8 @@ fn main() -> io::Result<()> {
         conn.write(input);
         input.len()
     });
-    let addr = reactor.listen(addr.as_str(), echo, ListenOptions::default())?;
+    let options = ListenOptions::default().limits(Limits::internet());
+    let addr = reactor.listen(addr.as_str(), echo, options)?;
     // The server goes on when there is no one to read where it listens; `println!` would panic.
     let _ = writeln!(io::stdout(), "listening on {addr}");
     reactor.run()

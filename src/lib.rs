@@ -9,14 +9,15 @@
 //! # Examples
 //! The whole of an echo server:
 //! ```no_run
-//! use waterwheel::{Conn, ListenOptions, Reactor};
+//! use waterwheel::{Conn, Limits, ListenOptions, Reactor};
 //!
 //! let mut reactor = Reactor::new()?;
 //! let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
 //!     conn.write(input);
 //!     input.len() // consumed; the rest would come back
 //! });
-//! reactor.listen("127.0.0.1:7000", echo, ListenOptions::default())?;
+//! let options = ListenOptions::default().limits(Limits::internet());
+//! reactor.listen("127.0.0.1:7000", echo, options)?;
 //! reactor.run()?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -76,6 +77,8 @@
 //!   for the whole.
 //! - A message costs no allocation and no wheel operation; an idle connection holds no buffer; an
 //!   idle process makes no system calls.
+//! - No peer can hold a connection for ever by saying nothing, or little, under
+//!   [`Limits::internet`]. By default an open connection may be silent.
 //! - The memory of each connection is bounded by default: output by [`Limits::max_output_bytes`],
 //!   unconsumed input by [`Limits::max_input_bytes`]. The open-file limit bounds their number, and
 //!   nothing else the sum: set [`ListenOptions::max_connections`] for the memory that there is.

@@ -10,7 +10,7 @@ use crate::fleet::options::{Spread, invalid};
 use crate::handler::{Handler, HandlerKey, Loop};
 use crate::options::{AtCapacity, ListenOptions};
 use crate::reactor::{Address, Reactor};
-use crate::stream::{adopt, bind};
+use crate::stream::{adopt, bind, warn_of_silence};
 
 /// A reactor of a [`Fleet`](crate::fleet::Fleet), lent to the closure that sets it up.
 ///
@@ -129,6 +129,7 @@ impl<'a> Member<'a> {
                 };
                 let is_own = self.docks.spread == Spread::ReusePort && adopted.is_none();
                 let shared = if is_own { None } else { Some(socket.duplicate()?) };
+                warn_of_silence(engine, addr, &options.limits);
                 docks.push(Dock::new(addr, socket.local_addr()?, shared, &options));
                 Some(socket)
             }

@@ -28,6 +28,7 @@ pub(crate) use setters;
 
 mod connect;
 mod filter;
+mod internet;
 mod layer;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;
@@ -236,6 +237,9 @@ pub enum OnOverflow {
 ///
 #[doc = include_str!("clocks.md")]
 ///
+/// By default a connection that is open may be silent for as long as it likes, which suits peers
+/// that are trusted. For listeners that anybody can reach there is [`Limits::internet`].
+///
 /// # Examples
 /// ```
 /// use std::time::Duration;
@@ -407,7 +411,8 @@ pub struct ListenOptions {
     pub only_v6: Option<bool>,
     /// Options of the accepted sockets.
     pub tcp: TcpOptions,
-    /// Limits of the accepted connections.
+    /// Limits of the accepted connections. Without a limit of silence, a listener on another
+    /// address than loopback logs a warning: [`Limits::internet`] has one.
     pub limits: Limits,
     /// Max connections of this listener at once. Default: no cap but the reactor's.
     pub max_connections: Option<usize>,

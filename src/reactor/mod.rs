@@ -29,7 +29,7 @@ use crate::engine::Running;
 use crate::engine::observer::Observer;
 use crate::handler::{AnyHandler, Context, Handler, HandlerKey, Loop, Registered, Remote};
 use crate::options::{ConnectOptions, Destination, ListenOptions, Place, ReactorOptions};
-use crate::stream::adopt;
+use crate::stream::{adopt, warn_of_silence};
 use crate::sys::{Events, World, interface_addr};
 use callback::drop_quietly;
 use dispatch::Dispatcher;
@@ -183,6 +183,7 @@ impl Reactor {
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
         let socket = adopt(engine, listener, &options)?;
         let (_, addr) = streams.add_listener(engine, socket, handler.index(), &options)?;
+        warn_of_silence(engine, addr, &options.limits);
         Ok(addr)
     }
 

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::engine::{Engine, Target};
-use crate::options::ListenOptions;
+use crate::options::{Limits, ListenOptions};
 use crate::stream::config::ConnConfig;
 use crate::stream::connection::{Flags, Phase};
 use crate::stream::listener::Listener;
 use crate::stream::{Link, Streams, reset};
-use crate::sys::{self, Backlog, Stream};
+use crate::sys::{self, Backlog, Stream, World};
 
 impl Streams {
     /// Binds an address and serves it.
@@ -24,6 +24,7 @@ impl Streams {
     ) -> io::Result<SocketAddr> {
         let socket = bind(engine, addr, options)?;
         let (_, addr) = self.add_listener(engine, socket, service, options)?;
+        warn_of_silence(engine, addr, &options.limits);
         Ok(addr)
     }
 
@@ -131,6 +132,20 @@ fn explain_bind(addr: SocketAddr, options: &ListenOptions, error: &io::Error) ->
         _ => "",
     };
     io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{hint}"))
+}
+
+/// Warns of a listener that strangers can reach and whose connections may be silent for ever. A
+/// simulated world has no strangers.
+pub(crate) fn warn_of_silence(engine: &Engine, addr: SocketAddr, limits: &Limits) {
+    let is_reachable =
+        matches!(engine.io.world(), World::Os) && !addr.ip().to_canonical().is_loopback();
+    if is_reachable && limits.allow_silence() {
+        log::warn!(
+            "{addr}: a peer can hold a connection for ever by saying nothing, as these limits are \
+             not set: {}; use Limits::internet(), or set them",
+            limits.missing().join(", ")
+        );
+    }
 }
 
 pub(super) fn log_backlog(addr: impl Display, backlog: Backlog) {

@@ -28,7 +28,7 @@ pub use closed::Closed;
 pub(crate) use connect::{explain_connect, explain_dial};
 pub(crate) use handover::{Handover, Load, Route, reset};
 pub(crate) use link::Link;
-pub(crate) use listen::{adopt, bind};
+pub(crate) use listen::{adopt, bind, warn_of_silence};
 pub(crate) use room::Admission;
 pub(crate) use table::{ConnectFailure, Streams};
 pub use write::Written;

@@ -33,6 +33,13 @@ fn the_defaults_are_what_the_documentation_says() {
     assert!(limits.pause_at_high_mark);
     assert_eq!(limits.close_timeout.as_secs(), 10);
 
+    let (internet, second) = (Limits::internet(), Duration::from_secs(1));
+    let rate = |grace| Some(MinRate::new(1_000, grace * second));
+    assert_eq!(internet.first_byte_timeout, Some(30 * second));
+    assert_eq!((internet.min_receive_rate, internet.min_send_rate), (rate(30), rate(60)));
+    assert_eq!((internet.all_idle, internet.close_timeout), (Some(300 * second), 10 * second));
+    assert_eq!(internet.max_output_bytes, limits.max_output_bytes);
+
     let listen = ListenOptions::default();
     assert_eq!((listen.backlog, listen.only_v6), (None, None));
     assert_eq!((listen.reuse_address, listen.reuse_port), (!cfg!(windows), false));

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use log::Level;
-use waterwheel::{ListenOptions, Reactor};
+use waterwheel::{Limits, ListenOptions, Reactor};
 
 use crate::support::{Client, End, Rig, Script, keep_log, logged};
 
@@ -183,4 +183,38 @@ fn an_accept_budget_spreads_a_burst_over_turns() {
         accepted == 40
     });
     drop(clients);
+}
+
+#[test]
+fn a_listener_that_strangers_reach_and_that_has_no_limit_of_silence_warns_once() {
+    keep_log();
+    let mut rig = Rig::new(Script::echo());
+    let idle = Limits::default().all_idle(Some(Duration::from_secs(60)));
+    let read_idle = Limits::default().read_idle(Some(Duration::from_secs(60)));
+    for limits in [Limits::internet(), idle, read_idle] {
+        rig.reactor
+            .listen("0.0.0.0:0", rig.service, ListenOptions::default().limits(limits))
+            .unwrap();
+    }
+    assert_eq!(logged(Level::Warn), [""; 0], "loopback, or with a limit");
+
+    let addr = rig.reactor.listen("0.0.0.0:0", rig.service, ListenOptions::default()).unwrap();
+    let text = |addr: SocketAddr, missing: &str| {
+        format!(
+            "{addr}: a peer can hold a connection for ever by saying nothing, as these limits are \
+             not set: {missing}; use Limits::internet(), or set them"
+        )
+    };
+    let all = "all_idle or read_idle, first_byte_timeout, min_receive_rate or message_timeout, \
+               min_send_rate";
+    let first = text(addr, all);
+    assert_eq!(logged(Level::Warn), std::slice::from_ref(&first));
+
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut limits = Limits::internet();
+    limits.all_idle = None;
+    let options = ListenOptions::default().limits(limits);
+    rig.reactor.adopt(listener, rig.service, options).unwrap();
+    assert_eq!(logged(Level::Warn), [first, text(addr, "all_idle or read_idle")]);
 }
