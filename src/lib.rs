@@ -80,8 +80,9 @@
 //! - No peer can hold a connection for ever by saying nothing, or little, under
 //!   [`Limits::internet`]. By default an open connection may be silent.
 //! - The memory of each connection is bounded by default: output by [`Limits::max_output_bytes`],
-//!   unconsumed input by [`Limits::max_input_bytes`]. The open-file limit bounds their number, and
-//!   nothing else the sum: set [`ListenOptions::max_connections`] for the memory that there is.
+//!   unconsumed input by [`Limits::max_input_bytes`]. [`ReactorOptions::max_queued_bytes`] bounds
+//!   the sum of the output. The open-file limit bounds the number of connections, and so the sum of
+//!   the input: set [`ListenOptions::max_connections`] for the memory that there is.
 //!   What other threads send is bounded by a channel, and not by a [`Remote`].
 //!
 //! # Layout

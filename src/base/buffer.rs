@@ -159,6 +159,9 @@ pub(crate) struct Spares {
     ///
     /// Invariant: at most [`MAX_SPARE_BYTES`].
     bytes: usize,
+    /// Bytes of output that wait in the queues of connections: counted here because whatever
+    /// queues or takes output has the spares in hand.
+    output: usize,
 }
 
 /// Memory kept in spares: 16 large buffers, or small ones for some thousand connections that each
@@ -166,6 +169,21 @@ pub(crate) struct Spares {
 const MAX_SPARE_BYTES: usize = 1 << 20;
 
 impl Spares {
+    /// Output was queued.
+    pub(crate) fn note_queued(&mut self, bytes: usize) {
+        self.output += bytes;
+    }
+
+    /// Queued output has left, or was dropped.
+    pub(crate) fn note_left(&mut self, bytes: usize) {
+        self.output = self.output.saturating_sub(bytes);
+    }
+
+    /// Bytes of output that wait in the queues of connections.
+    pub(crate) fn output(&self) -> usize {
+        self.output
+    }
+
     fn take(&mut self) -> Box<Buffer> {
         let Some(buffer) = self.buffers.pop() else { return Box::default() };
         self.bytes -= buffer.footprint();

@@ -88,7 +88,8 @@ pub enum CloseReason {
     Idle,
     /// A deadline passed.
     Timeout(TimeoutKind),
-    /// More output than its cap was written, or more input than its cap was left unconsumed.
+    /// More output than its cap was written, or more input than its cap was left unconsumed; or its
+    /// queue was the largest when all together were over `ReactorOptions::max_queued_bytes`.
     Overflow,
     /// A callback of this connection panicked.
     Panic,

@@ -109,6 +109,12 @@ impl Engine {
         &self.options
     }
 
+    /// Whether more output is queued than all connections together may have.
+    #[inline]
+    pub(crate) fn is_over_queued(&self) -> bool {
+        self.spares.output() > self.options.max_queued_bytes
+    }
+
     #[inline]
     pub(crate) fn running(&self) -> Running {
         self.running

@@ -562,6 +562,11 @@ pub struct ReactorOptions {
     /// The table of connections grows with the most that are open at once, outgoing ones included,
     /// and keeps that size: about 140 bytes for each. Queues give back what a burst took.
     pub max_connections: Option<usize>,
+    /// Max output queued in memory for all connections together. When there is more at the end of
+    /// a turn, the connections with the largest queues are reset, among those whose sockets are
+    /// full, until there is not; they end with `CloseReason::Overflow`. Files do not count, nor
+    /// what a layer such as TLS has encoded, at most 64 KiB a connection. Default 256 MiB.
+    pub max_queued_bytes: usize,
     /// How long to poll without blocking before blocking: trades a busy core for latency. Default
     /// zero; at most 1 s.
     pub busy_poll: Duration,
@@ -586,6 +591,7 @@ impl Default for ReactorOptions {
     fn default() -> Self {
         Self {
             max_connections: None,
+            max_queued_bytes: 256 << 20,
             busy_poll: Duration::ZERO,
             events_per_turn: 1_024,
             reads_per_turn: 8,
@@ -599,6 +605,7 @@ impl Default for ReactorOptions {
 impl ReactorOptions {
     setters! {
         max_connections: Option<usize>,
+        max_queued_bytes: usize,
         busy_poll: Duration,
         events_per_turn: usize,
         reads_per_turn: usize,
@@ -609,6 +616,7 @@ impl ReactorOptions {
 
     pub(crate) fn check(&self) -> io::Result<()> {
         positive("max_connections", self.max_connections)?;
+        positive("max_queued_bytes", Some(self.max_queued_bytes))?;
         at_most("busy_poll", Some(self.busy_poll), Duration::from_secs(1))?;
         within("events_per_turn", Some(self.events_per_turn), 1 << 20)?;
         positive("reads_per_turn", Some(self.reads_per_turn))?;

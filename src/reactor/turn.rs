@@ -448,6 +448,9 @@ impl Dispatcher {
             let Some(id) = self.lp.engine.end_of_turn.pop_flush() else { break };
             self.flush_and_advance(id);
         }
+        if self.lp.engine.is_over_queued() {
+            self.lp.streams.shed_output(&mut self.lp.engine);
+        }
         let retries = self.report_retries();
         // Connections that were begun and ended meanwhile have states to give back.
         self.place_states();

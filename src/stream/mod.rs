@@ -18,6 +18,7 @@ pub(crate) mod listener;
 mod parts;
 pub(crate) mod room;
 mod send_file;
+mod shed;
 mod table;
 mod timers;
 #[cfg(unix)]

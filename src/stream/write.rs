@@ -234,6 +234,7 @@ impl Link<'_> {
 
     /// Output has grown: reading may have to wait from now on, and a message with it.
     fn check_high_mark(&mut self) {
+        self.check_all_queues();
         if self.connection.crosses_high_mark() {
             self.rewatch_message();
         }

@@ -162,6 +162,7 @@ fn every_reactor_option_out_of_range_is_named() {
         let before = descriptors();
         for (options, parts) in [
             (reactor().max_connections(Some(0)), ["max_connections", "0", "at least 1"]),
+            (reactor().max_queued_bytes(0), ["max_queued_bytes", "0", "at least 1"]),
             (
                 reactor().busy_poll(Duration::from_millis(1_001)),
                 ["busy_poll", "1.001s", "at most 1s"],

@@ -295,6 +295,10 @@ impl Watcher {
     }
 
     fn check_counts(&mut self, lp: &Loop) {
+        let queued: usize = lp.streams.iter().map(|(_, it)| it.plain_in_memory()).sum();
+        if queued != lp.engine.spares.output() {
+            self.violate(None, "the count of queued output is not the sum of the queues");
+        }
         let slots = lp.streams.len();
         if lp.engine.stats.connections != slots as u64 {
             self.violate(None, "the count of connections is not that of the slots");

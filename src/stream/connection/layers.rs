@@ -151,6 +151,7 @@ impl<S> Connection<S> {
         if layers.current.is_none() {
             // What the layers had to say stands before what the handler has written meanwhile.
             let encoded = self.drop_layers();
+            spares.note_queued(encoded.len());
             let mut written = mem::replace(&mut self.output, encoded);
             self.output.push(written.as_slice(), spares);
             written.clear(spares);
@@ -386,6 +387,7 @@ impl<S: FileSink> Connection<S> {
                 let count = bytes.len().min(left);
                 let encoded = self.encode(&bytes.as_slice()[..count], spares);
                 bytes.consume(count, spares);
+                spares.note_left(count);
                 self.output = bytes;
                 if let Some(layers) = self.layers_mut() {
                     layers.encoded_plain += count;

@@ -496,6 +496,7 @@ impl<S> Connection<S> {
     /// Takes bytes off the front of the output, as a socket does that accepts them.
     pub(crate) fn consume_output(&mut self, count: usize, spares: &mut Spares) {
         self.output.consume(count, spares);
+        spares.note_left(count);
         self.note_output();
     }
 }

@@ -134,8 +134,12 @@ impl<S> Connection<S> {
 
     /// Bytes of output that are held in memory: those of files are not.
     pub(crate) fn output_in_memory(&self) -> usize {
-        let behind = self.files().map_or(0, |files| files.behind);
-        self.output.len() + behind + self.encoded_output().0
+        self.plain_in_memory() + self.encoded_output().0
+    }
+
+    /// The same without what a layer has encoded: what [`Spares`] counts.
+    pub(crate) fn plain_in_memory(&self) -> usize {
+        self.output.len() + self.files().map_or(0, |files| files.behind)
     }
 
     /// Bytes that have not left, those of files too.
@@ -163,6 +167,7 @@ impl<S> Connection<S> {
 
     /// Queues output behind what is queued already.
     pub(crate) fn queue_output(&mut self, bytes: &[u8], spares: &mut Spares) {
+        spares.note_queued(bytes.len());
         let files = self.cold.as_mut().and_then(|cold| cold.files.as_deref_mut());
         match files.and_then(|files| Some((files.queue.back_mut()?, &mut files.behind))) {
             Some((piece, behind)) => {
@@ -176,6 +181,7 @@ impl<S> Connection<S> {
 
     /// Drops everything that has not left, and says how much it was.
     pub(crate) fn clear_output(&mut self, spares: &mut Spares) -> usize {
+        spares.note_left(self.plain_in_memory());
         let mut lost = self.output.clear(spares) + self.clear_encoded(spares);
         if let Some(cold) = &mut self.cold {
             cold.sending = None;
@@ -286,6 +292,7 @@ impl<S: Write> Connection<S> {
             let result = self.stream.write(self.output.as_slice());
             sent.count(result, wanted, short_is_full);
             self.output.consume(sent.bytes - before, spares);
+            spares.note_left(sent.bytes - before);
         }
         self.note_output();
         sent

@@ -59,6 +59,7 @@ fn the_defaults_are_what_the_documentation_says() {
     assert_eq!((reactor.max_connections, reactor.busy_poll), (None, Duration::ZERO));
     assert_eq!((reactor.events_per_turn, reactor.reads_per_turn), (1_024, 8));
     assert_eq!((reactor.messages_per_turn, reactor.timers_per_turn), (1_024, 1_024));
+    assert_eq!(reactor.max_queued_bytes, 256 << 20);
     assert_eq!(reactor.on_panic, OnPanic::CloseConnection);
 }
 

@@ -4,5 +4,6 @@ mod accept_storm;
 mod attackers;
 mod capacity;
 mod fairness;
+mod queued_bytes;
 mod rates;
 mod waiting;
