@@ -27,6 +27,10 @@ impl Limits {
     /// enough, `min_send_rate` if they pause a download. Set `message_timeout` where messages are
     /// small.
     ///
+    /// The limits of messages take connections off the fast path: an echo costs some 1,200
+    /// instructions instead of 460, and the same system calls. A listener of trusted peers that
+    /// counts them has [`Limits::default`] and an idle limit.
+    ///
     /// # Examples
     /// ```
     /// use waterwheel::{Limits, ListenOptions};

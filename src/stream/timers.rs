@@ -101,6 +101,9 @@ impl Link<'_> {
 
     /// Whether a message is incomplete, after the handler has seen what there is.
     pub(crate) fn watch_message(&mut self, incomplete: bool, new: bool) {
+        if !incomplete && !self.connection.flags.has(Flags::HAS_COLD) {
+            return; // no message was waited for, and none is
+        }
         if self.connection.flags.has(Flags::WATCHED) && self.connection.is_open() {
             self.connection.watch_message(incomplete, new, self.engine.now());
             self.arm();
