@@ -20,6 +20,10 @@
 //!
 //! # Platform notes
 //! The cryptography is built with a C compiler.
+//!
+//! In a build with debug assertions rustls asserts that it says no alert behind `close_notify`. A
+//! peer that sends nonsense after `shutdown_write` then ends its connection with
+//! `CloseReason::Panic`; in a release build it ends with `CloseReason::Io`.
 
 mod certificate;
 mod client;
