@@ -21,6 +21,7 @@ mod bare;
 mod client;
 mod config;
 mod sides;
+#[path = "../datagrams/thread.rs"]
 mod thread;
 
 use std::error::Error;
