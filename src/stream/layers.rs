@@ -8,7 +8,7 @@ use crate::base::close::CloseReason;
 use crate::base::tick::ticks;
 use crate::options::{Decoded, Layer, LayerFactory};
 use crate::stream::Link;
-use crate::stream::connection::{Connection, Ending, Flags, Phase};
+use crate::stream::connection::{Connection, Ending, Flags, Phase, WriteSide};
 use crate::stream::happy_eyeballs::Connector;
 use crate::sys::Stream;
 
@@ -101,9 +101,16 @@ impl Link<'_> {
         self.flush_queue();
     }
 
-    /// All output has left: has the layer say that no more follows, and sends that as far as the
-    /// socket takes it.
+    /// If all output has left and FIN is to follow it, has the layer say that no more follows, and
+    /// sends that as far as the socket takes it.
     pub(super) fn send_layer_end(&mut self) {
+        let is_ending = match self.connection.phase() {
+            Phase::Open => self.connection.write_side() == WriteSide::FinQueued,
+            phase => matches!(phase, Phase::Closing(_)),
+        };
+        if !is_ending || self.connection.has_output() {
+            return;
+        }
         if self.guard_layer(Connection::encode_end) {
             self.engine.timers.note_active(self.id);
             self.flush_queue();

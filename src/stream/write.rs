@@ -56,11 +56,13 @@ impl Streams {
     /// The callback of this connection has returned: what gathered leaves. Returns how much that
     /// was if it has left in one piece, of which no observer is told here.
     pub(crate) fn uncork(&mut self, engine: &mut Engine, id: ConnId) -> usize {
+        if engine.cork.bytes().is_empty() {
+            engine.cork.end();
+            return 0;
+        }
         match self.slot_mut(id) {
             Some(connection) if connection.flags.has(Flags::LAYERED) => {
-                if !engine.cork.bytes().is_empty() {
-                    Link { id, connection, engine: &mut *engine }.send_layered(&[]);
-                }
+                Link { id, connection, engine: &mut *engine }.send_layered(&[]);
                 engine.cork.end();
                 0
             }
@@ -408,11 +410,7 @@ impl Link<'_> {
     /// The next step of a connection that asked for one: send FIN, or be done. Its output has
     /// been flushed as far as the kernel takes it.
     pub(crate) fn advance_close(&mut self) {
-        let is_ending = match self.connection.phase() {
-            Phase::Open => self.connection.write_side() == WriteSide::FinQueued,
-            phase => matches!(phase, Phase::Closing(_)),
-        };
-        if is_ending && !self.connection.has_output() {
+        if self.connection.flags.has(Flags::LAYERED) {
             self.send_layer_end();
         }
         let is_sent = !self.connection.has_output();
