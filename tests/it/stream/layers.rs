@@ -257,6 +257,23 @@ fn the_source_with_most_handshakes_gives_its_oldest_up() {
     drop(other);
 }
 
+/// A place is for the handshake alone: those who are through have given theirs back.
+#[test]
+fn an_open_connection_gives_its_place_up_to_nobody() {
+    let mut rig = rig(Script::echo(), options().max_handshakes(1));
+    let mut clients = Vec::new();
+    for open in 1..=4 {
+        clients.push(greeted(&mut rig));
+        rig.until("it is open", |rig| rig.journal.opened().len() == open);
+    }
+    for client in &mut clients {
+        client.send(&[TestLayer::data(b"there"), TestLayer::end()].concat());
+        client.finish();
+        assert_eq!(rest(&mut rig, client), (b"there".to_vec(), true, End::Fin));
+    }
+    assert_eq!(rig.reactor.stats().handshakes_failed, 0);
+}
+
 #[cfg(target_os = "linux")]
 fn connect_from(from: &str, to: SocketAddr) -> std::net::TcpStream {
     use socket2::{Domain, Socket, Type};
