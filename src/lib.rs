@@ -104,6 +104,7 @@
 //! | | `pool` | outgoing connections that are kept and lent |
 //! | | `fleet` | several reactors on several threads that serve the same addresses |
 //! | | `tls` | TLS as a layer under any handler (feature `tls`) |
+//! | | `http` | HTTP/1.1 as a handler (feature `http`) |
 //! | proofs | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | | `tests` | scripts of a connection, models of interleavings, and targets of the fuzzers |
 //!
@@ -132,6 +133,7 @@
 //! |---|---|
 //! | `activation` | `activated_listeners`: listening sockets from systemd |
 //! | `batch` | [`udp::UdpOptions::batch`] takes up to 64 datagrams in a system call (Linux) |
+//! | `http` | the module `http`: an HTTP/1.1 server with routes |
 //! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
 //! | `tls` | the module `tls`: TLS under any handler |
@@ -170,6 +172,9 @@ pub mod fleet;
 
 #[cfg(feature = "tls")]
 pub mod tls;
+
+#[cfg(feature = "http")]
+pub mod http;
 
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::base::id::{ConnId, SocketId, TimerId};
 use crate::base::stats::Stats;
@@ -291,6 +291,13 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_millis(self.lp.engine.now())
+    }
+
+    /// The time of day, by the system's clock, which may be set back and forth. In a simulated
+    /// world it goes on from 2020-01-01, 0:00 UTC, when the world was made.
+    #[must_use]
+    pub fn system_time(&self) -> SystemTime {
+        self.lp.engine.timers.system_time()
     }
 
     /// What the reactor has done so far.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
 
 use super::{Answer, Backlog, Listener, Poller, Stream, os, sim};
 use crate::base::id::Generations;
@@ -137,6 +138,9 @@ impl World {
     }
 }
 
+/// When a simulated world begins: 2020-01-01, so that a run is the same on any day.
+const SIMULATED_EPOCH: Duration = Duration::from_secs(1_577_836_800);
+
 /// Monotonic time since the clock was made.
 #[derive(Debug)]
 pub(crate) enum Clock {
@@ -162,6 +166,16 @@ impl Clock {
                 elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
             }
             Self::Sim(clock) => clock.nanos(),
+        }
+    }
+
+    /// The time of day.
+    pub(crate) fn system_time(&self) -> SystemTime {
+        match self {
+            Self::Os(_) => SystemTime::now(),
+            Self::Sim(clock) => {
+                SystemTime::UNIX_EPOCH + SIMULATED_EPOCH + Duration::from_nanos(clock.nanos())
+            }
         }
     }
 

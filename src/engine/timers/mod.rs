@@ -4,7 +4,7 @@ mod list;
 mod user;
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::base::id::{ConnId, Key, SocketId, TimerId};
 use crate::base::memory::GiveBack;
@@ -118,6 +118,11 @@ impl Timers {
     #[inline]
     pub(crate) fn clock_tick(&self) -> u64 {
         self.clock.tick()
+    }
+
+    /// The time of day.
+    pub(crate) fn system_time(&self) -> SystemTime {
+        self.clock.system_time()
     }
 
     /// Nanoseconds by the clock.

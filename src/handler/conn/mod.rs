@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::base::close::IdleKind;
 use crate::base::id::{ConnId, TimerId};
-use crate::handler::Context;
 use crate::handler::event_loop::Loop;
 use crate::handler::states::LentStates;
+use crate::handler::{Context, Handler, HandlerKey};
 #[cfg(feature = "tls")]
 use crate::options::Layer;
 #[cfg(unix)]
@@ -396,6 +396,20 @@ impl<'a> Conn<'a> {
     pub fn other_conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
         self.lp.streams.get(id)?;
         Some(Conn::other(self.lp, id, self.states.reborrow()))
+    }
+
+    /// The same connection, lent on: a value for a structure of the caller's that lives shorter.
+    #[must_use]
+    #[inline]
+    pub fn reborrow(&mut self) -> Conn<'_> {
+        Conn { lp: self.lp, other: self.other, states: self.states.reborrow() }
+    }
+
+    /// The key of the handler that serves the connection, for a handler that was not told its own.
+    /// `H` is taken at its word: a key of another type finds nothing.
+    #[must_use]
+    pub fn handler_key<H: Handler>(&self) -> HandlerKey<H> {
+        HandlerKey::new(self.slot().config.service)
     }
 
     /// Whether it takes writes: neither closed nor shut down for writing.

@@ -1,0 +1,70 @@
+//! The `Date` of answers: formatted once a second, and only when there is an answer.
+
+use std::time::{Duration, SystemTime};
+
+/// `Date: `, 29 bytes of the date, and the line end.
+const LINE_BYTES: usize = 6 + 29 + 2;
+
+/// The line of the second that goes on.
+#[derive(Debug)]
+pub(super) struct DateLine {
+    line: [u8; LINE_BYTES],
+    /// The loop's time in seconds for which `line` was made.
+    second: u64,
+}
+
+impl DateLine {
+    pub(super) fn new() -> Self {
+        Self { line: [b' '; LINE_BYTES], second: u64::MAX }
+    }
+
+    /// The line, at a time of the loop. `clock` is asked for the time of day once a second.
+    #[inline]
+    pub(super) fn at(&mut self, now: Duration, clock: impl FnOnce() -> SystemTime) -> &[u8] {
+        if self.second != now.as_secs() {
+            self.renew(now.as_secs(), clock());
+        }
+        &self.line
+    }
+
+    #[cold]
+    fn renew(&mut self, second: u64, time: SystemTime) {
+        self.second = second;
+        // The type takes no time before 1970, and none after 9999.
+        let earliest = SystemTime::UNIX_EPOCH;
+        let latest = earliest + Duration::from_secs(253_402_300_799);
+        let date = httpdate::HttpDate::from(time.clamp(earliest, latest));
+        self.line[..6].copy_from_slice(b"Date: ");
+        let text = date.to_string();
+        self.line[6..35].copy_from_slice(text.as_bytes());
+        self.line[35..].copy_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_made_once_a_second() {
+        let mut line = DateLine::new();
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let first = line.at(Duration::from_millis(100), || at(784_111_777)).to_vec();
+        assert_eq!(first, b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+        let again = line.at(Duration::from_millis(999), || panic!("the second has not changed"));
+        assert_eq!(again, first);
+        let next = line.at(Duration::from_millis(1_000), || at(784_111_778)).to_vec();
+        assert_eq!(next, b"Date: Sun, 06 Nov 1994 08:49:38 GMT\r\n");
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_by_far_panics_nowhere() {
+        let mut line = DateLine::new();
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(5);
+        assert!(line.at(Duration::ZERO, || before).starts_with(b"Date: Thu, 01 Jan 1970"));
+        let Some(after) = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1 << 40)) else {
+            return;
+        };
+        assert!(line.at(Duration::from_secs(1), || after).starts_with(b"Date: Fri, 31 Dec 9999"));
+    }
+}

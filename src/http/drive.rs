@@ -1,0 +1,473 @@
+//! An exchange from its head to its end: bodies that come in, answers that come later, and what
+//! follows when both are done.
+
+use std::time::{Duration, SystemTime};
+
+use super::body::Flow;
+use super::chunk::Found;
+use super::exchange::{Exchange, Input, Output, Reader, ReplyId, Rest};
+use super::fields::is_framing;
+use super::record::{Record, Saved};
+use super::refusal::Refusal;
+use super::response::Response;
+use super::server::Server;
+use super::shared::Shared;
+use super::state::{Phase, State};
+use crate::handler::{Conn, DeadlineKind};
+
+/// What follows a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// So many bytes of the input are done with; look at what follows them.
+    Used(usize),
+    /// So many bytes are done with, and nothing more can be done now.
+    Wait(usize),
+}
+
+/// What an exchange waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// More of the body, or of the answer.
+    Busy,
+    /// The next request of the connection.
+    Next,
+    /// The end of the connection.
+    Close,
+    /// Another protocol.
+    Upgrade,
+}
+
+/// Milliseconds of the loop, as far as they fit.
+pub(super) fn ms(now: Duration) -> u32 {
+    now.as_millis() as u32
+}
+
+/// The function of [`Server::on_finish`](super::Server::on_finish).
+pub(super) type OnFinish<A> = Box<dyn FnMut(&mut A, &Record<'_>)>;
+
+/// What the steps of an exchange work with, besides the state of its connection.
+pub(super) struct Driver<'a, A> {
+    pub(super) app: &'a mut A,
+    pub(super) shared: &'a mut Shared<A>,
+}
+
+impl<A: 'static> Driver<'_, A> {
+    /// Takes more of a body, or lets what follows it wait for the answer.
+    pub(super) fn read_body(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+    ) -> Step {
+        let Phase::Busy(exchange) = &mut state.phase else { return Step::Wait(0) };
+        self.shared.load(exchange);
+        let step = match self.take_body(exchange, conn, input) {
+            Ok(used) => used,
+            Err(refusal) => return self.refuse_body(state, conn, refusal, input.len()),
+        };
+        if self.settle(state, conn) { Step::Used(step) } else { Step::Wait(step) }
+    }
+
+    /// Takes what the reader of a body wants of it; returns how much that is.
+    fn take_body(
+        &mut self,
+        exchange: &mut Exchange<A>,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+    ) -> Result<usize, Refusal> {
+        let mut used = 0;
+        loop {
+            let rest = &input[used..];
+            if !exchange.waits_for_body() {
+                return Ok(used);
+            }
+            let (count, piece) = match &mut exchange.input {
+                Input::None => return Ok(used),
+                Input::Length(left) => {
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                    *left -= count as u64;
+                    (count, if count == 0 { Found::Partial } else { Found::Data(&rest[..count]) })
+                }
+                Input::Chunked(decoder) => decoder.decode(rest)?,
+            };
+            used += count;
+            let is_last = match piece {
+                Found::Partial => return Ok(used),
+                Found::Data(data) => {
+                    exchange.body_bytes += data.len() as u64;
+                    let is_last = matches!(exchange.input, Input::Length(0));
+                    if is_last {
+                        exchange.input = Input::None;
+                    }
+                    self.take_piece(exchange, conn, data, is_last);
+                    is_last
+                }
+                Found::End(trailers) => {
+                    exchange.input = Input::None;
+                    self.tell_trailers(exchange, trailers);
+                    true
+                }
+            };
+            if is_last {
+                self.end_body(exchange, conn);
+                return Ok(used);
+            }
+            if exchange.output == Output::Done && !exchange.can_keep_alive() {
+                return Ok(used); // it is closed, whatever follows
+            }
+        }
+    }
+
+    /// Hands a piece of the body to whom it is for.
+    fn take_piece(
+        &mut self,
+        exchange: &mut Exchange<A>,
+        conn: &mut Conn<'_>,
+        piece: &[u8],
+        is_last: bool,
+    ) {
+        let is_too_large = exchange.body_bytes > exchange.max_body_bytes;
+        match std::mem::replace(&mut exchange.reader, Reader::Skip) {
+            Reader::Unasked | Reader::Skip => {}
+            reader if is_too_large => {
+                if let Reader::Body(mut body) = reader {
+                    body.on_gone(self.app);
+                }
+                let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
+                if res.is_unanswered() {
+                    super::respond::too_large(&mut res);
+                } else {
+                    conn.abort(); // the answer that has begun cannot be finished
+                }
+            }
+            Reader::Body(mut body) => {
+                let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
+                let flow = body.on_chunk(self.app, piece, &mut res);
+                let is_answered = exchange.output == Output::Done;
+                if !is_answered && flow == Flow::Pause && !is_last {
+                    exchange.is_paused = true;
+                    conn.pause_reading();
+                }
+                if !is_answered {
+                    exchange.reader = Reader::Body(body);
+                }
+            }
+            Reader::Collect { bytes, then } if is_last && bytes.is_empty() => {
+                let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
+                then(self.app, piece, &mut res);
+            }
+            Reader::Collect { mut bytes, then } => {
+                bytes.extend_from_slice(piece);
+                exchange.reader = Reader::Collect { bytes, then };
+            }
+        }
+    }
+
+    fn tell_trailers(&mut self, exchange: &mut Exchange<A>, trailers: &[u8]) {
+        let Reader::Body(body) = &mut exchange.reader else { return };
+        for line in trailers.split(|&byte| byte == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
+            let Ok(name) = std::str::from_utf8(&line[..colon]) else { continue };
+            if !is_framing(name) {
+                body.on_trailer(self.app, name, super::fields::trim(&line[colon + 1..]));
+            }
+        }
+    }
+
+    /// The body is complete.
+    pub(super) fn end_body(&mut self, exchange: &mut Exchange<A>, conn: &mut Conn<'_>) {
+        let reader = std::mem::replace(&mut exchange.reader, Reader::Skip);
+        exchange.is_reading = false;
+        let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
+        match reader {
+            Reader::Body(mut body) => body.on_end(self.app, &mut res),
+            Reader::Collect { bytes, then } => then(self.app, &bytes, &mut res),
+            Reader::Unasked | Reader::Skip => {}
+        }
+    }
+
+    /// The body is malformed: whatever comes, the connection ends.
+    #[cold]
+    fn refuse_body(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        refusal: Refusal,
+        length: usize,
+    ) -> Step {
+        let Phase::Busy(exchange) = &mut state.phase else { return Step::Used(length) };
+        self.tell_gone(exchange);
+        match exchange.output {
+            Output::Unanswered => self.refuse(state, conn, refusal),
+            // What was answered is whole, and what follows cannot be understood.
+            Output::Done => self.close(state, conn),
+            Output::Stream(_) => {
+                conn.abort();
+                state.phase = Phase::Ended;
+            }
+        }
+        Step::Used(length)
+    }
+
+    /// The body comes in too slowly.
+    #[cold]
+    pub(super) fn give_up_body(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        let refusal = Refusal::new(408, "the body of the request came too slowly");
+        self.refuse_body(state, conn, refusal, 0);
+    }
+
+    /// The client has ended its side within the body: there is no request to answer.
+    #[cold]
+    pub(super) fn give_up_request(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        let Phase::Busy(exchange) = &mut state.phase else { return };
+        self.tell_gone(exchange);
+        if matches!(exchange.output, Output::Stream(_)) {
+            conn.abort(); // the answer that has begun will not become whole
+        } else {
+            self.close(state, conn);
+        }
+    }
+
+    pub(super) fn tell_gone(&mut self, exchange: &mut Exchange<A>) {
+        if let Reader::Body(mut body) = std::mem::replace(&mut exchange.reader, Reader::Skip) {
+            body.on_gone(self.app);
+        }
+    }
+
+    /// Answers what is not answered in any other way, and ends the connection.
+    #[cold]
+    pub(super) fn refuse(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, refusal: Refusal) {
+        let stats = &mut self.shared.stats;
+        if refusal.status == 408 {
+            stats.timed_out += 1;
+        } else {
+            stats.refused += 1;
+        }
+        stats.count(refusal.status);
+        log::debug!("{}: {} {}", conn.id(), refusal.status, refusal.why);
+        let cx = conn.context();
+        let date = self.shared.date.at(cx.now(), || cx.system_time());
+        let text = super::respond::refusal_text(refusal.status, refusal.why, date);
+        conn.write(&text);
+        self.close(state, conn);
+    }
+
+    /// Ends the connection once what was written has left, and the client has finished.
+    pub(super) fn close(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        if let Phase::Busy(mut exchange) = std::mem::replace(&mut state.phase, Phase::Ended) {
+            self.finish(conn, &mut exchange, false);
+        }
+        conn.close();
+    }
+
+    /// After each call of user code: what the exchange waits for now. Whether it is over, and the
+    /// next one may begin.
+    pub(super) fn settle(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) -> bool {
+        let Phase::Busy(exchange) = &mut state.phase else { return true };
+        let after = self.look(exchange, conn, state.is_draining);
+        self.shared.store(exchange);
+        if after == After::Busy {
+            return false;
+        }
+        let Phase::Busy(mut exchange) = std::mem::replace(&mut state.phase, Phase::Head) else {
+            return true;
+        };
+        self.conclude(state, conn, &mut exchange, after);
+        true
+    }
+
+    /// What an exchange waits for.
+    #[inline]
+    pub(super) fn look(
+        &mut self,
+        exchange: &mut Exchange<A>,
+        conn: &mut Conn<'_>,
+        is_draining: bool,
+    ) -> After {
+        if exchange.wants_drain {
+            self.run_drain(exchange, conn);
+        }
+        if exchange.output == Output::Unanswered {
+            let is_asked = !matches!(exchange.reader, Reader::Unasked | Reader::Skip);
+            if exchange.is_late || is_asked {
+                return After::Busy;
+            }
+            self.answer_for_handler(exchange, conn);
+        }
+        match exchange.output {
+            Output::Unanswered | Output::Stream(_) => After::Busy,
+            Output::Done if exchange.upgrade.is_some() => After::Upgrade,
+            Output::Done if is_draining || !exchange.can_keep_alive() => After::Close,
+            Output::Done if matches!(exchange.input, Input::None) => After::Next,
+            Output::Done => {
+                exchange.reader = Reader::Skip;
+                After::Busy
+            }
+        }
+    }
+
+    /// An exchange is over.
+    #[inline]
+    pub(super) fn conclude(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        exchange: &mut Exchange<A>,
+        after: After,
+    ) {
+        let cx = conn.context();
+        let now = cx.now();
+        if exchange.saved.is_some() {
+            self.finish(conn, exchange, true);
+        }
+        match after {
+            After::Busy => {}
+            After::Next => {
+                state.phase = Phase::Head;
+                state.since = ms(now);
+            }
+            After::Close => {
+                state.phase = Phase::Ended;
+                conn.close();
+            }
+            After::Upgrade => self.hand_over(state, conn, exchange),
+        }
+    }
+
+    /// Has the rest of a streamed answer written, as far as there is room.
+    pub(super) fn run_drain(&mut self, exchange: &mut Exchange<A>, conn: &mut Conn<'_>) {
+        while std::mem::take(&mut exchange.wants_drain) {
+            let Some(mut call) = exchange.on_drain.take() else { return };
+            if exchange.output == Output::Stream(Rest::Nothing) {
+                exchange.output = Output::Done; // nobody will see what it writes
+                return;
+            }
+            let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
+            call(self.app, &mut res);
+            if matches!(exchange.output, Output::Stream(_)) && exchange.on_drain.is_none() {
+                exchange.on_drain = Some(call);
+            }
+        }
+    }
+
+    /// A handler has neither answered nor asked for anything.
+    #[cold]
+    fn answer_for_handler(&mut self, exchange: &mut Exchange<A>, conn: &mut Conn<'_>) {
+        self.shared.stats.unanswered += 1;
+        let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
+        log::error!("{}: a handler has returned without an answer", res.id());
+        res.shared.fields.clear();
+        res.status(500).text("the server has no answer to this request\n");
+    }
+
+    /// The connection goes on with another protocol.
+    #[cold]
+    fn hand_over(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, exchange: &mut Exchange<A>) {
+        let Some(upgraded) = exchange.upgrade.take() else { return };
+        conn.set_deadline(DeadlineKind::User, None);
+        state.phase = Phase::Upgraded(upgraded);
+        if let Phase::Upgraded(upgraded) = &mut state.phase {
+            upgraded.on_open(self.app, conn);
+        }
+    }
+
+    /// Tells of an exchange that is over.
+    fn finish(&mut self, conn: &mut Conn<'_>, exchange: &mut Exchange<A>, is_complete: bool) {
+        let id = ReplyId { conn: conn.id(), exchange: exchange.number };
+        let cx = conn.context();
+        let (now, time) = (cx.now(), cx.system_time());
+        self.tell_finish(exchange, id, is_complete, now, time);
+    }
+
+    /// Tells of an exchange that is over, if somebody wants to know.
+    pub(super) fn tell_finish(
+        &mut self,
+        exchange: &mut Exchange<A>,
+        id: ReplyId,
+        is_complete: bool,
+        now: Duration,
+        time: SystemTime,
+    ) {
+        let Some(saved) = exchange.saved.take() else { return };
+        let Some(mut call) = self.shared.on_finish.take() else { return };
+        let (target, user_agent, referer) = Saved::parts(&saved);
+        let has_answer = exchange.output != Output::Unanswered;
+        let record = Record {
+            id,
+            peer: saved.peer,
+            method: exchange.method,
+            target,
+            version: exchange.version,
+            status: if has_answer { exchange.status } else { 0 },
+            is_complete: is_complete && exchange.output == Output::Done,
+            received_bytes: exchange.body_bytes,
+            sent_bytes: exchange.sent_bytes,
+            time,
+            duration: now.saturating_sub(saved.began),
+            user_agent,
+            referer,
+        };
+        call(self.app, &record);
+        self.shared.on_finish = Some(call);
+    }
+
+    /// Gives an answer that comes later; `None` if the exchange is over.
+    pub(super) fn answer<R>(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        number: u32,
+        call: impl FnOnce(&mut A, &mut Response<'_, A>) -> R,
+    ) -> Option<R> {
+        let exchange = open_exchange(state, number)?;
+        self.shared.load(exchange);
+        let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
+        let result = call(self.app, &mut res);
+        self.settle(state, conn);
+        Some(result)
+    }
+}
+
+/// Gives an answer that comes later from within another exchange, whose handler has the
+/// application. What follows from it is done when that has returned.
+pub(super) fn answer_other<A: 'static, R>(
+    shared: &mut Shared<A>,
+    state: &mut State<A>,
+    conn: &mut Conn<'_>,
+    number: u32,
+    call: impl FnOnce(&mut Response<'_, A>) -> R,
+) -> Option<R> {
+    let exchange = open_exchange(state, number)?;
+    let key = conn.handler_key::<Server<A>>();
+    let id = ReplyId { conn: conn.id(), exchange: number };
+    shared.load(exchange);
+    let result = call(&mut Response { conn: conn.reborrow(), shared, exchange });
+    shared.store(exchange);
+    conn.context().post(key, move |server, cx| server.settle_later(cx, id));
+    Some(result)
+}
+
+/// The exchange of this number, if it is not over.
+fn open_exchange<A>(state: &mut State<A>, number: u32) -> Option<&mut Exchange<A>> {
+    match &mut state.phase {
+        Phase::Busy(exchange) if exchange.number == number && exchange.output != Output::Done => {
+            Some(exchange)
+        }
+        _ => None,
+    }
+}
+
+/// Goes on with an exchange that was answered from within another.
+pub(super) fn settle_later<A: 'static>(
+    mut driver: Driver<'_, A>,
+    state: &mut State<A>,
+    conn: &mut Conn<'_>,
+    number: u32,
+) {
+    let Phase::Busy(exchange) = &mut state.phase else { return };
+    if exchange.number == number {
+        driver.shared.load(exchange);
+        driver.settle(state, conn);
+    }
+}

@@ -1,0 +1,197 @@
+//! One request and its answer.
+
+use std::fmt;
+
+use super::body::Body;
+use super::chunk::ChunkDecoder;
+use super::head::{Framing, Head, Version};
+use super::method::Method;
+use super::record::Saved;
+use super::response::Response;
+use super::upgrade::Upgraded;
+use crate::base::id::ConnId;
+
+/// Bytes of a body that nobody asked for and that are read all the same, so that the connection can
+/// serve another request. More than that is cheaper to send again on a new connection.
+const MAX_SKIPPED_BYTES: u64 = 64 << 10;
+
+/// Which exchange an answer belongs to, for an answer that comes later. It can be copied and sent
+/// anywhere; once the exchange is over it finds nothing.
+///
+/// See [`Response::later`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReplyId {
+    pub(super) conn: ConnId,
+    pub(super) exchange: u32,
+}
+
+impl ReplyId {
+    /// The connection of the client.
+    #[must_use]
+    pub fn conn(self) -> ConnId {
+        self.conn
+    }
+}
+
+impl fmt::Display for ReplyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.conn, self.exchange)
+    }
+}
+
+/// What is still to come of the body of a request.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// Nothing.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked(ChunkDecoder),
+}
+
+/// What is called with a collected body.
+pub(super) type Then<A> = Box<dyn FnOnce(&mut A, &[u8], &mut Response<'_, A>)>;
+
+/// Who takes the body of a request.
+pub(super) enum Reader<A> {
+    /// Not asked for so far: it is left where it is.
+    Unasked,
+    /// A handler, piece by piece.
+    Body(Box<dyn Body<A>>),
+    /// A handler, when it is complete.
+    Collect { bytes: Vec<u8>, then: Then<A> },
+    /// The answer is given: what comes is dropped.
+    Skip,
+}
+
+/// What of the body of a streamed answer is still to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Chunks, and the last one.
+    Chunks,
+    /// So many bytes.
+    Length(u64),
+    /// Bytes until the connection closes, for clients of HTTP/1.0.
+    UntilClose,
+    /// Nothing: what is written is dropped, as for HEAD.
+    Nothing,
+}
+
+/// How far the answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// There is none so far.
+    Unanswered,
+    /// The head is written.
+    Stream(Rest),
+    /// All of it is written.
+    Done,
+}
+
+/// Who goes on with a streamed answer when there is room.
+pub(super) type OnDrain<A> = Box<dyn FnMut(&mut A, &mut Response<'_, A>)>;
+
+/// One request and its answer.
+pub(super) struct Exchange<A> {
+    /// Which one of its connection.
+    pub(super) number: u32,
+    pub(super) method: Method,
+    pub(super) version: Version,
+    /// Whether another request may follow.
+    pub(super) keep_alive: bool,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub(super) expects_continue: bool,
+    /// Whether the body is compressed.
+    pub(super) is_encoded: bool,
+    /// Whether the answer comes later.
+    pub(super) is_late: bool,
+    /// Whether the body was asked for, and is not complete.
+    pub(super) is_reading: bool,
+    /// Whether reading is paused for a [`Body`].
+    pub(super) is_paused: bool,
+    /// Whether the handler has set something that cannot be sent.
+    pub(super) is_failed: bool,
+    /// Whether `on_drain` is new, and to be called without waiting for a drain.
+    pub(super) wants_drain: bool,
+    pub(super) input: Input,
+    pub(super) reader: Reader<A>,
+    /// The largest body that is taken.
+    pub(super) max_body_bytes: u64,
+    /// Bytes of the body so far.
+    pub(super) body_bytes: u64,
+    /// What `body_bytes` was when its rate was looked at.
+    pub(super) rated_bytes: u64,
+    pub(super) output: Output,
+    /// The status of the answer.
+    pub(super) status: u16,
+    /// Bytes of the answer's body so far.
+    pub(super) sent_bytes: u64,
+    /// Fields of the answer, between callbacks.
+    pub(super) fields: Vec<u8>,
+    pub(super) on_drain: Option<OnDrain<A>>,
+    pub(super) upgrade: Option<Box<dyn Upgraded<A>>>,
+    /// What the record of the exchange will say, if somebody wants it.
+    pub(super) saved: Option<Box<Saved>>,
+}
+
+impl<A> Exchange<A> {
+    #[inline]
+    pub(super) fn new(number: u32, head: &Head<'_>) -> Self {
+        Self {
+            number,
+            method: head.method,
+            version: head.version,
+            keep_alive: head.keep_alive,
+            expects_continue: head.expects_continue,
+            is_encoded: head.is_encoded,
+            is_late: false,
+            is_reading: false,
+            is_paused: false,
+            is_failed: false,
+            wants_drain: false,
+            input: match head.framing {
+                Framing::None => Input::None,
+                Framing::Length(length) => Input::Length(length),
+                Framing::Chunked => Input::Chunked(ChunkDecoder::new()),
+            },
+            reader: Reader::Unasked,
+            max_body_bytes: 0,
+            body_bytes: 0,
+            rated_bytes: 0,
+            output: Output::Unanswered,
+            status: 200,
+            sent_bytes: 0,
+            fields: Vec::new(),
+            on_drain: None,
+            upgrade: None,
+            saved: None,
+        }
+    }
+
+    /// Whether more of the body is due from the client, and is wanted now.
+    pub(super) fn waits_for_body(&self) -> bool {
+        let is_due = !matches!(self.input, Input::None);
+        is_due && !matches!(self.reader, Reader::Unasked) && !self.is_paused
+    }
+
+    /// Whether the connection can serve another request once this one is answered: what is left of
+    /// the body must be small, and sure to come.
+    #[inline]
+    pub(super) fn can_keep_alive(&self) -> bool {
+        let is_skippable = match &self.input {
+            Input::None => true,
+            Input::Length(left) => *left <= MAX_SKIPPED_BYTES && !self.expects_continue,
+            Input::Chunked(_) => false,
+        };
+        self.keep_alive && is_skippable
+    }
+}
+
+impl<A> fmt::Debug for Exchange<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Exchange");
+        text.field("number", &self.number).field("input", &self.input);
+        text.field("output", &self.output).finish_non_exhaustive()
+    }
+}

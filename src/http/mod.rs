@@ -1,0 +1,69 @@
+//! HTTP/1.1 as a handler: a server with routes, bodies in both directions, and answers that may
+//! come later.
+//!
+//! [`Server`] is a [`Handler`](crate::Handler) that anybody could have written: it is registered
+//! and listened with like any other, under TLS too, and in a simulated world. A [`Router`] leads
+//! from a method and a path to a closure, which is lent what the program shares, the [`Request`],
+//! and the [`Response`] to give.
+//!
+//! # What holds
+//! - One exchange at a time per connection: pipelined requests are answered in order, and their
+//!   answers leave together.
+//! - Malformed input has one exact answer, and ends its connection. That cannot be switched off:
+//!   where two readers would understand a request differently, requests can be smuggled.
+//! - A request with a head of ordinary size and an answer of known length allocate nothing.
+//! - The body of a request is read only if the handler asks for it, and a client that waits for a
+//!   100 gets it then. An answer that is given without it arrives all the same.
+//! - An answer that is cut short ends with a reset; it never looks whole.
+//! - Each phase of a connection has a clock ([`Options`]), but for a handler that owes an answer.
+//!
+//! # What the server does by itself
+//! | | |
+//! |---|---|
+//! | HEAD | the handler of GET, without the body |
+//! | OPTIONS | 204 with `Allow` |
+//! | no route; no handler for the method | 404; 405 with `Allow` |
+//! | `Date`, `Content-Length`, `Connection`, chunks | from what the answer is |
+//! | HTTP/1.0 | closed after the answer, unless the client asks otherwise |
+//! | a drain of the reactor | idle connections end at once, busy ones after their answer |
+//!
+//! # Examples
+//! See [`Server`], and `examples/http_hello.rs`.
+
+mod body;
+mod chunk;
+mod date;
+mod drive;
+mod exchange;
+mod fields;
+mod head;
+mod method;
+mod options;
+mod record;
+mod refusal;
+mod request;
+mod respond;
+mod response;
+mod router;
+mod server;
+mod shared;
+mod state;
+mod stats;
+mod status;
+mod target;
+mod upgrade;
+
+pub use body::{Body, Flow};
+pub use exchange::ReplyId;
+pub use fields::InvalidField;
+pub use head::Version;
+pub use method::Method;
+pub use options::{Options, limits};
+pub use record::Record;
+pub use request::Request;
+pub use response::Response;
+pub use router::{Next, Route, Router};
+pub use server::Server;
+pub use stats::HttpStats;
+pub use status::reason;
+pub use upgrade::Upgraded;

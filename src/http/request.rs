@@ -1,0 +1,169 @@
+//! A request, lent to a handler.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+use super::fields::members;
+use super::head::{Framing, Head, Version};
+use super::method::Method;
+
+/// A request, as far as it stands in its head. It borrows the input, and so cannot outlive the
+/// callback: copy what is needed later.
+///
+/// # Examples
+/// ```
+/// use waterwheel::http::{Request, Response};
+/// fn greet(_: &mut (), req: &Request<'_>, res: &mut Response<'_, ()>) {
+///     let name = req.query_value("name").unwrap_or("nobody".into());
+///     let language = req.header("accept-language").unwrap_or("en");
+///     res.text(&format!("{name}, {language}, {}\n", req.param("id")));
+/// }
+/// ```
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    head: &'a Head<'a>,
+    path: &'a str,
+    params: Option<&'a matchit::Params<'a, 'a>>,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(
+        head: &'a Head<'a>,
+        path: &'a str,
+        params: Option<&'a matchit::Params<'a, 'a>>,
+    ) -> Self {
+        Self { head, path, params }
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.head.method
+    }
+
+    /// The version of the protocol.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.head.version
+    }
+
+    /// The path that was routed: escapes are decoded once, dot segments removed. A slash that was
+    /// escaped is still `%2F`, because it separates nothing. `*` for `OPTIONS *`.
+    #[must_use]
+    pub fn path(&self) -> &'a str {
+        self.path
+    }
+
+    /// The target as it was sent: path and query, or a whole URI.
+    #[must_use]
+    pub fn target(&self) -> &'a str {
+        self.head.target.raw
+    }
+
+    /// What stands behind the `?`, as it was sent.
+    #[must_use]
+    pub fn query(&self) -> Option<&'a str> {
+        self.head.target.query
+    }
+
+    /// The first value of this name in the query, decoded: `+` is a space. What is not UTF-8 is
+    /// replaced.
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.query_pairs().find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// The pairs of the query in their order, decoded as [`query_value`](Self::query_value) does.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> + use<'a> {
+        let pairs = self.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+    }
+
+    /// What stands in the path for a `{name}` or `{*name}` of the route; empty if the route has no
+    /// such place.
+    #[must_use]
+    pub fn param(&self, name: &str) -> &'a str {
+        self.params.and_then(|params| params.get(name)).unwrap_or_default()
+    }
+
+    /// Host and port that the client asks for: of the target or of `Host`.
+    #[must_use]
+    pub fn host(&self) -> Option<&'a str> {
+        self.head.host
+    }
+
+    /// The first field of this name, whatever its case, if it is UTF-8.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        std::str::from_utf8(self.header_bytes(name)?).ok()
+    }
+
+    /// The first field of this name, whatever its case. Bytes above ASCII may be of any encoding.
+    #[must_use]
+    pub fn header_bytes(&self, name: &str) -> Option<&'a [u8]> {
+        let mut headers = self.headers();
+        headers.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value))
+    }
+
+    /// All fields in their order, with names as they were sent.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.head.fields.iter().map(|field| (field.name, field.value))
+    }
+
+    /// Whether a field that is a list has this member, whatever its case. All fields of the name
+    /// are one list.
+    #[must_use]
+    pub fn lists(&self, name: &str, member: &str) -> bool {
+        self.headers().filter(|(key, _)| key.eq_ignore_ascii_case(name)).any(|(_, value)| {
+            members(value).any(|found| found.eq_ignore_ascii_case(member.as_bytes()))
+        })
+    }
+
+    /// Whether a body follows. It is read only if the handler asks for it, with
+    /// [`Response::receive`](super::Response::receive) or
+    /// [`Response::collect`](super::Response::collect).
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        self.head.framing != Framing::None
+    }
+
+    /// The length of the body in bytes, if the client has said it. 0 if there is none.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        match self.head.framing {
+            Framing::None => Some(0),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked => None,
+        }
+    }
+
+    /// Whether the client would rather go on with this protocol
+    /// ([`Response::upgrade`](super::Response::upgrade)).
+    #[must_use]
+    pub fn wants_upgrade(&self, protocol: &str) -> bool {
+        let mut offered = members(self.head.upgrade.unwrap_or_default());
+        offered.any(|name| name.eq_ignore_ascii_case(protocol.as_bytes()))
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Request");
+        text.field("method", &self.method()).field("target", &self.target());
+        text.field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+/// Decodes a name or a value of a query.
+fn decode(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        return Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned());
+    }
+    percent_decode_str(text).decode_utf8_lossy()
+}

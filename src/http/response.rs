@@ -1,0 +1,379 @@
+//! The answer to a request, lent to whoever gives it.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::body::Body;
+use super::exchange::{Exchange, Input, Output, Reader, ReplyId, Rest};
+use super::fields::{self, InvalidField};
+use super::respond;
+use super::server::Server;
+use super::shared::Shared;
+use super::state::State;
+use super::upgrade::Upgraded;
+use crate::handler::{Conn, Context};
+use crate::stream::Written;
+
+/// The answer to a request: its status and fields, then its body. It is lent to a handler, and
+/// again to whoever gives the answer later.
+///
+/// | the answer | call |
+/// |---|---|
+/// | is known | [`text`](Self::text), [`html`](Self::html), [`json_bytes`](Self::json_bytes) |
+/// | | [`bytes`](Self::bytes), [`empty`](Self::empty), [`redirect`](Self::redirect) |
+/// | depends on the body of the request | [`receive`](Self::receive), [`collect`](Self::collect) |
+/// | comes later | [`later`](Self::later), and [`Server::answer`] |
+/// | comes in pieces | [`stream`](Self::stream), [`write`](Self::write), [`end`](Self::end) |
+/// | is another protocol | [`upgrade`](Self::upgrade) |
+///
+/// A handler that does none of these is at fault: the client gets a 500, and an error is logged.
+///
+/// `Date`, `Content-Length`, `Connection` and `Transfer-Encoding` follow from what the answer is,
+/// and cannot be set.
+pub struct Response<'a, A> {
+    pub(super) conn: Conn<'a>,
+    pub(super) shared: &'a mut Shared<A>,
+    pub(super) exchange: &'a mut Exchange<A>,
+}
+
+impl<A: 'static> Response<'_, A> {
+    /// Sets the status, from 200 to 599. Default 200.
+    pub fn status(&mut self, status: u16) -> &mut Self {
+        if (200..=599).contains(&status) {
+            self.exchange.status = status;
+        } else {
+            self.fail(format_args!("{status} is no status of an answer: 200 to 599 are"));
+        }
+        self
+    }
+
+    /// Adds a field. One that cannot be sent makes the answer a 500 without it, and an error is
+    /// logged: no value can begin a field or an answer of its own.
+    pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
+        if let Err(error) = self.try_header(name, value) {
+            self.fail(format_args!("{error}"));
+        }
+        self
+    }
+
+    /// Adds a field.
+    ///
+    /// # Errors
+    /// The name is not a token, or the value has a control character, or the server sets the field
+    /// itself. The answer is as it was.
+    pub fn try_header(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
+        let value = value.as_ref();
+        fields::check(name, value)?;
+        let fields = &mut self.shared.fields;
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            fields.extend_from_slice(part);
+        }
+        Ok(())
+    }
+
+    /// Something was set that cannot be sent: whatever follows, the answer is a 500.
+    #[cold]
+    fn fail(&mut self, why: fmt::Arguments<'_>) {
+        log::error!("{}: {why}", self.id());
+        self.exchange.is_failed = true;
+    }
+
+    /// Answers with a text of UTF-8.
+    pub fn text(&mut self, body: &str) {
+        self.send("text/plain; charset=utf-8", body.as_bytes());
+    }
+
+    /// Answers with a page of HTML.
+    pub fn html(&mut self, body: &str) {
+        self.send("text/html; charset=utf-8", body.as_bytes());
+    }
+
+    /// Answers with JSON that is encoded already.
+    pub fn json_bytes(&mut self, body: &[u8]) {
+        self.send("application/json", body);
+    }
+
+    /// Answers with bytes of a media type.
+    pub fn bytes(&mut self, media_type: &str, body: &[u8]) {
+        if let Err(error) = fields::check("Content-Type", media_type.as_bytes()) {
+            self.fail(format_args!("{error}"));
+        }
+        self.send(media_type, body);
+    }
+
+    /// Answers without a body.
+    pub fn empty(&mut self) {
+        self.send("", b"");
+    }
+
+    /// Answers that the client shall go elsewhere: with 303 See Other, unless another status of
+    /// redirection was set.
+    pub fn redirect(&mut self, location: &str) {
+        if !(300..400).contains(&self.exchange.status) {
+            self.exchange.status = 303;
+        }
+        self.header("Location", location).empty();
+    }
+
+    #[inline]
+    fn send(&mut self, media_type: &str, body: &[u8]) {
+        if self.exchange.output != Output::Unanswered {
+            self.refuse_second();
+        } else if self.exchange.is_failed {
+            respond::fail(self);
+        } else {
+            respond::send(self, media_type, body);
+        }
+    }
+
+    #[cold]
+    fn refuse_second(&mut self) {
+        log::error!("{}: the answer was given already", self.id());
+    }
+
+    /// Whether no answer has been begun so far.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        self.exchange.output == Output::Unanswered && self.exchange.upgrade.is_none()
+    }
+
+    /// The id of the exchange, for records and for [`Server::answer`].
+    #[must_use]
+    pub fn id(&self) -> ReplyId {
+        ReplyId { conn: self.conn.id(), exchange: self.exchange.number }
+    }
+
+    /// Says that the answer comes later, from wherever the id is taken to: by
+    /// [`Server::answer`] on the loop, which [`Remote::with`](crate::Remote::with) reaches from
+    /// other threads, or by [`answer`](Self::answer) of another request's response.
+    ///
+    /// The next request of the connection waits until then. If the client ends the connection
+    /// first, the id finds nothing any more, and [`Server::on_gone`] is called.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::thread;
+    /// use waterwheel::{Reactor, http};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let remote = reactor.remote();
+    /// let routes = http::Router::new().get("/slow", move |_, _, res| {
+    ///     let (id, web, remote) = (res.later(), res.server(), remote.clone());
+    ///     thread::spawn(move || {
+    ///         let answer = "it took a while\n";
+    ///         remote.with(web, move |server, cx| {
+    ///             server.answer(cx, id, |_, res| res.text(answer));
+    ///         })
+    ///     });
+    /// });
+    /// let web = reactor.register(http::Server::new((), routes));
+    /// # let _ = web;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn later(&mut self) -> ReplyId {
+        self.exchange.is_late = true;
+        self.learn_key();
+        self.id()
+    }
+
+    /// The key of the server.
+    #[must_use]
+    pub fn server(&self) -> crate::handler::HandlerKey<Server<A>> {
+        self.conn.handler_key()
+    }
+
+    pub(super) fn learn_key(&mut self) {
+        if self.shared.key.is_none() {
+            self.shared.key = Some(self.conn.handler_key());
+        }
+    }
+
+    /// Gives the answer of another exchange that waits, as [`Server::answer`] does, from within
+    /// this one. Returns `None` if that is over, or is this one.
+    pub fn answer<R>(
+        &mut self,
+        id: ReplyId,
+        call: impl FnOnce(&mut Response<'_, A>) -> R,
+    ) -> Option<R> {
+        let key = self.shared.key?;
+        let shared = &mut *self.shared;
+        // The fields of the two answers must not meet.
+        let own = std::mem::take(&mut shared.fields);
+        let result = self.conn.context().with(key, id.conn, |state: &mut State<A>, conn| {
+            super::drive::answer_other(shared, state, conn, id.exchange, call)
+        });
+        self.shared.fields = own;
+        result?
+    }
+
+    /// Asks for the body, which `body` gets piece by piece as it comes in. A client that waits for
+    /// a 100 (`Expect: 100-continue`) gets it now. Without a body `on_end` follows at once.
+    ///
+    /// A body over the limit of the route is answered 413, one that is compressed 415.
+    pub fn receive(&mut self, body: impl Body<A>) {
+        self.ask_for_body(Reader::Body(Box::new(body)));
+    }
+
+    /// Asks for the body, of at most `max_bytes`, and has `then` called when it is complete. One
+    /// that is in the first packet is not copied.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::http::Router;
+    /// let routes: Router<()> = Router::new().post("/len", |_, _, res| {
+    ///     res.collect(1 << 20, |_, body, res| {
+    ///         res.text(&body.len().to_string());
+    ///     });
+    /// });
+    /// # let _ = routes;
+    /// ```
+    pub fn collect(
+        &mut self,
+        max_bytes: u64,
+        then: impl FnOnce(&mut A, &[u8], &mut Response<'_, A>) + 'static,
+    ) {
+        self.exchange.max_body_bytes = self.exchange.max_body_bytes.min(max_bytes);
+        self.ask_for_body(Reader::Collect { bytes: Vec::new(), then: Box::new(then) });
+    }
+
+    fn ask_for_body(&mut self, reader: Reader<A>) {
+        if !matches!(self.exchange.reader, Reader::Unasked) || !self.is_unanswered() {
+            log::error!("{}: a body is asked for once, and before the answer", self.id());
+            return;
+        }
+        if self.exchange.is_encoded {
+            self.status(415).text("the body is compressed, which this server does not take\n");
+            return;
+        }
+        let max = self.exchange.max_body_bytes;
+        if matches!(self.exchange.input, Input::Length(length) if length > max) {
+            respond::too_large(self);
+            return;
+        }
+        if self.exchange.expects_continue {
+            self.exchange.expects_continue = false;
+            self.shared.stats.count(100);
+            self.conn.write(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.exchange.reader = reader;
+        self.exchange.is_reading = true;
+    }
+
+    /// Goes on with a body that was paused by [`Flow::Pause`](super::Flow::Pause).
+    pub fn resume(&mut self) {
+        if std::mem::take(&mut self.exchange.is_paused) {
+            self.conn.resume_reading();
+        }
+    }
+
+    /// Writes the head of an answer whose body follows by [`write`](Self::write) and ends with
+    /// [`end`](Self::end), here or later. With a length, so many bytes must follow; without one it
+    /// is sent in chunks, and to clients of HTTP/1.0 until the connection closes.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::Written;
+    /// use waterwheel::http::Router;
+    /// let routes: Router<()> = Router::new().get("/count", |_, _, res| {
+    ///     let mut next = 0_u32;
+    ///     res.status(200).header("Content-Type", "text/plain");
+    ///     res.stream(None);
+    ///     res.on_drain(move |_, res| {
+    ///         while next < 1_000_000 {
+    ///             next += 1;
+    ///             if res.write(format!("{next}\n").as_bytes()) != Written::Below {
+    ///                 return; // called again when there is room
+    ///             }
+    ///         }
+    ///         res.end();
+    ///     });
+    /// });
+    /// # let _ = routes;
+    /// ```
+    pub fn stream(&mut self, length: Option<u64>) -> ReplyId {
+        self.learn_key();
+        if self.exchange.output != Output::Unanswered {
+            self.refuse_second();
+        } else if self.exchange.is_failed {
+            respond::fail(self);
+        } else {
+            respond::begin(self, length);
+        }
+        self.id()
+    }
+
+    /// Writes a piece of a streamed body. See [`Written`] for the marks; `on_drain` follows as for
+    /// [`Conn::write`](crate::Conn::write). More than the length that was given is refused, with
+    /// `Closed`, and an error is logged.
+    pub fn write(&mut self, piece: &[u8]) -> Written {
+        respond::write(self, piece)
+    }
+
+    /// Ends a streamed body. If its length was given and not reached, the connection ends with a
+    /// reset, so that the client does not take the part for the whole.
+    pub fn end(&mut self) {
+        respond::end(self);
+    }
+
+    /// Has a closure called soon, and again whenever the output of a streamed answer has fallen to
+    /// the low mark. It is dropped with the exchange.
+    pub fn on_drain(&mut self, call: impl FnMut(&mut A, &mut Response<'_, A>) + 'static) {
+        self.exchange.on_drain = Some(Box::new(call));
+        self.exchange.wants_drain = true;
+    }
+
+    /// Answers 101: the connection goes on with another protocol, in the hands of `upgraded`. What
+    /// the client has sent behind the head is its first input.
+    ///
+    /// Ask [`Request::wants_upgrade`](super::Request::wants_upgrade) first. A request with a body
+    /// is answered 400 instead.
+    pub fn upgrade(&mut self, protocol: &str, upgraded: impl Upgraded<A>) {
+        if !self.is_unanswered() {
+            self.refuse_second();
+            return;
+        }
+        if !matches!(self.exchange.input, Input::None) {
+            self.exchange.keep_alive = false;
+            self.status(400).text("a request with a body cannot be upgraded\n");
+            return;
+        }
+        respond::upgrade(self, protocol, Box::new(upgraded));
+    }
+
+    /// The client.
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.conn.peer_addr()
+    }
+
+    /// The connection's TLS, if it has any.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(&self) -> Option<crate::tls::TlsInfo<'_>> {
+        self.conn.tls()
+    }
+
+    /// The loop.
+    pub fn context(&mut self) -> Context<'_> {
+        self.conn.context()
+    }
+}
+
+impl<A> fmt::Debug for Response<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Response");
+        text.field("status", &self.exchange.status).field("output", &self.exchange.output);
+        text.finish_non_exhaustive()
+    }
+}
+
+impl Rest {
+    /// How a body of a length is sent to a client.
+    pub(super) fn new(length: Option<u64>, is_http_11: bool) -> Self {
+        match length {
+            Some(length) => Self::Length(length),
+            None if is_http_11 => Self::Chunks,
+            None => Self::UntilClose,
+        }
+    }
+}

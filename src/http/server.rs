@@ -1,0 +1,522 @@
+//! The server: a handler that anybody could have written.
+
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use super::drive::{After, Driver, Step, ms, settle_later};
+use super::exchange::{Exchange, Input, Output, Reader, ReplyId};
+use super::head::{self, Head, HeadLimits, MAX_FIELDS};
+use super::options::Options;
+use super::record::{Record, Saved};
+use super::refusal::Refusal;
+use super::request::Request;
+use super::respond;
+use super::response::Response;
+use super::router::{self, Router, Routes};
+use super::shared::Shared;
+use super::state::{Phase, State};
+use super::stats::HttpStats;
+use crate::base::close::{Deadline, Idle, IdleKind};
+use crate::base::id::Timer;
+use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer};
+use crate::stream::Closed;
+
+/// Input that may gather while an answer is due. Reading goes on up to it, so that the end of the
+/// client is seen, and pauses then.
+const MAX_HELD_BYTES: usize = 64 << 10;
+
+/// The function of [`Server::on_gone`].
+type OnGone<A> = Box<dyn FnMut(&mut A, ReplyId)>;
+
+/// An HTTP/1.1 server: a [`Handler`] that is registered and listened with like any other. `A` is
+/// what its handlers share; they are lent it as `&mut A`.
+///
+/// # Examples
+/// ```no_run
+/// use waterwheel::{ListenOptions, Reactor, http};
+///
+/// let routes = http::Router::new()
+///     .get("/", |_, _, res| res.text("hello\n"))
+///     .get("/hello/{name}", |visits: &mut u64, req, res| {
+///         *visits += 1;
+///         res.text(&format!("hello, {}, visitor {visits}\n", req.param("name")));
+///     });
+/// let mut reactor = Reactor::new()?;
+/// let web = reactor.register(http::Server::new(0, routes));
+/// reactor.listen("127.0.0.1:8080", web, ListenOptions::default().limits(http::limits()))?;
+/// reactor.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Server<A> {
+    app: A,
+    routes: Routes<A>,
+    shared: Shared<A>,
+    on_gone: Option<OnGone<A>>,
+    /// Where paths are decoded.
+    room: String,
+}
+
+impl<A: 'static> Server<A> {
+    /// A server of these routes.
+    #[must_use]
+    pub fn new(app: A, routes: Router<A>) -> Self {
+        Self {
+            app,
+            routes: Routes::new(routes),
+            shared: Shared::new(),
+            on_gone: None,
+            room: String::new(),
+        }
+    }
+
+    /// Sets limits and times.
+    #[must_use]
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.shared.options = options;
+        self
+    }
+
+    /// Has a function called when a connection ended before the answer of its exchange was
+    /// complete: once, and only for one that was to come later or in pieces. The place to cancel
+    /// work that nobody waits for any more.
+    #[must_use]
+    pub fn on_gone(mut self, call: impl FnMut(&mut A, ReplyId) + 'static) -> Self {
+        self.on_gone = Some(Box::new(call));
+        self
+    }
+
+    /// Has a function called with the record of each exchange that is over: for a log, for counts,
+    /// for a histogram.
+    #[must_use]
+    pub fn on_finish(mut self, call: impl FnMut(&mut A, &Record<'_>) + 'static) -> Self {
+        self.shared.on_finish = Some(Box::new(call));
+        self
+    }
+
+    /// What the handlers share.
+    pub fn app(&mut self) -> &mut A {
+        &mut self.app
+    }
+
+    /// What the server has done so far.
+    #[must_use]
+    pub fn stats(&self) -> HttpStats {
+        self.shared.stats
+    }
+
+    /// Gives an answer that comes later, or goes on with a streamed one. Returns what the closure
+    /// returns, or `None` without running it if the exchange is over: it was answered, or the
+    /// client has gone.
+    ///
+    /// On the loop, that is: from a closure of [`Remote::with`](crate::Remote::with) or
+    /// [`Context::post`], or from a channel. See [`Response::later`].
+    pub fn answer<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: ReplyId,
+        call: impl FnOnce(&mut A, &mut Response<'_, A>) -> R,
+    ) -> Option<R> {
+        let key = self.shared.key?;
+        let mut driver = Driver { app: &mut self.app, shared: &mut self.shared };
+        let result = cx.with(key, id.conn, |state: &mut State<A>, conn| {
+            driver.answer(state, conn, id.exchange, call)
+        })?;
+        self.go_on(cx, id);
+        result
+    }
+
+    pub(super) fn settle_later(&mut self, cx: &mut Context<'_>, id: ReplyId) {
+        let Some(key) = self.shared.key else { return };
+        let driver = Driver { app: &mut self.app, shared: &mut self.shared };
+        cx.with(key, id.conn, |state: &mut State<A>, conn| {
+            settle_later(driver, state, conn, id.exchange);
+        });
+        self.go_on(cx, id);
+    }
+
+    /// Looks at what has come in while the answer was due.
+    fn go_on(&mut self, cx: &mut Context<'_>, id: ReplyId) {
+        let Some(key) = self.shared.key else { return };
+        cx.with(key, id.conn, |state: &mut State<A>, conn| self.feed_held(state, conn, b""));
+    }
+
+    /// Takes what has been held, and what has come in behind it.
+    fn feed_held(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) {
+        self.shared.is_above = false;
+        if let Some(mut held) = state.held.take() {
+            held.extend_from_slice(input);
+            let used = self.feed(state, conn, &held);
+            held.drain(..used);
+            if !held.is_empty() {
+                state.held = Some(held);
+            }
+        }
+        let left = state.held.as_ref().map_or(0, |held| held.len());
+        if (left >= MAX_HELD_BYTES) != state.is_held {
+            state.is_held = !state.is_held;
+            if state.is_held {
+                conn.pause_reading();
+            } else {
+                conn.resume_reading();
+            }
+        }
+        self.end_if_all_is_served(state, conn);
+    }
+
+    /// Takes what can be taken from the front of the input; how many bytes that is.
+    #[inline]
+    fn feed(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let mut used = 0;
+        while used < input.len() && !self.shared.is_above {
+            let rest = &input[used..];
+            let step = match &mut state.phase {
+                Phase::Head => self.read_head(state, conn, rest),
+                Phase::Busy(_) => self.driver().read_body(state, conn, rest),
+                Phase::Upgraded(upgraded) => {
+                    return used + upgraded.on_data(&mut self.app, conn, rest);
+                }
+                Phase::Ended => return input.len(),
+            };
+            match step {
+                Step::Used(count) => used += count,
+                Step::Wait(count) => return used + count,
+            }
+        }
+        used
+    }
+
+    /// A client that has finished sending, and has all its answers, is done.
+    #[inline]
+    fn end_if_all_is_served(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        if state.has_ended && !self.shared.is_above && matches!(state.phase, Phase::Head) {
+            conn.close();
+        }
+    }
+
+    fn driver(&mut self) -> Driver<'_, A> {
+        Driver { app: &mut self.app, shared: &mut self.shared }
+    }
+
+    /// Takes a head from the front of the input, if it is complete, and has it served.
+    #[inline]
+    fn read_head(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) -> Step {
+        match self.try_head(state, conn, input) {
+            Ok(step) => step,
+            Err(refusal) => {
+                self.driver().refuse(state, conn, refusal);
+                Step::Used(input.len())
+            }
+        }
+    }
+
+    #[inline]
+    fn try_head(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+    ) -> Result<Step, Refusal> {
+        let options = &self.shared.options;
+        let limits = HeadLimits { head: options.max_head_bytes, target: options.max_target_bytes };
+        if state.searched > 0 {
+            // Parsing again with each packet would cost a slow client's head many times over.
+            if head::find_end(input, state.searched as usize)?.is_none() {
+                head::check_partial(input, limits)?;
+                state.searched = input.len() as u32;
+                return Ok(Step::Wait(0));
+            }
+        }
+        let skipped = match input {
+            [b'\r' | b'\n', ..] => head::skip_empty_lines(input)?,
+            _ => 0,
+        };
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let parsed = head::parse(&input[skipped..], &mut slots, limits)?;
+        let Some((head, length)) = parsed else {
+            self.await_head(state, conn, input.len());
+            return Ok(Step::Wait(0));
+        };
+        state.searched = 0;
+        self.serve(state, conn, &head)?;
+        Ok(Step::Used(skipped + length))
+    }
+
+    /// A part of a head has come in: from now on it has its time.
+    #[cold]
+    fn await_head(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, length: usize) {
+        if state.searched == 0 {
+            state.since = ms(conn.context().now());
+            arm(&self.shared.options, conn, self.shared.options.head_timeout);
+        }
+        state.searched = length as u32;
+    }
+
+    /// Serves a request whose head is complete.
+    #[inline]
+    fn serve(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        head: &Head<'_>,
+    ) -> Result<(), Refusal> {
+        let path = head.target.routed(&mut self.room)?;
+        self.shared.stats.requests += 1;
+        self.shared.fields.clear();
+        state.exchanges = state.exchanges.wrapping_add(1);
+        let mut exchange = Exchange::new(state.exchanges, head);
+        let is_last = self.shared.options.max_requests.is_some_and(|max| state.exchanges >= max);
+        exchange.keep_alive &= !is_last && !state.is_draining;
+        if self.shared.on_finish.is_some() {
+            exchange.saved =
+                Some(Box::new(Saved::new(head, conn.peer_addr(), conn.context().now())));
+        }
+        call(&mut self.app, &mut self.routes, &mut self.shared, conn, (head, path), &mut exchange);
+        let mut driver = Driver { app: &mut self.app, shared: &mut self.shared };
+        match driver.look(&mut exchange, conn, state.is_draining) {
+            After::Busy => self.await_more(state, conn, exchange),
+            after => driver.conclude(state, conn, &mut exchange, after),
+        }
+        Ok(())
+    }
+
+    /// More of the body is due, or the answer comes later.
+    fn await_more(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, exchange: Exchange<A>) {
+        let mut exchange = Box::new(exchange);
+        self.shared.store(&mut exchange);
+        state.since = ms(conn.context().now());
+        let is_empty = matches!(exchange.input, Input::None);
+        let has_reader = !matches!(exchange.reader, Reader::Unasked | Reader::Skip);
+        if let (false, Some(rate)) = (is_empty, self.shared.options.min_body_rate) {
+            arm(&self.shared.options, conn, rate.grace());
+        }
+        state.phase = Phase::Busy(exchange);
+        if is_empty && has_reader {
+            // A body of no bytes is complete already.
+            let mut driver = self.driver();
+            if let Phase::Busy(exchange) = &mut state.phase {
+                driver.end_body(exchange, conn);
+            }
+            driver.settle(state, conn);
+        }
+    }
+
+    /// How long a phase may last that began at `state.since`, and what follows when it is over.
+    fn patience(&self, state: &State<A>) -> Duration {
+        let options = &self.shared.options;
+        match (&state.phase, state.searched, state.exchanges) {
+            (Phase::Head, 0, 0) => options.first_byte_timeout,
+            (Phase::Head, 0, _) => options.keep_alive_timeout,
+            (Phase::Head, _, _) => options.head_timeout,
+            _ => options.keep_alive_timeout,
+        }
+    }
+
+    /// The body that is due has had some seconds more.
+    fn check_rate(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, now: u32) -> Deadline {
+        let options = &self.shared.options;
+        let (rate, soon) = (options.min_body_rate, options.keep_alive_timeout);
+        let (Phase::Busy(exchange), Some(rate)) = (&mut state.phase, rate) else {
+            return Deadline::Keep(soon);
+        };
+        let soon = soon.min(rate.grace());
+        let passed = Duration::from_millis(u64::from(now.wrapping_sub(state.since)));
+        if !exchange.waits_for_body() {
+            state.since = now;
+            return Deadline::Keep(soon);
+        }
+        if passed < rate.grace() {
+            return Deadline::Keep(soon.min(rate.grace() - passed));
+        }
+        let came = exchange.body_bytes - exchange.rated_bytes;
+        let wanted = u128::from(rate.bytes_per_second()) * passed.as_millis() / 1_000;
+        exchange.rated_bytes = exchange.body_bytes;
+        state.since = now;
+        if u128::from(came) >= wanted {
+            return Deadline::Keep(soon);
+        }
+        let mut driver = self.driver();
+        driver.give_up_body(state, conn);
+        Deadline::Keep(soon)
+    }
+}
+
+/// Sets the deadline at which the clocks are looked at. It is set for each phase that needs one
+/// sooner, and never later than the next phase may need it.
+fn arm(options: &Options, conn: &mut Conn<'_>, wait: Duration) {
+    conn.set_deadline(DeadlineKind::User, Some(wait.min(options.keep_alive_timeout)));
+}
+
+/// Finds the handler of a request, and calls it.
+#[inline]
+fn call<A: 'static>(
+    app: &mut A,
+    routes: &mut Routes<A>,
+    shared: &mut Shared<A>,
+    conn: &mut Conn<'_>,
+    (head, path): (&Head<'_>, &str),
+    exchange: &mut Exchange<A>,
+) {
+    let found = routes.find(path);
+    let route_max = found.as_ref().and_then(|found| found.route.max_body_bytes);
+    let max = route_max.unwrap_or(shared.options.max_body_bytes);
+    exchange.max_body_bytes = max;
+    let is_too_large = matches!(exchange.input, Input::Length(length) if length > max);
+    let mut res = Response { conn: conn.reborrow(), shared, exchange };
+    let Some(found) = found else { return answer_without_route(path, &mut res) };
+    if is_too_large {
+        return respond::too_large(&mut res);
+    }
+    let req = Request::new(head, path, found.params.as_ref());
+    router::call(found.route, found.before, app, &req, &mut res);
+}
+
+/// The answer where no route leads.
+#[cold]
+fn answer_without_route<A: 'static>(path: &str, res: &mut Response<'_, A>) {
+    if path == "*" {
+        res.header("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
+        res.status(204).empty();
+    } else {
+        res.status(404).text("there is nothing here\n");
+    }
+}
+
+impl<A: 'static> Handler for Server<A> {
+    type State = State<A>;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<State<A>> {
+        Some(State::new())
+    }
+
+    fn on_open(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        state.since = ms(conn.context().now());
+        arm(&self.shared.options, conn, self.shared.options.first_byte_timeout);
+    }
+
+    fn on_data(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        if state.held.is_some() {
+            self.feed_held(state, conn, input);
+            return input.len();
+        }
+        self.shared.is_above = false;
+        let used = self.feed(state, conn, input);
+        if used < input.len() {
+            if let Phase::Busy(exchange) = &state.phase {
+                if !exchange.waits_for_body() && !exchange.is_paused {
+                    // It waits for an answer, and the end of the client must be seen meanwhile.
+                    state.held = Some(Box::new(input[used..].to_vec()));
+                    self.feed_held(state, conn, b"");
+                    return input.len();
+                }
+            }
+        }
+        self.end_if_all_is_served(state, conn);
+        used
+    }
+
+    fn on_drain(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        match &mut state.phase {
+            Phase::Busy(exchange) => {
+                exchange.wants_drain = exchange.on_drain.is_some();
+                let mut driver = Driver { app: &mut self.app, shared: &mut self.shared };
+                driver.settle(state, conn);
+                self.feed_held(state, conn, b"");
+            }
+            Phase::Upgraded(upgraded) => upgraded.on_drain(&mut self.app, conn),
+            Phase::Head => self.feed_held(state, conn, b""),
+            Phase::Ended => {}
+        }
+    }
+
+    fn on_eof(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        state.has_ended = true;
+        match &mut state.phase {
+            Phase::Upgraded(upgraded) => upgraded.on_eof(&mut self.app, conn),
+            // No request can become complete any more.
+            Phase::Busy(exchange) if !matches!(exchange.input, Input::None) => {
+                self.driver().give_up_request(state, conn);
+            }
+            Phase::Busy(_) => {} // the answer is still sent
+            Phase::Head if state.held.is_some() && state.searched == 0 => {} // it is above the mark
+            Phase::Head | Phase::Ended => conn.close(),
+        }
+    }
+
+    fn on_idle(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
+        match &mut state.phase {
+            Phase::Upgraded(upgraded) => upgraded.on_idle(&mut self.app, conn, kind),
+            // The client does not keep anybody waiting.
+            Phase::Busy(exchange) if !exchange.waits_for_body() => Idle::Keep,
+            _ => Idle::Close,
+        }
+    }
+
+    fn on_deadline(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        _: DeadlineKind,
+    ) -> Deadline {
+        let now = ms(conn.context().now());
+        match &mut state.phase {
+            Phase::Upgraded(upgraded) => return upgraded.on_deadline(&mut self.app, conn),
+            Phase::Busy(_) => return self.check_rate(state, conn, now),
+            Phase::Head | Phase::Ended => {}
+        }
+        let passed = Duration::from_millis(u64::from(now.wrapping_sub(state.since)));
+        let patience = self.patience(state);
+        if passed < patience {
+            return Deadline::Keep(patience - passed);
+        }
+        if state.searched > 0 {
+            let refusal = Refusal::new(408, "the head of the request took too long");
+            self.driver().refuse(state, conn, refusal);
+        }
+        Deadline::Close
+    }
+
+    fn on_timer(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, timer: Timer) {
+        if let Phase::Upgraded(upgraded) = &mut state.phase {
+            upgraded.on_timer(&mut self.app, conn, timer);
+        }
+    }
+
+    fn on_shutdown(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        state.is_draining = true;
+        match &mut state.phase {
+            Phase::Busy(exchange) => exchange.keep_alive = false,
+            Phase::Upgraded(upgraded) => upgraded.on_shutdown(&mut self.app, conn),
+            // A request that has begun to come in is served.
+            Phase::Head if state.searched > 0 => {}
+            Phase::Head | Phase::Ended => conn.close(),
+        }
+    }
+
+    fn on_close(&mut self, mut state: State<A>, closed: Closed, cx: &mut Context<'_>) {
+        match std::mem::replace(&mut state.phase, Phase::Ended) {
+            Phase::Upgraded(upgraded) => upgraded.on_close(&mut self.app, &closed, cx),
+            Phase::Busy(mut exchange) => {
+                let id = ReplyId { conn: closed.id, exchange: exchange.number };
+                self.driver().tell_gone(&mut exchange);
+                let is_open = exchange.output != Output::Done;
+                if is_open {
+                    self.shared.stats.gone += 1;
+                }
+                let is_awaited = exchange.is_late || exchange.output != Output::Unanswered;
+                if let (true, Some(on_gone)) = (is_open && is_awaited, &mut self.on_gone) {
+                    on_gone(&mut self.app, id);
+                }
+                let (now, time) = (cx.now(), cx.system_time());
+                self.driver().tell_finish(&mut exchange, id, false, now, time);
+            }
+            Phase::Head | Phase::Ended => {}
+        }
+    }
+}
+
+impl<A> fmt::Debug for Server<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("stats", &self.shared.stats).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! Row 56: clients that are slow. Shorter clocks than the defaults, which are the same code.
+
+use std::time::{Duration, Instant};
+
+use waterwheel::MinRate;
+use waterwheel::http::{Options, Server};
+
+use crate::routes;
+use crate::web::Web;
+
+const SHORT: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_secs(60);
+
+fn web(options: Options) -> Web {
+    Web::serve(move || Server::new((), routes()).with_options(options))
+}
+
+fn patient() -> Options {
+    Options::default()
+        .first_byte_timeout(LONG)
+        .head_timeout(LONG)
+        .keep_alive_timeout(LONG)
+        .min_body_rate(None)
+}
+
+/// That the end comes after the clock, and says this.
+#[track_caller]
+fn ends(began: Instant, rest: &str, wanted: &str) {
+    let passed = began.elapsed();
+    assert!(passed >= SHORT && passed < SHORT * 20, "{passed:?}");
+    assert!(rest.starts_with(wanted) && rest.is_empty() == wanted.is_empty(), "{rest}");
+}
+
+#[test]
+fn row_56_no_first_byte() {
+    let web = web(patient().first_byte_timeout(SHORT));
+    let began = Instant::now();
+    ends(began, &web.client().rest(), "");
+    // An empty line is no request.
+    let mut client = web.client();
+    client.get("/").expect(200, "root");
+}
+
+#[test]
+fn row_56_a_slow_head_is_answered_408() {
+    let web = web(patient().head_timeout(SHORT));
+    for is_first in [true, false] {
+        let mut client = web.client();
+        if !is_first {
+            client.get("/").expect(200, "root");
+        }
+        let began = Instant::now();
+        client.send("GET / HTTP/1.1\r\n");
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.field("connection")), (408, Some("close")));
+        ends(began, &client.rest(), "");
+    }
+}
+
+#[test]
+fn row_56_a_head_that_trickles_has_no_more_time() {
+    let web = web(patient().head_timeout(SHORT));
+    let mut client = web.client();
+    let began = Instant::now();
+    client.stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let mut byte = [0; 1];
+    client.send("GET / HTTP/1.1\r\nA: ");
+    while client.stream.peek(&mut byte).is_err() {
+        client.send("a");
+        assert!(began.elapsed() < SHORT * 20);
+    }
+    client.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    ends(began, &client.rest(), "HTTP/1.1 408 ");
+}
+
+#[test]
+fn a_connection_is_kept_so_long() {
+    let web = web(patient().keep_alive_timeout(SHORT));
+    let mut client = web.client();
+    for _ in 0..2 {
+        client.get("/").expect(200, "root");
+    }
+    let began = Instant::now();
+    ends(began, &client.rest(), "");
+}
+
+#[test]
+fn row_56_a_slow_body_is_answered_408() {
+    let web = web(patient().min_body_rate(Some(MinRate::new(1_000, SHORT))));
+    let mut client = web.client();
+    let began = Instant::now();
+    client.send("POST /len HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc");
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.field("connection")), (408, Some("close")));
+    ends(began, &client.rest(), "");
+    // One that is fast enough may take longer than the grace.
+    let mut client = web.client();
+    client.send("POST /len HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n");
+    let began = Instant::now();
+    let mut sent = 0;
+    while sent < 10_000 {
+        let due = (began.elapsed().as_millis() as usize * 10).min(10_000);
+        client.send(vec![b'x'; due - sent]);
+        sent = due;
+        std::thread::yield_now();
+    }
+    client.answer().expect(200, "10000");
+}
+
+#[test]
+fn an_answer_that_is_due_has_no_clock() {
+    let options = Options::default()
+        .first_byte_timeout(SHORT)
+        .head_timeout(SHORT)
+        .keep_alive_timeout(SHORT)
+        .min_body_rate(Some(MinRate::new(1_000_000, SHORT)));
+    let (sender, ids) = std::sync::mpsc::channel();
+    let web = Web::serve(move || {
+        let routes = waterwheel::http::Router::new().post(
+            "/",
+            move |(), _, res: &mut waterwheel::http::Response<'_, ()>| {
+                sender.send((res.later(), res.server())).unwrap();
+            },
+        );
+        Server::new((), routes).with_options(options)
+    });
+    let mut client = web.client();
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab");
+    let (id, key) = ids.recv_timeout(Duration::from_secs(10)).unwrap();
+    // The body is not asked for: the client owes nothing either.
+    let mut byte = [0; 1];
+    client.stream.set_read_timeout(Some(4 * SHORT)).unwrap();
+    assert!(client.stream.peek(&mut byte).is_err());
+    client.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client.send("cd");
+    web.answer((id, key), move |(), res| {
+        res.collect(10, |(), body, res| res.text(&String::from_utf8_lossy(body)));
+    });
+    client.answer().expect(200, "abcd");
+}

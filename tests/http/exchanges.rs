@@ -1,0 +1,278 @@
+//! Connections that are kept, versions, routes, middleware, records, and ends.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use waterwheel::Conn;
+use waterwheel::http::{Method, Next, Options, Route, Router, Server, Upgraded};
+
+use crate::routes;
+use crate::web::Web;
+
+#[test]
+fn http_1_0_is_kept_only_if_it_asks() {
+    let web = Web::of(routes);
+    let mut client = web.client();
+    let answer = client.ask("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").expect(200, "root");
+    assert_eq!(answer.field("connection"), Some("keep-alive"));
+    let answer = client.ask("GET / HTTP/1.0\r\n\r\n").expect(200, "root");
+    assert_eq!(answer.field("connection"), Some("close"));
+    client.finish();
+    client.expect_end();
+    let mut client = web.client();
+    let answer = client.ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: foo , CLOSE\r\n\r\n");
+    assert_eq!(answer.field("connection"), Some("close"));
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let web = Web::of(routes);
+    let mut client = web.client();
+    client.send("HEAD /param/abc HTTP/1.1\r\nHost: x\r\n\r\n");
+    let answer = client.answer_to_head();
+    assert_eq!((answer.status, answer.field("content-length")), (200, Some("3")));
+    client.get("/").expect(200, "root");
+}
+
+#[test]
+fn routes_go_by_path_and_method() {
+    let web = Web::of(|| {
+        let inner = Router::new()
+            .get("/", |_, _, res| res.text("inner"))
+            .get("/a/{b}", |_, req, res| res.text(req.param("b")));
+        Router::new()
+            .get("/x", |_, _, res| res.text("get"))
+            .put("/x", |_, _, res| res.text("put"))
+            .route("/any", Route::new().any(|_, req, res| res.text(req.method().name())))
+            .nest("/in/", inner)
+            .fallback(Route::new().any(|_, req, res| {
+                res.status(404).text(&format!("no {}", req.path()));
+            }))
+    });
+    let mut client = web.client();
+    client.get("/x").expect(200, "get");
+    client.ask("PUT /x HTTP/1.1\r\nHost: x\r\n\r\n").expect(200, "put");
+    client.ask("PATCH /any HTTP/1.1\r\nHost: x\r\n\r\n").expect(200, "PATCH");
+    client.get("/in/").expect(200, "inner");
+    client.get("/in/a/%7Bb").expect(200, "{b");
+    client.get("/nowhere?x").expect(404, "no /nowhere");
+    let answer = client.ask("POST /x HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!((answer.status, answer.field("allow")), (405, Some("GET, HEAD, PUT, OPTIONS")));
+}
+
+#[test]
+#[should_panic(expected = "/{b}")]
+fn a_route_that_cannot_be_told_from_another_panics_when_it_is_added() {
+    let _ = Router::<()>::new().get("/{a}", |_, _, _| {}).get("/{b}", |_, _, _| {});
+}
+
+#[test]
+fn functions_come_before_handlers_in_order() {
+    let web = Web::serve(|| {
+        let inner = Router::new()
+            .get("/", |seen: &mut Vec<&str>, _, res| res.text(&seen.join(",")))
+            .before(|seen: &mut Vec<&str>, _, _| {
+                seen.push("inner");
+                Next::Go
+            });
+        let routes = Router::new()
+            .before(|seen: &mut Vec<&str>, req, res| {
+                seen.clear();
+                seen.push("first");
+                res.header("X-First", "1");
+                if req.header("authorization").is_none() {
+                    res.status(401).text("who?");
+                    return Next::Done;
+                }
+                Next::Go
+            })
+            .nest("/in", inner)
+            .before(|seen: &mut Vec<&str>, _, _| {
+                seen.push("second");
+                Next::Go
+            })
+            .get("/late", |_: &mut Vec<&str>, _, res| {
+                res.collect(10, |_, body, res| {
+                    res.header("X-Last", "2").text(&body.len().to_string());
+                });
+            });
+        Server::new(Vec::new(), routes)
+    });
+    let mut client = web.client();
+    client.get("/in/").expect(401, "who?");
+    let authorized = "GET /in/ HTTP/1.1\r\nHost: x\r\nAuthorization: a\r\n\r\n";
+    client.ask(authorized).expect(200, "first,second,inner");
+    let late = "GET /late HTTP/1.1\r\nHost: x\r\nAuthorization: a\r\nContent-Length: 2\r\n\r\n";
+    client.send(late);
+    client.send("hi");
+    let answer = client.answer().expect(200, "2");
+    // What was set before the body came is still there.
+    assert_eq!((answer.field("x-first"), answer.field("x-last")), (Some("1"), Some("2")));
+    client.ask(authorized).expect(200, "first,second,inner");
+}
+
+#[test]
+fn a_handler_without_an_answer_is_answered_for() {
+    let web = Web::of(|| Router::new().get("/", |_, _, _| {}).get("/x", |_, _, res| res.text("x")));
+    let mut client = web.client();
+    assert_eq!(client.get("/").status, 500);
+    client.get("/x").expect(200, "x");
+}
+
+#[test]
+fn a_second_answer_is_dropped() {
+    let web = Web::of(|| {
+        Router::new().get("/", |_, _, res| {
+            res.text("first");
+            res.status(500).text("second");
+            res.write(b"third");
+            res.end();
+        })
+    });
+    let mut client = web.client();
+    client.get("/").expect(200, "first");
+    client.get("/").expect(200, "first");
+}
+
+#[test]
+fn a_handler_that_panics_ends_its_connection_only() {
+    let web = Web::of(|| {
+        Router::new()
+            .get("/panic", |_, _, _| panic!("on purpose"))
+            .get("/", |_, _, res| res.text("here"))
+    });
+    let mut other = web.client();
+    other.get("/").expect(200, "here");
+    let mut client = web.client();
+    client.send("GET /panic HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.expect_reset();
+    other.get("/").expect(200, "here");
+}
+
+#[test]
+fn a_connection_serves_so_many_requests() {
+    let web = Web::serve(|| {
+        Server::new((), routes()).with_options(Options::default().max_requests(Some(2)))
+    });
+    let mut client = web.client();
+    assert_eq!(client.get("/").field("connection"), None);
+    assert_eq!(client.get("/").field("connection"), Some("close"));
+    client.finish();
+    client.expect_end();
+}
+
+#[test]
+fn records_tell_what_was_asked_and_answered() {
+    let (sender, records) = mpsc::channel();
+    let web = Web::serve(move || {
+        Server::new((), routes()).on_finish(move |(), record| {
+            let line = (record.method, record.target.to_owned(), record.status);
+            let bytes = (record.received_bytes, record.sent_bytes, record.is_complete);
+            sender.send((line, bytes, record.user_agent.map(<[u8]>::to_vec))).unwrap();
+        })
+    });
+    let mut client = web.client();
+    client.ask("GET /param/ab?c HTTP/1.1\r\nHost: x\r\nUser-Agent: me\r\n\r\n").expect(200, "ab");
+    client.ask("POST /len HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc").expect(200, "3");
+    client.send("POST /len HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na");
+    client.finish();
+    client.expect_end();
+    let wait = || records.recv_timeout(Duration::from_secs(10)).unwrap();
+    let first = ((Method::Get, "/param/ab?c".to_owned(), 200), (0, 2, true), Some(b"me".to_vec()));
+    assert_eq!(wait(), first);
+    assert_eq!(wait(), ((Method::Post, "/len".to_owned(), 200), (3, 1, true), None));
+    assert_eq!(wait(), ((Method::Post, "/len".to_owned(), 0), (1, 0, false), None));
+}
+
+struct Shout;
+
+impl Upgraded<()> for Shout {
+    fn on_open(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+        conn.write(b"open ");
+    }
+
+    fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        conn.write(&input.to_ascii_uppercase());
+        input.len()
+    }
+}
+
+fn upgrading() -> Router<()> {
+    Router::new().get("/up", |_, req, res| {
+        if req.wants_upgrade("shout") {
+            res.header("X-Name", "1");
+            res.upgrade("shout", Shout);
+        } else {
+            res.text("plain");
+        }
+    })
+}
+
+#[test]
+fn rows_43_and_44_upgrades() {
+    let web = Web::of(upgrading);
+    let mut client = web.client();
+    for request in [
+        "GET /up HTTP/1.1\r\nHost: x\r\nUpgrade: shout\r\n\r\n",
+        "GET /up HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n\r\n",
+        "GET /up HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n",
+        "GET /up HTTP/1.0\r\nConnection: upgrade, keep-alive\r\nUpgrade: shout\r\n\r\n",
+    ] {
+        client.ask(request).expect(200, "plain");
+    }
+    let upgrade = "GET /up HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\n\
+        Upgrade: other, Shout\r\n";
+    let mut bodied = web.client();
+    let answer = bodied.ask(format!("{upgrade}Content-Length: 2\r\n\r\nhi"));
+    assert_eq!((answer.status, answer.field("connection")), (400, Some("close")));
+    client.send(format!("{upgrade}\r\nat once"));
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.field("connection")), (101, Some("Upgrade")));
+    assert_eq!((answer.field("upgrade"), answer.field("x-name")), (Some("shout"), Some("1")));
+    assert_eq!(answer.field("content-length"), None);
+    client.send(" later");
+    client.finish();
+    assert_eq!(client.rest(), "open AT ONCE LATER");
+}
+
+#[test]
+fn a_drain_ends_idle_connections_at_once_and_busy_ones_after_their_answer() {
+    let web = Web::of(routes);
+    let mut idle = web.client();
+    idle.get("/").expect(200, "root");
+    let mut upload = web.client();
+    upload.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe");
+    let mut begun = web.client();
+    begun.send("GET /param/x HTTP/1.1\r\nHo");
+    // What these have sent is there before the drain begins.
+    web.client().get("/").expect(200, "root");
+    web.remote.drain(Duration::from_secs(20)).unwrap();
+    idle.expect_end();
+    upload.send("llo");
+    let answer = upload.answer().expect(200, "hello");
+    assert_eq!(answer.field("connection"), Some("close"));
+    begun.send("st: x\r\n\r\n");
+    let answer = begun.answer().expect(200, "x");
+    assert_eq!(answer.field("connection"), Some("close"));
+    for mut client in [idle, upload, begun] {
+        client.finish();
+        client.expect_end();
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_client_that_does_not_read() {
+    let web = Web::of(|| {
+        Router::new()
+            .get("/big", |_, _, res| res.bytes("x/y", &vec![b'x'; 1 << 20]))
+            .get("/", |_, _, res| res.text("here"))
+    });
+    let mut greedy = web.client();
+    // 64 MiB of answers are asked for, and none is read so far.
+    greedy.send("GET /big HTTP/1.1\r\nHost: x\r\n\r\n".repeat(64));
+    web.client().get("/").expect(200, "here");
+    for _ in 0..64 {
+        assert_eq!(greedy.answer().body.len(), 1 << 20);
+    }
+    greedy.expect_alive();
+}

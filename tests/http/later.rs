@@ -1,0 +1,175 @@
+//! Answers that come later.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use waterwheel::HandlerKey;
+use waterwheel::http::{ReplyId, Router, Server};
+
+use crate::web::Web;
+
+type Waiting = Vec<ReplyId>;
+type Ids = mpsc::Receiver<(ReplyId, HandlerKey<Server<Waiting>>)>;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn web() -> (Web, Ids, mpsc::Receiver<ReplyId>) {
+    let (sender, ids) = mpsc::channel();
+    let (gone_sender, gone) = mpsc::channel();
+    let web = Web::serve(move || {
+        let routes = Router::new()
+            .get("/later", move |_: &mut Waiting, _, res| {
+                let id = res.header("X-Early", "1").later();
+                sender.send((id, res.server())).unwrap();
+            })
+            .get("/wait", |waiting: &mut Waiting, _, res| waiting.push(res.later()))
+            .get("/wake", |waiting: &mut Waiting, _, res| {
+                let mut count = 0;
+                for id in std::mem::take(waiting) {
+                    count += usize::from(res.answer(id, |res| res.text("woken")).is_some());
+                }
+                res.header("X-Own", "1").text(&count.to_string());
+            })
+            .get("/now", |_, _, res| res.text("now"));
+        Server::new(Vec::new(), routes).on_gone(move |_, id| gone_sender.send(id).unwrap())
+    });
+    (web, ids, gone)
+}
+
+#[test]
+fn an_answer_comes_from_another_thread() {
+    let (web, ids, gone) = web();
+    let mut client = web.client();
+    // What stands behind waits for it.
+    client.send("GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (id, key) = ids.recv_timeout(PATIENCE).unwrap();
+    let remote = web.remote.clone();
+    let (sender, found) = mpsc::channel();
+    thread::spawn(move || {
+        for _ in 0..2 {
+            let sender = sender.clone();
+            remote
+                .with(key, move |server, cx| {
+                    let answer = server.answer(cx, id, |_, res| res.text("later"));
+                    sender.send(answer.is_some()).unwrap();
+                })
+                .unwrap();
+        }
+    });
+    let answer = client.answer().expect(200, "later");
+    assert_eq!(answer.field("x-early"), Some("1"));
+    client.answer().expect(200, "now");
+    // The second answer finds nothing.
+    assert_eq!((found.recv_timeout(PATIENCE), found.recv_timeout(PATIENCE)), (Ok(true), Ok(false)));
+    drop(client);
+    assert!(gone.try_recv().is_err());
+}
+
+#[test]
+fn an_answer_comes_from_the_handler_of_another_request() {
+    let (web, _, _) = web();
+    let mut waiting: Vec<_> = (0..5).map(|_| web.client()).collect();
+    for client in &mut waiting {
+        client.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\nGET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    drop(waiting.pop()); // it waits no more
+    let mut waker = web.client();
+    let mut woken = 0;
+    while woken < 4 {
+        let answer = waker.get("/wake");
+        assert_eq!(answer.field("x-own"), Some("1"));
+        woken += answer.text().parse::<u32>().unwrap();
+    }
+    for client in &mut waiting {
+        let answer = client.answer().expect(200, "woken");
+        assert_eq!(answer.field("x-own"), None, "fields of another answer");
+        client.answer().expect(200, "now");
+        client.expect_alive();
+    }
+}
+
+#[test]
+fn a_client_that_goes_is_told_of_once_and_its_id_is_stale() {
+    let (web, ids, gone) = web();
+    let mut client = web.client();
+    client.send("GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (id, key) = ids.recv_timeout(PATIENCE).unwrap();
+    socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    assert_eq!(gone.recv_timeout(PATIENCE), Ok(id));
+    let (sender, found) = mpsc::channel();
+    web.remote
+        .with(key, move |server, cx| {
+            sender.send(server.answer(cx, id, |_, _| ()).is_some()).unwrap();
+        })
+        .unwrap();
+    assert_eq!(found.recv_timeout(PATIENCE), Ok(false));
+    assert!(gone.try_recv().is_err());
+}
+
+#[test]
+fn a_client_that_has_finished_sending_still_gets_its_answer() {
+    let (web, ids, gone) = web();
+    let mut client = web.client();
+    client.send("GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.finish();
+    let (id, key) = ids.recv_timeout(PATIENCE).unwrap();
+    // The end has come in too, before the answer.
+    web.client().get("/now").expect(200, "now");
+    web.answer((id, key), move |_, res| res.text("later"));
+    client.answer().expect(200, "later");
+    client.answer().expect(200, "now");
+    client.expect_end();
+    assert!(gone.try_recv().is_err());
+}
+
+#[test]
+fn much_that_is_sent_while_an_answer_is_due_waits_in_the_kernel() {
+    let (web, ids, _) = web();
+    let mut client = web.client();
+    let total = 200_000;
+    let mut stream = client.stream.try_clone().unwrap();
+    client.send("GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (id, key) = ids.recv_timeout(PATIENCE).unwrap();
+    // 8 MiB of requests: more than the connection may keep unconsumed.
+    let writer = thread::spawn(move || {
+        let requests = "GET /now HTTP/1.1\r\nHost: x\r\n\r\n".repeat(total / 100);
+        for _ in 0..100 {
+            std::io::Write::write_all(&mut stream, requests.as_bytes()).unwrap();
+        }
+    });
+    assert!(ids.recv_timeout(Duration::from_millis(200)).is_err());
+    web.answer((id, key), move |_, res| res.text("later"));
+    client.answer().expect(200, "later");
+    for _ in 0..total {
+        client.answer().expect(200, "now");
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_stream_goes_on_from_another_thread() {
+    let (sender, ids) = mpsc::channel();
+    let web = Web::serve(move || {
+        let routes =
+            Router::new().get("/", move |(), _, res: &mut waterwheel::http::Response<'_, ()>| {
+                sender.send((res.stream(None), res.server())).unwrap();
+            });
+        Server::new((), routes)
+    });
+    let mut client = web.client();
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.head();
+    let (id, key) = ids.recv_timeout(PATIENCE).unwrap();
+    for number in 0..3 {
+        web.answer((id, key), move |(), res| {
+            res.write(number.to_string().as_bytes());
+        });
+        assert_eq!(client.take(6), format!("1\r\n{number}\r\n").as_bytes());
+    }
+    web.answer((id, key), move |(), res| res.end());
+    assert_eq!(client.take(5), b"0\r\n\r\n");
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.head();
+}
