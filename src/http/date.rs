@@ -2,8 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-/// `Date: `, 29 bytes of the date, and the line end.
-const LINE_BYTES: usize = 6 + 29 + 2;
+/// The status line of most answers, which stands before the date.
+const OK: &[u8; 17] = b"HTTP/1.1 200 OK\r\n";
+
+/// The status line, `Date: `, 29 bytes of the date, and the line end.
+const LINE_BYTES: usize = OK.len() + 6 + 29 + 2;
 
 /// The line of the second that goes on.
 #[derive(Debug)]
@@ -21,6 +24,12 @@ impl DateLine {
     /// The line, at a time of the loop. `clock` is asked for the time of day once a second.
     #[inline]
     pub(super) fn at(&mut self, now: Duration, clock: impl FnOnce() -> SystemTime) -> &[u8] {
+        &self.with_ok(now, clock)[OK.len()..]
+    }
+
+    /// The line, and before it the status line of 200.
+    #[inline]
+    pub(super) fn with_ok(&mut self, now: Duration, clock: impl FnOnce() -> SystemTime) -> &[u8] {
         if self.second != now.as_secs() {
             self.renew(now.as_secs(), clock());
         }
@@ -34,10 +43,9 @@ impl DateLine {
         let earliest = SystemTime::UNIX_EPOCH;
         let latest = earliest + Duration::from_secs(253_402_300_799);
         let date = httpdate::HttpDate::from(time.clamp(earliest, latest));
-        self.line[..6].copy_from_slice(b"Date: ");
-        let text = date.to_string();
-        self.line[6..35].copy_from_slice(text.as_bytes());
-        self.line[35..].copy_from_slice(b"\r\n");
+        let text = format!("Date: {date}\r\n");
+        self.line[..OK.len()].copy_from_slice(OK);
+        self.line[OK.len()..].copy_from_slice(text.as_bytes());
     }
 }
 

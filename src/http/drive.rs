@@ -329,7 +329,11 @@ impl<A: 'static> Driver<'_, A> {
             }
             After::Close => {
                 state.phase = Phase::Ended;
-                conn.close();
+                if exchange.is_last_word {
+                    conn.close_without_waiting();
+                } else {
+                    conn.close();
+                }
             }
             After::Upgrade => self.hand_over(state, conn, exchange),
         }

@@ -100,6 +100,8 @@ pub(super) struct Exchange<A> {
     pub(super) version: Version,
     /// Whether another request may follow.
     pub(super) keep_alive: bool,
+    /// Whether the client has nothing more to say, by its own word, and nothing more was seen.
+    pub(super) is_last_word: bool,
     /// Whether the client waits for a 100 before it sends the body.
     pub(super) expects_continue: bool,
     /// Whether the body is compressed.
@@ -137,12 +139,13 @@ pub(super) struct Exchange<A> {
 
 impl<A> Exchange<A> {
     #[inline]
-    pub(super) fn new(number: u32, head: &Head<'_>) -> Self {
+    pub(super) fn new(number: u32, head: &Head<'_>, is_all: bool) -> Self {
         Self {
             number,
             method: head.method,
             version: head.version,
             keep_alive: head.keep_alive,
+            is_last_word: is_all && !head.keep_alive && head.framing == Framing::None,
             expects_continue: head.expects_continue,
             is_encoded: head.is_encoded,
             is_late: false,
@@ -167,6 +170,16 @@ impl<A> Exchange<A> {
             upgrade: None,
             saved: None,
         }
+    }
+
+    /// Whether it is over, the next request may follow, and nobody need be told.
+    #[inline(always)]
+    pub(super) fn is_usual_end(&self) -> bool {
+        self.output == Output::Done
+            && matches!(self.input, Input::None)
+            && self.keep_alive
+            && self.upgrade.is_none()
+            && self.saved.is_none()
     }
 
     /// Whether more of the body is due from the client, and is wanted now.

@@ -22,6 +22,30 @@ const MAX_METHOD_BYTES: usize = 32;
 /// Where the fields of a head are parsed to.
 pub(super) type FieldSlots<'a> = [MaybeUninit<httparse::Header<'a>>; MAX_FIELDS];
 
+/// The last value of `Host` that was well-formed: the next request is likely to have the same.
+#[derive(Debug, Default)]
+pub(super) struct KnownHost {
+    value: Vec<u8>,
+}
+
+impl KnownHost {
+    #[inline(always)]
+    fn check(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        let is_known = !value.is_empty() && value == self.value;
+        if is_known { Ok(()) } else { self.check_anew(value) }
+    }
+
+    #[inline(never)]
+    fn check_anew(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if !is_host(value) {
+            return Err(Refusal::bad("Host is malformed"));
+        }
+        self.value.clear();
+        self.value.extend_from_slice(value);
+        Ok(())
+    }
+}
+
 /// How large a head may be, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadLimits {
@@ -56,7 +80,7 @@ pub(super) struct Head<'a> {
     pub(super) method: Method,
     pub(super) version: Version,
     pub(super) target: Target<'a>,
-    pub(super) host: Option<&'a str>,
+    pub(super) host: Option<&'a [u8]>,
     pub(super) fields: &'a [httparse::Header<'a>],
     pub(super) framing: Framing,
     /// Whether the connection may serve another request.
@@ -101,11 +125,12 @@ pub(super) fn skip_empty_lines(input: &[u8]) -> Result<usize, Refusal> {
 
 /// Parses a head at the beginning of the input: the head and its length in bytes, or `None` if
 /// more of it is still to come.
-#[inline]
+#[inline(always)]
 pub(super) fn parse<'a>(
     input: &'a [u8],
     slots: &'a mut FieldSlots<'a>,
     limits: HeadLimits,
+    known_host: &mut KnownHost,
 ) -> Result<Option<(Head<'a>, usize)>, Refusal> {
     let mut request = httparse::Request::new(&mut []);
     let length = match request.parse_with_uninit_headers(input, slots) {
@@ -123,7 +148,7 @@ pub(super) fn parse<'a>(
     if length > limits.head {
         return Err(Refusal::new(431, "the head is too long"));
     }
-    if has_bare_lf(&input[..length]) {
+    if has_bare_lf(input, length, request.headers) {
         return Err(Refusal::bad("a line of the head ends without CR"));
     }
     let Some(method) = Method::from_name(method) else { return Err(unknown_method(method)) };
@@ -132,7 +157,7 @@ pub(super) fn parse<'a>(
         return Err(Refusal::new(501, "this server is no proxy"));
     }
     let target = Target::parse(target, method)?;
-    let head = check_fields(request.headers, method, version, target)?;
+    let head = check_fields(request.headers, method, version, target, known_host)?;
     Ok(Some((head, length)))
 }
 
@@ -170,14 +195,16 @@ pub(super) fn check_partial(input: &[u8], limits: HeadLimits) -> Result<(), Refu
     Ok(())
 }
 
-/// One pass without branches, which the compiler turns into vector instructions.
-#[inline]
-fn has_bare_lf(head: &[u8]) -> bool {
-    let mut found = false;
-    for (&before, &byte) in head.iter().zip(&head[1..]) {
-        found |= (byte == b'\n') & (before != b'\r');
-    }
-    found
+/// Whether a line of the head ends with LF alone. Each field begins where the line before it has
+/// ended, so that a look behind each beginning is enough.
+#[inline(always)]
+fn has_bare_lf(input: &[u8], length: usize, fields: &[httparse::Header<'_>]) -> bool {
+    let begin = input.as_ptr() as usize;
+    let is_bare = |field: &httparse::Header<'_>| {
+        let at = field.name.as_ptr() as usize - begin;
+        !matches!(input.get(at.wrapping_sub(2)), Some(b'\r'))
+    };
+    fields.iter().any(is_bare) || !input[..length].ends_with(b"\r\n\r\n")
 }
 
 #[cold]
@@ -213,12 +240,13 @@ fn has_other_version(input: &[u8]) -> bool {
         if is_other(*major, *minor))
 }
 
-#[inline]
+#[inline(always)]
 fn check_fields<'a>(
     fields: &'a [httparse::Header<'a>],
     method: Method,
     version: Version,
     target: Target<'a>,
+    known_host: &mut KnownHost,
 ) -> Result<Head<'a>, Refusal> {
     let mut facts = Facts::default();
     for field in fields {
@@ -232,7 +260,7 @@ fn check_fields<'a>(
         (false, None | Some(0)) => Framing::None,
         (false, Some(length)) => Framing::Length(length),
     };
-    let host = check_host(facts.host, version, &target)?;
+    let host = check_host(facts.host, version, &target, known_host)?;
     let is_11 = version == Version::Http11;
     if is_11 && facts.expects_other && framing != Framing::None {
         return Err(Refusal::new(417, "the expectation is not known here"));
@@ -252,7 +280,7 @@ fn check_fields<'a>(
 }
 
 /// Notes what a field says. The length of the name tells nearly all that do not matter apart.
-#[inline]
+#[inline(always)]
 fn note<'a>(
     field: &httparse::Header<'a>,
     facts: &mut Facts<'a>,
@@ -335,27 +363,25 @@ fn check_coding(value: &[u8]) -> Result<(), Refusal> {
     Err(Refusal::bad("Transfer-Encoding is not exactly chunked"))
 }
 
-#[inline]
+#[inline(always)]
 fn check_host<'a>(
     host: Option<&'a [u8]>,
     version: Version,
     target: &Target<'a>,
-) -> Result<Option<&'a str>, Refusal> {
+    known_host: &mut KnownHost,
+) -> Result<Option<&'a [u8]>, Refusal> {
     let Some(value) = host else {
         if version == Version::Http11 {
             return Err(Refusal::bad("a request of HTTP/1.1 has no Host"));
         }
-        return Ok(target.authority);
+        return Ok(target.authority.map(str::as_bytes));
     };
-    if !is_host(value) {
-        return Err(Refusal::bad("Host is malformed"));
-    }
+    known_host.check(value)?;
     match target.authority {
         Some(authority) if !authority.as_bytes().eq_ignore_ascii_case(value) => {
             Err(Refusal::bad("the target and Host name different hosts"))
         }
-        Some(authority) => Ok(Some(authority)),
-        // What was checked is ASCII.
-        None => Ok(std::str::from_utf8(value).ok()),
+        Some(authority) => Ok(Some(authority.as_bytes())),
+        None => Ok(Some(value)),
     }
 }

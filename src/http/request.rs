@@ -94,7 +94,8 @@ impl<'a> Request<'a> {
     /// Host and port that the client asks for: of the target or of `Host`.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
-        self.head.host
+        // What was checked is ASCII.
+        std::str::from_utf8(self.head.host?).ok()
     }
 
     /// The first field of this name, whatever its case, if it is UTF-8.

@@ -8,6 +8,9 @@ use super::status::{is_without_body, reason, status_line};
 use super::upgrade::Upgraded;
 use crate::stream::Written;
 
+/// What a text is.
+pub(super) const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
+
 /// The digits of the largest length.
 const MAX_DIGITS: usize = 20;
 
@@ -34,12 +37,82 @@ fn connection_field<A>(res: &Response<'_, A>) -> &'static [u8] {
     }
 }
 
+/// The field that says what a body is.
+pub(super) enum Kind<'a> {
+    /// The whole line.
+    Line(&'static str),
+    /// The value.
+    Value(&'a str),
+    /// None: there is no body, or the handler says what it is.
+    None,
+}
+
+/// `Content-Length` and the end of the head, made from the right.
+struct Tail {
+    bytes: [u8; TAIL_BYTES],
+    begin: usize,
+}
+
+const LENGTH: &[u8; 16] = b"Content-Length: ";
+const TAIL_BYTES: usize = LENGTH.len() + MAX_DIGITS + 4;
+
+impl Tail {
+    #[inline]
+    fn new(mut length: usize) -> Self {
+        let mut bytes = [0; TAIL_BYTES];
+        let mut at = TAIL_BYTES - 4;
+        bytes[at..].copy_from_slice(b"\r\n\r\n");
+        loop {
+            at -= 1;
+            bytes[at] = b'0' + (length % 10) as u8;
+            length /= 10;
+            if length == 0 {
+                break;
+            }
+        }
+        at -= LENGTH.len();
+        bytes[at..at + LENGTH.len()].copy_from_slice(LENGTH);
+        Self { bytes, begin: at }
+    }
+
+    #[inline]
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.begin..]
+    }
+}
+
 /// Writes a whole answer.
 #[inline]
-pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, media_type: &str, body: &[u8]) {
+pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, kind: Kind<'_>, body: &[u8]) {
     let exchange = &mut *res.exchange;
     exchange.keep_alive = exchange.can_keep_alive();
     exchange.output = Output::Done;
+    let is_usual = exchange.status == 200
+        && exchange.method != Method::Head
+        && exchange.keep_alive
+        && exchange.version == Version::Http11;
+    let Kind::Line(kind) = kind else { return send_rare(res, &kind, body) };
+    if !is_usual {
+        return send_rare(res, &Kind::Line(kind), body);
+    }
+    exchange.sent_bytes = body.len() as u64;
+    res.shared.stats.count(200);
+    let cx = res.conn.context();
+    let head = res.shared.date.with_ok(cx.now(), || cx.system_time());
+    let tail = Tail::new(body.len());
+    let fields = &res.shared.fields[..];
+    let written = if fields.is_empty() {
+        res.conn.write_vectored(&[head, kind.as_bytes(), tail.as_slice(), body])
+    } else {
+        res.conn.write_vectored(&[head, fields, kind.as_bytes(), tail.as_slice(), body])
+    };
+    res.shared.fields.clear();
+    note(res, written);
+}
+
+/// Writes a whole answer that has something unusual about it.
+fn send_rare<A: 'static>(res: &mut Response<'_, A>, kind: &Kind<'_>, body: &[u8]) {
+    let exchange = &mut *res.exchange;
     let status = exchange.status;
     let is_bodyless = is_without_body(status) || status == 304;
     // 304 has the length that 200 would have, which only an answer with a body knows.
@@ -47,18 +120,18 @@ pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, media_type: &str, body
     let has_length = !is_without_body(status) && !is_unknown;
     let sent = if is_bodyless || exchange.method == Method::Head { &b""[..] } else { body };
     exchange.sent_bytes = sent.len() as u64;
-    let mut room = [0; MAX_DIGITS];
-    let length = [&b"Content-Length: "[..], digits(body.len() as u64, 10, &mut room), b"\r\n"];
-    let kind = [&b"Content-Type: "[..], media_type.as_bytes(), b"\r\n"];
-    let none = [&b""[..]; 3];
-    let length = if has_length { length } else { none };
-    let kind = if media_type.is_empty() { none } else { kind };
-    write_head(res, &[kind[0], kind[1], kind[2], length[0], length[1], length[2]], sent);
+    let tail = Tail::new(body.len());
+    let tail = if has_length { tail.as_slice() } else { b"\r\n" };
+    let kind = match *kind {
+        Kind::Line(line) => [line.as_bytes(), b"", b""],
+        Kind::Value(value) => [&b"Content-Type: "[..], value.as_bytes(), b"\r\n"],
+        Kind::None => [&b""[..]; 3],
+    };
+    write_head(res, &kind, tail, sent);
 }
 
 /// Writes the head, with these fields behind those of the handler, and the first part of the body.
-#[inline]
-fn write_head<A: 'static>(res: &mut Response<'_, A>, own: &[&[u8]; 6], body: &[u8]) {
+fn write_head<A: 'static>(res: &mut Response<'_, A>, own: &[&[u8]; 3], tail: &[u8], body: &[u8]) {
     let connection = connection_field(res);
     let status = res.exchange.status;
     res.shared.stats.count(status);
@@ -73,8 +146,8 @@ fn write_head<A: 'static>(res: &mut Response<'_, A>, own: &[&[u8]; 6], body: &[u
         }
     };
     let fields = &res.shared.fields;
-    let [a, b, c, d, e, f] = *own;
-    let parts = [line.as_bytes(), date, fields, a, b, c, d, e, f, connection, b"\r\n", body];
+    let [a, b, c] = *own;
+    let parts = [line.as_bytes(), date, fields, connection, a, b, c, tail, body];
     let written = res.conn.write_vectored(&parts);
     res.shared.fields.clear();
     note(res, written);
@@ -97,7 +170,7 @@ pub(super) fn fail<A: 'static>(res: &mut Response<'_, A>) {
     res.exchange.is_failed = false;
     res.exchange.status = 500;
     res.shared.fields.clear();
-    send(res, "text/plain; charset=utf-8", b"the server made an answer that cannot be sent\n");
+    send(res, Kind::Line(TEXT), b"the server made an answer that cannot be sent\n");
 }
 
 /// The answer to a body over the limit.
@@ -107,7 +180,7 @@ pub(super) fn too_large<A: 'static>(res: &mut Response<'_, A>) {
     res.exchange.status = 413;
     let max = res.exchange.max_body_bytes;
     let text = format!("the body may have at most {max} bytes\n");
-    send(res, "text/plain; charset=utf-8", text.as_bytes());
+    send(res, Kind::Line(TEXT), text.as_bytes());
 }
 
 /// Writes the head of a streamed answer.
@@ -122,17 +195,19 @@ pub(super) fn begin<A: 'static>(res: &mut Response<'_, A>, length: Option<u64>) 
     let is_bodyless = is_without_body(exchange.status) || exchange.status == 304;
     let is_dropped = is_bodyless || exchange.method == Method::Head;
     exchange.output = Output::Stream(if is_dropped { Rest::Nothing } else { rest });
-    let mut room = [0; MAX_DIGITS];
-    let own: [&[u8]; 6] = match rest {
-        _ if is_without_body(exchange.status) => [b""; 6],
-        Rest::Length(length) => {
-            let length = digits(length, 10, &mut room);
-            [b"Content-Length: ", length, b"\r\n", b"", b"", b""]
+    let has_no_body = is_without_body(exchange.status);
+    let none = [&b""[..]; 3];
+    match rest {
+        Rest::Length(length) if !has_no_body => {
+            let mut room = [0; MAX_DIGITS];
+            let length = [LENGTH, digits(length, 10, &mut room), b"\r\n"];
+            write_head(res, &length, b"\r\n", b"");
         }
-        Rest::Chunks => [b"Transfer-Encoding: chunked\r\n", b"", b"", b"", b"", b""],
-        Rest::UntilClose | Rest::Nothing => [b""; 6],
-    };
-    write_head(res, &own, b"");
+        Rest::Chunks if !has_no_body => {
+            write_head(res, &none, b"Transfer-Encoding: chunked\r\n\r\n", b"");
+        }
+        _ => write_head(res, &none, b"\r\n", b""),
+    }
 }
 
 /// Writes a piece of a streamed body.
@@ -208,10 +283,9 @@ pub(super) fn upgrade<A: 'static>(
     res.exchange.output = Output::Done;
     res.exchange.upgrade = Some(upgraded);
     res.shared.stats.upgraded += 1;
-    let protocol = protocol.as_bytes();
-    let own = [b"Connection: Upgrade\r\nUpgrade: ", protocol, b"\r\n", b"", b"", b""];
     res.exchange.keep_alive = true;
-    write_head(res, &own, b"");
+    let own = [&b"Connection: Upgrade\r\nUpgrade: "[..], protocol.as_bytes(), b"\r\n"];
+    write_head(res, &own, b"\r\n", b"");
 }
 
 /// The answer to a request that is refused: all of it, for a connection that ends.

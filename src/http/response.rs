@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::body::Body;
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId, Rest};
 use super::fields::{self, InvalidField};
-use super::respond;
+use super::respond::{self, Kind};
 use super::server::Server;
 use super::shared::Shared;
 use super::state::State;
@@ -80,17 +80,17 @@ impl<A: 'static> Response<'_, A> {
 
     /// Answers with a text of UTF-8.
     pub fn text(&mut self, body: &str) {
-        self.send("text/plain; charset=utf-8", body.as_bytes());
+        self.send(Kind::Line(respond::TEXT), body.as_bytes());
     }
 
     /// Answers with a page of HTML.
     pub fn html(&mut self, body: &str) {
-        self.send("text/html; charset=utf-8", body.as_bytes());
+        self.send(Kind::Line("Content-Type: text/html; charset=utf-8\r\n"), body.as_bytes());
     }
 
     /// Answers with JSON that is encoded already.
     pub fn json_bytes(&mut self, body: &[u8]) {
-        self.send("application/json", body);
+        self.send(Kind::Line("Content-Type: application/json\r\n"), body);
     }
 
     /// Answers with bytes of a media type.
@@ -98,12 +98,12 @@ impl<A: 'static> Response<'_, A> {
         if let Err(error) = fields::check("Content-Type", media_type.as_bytes()) {
             self.fail(format_args!("{error}"));
         }
-        self.send(media_type, body);
+        self.send(Kind::Value(media_type), body);
     }
 
     /// Answers without a body.
     pub fn empty(&mut self) {
-        self.send("", b"");
+        self.send(Kind::None, b"");
     }
 
     /// Answers that the client shall go elsewhere: with 303 See Other, unless another status of
@@ -116,13 +116,13 @@ impl<A: 'static> Response<'_, A> {
     }
 
     #[inline]
-    fn send(&mut self, media_type: &str, body: &[u8]) {
+    fn send(&mut self, kind: Kind<'_>, body: &[u8]) {
         if self.exchange.output != Output::Unanswered {
             self.refuse_second();
         } else if self.exchange.is_failed {
             respond::fail(self);
         } else {
-            respond::send(self, media_type, body);
+            respond::send(self, kind, body);
         }
     }
 

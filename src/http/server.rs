@@ -144,6 +144,7 @@ impl<A: 'static> Server<A> {
     /// Takes what has been held, and what has come in behind it.
     fn feed_held(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) {
         self.shared.is_above = false;
+        self.shared.now = ms(conn.context().now());
         if let Some(mut held) = state.held.take() {
             held.extend_from_slice(input);
             let used = self.feed(state, conn, &held);
@@ -232,13 +233,15 @@ impl<A: 'static> Server<A> {
             _ => 0,
         };
         let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let parsed = head::parse(&input[skipped..], &mut slots, limits)?;
+        let known_host = &mut self.shared.known_host;
+        let parsed = head::parse(&input[skipped..], &mut slots, limits, known_host)?;
         let Some((head, length)) = parsed else {
             self.await_head(state, conn, input.len());
             return Ok(Step::Wait(0));
         };
         state.searched = 0;
-        self.serve(state, conn, &head)?;
+        let is_all = skipped + length == input.len();
+        self.serve(state, conn, &head, is_all)?;
         Ok(Step::Used(skipped + length))
     }
 
@@ -259,12 +262,13 @@ impl<A: 'static> Server<A> {
         state: &mut State<A>,
         conn: &mut Conn<'_>,
         head: &Head<'_>,
+        is_all: bool,
     ) -> Result<(), Refusal> {
         let path = head.target.routed(&mut self.room)?;
         self.shared.stats.requests += 1;
         self.shared.fields.clear();
         state.exchanges = state.exchanges.wrapping_add(1);
-        let mut exchange = Exchange::new(state.exchanges, head);
+        let mut exchange = Exchange::new(state.exchanges, head, is_all);
         let is_last = self.shared.options.max_requests.is_some_and(|max| state.exchanges >= max);
         exchange.keep_alive &= !is_last && !state.is_draining;
         if self.shared.on_finish.is_some() {
@@ -272,6 +276,10 @@ impl<A: 'static> Server<A> {
                 Some(Box::new(Saved::new(head, conn.peer_addr(), conn.context().now())));
         }
         call(&mut self.app, &mut self.routes, &mut self.shared, conn, (head, path), &mut exchange);
+        if exchange.is_usual_end() && !state.is_draining {
+            state.since = self.shared.now;
+            return Ok(());
+        }
         let mut driver = Driver { app: &mut self.app, shared: &mut self.shared };
         match driver.look(&mut exchange, conn, state.is_draining) {
             After::Busy => self.await_more(state, conn, exchange),
@@ -400,6 +408,7 @@ impl<A: 'static> Handler for Server<A> {
             return input.len();
         }
         self.shared.is_above = false;
+        self.shared.now = ms(conn.context().now());
         let used = self.feed(state, conn, input);
         if used < input.len() {
             if let Phase::Busy(exchange) = &state.phase {

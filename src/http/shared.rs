@@ -3,6 +3,7 @@
 use super::date::DateLine;
 use super::drive::OnFinish;
 use super::exchange::{Exchange, Output};
+use super::head::KnownHost;
 use super::options::Options;
 use super::server::Server;
 use super::stats::HttpStats;
@@ -14,6 +15,9 @@ pub(super) struct Shared<A> {
     /// Fields of the answer that is being made, as they are sent.
     pub(super) fields: Vec<u8>,
     pub(super) date: DateLine,
+    pub(super) known_host: KnownHost,
+    /// When the callback began that runs, in ms of the loop, as far as 32 bits go.
+    pub(super) now: u32,
     pub(super) stats: HttpStats,
     /// Whether the last write reached the high mark: no further request is begun then.
     pub(super) is_above: bool,
@@ -29,6 +33,8 @@ impl<A> Shared<A> {
             options: Options::default(),
             fields: Vec::new(),
             date: DateLine::new(),
+            known_host: KnownHost::default(),
+            now: 0,
             stats: HttpStats::default(),
             is_above: false,
             on_finish: None,

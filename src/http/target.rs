@@ -52,7 +52,7 @@ static CLASSES: [Class; 256] = {
 
 impl<'a> Target<'a> {
     /// Reads the target of a request.
-    #[inline]
+    #[inline(always)]
     pub(super) fn parse(raw: &'a str, method: Method) -> Result<Self, Refusal> {
         if raw.starts_with('/') {
             return Self::read_path(raw, raw);
@@ -90,11 +90,20 @@ impl<'a> Target<'a> {
     }
 
     /// Reads a path and the query behind it.
-    #[inline]
+    #[inline(always)]
     fn read_path(raw: &'a str, text: &'a str) -> Result<Self, Refusal> {
         let bytes = text.as_bytes();
+        let special = bytes.iter().position(|&byte| CLASSES[usize::from(byte)] != Class::Plain);
+        match special {
+            None => Ok(Self { raw, path: text, query: None, authority: None, is_plain: true }),
+            Some(at) => Self::read_rest(raw, text, at),
+        }
+    }
+
+    /// Reads a path and the query behind it, of which the first bytes stand for themselves.
+    fn read_rest(raw: &'a str, text: &'a str, mut at: usize) -> Result<Self, Refusal> {
+        let bytes = text.as_bytes();
         let mut is_plain = true;
-        let mut at = 0;
         let mut query = None;
         while at < bytes.len() {
             match CLASSES[usize::from(bytes[at])] {
@@ -120,6 +129,7 @@ impl<'a> Target<'a> {
 
     /// The path with its escapes decoded once and its dot segments removed, made in `room` where
     /// it is not what was sent (RFC 3986, 5.2.4). An escaped slash stays `%2F`: it is no separator.
+    #[inline(always)]
     pub(super) fn routed<'b>(&self, room: &'b mut String) -> Result<&'b str, Refusal>
     where
         'a: 'b,
@@ -218,24 +228,47 @@ pub(super) fn is_host(value: &[u8]) -> bool {
             .is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
         return is_address && (port.is_empty() || is_port(port));
     }
-    let end = value.iter().position(|&byte| byte == b':').unwrap_or(value.len());
-    let (name, port) = value.split_at(end);
-    !name.is_empty()
-        && name.iter().all(|&byte| is_host_byte(byte))
-        && (port.is_empty() || is_port(port))
+    let end = value.iter().position(|&byte| !HOST_BYTES[usize::from(byte)]);
+    let (name, port) = value.split_at(end.unwrap_or(value.len()));
+    !name.is_empty() && (port.is_empty() || is_port(port))
 }
 
 /// A colon and a port; an empty one is the default.
 fn is_port(text: &[u8]) -> bool {
-    let Some(digits) = text.strip_prefix(b":") else { return false };
-    let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<u16>().ok());
-    digits.is_empty() || digits.iter().all(u8::is_ascii_digit) && number.is_some()
+    let [b':', digits @ ..] = text else { return false };
+    let number = |sum: u32, digit: &u8| sum * 10 + u32::from(digit - b'0');
+    digits.len() <= 5
+        && digits.iter().all(u8::is_ascii_digit)
+        && digits.iter().fold(0, number) <= u32::from(u16::MAX)
 }
 
-#[inline]
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%".contains(&byte)
-}
+/// Bytes of a name or an address of version 4 (RFC 3986, 3.2.2).
+static HOST_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let is_mark = matches!(
+            byte as u8,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b';'
+                | b'='
+                | b'%'
+        );
+        bytes[byte] = (byte as u8).is_ascii_alphanumeric() || is_mark;
+        byte += 1;
+    }
+    bytes
+};
 
 #[cfg(test)]
 mod tests {

@@ -15,8 +15,9 @@ use crate::reactor::turn::Cursor;
 use crate::stream::connection::{Flags, Phase, Received};
 use crate::sys::{self, Event, Readiness};
 
-/// Bytes of one read at the most.
-const READ_BYTES: usize = 64 << 10;
+/// Bytes of one read at the most: a message of 64 KiB with its head comes in with one call, and so
+/// does the next one behind it.
+const READ_BYTES: usize = 132 << 10;
 
 /// The loop without its poll: sockets and handlers side by side, so that a callback can be lent
 /// the ones while it runs in the other.

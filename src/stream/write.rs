@@ -393,6 +393,12 @@ impl Link<'_> {
         }
     }
 
+    /// `Conn::close_without_waiting`: flush, and the end.
+    pub(crate) fn close_without_waiting(&mut self) {
+        self.connection.flags.set(Flags::NO_LINGER);
+        self.close();
+    }
+
     /// `Conn::shutdown_write`: FIN behind the output.
     pub(crate) fn shutdown_write(&mut self) {
         self.engine.cork.shut(self.id);
@@ -421,6 +427,13 @@ impl Link<'_> {
             }
             Phase::Closing(_) if !is_sent => self.await_close(),
             Phase::Closing(ending) if self.connection.flags.has(Flags::READ_CLOSED) => {
+                self.mark_closed(ending.into());
+            }
+            // What is unread would make the kernel send a reset instead of FIN.
+            Phase::Closing(ending)
+                if self.connection.flags.has(Flags::NO_LINGER)
+                    && !self.connection.flags.has(Flags::READABLE | Flags::LAYERED) =>
+            {
                 self.mark_closed(ending.into());
             }
             Phase::Closing(ending) => self.linger(ending),

@@ -138,6 +138,18 @@ impl<'a> Conn<'a> {
         }
     }
 
+    /// Ends the connection as [`close`](Self::close) does, but does not wait for the peer's end:
+    /// once everything written has left, the socket is closed. Two system calls less.
+    ///
+    /// Only for a peer that has nothing more to say, by its protocol, and of which nothing was left
+    /// unread: what it sends all the same is answered with a reset, and that can destroy output on
+    /// its way. Where more is known to have come in, and under TLS, it is `close`.
+    pub fn close_without_waiting(&mut self) {
+        if let Some(mut link) = self.link() {
+            link.close_without_waiting();
+        }
+    }
+
     /// Ends the connection at once: queued output is dropped and the peer gets a reset.
     ///
     /// A Unix socket knows no reset: the peer reads what was sent so far, and then the end; it gets

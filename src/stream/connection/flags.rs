@@ -76,6 +76,8 @@ flags! {
     /// Urgent data was reported, and no read has found the socket empty since: a short read may
     /// have stopped at it.
     URGENT = 25;
+    /// Once its output has left the connection ends, without waiting for the peer's end.
+    NO_LINGER = 26;
 }
 
 impl Flags {

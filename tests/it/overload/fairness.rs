@@ -35,7 +35,7 @@ impl Flood {
 
 #[test]
 fn a_turn_reads_no_more_than_its_budget_of_one_connection() {
-    const READ: u64 = 64 << 10;
+    const READ: u64 = 132 << 10;
     let options = ReactorOptions::default().reads_per_turn(2);
     let listen = ListenOptions::default();
     let mut rig = Rig::with(Script::new(), Default::default(), listen, options);

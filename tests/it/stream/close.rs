@@ -38,6 +38,33 @@ fn close_sends_everything_first_to_a_slow_reader() {
 }
 
 #[test]
+fn close_without_waiting_sends_everything_and_is_over_before_the_peer_has_finished() {
+    for count in [5, LOTS] {
+        let bytes = pattern(count);
+        let sent = bytes.clone();
+        let mut rig = Rig::new(Script::new().data(move |conn, input| {
+            conn.write(&sent);
+            conn.close_without_waiting();
+            input.len()
+        }));
+        let (mut client, id) = rig.client();
+        client.send(b"all I have to say");
+        let mut received = Vec::new();
+        rig.until("all of it", |_| {
+            match client.try_read(256 << 10) {
+                Ok(more) => received.extend(more),
+                Err(end) => assert_eq!(end, End::Fin),
+            }
+            received.len() == count
+        });
+        assert!(received == bytes);
+        assert_eq!(rig.read_to_end(&mut client), (Vec::new(), End::Fin));
+        // The client has not ended its side.
+        rig.expect_end(id, "Local");
+    }
+}
+
+#[test]
 fn close_with_input_unread_ends_with_fin_and_not_with_a_reset() {
     let mut rig = Rig::new(Script::new().data(|conn, _| {
         conn.write(&pattern(1 << 20));

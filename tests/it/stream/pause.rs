@@ -240,7 +240,7 @@ fn a_resume_from_another_connection_in_the_same_batch_keeps_the_order() {
 #[test]
 fn an_echo_to_a_client_that_does_not_read_stays_bounded_and_exact() {
     const TOTAL: usize = 64 << 20;
-    const READ: usize = 64 << 10;
+    const READ: usize = 132 << 10;
     let limits = Limits::default();
     let most = limits.high_mark_bytes + READ;
     let peak = Rc::new(Cell::new(0));

@@ -241,6 +241,7 @@ impl Chaos {
                 let room = self.room(conn);
                 self.write(life, conn, room + dice.below(2) as usize);
             }
+            12 if dice.one_in(3) => conn.close_without_waiting(),
             12 => conn.close(),
             13 => conn.shutdown_write(),
             14 if dice.one_in(3) => conn.abort(),
