@@ -1,5 +1,6 @@
 //! The `Date` of answers: formatted once a second, and only when there is an answer.
 
+use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 /// The status line of most answers, which stands before the date.
@@ -43,9 +44,10 @@ impl DateLine {
         let earliest = SystemTime::UNIX_EPOCH;
         let latest = earliest + Duration::from_secs(253_402_300_799);
         let date = httpdate::HttpDate::from(time.clamp(earliest, latest));
-        let text = format!("Date: {date}\r\n");
         self.line[..OK.len()].copy_from_slice(OK);
-        self.line[OK.len()..].copy_from_slice(text.as_bytes());
+        let mut rest = &mut self.line[OK.len()..];
+        // The date of all times that are left has 29 bytes.
+        let _ = write!(rest, "Date: {date}\r\n");
     }
 }
 
