@@ -1,6 +1,8 @@
 //! The reactor in simulated worlds, by seeds.
 
 mod datagrams;
+#[cfg(feature = "http")]
+mod http;
 mod pool;
 mod seeds;
 mod simulation;
