@@ -71,8 +71,8 @@ fn allocations(requests: &str, answer_bytes: usize) -> u64 {
     counted
 }
 
-const HEAD: &str = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: text/plain; \
-     charset=utf-8\r\nContent-Length: 13\r\n\r\n";
+const HEAD: &str = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\n\r\n";
 
 // One test: what another one allocates beside it would be counted too.
 #[test]

@@ -13,6 +13,7 @@ use super::response::Response;
 use super::server::Server;
 use super::shared::Shared;
 use super::state::{Phase, State};
+use crate::base::close::Deadline;
 use crate::handler::{Conn, DeadlineKind};
 
 /// What follows a step.
@@ -353,6 +354,24 @@ impl<A: 'static> Driver<'_, A> {
                 exchange.on_drain = Some(call);
             }
         }
+    }
+
+    /// A stream of events says that it lives.
+    pub(super) fn beat(&mut self, exchange: &mut Exchange<A>, conn: &mut Conn<'_>) -> Deadline {
+        let wait = exchange.heartbeat.unwrap_or(Duration::MAX);
+        if let Output::Stream(_) = exchange.output {
+            let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
+            res.write(b":\n\n");
+        }
+        Deadline::Keep(wait)
+    }
+
+    /// A stream of events ends, whole.
+    pub(super) fn end_events(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        let Phase::Busy(exchange) = &mut state.phase else { return };
+        let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
+        res.end();
+        self.settle(state, conn);
     }
 
     /// A handler has neither answered nor asked for anything.

@@ -1,6 +1,7 @@
 //! One request and its answer.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::body::Body;
 use super::chunk::ChunkDecoder;
@@ -110,6 +111,10 @@ pub(super) struct Exchange<A> {
     pub(super) is_late: bool,
     /// Whether the body was asked for, and is not complete.
     pub(super) is_reading: bool,
+    /// Whether the answer is a stream of events.
+    pub(super) is_events: bool,
+    /// How often such a stream says that it lives.
+    pub(super) heartbeat: Option<Duration>,
     /// Whether reading is paused for a [`Body`].
     pub(super) is_paused: bool,
     /// Whether the handler has set something that cannot be sent.
@@ -150,6 +155,8 @@ impl<A> Exchange<A> {
             is_encoded: head.is_encoded,
             is_late: false,
             is_reading: false,
+            is_events: false,
+            heartbeat: None,
             is_paused: false,
             is_failed: false,
             wants_drain: false,

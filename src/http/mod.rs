@@ -27,6 +27,8 @@
 //! | HTTP/1.0 | closed after the answer, unless the client asks otherwise |
 //! | a drain of the reactor | idle connections end at once, busy ones after their answer |
 //!
+//! Streams of events, for an `EventSource` of a page, are answers too: see [`Response::events`].
+//!
 //! # Examples
 //! See [`Server`], and `examples/http_hello.rs`.
 
@@ -34,6 +36,7 @@ mod body;
 mod chunk;
 mod date;
 mod drive;
+mod events;
 mod exchange;
 mod fields;
 mod head;
@@ -54,6 +57,7 @@ mod target;
 mod upgrade;
 
 pub use body::{Body, Flow};
+pub use events::Event;
 pub use exchange::ReplyId;
 pub use fields::InvalidField;
 pub use head::Version;

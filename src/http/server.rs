@@ -446,6 +446,10 @@ impl<A: 'static> Handler for Server<A> {
             Phase::Busy(exchange) if !matches!(exchange.input, Input::None) => {
                 self.driver().give_up_request(state, conn);
             }
+            // No page ends one side only: it has gone.
+            Phase::Busy(exchange) if exchange.is_events => {
+                self.driver().give_up_request(state, conn);
+            }
             Phase::Busy(_) => {} // the answer is still sent
             Phase::Head if state.held.is_some() && state.searched == 0 => {} // it is above the mark
             Phase::Head | Phase::Ended => conn.close(),
@@ -470,6 +474,9 @@ impl<A: 'static> Handler for Server<A> {
         let now = ms(conn.context().now());
         match &mut state.phase {
             Phase::Upgraded(upgraded) => return upgraded.on_deadline(&mut self.app, conn),
+            Phase::Busy(exchange) if exchange.heartbeat.is_some() => {
+                return self.driver().beat(exchange, conn);
+            }
             Phase::Busy(_) => return self.check_rate(state, conn, now),
             Phase::Head | Phase::Ended => {}
         }
@@ -494,7 +501,13 @@ impl<A: 'static> Handler for Server<A> {
     fn on_shutdown(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
         state.is_draining = true;
         match &mut state.phase {
-            Phase::Busy(exchange) => exchange.keep_alive = false,
+            Phase::Busy(exchange) => {
+                exchange.keep_alive = false;
+                if exchange.is_events {
+                    // Nothing else would end it; the page connects again, elsewhere.
+                    self.driver().end_events(state, conn);
+                }
+            }
             Phase::Upgraded(upgraded) => upgraded.on_shutdown(&mut self.app, conn),
             // A request that has begun to come in is served.
             Phase::Head if state.searched > 0 => {}

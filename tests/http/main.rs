@@ -3,6 +3,7 @@
 
 mod bodies;
 mod clocks;
+mod events;
 mod exchanges;
 mod later;
 mod rows_framing;

@@ -1,0 +1,143 @@
+//! Event streams (Server-Sent Events): what an `EventSource` of a browser reads.
+
+use std::time::Duration;
+
+use super::response::Response;
+use crate::stream::Written;
+
+/// One event of a stream; see [`Response::events`].
+///
+/// # Examples
+/// ```
+/// use waterwheel::http::Event;
+/// let event = Event::new("42\n43").name("counts").id("7");
+/// assert_eq!(event.to_string(), "event: counts\nid: 7\ndata: 42\ndata: 43\n\n");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Event<'a> {
+    data: &'a str,
+    name: Option<&'a str>,
+    id: Option<&'a str>,
+    retry: Option<Duration>,
+}
+
+impl<'a> Event<'a> {
+    /// An event with this data, of any number of lines.
+    #[must_use]
+    pub fn new(data: &'a str) -> Self {
+        Self { data, ..Self::default() }
+    }
+
+    /// Sets the name that listeners of the page wait for. Default `message`. What stands behind a
+    /// line end is left out.
+    #[must_use]
+    pub fn name(mut self, name: &'a str) -> Self {
+        self.name = Some(line(name));
+        self
+    }
+
+    /// Sets the id, which the browser sends as `Last-Event-ID` when it connects again. What stands
+    /// behind a line end is left out, and so is an id with a NUL.
+    #[must_use]
+    pub fn id(mut self, id: &'a str) -> Self {
+        self.id = Some(line(id)).filter(|id| !id.contains('\0'));
+        self
+    }
+
+    /// Sets how long the browser waits before it connects again.
+    #[must_use]
+    pub fn retry(mut self, wait: Duration) -> Self {
+        self.retry = Some(wait);
+        self
+    }
+}
+
+/// The first line of a text.
+fn line(text: &str) -> &str {
+    text.split(['\r', '\n']).next().unwrap_or_default()
+}
+
+/// As it is sent.
+impl std::fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(name) = self.name {
+            writeln!(f, "event: {name}")?;
+        }
+        if let Some(id) = self.id {
+            writeln!(f, "id: {id}")?;
+        }
+        if let Some(retry) = self.retry {
+            writeln!(f, "retry: {}", retry.as_millis())?;
+        }
+        // A line ends with CR LF, LF or CR; each is one end.
+        let mut rest = self.data;
+        loop {
+            let end = rest.find(['\r', '\n']);
+            writeln!(f, "data: {}", &rest[..end.unwrap_or(rest.len())])?;
+            let Some(end) = end else { break };
+            let length = if rest[end..].starts_with("\r\n") { 2 } else { 1 };
+            rest = &rest[end + length..];
+        }
+        f.write_str("\n")
+    }
+}
+
+impl<A: 'static> Response<'_, A> {
+    /// Answers with a stream of events, which goes on until it is [ended](Self::end) or the client
+    /// goes: [`Server::on_gone`](super::Server::on_gone) tells. Later events are sent through
+    /// [`Server::answer`](super::Server::answer) with the id of the exchange.
+    ///
+    /// A comment is sent when so much time has passed, and again and again, so that whoever stands
+    /// between does not take the connection for dead; `None` for no such comments. A client that
+    /// ends its side is gone: no browser ends one side only.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use waterwheel::http::{Event, ReplyId, Router};
+    ///
+    /// type Pages = Vec<ReplyId>;
+    ///
+    /// let routes = Router::new().get("/events", |pages: &mut Pages, req, res| {
+    ///     let last = req.header("last-event-id").unwrap_or("none");
+    ///     pages.push(res.events(Some(Duration::from_secs(15))));
+    ///     res.send_event(&Event::new(&format!("you have seen {last}")));
+    /// });
+    /// # let _ = routes;
+    /// ```
+    pub fn events(&mut self, heartbeat: Option<Duration>) -> super::ReplyId {
+        self.header("Content-Type", "text/event-stream").header("Cache-Control", "no-cache");
+        self.exchange.is_events = true;
+        self.exchange.heartbeat = heartbeat;
+        let id = self.stream(None);
+        if heartbeat.is_some() {
+            self.conn.set_deadline(crate::handler::DeadlineKind::User, heartbeat);
+        }
+        id
+    }
+
+    /// Sends an event of a stream of them.
+    pub fn send_event(&mut self, event: &Event<'_>) -> Written {
+        self.write(event.to_string().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_line_end_is_one_end() {
+        let event = Event::new("a\r\nb\rc\n\nd\n").retry(Duration::from_secs(2));
+        let lines = "retry: 2000\ndata: a\ndata: b\ndata: c\ndata: \ndata: d\ndata: \n\n";
+        assert_eq!(event.to_string(), lines);
+        assert_eq!(Event::new("").to_string(), "data: \n\n");
+    }
+
+    #[test]
+    fn no_value_begins_a_line_of_its_own() {
+        let event = Event::new("x").name("a\ndata: forged").id("1\r\nretry: 0");
+        assert_eq!(event.to_string(), "event: a\nid: 1\ndata: x\n\n");
+        assert_eq!(Event::new("x").id("a\0b").to_string(), "data: x\n\n");
+    }
+}
