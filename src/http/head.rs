@@ -198,7 +198,7 @@ pub(super) fn check_partial(input: &[u8], limits: HeadLimits) -> Result<(), Refu
 /// Whether a line of the head ends with LF alone. Each field begins where the line before it has
 /// ended, so that a look behind each beginning is enough.
 #[inline(always)]
-fn has_bare_lf(input: &[u8], length: usize, fields: &[httparse::Header<'_>]) -> bool {
+pub(super) fn has_bare_lf(input: &[u8], length: usize, fields: &[httparse::Header<'_>]) -> bool {
     let begin = input.as_ptr() as usize;
     let is_bare = |field: &httparse::Header<'_>| {
         let at = field.name.as_ptr() as usize - begin;
@@ -335,7 +335,7 @@ fn note_connection(value: &[u8], facts: &mut Facts<'_>) {
 }
 
 /// A length of digits without sign, list or leading zero, below 10^19.
-fn content_length(value: &[u8]) -> Option<u64> {
+pub(super) fn content_length(value: &[u8]) -> Option<u64> {
     let is_plain = value.iter().all(u8::is_ascii_digit);
     let is_shortest = value.len() <= 19 && (value == b"0" || !value.starts_with(b"0"));
     if value.is_empty() || !is_plain || !is_shortest {

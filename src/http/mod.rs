@@ -1,5 +1,5 @@
 //! HTTP/1.1 as a handler: a server with routes, bodies in both directions, and answers that may
-//! come later.
+//! come later; and a client over a pool.
 //!
 //! [`Server`] is a [`Handler`](crate::Handler) that anybody could have written: it is registered
 //! and listened with like any other, under TLS too, and in a simulated world. A [`Router`] leads
@@ -30,10 +30,11 @@
 //! Streams of events, for an `EventSource` of a page, are answers too: see [`Response::events`].
 //!
 //! # Examples
-//! See [`Server`], and `examples/http_hello.rs`.
+//! See [`Server`] and [`Client`], `examples/http_hello.rs` and `examples/http_client.rs`.
 
 mod body;
 mod chunk;
+mod client;
 mod date;
 mod drive;
 mod events;
@@ -57,6 +58,7 @@ mod target;
 mod upgrade;
 
 pub use body::{Body, Flow};
+pub use client::{Answer, AnswerReader, Call, CallPhase, Client, ClientError, ClientOptions};
 pub use events::Event;
 pub use exchange::ReplyId;
 pub use fields::InvalidField;

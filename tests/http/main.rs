@@ -2,6 +2,7 @@
 //! treatment: what the peer sees is asserted at the peer.
 
 mod bodies;
+mod client;
 mod clocks;
 mod events;
 mod exchanges;

@@ -1,0 +1,96 @@
+//! The head of an answer, as strict as that of a request.
+
+use std::mem::MaybeUninit;
+
+use crate::http::fields::members;
+use crate::http::head::{MAX_FIELDS, Version, content_length, find_end, has_bare_lf};
+use crate::http::method::Method;
+
+/// Where the body of an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many bytes; 0 if there is no body.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+    /// With the connection.
+    UntilEnd,
+}
+
+/// The head of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnswerHead<'a> {
+    pub(super) status: u16,
+    pub(super) version: Version,
+    /// The lines of the fields, as they were sent.
+    pub(super) fields: &'a [u8],
+    pub(super) framing: Framing,
+    pub(super) keep_alive: bool,
+}
+
+/// Parses the head at the beginning of the input: the head and its length, or `None` if more of it
+/// is to come. `method` is that of the request.
+pub(super) fn parse<'a>(
+    input: &'a [u8],
+    method: Method,
+) -> Result<Option<(AnswerHead<'a>, usize)>, &'static str> {
+    let config = httparse::ParserConfig::default();
+    let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut answer = httparse::Response::new(&mut []);
+    let parsed = config.parse_response_with_uninit_headers(&mut answer, input, &mut slots);
+    let length = match parsed {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => {
+            // Each line that is here must end as it should.
+            return find_end(input, 0).map(|_| None).map_err(|refusal| refusal.why);
+        }
+        Err(httparse::Error::TooManyHeaders) => return Err("its head has too many fields"),
+        Err(_) => return Err("its head is malformed"),
+    };
+    let (Some(minor), Some(status)) = (answer.version, answer.code) else {
+        return Err("its first line is incomplete");
+    };
+    let fields: &[httparse::Header<'_>] = answer.headers;
+    if has_bare_lf(input, length, fields) {
+        return Err("a line of its head ends without CR");
+    }
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    let (mut close, mut keep) = (false, false);
+    let (mut lengths, mut chunked) = (None, false);
+    for field in fields {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        if is("connection") {
+            for option in members(field.value) {
+                close |= option.eq_ignore_ascii_case(b"close");
+                keep |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+        } else if is("content-length") {
+            let length = content_length(field.value);
+            if length.is_none() || lengths.is_some() {
+                return Err("Content-Length is not one decimal number");
+            }
+            lengths = length;
+        } else if is("transfer-encoding") {
+            let is_chunked = field.value.eq_ignore_ascii_case(b"chunked");
+            if !is_chunked || chunked || version == Version::Http10 {
+                return Err("Transfer-Encoding is not exactly chunked");
+            }
+            chunked = true;
+        }
+    }
+    let is_bodyless = method == Method::Head || status < 200 || status == 204 || status == 304;
+    let framing = match (chunked, lengths) {
+        (true, Some(_)) => return Err("it has Content-Length and Transfer-Encoding"),
+        _ if is_bodyless => Framing::Length(0),
+        (true, None) => Framing::Chunked,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilEnd,
+    };
+    let may_go_on = framing != Framing::UntilEnd && !close;
+    let keep_alive = may_go_on && (version == Version::Http11 || keep);
+    let begin = fields
+        .first()
+        .map_or(length - 2, |first| first.name.as_ptr() as usize - input.as_ptr() as usize);
+    let fields = &input[begin..length - 2];
+    Ok(Some((AnswerHead { status, version, fields, framing, keep_alive }, length)))
+}

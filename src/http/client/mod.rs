@@ -1,0 +1,138 @@
+//! The client: requests over a pool of kept connections.
+
+mod answer;
+mod call;
+mod collect;
+mod error;
+mod head;
+mod options;
+mod wire;
+
+use std::fmt;
+use std::io;
+
+pub use answer::{Answer, AnswerReader};
+pub use call::Call;
+pub use error::{CallPhase, ClientError};
+pub use options::ClientOptions;
+
+use crate::handler::{Context, HandlerKey};
+use crate::options::Destination;
+use crate::pool::{Pool, PoolStats};
+use crate::reactor::Reactor;
+use collect::Collect;
+use wire::{Pending, Wire};
+
+/// An HTTP/1.1 client of one destination: requests over a [`Pool`](crate::pool::Pool) of kept
+/// connections. It is a key that can be copied into every closure of its reactor.
+///
+/// # What holds
+/// - Each call is answered once: by an [`Answer`], or by a [`ClientError`].
+/// - A request is sent again only if that does no harm by its method, and only if a connection that
+///   had been used before ended before the first byte of an answer: the server has closed it at
+///   the very moment. It is sent again once.
+/// - An answer that two readers could understand differently is an error, and its connection ends.
+/// - An answer that was cut is an error, and never a shorter answer.
+/// - Redirections are answers like others: they are not followed.
+///
+/// # Examples
+/// ```no_run
+/// use waterwheel::Reactor;
+/// use waterwheel::http::{Call, Client, ClientOptions};
+///
+/// let mut reactor = Reactor::new()?;
+/// let client = Client::register(&mut reactor, "127.0.0.1:8080", ClientOptions::default())?;
+/// client.send(&mut reactor.context(), Call::get("/user/42"), |answer, cx| {
+///     match answer {
+///         Ok(answer) => println!("{}: {}", answer.status(), answer.text()),
+///         Err(error) => eprintln!("{error}"),
+///     }
+///     cx.stop();
+/// });
+/// reactor.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Client {
+    pool: HandlerKey<Pool<Wire>>,
+}
+
+impl Client {
+    /// Registers a client of one destination. A connection is made when the first call needs it.
+    ///
+    /// # Errors
+    /// - `InvalidInput`: an option is out of range, or the text is no destination.
+    pub fn register(
+        reactor: &mut Reactor,
+        to: impl Into<Destination>,
+        options: ClientOptions,
+    ) -> io::Result<Self> {
+        let to = to.into();
+        let host = options.host.clone().unwrap_or_else(|| to.to_string());
+        if !super::target::is_host(host.as_bytes()) {
+            let text = format!("{host:?} is no value of Host: set ClientOptions::host");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let pool = options.pool.clone();
+        let pool = Pool::register(reactor, Wire::new(host, options), to, pool)?;
+        Ok(Self { pool })
+    }
+
+    /// Sends a request, and collects the body of the answer, of at most
+    /// [`max_body_bytes`](ClientOptions::max_body_bytes). The closure is called once.
+    pub fn send(
+        self,
+        cx: &mut Context<'_>,
+        call: Call,
+        then: impl FnOnce(Result<Answer<'_>, ClientError>, &mut Context<'_>) + 'static,
+    ) {
+        self.start(cx, call, |max_bytes| Box::new(Collect::new(max_bytes, Box::new(then))));
+    }
+
+    /// Sends a request, and hands the answer over as it comes in.
+    pub fn stream(self, cx: &mut Context<'_>, call: Call, reader: impl AnswerReader) {
+        self.start(cx, call, |_| Box::new(reader));
+    }
+
+    fn start(
+        self,
+        cx: &mut Context<'_>,
+        call: Call,
+        reader: impl FnOnce(usize) -> Box<dyn AnswerReader> + 'static,
+    ) {
+        cx.post(self.pool, |pool, cx| {
+            let max_bytes = pool.client().options.max_body_bytes;
+            let pending = Pending { call, reader: reader(max_bytes), is_retry: false };
+            pool.client_mut().check(pending, cx).into_iter().for_each(|pending| {
+                pool.request(pending, cx);
+            });
+        });
+    }
+
+    /// What its pool has done, for a closure that is called with it.
+    pub fn stats(
+        self,
+        cx: &mut Context<'_>,
+        then: impl FnOnce(PoolStats, &mut Context<'_>) + 'static,
+    ) {
+        cx.post(self.pool, |pool, cx| then(pool.stats(), cx));
+    }
+
+    /// Ends idle connections, and refuses calls from now on; those that go on are finished.
+    pub fn close(self, cx: &mut Context<'_>) {
+        cx.post(self.pool, |pool, cx| pool.enter(cx, |_, desk, _| desk.close()));
+    }
+}
+
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl Copy for Client {}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.pool).finish()
+    }
+}

@@ -1,0 +1,302 @@
+//! The connections of a client: what is written to them, and what comes back.
+
+use super::answer::{Answer, AnswerReader};
+use super::call::Call;
+use super::error::{CallPhase, ClientError};
+use super::head::{self, Framing};
+use super::options::ClientOptions;
+use crate::base::close::Deadline;
+use crate::handler::{Conn, Context, DeadlineKind};
+use crate::http::Flow;
+use crate::http::chunk::{ChunkDecoder, Found};
+use crate::pool::{AcquireError, Lease, PoolClient, PoolHandle};
+use crate::stream::Closed;
+
+/// Answers of the class 1xx that may come before one.
+const MAX_INTERIM: u8 = 16;
+
+/// A call that waits for its connection.
+pub(super) struct Pending {
+    pub(super) call: Call,
+    pub(super) reader: Box<dyn AnswerReader>,
+    /// Whether it was sent already, on a connection that had ended.
+    pub(super) is_retry: bool,
+}
+
+/// What of a body is still to come.
+enum Rest {
+    Length(u64),
+    Chunks(ChunkDecoder),
+    UntilEnd,
+}
+
+/// Where an answer is.
+enum Place {
+    /// Nothing, or a part of its head.
+    Head,
+    /// In its body.
+    Body(Rest),
+}
+
+/// A call that was sent.
+pub(super) struct Running {
+    lease: Lease,
+    pending: Pending,
+    place: Place,
+    /// Whether a byte of the answer has come in.
+    is_answered: bool,
+    /// Answers of the class 1xx so far.
+    interim: u8,
+    keep_alive: bool,
+}
+
+/// How an answer has come on.
+enum Progress {
+    /// More of it is to come.
+    More,
+    /// Reading pauses.
+    Pause,
+    /// It is complete.
+    End,
+}
+
+/// The client, as its pool has it.
+pub(super) struct Wire {
+    host: String,
+    pub(super) options: ClientOptions,
+}
+
+impl Wire {
+    pub(super) fn new(host: String, options: ClientOptions) -> Self {
+        Self { host, options }
+    }
+
+    /// A call that cannot be sent fails; another is returned.
+    pub(super) fn check(&self, mut pending: Pending, cx: &mut Context<'_>) -> Option<Pending> {
+        match pending.call.take_invalid() {
+            Some(error) => {
+                pending.reader.on_error(ClientError::Invalid(error), cx);
+                None
+            }
+            None => Some(pending),
+        }
+    }
+
+    /// Takes what there is of an answer; how much that is, and how it has come on.
+    fn read(
+        &self,
+        running: &mut Running,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+    ) -> Result<(usize, Progress), ClientError> {
+        let mut used = 0;
+        loop {
+            let rest = &input[used..];
+            let (count, piece) = match &mut running.place {
+                Place::Head => match self.read_head(running, conn, rest)? {
+                    Some(count) => {
+                        used += count;
+                        continue;
+                    }
+                    None => return Ok((used, Progress::More)),
+                },
+                Place::Body(Rest::Length(0)) => return Ok((used, Progress::End)),
+                Place::Body(Rest::Length(left)) => {
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+                    *left -= count as u64;
+                    (count, &rest[..count])
+                }
+                Place::Body(Rest::UntilEnd) => (rest.len(), rest),
+                Place::Body(Rest::Chunks(decoder)) => {
+                    let decoded = decoder.decode(rest);
+                    match decoded.map_err(|refusal| ClientError::Malformed(refusal.why))? {
+                        (count, Found::Data(data)) => (count, data),
+                        (count, Found::End(_)) => return Ok((used + count, Progress::End)),
+                        (count, Found::Partial) => return Ok((used + count, Progress::More)),
+                    }
+                }
+            };
+            used += count;
+            if piece.is_empty() {
+                return Ok((used, Progress::More));
+            }
+            let flow = running.pending.reader.on_chunk(piece, &mut conn.context());
+            // Behind the last byte of a length nothing would come that ends the pause.
+            let is_last = matches!(running.place, Place::Body(Rest::Length(0)));
+            if flow == Flow::Pause && !is_last {
+                return Ok((used, Progress::Pause));
+            }
+        }
+    }
+
+    /// Reads a head; its length, or `None` if it is not complete.
+    fn read_head(
+        &self,
+        running: &mut Running,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+    ) -> Result<Option<usize>, ClientError> {
+        let method = running.pending.call.method;
+        let parsed = head::parse(input, method).map_err(ClientError::Malformed)?;
+        let max = self.options.max_head_bytes;
+        let Some((head, length)) = parsed.filter(|(_, length)| *length <= max) else {
+            if input.len() > max {
+                return Err(ClientError::TooLarge(max));
+            }
+            return Ok(None);
+        };
+        if head.status < 200 {
+            running.interim += 1;
+            if head.status == 101 || running.interim > MAX_INTERIM {
+                return Err(ClientError::Malformed("an interim answer that was not asked for"));
+            }
+            return Ok(Some(length));
+        }
+        running.keep_alive = head.keep_alive;
+        running.place = Place::Body(match head.framing {
+            Framing::Length(length) => Rest::Length(length),
+            Framing::Chunked => Rest::Chunks(ChunkDecoder::new()),
+            Framing::UntilEnd => Rest::UntilEnd,
+        });
+        let (status, version, fields) = (head.status, head.version, head.fields);
+        let answer = Answer { conn: conn.id(), status, version, fields, body: b"" };
+        running.pending.reader.on_head(&answer, &mut conn.context());
+        Ok(Some(length))
+    }
+
+    /// The call is over: the connection goes back if it can serve another.
+    fn finish(running: Running, conn: &mut Conn<'_>, is_clean: bool) {
+        let Running { lease, pending, keep_alive, .. } = running;
+        conn.set_deadline(DeadlineKind::User, None);
+        if !(keep_alive && is_clean) {
+            conn.close();
+        }
+        drop(lease);
+        pending.reader.on_end(&mut conn.context());
+    }
+
+    /// The call has failed: what comes next on its connection may be anything.
+    fn fail(running: Running, error: ClientError, conn: &mut Conn<'_>) {
+        running.lease.discard();
+        running.pending.reader.on_error(error, &mut conn.context());
+    }
+}
+
+impl PoolClient for Wire {
+    type State = Option<Box<Running>>;
+    type Ticket = Pending;
+
+    fn on_acquired(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        lease: Lease,
+        pending: Pending,
+        _: &mut PoolHandle<Self>,
+    ) {
+        let head = pending.call.head(&self.host);
+        // One that is refused ends the connection, and the call with it.
+        conn.write_vectored(&[&head, pending.call.body_bytes()]);
+        conn.set_deadline(DeadlineKind::User, Some(self.options.answer_timeout));
+        *state = Some(Box::new(Running {
+            lease,
+            pending,
+            place: Place::Head,
+            is_answered: false,
+            interim: 0,
+            keep_alive: false,
+        }));
+    }
+
+    fn on_data(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+        _: &mut PoolHandle<Self>,
+    ) -> usize {
+        let Some(mut running) = state.take() else { return input.len() };
+        running.is_answered = true;
+        match self.read(&mut running, conn, input) {
+            Ok((used, Progress::End)) => {
+                // A byte behind the answer belongs to nothing that was asked.
+                Self::finish(*running, conn, used == input.len());
+                return input.len();
+            }
+            Ok((used, progress)) => {
+                if let Place::Body(_) = running.place {
+                    let wait = Some(self.options.body_timeout);
+                    let is_paused = matches!(progress, Progress::Pause);
+                    conn.set_deadline(DeadlineKind::User, wait.filter(|_| !is_paused));
+                    if is_paused {
+                        conn.pause_reading();
+                    }
+                }
+                *state = Some(running);
+                return used;
+            }
+            Err(error) => Self::fail(*running, error, conn),
+        }
+        input.len()
+    }
+
+    fn on_eof(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, _: &mut PoolHandle<Self>) {
+        let is_end = state.as_ref().is_some_and(|running| {
+            matches!(running.place, Place::Body(Rest::UntilEnd)) && !conn.is_truncated()
+        });
+        match state.take_if(|_| is_end) {
+            Some(running) => Self::finish(*running, conn, false),
+            None => conn.close(), // and `on_lost` follows
+        }
+    }
+
+    fn on_deadline(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        _: DeadlineKind,
+        _: &mut PoolHandle<Self>,
+    ) -> Deadline {
+        if let Some(running) = state.take() {
+            let (phase, time) = match running.place {
+                Place::Head => (CallPhase::Head, self.options.answer_timeout),
+                Place::Body(_) => (CallPhase::Body, self.options.body_timeout),
+            };
+            Self::fail(*running, ClientError::TimedOut(phase, time), conn);
+        }
+        Deadline::Reset
+    }
+
+    fn on_lost(
+        &mut self,
+        state: Self::State,
+        closed: Closed,
+        desk: &mut PoolHandle<Self>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(running) = state else { return };
+        let Running { lease, mut pending, is_answered, .. } = *running;
+        let may_retry = lease.is_reused() && !is_answered && !pending.is_retry;
+        drop(lease);
+        if may_retry && pending.call.is_idempotent() {
+            pending.is_retry = true;
+            cx.post(desk.handler(), |pool, cx| {
+                pool.request(pending, cx);
+            });
+            return;
+        }
+        let is_cut = is_answered && !closed.reason.is_failure();
+        let error = if is_cut { ClientError::Cut } else { ClientError::Lost(closed.reason) };
+        pending.reader.on_error(error, cx);
+    }
+
+    fn on_refused(
+        &mut self,
+        pending: Pending,
+        error: AcquireError,
+        _: &mut PoolHandle<Self>,
+        cx: &mut Context<'_>,
+    ) {
+        pending.reader.on_error(ClientError::Connect(error), cx);
+    }
+}

@@ -1,0 +1,327 @@
+//! The client, against the server and against peers that answer whatever a test wants.
+
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use waterwheel::http::{
+    Answer, AnswerReader, Call, Client, ClientError, ClientOptions, Flow, Method, Router,
+};
+use waterwheel::pool::PoolOptions;
+use waterwheel::{ConnId, Context, Reactor, Written};
+
+use crate::routes;
+use crate::web::Web;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What came of a call: status, a field, body; or the error as a text.
+type Outcome = Result<(u16, Option<String>, Vec<u8>), String>;
+
+fn outcome(answer: Result<Answer<'_>, ClientError>) -> Outcome {
+    let answer = answer.map_err(|error| error.to_string())?;
+    let field = answer.header("x-name").map(str::to_owned);
+    Ok((answer.status(), field, answer.body().to_vec()))
+}
+
+/// Makes calls one behind the other, and returns what came of them.
+fn calls(addr: SocketAddr, options: ClientOptions, calls: Vec<Call>) -> Vec<Outcome> {
+    let mut reactor = Reactor::new().unwrap();
+    let client = Client::register(&mut reactor, addr, options).unwrap();
+    let (sender, outcomes) = mpsc::channel();
+    let mut found = Vec::new();
+    for call in calls {
+        let sender = sender.clone();
+        client.send(&mut reactor.context(), call, move |answer, _| {
+            sender.send(outcome(answer)).unwrap();
+        });
+        let began = Instant::now();
+        found.push(loop {
+            if let Ok(outcome) = outcomes.try_recv() {
+                break outcome;
+            }
+            assert!(began.elapsed() < PATIENCE, "no answer");
+            reactor.run_once(Some(Duration::from_millis(10))).unwrap();
+        });
+    }
+    found
+}
+
+fn body(outcome: &Outcome) -> &str {
+    std::str::from_utf8(&outcome.as_ref().expect("an answer").2).unwrap()
+}
+
+#[test]
+fn requests_are_answered_over_one_kept_connection() {
+    let web = Web::of(routes);
+    let made = (0..5).map(|number| Call::get(format!("/param/{number}"))).collect();
+    for (number, outcome) in calls(web.addr, ClientOptions::default(), made).iter().enumerate() {
+        assert_eq!(body(outcome), number.to_string());
+    }
+    let made = vec![
+        Call::post("/echo").body(b"hello".to_vec()),
+        Call::new(Method::Put, "/echo").header("X-A", "b").body(vec![b'x'; 300_000]),
+        Call::post("/len"),
+        Call::new(Method::Head, "/param/abc"),
+        Call::get("/nowhere"),
+        Call::get("/host"),
+    ];
+    let outcomes = calls(web.addr, ClientOptions::default(), made);
+    assert_eq!(body(&outcomes[0]), "hello");
+    assert_eq!(outcomes[1].as_ref().unwrap().2, vec![b'x'; 300_000]);
+    assert_eq!(body(&outcomes[2]), "0");
+    assert_eq!(outcomes[3], Ok((200, None, Vec::new())));
+    assert_eq!(outcomes[4].as_ref().unwrap().0, 404);
+    assert_eq!(body(&outcomes[5]), web.addr.to_string());
+}
+
+#[test]
+fn what_cannot_be_sent_is_not() {
+    let addr = "127.0.0.1:1".parse().unwrap();
+    let made = vec![
+        Call::get("no slash"),
+        Call::get("/a b"),
+        Call::get("/a\r\nX: y"),
+        Call::get("/").header("X", "a\r\nY: z"),
+        Call::get("/").header("Host", "a"),
+        Call::get("/").header("Content-Length", "1"),
+    ];
+    for outcome in calls(addr, ClientOptions::default(), made) {
+        let error = outcome.unwrap_err();
+        assert!(error.contains("cannot be sent"), "{error}");
+    }
+    let outcome = calls(addr, ClientOptions::default(), vec![Call::get("/")]);
+    assert!(outcome[0].as_ref().unwrap_err().contains("no connection"), "{outcome:?}");
+}
+
+/// A server that answers each connection with these bytes when a request has come, and then ends
+/// it, or keeps it open.
+fn answering(answers: Vec<(Vec<u8>, bool)>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for (answer, ends) in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            read_head(&mut stream);
+            stream.write_all(&answer).unwrap();
+            if !ends {
+                kept.push(stream);
+            }
+        }
+        thread::sleep(PATIENCE); // what was kept is open for as long as a test lasts
+    });
+    addr
+}
+
+fn read_head(stream: &mut TcpStream) -> Vec<u8> {
+    let mut input = Vec::new();
+    let mut byte = [0; 1];
+    while !input.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).unwrap() == 0 {
+            break;
+        }
+        input.push(byte[0]);
+    }
+    input
+}
+
+#[test]
+fn an_answer_ends_where_its_head_says() {
+    let with = |head: &str, ends: bool| {
+        let addr = answering(vec![(head.as_bytes().to_vec(), ends)]);
+        calls(addr, ClientOptions::default(), vec![Call::get("/")]).pop().unwrap()
+    };
+    let answer = |body: &str| Ok((200, Some("1".to_owned()), body.as_bytes().to_vec()));
+    let ok = "HTTP/1.1 200 OK\r\nX-Name: 1\r\n";
+    assert_eq!(with(&format!("{ok}Content-Length: 3\r\n\r\nabc"), false), answer("abc"));
+    let chunks = "Transfer-Encoding: chunked\r\n\r\n1;a\r\na\r\n2\r\nbc\r\n0\r\nT: u\r\n\r\n";
+    assert_eq!(with(&format!("{ok}{chunks}"), false), answer("abc"));
+    assert_eq!(with(&format!("{ok}\r\nall of it"), true), answer("all of it"));
+    let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+    assert_eq!(with(&format!("{interim}{ok}Content-Length: 1\r\n\r\na"), false), answer("a"));
+    assert_eq!(with("HTTP/1.1 204 \r\n\r\n", false), Ok((204, None, Vec::new())));
+    let not_modified = "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n";
+    assert_eq!(with(not_modified, false), Ok((304, None, Vec::new())));
+    // What stands behind an answer belongs to no call.
+    assert_eq!(with(&format!("{ok}Content-Length: 1\r\n\r\nabc"), false), answer("a"));
+}
+
+#[test]
+fn rows_22_to_38_mirrored_an_answer_that_is_unclear_is_an_error() {
+    for head in [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+        "Content-Length: +3\r\n\r\nabc",
+        "Content-Length: 3, 3\r\n\r\nabc",
+        "Content-Length: 03\r\n\r\nabc",
+        "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n1\nx\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n 1\r\nx\r\n0\r\n\r\n",
+        "A: b\nContent-Length: 0\r\n\r\n",
+        "A : b\r\nContent-Length: 0\r\n\r\n",
+        "A: b\r\n c\r\nContent-Length: 0\r\n\r\n",
+        "A: b\0\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let addr = answering(vec![(format!("HTTP/1.1 200 OK\r\n{head}").into_bytes(), false)]);
+        let outcome = calls(addr, ClientOptions::default(), vec![Call::get("/")]);
+        let error = outcome[0].as_ref().expect_err(head);
+        assert!(error.contains("malformed"), "{head:?}: {error}");
+    }
+    for answer in [
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTQ\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        "HTTP/2.0 200 OK\r\n\r\n",
+    ] {
+        let addr = answering(vec![(answer.as_bytes().to_vec(), false)]);
+        let outcome = calls(addr, ClientOptions::default(), vec![Call::get("/")]);
+        assert!(outcome[0].as_ref().unwrap_err().contains("malformed"), "{answer:?}");
+    }
+    let endless = "HTTP/1.1 100 Continue\r\n\r\n".repeat(100);
+    let addr = answering(vec![(endless.into_bytes(), false)]);
+    let outcome = calls(addr, ClientOptions::default(), vec![Call::get("/")]);
+    assert!(outcome[0].as_ref().unwrap_err().contains("malformed"));
+}
+
+#[test]
+fn an_answer_that_is_cut_is_no_answer() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "HTTP/1.1 200 OK\r\nContent-",
+    ] {
+        let addr = answering(vec![(answer.as_bytes().to_vec(), true)]);
+        let outcome = calls(addr, ClientOptions::default(), vec![Call::get("/")]);
+        assert!(outcome[0].as_ref().unwrap_err().contains("was cut"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn clocks_and_caps_of_a_call() {
+    let short = Duration::from_millis(200);
+    let options = ClientOptions::default().answer_timeout(short).body_timeout(short);
+    for (answer, wanted) in [
+        ("", "answer_timeout"),
+        ("HTTP/1.1 200 OK\r\nContent-", "answer_timeout"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "body_timeout"),
+    ] {
+        let addr = answering(vec![(answer.as_bytes().to_vec(), false)]);
+        let outcome = calls(addr, options.clone(), vec![Call::get("/")]);
+        assert!(outcome[0].as_ref().unwrap_err().contains(wanted), "{outcome:?}");
+    }
+    let options = ClientOptions::default().max_body_bytes(3).max_head_bytes(100);
+    let long = format!("HTTP/1.1 200 OK\r\nA: {}", "a".repeat(200));
+    for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd", &long] {
+        let addr = answering(vec![(answer.as_bytes().to_vec(), false)]);
+        let outcome = calls(addr, options.clone(), vec![Call::get("/")]);
+        assert!(outcome[0].as_ref().unwrap_err().contains("more than"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn only_what_does_no_harm_twice_is_sent_twice() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    // Each connection answers once, and ends when the second request has come.
+    let (sender, heads) = mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            sender.send(read_head(&mut stream)).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na").unwrap();
+            sender.send(read_head(&mut stream)).unwrap();
+        }
+    });
+    let made = vec![Call::get("/first"), Call::get("/again"), Call::post("/once")];
+    let options = ClientOptions::default().pool(PoolOptions::default().max_open(1));
+    let outcomes = calls(addr, options, made);
+    assert_eq!((body(&outcomes[0]), body(&outcomes[1])), ("a", "a"));
+    assert!(outcomes[2].as_ref().unwrap_err().contains("ended before"), "{outcomes:?}");
+    let seen: Vec<_> = heads
+        .try_iter()
+        .map(|head| String::from_utf8(head).unwrap().split(' ').nth(1).map(str::to_owned))
+        .collect();
+    let wanted = ["/first", "/again", "/again", "/once"].map(|path| Some(path.to_owned()));
+    assert_eq!(seen[..4], wanted);
+}
+
+/// Takes a body piece by piece, and pauses after each.
+struct Pieces {
+    bytes: usize,
+    conn: Option<ConnId>,
+    paused: Rc<Cell<Option<ConnId>>>,
+    done: Rc<Cell<Option<Result<usize, String>>>>,
+}
+
+impl AnswerReader for Pieces {
+    fn on_head(&mut self, answer: &Answer<'_>, _: &mut Context<'_>) {
+        assert_eq!((answer.status(), answer.body()), (200, &b""[..]));
+        self.conn = Some(answer.conn());
+    }
+
+    fn on_chunk(&mut self, chunk: &[u8], _: &mut Context<'_>) -> Flow {
+        assert_eq!(self.paused.get(), None, "a piece, while it is paused");
+        self.bytes += chunk.len();
+        self.paused.set(self.conn);
+        Flow::Pause
+    }
+
+    fn on_end(self: Box<Self>, _: &mut Context<'_>) {
+        self.done.set(Some(Ok(self.bytes)));
+    }
+
+    fn on_error(self: Box<Self>, error: ClientError, _: &mut Context<'_>) {
+        self.done.set(Some(Err(error.to_string())));
+    }
+}
+
+#[test]
+fn an_answer_that_is_paused_holds_the_server() {
+    const TOTAL: usize = 4 << 20;
+    let web = Web::of(|| {
+        Router::new().get("/length", |_, _, res| res.bytes("x/y", &vec![b'x'; TOTAL])).get(
+            "/chunks",
+            |_, _, res| {
+                res.stream(None);
+                let mut left = TOTAL;
+                res.on_drain(move |_, res| {
+                    while left > 0 {
+                        left -= 1_024;
+                        if res.write(&[b'x'; 1_024]) != Written::Below {
+                            return;
+                        }
+                    }
+                    res.end();
+                });
+            },
+        )
+    });
+    let mut reactor = Reactor::new().unwrap();
+    let client = Client::register(&mut reactor, web.addr, ClientOptions::default()).unwrap();
+    for path in ["/length", "/chunks", "/length"] {
+        let (paused, done) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(None)));
+        let pieces = Pieces { bytes: 0, conn: None, paused: paused.clone(), done: done.clone() };
+        client.stream(&mut reactor.context(), Call::get(path), pieces);
+        let began = Instant::now();
+        let outcome = loop {
+            if let Some(outcome) = done.take() {
+                break outcome;
+            }
+            assert!(began.elapsed() < PATIENCE, "no answer");
+            reactor.run_once(Some(Duration::from_millis(10))).unwrap();
+            if let Some(id) = paused.take() {
+                if let Some(mut conn) = reactor.context().conn(id) {
+                    conn.resume_reading();
+                }
+            }
+        };
+        assert_eq!(outcome, Ok(TOTAL), "{path}");
+    }
+}
