@@ -64,13 +64,16 @@ impl<A: 'static> Driver<'_, A> {
         self.shared.load(exchange);
         let step = match self.take_body(exchange, conn, input) {
             Ok(used) => used,
-            Err(refusal) => return self.refuse_body(state, conn, refusal, input.len()),
+            Err(refusal) => {
+                self.refuse_body(state, conn, refusal);
+                return Step::Used(input.len());
+            }
         };
         if self.settle(state, conn) { Step::Used(step) } else { Step::Wait(step) }
     }
 
     /// Takes what the reader of a body wants of it; returns how much that is.
-    fn take_body(
+    pub(super) fn take_body(
         &mut self,
         exchange: &mut Exchange<A>,
         conn: &mut Conn<'_>,
@@ -190,14 +193,13 @@ impl<A: 'static> Driver<'_, A> {
 
     /// The body is malformed: whatever comes, the connection ends.
     #[cold]
-    fn refuse_body(
+    pub(super) fn refuse_body(
         &mut self,
         state: &mut State<A>,
         conn: &mut Conn<'_>,
         refusal: Refusal,
-        length: usize,
-    ) -> Step {
-        let Phase::Busy(exchange) = &mut state.phase else { return Step::Used(length) };
+    ) {
+        let Phase::Busy(exchange) = &mut state.phase else { return };
         self.tell_gone(exchange);
         match exchange.output {
             Output::Unanswered => self.refuse(state, conn, refusal),
@@ -208,14 +210,13 @@ impl<A: 'static> Driver<'_, A> {
                 state.phase = Phase::Ended;
             }
         }
-        Step::Used(length)
     }
 
     /// The body comes in too slowly.
     #[cold]
     pub(super) fn give_up_body(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
         let refusal = Refusal::new(408, "the body of the request came too slowly");
-        self.refuse_body(state, conn, refusal, 0);
+        self.refuse_body(state, conn, refusal);
     }
 
     /// The client has ended its side within the body: there is no request to answer.

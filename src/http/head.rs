@@ -288,7 +288,7 @@ fn note<'a>(
 ) -> Result<(), Refusal> {
     let is = |name: &str| field.name.eq_ignore_ascii_case(name);
     match field.name.len() {
-        4 if is("host") => note_host(field.value, facts)?,
+        4 if field.name == "Host" || is("host") => note_host(field.value, facts)?,
         6 if is("expect") => {
             let is_continue = field.value.eq_ignore_ascii_case(b"100-continue");
             facts.expects_continue |= is_continue;

@@ -236,13 +236,14 @@ impl<A: 'static> Server<A> {
         let known_host = &mut self.shared.known_host;
         let parsed = head::parse(&input[skipped..], &mut slots, limits, known_host)?;
         let Some((head, length)) = parsed else {
+            head::find_end(&input[skipped..], 0)?; // each line that is here ends as it should
             self.await_head(state, conn, input.len());
             return Ok(Step::Wait(0));
         };
         state.searched = 0;
-        let is_all = skipped + length == input.len();
-        self.serve(state, conn, &head, is_all)?;
-        Ok(Step::Used(skipped + length))
+        let used = skipped + length;
+        let body = self.serve(state, conn, &head, &input[used..])?;
+        Ok(Step::Used(used + body))
     }
 
     /// A part of a head has come in: from now on it has its time.
@@ -255,20 +256,20 @@ impl<A: 'static> Server<A> {
         state.searched = length as u32;
     }
 
-    /// Serves a request whose head is complete.
+    /// Serves a request whose head is complete; how much of the input behind it that took.
     #[inline]
     fn serve(
         &mut self,
         state: &mut State<A>,
         conn: &mut Conn<'_>,
         head: &Head<'_>,
-        is_all: bool,
-    ) -> Result<(), Refusal> {
+        rest: &[u8],
+    ) -> Result<usize, Refusal> {
         let path = head.target.routed(&mut self.room)?;
         self.shared.stats.requests += 1;
         self.shared.fields.clear();
         state.exchanges = state.exchanges.wrapping_add(1);
-        let mut exchange = Exchange::new(state.exchanges, head, is_all);
+        let mut exchange = Exchange::new(state.exchanges, head, rest.is_empty());
         let is_last = self.shared.options.max_requests.is_some_and(|max| state.exchanges >= max);
         exchange.keep_alive &= !is_last && !state.is_draining;
         if self.shared.on_finish.is_some() {
@@ -278,14 +279,26 @@ impl<A: 'static> Server<A> {
         call(&mut self.app, &mut self.routes, &mut self.shared, conn, (head, path), &mut exchange);
         if exchange.is_usual_end() && !state.is_draining {
             state.since = self.shared.now;
-            return Ok(());
+            return Ok(0);
         }
         let mut driver = Driver { app: &mut self.app, shared: &mut self.shared };
+        let mut used = 0;
+        if !rest.is_empty() && exchange.waits_for_body() {
+            // A body that is here already is taken without a place on the heap.
+            used = match driver.take_body(&mut exchange, conn, rest) {
+                Ok(used) => used,
+                Err(refusal) => {
+                    state.phase = Phase::Busy(Box::new(exchange));
+                    driver.refuse_body(state, conn, refusal);
+                    return Ok(rest.len());
+                }
+            };
+        }
         match driver.look(&mut exchange, conn, state.is_draining) {
             After::Busy => self.await_more(state, conn, exchange),
             after => driver.conclude(state, conn, &mut exchange, after),
         }
-        Ok(())
+        Ok(used)
     }
 
     /// More of the body is due, or the answer comes later.

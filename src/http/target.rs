@@ -21,10 +21,10 @@ pub(super) struct Target<'a> {
 /// What a byte of a target is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// Not allowed (RFC 3986): controls, space, `"`, `#`, `<`, `>`, `\`, DEL, above ASCII.
-    Bad,
     /// Stands for itself.
     Plain,
+    /// Not allowed (RFC 3986): controls, space, `"`, `#`, `<`, `>`, `\`, DEL, above ASCII.
+    Bad,
     /// `%`: two hexadecimal digits follow.
     Escape,
     /// `.`: may be a dot segment.
@@ -93,17 +93,19 @@ impl<'a> Target<'a> {
     #[inline(always)]
     fn read_path(raw: &'a str, text: &'a str) -> Result<Self, Refusal> {
         let bytes = text.as_bytes();
-        let special = bytes.iter().position(|&byte| CLASSES[usize::from(byte)] != Class::Plain);
-        match special {
-            None => Ok(Self { raw, path: text, query: None, authority: None, is_plain: true }),
-            Some(at) => Self::read_rest(raw, text, at),
+        // Without an early end, which costs more than it saves: most have nothing special.
+        let found = bytes.iter().fold(0, |seen, &byte| seen | CLASSES[usize::from(byte)] as u8);
+        if found == Class::Plain as u8 {
+            return Ok(Self { raw, path: text, query: None, authority: None, is_plain: true });
         }
+        Self::read_slowly(raw, text)
     }
 
-    /// Reads a path and the query behind it, of which the first bytes stand for themselves.
-    fn read_rest(raw: &'a str, text: &'a str, mut at: usize) -> Result<Self, Refusal> {
+    /// Reads a path and the query behind it, byte by byte.
+    fn read_slowly(raw: &'a str, text: &'a str) -> Result<Self, Refusal> {
         let bytes = text.as_bytes();
         let mut is_plain = true;
+        let mut at = 0;
         let mut query = None;
         while at < bytes.len() {
             match CLASSES[usize::from(bytes[at])] {
