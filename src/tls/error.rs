@@ -45,7 +45,9 @@ pub(super) fn explain(source: rustls::Error) -> io::Error {
 fn text_of(error: &rustls::Error) -> String {
     use rustls::Error as E;
     match error {
-        E::InvalidMessage(_) | E::InappropriateMessage { .. } => format!(
+        E::InvalidMessage(_)
+        | E::InappropriateMessage { .. }
+        | E::InappropriateHandshakeMessage { .. } => format!(
             "the peer does not speak TLS here ({error}); a plain client or server, or another \
              protocol, is at the other end"
         ),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::plan::{Ending, Mode, Plan, UDP_HEADER_BYTES, most_datagram_bytes};
 use crate::target::{first_that_answers, resolve};
+use crate::tls::{Tls, Wish};
 
 pub(crate) const USAGE: &str = "\
 usage: load [MODE] [options]
@@ -27,7 +28,8 @@ options                     of        what
   --connections N           c o h u   connections, sockets [64; hold: 10000, or what fits]
   --size BYTES              all       bytes of a message [64]; udp: 20 to 65507, over IPv6 65527
   --depth N                 c u       messages in flight on a connection [1]
-  --rate PER_SECOND         o u       messages a second, of all connections together [open: 10000]
+  --rate PER_SECOND         o s u     messages a second, of all connections together [open: 10000];
+                                      storm: connections begun [as many as end]
   --timeout MS              u         a datagram without an answer for so long is lost [1000]
   --in-flight K             s h       connections begun and not ended (storm: 64), dials begun
                                       and not up (hold: 256)
@@ -35,6 +37,11 @@ options                     of        what
                                       each has its own ports [storm on Linux: 32; hold: what
                                       --connections needs; else 1, which the system chooses]
   --close fin|reset         s         end with FIN (the ports linger in TIME_WAIT) or RST [fin]
+  --tls                     c o s h   encrypt; the server in this process makes a certificate, any
+                                      certificate of another server is taken
+  --tls-roots FILE          c o s h   take only certificates that these have signed (PEM)
+  --tls-name NAME           c o s h   what the server is called [the host of --connect]
+  --resume                  s         resume TLS sessions [full handshakes]
   --active A                h         connections that exchange messages while the rest idles [10]
   --duration SECONDS        all       time that is measured [8]
   --warmup SECONDS          c o s u   time before it that is not [1]
@@ -71,16 +78,23 @@ an answer; 2 if what was asked for makes no sense or does not fit. Of udp: loss 
 no failure; 1 if a datagram was wrong or none was answered. SIGINT ends the run early, with its
 table.";
 
+/// The modes over TCP.
+const TCP: [Mode; 4] = [Mode::Closed, Mode::Open, Mode::Storm, Mode::Hold];
+
 /// The options that only some modes have.
-const MODES_OF: [(&str, &[Mode]); 9] = [
+const MODES_OF: [(&str, &[Mode]); 13] = [
     ("connections", &[Mode::Closed, Mode::Open, Mode::Hold, Mode::Udp]),
     ("depth", &[Mode::Closed, Mode::Udp]),
-    ("rate", &[Mode::Open, Mode::Udp]),
+    ("rate", &[Mode::Open, Mode::Storm, Mode::Udp]),
     ("timeout", &[Mode::Udp]),
     ("in-flight", &[Mode::Storm, Mode::Hold]),
     ("sources", &[Mode::Storm, Mode::Hold]),
     ("close", &[Mode::Storm]),
     ("active", &[Mode::Hold]),
+    ("tls", &TCP),
+    ("tls-roots", &TCP),
+    ("tls-name", &TCP),
+    ("resume", &[Mode::Storm]),
     ("warmup", &[Mode::Closed, Mode::Open, Mode::Storm, Mode::Udp]),
 ];
 
@@ -104,6 +118,10 @@ struct Given {
     seed: Option<u64>,
     json: bool,
     html: Option<PathBuf>,
+    /// What was given for `--connect`.
+    connect: Option<String>,
+    tls_roots: Option<String>,
+    tls_name: Option<String>,
     /// The names of the options that were given.
     names: Vec<String>,
 }
@@ -118,6 +136,7 @@ pub(crate) fn parse() -> Result<Option<Plan>, lexopt::Error> {
             Value(mode) if given.mode.is_none() => given.mode = Some(parse_mode(&mode.string()?)?),
             Long("help") | Short('h') => return Ok(None),
             Long("json") => given.json = true,
+            Long(name @ ("tls" | "resume")) => given.names.push(name.to_owned()),
             Long(name) => {
                 let name = name.to_owned();
                 if !given.take(&name, &mut parser)? {
@@ -144,7 +163,13 @@ impl Given {
         use lexopt::prelude::*;
         let mut value = || parser.value()?.string();
         match name {
-            "connect" => self.targets = resolve(&value()?)?,
+            "connect" => {
+                let text = value()?;
+                self.targets = resolve(&text)?;
+                self.connect = Some(text);
+            }
+            "tls-roots" => self.tls_roots = Some(value()?),
+            "tls-name" => self.tls_name = Some(value()?),
             "connections" => self.connections = Some(whole(name, &value()?, MOST_CONNECTIONS)?),
             "size" => self.size = Some(whole(name, &value()?, MOST_BYTES)?),
             "depth" => self.depth = Some(whole(name, &value()?, 1 << 16)?),
@@ -187,8 +212,10 @@ impl Given {
                         addresses to spare"
                 .to_owned());
         }
+        let tls = self.tls()?;
         let plan = Plan {
             mode,
+            tls,
             target,
             connections: self.connections,
             size: self.size.unwrap_or(64),
@@ -219,6 +246,29 @@ impl Given {
             files: None,
         };
         Ok(plan)
+    }
+
+    /// What encrypts the connections.
+    fn tls(&self) -> Result<Option<Tls>, String> {
+        let has = |name: &str| self.names.iter().any(|given| given == name);
+        if !has("tls") {
+            let without = ["tls-roots", "tls-name", "resume"].into_iter().find(|name| has(name));
+            return match without {
+                Some(name) => Err(format!("--{name} is for --tls")),
+                None => Ok(None),
+            };
+        }
+        let own_name = || match &self.connect {
+            Some(text) => host_of(text),
+            None => "localhost",
+        };
+        let wish = Wish {
+            name: self.tls_name.clone().unwrap_or_else(|| own_name().to_owned()),
+            roots: self.tls_roots.clone(),
+            resumes: has("resume"),
+            is_own: self.connect.is_none(),
+        };
+        Tls::new(wish).map(Some)
     }
 
     fn check_udp(&self, target: Option<SocketAddr>) -> Result<(), String> {
@@ -254,6 +304,15 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// So that a slip of the finger does not run for years.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The host of `HOST:PORT`, an IPv6 address without its brackets and its interface.
+fn host_of(text: &str) -> &str {
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    match host.strip_prefix('[') {
+        Some(inside) => inside.split(['%', ']']).next().unwrap_or(inside),
+        None => host,
+    }
+}
 
 fn parse_ending(text: &str) -> Result<Ending, String> {
     match text {

@@ -20,6 +20,7 @@ pub(crate) struct Closed {
 
 /// One connection.
 pub(crate) struct Link {
+    dialled: Instant,
     /// Which stream of the pattern it sends.
     stream: u64,
     /// Bytes written.
@@ -36,11 +37,13 @@ pub(crate) struct Link {
 
 impl Link {
     fn new(stream: u64, depth: usize) -> Self {
+        let now = Instant::now();
         Self {
+            dialled: now,
             stream,
             sent: 0,
             received: 0,
-            written_at: vec![Instant::now(); depth].into_boxed_slice(),
+            written_at: vec![now; depth].into_boxed_slice(),
             oldest: 0,
             in_flight: 0,
         }
@@ -125,8 +128,9 @@ impl Handler for Closed {
 
     /// Load begins with the first connection; what is measured begins when all are up and warm.
     fn on_open(&mut self, link: &mut Link, conn: &mut Conn<'_>) {
-        self.run.opened();
-        self.send(link, conn, self.depth, Instant::now());
+        let now = Instant::now();
+        self.run.connected(now - link.dialled, conn);
+        self.send(link, conn, self.depth, now);
         self.dial_on(&mut conn.context());
     }
 

@@ -60,6 +60,11 @@ impl<H: Handler> Dialer<H> {
         }
     }
 
+    /// So many may have been begun by now, of those that are to be.
+    pub(crate) fn allow(&mut self, wanted: u64) {
+        self.wanted = wanted;
+    }
+
     /// One is no longer in flight.
     pub(crate) fn settle(&mut self) {
         self.in_flight -= 1;

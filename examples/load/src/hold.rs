@@ -143,8 +143,7 @@ impl Handler for Hold {
     }
 
     fn on_open(&mut self, link: &mut Link, conn: &mut Conn<'_>) {
-        self.run.opened();
-        record(&mut self.run.tally.connect, link.dialled.elapsed());
+        self.run.connected(link.dialled.elapsed(), conn);
         if self.is_active(link) {
             self.in_flight += 1;
             self.send(link, conn);

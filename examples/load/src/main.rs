@@ -12,6 +12,7 @@
 //! cargo run --release -p load -- storm --in-flight 128 --duration 10
 //! cargo run --release -p load -- hold --active 50 --duration 30
 //! cargo run --release -p load -- udp --rate 20000 --size 1200
+//! cargo run --release -p load --features tls -- storm --tls --resume
 //! ```
 //!
 //! The server may be any that sends back what it gets, in another process or far away:
@@ -45,6 +46,8 @@ mod storm;
 mod tally;
 mod target;
 mod text;
+#[cfg_attr(not(feature = "tls"), path = "tls_stub.rs")]
+mod tls;
 mod udp;
 mod units;
 

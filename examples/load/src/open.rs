@@ -43,6 +43,7 @@ struct Lane {
 
 /// The receiving side.
 pub(crate) struct Link {
+    dialled: Instant,
     lane: usize,
     /// Bytes that came back.
     received: u64,
@@ -69,7 +70,7 @@ impl Maker for Open {
 }
 
 fn link(number: u64) -> Link {
-    Link { lane: number as usize, received: 0 }
+    Link { dialled: Instant::now(), lane: number as usize, received: 0 }
 }
 
 impl Open {
@@ -188,7 +189,7 @@ impl Handler for Open {
     }
 
     fn on_open(&mut self, link: &mut Link, conn: &mut Conn<'_>) {
-        self.run.opened();
+        self.run.connected(link.dialled.elapsed(), conn);
         self.lanes[link.lane].id = Some(conn.id());
         self.dial_on(&mut conn.context());
     }

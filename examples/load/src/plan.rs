@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use waterwheel::{ConnectOptions, Limits, TcpOptions};
 
+use crate::tls::Tls;
 use crate::units::{grouped, plural};
 
 /// How load is made.
@@ -61,7 +62,7 @@ pub(crate) struct Plan {
     pub(crate) size: usize,
     /// Messages in flight on a connection.
     pub(crate) depth: usize,
-    /// Messages a second; `None` is as many as are answered.
+    /// Messages a second, or connections of a storm; `None` is as many as are answered.
     pub(crate) rate: Option<u32>,
     /// How long a datagram may stay without an answer before it is lost (udp).
     pub(crate) timeout: Duration,
@@ -72,6 +73,8 @@ pub(crate) struct Plan {
     /// Of the held connections, those that exchange messages; `None` until [`Plan::fit`].
     pub(crate) active: Option<usize>,
     pub(crate) ending: Ending,
+    /// What encrypts the connections.
+    pub(crate) tls: Option<Tls>,
     /// What is measured.
     pub(crate) duration: Duration,
     /// What runs before and is not.
@@ -239,6 +242,10 @@ impl Plan {
             _ => TcpOptions::default(),
         };
         let options = ConnectOptions::default().timeout(CONNECT_TIMEOUT).limits(limits).tcp(tcp);
+        let options = match &self.tls {
+            Some(tls) => tls.encrypt(options),
+            None => options,
+        };
         match self.sources() {
             1 => vec![options],
             sources => (1..=sources)

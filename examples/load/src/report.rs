@@ -23,6 +23,7 @@ pub(crate) struct Report {
 }
 
 /// One figure.
+#[derive(Clone)]
 pub(crate) struct Figure {
     /// Its name for machines, which tells the unit.
     pub(crate) key: &'static str,
@@ -31,6 +32,7 @@ pub(crate) struct Figure {
     pub(crate) value: Value,
 }
 
+#[derive(Clone)]
 pub(crate) enum Value {
     Count(u64),
     PerSecond(f64),
@@ -95,7 +97,7 @@ impl Report {
             mode: plan.mode,
             title: title(plan, addr),
             settings: settings(plan, addr),
-            figures: figures(plan, &tally),
+            figures: [figures(plan, &tally), handshakes(plan, &tally)].concat(),
             failures: failures(plan, &tally),
             interrupted: tally.interrupted,
             faults: tally
@@ -126,7 +128,14 @@ fn title(plan: &Plan, addr: SocketAddr) -> String {
                 Ending::Fin => "FIN",
                 Ending::Reset => "RST",
             };
-            format!("{connections} at a time, ended with {how}")
+            match plan.rate {
+                Some(rate) => format!(
+                    "{} a second, at most {} at a time, ended with {how}",
+                    plural(rate.into(), "connection"),
+                    plan.in_flight
+                ),
+                None => format!("{connections} at a time, ended with {how}"),
+            }
         }
         Mode::Hold => format!("{connections}, {} of them active", plan.active()),
         Mode::Udp => {
@@ -149,7 +158,8 @@ fn title(plan: &Plan, addr: SocketAddr) -> String {
         None => "server in this process".to_owned(),
     };
     let noun = if plan.mode == Mode::Udp { "datagrams" } else { "messages" };
-    format!("{}: {what}, {}-byte {noun}, {server}", plan.mode, plan.size)
+    let tls = if plan.tls.is_some() { " over TLS" } else { "" };
+    format!("{}: {what}, {}-byte {noun}{tls}, {server}", plan.mode, plan.size)
 }
 
 fn figure(key: &'static str, label: &'static str, value: Value) -> Figure {
@@ -202,7 +212,35 @@ fn settings(plan: &Plan, addr: SocketAddr) -> Vec<Figure> {
             time("timeout_seconds", "timeout", plan.timeout),
         ]),
     }
+    if plan.mode == Mode::Storm {
+        list.extend(
+            plan.rate.map(|rate| count("rate_per_second", "rate, a second", rate as usize)),
+        );
+    }
+    if let Some(tls) = &plan.tls {
+        let text = |key, label, text: &str| figure(key, label, Value::Text(text.to_owned()));
+        list.push(text("tls_certificate", "certificate of the server", tls.trust));
+        list.push(text(
+            "tls_resume",
+            "sessions are resumed",
+            if tls.resumes { "yes" } else { "no" },
+        ));
+    }
     list
+}
+
+/// What was counted of handshakes.
+fn handshakes(plan: &Plan, tally: &Tally) -> Vec<Figure> {
+    if plan.tls.is_none() {
+        return Vec::new();
+    }
+    let count = |key, label, value| figure(key, label, Value::Count(value));
+    let share = tally.resumed as f64 / tally.handshakes.max(1) as f64 * 100.0;
+    vec![
+        count("tls_handshakes", "TLS handshakes", tally.handshakes),
+        count("tls_resumed", "of these, resumed", tally.resumed),
+        figure("tls_resumed_percent", "resumed", Value::Percent(share)),
+    ]
 }
 
 fn figures(plan: &Plan, tally: &Tally) -> Vec<Figure> {
@@ -316,6 +354,13 @@ fn dial_rate(tally: &Tally) -> f64 {
 
 fn series(plan: &Plan, tally: Tally) -> Vec<Series> {
     let one = |key, label, times| Series { key, label, times };
+    let label = match plan.tls {
+        Some(_) => "dial to end of handshake",
+        None => "dial to connection",
+    };
+    // Without TLS a few dials say nothing.
+    let tells_dials = plan.tls.is_some() || matches!(plan.mode, Mode::Storm | Mode::Hold);
+    let connect = tells_dials.then_some(tally.connect);
     let mut list = match plan.mode {
         Mode::Closed => vec![one("exchange", "exchange", tally.exchange)],
         Mode::Open => vec![
@@ -329,16 +374,13 @@ fn series(plan: &Plan, tally: Tally) -> Vec<Series> {
             },
             one("delay", "left late by", tally.delay),
         ],
-        Mode::Storm => vec![
-            one("exchange", "dial to answer", tally.exchange),
-            one("connect", "dial to connection", tally.connect),
-        ],
+        Mode::Storm => vec![one("exchange", "dial to answer", tally.exchange)],
         Mode::Hold => vec![
             one("exchange", "exchange, active", tally.exchange),
             one("wake", "exchange after the silence", tally.wake),
-            one("connect", "dial to connection", tally.connect),
         ],
     };
+    list.extend(connect.map(|times| one("connect", label, times)));
     list.retain(|series| !series.times.is_empty());
     list
 }

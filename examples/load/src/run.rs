@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
-use waterwheel::{CloseReason, Closed, Context, HandlerKey, OnPanic, Reactor, ReactorOptions};
+use waterwheel::{
+    CloseReason, Closed, Conn, Context, HandlerKey, OnPanic, Reactor, ReactorOptions,
+};
 
 use crate::pattern::Pattern;
 use crate::plan::{Mode, Plan};
 use crate::progress::{Progress, View};
 use crate::signal;
 use crate::tally::{Tally, record};
+use crate::tls;
 
 /// How long answers that are still to come may stay away, in the end, before they are given up.
 const LONGEST_SILENCE: Duration = Duration::from_secs(2);
@@ -211,6 +214,20 @@ impl Run {
     pub(crate) fn opened(&mut self) {
         self.tally.opened += 1;
         self.tally.live += 1;
+    }
+
+    /// A connection over TCP came up, so long after it was dialled.
+    pub(crate) fn connected(&mut self, took: Duration, conn: &Conn<'_>) {
+        self.opened();
+        // Each is a dial of its own in a storm; elsewhere all are made before it is measured.
+        if self.plan.mode == Mode::Storm && self.phase != Phase::Measure {
+            return;
+        }
+        record(&mut self.tally.connect, took);
+        if let Some(is_resumed) = tls::is_resumed(conn) {
+            self.tally.handshakes += 1;
+            self.tally.resumed += u64::from(is_resumed);
+        }
     }
 
     /// A connection did not come up. If none ever did, there is no point in going on.

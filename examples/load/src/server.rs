@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use waterwheel::udp::{DatagramSocket, UdpOptions};
 use waterwheel::{Conn, ListenOptions, Reactor, Remote};
@@ -37,14 +36,17 @@ impl Server {
     /// Returns when it listens.
     pub(crate) fn start(plan: &Plan) -> Result<Self, Box<dyn Error>> {
         let is_udp = plan.mode == Mode::Udp;
-        let idle_timeout = plan.server_idle_timeout();
+        let mut options = ListenOptions::default().idle_timeout(plan.server_idle_timeout());
+        if let Some(tls) = &plan.tls {
+            options = tls.serve(options);
+        }
         // A reactor stays on its thread; what may leave is its address and its door.
         let (ready, listens) = mpsc::channel();
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
             let mut reactor = Reactor::new()?;
             let addr = match is_udp {
                 true => receive(&mut reactor)?,
-                false => listen(&mut reactor, idle_timeout)?,
+                false => listen(&mut reactor, options)?,
             };
             // Nobody listens only if the main thread has given up.
             let _ = ready.send((addr, reactor.remote()));
@@ -63,12 +65,11 @@ impl Server {
     }
 }
 
-fn listen(reactor: &mut Reactor, idle_timeout: Duration) -> io::Result<SocketAddr> {
+fn listen(reactor: &mut Reactor, options: ListenOptions) -> io::Result<SocketAddr> {
     let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
         conn.write(input);
         input.len()
     });
-    let options = ListenOptions::default().idle_timeout(idle_timeout);
     reactor.listen("127.0.0.1:0", echo, options)
 }
 

@@ -8,13 +8,15 @@ use waterwheel::{CloseReason, Closed as End, Conn, Context, Handler, HandlerKey,
 use crate::dial::Dialer;
 use crate::plan::Ending;
 use crate::run::{Maker, Phase, Run};
-use crate::tally::record;
 
 pub(crate) struct Storm {
     run: Run,
     dialer: Dialer<Self>,
     size: usize,
     ending: Ending,
+    /// Connections to begin a second; `None` begins one when another has ended.
+    rate: Option<u32>,
+    start: Instant,
 }
 
 /// One connection of the storm.
@@ -32,11 +34,16 @@ fn link(stream: u64) -> Link {
 }
 
 impl Maker for Storm {
-    const TICK: Duration = Duration::from_millis(10);
+    const TICK: Duration = Duration::from_millis(1);
 
     fn new(run: Run) -> Self {
+        let rate = run.plan.rate;
+        // With a rate each tick allows some.
+        let wanted = if rate.is_some() { 0 } else { u64::MAX };
         Self {
-            dialer: Dialer::new(&run.plan, run.addr, u64::MAX),
+            rate,
+            start: Instant::now(),
+            dialer: Dialer::new(&run.plan, run.addr, wanted),
             size: run.plan.size,
             ending: run.plan.ending,
             run,
@@ -45,6 +52,7 @@ impl Maker for Storm {
 
     fn begin(&mut self, service: HandlerKey<Self>, cx: &mut Context<'_>) {
         self.run.enter(Phase::WarmUp);
+        self.start = Instant::now();
         self.dialer.begin(service, cx, link);
     }
 }
@@ -87,10 +95,7 @@ impl Handler for Storm {
     }
 
     fn on_open(&mut self, link: &mut Link, conn: &mut Conn<'_>) {
-        self.run.opened();
-        if self.run.phase() == Phase::Measure {
-            record(&mut self.run.tally.connect, link.begun.elapsed());
-        }
+        self.run.connected(link.begun.elapsed(), conn);
         self.run.pattern.write(conn, link.stream, 0, self.size);
     }
 
@@ -134,6 +139,10 @@ impl Handler for Storm {
         let now = Instant::now();
         self.run.show(now);
         if self.run.makes_load() {
+            if let Some(rate) = self.rate {
+                let due = (now - self.start).as_secs_f64() * f64::from(rate);
+                self.dialer.allow(due as u64);
+            }
             self.dialer.fill(cx, link);
         }
         if let Some(next) = self.run.due(now) {

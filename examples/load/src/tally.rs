@@ -48,6 +48,10 @@ pub(crate) struct Datagrams {
 pub(crate) struct Tally {
     /// Connections that came up.
     pub(crate) opened: u64,
+    /// TLS handshakes that are done, in a storm those while it was measured.
+    pub(crate) handshakes: u64,
+    /// Of these, those that have resumed an earlier session.
+    pub(crate) resumed: u64,
     /// Connections that are up.
     pub(crate) live: u64,
     /// Connections that did not come up.
@@ -76,7 +80,7 @@ pub(crate) struct Tally {
     pub(crate) dialling: Duration,
     /// From a message to its answer, or from a dial to the answer.
     pub(crate) exchange: Times,
-    /// From a dial to the connection.
+    /// From a dial to the connection, with the handshake of TLS.
     pub(crate) connect: Times,
     /// How late messages left (open).
     pub(crate) delay: Times,
@@ -96,6 +100,8 @@ impl Tally {
     pub(crate) fn new() -> Self {
         Self {
             opened: 0,
+            handshakes: 0,
+            resumed: 0,
             live: 0,
             refused: 0,
             lost: 0,

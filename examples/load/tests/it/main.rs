@@ -14,6 +14,7 @@ mod process;
 mod servers;
 #[path = "../../src/target.rs"]
 mod target;
+mod tls;
 mod udp;
 
 use process::Process;
