@@ -34,6 +34,9 @@ pub(crate) trait LayerFactory: fmt::Debug + Send + Sync {
     /// The counter of the connections that fail in its handshake.
     fn failures<'a>(&self, stats: &'a mut Stats) -> &'a mut u64;
 
+    /// A handshake has failed, which `failures` counts.
+    fn note_failure(&self, _: &HandshakeFailure<'_>) {}
+
     /// Whether only the layer knows for whom the peer speaks: until then the caps of each source
     /// say nothing.
     fn names_source(&self) -> bool {
@@ -43,6 +46,35 @@ pub(crate) trait LayerFactory: fmt::Debug + Send + Sync {
     /// Whether a step of its handshake takes so long that few of them fit in a turn.
     fn is_costly(&self) -> bool {
         false
+    }
+}
+
+/// Why the handshake of an accepted connection has failed.
+#[derive(Debug)]
+pub(crate) enum HandshakeFailure<'a> {
+    /// There is no layer for it.
+    NoLayer(&'a str),
+    /// Its layer has failed.
+    Layer(&'a io::Error),
+    /// It was not done in time.
+    Late,
+    /// Its peer has ended it.
+    Ended,
+    /// It had to give its place up.
+    CrowdedOut,
+}
+
+impl fmt::Display for HandshakeFailure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLayer(text) => f.write_str(text),
+            Self::Layer(error) => error.fmt(f),
+            Self::Late => f.write_str("its handshake was not done in time"),
+            Self::Ended => f.write_str("it ended within its handshake"),
+            Self::CrowdedOut => {
+                f.write_str("others want its place, and its source has most of them")
+            }
+        }
     }
 }
 

@@ -42,7 +42,8 @@ pub(crate) use connect::Place;
 pub use connect::{ConnectOptions, Destination, Reconnect};
 pub use filter::DestinationFilter;
 pub(crate) use layer::{
-    Decoded, Layer, LayerFactory, LayerOption, LayerStage, MAX_PLAIN_BYTES, MAX_UNCONSUMED_BYTES,
+    Decoded, HandshakeFailure, Layer, LayerFactory, LayerOption, LayerStage, MAX_PLAIN_BYTES,
+    MAX_UNCONSUMED_BYTES,
 };
 pub use udp::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
 #[cfg(unix)]

@@ -1,7 +1,6 @@
 //! Connections whose handshakes come before the handler: a time in which they hold a slot, count
 //! against the caps and have a deadline, and nothing of the handler exists.
 
-use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,7 +10,7 @@ use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
 use crate::engine::observer::What;
 use crate::handler::Peer;
-use crate::options::LayerFactory;
+use crate::options::{HandshakeFailure, LayerFactory};
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
 use crate::stream::config::ConnConfig;
@@ -33,9 +32,9 @@ impl Dispatcher {
         let layer = match factory.layer(socket) {
             Ok(layer) => layer,
             Err(text) => {
-                *factory.failures(&mut self.lp.engine.stats) += 1;
                 self.refuse(stream);
-                return self.warn_refused(&config, factory, socket, &text);
+                let failure = HandshakeFailure::NoLayer(&text);
+                return self.count_failure(&config, factory, socket, &failure);
             }
         };
         let admitted =
@@ -70,8 +69,7 @@ impl Dispatcher {
             let Some(link) = self.lp.link(victim) else { return };
             // One that has failed, and waits for its peer's end, was counted then.
             if link.connection.phase() == Phase::Handshake {
-                let text = "others want its place, and its source has most of them";
-                self.count_refused_handshake(victim, text);
+                self.count_refused_handshake(victim, &HandshakeFailure::CrowdedOut);
             }
             if let Some(mut link) = self.lp.link(victim) {
                 link.abort();
@@ -170,7 +168,7 @@ impl Dispatcher {
                 true
             }
             Err(text) => {
-                self.refuse_handshake(id, &text);
+                self.refuse_handshake(id, &HandshakeFailure::NoLayer(&text));
                 false
             }
         }
@@ -197,21 +195,20 @@ impl Dispatcher {
     }
 
     /// The handshake of an accepted connection has failed, or may not go on.
-    pub(super) fn refuse_handshake(&mut self, id: ConnId, text: &str) {
-        self.count_refused_handshake(id, text);
+    pub(super) fn refuse_handshake(&mut self, id: ConnId, failure: &HandshakeFailure<'_>) {
+        self.count_refused_handshake(id, failure);
         if let Some(mut link) = self.lp.link(id) {
             link.end_handshake();
         }
     }
 
-    fn count_refused_handshake(&mut self, id: ConnId, text: &str) {
+    fn count_refused_handshake(&mut self, id: ConnId, failure: &HandshakeFailure<'_>) {
         let Some(link) = self.lp.link(id) else { return };
         let (config, socket) = (Rc::clone(&link.connection.config), link.connection.peer);
         let place = link.connection.layer_place();
         self.lp.engine.stats.refused += 1;
         if let Some(factory) = config.layers.get(place) {
-            *factory.failures(&mut self.lp.engine.stats) += 1;
-            self.warn_refused(&config, factory, socket, text);
+            self.count_failure(&config, factory, socket, failure);
         }
     }
 
@@ -221,7 +218,7 @@ impl Dispatcher {
         let is_accepting = link.connection.phase() == Phase::Handshake
             && link.connection.config.listener.is_some();
         if is_accepting {
-            self.refuse_handshake(id, &error.to_string());
+            self.refuse_handshake(id, &HandshakeFailure::Layer(&error));
         } else {
             log::debug!("{id}: {error}");
             link.fail_layer(error);
@@ -252,41 +249,43 @@ impl Dispatcher {
         drop(connection);
         let told = if is_fin { &CloseReason::Peer } else { &reason };
         log::debug!("{id}: {socket} {told}, before its handshake was done");
-        let text: Cow<'_, str> = match &reason {
+        let failure = match &reason {
             _ if flags.has(Flags::CLOSED_BY_HANDLER) || is_counted => return,
             CloseReason::Panic | CloseReason::Shutdown => {
                 self.lp.engine.stats.refused += 1;
                 return;
             }
-            _ if is_late => "its handshake was not done in time".into(),
-            _ if has_begun => "it ended within its handshake".into(),
+            _ if is_late => HandshakeFailure::Late,
+            _ if has_begun => HandshakeFailure::Ended,
             // A health check that only connects.
             _ => return,
         };
         self.lp.engine.stats.refused += 1;
         if let Some(factory) = factory {
-            *factory.failures(&mut self.lp.engine.stats) += 1;
-            self.warn_refused(&config, factory, socket, &text);
+            self.count_failure(&config, factory, socket, &failure);
         }
     }
 
-    /// A peer could cause it again and again: one in a second is a warning.
-    fn warn_refused(
+    /// Counts and logs a handshake that has failed. A peer could cause it again and again: one in a
+    /// second is a warning.
+    fn count_failure(
         &mut self,
         config: &ConnConfig,
         factory: &Arc<dyn LayerFactory>,
         socket: SocketAddr,
-        text: &str,
+        failure: &HandshakeFailure<'_>,
     ) {
+        *factory.failures(&mut self.lp.engine.stats) += 1;
+        factory.note_failure(failure);
         let Some(index) = config.listener else { return };
         let now = self.lp.engine.now();
         let Some(listener) = self.lp.streams.listener_mut(index as usize) else { return };
         let name = listener.display_name();
-        log::debug!("{name}: refused {socket}: {text}");
+        log::debug!("{name}: refused {socket}: {failure}");
         if listener.may_warn(now) {
             let demand = factory.demand();
             log::warn!(
-                "{name}: refused {socket}: {text}; {demand} (one such line a second; all are \
+                "{name}: refused {socket}: {failure}; {demand} (one such line a second; all are \
                  logged at debug)"
             );
         }

@@ -14,6 +14,8 @@ use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 pub struct TlsError {
     text: String,
     source: rustls::Error,
+    /// Where a handshake should have begun there was a request of HTTP.
+    pub(super) is_plain_http: bool,
 }
 
 impl TlsError {
@@ -39,7 +41,30 @@ impl error::Error for TlsError {
 /// An error of a connection.
 pub(super) fn explain(source: rustls::Error) -> io::Error {
     let text = text_of(&source);
-    io::Error::new(io::ErrorKind::InvalidData, TlsError { text, source })
+    io::Error::new(io::ErrorKind::InvalidData, TlsError { text, source, is_plain_http: false })
+}
+
+/// Methods with which a request of HTTP/1 begins, and the preface of HTTP/2.
+const HTTP_METHODS: [&[u8]; 10] = [
+    b"GET ", b"HEAD ", b"POST ", b"PUT ", b"PATCH", b"DELET", b"OPTIO", b"CONNE", b"TRACE", b"PRI ",
+];
+
+/// An error where a handshake should have begun with `input`: plain HTTP is told as such.
+pub(super) fn explain_beginning(error: io::Error, input: &[u8]) -> io::Error {
+    // Its first byte fails it already, wherever the request was cut on its way.
+    let begins = |method: &&[u8]| input.starts_with(method) || method.starts_with(input);
+    if input.is_empty() || !HTTP_METHODS.iter().any(begins) {
+        return error;
+    }
+    match error.downcast::<TlsError>() {
+        Ok(TlsError { source, .. }) => {
+            let text = "the peer does not speak TLS here: a plain HTTP request came; https is \
+                        wanted on this port";
+            let error = TlsError { text: text.to_owned(), source, is_plain_http: true };
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        }
+        Err(error) => error,
+    }
 }
 
 fn text_of(error: &rustls::Error) -> String {

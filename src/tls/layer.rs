@@ -13,7 +13,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError};
 use rustls::{ClientConfig, CommonState, ServerConfig};
 
 use crate::options::{Decoded, Layer, LayerStage};
-use crate::tls::error::explain;
+use crate::tls::error::{explain, explain_beginning};
 
 /// A connection of rustls that keeps no bytes of its own: records are decrypted where they were
 /// read, so that an idle connection holds no buffer.
@@ -256,10 +256,15 @@ impl Layer for TlsLayer {
         if let Some(name) = NAME_IN_HELLO.take() {
             self.name = Some(name);
         }
-        if result.is_err() {
-            self.add_alert(&mut input[consumed..], reply);
+        match result {
+            Ok(stage) => Ok(Decoded { consumed, stage }),
+            Err(error) => {
+                let is_beginning = self.state().is_handshaking() && consumed == 0;
+                let error = if is_beginning { explain_beginning(error, input) } else { error };
+                self.add_alert(&mut input[consumed..], reply);
+                Err(error)
+            }
         }
-        Ok(Decoded { consumed, stage: result? })
     }
 
     fn encode(

@@ -28,6 +28,7 @@
 mod certificate;
 mod client;
 mod error;
+mod failures;
 mod layer;
 mod provider;
 mod server;
@@ -41,6 +42,7 @@ use crate::tls::layer::TlsLayer;
 pub use certificate::{Certificate, Roots};
 pub use client::{ClientConfig, ClientOptions};
 pub use error::TlsError;
+pub use failures::HandshakeFailures;
 pub use rustls;
 pub use server::{ClientAuth, ServerConfig, ServerOptions};
 

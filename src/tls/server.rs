@@ -17,8 +17,9 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 
 use crate::base::stats::Stats;
-use crate::options::{Layer, LayerFactory, LayerOption, ListenOptions};
+use crate::options::{HandshakeFailure, Layer, LayerFactory, LayerOption, ListenOptions};
 use crate::tls::certificate::{Certificate, Roots};
+use crate::tls::failures::{Counters, HandshakeFailures};
 use crate::tls::layer::{TlsLayer, note_name};
 use crate::tls::provider::{provider, ticketer};
 
@@ -133,6 +134,7 @@ struct Shared {
     options: Option<ServerOptions>,
     timeout: Duration,
     current: RwLock<Current>,
+    failures: Counters,
 }
 
 /// What handshakes that begin now go by.
@@ -173,14 +175,24 @@ impl ServerConfig {
         crate::options::at_least_1ms("handshake_timeout", Some(timeout))?;
         crate::options::at_most("handshake_timeout", Some(timeout), crate::options::MAX_LIMIT)?;
         let current = RwLock::new(build(&options, None)?);
-        Ok(Self(Arc::new(Shared { options: Some(options), timeout, current })))
+        Ok(Self(Arc::new(Shared {
+            options: Some(options),
+            timeout,
+            current,
+            failures: Counters::default(),
+        })))
     }
 
     /// A configuration of rustls that the program has made. Handshakes may take 10 s; early data is
     /// refused whatever it says.
     pub fn from_rustls(config: rustls::ServerConfig) -> Self {
         let current = RwLock::new(Current::from_rustls(config));
-        Self(Arc::new(Shared { options: None, timeout: Duration::from_secs(10), current }))
+        Self(Arc::new(Shared {
+            options: None,
+            timeout: Duration::from_secs(10),
+            current,
+            failures: Counters::default(),
+        }))
     }
 
     /// Reads the files anew: handshakes that begin from now on get what is in them. If anything is
@@ -200,6 +212,14 @@ impl ServerConfig {
         let current = build(options, Some(&before))?;
         self.0.set(current);
         Ok(())
+    }
+
+    /// How many handshakes have failed since the configuration was made, by reason: those of all
+    /// its listeners, in all reactors. A limited number of them is logged, one a second for each
+    /// listener.
+    #[must_use]
+    pub fn failures(&self) -> HandshakeFailures {
+        self.0.failures.told()
     }
 
     /// Puts a configuration of rustls in the place of what there was, for handshakes that begin
@@ -336,6 +356,10 @@ impl LayerFactory for ServerConfig {
 
     fn failures<'a>(&self, stats: &'a mut Stats) -> &'a mut u64 {
         &mut stats.handshakes_failed
+    }
+
+    fn note_failure(&self, failure: &HandshakeFailure<'_>) {
+        self.0.failures.count(failure);
     }
 
     fn is_costly(&self) -> bool {

@@ -3,6 +3,7 @@
 
 mod cuts;
 mod errors;
+mod failures;
 mod hostile;
 mod reload;
 #[allow(dead_code, unused_imports, reason = "the tests of other binaries use the rest")]
