@@ -10,16 +10,12 @@
 //! echo hello | openssl s_client -quiet -connect 127.0.0.1:7000
 //! ```
 
-#[cfg_attr(not(feature = "tls"), path = "tls_stub.rs")]
-mod tls;
-
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use support::print;
-use tls::Tls;
+use support::{CertificateSource, Tls, print};
 use waterwheel::fleet::{Fleet, FleetOptions, Pinning, Spread};
 #[cfg(unix)]
 use waterwheel::unix::{UnixAddr, UnixListenOptions};
@@ -42,7 +38,8 @@ usage: echo [options]
   --pin                    keep each of its threads to a core
   --busy-poll MICROS       poll so long without blocking before blocking [0]
   --stats SECONDS          print the counters so often, of each reactor
-  --tls CERT KEY           TLS, with a certificate and its key from files of PEM text
+  --tls CERT KEY           TLS, with a certificate and its key from files of PEM text, which are
+                           read anew at SIGHUP
   --tls-self-signed        TLS, with a certificate for localhost that nobody trusts
   --help";
 
@@ -76,7 +73,7 @@ struct Args {
     reactor: ReactorOptions,
     fleet: FleetOptions,
     stats: Option<Duration>,
-    tls: Option<Tls>,
+    tls: Option<CertificateSource>,
 }
 
 fn main() -> ExitCode {
@@ -86,11 +83,12 @@ fn main() -> ExitCode {
 
 fn serve(mut args: Args) -> Result<ExitCode, Box<dyn Error>> {
     support::raise_limit()?;
-    if let Some(tls) = &args.tls {
-        args.options = tls.apply(args.options)?;
+    let tls = args.tls.as_ref().map(|source| Tls::new("echo", source)).transpose()?;
+    if let Some(tls) = &tls {
+        args.options = tls.encrypt(args.options);
     }
     if args.fleet.threads.is_some() {
-        return serve_as_fleet(args);
+        return serve_as_fleet(args, tls);
     }
     let mut reactor = Reactor::with_options(args.reactor)?;
     let echo = reactor.register(Echo);
@@ -100,7 +98,7 @@ fn serve(mut args: Args) -> Result<ExitCode, Box<dyn Error>> {
         print(format_args!("listening on {addr}"))?;
     }
     for path in &args.unix {
-        let addr = listen_unix(&mut reactor, echo, path, &args.options)?;
+        let addr = listen_unix(&mut reactor, echo, path, &args.options, tls.as_ref())?;
         print(format_args!("listening on {addr}"))?;
     }
     if let Some(period) = args.stats {
@@ -111,7 +109,7 @@ fn serve(mut args: Args) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn serve_as_fleet(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+fn serve_as_fleet(args: Args, tls: Option<Tls>) -> Result<ExitCode, Box<dyn Error>> {
     let Args { listen, unix, options, reactor, mut fleet, stats, .. } = args;
     fleet.threads = fleet.threads.filter(|&threads| threads > 0);
     let mut fleet = Fleet::new(fleet.reactor(reactor))?;
@@ -126,7 +124,7 @@ fn serve_as_fleet(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         }
         let paths = if member.index() == 0 { &unix[..] } else { &[] };
         for path in paths {
-            let addr = listen_unix(member.reactor(), echo, path, &options)?;
+            let addr = listen_unix(member.reactor(), echo, path, &options, tls.as_ref())?;
             print(format_args!("listening on {addr}"))?;
         }
         if let Some(period) = stats {
@@ -144,9 +142,11 @@ fn listen_unix(
     echo: HandlerKey<Echo>,
     path: &str,
     options: &ListenOptions,
+    tls: Option<&Tls>,
 ) -> io::Result<UnixAddr> {
     let mut unix = UnixListenOptions::default().limits(options.limits.clone());
     (unix.backlog, unix.max_connections) = (options.backlog, options.max_connections);
+    let unix = tls.map_or(unix.clone(), |tls| tls.encrypt_unix(unix));
     reactor.listen_unix(path, echo, unix)
 }
 
@@ -156,6 +156,7 @@ fn listen_unix(
     _: HandlerKey<Echo>,
     _: &str,
     _: &ListenOptions,
+    _: Option<&Tls>,
 ) -> io::Result<String> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "there are no Unix sockets on this platform"))
 }
@@ -213,9 +214,9 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             }
             Long("tls") => {
                 let chain = parser.value()?.string()?;
-                tls = Some(Tls::Files(chain, parser.value()?.string()?));
+                tls = Some(CertificateSource::Files(chain, parser.value()?.string()?));
             }
-            Long("tls-self-signed") => tls = Some(Tls::SelfSigned),
+            Long("tls-self-signed") => tls = Some(CertificateSource::SelfSigned),
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }

@@ -5,6 +5,9 @@
 mod process;
 #[path = "../../../tests/examples/servers.rs"]
 mod servers;
+#[cfg(feature = "tls")]
+#[path = "../../../tests/examples/tls.rs"]
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -133,5 +136,46 @@ fn a_fleet_has_one_reactor_a_core_and_says_what_is_wrong() {
         let (found, line) = failure(ECHO, &args);
         assert_eq!(found, Some(code), "{line}");
         assert!(line.contains(text), "{line}");
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn without_the_feature_it_says_how_to_build_it() {
+    for args in [&["--tls", "cert", "key"][..], &["--tls-self-signed"]] {
+        let (code, text) = failure(ECHO, args);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("cargo run --release -p echo --features tls"), "{text}");
+    }
+}
+
+#[cfg(feature = "tls")]
+mod with_tls {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_read_anew_at_sighup() {
+        tls::expect_reload(ECHO, "echo", &[]);
+        tls::expect_reload(ECHO, "fleet", &["--threads", "2"]);
+        tls::expect_no_files(ECHO);
+    }
+
+    /// What is to be encrypted is so on every socket.
+    #[test]
+    fn a_unix_socket_is_encrypted_too() {
+        let place = Place::new("tls");
+        let [option, chain, key] = tls::server_args();
+        let (server, addr) =
+            Process::serve(ECHO, &["--unix", place.0.to_str().unwrap(), &option, &chain, &key]);
+        server.line();
+        tls::expect_echo(&mut tls::dial(addr, "localhost"), "hello");
+        let mut client = UnixStream::connect(&place.0).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(b"hello").unwrap();
+        let mut answer = [0; 7];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[0], 21, "an alert: {answer:?}");
+        drop(client);
+        expect_clean_end(server);
     }
 }

@@ -5,6 +5,8 @@
 //! ```text
 //! cargo run --release -p kv -- --listen 127.0.0.1:7379
 //! redis-cli -p 7379 set greeting hello ex 10
+//! cargo run --release -p kv --features tls -- --tls cert.pem key.pem
+//! redis-cli --tls --cacert ca.pem -p 7379 get greeting
 //! redis-benchmark -p 7379 -t get,set -r 100000 -n 1000000 -P 16
 //! ```
 //!
@@ -27,7 +29,11 @@ mod db;
 
 use db::{Db, MAX_REQUEST_BYTES, Session, Then};
 
-const OPTIONS: &str = "  --max-memory MIB       refuse to store more, roughly; 0: no limit [0]\n";
+const OPTIONS: &str = "\
+  --max-memory MIB       refuse to store more, roughly; 0: no limit [0]
+  --tls CERT KEY         TLS, with a certificate and its key from files of PEM text, which are
+                         read anew at SIGHUP
+";
 
 /// Keys that expire in one go: half a millisecond of work. The others follow a tick later.
 const EXPIRY_BUDGET: usize = 1_000;
@@ -142,6 +148,7 @@ fn main() -> ExitCode {
             // A request that is not whole, and a read behind it.
             .max_input_bytes(MAX_REQUEST_BYTES + (128 << 10))
             .message_timeout(Some(Duration::from_secs(60)));
-        args.serve(&mut reactor, server, &ListenOptions::default().limits(limits))
+        let options = args.encrypt("kv", ListenOptions::default().limits(limits))?;
+        args.serve(&mut reactor, server, &options)
     })
 }

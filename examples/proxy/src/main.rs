@@ -5,6 +5,8 @@
 //! cargo run --release -p proxy -- --listen 127.0.0.1:7001 --connect 127.0.0.1:7000
 //! echo hello | nc -N 127.0.0.1 7001
 //! cargo run --release -p load -- --connect 127.0.0.1:7001
+//! cargo run --release -p proxy --features tls -- --tls cert.pem key.pem
+//! cargo run --release -p proxy --features tls -- --connect a.example:443 --connect-tls a.example
 //! ```
 //!
 //! Each session is two connections that know each other by id. Whoever sends faster than the other
@@ -17,7 +19,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use support::{Args, Failure, canonical};
+use support::{Args, Failure, canonical, encrypt_connects};
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, DeadlineKind, Destination, Handler,
     HandlerKey, Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Written,
@@ -27,6 +29,10 @@ const OPTIONS: &str = "\
   --connect HOST:PORT    the upstream [127.0.0.1:7000]
   --connect-timeout SECONDS  how long it may take to be up [10]
   --idle-timeout SECONDS reset sessions on which nothing moves [300]; 0: never
+  --tls CERT KEY         TLS with the clients, with a certificate and its key from files of PEM
+                         text, which are read anew at SIGHUP
+  --connect-tls NAME     TLS with the upstream, whose certificate must have this name
+  --connect-roots FILE   who may have signed it, as PEM text [whom the system trusts]
   --proxy-protocol v1    begin each upstream connection with a header that names the client
 ";
 
@@ -97,9 +103,11 @@ impl Handler for Proxy {
     }
 
     fn on_eof(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
+        // Without `close_notify` of TLS somebody between may have made the end.
+        let is_whole = !conn.is_truncated();
         match side.other.and_then(|id| conn.other_conn(id)) {
-            Some(mut other) => other.shutdown_write(),
-            None => conn.abort(),
+            Some(mut other) if is_whole => other.shutdown_write(),
+            _ => conn.abort(),
         }
     }
 
@@ -166,6 +174,17 @@ fn serve(args: &Args) -> Result<(), Failure> {
         return Err(Failure::Usage(text.to_owned()));
     }
     let options = ConnectOptions::default().timeout(timeout).limits(limits.clone());
+    let options = match args.value("connect-tls", String::new())?.as_str() {
+        "" => options,
+        _ if sends_header => {
+            let text = "--proxy-protocol with --connect-tls: the header would be encrypted";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        name => {
+            let roots = args.value("connect-roots", String::new())?;
+            encrypt_connects("proxy", options, name, &roots)?
+        }
+    };
     let drain = args.seconds("drain", 5.0)?;
     let mut reactor = Reactor::new()?;
     let proxy = reactor.register_with(|service| Proxy {
@@ -176,5 +195,6 @@ fn serve(args: &Args) -> Result<(), Failure> {
         drain,
         is_down: false,
     });
-    args.serve(&mut reactor, proxy, &ListenOptions::default().limits(limits))
+    let listen = args.encrypt("proxy", ListenOptions::default().limits(limits))?;
+    args.serve(&mut reactor, proxy, &listen)
 }

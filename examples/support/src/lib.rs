@@ -19,14 +19,26 @@ use waterwheel::fleet::Fleet;
 use waterwheel::{Address, Handler, HandlerKey, ListenOptions, Reactor};
 
 mod signals;
+#[cfg_attr(not(feature = "tls"), path = "tls_stub.rs")]
+mod tls;
 
 pub use signals::{drain_fleet_on_signals, drain_on_signals};
+pub use tls::{Tls, encrypt_connects};
 
 /// What every server takes, for its `--help`.
 const COMMON: &str = "\
   --listen ADDR          listen here, may be given again; port 0: any
   --drain SECONDS        how long connections may take to end after SIGINT or SIGTERM [5]
   --help";
+
+/// Where the certificate of a server comes from.
+#[derive(Clone, Debug)]
+pub enum CertificateSource {
+    /// Files of PEM text: the certificate with its chain, and its key.
+    Files(String, String),
+    /// One for `localhost` that the program makes at its start.
+    SelfSigned,
+}
 
 /// Why a program does not run.
 #[derive(Debug)]
@@ -65,6 +77,9 @@ impl From<lexopt::Error> for Failure {
     }
 }
 
+/// The option that has two values: the files of a certificate and of its key.
+const PAIR: &str = "tls";
+
 /// The command line of a server: each option has a value.
 #[derive(Debug)]
 pub struct Args {
@@ -72,6 +87,8 @@ pub struct Args {
     listen: Vec<String>,
     /// The other options, by name.
     values: HashMap<String, String>,
+    /// The second value of the option that has two.
+    key: String,
 }
 
 impl Args {
@@ -90,6 +107,14 @@ impl Args {
         let seconds: f64 = self.value(name, default)?;
         Duration::try_from_secs_f64(seconds)
             .map_err(|error| Failure::Usage(format!("--{name} {seconds}: {error}")))
+    }
+
+    /// Has the connections of a listener encrypted if `--tls CERT KEY` asks for it; `program` is
+    /// who is asked.
+    pub fn encrypt(&self, program: &str, options: ListenOptions) -> Result<ListenOptions, Failure> {
+        let Some(chain) = self.values.get(PAIR) else { return Ok(options) };
+        let source = CertificateSource::Files(chain.clone(), self.key.clone());
+        Ok(Tls::new(program, &source).map_err(Failure::System)?.encrypt(options))
     }
 
     /// Where to listen, for a server that does it by itself.
@@ -229,7 +254,7 @@ pub fn raise_limit() -> io::Result<()> {
 /// `None` asks for the usage.
 fn parse(own: &str, default_addr: &str) -> Result<Option<Args>, Failure> {
     use lexopt::prelude::*;
-    let mut args = Args { listen: Vec::new(), values: HashMap::new() };
+    let mut args = Args { listen: Vec::new(), values: HashMap::new(), key: String::new() };
     let names = || own.lines().filter_map(|line| line.split_whitespace().next());
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
@@ -246,6 +271,9 @@ fn parse(own: &str, default_addr: &str) -> Result<Option<Args>, Failure> {
             {
                 let name = name.to_owned();
                 let value = parser.value()?.string()?;
+                if name == PAIR {
+                    args.key = parser.value()?.string()?;
+                }
                 args.values.insert(name, value);
             }
             _ => return Err(arg.unexpected().into()),

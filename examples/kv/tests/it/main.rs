@@ -9,6 +9,11 @@ mod process;
 mod requests;
 #[path = "../../../../tests/examples/servers.rs"]
 mod servers;
+#[cfg(feature = "tls")]
+#[path = "../../../../tests/examples/tls.rs"]
+mod tls;
+#[cfg(feature = "tls")]
+mod with_tls;
 
 use std::io::Read;
 
@@ -107,4 +112,12 @@ fn it_holds_back_a_client_that_does_not_read() {
     }
     drop((client, other));
     expect_clean_end(server);
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn without_the_feature_it_says_how_to_build_it() {
+    let (code, text) = servers::failure(KV, &["--tls", "cert", "key"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("cargo run --release -p kv --features tls"), "{text}");
 }

@@ -2,10 +2,15 @@
 //! pace, each end passed on as what it is.
 #![cfg(unix)]
 
-#[path = "../../../tests/examples/process.rs"]
+#[path = "../../../../tests/examples/process.rs"]
 mod process;
-#[path = "../../../tests/examples/servers.rs"]
+#[path = "../../../../tests/examples/servers.rs"]
 mod servers;
+#[cfg(feature = "tls")]
+#[path = "../../../../tests/examples/tls.rs"]
+mod tls;
+#[cfg(feature = "tls")]
+mod with_tls;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -366,4 +371,14 @@ fn a_time_in_which_nothing_can_connect_is_refused() {
     let (code, text) = failure(PROXY, &["--connect-timeout", "0"]);
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("--connect-timeout 0"), "{text}");
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn without_the_feature_it_says_how_to_build_it() {
+    for args in [&["--tls", "cert", "key"][..], &["--connect-tls", "a.example"]] {
+        let (code, text) = failure(PROXY, args);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("cargo run --release -p proxy --features tls"), "{text}");
+    }
 }

@@ -1,0 +1,95 @@
+//! TLS of the servers: a certificate from files, read anew at SIGHUP, or one that is made here.
+
+use std::error::Error;
+use std::io;
+
+use waterwheel::tls::{ClientConfig, ClientOptions, Roots, ServerConfig};
+use waterwheel::{ConnectOptions, ListenOptions};
+
+use crate::CertificateSource;
+#[cfg(unix)]
+use crate::say;
+
+/// What the listeners of a server share.
+#[derive(Clone, Debug)]
+pub struct Tls(ServerConfig);
+
+impl Tls {
+    /// Reads or makes the certificate. Files are read anew when the process gets SIGHUP.
+    ///
+    /// # Errors
+    /// - the files cannot be read, or do not belong together
+    pub fn new(_: &str, source: &CertificateSource) -> Result<Self, Box<dyn Error>> {
+        let config = match source {
+            CertificateSource::Files(chain, key) => {
+                let config = ServerConfig::from_pem_files(chain, key)?;
+                #[cfg(unix)]
+                reload_on_hangup(&config, chain)?;
+                config
+            }
+            CertificateSource::SelfSigned => {
+                let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+                let made = rcgen::generate_simple_self_signed(names)?;
+                ServerConfig::from_pem(made.cert.pem(), made.signing_key.serialize_pem())?
+            }
+        };
+        Ok(Self(config))
+    }
+
+    /// Has the connections of a listener encrypted.
+    #[must_use]
+    pub fn encrypt(&self, options: ListenOptions) -> ListenOptions {
+        options.tls(&self.0)
+    }
+
+    /// Has the connections of a Unix socket encrypted.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn encrypt_unix(
+        &self,
+        options: waterwheel::unix::UnixListenOptions,
+    ) -> waterwheel::unix::UnixListenOptions {
+        options.tls(&self.0)
+    }
+}
+
+/// Has outgoing connections encrypted, to a server of this name; `roots` is a file of PEM text, and
+/// the roots of the system if it is empty.
+///
+/// # Errors
+/// - the roots cannot be read, or there are none
+pub fn encrypt_connects(
+    _: &str,
+    options: ConnectOptions,
+    name: &str,
+    roots: &str,
+) -> io::Result<ConnectOptions> {
+    let roots = match roots {
+        "" => Roots::platform(),
+        path => Roots::from_file(path),
+    };
+    let config = ClientConfig::new(ClientOptions::new(roots))?;
+    Ok(options.tls(&config, name))
+}
+
+/// Reads the files anew when the process gets SIGHUP, as operators and their tools have it. A
+/// thread does it, so that no connection waits for a disk.
+#[cfg(unix)]
+fn reload_on_hangup(config: &ServerConfig, chain: &str) -> io::Result<()> {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    let (mut reader, writer) = UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGHUP, writer)?;
+    let (config, chain) = (config.clone(), chain.to_owned());
+    std::thread::Builder::new().name("reload".to_owned()).spawn(move || {
+        // Several signals that come together are one.
+        while reader.read(&mut [0; 64]).is_ok_and(|count| count > 0) {
+            match config.reload() {
+                Ok(()) => say(format_args!("certificate: read anew from {chain}")),
+                Err(error) => say(format_args!("certificate: {error}; the old one stays")),
+            }
+        }
+    })?;
+    Ok(())
+}
