@@ -5,6 +5,11 @@ mod cuts;
 mod errors;
 mod failures;
 mod hostile;
+mod pool;
+#[allow(dead_code, reason = "the tests of the pool by itself use the rest")]
+#[path = "../it/pool/rig.rs"]
+mod pool_rig;
+mod reconnect;
 mod reload;
 #[allow(dead_code, unused_imports, reason = "the tests of other binaries use the rest")]
 #[path = "../support/mod.rs"]

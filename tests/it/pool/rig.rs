@@ -141,12 +141,17 @@ pub(crate) struct PoolRig {
 impl PoolRig {
     /// With a server that echoes.
     pub(crate) fn new(options: PoolOptions) -> Self {
+        Self::listening(options, ListenOptions::default())
+    }
+
+    /// The same, with options of its listener.
+    pub(crate) fn listening(options: PoolOptions, listen: ListenOptions) -> Self {
         let mut reactor = Reactor::new().unwrap();
         let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
             conn.write(input);
             input.len()
         });
-        let addr = reactor.listen("127.0.0.1:0", echo, ListenOptions::default()).unwrap();
+        let addr = reactor.listen("127.0.0.1:0", echo, listen).unwrap();
         Self::with(reactor, addr, None, options)
     }
 
