@@ -27,7 +27,8 @@ pub struct Stats {
     pub refused: u64,
     /// Of these, refused for want of a good header of the PROXY protocol from a trusted source.
     pub proxy_refused: u64,
-    /// Of these, refused because a handshake before `on_accept` failed or was late.
+    /// Of these, refused because a handshake before `on_accept` failed or was late. With TLS,
+    /// `tls::ServerConfig::failures` tells them by reason.
     pub handshakes_failed: u64,
     /// Errors of accept, other than the peer having gone.
     pub accept_errors: u64,
