@@ -58,6 +58,10 @@ The series exchange is the answers. With a rate they count from the moment each 
 leave, and delay is how late it left: this tester looks once a millisecond what is due, so that some
 0.5 ms of both, and up to 1 ms, are its own.
 
+With --tls, tls_handshakes and tls_resumed count those of all connections, in a storm those in the
+measured time; the series connect lasts from a dial to the end of its handshake. Without --tls-roots
+the certificate of another server is not verified, as certificates of tests seldom can be.
+
 Figures of udp count the datagrams of the measured time: sent = answered + lost + not_sent +
 in_flight. offered, with --rate, are those that were due; where it is more than sent, this tester
 was too slow for the rest. loss_percent is lost of answered + lost. late are those of the lost that
