@@ -7,17 +7,13 @@
 //! ```
 
 mod routes;
-#[cfg_attr(feature = "tls", path = "../../echo/src/tls.rs")]
-#[cfg_attr(not(feature = "tls"), path = "tls_stub.rs")]
-mod tls;
 
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use support::print;
-use tls::Tls;
+use support::{CertificateSource, Tls, print};
 use waterwheel::fleet::{Fleet, FleetOptions};
 use waterwheel::{ListenOptions, Reactor, http};
 
@@ -27,7 +23,8 @@ usage: web [options]
   --threads N          a fleet of so many reactors; 0: one a core [no fleet]
   --echo               answer every other path and method with the body of the request
   --log                print a line for each request
-  --tls CERT KEY       HTTPS, with a certificate and its key from files of PEM text
+  --tls CERT KEY       HTTPS, with a certificate and its key from files of PEM text, which are
+                       read anew at SIGHUP
   --tls-self-signed    HTTPS, with a certificate for localhost that nobody trusts
   --help";
 
@@ -39,7 +36,7 @@ struct Args {
     options: ListenOptions,
     fleet: FleetOptions,
     routes: routes::Wanted,
-    tls: Option<Tls>,
+    tls: Option<CertificateSource>,
 }
 
 fn main() -> ExitCode {
@@ -49,8 +46,8 @@ fn main() -> ExitCode {
 
 fn serve(mut args: Args) -> Result<ExitCode, Box<dyn Error>> {
     support::raise_limit()?;
-    if let Some(tls) = &args.tls {
-        args.options = tls.apply(args.options)?;
+    if let Some(source) = &args.tls {
+        args.options = Tls::new("web", source)?.encrypt(args.options);
     }
     if args.fleet.threads.is_some() {
         return serve_as_fleet(args);
@@ -101,9 +98,9 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("log") => routes.log = true,
             Long("tls") => {
                 let chain = parser.value()?.string()?;
-                tls = Some(Tls::Files(chain, parser.value()?.string()?));
+                tls = Some(CertificateSource::Files(chain, parser.value()?.string()?));
             }
-            Long("tls-self-signed") => tls = Some(Tls::SelfSigned),
+            Long("tls-self-signed") => tls = Some(CertificateSource::SelfSigned),
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }
