@@ -327,6 +327,12 @@ fn note_host<'a>(value: &'a [u8], facts: &mut Facts<'a>) -> Result<(), Refusal> 
 }
 
 fn note_connection(value: &[u8], facts: &mut Facts<'_>) {
+    // As nearly all clients have it.
+    match value {
+        b"keep-alive" => return facts.keep_alive = true,
+        b"close" => return facts.close = true,
+        _ => {}
+    }
     for option in members(value) {
         facts.close |= option.eq_ignore_ascii_case(b"close");
         facts.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");

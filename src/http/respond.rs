@@ -87,24 +87,22 @@ pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, kind: Kind<'_>, body: 
     let exchange = &mut *res.exchange;
     exchange.keep_alive = exchange.can_keep_alive();
     exchange.output = Output::Done;
-    let is_usual = exchange.status == 200
-        && exchange.method != Method::Head
-        && exchange.keep_alive
-        && exchange.version == Version::Http11;
+    let is_usual = exchange.status == 200 && exchange.method != Method::Head;
     let Kind::Line(kind) = kind else { return send_rare(res, &kind, body) };
     if !is_usual {
         return send_rare(res, &Kind::Line(kind), body);
     }
     exchange.sent_bytes = body.len() as u64;
     res.shared.stats.count(200);
+    let connection = connection_field(res);
     let cx = res.conn.context();
     let head = res.shared.date.with_ok(cx.now(), || cx.system_time());
     let tail = Tail::new(body.len());
     let fields = &res.shared.fields[..];
-    let written = if fields.is_empty() {
+    let written = if fields.is_empty() && connection.is_empty() {
         res.conn.write_vectored(&[head, kind.as_bytes(), tail.as_slice(), body])
     } else {
-        res.conn.write_vectored(&[head, fields, kind.as_bytes(), tail.as_slice(), body])
+        res.conn.write_vectored(&[head, fields, connection, kind.as_bytes(), tail.as_slice(), body])
     };
     res.shared.fields.clear();
     note(res, written);
