@@ -136,6 +136,10 @@ pub(super) fn parse<'a>(
     let length = match request.parse_with_uninit_headers(input, slots) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return check_partial(input, limits).map(|()| None),
+        // Which version it is shows when all of it is here.
+        Err(httparse::Error::Version) if !input.contains(&b'\n') => {
+            return check_partial(input, limits).map(|()| None);
+        }
         Err(error) => return Err(explain(error, input)),
     };
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version)

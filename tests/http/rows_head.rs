@@ -3,6 +3,9 @@
 use crate::routes;
 use crate::web::Web;
 
+/// Requests of up to so many bytes are cut at each of them.
+const MAX_CUT_BYTES: usize = 200;
+
 /// Sends a request with another one behind it, and wants one answer of this status and the end.
 #[track_caller]
 pub(crate) fn refused(web: &Web, request: impl AsRef<[u8]>, status: u16) {
@@ -17,19 +20,22 @@ pub(crate) fn refused(web: &Web, request: impl AsRef<[u8]>, status: u16) {
     assert!(answer.field("date").is_some(), "{shown:?}");
     client.finish();
     client.expect_end();
+    if request.as_ref().len() <= MAX_CUT_BYTES {
+        refused_however_cut(web, request.as_ref(), status);
+    }
 }
 
 /// The same for each way to cut the request in two.
 #[track_caller]
-fn refused_however_cut(web: &Web, request: &str, status: u16) {
-    refused(web, request, status);
+fn refused_however_cut(web: &Web, request: &[u8], status: u16) {
     for at in 1..request.len() {
         let mut client = web.client();
-        client.send(&request.as_bytes()[..at]);
-        // Whatever was refused already may have ended the connection.
-        let _ = std::io::Write::write_all(&mut client.stream, &request.as_bytes()[at..]);
+        client.send(&request[..at]);
+        // What has come may have been refused already.
+        let _ = std::io::Write::write_all(&mut client.stream, &request[at..]);
         let answer = client.answer();
-        assert_eq!(answer.status, status, "{request:?} cut at {at}: {}", answer.text());
+        let shown = String::from_utf8_lossy(request);
+        assert_eq!(answer.status, status, "{shown:?} cut at {at}: {}", answer.text());
     }
 }
 
@@ -43,7 +49,7 @@ fn row_1_a_bare_lf_ends_no_line() {
         "GET / HTTP/1.1\nHost: x\n\n",
         "GET / HTTP/1.1\r\nHost: x\r\nA: b\nC: d\r\n\r\n",
     ] {
-        refused_however_cut(&web, request, 400);
+        refused(&web, request, 400);
     }
 }
 
@@ -58,7 +64,7 @@ fn row_2_a_cr_stands_before_lf_only() {
         "GET / HTTP/1.1\r\nA\r: b\r\nHost: x\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: x\r\n\r\r\n",
     ] {
-        refused_however_cut(&web, request, 400);
+        refused(&web, request, 400);
     }
 }
 
@@ -116,7 +122,7 @@ fn rows_5_to_8_lines_that_are_no_fields() {
         "\0: b",          // row 8
         "A@b: c",         // row 8
     ] {
-        refused_however_cut(&web, &format!("GET / HTTP/1.1\r\n{line}\r\nHost: x\r\n\r\n"), 400);
+        refused(&web, format!("GET / HTTP/1.1\r\n{line}\r\nHost: x\r\n\r\n"), 400);
     }
 }
 

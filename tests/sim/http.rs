@@ -3,11 +3,12 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::http::{self, Body, Flow, ReplyId, Response, Route, Router, Server};
-use waterwheel::sim::{Dice, Faults, PeerEnd, Script, Seeds};
+use waterwheel::sim::{Dice, Faults, PeerEnd, Script, Seeds, Simulation};
 use waterwheel::{Conn, Context, Handler, HandlerKey, ListenOptions, Peer, Timer, Written};
 
 /// What is to be done later, by the token of its timer.
@@ -131,8 +132,42 @@ fn routes() -> Router<App> {
         .post("/collect", |_, _, res| {
             res.collect(1 << 20, |_, body, res| res.bytes("application/octet-stream", body));
         })
+        .route("/small", Route::new().post(|_, _, res| res.text("small")).max_body_bytes(10))
         .post("/skip", |_, _, res| res.text("skipped"))
 }
+
+/// Requests that are refused, whatever stands behind them.
+const REFUSED: &[(u16, &str)] = &[
+    (400, "nonsense\r\n\r\n"),
+    (400, "GET /now/1 HTTP/1.1\r\nHost: x\n\r\n"),
+    (400, "GET /now/1 HTTP/1.1\nHost: x\r\n\r\n"),
+    (400, "GET /now/1 HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n"),
+    (400, "GET /now/1 HTTP/1.1\r\n\r\n"),
+    (400, "GET /../now HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (400, "POST /collect HTTP/1.1\r\nHost: x\r\nContent-Length: 05\r\n\r\nhello"),
+    (400, "POST /collect HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx"),
+    (
+        400,
+        "POST /collect HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\
+         \r\n0\r\n\r\n",
+    ),
+    (400, "POST /collect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+    (
+        400,
+        "POST /collect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+         1\r\nxyz0\r\n\r\n",
+    ),
+    (
+        400,
+        "POST /collect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+         1;a\nb\r\nx\r\n0\r\n\r\n",
+    ),
+    (501, "BREW / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (505, "GET / HTTP/2.0\r\nHost: x\r\n\r\n"),
+    (413, "POST /small HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"),
+    (200, "POST /skip HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    (200, "GET /now/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+];
 
 /// A request, and the body of its answer.
 fn request(dice: &Dice, number: u64) -> (Vec<u8>, u16, Vec<u8>) {
@@ -223,72 +258,78 @@ fn cut(dice: &Dice, mut script: Script, mut bytes: &[u8]) -> Script {
     script
 }
 
-fn serve(seeds: u64, faults: Faults, is_harmless: bool) {
-    Seeds::new(seeds).faults(faults).run(|sim| {
-        let dice = sim.dice();
-        let later = Later::default();
-        let (host, (addr, web)) = sim.host("server", |reactor| {
-            let clock = Clock { web: None, later: later.clone() };
-            let clock = reactor.register(clock);
-            let app = App { clock, later, next: 0, dice: dice.clone(), gone: 0 };
-            let web = reactor.register(Server::new(app, routes()));
-            reactor.handler_mut(clock).expect("it is registered").web = Some(web);
-            let options = ListenOptions::default().limits(http::limits());
-            Ok((reactor.listen("0.0.0.0:80", web, options)?, web))
-        })?;
-        let mut peers = Vec::new();
-        for _ in 0..dice.spread(1, 4) {
-            let (mut script, mut wanted) = (Script::new(), Vec::new());
-            let mut total = Vec::new();
-            for number in 0..dice.spread(1, 8) {
-                let (bytes, status, body) = request(&dice, number);
-                total.extend(bytes);
-                wanted.push((status, body));
-            }
-            if dice.one_in(4) {
-                total.extend_from_slice(b"nonsense\r\n\r\nGET / HTTP/1.1\r\n\r\n");
-                wanted.push((400, Vec::new()));
-            }
-            script = cut(&dice, script, &total);
-            peers.push((sim.peer(addr, script.finish().read_to_end()), wanted));
+/// A server and some clients, in a world in which nothing is lost, or in any.
+pub(crate) fn run(sim: &mut Simulation, is_harmless: bool) -> io::Result<()> {
+    let dice = sim.dice();
+    let later = Later::default();
+    let (host, (addr, web)) = sim.host("server", |reactor| {
+        let clock = Clock { web: None, later: later.clone() };
+        let clock = reactor.register(clock);
+        let app = App { clock, later, next: 0, dice: dice.clone(), gone: 0 };
+        let web = reactor.register(Server::new(app, routes()));
+        reactor.handler_mut(clock).expect("it is registered").web = Some(web);
+        let options = ListenOptions::default().limits(http::limits());
+        Ok((reactor.listen("0.0.0.0:80", web, options)?, web))
+    })?;
+    let mut peers = Vec::new();
+    for _ in 0..dice.spread(1, 4) {
+        let (mut script, mut wanted) = (Script::new(), Vec::new());
+        let (mut total, mut ends) = (Vec::new(), false);
+        for number in 0..dice.spread(1, 8) {
+            let (bytes, status, body) = request(&dice, number);
+            total.extend(bytes);
+            wanted.push((status, body));
         }
-        sim.run(Duration::from_secs(600));
-        for (peer, wanted) in peers {
-            let received = sim.received(peer);
-            let (mut rest, mut count) = (&received[..], 0);
-            while let Some((status, body, behind)) = answer(rest) {
-                if status == 408 && !is_harmless {
-                    // The clock has jumped, or the process stood still. Nothing follows.
-                    assert_eq!(behind, b"");
-                    rest = behind;
-                    break;
-                }
-                let (wanted_status, wanted_body) = &wanted[count];
-                assert_eq!(status, *wanted_status, "answer {count}");
-                assert!(body == *wanted_body || status == 400, "the body of answer {count}");
-                (rest, count) = (behind, count + 1);
+        if dice.one_in(3) {
+            let (status, bytes) = REFUSED[dice.below(REFUSED.len() as u64) as usize];
+            total.extend_from_slice(bytes.as_bytes());
+            if !bytes.contains("Connection: close") {
+                // Who has said that nothing more will come has nothing more.
+                total.extend_from_slice(b"GET /now/7 HTTP/1.1\r\nHost: x\r\n\r\n");
             }
-            if is_harmless {
-                assert_eq!(rest, b"", "a part of an answer");
-                assert_eq!(count, wanted.len(), "{:?}", sim.end_of(peer));
-                assert_eq!(sim.end_of(peer), PeerEnd::Finished);
-            } else if sim.end_of(peer) == PeerEnd::Finished && !sim.was_hurt(peer) {
-                assert_eq!(rest, b"", "a part of an answer, and a clean end");
-            }
+            wanted.push((status, Vec::new()));
+            ends = true;
         }
-        let stats =
-            sim.with(host, move |reactor| reactor.handler_mut(web).expect("it is there").stats());
-        assert_eq!(stats.unanswered, 0);
-        Ok(())
-    });
+        script = cut(&dice, script, &total);
+        peers.push((sim.peer(addr, script.finish().read_to_end()), wanted, ends));
+    }
+    sim.run(Duration::from_secs(600));
+    for (peer, wanted, ends) in peers {
+        let received = sim.received(peer);
+        let (mut rest, mut count) = (&received[..], 0);
+        while let Some((status, body, behind)) = answer(rest) {
+            if status == 408 && !is_harmless {
+                // The clock has jumped, or the process stood still. Nothing follows.
+                assert_eq!(behind, b"");
+                rest = behind;
+                break;
+            }
+            let (wanted_status, wanted_body) = &wanted[count];
+            assert_eq!(status, *wanted_status, "answer {count}");
+            let is_last = ends && count == wanted.len() - 1;
+            assert!(body == *wanted_body || is_last, "the body of answer {count}");
+            (rest, count) = (behind, count + 1);
+        }
+        if is_harmless {
+            assert_eq!(rest, b"", "a part of an answer");
+            assert_eq!(count, wanted.len(), "{:?}", sim.end_of(peer));
+            assert_eq!(sim.end_of(peer), PeerEnd::Finished);
+        } else if sim.end_of(peer) == PeerEnd::Finished && !sim.was_hurt(peer) {
+            assert_eq!(rest, b"", "a part of an answer, and a clean end");
+        }
+    }
+    let stats =
+        sim.with(host, move |reactor| reactor.handler_mut(web).expect("it is there").stats());
+    assert_eq!(stats.unanswered, 0);
+    Ok(())
 }
 
 #[test]
 fn every_request_gets_its_answer_whatever_the_network_does_to_its_bytes() {
-    serve(2_000, Faults::harmless(), true);
+    Seeds::new(2_000).faults(Faults::harmless()).run(|sim| run(sim, true));
 }
 
 #[test]
 fn what_breaks_is_never_taken_for_a_whole_answer() {
-    serve(2_000, Faults::all(), false);
+    Seeds::new(2_000).faults(Faults::all()).run(|sim| run(sim, false));
 }
