@@ -160,7 +160,7 @@ const REFUSED: &[(u16, &str)] = &[
     (
         400,
         "POST /collect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
-         1;a\nb\r\nx\r\n0\r\n\r\n",
+         1\nx\r\n0\r\n\r\n",
     ),
     (501, "BREW / HTTP/1.1\r\nHost: x\r\n\r\n"),
     (505, "GET / HTTP/2.0\r\nHost: x\r\n\r\n"),
@@ -216,17 +216,19 @@ fn request(dice: &Dice, number: u64) -> (Vec<u8>, u16, Vec<u8>) {
     }
 }
 
-/// One answer from the front of the bytes, if all of it is there.
-fn answer(bytes: &[u8]) -> Option<(u16, Vec<u8>, &[u8])> {
+/// One answer from the front of the bytes, if all of it is there: its status, whether it is the
+/// last one by its own word, its body, and what stands behind it.
+fn answer(bytes: &[u8]) -> Option<(u16, bool, Vec<u8>, &[u8])> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&bytes[..end]).expect("a head of text");
     assert!(head.starts_with("HTTP/1.1 "), "{head}");
     let status = head[9..12].parse().expect("a status");
+    let closes = head.contains("\r\nConnection: close\r\n");
     let mut rest = &bytes[end..];
     if let Some((_, value)) = head.split_once("Content-Length: ") {
         let length: usize = value.split_once("\r\n")?.0.parse().expect("a length");
         let (body, rest) = rest.split_at_checked(length)?;
-        return Some((status, body.to_vec(), rest));
+        return Some((status, closes, body.to_vec(), rest));
     }
     assert!(head.contains("Transfer-Encoding: chunked"), "{head}");
     let mut body = Vec::new();
@@ -239,7 +241,7 @@ fn answer(bytes: &[u8]) -> Option<(u16, Vec<u8>, &[u8])> {
         body.extend_from_slice(chunk);
         rest = &rest[line + 4 + size..];
         if size == 0 {
-            return Some((status, body, rest));
+            return Some((status, closes, body, rest));
         }
     }
 }
@@ -258,6 +260,34 @@ fn cut(dice: &Dice, mut script: Script, mut bytes: &[u8]) -> Script {
     script
 }
 
+/// What a client does, the answers that it is to get, and whether the last of them says that it is.
+fn client(dice: &Dice) -> (Script, Vec<(u16, Vec<u8>)>, bool) {
+    let (mut script, mut wanted, mut bytes) = (Script::new(), Vec::new(), Vec::new());
+    for number in 0..dice.spread(1, 8) {
+        let (request, status, body) = request(dice, number);
+        bytes.extend(request);
+        wanted.push((status, body));
+    }
+    let ends = dice.one_in(3);
+    if ends {
+        let (status, refused) = REFUSED[dice.below(REFUSED.len() as u64) as usize];
+        // Half of them in two parts, at any place.
+        let at = if dice.one_in(2) { dice.below(refused.len() as u64) as usize } else { 0 };
+        let (first, second) = refused.as_bytes().split_at(at);
+        if at > 0 {
+            script = cut(dice, script, &bytes).send(first).wait(Duration::from_millis(900));
+            bytes.clear();
+        }
+        bytes.extend_from_slice(second);
+        if !refused.contains("Connection: close") {
+            // Who has said that nothing more will come has nothing more.
+            bytes.extend_from_slice(b"GET /now/7 HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
+        wanted.push((status, Vec::new()));
+    }
+    (cut(dice, script, &bytes).finish().read_to_end(), wanted, ends)
+}
+
 /// A server and some clients, in a world in which nothing is lost, or in any.
 pub(crate) fn run(sim: &mut Simulation, is_harmless: bool) -> io::Result<()> {
     let dice = sim.dice();
@@ -273,31 +303,14 @@ pub(crate) fn run(sim: &mut Simulation, is_harmless: bool) -> io::Result<()> {
     })?;
     let mut peers = Vec::new();
     for _ in 0..dice.spread(1, 4) {
-        let (mut script, mut wanted) = (Script::new(), Vec::new());
-        let (mut total, mut ends) = (Vec::new(), false);
-        for number in 0..dice.spread(1, 8) {
-            let (bytes, status, body) = request(&dice, number);
-            total.extend(bytes);
-            wanted.push((status, body));
-        }
-        if dice.one_in(3) {
-            let (status, bytes) = REFUSED[dice.below(REFUSED.len() as u64) as usize];
-            total.extend_from_slice(bytes.as_bytes());
-            if !bytes.contains("Connection: close") {
-                // Who has said that nothing more will come has nothing more.
-                total.extend_from_slice(b"GET /now/7 HTTP/1.1\r\nHost: x\r\n\r\n");
-            }
-            wanted.push((status, Vec::new()));
-            ends = true;
-        }
-        script = cut(&dice, script, &total);
-        peers.push((sim.peer(addr, script.finish().read_to_end()), wanted, ends));
+        let (script, wanted, ends) = client(&dice);
+        peers.push((sim.peer(addr, script), wanted, ends));
     }
     sim.run(Duration::from_secs(600));
     for (peer, wanted, ends) in peers {
         let received = sim.received(peer);
         let (mut rest, mut count) = (&received[..], 0);
-        while let Some((status, body, behind)) = answer(rest) {
+        while let Some((status, closes, body, behind)) = answer(rest) {
             if status == 408 && !is_harmless {
                 // The clock has jumped, or the process stood still. Nothing follows.
                 assert_eq!(behind, b"");
@@ -308,6 +321,7 @@ pub(crate) fn run(sim: &mut Simulation, is_harmless: bool) -> io::Result<()> {
             assert_eq!(status, *wanted_status, "answer {count}");
             let is_last = ends && count == wanted.len() - 1;
             assert!(body == *wanted_body || is_last, "the body of answer {count}");
+            assert!(closes || !is_last, "answer {count} does not say that it is the last");
             (rest, count) = (behind, count + 1);
         }
         if is_harmless {
