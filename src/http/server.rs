@@ -154,11 +154,13 @@ impl<A: 'static> Server<A> {
             }
         }
         let left = state.held.as_ref().map_or(0, |held| held.len());
-        if (left >= MAX_HELD_BYTES) != state.is_held {
-            state.is_held = !state.is_held;
-            if state.is_held {
-                conn.pause_reading();
-            } else {
+        let is_paused = matches!(&state.phase, Phase::Busy(exchange) if exchange.is_paused);
+        if left >= MAX_HELD_BYTES {
+            state.is_held = true;
+            conn.pause_reading(); // again, where the body was gone on with
+        } else if state.is_held {
+            state.is_held = false;
+            if !is_paused {
                 conn.resume_reading();
             }
         }
@@ -187,11 +189,34 @@ impl<A: 'static> Server<A> {
         used
     }
 
-    /// A client that has finished sending, and has all its answers, is done.
+    /// A client that has finished sending is done when it has all its answers, and when what it has
+    /// sent last is no whole request.
     #[inline]
     fn end_if_all_is_served(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
-        if state.has_ended && !self.shared.is_above && matches!(state.phase, Phase::Head) {
-            conn.close();
+        if state.has_ended {
+            self.end_what_ended(state, conn);
+        }
+    }
+
+    #[cold]
+    fn end_what_ended(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        let has_more = state.held.is_some() && state.searched == 0;
+        match &mut state.phase {
+            Phase::Head if has_more && self.shared.is_above => {} // when there is room
+            Phase::Head => conn.close(),
+            // No page ends one side only: it has gone.
+            Phase::Busy(exchange) if exchange.is_events => {
+                self.driver().give_up_request(state, conn);
+            }
+            Phase::Busy(exchange) => {
+                let is_incomplete = !matches!(exchange.input, Input::None);
+                let takes_more = exchange.waits_for_body() || state.held.is_none();
+                if is_incomplete && takes_more && !exchange.is_paused {
+                    self.driver().give_up_request(state, conn);
+                }
+                // Otherwise the answer is still sent.
+            }
+            Phase::Upgraded(_) | Phase::Ended => {}
         }
     }
 
@@ -453,20 +478,11 @@ impl<A: 'static> Handler for Server<A> {
 
     fn on_eof(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
         state.has_ended = true;
-        match &mut state.phase {
-            Phase::Upgraded(upgraded) => upgraded.on_eof(&mut self.app, conn),
-            // No request can become complete any more.
-            Phase::Busy(exchange) if !matches!(exchange.input, Input::None) => {
-                self.driver().give_up_request(state, conn);
-            }
-            // No page ends one side only: it has gone.
-            Phase::Busy(exchange) if exchange.is_events => {
-                self.driver().give_up_request(state, conn);
-            }
-            Phase::Busy(_) => {} // the answer is still sent
-            Phase::Head if state.held.is_some() && state.searched == 0 => {} // it is above the mark
-            Phase::Head | Phase::Ended => conn.close(),
+        if let Phase::Upgraded(upgraded) = &mut state.phase {
+            return upgraded.on_eof(&mut self.app, conn);
         }
+        // What is held was sent before the end.
+        self.feed_held(state, conn, b"");
     }
 
     fn on_idle(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
