@@ -42,6 +42,7 @@ mod exchange;
 mod fields;
 mod head;
 mod method;
+mod metrics;
 mod options;
 mod record;
 mod refusal;

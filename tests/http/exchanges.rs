@@ -184,6 +184,28 @@ fn records_tell_what_was_asked_and_answered() {
     assert_eq!(wait(), ((Method::Post, "/len".to_owned(), 0), (1, 0, false), None));
 }
 
+#[test]
+fn metrics_count_what_was_asked() {
+    let web = Web::of(|| routes().get("/metrics", |_, _, res| res.metrics()));
+    let mut client = web.client();
+    client.get("/").expect(200, "root");
+    client.get("/nowhere");
+    let answer = client.get("/metrics");
+    let kind = answer.field("content-type").unwrap();
+    assert!(kind.starts_with("application/openmetrics-text; version=1.0.0"), "{kind}");
+    let text = answer.text();
+    for line in [
+        "waterwheel_http_requests_total 3",
+        "waterwheel_http_answers_total{class=\"2xx\"} 1",
+        "waterwheel_http_answers_total{class=\"4xx\"} 1",
+        "waterwheel_accepted_total 1",
+        "waterwheel_connections 1",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+}
+
 struct Shout;
 
 impl Upgraded<()> for Shout {

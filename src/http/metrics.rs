@@ -1,0 +1,124 @@
+//! Counters as a text that monitoring reads: OpenMetrics.
+
+use std::fmt::Write;
+
+use super::response::Response;
+use super::stats::HttpStats;
+use crate::base::stats::Stats;
+
+/// The media type of OpenMetrics.
+const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Names of counters, and where their values are.
+macro_rules! counters {
+    ($stats:ident: $($field:ident $help:literal),* $(,)?) => {
+        [$((stringify!($field), $help, $stats.$field)),*]
+    };
+}
+
+/// Writes the counters of a reactor and of a server.
+fn open_metrics(loop_stats: &Stats, http: &HttpStats) -> String {
+    let mut text = String::with_capacity(4_096);
+    let counters = counters!(loop_stats:
+        turns "Turns of the loop",
+        events "Readiness events",
+        accepted "Connections accepted",
+        refused "Connections refused",
+        handshakes_failed "Handshakes that failed",
+        accept_errors "Errors of accept",
+        connected "Outgoing connections that came up",
+        connect_failures "Outgoing connections that failed",
+        closed "Connections that ended",
+        closed_idle "Connections ended by an idle limit",
+        closed_timeout "Connections ended by a deadline or a rate",
+        closed_broken "Connections reset or broken",
+        closed_overflow "Connections over a cap",
+        reads "Reads that returned bytes",
+        writes "Writes that the kernel took",
+        bytes_read "Bytes read",
+        bytes_written "Bytes written",
+        bytes_unsent "Bytes accepted and lost",
+        timers_fired "Timers that fired",
+        messages "Messages from other threads",
+        panics "Callbacks that panicked",
+    );
+    // Writing to a `String` does not fail.
+    for (name, help, value) in counters {
+        let _ = counter(&mut text, name, help, value);
+    }
+    let counters = counters!(http:
+        requests "Requests that were well-formed",
+        refused "Requests that were malformed or over a limit",
+        timed_out "Requests that came too slowly",
+        upgraded "Connections that went on with another protocol",
+        gone "Exchanges whose client went before the answer",
+        unanswered "Requests that a handler left without an answer",
+    );
+    for (name, help, value) in counters {
+        let _ = counter(&mut text, &format!("http_{name}"), help, value);
+    }
+    text.push_str("# TYPE waterwheel_http_answers counter\n");
+    text.push_str("# HELP waterwheel_http_answers Answers by the class of their status.\n");
+    for (class, value) in (1..).zip(http.answers) {
+        let _ = writeln!(text, "waterwheel_http_answers_total{{class=\"{class}xx\"}} {value}");
+    }
+    for (name, help, value) in [
+        ("connections", "Connections now", loop_stats.connections),
+        ("connections_peak", "The most connections at once", loop_stats.connections_peak),
+    ] {
+        let _ = writeln!(text, "# TYPE waterwheel_{name} gauge");
+        let _ = writeln!(text, "# HELP waterwheel_{name} {help}.\nwaterwheel_{name} {value}");
+    }
+    text.push_str("# EOF\n");
+    text
+}
+
+fn counter(text: &mut String, name: &str, help: &str, value: u64) -> std::fmt::Result {
+    writeln!(text, "# TYPE waterwheel_{name} counter")?;
+    writeln!(text, "# HELP waterwheel_{name} {help}.")?;
+    writeln!(text, "waterwheel_{name}_total {value}")
+}
+
+impl<A: 'static> Response<'_, A> {
+    /// Answers with the counters of the reactor and of this server, as OpenMetrics text, which
+    /// Prometheus reads. Nothing in it is of a peer's making. Where the program mounts it, whoever
+    /// reaches the path can read it.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::http::Router;
+    /// let routes: Router<()> = Router::new().get("/metrics", |_, _, res| res.metrics());
+    /// # let _ = routes;
+    /// ```
+    pub fn metrics(&mut self) {
+        let text = open_metrics(&self.conn.context().stats(), &self.shared.stats);
+        self.bytes(MEDIA_TYPE, text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_metric_has_its_type_before_its_value_and_the_text_its_end() {
+        let http = HttpStats { requests: 7, answers: [0, 5, 0, 2, 0], ..HttpStats::default() };
+        let text = open_metrics(&Stats::default(), &http);
+        assert!(text.contains("\nwaterwheel_http_requests_total 7\n"), "{text}");
+        assert!(text.contains("\nwaterwheel_http_answers_total{class=\"4xx\"} 2\n"), "{text}");
+        assert!(text.ends_with("\n# EOF\n"));
+        let mut known = Vec::new();
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert!(!known.contains(&name), "{name} is there twice");
+                assert!(kind == "counter" || kind == "gauge", "{line}");
+                known.push(name);
+            } else if !line.starts_with('#') {
+                let name = line.split(['{', ' ']).next().unwrap();
+                let name = name.strip_suffix("_total").unwrap_or(name);
+                assert_eq!(known.last(), Some(&name), "{line}");
+            }
+        }
+    }
+}
