@@ -22,6 +22,7 @@ pub(crate) fn server(wanted: &Wanted) -> Server<()> {
     let bulk = vec![b'x'; 1 << 20];
     let routes = Router::new()
         .route("/", open(wanted).get(|_, _, res| res.html(INDEX)))
+        .route("/metrics", open(wanted).get(|_, _, res| res.metrics()))
         .route("/plaintext", open(wanted).get(|_, _, res| res.text("Hello, World!")))
         .route("/user/{id}", open(wanted).get(|_, req, res| user(req.param("id"), res)))
         .route("/len", open(wanted).post(|_, _, res| res.receive(Length(0))))
