@@ -156,7 +156,7 @@ fn write_head<A: 'static>(res: &mut Response<'_, A>, own: &[&[u8]; 3], tail: &[u
 fn note<A>(res: &mut Response<'_, A>, written: Written) {
     match written {
         Written::Below => {}
-        Written::Above => res.shared.is_above = true,
+        Written::Above => res.shared.note_above(),
         Written::Full => res.conn.abort(),
         Written::Closed => {}
     }
@@ -236,7 +236,7 @@ pub(super) fn write<A: 'static>(res: &mut Response<'_, A>, piece: &[u8]) -> Writ
         }
     }
     if written == Written::Above {
-        res.shared.is_above = true;
+        res.shared.note_above();
     }
     written
 }

@@ -143,8 +143,7 @@ impl<A: 'static> Server<A> {
 
     /// Takes what has been held, and what has come in behind it.
     fn feed_held(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) {
-        self.shared.is_above = false;
-        self.shared.now = ms(conn.context().now());
+        self.shared.begin(conn.context().now());
         if let Some(mut held) = state.held.take() {
             held.extend_from_slice(input);
             let used = self.feed(state, conn, &held);
@@ -152,6 +151,14 @@ impl<A: 'static> Server<A> {
             if !held.is_empty() {
                 state.held = Some(held);
             }
+        }
+        self.keep_held(state, conn);
+    }
+
+    /// Sees to what is held: when it is looked at again, and that it does not grow.
+    fn keep_held(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        if state.held.is_some() && self.is_out_of_budget() {
+            self.go_on_soon(conn);
         }
         let left = state.held.as_ref().map_or(0, |held| held.len());
         let is_paused = matches!(&state.phase, Phase::Busy(exchange) if exchange.is_paused);
@@ -167,11 +174,36 @@ impl<A: 'static> Server<A> {
         self.end_if_all_is_served(state, conn);
     }
 
+    /// Whether the callback has begun as many requests as it may, and there is room for more answers.
+    fn is_out_of_budget(&self) -> bool {
+        self.shared.budget == 0 && !self.shared.is_above
+    }
+
+    /// Whether what is left must not stay with the loop, which would not show the client's end then:
+    /// an answer is due, or the budget is used up.
+    fn must_hold(&self, state: &State<A>) -> bool {
+        match &state.phase {
+            Phase::Busy(exchange) if exchange.is_paused => false,
+            Phase::Busy(exchange) if !exchange.waits_for_body() => true,
+            Phase::Busy(_) | Phase::Head => self.is_out_of_budget(),
+            Phase::Upgraded(_) | Phase::Ended => false,
+        }
+    }
+
+    /// The budget of this callback is used up, and more has come in.
+    #[cold]
+    fn go_on_soon(&mut self, conn: &mut Conn<'_>) {
+        let key = conn.handler_key::<Self>();
+        self.shared.key = Some(key);
+        let id = ReplyId { conn: conn.id(), exchange: 0 };
+        conn.context().post(key, move |server, cx| server.go_on(cx, id));
+    }
+
     /// Takes what can be taken from the front of the input; how many bytes that is.
     #[inline]
     fn feed(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut used = 0;
-        while used < input.len() && !self.shared.is_above {
+        while used < input.len() && self.shared.budget > 0 {
             let rest = &input[used..];
             let step = match &mut state.phase {
                 Phase::Head => self.read_head(state, conn, rest),
@@ -202,7 +234,7 @@ impl<A: 'static> Server<A> {
     fn end_what_ended(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
         let has_more = state.held.is_some() && state.searched == 0;
         match &mut state.phase {
-            Phase::Head if has_more && self.shared.is_above => {} // when there is room
+            Phase::Head if has_more && self.shared.budget == 0 => {} // soon, or when there is room
             Phase::Head => conn.close(),
             // No page ends one side only: it has gone.
             Phase::Busy(exchange) if exchange.is_events => {
@@ -292,6 +324,7 @@ impl<A: 'static> Server<A> {
     ) -> Result<usize, Refusal> {
         let path = head.target.routed(&mut self.room)?;
         self.shared.stats.requests += 1;
+        self.shared.budget -= 1;
         self.shared.fields.clear();
         state.exchanges = state.exchanges.wrapping_add(1);
         let mut exchange = Exchange::new(state.exchanges, head, rest.is_empty());
@@ -445,18 +478,12 @@ impl<A: 'static> Handler for Server<A> {
             self.feed_held(state, conn, input);
             return input.len();
         }
-        self.shared.is_above = false;
-        self.shared.now = ms(conn.context().now());
+        self.shared.begin(conn.context().now());
         let used = self.feed(state, conn, input);
-        if used < input.len() {
-            if let Phase::Busy(exchange) = &state.phase {
-                if !exchange.waits_for_body() && !exchange.is_paused {
-                    // It waits for an answer, and the end of the client must be seen meanwhile.
-                    state.held = Some(Box::new(input[used..].to_vec()));
-                    self.feed_held(state, conn, b"");
-                    return input.len();
-                }
-            }
+        if used < input.len() && self.must_hold(state) {
+            state.held = Some(Box::new(input[used..].to_vec()));
+            self.keep_held(state, conn);
+            return input.len();
         }
         self.end_if_all_is_served(state, conn);
         used

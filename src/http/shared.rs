@@ -1,5 +1,7 @@
 //! What all exchanges of a server share.
 
+use std::time::Duration;
+
 use super::date::DateLine;
 use super::drive::OnFinish;
 use super::exchange::{Exchange, Output};
@@ -8,6 +10,10 @@ use super::options::Options;
 use super::server::Server;
 use super::stats::HttpStats;
 use crate::handler::HandlerKey;
+
+/// Requests that one callback begins: some hundred microseconds' work, so that a client that sends
+/// thousands at once does not hold up the others. The rest follows in the same turn or the next.
+const MAX_REQUESTS_PER_CALL: u32 = 128;
 
 /// What all exchanges of a server share, and that no two of them use at a time.
 pub(super) struct Shared<A> {
@@ -19,7 +25,10 @@ pub(super) struct Shared<A> {
     /// When the callback began that runs, in ms of the loop, as far as 32 bits go.
     pub(super) now: u32,
     pub(super) stats: HttpStats,
-    /// Whether the last write reached the high mark: no further request is begun then.
+    /// Requests that the callback that runs may still begin: 0 once output has reached the high
+    /// mark.
+    pub(super) budget: u32,
+    /// Whether output has reached the high mark.
     pub(super) is_above: bool,
     /// What is told of exchanges that are over.
     pub(super) on_finish: Option<OnFinish<A>>,
@@ -36,10 +45,25 @@ impl<A> Shared<A> {
             known_host: KnownHost::default(),
             now: 0,
             stats: HttpStats::default(),
+            budget: 0,
             is_above: false,
             on_finish: None,
             key: None,
         }
+    }
+
+    /// A callback begins at this time.
+    #[inline]
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.now = now.as_millis() as u32;
+        self.budget = MAX_REQUESTS_PER_CALL;
+        self.is_above = false;
+    }
+
+    /// Output has reached the high mark: no further request is begun.
+    pub(super) fn note_above(&mut self) {
+        self.is_above = true;
+        self.budget = 0;
     }
 
     /// The answer of an exchange is gone on with: its fields so far are those it had before.

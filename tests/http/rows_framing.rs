@@ -363,6 +363,34 @@ fn row_46_pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn row_46_thousands_of_requests_at_once_do_not_hold_up_the_others() {
+    let web = Web::of(routes);
+    // Half a million in 14 MB; no answer is read meanwhile but by a thread of its own.
+    let mut flood = web.client();
+    let mut reader = flood.stream.try_clone().unwrap();
+    let drain = std::thread::spawn(move || {
+        let mut total = 0;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match std::io::Read::read(&mut reader, &mut buffer).unwrap() {
+                0 => return total,
+                count => total += count,
+            }
+        }
+    });
+    let some = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10_000);
+    let mut other = web.client();
+    for _ in 0..50 {
+        flood.send(&some);
+        other.get("/").expect(200, "root");
+    }
+    flood.finish();
+    let answer = other.get("/");
+    let one = answer.head.len() + answer.body.len();
+    assert_eq!(drain.join().unwrap(), 500_000 * one);
+}
+
+#[test]
 fn row_55_a_body_that_is_compressed() {
     let web = Web::of(routes);
     let mut client = web.client();
