@@ -134,6 +134,7 @@
 //! | `activation` | `activated_listeners`: listening sockets from systemd |
 //! | `batch` | [`udp::UdpOptions::batch`] takes up to 64 datagrams in a system call (Linux) |
 //! | `http` | the module `http`: an HTTP/1.1 server with routes |
+//! | `http-files` | `http::Files`: the files of a directory, with ranges, conditions and a cache |
 //! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
 //! | `tls` | the module `tls`: TLS under any handler |

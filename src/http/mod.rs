@@ -29,6 +29,10 @@
 //!
 //! Streams of events, for an `EventSource` of a page, are answers too: see [`Response::events`].
 //!
+//! # Files
+//! [`Response::file`] answers with a part of a file. The feature `http-files` adds `Files`, which
+//! serves a directory: with ranges, conditions and compressed copies.
+//!
 //! # Examples
 //! See [`Server`] and [`Client`], `examples/http_hello.rs` and `examples/http_client.rs`.
 
@@ -40,6 +44,9 @@ mod drive;
 mod events;
 mod exchange;
 mod fields;
+mod file;
+#[cfg(feature = "http-files")]
+mod files;
 mod head;
 mod method;
 mod metrics;
@@ -63,6 +70,8 @@ pub use client::{Answer, AnswerReader, Call, CallPhase, Client, ClientError, Cli
 pub use events::Event;
 pub use exchange::ReplyId;
 pub use fields::InvalidField;
+#[cfg(feature = "http-files")]
+pub use files::Files;
 pub use head::Version;
 pub use method::Method;
 pub use options::{Options, limits};

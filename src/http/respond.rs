@@ -12,10 +12,10 @@ use crate::stream::Written;
 pub(super) const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 
 /// The digits of the largest length.
-const MAX_DIGITS: usize = 20;
+pub(super) const MAX_DIGITS: usize = 20;
 
 /// The digits of a number, from `base` 10 or 16, in the room.
-fn digits(mut number: u64, base: u64, room: &mut [u8; MAX_DIGITS]) -> &[u8] {
+pub(super) fn digits(mut number: u64, base: u64, room: &mut [u8; MAX_DIGITS]) -> &[u8] {
     let mut at = MAX_DIGITS;
     loop {
         at -= 1;
@@ -129,7 +129,12 @@ fn send_rare<A: 'static>(res: &mut Response<'_, A>, kind: &Kind<'_>, body: &[u8]
 }
 
 /// Writes the head, with these fields behind those of the handler, and the first part of the body.
-fn write_head<A: 'static>(res: &mut Response<'_, A>, own: &[&[u8]; 3], tail: &[u8], body: &[u8]) {
+pub(super) fn write_head<A: 'static>(
+    res: &mut Response<'_, A>,
+    own: &[&[u8]; 3],
+    tail: &[u8],
+    body: &[u8],
+) {
     let connection = connection_field(res);
     let status = res.exchange.status;
     res.shared.stats.count(status);
@@ -153,7 +158,7 @@ fn write_head<A: 'static>(res: &mut Response<'_, A>, own: &[&[u8]; 3], tail: &[u
 
 /// A piece that was refused leaves an answer that is cut, which must not look whole.
 #[inline]
-fn note<A>(res: &mut Response<'_, A>, written: Written) {
+pub(super) fn note<A>(res: &mut Response<'_, A>, written: Written) {
     match written {
         Written::Below => {}
         Written::Above => res.shared.note_above(),

@@ -73,7 +73,7 @@ impl<A: 'static> Response<'_, A> {
 
     /// Something was set that cannot be sent: whatever follows, the answer is a 500.
     #[cold]
-    fn fail(&mut self, why: fmt::Arguments<'_>) {
+    pub(super) fn fail(&mut self, why: fmt::Arguments<'_>) {
         log::error!("{}: {why}", self.id());
         self.exchange.is_failed = true;
     }
@@ -127,7 +127,7 @@ impl<A: 'static> Response<'_, A> {
     }
 
     #[cold]
-    fn refuse_second(&mut self) {
+    pub(super) fn refuse_second(&mut self) {
         log::error!("{}: the answer was given already", self.id());
     }
 

@@ -35,6 +35,8 @@ pub(crate) use os::{
     interface_addr, pin_to, range_of, read_of,
 };
 pub use os::{Credentials, raise_open_file_limit};
+#[cfg(feature = "http-files")]
+pub(crate) use os::{Folder, file_id};
 #[cfg(unix)]
 pub use os::{receive_listeners, send_listeners};
 pub(crate) use poller::{Event, Events, Poller, Waker};
@@ -61,6 +63,16 @@ pub(crate) struct Readiness {
     pub(crate) hung_up: bool,
     /// The connection is broken.
     pub(crate) broken: bool,
+}
+
+/// What a name in a directory is.
+#[cfg(feature = "http-files")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    File,
+    Folder,
+    /// A link, a pipe, a socket, a device.
+    Other,
 }
 
 #[cold]

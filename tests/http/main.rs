@@ -6,6 +6,10 @@ mod client;
 mod clocks;
 mod events;
 mod exchanges;
+#[cfg(feature = "http-files")]
+mod files;
+#[cfg(feature = "http-files")]
+mod files_paths;
 mod later;
 mod rows_framing;
 mod rows_head;

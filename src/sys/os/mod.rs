@@ -23,6 +23,8 @@ mod affinity;
 mod batch;
 mod credentials;
 mod datagram;
+#[cfg(all(feature = "http-files", not(unix)))]
+mod folder_stub;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "linux_stub.rs")]
 mod linux;
 mod multicast;
@@ -74,6 +76,8 @@ pub use credentials::Credentials;
 pub(crate) use datagram::{
     Arrival, BATCH, DatagramSocket, Ends, Received, Route, bind_udp, connect_udp,
 };
+#[cfg(all(feature = "http-files", not(unix)))]
+pub(crate) use folder_stub::{Folder, file_id};
 pub(crate) use linux::{OPTIONS_ARE_INHERITED, peer_credentials};
 pub(crate) use multicast::{join, leave};
 pub(crate) use native::{EDGES_ARE_NATIVE, STREAM_INPUT, is_let_go, receive, send, send_vectored};
@@ -84,6 +88,8 @@ pub(crate) use sock_diag::{sent_ago, tcp_info};
 #[cfg(unix)]
 pub(crate) use system::UnixDatagrams;
 pub use system::raise_open_file_limit;
+#[cfg(all(feature = "http-files", unix))]
+pub(crate) use system::{Folder, file_id};
 pub(crate) use system::{
     LocalListener, RESETS_ARE_ENDS, UnixDatagramSocket, errors, open_file_limit,
 };

@@ -15,6 +15,8 @@
 mod by_index;
 mod datagram;
 pub(crate) mod errors;
+#[cfg(feature = "http-files")]
+mod folder;
 mod limits;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "linux_stub.rs")]
 mod linux;
@@ -36,6 +38,8 @@ use crate::sys::Poller;
 
 pub(crate) use by_index::{join_by_index, leave_by_index, send_by_index};
 pub(crate) use datagram::{UnixDatagramSocket, UnixDatagrams};
+#[cfg(feature = "http-files")]
+pub(crate) use folder::{Folder, file_id};
 pub(crate) use limits::open_file_limit;
 pub use limits::raise_open_file_limit;
 pub(crate) use listener::LocalListener;

@@ -1,0 +1,128 @@
+//! Answers whose body is a file.
+
+use std::fs::File;
+use std::io;
+use std::ops::{Range, RangeBounds};
+use std::sync::Arc;
+
+use super::exchange::Output;
+use super::fields;
+use super::method::Method;
+use super::respond::{self, MAX_DIGITS, digits, note, write_head};
+use super::response::Response;
+use super::status::is_without_body;
+use crate::sys::{range_of, read_of};
+
+/// A part of a file up to this size is read, and leaves in one piece with the head.
+pub(super) const MAX_READ_BYTES: u64 = 16 << 10;
+
+/// The body of an answer.
+pub(super) enum Source<'a> {
+    Bytes(&'a [u8]),
+    /// A part of a file that is known to be one, and to have this part.
+    File(&'a Arc<File>, Range<u64>),
+}
+
+impl<A: 'static> Response<'_, A> {
+    /// Answers with a part of a file, of which the head has the length. Up to 16 KiB are read and
+    /// leave together with the head. More is sent as [`Conn::send_file`](crate::Conn::send_file)
+    /// does: it costs no memory. A file that turns out shorter ends the connection with a reset,
+    /// so that the client does not take the part for the whole.
+    ///
+    /// The status is 200 unless another one was set. Conditions and ranges of the request are the
+    /// business of the caller; `Files`, of the feature `http-files`, sees to them.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::fs::File;
+    /// use waterwheel::http::Router;
+    /// let routes: Router<()> = Router::new().get("/report", |_, _, res| {
+    ///     let sent = File::open("report.pdf")
+    ///         .and_then(|file| res.file("application/pdf", file, ..));
+    ///     if let Err(error) = sent {
+    ///         res.status(404).text(&format!("there is no report: {error}\n"));
+    ///     }
+    /// });
+    /// # let _ = routes;
+    /// ```
+    ///
+    /// # Errors
+    /// Nothing is answered then, and another answer can be given:
+    /// - `InvalidInput`: the range runs backwards or goes past the end of the file, or it is no
+    ///   file, or was opened for writing only.
+    /// - The system's, if the file cannot be read.
+    pub fn file(
+        &mut self,
+        media_type: &str,
+        file: impl Into<Arc<File>>,
+        range: impl RangeBounds<u64>,
+    ) -> io::Result<()> {
+        let file = file.into();
+        let range = range_of(&file, range)?;
+        let length = range.end - range.start;
+        let is_head = self.exchange.method == Method::Head;
+        let bytes = match length <= MAX_READ_BYTES && !is_head {
+            true => Some(read(&file, range.clone())?),
+            false => None,
+        };
+        if let Err(error) = fields::check("Content-Type", media_type.as_bytes()) {
+            self.fail(format_args!("{error}"));
+        }
+        if !self.is_unanswered() {
+            self.refuse_second();
+        } else if self.exchange.is_failed {
+            respond::fail(self);
+        } else if is_without_body(self.exchange.status) {
+            self.empty();
+        } else {
+            let mut room = [0; MAX_DIGITS];
+            let length = digits(length, 10, &mut room);
+            let media_type = media_type.as_bytes();
+            let kind: [&[u8]; 3] = [b"Content-Type: ", media_type, b"\r\n"];
+            let kind = if media_type.is_empty() { [&b""[..]; 3] } else { kind };
+            let own = [kind[0], kind[1], kind[2], b"Content-Length: ", length, b"\r\n"];
+            match &bytes {
+                Some(bytes) => send(self, &own, Source::Bytes(bytes)),
+                None => send(self, &own, Source::File(&file, range)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes an answer with these fields, among which is the length, and this body.
+#[inline]
+pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, own: &[&[u8]; 6], body: Source<'_>) {
+    let exchange = &mut *res.exchange;
+    exchange.keep_alive = exchange.can_keep_alive();
+    exchange.output = Output::Done;
+    let status = exchange.status;
+    if exchange.method == Method::Head || is_without_body(status) || status == 304 {
+        return write_head(res, own, b"");
+    }
+    match body {
+        Source::Bytes(bytes) => {
+            exchange.sent_bytes = bytes.len() as u64;
+            write_head(res, own, bytes);
+        }
+        Source::File(file, range) => {
+            exchange.sent_bytes = range.end - range.start;
+            write_head(res, own, b"");
+            let written = res.conn.send_checked_file(Arc::clone(file), range);
+            note(res, written);
+        }
+    }
+}
+
+/// Reads a part of a file.
+pub(super) fn read(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; (range.end - range.start) as usize];
+    let mut at = 0;
+    while at < bytes.len() {
+        match read_of(file, &mut bytes[at..], range.start + at as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => at += count,
+        }
+    }
+    Ok(bytes)
+}
