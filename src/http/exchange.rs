@@ -137,6 +137,9 @@ pub(super) struct Exchange<A> {
     /// Fields of the answer, between callbacks.
     pub(super) fields: Vec<u8>,
     pub(super) on_drain: Option<OnDrain<A>>,
+    /// Whether the answer may be compressed, and by which rules.
+    #[cfg(feature = "http-gzip")]
+    pub(super) gzip: Option<super::gzip::Offer>,
     pub(super) upgrade: Option<Box<dyn Upgraded<A>>>,
     /// What the record of the exchange will say, if somebody wants it.
     pub(super) saved: Option<Box<Saved>>,
@@ -174,6 +177,8 @@ impl<A> Exchange<A> {
             sent_bytes: 0,
             fields: Vec::new(),
             on_drain: None,
+            #[cfg(feature = "http-gzip")]
+            gzip: None,
             upgrade: None,
             saved: None,
         }

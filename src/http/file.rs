@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::exchange::Output;
 use super::fields;
+#[cfg(feature = "http-files")]
+use super::head::Version;
 use super::method::Method;
 use super::respond::{self, MAX_DIGITS, digits, note, write_head};
 use super::response::Response;
@@ -21,6 +23,15 @@ pub(super) enum Source<'a> {
     Bytes(&'a [u8]),
     /// A part of a file that is known to be one, and to have this part.
     File(&'a Arc<File>, Range<u64>),
+}
+
+impl Source<'_> {
+    fn length(&self) -> u64 {
+        match self {
+            Source::Bytes(bytes) => bytes.len() as u64,
+            Source::File(_, range) => range.end - range.start,
+        }
+    }
 }
 
 impl<A: 'static> Response<'_, A> {
@@ -78,40 +89,79 @@ impl<A: 'static> Response<'_, A> {
             let mut room = [0; MAX_DIGITS];
             let length = digits(length, 10, &mut room);
             let media_type = media_type.as_bytes();
-            let kind: [&[u8]; 3] = [b"Content-Type: ", media_type, b"\r\n"];
-            let kind = if media_type.is_empty() { [&b""[..]; 3] } else { kind };
-            let own = [kind[0], kind[1], kind[2], b"Content-Length: ", length, b"\r\n"];
+            let (before, behind): (&[u8], &[u8]) = match media_type {
+                [] => (b"", b"Content-Length: "),
+                _ => (b"Content-Type: ", b"\r\nContent-Length: "),
+            };
+            let own = [before, media_type, behind];
+            let tail = [length, b"\r\n\r\n"].concat();
             match &bytes {
-                Some(bytes) => send(self, &own, Source::Bytes(bytes)),
-                None => send(self, &own, Source::File(&file, range)),
+                Some(bytes) => send(self, &own, &tail, Source::Bytes(bytes)),
+                None => send(self, &own, &tail, Source::File(&file, range)),
             }
         }
         Ok(())
     }
 }
 
-/// Writes an answer with these fields, among which is the length, and this body.
-#[inline]
-pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, own: &[&[u8]; 6], body: Source<'_>) {
+/// Writes an answer with these fields, the end of the head, and this body. The length is among the
+/// fields.
+pub(super) fn send<A: 'static>(
+    res: &mut Response<'_, A>,
+    own: &[&[u8]; 3],
+    tail: &[u8],
+    body: Source<'_>,
+) {
     let exchange = &mut *res.exchange;
     exchange.keep_alive = exchange.can_keep_alive();
     exchange.output = Output::Done;
     let status = exchange.status;
     if exchange.method == Method::Head || is_without_body(status) || status == 304 {
-        return write_head(res, own, b"");
+        return write_head(res, own, tail, b"");
     }
+    exchange.sent_bytes = body.length();
     match body {
-        Source::Bytes(bytes) => {
-            exchange.sent_bytes = bytes.len() as u64;
-            write_head(res, own, bytes);
-        }
+        Source::Bytes(bytes) => write_head(res, own, tail, bytes),
         Source::File(file, range) => {
-            exchange.sent_bytes = range.end - range.start;
-            write_head(res, own, b"");
-            let written = res.conn.send_checked_file(Arc::clone(file), range);
-            note(res, written);
+            write_head(res, own, tail, b"");
+            send_behind(res, file, range);
         }
     }
+}
+
+/// Writes the most usual answer: 200, with these fields and the end of the head.
+#[cfg(feature = "http-files")]
+#[inline]
+pub(super) fn send_whole<A: 'static>(res: &mut Response<'_, A>, fields: &[u8], body: Source<'_>) {
+    let exchange = &mut *res.exchange;
+    exchange.status = 200;
+    let is_usual = exchange.method != Method::Head
+        && exchange.version == Version::Http11
+        && exchange.can_keep_alive();
+    if !is_usual {
+        return send(res, &[b"", b"", b""], fields, body);
+    }
+    exchange.output = Output::Done;
+    exchange.sent_bytes = body.length();
+    res.shared.stats.count(200);
+    let cx = res.conn.context();
+    let head = res.shared.date.with_ok(cx.now(), || cx.system_time());
+    let bytes = match body {
+        Source::Bytes(bytes) => bytes,
+        Source::File(..) => b"",
+    };
+    let written = res.conn.write_vectored(&[head, &res.shared.fields, fields, bytes]);
+    res.shared.fields.clear();
+    note(res, written);
+    if let Source::File(file, range) = body {
+        send_behind(res, file, range);
+    }
+}
+
+/// Queues a part of a file behind the head.
+fn send_behind<A: 'static>(res: &mut Response<'_, A>, file: &Arc<File>, range: Range<u64>) {
+    let written = res.conn.send_checked_file(Arc::clone(file), range);
+    note(res, written);
 }
 
 /// Reads a part of a file.

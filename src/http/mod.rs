@@ -47,6 +47,8 @@ mod fields;
 mod file;
 #[cfg(feature = "http-files")]
 mod files;
+#[cfg(feature = "http-gzip")]
+mod gzip;
 mod head;
 mod method;
 mod metrics;
@@ -72,6 +74,8 @@ pub use exchange::ReplyId;
 pub use fields::InvalidField;
 #[cfg(feature = "http-files")]
 pub use files::Files;
+#[cfg(feature = "http-gzip")]
+pub use gzip::Gzip;
 pub use head::Version;
 pub use method::Method;
 pub use options::{Options, limits};

@@ -84,6 +84,10 @@ impl Tail {
 /// Writes a whole answer.
 #[inline]
 pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, kind: Kind<'_>, body: &[u8]) {
+    #[cfg(feature = "http-gzip")]
+    if let Some(offer) = res.exchange.gzip.take() {
+        return super::gzip::send(res, &offer, kind, body);
+    }
     let exchange = &mut *res.exchange;
     exchange.keep_alive = exchange.can_keep_alive();
     exchange.output = Output::Done;

@@ -30,6 +30,8 @@ pub(super) struct Shared<A> {
     pub(super) budget: u32,
     /// Whether output has reached the high mark.
     pub(super) is_above: bool,
+    #[cfg(feature = "http-gzip")]
+    pub(super) compressor: super::gzip::Compressor,
     /// What is told of exchanges that are over.
     pub(super) on_finish: Option<OnFinish<A>>,
     /// The key of the server itself, known from its first later answer on.
@@ -47,6 +49,8 @@ impl<A> Shared<A> {
             stats: HttpStats::default(),
             budget: 0,
             is_above: false,
+            #[cfg(feature = "http-gzip")]
+            compressor: super::gzip::Compressor::default(),
             on_finish: None,
             key: None,
         }

@@ -346,7 +346,7 @@ fn directories_have_an_index_and_a_slash() {
 
 #[test]
 fn a_change_shows_after_a_second() {
-    for size in [10, 40_000] {
+    for size in [10, 70_000] {
         let dir = Dir::new();
         let text = |letter: u8| String::from_utf8(vec![letter; size]).unwrap();
         dir.write("x", text(b'a'));
@@ -370,14 +370,14 @@ fn the_caches_are_bounded() {
     let dir = Dir::new();
     for number in 0..40 {
         dir.write(&format!("small{number}"), format!("{number}"));
-        dir.write(&format!("large{number}"), vec![number; 20_000]);
+        dir.write(&format!("large{number}"), vec![number; 70_000]);
     }
     for (bytes, files) in [(0, 0), (2_000, 1), (20_000, 3), (1 << 20, 100)] {
         let web = dir.serve(move |served| served.max_cache_bytes(bytes).max_open_files(files));
         let mut client = web.client();
         for number in (0..40).chain(0..40).chain((0..40).rev()) {
             client.get(&format!("/s/small{number}")).expect(200, &number.to_string());
-            assert_eq!(client.get(&format!("/s/large{number}")).body, vec![number; 20_000]);
+            assert_eq!(client.get(&format!("/s/large{number}")).body, vec![number; 70_000]);
         }
     }
 }

@@ -10,6 +10,8 @@ mod exchanges;
 mod files;
 #[cfg(feature = "http-files")]
 mod files_paths;
+#[cfg(feature = "http-gzip")]
+mod gzip;
 mod later;
 mod rows_framing;
 mod rows_head;

@@ -22,10 +22,9 @@ use form::{Description, Entry, Form};
 use open::{Found, Opened};
 
 use super::fields;
-use super::file::send;
+use super::file::{send, send_whole};
 use super::method::Method;
 use super::request::Request;
-use super::respond::{MAX_DIGITS, digits};
 use super::response::Response;
 use super::router::{Route, Router};
 use crate::sys::Shortage;
@@ -74,7 +73,7 @@ struct Settings {
 /// linked meanwhile leads elsewhere.
 ///
 /// # Memory and time
-/// Files of up to 16 KiB are kept in memory and leave in one piece with the head; larger ones stay
+/// Files of up to 64 KiB are kept in memory and leave in one piece with the head; larger ones stay
 /// open and are sent as [`Conn::send_file`](crate::Conn::send_file) does. Both are bounded, and are
 /// compared with the disk at most once a second: a change shows after a second. The compressed
 /// copy of a file counts only if it is not older than the file. A file that is cut short while it
@@ -289,7 +288,13 @@ impl Files {
         let has_coded = coded.iter().any(Option::is_some);
         let media_type = media_type(name);
         let cache_control = self.settings.cache_control.as_deref();
-        let about = Description { media_type: &media_type, cache_control, varies: has_coded, now };
+        let about = Description {
+            media_type: &media_type,
+            cache_control,
+            varies: has_coded,
+            is_kept: self.settings.max_cache_bytes > 0,
+            now,
+        };
         let mut forms = [const { None }; CODINGS.len()];
         for ((coding, copy), form) in CODINGS.iter().zip(coded).zip(&mut forms) {
             if let Some(Opened { file, stamp }) = copy {
@@ -352,12 +357,8 @@ fn answer<A: 'static>(entry: &Entry, req: &Request<'_>, res: &mut Response<'_, A
         form = chosen.and_then(|at| entry.coded[at].as_deref()).unwrap_or(form);
     }
     let verdict = conditions.judge(req, || form.facts(res.conn.context().system_time()));
-    res.exchange.status = 200;
-    let whole = 0..form.stamp.length;
     match verdict {
-        Verdict::Whole => {
-            send(res, &[form.fields(), b"", b"", b"", b"", b""], form.source(whole));
-        }
+        Verdict::Whole => send_whole(res, form.fields(), form.source(0..form.stamp.length)),
         verdict => answer_otherwise(verdict, form, res),
     }
 }
@@ -371,7 +372,7 @@ fn answer_otherwise<A: 'static>(verdict: Verdict, form: &Form, res: &mut Respons
         Verdict::Part(range) => answer_part(range, form, res),
         Verdict::NotModified => {
             res.exchange.status = 304;
-            send(res, &[form.validators(), b"", b"", b"", b"", b""], form.source(0..0));
+            send(res, &[form.validators(), b"", b""], b"\r\n", form.source(0..0));
         }
         Verdict::Failed => {
             res.status(412).text("the file is not what the condition says\n");
@@ -384,14 +385,13 @@ fn answer_otherwise<A: 'static>(verdict: Verdict, form: &Form, res: &mut Respons
 }
 
 fn answer_part<A: 'static>(range: Range<u64>, form: &Form, res: &mut Response<'_, A>) {
-    let mut room = [0; MAX_DIGITS];
-    let length = digits(range.end - range.start, 10, &mut room);
-    let (last, all) = (range.end - 1, form.stamp.length);
-    let content_range = format!("Content-Range: bytes {}-{last}/{all}\r\n", range.start);
-    let own =
-        [form.description(), content_range.as_bytes(), b"Content-Length: ", length, b"\r\n", b""];
+    let (first, last, all) = (range.start, range.end - 1, form.stamp.length);
+    let length = range.end - range.start;
+    let tail = format!("Content-Length: {length}\r\n\r\n");
+    let content_range = format!("Content-Range: bytes {first}-{last}/{all}\r\n");
+    let own = [form.description(), content_range.as_bytes(), b""];
     res.exchange.status = 206;
-    send(res, &own, form.source(range));
+    send(res, &own, tail.as_bytes(), form.source(range));
 }
 
 /// Leads from a directory to the same with a slash, so that links in its page are below it.
