@@ -4,6 +4,8 @@
 //! cargo run --release -p web
 //! curl http://127.0.0.1:8080/user/42
 //! curl -d hello http://127.0.0.1:8080/len
+//! cargo run --release -p web -- --files .
+//! curl -r 0-99 http://127.0.0.1:8080/s/README.md
 //! ```
 
 mod routes;
@@ -22,6 +24,7 @@ usage: web [options]
   --listen ADDR        listen here, may be given again [127.0.0.1:8080]; port 0: any
   --threads N          a fleet of so many reactors; 0: one a core [no fleet]
   --echo               answer every other path and method with the body of the request
+  --files DIR          serve the files of a directory below /s/
   --log                print a line for each request
   --tls CERT KEY       HTTPS, with a certificate and its key from files of PEM text, which are
                        read anew at SIGHUP
@@ -95,6 +98,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("listen") => listen.push(parser.value()?.string()?),
             Long("threads") => fleet.threads = Some(parser.value()?.parse()?),
             Long("echo") => routes.echo = true,
+            Long("files") => routes.files = Some(parser.value()?.into()),
             Long("log") => routes.log = true,
             Long("tls") => {
                 let chain = parser.value()?.string()?;

@@ -1,13 +1,17 @@
 //! What the server answers.
 
+use std::path::PathBuf;
+
 use support::say;
-use waterwheel::http::{Body, Flow, Response, Route, Router, Server};
+use waterwheel::http::{Body, Files, Flow, Response, Route, Router, Server};
 
 /// Which routes there are besides those that are always there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     /// Every other path and method is answered with the body of the request.
     pub(crate) echo: bool,
+    /// The directory whose files are below `/s/`.
+    pub(crate) files: Option<PathBuf>,
     /// Each request is printed.
     pub(crate) log: bool,
 }
@@ -32,6 +36,10 @@ pub(crate) fn server(wanted: &Wanted) -> Server<()> {
                 res.bytes("application/octet-stream", &bulk);
             }),
         );
+    let routes = match &wanted.files {
+        Some(root) => routes.files("/s", Files::new(root)),
+        None => routes,
+    };
     let routes = if wanted.echo { routes.fallback(open(wanted)) } else { routes };
     let server = Server::new((), routes);
     // Their reader may have gone; the clients have not.
