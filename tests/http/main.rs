@@ -10,6 +10,8 @@ mod exchanges;
 mod files;
 #[cfg(feature = "http-files")]
 mod files_paths;
+#[cfg(feature = "http-files")]
+mod files_sent;
 #[cfg(feature = "http-gzip")]
 mod gzip;
 mod later;

@@ -12,8 +12,9 @@ use super::conditions::Facts;
 use crate::http::file::{MAX_READ_BYTES, Source, read};
 use crate::sys::file_id;
 
-/// A file up to this size is kept in memory. One of 64 KiB takes a fifth less time so than by
-/// sendfile, which sends the head as a packet of its own; a slow client may hold a copy of it.
+/// A file up to this size is kept in memory: that saves the call of sendfile, and what it takes to
+/// queue a file. For 64 KiB the copy costs the kernel as much time as sendfile does; from there on
+/// more. A slow client may hold a copy of it.
 const MAX_KEPT_BYTES: u64 = 64 << 10;
 
 /// What tells one state of a file from another.

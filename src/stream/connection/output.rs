@@ -357,11 +357,29 @@ impl<S: FileSink> Connection<S> {
         if self.flags.has(Flags::LAYERED) {
             return self.flush_layered(budget, short_is_full, spares);
         }
-        let mut sent = self.flush(budget, short_is_full, spares);
-        if self.has_files() {
+        let has_files = self.has_files();
+        let mut sent = match has_files {
+            true => self.flush_before_file(short_is_full, spares),
+            false => self.flush(budget, short_is_full, spares),
+        };
+        if has_files {
             let most = (FILE_BUDGET_BYTES / (1 + others)).max(MIN_FILE_BUDGET_BYTES);
             self.flush_files(&mut sent, most, short_is_full, spares);
             self.note_output();
+        }
+        sent
+    }
+
+    /// Sends what stands before the first file, in one call. A part of the file follows at once,
+    /// unless the socket is full or broken: so no packet waits for it in the kernel in vain.
+    fn flush_before_file(&mut self, short_is_full: bool, spares: &mut Spares) -> Sent {
+        let mut sent = Sent::default();
+        if !self.output.is_empty() {
+            let wanted = self.output.len();
+            let result = self.stream.write_before_file(self.output.as_slice());
+            sent.count(result, wanted, short_is_full);
+            self.output.consume(sent.bytes, spares);
+            spares.note_left(sent.bytes);
         }
         sent
     }
@@ -378,7 +396,11 @@ impl<S: FileSink> Connection<S> {
                 return;
             }
             if !self.output.is_empty() {
-                sent.add(self.flush(1, short_is_full, spares));
+                let more = match self.has_files() {
+                    true => self.flush_before_file(short_is_full, spares),
+                    false => self.flush(1, short_is_full, spares),
+                };
+                sent.add(more);
                 continue;
             }
             let Some(count) = self.send_of_file(most, sent) else { return };

@@ -5,8 +5,10 @@ use std::io;
 use std::time::Duration;
 
 use mio::net::UdpSocket;
+use rustix::net::SendFlags;
 use socket2::SockRef;
 
+use super::system::NO_SIGNAL;
 use super::{Credentials, Stream};
 
 /// Whether an accepted socket has the options of its listener.
@@ -52,6 +54,12 @@ pub(crate) fn credentials_of(found: rustix::net::UCred) -> Credentials {
         gid: found.gid.as_raw(),
         pid: u32::try_from(pid).ok().filter(|&pid| pid != 0),
     }
+}
+
+/// Writes once, where more follows at once: the kernel waits for it, to fill a packet.
+pub(crate) fn send_more(stream: &Stream, bytes: &[u8]) -> io::Result<usize> {
+    let flags = SendFlags::MORE.union(NO_SIGNAL);
+    Ok(rustix::net::send(stream, bytes, flags)?)
 }
 
 /// Sends bytes of a file within the kernel: sendfile(2).

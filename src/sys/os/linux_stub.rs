@@ -1,7 +1,7 @@
 //! Stands for `linux.rs` on other systems.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use mio::net::UdpSocket;
@@ -29,6 +29,11 @@ pub(crate) fn limit_to_own_groups(_: &UdpSocket, _: bool) {}
 /// Who is at the other end of a Unix socket: not to be had here.
 pub(crate) fn peer_credentials(_: &Stream) -> Option<Credentials> {
     None
+}
+
+/// Writes once.
+pub(crate) fn send_more(mut stream: &Stream, bytes: &[u8]) -> io::Result<usize> {
+    stream.write(bytes)
 }
 
 /// Sends nothing: a file goes through the process here.

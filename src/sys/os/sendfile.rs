@@ -23,6 +23,12 @@ pub(crate) trait FileSink: Write {
         *is_copied = true;
         copy(self, file, offset, most)
     }
+
+    /// Writes once, where a part of a file follows at once: the kernel may wait for it, and send
+    /// both as one packet.
+    fn write_before_file(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(bytes)
+    }
 }
 
 impl FileSink for Stream {
@@ -40,6 +46,13 @@ impl FileSink for Stream {
             }
         }
         copy(self, file, offset, most)
+    }
+
+    fn write_before_file(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Os(stream) => native::call(stream, || linux::send_more(stream, bytes)),
+            Self::Sim(_) | Self::Absent => self.write(bytes),
+        }
     }
 }
 
