@@ -17,6 +17,9 @@ use crate::sys::file_id;
 /// more. A slow client may hold a copy of it.
 const MAX_KEPT_BYTES: u64 = 64 << 10;
 
+/// How often a file is read that changes while it is read.
+const READ_TRIES: usize = 3;
+
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -86,15 +89,14 @@ impl Form {
     /// Reads what is small.
     pub(super) fn new(
         file: File,
-        stamp: Stamp,
+        mut stamp: Stamp,
         coding: Option<&Coding>,
         about: Description<'_>,
     ) -> io::Result<Self> {
         let max = if about.is_kept { MAX_KEPT_BYTES } else { MAX_READ_BYTES };
-        let content = if stamp.length <= max {
-            Content::Memory(read(&file, 0..stamp.length)?.into_boxed_slice())
-        } else {
-            Content::File(Arc::new(file))
+        let content = match read_unchanged(&file, &mut stamp, max)? {
+            Some(bytes) => Content::Memory(bytes),
+            None => Content::File(Arc::new(file)),
         };
         let etag = etag(stamp, coding);
         let mut fields = format!("{ETAG}{etag}\r\n");
@@ -176,6 +178,24 @@ impl Form {
     fn is_open(&self) -> bool {
         matches!(self.content, Content::File(_))
     }
+}
+
+/// Reads a file of at most `max` bytes that does not change meanwhile, so that the tag is of what
+/// was read; `None` if it is larger, or is written to all the time.
+fn read_unchanged(file: &File, stamp: &mut Stamp, max: u64) -> io::Result<Option<Box<[u8]>>> {
+    for _ in 0..READ_TRIES {
+        if stamp.length > max {
+            return Ok(None);
+        }
+        let result = read(file, 0..stamp.length);
+        let now = Stamp::of(file)?;
+        match result {
+            Ok(bytes) if now == *stamp => return Ok(Some(bytes.into_boxed_slice())),
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
+            _ => *stamp = now,
+        }
+    }
+    Ok(None)
 }
 
 /// A strong tag: the file, its length and when it was changed, and the form.

@@ -79,7 +79,8 @@ struct Settings {
 /// copy of a file counts only if it is not older than the file. A file that is cut short while it
 /// is sent ends the connection with a reset: replace files by renaming.
 ///
-/// What is not in the kernel's cache is read from the disk on the loop's thread.
+/// A large file that was removed takes its room on the disk for as long as it is kept open. What is
+/// not in the kernel's cache is read from the disk on the loop's thread.
 ///
 /// # Examples
 /// ```no_run
