@@ -174,13 +174,14 @@ impl<A: 'static> Server<A> {
         self.end_if_all_is_served(state, conn);
     }
 
-    /// Whether the callback has begun as many requests as it may, and there is room for more answers.
+    /// Whether the callback has begun as many requests as it may, and there is room for more
+    /// answers.
     fn is_out_of_budget(&self) -> bool {
         self.shared.budget == 0 && !self.shared.is_above
     }
 
-    /// Whether what is left must not stay with the loop, which would not show the client's end then:
-    /// an answer is due, or the budget is used up.
+    /// Whether what is left must not stay with the loop, which would not show the client's end
+    /// then: an answer is due, or the budget is used up.
     fn must_hold(&self, state: &State<A>) -> bool {
         match &state.phase {
             Phase::Busy(exchange) if exchange.is_paused => false,
