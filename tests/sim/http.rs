@@ -271,16 +271,21 @@ fn client(dice: &Dice) -> (Script, Vec<(u16, Vec<u8>)>, bool) {
     let ends = dice.one_in(3);
     if ends {
         let (status, refused) = REFUSED[dice.below(REFUSED.len() as u64) as usize];
-        // Half of them in two parts, at any place.
-        let at = if dice.one_in(2) { dice.below(refused.len() as u64) as usize } else { 0 };
+        // Many of them in two parts, at any place, or near the end.
+        let length = refused.len();
+        let at = match dice.below(3) {
+            0 => 0,
+            1 => dice.below(length as u64) as usize,
+            _ => length - dice.spread(1, 3) as usize,
+        };
         let (first, second) = refused.as_bytes().split_at(at);
         if at > 0 {
             script = cut(dice, script, &bytes).send(first).wait(Duration::from_millis(900));
             bytes.clear();
         }
         bytes.extend_from_slice(second);
-        if !refused.contains("Connection: close") {
-            // Who has said that nothing more will come has nothing more.
+        // Who has said that nothing more will come has nothing more.
+        if !refused.contains("Connection: close") && dice.one_in(2) {
             bytes.extend_from_slice(b"GET /now/7 HTTP/1.1\r\nHost: x\r\n\r\n");
         }
         wanted.push((status, Vec::new()));
