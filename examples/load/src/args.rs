@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::http::{self, Circumstances, Url};
+use crate::pattern::Pattern;
 use crate::plan::{Ending, Mode, Plan, UDP_HEADER_BYTES, most_datagram_bytes};
 use crate::target::{first_that_answers, resolve};
 use crate::tls::{Tls, Wish};
 
 pub(crate) const USAGE: &str = "\
 usage: load [MODE] [options]
+       load http [MODE] [URL] [options]
 
 modes
   closed    each connection keeps so many messages in flight (the mode if none is named)
@@ -21,13 +24,19 @@ modes
             one with --rate, which alone tells the loss of a steady load: in a closed one a lost
             datagram keeps its place for the timeout, and a dead server costs few of them
 
+With http each message is a request of HTTP/1.1, and each answer is checked: its framing, its
+status, and its body, which must be that of the first answer. Without URL and --connect the server
+is one in this process. A connection whose end the server announces is made again.
+
 options                     of        what
   --connect HOST:PORT       all       the server, which must send back what it gets; of several
                                       addresses of a name the first that answers is used
                                       [one in this process, on a thread of its own]
   --connections N           c o h u   connections, sockets [64; hold: 10000, or what fits]
-  --size BYTES              all       bytes of a message [64]; udp: 20 to 65507, over IPv6 65527
-  --depth N                 c u       messages in flight on a connection [1]
+  --size BYTES              all       bytes of a message [64]; udp: 20 to 65507, over IPv6 65527;
+                                      http: bytes of the body of a request [no body]
+  --depth N                 c u       messages in flight on a connection [1]; http: of c and o, and
+                                      --pipeline N is the same
   --rate PER_SECOND         o s u     messages a second, of all connections together [open: 10000];
                                       storm: connections begun [as many as end]
   --timeout MS              u         a datagram without an answer for so long is lost [1000]
@@ -37,10 +46,17 @@ options                     of        what
                                       each has its own ports [storm on Linux: 32; hold: what
                                       --connections needs; else 1, which the system chooses]
   --close fin|reset         s         end with FIN (the ports linger in TIME_WAIT) or RST [fin]
+  --close server            http c o s  each request says Connection: close, and the server ends
+  --method NAME             http      the method [GET; with a body POST]
+  --body TEXT|@FILE         http      the body of a request
+  --header 'NAME: VALUE'    http      a field of a request, may be given again
+  --status N                http      the status that each answer must have [200]
+  --expect TEXT|@FILE       http      the body that each answer must have [that of the first]
+  --any-body                http      do not compare bodies
   --tls                     c o s h   encrypt; the server in this process makes a certificate, any
-                                      certificate of another server is taken
+                                      certificate of another server is taken; http: https://… is it
   --tls-roots FILE          c o s h   take only certificates that these have signed (PEM)
-  --tls-name NAME           c o s h   what the server is called [the host of --connect]
+  --tls-name NAME           c o s h   what the server is called [the host of the URL or --connect]
   --resume                  s         resume TLS sessions [full handshakes]
   --active A                h         connections that exchange messages while the rest idles [10]
   --duration SECONDS        all       time that is measured [8]
@@ -57,6 +73,11 @@ failures [text]. Keys are only ever added.
 The series exchange is the answers. With a rate they count from the moment each message was meant to
 leave, and delay is how late it left: this tester looks once a millisecond what is due, so that some
 0.5 ms of both, and up to 1 ms, are its own.
+
+Of http: body_megabytes_per_second are the bodies of answers. wrong are answers of another status,
+length or body; they have no time. reconnects are connections that were made again; requests
+without an answer then are sent again, and their time goes on. hold makes one request on each idle
+connection when it is up, and one in the end.
 
 With --tls, tls_handshakes and tls_resumed count those of all connections, in a storm those in the
 measured time; the series connect lasts from a dial to the end of its handshake. Without --tls-roots
@@ -102,6 +123,9 @@ const MODES_OF: [(&str, &[Mode]); 13] = [
     ("warmup", &[Mode::Closed, Mode::Open, Mode::Storm, Mode::Udp]),
 ];
 
+/// The options that are for HTTP alone, and have a value.
+const HTTP: [&str; 5] = ["method", "body", "header", "status", "expect"];
+
 /// What was given, before the defaults of the mode fill the gaps.
 #[derive(Default)]
 struct Given {
@@ -124,6 +148,9 @@ struct Given {
     html: Option<PathBuf>,
     /// What was given for `--connect`.
     connect: Option<String>,
+    /// What is asked of HTTP, if it is to be spoken.
+    is_http: bool,
+    http: http::Wish,
     tls_roots: Option<String>,
     tls_name: Option<String>,
     /// The names of the options that were given.
@@ -137,10 +164,10 @@ pub(crate) fn parse() -> Result<Option<Plan>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Value(mode) if given.mode.is_none() => given.mode = Some(parse_mode(&mode.string()?)?),
+            Value(word) => given.take_word(&word.string()?)?,
             Long("help") | Short('h') => return Ok(None),
             Long("json") => given.json = true,
-            Long(name @ ("tls" | "resume")) => given.names.push(name.to_owned()),
+            Long(name @ ("tls" | "resume" | "any-body")) => given.names.push(name.to_owned()),
             Long(name) => {
                 let name = name.to_owned();
                 if !given.take(&name, &mut parser)? {
@@ -162,6 +189,20 @@ fn parse_mode(name: &str) -> Result<Mode, String> {
 }
 
 impl Given {
+    /// Takes a word that is no option: what is spoken, the mode, or a URL.
+    fn take_word(&mut self, word: &str) -> Result<(), String> {
+        if word == "http" && !self.is_http {
+            self.is_http = true;
+        } else if word.contains("://") && self.http.url.is_none() {
+            self.http.url = Some(Url::parse(word)?);
+        } else if self.mode.is_none() {
+            self.mode = Some(parse_mode(word)?);
+        } else {
+            return Err(format!("{word:?} is a word too many"));
+        }
+        Ok(())
+    }
+
     /// Reads the value of an option; `false` if there is no such option.
     fn take(&mut self, name: &str, parser: &mut lexopt::Parser) -> Result<bool, lexopt::Error> {
         use lexopt::prelude::*;
@@ -169,14 +210,14 @@ impl Given {
         match name {
             "connect" => {
                 let text = value()?;
-                self.targets = resolve(&text)?;
+                self.targets = resolve(&text).map_err(|error| format!("--connect {error}"))?;
                 self.connect = Some(text);
             }
             "tls-roots" => self.tls_roots = Some(value()?),
             "tls-name" => self.tls_name = Some(value()?),
             "connections" => self.connections = Some(whole(name, &value()?, MOST_CONNECTIONS)?),
             "size" => self.size = Some(whole(name, &value()?, MOST_BYTES)?),
-            "depth" => self.depth = Some(whole(name, &value()?, 1 << 16)?),
+            "depth" | "pipeline" => self.depth = Some(whole(name, &value()?, 1 << 16)?),
             "rate" => self.rate = Some(whole(name, &value()?, 10_000_000)?),
             "timeout" => self.timeout = Some(whole(name, &value()?, MOST_TIMEOUT_MILLIS)?),
             "in-flight" => self.in_flight = Some(whole(name, &value()?, MOST_CONNECTIONS)?),
@@ -187,20 +228,27 @@ impl Given {
             "warmup" => self.warmup = Some(seconds(name, &value()?, Duration::ZERO)?),
             "seed" => self.seed = Some(number(name, &value()?)?),
             "html" => self.html = Some(PathBuf::from(parser.value()?)),
+            name if HTTP.contains(&name) => return Ok(self.http.take(name, value()?)?),
             _ => return Ok(false),
         }
         Ok(true)
     }
 
     /// Checks the options against the mode and against each other.
-    fn complete(self) -> Result<Plan, String> {
+    fn complete(mut self) -> Result<Plan, String> {
         let mode = self.mode.unwrap_or(Mode::Closed);
+        self.check_http(mode)?;
         for (name, modes) in MODES_OF {
-            if self.names.iter().any(|given| given == name) && !modes.contains(&mode) {
+            let is_pipeline = self.is_http && mode == Mode::Open && name == "depth";
+            let is_end = self.is_http && name == "close";
+            if self.has(name) && !modes.contains(&mode) && !is_pipeline && !is_end {
                 let modes: Vec<_> = modes.iter().map(|mode| mode.name()).collect();
                 let modes = modes.join(", ");
                 return Err(format!("--{name} is for the mode {modes}, not for {mode}"));
             }
+        }
+        if let (Some(url), None) = (&self.http.url, &self.connect) {
+            self.targets = resolve(&url.authority)?;
         }
         let target = first_that_answers(&self.targets, mode == Mode::Udp);
         if mode == Mode::Udp {
@@ -217,12 +265,14 @@ impl Given {
                 .to_owned());
         }
         let tls = self.tls()?;
+        let http = self.request(tls.is_some())?;
         let plan = Plan {
             mode,
             tls,
             target,
             connections: self.connections,
-            size: self.size.unwrap_or(64),
+            size: http.as_ref().map_or(self.size.unwrap_or(64), |http| http.bytes.len()),
+            http,
             depth: self.depth.unwrap_or(1),
             rate: match mode {
                 Mode::Open => Some(self.rate.unwrap_or(10_000)),
@@ -252,25 +302,81 @@ impl Given {
         Ok(plan)
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|given| given == name)
+    }
+
+    /// Whether what was given of HTTP is for it, and fits together.
+    fn check_http(&mut self, mode: Mode) -> Result<(), String> {
+        self.is_http |= self.http.url.is_some();
+        self.http.any_body = self.has("any-body");
+        let is_closing = self.ending == Some(Ending::Server);
+        if !self.is_http {
+            let own = HTTP.iter().chain(&["any-body", "pipeline"]).find(|name| self.has(name));
+            return match own {
+                Some(name) => Err(format!("--{name} is for http")),
+                None if is_closing => Err("--close server is for http".to_owned()),
+                None => Ok(()),
+            };
+        }
+        let may_pipeline = matches!(mode, Mode::Closed | Mode::Open);
+        match (mode, &self.http.url) {
+            (Mode::Udp, _) => Err("http is not spoken over UDP".to_owned()),
+            (_, Some(url)) if !url.is_https && self.has("tls") => {
+                Err("--tls and a URL that begins with http:// exclude each other".to_owned())
+            }
+            _ if self.has("pipeline") && !may_pipeline => {
+                Err(format!("--pipeline is for the modes closed and open, not for {mode}"))
+            }
+            (Mode::Hold, _) if is_closing => Err("--close is not for the mode hold".to_owned()),
+            (Mode::Closed | Mode::Open, _) if self.has("close") && !is_closing => {
+                Err(format!("in the mode {mode} --close is server only"))
+            }
+            _ if is_closing && self.depth.is_some_and(|depth| depth > 1) => {
+                Err("a last request has none behind it: --close server is with --depth 1"
+                    .to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is asked for, if HTTP is spoken.
+    fn request(&mut self, is_https: bool) -> Result<Option<http::Request>, String> {
+        if !self.is_http {
+            return Ok(None);
+        }
+        let filling = self.size.map(|size| {
+            let mut body = vec![0; size];
+            Pattern::new(self.seed.unwrap_or(1)).fill(0, 0, &mut body);
+            body
+        });
+        let closes = self.ending == Some(Ending::Server);
+        let connect = self.connect.as_deref();
+        let with = Circumstances { connect, filling, closes, is_https };
+        std::mem::take(&mut self.http).complete(with).map(Some)
+    }
+
     /// What encrypts the connections.
     fn tls(&self) -> Result<Option<Tls>, String> {
-        let has = |name: &str| self.names.iter().any(|given| given == name);
-        if !has("tls") {
+        let has = |name: &str| self.has(name);
+        let url = self.http.url.as_ref();
+        if !has("tls") && !url.is_some_and(|url| url.is_https) {
             let without = ["tls-roots", "tls-name", "resume"].into_iter().find(|name| has(name));
             return match without {
                 Some(name) => Err(format!("--{name} is for --tls")),
                 None => Ok(None),
             };
         }
-        let own_name = || match &self.connect {
-            Some(text) => host_of(text),
-            None => "localhost",
+        let own_name = || match (url, &self.connect) {
+            (Some(url), _) => host_of(&url.authority),
+            (None, Some(text)) => host_of(text),
+            (None, None) => "localhost",
         };
         let wish = Wish {
             name: self.tls_name.clone().unwrap_or_else(|| own_name().to_owned()),
             roots: self.tls_roots.clone(),
             resumes: has("resume"),
-            is_own: self.connect.is_none(),
+            is_own: self.connect.is_none() && url.is_none(),
         };
         Tls::new(wish).map(Some)
     }
@@ -322,7 +428,8 @@ fn parse_ending(text: &str) -> Result<Ending, String> {
     match text {
         "fin" => Ok(Ending::Fin),
         "reset" => Ok(Ending::Reset),
-        _ => Err(format!("--close is {text:?}; it must be fin or reset")),
+        "server" => Ok(Ending::Server),
+        _ => Err(format!("--close is {text:?}; it must be fin, reset or server")),
     }
 }
 

@@ -60,6 +60,15 @@ impl<H: Handler> Dialer<H> {
         }
     }
 
+    /// Makes a connection again that has ended in order, whose number this is. It is not one of
+    /// those that are begun.
+    pub(crate) fn redial(&self, number: u64, state: H::State, cx: &mut Context<'_>) {
+        if let Some(service) = self.service {
+            let options = &self.options[number as usize % self.options.len()];
+            cx.connect(self.target, service, state, options);
+        }
+    }
+
     /// So many may have been begun by now, of those that are to be.
     pub(crate) fn allow(&mut self, wanted: u64) {
         self.wanted = wanted;

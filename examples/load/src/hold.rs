@@ -7,12 +7,13 @@ use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, HandlerKey, Peer
 
 use crate::dial::Dialer;
 use crate::run::{Maker, Phase, Run};
+use crate::talk::Talk;
 use crate::tally::record;
 
-pub(crate) struct Hold {
+pub(crate) struct Hold<T: Talk> {
     run: Run,
+    talk: T,
     dialer: Dialer<Self>,
-    size: usize,
     /// The first so many connections are active.
     active: u64,
     /// The others, to be asked in the end.
@@ -27,32 +28,48 @@ pub(crate) struct Hold {
 }
 
 /// One connection.
-pub(crate) struct Link {
+pub(crate) struct Link<E> {
     stream: u64,
     /// Where in the list of the idle it is; of no meaning for an active one.
     place: usize,
     dialled: Instant,
     /// When the last message was written.
     written_at: Instant,
-    /// Bytes written.
+    /// Messages written.
     sent: u64,
-    /// Bytes that came back.
-    received: u64,
+    /// Messages answered.
+    answered: u64,
+    /// What came back.
+    ear: E,
+    /// An idle one that was asked in the end.
+    is_asked: bool,
+    /// It has answered then.
+    is_woken: bool,
 }
 
-fn link(stream: u64) -> Link {
+fn link<E: Default>(stream: u64) -> Link<E> {
     let now = Instant::now();
-    Link { stream, place: 0, dialled: now, written_at: now, sent: 0, received: 0 }
+    Link {
+        stream,
+        place: 0,
+        dialled: now,
+        written_at: now,
+        sent: 0,
+        answered: 0,
+        ear: E::default(),
+        is_asked: false,
+        is_woken: false,
+    }
 }
 
-impl Maker for Hold {
+impl<T: Talk> Maker for Hold<T> {
     const TICK: Duration = Duration::from_millis(10);
 
     fn new(run: Run) -> Self {
         let wanted = run.plan.connections() as u64;
         Self {
             dialer: Dialer::new(&run.plan, run.addr, wanted),
-            size: run.plan.size,
+            talk: T::new(&run.plan),
             active: run.plan.active() as u64,
             idle: Vec::with_capacity(run.plan.connections()),
             asked: 0,
@@ -68,7 +85,7 @@ impl Maker for Hold {
     }
 }
 
-impl Hold {
+impl<T: Talk> Hold<T> {
     fn enter(&mut self, phase: Phase, cx: &mut Context<'_>) {
         match phase {
             Phase::Finish => {
@@ -96,15 +113,38 @@ impl Hold {
         }
     }
 
-    fn is_active(&self, link: &Link) -> bool {
+    fn is_active(&self, link: &Link<T::Ear>) -> bool {
         link.stream < self.active
     }
 
-    fn send(&self, link: &mut Link, conn: &mut Conn<'_>) {
+    fn send(&self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
         link.written_at = Instant::now();
-        let pattern = &self.run.pattern;
-        pattern.write(conn, link.stream, link.sent, self.size);
-        link.sent += self.size as u64;
+        self.talk.send(conn, link.stream, link.sent, 1);
+        link.sent += 1;
+    }
+
+    /// An answer is complete.
+    fn take_answer(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, is_right: bool) {
+        link.answered += 1;
+        let took = link.written_at.elapsed();
+        if !self.is_active(link) {
+            if link.is_asked {
+                link.is_woken = true;
+                if is_right {
+                    record(&mut self.run.tally.wake, took);
+                    self.run.tally.woken += 1;
+                }
+                self.settle(&mut conn.context());
+            }
+            return;
+        }
+        self.run.answered(took, is_right);
+        if self.run.makes_load() {
+            self.send(link, conn);
+        } else {
+            self.in_flight -= 1;
+            self.end_if_all_answered(&mut conn.context());
+        }
     }
 
     /// Asks as many of the idle as may be awaited at a time. It is done by a timer of each, which
@@ -135,70 +175,62 @@ impl Hold {
     }
 }
 
-impl Handler for Hold {
-    type State = Link;
+impl<T: Talk> Handler for Hold<T> {
+    type State = Link<T::Ear>;
 
-    fn on_accept(&mut self, _: &Peer) -> Option<Link> {
+    fn on_accept(&mut self, _: &Peer) -> Option<Link<T::Ear>> {
         None
     }
 
-    fn on_open(&mut self, link: &mut Link, conn: &mut Conn<'_>) {
-        self.run.connected(link.dialled.elapsed(), conn);
+    fn on_open(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
+        self.run.connected(link.dialled.elapsed(), false, conn);
         if self.is_active(link) {
             self.in_flight += 1;
             self.send(link, conn);
         } else {
             link.place = self.idle.len();
             self.idle.push(conn.id());
+            if T::GREETS {
+                self.send(link, conn);
+            }
         }
         self.dial_on(&mut conn.context());
     }
 
     /// An idle one is asked.
-    fn on_timer(&mut self, link: &mut Link, conn: &mut Conn<'_>, _: Timer) {
-        self.send(link, conn);
+    fn on_timer(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, _: Timer) {
+        link.is_asked = true;
+        // The first exchange of one that came up late may still be under way.
+        if link.answered == link.sent {
+            self.send(link, conn);
+        }
     }
 
-    fn on_data(&mut self, link: &mut Link, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let run = &mut self.run;
-        if !run.is_right(link.stream, link.received, link.sent, input) {
+    fn on_data(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let ear = (&mut link.ear, link.stream);
+        let Some(heard) = self.run.hear(&mut self.talk, ear, link.sent, input) else {
             conn.abort();
             return input.len();
+        };
+        if heard.answers > 0 {
+            self.take_answer(link, conn, heard.mistake.is_none());
         }
-        link.received += input.len() as u64;
-        if link.received < link.sent {
-            return input.len();
-        }
-        let took = link.written_at.elapsed();
-        if !self.is_active(link) {
-            record(&mut self.run.tally.wake, took);
-            self.run.tally.woken += 1;
-            self.settle(&mut conn.context());
-            return input.len();
-        }
-        self.run.answered(took);
-        if self.run.makes_load() {
-            self.send(link, conn);
-        } else {
-            self.in_flight -= 1;
-            self.end_if_all_answered(&mut conn.context());
-        }
-        input.len()
+        heard.used
     }
 
-    fn on_close(&mut self, link: Link, closed: End, cx: &mut Context<'_>) {
-        self.run.closed(&closed, cx);
+    fn on_close(&mut self, link: Link<T::Ear>, closed: End, cx: &mut Context<'_>) {
+        self.run.closed(&closed, self.talk.cut(&link.ear), cx);
         if self.is_active(&link) {
-            self.in_flight -= usize::from(link.received < link.sent);
+            self.in_flight -= usize::from(link.answered < link.sent);
             return self.end_if_all_answered(cx);
         }
         let was_asked = self.run.phase() == Phase::Finish && link.place < self.asked;
-        if was_asked && link.received < self.size as u64 {
+        if was_asked && !link.is_woken {
             self.settle(cx);
         }
     }
 
-    fn on_connect_failed(&mut self, _: Link, error: io::Error, cx: &mut Context<'_>) {
+    fn on_connect_failed(&mut self, _: Link<T::Ear>, error: io::Error, cx: &mut Context<'_>) {
         self.run.refused(&error, cx);
         self.dial_on(cx);
     }

@@ -1,6 +1,6 @@
 //! A load tester, which shows the client side of the runtime: bounded dialling, pipelining, an
-//! open loop on the timer wheel, storms of short connections, thousands of idle ones, and echoes
-//! over UDP with every datagram accounted for.
+//! open loop on the timer wheel, storms of short connections, thousands of idle ones, requests of
+//! HTTP, and echoes over UDP with every datagram accounted for.
 //!
 //! Without `--connect` it brings an echo server along, on a thread and a port of its own, so that
 //! one line measures something:
@@ -13,6 +13,8 @@
 //! cargo run --release -p load -- hold --active 50 --duration 30
 //! cargo run --release -p load -- udp --rate 20000 --size 1200
 //! cargo run --release -p load --features tls -- storm --tls --resume
+//! cargo run --release -p load -- http open --rate 20000
+//! cargo run --release -p load -- http http://127.0.0.1:8080/plaintext --connections 50
 //! ```
 //!
 //! The server may be any that sends back what it gets, in another process or far away:
@@ -22,7 +24,8 @@
 //! cargo run --release -p load -- hold --connections 15000 --connect 127.0.0.1:7000
 //! ```
 //!
-//! Every byte that comes back is compared with the one that was sent. `--help` tells the rest.
+//! Every byte that comes back is compared with the one that was sent, and each answer of HTTP with
+//! the first one. `--help` tells the rest.
 
 mod args;
 mod closed;
@@ -30,6 +33,7 @@ mod dial;
 mod drops;
 mod hold;
 mod html;
+mod http;
 mod json;
 mod ledger;
 mod open;
@@ -43,6 +47,7 @@ mod schedule;
 mod server;
 mod signal;
 mod storm;
+mod talk;
 mod tally;
 mod target;
 mod text;
@@ -59,10 +64,12 @@ use std::rc::Rc;
 
 use waterwheel::Reactor;
 
+use http::Http;
 use page::Page;
 use plan::{Mode, Plan};
 use report::Report;
 use server::Server;
+use talk::{Echo, Talk};
 use tally::Tally;
 
 fn main() -> ExitCode {
@@ -136,11 +143,18 @@ fn load(plan: &Rc<Plan>, page: Option<Page>) -> Result<ExitCode, Box<dyn Error>>
 
 fn measure(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
     match plan.mode {
-        Mode::Closed => run::drive(plan, addr, Reactor::register::<closed::Closed>),
-        Mode::Open => run::drive(plan, addr, Reactor::register::<open::Open>),
-        Mode::Storm => run::drive(plan, addr, Reactor::register::<storm::Storm>),
-        Mode::Hold => run::drive(plan, addr, Reactor::register::<hold::Hold>),
         Mode::Udp => run::drive(plan, addr, Reactor::register_datagrams::<udp::Udp>),
+        _ if plan.http.is_some() => measure_streams::<Http>(plan, addr),
+        _ => measure_streams::<Echo>(plan, addr),
+    }
+}
+
+fn measure_streams<T: Talk>(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
+    match plan.mode {
+        Mode::Closed => run::drive(plan, addr, Reactor::register::<closed::Closed<T>>),
+        Mode::Open => run::drive(plan, addr, Reactor::register::<open::Open<T>>),
+        Mode::Storm => run::drive(plan, addr, Reactor::register::<storm::Storm<T>>),
+        Mode::Hold | Mode::Udp => run::drive(plan, addr, Reactor::register::<hold::Hold<T>>),
     }
 }
 

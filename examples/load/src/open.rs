@@ -4,22 +4,30 @@
 //! and so hardly sees its worst moments ("coordinated omission"). Here each message has a moment
 //! when it is meant to leave, evenly spread over time, and its latency counts from that moment,
 //! also if it could not leave then. The wheel ticks every millisecond, so messages leave in small
-//! bursts; what that adds is told as the delay.
+//! bursts; what that adds is told as the delay. Where a connection may not have more in flight, as
+//! with HTTP, messages wait for the answers before them, and that counts too.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, HandlerKey, Peer, Timer, Written};
+use waterwheel::{
+    Closed as End, Conn, ConnId, Context, DeadlineKind, Handler, HandlerKey, Peer, Timer, Written,
+};
 
 use crate::dial::Dialer;
-use crate::run::{Maker, Phase, Run};
+use crate::run::{END_PATIENCE, Maker, Phase, Run, is_orderly};
 use crate::schedule::Schedule;
+use crate::talk::{Heard, Talk};
 use crate::tally::record;
 
-pub(crate) struct Open {
+pub(crate) struct Open<T: Talk> {
     run: Run,
+    talk: T,
     dialer: Dialer<Self>,
-    size: usize,
+    /// Messages that may be in flight on a connection.
+    most_in_flight: u64,
+    /// Wrong answers to messages that are measured.
+    wrong: u64,
     /// What the ticker needs of each connection. It cannot be in their `State`, which only the
     /// callbacks of that connection see.
     lanes: Vec<Lane>,
@@ -35,28 +43,41 @@ struct Lane {
     id: Option<ConnId>,
     /// Messages that are due.
     due: u64,
-    /// Messages written.
+    /// Messages written; those without an answer are written again when a connection takes the
+    /// place of one that has ended in order.
     written: u64,
+    /// Messages written at least once.
+    left: u64,
+    /// Messages answered.
+    answered: u64,
     /// It has more queued than the socket takes.
     is_full: bool,
 }
 
 /// The receiving side.
-pub(crate) struct Link {
+pub(crate) struct Link<E> {
     dialled: Instant,
     lane: usize,
-    /// Bytes that came back.
-    received: u64,
+    /// What came back.
+    ear: E,
+    /// Messages of the lane that were answered before this connection.
+    before: u64,
+    /// It has taken the place of another.
+    is_again: bool,
+    /// The server has announced its end.
+    is_ending: bool,
 }
 
-impl Maker for Open {
+impl<T: Talk> Maker for Open<T> {
     const TICK: Duration = Duration::from_millis(1);
 
     fn new(run: Run) -> Self {
         let lanes = run.plan.connections();
         Self {
             dialer: Dialer::new(&run.plan, run.addr, lanes as u64),
-            size: run.plan.size,
+            talk: T::new(&run.plan),
+            most_in_flight: T::most_in_flight(&run.plan),
+            wrong: 0,
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
             schedule: Schedule::new(&run.plan),
             next: 0,
@@ -69,11 +90,18 @@ impl Maker for Open {
     }
 }
 
-fn link(number: u64) -> Link {
-    Link { dialled: Instant::now(), lane: number as usize, received: 0 }
+fn link<E: Default>(number: u64) -> Link<E> {
+    Link {
+        dialled: Instant::now(),
+        lane: number as usize,
+        ear: E::default(),
+        before: 0,
+        is_again: false,
+        is_ending: false,
+    }
 }
 
-impl Open {
+impl<T: Talk> Open<T> {
     fn enter(&mut self, phase: Phase, cx: &mut Context<'_>) {
         match phase {
             Phase::WarmUp => self.schedule.start = Instant::now(),
@@ -111,7 +139,7 @@ impl Open {
 
     /// Of these, those without an answer.
     fn unanswered(&self) -> u64 {
-        self.offered().saturating_sub(self.run.tally.exchange.len())
+        self.offered().saturating_sub(self.run.tally.exchange.len() + self.wrong)
     }
 
     fn dial_on(&mut self, cx: &mut Context<'_>) {
@@ -145,10 +173,11 @@ impl Open {
     /// Writes what is due on a lane, until it is full.
     fn send(&mut self, index: usize, conn: &mut Conn<'_>, now: Instant) {
         let lane = &mut self.lanes[index];
-        while lane.written < lane.due && !lane.is_full {
-            let at = lane.written * self.size as u64;
-            let written = self.run.pattern.write(conn, index as u64, at, self.size);
-            match written {
+        while lane.written < lane.due
+            && !lane.is_full
+            && lane.written - lane.answered < self.most_in_flight
+        {
+            match self.talk.send(conn, index as u64, lane.written, 1) {
                 Written::Below => {}
                 Written::Above => lane.is_full = true,
                 // It is ending, and `on_close` follows.
@@ -156,6 +185,10 @@ impl Open {
             }
             let number = self.schedule.number(index, lane.written);
             lane.written += 1;
+            if lane.written <= lane.left {
+                continue;
+            }
+            lane.left = lane.written;
             if self.schedule.is_measured(number) {
                 let moment = self.schedule.moment(number);
                 record(&mut self.run.tally.delay, now.saturating_duration_since(moment));
@@ -164,65 +197,117 @@ impl Open {
         }
     }
 
-    /// Messages of a lane, from one to another, have been answered.
+    /// The next messages of a lane have been answered.
     #[inline]
-    fn take_answers(&mut self, lane: usize, answers: std::ops::Range<u64>, now: Instant) {
-        let is_in_window = self.run.phase() == Phase::Measure;
+    fn take_answers(&mut self, link: &mut Link<T::Ear>, heard: &Heard, now: Instant) {
+        let is_right = heard.mistake.is_none();
+        let is_in_window = self.run.phase() == Phase::Measure && is_right;
         let tally = &mut self.run.tally;
-        for index in answers {
-            let number = self.schedule.number(lane, index);
+        let lane = &mut self.lanes[link.lane];
+        for _ in 0..heard.answers {
+            let number = self.schedule.number(link.lane, lane.answered);
+            lane.answered += 1;
             tally.answers += 1;
             tally.measured += u64::from(is_in_window);
-            if self.schedule.is_measured(number) {
-                let moment = self.schedule.moment(number);
-                record(&mut tally.exchange, now.saturating_duration_since(moment));
+            match (self.schedule.is_measured(number), is_right) {
+                (true, true) => {
+                    let moment = self.schedule.moment(number);
+                    record(&mut tally.exchange, now.saturating_duration_since(moment));
+                }
+                (true, false) => self.wrong += 1,
+                (false, _) => {}
             }
         }
+        if heard.is_last {
+            link.is_ending = true;
+            lane.id = None;
+        }
+    }
+
+    /// A connection has ended that was announced to: another takes its place, and what is not
+    /// answered is sent there.
+    fn come_again(&mut self, old: &Link<T::Ear>, cx: &mut Context<'_>) {
+        let lane = &mut self.lanes[old.lane];
+        lane.written = lane.answered;
+        lane.is_full = false;
+        self.run.tally.reconnects += 1;
+        let fresh = Link { before: lane.answered, is_again: true, ..link(old.lane as u64) };
+        self.dialer.redial(old.lane as u64, fresh, cx);
     }
 }
 
-impl Handler for Open {
-    type State = Link;
+impl<T: Talk> Handler for Open<T> {
+    type State = Link<T::Ear>;
 
-    fn on_accept(&mut self, _: &Peer) -> Option<Link> {
+    fn on_accept(&mut self, _: &Peer) -> Option<Link<T::Ear>> {
         None
     }
 
-    fn on_open(&mut self, link: &mut Link, conn: &mut Conn<'_>) {
-        self.run.connected(link.dialled.elapsed(), conn);
+    fn on_open(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
+        self.run.connected(link.dialled.elapsed(), link.is_again, conn);
         self.lanes[link.lane].id = Some(conn.id());
-        self.dial_on(&mut conn.context());
-    }
-
-    fn on_data(&mut self, link: &mut Link, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let size = self.size as u64;
-        let sent = self.lanes[link.lane].written * size;
-        if !self.run.is_right(link.lane as u64, link.received, sent, input) {
-            conn.abort();
-            return input.len();
+        match link.is_again {
+            true => self.send(link.lane, conn, Instant::now()),
+            false => self.dial_on(&mut conn.context()),
         }
-        let before = link.received / size;
-        link.received += input.len() as u64;
-        self.take_answers(link.lane, before..link.received / size, Instant::now());
+    }
+
+    fn on_data(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let now = Instant::now();
+        let mut used = 0;
+        while used < input.len() {
+            let sent = self.lanes[link.lane].written - link.before;
+            let ear = (&mut link.ear, link.lane as u64);
+            let Some(heard) = self.run.hear(&mut self.talk, ear, sent, &input[used..]) else {
+                conn.abort();
+                return input.len();
+            };
+            self.take_answers(link, &heard, now);
+            used += heard.used;
+            if heard.answers == 0 {
+                break; // the rest of one is to come
+            }
+        }
+        match link.is_ending {
+            true => conn.set_deadline(DeadlineKind::User, Some(END_PATIENCE)),
+            false => self.send(link.lane, conn, now),
+        }
         self.finish_if_all_answered(&mut conn.context());
-        input.len()
+        used
     }
 
-    fn on_drain(&mut self, link: &mut Link, conn: &mut Conn<'_>) {
+    fn on_drain(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
         self.lanes[link.lane].is_full = false;
-        self.send(link.lane, conn, Instant::now());
+        if !link.is_ending {
+            self.send(link.lane, conn, Instant::now());
+        }
     }
 
-    fn on_close(&mut self, link: Link, closed: End, cx: &mut Context<'_>) {
+    fn on_eof(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
+        let mut heard = self.talk.hear_end(&mut link.ear);
+        self.run.note(link.lane as u64, &mut heard);
+        self.take_answers(link, &heard, Instant::now());
+        self.finish_if_all_answered(&mut conn.context());
+        conn.close();
+    }
+
+    fn on_close(&mut self, link: Link<T::Ear>, closed: End, cx: &mut Context<'_>) {
         self.lanes[link.lane].id = None;
+        if link.is_ending && is_orderly(&closed) && self.run.phase() < Phase::Over {
+            return self.come_again(&link, cx);
+        }
         // If it was the last one, the run ends here.
         self.count();
-        self.run.closed(&closed, cx);
+        self.run.closed(&closed, self.talk.cut(&link.ear), cx);
     }
 
-    fn on_connect_failed(&mut self, _: Link, error: io::Error, cx: &mut Context<'_>) {
+    fn on_connect_failed(&mut self, link: Link<T::Ear>, error: io::Error, cx: &mut Context<'_>) {
         self.run.refused(&error, cx);
-        self.dial_on(cx);
+        if !link.is_again {
+            return self.dial_on(cx);
+        }
+        self.count();
+        self.run.leave(cx);
     }
 
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {

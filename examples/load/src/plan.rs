@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use waterwheel::{ConnectOptions, Limits, TcpOptions};
 
+use crate::http::Request;
 use crate::tls::Tls;
 use crate::units::{grouped, plural};
 
@@ -48,6 +49,8 @@ pub(crate) enum Ending {
     Fin,
     /// At once, and the port is free at once.
     Reset,
+    /// By the server, which each request asks for (HTTP).
+    Server,
 }
 
 /// What is to be done.
@@ -73,6 +76,8 @@ pub(crate) struct Plan {
     /// Of the held connections, those that exchange messages; `None` until [`Plan::fit`].
     pub(crate) active: Option<usize>,
     pub(crate) ending: Ending,
+    /// What is asked for, if HTTP is spoken.
+    pub(crate) http: Option<Request>,
     /// What encrypts the connections.
     pub(crate) tls: Option<Tls>,
     /// What is measured.
@@ -120,7 +125,7 @@ impl Plan {
             return Err(format!(
                 "{} with {} of {} bytes in flight are {} bytes; at most {} are kept in memory",
                 plural(asked as u64, "connection"),
-                plural(self.depth as u64, "message"),
+                plural(self.depth as u64, if self.http.is_some() { "request" } else { "message" }),
                 grouped(self.size as u64),
                 grouped(in_flight as u64),
                 grouped(MOST_BYTES_IN_FLIGHT as u64),

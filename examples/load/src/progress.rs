@@ -63,6 +63,7 @@ impl Progress {
             noun: match plan.mode {
                 Mode::Storm => "connections",
                 Mode::Udp => "datagrams",
+                _ if plan.http.is_some() => "requests",
                 _ => "messages",
             },
             began: now,

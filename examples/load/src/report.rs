@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::http;
 use crate::plan::{Ending, Mode, Plan};
 use crate::tally::{Tally, Times};
 use crate::units::{grouped, latency, plural};
@@ -96,8 +97,13 @@ impl Report {
         Self {
             mode: plan.mode,
             title: title(plan, addr),
-            settings: settings(plan, addr),
-            figures: [figures(plan, &tally), handshakes(plan, &tally)].concat(),
+            settings: [http::reworded(plan, settings(plan, addr)), http::settings(plan)].concat(),
+            figures: [
+                http::reworded(plan, figures(plan, &tally)),
+                http::figures(plan, &tally),
+                handshakes(plan, &tally),
+            ]
+            .concat(),
             failures: failures(plan, &tally),
             interrupted: tally.interrupted,
             faults: tally
@@ -116,17 +122,19 @@ impl Report {
 
 fn title(plan: &Plan, addr: SocketAddr) -> String {
     let connections = plural(plan.connections() as u64, "connection");
+    let noun = noun(plan);
     let what = match plan.mode {
         Mode::Closed => {
-            format!("{connections}, {} in flight on each", plural(plan.depth as u64, "message"))
+            format!("{connections}, {} in flight on each", plural(plan.depth as u64, noun))
         }
         Mode::Open => {
-            format!("{} messages a second over {connections}", grouped(plan.rate().into()))
+            format!("{} {noun}s a second over {connections}", grouped(plan.rate().into()))
         }
         Mode::Storm => {
             let how = match plan.ending {
                 Ending::Fin => "FIN",
                 Ending::Reset => "RST",
+                Ending::Server => "FIN by the server",
             };
             match plan.rate {
                 Some(rate) => format!(
@@ -157,12 +165,26 @@ fn title(plan: &Plan, addr: SocketAddr) -> String {
         Some(_) => format!("server {addr}"),
         None => "server in this process".to_owned(),
     };
-    let noun = if plan.mode == Mode::Udp { "datagrams" } else { "messages" };
     let tls = if plan.tls.is_some() { " over TLS" } else { "" };
-    format!("{}: {what}, {}-byte {noun}{tls}, {server}", plan.mode, plan.size)
+    match &plan.http {
+        Some(http) => {
+            let asked = format!("{} {}", http.method, http.url);
+            format!("http {}: {what}, {asked}, {server}", plan.mode)
+        }
+        None => format!("{}: {what}, {}-byte {noun}s{tls}, {server}", plan.mode, plan.size),
+    }
 }
 
-fn figure(key: &'static str, label: &'static str, value: Value) -> Figure {
+/// What a message is called.
+fn noun(plan: &Plan) -> &'static str {
+    match plan.mode {
+        Mode::Udp => "datagram",
+        _ if plan.http.is_some() => "request",
+        _ => "message",
+    }
+}
+
+pub(crate) fn figure(key: &'static str, label: &'static str, value: Value) -> Figure {
     Figure { key, label, value }
 }
 
@@ -359,7 +381,8 @@ fn series(plan: &Plan, tally: Tally) -> Vec<Series> {
         None => "dial to connection",
     };
     // Without TLS a few dials say nothing.
-    let tells_dials = plan.tls.is_some() || matches!(plan.mode, Mode::Storm | Mode::Hold);
+    let tells_dials =
+        plan.tls.is_some() || tally.reconnects > 0 || matches!(plan.mode, Mode::Storm | Mode::Hold);
     let connect = tells_dials.then_some(tally.connect);
     let mut list = match plan.mode {
         Mode::Closed => vec![one("exchange", "exchange", tally.exchange)],
@@ -392,6 +415,9 @@ fn failures(plan: &Plan, tally: &Tally) -> Vec<String> {
             Mode::Udp => {
                 format!("{} came back wrong; first {first}", plural(tally.wrong, "datagram"))
             }
+            _ if plan.http.is_some() => {
+                format!("{}: wrong; first {first}", plural(tally.wrong, "answer"))
+            }
             _ => {
                 let connections = plural(tally.wrong, "connection");
                 format!("wrong bytes came back on {connections}; first {first}")
@@ -409,7 +435,7 @@ fn failures(plan: &Plan, tally: &Tally) -> Vec<String> {
         return list;
     }
     match plan.mode {
-        Mode::Closed | Mode::Open => add(tally.unanswered, "message", "no answer"),
+        Mode::Closed | Mode::Open => add(tally.unanswered, noun(plan), "no answer"),
         Mode::Storm | Mode::Hold => add(tally.unanswered, "connection", "no answer"),
         // Loss is what is measured.
         Mode::Udp => {}

@@ -13,11 +13,11 @@ use waterwheel::{
     CloseReason, Closed, Conn, Context, HandlerKey, OnPanic, Reactor, ReactorOptions,
 };
 
-use crate::pattern::Pattern;
 use crate::plan::{Mode, Plan};
 use crate::progress::{Progress, View};
 use crate::signal;
-use crate::tally::{Tally, record};
+use crate::talk::{Heard, Talk};
+use crate::tally::{Mistake, Tally, record};
 use crate::tls;
 
 /// How long answers that are still to come may stay away, in the end, before they are given up.
@@ -25,6 +25,15 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(2);
 
 /// How long they are waited for while some still come.
 const LONGEST_FINISH: Duration = Duration::from_secs(10);
+
+/// How long a server may take to end a connection whose end it has announced.
+pub(crate) const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether an end that was announced has come as it should: a server that has unread requests of
+/// ours resets the connection.
+pub(crate) fn is_orderly(closed: &Closed) -> bool {
+    matches!(closed.reason, CloseReason::Peer | CloseReason::Reset)
+}
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +83,6 @@ pub(crate) fn drive<M: Maker>(
 pub(crate) struct Run {
     pub(crate) plan: Rc<Plan>,
     pub(crate) addr: SocketAddr,
-    pub(crate) pattern: Pattern,
     pub(crate) tally: Tally,
     phase: Phase,
     phase_began: Instant,
@@ -93,7 +101,6 @@ impl Run {
         Ok(Self {
             plan: Rc::clone(plan),
             addr,
-            pattern: Pattern::new(plan.seed),
             tally: Tally::new(),
             phase: Phase::Dial,
             phase_began: now,
@@ -200,11 +207,11 @@ impl Run {
         self.progress.show(now, &view);
     }
 
-    /// An exchange is complete.
+    /// An exchange is complete; a wrong answer has no time.
     #[inline]
-    pub(crate) fn answered(&mut self, took: Duration) {
+    pub(crate) fn answered(&mut self, took: Duration, is_right: bool) {
         self.tally.answers += 1;
-        if self.phase == Phase::Measure {
+        if self.phase == Phase::Measure && is_right {
             self.tally.measured += 1;
             record(&mut self.tally.exchange, took);
         }
@@ -216,9 +223,12 @@ impl Run {
         self.tally.live += 1;
     }
 
-    /// A connection over TCP came up, so long after it was dialled.
-    pub(crate) fn connected(&mut self, took: Duration, conn: &Conn<'_>) {
-        self.opened();
+    /// A connection over TCP came up, so long after it was dialled, perhaps in the place of one
+    /// that has ended in order.
+    pub(crate) fn connected(&mut self, took: Duration, is_again: bool, conn: &Conn<'_>) {
+        if !is_again {
+            self.opened();
+        }
         // Each is a dial of its own in a storm; elsewhere all are made before it is measured.
         if self.plan.mode == Mode::Storm && self.phase != Phase::Measure {
             return;
@@ -247,39 +257,58 @@ impl Run {
         }
     }
 
-    /// Compares what came with what was sent, and notes it if they differ.
+    /// Has a talk take what came in, and notes what is wrong with it; `None` if the connection
+    /// cannot go on.
     #[inline]
-    pub(crate) fn is_right(&mut self, stream: u64, at: u64, sent: u64, input: &[u8]) -> bool {
-        let is_more = at + input.len() as u64 > sent;
-        if !is_more && self.pattern.difference(stream, at, input).is_none() {
-            return true;
+    pub(crate) fn hear<T: Talk>(
+        &mut self,
+        talk: &mut T,
+        (ear, stream): (&mut T::Ear, u64),
+        sent: u64,
+        input: &[u8],
+    ) -> Option<Heard> {
+        match talk.hear(ear, stream, sent, input) {
+            Ok(mut heard) => {
+                self.note(stream, &mut heard);
+                Some(heard)
+            }
+            Err(mistake) => {
+                self.tally.mistake(mistake);
+                None
+            }
         }
-        self.note_mistake(stream, at, is_more, input);
-        false
     }
 
-    #[cold]
-    fn note_mistake(&mut self, stream: u64, at: u64, is_more: bool, input: &[u8]) {
-        self.tally.mistake(match self.pattern.difference(stream, at, input) {
-            Some((index, wanted)) if !is_more => format!(
-                "connection {stream}, byte {}: {:#04x} came back for {wanted:#04x}",
-                at + index as u64,
-                input[index],
-            ),
-            _ => format!("connection {stream}: more came back than was sent"),
-        });
+    /// Notes the body of an answer, and what is wrong with it.
+    #[inline]
+    pub(crate) fn note(&mut self, stream: u64, heard: &mut Heard) {
+        if self.phase == Phase::Measure {
+            self.tally.body_bytes += heard.body_bytes;
+        }
+        if let Some(mistake) = &mut heard.mistake {
+            mistake.what = format!("connection {stream}: {}", mistake.what);
+            self.tally.mistake(Mistake { kind: mistake.kind.clone(), what: mistake.what.clone() });
+        }
     }
 
-    /// A connection has ended, which nobody wants before the run is over, except where this end
-    /// did it because of wrong bytes.
-    pub(crate) fn closed(&mut self, closed: &Closed, cx: &mut Context<'_>) {
+    /// A connection has ended, perhaps within an answer. Nobody wants that before the run is over,
+    /// except where this end did it because of wrong bytes.
+    pub(crate) fn closed(&mut self, closed: &Closed, cut: Option<String>, cx: &mut Context<'_>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        if !matches!(closed.reason, CloseReason::Local) {
+            self.tally.lose(closed, cut);
+        }
+        self.leave(cx);
+    }
+
+    /// A connection is no longer up, and is not made again.
+    pub(crate) fn leave(&mut self, cx: &mut Context<'_>) {
         if self.phase == Phase::Over {
             return;
         }
         self.tally.live -= 1;
-        if !matches!(closed.reason, CloseReason::Local) {
-            self.tally.lose(closed);
-        }
         if self.tally.live == 0 && self.phase > Phase::Dial {
             self.end(cx);
         }

@@ -1,13 +1,14 @@
-//! The echo server in this process: its own reactor, on a thread of its own.
+//! The server in this process, which echoes or speaks HTTP: its own reactor, on its own thread.
 
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use waterwheel::udp::{DatagramSocket, UdpOptions};
-use waterwheel::{Conn, ListenOptions, Reactor, Remote};
+use waterwheel::{Conn, ListenOptions, Reactor, Remote, http};
 
 use crate::plan::{Mode, Plan};
 
@@ -36,7 +37,12 @@ impl Server {
     /// Returns when it listens.
     pub(crate) fn start(plan: &Plan) -> Result<Self, Box<dyn Error>> {
         let is_udp = plan.mode == Mode::Udp;
-        let mut options = ListenOptions::default().idle_timeout(plan.server_idle_timeout());
+        let is_http = plan.http.is_some();
+        let patience = plan.server_idle_timeout();
+        let mut options = match is_http {
+            true => ListenOptions::default().limits(http::limits()).idle_timeout(patience),
+            false => ListenOptions::default().idle_timeout(patience),
+        };
         if let Some(tls) = &plan.tls {
             options = tls.serve(options);
         }
@@ -44,9 +50,10 @@ impl Server {
         let (ready, listens) = mpsc::channel();
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
             let mut reactor = Reactor::new()?;
-            let addr = match is_udp {
-                true => receive(&mut reactor)?,
-                false => listen(&mut reactor, options)?,
+            let addr = match (is_udp, is_http) {
+                (true, _) => receive(&mut reactor)?,
+                (_, true) => serve_http(&mut reactor, options, patience)?,
+                _ => listen(&mut reactor, options)?,
             };
             // Nobody listens only if the main thread has given up.
             let _ = ready.send((addr, reactor.remote()));
@@ -71,6 +78,30 @@ fn listen(reactor: &mut Reactor, options: ListenOptions) -> io::Result<SocketAdd
         input.len()
     });
     reactor.listen("127.0.0.1:0", echo, options)
+}
+
+/// The largest body that is sent back.
+const MOST_BODY_BYTES: u64 = 16 << 20;
+
+/// A GET is answered with a text, any other request with its own body.
+fn serve_http(
+    reactor: &mut Reactor,
+    options: ListenOptions,
+    patience: Duration,
+) -> io::Result<SocketAddr> {
+    let route = http::Route::new()
+        .max_body_bytes(MOST_BODY_BYTES)
+        .get(|_, _, res| res.text("Hello, World!"))
+        .any(|(), _, res| {
+            res.collect(MOST_BODY_BYTES, |_, body, res| {
+                res.bytes("application/octet-stream", body);
+            });
+        });
+    let http_options =
+        http::Options::default().first_byte_timeout(patience).keep_alive_timeout(patience);
+    let routes = http::Router::new().fallback(route);
+    let server = reactor.register(http::Server::new((), routes).with_options(http_options));
+    reactor.listen("127.0.0.1:0", server, options)
 }
 
 fn receive(reactor: &mut Reactor) -> io::Result<SocketAddr> {

@@ -3,16 +3,19 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{CloseReason, Closed as End, Conn, Context, Handler, HandlerKey, Peer, Timer};
+use waterwheel::{
+    CloseReason, Closed as End, Conn, Context, DeadlineKind, Handler, HandlerKey, Peer, Timer,
+};
 
 use crate::dial::Dialer;
 use crate::plan::Ending;
-use crate::run::{Maker, Phase, Run};
+use crate::run::{END_PATIENCE, Maker, Phase, Run};
+use crate::talk::{Heard, Talk};
 
-pub(crate) struct Storm {
+pub(crate) struct Storm<T: Talk> {
     run: Run,
+    talk: T,
     dialer: Dialer<Self>,
-    size: usize,
     ending: Ending,
     /// Connections to begin a second; `None` begins one when another has ended.
     rate: Option<u32>,
@@ -20,20 +23,20 @@ pub(crate) struct Storm {
 }
 
 /// One connection of the storm.
-pub(crate) struct Link {
+pub(crate) struct Link<E> {
     stream: u64,
     begun: Instant,
-    /// Bytes that came back.
-    received: u64,
-    /// All came back, and all of it right.
+    /// What came back.
+    ear: E,
+    /// The answer is complete.
     is_answered: bool,
 }
 
-fn link(stream: u64) -> Link {
-    Link { stream, begun: Instant::now(), received: 0, is_answered: false }
+fn link<E: Default>(stream: u64) -> Link<E> {
+    Link { stream, begun: Instant::now(), ear: E::default(), is_answered: false }
 }
 
-impl Maker for Storm {
+impl<T: Talk> Maker for Storm<T> {
     const TICK: Duration = Duration::from_millis(1);
 
     fn new(run: Run) -> Self {
@@ -44,7 +47,7 @@ impl Maker for Storm {
             rate,
             start: Instant::now(),
             dialer: Dialer::new(&run.plan, run.addr, wanted),
-            size: run.plan.size,
+            talk: T::new(&run.plan),
             ending: run.plan.ending,
             run,
         }
@@ -57,7 +60,7 @@ impl Maker for Storm {
     }
 }
 
-impl Storm {
+impl<T: Talk> Storm<T> {
     fn enter(&mut self, phase: Phase, cx: &mut Context<'_>) {
         if phase == Phase::Over {
             self.run.tally.unanswered = self.dialer.in_flight() as u64;
@@ -77,50 +80,62 @@ impl Storm {
     }
 
     /// Everything came back.
-    fn take_answer(&mut self, link: &mut Link, conn: &mut Conn<'_>) {
+    fn take_answer(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, heard: &Heard) {
         link.is_answered = true;
-        self.run.answered(link.begun.elapsed());
+        self.run.answered(link.begun.elapsed(), heard.mistake.is_none());
         match self.ending {
             Ending::Fin => conn.close(),
             Ending::Reset => conn.abort(),
+            // Where it is not announced, it is not going to come.
+            Ending::Server if !heard.is_last => conn.abort(),
+            Ending::Server => conn.set_deadline(DeadlineKind::User, Some(END_PATIENCE)),
         }
     }
 }
 
-impl Handler for Storm {
-    type State = Link;
+impl<T: Talk> Handler for Storm<T> {
+    type State = Link<T::Ear>;
 
-    fn on_accept(&mut self, _: &Peer) -> Option<Link> {
+    fn on_accept(&mut self, _: &Peer) -> Option<Link<T::Ear>> {
         None
     }
 
-    fn on_open(&mut self, link: &mut Link, conn: &mut Conn<'_>) {
-        self.run.connected(link.begun.elapsed(), conn);
-        self.run.pattern.write(conn, link.stream, 0, self.size);
+    fn on_open(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
+        self.run.connected(link.begun.elapsed(), false, conn);
+        self.talk.send(conn, link.stream, 0, 1);
     }
 
-    fn on_data(&mut self, link: &mut Link, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let size = self.size as u64;
-        if !self.run.is_right(link.stream, link.received, size, input) {
+    fn on_data(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let ear = (&mut link.ear, link.stream);
+        let Some(heard) = self.run.hear(&mut self.talk, ear, 1, input) else {
             conn.abort();
             return input.len();
+        };
+        if heard.answers > 0 {
+            self.take_answer(link, conn, &heard);
         }
-        link.received += input.len() as u64;
-        if link.received == size {
-            self.take_answer(link, conn);
+        heard.used
+    }
+
+    fn on_eof(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
+        let mut heard = self.talk.hear_end(&mut link.ear);
+        self.run.note(link.stream, &mut heard);
+        if heard.answers > 0 {
+            self.take_answer(link, conn, &heard);
         }
-        input.len()
+        conn.close();
     }
 
     /// One has ended, the next begins.
-    fn on_close(&mut self, link: Link, closed: End, cx: &mut Context<'_>) {
+    fn on_close(&mut self, link: Link<T::Ear>, closed: End, cx: &mut Context<'_>) {
         if self.run.phase() == Phase::Over {
             return;
         }
         self.run.tally.live -= 1;
         let is_ours = matches!(closed.reason, CloseReason::Local);
-        if !link.is_answered && !is_ours {
-            self.run.tally.lose(&closed);
+        let is_late = matches!(closed.reason, CloseReason::Timeout(_));
+        if (!link.is_answered || is_late) && !is_ours {
+            self.run.tally.lose(&closed, self.talk.cut(&link.ear));
         }
         self.dialer.settle();
         self.dialer.fill(cx, self::link);
@@ -129,7 +144,7 @@ impl Handler for Storm {
 
     /// The next one begins with the next tick: a server that is gone refuses at once, and would
     /// keep us busy with nothing else.
-    fn on_connect_failed(&mut self, _: Link, error: io::Error, cx: &mut Context<'_>) {
+    fn on_connect_failed(&mut self, _: Link<T::Ear>, error: io::Error, cx: &mut Context<'_>) {
         self.run.refused(&error, cx);
         self.dialer.settle();
         self.end_if_calm(cx);

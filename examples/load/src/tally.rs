@@ -20,6 +20,25 @@ pub(crate) struct Fault {
     pub(crate) example: String,
 }
 
+/// Something else came back than should.
+#[derive(Debug)]
+pub(crate) struct Mistake {
+    pub(crate) kind: String,
+    /// This one, in full.
+    pub(crate) what: String,
+}
+
+impl Mistake {
+    /// Other bytes than were sent.
+    pub(crate) fn bytes(what: String) -> Self {
+        Self { kind: "wrong bytes".to_owned(), what }
+    }
+
+    pub(crate) fn boxed(kind: String, what: String) -> Box<Self> {
+        Box::new(Self { kind, what })
+    }
+}
+
 /// What was counted of datagrams.
 #[derive(Debug, Default)]
 pub(crate) struct Datagrams {
@@ -56,9 +75,11 @@ pub(crate) struct Tally {
     pub(crate) live: u64,
     /// Connections that did not come up.
     pub(crate) refused: u64,
+    /// Connections that were made again because the server had announced their end.
+    pub(crate) reconnects: u64,
     /// Connections that ended although this end wanted them to go on.
     pub(crate) lost: u64,
-    /// Connections on which wrong bytes came back, or datagrams that did.
+    /// Connections on which wrong bytes came back, or datagrams or answers of HTTP that did.
     pub(crate) wrong: u64,
     /// The first of them, in full.
     pub(crate) first_wrong: Option<String>,
@@ -66,6 +87,8 @@ pub(crate) struct Tally {
     pub(crate) answers: u64,
     /// Of these, those while it was measured.
     pub(crate) measured: u64,
+    /// Bytes of bodies that came while it was measured (HTTP).
+    pub(crate) body_bytes: u64,
     /// How long it was measured.
     pub(crate) window: Duration,
     /// What was sent and not answered in the end, or was to be sent and could not.
@@ -104,11 +127,13 @@ impl Tally {
             resumed: 0,
             live: 0,
             refused: 0,
+            reconnects: 0,
             lost: 0,
             wrong: 0,
             first_wrong: None,
             answers: 0,
             measured: 0,
+            body_bytes: 0,
             window: Duration::ZERO,
             unanswered: 0,
             offered: 0,
@@ -142,17 +167,20 @@ impl Tally {
         self.fault(format!("not connected: {}", error.kind()), error.to_string());
     }
 
-    /// A connection ended too early.
-    pub(crate) fn lose(&mut self, closed: &Closed) {
+    /// A connection ended too early, perhaps within an answer.
+    pub(crate) fn lose(&mut self, closed: &Closed, cut: Option<String>) {
         self.lost += 1;
         let example = format!("{}: {}", closed.id, closed.reason);
-        self.fault(format!("lost: {}", closed.reason), example);
+        match cut {
+            Some(cut) => self.fault("cut answer".to_owned(), format!("{example}; {cut}")),
+            None => self.fault(format!("lost: {}", closed.reason), example),
+        }
     }
 
-    /// Something else came back than was sent.
-    pub(crate) fn mistake(&mut self, what: String) {
+    /// Something else came back than should.
+    pub(crate) fn mistake(&mut self, Mistake { kind, what }: Mistake) {
         self.wrong += 1;
-        self.fault("wrong bytes".to_owned(), what.clone());
+        self.fault(kind, what.clone());
         self.first_wrong.get_or_insert(what);
     }
 }

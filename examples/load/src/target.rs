@@ -13,10 +13,10 @@ pub(crate) fn resolve(text: &str) -> Result<Vec<SocketAddr>, String> {
         Some(scoped) => scoped.to_socket_addrs(),
         None => text.to_socket_addrs(),
     };
-    let addrs = addrs.map_err(|error| format!("--connect {text:?}: {error}; {hint}"))?;
+    let addrs = addrs.map_err(|error| format!("{text:?}: {error}; {hint}"))?;
     let addrs: Vec<_> = addrs.collect();
     match addrs.is_empty() {
-        true => Err(format!("--connect {text:?} names no address; {hint}")),
+        true => Err(format!("{text:?} names no address; {hint}")),
         false => Ok(addrs),
     }
 }

@@ -24,11 +24,12 @@ use waterwheel::{Context, HandlerKey, Timer};
 
 use crate::drops;
 use crate::ledger::{Arrival, Ledger};
+use crate::pattern::Pattern;
 use crate::plan::UDP_HEADER_BYTES;
 use crate::run::{Maker, Phase, Run};
 use crate::schedule::Schedule;
 use crate::server::with_large_buffer;
-use crate::tally::record;
+use crate::tally::{Mistake, record};
 
 /// What each datagram of this tester begins with.
 const MAGIC: [u8; 4] = *b"wwld";
@@ -49,6 +50,7 @@ const LINGER: Duration = Duration::from_millis(200);
 
 pub(crate) struct Udp {
     run: Run,
+    pattern: Pattern,
     lanes: Vec<Lane>,
     /// Where in the list a socket is.
     places: HashMap<SocketId, usize>,
@@ -103,6 +105,7 @@ impl Maker for Udp {
             began: now,
             swept: now,
             idle_since: None,
+            pattern: Pattern::new(run.plan.seed),
             run,
         }
     }
@@ -248,7 +251,7 @@ impl Udp {
         header[4..8].copy_from_slice(&self.run_number);
         header[8..12].copy_from_slice(&(lane as u32).to_be_bytes());
         header[12..].copy_from_slice(&number.to_be_bytes());
-        self.run.pattern.fill(lane as u64, place(number, body.len()), body);
+        self.pattern.fill(lane as u64, place(number, body.len()), body);
         let told = &mut self.run.tally.datagrams;
         let status = socket.send(&self.datagram);
         if status.is_accepted() {
@@ -313,7 +316,7 @@ impl Udp {
         }
         let body = &bytes[UDP_HEADER_BYTES..];
         let at = place(number, body.len());
-        let (index, wanted) = self.run.pattern.difference(lane as u64, at, body)?;
+        let (index, wanted) = self.pattern.difference(lane as u64, at, body)?;
         let came = body[index];
         Some(format!(
             "socket {lane}, datagram {number}, byte {}: {came:#04x} came back for {wanted:#04x}",
@@ -338,7 +341,7 @@ impl Udp {
             Arrival::Answer { sent } => sent,
             Arrival::Late | Arrival::Duplicate | Arrival::Forgotten => return,
             Arrival::NeverSent => {
-                return tally.mistake(never_sent(lane, number));
+                return tally.mistake(Mistake::bytes(never_sent(lane, number)));
             }
         };
         tally.answers += 1;
@@ -406,7 +409,7 @@ impl DatagramHandler for Udp {
             return self.note_foreign(from, bytes.len());
         };
         if let Some(mistake) = self.mistake(socket.id(), lane, number, bytes) {
-            return self.run.tally.mistake(mistake);
+            return self.run.tally.mistake(Mistake::bytes(mistake));
         }
         self.take(lane, number, now);
         self.fill_socket(lane, socket);
