@@ -167,6 +167,9 @@ impl<T: Talk> Closed<T> {
             self.dialer.redial(link.stream, link.renewed(), cx);
         } else {
             self.run.leave(cx);
+            if self.in_flight == 0 {
+                self.enter(Phase::Over, cx);
+            }
         }
     }
 }

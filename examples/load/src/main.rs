@@ -154,6 +154,7 @@ fn measure_streams<T: Talk>(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, 
         Mode::Closed => run::drive(plan, addr, Reactor::register::<closed::Closed<T>>),
         Mode::Open => run::drive(plan, addr, Reactor::register::<open::Open<T>>),
         Mode::Storm => run::drive(plan, addr, Reactor::register::<storm::Storm<T>>),
+        // Datagrams have a way of their own, above.
         Mode::Hold | Mode::Udp => run::drive(plan, addr, Reactor::register::<hold::Hold<T>>),
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use crate::LOAD;
 use crate::json::Json;
@@ -140,6 +141,32 @@ fn a_request_that_was_not_answered_is_sent_again_on_the_next_connection() {
         assert_eq!(figure(&report, "unanswered"), 0, "{args:?}");
         assert!(figure(&report, "reconnects") > 1, "{args:?}");
     }
+}
+
+/// A server that stands still once, for a fifth of a second: a closed loop asks one request in that
+/// time, and an open one knows of all that were due.
+#[test]
+fn a_stall_is_in_the_latency_of_all_requests_that_were_due() {
+    const STALL: Duration = Duration::from_millis(200);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = url(listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                serve(stream.try_clone().unwrap(), &[HELLO; 50], false);
+                thread::sleep(STALL);
+                serve(stream, &[HELLO], true);
+            });
+        }
+    });
+    let args = ["--rate", "500", "--connections", "1", "--duration", "0.5", "--warmup", "0"];
+    let end = run(&[&["open", &to, "--json"], &args[..]].concat());
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let report = Json::parse(&end.output.join("\n"));
+    assert_eq!(figure(&report, "offered"), 250);
+    // 100 of the 250 were due in the stall; a tenth of all waited for more than half of it.
+    let Json::Number(p90) = report.at(&["latency", "exchange", "p90_us"]) else { panic!() };
+    assert!(*p90 > 100_000.0, "{end:?}");
 }
 
 #[test]
