@@ -50,13 +50,14 @@ fn peer(answers: &'static [&'static str], repeats: bool) -> SocketAddr {
     // It ends with the test program.
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            thread::spawn(move || serve(stream, answers, repeats));
+            thread::spawn(move || serve(stream, answers, repeats, usize::MAX));
         }
     });
     addr
 }
 
-fn serve(mut stream: TcpStream, answers: &[&str], repeats: bool) {
+/// Writes pieces of so many bytes at the most.
+fn serve(mut stream: TcpStream, answers: &[&str], repeats: bool, piece: usize) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut held = Vec::new();
     let last = answers.last().filter(|_| repeats).into_iter().cycle();
@@ -72,7 +73,8 @@ fn serve(mut stream: TcpStream, answers: &[&str], repeats: bool) {
             }
         };
         held.drain(..end);
-        if stream.write_all(answer.as_bytes()).is_err() {
+        let mut pieces = answer.as_bytes().chunks(piece);
+        if pieces.try_for_each(|piece| stream.write_all(piece)).is_err() {
             return;
         }
     }
@@ -153,9 +155,9 @@ fn a_stall_is_in_the_latency_of_all_requests_that_were_due() {
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             thread::spawn(move || {
-                serve(stream.try_clone().unwrap(), &[HELLO; 50], false);
+                serve(stream.try_clone().unwrap(), &[HELLO; 50], false, usize::MAX);
                 thread::sleep(STALL);
-                serve(stream, &[HELLO], true);
+                serve(stream, &[HELLO], true, usize::MAX);
             });
         }
     });
@@ -204,6 +206,23 @@ fn right_answers_in_every_framing_are_taken() {
     for args in args {
         self::report(&[args, &[&to, "--expect", "hello"]].concat());
     }
+}
+
+#[test]
+fn answers_may_come_a_byte_at_a_time() {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                           2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n";
+    const SLOWLY: [&str; 4] = [CHUNKED, HELLO, CHUNKED, HELLO];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = url(listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            stream.set_nodelay(true).unwrap();
+            thread::spawn(move || serve(stream, &SLOWLY, true, 1));
+        }
+    });
+    let report = report(&[&to, "--expect", "hello", "--connections", "1", "--pipeline", "2"]);
+    assert!(figure(&report, "messages") > 4);
 }
 
 #[test]
