@@ -279,8 +279,8 @@ fn cut_answers_are_told_as_such() {
         let answers: &'static [&'static str] = Box::leak(Box::new([answer]));
         failure(&["storm", &url(peer(answers, false))], "cut answer");
     }
-    // One that ends without a word has lost a request.
-    failure(&["closed", &url(peer(&[HELLO], false))], "lost: closed by the peer");
+    // One that reads a request and ends without a word has lost it.
+    failure(&["closed", &url(peer(&[HELLO, ""], false))], "lost: closed by the peer");
 }
 
 #[test]
