@@ -105,6 +105,7 @@
 //! | | `fleet` | several reactors on several threads that serve the same addresses |
 //! | | `tls` | TLS as a layer under any handler (feature `tls`) |
 //! | | `http` | HTTP/1.1 as a handler (feature `http`) |
+//! | | `ws` | WebSocket, as server and as client (feature `ws`) |
 //! | proofs | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | | `tests` | scripts of a connection, models of interleavings, and targets of the fuzzers |
 //!
@@ -140,6 +141,7 @@
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
 //! | `tls` | the module `tls`: TLS under any handler |
 //! | `tls-aws-lc`, `tls-ring` | `tls` with its cryptography, which wants a C compiler |
+//! | `ws` | the module `ws`: WebSocket, both sides, with compression |
 //!
 //! # Platforms
 //! Linux first: there it is measured. It builds on whatever `mio` supports; where the poll
@@ -177,6 +179,9 @@ pub mod tls;
 
 #[cfg(feature = "http")]
 pub mod http;
+
+#[cfg(feature = "ws")]
+pub mod ws;
 
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -1,0 +1,402 @@
+//! The client's side: a handler of outgoing connections.
+
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+
+use crate::base::close::{CloseReason, Deadline, Idle, IdleKind};
+use crate::base::id::Timer;
+use crate::handler::{self, Conn, Context, DeadlineKind, Peer};
+use crate::stream::Closed;
+use crate::ws::handshake::{check_answer, key_of};
+use crate::ws::shared::{Shared, is_token};
+use crate::ws::wire::{Agreed, Wire};
+use crate::ws::{Handler, Options, Session, Stats, deflate};
+
+/// The longest head of an answer, in bytes.
+const MAX_HEAD: usize = 16 << 10;
+
+/// Fields that an answer may have.
+const MAX_FIELDS: usize = 100;
+
+/// What a client asks a server for.
+///
+/// # Examples
+/// ```
+/// use waterwheel::ws::Request;
+/// let request = Request::new("feed.example", "/prices?of=tea");
+/// let request = request.header("Origin", "https://a.example");
+/// let state = request.with_state(());
+/// # let _ = state;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    host: String,
+    target: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Request {
+    /// Asks for `target`, path and query, of a host: the name, with the port behind a colon unless
+    /// it is the usual one.
+    #[must_use]
+    pub fn new(host: &str, target: &str) -> Self {
+        Self { host: host.to_owned(), target: target.to_owned(), fields: Vec::new() }
+    }
+
+    /// Adds a field, such as `Origin`, `Cookie` or `Authorization`. Those of the handshake itself
+    /// follow from the options.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.fields.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The state to connect with: `cx.connect(to, key, request.with_state(state), &options)`.
+    #[must_use]
+    pub fn with_state<S>(self, state: S) -> ClientState<S> {
+        let key = String::new();
+        let opening = Opening { request: self, key, state, error: None };
+        ClientState(Phase::Opening(Box::new(opening)))
+    }
+
+    /// Whether nothing in it would end a line, or the request.
+    fn check(&self) -> Result<(), &'static str> {
+        let is_line = |text: &str| text.bytes().all(|byte| byte >= b' ' && byte != 0x7f);
+        let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.target.starts_with('/') || !is_word(&self.target) || self.target.contains('#') {
+            return Err("the target is no path and query");
+        }
+        if self.host.is_empty() || !is_word(&self.host) {
+            return Err("the host is none");
+        }
+        let mut fields = self.fields.iter();
+        if !fields.all(|(name, value)| is_token(name) && is_line(value)) {
+            return Err("a field cannot stand in a head");
+        }
+        Ok(())
+    }
+
+    fn write(&self, key: &str, options: &Options) -> String {
+        let Self { host, target, .. } = self;
+        let mut text = format!(
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+        );
+        let mut field = |name: &str, value: &str| text += &format!("{name}: {value}\r\n");
+        if !options.protocols.is_empty() {
+            field("Sec-WebSocket-Protocol", &options.protocols.join(", "));
+        }
+        if let Some(own) = &options.deflate {
+            field("Sec-WebSocket-Extensions", &deflate::offer(own));
+        }
+        for (name, value) in &self.fields {
+            field(name, value);
+        }
+        text + "\r\n"
+    }
+}
+
+/// What a connection of a [`Client`] keeps; made with [`Request::with_state`].
+pub struct ClientState<S>(Phase<S>);
+
+enum Phase<S> {
+    /// The handshake goes on.
+    Opening(Box<Opening<S>>),
+    Open(Session<S>),
+    /// For the moment between the two.
+    Between,
+}
+
+struct Opening<S> {
+    request: Request,
+    key: String,
+    state: S,
+    /// Why it fails.
+    error: Option<io::Error>,
+}
+
+impl<S> fmt::Debug for ClientState<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_open = matches!(self.0, Phase::Open(_));
+        f.debug_struct("ClientState").field("is_open", &is_open).finish_non_exhaustive()
+    }
+}
+
+/// A handler of outgoing connections that speak WebSocket, over TLS if the `ConnectOptions` say so.
+///
+/// # Examples
+/// ```no_run
+/// use waterwheel::ws::{self, Client, Message, Options, Request};
+/// use waterwheel::{ConnectOptions, Reactor};
+///
+/// struct Printer;
+///
+/// impl ws::Handler for Printer {
+///     type State = ();
+///
+///     fn on_open(&mut self, _: &mut (), socket: &mut ws::Socket<'_>) {
+///         socket.send_text("hello");
+///     }
+///
+///     fn on_message(&mut self, _: &mut (), _: &mut ws::Socket<'_>, message: Message<'_>) {
+///         println!("{message:?}");
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new()?;
+/// let client = reactor.register(Client::new(Printer, Options::default()));
+/// let state = Request::new("localhost:7000", "/").with_state(());
+/// reactor.connect("localhost:7000", client, state, &ConnectOptions::default());
+/// reactor.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Client<A> {
+    /// The program's handler.
+    pub app: A,
+    shared: Rc<Shared>,
+}
+
+impl<A: Handler> Client<A> {
+    /// A client with these options.
+    pub fn new(app: A, options: Options) -> Self {
+        Self { app, shared: Rc::new(Shared::new(options)) }
+    }
+
+    /// What its WebSockets have done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.get()
+    }
+
+    /// The head of the answer, once it is whole. Returns its length.
+    fn answered(
+        &mut self,
+        state: &mut ClientState<A::State>,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+    ) -> usize {
+        let Phase::Opening(opening) = &mut state.0 else { return input.len() };
+        let looked_at = &input[..input.len().min(MAX_HEAD)];
+        let end = looked_at.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+        let result = match end {
+            Some(end) => read_answer(&input[..end], &opening.key, &self.shared.options),
+            None if looked_at.len() == MAX_HEAD => Err(invalid("the head of its answer is long")),
+            None => return 0,
+        };
+        match result {
+            Ok(agreed) => {
+                let wire = Wire::new(Rc::clone(&self.shared), agreed, true);
+                if let Phase::Opening(opening) = std::mem::replace(&mut state.0, Phase::Between) {
+                    state.0 = Phase::Open(Session::new(opening.state, wire));
+                }
+                end.unwrap_or(0)
+            }
+            Err(error) => {
+                self.shared.count(|stats| stats.refused += 1);
+                opening.error = Some(error);
+                conn.abort();
+                input.len()
+            }
+        }
+    }
+}
+
+impl<A> fmt::Debug for Client<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("Client");
+        text.field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl<A: Handler> handler::Handler for Client<A> {
+    type State = ClientState<A::State>;
+
+    /// A client accepts no connections.
+    fn on_accept(&mut self, _: &Peer) -> Option<Self::State> {
+        None
+    }
+
+    fn on_open(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
+        let Phase::Opening(opening) = &mut state.0 else { return };
+        let mut random = [0; 16];
+        let filled = getrandom::fill(&mut random).map_err(io::Error::other);
+        let checked = opening.request.check();
+        let checked = checked.map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text));
+        if let Err(error) = filled.and(checked) {
+            opening.error = Some(error);
+            conn.abort();
+            return;
+        }
+        opening.key = key_of(random);
+        conn.write(opening.request.write(&opening.key, &self.shared.options).as_bytes());
+        conn.set_deadline(DeadlineKind::User, Some(self.shared.options.handshake_timeout));
+    }
+
+    fn on_data(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        if let Phase::Open(session) = &mut state.0 {
+            return session.on_data(&mut self.app, conn, input);
+        }
+        let head = self.answered(state, conn, input);
+        let Phase::Open(session) = &mut state.0 else { return head };
+        session.on_open(&mut self.app, conn);
+        // What stands behind the head does not come again by itself.
+        head + session.on_data(&mut self.app, conn, &input[head..])
+    }
+
+    fn on_drain(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
+        if let Phase::Open(session) = &mut state.0 {
+            session.on_drain(&mut self.app, conn);
+        }
+    }
+
+    fn on_eof(&mut self, _: &mut Self::State, conn: &mut Conn<'_>) {
+        conn.close();
+    }
+
+    fn on_idle(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
+        match &mut state.0 {
+            Phase::Open(session) => session.on_idle(&mut self.app, conn, kind),
+            _ => Idle::Close,
+        }
+    }
+
+    fn on_deadline(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        _: DeadlineKind,
+    ) -> Deadline {
+        match &mut state.0 {
+            Phase::Open(session) => session.on_deadline(&mut self.app, conn),
+            Phase::Opening(opening) => {
+                let text = "the server has not answered the handshake";
+                opening.error = Some(io::Error::new(io::ErrorKind::TimedOut, text));
+                Deadline::Reset
+            }
+            Phase::Between => Deadline::Reset,
+        }
+    }
+
+    fn on_timer(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, timer: Timer) {
+        if let Phase::Open(session) = &mut state.0 {
+            session.on_timer(&mut self.app, conn, timer);
+        }
+    }
+
+    fn on_shutdown(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
+        match &mut state.0 {
+            Phase::Open(session) => session.on_shutdown(&mut self.app, conn),
+            _ => conn.close(),
+        }
+    }
+
+    fn on_close(&mut self, state: Self::State, closed: Closed, cx: &mut Context<'_>) {
+        match state.0 {
+            Phase::Open(session) => session.on_close(&mut self.app, &closed, cx),
+            Phase::Opening(opening) => {
+                let error = opening.error.unwrap_or_else(|| match closed.reason {
+                    CloseReason::Io(error) => error,
+                    reason => {
+                        let text = format!("before the server's answer: {reason}");
+                        io::Error::new(io::ErrorKind::UnexpectedEof, text)
+                    }
+                });
+                self.app.on_connect_failed(opening.state, error, cx);
+            }
+            Phase::Between => {}
+        }
+    }
+
+    fn on_connect_failed(&mut self, state: Self::State, error: io::Error, cx: &mut Context<'_>) {
+        if let Phase::Opening(opening) = state.0 {
+            self.app.on_connect_failed(opening.state, error, cx);
+        }
+    }
+}
+
+/// Reads the head of an answer, strictly: of what a line may end with, CRLF alone is taken.
+fn read_answer(head: &[u8], key: &str, options: &Options) -> io::Result<Agreed> {
+    let is_loose = |at: usize| match head[at] {
+        b'\n' => at == 0 || head[at - 1] != b'\r',
+        b'\r' => head.get(at + 1) != Some(&b'\n'),
+        0 => true,
+        _ => false,
+    };
+    if (0..head.len()).any(is_loose) {
+        return Err(invalid("its answer has a line that does not end with CRLF"));
+    }
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut answer = httparse::Response::new(&mut fields);
+    match answer.parse(head) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(invalid("its answer is cut")),
+        Err(error) => return Err(invalid(&format!("its answer is no HTTP: {error}"))),
+    }
+    let status = answer.code.unwrap_or(0);
+    if status != 101 {
+        let text = format!("the server refused the handshake: its answer is {status}");
+        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, text));
+    }
+    if answer.version != Some(1) {
+        return Err(invalid("its answer is not of HTTP/1.1"));
+    }
+    let fields: Vec<_> = answer.headers.iter().map(|field| (field.name, field.value)).collect();
+    check_answer(&fields, key, options).map_err(invalid)
+}
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the server speaks no WebSocket: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_would_break_its_head_is_refused() {
+        assert_eq!(Request::new("a", "/x?y").header("Origin", "b").check(), Ok(()));
+        for request in [
+            Request::new("a", "x"),
+            Request::new("a", "/x y"),
+            Request::new("a", "/x#y"),
+            Request::new("a", "/x\r\n"),
+            Request::new("", "/"),
+            Request::new("a\r\nb", "/"),
+            Request::new("a", "/").header("a b", "c"),
+            Request::new("a", "/").header("a", "b\r\nc"),
+            Request::new("a", "/").header("", "b"),
+        ] {
+            assert!(request.check().is_err(), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_strictly() {
+        let accept = crate::ws::handshake::accept_of(b"k");
+        let good = format!(
+            "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        let read = |text: &str| {
+            read_answer(text.as_bytes(), "k", &Options::default()).map_err(|error| error.kind())
+        };
+        assert_eq!(read(&good), Ok(Agreed::default()));
+        for (from, to) in [
+            ("1.1", "1.0"),
+            ("X\r\n", "X\n"),
+            ("X\r\n", "X\r\r\n"),
+            ("Upgrade: websocket", "Upgrade: h2c"),
+            ("Upgrade: websocket", "Upgrade : websocket"),
+            ("Connection: Upgrade", "Connection: close"),
+            (&accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+            ("HTTP", "HTPP"),
+            ("X", "\0"),
+        ] {
+            let kind = io::ErrorKind::InvalidData;
+            assert_eq!(read(&good.replacen(from, to, 1)), Err(kind), "{to:?}");
+        }
+        let refused = good.replacen("101", "403", 1);
+        assert_eq!(read(&refused), Err(io::ErrorKind::ConnectionRefused));
+    }
+}

@@ -1,0 +1,251 @@
+//! Compressors and decompressors that connections share.
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use crate::ws::code::Fault;
+use crate::ws::deflate::{MAX_BITS, MIN_BITS};
+
+/// What ends a flushed block, and is left out of a message.
+const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+
+/// Decompressors that are kept for the next message. More are in use only while messages come in
+/// pieces.
+const KEPT_INFLATERS: usize = 2;
+
+/// How much room there is at once for what is inflated, in bytes.
+const STEP: usize = 16 << 10;
+
+/// Decompresses one message at a time.
+pub(crate) struct Inflater(Decompress);
+
+/// How far a piece of a message has been inflated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inflated {
+    /// All of it.
+    All,
+    /// There is more in it than the limit allows.
+    TooBig,
+}
+
+impl Inflater {
+    /// Inflates a piece of a message behind what `plain` holds so far, its first `filled` bytes.
+    pub(crate) fn inflate(
+        &mut self,
+        mut piece: &[u8],
+        plain: &mut Vec<u8>,
+        filled: &mut usize,
+        limit: usize,
+    ) -> Result<Inflated, Fault> {
+        loop {
+            // One byte past the limit shows that there is more.
+            let room = (limit + 1).saturating_sub(*filled).min(STEP);
+            if plain.len() < *filled + room {
+                plain.resize(*filled + room, 0);
+            }
+            let (ins, outs) = (self.0.total_in(), self.0.total_out());
+            let to = &mut plain[*filled..];
+            let room = to.len().min((limit + 1).saturating_sub(*filled));
+            let result = self.0.decompress(piece, &mut to[..room], FlushDecompress::Sync);
+            let status = result.map_err(|_| Fault::data("a compressed message that is broken"))?;
+            piece = &piece[(self.0.total_in() - ins) as usize..];
+            *filled += (self.0.total_out() - outs) as usize;
+            if *filled > limit {
+                return Ok(Inflated::TooBig);
+            }
+            let is_full = self.0.total_out() - outs == room as u64;
+            match status {
+                Status::StreamEnd => self.begin_again(&plain[..*filled]),
+                _ if is_full || !piece.is_empty() && self.0.total_in() > ins => {}
+                _ if piece.is_empty() => return Ok(Inflated::All),
+                _ => return Err(Fault::data("a compressed message that is broken")),
+            }
+        }
+    }
+
+    /// A last block may come before the message ends, and more blocks behind it.
+    fn begin_again(&mut self, plain: &[u8]) {
+        let window = &plain[plain.len().saturating_sub(1 << MAX_BITS)..];
+        self.0.reset(false);
+        if !window.is_empty() {
+            // It cannot be refused: a stream without a header takes a dictionary at any time.
+            let _ = self.0.set_dictionary(window);
+        }
+    }
+
+    /// Inflates what every message leaves out at its end.
+    pub(crate) fn finish(
+        &mut self,
+        plain: &mut Vec<u8>,
+        filled: &mut usize,
+        limit: usize,
+    ) -> Result<Inflated, Fault> {
+        self.inflate(&TAIL, plain, filled, limit)
+    }
+}
+
+/// What the connections of one endpoint compress with.
+#[derive(Default)]
+pub(crate) struct Codecs {
+    /// By the size of the window, from [`MIN_BITS`] on; made when first used.
+    compressors: [Option<Compress>; (MAX_BITS - MIN_BITS + 1) as usize],
+    inflaters: Vec<Inflater>,
+    /// What was compressed last.
+    output: Vec<u8>,
+}
+
+impl Codecs {
+    /// Compresses a message. `None` if it does not get smaller.
+    pub(crate) fn deflate(
+        &mut self,
+        plain: &[u8],
+        window: &[u8],
+        bits: u8,
+        level: u8,
+    ) -> Option<&[u8]> {
+        let place = &mut self.compressors[usize::from(bits - MIN_BITS)];
+        let level = Compression::new(u32::from(level));
+        let compress =
+            place.get_or_insert_with(|| Compress::new_with_window_bits(level, false, bits));
+        compress.reset();
+        if !window.is_empty() {
+            compress.set_dictionary(window).ok()?;
+        }
+        // What needs more room than this does not get smaller.
+        let output = &mut self.output;
+        let room = plain.len() + TAIL.len();
+        if output.len() < room {
+            output.resize(room, 0);
+        }
+        compress.compress(plain, &mut output[..room], FlushCompress::Sync).ok()?;
+        let length = compress.total_out() as usize;
+        let is_whole = compress.total_in() == plain.len() as u64 && length < room;
+        let body = output[..length].strip_suffix(&TAIL)?;
+        (is_whole && body.len() < plain.len()).then_some(body)
+    }
+
+    /// A decompressor for one message.
+    pub(crate) fn inflater(&mut self, window: &[u8]) -> Inflater {
+        let mut inflater = self.inflaters.pop().unwrap_or_else(|| Inflater(Decompress::new(false)));
+        inflater.begin_again(window);
+        inflater
+    }
+
+    /// Takes one back.
+    pub(crate) fn put_back(&mut self, inflater: Inflater) {
+        if self.inflaters.len() < KEPT_INFLATERS {
+            self.inflaters.push(inflater);
+        }
+    }
+
+    /// Gives back what a large message took.
+    pub(crate) fn shrink(&mut self, kept: usize) {
+        if self.output.len() > kept {
+            self.output.truncate(kept);
+            self.output.shrink_to(kept);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ws::deflate::Window;
+
+    /// Inflates a message in pieces of `cut` bytes.
+    fn inflate(body: &[u8], window: &[u8], cut: usize, limit: usize) -> Result<Vec<u8>, u16> {
+        let mut inflater = Codecs::default().inflater(window);
+        let (mut plain, mut filled) = (Vec::new(), 0);
+        let step = |inflated| match inflated {
+            Ok(Inflated::All) => Ok(()),
+            Ok(Inflated::TooBig) => Err(1009),
+            Err(Fault { code, .. }) => Err(code.get()),
+        };
+        for piece in body.chunks(cut) {
+            step(inflater.inflate(piece, &mut plain, &mut filled, limit))?;
+        }
+        step(inflater.finish(&mut plain, &mut filled, limit))?;
+        plain.truncate(filled);
+        Ok(plain)
+    }
+
+    proptest! {
+        /// Message after message, each with the window that those before have left.
+        #[test]
+        fn there_and_back(
+            messages in proptest::collection::vec(
+                (any::<u8>(), 0_usize..5000, 1_u8..60),
+                1..8,
+            ),
+            bits in 9_u8..=15,
+            level in 1_u8..=9,
+            keeps in any::<bool>(),
+            cut in 1_usize..3000,
+        ) {
+            let mut codecs = Codecs::default();
+            let mut window = Window::default();
+            for (seed, length, step) in messages {
+                let plain: Vec<u8> =
+                    (0..length).map(|at| (at / usize::from(step)) as u8 ^ seed).collect();
+                let context = if keeps { window.bytes() } else { &[] };
+                if let Some(body) = codecs.deflate(&plain, context, bits, level) {
+                    let back = inflate(body, context, cut, plain.len());
+                    prop_assert_eq!(back.as_deref(), Ok(&plain[..]));
+                    if length > 0 {
+                        prop_assert_eq!(inflate(body, context, cut, length - 1), Err(1009));
+                    }
+                    window.push(&plain, bits);
+                }
+            }
+        }
+
+        /// Whatever comes is inflated or refused, and never more than the limit.
+        #[test]
+        fn anything(body in any::<Vec<u8>>(), cut in 1_usize..50) {
+            if let Ok(plain) = inflate(&body, &[], cut, 1000) {
+                prop_assert!(plain.len() <= 1000);
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_message_that_is_much_like_the_first_is_small_with_a_context_only() {
+        let (mut codecs, mut window) = (Codecs::default(), Window::default());
+        let text: Vec<u8> = (0..400_u32).flat_map(|n| (n * n * 31).to_be_bytes()).collect();
+        window.push(&text, 12);
+        let alone = codecs.deflate(&text, &[], 12, 6).map_or(text.len(), <[u8]>::len);
+        let after = codecs.deflate(&text, window.bytes(), 12, 6).unwrap().len();
+        assert!(after * 10 < alone, "{after} {alone}");
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_at_the_limit() {
+        let body = Codecs::default().deflate(&vec![0; 1 << 24], &[], 15, 9).unwrap().to_vec();
+        assert!(body.len() < 20_000);
+        let mut inflater = Codecs::default().inflater(&[]);
+        let (mut plain, mut filled) = (Vec::new(), 0);
+        let result = inflater.inflate(&body, &mut plain, &mut filled, 1 << 20);
+        assert_eq!(result, Ok(Inflated::TooBig));
+        assert!(plain.capacity() <= 3 << 20, "{}", plain.capacity());
+    }
+
+    /// The two forms of RFC 7692, sections 7.2.3.3 and 7.2.3.4: a block without compression, and
+    /// one that is marked as the last, with a byte of zeros behind.
+    #[test]
+    fn the_examples_of_the_specification() {
+        let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
+        let stored = b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00";
+        let last = b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00";
+        let two = b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00";
+        for body in [&hello[..], stored, last, two] {
+            for cut in 1..=body.len() {
+                assert_eq!(inflate(body, &[], cut, 5).as_deref(), Ok(&b"Hello"[..]));
+            }
+        }
+        assert_eq!(inflate(b"\xf2\x00\x11\x00\x00", b"Hello", 5, 5).as_deref(), Ok(&b"Hello"[..]));
+        assert_eq!(inflate(b"\xf2\x00\x11\x00\x00", b"", 5, 5), Err(1007));
+        assert_eq!(inflate(b"\x07\xff", &[], 1, 5), Err(1007));
+        assert_eq!(inflate(b"\x00", &[], 1, 0).as_deref(), Ok(&b""[..]));
+    }
+}

@@ -1,0 +1,55 @@
+//! WebSocket (RFC 6455) with compression (RFC 7692), as server and as client.
+//!
+//! With the feature `ws`.
+//!
+//! | to | use |
+//! |---|---|
+//! | serve and speak | a [`Handler`], which is lent a [`Socket`] |
+//! | accept at a server | an [`Endpoint`] |
+//! | connect to a server | a [`Client`], with a [`Request`] |
+//! | send the same to many | a [`Room`], and a [`Frame`] |
+//!
+//! # What holds
+//! - A message is delivered whole. Limits are looked at before anything is held in memory; what
+//!   breaks a rule ends the connection with the code that RFC 6455 has for it.
+//! - A text that is not UTF-8 is refused at the first byte that cannot be.
+//! - An idle WebSocket holds no buffer, with or without compression; one that keeps a context of
+//!   compression holds the last bytes that were sent, and those that were received.
+//! - A message in one frame costs no allocation.
+//! - A peer that is lost without a word is found: see [`Options::ping_interval`].
+//! - Whatever was accepted and not sent is counted when the WebSocket ends: [`Ended::closed`].
+//!
+//! # Platform notes
+//! The masks of a client are of the system's random generator.
+
+mod assembly;
+mod client;
+mod code;
+mod deflate;
+mod endpoint;
+mod frame;
+mod handler;
+mod handshake;
+mod header;
+mod mask;
+mod options;
+mod room;
+mod session;
+mod shared;
+mod socket;
+mod stats;
+mod utf8;
+mod wire;
+
+pub use client::{Client, ClientState, Request};
+pub use code::CloseCode;
+pub use deflate::Deflate;
+pub use endpoint::{Accepted, Endpoint};
+pub use frame::Frame;
+pub use handler::{Ended, Handler, Kind, Message};
+pub use handshake::Refused;
+pub use options::Options;
+pub use room::{Published, Room, Slow};
+pub use session::Session;
+pub use socket::Socket;
+pub use stats::Stats;

@@ -1,0 +1,517 @@
+//! One WebSocket below the program's callbacks: what comes in, and what goes out.
+
+use std::rc::Rc;
+
+use crate::base::close::Deadline;
+use crate::handler::{Conn, DeadlineKind};
+use crate::stream::Written;
+use crate::ws::assembly::{Assembly, Place, inflater_for};
+use crate::ws::code::{Fault, parse_close, write_close};
+use crate::ws::deflate::{Params, Window};
+use crate::ws::handler::Kind;
+use crate::ws::header::{self, Built, FIN, Header, MAX_CONTROL, Opcode, RSV1};
+use crate::ws::mask::copy_masked;
+use crate::ws::shared::Shared;
+use crate::ws::{CloseCode, Deflate};
+
+/// What has become of a WebSocket, a bit each.
+mod flags {
+    /// It is the client's side.
+    pub(super) const CLIENT: u8 = 1;
+    /// A Close frame was sent: nothing is sent behind it, and data that come are dropped.
+    pub(super) const SAID_CLOSE: u8 = 1 << 1;
+    /// Nothing more is read: the peer has said Close, or was failed.
+    pub(super) const DONE: u8 = 1 << 2;
+    /// Something came since the deadline was last looked at.
+    pub(super) const HEARD: u8 = 1 << 3;
+    /// A ping was sent because nothing came.
+    pub(super) const PINGED: u8 = 1 << 4;
+    /// A message is being sent in parts.
+    pub(super) const STREAMS: u8 = 1 << 5;
+    /// The peer was told that it is in the middle of a message.
+    pub(super) const INCOMPLETE: u8 = 1 << 6;
+    /// The program has paused reading.
+    pub(super) const PAUSED: u8 = 1 << 7;
+}
+
+use flags::{CLIENT, DONE, HEARD, INCOMPLETE, PAUSED, PINGED, SAID_CLOSE, STREAMS};
+
+/// Bytes that one look at the input may inflate before other connections have their turn. A message
+/// is inflated whole, whatever its size.
+const INFLATE_BUDGET: usize = 1 << 20;
+
+/// What both sides have agreed on in the handshake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Agreed {
+    /// Which of the subprotocols, by its place in the options.
+    pub(super) protocol: Option<u8>,
+    pub(super) deflate: Option<Params>,
+}
+
+/// What the peer said last.
+#[derive(Debug)]
+pub(super) struct Farewell {
+    pub(super) code: CloseCode,
+    pub(super) reason: Box<str>,
+    pub(super) is_clean: bool,
+}
+
+/// The windows of a connection that keeps a context.
+#[derive(Default)]
+struct Windows {
+    sent: Window,
+    received: Window,
+}
+
+/// What has come in.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A whole message.
+    Message(Kind, Place),
+    /// A pong, with so many bytes of payload.
+    Pong(usize, [u8; MAX_CONTROL]),
+    /// There is no more in the input, or nothing more is read.
+    Wait,
+}
+
+/// One WebSocket. Small, because an idle one is this and its state.
+pub(super) struct Wire {
+    pub(super) shared: Rc<Shared>,
+    /// The message that is coming in, and waits for more input.
+    assembly: Option<Box<Assembly>>,
+    windows: Option<Box<Windows>>,
+    pub(super) farewell: Option<Box<Farewell>>,
+    pub(super) agreed: Agreed,
+    flags: u8,
+}
+
+impl Wire {
+    pub(super) fn new(shared: Rc<Shared>, agreed: Agreed, is_client: bool) -> Self {
+        let flags = if is_client { CLIENT } else { 0 };
+        Self { shared, assembly: None, windows: None, farewell: None, agreed, flags }
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn put(&mut self, flag: u8, is_set: bool) {
+        self.flags = if is_set { self.flags | flag } else { self.flags & !flag };
+    }
+
+    pub(super) fn is_client(&self) -> bool {
+        self.has(CLIENT)
+    }
+
+    /// Whether messages can be sent.
+    pub(super) fn is_open(&self) -> bool {
+        !self.has(SAID_CLOSE | DONE)
+    }
+
+    /// Whether nothing more is read.
+    pub(super) fn is_done(&self) -> bool {
+        self.has(DONE)
+    }
+
+    fn deflate(&self) -> Option<(&Deflate, Params)> {
+        self.shared.options.deflate.as_ref().zip(self.agreed.deflate)
+    }
+
+    /// The handshake is done.
+    pub(super) fn open(&mut self, conn: &mut Conn<'_>) {
+        self.shared.count(|stats| stats.opened += 1);
+        conn.set_deadline(DeadlineKind::User, self.shared.options.ping_interval);
+    }
+
+    // What comes in.
+
+    /// Bytes came in: the message that they go on with, or the buffers that all share.
+    #[inline]
+    pub(super) fn begin_input(&mut self) -> Box<Assembly> {
+        self.put(HEARD, true);
+        let mut assembly = match self.assembly.take() {
+            Some(assembly) => assembly,
+            None => self.shared.take_assembly(),
+        };
+        assembly.inflated = 0;
+        assembly
+    }
+
+    /// The input was looked at.
+    #[inline]
+    pub(super) fn end_input(&mut self, conn: &mut Conn<'_>, assembly: Box<Assembly>) {
+        let is_busy = assembly.is_busy() && !self.is_done();
+        if is_busy {
+            self.assembly = Some(assembly);
+        } else if !self.is_done() {
+            self.shared.put_back(assembly);
+        }
+        if self.has(INCOMPLETE) != is_busy {
+            self.put(INCOMPLETE, is_busy);
+            conn.declare_incomplete(is_busy);
+        }
+    }
+
+    /// Whether the rest of the input waits, because the program wants so, or for others to have
+    /// their turn.
+    #[inline]
+    pub(super) fn yields(&mut self, conn: &mut Conn<'_>, assembly: &Assembly) -> bool {
+        if self.has(PAUSED) {
+            return true;
+        }
+        let is_over = assembly.inflated >= INFLATE_BUDGET;
+        if is_over {
+            // What is left unconsumed at a pause comes again when it ends.
+            conn.pause_reading();
+            conn.resume_reading();
+        }
+        is_over
+    }
+
+    /// Looks for the next thing in the input, from `at` on.
+    #[inline]
+    pub(super) fn step(
+        &mut self,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+        at: &mut usize,
+        assembly: &mut Assembly,
+    ) -> Result<Step, Fault> {
+        while !self.is_done() {
+            let rest = &input[*at..];
+            if assembly.left() > 0 {
+                if rest.is_empty() {
+                    break;
+                }
+                *at += self.take(assembly, rest)?;
+            } else {
+                let Some(header) = header::parse(rest, !self.is_client())? else { break };
+                if header.opcode.is_control() {
+                    let end = header.size + header.length as usize;
+                    let Some(payload) = rest.get(header.size..end) else { break };
+                    *at += end;
+                    if let Some(step) = self.control(conn, &header, payload)? {
+                        return Ok(step);
+                    }
+                    continue;
+                }
+                if let Some(step) = self.whole(&header, rest, at, assembly)? {
+                    return Ok(step);
+                }
+                self.begin(&header, assembly)?;
+                *at += header.size;
+                if header.length == 0 {
+                    self.take(assembly, &[])?;
+                }
+            }
+            if assembly.is_whole() {
+                if let Some(kind) = assembly.kind().filter(|_| !self.has(SAID_CLOSE)) {
+                    return Ok(Step::Message(kind, Place::Assembled));
+                }
+                self.end_message(assembly);
+            }
+        }
+        Ok(Step::Wait)
+    }
+
+    /// A message that came whole, in one frame and not compressed: there is nothing to assemble.
+    #[inline]
+    fn whole(
+        &self,
+        header: &Header,
+        rest: &[u8],
+        at: &mut usize,
+        assembly: &mut Assembly,
+    ) -> Result<Option<Step>, Fault> {
+        let kind = match header.opcode {
+            Opcode::Text => Kind::Text,
+            Opcode::Binary => Kind::Binary,
+            _ => return Ok(None),
+        };
+        if !header.is_last || header.is_deflated || assembly.is_begun() || self.has(SAID_CLOSE) {
+            return Ok(None);
+        }
+        if header.length > self.shared.options.max_message_bytes as u64 {
+            return Err(Fault::too_big("a message over the limit"));
+        }
+        let (start, end) = (header.size, header.size + header.length as usize);
+        let Some(payload) = rest.get(start..end) else { return Ok(None) };
+        let place = if self.is_client() {
+            Place::Input(*at + start..*at + end)
+        } else {
+            assembly.take_whole(payload, header.key);
+            Place::Assembled
+        };
+        *at += end;
+        Ok(Some(Step::Message(kind, place)))
+    }
+
+    fn begin(&self, header: &Header, assembly: &mut Assembly) -> Result<(), Fault> {
+        let Self { shared, windows, .. } = self;
+        let agreed = self.agreed.deflate;
+        if self.has(SAID_CLOSE) {
+            assembly.skip(header);
+            return Ok(());
+        }
+        assembly.begin(header, shared.limits(), || {
+            let params = agreed?;
+            let window = windows.as_ref().filter(|_| params.peer_keeps);
+            let window = window.map(|windows| &windows.received);
+            Some(shared.with_codecs(|codecs| inflater_for(codecs, window)))
+        })
+    }
+
+    fn take(&self, assembly: &mut Assembly, rest: &[u8]) -> Result<usize, Fault> {
+        if self.has(SAID_CLOSE) {
+            return Ok(assembly.drop_bytes(rest.len()));
+        }
+        assembly.take(rest, self.shared.limits())
+    }
+
+    /// The message was delivered.
+    #[inline]
+    pub(super) fn end_message(&mut self, assembly: &mut Assembly) {
+        let is_kept = self.agreed.deflate.filter(|params| params.peer_keeps);
+        if let Some(params) = is_kept.filter(|_| assembly.is_inflated()) {
+            let windows = self.windows.get_or_insert_default();
+            windows.received.push(assembly.bytes(), params.peer_bits);
+        }
+        if let Some(inflater) = assembly.end() {
+            self.shared.with_codecs(|codecs| codecs.put_back(inflater));
+        }
+    }
+
+    /// A control frame, whole.
+    fn control(
+        &mut self,
+        conn: &mut Conn<'_>,
+        header: &Header,
+        masked: &[u8],
+    ) -> Result<Option<Step>, Fault> {
+        let mut bytes = [0; MAX_CONTROL];
+        copy_masked(&mut bytes, masked, header.key);
+        let payload = &bytes[..masked.len()];
+        match header.opcode {
+            Opcode::Ping if self.is_open() => {
+                self.write(conn, FIN | Opcode::Pong as u8, payload);
+            }
+            Opcode::Pong if self.is_open() => return Ok(Some(Step::Pong(masked.len(), bytes))),
+            Opcode::Close => self.answer_close(conn, payload)?,
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// The peer has said Close.
+    fn answer_close(&mut self, conn: &mut Conn<'_>, payload: &[u8]) -> Result<(), Fault> {
+        let (code, reason) = parse_close(payload)?;
+        self.say_close(conn, code, "");
+        self.put(DONE, true);
+        self.farewell = Some(Box::new(Farewell { code, reason: reason.into(), is_clean: true }));
+        // It is the server that ends the connection beneath.
+        if !self.is_client() {
+            conn.close();
+        }
+        Ok(())
+    }
+
+    /// The peer has broken a rule: it is told which, and nothing more is read.
+    #[cold]
+    pub(super) fn fail(&mut self, conn: &mut Conn<'_>, fault: Fault) {
+        let now = conn.context().now();
+        self.shared.note_fault(conn.id(), fault, now);
+        self.say_close(conn, fault.code, fault.text);
+        self.put(DONE, true);
+        let Fault { code, text } = fault;
+        self.farewell = Some(Box::new(Farewell { code, reason: text.into(), is_clean: false }));
+        conn.close();
+    }
+
+    /// The deadline has passed: of a Close frame's answer, of a pong, or of silence.
+    pub(super) fn deadline(&mut self, conn: &mut Conn<'_>) -> Deadline {
+        if self.has(SAID_CLOSE) {
+            return Deadline::Close;
+        }
+        let (interval, timeout) =
+            (self.shared.options.ping_interval, self.shared.options.pong_timeout);
+        if self.has(HEARD) {
+            self.put(HEARD | PINGED, false);
+        } else if self.has(PINGED) {
+            self.shared.count(|stats| stats.lost += 1);
+            return Deadline::Reset;
+        } else {
+            self.put(PINGED, true);
+            self.write(conn, FIN | Opcode::Ping as u8, b"");
+            return Deadline::Keep(timeout);
+        }
+        interval.map_or(Deadline::Reset, Deadline::Keep)
+    }
+
+    // What goes out.
+
+    /// Sends a frame, as it stands.
+    #[inline]
+    fn write(&self, conn: &mut Conn<'_>, first: u8, payload: &[u8]) -> Written {
+        if !self.is_client() {
+            let head = Built::new(first, payload.len(), None);
+            return conn.write_vectored(&[head.as_slice(), payload]);
+        }
+        let Some(key) = self.shared.random() else {
+            conn.abort();
+            return Written::Closed;
+        };
+        let head = Built::new(first, payload.len(), Some(key));
+        self.shared.with_masked(|masked| {
+            if masked.len() < payload.len() {
+                masked.resize(payload.len(), 0);
+            }
+            copy_masked(masked, payload, key);
+            conn.write_vectored(&[head.as_slice(), &masked[..payload.len()]])
+        })
+    }
+
+    /// Sends a message.
+    #[inline]
+    pub(super) fn send(&mut self, conn: &mut Conn<'_>, kind: Kind, payload: &[u8]) -> Written {
+        if self.has(SAID_CLOSE | DONE | STREAMS) {
+            return self.refuse();
+        }
+        let opcode = opcode(kind);
+        let deflate = self.deflate().filter(|(own, _)| payload.len() >= own.min_bytes);
+        let written = match deflate {
+            Some((own, params)) => {
+                let level = own.level;
+                self.send_deflated(conn, opcode, payload, level, params)
+            }
+            None => self.write(conn, FIN | opcode, payload),
+        };
+        if written.is_accepted() {
+            self.shared.count(|stats| stats.messages_sent += 1);
+        }
+        written
+    }
+
+    fn send_deflated(
+        &mut self,
+        conn: &mut Conn<'_>,
+        opcode: u8,
+        payload: &[u8],
+        level: u8,
+        params: Params,
+    ) -> Written {
+        let shared = Rc::clone(&self.shared);
+        shared.with_codecs(|codecs| {
+            let windows = self.windows.as_ref().filter(|_| params.keeps);
+            let window = windows.map_or(&[][..], |windows| windows.sent.bytes());
+            let Some(body) = codecs.deflate(payload, window, params.bits, level) else {
+                return self.write(conn, FIN | opcode, payload);
+            };
+            let written = self.write(conn, FIN | RSV1 | opcode, body);
+            if params.keeps && written.is_accepted() {
+                let windows = self.windows.get_or_insert_default();
+                windows.sent.push(payload, params.bits);
+            }
+            written
+        })
+    }
+
+    /// Sends a part of a message as a frame of its own.
+    pub(super) fn send_part(
+        &mut self,
+        conn: &mut Conn<'_>,
+        kind: Kind,
+        part: &[u8],
+        is_last: bool,
+    ) -> Written {
+        if !self.is_open() {
+            return Written::Closed;
+        }
+        let streams = self.has(STREAMS);
+        let opcode = if streams { Opcode::Continuation as u8 } else { opcode(kind) };
+        let written = self.write(conn, opcode | if is_last { FIN } else { 0 }, part);
+        if written.is_accepted() {
+            self.put(STREAMS, !is_last);
+            if streams == is_last {
+                self.shared.hold(conn.id(), !is_last);
+            }
+            if is_last {
+                self.shared.count(|stats| stats.messages_sent += 1);
+            }
+        }
+        written
+    }
+
+    /// Sends a frame that was made before, whole.
+    pub(super) fn send_framed(&mut self, conn: &mut Conn<'_>, frame: &crate::ws::Frame) -> Written {
+        if self.is_client() || self.agreed.deflate.is_some_and(|params| params.keeps) {
+            return self.send(conn, frame.kind(), frame.payload());
+        }
+        if self.has(SAID_CLOSE | DONE | STREAMS) {
+            return self.refuse();
+        }
+        let written = conn.write(frame.bytes(self.shared_bits(), &self.shared));
+        if written.is_accepted() {
+            self.shared.count(|stats| stats.messages_sent += 1);
+        }
+        written
+    }
+
+    /// The window of frames that were compressed once for all; `None`: they are sent as they are.
+    pub(super) fn shared_bits(&self) -> Option<u8> {
+        self.agreed.deflate.filter(|params| !params.keeps).map(|params| params.bits)
+    }
+
+    /// Whether a message can be sent whole now.
+    #[cold]
+    fn refuse(&self) -> Written {
+        if self.is_open() {
+            log::error!("a message was to be sent within another that is sent in parts");
+        }
+        Written::Closed
+    }
+
+    /// Sends a ping.
+    pub(super) fn ping(&mut self, conn: &mut Conn<'_>, payload: &[u8]) -> Written {
+        if !self.is_open() {
+            return Written::Closed;
+        }
+        let payload = &payload[..payload.len().min(MAX_CONTROL)];
+        self.write(conn, FIN | Opcode::Ping as u8, payload)
+    }
+
+    /// Says Close, if it was not said; the peer has its time to answer.
+    pub(super) fn say_close(&mut self, conn: &mut Conn<'_>, code: CloseCode, reason: &str) {
+        if self.has(SAID_CLOSE) {
+            return;
+        }
+        let mut payload = [0; MAX_CONTROL];
+        let length = write_close(code, reason, &mut payload);
+        self.write(conn, FIN | Opcode::Close as u8, &payload[..length]);
+        self.put(SAID_CLOSE, true);
+        self.shared.hold(conn.id(), true);
+        conn.set_deadline(DeadlineKind::User, Some(self.shared.options.close_timeout));
+    }
+
+    /// The connection beneath has ended.
+    pub(super) fn end(&mut self, id: crate::base::id::ConnId) {
+        if self.has(SAID_CLOSE | STREAMS) {
+            self.shared.hold(id, false);
+        }
+    }
+
+    pub(super) fn set_paused(&mut self, conn: &mut Conn<'_>, is_paused: bool) {
+        self.put(PAUSED, is_paused);
+        if is_paused {
+            conn.pause_reading();
+        } else {
+            conn.resume_reading();
+        }
+    }
+}
+
+fn opcode(kind: Kind) -> u8 {
+    match kind {
+        Kind::Text => Opcode::Text as u8,
+        Kind::Binary => Opcode::Binary as u8,
+    }
+}

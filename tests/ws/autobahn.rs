@@ -1,0 +1,103 @@
+//! The two programs that Autobahn's cases are run against, by the script `tests/ws/autobahn`.
+
+use std::cell::Cell;
+use std::env;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use waterwheel::ws::{Client, Deflate, Ended, Handler, Message, Options, Request, Socket};
+use waterwheel::{ConnectOptions, Context, Limits, ListenOptions, Reactor};
+
+use crate::site::Site;
+
+const MIB: usize = 1 << 20;
+
+/// The cases have messages of up to 16 MiB, and of up to 65,536 frames.
+fn options() -> Options {
+    let deflate = Deflate::default().keep_context(true).keep_peer_context(true);
+    Options::default()
+        .max_message_bytes(17 * MIB)
+        .max_frames(1 << 20)
+        .deflate(Some(deflate))
+        .ping_interval(None)
+}
+
+fn limits() -> Limits {
+    Limits::default().max_output_bytes(64 * MIB).pause_at_high_mark(false)
+}
+
+struct Echo;
+
+impl Handler for Echo {
+    type State = ();
+
+    fn on_message(&mut self, _: &mut (), socket: &mut Socket<'_>, message: Message<'_>) {
+        socket.send(message);
+    }
+}
+
+/// Serves until the script ends it.
+#[test]
+#[ignore = "tests/ws/autobahn runs it"]
+fn server() {
+    let addr: SocketAddr = env::var("AUTOBAHN_ADDR").expect("an address").parse().unwrap();
+    let mut reactor = Reactor::new().unwrap();
+    let site = reactor.register(Site::new(Echo, options()));
+    reactor.listen(addr, site, ListenOptions::default().limits(limits())).unwrap();
+    reactor.run().unwrap();
+}
+
+/// Runs case after case, one a connection.
+struct Runner {
+    last: Rc<Cell<u32>>,
+    is_done: Rc<Cell<bool>>,
+}
+
+/// Each connection but the first, which asks how many cases there are, echoes.
+#[derive(Default)]
+struct Case {
+    asks: bool,
+}
+
+impl Handler for Runner {
+    type State = Case;
+
+    fn on_message(&mut self, case: &mut Case, socket: &mut Socket<'_>, message: Message<'_>) {
+        if case.asks {
+            self.last.set(message.text().unwrap().parse().unwrap());
+        } else {
+            socket.send(message);
+        }
+    }
+
+    fn on_close(&mut self, _: Case, _: Ended<'_>, _: &mut Context<'_>) {
+        self.is_done.set(true);
+    }
+
+    fn on_connect_failed(&mut self, _: Case, error: std::io::Error, _: &mut Context<'_>) {
+        panic!("{error}");
+    }
+}
+
+#[test]
+#[ignore = "tests/ws/autobahn runs it"]
+fn client() {
+    let addr: SocketAddr = env::var("AUTOBAHN_ADDR").expect("an address").parse().unwrap();
+    let mut reactor = Reactor::new().unwrap();
+    let (last, is_done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+    let runner = Runner { last: Rc::clone(&last), is_done: Rc::clone(&is_done) };
+    let client = reactor.register(Client::new(runner, options()));
+    let mut run = |target: &str, asks| {
+        let state = Request::new(&addr.to_string(), target).with_state(Case { asks });
+        reactor.connect(addr, client, state, &ConnectOptions::default().limits(limits()));
+        is_done.set(false);
+        while !is_done.get() {
+            reactor.run_once(None).unwrap();
+        }
+    };
+    run("/getCaseCount", true);
+    for case in 1..=last.get() {
+        run(&format!("/runCase?case={case}&agent=waterwheel"), false);
+    }
+    run("/updateReports?agent=waterwheel", false);
+}
