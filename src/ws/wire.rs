@@ -1,6 +1,7 @@
 //! One WebSocket below the program's callbacks: what comes in, and what goes out.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::base::close::Deadline;
 use crate::handler::{Conn, DeadlineKind};
@@ -17,28 +18,36 @@ use crate::ws::{CloseCode, Deflate};
 /// What has become of a WebSocket, a bit each.
 mod flags {
     /// It is the client's side.
-    pub(super) const CLIENT: u8 = 1;
+    pub(super) const CLIENT: u16 = 1;
     /// A Close frame was sent: nothing is sent behind it, and data that come are dropped.
-    pub(super) const SAID_CLOSE: u8 = 1 << 1;
+    pub(super) const SAID_CLOSE: u16 = 1 << 1;
     /// Nothing more is read: the peer has said Close, or was failed.
-    pub(super) const DONE: u8 = 1 << 2;
+    pub(super) const DONE: u16 = 1 << 2;
     /// Something came since the deadline was last looked at.
-    pub(super) const HEARD: u8 = 1 << 3;
+    pub(super) const HEARD: u16 = 1 << 3;
     /// A ping was sent because nothing came.
-    pub(super) const PINGED: u8 = 1 << 4;
+    pub(super) const PINGED: u16 = 1 << 4;
     /// A message is being sent in parts.
-    pub(super) const STREAMS: u8 = 1 << 5;
+    pub(super) const STREAMS: u16 = 1 << 5;
     /// The peer was told that it is in the middle of a message.
-    pub(super) const INCOMPLETE: u8 = 1 << 6;
+    pub(super) const INCOMPLETE: u16 = 1 << 6;
     /// The program has paused reading.
-    pub(super) const PAUSED: u8 = 1 << 7;
+    pub(super) const PAUSED: u16 = 1 << 7;
+    /// Reading is paused until others have had their turn.
+    pub(super) const YIELDED: u16 = 1 << 8;
 }
 
-use flags::{CLIENT, DONE, HEARD, INCOMPLETE, PAUSED, PINGED, SAID_CLOSE, STREAMS};
+use flags::{CLIENT, DONE, HEARD, INCOMPLETE, PAUSED, PINGED, SAID_CLOSE, STREAMS, YIELDED};
 
 /// Bytes that one look at the input may inflate before other connections have their turn. A message
 /// is inflated whole, whatever its size.
 const INFLATE_BUDGET: usize = 1 << 20;
+
+/// How long the rest of the input waits then: the shortest time there is.
+const YIELD: Duration = Duration::from_millis(1);
+
+/// Between two looks at a connection that is not pinged.
+const LONG: Duration = Duration::from_secs(86_400);
 
 /// What both sides have agreed on in the handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +91,7 @@ pub(super) struct Wire {
     windows: Option<Box<Windows>>,
     pub(super) farewell: Option<Box<Farewell>>,
     pub(super) agreed: Agreed,
-    flags: u8,
+    flags: u16,
 }
 
 impl Wire {
@@ -91,11 +100,11 @@ impl Wire {
         Self { shared, assembly: None, windows: None, farewell: None, agreed, flags }
     }
 
-    fn has(&self, flag: u8) -> bool {
+    fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
-    fn put(&mut self, flag: u8, is_set: bool) {
+    fn put(&mut self, flag: u16, is_set: bool) {
         self.flags = if is_set { self.flags | flag } else { self.flags & !flag };
     }
 
@@ -159,11 +168,11 @@ impl Wire {
         if self.has(PAUSED) {
             return true;
         }
-        let is_over = assembly.inflated >= INFLATE_BUDGET;
+        let is_over = assembly.inflated >= INFLATE_BUDGET && self.is_open();
         if is_over {
-            // What is left unconsumed at a pause comes again when it ends.
+            self.put(YIELDED, true);
             conn.pause_reading();
-            conn.resume_reading();
+            conn.set_deadline(DeadlineKind::User, Some(YIELD));
         }
         is_over
     }
@@ -334,7 +343,12 @@ impl Wire {
         }
         let (interval, timeout) =
             (self.shared.options.ping_interval, self.shared.options.pong_timeout);
-        if self.has(HEARD) {
+        if self.has(YIELDED) {
+            self.put(YIELDED, false);
+            if !self.has(PAUSED) {
+                conn.resume_reading();
+            }
+        } else if self.has(HEARD) || interval.is_none() {
             self.put(HEARD | PINGED, false);
         } else if self.has(PINGED) {
             self.shared.count(|stats| stats.lost += 1);
@@ -344,7 +358,7 @@ impl Wire {
             self.write(conn, FIN | Opcode::Ping as u8, b"");
             return Deadline::Keep(timeout);
         }
-        interval.map_or(Deadline::Reset, Deadline::Keep)
+        Deadline::Keep(interval.unwrap_or(LONG))
     }
 
     // What goes out.
@@ -488,6 +502,10 @@ impl Wire {
         let length = write_close(code, reason, &mut payload);
         self.write(conn, FIN | Opcode::Close as u8, &payload[..length]);
         self.put(SAID_CLOSE, true);
+        if self.has(PAUSED | YIELDED) {
+            self.put(PAUSED | YIELDED, false);
+            conn.resume_reading(); // or the answer is never seen
+        }
         self.shared.hold(conn.id(), true);
         conn.set_deadline(DeadlineKind::User, Some(self.shared.options.close_timeout));
     }
@@ -501,7 +519,7 @@ impl Wire {
 
     pub(super) fn set_paused(&mut self, conn: &mut Conn<'_>, is_paused: bool) {
         self.put(PAUSED, is_paused);
-        if is_paused {
+        if is_paused || self.has(YIELDED) {
             conn.pause_reading();
         } else {
             conn.resume_reading();

@@ -2,6 +2,11 @@
 //! Foreign peers are in `tests/ws/peers`, and Autobahn's cases in `tests/ws/autobahn`.
 
 mod autobahn;
+mod client;
+mod life;
+mod peer;
+mod rooms;
+mod rows;
 mod site;
 #[allow(dead_code, unused_imports, reason = "the tests of other binaries use the rest")]
 #[path = "../support/mod.rs"]

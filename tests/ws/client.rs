@@ -1,0 +1,178 @@
+//! The client's side, against a server that is a socket.
+
+use std::time::Duration;
+
+use waterwheel::ws::{Deflate, Options, Request};
+use waterwheel::{ConnectOptions, ws};
+
+use crate::peer::{Connected, connect, plain};
+use crate::support::{End, nobody};
+
+/// A client that has shaken hands, with these fields of the answer.
+#[track_caller]
+fn open(options: Options, fields: &str) -> Connected {
+    let mut connected = connect(options);
+    let answer = connected.answer(fields);
+    connected.server.send(answer.as_bytes());
+    connected
+}
+
+/// The handshake fails, and the program is told this.
+#[track_caller]
+fn expect_failed(connected: Connected, text: &str) {
+    let Connected { mut rig, server, id, log, .. } = connected;
+    rig.end_of(id);
+    drop(server);
+    let log = log.borrow();
+    assert!(log.len() == 1 && log[0].starts_with("failed ") && log[0].contains(text), "{log:?}");
+}
+
+#[test]
+fn a_request_says_what_the_options_say() {
+    let options = Options::default().protocols(["v2", "v1"]).deflate(Some(Deflate::default()));
+    let connected = connect(options);
+    assert!(connected.request.starts_with("GET /chat?x=1 HTTP/1.1\r\nHost: a.example\r\n"));
+    assert_eq!(connected.field("Upgrade"), "websocket");
+    assert_eq!(connected.field("Sec-WebSocket-Version"), "13");
+    assert_eq!(connected.field("Sec-WebSocket-Protocol"), "v2, v1");
+    assert_eq!(connected.field("Origin"), "b");
+    let offer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+                 client_max_window_bits";
+    assert_eq!(connected.field("Sec-WebSocket-Extensions"), offer);
+    let other = connect(Options::default());
+    assert_ne!(connected.field("Sec-WebSocket-Key"), other.field("Sec-WebSocket-Key"));
+}
+
+#[test]
+fn frames_behind_the_head_are_read_with_it() {
+    let mut connected = connect(Options::default().protocols(["v1"]));
+    let mut bytes = connected.answer("Sec-WebSocket-Protocol: v1\r\n").into_bytes();
+    bytes.extend(plain(0x81, b"welcome"));
+    connected.server.send(&bytes);
+    let (first, _, payload) = connected.frame();
+    assert_eq!((first, &payload[..]), (0x81, &b"welcome"[..]));
+    assert_eq!(*connected.log.borrow(), ["open v1", "text welcome"]);
+}
+
+#[test]
+fn an_answer_that_comes_byte_by_byte_is_read() {
+    let mut connected = connect(Options::default());
+    for byte in connected.answer("").into_bytes() {
+        connected.server.send(&[byte]);
+        connected.rig.turn();
+    }
+    connected.until("open", "open");
+}
+
+#[test]
+fn an_answer_that_is_not_in_order_fails_the_connect() {
+    let good = |connected: &Connected| connected.answer("");
+    for (from, to, text) in [
+        ("101 Switching", "403 Switching", "403"),
+        ("101 Switching", "200 Switching", "200"),
+        ("HTTP/1.1", "HTTP/1.0", "HTTP/1.1"),
+        ("websocket", "h2c", "Upgrade"),
+        ("Connection: Upgrade", "Connection: close", "Connection"),
+        ("Accept: ", "Accept: x", "key"),
+        ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: x\r\n\r\n", "subprotocol"),
+        ("\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n", "extension"),
+        ("Protocols\r\n", "Protocols\n", "CRLF"),
+    ] {
+        let mut connected = connect(Options::default());
+        let answer = good(&connected).replacen(from, to, 1);
+        connected.server.send(answer.as_bytes());
+        expect_failed(connected, text);
+    }
+}
+
+#[test]
+fn a_server_that_says_nothing_too_much_or_goes_fails_the_connect() {
+    let options = Options::default().handshake_timeout(Duration::from_millis(20));
+    expect_failed(connect(options), "TimedOut");
+    let mut connected = connect(Options::default());
+    connected.server.send("x".repeat(16 << 10).as_bytes());
+    expect_failed(connected, "long");
+    let mut connected = connect(Options::default());
+    connected.server.finish();
+    expect_failed(connected, "UnexpectedEof");
+    let Connected { mut rig, log, .. } = connect(Options::default());
+    let state = Request::new("a.example", "/").with_state(());
+    let (_socket, addr) = nobody();
+    rig.connect(addr, state, &ConnectOptions::default());
+    rig.until("the failure", |_| !log.borrow().is_empty());
+    assert!(log.borrow()[0].starts_with("failed ConnectionRefused"), "{log:?}");
+}
+
+#[test]
+fn a_client_waits_for_the_servers_fin() {
+    let mut connected = open(Options::default(), "");
+    connected.server.send(&plain(0x88, b"\x03\xe9bye"));
+    let (first, _, payload) = connected.frame();
+    assert_eq!((first, &payload[..]), (0x88, &b"\x03\xe9"[..]));
+    connected.rig.expect_quiet();
+    assert_eq!(connected.server.try_read(1), Ok(Vec::new()), "no FIN yet");
+    connected.server.finish();
+    connected.rig.end_of(connected.id);
+    assert_eq!(*connected.log.borrow(), ["open", "end 1001 \"bye\" true 0"]);
+}
+
+#[test]
+fn a_client_ends_by_itself_if_the_server_does_not() {
+    let mut connected = open(Options::default().close_timeout(Duration::from_millis(30)), "");
+    connected.server.send(&plain(0x88, b""));
+    let (first, _, payload) = connected.frame();
+    assert_eq!((first, &payload[..]), (0x88, &b""[..]));
+    let end = connected.rig.read_to_end(&mut connected.server);
+    assert_eq!(end, (Vec::new(), End::Fin));
+}
+
+#[test]
+fn a_request_that_cannot_be_written_is_not() {
+    let Connected { mut rig, log, .. } = connect(Options::default());
+    let (listener, addr) = crate::support::listener();
+    let state = Request::new("a.example", "no path").with_state(());
+    let id = rig.connect(addr, state, &ConnectOptions::default());
+    let mut server = rig.accept_at(&listener);
+    rig.end_of(id);
+    assert!(log.borrow()[0].starts_with("failed InvalidInput"), "{log:?}");
+    server.expect_end(End::Reset);
+}
+
+#[test]
+fn compressed_messages_go_both_ways() {
+    let deflate = Deflate::default().keep_context(true).keep_peer_context(true);
+    let options = Options::default().deflate(Some(deflate));
+    let mut connected = open(options, "Sec-WebSocket-Extensions: permessage-deflate\r\n");
+    // "Hello", of RFC 7692; the second refers to the first.
+    for body in [&b"\xf2\x48\xcd\xc9\xc9\x07\x00"[..], b"\xf2\x00\x11\x00\x00"] {
+        connected.server.send(&plain(0xc1, body));
+        let (first, _, payload) = connected.frame();
+        assert_eq!((first, &payload[..]), (0x81, &b"Hello"[..]), "too small to compress");
+    }
+    let long = "no news is good news, ".repeat(5);
+    connected.server.send(&plain(0x81, long.as_bytes()));
+    let (first, _, once) = connected.frame();
+    assert!(first == 0xc1 && once.len() < 40, "{} bytes", once.len());
+    connected.server.send(&plain(0x81, long.as_bytes()));
+    let (first, _, again) = connected.frame();
+    assert!(first == 0xc1 && again.len() < once.len(), "{} bytes", again.len());
+}
+
+#[test]
+fn stats_count() {
+    let mut connected = open(Options::default(), "");
+    connected.server.send(&plain(0x81, b"x"));
+    connected.frame();
+    connected.server.send(&plain(0x83, b"x"));
+    connected.frame();
+    let service = connected.rig.service;
+    let stats = std::rc::Rc::new(std::cell::Cell::new(ws::Stats::default()));
+    let told = std::rc::Rc::clone(&stats);
+    connected.rig.reactor.context().post(service, move |client, _| {
+        told.set(client.inner.stats());
+    });
+    connected.rig.turn();
+    let stats = stats.get();
+    assert_eq!((stats.opened, stats.messages_received, stats.messages_sent), (1, 1, 1));
+    assert_eq!((stats.protocol_errors, stats.too_big), (1, 0));
+}

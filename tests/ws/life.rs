@@ -1,0 +1,179 @@
+//! What a WebSocket does between its handshake and its end.
+
+use std::time::Duration;
+
+use waterwheel::Limits;
+use waterwheel::ws::Options;
+
+use crate::peer::{close_frame, masked, plain, request, serve, serve_with};
+use crate::support::{End, pattern};
+
+#[test]
+fn messages_of_every_shape_come_whole_however_they_are_cut() {
+    let mut frames = Vec::new();
+    for length in [0, 1, 125, 126, 300, 65_535, 65_536, 100_000] {
+        frames.push((masked(0x82, &pattern(length)), plain(0x82, &pattern(length))));
+    }
+    let parts = [masked(0x01, b"a"), masked(0x89, b"between"), masked(0x80, b"b")].concat();
+    let answers = [plain(0x8a, b"between"), plain(0x81, b"ab")].concat();
+    frames.push((parts, answers));
+    let (sent, answered): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
+    let (sent, answered) = (sent.concat(), answered.concat());
+    for cut in [1013, 4096, 70_001, usize::MAX] {
+        let mut served = serve(Options::default());
+        let mut answers = Vec::new();
+        for piece in sent.chunks(cut) {
+            served.send(piece);
+            served.rig.turn();
+            while let Ok(more) = served.client.try_read(1 << 20) {
+                if more.is_empty() {
+                    break;
+                }
+                answers.extend(more);
+            }
+        }
+        let rest = served.rig.read(&mut served.client, answered.len() - answers.len());
+        answers.extend(rest);
+        assert!(answers == answered, "cut by {cut}");
+    }
+}
+
+#[test]
+fn frames_that_come_byte_by_byte() {
+    let mut served = serve(Options::default());
+    let bytes = [masked(0x01, "gr\u{fc}".as_bytes()), masked(0x89, b"p"), masked(0x80, b"n")];
+    for byte in bytes.concat() {
+        served.send(&[byte]);
+        served.rig.turn();
+    }
+    served.expect(&[plain(0x8a, b"p"), plain(0x81, "gr\u{fc}n".as_bytes())].concat());
+}
+
+#[test]
+fn frames_behind_the_request_are_read_with_it() {
+    let mut served = serve(Options::default());
+    let (mut client, _) = served.rig.client();
+    let bytes = [request("").as_bytes(), &masked(0x81, b"early")[..]].concat();
+    client.send(&bytes);
+    crate::peer::read_head(&mut served.rig, &mut client);
+    served.rig.expect(&mut client, &plain(0x81, b"early"));
+}
+
+#[test]
+fn a_message_is_sent_in_parts() {
+    let mut served = serve(Options::default());
+    served.send(&[masked(0x81, b"parts"), masked(0x81, b"x")].concat());
+    served.expect(&plain(0x01, "gr\u{fc}".as_bytes()));
+    served.expect(&plain(0x80, b"n"));
+    served.expect(&plain(0x81, b"x"));
+}
+
+#[test]
+fn a_pong_is_told() {
+    let mut served = serve(Options::default());
+    served.send(&masked(0x81, b"ping"));
+    served.expect(&plain(0x89, b"there?"));
+    served.send(&[masked(0x8a, b"there?"), masked(0x8a, b"")].concat());
+    served.rig.until("two pongs", |_| served.log.borrow().len() == 4);
+    assert_eq!(served.log()[2..], ["pong there?", "pong "]);
+}
+
+#[test]
+fn a_silent_peer_is_pinged_and_then_reset() {
+    let options = Options::default()
+        .ping_interval(Some(Duration::from_millis(20)))
+        .pong_timeout(Duration::from_millis(20));
+    let mut served = serve(options);
+    // What answers is kept.
+    for _ in 0..3 {
+        served.expect(&plain(0x89, b""));
+        served.send(&masked(0x8a, b""));
+    }
+    served.expect(&plain(0x89, b""));
+    assert_eq!(served.rig.read_to_end(&mut served.client), (Vec::new(), End::Reset));
+    assert_eq!(served.rig.end_of(served.id), ("Timeout(User)".to_owned(), 0));
+    assert_eq!(served.log().last().unwrap(), "end 1006 \"\" false 0");
+}
+
+#[test]
+fn a_peer_that_goes_without_a_word_is_told_as_such() {
+    let mut served = serve(Options::default());
+    served.send(&masked(0x01, b"half a mess"));
+    served.client.finish();
+    served.rig.end_of(served.id);
+    assert_eq!(served.log(), ["open", "end 1006 \"\" false 0"]);
+}
+
+#[test]
+fn a_stop_says_1001() {
+    let mut served = serve(Options::default());
+    served.rig.reactor.context().drain(Duration::from_secs(5));
+    served.expect(&plain(0x88, b"\x03\xe9"));
+    served.send(&close_frame(1001));
+    assert_eq!(served.rig.read_to_end(&mut served.client), (Vec::new(), End::Fin));
+    served.client.finish();
+    served.rig.end_of(served.id);
+    assert_eq!(served.log(), ["open", "end 1001 \"\" true 0"]);
+}
+
+#[test]
+fn an_idle_limit_says_1001() {
+    let limits = Limits::default().all_idle(Some(Duration::from_millis(30)));
+    let mut served = serve_with(Options::default().ping_interval(None), limits, "");
+    served.expect(&plain(0x88, b"\x03\xe9idle"));
+    served.send(&close_frame(1001));
+    served.client.finish();
+    served.rig.end_of(served.id);
+    assert_eq!(served.log(), ["open", "end 1001 \"\" true 0"]);
+}
+
+#[test]
+fn what_was_accepted_and_is_lost_is_told() {
+    let limits = Limits::default().max_output_bytes(64 << 20);
+    let options = Options::default().max_message_bytes(64 << 20);
+    let mut served = serve_with(options, limits, "");
+    served.send(&masked(0x82, &pattern(1000)));
+    served.expect(&plain(0x82, &pattern(1000)));
+    let big = masked(0x82, &pattern(32 << 20));
+    let mut at = 0;
+    while at < big.len() {
+        at += served.client.try_send(&big[at..]);
+        served.rig.turn();
+    }
+    served.rig.until("the message", |_| served.log.borrow().len() == 3);
+    let Some(pending) =
+        served.rig.reactor.context().conn(served.id).map(|conn| conn.pending_bytes())
+    else {
+        panic!("it has ended")
+    };
+    assert!(pending > 1 << 20, "{pending}");
+    served.client.reset();
+    let (_, unsent) = served.rig.end_of(served.id);
+    assert!(unsent > 1 << 20);
+    assert_eq!(served.log.borrow().last().unwrap(), &format!("end 1006 \"\" false {unsent}"));
+}
+
+/// A stream of messages that inflate to much is no stream of long turns.
+#[test]
+fn what_is_inflated_in_a_turn_is_bounded() {
+    use flate2::{Compress, Compression, FlushCompress};
+    let options = Options::default().deflate(Some(waterwheel::ws::Deflate::default()));
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    let limits = Limits::default().max_output_bytes(1 << 30).high_mark_bytes(1 << 29);
+    let mut served = serve_with(options, limits, offer);
+    let mut body = Vec::with_capacity(10_000);
+    let plain = vec![b'x'; 1 << 20];
+    let mut compress = Compress::new(Compression::best(), false);
+    compress.compress_vec(&plain, &mut body, FlushCompress::Sync).unwrap();
+    body.truncate(body.len() - 4);
+    let frame = masked(0xc2, &body);
+    served.send(&frame.repeat(20));
+    std::thread::sleep(Duration::from_millis(20));
+    let mut seen = vec![served.log().len()];
+    served.rig.until("all", |_| {
+        seen.push(served.log.borrow().len());
+        served.log.borrow().len() == 21
+    });
+    let steps: Vec<_> = seen.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(steps.iter().all(|step| *step <= 2), "messages a turn: {steps:?}");
+}

@@ -1,0 +1,194 @@
+//! Messages to many.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use waterwheel::ws::{
+    Deflate, Frame, Handler, Kind, Message, Options, Published, Room, Slow, Socket,
+};
+use waterwheel::{ConnId, Limits};
+
+use crate::peer::{masked, plain, read_head, request};
+use crate::site::Site;
+use crate::support::{Client, End, Rig};
+
+/// Everyone is in the room; a text is published.
+struct Hall {
+    room: Rc<RefCell<Room>>,
+    last: Rc<RefCell<Published>>,
+    slow: Slow,
+}
+
+impl Handler for Hall {
+    type State = ();
+
+    fn on_open(&mut self, _: &mut (), socket: &mut Socket<'_>) {
+        assert!(self.room.borrow_mut().join(socket));
+        assert!(!self.room.borrow_mut().join(socket), "twice");
+    }
+
+    fn on_message(&mut self, _: &mut (), socket: &mut Socket<'_>, message: Message<'_>) {
+        match message.text() {
+            Some("begin") => {
+                socket.send_part(Kind::Binary, b"1", false);
+            }
+            Some("end") => {
+                socket.send_part(Kind::Binary, b"2", true);
+            }
+            Some("bye") => socket.close(waterwheel::ws::CloseCode::NORMAL, ""),
+            Some("leave") => assert!(self.room.borrow_mut().leave(socket.id())),
+            _ => {
+                let frame = Frame::new(message);
+                let mut room = self.room.borrow_mut();
+                let published = room.publish(&mut socket.context(), &frame, self.slow);
+                *self.last.borrow_mut() = published;
+            }
+        }
+    }
+}
+
+struct House {
+    rig: Rig<Site<Hall>>,
+    room: Rc<RefCell<Room>>,
+    last: Rc<RefCell<Published>>,
+}
+
+fn house(slow: Slow, max_queued_bytes: usize) -> House {
+    let room = Rc::new(RefCell::new(Room::new(max_queued_bytes)));
+    let last = Rc::default();
+    let hall = Hall { room: Rc::clone(&room), last: Rc::clone(&last), slow };
+    let deflate = Deflate::default().keep_context(true);
+    let options = Options::default().deflate(Some(deflate)).ping_interval(None);
+    let limits = Limits::default().pause_at_high_mark(false);
+    House { rig: Rig::with_limits(Site::new(hall, options), limits), room, last }
+}
+
+impl House {
+    #[track_caller]
+    fn member(&mut self, fields: &str) -> (Client, ConnId) {
+        let (mut client, id) = self.rig.client();
+        client.send(request(fields).as_bytes());
+        read_head(&mut self.rig, &mut client);
+        (client, id)
+    }
+}
+
+#[test]
+fn each_member_gets_the_frame_as_it_has_agreed() {
+    let mut house = house(Slow::Skip, 1 << 20);
+    let (mut a, _) = house.member("");
+    let deflate = "Sec-WebSocket-Extensions: permessage-deflate";
+    let (mut b, _) = house.member(&format!("{deflate}; server_no_context_takeover\r\n"));
+    // Its compressor keeps a context that it must not miss a message of: it gets them plain.
+    let (mut c, _) = house.member(&format!("{deflate}\r\n"));
+    let text = "much the same, ".repeat(10);
+    a.send(&masked(0x81, text.as_bytes()));
+    house.rig.expect(&mut a, &plain(0x81, text.as_bytes()));
+    house.rig.expect(&mut c, &plain(0x81, text.as_bytes()));
+    let head = house.rig.read(&mut b, 2);
+    assert!(head[0] == 0xc1 && head[1] < 60, "{head:x?}");
+    let mut body = house.rig.read(&mut b, usize::from(head[1]));
+    body.extend([0, 0, 0xff, 0xff]);
+    let mut back = Vec::with_capacity(1000);
+    let mut inflate = flate2::Decompress::new(false);
+    inflate.decompress_vec(&body, &mut back, flate2::FlushDecompress::Sync).unwrap();
+    assert_eq!(back, text.as_bytes());
+    assert_eq!((house.last.borrow().sent, house.last.borrow().missed), (3, 0));
+}
+
+#[test]
+fn a_member_that_goes_or_leaves_gets_no_more() {
+    let mut house = house(Slow::Skip, 1 << 20);
+    let (mut a, _) = house.member("");
+    let (b, id) = house.member("");
+    let (mut c, _) = house.member("");
+    assert_eq!(house.room.borrow().len(), 3);
+    b.reset();
+    house.rig.end_of(id);
+    a.send(&masked(0x81, b"leave"));
+    c.send(&masked(0x81, b"x"));
+    house.rig.expect(&mut c, &plain(0x81, b"x"));
+    house.rig.until("two have gone", |_| house.room.borrow().len() == 1);
+    assert!(!house.room.borrow().contains(id));
+    assert_eq!(a.try_read(1), Ok(Vec::new()));
+}
+
+#[test]
+fn a_member_amid_a_message_or_closing_misses_others() {
+    let mut house = house(Slow::Skip, 1 << 20);
+    let (mut a, _) = house.member("");
+    let (mut b, _) = house.member("");
+    b.send(&masked(0x81, b"begin"));
+    house.rig.expect(&mut b, &plain(0x02, b"1"));
+    a.send(&masked(0x81, b"x"));
+    house.rig.expect(&mut a, &plain(0x81, b"x"));
+    assert_eq!((house.last.borrow().sent, house.last.borrow().missed), (1, 1));
+    b.send(&masked(0x81, b"end"));
+    house.rig.expect(&mut b, &plain(0x80, b"2"));
+    a.send(&masked(0x81, b"y"));
+    house.rig.expect(&mut b, &plain(0x81, b"y"));
+    b.send(&masked(0x81, b"bye"));
+    house.rig.expect(&mut b, &plain(0x88, b"\x03\xe8"));
+    a.send(&masked(0x81, b"z"));
+    house.rig.expect(&mut a, &plain(0x81, b"y"));
+    house.rig.expect(&mut a, &plain(0x81, b"z"));
+    assert_eq!(b.try_read(1), Ok(Vec::new()), "nothing behind Close");
+}
+
+/// One member reads nothing, and 40 MiB are published.
+fn flood(slow: Slow) -> (House, Client, Client, ConnId) {
+    let mut house = house(slow, 100_000);
+    let (mut a, _) = house.member("");
+    let (b, id) = house.member("");
+    let big = vec![7; 50_000];
+    for _ in 0..800 {
+        a.send(&masked(0x82, &big));
+        house.rig.expect(&mut a, &plain(0x82, &big));
+        if let Some(conn) = house.rig.reactor.context().conn(id) {
+            assert!(conn.pending_bytes() <= 100_000 + 200);
+        }
+    }
+    (house, a, b, id)
+}
+
+#[test]
+fn a_slow_member_is_skipped() {
+    let (mut house, mut a, mut b, _) = flood(Slow::Skip);
+    assert_eq!((house.last.borrow().sent, house.last.borrow().missed), (1, 1));
+    assert!(house.last.borrow().slow.is_empty());
+    // When it reads again it gets whole frames, and what is published from then on.
+    let frame = plain(0x82, &vec![7; 50_000]);
+    while !is_drained(&mut house, &mut b) {
+        assert!(house.rig.read(&mut b, frame.len()) == frame);
+    }
+    a.send(&masked(0x81, b"last"));
+    house.rig.expect(&mut b, &plain(0x81, b"last"));
+}
+
+/// Whether the member has nothing to read.
+fn is_drained(house: &mut House, member: &mut Client) -> bool {
+    house.rig.turn();
+    member.stream.set_nonblocking(true).unwrap();
+    let is_empty = member.stream.peek(&mut [0; 1]).is_err();
+    member.stream.set_nonblocking(false).unwrap();
+    is_empty
+}
+
+#[test]
+fn a_slow_member_is_told() {
+    let (house, _a, _b, id) = flood(Slow::Tell);
+    assert_eq!(house.last.borrow().slow, [id]);
+}
+
+#[test]
+fn a_slow_member_is_closed_behind_what_is_queued() {
+    let (mut house, _a, mut b, _) = flood(Slow::Close);
+    assert_eq!(house.room.borrow().len(), 1);
+    let (bytes, end) = house.rig.read_to_end(&mut b);
+    assert_eq!(end, End::Fin);
+    let close = plain(0x88, b"\x03\xf0reads too slowly");
+    let frame = plain(0x82, &vec![7; 50_000]);
+    let frames = bytes.strip_suffix(&close[..]).expect("Close comes last");
+    assert_eq!(frames.len() % frame.len(), 0);
+    assert!(frames.chunks(frame.len()).all(|found| found == frame));
+}
