@@ -5,7 +5,7 @@
 //! | to | use |
 //! |---|---|
 //! | serve and speak | a [`Handler`], which is lent a [`Socket`] |
-//! | accept at a server | an [`Endpoint`] |
+//! | accept at a server | an [`Endpoint`]; a route calls its `upgrade` (feature `http`) |
 //! | connect to a server | a [`Client`], with a [`Request`] |
 //! | send the same to many | a [`Room`], and a [`Frame`] |
 //!
@@ -38,6 +38,8 @@ mod session;
 mod shared;
 mod socket;
 mod stats;
+#[cfg(feature = "http")]
+mod upgrade;
 mod utf8;
 mod wire;
 
@@ -53,3 +55,5 @@ pub use room::{Published, Room, Slow};
 pub use session::Session;
 pub use socket::Socket;
 pub use stats::Stats;
+#[cfg(feature = "http")]
+pub use upgrade::is_same_origin;

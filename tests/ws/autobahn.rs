@@ -8,7 +8,7 @@ use std::rc::Rc;
 use waterwheel::ws::{Client, Deflate, Ended, Handler, Message, Options, Request, Socket};
 use waterwheel::{ConnectOptions, Context, Limits, ListenOptions, Reactor};
 
-use crate::site::Site;
+use crate::site::site;
 
 const MIB: usize = 1 << 20;
 
@@ -42,7 +42,7 @@ impl Handler for Echo {
 fn server() {
     let addr: SocketAddr = env::var("AUTOBAHN_ADDR").expect("an address").parse().unwrap();
     let mut reactor = Reactor::new().unwrap();
-    let site = reactor.register(Site::new(Echo, options()));
+    let site = reactor.register(site(Echo, options()));
     reactor.listen(addr, site, ListenOptions::default().limits(limits())).unwrap();
     reactor.run().unwrap();
 }

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::net::TcpListener;
 use std::rc::Rc;
 
+use waterwheel::http::Server;
 use waterwheel::ws::{Client as WsClient, Ended, Handler, Message, Options, Request, Socket};
 use waterwheel::{ConnId, ConnectOptions, Context, Limits};
 
-use crate::site::Site;
+use crate::site::site;
 use crate::support::{Client, End, Rig};
 
 /// What a program was told, in order.
@@ -82,7 +83,7 @@ pub(crate) fn request(fields: &str) -> String {
 
 /// A server with one client that has shaken hands.
 pub(crate) struct Served {
-    pub(crate) rig: Rig<Site<Notes>>,
+    pub(crate) rig: Rig<Server<Notes>>,
     pub(crate) client: Client,
     pub(crate) id: ConnId,
     pub(crate) log: Log,
@@ -98,7 +99,7 @@ pub(crate) fn serve(options: Options) -> Served {
 #[track_caller]
 pub(crate) fn serve_with(options: Options, limits: Limits, fields: &str) -> Served {
     let log = Log::default();
-    let mut rig = Rig::with_limits(Site::new(Notes { log: Rc::clone(&log) }, options), limits);
+    let mut rig = Rig::with_limits(site(Notes { log: Rc::clone(&log) }, options), limits);
     let (mut client, id) = rig.client();
     client.send(request(fields).as_bytes());
     let answer = read_head(&mut rig, &mut client);

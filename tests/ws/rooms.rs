@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use waterwheel::http::Server;
 use waterwheel::ws::{
     Deflate, Frame, Handler, Kind, Message, Options, Published, Room, Slow, Socket,
 };
 use waterwheel::{ConnId, Limits};
 
 use crate::peer::{masked, plain, read_head, request};
-use crate::site::Site;
+use crate::site::site;
 use crate::support::{Client, End, Rig};
 
 /// Everyone is in the room; a text is published.
@@ -48,7 +49,7 @@ impl Handler for Hall {
 }
 
 struct House {
-    rig: Rig<Site<Hall>>,
+    rig: Rig<Server<Hall>>,
     room: Rc<RefCell<Room>>,
     last: Rc<RefCell<Published>>,
 }
@@ -60,7 +61,7 @@ fn house(slow: Slow, max_queued_bytes: usize) -> House {
     let deflate = Deflate::default().keep_context(true);
     let options = Options::default().deflate(Some(deflate)).ping_interval(None);
     let limits = Limits::default().pause_at_high_mark(false);
-    House { rig: Rig::with_limits(Site::new(hall, options), limits), room, last }
+    House { rig: Rig::with_limits(site(hall, options), limits), room, last }
 }
 
 impl House {

@@ -76,6 +76,15 @@ fn row_66_a_subprotocol_that_was_not_offered_is_never_chosen() {
 }
 
 #[test]
+fn row_66_a_page_of_another_host_gets_403() {
+    let with = |origin: &str| request(&format!("Origin: {origin}\r\n"));
+    assert_eq!(refused(&with("https://a.example")).0, 101);
+    for origin in ["https://b.example", "https://a.example.b", "http://a.example:81", "null", ""] {
+        assert_eq!(refused(&with(origin)).0, 403, "{origin}");
+    }
+}
+
+#[test]
 fn row_67_a_frame_without_a_mask_from_a_client_gets_1002() {
     expect_failure(&Options::default(), &plain(0x81, b"x"), 1002);
 }
