@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::ws::code::{CloseCode, Fault};
 use crate::ws::deflate::{Codecs, Inflated, Inflater, Window};
 use crate::ws::handler::{Kind, Message};
-use crate::ws::header::{Header, Opcode};
+use crate::ws::header::{Header, MAX_CONTROL, Opcode};
 use crate::ws::mask::{advance, copy_masked};
 use crate::ws::utf8::Utf8;
 
@@ -40,7 +40,6 @@ pub(super) enum Place {
 
 /// The message that is coming in, with buffers that the connections of an endpoint share: one that
 /// is between two messages has none.
-#[derive(Default)]
 pub(super) struct Assembly {
     /// What it is, if one has begun.
     kind: Option<Kind>,
@@ -61,17 +60,43 @@ pub(super) struct Assembly {
     /// The message; its first `filled` bytes.
     plain: Vec<u8>,
     filled: usize,
+    /// The payload of the last control frame.
+    control: [u8; MAX_CONTROL],
+    control_length: usize,
     /// What was inflated since the bytes came that are looked at now.
     pub(super) inflated: usize,
 }
 
+impl Default for Assembly {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            is_last: false,
+            left: 0,
+            key: [0; 4],
+            frames: 0,
+            deflated: 0,
+            utf8: Utf8::default(),
+            inflater: None,
+            raw: Vec::new(),
+            plain: Vec::new(),
+            filled: 0,
+            control: [0; MAX_CONTROL],
+            control_length: 0,
+            inflated: 0,
+        }
+    }
+}
+
 impl Assembly {
     /// Whether a message has begun.
+    #[inline]
     pub(super) fn is_begun(&self) -> bool {
         self.kind.is_some()
     }
 
     /// Whether the next bytes go on with what has begun.
+    #[inline]
     pub(super) fn is_busy(&self) -> bool {
         self.is_begun() || self.left > 0
     }
@@ -229,11 +254,30 @@ impl Assembly {
     }
 
     /// Unmasks a whole message that came in one frame.
+    #[inline]
     pub(super) fn take_whole(&mut self, payload: &[u8], key: [u8; 4]) {
         debug_assert!(!self.is_begun());
         grow(&mut self.plain, payload.len());
         copy_masked(&mut self.plain, payload, key);
         self.filled = payload.len();
+    }
+
+    /// A message that came whole in one frame was delivered.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Unmasks the payload of a control frame, beside the message that it may come within.
+    pub(super) fn take_control(&mut self, payload: &[u8], key: [u8; 4]) -> &[u8] {
+        copy_masked(&mut self.control, payload, key);
+        self.control_length = payload.len();
+        self.control()
+    }
+
+    /// The payload of the last control frame.
+    pub(super) fn control(&self) -> &[u8] {
+        &self.control[..self.control_length]
     }
 
     /// Gives back what a large message took.
@@ -249,9 +293,14 @@ impl Assembly {
 
 /// Makes a buffer at least so long. Grows by doubling: what is claimed to come is not paid for
 /// before it has come.
+#[inline]
 fn grow(buffer: &mut Vec<u8>, length: usize) {
-    if buffer.len() < length {
+    #[cold]
+    fn resize(buffer: &mut Vec<u8>, length: usize) {
         buffer.resize(length.max(buffer.len().saturating_mul(2)).max(1024), 0);
+    }
+    if buffer.len() < length {
+        resize(buffer, length);
     }
 }
 

@@ -166,7 +166,7 @@ impl<A: Handler> Client<A> {
     /// What its WebSockets have done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.stats.get()
+        self.shared.stats()
     }
 
     /// The head of the answer, once it is whole. Returns its length.

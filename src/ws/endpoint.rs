@@ -25,7 +25,7 @@ impl Endpoint {
     /// What its WebSockets have done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.stats.get()
+        self.shared.stats()
     }
 
     /// Checks a request, for a server that speaks HTTP by itself. That the request is HTTP/1.1, has

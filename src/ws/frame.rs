@@ -73,7 +73,7 @@ impl Frame {
         let Some((own, bits)) = wanted else { return &self.plain };
         let deflated = self.deflated[usize::from(bits - 9)].get_or_init(|| {
             shared.with_codecs(|codecs| {
-                let body = codecs.deflate(self.payload(), &[], bits, own.level)?;
+                let body = codecs.deflate(self.payload(), &[], own.how(bits))?;
                 Some(framed(FIN | RSV1 | opcode(self.kind), body).1)
             })
         });

@@ -191,7 +191,7 @@ impl Member {
         }
         match conn.write(bytes) {
             Written::Below | Written::Above => {
-                self.shared.count(|stats| stats.messages_sent += 1);
+                self.shared.count_sent();
                 Sent::Yes
             }
             Written::Full => Sent::Slow,

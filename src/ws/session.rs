@@ -52,8 +52,12 @@ impl<S: 'static> Session<S> {
     ) -> usize {
         let mut assembly = self.wire.begin_input();
         let mut at = 0;
-        loop {
-            match self.wire.step(conn, input, &mut at, &mut assembly) {
+        while at < input.len() {
+            let step = match self.wire.small(input, &mut at, &mut assembly) {
+                Some((kind, place)) => Ok(Step::Message(kind, place)),
+                None => self.wire.step(conn, input, &mut at, &mut assembly),
+            };
+            match step {
                 Ok(Step::Wait) => break,
                 Ok(Step::Message(kind, place)) => {
                     let told = self.tell(app, conn, kind, &place, input, &assembly);
@@ -66,8 +70,8 @@ impl<S: 'static> Session<S> {
                         break;
                     }
                 }
-                Ok(Step::Pong(length, bytes)) => {
-                    let payload = &bytes[..length];
+                Ok(Step::Pong) => {
+                    let payload = assembly.control();
                     self.with(app, conn, |app, state, socket| app.on_pong(state, socket, payload));
                     if self.wire.yields(conn, &assembly) {
                         break;
@@ -94,7 +98,7 @@ impl<S: 'static> Session<S> {
         assembly: &Assembly,
     ) -> Result<(), Fault> {
         let message = assembly.message(kind, place, input)?;
-        self.wire.shared.count(|stats| stats.messages_received += 1);
+        self.wire.shared.count_received();
         self.with(app, conn, |app, state, socket| app.on_message(state, socket, message));
         Ok(())
     }

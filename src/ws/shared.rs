@@ -20,7 +20,10 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// it is used; where a panic loses one, a new one is made.
 pub(super) struct Shared {
     pub(super) options: Options,
-    pub(super) stats: Cell<Stats>,
+    stats: Cell<Stats>,
+    /// Counted apart, because each message is.
+    received: Cell<u64>,
+    sent: Cell<u64>,
     assembly: Cell<Option<Box<Assembly>>>,
     codecs: Cell<Option<Box<Codecs>>>,
     /// Where what a client sends is masked.
@@ -52,6 +55,8 @@ impl Shared {
         Self {
             options,
             stats: Cell::default(),
+            received: Cell::default(),
+            sent: Cell::default(),
             assembly: Cell::default(),
             codecs: Cell::default(),
             masked: Cell::default(),
@@ -70,6 +75,21 @@ impl Shared {
         let mut stats = self.stats.get();
         change(&mut stats);
         self.stats.set(stats);
+    }
+
+    #[inline]
+    pub(super) fn count_received(&self) {
+        self.received.set(self.received.get() + 1);
+    }
+
+    #[inline]
+    pub(super) fn count_sent(&self) {
+        self.sent.set(self.sent.get() + 1);
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let (received, sent) = (self.received.get(), self.sent.get());
+        Stats { messages_received: received, messages_sent: sent, ..self.stats.get() }
     }
 
     #[inline]

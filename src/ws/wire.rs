@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::close::Deadline;
 use crate::handler::{Conn, DeadlineKind};
 use crate::stream::Written;
+use crate::ws::CloseCode;
 use crate::ws::assembly::{Assembly, Place, inflater_for};
 use crate::ws::code::{Fault, parse_close, write_close};
 use crate::ws::deflate::{Params, Window};
@@ -13,7 +14,6 @@ use crate::ws::handler::Kind;
 use crate::ws::header::{self, Built, FIN, Header, MAX_CONTROL, Opcode, RSV1};
 use crate::ws::mask::copy_masked;
 use crate::ws::shared::Shared;
-use crate::ws::{CloseCode, Deflate};
 
 /// What has become of a WebSocket, a bit each.
 mod flags {
@@ -77,8 +77,8 @@ struct Windows {
 pub(super) enum Step {
     /// A whole message.
     Message(Kind, Place),
-    /// A pong, with so many bytes of payload.
-    Pong(usize, [u8; MAX_CONTROL]),
+    /// A pong; its payload is kept by the assembly.
+    Pong,
     /// There is no more in the input, or nothing more is read.
     Wait,
 }
@@ -120,10 +120,6 @@ impl Wire {
     /// Whether nothing more is read.
     pub(super) fn is_done(&self) -> bool {
         self.has(DONE)
-    }
-
-    fn deflate(&self) -> Option<(&Deflate, Params)> {
-        self.shared.options.deflate.as_ref().zip(self.agreed.deflate)
     }
 
     /// The handshake is done.
@@ -177,6 +173,39 @@ impl Wire {
         is_over
     }
 
+    /// The most frequent frame alone: a message of fewer than 126 bytes, whole, and unmasked or
+    /// masked as it should be. Where its bytes are in the input, for a client.
+    #[inline]
+    pub(super) fn small(
+        &self,
+        input: &[u8],
+        at: &mut usize,
+        assembly: &mut Assembly,
+    ) -> Option<(Kind, Place)> {
+        let rest = &input[*at..];
+        let &[first, second, ..] = rest else { return None };
+        let kind = match first {
+            0x81 => Kind::Text,
+            0x82 => Kind::Binary,
+            _ => return None,
+        };
+        let (masked, start) = if self.is_client() { (0, 2) } else { (0x80, 6) };
+        let length = usize::from(second ^ masked);
+        let is_fit = length < 126 && length <= self.shared.options.max_message_bytes;
+        if !is_fit || assembly.is_busy() || self.has(SAID_CLOSE | DONE) {
+            return None;
+        }
+        let payload = rest.get(start..start + length)?;
+        let begin = *at + start;
+        *at = begin + length;
+        if masked == 0 {
+            return Some((kind, Place::Input(begin..*at)));
+        }
+        let &[_, _, a, b, c, d, ..] = rest else { return None };
+        assembly.take_whole(payload, [a, b, c, d]);
+        Some((kind, Place::Assembled))
+    }
+
     /// Looks for the next thing in the input, from `at` on.
     #[inline]
     pub(super) fn step(
@@ -199,7 +228,7 @@ impl Wire {
                     let end = header.size + header.length as usize;
                     let Some(payload) = rest.get(header.size..end) else { break };
                     *at += end;
-                    if let Some(step) = self.control(conn, &header, payload)? {
+                    if let Some(step) = self.control(conn, &header, payload, assembly)? {
                         return Ok(step);
                     }
                     continue;
@@ -217,7 +246,7 @@ impl Wire {
                 if let Some(kind) = assembly.kind().filter(|_| !self.has(SAID_CLOSE)) {
                     return Ok(Step::Message(kind, Place::Assembled));
                 }
-                self.end_message(assembly);
+                self.end_assembled(assembly);
             }
         }
         Ok(Step::Wait)
@@ -280,6 +309,14 @@ impl Wire {
     /// The message was delivered.
     #[inline]
     pub(super) fn end_message(&mut self, assembly: &mut Assembly) {
+        if assembly.is_begun() {
+            self.end_assembled(assembly);
+        } else {
+            assembly.clear();
+        }
+    }
+
+    fn end_assembled(&mut self, assembly: &mut Assembly) {
         let is_kept = self.agreed.deflate.filter(|params| params.peer_keeps);
         if let Some(params) = is_kept.filter(|_| assembly.is_inflated()) {
             let windows = self.windows.get_or_insert_default();
@@ -296,15 +333,14 @@ impl Wire {
         conn: &mut Conn<'_>,
         header: &Header,
         masked: &[u8],
+        assembly: &mut Assembly,
     ) -> Result<Option<Step>, Fault> {
-        let mut bytes = [0; MAX_CONTROL];
-        copy_masked(&mut bytes, masked, header.key);
-        let payload = &bytes[..masked.len()];
+        let payload = assembly.take_control(masked, header.key);
         match header.opcode {
             Opcode::Ping if self.is_open() => {
                 self.write(conn, FIN | Opcode::Pong as u8, payload);
             }
-            Opcode::Pong if self.is_open() => return Ok(Some(Step::Pong(masked.len(), bytes))),
+            Opcode::Pong if self.is_open() => return Ok(Some(Step::Pong)),
             Opcode::Close => self.answer_close(conn, payload)?,
             _ => {}
         }
@@ -367,6 +403,14 @@ impl Wire {
     #[inline]
     fn write(&self, conn: &mut Conn<'_>, first: u8, payload: &[u8]) -> Written {
         if !self.is_client() {
+            if payload.len() <= MAX_CONTROL {
+                // Written in one piece, which is less than to gather two.
+                let mut frame = [0; 2 + MAX_CONTROL];
+                (frame[0], frame[1]) = (first, payload.len() as u8);
+                let frame = &mut frame[..2 + payload.len()];
+                frame[2..].copy_from_slice(payload);
+                return conn.write(frame);
+            }
             let head = Built::new(first, payload.len(), None);
             return conn.write_vectored(&[head.as_slice(), payload]);
         }
@@ -391,16 +435,12 @@ impl Wire {
             return self.refuse();
         }
         let opcode = opcode(kind);
-        let deflate = self.deflate().filter(|(own, _)| payload.len() >= own.min_bytes);
-        let written = match deflate {
-            Some((own, params)) => {
-                let level = own.level;
-                self.send_deflated(conn, opcode, payload, level, params)
-            }
+        let written = match self.agreed.deflate {
+            Some(params) => self.send_deflated(conn, opcode, payload, params),
             None => self.write(conn, FIN | opcode, payload),
         };
         if written.is_accepted() {
-            self.shared.count(|stats| stats.messages_sent += 1);
+            self.shared.count_sent();
         }
         written
     }
@@ -410,14 +450,16 @@ impl Wire {
         conn: &mut Conn<'_>,
         opcode: u8,
         payload: &[u8],
-        level: u8,
         params: Params,
     ) -> Written {
+        let own = self.shared.options.deflate.filter(|own| payload.len() >= own.min_bytes);
+        let Some(own) = own else { return self.write(conn, FIN | opcode, payload) };
+        let how = own.how(params.bits);
         let shared = Rc::clone(&self.shared);
         shared.with_codecs(|codecs| {
             let windows = self.windows.as_ref().filter(|_| params.keeps);
             let window = windows.map_or(&[][..], |windows| windows.sent.bytes());
-            let Some(body) = codecs.deflate(payload, window, params.bits, level) else {
+            let Some(body) = codecs.deflate(payload, window, how) else {
                 return self.write(conn, FIN | opcode, payload);
             };
             let written = self.write(conn, FIN | RSV1 | opcode, body);
@@ -449,7 +491,7 @@ impl Wire {
                 self.shared.hold(conn.id(), !is_last);
             }
             if is_last {
-                self.shared.count(|stats| stats.messages_sent += 1);
+                self.shared.count_sent();
             }
         }
         written
@@ -465,7 +507,7 @@ impl Wire {
         }
         let written = conn.write(frame.bytes(self.shared_bits(), &self.shared));
         if written.is_accepted() {
-            self.shared.count(|stats| stats.messages_sent += 1);
+            self.shared.count_sent();
         }
         written
     }

@@ -12,9 +12,10 @@ use crate::site::site;
 
 const MIB: usize = 1 << 20;
 
-/// The cases have messages of up to 16 MiB, and of up to 65,536 frames.
+/// The cases have messages of up to 16 MiB, and of up to 65,536 frames. Those of compression want
+/// every answer compressed.
 fn options() -> Options {
-    let deflate = Deflate::default().keep_context(true).keep_peer_context(true);
+    let deflate = Deflate::default().keep_context(true).keep_peer_context(true).min_bytes(0);
     Options::default()
         .max_message_bytes(17 * MIB)
         .max_frames(1 << 20)

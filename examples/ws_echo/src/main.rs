@@ -152,7 +152,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
         args.listen.push("127.0.0.1:8080".to_owned());
     }
     let deflate = deflate.map(|keeps| {
-        let deflate = Deflate::default().keep_context(keeps).keep_peer_context(keeps);
+        let deflate = Deflate::default().keep_context(keeps).keep_peer_context(keeps).min_bytes(0);
         if keeps { deflate.window_bits(bits).peer_window_bits(bits) } else { deflate }
     });
     args.options = args.options.deflate(deflate).max_message_bytes(max);

@@ -10,7 +10,7 @@ mod extension;
 mod offer;
 mod window;
 
-pub(super) use codec::{Codecs, Inflated, Inflater};
+pub(super) use codec::{Codecs, How, Inflated, Inflater};
 pub(super) use offer::{agree, check_answer, offer};
 pub(super) use window::Window;
 
@@ -41,7 +41,8 @@ pub struct Deflate {
     pub window_bits: u8,
     /// The same of what the peer sends, if it can do with less than 15. Default 15.
     pub peer_window_bits: u8,
-    /// Messages of fewer bytes are sent as they are. Default 32.
+    /// Messages of fewer bytes are sent as they are, and so is one that does not get smaller. With
+    /// 0 every message is compressed, even if it gets larger. Default 32.
     pub min_bytes: usize,
 }
 
@@ -101,6 +102,11 @@ impl Deflate {
     pub fn min_bytes(mut self, bytes: usize) -> Self {
         self.min_bytes = bytes;
         self
+    }
+
+    /// How to compress with such a window.
+    pub(super) fn how(&self, bits: u8) -> How {
+        How { bits, level: self.level, is_always: self.min_bytes == 0 }
     }
 
     /// The same within its bounds, since the fields can be set without the methods.
