@@ -166,7 +166,7 @@ impl<S: 'static> Session<S> {
     ) {
         let Self { state, mut wire } = self;
         wire.end(closed.id);
-        let ended = match &wire.farewell {
+        let ended = match wire.farewell() {
             Some(said) => {
                 Ended { code: said.code, reason: &said.reason, is_clean: said.is_clean, closed }
             }

@@ -8,6 +8,7 @@ use crate::base::id::ConnId;
 use crate::ws::assembly::{Assembly, KEPT_BYTES, MessageLimits};
 use crate::ws::code::Fault;
 use crate::ws::deflate::Codecs;
+use crate::ws::wire::Extra;
 use crate::ws::{Options, Stats};
 
 /// Random bytes that are asked for at once, in bytes: 64 keys.
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     received: Cell<u64>,
     sent: Cell<u64>,
     assembly: Cell<Option<Box<Assembly>>>,
+    extra: Cell<Option<Box<Extra>>>,
     codecs: Cell<Option<Box<Codecs>>>,
     /// Where what a client sends is masked.
     masked: Cell<Vec<u8>>,
@@ -58,6 +60,7 @@ impl Shared {
             received: Cell::default(),
             sent: Cell::default(),
             assembly: Cell::default(),
+            extra: Cell::default(),
             codecs: Cell::default(),
             masked: Cell::default(),
             random: Cell::default(),
@@ -101,6 +104,15 @@ impl Shared {
     pub(super) fn put_back(&self, mut assembly: Box<Assembly>) {
         assembly.shrink();
         self.assembly.set(Some(assembly));
+    }
+
+    pub(super) fn take_extra(&self) -> Box<Extra> {
+        self.extra.take().unwrap_or_default()
+    }
+
+    /// Takes back an empty one.
+    pub(super) fn put_back_extra(&self, extra: Box<Extra>) {
+        self.extra.set(Some(extra));
     }
 
     pub(super) fn with_codecs<R>(&self, run: impl FnOnce(&mut Codecs) -> R) -> R {

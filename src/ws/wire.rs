@@ -65,11 +65,24 @@ pub(super) struct Farewell {
     pub(super) is_clean: bool,
 }
 
-/// The windows of a connection that keeps a context.
+/// What a WebSocket holds now and then. Behind one pointer, and not one each, because that is a
+/// quarter of what an idle one has.
 #[derive(Default)]
-struct Windows {
+pub(super) struct Extra {
+    /// The message that is coming in, and waits for more input.
+    assembly: Option<Box<Assembly>>,
+    /// What was sent, if a context is kept.
     sent: Window,
+    /// What was received, likewise.
     received: Window,
+    farewell: Option<Farewell>,
+}
+
+impl Extra {
+    fn is_empty(&self) -> bool {
+        let has_windows = !(self.sent.bytes().is_empty() && self.received.bytes().is_empty());
+        !has_windows && self.assembly.is_none() && self.farewell.is_none()
+    }
 }
 
 /// What has come in.
@@ -86,10 +99,8 @@ pub(super) enum Step {
 /// One WebSocket. Small, because an idle one is this and its state.
 pub(super) struct Wire {
     pub(super) shared: Rc<Shared>,
-    /// The message that is coming in, and waits for more input.
-    assembly: Option<Box<Assembly>>,
-    windows: Option<Box<Windows>>,
-    pub(super) farewell: Option<Box<Farewell>>,
+    /// What one that is idle, and keeps no context, does not have.
+    extra: Option<Box<Extra>>,
     pub(super) agreed: Agreed,
     flags: u16,
 }
@@ -97,7 +108,7 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(shared: Rc<Shared>, agreed: Agreed, is_client: bool) -> Self {
         let flags = if is_client { CLIENT } else { 0 };
-        Self { shared, assembly: None, windows: None, farewell: None, agreed, flags }
+        Self { shared, extra: None, agreed, flags }
     }
 
     fn has(&self, flag: u16) -> bool {
@@ -134,12 +145,32 @@ impl Wire {
     #[inline]
     pub(super) fn begin_input(&mut self) -> Box<Assembly> {
         self.put(HEARD, true);
-        let mut assembly = match self.assembly.take() {
-            Some(assembly) => assembly,
-            None => self.shared.take_assembly(),
-        };
+        let waiting = if self.extra.is_some() { self.resume_assembly() } else { None };
+        let mut assembly = waiting.unwrap_or_else(|| self.shared.take_assembly());
         assembly.inflated = 0;
         assembly
+    }
+
+    #[cold]
+    fn resume_assembly(&mut self) -> Option<Box<Assembly>> {
+        let mut extra = self.extra.take()?;
+        let assembly = extra.assembly.take();
+        if extra.is_empty() {
+            self.shared.put_back_extra(extra);
+        } else {
+            self.extra = Some(extra);
+        }
+        assembly
+    }
+
+    fn extra(&mut self) -> &mut Extra {
+        let shared = &self.shared;
+        self.extra.get_or_insert_with(|| shared.take_extra())
+    }
+
+    /// What the peer said last.
+    pub(super) fn farewell(&self) -> Option<&Farewell> {
+        self.extra.as_ref()?.farewell.as_ref()
     }
 
     /// The input was looked at.
@@ -147,7 +178,7 @@ impl Wire {
     pub(super) fn end_input(&mut self, conn: &mut Conn<'_>, assembly: Box<Assembly>) {
         let is_busy = assembly.is_busy() && !self.is_done();
         if is_busy {
-            self.assembly = Some(assembly);
+            self.extra().assembly = Some(assembly);
         } else if !self.is_done() {
             self.shared.put_back(assembly);
         }
@@ -285,7 +316,7 @@ impl Wire {
     }
 
     fn begin(&self, header: &Header, assembly: &mut Assembly) -> Result<(), Fault> {
-        let Self { shared, windows, .. } = self;
+        let Self { shared, extra, .. } = self;
         let agreed = self.agreed.deflate;
         if self.has(SAID_CLOSE) {
             assembly.skip(header);
@@ -293,8 +324,8 @@ impl Wire {
         }
         assembly.begin(header, shared.limits(), || {
             let params = agreed?;
-            let window = windows.as_ref().filter(|_| params.peer_keeps);
-            let window = window.map(|windows| &windows.received);
+            let window = extra.as_ref().filter(|_| params.peer_keeps);
+            let window = window.map(|extra| &extra.received);
             Some(shared.with_codecs(|codecs| inflater_for(codecs, window)))
         })
     }
@@ -319,8 +350,7 @@ impl Wire {
     fn end_assembled(&mut self, assembly: &mut Assembly) {
         let is_kept = self.agreed.deflate.filter(|params| params.peer_keeps);
         if let Some(params) = is_kept.filter(|_| assembly.is_inflated()) {
-            let windows = self.windows.get_or_insert_default();
-            windows.received.push(assembly.bytes(), params.peer_bits);
+            self.extra().received.push(assembly.bytes(), params.peer_bits);
         }
         if let Some(inflater) = assembly.end() {
             self.shared.with_codecs(|codecs| codecs.put_back(inflater));
@@ -352,7 +382,7 @@ impl Wire {
         let (code, reason) = parse_close(payload)?;
         self.say_close(conn, code, "");
         self.put(DONE, true);
-        self.farewell = Some(Box::new(Farewell { code, reason: reason.into(), is_clean: true }));
+        self.extra().farewell = Some(Farewell { code, reason: reason.into(), is_clean: true });
         // It is the server that ends the connection beneath.
         if !self.is_client() {
             conn.close();
@@ -368,7 +398,7 @@ impl Wire {
         self.say_close(conn, fault.code, fault.text);
         self.put(DONE, true);
         let Fault { code, text } = fault;
-        self.farewell = Some(Box::new(Farewell { code, reason: text.into(), is_clean: false }));
+        self.extra().farewell = Some(Farewell { code, reason: text.into(), is_clean: false });
         conn.close();
     }
 
@@ -457,15 +487,14 @@ impl Wire {
         let how = own.how(params.bits);
         let shared = Rc::clone(&self.shared);
         shared.with_codecs(|codecs| {
-            let windows = self.windows.as_ref().filter(|_| params.keeps);
-            let window = windows.map_or(&[][..], |windows| windows.sent.bytes());
+            let extra = self.extra.as_ref().filter(|_| params.keeps);
+            let window = extra.map_or(&[][..], |extra| extra.sent.bytes());
             let Some(body) = codecs.deflate(payload, window, how) else {
                 return self.write(conn, FIN | opcode, payload);
             };
             let written = self.write(conn, FIN | RSV1 | opcode, body);
             if params.keeps && written.is_accepted() {
-                let windows = self.windows.get_or_insert_default();
-                windows.sent.push(payload, params.bits);
+                self.extra().sent.push(payload, params.bits);
             }
             written
         })

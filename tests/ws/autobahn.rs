@@ -87,7 +87,9 @@ fn client() {
     let mut reactor = Reactor::new().unwrap();
     let (last, is_done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
     let runner = Runner { last: Rc::clone(&last), is_done: Rc::clone(&is_done) };
-    let client = reactor.register(Client::new(runner, options()));
+    // A server that wants no context of the client takes only an offer that says so.
+    let deflate = options().deflate.map(|deflate| deflate.keep_context(false));
+    let client = reactor.register(Client::new(runner, options().deflate(deflate)));
     let mut run = |target: &str, asks| {
         let state = Request::new(&addr.to_string(), target).with_state(Case { asks });
         reactor.connect(addr, client, state, &ConnectOptions::default().limits(limits()));
