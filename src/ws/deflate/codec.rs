@@ -3,10 +3,14 @@
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 use crate::ws::code::Fault;
+use crate::ws::deflate::fast::Fast;
 use crate::ws::deflate::{MAX_BITS, MIN_BITS};
 
 /// What ends a flushed block, and is left out of a message.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+
+/// Memory that is kept for the text of the next message, in bytes.
+const KEPT_TEXT: usize = 128 << 10;
 
 /// The message without bytes (RFC 7692, section 7.2.3.6).
 const EMPTY: [u8; 1] = [0];
@@ -101,6 +105,8 @@ impl Inflater {
 pub(crate) struct Codecs {
     /// By the size of the window, from [`MIN_BITS`] on; made when first used.
     compressors: [Option<Compress>; (MAX_BITS - MIN_BITS + 1) as usize],
+    /// For level 1.
+    fast: Option<Fast>,
     inflaters: Vec<Inflater>,
     /// What was compressed last.
     output: Vec<u8>,
@@ -112,6 +118,19 @@ impl Codecs {
         if plain.is_empty() {
             return how.is_always.then_some(&EMPTY);
         }
+        let body = match how.level {
+            0 | 1 => {
+                let fast = self.fast.get_or_insert_default();
+                fast.compress(plain, window, how.bits, &mut self.output, KEPT_TEXT);
+                &self.output[..]
+            }
+            _ => self.deflate_well(plain, window, how)?,
+        };
+        (how.is_always || body.len() < plain.len()).then_some(body)
+    }
+
+    /// The same with zlib.
+    fn deflate_well(&mut self, plain: &[u8], window: &[u8], how: How) -> Option<&[u8]> {
         let place = &mut self.compressors[usize::from(how.bits - MIN_BITS)];
         let level = Compression::new(u32::from(how.level));
         let compress =
@@ -120,8 +139,7 @@ impl Codecs {
         if !window.is_empty() {
             compress.set_dictionary(window).ok()?;
         }
-        // What needs more room than the first does not get smaller; the second is enough for all,
-        // also where each byte takes nine bits.
+        // What needs more room than the first does not get smaller; the second is enough for all.
         let larger = if how.is_always { plain.len() / 8 + 64 } else { 0 };
         let room = plain.len() + TAIL.len() + larger;
         let output = &mut self.output;
@@ -131,8 +149,7 @@ impl Codecs {
         compress.compress(plain, &mut output[..room], FlushCompress::Sync).ok()?;
         let length = compress.total_out() as usize;
         let is_whole = compress.total_in() == plain.len() as u64 && length < room;
-        let body = output[..length].strip_suffix(&TAIL)?;
-        (is_whole && (how.is_always || body.len() < plain.len())).then_some(body)
+        output[..length].strip_suffix(&TAIL).filter(|_| is_whole)
     }
 
     /// A decompressor for one message.
