@@ -33,6 +33,10 @@
 //! [`Response::file`] answers with a part of a file. The feature `http-files` adds `Files`, which
 //! serves a directory: with ranges, conditions and compressed copies.
 //!
+//! # Forms
+//! The feature `http-forms` adds `Response::form` for forms that are one text,
+//! `Response::receive_multipart` for those in parts, which are streamed.
+//!
 //! # Examples
 //! See [`Server`] and [`Client`], `examples/http_hello.rs` and `examples/http_client.rs`.
 
@@ -47,12 +51,18 @@ mod fields;
 mod file;
 #[cfg(feature = "http-files")]
 mod files;
+#[cfg(feature = "http-forms")]
+mod form;
 #[cfg(feature = "http-gzip")]
 mod gzip;
 mod head;
 mod method;
 mod metrics;
+#[cfg(feature = "http-forms")]
+mod multipart;
 mod options;
+#[cfg(feature = "http-forms")]
+mod parts;
 mod record;
 mod refusal;
 mod request;
@@ -74,10 +84,14 @@ pub use exchange::ReplyId;
 pub use fields::InvalidField;
 #[cfg(feature = "http-files")]
 pub use files::Files;
+#[cfg(feature = "http-forms")]
+pub use form::{Form, InvalidForm};
 #[cfg(feature = "http-gzip")]
 pub use gzip::Gzip;
 pub use head::Version;
 pub use method::Method;
+#[cfg(feature = "http-forms")]
+pub use multipart::{Multipart, Part};
 pub use options::{Options, limits};
 pub use record::Record;
 pub use request::Request;

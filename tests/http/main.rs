@@ -12,6 +12,8 @@ mod files;
 mod files_paths;
 #[cfg(feature = "http-files")]
 mod files_sent;
+#[cfg(feature = "http-forms")]
+mod forms;
 #[cfg(feature = "http-gzip")]
 mod gzip;
 mod later;
