@@ -136,7 +136,7 @@
 //! | `batch` | [`udp::UdpOptions::batch`] takes up to 64 datagrams in a system call (Linux) |
 //! | `http` | the module `http`: an HTTP/1.1 server with routes |
 //! | `http-files` | `http::Files`: the files of a directory, with ranges, conditions and a cache |
-//! | `http-forms` | `http::Form`, `http::Multipart`: forms of pages, with files |
+//! | `http-forms` | `http::Form`, `http::Multipart`, `http::Uploads`: forms of pages, with files |
 //! | `http-gzip` | `http::Gzip`: answers that are compressed as they are made |
 //! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |

@@ -81,6 +81,11 @@ impl Form {
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
+
+    /// Adds a pair of a form that was sent in parts.
+    pub(super) fn push(&mut self, name: String, value: String) {
+        self.pairs.push((name, value));
+    }
 }
 
 /// Decodes a name or a value: `+` is a space.

@@ -33,9 +33,10 @@
 //! [`Response::file`] answers with a part of a file. The feature `http-files` adds `Files`, which
 //! serves a directory: with ranges, conditions and compressed copies.
 //!
-//! # Forms
+//! # Forms and uploads
 //! The feature `http-forms` adds `Response::form` for forms that are one text,
-//! `Response::receive_multipart` for those in parts, which are streamed.
+//! `Response::receive_multipart` for those in parts, and `Response::receive_files` for those whose
+//! files go to a directory, beside the loop.
 //!
 //! # Examples
 //! See [`Server`] and [`Client`], `examples/http_hello.rs` and `examples/http_client.rs`.
@@ -63,6 +64,8 @@ mod multipart;
 mod options;
 #[cfg(feature = "http-forms")]
 mod parts;
+#[cfg(feature = "http-forms")]
+mod receive_files;
 mod record;
 mod refusal;
 mod request;
@@ -76,6 +79,10 @@ mod stats;
 mod status;
 mod target;
 mod upgrade;
+#[cfg(feature = "http-forms")]
+mod upload_writer;
+#[cfg(feature = "http-forms")]
+mod uploads;
 
 pub use body::{Body, Flow};
 pub use client::{Answer, AnswerReader, Call, CallPhase, Client, ClientError, ClientOptions};
@@ -93,6 +100,8 @@ pub use method::Method;
 #[cfg(feature = "http-forms")]
 pub use multipart::{Multipart, Part};
 pub use options::{Options, limits};
+#[cfg(feature = "http-forms")]
+pub use receive_files::Received;
 pub use record::Record;
 pub use request::Request;
 pub use response::Response;
@@ -101,3 +110,5 @@ pub use server::Server;
 pub use stats::HttpStats;
 pub use status::reason;
 pub use upgrade::Upgraded;
+#[cfg(feature = "http-forms")]
+pub use uploads::{UploadOptions, UploadedFile, Uploads};

@@ -1,0 +1,154 @@
+//! The thread that writes uploads, and what it shares with the loop.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is called once, on the thread of the writer.
+pub(super) type Call = Box<dyn FnOnce() + Send>;
+
+/// Whom a request has told of a failure; taken by the first.
+pub(super) type OnError = Arc<Mutex<Option<Box<dyn FnOnce(&io::Error) + Send>>>>;
+
+/// What the thread does, in the order in which it is asked.
+pub(super) enum Job {
+    /// Creates a file.
+    Create { file: u64, path: PathBuf, on_error: OnError },
+    /// Appends to it.
+    Write { file: u64, bytes: Vec<u8> },
+    /// Closes it: it is complete.
+    Close { file: u64 },
+    /// Removes a file, closed or not. Its bytes count no longer.
+    Remove { file: Option<(u64, u64)>, path: PathBuf },
+    /// Opens a file for reading.
+    Open { path: PathBuf, then: Box<dyn FnOnce(io::Result<File>) + Send> },
+    /// Says that all before is done.
+    Say(Call),
+}
+
+/// What is used, and who waits.
+#[derive(Default)]
+pub(super) struct Books {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    /// Bytes that wait to be written.
+    pub(super) queued: usize,
+    /// Bodies that are paused until few bytes wait.
+    pub(super) waiting: Vec<Call>,
+}
+
+/// Locks what is shared. A panic elsewhere leaves nothing half done in it.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file that is being written.
+struct Open {
+    file: File,
+    on_error: OnError,
+}
+
+/// What the thread works with.
+pub(super) struct Writer {
+    pub(super) books: Arc<Mutex<Books>>,
+    /// Bodies go on when no more than so many bytes wait.
+    pub(super) low_mark: usize,
+    open: HashMap<u64, Open>,
+}
+
+impl Writer {
+    pub(super) fn new(books: Arc<Mutex<Books>>, low_mark: usize) -> Self {
+        Self { books, low_mark, open: HashMap::new() }
+    }
+
+    /// Works until all who may ask are gone.
+    pub(super) fn run(mut self, jobs: Receiver<Job>) {
+        for job in jobs {
+            match job {
+                Job::Create { file, path, on_error } => self.create(file, &path, on_error),
+                Job::Write { file, bytes } => self.write(file, &bytes),
+                Job::Close { file } => drop(self.open.remove(&file)),
+                Job::Remove { file, path } => self.remove(file, &path),
+                Job::Open { path, then } => then(File::open(path)),
+                Job::Say(call) => call(),
+            }
+        }
+    }
+
+    fn create(&mut self, file: u64, path: &Path, on_error: OnError) {
+        match create_new(path) {
+            Ok(created) => {
+                self.open.insert(file, Open { file: created, on_error });
+            }
+            Err(error) => tell(&on_error, &error),
+        }
+    }
+
+    fn write(&mut self, file: u64, bytes: &[u8]) {
+        // One that has failed is not there any more.
+        if let Some(open) = self.open.get_mut(&file) {
+            if let Err(error) = open.file.write_all(bytes) {
+                tell(&open.on_error, &error);
+                self.open.remove(&file);
+            }
+        }
+        let mut books = lock(&self.books);
+        books.queued -= bytes.len();
+        if books.queued <= self.low_mark && !books.waiting.is_empty() {
+            let waiting = std::mem::take(&mut books.waiting);
+            drop(books);
+            waiting.into_iter().for_each(|resume| resume());
+        }
+    }
+
+    fn remove(&mut self, file: Option<(u64, u64)>, path: &Path) {
+        let bytes = if let Some((file, reserved)) = file {
+            self.open.remove(&file);
+            reserved
+        } else if let Ok(found) = fs::metadata(path) {
+            found.len()
+        } else {
+            return; // it is not there, and does not count
+        };
+        match fs::remove_file(path) {
+            Ok(()) => {}
+            // It was never created.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => log::warn!("{}: {error}", path.display()),
+        }
+        let mut books = lock(&self.books);
+        books.files = books.files.saturating_sub(1);
+        books.bytes = books.bytes.saturating_sub(bytes);
+    }
+}
+
+/// Tells of the first failure of a request.
+fn tell(on_error: &OnError, error: &io::Error) {
+    let call = lock(on_error).take();
+    if let Some(call) = call {
+        call(error);
+    }
+}
+
+/// Creates a file that only this user can read.
+fn create_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Creates a directory that only this user can enter, unless it is there.
+pub(super) fn create_directory(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        result => result,
+    }
+}

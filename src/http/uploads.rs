@@ -1,0 +1,322 @@
+//! Uploads to files, written beside the loop.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use super::body::Flow;
+use super::refusal::Refusal;
+use super::upload_writer::{Books, Call, Job, OnError, Writer, create_directory, lock};
+use crate::options::setters;
+
+/// Limits of [`Uploads`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UploadOptions {
+    /// Bytes of all files of the directory together. Default 1 GiB.
+    pub max_bytes: u64,
+    /// Files in the directory. Default 1,000.
+    pub max_files: u64,
+    /// Bytes of the fields of a form that are no files, together. Default 64 KiB.
+    pub max_text_bytes: usize,
+    /// Bytes that may wait to be written, of all uploads together. Over it, bodies are paused, each
+    /// after the read that it is in, at most 132 KiB. Default 4 MiB.
+    pub max_queued_bytes: usize,
+}
+
+impl Default for UploadOptions {
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 30,
+            max_files: 1_000,
+            max_text_bytes: 64 << 10,
+            max_queued_bytes: 4 << 20,
+        }
+    }
+}
+
+impl UploadOptions {
+    setters! {
+        max_bytes: u64,
+        max_files: u64,
+        max_text_bytes: usize,
+        max_queued_bytes: usize,
+    }
+}
+
+/// A directory that takes uploads, and the thread that writes them. See
+/// [`Response::receive_files`](super::Response::receive_files).
+///
+/// The directory should be no other's, and never below files that are served. Files get random
+/// names, can be read by this user only, and are removed unless [kept](UploadedFile::keep).
+/// What a process leaves that is killed stays there, and counts when it is opened again.
+///
+/// Clones are the same. The thread ends with the last clone and the last file that is not kept.
+///
+/// # Examples
+/// ```no_run
+/// use waterwheel::http::{Route, Router, UploadOptions, Uploads};
+///
+/// let options = UploadOptions::default().max_bytes(10 << 30);
+/// let uploads = Uploads::open("/var/lib/program/uploads", "uploads", options)?;
+/// let upload = Route::new().post(move |_, req, res| {
+///     res.receive_files(req, &uploads, |_, received, res| {
+///         let count = received.files.len();
+///         received.files.into_iter().for_each(|file| drop(file.keep()));
+///         res.text(&format!("{count} files\n"));
+///     });
+/// });
+/// let routes: Router<()> = Router::new().route("/upload", upload.max_body_bytes(1 << 30));
+/// # let _ = routes;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Uploads {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    directory: PathBuf,
+    options: UploadOptions,
+    books: Arc<Mutex<Books>>,
+    next: AtomicU64,
+    /// `None` only while it is dropped.
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Uploads {
+    /// Opens a directory, which is created for this user alone if it is missing, and begins a
+    /// thread of this name that writes to it. Files that are there count.
+    ///
+    /// # Errors
+    /// The system's, if the directory cannot be created or read, or the thread not begun.
+    pub fn open(
+        directory: impl Into<PathBuf>,
+        thread_name: &str,
+        options: UploadOptions,
+    ) -> io::Result<Self> {
+        let directory = directory.into();
+        create_directory(&directory)?;
+        let mut books = Books::default();
+        for entry in fs::read_dir(&directory)? {
+            let found = entry?.metadata()?;
+            if found.is_file() {
+                books.files += 1;
+                books.bytes += found.len();
+            }
+        }
+        let books = Arc::new(Mutex::new(books));
+        let (jobs, receiver) = mpsc::channel();
+        let writer = Writer::new(Arc::clone(&books), options.max_queued_bytes / 2);
+        let builder = thread::Builder::new().name(thread_name.to_owned());
+        let thread = builder.spawn(move || writer.run(receiver))?;
+        let (jobs, thread) = (Some(jobs), Some(thread));
+        let next = AtomicU64::new(0);
+        Ok(Self { inner: Arc::new(Inner { directory, options, books, next, jobs, thread }) })
+    }
+
+    /// Files and bytes that count at present.
+    #[must_use]
+    pub fn used(&self) -> (u64, u64) {
+        let books = lock(&self.inner.books);
+        (books.files, books.bytes)
+    }
+
+    /// Has a file removed that was kept, by its [name](UploadedFile::name). Any other text removes
+    /// nothing.
+    pub fn remove(&self, name: &str) {
+        if let Some(path) = self.path_of(name) {
+            self.ask(Job::Remove { file: None, path });
+        }
+    }
+
+    /// The file of a name, if it is such a name: never a path out of the directory.
+    pub(super) fn path_of(&self, name: &str) -> Option<PathBuf> {
+        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_name = name.len() == 32 && name.bytes().all(is_digit);
+        is_name.then(|| self.inner.directory.join(name))
+    }
+
+    pub(super) fn options(&self) -> &UploadOptions {
+        &self.inner.options
+    }
+
+    pub(super) fn ask(&self, job: Job) {
+        self.inner.ask(job);
+    }
+
+    /// Begins a file.
+    pub(super) fn create(&self, on_error: &OnError) -> Result<Claim, Refusal> {
+        let mut random = [0; 16];
+        if getrandom::fill(&mut random).is_err() {
+            return Err(Refusal::new(500, "the server has no random name for the file"));
+        }
+        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        {
+            let mut books = lock(&self.inner.books);
+            if books.files >= self.inner.options.max_files {
+                return Err(Refusal::new(507, "the server has no room for another file"));
+            }
+            books.files += 1;
+        }
+        let path = self.inner.directory.join(&name);
+        let file = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        let job = Job::Create { file, path: path.clone(), on_error: Arc::clone(on_error) };
+        self.ask(job);
+        Ok(Claim { inner: Arc::clone(&self.inner), file, name, path, bytes: 0, is_kept: false })
+    }
+}
+
+impl fmt::Debug for Uploads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uploads").field("directory", &self.inner.directory).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn ask(&self, job: Job) {
+        let Some(jobs) = &self.jobs else { return };
+        // The thread is gone only if it has panicked.
+        if let Err(mpsc::SendError(Job::Remove { path, .. })) = jobs.send(job) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        let Some(thread) = self.thread.take() else { return };
+        // The last one to hold it may be the thread itself.
+        if thread.thread().id() != thread::current().id() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A file of its own, removed on drop unless it is kept.
+pub(super) struct Claim {
+    inner: Arc<Inner>,
+    file: u64,
+    name: String,
+    path: PathBuf,
+    bytes: u64,
+    is_kept: bool,
+}
+
+impl Claim {
+    /// Has bytes appended; whether more are wanted now. If not, `resume` is called once they are.
+    pub(super) fn write(
+        &mut self,
+        data: &[u8],
+        resume: impl FnOnce() -> Call,
+    ) -> Result<Flow, Refusal> {
+        let options = &self.inner.options;
+        let count = data.len() as u64;
+        let flow = {
+            let mut books = lock(&self.inner.books);
+            let bytes = books.bytes.saturating_add(count);
+            if self.bytes.saturating_add(count) > options.max_bytes {
+                return Err(Refusal::new(413, "the file is larger than all that the server keeps"));
+            }
+            if bytes > options.max_bytes {
+                return Err(Refusal::new(507, "the server has no room for the file"));
+            }
+            books.bytes = bytes;
+            books.queued += data.len();
+            if books.queued > options.max_queued_bytes {
+                books.waiting.push(resume());
+                Flow::Pause
+            } else {
+                Flow::More
+            }
+        };
+        self.bytes += count;
+        self.inner.ask(Job::Write { file: self.file, bytes: data.to_vec() });
+        Ok(flow)
+    }
+
+    /// It is complete.
+    pub(super) fn close(&self) {
+        self.inner.ask(Job::Close { file: self.file });
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let path = std::mem::take(&mut self.path);
+            self.inner.ask(Job::Remove { file: Some((self.file, self.bytes)), path });
+        }
+    }
+}
+
+/// A file that was uploaded. It is removed on drop, unless it is [kept](Self::keep).
+pub struct UploadedFile {
+    pub(super) claim: Claim,
+    pub(super) field: String,
+    pub(super) file_name: String,
+    pub(super) content_type: Option<String>,
+}
+
+impl UploadedFile {
+    /// The name of the field of the form.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// The name that the file has at the client: data of a stranger's, never a path. See
+    /// [`Part::file_name`](super::Part::file_name).
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        &self.file_name
+    }
+
+    /// The media type that the client says the file is of.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.claim.bytes
+    }
+
+    /// The name in the directory: 32 hexadecimal digits that cannot be guessed.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.claim.name
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.claim.path
+    }
+
+    /// Keeps the file, and returns its name in the directory. It counts until it is
+    /// [removed](Uploads::remove).
+    #[must_use = "the file is found by its name only"]
+    pub fn keep(mut self) -> String {
+        self.claim.is_kept = true;
+        std::mem::take(&mut self.claim.name)
+    }
+}
+
+impl fmt::Debug for UploadedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_struct("UploadedFile");
+        text.field("field", &self.field).field("file_name", &self.file_name);
+        text.field("path", &self.claim.path).field("length", &self.claim.bytes);
+        text.finish_non_exhaustive()
+    }
+}

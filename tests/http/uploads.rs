@@ -1,0 +1,257 @@
+//! Uploads to files: what is kept, what is removed, and what has no room.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use waterwheel::http::{Route, Router, Server, UploadOptions, Uploads};
+
+use crate::web::{Client, Web};
+
+/// A directory that is removed.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let name = format!("waterwheel-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn files(&self) -> usize {
+        fs::read_dir(&self.0).map_or(0, Iterator::count)
+    }
+
+    /// Waits until there are so many files.
+    #[track_caller]
+    fn expect_files(&self, count: usize) {
+        expect(|| self.files() == count, &format!("{count} files, not {}", self.files()));
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[track_caller]
+fn expect(mut is_so: impl FnMut() -> bool, what: &str) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A server that keeps the files of the field `keep`, and tells the field, name and length of each.
+fn server(path: &Path, options: UploadOptions) -> Web {
+    let path = path.to_owned();
+    Web::serve(move || {
+        let uploads = Uploads::open(path, "uploads", options).unwrap();
+        let (kept, served, used) = (uploads.clone(), uploads.clone(), uploads.clone());
+        let upload = Route::new().post(move |(), req, res| {
+            res.receive_files(req, &uploads, |(), received, res| {
+                let mut text: String =
+                    received.form.pairs().map(|(name, text)| format!("{name}={text}\n")).collect();
+                for file in received.files {
+                    let (field, length) = (file.field().to_owned(), file.length());
+                    text += &format!("{field} {} {length} ", file.file_name());
+                    text += &if field == "keep" { file.keep() } else { "-".to_owned() };
+                    text += "\n";
+                }
+                res.text(&text);
+            });
+        });
+        let file = Route::new()
+            .get(move |(), req, res| res.attachment(&served, req.param("name"), "a \"b\".html"))
+            .delete(move |(), req, res| {
+                kept.remove(req.param("name"));
+                res.status(204).empty();
+            });
+        let routes = Router::new().route("/", upload.max_body_bytes(64 << 20));
+        let routes = routes.get("/used", move |(), _, res| res.text(&format!("{:?}", used.used())));
+        Server::new((), routes.route("/file/{name}", file))
+    })
+}
+
+fn field(name: &str, file: Option<&str>, data: &[u8]) -> Vec<u8> {
+    let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
+    let head = format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+    [head.as_bytes(), data, b"\r\n"].concat()
+}
+
+fn request(fields: &[Vec<u8>]) -> Vec<u8> {
+    let body = [&fields.concat()[..], b"--B--\r\n"].concat();
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n";
+    let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), &body].concat()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn files_are_written_kept_served_and_removed() {
+    let directory = Directory::new("kept");
+    let web = server(&directory.0, UploadOptions::default());
+    let data: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+    let fields = [
+        field("title", None, "ü".as_bytes()),
+        field("keep", Some("../../page.html"), &data),
+        field("none", Some(""), b""),
+        field("other", Some("x"), b""),
+    ];
+    let mut client = web.client();
+    let answer = client.ask(request(&fields));
+    let text = answer.text();
+    let rest = text.strip_prefix("title=ü\nkeep page.html 3000000 ").expect(text);
+    let name = rest.strip_suffix("\nother x 0 -\n").expect(text).to_owned();
+    directory.expect_files(1);
+    assert_eq!((mode(&directory.0), mode(&directory.0.join(&name))), (0o700, 0o600));
+    assert!(fs::read(directory.0.join(&name)).unwrap() == data);
+    let answer = client.get(&format!("/file/{name}"));
+    assert_eq!((answer.status, answer.body == data), (200, true));
+    assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
+    assert_eq!(answer.field("content-type"), Some("application/octet-stream"));
+    let disposition = "attachment; filename=\"a _b_.html\"; filename*=UTF-8''a%20%22b%22.html";
+    assert_eq!(answer.field("content-disposition"), Some(disposition));
+    fs::write(directory.0.join("other"), "no").unwrap();
+    for other in ["other", "..%2fx", &"0".repeat(32), &name.to_uppercase()] {
+        assert_eq!(client.get(&format!("/file/{other}")).status, 404, "{other}");
+    }
+    client.ask(format!("DELETE /file/{name} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    directory.expect_files(1);
+    assert_eq!(client.get(&format!("/file/{name}")).status, 404);
+}
+
+/// Descriptors of this process that are open in a directory.
+fn open_in(directory: &Path) -> usize {
+    let links = fs::read_dir("/proc/self/fd").unwrap();
+    let paths = links.filter_map(|link| fs::read_link(link.ok()?.path()).ok());
+    paths.filter(|path| path.starts_with(directory)).count()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_client_that_goes_at_any_byte_leaves_no_file_and_no_descriptor() {
+    let directory = Directory::new("gone");
+    let web = server(&directory.0, UploadOptions::default());
+    let whole = request(&[
+        field("a", Some("a"), &[b'x'; 20]),
+        field("title", None, b"t"),
+        field("b", Some("b"), &[b'y'; 200_000]),
+    ]);
+    let steps = (0..600).chain((600..whole.len()).step_by(9_973));
+    for end in steps.chain(whole.len() - 40..whole.len()) {
+        let mut client = web.client();
+        client.send(&whole[..end]);
+        drop(client);
+    }
+    directory.expect_files(0);
+    expect(|| web.client().get("/used").text() == "(0, 0)", "what is gone still counts");
+    // And when it is all there, none is kept.
+    web.client().ask(&whole).expect(200, "title=t\na a 20 -\nb b 200000 -\n");
+    directory.expect_files(0);
+    expect(|| open_in(&directory.0) == 0, "a descriptor is left");
+    // A malformed end removes what came before it.
+    let malformed = request(&[field("keep", Some("a"), b"x"), b"--B\r\nX\r\n\r\n\r\n".to_vec()]);
+    assert_eq!(web.client().ask(&malformed).status, 400);
+    directory.expect_files(0);
+    // So does the end of the server.
+    let mut client = web.client();
+    client.send(&whole[..whole.len() - 10]);
+    directory.expect_files(2);
+    drop(web);
+    directory.expect_files(0);
+}
+
+#[track_caller]
+fn expect_status(client: &mut Client, fields: &[Vec<u8>], status: u16) {
+    let answer = client.ask(request(fields));
+    assert_eq!(answer.status, status, "{}", answer.text());
+}
+
+#[test]
+fn a_quota_of_bytes_and_files_holds() {
+    let directory = Directory::new("quota");
+    fs::create_dir(&directory.0).unwrap();
+    fs::write(directory.0.join("0"), "12345").unwrap();
+    let options = UploadOptions::default().max_bytes(1_000).max_files(3).max_text_bytes(10);
+    let web = server(&directory.0, options);
+    let mut client = web.client();
+    expect_status(&mut client, &[field("a", Some("a"), &[b'x'; 1_001])], 413);
+    expect_status(&mut client, &[field("a", Some("a"), &[b'x'; 996])], 507);
+    expect_status(&mut client, &[field("a", None, &[b'x'; 11])], 413);
+    let small = || field("keep", Some("a"), b"x");
+    expect_status(&mut client, &[small(), small(), small()], 507);
+    expect_status(&mut client, &[field("a", None, b"\xff")], 400);
+    // What was refused counts until it is removed, which comes soon.
+    expect(|| web.client().get("/used").text() == "(1, 5)", "what was refused still counts");
+    directory.expect_files(1);
+    expect_status(&mut client, &[small(), field("keep", Some("a"), &[b'x'; 994])], 200);
+    expect_status(&mut client, &[field("a", Some("a"), b"")], 507);
+    directory.expect_files(3);
+    client.get("/used").expect(200, "(3, 1000)");
+}
+
+#[test]
+fn what_waits_to_be_written_is_bounded_and_all_of_it_arrives() {
+    let directory = Directory::new("slow");
+    let web = server(&directory.0, UploadOptions::default().max_queued_bytes(1));
+    let data: Vec<u8> = (0..8_000_000_u32).map(|at| (at % 253) as u8).collect();
+    let mut threads = Vec::new();
+    for _ in 0..4 {
+        let (addr, request) = (web.addr, request(&[field("keep", Some("a"), &data)]));
+        threads.push(thread::spawn(move || Client::new(addr).ask(request)));
+    }
+    for thread in threads {
+        let answer = thread.join().unwrap();
+        let name = answer.text().trim().rsplit(' ').next().unwrap();
+        assert!(fs::read(directory.0.join(name)).unwrap() == data);
+    }
+}
+
+/// A file system of 1 MiB, if this user may mount one.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(path: &Path) -> Option<Self> {
+        fs::create_dir(path).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(path);
+        let is_mounted = mount.output().is_ok_and(|output| output.status.success());
+        is_mounted.then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_answered_507_and_a_directory_that_is_gone_500() {
+    let directory = Directory::new("full");
+    let web = server(&directory.0, UploadOptions::default());
+    fs::remove_dir(&directory.0).unwrap();
+    let mut client = web.client();
+    expect_status(&mut client, &[field("a", Some("a"), b"x")], 500);
+    drop(web);
+    // Only root can mount; for others the way to 507 is the same as that to 500, but for the kind.
+    let Some(_small) = Small::mount(&directory.0) else { return };
+    let web = server(&directory.0, UploadOptions::default());
+    let mut client = web.client();
+    expect_status(&mut client, &[field("a", Some("a"), &[b'x'; 2 << 20])], 507);
+    directory.expect_files(0);
+    let mut client = web.client();
+    expect_status(&mut client, &[field("a", Some("a"), &[b'x'; 500_000])], 200);
+    directory.expect_files(0);
+}
