@@ -138,6 +138,7 @@
 //! | `http-files` | `http::Files`: the files of a directory, with ranges, conditions and a cache |
 //! | `http-forms` | `http::Form`, `http::Multipart`, `http::Uploads`: forms of pages, with files |
 //! | `http-gzip` | `http::Gzip`: answers that are compressed as they are made |
+//! | `http-session` | cookies, signed and encrypted, and `http::Sessions` |
 //! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
 //! | `tls` | the module `tls`: TLS under any handler |

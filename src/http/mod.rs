@@ -33,10 +33,13 @@
 //! [`Response::file`] answers with a part of a file. The feature `http-files` adds `Files`, which
 //! serves a directory: with ranges, conditions and compressed copies.
 //!
-//! # Forms and uploads
+//! # Forms, uploads, sessions
 //! The feature `http-forms` adds `Response::form` for forms that are one text,
 //! `Response::receive_multipart` for those in parts, and `Response::receive_files` for those whose
 //! files go to a directory, beside the loop.
+//!
+//! The feature `http-session` adds `Request::cookie`, `Response::set_cookie`, `CookieKeys` and
+//! `Sessions`.
 //!
 //! # Examples
 //! See [`Server`] and [`Client`], `examples/http_hello.rs` and `examples/http_client.rs`.
@@ -44,6 +47,10 @@
 mod body;
 mod chunk;
 mod client;
+#[cfg(feature = "http-session")]
+mod cookie_keys;
+#[cfg(feature = "http-session")]
+mod cookies;
 mod date;
 mod drive;
 mod events;
@@ -73,6 +80,8 @@ mod respond;
 mod response;
 mod router;
 mod server;
+#[cfg(feature = "http-session")]
+mod sessions;
 mod shared;
 mod state;
 mod stats;
@@ -86,6 +95,10 @@ mod uploads;
 
 pub use body::{Body, Flow};
 pub use client::{Answer, AnswerReader, Call, CallPhase, Client, ClientError, ClientOptions};
+#[cfg(feature = "http-session")]
+pub use cookie_keys::CookieKeys;
+#[cfg(feature = "http-session")]
+pub use cookies::{SameSite, SetCookie};
 pub use events::Event;
 pub use exchange::ReplyId;
 pub use fields::InvalidField;
@@ -107,6 +120,8 @@ pub use request::Request;
 pub use response::Response;
 pub use router::{Next, Route, Router};
 pub use server::Server;
+#[cfg(feature = "http-session")]
+pub use sessions::{Session, Sessions, SessionsFull, SessionsOptions};
 pub use stats::HttpStats;
 pub use status::reason;
 pub use upgrade::Upgraded;

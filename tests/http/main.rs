@@ -20,6 +20,8 @@ mod later;
 mod rows_framing;
 mod rows_head;
 mod rows_target;
+#[cfg(feature = "http-session")]
+mod sessions;
 #[cfg(all(feature = "http-forms", unix))]
 mod uploads;
 mod web;
