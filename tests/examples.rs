@@ -74,6 +74,41 @@ fn tiny_echo_echoes() {
 }
 
 #[test]
+#[cfg(feature = "http-forms")]
+fn what_is_uploaded_is_listed_and_comes_back() {
+    let directory = std::env::temp_dir().join(format!("waterwheel-{}", std::process::id()));
+    let args = ["127.0.0.1:0", directory.to_str().unwrap()];
+    let (server, addr) = Process::start("http_upload", &args).listening();
+    let ask = |request: &str| {
+        let mut client = Client::connect(addr);
+        client.send(request);
+        client.finish();
+        // A head and a body, up to an empty line or the end.
+        let mut part = || {
+            let lines = std::iter::from_fn(|| Some(client.line()).filter(|line| !line.is_empty()));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        (part(), part())
+    };
+    let body = "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"<b>.txt\"\r\n\r\n\
+        text\r\n--B--";
+    let (head, told) = ask(&format!(
+        "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let path = told.strip_prefix("4 bytes: ").expect(&told);
+    let (_, page) = ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(page.contains(&format!("<a href=\"{path}\">&lt;b&gt;.txt</a>")), "{page}");
+    let (head, text) = ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert!(head.contains("nosniff") && head.contains("attachment"), "{head}");
+    assert_eq!(text, "text");
+    expect_end_by_signal(server);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
 fn discard_counts_what_it_takes() {
     let (server, addr) = Process::start("discard", &["127.0.0.1:0", "0.05"]).listening();
     let mut client = Client::connect(addr);
