@@ -78,6 +78,13 @@ impl<A: 'static> Response<'_, A> {
         self.exchange.is_failed = true;
     }
 
+    /// Ends the connection after this answer, as the client is told by `Connection: close`. To be
+    /// called before the answer is begun.
+    pub fn close_after(&mut self) -> &mut Self {
+        self.exchange.keep_alive = false;
+        self
+    }
+
     /// Answers with a text of UTF-8.
     pub fn text(&mut self, body: &str) {
         self.send(Kind::Line(respond::TEXT), body.as_bytes());

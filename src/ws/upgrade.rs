@@ -52,7 +52,8 @@ impl Endpoint {
         state: A::State,
     ) -> bool {
         if req.version() != Version::Http11 || req.has_body() {
-            res.status(400).text("a WebSocket is asked for in HTTP/1.1, without a body\n");
+            res.close_after().status(400);
+            res.text("a WebSocket is asked for in HTTP/1.1, without a body\n");
             return false;
         }
         let fields: Vec<_> = req.headers().collect();
@@ -61,6 +62,8 @@ impl Endpoint {
             Err(refused) => {
                 if refused.status == 426 {
                     res.header("Sec-WebSocket-Version", "13");
+                } else {
+                    res.close_after(); // what else it has got wrong cannot be known
                 }
                 res.status(refused.status).text(&format!("{}\n", refused.text));
                 false
