@@ -86,6 +86,7 @@ const PAGE: &str = r#"<!doctype html>
          padding: 0 1rem; color-scheme: light dark }
   #lines { min-height: 12rem; padding: 0; list-style: none; overflow-wrap: anywhere }
   form { display: flex; gap: .5rem; flex-wrap: wrap }
+  [hidden] { display: none }
   input { font: inherit; flex: 1 1 8rem; padding: .3rem }
   button { font: inherit; padding: .3rem 1rem }
 </style>
@@ -112,7 +113,8 @@ const PAGE: &str = r#"<!doctype html>
     event.preventDefault();
     const form = new FormData(byId("enter"));
     const query = new URLSearchParams({ name: form.get("name") });
-    const at = `ws://${location.host}/chat/${encodeURIComponent(form.get("room"))}?${query}`;
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const at = `${scheme}://${location.host}/chat/${encodeURIComponent(form.get("room"))}?${query}`;
     const socket = new WebSocket(at);
     socket.onmessage = event => show(event.data);
     socket.onclose = event => show(`the connection has ended: ${event.reason || event.code}`);
