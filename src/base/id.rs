@@ -48,6 +48,13 @@ impl ConnId {
         (self.word as u32 & NO_INDEX) as usize
     }
 
+    /// The slot of the connection: a small number, which another connection has once this one has
+    /// ended. For tables beside the reactor's own, such as an observer's; keep the whole id in them.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        self.index()
+    }
+
     pub(crate) const fn generation(self) -> u64 {
         self.word >> INDEX_BITS
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::base::id::{ConnId, SocketId, TimerId};
 use crate::base::stats::Stats;
 use crate::engine::Stop;
+use crate::engine::observer::{Observer, ObserverKey};
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::states::LentStates;
 use crate::handler::{Conn, DatagramSocket, Handler, HandlerKey, Remote};
@@ -310,6 +311,13 @@ impl<'a> Context<'a> {
     /// that begins. Without an observer nothing happens. See [`observer`](crate::observer).
     pub fn mark(&mut self, name: &'static str) {
         self.lp.engine.observers.tell(|observer| observer.on_mark(name));
+    }
+
+    /// An observer of the reactor, to look at what it has gathered; `None` if the key is of another
+    /// reactor. A closure of [`Remote::with`](crate::Remote::with) gets at it from another thread.
+    #[must_use]
+    pub fn observer<O: Observer>(&mut self, key: ObserverKey<O>) -> Option<&mut O> {
+        self.lp.engine.observers.get(key)
     }
 
     /// Stops the loop at the end of the turn: every connection ends with

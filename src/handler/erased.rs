@@ -29,7 +29,10 @@ impl<H> HandlerKey<H> {
         Self { index, handler: PhantomData }
     }
 
-    pub(crate) const fn index(self) -> u32 {
+    /// The place of the handler in its reactor, by the order of registration: the number that
+    /// observers are told ([`Callback::handler`](crate::observer::Callback::handler)).
+    #[must_use]
+    pub const fn index(self) -> u32 {
         self.index
     }
 }

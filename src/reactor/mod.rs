@@ -15,7 +15,7 @@ mod unix;
 #[cfg(unix)]
 mod unix_datagram;
 
-use std::any::TypeId;
+use std::any::{TypeId, type_name};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ use crate::base::stats::Stats;
 #[cfg(unix)]
 use crate::engine::DRAIN_TOKEN;
 use crate::engine::Running;
-use crate::engine::observer::Observer;
+use crate::engine::observer::{Observer, ObserverKey};
 use crate::handler::{AnyHandler, Context, Handler, HandlerKey, Loop, Registered, Remote};
 use crate::options::{ConnectOptions, Destination, ListenOptions, Place, ReactorOptions};
 use crate::stream::{adopt, warn_of_silence};
@@ -118,6 +118,7 @@ impl Reactor {
     fn add_handler<H: 'static>(&mut self, service: Box<dyn AnyHandler>) -> HandlerKey<H> {
         let index = self.dispatcher.callbacks.handlers.len() as u32;
         self.dispatcher.lp.handlers.push((service.role(), TypeId::of::<H>()));
+        self.dispatcher.lp.engine.observers.note_handler(type_name::<H>());
         self.dispatcher.callbacks.handlers.push(service);
         HandlerKey::new(index)
     }
@@ -321,11 +322,18 @@ impl Reactor {
 
     /// Has an observer told of everything that the loop does from now on; see
     /// [`observer`](crate::observer) for an example and for what that costs. An observer stays for
-    /// as long as the reactor lives. Several are told in the order in which they came.
-    pub fn observe(&mut self, observer: impl Observer) {
+    /// as long as the reactor lives. Several are told in the order in which they came. Returns the
+    /// key by which it is found again.
+    pub fn observe<O: Observer>(&mut self, observer: O) -> ObserverKey<O> {
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
-        engine.observers.add(Box::new(observer), true);
+        let key = engine.observers.add(Box::new(observer), true);
         streams.mark_observed();
+        key
+    }
+
+    /// An observer, to look at what it has gathered; `None` if the key is of another reactor.
+    pub fn observer_mut<O: Observer>(&mut self, key: ObserverKey<O>) -> Option<&mut O> {
+        self.dispatcher.lp.engine.observers.get(key)
     }
 
     /// Turns until it is stopped.

@@ -17,26 +17,23 @@
 //! # Examples
 //! The longest callback so far:
 //! ```
-//! use std::cell::Cell;
-//! use std::rc::Rc;
 //! use std::time::Duration;
 //! use waterwheel::Reactor;
 //! use waterwheel::observer::{Callback, Observer, Outcome, Span};
 //!
-//! struct Longest(Rc<Cell<Duration>>);
+//! struct Longest(Duration);
 //!
 //! impl Observer for Longest {
-//!     fn on_callback_end(&mut self, callback: &Callback<'_>, _: Outcome, span: Span) {
-//!         if span.length() > self.0.get() {
-//!             self.0.set(span.length());
-//!             eprintln!("{} took {:?}", callback.what.name(), span.length());
-//!         }
+//!     fn on_callback_end(&mut self, _: &Callback<'_>, _: Outcome, span: Span) {
+//!         self.0 = self.0.max(span.length());
 //!     }
 //! }
 //!
-//! let longest = Rc::new(Cell::new(Duration::ZERO));
 //! let mut reactor = Reactor::new()?;
-//! reactor.observe(Longest(Rc::clone(&longest)));
+//! let key = reactor.observe(Longest(Duration::ZERO));
+//! reactor.run_once(Some(Duration::ZERO))?;
+//! let longest = reactor.observer_mut(key).expect("it is of this reactor");
+//! assert_eq!(longest.0, Duration::ZERO, "there was no callback");
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
@@ -49,6 +46,7 @@ use std::time::Duration;
 use crate::base::id::{ConnId, TimerId};
 
 pub use facts::{Callback, ConnEnd, ConnFacts, Outcome, Span, What};
+pub use told::ObserverKey;
 pub(crate) use told::Observers;
 
 /// Is told what the loop does.
@@ -64,6 +62,12 @@ pub(crate) use told::Observers;
 /// - Callbacks that a stop brings about belong to a turn and to no phase.
 /// - The last callbacks of a reactor that is dropped belong to no turn.
 pub trait Observer: 'static {
+    /// A handler was registered, of a type with this name. Those that were there before are told
+    /// when the observer is installed. The index is the one of [`Callback::handler`].
+    fn on_handler(&mut self, index: u32, type_name: &'static str) {
+        let _ = (index, type_name);
+    }
+
     /// A turn begins: the poll has returned. The time since the end of the last turn was spent in
     /// the poll, and outside the loop if a program drives it by hand.
     fn on_turn_begin(&mut self, at: Duration) {

@@ -1,17 +1,62 @@
 //! The observers of a reactor, and the clock that they share.
 
+use std::any::Any;
 use std::fmt;
+use std::marker::PhantomData;
 use std::mem;
 use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::observer::{Callback, Observer, Outcome, Phase, Span};
 
+/// The typed key of an observer, for [`Context::observer`](crate::Context::observer) and
+/// [`Reactor::observer_mut`](crate::Reactor::observer_mut).
+///
+/// A key may be copied and taken to other threads. It belongs to the reactor that returned it.
+pub struct ObserverKey<O> {
+    /// Its place in the list.
+    index: u32,
+    /// A key neither owns nor borrows an `O`.
+    observer: PhantomData<fn() -> O>,
+}
+
+impl<O> Clone for ObserverKey<O> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<O> Copy for ObserverKey<O> {}
+
+impl<O> fmt::Debug for ObserverKey<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObserverKey({})", self.index)
+    }
+}
+
+/// An observer whose type can be found again.
+pub(crate) trait AnyObserver: Observer {
+    fn as_any(&mut self) -> &mut dyn Any;
+    fn as_observer(&mut self) -> &mut dyn Observer;
+}
+
+impl<O: Observer> AnyObserver for O {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn as_observer(&mut self) -> &mut dyn Observer {
+        self
+    }
+}
+
 /// The observers of a reactor.
 #[derive(Default)]
 pub(crate) struct Observers {
     /// In the order in which they were installed.
-    list: Vec<Box<dyn Observer>>,
+    list: Vec<Box<dyn AnyObserver>>,
+    /// The types of the handlers of the reactor, in their order.
+    handlers: Vec<&'static str>,
     /// Whether connections leave the fast path, so that each of their messages is told.
     takes_slow_path: bool,
     /// What the clock has shown last.
@@ -34,9 +79,32 @@ impl Observers {
     /// Installs an observer. If it `takes_slow_path`, connections leave the fast path for it, so
     /// that it is told of every message. Otherwise it is told of those on the fast path only where
     /// `sys::OBSERVES_FAST_PATH` is set.
-    pub(crate) fn add(&mut self, observer: Box<dyn Observer>, takes_slow_path: bool) {
+    pub(crate) fn add<O: Observer>(
+        &mut self,
+        mut observer: Box<O>,
+        takes_slow_path: bool,
+    ) -> ObserverKey<O> {
+        for (index, name) in (0..).zip(&self.handlers) {
+            observer.on_handler(index, name);
+        }
+        let index = self.list.len() as u32;
         self.list.push(observer);
         self.takes_slow_path |= takes_slow_path;
+        ObserverKey { index, observer: PhantomData }
+    }
+
+    /// An observer; `None` if the key is of another reactor.
+    pub(crate) fn get<O: Observer>(&mut self, key: ObserverKey<O>) -> Option<&mut O> {
+        let observer = self.list.get_mut(key.index as usize)?;
+        // Through the box: the box itself has a type too.
+        observer.as_mut().as_any().downcast_mut()
+    }
+
+    /// A handler of this type was registered.
+    pub(crate) fn note_handler(&mut self, name: &'static str) {
+        let index = self.handlers.len() as u32;
+        self.handlers.push(name);
+        self.tell(|observer| observer.on_handler(index, name));
     }
 
     /// Tells each of them.
@@ -50,7 +118,7 @@ impl Observers {
     #[cold]
     fn tell_each(&mut self, mut tell: impl FnMut(&mut dyn Observer)) {
         for observer in &mut self.list {
-            tell(observer.as_mut());
+            tell(observer.as_mut().as_observer());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::observer::{Callback, ConnEnd, Observer, Outcome, Phase, Span};
-use waterwheel::{Conn, ConnId, TimerId};
+use waterwheel::{Conn, ConnId, Context, Reactor, TimerId};
 
 use crate::support::{Client, Rig, Script};
 
@@ -243,4 +243,61 @@ fn a_reactor_that_is_dropped_tells_its_last_callbacks() {
     drop(rig);
     let expected = ["closed: the reactor was stopped, 0 unsent", "on_close: Returned"];
     assert_eq!(log.take(), expected);
+}
+
+/// Counts callbacks, and keeps the names of handlers.
+#[derive(Default)]
+struct Counter {
+    callbacks: u32,
+    handlers: Vec<(u32, &'static str)>,
+}
+
+impl Observer for Counter {
+    fn on_handler(&mut self, index: u32, type_name: &'static str) {
+        self.handlers.push((index, type_name));
+    }
+
+    fn on_callback_end(&mut self, _: &Callback<'_>, _: Outcome, _: Span) {
+        self.callbacks += 1;
+    }
+}
+
+#[test]
+fn an_observer_is_found_by_its_key_also_from_another_thread() {
+    let mut rig = Rig::new(twice());
+    let log = rig.reactor.observe(Log::default());
+    let key = rig.reactor.observe(Counter::default());
+    let (_client, _) = rig.client();
+    let so_far = rig.reactor.observer_mut(key).expect("it is there").callbacks;
+    assert_eq!(so_far, 2, "on_accept and on_open");
+    assert!(rig.reactor.observer_mut(log).is_some());
+    let mut other = Reactor::new().unwrap();
+    assert!(other.observer_mut(key).is_none());
+    let (remote, service) = (rig.reactor.remote(), rig.service);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let ask = move || {
+        let look = move |_: &mut _, cx: &mut Context<'_>| {
+            let _ = sender.send(cx.observer(key).map(|counter| counter.callbacks));
+        };
+        remote.with(service, look)
+    };
+    std::thread::spawn(ask);
+    let mut seen = None;
+    rig.until("it is seen", |_| {
+        seen = receiver.try_recv().ok();
+        seen.is_some()
+    });
+    assert_eq!(seen, Some(Some(so_far)));
+}
+
+#[test]
+fn handlers_are_told_with_their_names_before_and_after() {
+    let mut reactor = Reactor::new().unwrap();
+    reactor.register(Script::echo());
+    let key = reactor.observe(Counter::default());
+    let late = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
+    let handlers = &reactor.observer_mut(key).expect("it is there").handlers;
+    assert_eq!(handlers.len(), 2);
+    assert!(handlers[0].0 == 0 && handlers[0].1.ends_with("Script"), "{handlers:?}");
+    assert!(handlers[1].0 == late.index() && handlers[1].1.contains("closure"), "{handlers:?}");
 }
