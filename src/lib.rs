@@ -106,6 +106,7 @@
 //! | | `tls` | TLS as a layer under any handler (feature `tls`) |
 //! | | `http` | HTTP/1.1 as a handler (feature `http`) |
 //! | | `ws` | WebSocket, as server and as client (feature `ws`) |
+//! | | `inspect` | the recorder, warnings and the live page (feature `inspect`) |
 //! | proofs | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | | `tests` | scripts of a connection, models of interleavings, and targets of the fuzzers |
 //!
@@ -139,6 +140,7 @@
 //! | `http-forms` | `http::Form`, `http::Multipart`, `http::Uploads`: forms of pages, with files |
 //! | `http-gzip` | `http::Gzip`: answers that are compressed as they are made |
 //! | `http-session` | cookies, signed and encrypted, and `http::Sessions` |
+//! | `inspect` | the module `inspect`: a recorder of the loop, and a page that shows it |
 //! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
 //! | `tls` | the module `tls`: TLS under any handler |
@@ -184,6 +186,9 @@ pub mod http;
 
 #[cfg(feature = "ws")]
 pub mod ws;
+
+#[cfg(feature = "inspect")]
+pub mod inspect;
 
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -49,7 +49,7 @@ impl ConnId {
     }
 
     /// The slot of the connection: a small number, which another connection has once this one has
-    /// ended. For tables beside the reactor's own, such as an observer's; keep the whole id in them.
+    /// ended. For tables beside the reactor's own; keep the whole id in them.
     #[must_use]
     pub const fn slot(self) -> usize {
         self.index()

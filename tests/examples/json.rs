@@ -109,12 +109,31 @@ fn items<T>(
     }
 }
 
-/// A text without escapes: none of those looked at has any.
+/// A text. Of the escapes those that are looked at: quotes, backslashes, and `\u` of one word.
 fn text(rest: &mut &str) -> Option<String> {
     take(rest, '"')?;
-    let (text, behind) = rest.split_once('"')?;
-    *rest = behind;
-    (!text.contains('\\')).then(|| text.to_owned())
+    let mut text = String::new();
+    loop {
+        let mut chars = rest.chars();
+        match chars.next()? {
+            '"' => {
+                *rest = chars.as_str();
+                return Some(text);
+            }
+            '\\' => match chars.next()? {
+                'u' => {
+                    let (digits, behind) = chars.as_str().split_at_checked(4)?;
+                    text.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
+                    chars = behind.chars();
+                }
+                it @ ('"' | '\\') => text.push(it),
+                _ => return None,
+            },
+            it if it.is_control() => return None,
+            it => text.push(it),
+        }
+        *rest = chars.as_str();
+    }
 }
 
 fn take(rest: &mut &str, char: char) -> Option<()> {

@@ -1,0 +1,49 @@
+//! Watching the loop: a recorder, warnings, and a page that shows the loop as it turns.
+//!
+//! [`Recorder`] is an [`Observer`](crate::observer::Observer). It keeps the last things that
+//! happened in a ring of memory, sums, and warnings of what the author of a server should know.
+//!
+//! # Getting at a recording
+//! | when | how |
+//! |---|---|
+//! | on demand | [`Reactor::observer_mut`](crate::Reactor::observer_mut), [`Recorder::recording`] |
+//! | from a callback | [`Context::observer`](crate::Context::observer) with the key |
+//! | from another thread | the same, in a closure of [`Remote::with`](crate::Remote::with) |
+//! | after a slow callback | [`Recorder::on_slow`] |
+//! | after a panic | [`Recorder::on_panic`] |
+//!
+//! # Examples
+//! What came before a stall, in files that Perfetto and speedscope open:
+//! ```
+//! use std::{fs::File, io::BufWriter, thread};
+//! use waterwheel::{Reactor, inspect::Recorder};
+//!
+//! let mut stalls = 0;
+//! let recorder = Recorder::new().on_slow(move |recording| {
+//!     stalls += 1;
+//!     let path = format!("stall-{stalls}.json");
+//!     thread::spawn(move || recording.write_trace(&mut BufWriter::new(File::create(path)?)));
+//! });
+//! let mut reactor = Reactor::new()?;
+//! reactor.observe(recorder);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Cost
+//! Without a recorder a message costs nothing more. With one it takes the general way, as
+//! [`observer`](crate::observer) says.
+
+mod conns;
+mod descriptors;
+mod json;
+mod options;
+mod record;
+mod recorder;
+mod tally;
+mod trace;
+mod warning;
+
+pub use options::RecorderOptions;
+pub use recorder::Recorder;
+pub use trace::Recording;
+pub use warning::{Warning, WarningKind};

@@ -1,0 +1,205 @@
+//! Recordings, and their form as a trace of Chrome's.
+
+use std::fmt;
+use std::io;
+
+use super::json::{Micros, Quoted};
+use super::record::{Happened, Places, Record};
+use crate::base::id::ConnId;
+use crate::engine::observer::Phase;
+
+/// A copy of what a [`Recorder`](super::Recorder) has kept. It is `Send`: take it to another
+/// thread to write it, because writing a full one would hold the loop.
+///
+/// # Format
+/// [`write_trace`](Self::write_trace) writes the JSON of Chrome's trace events, which
+/// <https://ui.perfetto.dev> and <https://www.speedscope.app> open. Turns contain phases, and
+/// phases contain callbacks; what happened between them are instants, and the number of
+/// connections is a counter.
+pub struct Recording {
+    pub(super) records: Vec<Record>,
+    /// Names of handlers, by index.
+    pub(super) handlers: Vec<String>,
+    /// Names of callbacks and marks.
+    pub(super) names: Places,
+}
+
+impl Record {
+    /// When it ended.
+    pub(super) fn end(&self) -> u64 {
+        match self.what {
+            Happened::Turn { length, .. }
+            | Happened::Phase { length, .. }
+            | Happened::ConnCallback { length, .. }
+            | Happened::Callback { length, .. } => self.at + length,
+            _ => self.at,
+        }
+    }
+}
+
+impl Recording {
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Writes it as trace events of Chrome's, in JSON. Use a buffered writer.
+    ///
+    /// # Errors
+    /// - The writer's.
+    pub fn write_trace(&self, to: &mut impl io::Write) -> io::Result<()> {
+        to.write_all(Self::HEAD.as_bytes())?;
+        for record in &self.records {
+            write!(to, ",\n{}", Shown { record, of: self })?;
+        }
+        to.write_all(Self::TAIL.as_bytes())
+    }
+
+    /// The same as a text.
+    #[must_use]
+    pub fn to_trace(&self) -> String {
+        let mut text = String::with_capacity(256 + 128 * self.records.len());
+        text.push_str(Self::HEAD);
+        self.write_events(&mut text, 0..self.len());
+        text.push_str(Self::TAIL);
+        text
+    }
+
+    /// What a trace begins with: the names of the process and of its thread.
+    pub(super) const HEAD: &str = concat!(
+        "{\"traceEvents\":[\n",
+        r#"{"ph":"M","name":"process_name","pid":1,"tid":1,"args":{"name":"waterwheel"}},"#,
+        "\n",
+        r#"{"ph":"M","name":"thread_name","pid":1,"tid":1,"args":{"name":"loop"}}"#,
+    );
+
+    /// What a trace ends with.
+    pub(super) const TAIL: &str = "\n],\"displayTimeUnit\":\"ms\"}\n";
+
+    /// Adds these events, each behind a comma.
+    pub(super) fn write_events(&self, to: &mut String, range: std::ops::Range<usize>) {
+        use fmt::Write;
+        for record in &self.records[range] {
+            // A string takes all that is written.
+            let _ = write!(to, ",\n{}", Shown { record, of: self });
+        }
+    }
+}
+
+impl fmt::Debug for Recording {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recording").field("records", &self.records.len()).finish_non_exhaustive()
+    }
+}
+
+/// The name of a phase.
+pub(super) fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Events => "events",
+        Phase::Ready => "ready queue",
+        Phase::Mailbox => "mailbox",
+        Phase::Timers => "timers",
+        Phase::FlushAndClose => "flush and close",
+    }
+}
+
+/// A record as a trace event.
+struct Shown<'a> {
+    record: &'a Record,
+    of: &'a Recording,
+}
+
+impl Shown<'_> {
+    /// Something that lasts: with the fields of its arguments.
+    fn lasting(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        (category, name): (&str, &str),
+        length: u64,
+        arguments: fmt::Arguments<'_>,
+    ) -> fmt::Result {
+        let (name, at, length) = (Quoted(name), Micros(self.record.at), Micros(length));
+        write!(f, r#"{{"ph":"X","cat":"{category}","name":{name},"pid":1,"tid":1,"#)?;
+        write!(f, r#""ts":{at},"dur":{length},"args":{{{arguments}}}}}"#)
+    }
+
+    /// Something that does not.
+    fn instant(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        arguments: fmt::Arguments<'_>,
+    ) -> fmt::Result {
+        let (name, at) = (Quoted(name), Micros(self.record.at));
+        write!(f, r#"{{"ph":"i","s":"t","name":{name},"pid":1,"tid":1,"ts":{at},"#)?;
+        write!(f, r#""args":{{{arguments}}}}}"#)
+    }
+
+    /// Something that happened to a connection, with a number.
+    fn of_conn(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        conn: ConnId,
+        bytes: u32,
+    ) -> fmt::Result {
+        self.instant(f, name, format_args!(r#""conn":"{conn}","bytes":{bytes}"#))
+    }
+
+    fn callback_name(&self, handler: u16, name: u8) -> String {
+        let handler = self.of.handlers.get(usize::from(handler)).map_or("?", String::as_str);
+        format!("{handler} {}", self.of.names.name(usize::from(name)))
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.record.what {
+            Happened::Turn { length, connections } => {
+                self.lasting(f, ("turn", "turn"), length, format_args!(""))?;
+                let at = Micros(self.record.end());
+                write!(f, ",\n{{\"ph\":\"C\",\"name\":\"connections\",\"pid\":1,\"tid\":1,")?;
+                write!(f, r#""ts":{at},"args":{{"connections":{connections}}}}}"#)
+            }
+            Happened::Phase { phase, length, count } => {
+                let name = ("phase", phase_name(phase));
+                self.lasting(f, name, length, format_args!(r#""count":{count}"#))
+            }
+            Happened::ConnCallback { name, handler, bytes, length, conn } => {
+                let name = self.callback_name(handler, name);
+                let arguments = format_args!(r#""conn":"{conn}","bytes":{bytes}"#);
+                self.lasting(f, ("callback", &name), length, arguments)
+            }
+            Happened::Callback { name, handler, length } => {
+                let name = self.callback_name(handler, name);
+                self.lasting(f, ("callback", &name), length, format_args!(""))
+            }
+            Happened::Begun { conn, is_outgoing: false } => self.of_conn(f, "accepted", conn, 0),
+            Happened::Begun { conn, is_outgoing: true } => self.of_conn(f, "connecting", conn, 0),
+            Happened::Opened { conn } => self.of_conn(f, "opened", conn, 0),
+            Happened::Closed { conn, why, unsent_bytes } => {
+                self.of_conn(f, why.text(), conn, unsent_bytes)
+            }
+            Happened::Read { conn, bytes } => self.of_conn(f, "read", conn, bytes),
+            Happened::Written { conn, bytes } => self.of_conn(f, "written", conn, bytes),
+            Happened::Armed { wait } => {
+                self.instant(f, "timer set", format_args!(r#""wait_us":{}"#, Micros(wait)))
+            }
+            Happened::Fired { late } => {
+                self.instant(f, "timer fired", format_args!(r#""late_us":{}"#, Micros(late)))
+            }
+            Happened::Woken => self.instant(f, "woken", format_args!("")),
+            Happened::Panicked => self.instant(f, "panic", format_args!("")),
+            Happened::Mark { name } => {
+                self.instant(f, self.of.names.name(name as usize), format_args!(""))
+            }
+        }
+    }
+}
