@@ -47,7 +47,10 @@ pub(super) struct Entry {
     pub(super) handler: u32,
     /// Of one that was accepted.
     pub(super) peer: Option<SocketAddr>,
+    /// Since when it is known, in nanoseconds.
+    pub(super) since: u64,
     pub(super) is_open: bool,
+    pub(super) is_ended: bool,
     pub(super) is_outgoing: bool,
     pub(super) callbacks: u64,
     pub(super) bytes_read: u64,
@@ -60,12 +63,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn new(id: ConnId) -> Self {
+    fn new(id: ConnId, now: u64) -> Self {
         Self {
             id,
             handler: UNKNOWN,
             peer: None,
+            since: now,
             is_open: true,
+            is_ended: false,
             is_outgoing: false,
             callbacks: 0,
             bytes_read: 0,
@@ -114,7 +119,7 @@ impl Conns {
     /// The entry of a connection; a new one if it is not known, as where it is older than the
     /// recorder.
     #[inline]
-    pub(super) fn get(&mut self, id: ConnId) -> &mut Entry {
+    pub(super) fn get(&mut self, id: ConnId, now: u64) -> &mut Entry {
         let slot = id.slot();
         if slot >= self.slots.len() {
             self.slots.resize(slot + 1, None);
@@ -122,7 +127,7 @@ impl Conns {
         let entry = &mut self.slots[slot];
         if !matches!(entry, Some(entry) if entry.id == id) {
             self.count += usize::from(entry.is_none());
-            *entry = Some(Entry::new(id));
+            *entry = Some(Entry::new(id, now));
         }
         entry.as_mut().expect("it was put there")
     }
@@ -138,6 +143,11 @@ impl Conns {
 
     pub(super) fn len(&self) -> usize {
         self.count
+    }
+
+    /// In the order of their slots.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.slots.iter().flatten()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {

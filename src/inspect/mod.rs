@@ -3,6 +3,9 @@
 //! [`Recorder`] is an [`Observer`](crate::observer::Observer). It keeps the last things that
 //! happened in a ring of memory, sums, and warnings of what the author of a server should know.
 //!
+//! [`serve`] adds the page, in one line: an HTTP server on loopback that shows phases, connections,
+//! handlers, histograms and warnings while the loop runs.
+//!
 //! # Getting at a recording
 //! | when | how |
 //! |---|---|
@@ -35,15 +38,19 @@
 
 mod conns;
 mod descriptors;
+mod guard;
 mod json;
 mod options;
 mod record;
 mod recorder;
+mod serve;
 mod tally;
 mod trace;
+mod view;
 mod warning;
 
 pub use options::RecorderOptions;
 pub use recorder::Recorder;
+pub use serve::{Page, serve, serve_recorder};
 pub use trace::Recording;
 pub use warning::{Warning, WarningKind};

@@ -84,6 +84,8 @@ struct Turn {
     /// Something of ignored handlers has happened, or something else.
     has_ignored: bool,
     has_others: bool,
+    /// How late the latest timer was.
+    latest: u64,
     /// Length and count of each phase, without what was ignored.
     phases: [(u64, u64); 5],
 }
@@ -173,6 +175,11 @@ impl Recorder {
         self.tally.handlers.get(index as usize).map_or("?", |it| it.name.as_str())
     }
 
+    /// The last time that was told, in nanoseconds.
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+
     #[inline]
     fn push(&mut self, at: u64, what: Happened) {
         self.ring.push(Record { at, what });
@@ -211,7 +218,7 @@ impl Recorder {
             _ => 0,
         };
         let (now, much) = (self.now, self.options.much_output_bytes);
-        let entry = self.conns.get(id);
+        let entry = self.conns.get(id, self.now);
         entry.handler = callback.handler;
         entry.callbacks += 1;
         if let Some(facts) = callback.conn {
@@ -251,10 +258,7 @@ impl Recorder {
         self.tally.late += late;
         self.tally.latest = self.tally.latest.max(late);
         self.push(self.now, Happened::Fired { late });
-        if late >= nanos(self.options.late_timer) {
-            let seen = Seen { kind: WarningKind::LateTimers, handler: None, conn: None };
-            self.warnings.add(seen, self.now, format!("a timer fired {} late", Length(late)));
-        }
+        self.turn.latest = self.turn.latest.max(late);
     }
 
     /// Looks for what lasts too long.
@@ -329,6 +333,11 @@ impl Observer for Recorder {
             let connections = self.conns.len() as u32;
             self.push(self.turn.begun, Happened::Turn { length, connections });
             self.turn.ended = self.now;
+            if self.turn.latest >= nanos(self.options.late_timer) {
+                let text = format!("timers fired up to {} late", Length(self.turn.latest));
+                let seen = Seen { kind: WarningKind::LateTimers, handler: None, conn: None };
+                self.warnings.add(seen, self.now, text);
+            }
         }
         if self.now >= self.sweep_at {
             self.sweep_at = self.now + SWEEP_INTERVAL.min(nanos(self.options.stuck));
@@ -389,7 +398,7 @@ impl Observer for Recorder {
     fn on_accepted(&mut self, id: ConnId, peer: SocketAddr) {
         // `on_accept` of its handler has just returned.
         let (now, handler) = (self.now, self.handler);
-        let entry = self.conns.get(id);
+        let entry = self.conns.get(id, self.now);
         (entry.handler, entry.peer, entry.is_open) = (handler, Some(peer), false);
         if self.concerns(handler) {
             self.tally.begun += 1;
@@ -398,7 +407,7 @@ impl Observer for Recorder {
     }
 
     fn on_connecting(&mut self, id: ConnId) {
-        let entry = self.conns.get(id);
+        let entry = self.conns.get(id, self.now);
         (entry.is_outgoing, entry.is_open) = (true, false);
         self.tally.begun += 1;
         self.turn.has_others = true;
@@ -406,7 +415,7 @@ impl Observer for Recorder {
     }
 
     fn on_opened(&mut self, id: ConnId) {
-        let entry = self.conns.get(id);
+        let entry = self.conns.get(id, self.now);
         entry.is_open = true;
         let handler = entry.handler;
         if self.concerns(handler) {
@@ -416,9 +425,9 @@ impl Observer for Recorder {
     }
 
     fn on_closed(&mut self, id: ConnId, end: &ConnEnd<'_>) {
-        let entry = self.conns.get(id);
+        let entry = self.conns.get(id, self.now);
         let (handler, peer) = (entry.handler, entry.peer);
-        entry.is_open = false;
+        (entry.is_open, entry.is_ended) = (false, true);
         if !self.concerns(handler) {
             return;
         }
@@ -441,7 +450,7 @@ impl Observer for Recorder {
 
     #[inline]
     fn on_read(&mut self, id: ConnId, bytes: usize) {
-        let entry = self.conns.get(id);
+        let entry = self.conns.get(id, self.now);
         entry.bytes_read += bytes as u64;
         let handler = entry.handler;
         if self.concerns(handler) {
@@ -453,7 +462,7 @@ impl Observer for Recorder {
     #[inline]
     fn on_written(&mut self, id: ConnId, bytes: usize) {
         let (now, much) = (self.now, self.options.much_output_bytes);
-        let entry = self.conns.get(id);
+        let entry = self.conns.get(id, self.now);
         entry.note_written(bytes, much, now);
         let handler = entry.handler;
         if self.concerns(handler) {

@@ -1,8 +1,8 @@
 //! The recorder, its warnings and its page, over real sockets.
 
-#[expect(dead_code, reason = "shared with tests that read other values")]
 #[path = "../examples/json.rs"]
 mod json;
+mod page;
 mod recorder;
 mod rig;
 mod warnings;

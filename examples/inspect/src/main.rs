@@ -1,0 +1,107 @@
+//! Watch a loop turn: an echo server, a small load on it, and the page that shows both.
+//!
+//! ```text
+//! cargo run --release -p inspect
+//! cargo run --release -p inspect -- --stall 50
+//! ```
+//!
+//! Open the address that it prints. Everything runs in one reactor; other clients may join:
+//! `nc 127.0.0.1 7000`.
+
+mod load;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use load::Load;
+use support::print;
+use waterwheel::{Conn, Handler, Limits, ListenOptions, Peer, Reactor, inspect};
+
+const USAGE: &str = "\
+usage: inspect [options]
+  --listen ADDR      the echo server listens here [127.0.0.1:7000]; port 0: any
+  --page ADDR        the page is served here, on loopback [127.0.0.1:7100]; port 0: any
+  --connections N    the load holds so many [60]; 0: no load
+  --stall MILLIS     every 2,000th message takes the server so long [0]
+  --help";
+
+/// How long connections may take to end after SIGINT or SIGTERM.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// One of so many messages is answered late, if that is asked for.
+const STALL_EVERY: u64 = 2_000;
+
+struct Args {
+    listen: String,
+    page: String,
+    connections: usize,
+    stall: Duration,
+}
+
+/// Sends back what comes in.
+struct Echo {
+    stall: Duration,
+    messages: u64,
+}
+
+impl Handler for Echo {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        self.messages += 1;
+        if !self.stall.is_zero() && self.messages % STALL_EVERY == 0 {
+            conn.context().mark("the stall that was asked for");
+            std::thread::sleep(self.stall); // what no handler should do
+        }
+        conn.write(input);
+        input.len()
+    }
+}
+
+fn main() -> ExitCode {
+    support::init_log("error");
+    support::run_parsed("inspect", USAGE, parse(), serve)
+}
+
+fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
+    support::raise_limit()?;
+    let mut reactor = Reactor::new()?;
+    support::drain_on_signals(&mut reactor, DRAIN)?;
+    let echo = reactor.register(Echo { stall: args.stall, messages: 0 });
+    let options = ListenOptions::default().limits(Limits::internet());
+    let addr = reactor.listen(args.listen.as_str(), echo, options)?;
+    let page = inspect::serve(&mut reactor, args.page.as_str())?;
+    print(format_args!("listening on {addr}"))?;
+    print(format_args!("{page}"))?;
+    load::begin(&mut reactor, |key| Load::new(key, addr), args.connections);
+    reactor.run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `None` asks for the usage.
+fn parse() -> Result<Option<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut args = Args {
+        listen: "127.0.0.1:7000".to_owned(),
+        page: "127.0.0.1:7100".to_owned(),
+        connections: 60,
+        stall: Duration::ZERO,
+    };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("listen") => args.listen = parser.value()?.string()?,
+            Long("page") => args.page = parser.value()?.string()?,
+            Long("connections") => args.connections = parser.value()?.parse()?,
+            Long("stall") => args.stall = Duration::from_millis(parser.value()?.parse()?),
+            Long("help") | Short('h') => return Ok(None),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    Ok(Some(args))
+}

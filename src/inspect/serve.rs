@@ -1,0 +1,314 @@
+//! The page: an HTTP server of this library, fed by a timer while somebody looks.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::guard::{self, Token};
+use super::recorder::Recorder;
+use super::trace::Recording;
+use super::view::View;
+use crate::base::id::{Timer, TimerId};
+use crate::engine::observer::ObserverKey;
+use crate::handler::{Conn, Context, Handler, HandlerKey, Peer};
+use crate::http::{self, Event, Next, ReplyId, Request, Response, Route, Router, Server};
+use crate::options::ListenOptions;
+use crate::reactor::{Address, Reactor};
+use crate::stream::Written;
+
+/// So many pages may watch at once.
+const MAX_VIEWERS: usize = 4;
+
+/// The pages are told so often.
+const TICK: Duration = Duration::from_millis(250);
+
+/// A trace is written in pieces of so many records, so that it does not hold the loop.
+const PIECE_RECORDS: usize = 512;
+
+/// A trace goes back so far.
+const TRACE_WINDOW: Duration = Duration::from_secs(3_600);
+
+const HTML: &str = include_str!("page/index.html");
+const CSS: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// What a page may load: what this server sends, and nothing else.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
+
+/// Fields of every answer.
+const FIELDS: &[(&str, &str)] = &[
+    ("Content-Security-Policy", POLICY),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+];
+
+const NO_TOKEN: &str = "Open the address that the program has printed: it has the token of this \
+    page. If you came by a link, load this page again.\n";
+
+/// Where the page is, which shows as its address with the token.
+#[derive(Clone, Debug)]
+pub struct Page {
+    addr: SocketAddr,
+    token: Token,
+    recorder: ObserverKey<Recorder>,
+}
+
+impl Page {
+    /// The address that is listened on, with its real port.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The address to open, with the token. Whoever has it can look, so it belongs in no log.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/?token={}", self.addr, self.token)
+    }
+
+    /// The key of the recorder.
+    #[must_use]
+    pub fn recorder(&self) -> ObserverKey<Recorder> {
+        self.recorder
+    }
+}
+
+impl fmt::Display for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url())
+    }
+}
+
+/// Installs a [`Recorder`], and serves a page that shows what the loop does, as it does it.
+///
+/// The page is served by the reactor that it shows, from an address of loopback and over nothing
+/// else. Its own connections are left out of what it shows. It reads and changes nothing, at most
+/// four may be open, and while none is open nothing is done for it.
+///
+/// # Examples
+/// ```
+/// use waterwheel::{Reactor, inspect};
+/// let mut reactor = Reactor::new()?;
+/// # let addr = "127.0.0.1:0";
+/// # /*
+/// println!("{}", inspect::serve(&mut reactor, "127.0.0.1:7100")?);
+/// # */
+/// # println!("{}", inspect::serve(&mut reactor, addr)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// - `InvalidInput`: the address does not parse, or is not one of loopback. To look from another
+///   machine, forward a port: `ssh -L 7100:127.0.0.1:7100 HOST`.
+/// - As for [`Reactor::listen`], and the system's if it has no random numbers.
+pub fn serve(reactor: &mut Reactor, addr: impl Address) -> io::Result<Page> {
+    serve_recorder(reactor, addr, Recorder::new())
+}
+
+/// As [`serve`], with a recorder that has other options, or functions for slow callbacks and
+/// panics.
+///
+/// # Errors
+/// - As for [`serve`]; then the recorder is not installed.
+pub fn serve_recorder(
+    reactor: &mut Reactor,
+    addr: impl Address,
+    recorder: Recorder,
+) -> io::Result<Page> {
+    let addr = addr.to_socket_addr()?;
+    if !addr.ip().is_loopback() {
+        let text = format!("{addr} is not of loopback: the page is for this machine only");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let token = Token::new()?;
+    let ticker = reactor.register(Ticker { server: None });
+    let server = reactor.register(server(token.clone(), ticker));
+    let options = ListenOptions::default().limits(http::limits());
+    let addr = reactor.listen(addr, server, options)?;
+    let key = reactor.observe(recorder);
+    if let Some(recorder) = reactor.observer_mut(key) {
+        recorder.ignore(server);
+        recorder.ignore(ticker);
+    }
+    if let Some(ticker) = reactor.handler_mut(ticker) {
+        ticker.server = Some(server);
+    }
+    if let Some(server) = reactor.handler_mut(server) {
+        let watch = server.app();
+        watch.recorder = Some(key);
+        // Cookies are shared by all ports of an address.
+        watch.cookie = format!("waterwheel-{}", addr.port());
+    }
+    Ok(Page { addr, token, recorder: key })
+}
+
+/// What the routes share.
+#[derive(Debug)]
+struct Watch {
+    token: Token,
+    /// The name of the cookie.
+    cookie: String,
+    recorder: Option<ObserverKey<Recorder>>,
+    viewers: Vec<Viewer>,
+    ticker: HandlerKey<Ticker>,
+    /// Runs while somebody watches.
+    timer: Option<TimerId>,
+}
+
+/// A page that watches.
+#[derive(Debug)]
+struct Viewer {
+    id: ReplyId,
+    /// It has not read what it was sent, and is sent nothing more until it has.
+    is_behind: bool,
+}
+
+fn server(token: Token, ticker: HandlerKey<Ticker>) -> Server<Watch> {
+    let routes = Router::new()
+        .before(admit)
+        .get("/", |_, _, res| send(res, "text/html; charset=utf-8", HTML))
+        .get("/page.css", |_, _, res| send(res, "text/css; charset=utf-8", CSS))
+        .get("/page.js", |_, _, res| send(res, "text/javascript; charset=utf-8", SCRIPT))
+        .get("/events", begin)
+        .get("/trace.json", trace)
+        .fallback(Route::new().any(|_, _, res| res.status(404).text("there is nothing here\n")));
+    let (cookie, viewers) = (String::new(), Vec::new());
+    let watch = Watch { token, cookie, recorder: None, viewers, ticker, timer: None };
+    Server::new(watch, routes).on_gone(|watch, id| watch.viewers.retain(|viewer| viewer.id != id))
+}
+
+/// Lets a request pass that may look; moves the token of the printed address into a cookie.
+fn admit(watch: &mut Watch, req: &Request<'_>, res: &mut Response<'_, Watch>) -> Next {
+    for (name, value) in FIELDS {
+        res.header(name, value);
+    }
+    if let Err(why) = guard::check(req) {
+        res.status(403).text(why);
+        return Next::Done;
+    }
+    let given = req.query_value("token");
+    if given.is_some_and(|given| req.path() == "/" && watch.token.is(&given)) {
+        let Watch { cookie, token, .. } = watch;
+        let cookie = format!("{cookie}={token}; Path=/; HttpOnly; SameSite=Strict");
+        res.header("Set-Cookie", cookie).header("Cache-Control", "no-store").redirect("/");
+        return Next::Done;
+    }
+    let kept = guard::cookie(req, &watch.cookie);
+    if !kept.is_some_and(|kept| watch.token.is(kept)) {
+        res.status(403).text(NO_TOKEN);
+        return Next::Done;
+    }
+    Next::Go
+}
+
+fn send(res: &mut Response<'_, Watch>, media_type: &str, text: &str) {
+    res.header("Cache-Control", "no-store").bytes(media_type, text.as_bytes());
+}
+
+/// A page begins to watch.
+fn begin(watch: &mut Watch, _: &Request<'_>, res: &mut Response<'_, Watch>) {
+    if watch.viewers.len() >= MAX_VIEWERS {
+        res.status(503).text("four pages watch already: close one of them\n");
+        return;
+    }
+    let id = res.events(None);
+    let view = watch.recorder.and_then(|key| view(&mut res.context(), key)).unwrap_or_default();
+    res.send_event(&Event::new(&view).retry(Duration::from_secs(1)));
+    res.on_drain(|watch, res| {
+        let id = res.id();
+        if let Some(viewer) = watch.viewers.iter_mut().find(|viewer| viewer.id == id) {
+            viewer.is_behind = false;
+        }
+    });
+    watch.viewers.push(Viewer { id, is_behind: false });
+    if watch.timer.is_none() {
+        watch.timer = Some(res.context().set_periodic_timer(watch.ticker, TICK, 0));
+    }
+}
+
+/// The state of the recorder, as the page takes it.
+fn view(cx: &mut Context<'_>, key: ObserverKey<Recorder>) -> Option<String> {
+    cx.observer(key).map(|recorder| View(recorder).to_string())
+}
+
+/// Tells all pages; when there is none any more, the timer ends.
+fn tick(server: &mut Server<Watch>, cx: &mut Context<'_>) {
+    let watch = server.app();
+    if watch.viewers.is_empty() {
+        if let Some(timer) = watch.timer.take() {
+            cx.cancel_timer(timer);
+        }
+        return;
+    }
+    let in_time = watch.viewers.iter().filter(|viewer| !viewer.is_behind);
+    let ids: Vec<ReplyId> = in_time.map(|viewer| viewer.id).collect();
+    let Some(view) = watch.recorder.and_then(|key| view(cx, key)) else { return };
+    let event = Event::new(&view);
+    for id in ids {
+        let written = server.answer(cx, id, |_, res| res.send_event(&event));
+        let viewers = &mut server.app().viewers;
+        match written {
+            Some(Written::Below) => {}
+            Some(Written::Above | Written::Full) => {
+                let behind = viewers.iter_mut().filter(|viewer| viewer.id == id);
+                behind.for_each(|viewer| viewer.is_behind = true);
+            }
+            Some(Written::Closed) | None => viewers.retain(|viewer| viewer.id != id),
+        }
+    }
+}
+
+/// Answers with all that is recorded, in pieces.
+fn trace(watch: &mut Watch, _: &Request<'_>, res: &mut Response<'_, Watch>) {
+    let Some(key) = watch.recorder else { return };
+    let recording = res.context().observer(key).map(|recorder| recorder.recording(TRACE_WINDOW));
+    let Some(recording) = recording else { return };
+    res.header("Content-Type", "application/json").header("Cache-Control", "no-store");
+    res.header("Content-Disposition", "attachment; filename=\"waterwheel-trace.json\"");
+    res.stream(None);
+    res.write(Recording::HEAD.as_bytes());
+    let mut next = 0;
+    res.on_drain(move |_, res| {
+        let mut text = String::new();
+        while next < recording.len() {
+            let end = recording.len().min(next + PIECE_RECORDS);
+            text.clear();
+            recording.write_events(&mut text, next..end);
+            next = end;
+            if res.write(text.as_bytes()) != Written::Below {
+                return; // called again when there is room
+            }
+        }
+        res.write(Recording::TAIL.as_bytes());
+        res.end();
+    });
+}
+
+/// Has the pages told, by its timer. It serves no connections.
+#[derive(Debug)]
+struct Ticker {
+    server: Option<HandlerKey<Server<Watch>>>,
+}
+
+impl Handler for Ticker {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        None
+    }
+
+    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+        if let Some(server) = self.server {
+            cx.post(server, tick);
+        }
+    }
+}

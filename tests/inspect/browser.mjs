@@ -1,0 +1,187 @@
+// A browser that is told what to do, over its debugging protocol and without a package.
+// Used by `tests/inspect/browser`: node --experimental-websocket browser.mjs URL [FOLDER]
+//
+// Opens the page, holds its numbers against each other, uses its mouse and keyboard, and writes
+// pictures of it into the folder. Fails at the first thing that is not so.
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const [url, folder] = process.argv.slice(2);
+const home = mkdtempSync(join(tmpdir(), 'browser-'));
+const browser = spawn(process.env.CHROMIUM || 'chromium', ['--headless', '--no-sandbox',
+  '--disable-gpu', '--remote-debugging-port=0', `--user-data-dir=${home}`, 'about:blank'],
+  { stdio: ['ignore', 'ignore', 'pipe'] });
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+function check(is, what) {
+  if (!is) throw new Error(what);
+  console.log('ok: ' + what);
+}
+
+/// The address of the debugging protocol, which the browser prints.
+const port = await new Promise((done, fail) => {
+  let text = '';
+  browser.stderr.on('data', (data) => {
+    text += data;
+    const found = text.match(/DevTools listening on ws:\/\/127\.0\.0\.1:(\d+)\//);
+    if (found) done(found[1]);
+  });
+  browser.on('error', fail);
+  browser.on('exit', () => fail(new Error('the browser has ended: ' + text)));
+});
+
+/// A tab, with `call` for what the protocol knows and `run` for what the page evaluates.
+async function open(address) {
+  const made = await fetch(`http://127.0.0.1:${port}/json/new?about:blank`, { method: 'PUT' });
+  const socket = new WebSocket((await made.json()).webSocketDebuggerUrl);
+  await new Promise((done) => { socket.onopen = done; });
+  const waiting = new Map(), errors = [];
+  let last = 0;
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    if (message.id) {
+      const { done, fail } = waiting.get(message.id);
+      if (message.error) fail(new Error(message.error.message));
+      else done(message.result);
+    }
+    if (message.method === 'Runtime.exceptionThrown') {
+      errors.push(message.params.exceptionDetails.exception?.description || 'an exception');
+    }
+    if (message.method === 'Log.entryAdded' && message.params.entry.level === 'error') {
+      errors.push(`${message.params.entry.text} ${message.params.entry.url || ''}`);
+    }
+  };
+  const call = (method, params = {}) => new Promise((done, fail) => {
+    waiting.set(++last, { done, fail });
+    socket.send(JSON.stringify({ id: last, method, params }));
+  });
+  const run = async (expression) => {
+    const options = { expression, returnByValue: true, awaitPromise: true };
+    const { result, exceptionDetails } = await call('Runtime.evaluate', options);
+    if (exceptionDetails) throw new Error(exceptionDetails.exception.description);
+    return result.value;
+  };
+  const until = async (expression, what) => {
+    for (let at = 0; at < 100; at++) {
+      if (await run(expression).catch(() => false)) return console.log('ok: ' + what);
+      await sleep(100);
+    }
+    throw new Error('waited in vain: ' + what + ': ' + await run('document.body.innerText'));
+  };
+  const press = async (key) => {
+    await call('Input.dispatchKeyEvent', { type: 'keyDown', key, code: key });
+    await call('Input.dispatchKeyEvent', { type: 'keyUp', key, code: key });
+  };
+  const picture = async (name, width, height, scheme) => {
+    if (!folder) return;
+    await call('Emulation.setEmulatedMedia',
+      { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+    await call('Emulation.setDeviceMetricsOverride',
+      { width, height, deviceScaleFactor: 1, mobile: width < 500 });
+    await sleep(700);
+    const options = { format: 'png', captureBeyondViewport: true };
+    const { data } = await call('Page.captureScreenshot', options);
+    writeFileSync(join(folder, name + '.png'), Buffer.from(data, 'base64'));
+  };
+  for (const domain of ['Page', 'Runtime', 'Log']) await call(domain + '.enable');
+  const begun = performance.now();
+  await call('Page.navigate', { url: address });
+  return { call, run, until, press, picture, errors, begun };
+}
+
+async function watch() {
+  const page = await open(url);
+  const { run, until, press } = page;
+  await until(`document.querySelector('#state').className === 'live'`, 'the page is live');
+  const first = Math.round(performance.now() - page.begun);
+  check(first < 3000, `the first frame is there after ${first} ms`);
+  check(await run('location.search') === '', 'the token has left the address');
+  check(await run('document.cookie') === '', 'no script reads the cookie');
+  await sleep(4000);
+  const same = await run(`(() => {
+    const view = views[views.length - 1];
+    const calls = view.handlers.reduce((sum, it) => sum + (it ? it[1] : 0), 0);
+    const bars = (name) => view[name].reduce((sum, it) => sum + it, 0);
+    return [calls, bars('callback_hist'), view.callbacks, bars('turn_hist'), view.turns,
+      view.conns.length, view.connections, Number($('connections').textContent.split(',')[0])];
+  })()`);
+  check(same[0] === same[2] && same[1] === same[2], `handlers and bars have ${same[2]} callbacks`);
+  check(same[3] === same[4], `the bars have ${same[4]} turns`);
+  check(same[5] === same[6] && same[6] === same[7], `${same[6]} connections are shown`);
+  const shares = await run(`[...document.querySelectorAll('#phases tr')].map((row) =>
+    parseFloat(row.cells[1].textContent.replace('<', '')))`);
+  const sum = shares.reduce((a, b) => a + b, 0);
+  check(shares.length === 6 && Math.abs(sum - 100) < 1, `the phases are ${sum.toFixed(1)} % of all`);
+
+  await run(`$('slots').focus()`);
+  for (const key of ['ArrowRight', 'ArrowRight', 'ArrowDown', 'ArrowUp']) await press(key);
+  check(/^Slot 1[: ]/.test(await run(`$('slot').textContent`)), 'arrow keys choose a slot');
+  await press('Home');
+  check(/^Slot 0[: ]/.test(await run(`$('slot').textContent`)), 'and so does Home');
+  await run(`$('cells').scrollIntoView()`);
+  const box = await run(`(({ x, y }) => ({ x, y }))($('cells').getBoundingClientRect())`);
+  for (const type of ['mousePressed', 'mouseReleased']) {
+    const cell = await run(`cell`);
+    const at = { x: box.x + cell * 3 + 7, y: box.y + 7, button: 'left', clickCount: 1 };
+    await page.call('Input.dispatchMouseEvent', { type, ...at });
+  }
+  check(/^Slot 3[: ]/.test(await run(`$('slot').textContent`)), 'and so does the mouse');
+
+  await run(`$('freeze').click()`);
+  const frozen = await run(`views.length + ' ' + $('uptime').textContent`);
+  await sleep(600);
+  check(await run(`views.length + ' ' + $('uptime').textContent`) === frozen, 'the page freezes');
+  await run(`$('freeze').click()`);
+  const trace = await run(`fetch('trace.json').then((it) => it.json())
+    .then((it) => it.traceEvents.filter((event) => event.ph === 'X').length)`);
+  check(trace > 1000, `the trace has ${trace} spans`);
+  await until(`[...document.querySelectorAll('#warnings b')].some((it) => it.textContent === 'loop held')`,
+    'the stall is named');
+  check((await run(`document.querySelector('#warnings').innerText`))
+    .includes('Echo: on_data of connection'), 'with handler and connection');
+  const slow = await run(`(() => {
+    const from = performance.now();
+    for (let at = 0; at < 50; at++) draw();
+    return (performance.now() - from) / 50;
+  })()`);
+  check(slow < 16, `a frame takes ${slow.toFixed(1)} ms`);
+  await run(`scrollTo(0, 0)`);
+  for (const scheme of ['dark', 'light']) await page.picture(scheme, 1280, 1400, scheme);
+  for (const scheme of ['dark', 'light']) {
+    await page.picture('narrow-' + scheme, 380, 2700, scheme);
+    const wide = await run('document.documentElement.scrollWidth');
+    if (folder) check(wide <= 380, `nothing is wider than 380 px in ${scheme}: ${wide}`);
+  }
+  check(page.errors.length === 0, 'no error was logged' + page.errors.join('\n'));
+  await refuse();
+}
+
+/// More pages than may watch, and one that has no token.
+async function refuse() {
+  const origin = new URL(url).origin;
+  for (let at = 0; at < 3; at++) {
+    const page = await open(origin);
+    await page.until(`$('state').className === 'live'`, `page ${at + 2} watches`);
+  }
+  const fifth = await open(origin);
+  await fifth.until(`$('state').textContent.startsWith('four pages watch')`, 'a fifth one is told');
+  const plain = await fetch(origin);
+  check(plain.status === 403, 'without the token there is nothing');
+}
+
+try {
+  await watch();
+} catch (error) {
+  console.error(`failed: ${error.message}`);
+  process.exitCode = 1;
+} finally {
+  browser.removeAllListeners('exit');
+  browser.kill();
+  await sleep(300);
+  rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+  process.exit();
+}

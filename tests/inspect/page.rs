@@ -1,0 +1,238 @@
+//! The page, by a client that says exactly what it says.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use waterwheel::inspect::{Page, Recorder, serve, serve_recorder};
+use waterwheel::{ListenOptions, Reactor};
+
+use crate::json::Json;
+use crate::rig::{Echo, Rig};
+
+/// A rig that is shown.
+fn shown() -> (Rig, Page) {
+    let mut reactor = Reactor::new().unwrap();
+    let echo = reactor.register(Echo);
+    let addr = reactor.listen("127.0.0.1:0", echo, ListenOptions::default()).unwrap();
+    let page = serve(&mut reactor, "127.0.0.1:0").unwrap();
+    (Rig { reactor, recorder: page.recorder(), echo, addr }, page)
+}
+
+fn token(page: &Page) -> String {
+    page.url().split_once("token=").expect("it has a token").1.to_owned()
+}
+
+/// The fields of a page that may look.
+fn fields(page: &Page) -> String {
+    let port = page.addr().port();
+    format!("Host: {}\r\nCookie: a=b; waterwheel-{port}={}\r\n", page.addr(), token(page))
+}
+
+/// A client that has sent a request.
+fn ask(addr: SocketAddr, path: &str, fields: &str) -> TcpStream {
+    let mut client = TcpStream::connect(addr).unwrap();
+    write!(client, "GET {path} HTTP/1.1\r\n{fields}\r\n").unwrap();
+    client.set_nonblocking(true).unwrap();
+    client
+}
+
+/// What comes back until `done`.
+#[track_caller]
+fn read_until(rig: &mut Rig, client: &mut TcpStream, done: impl Fn(&str) -> bool) -> String {
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+    rig.until("the answer", |_| {
+        if let Ok(count) = client.read(&mut piece) {
+            bytes.extend_from_slice(&piece[..count]);
+        }
+        done(&String::from_utf8_lossy(&bytes))
+    });
+    String::from_utf8(bytes).unwrap()
+}
+
+/// The whole answer to a request, after which the connection is closed.
+#[track_caller]
+fn answer(rig: &mut Rig, page: &Page, path: &str, fields: &str) -> String {
+    let fields = format!("{fields}Connection: close\r\n");
+    let mut client = ask(page.addr(), path, &fields);
+    let mut text = String::new();
+    rig.until("the answer", |_| match client.read_to_string(&mut text) {
+        Ok(_) => true,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    });
+    text
+}
+
+#[track_caller]
+fn expect_status(rig: &mut Rig, page: &Page, path: &str, fields: &str, status: u16) -> String {
+    let text = answer(rig, page, path, fields);
+    assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {fields}: {text}");
+    text
+}
+
+/// Waits for a view in which this is so.
+#[track_caller]
+fn view(rig: &mut Rig, stream: &mut TcpStream, is_it: impl Fn(&Json) -> bool) -> Json {
+    let last = |text: &str| {
+        let (_, line) = text[..text.rfind("\n\n")?].rsplit_once("data: ")?;
+        Some(Json::parse(line))
+    };
+    let text = read_until(rig, stream, |text| last(text).is_some_and(|view| is_it(&view)));
+    last(&text).expect("it was there")
+}
+
+#[test]
+fn the_printed_address_leads_to_the_page_and_the_token_leaves_it() {
+    let (mut rig, page) = shown();
+    let (host, token) = (format!("Host: {}\r\n", page.addr()), token(&page));
+    let text = expect_status(&mut rig, &page, &format!("/?token={token}"), &host, 303);
+    assert!(text.contains("\r\nLocation: /\r\n"), "{text}");
+    let cookie =
+        format!("waterwheel-{}={token}; Path=/; HttpOnly; SameSite=Strict", page.addr().port());
+    assert!(text.contains(&format!("\r\nSet-Cookie: {cookie}\r\n")), "{text}");
+    let text = expect_status(&mut rig, &page, "/", &fields(&page), 200);
+    for field in [
+        "Content-Security-Policy: default-src 'none'; ",
+        "Referrer-Policy: no-referrer",
+        "X-Content-Type-Options: nosniff",
+        "Cache-Control: no-store",
+    ] {
+        assert!(text.contains(&format!("\r\n{field}")), "{field}: {text}");
+    }
+    assert!(text.contains("<title>waterwheel"), "{text}");
+    for path in ["/page.css", "/page.js"] {
+        expect_status(&mut rig, &page, path, &fields(&page), 200);
+    }
+    for text in ["https://", "src=\"//", "@import"] {
+        let page = include_str!("../../src/inspect/page/index.html");
+        assert!(!page.contains(text), "it loads nothing from elsewhere");
+    }
+}
+
+#[test]
+fn who_has_no_token_or_comes_from_elsewhere_is_refused() {
+    let (mut rig, page) = shown();
+    let (good, host) = (fields(&page), format!("Host: {}\r\n", page.addr()));
+    let port = page.addr().port();
+    let other = format!("{host}Cookie: waterwheel-{port}={}\r\n", "0".repeat(32));
+    for path in ["/", "/events", "/page.js", "/trace.json", "/nothing"] {
+        expect_status(&mut rig, &page, path, &host, 403);
+        expect_status(&mut rig, &page, path, &other, 403);
+    }
+    expect_status(&mut rig, &page, &format!("/?token={}", "0".repeat(32)), &host, 403);
+    let query = format!("/events?token={}", token(&page));
+    expect_status(&mut rig, &page, &query, &host, 403);
+    for name in ["localhost", "evil.example", "10.0.0.1"] {
+        let fields = good.replace("127.0.0.1", name);
+        expect_status(&mut rig, &page, "/", &fields, 403);
+        let first = format!("Host: {name}:{port}\r\n");
+        expect_status(&mut rig, &page, &format!("/?token={}", token(&page)), &first, 403);
+    }
+    for field in [
+        "Origin: http://evil.example",
+        "Origin: http://127.0.0.1:1",
+        "Origin: null",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+    ] {
+        expect_status(&mut rig, &page, "/trace.json", &format!("{good}{field}\r\n"), 403);
+    }
+    let own = format!("{good}Origin: http://{}\r\nSec-Fetch-Site: same-origin\r\n", page.addr());
+    expect_status(&mut rig, &page, "/trace.json", &own, 200);
+    expect_status(&mut rig, &page, "/nothing", &good, 404);
+}
+
+#[test]
+fn only_loopback_is_listened_on() {
+    let mut reactor = Reactor::new().unwrap();
+    for addr in ["0.0.0.0:0", "[::]:0", "192.0.2.1:7100"] {
+        let error = serve(&mut reactor, addr).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+    }
+    let (one, two) = (serve(&mut reactor, "127.0.0.1:0"), serve(&mut reactor, "127.0.0.1:0"));
+    assert_ne!(token(&one.unwrap()), token(&two.unwrap()));
+}
+
+#[test]
+fn the_stream_has_the_numbers_of_the_reactor_and_nothing_of_the_page() {
+    let (mut rig, page) = shown();
+    let mut stream = ask(page.addr(), "/events", &fields(&page));
+    let mut client = rig.client();
+    for _ in 0..100 {
+        rig.echo(&mut client, b"hello");
+    }
+    let is_it = |view: &Json| view.at(&["read"]).whole() == 500;
+    let seen = view(&mut rig, &mut stream, is_it);
+    let number = |name| seen.at(&[name]).whole();
+    assert_eq!([number("written"), number("connections"), number("opened")], [500, 1, 1]);
+    let conn = seen.at(&["conns"]).list()[0].list();
+    assert_eq!([conn[2].whole(), conn[4].whole(), conn[5].whole()], [0, 500, 500]);
+    let handlers = seen.at(&["handlers"]).list();
+    assert_eq!(handlers[0].list()[0], Json::Text("inspect::rig::Echo".to_owned()));
+    assert_eq!(handlers[1..], [Json::Null, Json::Null], "those of the page are left out");
+    assert_eq!(handlers[0].list()[1].whole(), number("callbacks"));
+    let sum = |name| seen.at(&[name]).list().iter().map(Json::whole).sum::<u64>();
+    assert_eq!([sum("callback_hist"), sum("turn_hist")], [number("callbacks"), number("turns")]);
+    assert!(number("turns") < rig.reactor.stats().turns, "its own turns are left out too");
+}
+
+#[test]
+fn a_stall_is_on_the_page_within_a_second() {
+    let (mut rig, page) = shown();
+    let mut stream = ask(page.addr(), "/events", &fields(&page));
+    let mut client = rig.client();
+    rig.echo(&mut client, b"stall");
+    let begun = rig.reactor.context().now();
+    let is_it = |view: &Json| !view.at(&["warnings"]).list().is_empty();
+    let seen = view(&mut rig, &mut stream, is_it);
+    assert!(rig.reactor.context().now() - begun < Duration::from_secs(1));
+    let warning = &seen.at(&["warnings"]).list()[0];
+    assert_eq!(*warning.at(&["kind"]), Json::Text("loop held".to_owned()));
+}
+
+#[test]
+fn four_may_watch_and_nothing_is_done_when_none_does() {
+    let (mut rig, page) = shown();
+    let mut streams: Vec<_> = (0..4).map(|_| ask(page.addr(), "/events", &fields(&page))).collect();
+    for stream in &mut streams {
+        view(&mut rig, stream, |_| true);
+    }
+    expect_status(&mut rig, &page, "/events", &fields(&page), 503);
+    streams.truncate(3);
+    rig.until("a place", |rig| rig.reactor.stats().connections == 3);
+    let mut fourth = ask(page.addr(), "/events", &fields(&page));
+    view(&mut rig, &mut fourth, |_| true);
+    drop((streams, fourth));
+    rig.until("all are gone", |rig| rig.reactor.stats().connections == 0);
+    // The tick that finds nobody is the last one.
+    let fired = rig.reactor.stats().timers_fired;
+    rig.until("the last tick", |rig| rig.reactor.stats().timers_fired > fired);
+    let fired = rig.reactor.stats().timers_fired;
+    let until = rig.reactor.context().now() + Duration::from_millis(600);
+    rig.until("time has passed", |rig| rig.reactor.context().now() > until);
+    assert_eq!(rig.reactor.stats().timers_fired, fired);
+}
+
+#[test]
+fn a_trace_comes_whole_also_when_it_is_long() {
+    let mut reactor = Reactor::new().unwrap();
+    let echo = reactor.register(Echo);
+    let addr = reactor.listen("127.0.0.1:0", echo, ListenOptions::default()).unwrap();
+    let page = serve_recorder(&mut reactor, "127.0.0.1:0", Recorder::new()).unwrap();
+    let mut rig = Rig { reactor, recorder: page.recorder(), echo, addr };
+    let mut client = rig.client();
+    for _ in 0..2_000 {
+        rig.echo(&mut client, b"hello");
+    }
+    let text = expect_status(&mut rig, &page, "/trace.json", &fields(&page), 200);
+    let (_, mut rest) = text.split_once("\r\n\r\n").expect("a body");
+    let mut body = String::new();
+    while let Some((length, behind)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        body.push_str(&behind[..length]);
+        rest = &behind[length + 2..];
+    }
+    let events = Json::parse(&body);
+    assert!(events.at(&["traceEvents"]).list().len() > 8_000);
+    assert_eq!(rig.recorder().warnings().len(), 0);
+}
