@@ -17,10 +17,10 @@ pub(super) struct Record {
 pub(super) enum Happened {
     /// A turn; with how many connections there were at its end.
     Turn { length: u64, connections: u32 },
-    /// A phase of a turn, and how many things were done in it.
-    Phase { phase: Phase, length: u64, count: u32 },
-    /// A callback of a connection, by the place of its name; `bytes` is the length of its input.
-    ConnCallback { name: u8, handler: u16, bytes: u32, length: u64, conn: ConnId },
+    /// A phase of a turn in which something was done.
+    Phase { phase: Phase, length: u64 },
+    /// A callback of a connection, by the place of its name.
+    ConnCallback { name: u8, handler: u16, length: u64, conn: ConnId },
     /// A callback that is of no connection.
     Callback { name: u8, handler: u16, length: u64 },
     /// A connection was accepted, or an outgoing one begun.

@@ -160,7 +160,8 @@ impl Recorder {
         let mut records: Vec<Record> = recent.copied().collect();
         records.reverse();
         let handlers = self.tally.handlers.iter().map(|it| it.name.clone()).collect();
-        Recording { records, handlers, names: self.names.clone() }
+        let begun = records.iter().map(|record| record.at).min().unwrap_or_default();
+        Recording { records, begun, handlers, names: self.names.clone() }
     }
 
     /// The warnings so far, the latest one last. At most 64 are kept.
@@ -213,10 +214,6 @@ impl Recorder {
         let Some(id) = conn else {
             return self.push(begun, Happened::Callback { name, handler, length });
         };
-        let bytes = match callback.what {
-            What::Data { input, .. } => input.len() as u32,
-            _ => 0,
-        };
         let (now, much) = (self.now, self.options.much_output_bytes);
         let entry = self.conns.get(id, self.now);
         entry.handler = callback.handler;
@@ -227,7 +224,7 @@ impl Recorder {
         if let Outcome::Consumed(count) = outcome {
             entry.note_consumed(count > 0, now);
         }
-        self.push(begun, Happened::ConnCallback { name, handler, bytes, length, conn: id });
+        self.push(begun, Happened::ConnCallback { name, handler, length, conn: id });
     }
 
     /// A callback has held the loop.
@@ -321,10 +318,11 @@ impl Observer for Recorder {
             self.ring.take_back(self.turn.position);
             self.turn.ended += length;
         } else {
-            let length = length.saturating_sub(self.turn.ignored);
+            // A record lasts as long as what lies in it; the sums leave out what is ignored.
+            let own = length.saturating_sub(self.turn.ignored);
             self.tally.turns += 1;
-            self.tally.turn_length += length;
-            self.tally.turn_lengths.add(length);
+            self.tally.turn_length += own;
+            self.tally.turn_lengths.add(own);
             self.tally.poll_length += self.turn.begun.saturating_sub(self.turn.ended);
             for (sum, (length, count)) in self.tally.phases.iter_mut().zip(self.turn.phases) {
                 sum.length += length;
@@ -356,11 +354,12 @@ impl Observer for Recorder {
         self.now = nanos(at);
         self.count_fired();
         let begun = self.turn.phase;
-        let length = self.now.saturating_sub(begun).saturating_sub(self.turn.ignored_in_phase);
+        let length = self.now.saturating_sub(begun);
+        let own = length.saturating_sub(self.turn.ignored_in_phase);
         let sum = &mut self.turn.phases[phase as usize];
-        *sum = (sum.0 + length, sum.1 + count as u64);
+        *sum = (sum.0 + own, sum.1 + count as u64);
         if count > 0 {
-            self.push(begun, Happened::Phase { phase, length, count: count as u32 });
+            self.push(begun, Happened::Phase { phase, length });
         }
     }
 

@@ -15,9 +15,12 @@ use crate::engine::observer::Phase;
 /// [`write_trace`](Self::write_trace) writes the JSON of Chrome's trace events, which
 /// <https://ui.perfetto.dev> and <https://www.speedscope.app> open. Turns contain phases, and
 /// phases contain callbacks; what happened between them are instants, and the number of
-/// connections is a counter.
+/// connections is a counter. Times are counted from the first record. A span ends a nanosecond or
+/// two before the one around it, so that rounding does not make them cross.
 pub struct Recording {
     pub(super) records: Vec<Record>,
+    /// The least time of the records, from which a trace counts.
+    pub(super) begun: u64,
     /// Names of handlers, by index.
     pub(super) handlers: Vec<String>,
     /// Names of callbacks and marks.
@@ -110,6 +113,10 @@ pub(super) fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
+/// How many spans a span lies in, which is how many nanoseconds it is shortened by.
+const PHASE_DEPTH: u64 = 1;
+const CALLBACK_DEPTH: u64 = 2;
+
 /// A record as a trace event.
 struct Shown<'a> {
     record: &'a Record,
@@ -117,17 +124,27 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// Something that lasts: with the fields of its arguments.
+    /// A time as it is shown.
+    fn shown(&self, at: u64) -> Micros {
+        Micros(at.saturating_sub(self.of.begun))
+    }
+
+    /// Something that lasts. Arguments would be a part of its name in speedscope, so there is none
+    /// but the connection.
     fn lasting(
         &self,
         f: &mut fmt::Formatter<'_>,
         (category, name): (&str, &str),
         length: u64,
-        arguments: fmt::Arguments<'_>,
+        conn: Option<ConnId>,
     ) -> fmt::Result {
-        let (name, at, length) = (Quoted(name), Micros(self.record.at), Micros(length));
+        let (name, at, length) = (Quoted(name), self.shown(self.record.at), Micros(length));
         write!(f, r#"{{"ph":"X","cat":"{category}","name":{name},"pid":1,"tid":1,"#)?;
-        write!(f, r#""ts":{at},"dur":{length},"args":{{{arguments}}}}}"#)
+        write!(f, r#""ts":{at},"dur":{length}"#)?;
+        match conn {
+            Some(conn) => write!(f, r#","args":{{"conn":"{conn}"}}}}"#),
+            None => f.write_str("}"),
+        }
     }
 
     /// Something that does not.
@@ -137,7 +154,7 @@ impl Shown<'_> {
         name: &str,
         arguments: fmt::Arguments<'_>,
     ) -> fmt::Result {
-        let (name, at) = (Quoted(name), Micros(self.record.at));
+        let (name, at) = (Quoted(name), self.shown(self.record.at));
         write!(f, r#"{{"ph":"i","s":"t","name":{name},"pid":1,"tid":1,"ts":{at},"#)?;
         write!(f, r#""args":{{{arguments}}}}}"#)
     }
@@ -163,23 +180,24 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.record.what {
             Happened::Turn { length, connections } => {
-                self.lasting(f, ("turn", "turn"), length, format_args!(""))?;
-                let at = Micros(self.record.end());
+                self.lasting(f, ("turn", "turn"), length, None)?;
+                let at = self.shown(self.record.end());
                 write!(f, ",\n{{\"ph\":\"C\",\"name\":\"connections\",\"pid\":1,\"tid\":1,")?;
                 write!(f, r#""ts":{at},"args":{{"connections":{connections}}}}}"#)
             }
-            Happened::Phase { phase, length, count } => {
-                let name = ("phase", phase_name(phase));
-                self.lasting(f, name, length, format_args!(r#""count":{count}"#))
+            Happened::Phase { phase, length } => {
+                let length = length.saturating_sub(PHASE_DEPTH);
+                self.lasting(f, ("phase", phase_name(phase)), length, None)
             }
-            Happened::ConnCallback { name, handler, bytes, length, conn } => {
+            Happened::ConnCallback { name, handler, length, conn } => {
+                let length = length.saturating_sub(CALLBACK_DEPTH);
                 let name = self.callback_name(handler, name);
-                let arguments = format_args!(r#""conn":"{conn}","bytes":{bytes}"#);
-                self.lasting(f, ("callback", &name), length, arguments)
+                self.lasting(f, ("callback", &name), length, Some(conn))
             }
             Happened::Callback { name, handler, length } => {
+                let length = length.saturating_sub(CALLBACK_DEPTH);
                 let name = self.callback_name(handler, name);
-                self.lasting(f, ("callback", &name), length, format_args!(""))
+                self.lasting(f, ("callback", &name), length, None)
             }
             Happened::Begun { conn, is_outgoing: false } => self.of_conn(f, "accepted", conn, 0),
             Happened::Begun { conn, is_outgoing: true } => self.of_conn(f, "connecting", conn, 0),

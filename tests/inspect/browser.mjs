@@ -1,5 +1,6 @@
 // A browser that is told what to do, over its debugging protocol and without a package.
-// Used by `tests/inspect/browser`: node --experimental-websocket browser.mjs URL [FOLDER]
+// Used by `tests/inspect/browser`:
+// node --experimental-websocket browser.mjs URL SPEEDSCOPE [FOLDER]
 //
 // Opens the page, holds its numbers against each other, uses its mouse and keyboard, and writes
 // pictures of it into the folder. Fails at the first thing that is not so.
@@ -9,7 +10,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const [url, folder] = process.argv.slice(2);
+const [url, speedscope, folder] = process.argv.slice(2);
 const home = mkdtempSync(join(tmpdir(), 'browser-'));
 const browser = spawn(process.env.CHROMIUM || 'chromium', ['--headless', '--no-sandbox',
   '--disable-gpu', '--remote-debugging-port=0', `--user-data-dir=${home}`, 'about:blank'],
@@ -136,9 +137,10 @@ async function watch() {
   await sleep(600);
   check(await run(`views.length + ' ' + $('uptime').textContent`) === frozen, 'the page freezes');
   await run(`$('freeze').click()`);
-  const trace = await run(`fetch('trace.json').then((it) => it.json())
-    .then((it) => it.traceEvents.filter((event) => event.ph === 'X').length)`);
-  check(trace > 1000, `the trace has ${trace} spans`);
+  const length = await run(`fetch('trace.json').then((it) => it.text()).then((it) => it.length)`);
+  check(length > 100000, `the page saves a trace of ${length} bytes`);
+  const trace = await fetchTrace();
+  checkTrace(JSON.parse(trace));
   await until(`[...document.querySelectorAll('#warnings b')].some((it) => it.textContent === 'loop held')`,
     'the stall is named');
   check((await run(`document.querySelector('#warnings').innerText`))
@@ -158,6 +160,61 @@ async function watch() {
   }
   check(page.errors.length === 0, 'no error was logged' + page.errors.join('\n'));
   await refuse();
+  await openTrace(trace);
+}
+
+/// The trace, by a client with the cookie that the token is moved to.
+async function fetchTrace() {
+  const moved = await fetch(url, { redirect: 'manual' });
+  const cookie = moved.headers.get('set-cookie').split(';')[0];
+  return (await fetch(new URL('trace.json', url), { headers: { cookie } })).text();
+}
+
+/// Holds a trace against the format of Chrome's trace events.
+function checkTrace({ traceEvents, displayTimeUnit }) {
+  check(displayTimeUnit === 'ms', 'times of the trace are shown in milliseconds');
+  const count = {};
+  for (const event of traceEvents) {
+    const { ph, name, pid, tid, ts, dur, s, args } = event;
+    count[ph] = (count[ph] || 0) + 1;
+    const isSound = typeof name === 'string' && pid === 1 && tid === 1
+      && (ph === 'X' || typeof args === 'object')
+      && (ph === 'M' || (typeof ts === 'number' && ts >= 0))
+      && (ph !== 'X' || (typeof dur === 'number' && dur >= 0)) && (ph !== 'i' || s === 't');
+    if (!isSound || !'MXiC'.includes(ph)) throw new Error('unsound: ' + JSON.stringify(event));
+  }
+  check(count.X > 1000 && count.M === 2, `events of the trace are sound: ${JSON.stringify(count)}`);
+  const spans = traceEvents.filter(({ ph }) => ph === 'X');
+  spans.sort((one, other) => one.ts - other.ts || other.dur - one.dur);
+  const open = [];
+  for (const span of spans) {
+    const end = span.ts + span.dur;
+    while (open.length && open[open.length - 1] <= span.ts + 0.001) open.pop();
+    if (open.length && end > open[open.length - 1] + 0.002) {
+      throw new Error('it crosses the end of another span: ' + JSON.stringify(span));
+    }
+    open.push(end);
+  }
+  check(true, 'spans of the trace lie in each other or apart');
+}
+
+/// Opens a trace in speedscope, as its command does.
+async function openTrace(trace) {
+  const file = join(home, 'trace.js'), encoded = Buffer.from(trace).toString('base64');
+  writeFileSync(file, `speedscope.loadFileFromBase64('trace.json', '${encoded}')`);
+  const page = await open(`file://${speedscope}/dist/release/index.html#localProfilePath=${file}`);
+  await page.until(`document.body.innerText.includes('loop (tid 1)')`,
+    'speedscope opens the trace');
+  await page.picture('speedscope', 1280, 800, 'light');
+  await page.run(`[...document.querySelectorAll('*')].find((it) => it.children.length <= 1 &&
+    it.textContent.endsWith('Sandwich')).click()`);
+  await page.until(`document.body.innerText.includes('Echo on_data')`, 'and names the callbacks');
+  await page.picture('speedscope-sums', 1280, 800, 'light');
+  // Ordered by the time of each without what lies in it. Spans that cross would add up to more.
+  const text = await page.run(`document.body.innerText`);
+  const [, self, name] = text.match(/Symbol Name\s+\S+ \([^)]*\)\s+([\d.]+)ms \([^)]*\)\s+(.*)/);
+  const is = name.startsWith('inspect::Echo on_data') && self >= 50 && self < 500;
+  check(is, `and has the stall before all: ${name} ${self} ms`);
 }
 
 /// More pages than may watch, and one that has no token.
