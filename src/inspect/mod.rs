@@ -33,8 +33,16 @@
 //! ```
 //!
 //! # Cost
-//! Without a recorder a message costs nothing more. With one it takes the general way, as
-//! [`observer`](crate::observer) says.
+//! Counted for an echo of 64 bytes, one message a turn:
+//!
+//! | | instructions a message |
+//! |---|---|
+//! | without the feature; with it and without a recorder | 687 |
+//! | with an observer that does nothing | 1,812 |
+//! | with a recorder | 2,400 |
+//!
+//! The kernel's part of a message is many times as large. With 50 connections the thread of the
+//! loop takes about a twentieth more time with a recorder. The system calls are the same.
 
 mod conns;
 mod descriptors;

@@ -16,7 +16,8 @@ use crate::options::setters;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecorderOptions {
-    /// How many records are kept, of 32 bytes each. Default 65,536, which are 2 MiB.
+    /// How many records are kept at least, of 32 bytes each: the next power of two. Default 65,536,
+    /// which are 2 MiB.
     pub records: usize,
     /// How far back the recording goes that a slow callback or a panic hands over. Default 2 s.
     pub window: Duration,

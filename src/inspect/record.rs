@@ -55,7 +55,14 @@ impl Places {
     /// The place of a name, which gets one if it has none.
     #[inline]
     pub(super) fn of(&mut self, name: &'static str) -> usize {
-        let known = self.0.iter().position(|it| std::ptr::eq(*it, name) || *it == name);
+        let known = self.0.iter().position(|it| std::ptr::eq(*it, name));
+        known.unwrap_or_else(|| self.of_text(name))
+    }
+
+    /// The same text may be at several addresses.
+    #[cold]
+    fn of_text(&mut self, name: &'static str) -> usize {
+        let known = self.0.iter().position(|it| *it == name);
         known.unwrap_or_else(|| {
             self.0.push(name);
             self.0.len() - 1
@@ -113,11 +120,12 @@ impl Why {
 
 /// The last records, up to a number.
 ///
-/// Records are counted from the first one ever; the one with number `n` is at `n % capacity`.
+/// Records are counted from the first one ever; the one with number `n` is at `n & mask`.
 #[derive(Debug)]
 pub(super) struct Ring {
     slots: Vec<Record>,
-    capacity: usize,
+    /// Invariant: one less than the number of slots, which is a power of two.
+    mask: u64,
     /// The number of the next record.
     next: u64,
     /// The highest value that `next` has had: what it has passed is overwritten.
@@ -126,15 +134,16 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// A ring of so many records, at least one.
+    /// A ring of at least so many records.
     pub(super) fn new(capacity: usize) -> Self {
-        let capacity = capacity.max(1);
-        Self { slots: Vec::with_capacity(capacity), capacity, next: 0, top: 0 }
+        let capacity = capacity.max(1).next_power_of_two();
+        let mask = capacity as u64 - 1;
+        Self { slots: Vec::with_capacity(capacity), mask, next: 0, top: 0 }
     }
 
     #[inline]
     pub(super) fn push(&mut self, record: Record) {
-        let at = (self.next % self.capacity as u64) as usize;
+        let at = (self.next & self.mask) as usize;
         match self.slots.get_mut(at) {
             Some(slot) => *slot = record,
             None => self.slots.push(record),
@@ -156,8 +165,8 @@ impl Ring {
 
     /// From the oldest to the newest.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
-        let oldest = self.top.saturating_sub(self.capacity as u64).min(self.next);
-        let slot = |number: u64| &self.slots[(number % self.capacity as u64) as usize];
+        let oldest = self.top.saturating_sub(self.mask + 1).min(self.next);
+        let slot = |number: u64| &self.slots[(number & self.mask) as usize];
         (oldest..self.next).map(slot)
     }
 }

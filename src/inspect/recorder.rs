@@ -248,9 +248,15 @@ impl Recorder {
         }
     }
 
-    /// A timer has fired for something that is not ignored.
+    /// A timer may have fired for something that is not ignored.
+    #[inline]
     fn count_fired(&mut self) {
-        let Some(late) = self.fired.take() else { return };
+        if let Some(late) = self.fired.take() {
+            self.add_fired(late);
+        }
+    }
+
+    fn add_fired(&mut self, late: u64) {
         self.tally.timers_fired += 1;
         self.tally.late += late;
         self.tally.latest = self.tally.latest.max(late);

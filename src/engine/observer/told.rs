@@ -37,15 +37,10 @@ impl<O> fmt::Debug for ObserverKey<O> {
 /// An observer whose type can be found again.
 pub(crate) trait AnyObserver: Observer {
     fn as_any(&mut self) -> &mut dyn Any;
-    fn as_observer(&mut self) -> &mut dyn Observer;
 }
 
 impl<O: Observer> AnyObserver for O {
     fn as_any(&mut self) -> &mut dyn Any {
-        self
-    }
-
-    fn as_observer(&mut self) -> &mut dyn Observer {
         self
     }
 }
@@ -109,16 +104,16 @@ impl Observers {
 
     /// Tells each of them.
     #[inline]
-    pub(crate) fn tell(&mut self, tell: impl FnMut(&mut dyn Observer)) {
+    pub(crate) fn tell(&mut self, tell: impl FnMut(&mut dyn AnyObserver)) {
         if !self.list.is_empty() {
             self.tell_each(tell);
         }
     }
 
     #[cold]
-    fn tell_each(&mut self, mut tell: impl FnMut(&mut dyn Observer)) {
+    fn tell_each(&mut self, mut tell: impl FnMut(&mut dyn AnyObserver)) {
         for observer in &mut self.list {
-            tell(observer.as_mut().as_observer());
+            tell(observer.as_mut());
         }
     }
 }
