@@ -26,6 +26,15 @@ const TICK: Duration = Duration::from_millis(250);
 /// A trace is written in pieces of so many records, so that it does not hold the loop.
 const PIECE_RECORDS: usize = 512;
 
+/// Between two pieces something else has its turn.
+const PIECE_WAIT: Duration = Duration::from_millis(1);
+
+/// So many traces may be under way.
+const MAX_TRACES: usize = 2;
+
+/// The token of the timer for traces.
+const TRACE_TOKEN: u64 = 1;
+
 /// A trace goes back so far.
 const TRACE_WINDOW: Duration = Duration::from_secs(3_600);
 
@@ -155,6 +164,9 @@ struct Watch {
     cookie: String,
     recorder: Option<ObserverKey<Recorder>>,
     viewers: Vec<Viewer>,
+    traces: Vec<Trace>,
+    /// The timer for the next pieces of traces is set.
+    is_paced: bool,
     ticker: HandlerKey<Ticker>,
     /// Runs while somebody watches.
     timer: Option<TimerId>,
@@ -178,8 +190,13 @@ fn server(token: Token, ticker: HandlerKey<Ticker>) -> Server<Watch> {
         .get("/trace.json", trace)
         .fallback(Route::new().any(|_, _, res| res.status(404).text("there is nothing here\n")));
     let (cookie, viewers) = (String::new(), Vec::new());
-    let watch = Watch { token, cookie, recorder: None, viewers, ticker, timer: None };
-    Server::new(watch, routes).on_gone(|watch, id| watch.viewers.retain(|viewer| viewer.id != id))
+    let traces = Vec::new();
+    let (recorder, is_paced, timer) = (None, false, None);
+    let watch = Watch { token, cookie, recorder, viewers, traces, is_paced, ticker, timer };
+    Server::new(watch, routes).on_gone(|watch, id| {
+        watch.viewers.retain(|viewer| viewer.id != id);
+        watch.traces.retain(|trace| trace.id != id);
+    })
 }
 
 /// Lets a request pass that may look; moves the token of the printed address into a cookie.
@@ -266,27 +283,82 @@ fn tick(server: &mut Server<Watch>, cx: &mut Context<'_>) {
 /// Answers with all that is recorded, in pieces.
 fn trace(watch: &mut Watch, _: &Request<'_>, res: &mut Response<'_, Watch>) {
     let Some(key) = watch.recorder else { return };
+    if watch.traces.len() >= MAX_TRACES {
+        res.status(503).text("two traces are under way already\n");
+        return;
+    }
     let recording = res.context().observer(key).map(|recorder| recorder.recording(TRACE_WINDOW));
     let Some(recording) = recording else { return };
     res.header("Content-Type", "application/json").header("Cache-Control", "no-store");
     res.header("Content-Disposition", "attachment; filename=\"waterwheel-trace.json\"");
-    res.stream(None);
+    let id = res.stream(None);
     res.write(Recording::HEAD.as_bytes());
-    let mut next = 0;
-    res.on_drain(move |_, res| {
-        let mut text = String::new();
-        while next < recording.len() {
-            let end = recording.len().min(next + PIECE_RECORDS);
-            text.clear();
-            recording.write_events(&mut text, next..end);
-            next = end;
-            if res.write(text.as_bytes()) != Written::Below {
-                return; // called again when there is room
-            }
+    res.on_drain(|watch, res| {
+        let id = res.id();
+        if let Some(trace) = watch.traces.iter_mut().find(|trace| trace.id == id) {
+            trace.is_behind = false;
+            watch.pace(&mut res.context());
         }
-        res.write(Recording::TAIL.as_bytes());
-        res.end();
     });
+    watch.traces.push(Trace { id, recording, next: 0, is_behind: false });
+    watch.pace(&mut res.context());
+}
+
+/// Writes the next piece of each trace that is under way. A reader that is fast would have the
+/// whole of it in one turn, for which everything else would wait.
+fn write_traces(server: &mut Server<Watch>, cx: &mut Context<'_>) {
+    server.app().is_paced = false;
+    let traces = std::mem::take(&mut server.app().traces);
+    for mut trace in traces {
+        let id = trace.id;
+        if trace.is_behind || server.answer(cx, id, |_, res| trace.write_piece(res)) == Some(false)
+        {
+            server.app().traces.push(trace);
+        }
+    }
+    server.app().pace(cx);
+}
+
+impl Watch {
+    /// Sets the timer for the next pieces, if there are any to write.
+    fn pace(&mut self, cx: &mut Context<'_>) {
+        if !self.is_paced && self.traces.iter().any(|trace| !trace.is_behind) {
+            self.is_paced = true;
+            cx.set_timer(self.ticker, PIECE_WAIT, TRACE_TOKEN);
+        }
+    }
+}
+
+/// A trace that is under way.
+#[derive(Debug)]
+struct Trace {
+    id: ReplyId,
+    recording: Recording,
+    /// The record that is written next.
+    next: usize,
+    /// Its reader has not read what it was sent.
+    is_behind: bool,
+}
+
+impl Trace {
+    /// Whether that was the last piece.
+    fn write_piece(&mut self, res: &mut Response<'_, Watch>) -> bool {
+        let end = self.recording.len().min(self.next + PIECE_RECORDS);
+        let mut text = String::new();
+        self.recording.write_events(&mut text, self.next..end);
+        let written = res.write(text.as_bytes());
+        if !written.is_accepted() {
+            return true; // it is cut short, and ends with a reset
+        }
+        self.is_behind = written == Written::Above;
+        self.next = end;
+        let is_done = end == self.recording.len();
+        if is_done {
+            res.write(Recording::TAIL.as_bytes());
+            res.end();
+        }
+        is_done
+    }
 }
 
 /// Has the pages told, by its timer. It serves no connections.
@@ -306,9 +378,11 @@ impl Handler for Ticker {
         input.len()
     }
 
-    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
-        if let Some(server) = self.server {
-            cx.post(server, tick);
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        match (self.server, timer.token) {
+            (Some(server), TRACE_TOKEN) => cx.post(server, write_traces),
+            (Some(server), _) => cx.post(server, tick),
+            (None, _) => {}
         }
     }
 }
