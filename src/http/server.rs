@@ -295,6 +295,9 @@ impl<A: 'static> Server<A> {
         let parsed = head::parse(&input[skipped..], &mut slots, limits, known_host)?;
         let Some((head, length)) = parsed else {
             head::find_end(&input[skipped..], 0)?; // each line that is here ends as it should
+            if skipped == input.len() {
+                return Ok(Step::Wait(0)); // an empty line is no request that has begun
+            }
             self.await_head(state, conn, input.len());
             return Ok(Step::Wait(0));
         };

@@ -74,6 +74,18 @@ fn row_56_a_head_that_trickles_has_no_more_time() {
 }
 
 #[test]
+fn an_empty_line_behind_a_body_begins_no_request() {
+    let web = web(patient().head_timeout(SHORT));
+    let mut client = web.client();
+    client.ask("POST /len HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi\r\n").expect(200, "2");
+    let mut byte = [0; 1];
+    client.stream.set_read_timeout(Some(3 * SHORT)).unwrap();
+    assert!(client.stream.peek(&mut byte).is_err(), "an answer to nothing");
+    client.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client.get("/").expect(200, "root");
+}
+
+#[test]
 fn a_connection_is_kept_so_long() {
     let web = web(patient().keep_alive_timeout(SHORT));
     let mut client = web.client();
