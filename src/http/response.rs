@@ -222,7 +222,9 @@ impl<A: 'static> Response<'_, A> {
     }
 
     /// Asks for the body, of at most `max_bytes`, and has `then` called when it is complete. One
-    /// that is in the first packet is not copied.
+    /// that is in the first packet is not copied. The limit of the route holds too: a larger body
+    /// than [`Options::max_body_bytes`](super::Options::max_body_bytes) wants a
+    /// [`Route::max_body_bytes`](super::Route::max_body_bytes).
     ///
     /// # Examples
     /// ```

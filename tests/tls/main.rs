@@ -5,6 +5,8 @@ mod cuts;
 mod errors;
 mod failures;
 mod hostile;
+#[cfg(feature = "http")]
+mod http;
 mod pool;
 #[allow(dead_code, reason = "the tests of the pool by itself use the rest")]
 #[path = "../it/pool/rig.rs"]
