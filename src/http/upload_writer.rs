@@ -144,6 +144,7 @@ fn create_new(path: &Path) -> io::Result<File> {
 
 /// Creates a directory that only this user can enter, unless it is there.
 pub(super) fn create_directory(path: &Path) -> io::Result<()> {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has a mode to set"))]
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
