@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::response::Response;
 use crate::stream::Written;
 
-/// One event of a stream; see [`Response::events`].
+/// An event of a stream; see [`Response::events`].
 ///
 /// # Examples
 /// ```

@@ -93,7 +93,7 @@ pub(super) enum Output {
 /// Who goes on with a streamed answer when there is room.
 pub(super) type OnDrain<A> = Box<dyn FnMut(&mut A, &mut Response<'_, A>)>;
 
-/// One request and its answer.
+/// A request and its answer.
 pub(super) struct Exchange<A> {
     /// Which one of its connection.
     pub(super) number: u32,

@@ -18,7 +18,7 @@ pub(super) enum Piece<'a> {
     Part(&'a Part<'a>),
     /// Bytes of it, never none.
     Data(&'a [u8]),
-    /// It is complete.
+    /// The part is complete.
     End,
 }
 

@@ -202,7 +202,7 @@ pub struct Router<A> {
     /// The path of each.
     paths: Vec<String>,
     before: Vec<Before<A>>,
-    /// Those of `before` that come before all routes.
+    /// Places in `before` of what comes before all routes.
     own: Vec<u16>,
     fallback: Option<Route<A>>,
 }

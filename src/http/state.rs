@@ -27,11 +27,11 @@ pub struct State<A> {
 
 /// What a connection is at.
 pub(super) enum Phase<A> {
-    /// It waits for a head, or for more of one.
+    /// The connection waits for a head, or for more of one.
     Head,
     /// A request is being received or answered.
     Busy(Box<Exchange<A>>),
-    /// It has left HTTP.
+    /// The connection has left HTTP.
     Upgraded(Box<dyn Upgraded<A>>),
     /// Nothing more is taken.
     Ended,

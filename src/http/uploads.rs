@@ -242,7 +242,7 @@ impl Claim {
         Ok(flow)
     }
 
-    /// It is complete.
+    /// The file is complete.
     pub(super) fn close(&self) {
         self.inner.ask(Job::Close { file: self.file });
     }

@@ -18,7 +18,7 @@ pub(super) struct Since {
 }
 
 impl Since {
-    /// It lasts, or has ended.
+    /// The state lasts, or has ended.
     #[inline]
     fn set(&mut self, lasts: bool, now: u64) {
         match (lasts, self.since) {
@@ -92,7 +92,7 @@ impl Entry {
         self.much_output.set(facts.output_bytes >= much, now);
     }
 
-    /// It was lent input, and has consumed some of it or none.
+    /// The handler was lent input, and has consumed some of it or none.
     #[inline]
     pub(super) fn note_consumed(&mut self, has_consumed: bool, now: u64) {
         self.unconsumed.set(!has_consumed, now);

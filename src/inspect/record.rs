@@ -4,7 +4,7 @@ use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
 use crate::engine::observer::Phase;
 
-/// One thing that happened. Times and lengths are in nanoseconds.
+/// A thing that happened. Times and lengths are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     /// When it began, since the reactor was made.

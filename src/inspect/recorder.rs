@@ -298,7 +298,7 @@ impl Recorder {
     }
 }
 
-/// Those that the loop tells of itself. The page's own turns leave no trace.
+/// Calls that the loop makes of itself. The page's own turns leave no trace.
 impl Observer for Recorder {
     fn on_handler(&mut self, index: u32, type_name: &'static str) {
         let sum = self.tally.handler(index);

@@ -176,7 +176,7 @@ struct Watch {
 #[derive(Debug)]
 struct Viewer {
     id: ReplyId,
-    /// It has not read what it was sent, and is sent nothing more until it has.
+    /// Whether the page has not read what it was sent: until then nothing more is sent.
     is_behind: bool,
 }
 

@@ -65,7 +65,7 @@ impl Recording {
         to.write_all(Self::TAIL.as_bytes())
     }
 
-    /// The same as a text.
+    /// The trace as a text.
     #[must_use]
     pub fn to_trace(&self) -> String {
         let mut text = String::with_capacity(256 + 128 * self.records.len());

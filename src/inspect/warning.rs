@@ -102,7 +102,7 @@ impl WarningKind {
     }
 }
 
-/// One warning. Warnings of one kind about one handler are one warning, with a count.
+/// A warning. Warnings of one kind about one handler are one warning, with a count.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Warning {

@@ -56,11 +56,11 @@ pub(crate) enum HandshakeFailure<'a> {
     NoLayer(&'a str),
     /// Its layer has failed.
     Layer(&'a io::Error),
-    /// It was not done in time.
+    /// The handshake was not done in time.
     Late,
     /// Its peer has ended it.
     Ended,
-    /// It had to give its place up.
+    /// The handshake had to give its place up.
     CrowdedOut,
 }
 

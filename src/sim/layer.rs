@@ -222,7 +222,7 @@ impl LayerFactory for Factory {
     }
 }
 
-/// One side of a connection.
+/// A side of a connection.
 #[derive(Debug)]
 struct Records {
     is_server: bool,

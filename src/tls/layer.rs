@@ -56,7 +56,7 @@ macro_rules! either {
 /// What rustls has made of room that it was given.
 enum Filled {
     Bytes(usize),
-    /// It wants so much.
+    /// rustls wants so much.
     TooSmall(usize),
     Failed(io::Error),
 }

@@ -63,7 +63,7 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
-    /// One certificate, and the defaults.
+    /// A single certificate, and the defaults.
     #[must_use]
     pub fn new(certificate: Certificate) -> Self {
         Self {

@@ -16,11 +16,11 @@ use crate::ws::{CloseCode, Frame, Socket};
 /// allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Slow {
-    /// It misses this message.
+    /// The member misses this message.
     Skip,
-    /// It is closed with 1008, behind what is queued, and leaves the room.
+    /// The member is closed with 1008, behind what is queued, and leaves the room.
     Close,
-    /// It misses this message, and its id is among [`Published::slow`].
+    /// The member misses this message, and its id is among [`Published::slow`].
     Tell,
 }
 
@@ -172,7 +172,7 @@ impl Room {
 /// What has become of a message for one member.
 enum Sent {
     Yes,
-    /// It takes none now.
+    /// The member takes none now.
     Held,
     Slow,
     /// The member has ended.

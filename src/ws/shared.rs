@@ -31,7 +31,7 @@ pub(super) struct Shared {
     /// Where what a client sends is masked.
     masked: Cell<Vec<u8>>,
     random: Cell<Random>,
-    /// Those that take no message of a room now: they have said Close, or are amid a message.
+    /// Members that take no message of a room now: they have said Close, or are amid a message.
     held: Cell<HashSet<ConnId>>,
     /// When a fault was last warned of, and how many were not since.
     warned: Cell<(Option<Duration>, u64)>,

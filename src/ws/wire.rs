@@ -17,7 +17,7 @@ use crate::ws::shared::Shared;
 
 /// What has become of a WebSocket, a bit each.
 mod flags {
-    /// It is the client's side.
+    /// The client's side.
     pub(super) const CLIENT: u16 = 1;
     /// A Close frame was sent: nothing is sent behind it, and data that come are dropped.
     pub(super) const SAID_CLOSE: u16 = 1 << 1;
@@ -96,7 +96,7 @@ pub(super) enum Step {
     Wait,
 }
 
-/// One WebSocket. Small, because an idle one is this and its state.
+/// A WebSocket. Small, because an idle one is this and its state.
 pub(super) struct Wire {
     pub(super) shared: Rc<Shared>,
     /// What one that is idle, and keeps no context, does not have.

@@ -410,7 +410,7 @@ impl<'a> Conn<'a> {
         Some(Conn::other(self.lp, id, self.states.reborrow()))
     }
 
-    /// The same connection, lent on: a value for a structure of the caller's that lives shorter.
+    /// Lends the same connection on: a value for a structure of the caller's that lives shorter.
     #[must_use]
     #[inline]
     pub fn reborrow(&mut self) -> Conn<'_> {

@@ -56,7 +56,7 @@ enum Progress {
     More,
     /// Reading pauses.
     Pause,
-    /// It is complete.
+    /// The answer is complete.
     End,
 }
 

@@ -185,7 +185,7 @@ fn is_later(time: SystemTime, than: SystemTime) -> bool {
     seconds(time) > seconds(than)
 }
 
-/// One range is taken. Several, and what is malformed or of another unit, are answered whole.
+/// A single range is taken. Several, and what is malformed or of another unit, are answered whole.
 fn judge_range(value: &str, length: u64) -> Verdict {
     let Ok(parsed) = http_range_header::parse_range_header(value) else { return Verdict::Whole };
     if parsed.len() != 1 {

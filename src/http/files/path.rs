@@ -3,7 +3,7 @@
 /// Names of devices on Windows, where they are devices in every directory and with every ending.
 const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "conin$", "conout$"];
 
-/// The same with a digit behind them, of which three may be superscript.
+/// Such names with a digit behind them, of which three may be superscript.
 const NUMBERED_DEVICES: [&str; 2] = ["com", "lpt"];
 
 /// Whether a name in a path may be looked for. What another system would understand differently is

@@ -47,11 +47,11 @@ pub(super) struct Layers {
 /// How the peer has ended what it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerEnd {
-    /// It has not.
+    /// The peer has not ended its stream.
     None,
-    /// It has said so, and the handler does not know yet.
+    /// The peer has ended its stream, and the handler does not know yet.
     Unreported,
-    /// It has said so.
+    /// The peer has ended its stream.
     Reported,
     /// The socket has ended without a word of the layer's peer.
     Truncated,

@@ -129,7 +129,7 @@ impl Codecs {
         (how.is_always || body.len() < plain.len()).then_some(body)
     }
 
-    /// The same with zlib.
+    /// Compresses with zlib.
     fn deflate_well(&mut self, plain: &[u8], window: &[u8], how: How) -> Option<&[u8]> {
         let place = &mut self.compressors[usize::from(how.bits - MIN_BITS)];
         let level = Compression::new(u32::from(how.level));
