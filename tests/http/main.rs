@@ -16,6 +16,9 @@ mod files_sent;
 mod forms;
 #[cfg(feature = "http-gzip")]
 mod gzip;
+#[cfg(feature = "inspect")]
+#[path = "../inspect/mod.rs"]
+mod inspect;
 mod later;
 mod rows_framing;
 mod rows_head;

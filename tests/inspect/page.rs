@@ -7,8 +7,8 @@ use std::time::Duration;
 use waterwheel::inspect::{Page, Recorder, serve, serve_recorder};
 use waterwheel::{ListenOptions, Reactor};
 
-use crate::json::Json;
-use crate::rig::{Echo, Rig};
+use super::json::Json;
+use super::rig::{Echo, Rig};
 
 /// A rig that is shown.
 fn shown() -> (Rig, Page) {
@@ -168,7 +168,7 @@ fn the_stream_has_the_numbers_of_the_reactor_and_nothing_of_the_page() {
     let conn = seen.at(&["conns"]).list()[0].list();
     assert_eq!([conn[2].whole(), conn[4].whole(), conn[5].whole()], [0, 500, 500]);
     let handlers = seen.at(&["handlers"]).list();
-    assert_eq!(handlers[0].list()[0], Json::Text("inspect::rig::Echo".to_owned()));
+    assert_eq!(handlers[0].list()[0], Json::Text("http::inspect::rig::Echo".to_owned()));
     assert_eq!(handlers[1..], [Json::Null, Json::Null], "those of the page are left out");
     assert_eq!(handlers[0].list()[1].whole(), number("callbacks"));
     let sum = |name| seen.at(&[name]).list().iter().map(Json::whole).sum::<u64>();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use waterwheel::inspect::{Recorder, RecorderOptions, Recording};
 
-use crate::json::Json;
-use crate::rig::{Echo, PATIENCE, Rig, STALL};
+use super::json::Json;
+use super::rig::{Echo, PATIENCE, Rig, STALL};
 
 /// The events of a trace with this kind and name.
 fn events<'a>(trace: &'a Json, kind: &str, name: &str) -> Vec<&'a Json> {
@@ -66,7 +66,7 @@ fn callbacks_lie_in_phases_and_phases_in_turns() {
     let trace = Json::parse(&rig.recorder().recording(PATIENCE).to_trace());
     let spans = |name| -> Vec<_> { events(&trace, "X", name).into_iter().map(span).collect() };
     let (turns, phases) = (spans("turn"), spans("events"));
-    let callbacks = spans("inspect::rig::Echo on_data");
+    let callbacks = spans("http::inspect::rig::Echo on_data");
     assert_eq!(callbacks.len(), 1, "the type is the name");
     // The last digit is a nanosecond.
     let lies_in = |inner: &(f64, f64), outer: &(f64, f64)| {
@@ -115,7 +115,7 @@ fn a_recording_goes_back_no_further_than_asked() {
     assert!(!last.is_empty() && last.len() < all.len());
     let trace = Json::parse(&last.to_trace());
     assert!(events(&trace, "i", "accepted").is_empty());
-    assert_eq!(events(&trace, "X", "inspect::rig::Echo on_data").len(), 1, "the stall");
+    assert_eq!(events(&trace, "X", "http::inspect::rig::Echo on_data").len(), 1, "the stall");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_slow_callback_hands_over_what_came_before_it() {
         rig.echo(&mut client, b"stall");
     }
     let trace = Json::parse(&receiver.try_recv().unwrap().to_trace());
-    let callbacks = events(&trace, "X", "inspect::rig::Echo on_data");
+    let callbacks = events(&trace, "X", "http::inspect::rig::Echo on_data");
     let lengths: Vec<f64> = callbacks.iter().map(|it| span(it).1 - span(it).0).collect();
     assert_eq!(lengths.len(), 2);
     assert!(lengths[0] < 20_000.0 && lengths[1] >= STALL.as_micros() as f64, "{lengths:?}");
@@ -171,7 +171,7 @@ fn a_panic_hands_over_what_came_before_it() {
     rig.until("the end", |rig| rig.reactor.stats().closed == 1);
     let trace = Json::parse(&receiver.try_recv().unwrap().to_trace());
     assert_eq!(events(&trace, "i", "panic").len(), 1);
-    assert_eq!(events(&trace, "X", "inspect::rig::Echo on_data").len(), 1);
+    assert_eq!(events(&trace, "X", "http::inspect::rig::Echo on_data").len(), 1);
     let warning = &rig.recorder().warnings()[0];
     assert!(warning.text.ends_with("a callback panicked: on purpose"), "{warning}");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use waterwheel::inspect::{Recorder, RecorderOptions, Warning, WarningKind};
 
-use crate::rig::{Rig, STALL};
+use super::rig::{Rig, STALL};
 
 /// Turns until there is a warning of this kind.
 #[track_caller]
@@ -27,7 +27,7 @@ fn a_callback_that_holds_the_loop_is_named_with_its_connection() {
     assert_eq!((warning.count, warning.handler), (2, Some(rig.echo.index())));
     let id = warning.conn.expect("it is of a connection");
     assert!(rig.reactor.context().conn(id).is_some());
-    let start = format!("inspect::rig::Echo: on_data of connection {id} took ");
+    let start = format!("http::inspect::rig::Echo: on_data of connection {id} took ");
     assert!(warning.text.starts_with(&start), "{warning}");
     let millis: u64 = warning.text[start.len()..].trim_end_matches(" ms").parse().unwrap();
     assert!(millis >= STALL.as_millis() as u64, "{warning}");
