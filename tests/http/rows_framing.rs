@@ -1,6 +1,6 @@
 //! Rows 22 to 46, 55 and 58: where a message ends, and what follows it.
 
-use waterwheel::http::{Body, Flow, Response, Router};
+use waterwheel::http::{Body, Flow, Response, Router, Server};
 
 use crate::routes;
 use crate::rows_head::refused;
@@ -388,6 +388,30 @@ fn row_46_thousands_of_requests_at_once_do_not_hold_up_the_others() {
     let answer = other.get("/");
     let one = answer.head.len() + answer.body.len();
     assert_eq!(drain.join().unwrap(), 500_000 * one);
+}
+
+#[test]
+fn row_46_a_turn_begins_so_many_requests_of_a_connection_and_no_more() {
+    // Requests in the turn that goes on, and the most there were in one.
+    let web = Web::serve(|| {
+        let routes = Router::new()
+            .get("/", |(turn, count, most): &mut (u64, u32, u32), _, res| {
+                let now = res.context().stats().turns;
+                *count = if *turn == now { *count + 1 } else { 1 };
+                (*turn, *most) = (now, (*most).max(*count));
+                res.text("root");
+            })
+            .get("/most", |(_, _, most), _, res| res.text(&most.to_string()));
+        Server::new((0, 0, 0), routes)
+    });
+    let mut client = web.client();
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2_000));
+    for _ in 0..2_000 {
+        client.answer().expect(200, "root");
+    }
+    let most: u32 = client.get("/most").text().parse().unwrap();
+    // 128 with the event, and as many with what was posted by then.
+    assert!((128..=256).contains(&most), "{most} in one turn");
 }
 
 #[test]
