@@ -316,7 +316,7 @@ impl Dispatcher {
     }
 
     /// The handler has left something of the buffer, or its messages have limits.
-    fn keep(&mut self, id: ConnId, consumed: usize, count: usize) {
+    pub(super) fn keep(&mut self, id: ConnId, consumed: usize, count: usize) {
         let Some(link) = self.lp.link(id) else { return };
         if link.connection.takes_input() && consumed < count {
             let rest = &self.buffer[consumed..count];
@@ -416,6 +416,10 @@ impl Dispatcher {
     /// An event that is no message of a connection on the fast path. Kept out of its way.
     #[inline(never)]
     fn on_slow_io(&mut self, id: ConnId, event: Event<'_>) {
+        let flags = self.lp.streams.slot(id).map(|connection| connection.flags);
+        if event.is_plain() && flags == Some(Flags::OBSERVED) {
+            return self.on_observed_message(id);
+        }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if event.is_plain() && self.is_unix_message(id) {
             return self.on_unix_message(id);

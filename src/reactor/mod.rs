@@ -8,6 +8,7 @@ mod dispatch;
 mod expiry;
 mod handshake;
 mod layers;
+mod observed;
 mod stop;
 mod teardown;
 mod turn;
