@@ -61,6 +61,9 @@
 //! WATERWHEEL_SEED=417 cargo test lines_are_answered -- --exact --nocapture
 //! ```
 //!
+//! A peer whose steps depend on what it is sent, such as one that confirms each message by its
+//! number, [reacts](Script::react).
+//!
 //! # What to assert
 //! Under [`Faults::harmless`] nothing is lost and nothing takes seconds: what a peer has received
 //! after a minute is exactly what was to be sent. Under [`Faults::all`] connections break, so it is
@@ -98,4 +101,4 @@ pub use layer::TestLayer;
 pub use seeds::{Report, Seeds};
 pub use simulation::{Dice, HostClock, HostId, PeerId, Simulation};
 
-pub use crate::sys::sim::{Datagrams, Fault, Faults, PeerEnd, Script};
+pub use crate::sys::sim::{Datagrams, Fault, Faults, PeerEnd, Reaction, Script};

@@ -4,6 +4,7 @@ mod datagrams;
 #[cfg(feature = "http")]
 mod http;
 mod pool;
+mod reactions;
 mod seeds;
 mod simulation;
 mod world;

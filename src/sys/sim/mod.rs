@@ -42,7 +42,7 @@ pub(crate) use host::Host;
 pub(crate) use poller::{Clock, Events, Poller, Spare, Waker};
 pub use post::Datagrams;
 pub(crate) use process::{Event, Stage};
-pub use script::{PeerEnd, Script};
+pub use script::{PeerEnd, Reaction, Script};
 pub(crate) use stream::{Listener, Stream};
 pub(crate) use trace::Note;
 pub(crate) use world::{Rest, World};

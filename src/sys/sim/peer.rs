@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::event::SimEvent;
 use super::link::Link;
-use super::script::{Action, Peer, PeerEnd, Script};
+use super::script::{Action, Peer, PeerEnd, React, Reaction, Script};
 use super::socket::{Owner, SocketStage};
 use super::trace::{Net, Note};
 use super::world::World;
@@ -16,6 +16,8 @@ use super::world::World;
 enum Progress {
     Done,
     Waits,
+    /// Other steps have come before it.
+    Later,
 }
 
 /// The address of a peer's machine.
@@ -40,6 +42,7 @@ impl World {
             until: None,
             is_reading: true,
             received: Vec::new(),
+            done: 0,
             end: PeerEnd::Open,
             link,
             script,
@@ -116,6 +119,7 @@ impl World {
             }
             match self.perform(peer, socket, &action) {
                 Progress::Waits => return,
+                Progress::Later => {}
                 Progress::Done => {
                     self.peers[peer].steps.pop_front();
                     self.peers[peer].sent = 0;
@@ -193,7 +197,31 @@ impl World {
                 PeerEnd::Open => Progress::Waits,
                 _ => Progress::Done,
             },
+            Action::React(react) => self.react(peer, react),
             _ => self.perform_at_once(peer, socket, action),
+        }
+    }
+
+    /// Has a peer look at what it was sent.
+    fn react(&mut self, peer: usize, react: &React) -> Progress {
+        let peer = &mut self.peers[peer];
+        let left = peer.received.len() - peer.done;
+        let reaction = react.look(&peer.received[peer.done..]);
+        if let Reaction::Done(count) | Reaction::Then(count, _) = reaction {
+            assert!(count <= left, "a reaction is done with {count} bytes, and {left} are there");
+            peer.done += count;
+        }
+        match reaction {
+            Reaction::Wait if peer.end == PeerEnd::Open => Progress::Waits,
+            Reaction::Wait | Reaction::Done(_) => Progress::Done,
+            Reaction::Then(count, script) => {
+                let is_something = count > 0 || !script.is_empty();
+                assert!(is_something, "a reaction takes no byte and no step: it would never end");
+                for step in script.steps.into_iter().rev() {
+                    peer.steps.push_front(step);
+                }
+                Progress::Later
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! Scripts of peers, and where a peer is in its own.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::link::Link;
@@ -33,11 +35,39 @@ pub(super) enum Action {
     Wait(Duration),
     Read(usize),
     ReadEnd,
+    React(React),
     StopReading,
     ResumeReading,
     Finish,
     Close,
     Reset,
+}
+
+/// What a peer makes of the bytes that have come in.
+#[derive(Clone)]
+pub(super) struct React(Rc<dyn Fn(&[u8]) -> Reaction>);
+
+impl React {
+    pub(super) fn look(&self, input: &[u8]) -> Reaction {
+        (self.0)(input)
+    }
+}
+
+impl fmt::Debug for React {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("React")
+    }
+}
+
+/// What [`Script::react`] does next.
+#[derive(Clone, Debug)]
+pub enum Reaction {
+    /// Wait for more bytes.
+    Wait,
+    /// So many bytes are done with: take these steps, then look at the rest.
+    Then(usize, Script),
+    /// So many bytes are done with, and so is this step of the script.
+    Done(usize),
 }
 
 impl Script {
@@ -92,6 +122,49 @@ impl Script {
     #[must_use]
     pub fn read_to_end(self) -> Self {
         self.then(Action::ReadEnd)
+    }
+
+    /// Reacts to what comes in: `react` is lent all bytes that no reaction is done with yet, in
+    /// order, and says what to do. It is called again whenever more have come in, and after the
+    /// steps of its last answer. The step ends with [`Reaction::Done`], or when the other side has
+    /// ended and `react` waits for more. Bytes may come in pieces of any size, as in the real
+    /// world.
+    ///
+    /// A peer that listens has a reaction of its own for each connection only as far as the bytes
+    /// tell: what `react` captures is shared by all. It must not touch the simulation.
+    ///
+    /// # Panics
+    /// The run panics if `react` is done with more bytes than there are, or answers neither with
+    /// a byte nor with a step.
+    ///
+    /// # Examples
+    /// A peer that confirms each message by its number, the first byte of two:
+    /// ```
+    /// use std::time::Duration;
+    /// use waterwheel::{Conn, ListenOptions};
+    /// use waterwheel::sim::{Faults, Reaction, Script, Simulation};
+    ///
+    /// let mut sim = Simulation::new(1, Faults::harmless());
+    /// let (_, addr) = sim.host("server", |reactor| {
+    ///     let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+    ///         conn.write(input);
+    ///         input.len()
+    ///     });
+    ///     reactor.listen("0.0.0.0:7000", echo, ListenOptions::default())
+    /// })?;
+    /// let confirms = |input: &[u8]| match *input {
+    ///     [9, _, ..] => Reaction::Done(2),
+    ///     [number, _, ..] => Reaction::Then(2, Script::new().send([number + 1, 0])),
+    ///     _ => Reaction::Wait,
+    /// };
+    /// let peer = sim.peer(addr, Script::new().send([1, 0]).react(confirms).finish());
+    /// sim.run(Duration::from_secs(60));
+    /// assert_eq!(sim.received(peer).iter().step_by(2).max(), Some(&9));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn react(self, react: impl Fn(&[u8]) -> Reaction + 'static) -> Self {
+        self.then(Action::React(React(Rc::new(react))))
     }
 
     /// Reads no more.
@@ -150,6 +223,8 @@ pub(crate) struct Peer {
     pub(super) until: Option<u64>,
     pub(super) is_reading: bool,
     pub(crate) received: Vec<u8>,
+    /// How many of the received bytes reactions are done with.
+    pub(super) done: usize,
     pub(crate) end: PeerEnd,
     pub(super) link: Link,
     /// Of a listening peer: what each connection does.
