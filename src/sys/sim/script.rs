@@ -43,9 +43,12 @@ pub(super) enum Action {
     Reset,
 }
 
+/// Looks at bytes that have come in.
+type Look = dyn Fn(&[u8]) -> Reaction;
+
 /// What a peer makes of the bytes that have come in.
 #[derive(Clone)]
-pub(super) struct React(Rc<dyn Fn(&[u8]) -> Reaction>);
+pub(super) struct React(Rc<Look>);
 
 impl React {
     pub(super) fn look(&self, input: &[u8]) -> Reaction {
