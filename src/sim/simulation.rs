@@ -188,6 +188,54 @@ impl Simulation {
         self.world.borrow_mut().add_listening_peer(backlog, script)
     }
 
+    /// Adds a machine with a UDP socket, and returns where it is. For each datagram that comes in,
+    /// `answer` is told the sender and the bytes, and says which datagrams leave, and to whom. It
+    /// must not touch the simulation. What it sends is lost, doubled and delayed as all else is.
+    ///
+    /// # Examples
+    /// A reactor asks, a machine answers:
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use std::time::Duration;
+    /// use waterwheel::sim::{Faults, Simulation};
+    /// use waterwheel::udp::{DatagramSocket, UdpOptions};
+    ///
+    /// let mut sim = Simulation::new(1, Faults::none());
+    /// let (server, addr) = sim.datagram_peer(|from, bytes| {
+    ///     let answer = if bytes == b"ping" { &b"pong"[..] } else { b"what?" };
+    ///     vec![(from, answer.to_vec())]
+    /// });
+    /// sim.host("client", |reactor| {
+    ///     let client = reactor.register_datagrams(
+    ///         |_: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]| assert_eq!(bytes, b"pong"),
+    ///     );
+    ///     let (socket, _) = reactor.connect_udp(addr, client, UdpOptions::default())?;
+    ///     reactor.context().socket(socket).expect("it is new").send(b"ping");
+    ///     Ok(())
+    /// })?;
+    /// sim.run(Duration::from_secs(1));
+    /// assert_eq!(sim.datagrams_of(server).len(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn datagram_peer(
+        &mut self,
+        answer: impl FnMut(SocketAddr, &[u8]) -> Vec<(SocketAddr, Vec<u8>)> + 'static,
+    ) -> (PeerId, SocketAddr) {
+        let (peer, addr) = self.world.borrow_mut().add_datagram_peer(Box::new(answer));
+        (PeerId(peer), addr)
+    }
+
+    /// Has a peer of datagrams send one that is no answer, when the run goes on.
+    pub fn send_datagram(&mut self, peer: PeerId, to: SocketAddr, bytes: impl Into<Vec<u8>>) {
+        self.world.borrow_mut().send_as_datagram_peer(peer.0, to, bytes.into());
+    }
+
+    /// What a peer of datagrams has received so far, and from whom, in the order of arrival.
+    #[must_use]
+    pub fn datagrams_of(&self, peer: PeerId) -> Vec<(SocketAddr, Vec<u8>)> {
+        self.world.borrow().datagrams_of(peer.0)
+    }
+
     /// The addresses of a host. The second is for datagrams: a UDP socket that is bound to
     /// `0.0.0.0` receives at both, and one that is bound to `127.0.0.1` at the first.
     #[must_use]

@@ -19,6 +19,7 @@ mod trace;
 
 mod world;
 
+mod datagram_peer;
 mod faults;
 mod handshake;
 mod peer;

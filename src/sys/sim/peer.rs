@@ -26,7 +26,7 @@ fn ip_of(peer: usize) -> IpAddr {
 }
 
 impl World {
-    fn new_peer(&mut self, script: Script, is_listening: bool) -> usize {
+    pub(super) fn new_peer(&mut self, script: Script, is_listening: bool) -> usize {
         let index = self.peers.len();
         let ip = ip_of(index);
         let addr = SocketAddr::new(ip, 50_000);
@@ -47,6 +47,7 @@ impl World {
             link,
             script,
             addr,
+            responder: None,
         });
         index
     }
@@ -109,6 +110,9 @@ impl World {
             return;
         }
         let Some(socket) = self.peers[peer].socket else { return self.begin(peer) };
+        if self.peers[peer].responder.is_some() {
+            return self.respond(peer, socket);
+        }
         if self.sockets[socket as usize].stage == SocketStage::Connecting {
             return;
         }

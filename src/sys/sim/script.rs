@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::datagram_peer::Responder;
 use super::link::Link;
 
 /// What a simulated peer does, step by step.
@@ -233,4 +234,6 @@ pub(crate) struct Peer {
     /// Of a listening peer: what each connection does.
     pub(super) script: Option<Script>,
     pub(super) addr: SocketAddr,
+    /// Of a peer of datagrams, which has no script.
+    pub(super) responder: Option<Responder>,
 }

@@ -68,22 +68,26 @@ impl World {
         if let Some(kind) = socket.error.take() {
             return Err(kind.into());
         }
-        let arrived = socket.inbox.as_mut().and_then(|inbox| inbox.waiting.pop_front());
-        let Some(Arrived { from, to, bytes }) = arrived else {
+        let Some(Arrived { from, to, bytes }) = self.take_arrived(key) else {
             self.rearm(key);
             return Err(ErrorKind::WouldBlock.into());
         };
-        let local = socket.owns(to.ip()).then_some(to);
-        if let Some(inbox) = &mut socket.inbox {
-            inbox.bytes -= cost(&bytes);
-        }
+        let local = self.socket(key).owns(to.ip()).then_some(to);
         let count = bytes.len().min(buffer.len());
         buffer[..count].copy_from_slice(&bytes[..count]);
-        self.post.counts.received += 1;
         Ok(Received { bytes: count, ends: Ends { peer: from, local } })
     }
 
-    /// A host sends a datagram: the network takes it, and may lose or double it.
+    /// The oldest datagram of an inbox.
+    pub(super) fn take_arrived(&mut self, key: u32) -> Option<Arrived> {
+        let inbox = self.socket(key).inbox.as_mut()?;
+        let arrived = inbox.waiting.pop_front()?;
+        inbox.bytes -= cost(&arrived.bytes);
+        self.post.counts.received += 1;
+        Some(arrived)
+    }
+
+    /// A socket sends a datagram: the network takes it, and may lose or double it.
     pub(super) fn send_to(&mut self, key: u32, bytes: &[u8], route: Route) -> io::Result<usize> {
         if self.chance.strikes(Fault::Interrupted) {
             return Err(ErrorKind::Interrupted.into());
