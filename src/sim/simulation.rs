@@ -206,9 +206,10 @@ impl Simulation {
     ///     vec![(from, answer.to_vec())]
     /// });
     /// sim.host("client", |reactor| {
-    ///     let client = reactor.register_datagrams(
-    ///         |_: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]| assert_eq!(bytes, b"pong"),
-    ///     );
+    ///     let told = |_: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]| {
+    ///         assert_eq!(bytes, b"pong");
+    ///     };
+    ///     let client = reactor.register_datagrams(told);
     ///     let (socket, _) = reactor.connect_udp(addr, client, UdpOptions::default())?;
     ///     reactor.context().socket(socket).expect("it is new").send(b"ping");
     ///     Ok(())
