@@ -4,10 +4,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mio::net::UdpSocket;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Protocol, Socket, Type};
 
 use super::pktinfo::PacketInfo;
-use super::{batch, multicast, native, system};
+use super::{batch, linux, multicast, native, system};
 use crate::options::UdpOptions;
 
 /// Most datagrams of one batch.
@@ -129,8 +129,7 @@ pub(crate) fn connect_udp(peer: SocketAddr, options: &UdpOptions) -> io::Result<
 
 /// A socket with every option that has a value, each set by one call.
 fn new_socket(addr: SocketAddr, options: &UdpOptions) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
+    let socket = linux::new_socket(addr, Type::DGRAM, Protocol::UDP)?;
     if options.reuse_address {
         socket.set_reuse_address(true)?;
     }

@@ -2,17 +2,24 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::UdpSocket;
 use rustix::net::SendFlags;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::system::NO_SIGNAL;
 use super::{Credentials, Stream};
 
 /// Whether an accepted socket has the options of its listener.
 pub(crate) const OPTIONS_ARE_INHERITED: bool = true;
+
+/// A socket for an address of this family that does not block: asked for in the call that makes
+/// it, which spares two more.
+pub(crate) fn new_socket(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    Socket::new(Domain::for_address(addr), kind.nonblocking(), Some(protocol))
+}
 
 /// The largest backlog that the system takes, if it can be known.
 pub(crate) fn largest_backlog() -> Option<u32> {

@@ -2,16 +2,24 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::UdpSocket;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{Credentials, Stream};
 
 /// Whether an accepted socket has the options of its listener: no system but Linux promises that
 /// for all of them.
 pub(crate) const OPTIONS_ARE_INHERITED: bool = false;
+
+/// A socket for an address of this family that does not block.
+pub(crate) fn new_socket(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
 
 /// The largest backlog that the system takes: not to be known here.
 pub(crate) fn largest_backlog() -> Option<u32> {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Protocol, SockRef, TcpKeepalive, Type};
 
 use super::{Listener, Stream, linux, system};
 use crate::options::{ConnectOptions, Keepalive, ListenOptions, TcpOptions};
@@ -20,8 +20,7 @@ pub(crate) struct Backlog {
 
 /// Begins to connect.
 pub(crate) fn connect(addr: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
+    let socket = linux::new_socket(addr, Type::STREAM, Protocol::TCP)?;
     set_options(&socket, &options.tcp)?;
     if let Some(source) = options.source {
         socket.bind(&source.into()).map_err(|error| {
@@ -102,8 +101,7 @@ pub(crate) fn backlog(asked: Option<u32>) -> i32 {
 
 /// Binds and listens; returns the backlog too.
 pub(crate) fn bind(addr: SocketAddr, options: &ListenOptions) -> io::Result<(Listener, Backlog)> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
+    let socket = linux::new_socket(addr, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(options.reuse_address)?;
     if options.reuse_port {
         system::set_reuse_port(&socket)?;
