@@ -103,6 +103,7 @@
 //! | on top | `channel` | typed messages of other threads, in a queue with an end at each side |
 //! | | `pool` | outgoing connections that are kept and lent |
 //! | | `fleet` | several reactors on several threads that serve the same addresses |
+//! | | `offload` | blocking work on threads of its own, with the answer as a callback |
 //! | | `tls` | TLS as a layer under any handler (feature `tls`) |
 //! | | `http` | HTTP/1.1 as a handler (feature `http`) |
 //! | | `ws` | WebSocket, as server and as client (feature `ws`) |
@@ -177,6 +178,8 @@ mod channel;
 pub mod pool;
 
 pub mod fleet;
+
+pub mod offload;
 
 #[cfg(feature = "tls")]
 pub mod tls;

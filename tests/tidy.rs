@@ -15,7 +15,7 @@ use source::{Kind, Source, is_word_char, tokens};
 const STOREYS: &[(&str, &[&str])] = &[
     ("ground", &["base", "options", "tcp", "sys"]),
     ("loop", &["engine", "stream", "datagram", "handler", "reactor"]),
-    ("on top", &["channel", "pool", "fleet", "tls", "http", "ws", "inspect"]),
+    ("on top", &["channel", "pool", "fleet", "offload", "tls", "http", "ws", "inspect"]),
     ("proofs", &["sim", "tests"]),
 ];
 

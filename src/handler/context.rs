@@ -301,6 +301,20 @@ impl<'a> Context<'a> {
         self.lp.engine.timers.system_time()
     }
 
+    /// Whether the reactor lives in a simulated world (`waterwheel::sim`): there a handler starts no
+    /// threads, and looks at no clock but this one.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.lp.engine.io.world().is_simulated()
+    }
+
+    /// A random number, to spread what many would do at once: no secret, and no key. In a simulated
+    /// world it follows from the seed.
+    #[must_use]
+    pub fn random(&mut self) -> u64 {
+        self.lp.engine.io.world().random()
+    }
+
     /// What the reactor has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {

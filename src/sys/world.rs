@@ -56,6 +56,11 @@ impl World {
         }
     }
 
+    /// Whether time and sockets are simulated.
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self, Self::Sim(_))
+    }
+
     /// A random number, for the jitter of retries.
     pub(crate) fn random(&self) -> u64 {
         match self {
