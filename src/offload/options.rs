@@ -60,7 +60,9 @@ impl OffloadOptions {
         let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         if !(1..=MAX_THREADS).contains(&self.threads) {
             let threads = self.threads;
-            return invalid(format!("threads of an offload: {threads}, must be 1 to {MAX_THREADS}"));
+            return invalid(format!(
+                "threads of an offload: {threads}, must be 1 to {MAX_THREADS}"
+            ));
         }
         if self.max_queued == 0 {
             return invalid("max_queued of an offload: 0, must be at least 1".to_owned());

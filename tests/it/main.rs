@@ -13,6 +13,7 @@ mod connect;
 mod datagram;
 mod fleet;
 mod listener;
+mod offload;
 mod overload;
 mod pool;
 mod reactor;

@@ -4,6 +4,7 @@ mod datagram_peers;
 mod datagrams;
 #[cfg(feature = "http")]
 mod http;
+mod offload;
 mod pool;
 mod reactions;
 mod seeds;

@@ -23,12 +23,8 @@ pub(crate) struct Database {
 const BUSY: Duration = Duration::from_secs(10);
 
 impl Database {
-    /// So many connections to the same file, which is made if need be.
-    pub(crate) fn open_each(path: &Path, count: usize) -> Result<Vec<Self>> {
-        (0..count).map(|_| Self::open(path)).collect()
-    }
-
-    fn open(path: &Path) -> Result<Self> {
+    /// A connection to a file, which is made if need be.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
         // Readers go on while one writes.

@@ -1,5 +1,5 @@
-//! Blocking work beside the loop: queries on an embedded SQLite database run on a thread pool,
-//! and a channel brings each answer back to its connection, if that still lives. A connection may
+//! Blocking work beside the loop: queries on an embedded SQLite database run on threads of
+//! their own, and each answer comes back to its connection, if that still lives. A connection may
 //! send many requests at once: they run one after the other, beside those of other connections.
 //! One that has too many under way is not read from until some are answered.
 //!
@@ -16,15 +16,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use waterwheel::offload::{Offload, OffloadOptions};
 use waterwheel::{ListenOptions, Reactor};
 
 mod database;
-mod pool;
 mod server;
 
 use database::Database;
-use pool::Pool;
-use server::Server;
+use server::{MAX_UNDER_WAY, Server};
 use support::Failure;
 
 const OPTIONS: &str = "\
@@ -32,10 +31,7 @@ const OPTIONS: &str = "\
   --threads N            threads that work, 1 to 64 [4]
 ";
 
-/// Answers that may wait for the loop; workers that have more wait for it.
-const WAITING_ANSWERS: usize = 256;
-
-/// With the most requests that one may have under way this bounds the queue of the pool.
+/// With the most requests that one may have under way this bounds the queue.
 const MAX_CONNECTIONS: usize = 1_000;
 
 fn main() -> ExitCode {
@@ -45,14 +41,16 @@ fn main() -> ExitCode {
         if !(1..=64).contains(&threads) {
             return Err(Failure::Usage(format!("--threads {threads}: 1 to 64")));
         }
-        let databases = Database::open_each(&path, threads)
-            .map_err(|error| Failure::System(format!("{}: {error}", path.display()).into()))?;
         let mut reactor = Reactor::new()?;
-        let server = reactor.register(Server::default());
-        let answers = reactor.channel(server, WAITING_ANSWERS)?;
-        let pool = Pool::new(databases, answers).map_err(|error| Failure::System(error.into()))?;
-        // It begins to listen below, and so has its pool before the first connection.
-        reactor.handler_mut(server).expect("it is registered here").pool = Some(pool);
+        let options = OffloadOptions::default()
+            .threads(threads)
+            .name("database")
+            .max_queued(MAX_CONNECTIONS * MAX_UNDER_WAY);
+        let file = path.clone();
+        let open = move |_| Database::open(&file).map_err(io::Error::other);
+        let offload = Offload::with_state(&mut reactor, options, open)
+            .map_err(|error| Failure::System(format!("{}: {error}", path.display()).into()))?;
+        let server = reactor.register_with(|key| Server::new(key, offload));
         let options = ListenOptions::default()
             .idle_timeout(Duration::from_secs(60))
             .max_connections(Some(MAX_CONNECTIONS));

@@ -1,30 +1,27 @@
 //! The loop's side: requests in, answers out in their order.
 
-use std::collections::{HashMap, VecDeque};
-use std::mem;
 use std::time::Duration;
 
-use waterwheel::{Closed, Conn, ConnId, Context, Handler, Idle, IdleKind, Peer, Receive, frame};
+use waterwheel::offload::{Failed, Offload};
+use waterwheel::{Closed, Conn, Context, Handler, HandlerKey, Idle, IdleKind, Peer, frame};
 
-use crate::database::Query;
-use crate::pool::{Answer, Pool};
+use crate::database::{Database, Query};
 
 /// Longest line, in bytes: a peer that sends a longer one is told so and closed.
 const MAX_LINE_BYTES: usize = 4_096;
 
 /// Requests of one connection that may be under way. With more it is not read from, so that its
-/// peer is held back and others have their turn in the pool.
-const MAX_UNDER_WAY: usize = 32;
+/// peer is held back and others have their turn.
+pub(crate) const MAX_UNDER_WAY: usize = 32;
 
 /// Longest time that `slow` may take.
 const MAX_SLOW: Duration = Duration::from_secs(10);
 
-#[derive(Default)]
 pub(crate) struct Server {
-    /// Where the work is done. `None` only before it is registered.
-    pub(crate) pool: Option<Pool>,
-    /// Who is connected.
-    clients: HashMap<ConnId, Client>,
+    key: HandlerKey<Self>,
+    /// Where the work is done. Requests of one connection run one after the other there, as a
+    /// client expects that gets what it has just put; those of other connections run beside them.
+    offload: Offload<Database>,
     /// Answers that reached their connection, and those that did not.
     pub(crate) answered: u64,
     pub(crate) too_late: u64,
@@ -32,24 +29,13 @@ pub(crate) struct Server {
     pub(crate) most_under_way: usize,
 }
 
-/// One connection's requests. They run one after the other, as a client expects that gets what it
-/// has just put; those of other connections run beside them.
+/// A connection.
 #[derive(Default)]
-struct Client {
-    /// Requests that are not answered, in their order. Only the first may run.
-    under_way: VecDeque<Step>,
+pub(crate) struct Client {
+    /// Requests that are not answered.
+    under_way: usize,
     /// It is closed once everything is answered.
     is_leaving: bool,
-}
-
-/// How far a request has come.
-enum Step {
-    /// It waits for those before it.
-    Query(Query),
-    /// It is in the pool.
-    Running,
-    /// It is answered when those before it are.
-    Answer(String),
 }
 
 /// What a line asks for.
@@ -63,107 +49,91 @@ enum Request {
 }
 
 impl Handler for Server {
-    type State = ();
+    type State = Client;
 
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        Some(())
+    fn on_accept(&mut self, _: &Peer) -> Option<Client> {
+        Some(Client::default())
     }
 
-    fn on_open(&mut self, _: &mut (), conn: &mut Conn<'_>) {
-        self.clients.insert(conn.id(), Client::default());
-    }
-
-    fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let Some(client) = self.clients.get_mut(&conn.id()) else { return input.len() };
+    fn on_data(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut lines = frame::lines(input, MAX_LINE_BYTES);
         while !client.is_leaving {
-            if client.under_way.len() >= MAX_UNDER_WAY {
+            if client.under_way >= MAX_UNDER_WAY {
                 conn.pause_reading();
                 break;
             }
             let Some(line) = lines.next() else { break };
             let request = line.map_or(Request::Bad("the line is too long"), parse);
             client.is_leaving = line.is_err() || matches!(request, Request::Quit | Request::Http);
-            client.under_way.push_back(match request {
-                Request::Query(query) => Step::Query(query),
-                Request::Quit => Step::Answer("bye".to_owned()),
-                Request::Http => Step::Answer("error: this is no web server".to_owned()),
-                Request::Bad(why) => Step::Answer(format!("error: {why}")),
-            });
+            client.under_way += 1;
+            self.run(conn, request);
         }
-        self.most_under_way = self.most_under_way.max(client.under_way.len());
-        let is_leaving = client.is_leaving;
-        client.go_on(conn, self.pool.as_ref());
+        self.most_under_way = self.most_under_way.max(client.under_way);
         // After `quit` nothing is wanted any more.
-        if is_leaving { input.len() } else { lines.consumed() }
+        if client.is_leaving { input.len() } else { lines.consumed() }
     }
 
     /// A peer that waits for an answer is not idle.
-    fn on_idle(&mut self, _: &mut (), conn: &mut Conn<'_>, _: IdleKind) -> Idle {
-        let client = self.clients.get(&conn.id());
-        let waits = client.is_some_and(|client| !client.under_way.is_empty());
-        if waits { Idle::Keep } else { Idle::Close }
+    fn on_idle(&mut self, client: &mut Client, _: &mut Conn<'_>, _: IdleKind) -> Idle {
+        if client.under_way > 0 { Idle::Keep } else { Idle::Close }
     }
 
     /// Answers what was asked before the end.
-    fn on_eof(&mut self, _: &mut (), conn: &mut Conn<'_>) {
-        self.leave(conn);
+    fn on_eof(&mut self, client: &mut Client, conn: &mut Conn<'_>) {
+        client.is_leaving = true;
+        client.go_on(conn);
     }
 
-    fn on_shutdown(&mut self, _: &mut (), conn: &mut Conn<'_>) {
-        self.leave(conn);
+    fn on_shutdown(&mut self, client: &mut Client, conn: &mut Conn<'_>) {
+        client.is_leaving = true;
+        client.go_on(conn);
     }
 
-    fn on_close(&mut self, _: (), closed: Closed, _: &mut Context<'_>) {
-        self.clients.remove(&closed.id);
-    }
-}
-
-impl Receive<Answer> for Server {
-    fn on_message(&mut self, answer: Answer, cx: &mut Context<'_>) {
-        let Answer { id, text } = answer;
-        let (Some(client), Some(mut conn)) = (self.clients.get_mut(&id), cx.conn(id)) else {
-            log::debug!("{id}: an answer comes too late");
-            self.too_late += 1;
-            return;
-        };
-        if let Some(first) = client.under_way.front_mut() {
-            *first = Step::Answer(text);
-            self.answered += 1;
-        }
-        client.go_on(&mut conn, self.pool.as_ref());
+    /// What has not begun is not wanted any more.
+    fn on_close(&mut self, _: Client, closed: Closed, _: &mut Context<'_>) {
+        self.offload.cancel_all(closed.id);
     }
 }
 
 impl Server {
-    /// Takes no more requests, and closes once all are answered.
-    fn leave(&mut self, conn: &mut Conn<'_>) {
-        if let Some(client) = self.clients.get_mut(&conn.id()) {
-            client.is_leaving = true;
-            client.go_on(conn, self.pool.as_ref());
+    pub(crate) fn new(key: HandlerKey<Self>, offload: Offload<Database>) -> Self {
+        Self { key, offload, answered: 0, too_late: 0, most_under_way: 0 }
+    }
+
+    /// Has a request run and answered in its turn.
+    fn run(&self, conn: &mut Conn<'_>, request: Request) {
+        let work = move |database: &mut Database| match request {
+            Request::Query(query) => database.run(&query),
+            // Answered from there too, because those before it come first.
+            Request::Quit => "bye".to_owned(),
+            Request::Http => "error: this is no web server".to_owned(),
+            Request::Bad(why) => format!("error: {why}"),
+        };
+        let id = conn.id();
+        let then =
+            move |server: &mut Self, cx: &mut Context<'_>, answer: Result<String, Failed>| {
+                let text = answer.unwrap_or_else(|failed| format!("error: {failed}"));
+                let told = cx.with(server.key, id, |client, conn| {
+                    client.under_way -= 1;
+                    conn.write(format!("{text}\n").as_bytes());
+                    client.go_on(conn);
+                });
+                *if told.is_some() { &mut server.answered } else { &mut server.too_late } += 1;
+            };
+        if let Err(error) = self.offload.run(id, self.key, work, then) {
+            // Answers would not be in their order any more.
+            log::error!("{id}: {error}");
+            conn.abort();
         }
     }
 }
 
 impl Client {
-    /// Sends the answers whose turn has come, and has the next query run.
-    fn go_on(&mut self, conn: &mut Conn<'_>, pool: Option<&Pool>) {
-        while let Some(first) = self.under_way.front_mut() {
-            match (mem::replace(first, Step::Running), pool) {
-                (Step::Answer(text), _) => {
-                    self.under_way.pop_front();
-                    conn.write(format!("{text}\n").as_bytes());
-                }
-                (Step::Query(query), Some(pool)) => {
-                    pool.run(conn.id(), query);
-                    break;
-                }
-                _ => break,
-            }
-        }
-        if self.is_leaving && self.under_way.is_empty() {
+    /// Closes or reads on, if it is time.
+    fn go_on(&mut self, conn: &mut Conn<'_>) {
+        if self.is_leaving && self.under_way == 0 {
             conn.close();
-        } else if self.under_way.len() <= MAX_UNDER_WAY / 2 && conn.is_paused() {
+        } else if self.under_way <= MAX_UNDER_WAY / 2 && conn.is_paused() {
             conn.resume_reading();
         }
     }

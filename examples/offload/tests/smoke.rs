@@ -116,7 +116,7 @@ fn many_requests_under_way_are_answered_in_their_order() {
     client.expect_end();
     drop(client);
     server.terminate();
-    assert_eq!(server.end(), "answered 5, too late 0; at most 7 at once");
+    assert_eq!(server.end(), "answered 8, too late 0; at most 7 at once");
 }
 
 /// With two threads that take what comes, one in a hundred gets the value before.
