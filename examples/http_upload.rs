@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use waterwheel::http::{self, Received, Response, Route, Router, UploadOptions, Uploads};
+use waterwheel::offload::{Offload, OffloadOptions};
 use waterwheel::{ListenOptions, Reactor};
 
 /// The largest body of an upload, in bytes.
@@ -37,8 +38,9 @@ fn main() -> io::Result<()> {
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let directory = args.next().unwrap_or_else(|| "uploads".to_owned());
     let options = UploadOptions::default().max_bytes(4 << 30).max_files(1_000);
-    let uploads = Uploads::open(directory, "uploads", options)?;
     let mut reactor = Reactor::new()?;
+    let offload = Offload::new(&mut reactor, OffloadOptions::default().threads(1).name("uploads"))?;
+    let uploads = Uploads::open(directory, &offload, options)?;
     let web = reactor.register(http::Server::new(Came::default(), routes(&uploads)));
     let addr = reactor.listen(&*addr, web, ListenOptions::default().limits(http::limits()))?;
     let _ = writeln!(io::stdout(), "listening on {addr}");

@@ -48,6 +48,7 @@ impl<A: 'static> Response<'_, A> {
     /// | a text is not UTF-8 | 400 |
     /// | the quota of files or bytes is used up, or the disk is full | 507 |
     /// | the file cannot be written | 500 |
+    /// | the offload is full | 503 |
     ///
     /// # Examples
     /// See [`Uploads`].
@@ -85,7 +86,9 @@ impl<A: 'static> Response<'_, A> {
         let then = Box::new(move |opened| {
             way.answer(move |_, res| send_attachment(res, opened, &disposition));
         });
-        uploads.ask(Job::Open { path, then });
+        if let Err(refusal) = uploads.ask(Job::Open { path, then }) {
+            refuse(self, refusal);
+        }
     }
 }
 
@@ -244,12 +247,13 @@ impl<A: 'static> Multipart<A> for Files<A> {
         go_on(self.end().map(|()| Flow::More), res)
     }
 
-    fn on_end(&mut self, _: &mut A, _: &mut Response<'_, A>) {
+    fn on_end(&mut self, _: &mut A, res: &mut Response<'_, A>) {
         let Some(then) = self.then.take() else { return };
         let (way, received) = (self.way.clone(), std::mem::take(&mut self.received));
-        self.uploads.ask(Job::Say(Box::new(move || {
-            way.answer(move |app, res| then(app, received, res));
-        })));
+        let say = Box::new(move || way.answer(move |app, res| then(app, received, res)));
+        if let Err(refusal) = self.uploads.ask(Job::Say(say)) {
+            refuse(res, refusal);
+        }
     }
 }
 

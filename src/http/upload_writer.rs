@@ -1,19 +1,21 @@
-//! The thread that writes uploads, and what it shares with the loop.
+//! What writes uploads beside the loop, and what it shares with the loop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
-/// What is called once, on the thread of the writer.
+use crate::offload::{NotAccepted, Offload};
+
+/// What is called once, on the writer's thread.
 pub(super) type Call = Box<dyn FnOnce() + Send>;
 
 /// Whom a request has told of a failure; taken by the first.
 pub(super) type OnError = Arc<Mutex<Option<Box<dyn FnOnce(&io::Error) + Send>>>>;
 
-/// What the thread does, in the order in which it is asked.
+/// What is done, in the order in which it is asked.
 pub(super) enum Job {
     /// Creates a file.
     Create { file: u64, path: PathBuf, on_error: OnError },
@@ -51,11 +53,90 @@ struct Open {
     on_error: OnError,
 }
 
-/// What the thread works with.
+/// What is asked for and not done yet, and what does it: one job of the offload at a time.
+pub(super) struct Pipe {
+    offload: Offload,
+    waiting: Mutex<Waiting>,
+    writer: Mutex<Writer>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    /// Whether a job of the offload does them, or will.
+    is_taken: bool,
+}
+
+impl Pipe {
+    pub(super) fn new(offload: &Offload, writer: Writer) -> Self {
+        let waiting = Mutex::new(Waiting::default());
+        Self { offload: offload.clone(), waiting, writer: Mutex::new(writer) }
+    }
+
+    /// Has a job done behind all others. If the offload is full the job is not taken, unless it
+    /// ends something: that is done with the next one that is taken.
+    pub(super) fn ask(self: &Arc<Self>, job: Job) -> Result<(), NotAccepted> {
+        let ends = matches!(job, Job::Close { .. } | Job::Remove { .. });
+        let mut waiting = lock(&self.waiting);
+        waiting.jobs.push_back(job);
+        if waiting.is_taken {
+            return Ok(());
+        }
+        let pipe = Arc::clone(self);
+        match self.offload.run_alone((), move |()| pipe.run()) {
+            Ok(_) => {
+                waiting.is_taken = true;
+                Ok(())
+            }
+            Err(NotAccepted::Stopped) => {
+                // No loop waits any more.
+                waiting.is_taken = true;
+                drop(waiting);
+                self.run();
+                Ok(())
+            }
+            Err(_) if ends => Ok(()),
+            Err(error) => {
+                let refused = waiting.jobs.pop_back();
+                drop(waiting);
+                drop(refused);
+                Err(error)
+            }
+        }
+    }
+
+    /// Does what there is to do.
+    fn run(&self) {
+        let _letting_go = LettingGo(self);
+        let mut writer = lock(&self.writer);
+        loop {
+            let mut waiting = lock(&self.waiting);
+            let Some(job) = waiting.jobs.pop_front() else {
+                waiting.is_taken = false;
+                return;
+            };
+            drop(waiting);
+            writer.run(job);
+        }
+    }
+}
+
+/// Has the rest done by a later job, if one panics: what it drops is the program's.
+struct LettingGo<'a>(&'a Pipe);
+
+impl Drop for LettingGo<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            lock(&self.0.waiting).is_taken = false;
+        }
+    }
+}
+
+/// What the files are written with.
 pub(super) struct Writer {
-    pub(super) books: Arc<Mutex<Books>>,
+    books: Arc<Mutex<Books>>,
     /// Bodies go on when no more than so many bytes wait.
-    pub(super) low_mark: usize,
+    low_mark: usize,
     open: HashMap<u64, Open>,
 }
 
@@ -64,17 +145,14 @@ impl Writer {
         Self { books, low_mark, open: HashMap::new() }
     }
 
-    /// Works until all who may ask are gone.
-    pub(super) fn run(mut self, jobs: Receiver<Job>) {
-        for job in jobs {
-            match job {
-                Job::Create { file, path, on_error } => self.create(file, &path, on_error),
-                Job::Write { file, bytes } => self.write(file, &bytes),
-                Job::Close { file } => drop(self.open.remove(&file)),
-                Job::Remove { file, path } => self.remove(file, &path),
-                Job::Open { path, then } => then(File::open(path)),
-                Job::Say(call) => call(),
-            }
+    fn run(&mut self, job: Job) {
+        match job {
+            Job::Create { file, path, on_error } => self.create(file, &path, on_error),
+            Job::Write { file, bytes } => self.write(file, &bytes),
+            Job::Close { file } => drop(self.open.remove(&file)),
+            Job::Remove { file, path } => self.remove(file, &path),
+            Job::Open { path, then } => then(File::open(path)),
+            Job::Say(call) => call(),
         }
     }
 

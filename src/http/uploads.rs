@@ -5,13 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 
 use super::body::Flow;
 use super::refusal::Refusal;
-use super::upload_writer::{Books, Call, Job, OnError, Writer, create_directory, lock};
+use super::upload_writer::{Books, Call, Job, OnError, Pipe, Writer, create_directory, lock};
+use crate::offload::Offload;
 use crate::options::setters;
 
 /// Limits of [`Uploads`].
@@ -49,21 +48,27 @@ impl UploadOptions {
     }
 }
 
-/// A directory that takes uploads, and the thread that writes them. See
+/// A directory that takes uploads, written by the threads of an [`Offload`]. See
 /// [`Response::receive_files`](super::Response::receive_files).
 ///
 /// The directory should be no other's, and never below files that are served. Files get random
 /// names, can be read by this user only, and are removed unless [kept](UploadedFile::keep).
 /// What a process leaves that is killed stays there, and counts when it is opened again.
 ///
-/// Clones are the same. The thread ends with the last clone and the last file that is not kept.
+/// Clones are the same. The files of one directory are written one piece after the other, so that
+/// they take one thread of the offload at a time. If the offload is full, a request is answered
+/// with 503.
 ///
 /// # Examples
 /// ```no_run
+/// use waterwheel::Reactor;
 /// use waterwheel::http::{Route, Router, UploadOptions, Uploads};
+/// use waterwheel::offload::{Offload, OffloadOptions};
 ///
+/// let mut reactor = Reactor::new()?;
+/// let offload = Offload::new(&mut reactor, OffloadOptions::default().name("files"))?;
 /// let options = UploadOptions::default().max_bytes(10 << 30);
-/// let uploads = Uploads::open("/var/lib/program/uploads", "uploads", options)?;
+/// let uploads = Uploads::open("/var/lib/program/uploads", &offload, options)?;
 /// let upload = Route::new().post(move |_, req, res| {
 ///     res.receive_files(req, &uploads, |_, received, res| {
 ///         let count = received.files.len();
@@ -85,20 +90,18 @@ struct Inner {
     options: UploadOptions,
     books: Arc<Mutex<Books>>,
     next: AtomicU64,
-    /// `None` only while it is dropped.
-    jobs: Option<Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    pipe: Arc<Pipe>,
 }
 
 impl Uploads {
-    /// Opens a directory, which is created for this user alone if it is missing, and begins a
-    /// thread of this name that writes to it. Files that are there count.
+    /// Opens a directory, which is created for this user alone if it is missing, and is written to
+    /// on the threads of `offload`. Files that are there count.
     ///
     /// # Errors
-    /// The system's, if the directory cannot be created or read, or the thread not begun.
+    /// The system's, if the directory cannot be created or read.
     pub fn open(
         directory: impl Into<PathBuf>,
-        thread_name: &str,
+        offload: &Offload,
         options: UploadOptions,
     ) -> io::Result<Self> {
         let directory = directory.into();
@@ -112,13 +115,10 @@ impl Uploads {
             }
         }
         let books = Arc::new(Mutex::new(books));
-        let (jobs, receiver) = mpsc::channel();
         let writer = Writer::new(Arc::clone(&books), options.max_queued_bytes / 2);
-        let builder = thread::Builder::new().name(thread_name.to_owned());
-        let thread = builder.spawn(move || writer.run(receiver))?;
-        let (jobs, thread) = (Some(jobs), Some(thread));
+        let pipe = Arc::new(Pipe::new(offload, writer));
         let next = AtomicU64::new(0);
-        Ok(Self { inner: Arc::new(Inner { directory, options, books, next, jobs, thread }) })
+        Ok(Self { inner: Arc::new(Inner { directory, options, books, next, pipe }) })
     }
 
     /// Files and bytes that count at present.
@@ -132,7 +132,7 @@ impl Uploads {
     /// nothing.
     pub fn remove(&self, name: &str) {
         if let Some(path) = self.path_of(name) {
-            self.ask(Job::Remove { file: None, path });
+            let _ = self.ask(Job::Remove { file: None, path }); // never refused
         }
     }
 
@@ -147,8 +147,8 @@ impl Uploads {
         &self.inner.options
     }
 
-    pub(super) fn ask(&self, job: Job) {
-        self.inner.ask(job);
+    pub(super) fn ask(&self, job: Job) -> Result<(), Refusal> {
+        self.inner.ask(job)
     }
 
     /// Begins a file.
@@ -168,8 +168,11 @@ impl Uploads {
         let path = self.inner.directory.join(&name);
         let file = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let job = Job::Create { file, path: path.clone(), on_error: Arc::clone(on_error) };
-        self.ask(job);
-        Ok(Claim { inner: Arc::clone(&self.inner), file, name, path, bytes: 0, is_kept: false })
+        // Its end gives its place in the books back, even if it was never created.
+        let inner = Arc::clone(&self.inner);
+        let claim = Claim { inner, file, name, path, bytes: 0, is_kept: false };
+        self.ask(job)?;
+        Ok(claim)
     }
 }
 
@@ -180,23 +183,8 @@ impl fmt::Debug for Uploads {
 }
 
 impl Inner {
-    fn ask(&self, job: Job) {
-        let Some(jobs) = &self.jobs else { return };
-        // The thread is gone only if it has panicked.
-        if let Err(mpsc::SendError(Job::Remove { path, .. })) = jobs.send(job) {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        let Some(thread) = self.thread.take() else { return };
-        // The last one to hold it may be the thread itself.
-        if thread.thread().id() != thread::current().id() {
-            let _ = thread.join();
-        }
+    fn ask(&self, job: Job) -> Result<(), Refusal> {
+        self.pipe.ask(job).map_err(|_| Refusal::new(503, "the server is busy; try again"))
     }
 }
 
@@ -238,13 +226,16 @@ impl Claim {
             }
         };
         self.bytes += count;
-        self.inner.ask(Job::Write { file: self.file, bytes: data.to_vec() });
-        Ok(flow)
+        let asked = self.inner.ask(Job::Write { file: self.file, bytes: data.to_vec() });
+        if asked.is_err() {
+            lock(&self.inner.books).queued -= data.len();
+        }
+        asked.map(|()| flow)
     }
 
     /// The file is complete.
     pub(super) fn close(&self) {
-        self.inner.ask(Job::Close { file: self.file });
+        let _ = self.inner.ask(Job::Close { file: self.file }); // never refused
     }
 }
 
@@ -252,7 +243,8 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if !self.is_kept {
             let path = std::mem::take(&mut self.path);
-            self.inner.ask(Job::Remove { file: Some((self.file, self.bytes)), path });
+            // Never refused.
+            let _ = self.inner.ask(Job::Remove { file: Some((self.file, self.bytes)), path });
         }
     }
 }

@@ -7,7 +7,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use waterwheel::http::{Route, Router, Server, UploadOptions, Uploads};
+use waterwheel::ListenOptions;
+use waterwheel::http::{self, Route, Router, Server, UploadOptions, Uploads};
+use waterwheel::offload::{Offload, OffloadOptions};
 
 use crate::web::{Client, Web};
 
@@ -51,8 +53,10 @@ fn expect(mut is_so: impl FnMut() -> bool, what: &str) {
 /// A server that keeps the files of the field `keep`, and tells the field, name and length of each.
 fn server(path: &Path, options: UploadOptions) -> Web {
     let path = path.to_owned();
-    Web::serve(move || {
-        let uploads = Uploads::open(path, "uploads", options).unwrap();
+    let listen = ListenOptions::default().limits(http::limits());
+    Web::serve_in(listen, move |reactor| {
+        let offload = Offload::new(reactor, OffloadOptions::default()).unwrap();
+        let uploads = Uploads::open(path, &offload, options).unwrap();
         let (kept, served, used) = (uploads.clone(), uploads.clone(), uploads.clone());
         let upload = Route::new().post(move |(), req, res| {
             res.receive_files(req, &uploads, |(), received, res| {
@@ -253,5 +257,38 @@ fn a_full_disk_is_answered_507_and_a_directory_that_is_gone_500() {
     directory.expect_files(0);
     let mut client = web.client();
     expect_status(&mut client, &[field("a", Some("a"), &[b'x'; 500_000])], 200);
+    directory.expect_files(0);
+}
+
+/// Its answer is one that a client understands, nothing is left over, and later uploads go on.
+#[test]
+fn an_offload_that_is_full_is_answered_with_503() {
+    let directory = Directory::new("full");
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let path = directory.0.clone();
+    let listen = ListenOptions::default().limits(http::limits());
+    let web = Web::serve_in(listen, move |reactor| {
+        let options = OffloadOptions::default().threads(1).max_queued(1);
+        let offload = Offload::new(reactor, options).unwrap();
+        let uploads = Uploads::open(path, &offload, UploadOptions::default()).unwrap();
+        offload.run_alone((), move |()| assert!(gate.recv().is_err())).unwrap();
+        while offload.run_alone((), |()| ()).is_ok() {}
+        let used = uploads.clone();
+        let upload = Route::new().post(move |(), req, res| {
+            res.receive_files(req, &uploads, |(), _, res| res.text("came\n"));
+        });
+        let routes = Router::new().route("/", upload);
+        Server::new(
+            (),
+            routes.get("/used", move |(), _, res| res.text(&format!("{:?}", used.used()))),
+        )
+    });
+    let mut client = web.client();
+    let upload = || request(&[field("keep", Some("x"), b"some data")]);
+    let answer = client.ask(upload());
+    assert_eq!(answer.status, 503);
+    drop(open);
+    expect(|| web.client().ask(upload()).status == 200, "an upload that is taken");
+    expect(|| web.client().get("/used").text() == "(0, 0)", "nothing that counts");
     directory.expect_files(0);
 }

@@ -29,10 +29,19 @@ impl Web {
         options: ListenOptions,
         server: impl FnOnce() -> Server<A> + Send + 'static,
     ) -> Self {
+        Self::serve_in(options, |_| server())
+    }
+
+    /// Serves with what the closure makes for the reactor.
+    pub(crate) fn serve_in<A: 'static>(
+        options: ListenOptions,
+        server: impl FnOnce(&mut Reactor) -> Server<A> + Send + 'static,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::new().unwrap();
-            let web = reactor.register(server());
+            let server = server(&mut reactor);
+            let web = reactor.register(server);
             let addr = reactor.listen("127.0.0.1:0", web, options).unwrap();
             sender.send((addr, reactor.remote())).unwrap();
             reactor.run().unwrap();
