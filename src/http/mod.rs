@@ -68,6 +68,7 @@ mod method;
 mod metrics;
 #[cfg(feature = "http-forms")]
 mod multipart;
+mod offload;
 mod options;
 #[cfg(feature = "http-forms")]
 mod parts;
@@ -86,6 +87,8 @@ mod shared;
 mod state;
 mod stats;
 mod status;
+#[cfg(feature = "http-session")]
+mod stored_sessions;
 mod target;
 mod upgrade;
 #[cfg(feature = "http-forms")]
@@ -124,6 +127,8 @@ pub use server::Server;
 pub use sessions::{Session, Sessions, SessionsFull, SessionsOptions};
 pub use stats::HttpStats;
 pub use status::reason;
+#[cfg(feature = "http-session")]
+pub use stored_sessions::{SessionId, SessionStore, StoredSession, StoredSessions};
 pub use upgrade::Upgraded;
 #[cfg(feature = "http-forms")]
 pub use uploads::{UploadOptions, UploadedFile, Uploads};

@@ -29,6 +29,9 @@ const MAX_HELD_BYTES: usize = 64 << 10;
 /// The function of [`Server::on_gone`].
 type OnGone<A> = Box<dyn FnMut(&mut A, ReplyId)>;
 
+/// The function of [`Server::on_timer`].
+type OnTimer<A> = Box<dyn FnMut(&mut A, Timer, &mut Context<'_>)>;
+
 /// An HTTP/1.1 server: a [`Handler`] that is registered and listened with like any other. `A` is
 /// what its handlers share; they are lent it as `&mut A`.
 ///
@@ -53,6 +56,7 @@ pub struct Server<A> {
     routes: Routes<A>,
     shared: Shared<A>,
     on_gone: Option<OnGone<A>>,
+    on_timer: Option<OnTimer<A>>,
     /// Where paths are decoded.
     room: String,
 }
@@ -66,6 +70,7 @@ impl<A: 'static> Server<A> {
             routes: Routes::new(routes),
             shared: Shared::new(),
             on_gone: None,
+            on_timer: None,
             room: String::new(),
         }
     }
@@ -83,6 +88,32 @@ impl<A: 'static> Server<A> {
     #[must_use]
     pub fn on_gone(mut self, call: impl FnMut(&mut A, ReplyId) + 'static) -> Self {
         self.on_gone = Some(Box::new(call));
+        self
+    }
+
+    /// Has a function called for each timer that is set with the key of the server
+    /// ([`Reactor::set_periodic_timer`](crate::Reactor::set_periodic_timer),
+    /// [`Context::set_timer`]): the place to expire what has a time.
+    ///
+    /// # Examples
+    /// Sessions that are forgotten when their time is over, and not only when they are looked at:
+    #[cfg_attr(feature = "http-session", doc = "```")]
+    #[cfg_attr(not(feature = "http-session"), doc = "```ignore")]
+    /// use std::time::Duration;
+    /// use waterwheel::Reactor;
+    /// use waterwheel::http::{CookieKeys, Router, Server, Sessions, SessionsOptions};
+    ///
+    /// let sessions = Sessions::<u64>::new(CookieKeys::generate()?, SessionsOptions::default());
+    /// let server = Server::new(sessions, Router::new());
+    /// let server = server.on_timer(|sessions, _, cx| sessions.expire(cx.now()));
+    /// let mut reactor = Reactor::new()?;
+    /// let web = reactor.register(server);
+    /// reactor.set_periodic_timer(web, Duration::from_secs(1), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn on_timer(mut self, call: impl FnMut(&mut A, Timer, &mut Context<'_>) + 'static) -> Self {
+        self.on_timer = Some(Box::new(call));
         self
     }
 
@@ -467,6 +498,12 @@ fn answer_without_route<A: 'static>(path: &str, res: &mut Response<'_, A>) {
 
 impl<A: 'static> Handler for Server<A> {
     type State = State<A>;
+
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        if let Some(on_timer) = &mut self.on_timer {
+            on_timer(&mut self.app, timer, cx);
+        }
+    }
 
     fn on_accept(&mut self, _: &Peer) -> Option<State<A>> {
         Some(State::new())

@@ -14,7 +14,7 @@ use super::response::Response;
 use crate::options::setters;
 
 /// The id of a session: 128 random bits.
-type Id = [u8; 16];
+pub(super) type Id = [u8; 16];
 
 /// Expired sessions that one call removes, besides those that it needs the room of.
 const EXPIRY_BUDGET: usize = 16;
@@ -135,9 +135,7 @@ impl<T> Session<T> {
     /// Whether this is the token, compared in constant time.
     #[must_use]
     pub fn is_token(&self, sent: &str) -> bool {
-        let pairs = self.token.bytes().zip(sent.bytes());
-        let difference = pairs.fold(0, |seen, (own, sent)| black_box(seen | (own ^ sent)));
-        self.token.len() == sent.len() && difference == 0
+        is_equal(&self.token, sent)
     }
 
     fn expires(&self, options: &SessionsOptions) -> Duration {
@@ -225,7 +223,8 @@ impl<T> Sessions<T> {
 
     /// Removes a few of the sessions that have expired by now, in the time of
     /// [`Context::now`](crate::Context::now). Each look at a session does so too; a timer that
-    /// calls it gives memory back where no requests come.
+    /// calls it gives memory back where no requests come: see
+    /// [`Server::on_timer`](super::Server::on_timer).
     pub fn expire(&mut self, now: Duration) {
         for _ in 0..EXPIRY_BUDGET {
             if !self.expire_one(now) {
@@ -294,8 +293,15 @@ impl<T> Sessions<T> {
     }
 }
 
+/// Compares two tokens in constant time.
+pub(super) fn is_equal(own: &str, sent: &str) -> bool {
+    let pairs = own.bytes().zip(sent.bytes());
+    let difference = pairs.fold(0, |seen, (own, sent)| black_box(seen | (own ^ sent)));
+    own.len() == sent.len() && difference == 0
+}
+
 /// 128 bits as 32 digits.
-fn hex(bytes: Id) -> String {
+pub(super) fn hex(bytes: Id) -> String {
     format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
