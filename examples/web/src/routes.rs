@@ -1,9 +1,15 @@
 //! What the server answers.
 
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use support::say;
 use waterwheel::http::{Body, Files, Flow, Response, Route, Router, Server};
+use waterwheel::{HandlerKey, Reactor};
+
+use crate::accounts::Accounts;
+use crate::uploads;
 
 /// Which routes there are besides those that are always there.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +18,10 @@ pub(crate) struct Wanted {
     pub(crate) echo: bool,
     /// The directory whose files are below `/s/`.
     pub(crate) files: Option<PathBuf>,
+    /// The directory that uploads are written to.
+    pub(crate) uploads: Option<PathBuf>,
+    /// Users and their notes.
+    pub(crate) accounts: Option<Accounts>,
     /// Each request is printed.
     pub(crate) log: bool,
 }
@@ -22,7 +32,35 @@ const MAX_UPLOAD: u64 = 1 << 30;
 /// The body of an echo may be so large: it is sent back when it is complete.
 const MAX_ECHO: u64 = 16 << 20;
 
-pub(crate) fn server(wanted: &Wanted) -> Server<()> {
+/// How often expired sessions are removed.
+const EXPIRY: Duration = Duration::from_secs(60);
+
+/// Makes a server and registers it.
+pub(crate) fn register(
+    reactor: &mut Reactor,
+    wanted: &Wanted,
+) -> io::Result<HandlerKey<Server<()>>> {
+    let mut routes = routes(wanted);
+    if let Some(directory) = &wanted.uploads {
+        routes = uploads::mount(reactor, directory, routes)?;
+    }
+    let Some(accounts) = &wanted.accounts else {
+        return Ok(reactor.register(server(wanted, routes)));
+    };
+    let (routes, expire) = accounts.mount(reactor, routes)?;
+    let server = server(wanted, routes).on_timer(move |(), _, cx| expire(cx));
+    let web = reactor.register(server);
+    reactor.set_periodic_timer(web, EXPIRY, 0);
+    Ok(web)
+}
+
+fn server(wanted: &Wanted, routes: Router<()>) -> Server<()> {
+    let server = Server::new((), routes);
+    // Their reader may have gone; the clients have not.
+    if wanted.log { server.on_finish(|(), record| say(format_args!("{record}"))) } else { server }
+}
+
+fn routes(wanted: &Wanted) -> Router<()> {
     let bulk = vec![b'x'; 1 << 20];
     let routes = Router::new()
         .route("/", open(wanted).get(|_, _, res| res.html(INDEX)))
@@ -40,10 +78,7 @@ pub(crate) fn server(wanted: &Wanted) -> Server<()> {
         Some(root) => routes.files("/s", Files::new(root)),
         None => routes,
     };
-    let routes = if wanted.echo { routes.fallback(open(wanted)) } else { routes };
-    let server = Server::new((), routes);
-    // Their reader may have gone; the clients have not.
-    if wanted.log { server.on_finish(|(), record| say(format_args!("{record}"))) } else { server }
+    if wanted.echo { routes.fallback(open(wanted)) } else { routes }
 }
 
 /// A route whose other methods are answered with the body of the request, if that is wanted.

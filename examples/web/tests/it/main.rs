@@ -1,6 +1,8 @@
 //! The web server as a process: its routes, its options, its end; and clients that others wrote.
 #![cfg(unix)]
 
+#[cfg(feature = "db")]
+mod accounts;
 mod clients;
 #[path = "../../../../tests/balancer/peers.rs"]
 mod peers;
@@ -11,6 +13,7 @@ mod roll;
 mod servers;
 #[path = "../../../../tests/balancer/stats.rs"]
 mod stats;
+mod uploads;
 
 use std::io::Read;
 
