@@ -118,11 +118,10 @@ impl Desk {
                 return forbid(res);
             }
             let source = prefix(res.peer_addr().ip().to_canonical());
-            let now = res.context().now();
-            if !sources.allows(&source.to_string(), now) {
+            if !desk.sources.allows(&source.to_string(), now(res)) {
                 return too_many(res);
             }
-            desk.log_in(req, res, &mut accounts);
+            desk.log_in(req, res);
         });
         let logout = Route::new().post(move |(), req, res| {
             let (desk, id) = (leaving.clone(), leaving.sessions.id(req));
