@@ -4,6 +4,7 @@ mod cache;
 mod coding;
 mod conditions;
 mod form;
+mod later;
 mod open;
 mod path;
 
@@ -19,6 +20,7 @@ use cache::Cache;
 use coding::CODINGS;
 use conditions::{Conditions, Verdict};
 use form::{Description, Entry, Form};
+use later::Inbox;
 use open::{Found, Opened};
 
 use super::fields;
@@ -27,6 +29,7 @@ use super::method::Method;
 use super::request::Request;
 use super::response::Response;
 use super::router::{Route, Router};
+use crate::offload::Offload;
 use crate::sys::Shortage;
 
 /// For how long a file is taken for what it was when it was last looked at.
@@ -47,6 +50,8 @@ struct Settings {
     symlinks: bool,
     max_cache_bytes: usize,
     max_open_files: usize,
+    /// Where files are opened that are not known yet.
+    offload: Option<Offload>,
 }
 
 /// Serves the files of a directory, for GET and HEAD; see [`Router::files`].
@@ -80,7 +85,8 @@ struct Settings {
 /// is sent ends the connection with a reset: replace files by renaming.
 ///
 /// A large file that was removed takes its room on the disk for as long as it is kept open. What is
-/// not in the kernel's cache is read from the disk on the loop's thread.
+/// not in the kernel's cache is read from the disk on the loop's thread, unless there is an
+/// [`offload`](Self::offload).
 ///
 /// # Examples
 /// ```no_run
@@ -99,6 +105,8 @@ struct Settings {
 pub struct Files {
     settings: Settings,
     cache: Cache,
+    /// What was found beside the loop, for the cache.
+    inbox: Inbox,
     /// Whether it was logged that the root cannot be opened.
     is_reported: bool,
 }
@@ -116,13 +124,14 @@ impl Files {
             symlinks: false,
             max_cache_bytes: 16 << 20,
             max_open_files: 16,
+            offload: None,
         };
         Self::with(settings)
     }
 
     fn with(settings: Settings) -> Self {
         let cache = Cache::new(settings.max_cache_bytes, settings.max_open_files);
-        Self { settings, cache, is_reported: false }
+        Self { settings, cache, inbox: Inbox::default(), is_reported: false }
     }
 
     /// Which file stands for its directory; `None` for none. Default `index.html`.
@@ -179,6 +188,33 @@ impl Files {
     pub fn max_open_files(mut self, files: usize) -> Self {
         self.settings.max_open_files = files;
         Self::with(self.settings)
+    }
+
+    /// Has files that are not in memory opened and read on the threads of an offload, so that a
+    /// disk that is slow, or a directory on the network, does not hold up the loop. What is in
+    /// memory is served as fast as without. Default: none; all is done on the loop.
+    ///
+    /// [`try_serve`](Self::try_serve) cannot say then whether there is a file that is not in
+    /// memory: it returns `true`, and the answer may be 404. If the offload is full the answer is
+    /// 503. The bytes of a large file are still read from the disk as they are sent.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::Reactor;
+    /// use waterwheel::http::{Files, Router, Server};
+    /// use waterwheel::offload::{Offload, OffloadOptions};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let offload = Offload::new(&mut reactor, OffloadOptions::default().name("files"))?;
+    /// let routes = Router::new().files("/static", Files::new("public").offload(&offload));
+    /// let web = reactor.register(Server::new((), routes));
+    /// # let _ = web;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn offload(mut self, offload: &Offload) -> Self {
+        self.settings.offload = Some(offload.clone());
+        self
     }
 
     /// Answers with the file of a path, or with 404. The path is relative to the directory, with
@@ -248,6 +284,14 @@ impl Files {
         req: &Request<'_>,
         res: &mut Response<'_, A>,
     ) -> bool {
+        if let (None, Some(offload)) = (known, &self.settings.offload) {
+            self.inbox.empty_into(&mut self.cache, now);
+            match self.cache.find(path) {
+                Some((place, _)) => answer(self.cache.get(place), req, res),
+                None => later::look(path, &self.settings, offload, &self.inbox, time, req, res),
+            }
+            return true;
+        }
         let mut found = self.settings.open(path);
         if matches!(&found, Err(error) if is_shortage(error)) {
             self.cache.close_files();
@@ -263,7 +307,7 @@ impl Files {
                         return true;
                     }
                 }
-                self.describe(plain, coded, &name, time)
+                self.settings.describe(plain, coded, &name, time)
             }
             Err(error) => Err(error),
         };
@@ -278,39 +322,10 @@ impl Files {
         true
     }
 
-    /// Reads what is small, and makes the fields.
-    fn describe(
-        &self,
-        plain: Opened,
-        coded: [Option<Opened>; CODINGS.len()],
-        name: &str,
-        now: SystemTime,
-    ) -> io::Result<Entry> {
-        let has_coded = coded.iter().any(Option::is_some);
-        let media_type = media_type(name);
-        let cache_control = self.settings.cache_control.as_deref();
-        let about = Description {
-            media_type: &media_type,
-            cache_control,
-            varies: has_coded,
-            is_kept: self.settings.max_cache_bytes > 0,
-            now,
-        };
-        let mut forms = [const { None }; CODINGS.len()];
-        for ((coding, copy), form) in CODINGS.iter().zip(coded).zip(&mut forms) {
-            if let Some(Opened { file, stamp }) = copy {
-                *form = Some(Box::new(Form::new(file, stamp, Some(coding), about)?));
-            }
-        }
-        let plain = Form::new(plain.file, plain.stamp, None, about)?;
-        Ok(Entry { plain, coded: forms, has_coded })
-    }
-
     /// The answer where no file can be opened; `false` leaves it to the caller.
     fn refuse<A: 'static>(&mut self, error: &io::Error, res: &mut Response<'_, A>) -> bool {
         if is_shortage(error) {
-            log::warn!("a file cannot be served: {error}");
-            res.status(503).header("Retry-After", "1").text("too many files are open\n");
+            shed(error, res);
             return true;
         }
         if !self.is_reported && !self.settings.root.is_dir() {
@@ -322,9 +337,44 @@ impl Files {
     }
 }
 
+impl Settings {
+    /// Reads what is small, and makes the fields.
+    fn describe(
+        &self,
+        plain: Opened,
+        coded: [Option<Opened>; CODINGS.len()],
+        name: &str,
+        now: SystemTime,
+    ) -> io::Result<Entry> {
+        let has_coded = coded.iter().any(Option::is_some);
+        let media_type = media_type(name);
+        let cache_control = self.cache_control.as_deref();
+        let about = Description {
+            media_type: &media_type,
+            cache_control,
+            varies: has_coded,
+            is_kept: self.max_cache_bytes > 0,
+            now,
+        };
+        let mut forms = [const { None }; CODINGS.len()];
+        for ((coding, copy), form) in CODINGS.iter().zip(coded).zip(&mut forms) {
+            if let Some(Opened { file, stamp }) = copy {
+                *form = Some(Box::new(Form::new(file, stamp, Some(coding), about)?));
+            }
+        }
+        let plain = Form::new(plain.file, plain.stamp, None, about)?;
+        Ok(Entry { plain, coded: forms, has_coded })
+    }
+}
+
 /// Whether descriptors have run out, of the process or of the system.
 fn is_shortage(error: &io::Error) -> bool {
     Shortage::of(error) == Shortage::Descriptors
+}
+
+fn shed<A: 'static>(error: &io::Error, res: &mut Response<'_, A>) {
+    log::warn!("a file cannot be served: {error}");
+    res.status(503).header("Retry-After", "1").text("too many files are open\n");
 }
 
 /// Whether files are what they were when an entry was made of them.
