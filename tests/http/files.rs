@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use waterwheel::http::{Files, Router};
+use waterwheel::ListenOptions;
+use waterwheel::http::{self, Files, Request, Response, Router, Server};
+use waterwheel::offload::{Offload, OffloadOptions};
 
 use crate::web::{Answer, Client, Web};
 
@@ -46,6 +48,17 @@ impl Dir {
     pub(crate) fn serve(&self, set: impl FnOnce(Files) -> Files + Send + 'static) -> Web {
         let root = self.0.clone();
         Web::of(move || Router::new().files("/s", set(Files::new(root))))
+    }
+
+    /// Likewise, with what is not in memory opened beside the loop.
+    pub(crate) fn serve_offloaded(&self, set: impl FnOnce(Files) -> Files + Send + 'static) -> Web {
+        let root = self.0.clone();
+        let listen = ListenOptions::default().limits(http::limits());
+        Web::serve_in(listen, move |reactor| {
+            let offload = Offload::new(reactor, OffloadOptions::default()).unwrap();
+            let files = set(Files::new(root)).offload(&offload);
+            Server::new((), Router::new().files("/s", files))
+        })
     }
 }
 
@@ -380,4 +393,81 @@ fn the_caches_are_bounded() {
             assert_eq!(client.get(&format!("/s/large{number}")).body, vec![number; 70_000]);
         }
     }
+}
+
+/// The same answers as without, before and after the file is in memory.
+#[test]
+fn files_are_opened_beside_the_loop_and_answered_alike() {
+    let dir = Dir::new();
+    dir.write("ten.txt", "0123456789");
+    dir.write("large", vec![b'l'; 200_000]);
+    dir.write("sub/index.html", "<p>");
+    let (plain, offloaded) = (dir.serve(|files| files), dir.serve_offloaded(|files| files));
+    let cases = [
+        ("GET", "/s/ten.txt", ""),
+        ("GET", "/s/ten.txt", "Range: bytes=2-4\r\n"),
+        ("GET", "/s/ten.txt", "Range: bytes=20-\r\n"),
+        ("GET", "/s/ten.txt", "If-Modified-Since: Fri, 31 Dec 9999 23:59:59 GMT\r\n"),
+        ("GET", "/s/ten.txt", "If-None-Match: *\r\n"),
+        ("GET", "/s/ten.txt", "If-Match: \"no\"\r\n"),
+        ("GET", "/s/large", "Range: bytes=199999-\r\n"),
+        ("GET", "/s/sub?a=b", ""),
+        ("GET", "/s/sub/", ""),
+        ("GET", "/s/nothing", ""),
+        ("GET", "/s/..%2f", ""),
+        ("HEAD", "/s/ten.txt", ""),
+    ];
+    let told = |web: &Web, (method, path, fields)| {
+        let mut client = web.client();
+        let answer = ask(&mut client, method, path, fields);
+        let named = ["content-range", "etag", "location", "content-type", "content-length"];
+        let named = named.map(|name| answer.field(name).map(str::to_owned));
+        (answer.status, named, answer.body)
+    };
+    for case in cases {
+        let fresh = dir.serve_offloaded(|files| files);
+        let expected = told(&plain, case);
+        assert_eq!(told(&fresh, case), expected, "{case:?}, not in memory");
+        assert_eq!(told(&offloaded, case), expected, "{case:?}");
+        assert_eq!(told(&offloaded, case), expected, "{case:?}, again");
+    }
+}
+
+/// A file that is known is served although no thread is free.
+#[test]
+fn a_file_in_memory_asks_no_thread() {
+    let dir = Dir::new();
+    dir.write("ten.txt", "0123456789");
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let (root, listen) = (dir.path().to_owned(), ListenOptions::default().limits(http::limits()));
+    let web = Web::serve_in(listen, move |reactor| {
+        let options = OffloadOptions::default().threads(1).max_queued(1);
+        let offload = Offload::new(reactor, options).unwrap();
+        let files = Files::new(root).offload(&offload);
+        let mut gate = Some(gate);
+        let block = move |(): &mut (), _: &Request<'_>, res: &mut Response<'_, ()>| {
+            if let Some(gate) = gate.take() {
+                let (begun, has_begun) = std::sync::mpsc::channel();
+                let work = move |(): &mut ()| {
+                    begun.send(()).unwrap();
+                    assert!(gate.recv().is_err());
+                };
+                offload.run_alone((), work).unwrap();
+                has_begun.recv().unwrap();
+                while offload.run_alone((), |()| ()).is_ok() {}
+            }
+            res.text("blocked\n");
+        };
+        Server::new((), Router::new().files("/s", files).get("/block", block))
+    });
+    let mut client = web.client();
+    for _ in 0..2 {
+        // The second one takes what the first has found into the cache.
+        assert_eq!(ask(&mut client, "GET", "/s/ten.txt", "").status, 200);
+    }
+    assert_eq!(ask(&mut client, "GET", "/block", "").status, 200);
+    assert_eq!(ask(&mut client, "GET", "/s/ten.txt", "").text(), "0123456789");
+    let busy = ask(&mut client, "GET", "/s/other.txt", "");
+    assert_eq!((busy.status, busy.field("retry-after")), (503, Some("1")));
+    drop(open);
 }

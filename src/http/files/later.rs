@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::cache::Cache;
 use super::form::Entry;
 use super::open::Found;
-use super::{Settings, answer, is_shortage, redirect, shed};
+use super::{CHECK_INTERVAL, Settings, answer, is_shortage, redirect, shed};
 use crate::http::request::{OwnedRequest, Request};
 use crate::http::response::Response;
 use crate::offload::Offload;
@@ -19,22 +19,32 @@ const MAX_WAITING: usize = 16;
 /// What was found, for the cache of the loop.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inbox {
-    found: Arc<Mutex<Vec<(String, Box<Entry>)>>>,
+    found: Arc<Mutex<Vec<Waiting>>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    path: String,
+    entry: Box<Entry>,
+    /// When the file was looked at, by the time of the loop.
+    checked: Duration,
 }
 
 impl Inbox {
-    fn add(&self, path: String, entry: Box<Entry>) {
+    fn add(&self, path: String, entry: Box<Entry>, checked: Duration) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if found.len() < MAX_WAITING {
-            found.push((path, entry));
+            found.push(Waiting { path, entry, checked });
         }
     }
 
     pub(super) fn empty_into(&self, cache: &mut Cache, now: Duration) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        for (path, entry) in found.drain(..) {
-            // One that has no place in the bounds is let go.
-            let _ = cache.insert(&path, entry, now);
+        for Waiting { path, entry, checked } in found.drain(..) {
+            // What may have changed since is looked at again, and what has no place is let go.
+            if now.saturating_sub(checked) < CHECK_INTERVAL {
+                let _ = cache.insert(&path, entry, checked);
+            }
         }
     }
 }
@@ -86,11 +96,12 @@ pub(super) fn look<A: 'static>(
         let ready = settings.prepare(&path, time);
         (path, ready)
     };
+    let now = res.context().now(); // before the work: what is older is looked at again earlier
     res.offload(offload, (), work, move |_, found, res| {
         let answered = owned.lend(|req| match found {
             Ok((path, Ok(Ready::File(entry)))) => {
                 answer(&entry, req, res);
-                inbox.add(path, entry);
+                inbox.add(path, entry, now);
                 true
             }
             Ok((_, Ok(Ready::Folder))) => redirect(req, res),
