@@ -301,8 +301,8 @@ impl<'a> Context<'a> {
         self.lp.engine.timers.system_time()
     }
 
-    /// Whether the reactor lives in a simulated world (`waterwheel::sim`): there a handler starts no
-    /// threads, and looks at no clock but this one.
+    /// Whether the reactor lives in a simulated world (`waterwheel::sim`): there a handler starts
+    /// no threads, and looks at no clock but this one.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
         self.lp.engine.io.world().is_simulated()

@@ -305,3 +305,14 @@ pub(super) fn refusal_text(status: u16, why: &str, date: &[u8]) -> Vec<u8> {
     text.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()));
     text.into_bytes()
 }
+
+/// The answer where no route leads.
+#[cold]
+pub(super) fn without_route<A: 'static>(path: &str, res: &mut Response<'_, A>) {
+    if path == "*" {
+        res.header("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
+        res.status(204).empty();
+    } else {
+        res.status(404).text("there is nothing here\n");
+    }
+}

@@ -477,23 +477,12 @@ fn call<A: 'static>(
     exchange.max_body_bytes = max;
     let is_too_large = matches!(exchange.input, Input::Length(length) if length > max);
     let mut res = Response { conn: conn.reborrow(), shared, exchange };
-    let Some(found) = found else { return answer_without_route(path, &mut res) };
+    let Some(found) = found else { return respond::without_route(path, &mut res) };
     if is_too_large {
         return respond::too_large(&mut res);
     }
     let req = Request::new(head, path, found.params.as_ref());
     router::call(found.route, found.before, app, &req, &mut res);
-}
-
-/// The answer where no route leads.
-#[cold]
-fn answer_without_route<A: 'static>(path: &str, res: &mut Response<'_, A>) {
-    if path == "*" {
-        res.header("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
-        res.status(204).empty();
-    } else {
-        res.status(404).text("there is nothing here\n");
-    }
 }
 
 impl<A: 'static> Handler for Server<A> {
