@@ -78,7 +78,7 @@
 //! one. With SQLite (the crate `rusqlite`) it is a connection to the same file for each thread, as
 //! in `examples/offload` and `examples/web`. With PostgreSQL (the crate `postgres`) it is:
 //!
-//! ```ignore
+//! ```text
 //! let database = Offload::with_state(&mut reactor, options, |_| {
 //!     postgres::Client::connect("host=/run/postgresql dbname=notes", postgres::NoTls)
 //!         .map_err(io::Error::other)

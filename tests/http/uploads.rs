@@ -271,7 +271,13 @@ fn an_offload_that_is_full_is_answered_with_503() {
         let options = OffloadOptions::default().threads(1).max_queued(1);
         let offload = Offload::new(reactor, options).unwrap();
         let uploads = Uploads::open(path, &offload, UploadOptions::default()).unwrap();
-        offload.run_alone((), move |()| assert!(gate.recv().is_err())).unwrap();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let work = move |(): &mut ()| {
+            begun.send(()).unwrap();
+            assert!(gate.recv().is_err());
+        };
+        offload.run_alone((), work).unwrap();
+        has_begun.recv().unwrap();
         while offload.run_alone((), |()| ()).is_ok() {}
         let used = uploads.clone();
         let upload = Route::new().post(move |(), req, res| {
