@@ -295,6 +295,27 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
+    /// For each slot that is not empty: its level, its number, and how many records it holds.
+    /// Cancelled timers count until they are dropped.
+    pub(crate) fn occupancy(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let slots = self.slots.iter().enumerate().map(|(at, slot)| {
+            (at / SLOTS, at % SLOTS, slot.full.len() * CHUNK_RECORDS + slot.last.len())
+        });
+        slots.filter(|&(_, _, records)| records > 0)
+    }
+
+    /// Every live timer: its level and slot, or `None` if it is due; its deadline; its payload.
+    #[cfg(feature = "sim")]
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Option<(usize, usize)>, u64, T)> {
+        let due = self.due.iter().map(|record| (None, record));
+        let slots = self.slots.iter().enumerate().flat_map(|(at, slot)| {
+            let records = slot.full.iter().flatten().chain(&slot.last);
+            records.map(move |record| (Some((at / SLOTS, at % SLOTS)), record))
+        });
+        let live = due.chain(slots).filter(|(_, record)| self.ids.is_live(record.key));
+        live.map(|(place, record)| (place, record.deadline, record.payload))
+    }
+
     /// The deadline of the timer that was popped last.
     pub(crate) fn popped_deadline(&self) -> u64 {
         self.popped_deadline

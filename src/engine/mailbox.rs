@@ -119,6 +119,11 @@ impl<M, W: Wake> Mailbox<M, W> {
         self.asleep.swap(false, Ordering::AcqRel);
     }
 
+    /// Messages that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().messages.len()
+    }
+
     pub(crate) fn has_messages(&self) -> bool {
         self.waiting.load(Ordering::Relaxed)
     }

@@ -11,6 +11,7 @@ mod late_turns;
 pub(crate) mod mailbox;
 pub mod observer;
 mod ready;
+mod state;
 mod timers;
 
 use std::time::Duration;
@@ -29,6 +30,9 @@ pub(crate) use io::DRAIN_TOKEN;
 pub(crate) use io::{Io, MAX_SLOTS, Target, WAKER_TOKEN};
 use observer::Observers;
 pub(crate) use ready::{Queued, ReadyQueue};
+#[cfg(feature = "sim")]
+pub(crate) use state::Parts;
+pub(crate) use state::Tell;
 pub(crate) use timers::{Armed, Due, Fired, Owner, TimerList, Timers};
 
 /// How the reactor was asked to stop.

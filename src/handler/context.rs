@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::base::id::{ConnId, SocketId, TimerId};
 use crate::base::stats::Stats;
 use crate::engine::Stop;
-use crate::engine::observer::{Observer, ObserverKey};
+use crate::engine::observer::{LoopState, Observer, ObserverKey};
 use crate::handler::event_loop::{Loop, Role};
 use crate::handler::states::LentStates;
 use crate::handler::{Conn, DatagramSocket, Handler, HandlerKey, Remote};
@@ -319,6 +319,14 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.lp.engine.stats
+    }
+
+    /// How the queues of the loop and its timer wheel stand, in this moment of the turn.
+    #[must_use]
+    pub fn loop_state(&self) -> LoopState {
+        let posts = &self.lp.posts;
+        let messages = posts.mailbox.len() + posts.calls.len();
+        LoopState { messages, ..self.lp.engine.state() }
     }
 
     /// Sets a mark that is reported to the observers of the reactor, such as the name of a step

@@ -61,6 +61,9 @@
 //! WATERWHEEL_SEED=417 cargo test lines_are_answered -- --exact --nocapture
 //! ```
 //!
+//! With `SIM_PAGE=run.html` before it, that line writes a page on which the run is stepped through
+//! in a browser, forwards and backwards, with the packets and the state of the loop at each step.
+//!
 //! A peer whose steps depend on what it is sent, such as one that confirms each message by its
 //! number, [reacts](Script::react).
 //!
@@ -92,12 +95,14 @@
 
 mod coverage;
 mod layer;
+mod replay;
 mod seeds;
 mod simulation;
 mod watcher;
 
 pub use coverage::Landmarks;
 pub use layer::TestLayer;
+pub use replay::{Replay, Tour};
 pub use seeds::{Report, Seeds};
 pub use simulation::{Dice, HostClock, HostId, PeerId, Simulation};
 

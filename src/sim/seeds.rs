@@ -1,20 +1,26 @@
 //! One test under many seeds.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use super::coverage::Landmarks;
+use super::replay::Replay;
 use super::simulation::Simulation;
 use crate::sys::sim::{Fault, Faults};
 
 /// Runs a test under many seeds, each in a world of its own.
 ///
 /// With `WATERWHEEL_SEED=N` in the environment only that seed is run, and its trace is printed.
+/// With `SIM_PAGE=FILE` a page is written on which that run, or the first one that fails, is
+/// stepped through in a browser, forwards and backwards.
 ///
 /// # Examples
 /// ```
@@ -61,6 +67,8 @@ pub(super) struct Failure {
     pub(super) seed: u64,
     pub(super) text: String,
     pub(super) trace: Vec<String>,
+    /// Where its page is, if one was asked for.
+    page: Option<String>,
 }
 
 /// Lines of a trace that a failure shows.
@@ -139,6 +147,9 @@ impl Seeds {
             Ok(trace) => println!("{}\nseed {seed} passes", trace.join("\n")),
             Err(failure) => {
                 println!("{}", failure.trace.join("\n"));
+                if let Some(page) = &failure.page {
+                    println!("{page}");
+                }
                 panic!("seed {seed} failed: {}", failure.text);
             }
         }
@@ -165,7 +176,7 @@ impl Seeds {
             Ok(trace) => {
                 let text = format!("{text} (and it passed when it was run again: it depends on");
                 let text = format!("{text} something outside of the simulated world)");
-                Failure { seed, text, trace }
+                Failure { seed, text, trace, page: None }
             }
         }
     }
@@ -180,8 +191,12 @@ fn one(
     report: &mut Report,
 ) -> Result<Vec<String>, Failure> {
     let mut sim = Simulation::new(seed, faults);
+    let page = env::var_os("SIM_PAGE").filter(|_| keeps_trace);
     if keeps_trace {
         sim.keep_trace();
+    }
+    if page.is_some() {
+        sim.keep_replay();
     }
     let result = catch_unwind(AssertUnwindSafe(|| {
         let result = test(&mut sim);
@@ -193,12 +208,30 @@ fn one(
     let text = match result {
         Ok(Ok(())) => {
             report.add(&sim);
+            if let Some(page) = page {
+                println!("{}", write_page(&sim.replay(), &page));
+            }
             return Ok(sim.trace());
         }
         Ok(Err(error)) => error.to_string(),
         Err(payload) => text_of(payload.as_ref()),
     };
-    Err(Failure { seed, text, trace: sim.trace() })
+    let page = page.map(|page| write_page(&sim.failed_replay(&text), &page));
+    Err(Failure { seed, text, trace: sim.trace(), page })
+}
+
+/// Writes the page of a run; says where it is, or why it is not.
+fn write_page(replay: &Replay<'_>, page: &OsStr) -> String {
+    let written = File::create(page).and_then(|file| {
+        let mut to = BufWriter::new(file);
+        replay.write_page(None, &mut to)?;
+        to.flush()
+    });
+    let page = Path::new(page);
+    match written {
+        Ok(()) => format!("step through it: {}", page.display()),
+        Err(error) => format!("cannot write the page {}: {error}", page.display()),
+    }
 }
 
 fn text_of(payload: &(dyn std::any::Any + Send)) -> String {
@@ -240,7 +273,7 @@ impl Report {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, text, trace } = self;
+        let Self { seed, text, trace, page } = self;
         let start = trace.len().saturating_sub(TRACE_LINES);
         writeln!(f, "seed {seed} failed: {text}\nthe end of its trace:")?;
         for line in &trace[start..] {
@@ -248,6 +281,10 @@ impl fmt::Display for Failure {
         }
         let thread = thread::current();
         let name = thread.name().filter(|name| *name != "main").unwrap_or("NAME_OF_THE_TEST");
+        match page {
+            Some(page) => writeln!(f, "{page}")?,
+            None => writeln!(f, "a page to step through it: SIM_PAGE=run.html before this line")?,
+        }
         write!(
             f,
             "run it alone, with its trace:\n\

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::coverage::Landmarks;
+use super::replay::{self, Keeper, Replay};
 use super::watcher::{Told, Watcher};
 use crate::options::ReactorOptions;
 use crate::reactor::Reactor;
@@ -151,6 +152,9 @@ impl Simulation {
         self.watchers.push(Rc::clone(&watcher));
         let told = Box::new(Told(Rc::clone(&watcher)));
         reactor.event_loop_mut().engine.observers.add(told, false);
+        if self.world.borrow().replay.is_some() {
+            Keeper::install(&self.world, index, &mut reactor);
+        }
         let result = set_up(&mut reactor);
         let reactor = Some(Box::new(reactor));
         self.hosts.seats.borrow_mut().push(Seat { reactor, watcher });
@@ -322,6 +326,24 @@ impl Simulation {
     #[must_use]
     pub fn trace(&self) -> Vec<String> {
         self.world.borrow().trace.lines.clone()
+    }
+
+    /// Keeps everything from now on, for a page on which the run is stepped through. Call it before
+    /// the first host is added. It changes nothing of the run.
+    pub fn keep_replay(&mut self) {
+        self.world.borrow_mut().keep_replay();
+    }
+
+    /// What was kept so far.
+    #[must_use]
+    pub fn replay(&self) -> Replay<'_> {
+        Replay { seed: self.seed, world: self.world.borrow(), failure: None }
+    }
+
+    /// What was kept of a run that has failed, and why it has.
+    #[must_use]
+    pub fn failed_replay(&self, why: &str) -> Replay<'_> {
+        Replay { failure: Some(why.to_owned()), ..self.replay() }
     }
 
     /// How often each fault has struck so far.
@@ -576,6 +598,9 @@ impl Hosts {
         world.borrow_mut().hosts[host].stage = Stage::Turning;
         let goes_on = reactor.run_once(None);
         watcher.borrow_mut().check(reactor.event_loop());
+        if world.borrow().replay.is_some() {
+            replay::state::keep_loop(&world, host, reactor.event_loop());
+        }
         let stage = match goes_on {
             Ok(true) => Stage::Between,
             Ok(false) => Stage::Idle,

@@ -7,6 +7,7 @@ mod http;
 mod offload;
 mod pool;
 mod reactions;
+mod replay;
 mod seeds;
 mod simulation;
 mod world;

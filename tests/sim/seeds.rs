@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::env;
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::panic_any;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -180,25 +182,42 @@ fn seven_alone_fails() {
     });
 }
 
-/// Runs that test again in a process of its own, under one seed.
-fn run_alone(seed: u64) -> (Output, String) {
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "seeds::seven_alone_fails", "--nocapture"])
-        .env("WATERWHEEL_SEED", seed.to_string())
-        .output()
-        .unwrap();
+/// Runs that test again in a process of its own, under one seed, with a page if one is named.
+fn run_alone(seed: u64, page: Option<&Path>) -> (Output, String) {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", "seeds::seven_alone_fails", "--nocapture"]);
+    command.env("WATERWHEEL_SEED", seed.to_string()).env_remove("SIM_PAGE");
+    if let Some(page) = page {
+        command.env("SIM_PAGE", page);
+    }
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     (output, text)
 }
 
 #[test]
 fn a_seed_is_run_alone_with_its_trace() {
-    let (output, text) = run_alone(6);
+    let (output, text) = run_alone(6, None);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("seed 6 passes") && text.contains("on_data c0 5"), "{text}");
-    let (output, text) = run_alone(7);
+    let (output, text) = run_alone(7, None);
     assert!(!output.status.success(), "{text}");
     assert!(text.contains("on_data c0 5"), "its trace: {text}");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.contains("seed 7 failed: ") && errors.contains("seven is odd"), "{errors}");
+}
+
+#[test]
+fn a_failure_has_a_page_if_one_is_asked_for() {
+    let path = env::temp_dir().join(format!("waterwheel-{}-failure.html", std::process::id()));
+    let (output, text) = run_alone(7, Some(&path));
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains(&format!("step through it: {}", path.display())), "{text}");
+    let page = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(page.contains("seven is odd") && page.contains("on_data c0, 5 bytes"), "{page}");
+
+    let nowhere = path.join("page.html");
+    let (_, text) = run_alone(7, Some(&nowhere));
+    assert!(text.contains("cannot write the page"), "{text}");
 }

@@ -186,6 +186,41 @@ pub enum Outcome {
     Delivered(usize),
 }
 
+/// How the queues of a loop and its timer wheel stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoopState {
+    /// The tick of the turn: milliseconds since the reactor was made.
+    pub tick: u64,
+    /// Timers that are set.
+    pub timers: usize,
+    /// The slots of the wheel that are not empty.
+    pub wheel: Vec<WheelSlot>,
+    /// New connections that have no entry in the wheel yet.
+    pub deferred: usize,
+    /// Sockets on the ready queue.
+    pub ready: usize,
+    /// Messages and closures in the mailbox.
+    pub messages: usize,
+    /// Connections to be flushed at the end of the turn.
+    pub flushes: usize,
+    /// Connections to be torn down at the end of the turn.
+    pub closes: usize,
+    /// Outgoing connections that are tried again, of which handlers are to be told.
+    pub retries: usize,
+}
+
+/// A slot of the timer wheel that is not empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WheelSlot {
+    /// The level: a slot of level `n` is 64^`n` ticks wide.
+    pub level: usize,
+    /// The place in the level, from 0 to 63.
+    pub slot: usize,
+    /// Entries in it. Cancelled ones count until they are dropped.
+    pub entries: usize,
+}
+
 /// From the reading of the clock before a callback to the one at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use crate::base::id::{ConnId, TimerId};
 
-pub use facts::{Callback, ConnEnd, ConnFacts, Outcome, Span, What};
+pub use facts::{Callback, ConnEnd, ConnFacts, LoopState, Outcome, Span, What, WheelSlot};
 pub use told::ObserverKey;
 pub(crate) use told::Observers;
 

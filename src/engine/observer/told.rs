@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use std::mem;
 use std::time::Duration;
 
-use crate::engine::Engine;
 use crate::engine::observer::{Callback, Observer, Outcome, Phase, Span};
+use crate::engine::{Engine, Tell};
 
 /// The typed key of an observer, for [`Context::observer`](crate::Context::observer) and
 /// [`Reactor::observer_mut`](crate::Reactor::observer_mut).
@@ -58,6 +58,8 @@ pub(crate) struct Observers {
     at: Duration,
     /// A turn has begun and not ended.
     is_in_turn: bool,
+    /// Of a simulated world that keeps a replay.
+    tell_parts: Option<Tell>,
 }
 
 impl Observers {
@@ -93,6 +95,17 @@ impl Observers {
         let observer = self.list.get_mut(key.index as usize)?;
         // Through the box: the box itself has a type too.
         observer.as_mut().as_any().downcast_mut()
+    }
+
+    /// Who is shown the parts of the engine, if anybody is.
+    pub(crate) fn tell_parts(&mut self) -> Option<&mut Tell> {
+        self.tell_parts.as_mut()
+    }
+
+    /// Has the parts of the engine shown behind each callback and each phase.
+    #[cfg(feature = "sim")]
+    pub(crate) fn show_parts_to(&mut self, tell: Tell) {
+        self.tell_parts = Some(tell);
     }
 
     /// A handler of this type was registered.
@@ -154,6 +167,7 @@ impl Engine {
     pub(crate) fn end_observed_phase(&mut self, phase: Phase, count: usize) {
         let at = self.read_clock().to;
         self.observers.tell(|observer| observer.on_phase_end(phase, count, at));
+        self.show_parts();
     }
 
     pub(crate) fn begin_observed_callback(&mut self, callback: &Callback<'_>) {
@@ -167,5 +181,6 @@ impl Engine {
     pub(crate) fn end_observed_callback(&mut self, callback: &Callback<'_>, outcome: Outcome) {
         let span = self.read_clock();
         self.observers.tell(|observer| observer.on_callback_end(callback, outcome, span));
+        self.show_parts();
     }
 }

@@ -137,6 +137,11 @@ impl Timers {
         self.now = self.clock.tick();
     }
 
+    /// The wheel, to be looked at.
+    pub(crate) fn wheel(&self) -> &Wheel<Due> {
+        &self.wheel
+    }
+
     /// Timers that are set.
     pub(crate) fn len(&self) -> usize {
         self.wheel.len()

@@ -234,6 +234,9 @@ pub(crate) struct Chance {
     pub(crate) struck: [u64; Fault::ALL.len()],
     /// No more faults.
     pub(crate) is_calm: bool,
+    /// Those that strike are kept for a replay, until they are taken.
+    pub(super) keeps_struck: bool,
+    pub(super) fresh: Vec<Fault>,
 }
 
 impl Chance {
@@ -243,6 +246,8 @@ impl Chance {
             rates: [0; Fault::ALL.len()],
             struck: [0; Fault::ALL.len()],
             is_calm: false,
+            keeps_struck: false,
+            fresh: Vec::new(),
         };
         // Those of datagrams draw apart: without datagrams a seed gives the run it always gave.
         let mut apart = chance.state ^ 0x6461_7461_6772_616d;
@@ -303,6 +308,9 @@ impl Chance {
         }
         let strikes = (self.next() & 0xffff) < u64::from(rate);
         self.struck[fault as usize] += u64::from(strikes);
+        if strikes && self.keeps_struck {
+            self.fresh.push(fault);
+        }
         strikes
     }
 }
@@ -326,6 +334,8 @@ mod tests {
             rates: [0; Fault::ALL.len()],
             struck: [0; Fault::ALL.len()],
             is_calm: false,
+            keeps_struck: false,
+            fresh: Vec::new(),
         };
         let numbers: Vec<u64> = (0..3).map(|_| chance.next()).collect();
         assert_eq!(

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::chance::Fault;
 use super::event::{MILLI, SECOND, SimEvent};
+use super::replay::{Packet, What};
 use super::socket::{Owner, Socket, SocketStage};
 use super::trace::{Call, Net, Note, Outcome};
 use super::world::World;
@@ -28,6 +29,8 @@ impl World {
         socket.backlog = backlog.max(1);
         let key = self.add_socket(socket);
         self.tell(key, Call::Bind(addr), Outcome::Is(key));
+        self.enter_state(key, "LISTEN");
+        self.record_queue(key);
         Some(key)
     }
 
@@ -41,6 +44,14 @@ impl World {
         let key = self.add_socket(Socket::new(owner, local, addr, SocketStage::Connecting));
         self.tell(key, Call::Connect(addr), Outcome::Is(key));
         let arrival = self.arrival(owner, Owner::Nobody, 0);
+        self.record_packet(Packet {
+            from: key,
+            to: None,
+            kind: "SYN",
+            bytes: 0,
+            arrives: Some(arrival),
+        });
+        self.enter_state(key, "SYN_SENT");
         if self.chance.strikes(Fault::ConnectRefused) {
             self.hurt(key);
             self.arrange(arrival, SimEvent::Refused(key));
@@ -67,12 +78,17 @@ impl World {
                 && entry.local.port() == addr.port()
                 && (entry.local.ip() == addr.ip() || entry.local.ip().is_unspecified())
         });
+        if tries > 1 {
+            let (kind, arrives) = ("SYN", Some(self.now));
+            self.record_packet(Packet { from: socket, to: None, kind, bytes: 0, arrives });
+        }
         let Some(listener) = listener.map(|listener| listener as u32) else {
             let at = self.arrival(Owner::Nobody, self.sockets[socket as usize].owner, 0);
             return self.arrange(at, SimEvent::Refused(socket));
         };
         if self.socket(listener).waiting.len() >= self.socket(listener).backlog {
             let wait = SECOND << (tries - 1);
+            self.record_drop(socket, listener, tries);
             return match tries {
                 SYN_TRIES => self.arrange(self.now + wait, SimEvent::TimedOut(socket)),
                 _ => self.arrange(self.now + wait, SimEvent::Syn(socket, tries + 1)),
@@ -90,8 +106,29 @@ impl World {
         self.arrange(at, SimEvent::Established(socket));
         // The listener learns of it with the answer to its answer.
         let back = at + self.arrival(client, owner, 0) - self.now;
+        let (kind, bytes) = ("SYN, ACK", 0);
+        self.record_packet(Packet {
+            from: child,
+            to: Some(socket),
+            kind,
+            bytes,
+            arrives: Some(at),
+        });
+        self.enter_state(child, "SYN_RECEIVED");
         self.socket(child).last_arrival = back;
         self.arrange(back, SimEvent::Acknowledged(listener, child));
+    }
+
+    /// The queue of a listener is full: a SYN is dropped.
+    fn record_drop(&mut self, socket: u32, listener: u32, tries: u8) {
+        let backlog = self.sockets[listener as usize].backlog;
+        self.record(None, || What::Network {
+            text: format!(
+                "the accept queue of s{listener} is full ({backlog}): SYN {tries} of s{socket} is \
+                 dropped"
+            ),
+            socket,
+        });
     }
 
     /// A handshake is complete: the connection queues to be accepted.
@@ -101,6 +138,12 @@ impl World {
             return self.close(child);
         }
         self.socket(listener).waiting.push_back(child);
+        self.record(None, || What::Network {
+            text: format!("s{child} is complete and queues at s{listener}"),
+            socket: child,
+        });
+        self.enter_state(child, "ESTABLISHED");
+        self.record_queue(listener);
         self.list(listener);
         if let Owner::Peer(peer) = self.socket(listener).owner {
             self.peer_accepts(peer as usize, listener);
@@ -128,6 +171,7 @@ impl World {
         }
         self.socket(socket).stage = SocketStage::Up;
         self.note(None, Note::Net { socket, what: Net::Up, bytes: 0 });
+        self.enter_state(socket, "ESTABLISHED");
         self.news(socket);
     }
 
@@ -138,12 +182,14 @@ impl World {
         self.socket(socket).stage = SocketStage::Over;
         self.socket(socket).error = Some(kind);
         self.note(None, Note::Net { socket, what: Net::Refused, bytes: 0 });
+        self.enter_state(socket, "CLOSED");
         self.news(socket);
     }
 
     /// Takes a connection off a listener's queue.
     pub(super) fn accept(&mut self, listener: u32) -> Option<u32> {
         let child = self.socket(listener).waiting.pop_front();
+        self.record_queue(listener);
         if child.is_none() {
             self.rearm(listener);
         }

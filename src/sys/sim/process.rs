@@ -92,6 +92,11 @@ impl HostState {
         }
     }
 
+    /// Descriptors that are taken from it for now.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Whether its poll would return.
     pub(super) fn has_news(&self, now: u64) -> bool {
         self.listed.iter().any(|&(_, from)| from <= now)

@@ -137,6 +137,11 @@ impl Socket {
         }
     }
 
+    /// The other end, once there is one.
+    pub(crate) fn other(&self) -> Option<u32> {
+        self.other
+    }
+
     pub(super) fn room(&self) -> usize {
         self.window.saturating_sub(self.received.len() + self.arriving_bytes)
     }

@@ -32,6 +32,8 @@ impl World {
         at = at.max(target.last_arrival);
         target.last_arrival = at;
         target.arriving_bytes += bytes;
+        self.record_segment(from, to, &segment, at);
+        let target = self.socket(to);
         target.arriving.push_back((at, segment));
         self.arrange(at, SimEvent::Arrive(to));
     }
@@ -66,6 +68,9 @@ impl World {
             }
         };
         self.note(None, Note::Net { socket, what, bytes: count });
+        if what == Net::Fin {
+            self.record_fin(socket);
+        }
         self.news(socket);
     }
 
@@ -88,6 +93,7 @@ impl World {
         target.is_reset = true;
         target.error = Some(kind);
         self.note(None, Note::Net { socket, what: Net::Rst, bytes: 0 });
+        self.enter_state(socket, "CLOSED");
         self.news(socket);
     }
 

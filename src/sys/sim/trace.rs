@@ -45,7 +45,7 @@ pub(crate) enum Outcome {
 }
 
 /// Something on the network.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Net {
     Arrives,
     Fin,

@@ -14,6 +14,7 @@ use super::event::SimEvent;
 use super::link::Link;
 use super::post::Post;
 use super::process::HostState;
+use super::replay::{Replay, What};
 use super::script::Peer;
 use super::socket::{Owner, Socket};
 use super::trace::{Call, Note, Outcome, Trace};
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) rest: Rest,
     pub(crate) chance: Chance,
     pub(crate) trace: Trace,
+    /// Every step, if a replay is kept.
+    pub(crate) replay: Option<Box<Replay>>,
     /// All sockets that ever were; their numbers are not used again.
     pub(crate) sockets: Vec<Socket>,
     pub(crate) hosts: Vec<HostState>,
@@ -80,6 +83,7 @@ impl World {
             rest: Rest::Busy,
             chance: Chance::new(seed, faults),
             trace: Trace::new(),
+            replay: None,
             sockets: Vec::new(),
             hosts: Vec::new(),
             peers: Vec::new(),
@@ -132,6 +136,10 @@ impl World {
 
     pub(crate) fn note(&mut self, host: Option<usize>, note: Note) {
         self.trace.note(self.now, host.map(|host| host as u32), note);
+        // Callbacks are told in more words by their own observer.
+        if !matches!(note, Note::Callback { .. }) {
+            self.record(host, || What::Note(note));
+        }
     }
 
     pub(crate) fn violate(&mut self, text: String) {
