@@ -4,13 +4,19 @@
 //! ```text
 //! cargo run --release -p simulate -- --seeds 100000
 //! cargo run --release -p simulate -- --replay 417 | less
+//! cargo run --release -p simulate -- --replay 417 --page run.html
+//! cargo run --release -p simulate -- --scene short-read --page scene.html
 //! ```
 //! The same seed gives the same run, on every machine; the hash at the end says so.
 
+mod scenes;
 mod workload;
 
+use std::any::Any;
 use std::error::Error;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +24,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use waterwheel::sim::{Fault, Faults, Report, Seeds, Simulation};
+use waterwheel::sim::{Fault, Faults, Replay, Report, Seeds, Simulation, Tour};
 
 const USAGE: &str = "\
 Runs a random program in random worlds, one a seed.
@@ -30,6 +36,9 @@ Usage: simulate [OPTIONS]
   --jobs J           threads [default: one a processor]
   --time-limit SECS  no new seed after so long
   --replay SEED      only this one, with its trace
+  --page FILE        with --replay or --scene: a page on which the run is stepped through
+  --scene NAME       instead: a guided scene of the loop, for its page
+  --scenes           instead: lists the scenes
   --idle SECS        instead: a thousand connections with idle timers, for so long in virtual time
   --help";
 
@@ -42,6 +51,9 @@ struct Args {
     jobs: usize,
     time_limit: Option<Duration>,
     replay: Option<u64>,
+    page: Option<PathBuf>,
+    scene: Option<String>,
+    lists_scenes: bool,
     idle: Option<Duration>,
 }
 
@@ -58,8 +70,17 @@ fn main() -> ExitCode {
 fn parse() -> Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let jobs = thread::available_parallelism().map_or(1, usize::from);
-    let mut args =
-        Args { seeds: 10_000, from: 0, jobs, time_limit: None, replay: None, idle: None };
+    let mut args = Args {
+        seeds: 10_000,
+        from: 0,
+        jobs,
+        time_limit: None,
+        replay: None,
+        page: None,
+        scene: None,
+        lists_scenes: false,
+        idle: None,
+    };
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -70,18 +91,33 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
                 args.time_limit = Some(Duration::from_secs(parser.value()?.parse()?));
             }
             Long("replay") => args.replay = Some(parser.value()?.parse()?),
+            Long("page") => args.page = Some(parser.value()?.into()),
+            Long("scene") => args.scene = Some(parser.value()?.string()?),
+            Long("scenes") => args.lists_scenes = true,
             Long("idle") => args.idle = Some(Duration::from_secs(parser.value()?.parse()?)),
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }
+    }
+    if args.page.is_some() && args.replay.is_none() && args.scene.is_none() {
+        return Err("--page is the page of one run: it wants --replay or --scene".into());
+    }
+    if args.scene.is_some() && args.page.is_none() {
+        return Err("--scene wants --page FILE, where the scene is written".into());
     }
     Ok(Some(args))
 }
 
 /// Whether no rule was broken.
 fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
+    if args.lists_scenes {
+        return list_scenes();
+    }
+    if let (Some(name), Some(page)) = (&args.scene, &args.page) {
+        return scene(name, page);
+    }
     if let Some(seed) = args.replay {
-        return replay(seed);
+        return replay(seed, args.page.as_deref());
     }
     if let Some(time) = args.idle {
         return idle(time);
@@ -165,14 +201,54 @@ fn print_report(report: &Report, real: Duration) -> io::Result<()> {
     writeln!(out, "hash            {:016x}", report.hash)
 }
 
-fn replay(seed: u64) -> Result<bool, Box<dyn Error>> {
+fn list_scenes() -> Result<bool, Box<dyn Error>> {
+    let mut out = io::stdout().lock();
+    for scene in scenes::ALL {
+        writeln!(out, "{:<16} {}", scene.name, scene.title)?;
+    }
+    Ok(true)
+}
+
+/// Runs a scene and writes its page.
+fn scene(name: &str, page: &Path) -> Result<bool, Box<dyn Error>> {
+    let scene = scenes::ALL.iter().find(|scene| scene.name == name);
+    let scene = scene.ok_or_else(|| format!("there is no scene {name}: --scenes lists them"))?;
+    let sim = scene.run()?;
+    let replay = sim.replay();
+    let tour = scene.tour(&replay)?;
+    write_page(page, &replay, Some(&tour))?;
+    Ok(true)
+}
+
+fn write_page(page: &Path, replay: &Replay<'_>, tour: Option<&Tour>) -> Result<(), Box<dyn Error>> {
+    let written = File::create(page).and_then(|file| {
+        let mut to = BufWriter::new(file);
+        replay.write_page(tour, &mut to)?;
+        to.flush()
+    });
+    written.map_err(|error| format!("cannot write the page {}: {error}", page.display()))?;
+    writeln!(io::stdout().lock(), "open {} in a browser", page.display())?;
+    Ok(())
+}
+
+fn replay(seed: u64, page: Option<&Path>) -> Result<bool, Box<dyn Error>> {
     let mut sim = Simulation::new(seed, Faults::all());
-    sim.keep_trace();
+    match page {
+        Some(_) => sim.keep_replay(),
+        None => sim.keep_trace(),
+    }
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         workload::run(&mut sim)?;
         sim.finish();
         io::Result::Ok(())
     }));
+    if let Some(page) = page {
+        let replay = match &result {
+            Ok(_) => sim.replay(),
+            Err(payload) => sim.failed_replay(text_of(payload.as_ref())),
+        };
+        write_page(page, &replay, None)?;
+    }
     let mut out = io::stdout().lock();
     for line in sim.trace() {
         // Whoever reads it may have had enough.
@@ -187,11 +263,14 @@ fn replay(seed: u64) -> Result<bool, Box<dyn Error>> {
         }
         Ok(Err(error)) => Err(error.into()),
         Err(payload) => {
-            let text = payload.downcast_ref::<String>().map_or("it panicked", String::as_str);
-            writeln!(out, "seed {seed} fails: {text}")?;
+            writeln!(out, "seed {seed} fails: {}", text_of(payload.as_ref()))?;
             Ok(false)
         }
     }
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> &str {
+    payload.downcast_ref::<String>().map_or("it panicked", String::as_str)
 }
 
 /// A load of idle timers, and how much faster than real time it runs.
