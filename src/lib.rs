@@ -108,7 +108,8 @@
 //! | | `http` | HTTP/1.1 as a handler (feature `http`) |
 //! | | `ws` | WebSocket, as server and as client (feature `ws`) |
 //! | | `inspect` | the recorder, warnings and the live page (feature `inspect`) |
-//! | proofs | `sim` | a simulated world to test handlers in (feature `sim`) |
+//! | proofs | `guide` | chapters on how the loop works: documentation alone |
+//! | | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | | `tests` | scripts of a connection, models of interleavings, and targets of the fuzzers |
 //!
 //! To learn how the loop works, read these in this order. It is one afternoon: some 2,900 lines of
@@ -192,6 +193,8 @@ pub mod ws;
 
 #[cfg(feature = "inspect")]
 pub mod inspect;
+
+pub mod guide;
 
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "tidy/guide.rs"]
+mod guide;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -17,6 +19,8 @@ const STOREYS: &[(&str, &[&str])] = &[
     ("loop", &["engine", "stream", "datagram", "handler", "reactor"]),
     ("on top", &["channel", "pool", "fleet", "offload", "tls", "http", "ws", "inspect"]),
     ("proofs", &["sim", "tests"]),
+    ("on top", &["channel", "pool", "fleet", "tls", "http", "ws", "inspect"]),
+    ("proofs", &["guide", "sim", "tests"]),
 ];
 
 /// All rooms, in order.
