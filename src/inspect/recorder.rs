@@ -49,7 +49,7 @@ pub struct Recorder {
     pub(super) conns: Conns,
     pub(super) warnings: Warnings,
     /// Names of callbacks and of marks.
-    names: Places,
+    pub(super) names: Places,
     resets: Resets,
     /// The last time that was told.
     now: u64,

@@ -250,7 +250,8 @@ fn begin(watch: &mut Watch, _: &Request<'_>, res: &mut Response<'_, Watch>) {
 
 /// The state of the recorder, as the page takes it.
 fn view(cx: &mut Context<'_>, key: ObserverKey<Recorder>) -> Option<String> {
-    cx.observer(key).map(|recorder| View(recorder).to_string())
+    let state = cx.loop_state();
+    cx.observer(key).map(|recorder| View { recorder, state }.to_string())
 }
 
 /// Tells all pages; when there is none any more, the timer ends.

@@ -4,19 +4,34 @@ use std::fmt::{self, Write};
 
 use super::conns::{Entry, UNKNOWN};
 use super::json::Quoted;
+use super::record::{Happened, Record};
 use super::recorder::Recorder;
 use super::tally::{Histogram, nanos};
+use super::trace::phase_name;
 use super::warning::Warning;
+use crate::engine::observer::LoopState;
 
 /// The page shows no more connections: those in the lowest slots.
 const MAX_SHOWN: usize = 1_024;
 
+/// The page's timeline is told of what has ended in the last so many nanoseconds: more than the
+/// time between two views, for those that come late.
+const SPAN_WINDOW: u64 = 500_000_000;
+
+/// So many records are looked at for the timeline, and so many of the longest are sent.
+const MAX_LOOKED_AT: usize = 16_384;
+const MAX_SPANS: usize = 96;
+
 /// The state of a recorder. All numbers grow; the page takes differences.
-pub(super) struct View<'a>(pub(super) &'a Recorder);
+pub(super) struct View<'a> {
+    pub(super) recorder: &'a Recorder,
+    /// How the loop stands now.
+    pub(super) state: LoopState,
+}
 
 impl fmt::Display for View<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(recorder) = self;
+        let Self { recorder, state } = self;
         let tally = &recorder.tally;
         let numbers = [
             ("at", recorder.now()),
@@ -63,7 +78,54 @@ impl fmt::Display for View<'_> {
         list(f, shown, |f, it| conn(f, it, recorder.now()))?;
         f.write_str(",\"warnings\":")?;
         list(f, recorder.warnings().iter().rev(), warning)?;
+        queues(f, state)?;
+        f.write_str(",\"spans\":")?;
+        list(f, longest(recorder), |f, it| span(f, recorder, it))?;
         f.write_char('}')
+    }
+}
+
+/// The queues, and the slots of the wheel: level, slot, entries.
+fn queues(f: &mut fmt::Formatter<'_>, state: &LoopState) -> fmt::Result {
+    let LoopState { tick, timers, deferred, ready, messages, .. } = state;
+    let LoopState { flushes, closes, retries, .. } = state;
+    write!(f, ",\"loop\":{{\"tick\":{tick},\"timers\":{timers},\"deferred\":{deferred},")?;
+    write!(f, "\"ready\":{ready},\"messages\":{messages},\"flushes\":{flushes},")?;
+    write!(f, "\"closes\":{closes},\"retries\":{retries},\"wheel\":")?;
+    list(f, &state.wheel, |f, it| write!(f, "[{},{},{}]", it.level, it.slot, it.entries))?;
+    f.write_char('}')
+}
+
+/// The longest spans since the last view: turns, phases and callbacks.
+fn longest(recorder: &Recorder) -> Vec<&Record> {
+    let from = recorder.now().saturating_sub(SPAN_WINDOW);
+    let recent = recorder.ring.iter().rev().take(MAX_LOOKED_AT).take_while(|it| it.end() >= from);
+    let mut spans: Vec<&Record> = recent.filter(|it| it.end() > it.at).collect();
+    spans.sort_unstable_by_key(|it| std::cmp::Reverse(it.end() - it.at));
+    spans.truncate(MAX_SPANS);
+    spans
+}
+
+/// When it began, how long it took, how deep it lies, its name, its connection.
+fn span(f: &mut fmt::Formatter<'_>, recorder: &Recorder, it: &Record) -> fmt::Result {
+    let (at, length) = (it.at, it.end() - it.at);
+    let callback = |handler: u16, name: u8| {
+        let handler = recorder.handler_name(handler.into());
+        format!("{handler} {}", recorder.names.name(name.into()))
+    };
+    let (depth, name, conn) = match it.what {
+        Happened::Turn { .. } => (0, "turn".to_owned(), None),
+        Happened::Phase { phase, .. } => (1, phase_name(phase).to_owned(), None),
+        Happened::ConnCallback { handler, name, conn, .. } => {
+            (2, callback(handler, name), Some(conn))
+        }
+        Happened::Callback { handler, name, .. } => (2, callback(handler, name), None),
+        _ => (2, String::new(), None),
+    };
+    write!(f, "[{at},{length},{depth},{},", Quoted(&name))?;
+    match conn {
+        Some(conn) => write!(f, "\"{conn}\"]"),
+        None => f.write_str("null]"),
     }
 }
 

@@ -173,6 +173,16 @@ fn the_stream_has_the_numbers_of_the_reactor_and_nothing_of_the_page() {
     assert_eq!(handlers[0].list()[1].whole(), number("callbacks"));
     let sum = |name| seen.at(&[name]).list().iter().map(Json::whole).sum::<u64>();
     assert_eq!([sum("callback_hist"), sum("turn_hist")], [number("callbacks"), number("turns")]);
+    let timers = seen.at(&["loop", "timers"]).whole();
+    assert!(timers >= 1, "the timer of the page is in the wheel: {timers}");
+    let slots = seen.at(&["loop", "wheel"]).list().iter();
+    let entries: u64 = slots.map(|slot| slot.list()[2].whole()).sum();
+    assert!(entries >= timers, "{entries} entries, {timers} timers");
+    let spans = seen.at(&["spans"]).list();
+    let callbacks = spans.iter().filter(|span| span.list()[2].whole() == 2);
+    let names: Vec<_> = callbacks.map(|span| span.list()[3].clone()).collect();
+    let name = Json::Text("http::inspect::rig::Echo on_data".to_owned());
+    assert!(names.contains(&name), "{names:?}");
     assert!(number("turns") < rig.reactor.stats().turns, "its own turns are left out too");
 }
 

@@ -8,9 +8,11 @@
 //! Open the address that it prints. Everything runs in one reactor; other clients may join:
 //! `nc 127.0.0.1 7000`.
 
+mod dump;
 mod load;
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ usage: inspect [options]
   --page ADDR        the page is served here, on loopback [127.0.0.1:7100]; port 0: any
   --connections N    the load holds so many [60]; 0: no load
   --stall MILLIS     every 2,000th message takes the server so long [0]
+  --dump FOLDER      writes the last seconds as a trace there: at SIGUSR1, and after a slow callback
   --help";
 
 /// How long connections may take to end after SIGINT or SIGTERM.
@@ -37,6 +40,7 @@ struct Args {
     page: String,
     connections: usize,
     stall: Duration,
+    dump: Option<PathBuf>,
 }
 
 /// Sends back what comes in.
@@ -75,7 +79,15 @@ fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let echo = reactor.register(Echo { stall: args.stall, messages: 0 });
     let options = ListenOptions::default().limits(Limits::internet());
     let addr = reactor.listen(args.listen.as_str(), echo, options)?;
-    let page = inspect::serve(&mut reactor, args.page.as_str())?;
+    let mut recorder = inspect::Recorder::new();
+    if let Some(folder) = &args.dump {
+        let folder = folder.clone();
+        recorder = recorder.on_slow(move |recording| dump::write(&folder, "slow", recording));
+    }
+    let page = inspect::serve_recorder(&mut reactor, args.page.as_str(), recorder)?;
+    if let Some(folder) = args.dump {
+        dump::at_signals(&mut reactor, page.recorder(), echo, folder)?;
+    }
     print(format_args!("listening on {addr}"))?;
     print(format_args!("{page}"))?;
     load::begin(&mut reactor, |key| Load::new(key, addr), args.connections);
@@ -91,6 +103,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
         page: "127.0.0.1:7100".to_owned(),
         connections: 60,
         stall: Duration::ZERO,
+        dump: None,
     };
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
@@ -99,6 +112,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("page") => args.page = parser.value()?.string()?,
             Long("connections") => args.connections = parser.value()?.parse()?,
             Long("stall") => args.stall = Duration::from_millis(parser.value()?.parse()?),
+            Long("dump") => args.dump = Some(parser.value()?.into()),
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }

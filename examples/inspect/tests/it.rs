@@ -59,3 +59,55 @@ fn it_says_what_is_wrong_and_needs_no_reader() {
     assert_eq!(code, Some(2), "{text}");
     expect_no_panic_without_a_reader(INSPECT);
 }
+
+/// A folder that is removed in the end.
+struct Folder(std::path::PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Waits for a file that is whole once it is there.
+#[track_caller]
+fn dump(path: &std::path::Path) -> String {
+    let end = std::time::Instant::now() + PATIENCE;
+    loop {
+        match std::fs::read_to_string(path) {
+            Ok(text) => return text,
+            Err(error) if std::time::Instant::now() > end => panic!("{}: {error}", path.display()),
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+}
+
+#[test]
+fn the_last_seconds_are_dumped_at_a_signal_and_after_a_stall() {
+    let name = format!("waterwheel-dumps-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    std::fs::create_dir(&folder.0).unwrap();
+    let path = folder.0.to_str().unwrap();
+    let any = "127.0.0.1:0";
+    let args = ["--listen", any, "--page", any, "--connections", "0", "--dump", path];
+    let server = Process::start(INSPECT, &args);
+    let echo = server.line().strip_prefix("listening on ").expect("the first line").to_owned();
+    server.line();
+    let mut client = TcpStream::connect(echo).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"hello").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+    server.signal("USR1");
+    let text = dump(&folder.0.join("signal-1.json"));
+    assert!(
+        text.starts_with("{\"traceEvents\"") && text.contains("inspect::Echo on_data"),
+        "{text}"
+    );
+    expect_clean_end(server);
+
+    let args = ["--listen", any, "--page", any, "--stall", "50", "--dump", path];
+    let server = Process::start(INSPECT, &args);
+    let text = dump(&folder.0.join("slow-1.json"));
+    assert!(text.contains("the stall that was asked for"), "the dump has the mark before it");
+    expect_clean_end(server);
+}

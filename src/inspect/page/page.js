@@ -310,6 +310,103 @@ function listenToMap() {
   });
 }
 
+// The timer wheel and the queues.
+
+const LEVELS = 7, SLOTS = 64, ROW = 16;
+
+const levels = { width: 0, slots: [], hands: [], step: 0 };
+
+/// The slots are made once for a width; what changes are their classes.
+function buildLevels(width) {
+  const step = (width - 20) / SLOTS, parts = [];
+  Object.assign(levels, { width, step, slots: [], hands: [] });
+  for (let level = 0; level < LEVELS; level++) {
+    parts.push(node('text', { class: 'soft', x: 0, y: level * ROW + 12 }, String(level)));
+    for (let slot = 0; slot < SLOTS; slot++) {
+      const shape = { x: 18 + slot * step, y: level * ROW + 2, width: step - 1, height: ROW - 4 };
+      const cell = node('rect', { class: 'slot', ...shape });
+      cell.append(node('title'));
+      levels.slots.push({ cell, count: 0 });
+      parts.push(cell);
+    }
+  }
+  for (let level = 0; level < LEVELS; level++) {
+    const hand = { class: 'hand', y: level * ROW + 1.5, width: step, height: ROW - 3 };
+    levels.hands.push(node('rect', hand));
+  }
+  $('levels').setAttribute('viewBox', `0 0 ${width} ${LEVELS * ROW}`);
+  $('levels').replaceChildren(...parts, ...levels.hands);
+}
+
+function drawLevels() {
+  const { wheel, tick, timers, deferred } = views[views.length - 1].loop;
+  const width = Math.max($('levels').clientWidth || 500, 420);
+  if (levels.width !== width) buildLevels(width);
+  const full = new Map(wheel.map(([level, slot, count]) => [level * SLOTS + slot, count]));
+  levels.slots.forEach((it, at) => {
+    const count = full.get(at) || 0;
+    if (it.count === count) return;
+    it.count = count;
+    it.cell.setAttribute('class', count ? 'slot full' : 'slot');
+    it.cell.firstChild.textContent = count ? `${count} entries` : '';
+  });
+  levels.hands.forEach((hand, level) => {
+    hand.setAttribute('x', 17.5 + Math.floor(tick / SLOTS ** level) % SLOTS * levels.step);
+  });
+  setText($('timers-count'), `${timers} timers` + (deferred ? `, ${deferred} deferred` : ''));
+}
+
+function drawQueues() {
+  const { loop } = views[views.length - 1];
+  const done = (phase) => short(rate((view) => view.phases[phase][1]));
+  fillRows($('queues'), [
+    ['ready queue', String(loop.ready), done(1)],
+    ['mailbox', String(loop.messages), done(2)],
+    ['to flush, to tear down, to try again',
+      `${loop.flushes}, ${loop.closes}, ${loop.retries}`, done(4)],
+  ]);
+}
+
+// The timeline.
+
+const SECONDS = 8, spans = new Map(), DEPTHS = ['turns', 'phases', 'callbacks'];
+
+function noteSpans(view) {
+  for (const span of view.spans) spans.set(`${span[0]} ${span[2]}`, span);
+  for (const [key, [at, length]] of spans) {
+    if (at + length < view.at - SECONDS * 1e9) spans.delete(key);
+  }
+}
+
+function drawTimeline() {
+  const { at: end, slow_ns: slow } = views[views.length - 1], begin = end - SECONDS * 1e9;
+  const width = $('timeline').clientWidth || 500, height = 116;
+  const x = (at) => 66 + (width - 70) * Math.max(0, at - begin) / (end - begin);
+  const parts = DEPTHS.map((name, depth) =>
+    node('text', { class: 'soft', x: 0, y: depth * 30 + 20 }, name));
+  for (let second = 0; second <= SECONDS; second += 2) {
+    const at = end - second * 1e9;
+    parts.push(node('line', { class: 'axis', x1: x(at), x2: x(at), y1: 2, y2: 96 }),
+      node('text', { class: 'soft', x: x(at), y: 112, 'text-anchor': second ? 'middle' : 'end' },
+        second ? `${second} s ago` : 'now'));
+  }
+  // Two paths for all: thousands of elements would take longer than a frame.
+  const paths = { bar: '', 'bar slow': '' };
+  for (const [at, length, depth] of spans.values()) {
+    const from = x(at), wide = Math.max(1.5, x(at + length) - from);
+    paths[length >= slow ? 'bar slow' : 'bar'] +=
+      `M${from.toFixed(1)} ${depth * 30 + 4}h${wide.toFixed(1)}v24h-${wide.toFixed(1)}z`;
+  }
+  for (const [name, d] of Object.entries(paths)) parts.push(node('path', { class: name, d }));
+  $('timeline').setAttribute('viewBox', `0 0 ${width} ${height}`);
+  $('timeline').setAttribute('height', height);
+  $('timeline').replaceChildren(...parts);
+  const calls = [...spans.values()].filter((span) => span[2] === 2);
+  calls.sort((one, other) => other[1] - one[1]);
+  fillRows($('longest'), calls.slice(0, 5).map(([at, length, , name, conn]) =>
+    [name, time(length), time(Math.max(0, end - at - length)), conn || '–']));
+}
+
 // Handlers and warnings.
 
 /// A text in which what stands between backticks is code.
@@ -360,6 +457,9 @@ function draw() {
     (v) => v.handlers.reduce((sum, it) => sum + (it ? it[2] : 0), 0), (v) => v.callbacks,
     'callback-mean');
   drawMap();
+  drawLevels();
+  drawQueues();
+  drawTimeline();
   drawHandlers();
   drawWarnings();
   setText($('uptime'), time(views[views.length - 1].at));
@@ -376,7 +476,11 @@ function take(event) {
   const view = JSON.parse(event.data);
   view.seen = performance.now();
   // Numbers that have fallen are those of another process.
-  if (views.length && view.at < views[views.length - 1].at) views.length = 0;
+  if (views.length && view.at < views[views.length - 1].at) {
+    views.length = 0;
+    spans.clear();
+  }
+  noteSpans(view);
   views.push(view);
   if (views.length > MINUTE + 1) views.shift();
   requestAnimationFrame(draw);
