@@ -1,98 +1,15 @@
-// A browser that is told what to do, over its debugging protocol and without a package.
-// Used by `tests/inspect/browser`:
-// node --experimental-websocket browser.mjs URL SPEEDSCOPE [FOLDER]
+// The live page in a browser. Used by `tests/inspect/browser`:
+// node --experimental-websocket browser.mjs URL SPEEDSCOPE
 //
-// Opens the page, holds its numbers against each other, uses its mouse and keyboard, and writes
-// pictures of it into the folder. Fails at the first thing that is not so.
+// Opens the page, holds its numbers against each other, uses its mouse and keyboard, and takes
+// pictures of it. Fails at the first thing that is not so.
 
-import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const [url, speedscope, folder] = process.argv.slice(2);
-const home = mkdtempSync(join(tmpdir(), 'browser-'));
-const browser = spawn(process.env.CHROMIUM || 'chromium', ['--headless', '--no-sandbox',
-  '--disable-gpu', '--remote-debugging-port=0', `--user-data-dir=${home}`, 'about:blank'],
-  { stdio: ['ignore', 'ignore', 'pipe'] });
+import { check, home, open, run, sleep } from './chromium.mjs';
 
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-
-function check(is, what) {
-  if (!is) throw new Error(what);
-  console.log('ok: ' + what);
-}
-
-/// The address of the debugging protocol, which the browser prints.
-const port = await new Promise((done, fail) => {
-  let text = '';
-  browser.stderr.on('data', (data) => {
-    text += data;
-    const found = text.match(/DevTools listening on ws:\/\/127\.0\.0\.1:(\d+)\//);
-    if (found) done(found[1]);
-  });
-  browser.on('error', fail);
-  browser.on('exit', () => fail(new Error('the browser has ended: ' + text)));
-});
-
-/// A tab, with `call` for what the protocol knows and `run` for what the page evaluates.
-async function open(address) {
-  const made = await fetch(`http://127.0.0.1:${port}/json/new?about:blank`, { method: 'PUT' });
-  const socket = new WebSocket((await made.json()).webSocketDebuggerUrl);
-  await new Promise((done) => { socket.onopen = done; });
-  const waiting = new Map(), errors = [];
-  let last = 0;
-  socket.onmessage = ({ data }) => {
-    const message = JSON.parse(data);
-    if (message.id) {
-      const { done, fail } = waiting.get(message.id);
-      if (message.error) fail(new Error(message.error.message));
-      else done(message.result);
-    }
-    if (message.method === 'Runtime.exceptionThrown') {
-      errors.push(message.params.exceptionDetails.exception?.description || 'an exception');
-    }
-    if (message.method === 'Log.entryAdded' && message.params.entry.level === 'error') {
-      errors.push(`${message.params.entry.text} ${message.params.entry.url || ''}`);
-    }
-  };
-  const call = (method, params = {}) => new Promise((done, fail) => {
-    waiting.set(++last, { done, fail });
-    socket.send(JSON.stringify({ id: last, method, params }));
-  });
-  const run = async (expression) => {
-    const options = { expression, returnByValue: true, awaitPromise: true };
-    const { result, exceptionDetails } = await call('Runtime.evaluate', options);
-    if (exceptionDetails) throw new Error(exceptionDetails.exception.description);
-    return result.value;
-  };
-  const until = async (expression, what) => {
-    for (let at = 0; at < 100; at++) {
-      if (await run(expression).catch(() => false)) return console.log('ok: ' + what);
-      await sleep(100);
-    }
-    throw new Error('waited in vain: ' + what + ': ' + await run('document.body.innerText'));
-  };
-  const press = async (key) => {
-    await call('Input.dispatchKeyEvent', { type: 'keyDown', key, code: key });
-    await call('Input.dispatchKeyEvent', { type: 'keyUp', key, code: key });
-  };
-  const picture = async (name, width, height, scheme) => {
-    if (!folder) return;
-    await call('Emulation.setEmulatedMedia',
-      { features: [{ name: 'prefers-color-scheme', value: scheme }] });
-    await call('Emulation.setDeviceMetricsOverride',
-      { width, height, deviceScaleFactor: 1, mobile: width < 500 });
-    await sleep(700);
-    const options = { format: 'png', captureBeyondViewport: true };
-    const { data } = await call('Page.captureScreenshot', options);
-    writeFileSync(join(folder, name + '.png'), Buffer.from(data, 'base64'));
-  };
-  for (const domain of ['Page', 'Runtime', 'Log']) await call(domain + '.enable');
-  const begun = performance.now();
-  await call('Page.navigate', { url: address });
-  return { call, run, until, press, picture, errors, begun };
-}
+const [url, speedscope] = process.argv.slice(2);
 
 async function watch() {
   const page = await open(url);
@@ -118,6 +35,16 @@ async function watch() {
   const sum = shares.reduce((a, b) => a + b, 0);
   check(shares.length === 6 && Math.abs(sum - 100) < 1, `the phases are ${sum.toFixed(1)} % of all`);
 
+  const more = await run(`(() => {
+    const { loop } = views[views.length - 1];
+    const entries = loop.wheel.reduce((sum, [, , count]) => sum + count, 0);
+    return [loop.timers, entries, document.querySelectorAll('#levels .full').length,
+      loop.wheel.length, spans.size, $('longest').rows.length,
+      $('timers-count').textContent, $('queues').rows.length];
+  })()`);
+  check(more[0] > 0 && more[1] >= more[0], `the wheel shows ${more[1]} entries of ${more[6]}`);
+  check(more[2] === more[3], `${more[3]} slots of it are full`);
+  check(more[4] > 20 && more[5] > 0 && more[7] === 3, `the timeline has ${more[4]} spans`);
   await run(`$('slots').focus()`);
   for (const key of ['ArrowRight', 'ArrowRight', 'ArrowDown', 'ArrowUp']) await press(key);
   check(/^Slot 1[: ]/.test(await run(`$('slot').textContent`)), 'arrow keys choose a slot');
@@ -156,7 +83,7 @@ async function watch() {
   for (const scheme of ['dark', 'light']) {
     await page.picture('narrow-' + scheme, 380, 2700, scheme);
     const wide = await run('document.documentElement.scrollWidth');
-    if (folder) check(wide <= 380, `nothing is wider than 380 px in ${scheme}: ${wide}`);
+    check(wide <= 380, `nothing is wider than 380 px in ${scheme}: ${wide}`);
   }
   check(page.errors.length === 0, 'no error was logged' + page.errors.join('\n'));
   await refuse();
@@ -229,15 +156,4 @@ async function refuse() {
   check(plain.status === 403, 'without the token there is nothing');
 }
 
-try {
-  await watch();
-} catch (error) {
-  console.error(`failed: ${error.message}`);
-  process.exitCode = 1;
-} finally {
-  browser.removeAllListeners('exit');
-  browser.kill();
-  await sleep(300);
-  rmSync(home, { recursive: true, force: true, maxRetries: 5 });
-  process.exit();
-}
+await run(watch);

@@ -1,0 +1,108 @@
+// A browser that is told what to do, over its debugging protocol and without a package. Pictures go
+// to the folder that PICTURES names.
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/// Where pictures are written, if they are asked for.
+const folder = process.env.PICTURES;
+export const home = mkdtempSync(join(tmpdir(), 'browser-'));
+const browser = spawn(process.env.CHROMIUM || 'chromium', ['--headless', '--no-sandbox',
+  '--disable-gpu', '--remote-debugging-port=0', `--user-data-dir=${home}`, 'about:blank'],
+  { stdio: ['ignore', 'ignore', 'pipe'] });
+
+export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+export function check(is, what) {
+  if (!is) throw new Error(what);
+  console.log('ok: ' + what);
+}
+
+/// The address of the debugging protocol, which the browser prints.
+const port = await new Promise((done, fail) => {
+  let text = '';
+  browser.stderr.on('data', (data) => {
+    text += data;
+    const found = text.match(/DevTools listening on ws:\/\/127\.0\.0\.1:(\d+)\//);
+    if (found) done(found[1]);
+  });
+  browser.on('error', fail);
+  browser.on('exit', () => fail(new Error('the browser has ended: ' + text)));
+});
+
+/// A tab, with `call` for what the protocol knows and `run` for what the page evaluates.
+export async function open(address) {
+  const made = await fetch(`http://127.0.0.1:${port}/json/new?about:blank`, { method: 'PUT' });
+  const socket = new WebSocket((await made.json()).webSocketDebuggerUrl);
+  await new Promise((done) => { socket.onopen = done; });
+  const waiting = new Map(), errors = [];
+  let last = 0;
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    if (message.id) {
+      const { done, fail } = waiting.get(message.id);
+      if (message.error) fail(new Error(message.error.message));
+      else done(message.result);
+    }
+    if (message.method === 'Runtime.exceptionThrown') {
+      errors.push(message.params.exceptionDetails.exception?.description || 'an exception');
+    }
+    if (message.method === 'Log.entryAdded' && message.params.entry.level === 'error') {
+      errors.push(`${message.params.entry.text} ${message.params.entry.url || ''}`);
+    }
+  };
+  const call = (method, params = {}) => new Promise((done, fail) => {
+    waiting.set(++last, { done, fail });
+    socket.send(JSON.stringify({ id: last, method, params }));
+  });
+  const run = async (expression) => {
+    const options = { expression, returnByValue: true, awaitPromise: true };
+    const { result, exceptionDetails } = await call('Runtime.evaluate', options);
+    if (exceptionDetails) throw new Error(exceptionDetails.exception.description);
+    return result.value;
+  };
+  const until = async (expression, what) => {
+    for (let at = 0; at < 100; at++) {
+      if (await run(expression).catch(() => false)) return console.log('ok: ' + what);
+      await sleep(100);
+    }
+    throw new Error('waited in vain: ' + what + ': ' + await run('document.body.innerText'));
+  };
+  const press = async (key) => {
+    await call('Input.dispatchKeyEvent', { type: 'keyDown', key, code: key });
+    await call('Input.dispatchKeyEvent', { type: 'keyUp', key, code: key });
+  };
+  const picture = async (name, width, height, scheme) => {
+    await call('Emulation.setEmulatedMedia',
+      { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+    await call('Emulation.setDeviceMetricsOverride',
+      { width, height, deviceScaleFactor: 1, mobile: width < 500 });
+    await sleep(700);
+    if (!folder) return;
+    const options = { format: 'png', captureBeyondViewport: true };
+    const { data } = await call('Page.captureScreenshot', options);
+    writeFileSync(join(folder, name + '.png'), Buffer.from(data, 'base64'));
+  };
+  for (const domain of ['Page', 'Runtime', 'Log']) await call(domain + '.enable');
+  const begun = performance.now();
+  await call('Page.navigate', { url: address });
+  return { call, run, until, press, picture, errors, begun };
+}
+
+/// Runs a test and ends the browser.
+export async function run(test) {
+  try {
+    await test();
+  } catch (error) {
+    console.error(`failed: ${error.message}`);
+    process.exitCode = 1;
+  } finally {
+    browser.removeAllListeners('exit');
+    browser.kill();
+    await sleep(300);
+    rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+    process.exit();
+  }
+}
