@@ -18,8 +18,6 @@ const STOREYS: &[(&str, &[&str])] = &[
     ("ground", &["base", "options", "tcp", "sys"]),
     ("loop", &["engine", "stream", "datagram", "handler", "reactor"]),
     ("on top", &["channel", "pool", "fleet", "offload", "tls", "http", "ws", "inspect"]),
-    ("proofs", &["sim", "tests"]),
-    ("on top", &["channel", "pool", "fleet", "tls", "http", "ws", "inspect"]),
     ("proofs", &["guide", "sim", "tests"]),
 ];
 
