@@ -97,7 +97,9 @@ mod upload_writer;
 mod uploads;
 
 pub use body::{Body, Flow};
-pub use client::{Answer, AnswerReader, Call, CallPhase, Client, ClientError, ClientOptions};
+pub use client::{
+    Answer, AnswerReader, Call, CallPhase, Client, ClientError, ClientOptions, Redirects, Upload,
+};
 #[cfg(feature = "http-session")]
 pub use cookie_keys::CookieKeys;
 #[cfg(feature = "http-session")]

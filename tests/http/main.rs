@@ -3,6 +3,7 @@
 
 mod bodies;
 mod client;
+mod client_bodies;
 mod clocks;
 mod events;
 mod exchanges;

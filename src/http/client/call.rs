@@ -1,7 +1,33 @@
 //! A request that is to be sent.
 
+use std::fmt;
+
+use super::upload::{Unsent, Upload};
+use crate::handler::Context;
 use crate::http::fields::{self, InvalidField};
 use crate::http::method::Method;
+
+/// What is called when there is room for more of a body.
+pub(super) type OnRoom = Box<dyn FnMut(&Upload, &mut Context<'_>)>;
+
+/// What follows the head of a request.
+pub(super) enum Body {
+    /// Bytes that are known.
+    Known(Vec<u8>),
+    /// What a closure writes.
+    Streamed(Upload, OnRoom),
+    /// Nothing, and bytes of another protocol once the server has agreed.
+    Upgrade(Upload, OnRoom),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Streamed(upload, _) | Self::Upgrade(upload, _) => upload.fmt(f),
+        }
+    }
+}
 
 /// A request of a [`Client`](super::Client).
 ///
@@ -16,11 +42,16 @@ use crate::http::method::Method;
 #[derive(Debug)]
 pub struct Call {
     pub(super) method: Method,
-    target: String,
+    pub(super) target: String,
     /// As they are sent.
-    fields: Vec<u8>,
-    body: Vec<u8>,
-    has_body: bool,
+    pub(super) fields: Vec<u8>,
+    pub(super) body: Body,
+    pub(super) has_body: bool,
+    /// Whether the body waits for a 100.
+    pub(super) expects_continue: bool,
+    /// Whether an answer in the format gzip is decoded.
+    #[cfg(feature = "http-gzip")]
+    pub(super) is_decoded: bool,
     /// Something that cannot be sent, which the call fails with.
     invalid: Option<InvalidField>,
 }
@@ -36,7 +67,17 @@ impl Call {
             InvalidField::new(&target, "a target is a path that begins with a slash, escaped")
         });
         let has_body = matches!(method, Method::Post | Method::Put | Method::Patch);
-        Self { method, target, fields: Vec::new(), body: Vec::new(), has_body, invalid }
+        Self {
+            method,
+            target,
+            fields: Vec::new(),
+            body: Body::Known(Vec::new()),
+            has_body,
+            expects_continue: false,
+            #[cfg(feature = "http-gzip")]
+            is_decoded: false,
+            invalid,
+        }
     }
 
     /// GET.
@@ -55,9 +96,12 @@ impl Call {
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
-        let refused = name
-            .eq_ignore_ascii_case("host")
-            .then(|| InvalidField::new(name, "the client sets it: see ClientOptions::host"));
+        let refused = match name {
+            _ if name.eq_ignore_ascii_case("host") => Some("the client sets it: see ClientOptions"),
+            _ if name.eq_ignore_ascii_case("expect") => Some("see Call::expect_continue"),
+            _ => None,
+        };
+        let refused = refused.map(|why| InvalidField::new(name, why));
         match refused.map_or_else(|| fields::check(name, value), Err) {
             Ok(()) => {
                 for part in [name.as_bytes(), b": ", value, b"\r\n"] {
@@ -72,8 +116,78 @@ impl Call {
     /// Sets the body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
+        self.body = Body::Known(body.into());
         self.has_body = true;
+        self
+    }
+
+    /// Sends the body as it is made: the closure is called when the head has been sent, and again
+    /// whenever the output has fallen to the low mark of the connection. It writes with
+    /// [`Upload::write`] until that returns `Above`, and ends the body with [`Upload::end`]. Who
+    /// has nothing to write yet keeps a clone of the [`Upload`] and writes later.
+    ///
+    /// With a length, so many bytes must follow; without one the body is sent in chunks. The
+    /// closure is dropped when the call is over, which may be before the end of the body: a server
+    /// can answer early. Such a request is never sent a second time.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::Written;
+    /// use waterwheel::http::Call;
+    /// let mut left = 1_000_u32;
+    /// let call = Call::post("/numbers").stream_body(None, move |upload, cx| {
+    ///     while left > 0 {
+    ///         left -= 1;
+    ///         if upload.write(cx, format!("{left}\n").as_bytes()) != Written::Below {
+    ///             return; // called again when there is room
+    ///         }
+    ///     }
+    ///     upload.end(cx);
+    /// });
+    /// # let _ = call;
+    /// ```
+    #[must_use]
+    pub fn stream_body(
+        mut self,
+        length: Option<u64>,
+        on_room: impl FnMut(&Upload, &mut Context<'_>) + 'static,
+    ) -> Self {
+        let unsent = length.map_or(Unsent::Chunks, Unsent::Length);
+        self.body = Body::Streamed(Upload::new(unsent), Box::new(on_room));
+        self.has_body = true;
+        self
+    }
+
+    /// Holds the body back until the server asks for it with a 100, gives its answer without it, or
+    /// [`continue_timeout`](super::ClientOptions::continue_timeout) has passed. Without a body it
+    /// does nothing.
+    #[must_use]
+    pub fn expect_continue(mut self) -> Self {
+        self.expects_continue = true;
+        self
+    }
+
+    /// Asks the server to go on with another protocol. If it agrees, the answer has the status 101,
+    /// and the bytes behind it are handed over like those of a body, by
+    /// [`Client::stream`](super::Client::stream); the closure and its [`Upload`] write those of
+    /// the other direction. No clock of the client runs from then on. If the server does not agree,
+    /// its answer is like any other.
+    ///
+    /// A call has a body or an upgrade: the last one that is set holds.
+    #[must_use]
+    pub fn upgrade(
+        mut self,
+        protocol: &str,
+        on_room: impl FnMut(&Upload, &mut Context<'_>) + 'static,
+    ) -> Self {
+        if let Err(error) = fields::check("Protocol", protocol.as_bytes()) {
+            self.invalid = Some(error);
+            return self;
+        }
+        let line = format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n");
+        self.fields.extend_from_slice(line.as_bytes());
+        self.body = Body::Upgrade(Upload::new(Unsent::Raw), Box::new(on_room));
+        self.has_body = false;
         self
     }
 
@@ -82,24 +196,44 @@ impl Call {
         self.invalid.take()
     }
 
-    /// Whether sending it twice does what sending it once does (RFC 9110, 9.2.2).
-    pub(super) fn is_idempotent(&self) -> bool {
-        !matches!(self.method, Method::Post | Method::Patch | Method::Connect)
+    /// Whether sending it twice does what sending it once does (RFC 9110, 9.2.2), and it can be
+    /// sent twice.
+    pub(super) fn is_repeatable(&self) -> bool {
+        let is_idempotent = !matches!(self.method, Method::Post | Method::Patch | Method::Connect);
+        is_idempotent && matches!(self.body, Body::Known(_))
+    }
+
+    /// Whether the body waits for the server's word.
+    pub(super) fn waits_for_continue(&self) -> bool {
+        let has_bytes = match &self.body {
+            Body::Known(bytes) => !bytes.is_empty(),
+            Body::Streamed(upload, _) => upload.unsent() != Unsent::Length(0),
+            Body::Upgrade(..) => false,
+        };
+        self.expects_continue && has_bytes
     }
 
     /// The head, as it is sent.
     pub(super) fn head(&self, host: &str) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, self.target);
-        if self.has_body {
-            head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
+        let length = match &self.body {
+            Body::Known(bytes) => Some(bytes.len() as u64),
+            Body::Streamed(upload, _) | Body::Upgrade(upload, _) => match upload.unsent() {
+                Unsent::Length(length) => Some(length),
+                Unsent::Chunks | Unsent::Raw => None,
+            },
+        };
+        match length {
+            _ if !self.has_body => {}
+            Some(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
+            None => head.push_str("Transfer-Encoding: chunked\r\n"),
+        }
+        if self.waits_for_continue() {
+            head.push_str("Expect: 100-continue\r\n");
         }
         let mut head = head.into_bytes();
         head.extend_from_slice(&self.fields);
         head.extend_from_slice(b"\r\n");
         head
-    }
-
-    pub(super) fn body_bytes(&self) -> &[u8] {
-        &self.body
     }
 }

@@ -1,6 +1,7 @@
 //! An answer that is collected.
 
 use super::answer::{Answer, AnswerReader};
+use super::call::Call;
 use super::error::ClientError;
 use crate::base::id::ConnId;
 use crate::handler::Context;
@@ -8,7 +9,7 @@ use crate::http::Flow;
 use crate::http::head::Version;
 
 /// What is called with the answer, or why there is none.
-type Then = Box<dyn FnOnce(Result<Answer<'_>, ClientError>, &mut Context<'_>)>;
+pub(super) type Then = Box<dyn FnOnce(Result<Answer<'_>, ClientError>, &mut Context<'_>)>;
 
 /// Collects an answer.
 pub(super) struct Collect {
@@ -18,13 +19,39 @@ pub(super) struct Collect {
     fields: Vec<u8>,
     body: Vec<u8>,
     is_too_large: bool,
+    /// Whether a body in the format gzip is decoded.
+    #[cfg(feature = "http-gzip")]
+    is_decoded: bool,
     then: Then,
 }
 
 impl Collect {
-    pub(super) fn new(max_bytes: usize, then: Then) -> Self {
-        let (fields, body) = (Vec::new(), Vec::new());
-        Self { max_bytes, begun: None, fields, body, is_too_large: false, then }
+    pub(super) fn new(call: &Call, max_bytes: usize, then: Then) -> Self {
+        #[cfg(not(feature = "http-gzip"))]
+        let _ = call;
+        Self {
+            max_bytes,
+            begun: None,
+            fields: Vec::new(),
+            body: Vec::new(),
+            is_too_large: false,
+            #[cfg(feature = "http-gzip")]
+            is_decoded: call.is_decoded,
+            then,
+        }
+    }
+
+    /// Decodes the body, if that was asked for and it is compressed.
+    #[cfg(feature = "http-gzip")]
+    fn decode(&mut self) -> Result<(), ClientError> {
+        let Some((conn, status, version)) = self.begun else { return Ok(()) };
+        let answer = Answer { conn, status, version, fields: &self.fields, body: b"" };
+        let coding = answer.header("content-encoding").unwrap_or_default();
+        let is_gzip = ["gzip", "x-gzip"].iter().any(|name| name.eq_ignore_ascii_case(coding));
+        if self.is_decoded && is_gzip && !self.body.is_empty() && !self.is_too_large {
+            self.body = super::gunzip::gunzip(&self.body, self.max_bytes)?;
+        }
+        Ok(())
     }
 }
 
@@ -42,8 +69,13 @@ impl AnswerReader for Collect {
         Flow::More
     }
 
-    fn on_end(self: Box<Self>, cx: &mut Context<'_>) {
-        let Self { max_bytes, begun, fields, body, is_too_large, then } = *self;
+    #[cfg_attr(not(feature = "http-gzip"), allow(unused_mut))]
+    fn on_end(mut self: Box<Self>, cx: &mut Context<'_>) {
+        #[cfg(feature = "http-gzip")]
+        if let Err(error) = self.decode() {
+            return (self.then)(Err(error), cx);
+        }
+        let Self { max_bytes, begun, fields, body, is_too_large, then, .. } = *self;
         match begun {
             Some((conn, status, version)) if !is_too_large => {
                 then(Ok(Answer { conn, status, version, fields: &fields, body: &body }), cx);

@@ -12,6 +12,8 @@ use crate::pool::AcquireError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallPhase {
+    /// The server to take the request.
+    Request,
     /// The head of the answer.
     Head,
     /// The next part of the body.
@@ -35,6 +37,8 @@ pub enum ClientError {
     Malformed(&'static str),
     /// The answer is larger than what is collected, in bytes.
     TooLarge(usize),
+    /// The answer is a redirection that is not followed, by [`Redirects`](super::Redirects).
+    Redirect(&'static str),
     /// So much time has passed.
     TimedOut(CallPhase, Duration),
 }
@@ -47,8 +51,12 @@ impl fmt::Display for ClientError {
             Self::Lost(reason) => write!(f, "the connection ended before the answer: {reason}"),
             Self::Cut => f.write_str("the answer was cut: its connection ended too early"),
             Self::Malformed(why) => write!(f, "the answer is malformed: {why}"),
+            Self::Redirect(why) => write!(f, "the redirection is not followed: {why}"),
             Self::TooLarge(max) => {
                 write!(f, "the answer has more than {max} bytes (max_body_bytes, max_head_bytes)")
+            }
+            Self::TimedOut(CallPhase::Request, time) => {
+                write!(f, "the server has taken nothing of the request for {time:?}")
             }
             Self::TimedOut(CallPhase::Head, time) => {
                 write!(f, "no answer has come within {time:?} (answer_timeout)")

@@ -4,8 +4,13 @@ mod answer;
 mod call;
 mod collect;
 mod error;
+#[cfg(feature = "http-gzip")]
+mod gunzip;
 mod head;
+mod location;
 mod options;
+mod redirects;
+mod upload;
 mod wire;
 
 use std::fmt;
@@ -15,6 +20,8 @@ pub use answer::{Answer, AnswerReader};
 pub use call::Call;
 pub use error::{CallPhase, ClientError};
 pub use options::ClientOptions;
+pub use redirects::Redirects;
+pub use upload::Upload;
 
 use crate::handler::{Context, HandlerKey};
 use crate::options::Destination;
@@ -33,7 +40,7 @@ use wire::{Pending, Wire};
 ///   the very moment. It is sent again once.
 /// - An answer that two readers could understand differently is an error, and its connection ends.
 /// - An answer that was cut is an error, and never a shorter answer.
-/// - Redirections are answers like others: they are not followed.
+/// - Redirections are answers like others; [`Redirects`] follows them.
 ///
 /// # Examples
 /// ```no_run
@@ -85,23 +92,26 @@ impl Client {
         call: Call,
         then: impl FnOnce(Result<Answer<'_>, ClientError>, &mut Context<'_>) + 'static,
     ) {
-        self.start(cx, call, |max_bytes| Box::new(Collect::new(max_bytes, Box::new(then))));
+        self.start(cx, call, |call, max_bytes| {
+            Box::new(Collect::new(call, max_bytes, Box::new(then)))
+        });
     }
 
     /// Sends a request, and hands the answer over as it comes in.
     pub fn stream(self, cx: &mut Context<'_>, call: Call, reader: impl AnswerReader) {
-        self.start(cx, call, |_| Box::new(reader));
+        self.start(cx, call, |_, _| Box::new(reader));
     }
 
     fn start(
         self,
         cx: &mut Context<'_>,
         call: Call,
-        reader: impl FnOnce(usize) -> Box<dyn AnswerReader> + 'static,
+        reader: impl FnOnce(&Call, usize) -> Box<dyn AnswerReader> + 'static,
     ) {
         cx.post(self.pool, |pool, cx| {
             let max_bytes = pool.client().options.max_body_bytes;
-            let pending = Pending { call, reader: reader(max_bytes), is_retry: false };
+            let reader = reader(&call, max_bytes);
+            let pending = Pending { call, reader, is_retry: false };
             pool.client_mut().check(pending, cx).into_iter().for_each(|pending| {
                 pool.request(pending, cx);
             });

@@ -11,6 +11,8 @@ use crate::pool::PoolOptions;
 /// |---|---|---|
 /// | waiting for a connection | `pool.acquire_timeout` | 30 s |
 /// | connecting, and a handshake of TLS | `pool.connect.timeout` | 10 s |
+/// | waiting for a 100 before the body is sent | `continue_timeout` | 1 s |
+/// | no byte of the request leaves | `answer_timeout` | 30 s |
 /// | from the request to the head of the answer | `answer_timeout` | 30 s |
 /// | between two parts of the body | `body_timeout` | 30 s |
 ///
@@ -31,7 +33,9 @@ pub struct ClientOptions {
     pub pool: PoolOptions,
     /// The value of `Host`. Default: the destination as it was given.
     pub host: Option<String>,
-    /// How long the head of an answer may take. Default 30 s.
+    /// How long a body waits for a 100 that was asked for. Default 1 s.
+    pub continue_timeout: Duration,
+    /// How long the head of an answer may take, from the end of the request on. Default 30 s.
     pub answer_timeout: Duration,
     /// How long the next part of a body may take. Default 30 s.
     pub body_timeout: Duration,
@@ -46,6 +50,7 @@ impl Default for ClientOptions {
         Self {
             pool: PoolOptions::default(),
             host: None,
+            continue_timeout: Duration::from_secs(1),
             answer_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             max_head_bytes: 64 << 10,
@@ -58,6 +63,7 @@ impl ClientOptions {
     setters! {
         pool: PoolOptions,
         host: Option<String>,
+        continue_timeout: Duration,
         answer_timeout: Duration,
         body_timeout: Duration,
         max_head_bytes: usize,

@@ -1,7 +1,7 @@
 //! The connections of a client: what is written to them, and what comes back.
 
 use super::answer::{Answer, AnswerReader};
-use super::call::Call;
+use super::call::{Body, Call};
 use super::error::{CallPhase, ClientError};
 use super::head::{self, Framing};
 use super::options::ClientOptions;
@@ -9,6 +9,7 @@ use crate::base::close::Deadline;
 use crate::handler::{Conn, Context, DeadlineKind};
 use crate::http::Flow;
 use crate::http::chunk::{ChunkDecoder, Found};
+use crate::http::fields::members;
 use crate::pool::{AcquireError, Lease, PoolClient, PoolHandle};
 use crate::stream::Closed;
 
@@ -28,6 +29,8 @@ enum Rest {
     Length(u64),
     Chunks(ChunkDecoder),
     UntilEnd,
+    /// Another protocol.
+    Tunnel,
 }
 
 /// Where an answer is.
@@ -48,6 +51,56 @@ pub(super) struct Running {
     /// Answers of the class 1xx so far.
     interim: u8,
     keep_alive: bool,
+    /// Whether the body waits for a 100.
+    is_held: bool,
+    /// Bytes that waited to be sent when the clock was looked at.
+    pending_seen: usize,
+}
+
+impl Running {
+    /// Sends the body, or begins to.
+    fn send_body(&mut self, conn: &mut Conn<'_>, options: &ClientOptions) {
+        self.is_held = false;
+        match &mut self.pending.call.body {
+            Body::Known(bytes) => {
+                conn.write(bytes);
+            }
+            Body::Streamed(upload, on_room) => {
+                upload.open(conn.id(), options.answer_timeout);
+                on_room(upload, &mut conn.context());
+            }
+            Body::Upgrade(..) => {}
+        }
+    }
+
+    /// There is room for more of the body.
+    fn go_on(&mut self, conn: &mut Conn<'_>) {
+        match &mut self.pending.call.body {
+            Body::Streamed(upload, on_room) | Body::Upgrade(upload, on_room)
+                if upload.is_open() =>
+            {
+                on_room(upload, &mut conn.context());
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing more of the body is written. Whether it was sent whole.
+    fn finish_body(&self) -> bool {
+        match &self.pending.call.body {
+            Body::Known(_) => !self.is_held,
+            Body::Streamed(upload, _) => upload.finish() && !self.is_held,
+            Body::Upgrade(upload, _) => {
+                upload.finish();
+                true
+            }
+        }
+    }
+
+    /// Whether the body is still being written.
+    fn is_uploading(&self) -> bool {
+        matches!(&self.pending.call.body, Body::Streamed(upload, _) if upload.is_open())
+    }
 }
 
 /// How an answer has come on.
@@ -106,7 +159,7 @@ impl Wire {
                     *left -= count as u64;
                     (count, &rest[..count])
                 }
-                Place::Body(Rest::UntilEnd) => (rest.len(), rest),
+                Place::Body(Rest::UntilEnd | Rest::Tunnel) => (rest.len(), rest),
                 Place::Body(Rest::Chunks(decoder)) => {
                     let decoded = decoder.decode(rest);
                     match decoded.map_err(|refusal| ClientError::Malformed(refusal.why))? {
@@ -145,10 +198,20 @@ impl Wire {
             }
             return Ok(None);
         };
-        if head.status < 200 {
+        let (status, version, fields) = (head.status, head.version, head.fields);
+        let answer = Answer { conn: conn.id(), status, version, fields, body: b"" };
+        if status == 101 {
+            self.switch(running, conn, &answer)?;
+            return Ok(Some(length));
+        }
+        if status < 200 {
             running.interim += 1;
-            if head.status == 101 || running.interim > MAX_INTERIM {
+            if running.interim > MAX_INTERIM {
                 return Err(ClientError::Malformed("an interim answer that was not asked for"));
+            }
+            if status == 100 && running.is_held {
+                conn.set_deadline(DeadlineKind::User, Some(self.options.answer_timeout));
+                running.send_body(conn, &self.options);
             }
             return Ok(Some(length));
         }
@@ -158,17 +221,41 @@ impl Wire {
             Framing::Chunked => Rest::Chunks(ChunkDecoder::new()),
             Framing::UntilEnd => Rest::UntilEnd,
         });
-        let (status, version, fields) = (head.status, head.version, head.fields);
-        let answer = Answer { conn: conn.id(), status, version, fields, body: b"" };
         running.pending.reader.on_head(&answer, &mut conn.context());
         Ok(Some(length))
     }
 
+    /// The server goes on with another protocol.
+    fn switch(
+        &self,
+        running: &mut Running,
+        conn: &mut Conn<'_>,
+        answer: &Answer<'_>,
+    ) -> Result<(), ClientError> {
+        let Body::Upgrade(upload, _) = &running.pending.call.body else {
+            return Err(ClientError::Malformed("it changes to a protocol that was not asked for"));
+        };
+        let names = |name: &str, wanted: &[u8]| {
+            let mut fields = answer.headers().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+            fields.any(|(_, value)| members(value).any(|one| one.eq_ignore_ascii_case(wanted)))
+        };
+        if !names("connection", b"upgrade") || answer.header("upgrade").is_none() {
+            return Err(ClientError::Malformed("its 101 does not name the protocol"));
+        }
+        upload.open(conn.id(), self.options.answer_timeout);
+        running.place = Place::Body(Rest::Tunnel);
+        running.pending.reader.on_head(answer, &mut conn.context());
+        running.go_on(conn);
+        Ok(())
+    }
+
     /// The call is over: the connection goes back if it can serve another.
     fn finish(running: Running, conn: &mut Conn<'_>, is_clean: bool) {
+        // What is left of a body would be taken for the next request.
+        let is_sent = running.finish_body();
         let Running { lease, pending, keep_alive, .. } = running;
         conn.set_deadline(DeadlineKind::User, None);
-        if !(keep_alive && is_clean) {
+        if !(keep_alive && is_clean && is_sent) {
             conn.close();
         }
         drop(lease);
@@ -177,6 +264,7 @@ impl Wire {
 
     /// The call has failed: what comes next on its connection may be anything.
     fn fail(running: Running, error: ClientError, conn: &mut Conn<'_>) {
+        running.finish_body();
         running.lease.discard();
         running.pending.reader.on_error(error, &mut conn.context());
     }
@@ -195,17 +283,39 @@ impl PoolClient for Wire {
         _: &mut PoolHandle<Self>,
     ) {
         let head = pending.call.head(&self.host);
-        // One that is refused ends the connection, and the call with it.
-        conn.write_vectored(&[&head, pending.call.body_bytes()]);
-        conn.set_deadline(DeadlineKind::User, Some(self.options.answer_timeout));
-        *state = Some(Box::new(Running {
+        let is_held = pending.call.waits_for_continue();
+        let mut running = Running {
             lease,
             pending,
             place: Place::Head,
             is_answered: false,
             interim: 0,
             keep_alive: false,
-        }));
+            is_held,
+            pending_seen: 0,
+        };
+        let options = &self.options;
+        let wait = if is_held { options.continue_timeout } else { options.answer_timeout };
+        conn.set_deadline(DeadlineKind::User, Some(wait));
+        // What is refused ends the connection, and the call with it.
+        match &running.pending.call.body {
+            Body::Known(bytes) if !is_held => {
+                conn.write_vectored(&[&head, bytes]);
+            }
+            _ => {
+                conn.write(&head);
+                if !is_held {
+                    running.send_body(conn, options);
+                }
+            }
+        }
+        *state = Some(Box::new(running));
+    }
+
+    fn on_drain(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, _: &mut PoolHandle<Self>) {
+        if let Some(running) = state {
+            running.go_on(conn);
+        }
     }
 
     fn on_data(
@@ -224,10 +334,11 @@ impl PoolClient for Wire {
                 return input.len();
             }
             Ok((used, progress)) => {
-                if let Place::Body(_) = running.place {
+                if let Place::Body(rest) = &running.place {
                     let wait = Some(self.options.body_timeout);
                     let is_paused = matches!(progress, Progress::Pause);
-                    conn.set_deadline(DeadlineKind::User, wait.filter(|_| !is_paused));
+                    let has_clock = !is_paused && !matches!(rest, Rest::Tunnel);
+                    conn.set_deadline(DeadlineKind::User, wait.filter(|_| has_clock));
                     if is_paused {
                         conn.pause_reading();
                     }
@@ -242,7 +353,8 @@ impl PoolClient for Wire {
 
     fn on_eof(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, _: &mut PoolHandle<Self>) {
         let is_end = state.as_ref().is_some_and(|running| {
-            matches!(running.place, Place::Body(Rest::UntilEnd)) && !conn.is_truncated()
+            let is_open_ended = matches!(running.place, Place::Body(Rest::UntilEnd | Rest::Tunnel));
+            is_open_ended && !conn.is_truncated()
         });
         match state.take_if(|_| is_end) {
             Some(running) => Self::finish(*running, conn, false),
@@ -257,13 +369,29 @@ impl PoolClient for Wire {
         _: DeadlineKind,
         _: &mut PoolHandle<Self>,
     ) -> Deadline {
-        if let Some(running) = state.take() {
-            let (phase, time) = match running.place {
-                Place::Head => (CallPhase::Head, self.options.answer_timeout),
-                Place::Body(_) => (CallPhase::Body, self.options.body_timeout),
-            };
-            Self::fail(*running, ClientError::TimedOut(phase, time), conn);
-        }
+        let Some(mut running) = state.take() else { return Deadline::Reset };
+        let ClientOptions { answer_timeout, body_timeout, .. } = self.options;
+        let pending = conn.pending_bytes();
+        let is_sending = pending > 0 || running.is_uploading();
+        let is_sent_on = pending == 0 || pending != running.pending_seen;
+        let (phase, time) = match running.place {
+            Place::Head if running.is_held => {
+                // Some servers do not know what is expected (RFC 9110, 10.1.1).
+                running.send_body(conn, &self.options);
+                *state = Some(running);
+                return Deadline::Keep(answer_timeout);
+            }
+            // A body that is slow by the program's making is for the program to end.
+            _ if is_sending && is_sent_on || conn.is_paused() => {
+                running.pending_seen = pending;
+                *state = Some(running);
+                return Deadline::Keep(answer_timeout);
+            }
+            Place::Head if is_sending => (CallPhase::Request, answer_timeout),
+            Place::Head => (CallPhase::Head, answer_timeout),
+            Place::Body(_) => (CallPhase::Body, body_timeout),
+        };
+        Self::fail(*running, ClientError::TimedOut(phase, time), conn);
         Deadline::Reset
     }
 
@@ -275,10 +403,11 @@ impl PoolClient for Wire {
         cx: &mut Context<'_>,
     ) {
         let Some(running) = state else { return };
+        running.finish_body();
         let Running { lease, mut pending, is_answered, .. } = *running;
         let may_retry = lease.is_reused() && !is_answered && !pending.is_retry;
         drop(lease);
-        if may_retry && pending.call.is_idempotent() {
+        if may_retry && pending.call.is_repeatable() {
             pending.is_retry = true;
             cx.post(desk.handler(), |pool, cx| {
                 pool.request(pending, cx);
