@@ -432,6 +432,9 @@ impl<A: 'static> Driver<'_, A> {
             user_agent,
             referer,
         };
+        if let (Some(durations), true) = (&mut self.shared.durations, record.is_complete) {
+            durations.add(record.duration);
+        }
         call(self.app, &record);
         self.shared.on_finish = Some(call);
     }

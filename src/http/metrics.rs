@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::durations::Durations;
 use super::response::Response;
 use super::stats::HttpStats;
 use crate::base::stats::Stats;
@@ -17,7 +18,7 @@ macro_rules! counters {
 }
 
 /// Writes the counters of a reactor and of a server.
-fn open_metrics(loop_stats: &Stats, http: &HttpStats) -> String {
+fn open_metrics(loop_stats: &Stats, http: &HttpStats, durations: Option<&Durations>) -> String {
     let mut text = String::with_capacity(4_096);
     let counters = counters!(loop_stats:
         turns "Turns of the loop",
@@ -69,6 +70,9 @@ fn open_metrics(loop_stats: &Stats, http: &HttpStats) -> String {
         let _ = writeln!(text, "# TYPE waterwheel_{name} gauge");
         let _ = writeln!(text, "# HELP waterwheel_{name} {help}.\nwaterwheel_{name} {value}");
     }
+    if let Some(durations) = durations {
+        durations.write_to(&mut text);
+    }
     text.push_str("# EOF\n");
     text
 }
@@ -81,8 +85,9 @@ fn counter(text: &mut String, name: &str, help: &str, value: u64) -> std::fmt::R
 
 impl<A: 'static> Response<'_, A> {
     /// Answers with the counters of the reactor and of this server, as OpenMetrics text, which
-    /// Prometheus reads. Nothing in it is of a peer's making. Where the program mounts it, whoever
-    /// reaches the path can read it.
+    /// Prometheus reads; with [`Server::on_finish`](super::Server::on_finish) also how long the
+    /// complete answers took, as a histogram. Nothing in it is of a peer's making. Where the
+    /// program mounts it, whoever reaches the path can read it.
     ///
     /// # Examples
     /// ```
@@ -91,7 +96,8 @@ impl<A: 'static> Response<'_, A> {
     /// # let _ = routes;
     /// ```
     pub fn metrics(&mut self) {
-        let text = open_metrics(&self.conn.context().stats(), &self.shared.stats);
+        let durations = self.shared.durations.as_deref();
+        let text = open_metrics(&self.conn.context().stats(), &self.shared.stats, durations);
         self.bytes(MEDIA_TYPE, text.as_bytes());
     }
 }
@@ -103,7 +109,7 @@ mod tests {
     #[test]
     fn each_metric_has_its_type_before_its_value_and_the_text_its_end() {
         let http = HttpStats { requests: 7, answers: [0, 5, 0, 2, 0], ..HttpStats::default() };
-        let text = open_metrics(&Stats::default(), &http);
+        let text = open_metrics(&Stats::default(), &http, Some(&Durations::default()));
         assert!(text.contains("\nwaterwheel_http_requests_total 7\n"), "{text}");
         assert!(text.contains("\nwaterwheel_http_answers_total{class=\"4xx\"} 2\n"), "{text}");
         assert!(text.ends_with("\n# EOF\n"));
@@ -112,11 +118,13 @@ mod tests {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap();
                 assert!(!known.contains(&name), "{name} is there twice");
-                assert!(kind == "counter" || kind == "gauge", "{line}");
+                assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
                 known.push(name);
             } else if !line.starts_with('#') {
                 let name = line.split(['{', ' ']).next().unwrap();
-                let name = name.strip_suffix("_total").unwrap_or(name);
+                let ends = ["_total", "_bucket", "_count", "_sum"];
+                let ends = ends.iter().find_map(|end| name.strip_suffix(end));
+                let name = ends.unwrap_or(name);
                 assert_eq!(known.last(), Some(&name), "{line}");
             }
         }

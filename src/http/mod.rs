@@ -53,6 +53,7 @@ mod cookie_keys;
 mod cookies;
 mod date;
 mod drive;
+mod durations;
 mod events;
 mod exchange;
 mod fields;

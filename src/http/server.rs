@@ -118,10 +118,11 @@ impl<A: 'static> Server<A> {
     }
 
     /// Has a function called with the record of each exchange that is over: for a log, for counts,
-    /// for a histogram.
+    /// for quantiles. From then on [`Response::metrics`] has a histogram of their durations.
     #[must_use]
     pub fn on_finish(mut self, call: impl FnMut(&mut A, &Record<'_>) + 'static) -> Self {
         self.shared.on_finish = Some(Box::new(call));
+        self.shared.durations = Some(Box::default());
         self
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::date::DateLine;
 use super::drive::OnFinish;
+use super::durations::Durations;
 use super::exchange::{Exchange, Output};
 use super::head::KnownHost;
 use super::options::Options;
@@ -34,6 +35,8 @@ pub(super) struct Shared<A> {
     pub(super) compressor: super::gzip::Compressor,
     /// What is told of exchanges that are over.
     pub(super) on_finish: Option<OnFinish<A>>,
+    /// How long exchanges took, from when `on_finish` is set.
+    pub(super) durations: Option<Box<Durations>>,
     /// The key of the server itself, known from its first later answer on.
     pub(super) key: Option<HandlerKey<Server<A>>>,
 }
@@ -52,6 +55,7 @@ impl<A> Shared<A> {
             #[cfg(feature = "http-gzip")]
             compressor: super::gzip::Compressor::default(),
             on_finish: None,
+            durations: None,
             key: None,
         }
     }

@@ -204,6 +204,27 @@ fn metrics_count_what_was_asked() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
     }
+    assert!(!text.contains("duration"), "nobody has asked for it: {text}");
+}
+
+#[test]
+fn metrics_say_how_long_answers_took_if_somebody_is_told_of_each() {
+    let web = Web::serve(|| {
+        let routes = routes().get("/metrics", |_, _, res| res.metrics());
+        Server::new((), routes).on_finish(|_, _| {})
+    });
+    let mut client = web.client();
+    client.get("/").expect(200, "root");
+    client.get("/nowhere");
+    let answer = client.get("/metrics");
+    let text = answer.text();
+    for line in [
+        "# TYPE waterwheel_http_duration_seconds histogram",
+        "waterwheel_http_duration_seconds_bucket{le=\"+Inf\"} 2",
+        "waterwheel_http_duration_seconds_count 2",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
 }
 
 struct Shout;
