@@ -179,6 +179,7 @@ fn rows_22_to_38_mirrored_an_answer_that_is_unclear_is_an_error() {
         "HTTQ\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\n\r\n",
         "HTTP/2.0 200 OK\r\n\r\n",
+        "HTTP/1.1 099 Low\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     ] {
         let addr = answering(vec![(answer.as_bytes().to_vec(), false)]);
         let outcome = calls(addr, ClientOptions::default(), vec![Call::get("/")]);

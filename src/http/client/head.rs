@@ -50,6 +50,9 @@ pub(super) fn parse<'a>(
     let (Some(minor), Some(status)) = (answer.version, answer.code) else {
         return Err("its first line is incomplete");
     };
+    if status < 100 {
+        return Err("its status is none: the first digit is 0"); // or it would pass as an interim one
+    }
     let fields: &[httparse::Header<'_>] = answer.headers;
     if has_bare_lf(input, length, fields) {
         return Err("a line of its head ends without CR");
