@@ -109,46 +109,6 @@ fn what_is_uploaded_is_listed_and_comes_back() {
 }
 
 #[test]
-#[cfg(feature = "http")]
-fn a_reverse_proxy_passes_answers_on_and_says_when_there_is_none() {
-    use std::io::{Read, Write};
-    let behind = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let args = ["127.0.0.1:0".to_owned(), behind.local_addr().unwrap().to_string()];
-    let (server, addr) =
-        Process::start("reverse_proxy", &args.each_ref().map(|arg| &**arg)).listening();
-    let mut client = Client::connect(addr);
-    client.send(
-        "POST /a/../b?c HTTP/1.1\r\nHost: x\r\nConnection: x-mine\r\nX-Mine: 1\r\nX-Other: 2\r\n\
-         Content-Length: 5\r\n\r\nhello",
-    );
-    let (mut stream, _) = behind.accept().unwrap();
-    let mut request = String::new();
-    let mut buffer = [0; 4_096];
-    while !request.ends_with("hello") {
-        let count = stream.read(&mut buffer).unwrap();
-        request.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
-    }
-    assert!(request.starts_with("POST /a/../b?c HTTP/1.1\r\n"), "{request}");
-    assert!(request.contains("X-Other: 2\r\nX-Forwarded-For: 127.0.0.1\r\n"), "{request}");
-    assert!(!request.contains("X-Mine"), "{request}");
-    let answer = "HTTP/1.1 201 Created\r\nConnection: x-own\r\nX-Own: 1\r\nX-Kept: 2\r\n\
-        Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-    stream.write_all(answer.as_bytes()).unwrap();
-    let mut part = || -> Vec<String> {
-        std::iter::from_fn(|| Some(client.line()).filter(|line| !line.is_empty())).collect()
-    };
-    let head = part();
-    assert_eq!(head[0], "HTTP/1.1 201 Created");
-    assert!(head.iter().any(|line| line == "X-Kept: 2") && !head.iter().any(|l| l == "X-Own: 1"));
-    assert_eq!(part(), ["3", "abc", "0"]);
-    // The one behind is gone, and nobody listens there.
-    drop((stream, behind));
-    client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    assert_eq!(client.line(), "HTTP/1.1 502 Bad Gateway");
-    expect_end_by_signal(server);
-}
-
-#[test]
 fn discard_counts_what_it_takes() {
     let (server, addr) = Process::start("discard", &["127.0.0.1:0", "0.05"]).listening();
     let mut client = Client::connect(addr);

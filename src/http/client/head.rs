@@ -51,7 +51,8 @@ pub(super) fn parse<'a>(
         return Err("its first line is incomplete");
     };
     if status < 100 {
-        return Err("its status is none: the first digit is 0"); // or it would pass as an interim one
+        // Or it would pass as an interim one.
+        return Err("its status is none: the first digit is 0");
     }
     let fields: &[httparse::Header<'_>] = answer.headers;
     if has_bare_lf(input, length, fields) {

@@ -133,6 +133,18 @@ impl Client {
     }
 }
 
+/// Reads a head as that of an answer, which never panics.
+#[cfg(any(test, fuzzing))]
+pub(super) fn read_answer_head(bytes: &[u8]) {
+    let Ok(Some((answer, length))) = head::parse(bytes, super::Method::Get) else { return };
+    assert!(length <= bytes.len() && bytes[..length].ends_with(b"\r\n\r\n"));
+    assert!((100..=999).contains(&answer.status));
+    assert_eq!(
+        head::parse(&bytes[..length], super::Method::Get).ok().flatten().map(|x| x.1),
+        Some(length)
+    );
+}
+
 impl Clone for Client {
     fn clone(&self) -> Self {
         *self

@@ -64,6 +64,12 @@ impl Upload {
         self.0.conn.get().is_some()
     }
 
+    /// The connection to the server, while the body may be written.
+    #[must_use]
+    pub fn conn(&self) -> Option<ConnId> {
+        self.0.conn.get()
+    }
+
     /// Writes a piece of the body. `Above` means that the server is slower than the program: stop,
     /// and go on when the closure of the call is called again. `Full` means that the piece was
     /// refused; `Closed` that the call is over, or that the piece is longer than what is left of

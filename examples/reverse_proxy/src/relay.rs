@@ -1,0 +1,206 @@
+//! The answer of a server behind, given as it comes in.
+
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::rc::Rc;
+
+use waterwheel::http::{
+    Answer, AnswerReader, ClientError, Flow, ReplyId, Response, Server, Upload,
+};
+use waterwheel::pool::AcquireError;
+use waterwheel::{ConnId, Context, HandlerKey};
+
+use crate::Proxy;
+use crate::forward::passes;
+use crate::tunnel::Tunnel;
+
+/// Bytes that may wait for a client before the server behind is held back: the high mark.
+const MAX_QUEUED: usize = 256 << 10;
+
+/// Takes the answer of a server behind, and gives it.
+pub(crate) struct Relay {
+    /// The exchange of the client.
+    id: ReplyId,
+    web: HandlerKey<Server<Proxy>>,
+    /// Which server it is.
+    at: usize,
+    /// The connection to it.
+    server: Option<ConnId>,
+    is_head: bool,
+    /// The protocol that was asked for, and the way to the server once that has agreed.
+    tunnel: Option<(String, Rc<RefCell<Option<Upload>>>)>,
+    /// Whether the connection is a tunnel by now.
+    is_tunnel: bool,
+}
+
+impl Relay {
+    pub(crate) fn new(
+        id: ReplyId,
+        web: HandlerKey<Server<Proxy>>,
+        at: usize,
+        is_head: bool,
+    ) -> Self {
+        Self { id, web, at, server: None, is_head, tunnel: None, is_tunnel: false }
+    }
+
+    /// Tells the server about the client's bytes of another protocol, once there may be any.
+    pub(crate) fn tunnel_source(
+        &mut self,
+        protocol: &str,
+    ) -> impl FnMut(&Upload, &mut Context<'_>) + 'static {
+        let slot = Rc::new(RefCell::new(None));
+        self.tunnel = Some((protocol.to_owned(), Rc::clone(&slot)));
+        let client = self.id.conn();
+        move |upload, cx| {
+            let is_first = slot.replace(Some(upload.clone())).is_none();
+            if let Some(mut conn) = cx.conn(client).filter(|_| !is_first) {
+                conn.resume_reading();
+            }
+        }
+    }
+
+    /// Has the answer gone on with, behind what was posted before.
+    fn go_on(&self, cx: &mut Context<'_>, call: impl FnOnce(&mut Response<'_, Proxy>) + 'static) {
+        let (id, server) = (self.id, self.server);
+        cx.post(self.web, move |web, cx| {
+            if web.answer(cx, id, |_, res| call(res)).is_some() {
+                return;
+            }
+            // The client has gone: nobody wants the rest.
+            if let Some(mut conn) = server.and_then(|server| cx.conn(server)) {
+                conn.abort();
+            }
+        });
+    }
+
+    /// The server goes on with another protocol, and so does the client.
+    fn switch(&mut self, cx: &mut Context<'_>, fields: Fields) {
+        let (Some((protocol, slot)), Some(server)) = (self.tunnel.take(), self.server) else {
+            return;
+        };
+        self.is_tunnel = true;
+        self.go_on(cx, move |res| {
+            fields.copy_to(res);
+            if let Some(upload) = slot.take() {
+                slot.replace(Some(upload.clone()));
+                res.upgrade(&protocol, Tunnel::new(upload, server));
+            }
+        });
+    }
+}
+
+/// Fields of an answer that pass.
+struct Fields(Vec<(String, Vec<u8>)>);
+
+impl Fields {
+    fn of(answer: &Answer<'_>) -> Self {
+        let is_listed = |name: &str| {
+            let mut fields =
+                answer.headers().filter(|(key, _)| key.eq_ignore_ascii_case("connection"));
+            fields.any(|(_, list)| {
+                let mut members = list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+                members.any(|member| member.eq_ignore_ascii_case(name.as_bytes()))
+            })
+        };
+        let passing = answer.headers().filter(|(name, _)| passes(name, is_listed));
+        Self(passing.map(|(name, value)| (name.to_owned(), value.to_vec())).collect())
+    }
+
+    fn copy_to(self, res: &mut Response<'_, Proxy>) {
+        for (name, value) in self.0 {
+            res.header(&name, value);
+        }
+    }
+}
+
+impl AnswerReader for Relay {
+    fn on_head(&mut self, answer: &Answer<'_>, cx: &mut Context<'_>) {
+        let (status, server, is_head) = (answer.status(), answer.conn(), self.is_head);
+        self.server = Some(server);
+        let fields = Fields::of(answer);
+        if status == 101 {
+            return self.switch(cx, fields);
+        }
+        let length = answer.header("content-length").and_then(|length| length.parse().ok());
+        self.go_on(cx, move |res| {
+            res.status(status);
+            fields.copy_to(res);
+            res.stream(length);
+            if !is_head {
+                res.on_drain(move |_, res| {
+                    if let Some(mut conn) = res.context().conn(server) {
+                        conn.resume_reading();
+                    }
+                });
+            }
+        });
+    }
+
+    fn on_chunk(&mut self, chunk: &[u8], cx: &mut Context<'_>) -> Flow {
+        let chunk = chunk.to_vec();
+        let client = self.id.conn();
+        if self.is_tunnel {
+            cx.post(self.web, move |_, cx| {
+                if let Some(mut conn) = cx.conn(client) {
+                    conn.write(&chunk);
+                }
+            });
+        } else {
+            self.go_on(cx, move |res| {
+                res.write(&chunk);
+            });
+        }
+        let is_full = cx.conn(client).is_some_and(|conn| conn.pending_bytes() >= MAX_QUEUED);
+        if is_full { Flow::Pause } else { Flow::More }
+    }
+
+    fn on_end(self: Box<Self>, cx: &mut Context<'_>) {
+        if self.is_tunnel {
+            let client = self.id.conn();
+            return cx.post(self.web, move |_, cx| {
+                if let Some(mut conn) = cx.conn(client) {
+                    conn.close();
+                }
+            });
+        }
+        self.go_on(cx, |res| res.end());
+    }
+
+    fn on_error(self: Box<Self>, error: ClientError, cx: &mut Context<'_>) {
+        let (id, at, is_tunnel) = (self.id, self.at, self.is_tunnel);
+        let status = status_of(&error);
+        cx.post(self.web, move |web, cx| {
+            log::warn!("{id}: {}: {error}", web.app().servers[at].name);
+            if matches!(error, ClientError::Connect(AcquireError::Connect(_))) {
+                web.app().note(at, false);
+            }
+            let is_answered = web.answer(cx, id, |_, res| {
+                let is_unanswered = res.is_unanswered();
+                if is_unanswered {
+                    res.status(status).text("the server behind has no answer\n");
+                }
+                is_unanswered
+            });
+            // A part must not look whole.
+            if is_answered == Some(false) || is_tunnel {
+                if let Some(mut conn) = cx.conn(id.conn()) {
+                    conn.abort();
+                }
+            }
+        });
+    }
+}
+
+/// What a client is told of a failure: 504 if it was a matter of time, 503 of room, 502 otherwise.
+fn status_of(error: &ClientError) -> u16 {
+    match error {
+        ClientError::TimedOut(..) | ClientError::Connect(AcquireError::TimedOut { .. }) => 504,
+        ClientError::Connect(AcquireError::Connect(error))
+            if error.kind() == ErrorKind::TimedOut =>
+        {
+            504
+        }
+        ClientError::Connect(AcquireError::TooManyWaiters(_)) => 503,
+        _ => 502,
+    }
+}
