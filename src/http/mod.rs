@@ -62,6 +62,8 @@ mod file;
 mod files;
 #[cfg(feature = "http-forms")]
 mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(feature = "http-gzip")]
 mod gzip;
 mod head;

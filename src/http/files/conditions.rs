@@ -60,7 +60,7 @@ pub(super) struct Facts<'a> {
 
 /// What the answer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::http) enum Verdict {
     /// All of it: 200.
     Whole,
     /// A part, not empty: 206.
@@ -186,7 +186,7 @@ fn is_later(time: SystemTime, than: SystemTime) -> bool {
 }
 
 /// A single range is taken. Several, and what is malformed or of another unit, are answered whole.
-fn judge_range(value: &str, length: u64) -> Verdict {
+pub(in crate::http) fn judge_range(value: &str, length: u64) -> Verdict {
     let Ok(parsed) = http_range_header::parse_range_header(value) else { return Verdict::Whole };
     if parsed.len() != 1 {
         return Verdict::Whole;

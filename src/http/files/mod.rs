@@ -18,7 +18,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use cache::Cache;
 use coding::CODINGS;
-use conditions::{Conditions, Verdict};
+use conditions::Conditions;
+pub(super) use conditions::Verdict;
+#[cfg(any(test, fuzzing))]
+pub(super) use conditions::judge_range;
 use form::{Description, Entry, Form};
 use later::Inbox;
 use open::{Found, Opened};

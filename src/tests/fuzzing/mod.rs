@@ -29,6 +29,36 @@ pub fn script(bytes: &[u8]) {
     script::run(bytes);
 }
 
+/// Heads of requests and of answers.
+#[cfg(feature = "http")]
+pub fn head(bytes: &[u8]) {
+    crate::http::fuzzing::head(bytes);
+}
+
+/// Bodies in chunks, in one piece and in many.
+#[cfg(feature = "http")]
+pub fn chunk(bytes: &[u8]) {
+    crate::http::fuzzing::chunk(bytes);
+}
+
+/// Targets of requests.
+#[cfg(feature = "http")]
+pub fn target(bytes: &[u8]) {
+    crate::http::fuzzing::target(bytes);
+}
+
+/// Bodies of forms, in one piece and in many.
+#[cfg(feature = "http-forms")]
+pub fn multipart(bytes: &[u8]) {
+    crate::http::fuzzing::multipart(bytes);
+}
+
+/// Ranges of files.
+#[cfg(feature = "http-files")]
+pub fn range(bytes: &[u8]) {
+    crate::http::fuzzing::range(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::input::replay;
@@ -40,5 +70,15 @@ mod tests {
         replay("connection", connection);
         replay("options", options);
         replay("script", script);
+    }
+
+    #[cfg(all(feature = "http-files", feature = "http-forms"))]
+    #[test]
+    fn the_corpora_of_http_pass() {
+        replay("head", head);
+        replay("chunk", chunk);
+        replay("target", target);
+        replay("multipart", multipart);
+        replay("range", range);
     }
 }
