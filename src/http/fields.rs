@@ -70,8 +70,22 @@ pub(super) fn is_token(text: &[u8]) -> bool {
 }
 
 fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN_BYTES[usize::from(byte)]
 }
+
+/// Which bytes a token may have: every field that is sent is checked.
+static TOKEN_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = b'!';
+    while byte < 0x7f {
+        // The first range is `# $ % & '`, the second one `^ _` and the backquote.
+        let is_mark = matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`');
+        bytes[byte as usize] =
+            byte.is_ascii_alphanumeric() || is_mark || matches!(byte, b'|' | b'~');
+        byte += 1;
+    }
+    bytes
+};
 
 /// The members of a list, without the white space around them and without empty ones (RFC 9110,
 /// 5.6.1).

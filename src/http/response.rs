@@ -216,7 +216,8 @@ impl<A: 'static> Response<'_, A> {
     /// Asks for the body, which `body` gets piece by piece as it comes in. A client that waits for
     /// a 100 (`Expect: 100-continue`) gets it now. Without a body `on_end` follows at once.
     ///
-    /// A body over the limit of the route is answered 413, one that is compressed 415.
+    /// A body over the limit of the route is answered 413, one that is compressed 415 unless
+    /// [`allow_encoded_body`](Self::allow_encoded_body) was called.
     pub fn receive(&mut self, body: impl Body<A>) {
         self.ask_for_body(Reader::Body(Box::new(body)));
     }
@@ -266,6 +267,14 @@ impl<A: 'static> Response<'_, A> {
         }
         self.exchange.reader = reader;
         self.exchange.is_reading = true;
+    }
+
+    /// Takes the body of this request as it is, though it is compressed (`Content-Encoding`), as one
+    /// does who passes it on. To be called before the body is asked for, which is answered 415
+    /// otherwise.
+    pub fn allow_encoded_body(&mut self) -> &mut Self {
+        self.exchange.is_encoded = false;
+        self
     }
 
     /// Goes on with a body that was paused by [`Flow::Pause`](super::Flow::Pause).

@@ -84,15 +84,17 @@ fn source(
         let is_first = !std::mem::replace(&mut is_begun, true);
         let upload = upload.clone();
         cx.post(web, move |web, cx| {
-            let found = web.answer(cx, id, |_, res| {
-                if is_first {
-                    res.receive(Pump { upload: upload.clone(), web: res.server() });
-                } else {
-                    res.resume();
+            let goes_on = web.answer(cx, id, |_, res| {
+                if is_first && res.is_unanswered() {
+                    let pump = Pump { upload: upload.clone(), web: res.server() };
+                    res.allow_encoded_body().receive(pump);
+                    return res.is_unanswered(); // or the body is too large
                 }
+                res.resume();
+                true
             });
-            if found.is_none() {
-                upload.abort(cx); // the client has gone
+            if goes_on != Some(true) {
+                upload.abort(cx); // or the client has gone
             }
         });
     }

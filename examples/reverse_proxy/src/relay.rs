@@ -94,14 +94,11 @@ struct Fields(Vec<(String, Vec<u8>)>);
 
 impl Fields {
     fn of(answer: &Answer<'_>) -> Self {
-        let is_listed = |name: &str| {
-            let mut fields =
-                answer.headers().filter(|(key, _)| key.eq_ignore_ascii_case("connection"));
-            fields.any(|(_, list)| {
-                let mut members = list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-                members.any(|member| member.eq_ignore_ascii_case(name.as_bytes()))
-            })
-        };
+        let lists = answer.headers().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
+        let members = lists.flat_map(|(_, list)| list.split(|&byte| byte == b','));
+        let listed: Vec<_> = members.map(<[u8]>::trim_ascii).collect();
+        let is_listed =
+            |name: &str| listed.iter().any(|one| one.eq_ignore_ascii_case(name.as_bytes()));
         let passing = answer.headers().filter(|(name, _)| passes(name, is_listed));
         Self(passing.map(|(name, value)| (name.to_owned(), value.to_vec())).collect())
     }

@@ -78,7 +78,15 @@ fn a_message_passes_without_what_is_of_its_connection() {
     assert_eq!(answer[0], "HTTP/1.1 201 Created");
     assert!(has(&answer, "X-Kept: 2") && !has(&answer, "X-Own: 1"), "{answer:?}");
     client.expect("3\r\nabc\r\n0\r\n\r\n");
-    // Both connections are kept.
+    // Both connections are kept. What is compressed stays so.
+    client.send(
+        "PUT /z HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nzipp",
+    );
+    assert!(has(&head(&mut upstream), "Content-Encoding: gzip"));
+    upstream.expect("zipp");
+    upstream.send(OK);
+    assert_eq!(head(&mut client)[0], "HTTP/1.1 200 OK");
+    client.expect("ok");
     client.send("HEAD http://y?z HTTP/1.1\r\nHost: y\r\n\r\n");
     let request = head(&mut upstream);
     assert_eq!(request[0], "HEAD /?z HTTP/1.1");

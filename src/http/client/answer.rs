@@ -40,18 +40,22 @@ impl<'a> Answer<'a> {
     /// The first field of this name, whatever its case, if it is UTF-8.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        let mut headers = self.headers();
-        let found = headers.find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = self.lines().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
         std::str::from_utf8(found?.1).ok()
     }
 
     /// All fields in their order, with names as they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        // A name is a token, which is ASCII.
+        self.lines().filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
+    }
+
+    /// Names and values.
+    fn lines(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         self.fields.split(|&byte| byte == b'\n').filter_map(|line| {
             let line = line.strip_suffix(b"\r")?;
             let colon = line.iter().position(|&byte| byte == b':')?;
-            let name = std::str::from_utf8(&line[..colon]).ok()?;
-            Some((name, trim(&line[colon + 1..])))
+            Some((&line[..colon], trim(&line[colon + 1..])))
         })
     }
 
