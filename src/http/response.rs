@@ -269,8 +269,8 @@ impl<A: 'static> Response<'_, A> {
         self.exchange.is_reading = true;
     }
 
-    /// Takes the body of this request as it is, though it is compressed (`Content-Encoding`), as one
-    /// does who passes it on. To be called before the body is asked for, which is answered 415
+    /// Takes the body of this request as it is, though it is compressed (`Content-Encoding`): for a
+    /// program that passes it on. To be called before the body is asked for, which is answered 415
     /// otherwise.
     pub fn allow_encoded_body(&mut self) -> &mut Self {
         self.exchange.is_encoded = false;
