@@ -255,22 +255,23 @@ fn a_body_waits_for_the_word_of_the_server() {
         let _ = stream.shutdown(Shutdown::Write);
         sender.send(body).unwrap();
     });
-    let options = ClientOptions::default().continue_timeout(Duration::from_millis(300));
-    let mut rig = Rig::new(addr, options);
+    let rig = |wait| Rig::new(addr, ClientOptions::default().continue_timeout(wait));
+    let mut patient = rig(2 * PATIENCE);
     let known = || Call::post("/").body(b"body".to_vec()).expect_continue();
     let streamed = Call::post("/").expect_continue().stream_body(Some(4), |upload, cx| {
         upload.write(cx, b"body");
         upload.end(cx);
     });
-    for (call, status, body) in [
-        (known(), 200, "body"),
-        (streamed, 200, "body"),
-        (known(), 417, ""),
-        (known(), 200, "body"),
-    ] {
-        assert_eq!(rig.send(call).unwrap().0, status);
-        assert_eq!(until(&mut rig.reactor, |_| seen.try_recv().ok()), body);
+    for (call, status, body) in
+        [(known(), 200, "body"), (streamed, 200, "body"), (known(), 417, "")]
+    {
+        assert_eq!(patient.send(call).unwrap().0, status);
+        assert_eq!(until(&mut patient.reactor, |_| seen.try_recv().ok()), body);
     }
+    // A server that does not know what is expected says nothing.
+    let mut rig = rig(Duration::from_millis(300));
+    assert_eq!(rig.send(known()).unwrap().0, 200);
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), "body");
     let call = Call::get("/").header("Expect", "100-continue");
     assert!(rig.send(call).unwrap_err().contains("cannot be sent"));
 }
@@ -349,9 +350,34 @@ fn another_protocol_begins_with_a_101_and_not_before() {
     assert_eq!(upgrade(addr), (101, "first HELLO".to_owned(), "end".to_owned()));
     let refusal = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno";
     assert_eq!(upgrade(answering(refusal)), (200, "no".to_owned(), "end".to_owned()));
-    let (status, _, error) =
-        upgrade(answering("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n"));
-    assert_eq!((status, error.contains("malformed")), (0, true), "{error}");
+    for field in ["Connection: upgrade", "Upgrade: shout"] {
+        let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{field}\r\n\r\n");
+        let (status, _, error) = upgrade(answering(answer.leak()));
+        assert_eq!((status, error.contains("malformed")), (0, true), "{error}");
+    }
+}
+
+#[test]
+fn a_body_that_the_program_makes_slowly_is_no_late_answer() {
+    const SHORT: Duration = Duration::from_millis(100);
+    let web = Web::of(routes);
+    let mut rig = Rig::new(web.addr, ClientOptions::default().answer_timeout(SHORT));
+    let kept: Rc<RefCell<Option<Upload>>> = Rc::default();
+    let keep = kept.clone();
+    let call = Call::post("/echo").stream_body(None, move |upload, _| {
+        *keep.borrow_mut() = Some(upload.clone());
+    });
+    let (sender, outcomes) = mpsc::channel();
+    rig.client.send(&mut rig.reactor.context(), call, move |answer, _| {
+        sender.send(outcome(answer)).unwrap();
+    });
+    let upload = until(&mut rig.reactor, |_| kept.borrow_mut().take());
+    let began = Instant::now();
+    until(&mut rig.reactor, |_| (began.elapsed() > 5 * SHORT).then_some(()));
+    upload.write(&mut rig.reactor.context(), b"late");
+    upload.end(&mut rig.reactor.context());
+    let outcome = until(&mut rig.reactor, |_| outcomes.try_recv().ok());
+    assert_eq!(outcome, Ok((200, b"late".to_vec())));
 }
 
 #[test]
