@@ -21,6 +21,7 @@ mod gzip;
 #[path = "../inspect/mod.rs"]
 mod inspect;
 mod later;
+mod redirects;
 mod rows_framing;
 mod rows_head;
 mod rows_target;
