@@ -2,7 +2,7 @@
 //!
 //! You register callbacks, and the [`Reactor`] calls them when a connection opens, when bytes come
 //! in, when output has drained, when nothing has moved for too long, and when it ends. There are no
-//! futures, no locks, and no hidden threads except a short-lived one for each host name lookup.
+//! futures, no locks, and no hidden threads except those that look host names up, while they do.
 //! What a callback writes leaves when it returns, and what the kernel does not take follows by
 //! itself.
 //!
@@ -214,7 +214,7 @@ pub use options::{
     AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, Destination, FILE_RESERVE, Keepalive,
     Limits, ListenOptions, MinRate, OnOverflow, OnPanic, ReactorOptions, Reconnect, TcpOptions,
 };
-pub use reactor::{Address, Reactor};
+pub use reactor::Reactor;
 pub use stream::happy_eyeballs::ConnectRetry;
 pub use stream::{Closed, Written};
 #[cfg(feature = "activation")]

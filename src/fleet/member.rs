@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::fleet::handle::FleetRemote;
 use crate::fleet::options::{Spread, invalid};
-use crate::handler::{Handler, HandlerKey, Loop};
-use crate::options::{AtCapacity, ListenOptions};
-use crate::reactor::{Address, Reactor};
+use crate::handler::{Handler, HandlerKey, Loop, first_of};
+use crate::options::{AtCapacity, Destination, ListenOptions};
+use crate::reactor::Reactor;
 use crate::stream::{adopt, bind, warn_of_silence};
 
 /// A reactor of a [`Fleet`](crate::fleet::Fleet), lent to the closure that sets it up.
@@ -82,12 +82,11 @@ impl<'a> Member<'a> {
     /// - The errors of `Reactor::listen`.
     pub fn listen<H: Handler>(
         &mut self,
-        addr: impl Address,
+        addr: impl Into<Destination>,
         handler: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
-        let addr = addr.to_socket_addr()?;
-        self.dock(addr, None, handler, options)
+        self.dock(addr.into(), None, handler, options)
     }
 
     /// Serves a socket that is bound and set to listen already. All reactors share it, also with
@@ -101,12 +100,12 @@ impl<'a> Member<'a> {
         handler: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
-        self.dock(listener.local_addr()?, Some(listener), handler, options)
+        self.dock(listener.local_addr()?.into(), Some(listener), handler, options)
     }
 
     fn dock<H: Handler>(
         &mut self,
-        addr: SocketAddr,
+        asked: Destination,
         adopted: Option<&TcpListener>,
         handler: HandlerKey<H>,
         mut options: ListenOptions,
@@ -120,21 +119,25 @@ impl<'a> Member<'a> {
         }
         options.reuse_port |= self.docks.spread == Spread::ReusePort && adopted.is_none();
         let mut docks = self.docks.lock();
+        // The first one looks a name up for all.
+        let is_first = docks.len() == self.listened;
+        let addrs = if is_first { self.reactor.resolve_now(asked.clone())? } else { Vec::new() };
         let Loop { streams, engine, .. } = self.reactor.event_loop_mut();
         let socket = match docks.get(self.listened) {
             None => {
                 let socket = match adopted {
                     Some(listener) => adopt(engine, listener.try_clone()?, &options)?,
-                    None => bind(engine, addr, &options)?,
+                    None => first_of(&addrs, |addr| bind(engine, addr, &options))?,
                 };
                 let is_own = self.docks.spread == Spread::ReusePort && adopted.is_none();
                 let shared = if is_own { None } else { Some(socket.duplicate()?) };
+                let addr = socket.local_addr()?;
                 warn_of_silence(engine, addr, &options.limits);
-                docks.push(Dock::new(addr, socket.local_addr()?, shared, &options));
+                docks.push(Dock::new(asked, addr, shared, &options));
                 Some(socket)
             }
             Some(dock) => {
-                dock.check(addr)?;
+                dock.check(&asked)?;
                 match &dock.shared {
                     _ if hands_over => None,
                     Some(shared) => Some(adopt(engine, shared.try_clone()?, &options)?),
@@ -172,7 +175,7 @@ pub(super) struct Docks {
 #[derive(Debug)]
 pub(super) struct Dock {
     /// As asked for, perhaps with port 0.
-    asked: SocketAddr,
+    asked: Destination,
     /// With its real port.
     pub(super) addr: SocketAddr,
     /// The socket, if it is one for all.
@@ -214,7 +217,7 @@ impl Docks {
 
 impl Dock {
     fn new(
-        asked: SocketAddr,
+        asked: Destination,
         addr: SocketAddr,
         shared: Option<TcpListener>,
         options: &ListenOptions,
@@ -222,8 +225,8 @@ impl Dock {
         Self { asked, addr, shared, options: options.clone(), places: Vec::new() }
     }
 
-    fn check(&self, asked: SocketAddr) -> io::Result<()> {
-        if self.asked == asked {
+    fn check(&self, asked: &Destination) -> io::Result<()> {
+        if self.asked == *asked {
             return Ok(());
         }
         let text = format!(

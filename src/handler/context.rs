@@ -10,6 +10,7 @@ use crate::base::stats::Stats;
 use crate::engine::Stop;
 use crate::engine::observer::{LoopState, Observer, ObserverKey};
 use crate::handler::event_loop::{Loop, Role};
+use crate::handler::resolve::{first_of, without_lookup};
 use crate::handler::states::LentStates;
 use crate::handler::{Conn, DatagramSocket, Handler, HandlerKey, Remote};
 use crate::options::{ConnectOptions, Destination, UdpOptions};
@@ -164,23 +165,24 @@ impl<'a> Context<'a> {
     }
 
     /// Binds a UDP socket and serves it with a handler of datagrams; returns its id, and its
-    /// address with the real port.
+    /// address with the real port. Of several addresses the first that can be bound is.
     ///
     /// # Errors
-    /// - `InvalidInput`: an option is out of range, or the handler was registered for something
-    ///   else.
+    /// - `InvalidInput`: an option is out of range, the handler was registered for something else,
+    ///   or the address is a name, whose lookup would wait: see [`resolve`](Self::resolve).
     /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
     ///   names the address and says what would do.
     pub fn bind_udp<H: 'static>(
         &mut self,
-        addr: SocketAddr,
+        addr: impl Into<Destination>,
         handler: HandlerKey<H>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         self.lp.check_role(handler.index(), Role::Datagrams)?;
+        let addrs = without_lookup(addr)?;
         let Loop { datagrams, engine, .. } = &mut *self.lp;
-        datagrams.bind_udp(engine, addr, handler.index(), options)
+        first_of(&addrs, |addr| datagrams.bind_udp(engine, addr, handler.index(), options))
     }
 
     /// Makes a UDP socket with one peer and serves it with a handler of datagrams; returns its id
@@ -190,13 +192,14 @@ impl<'a> Context<'a> {
     /// - Those of [`bind_udp`](Self::bind_udp); `NetworkUnreachable` if there is no route.
     pub fn connect_udp<H: 'static>(
         &mut self,
-        to: SocketAddr,
+        to: impl Into<Destination>,
         handler: HandlerKey<H>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         self.lp.check_role(handler.index(), Role::Datagrams)?;
+        let addrs = without_lookup(to)?;
         let Loop { datagrams, engine, .. } = &mut *self.lp;
-        datagrams.connect_udp(engine, to, handler.index(), options)
+        first_of(&addrs, |to| datagrams.connect_udp(engine, to, handler.index(), options))
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of `service`

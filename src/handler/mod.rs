@@ -7,6 +7,7 @@ mod erased;
 mod event_loop;
 mod receiver;
 mod remote;
+mod resolve;
 mod states;
 
 use std::io;
@@ -31,6 +32,7 @@ pub(crate) use erased::{AnyHandler, Registered};
 pub(crate) use event_loop::{Loop, Message, PostedCall};
 pub(crate) use receiver::{Delivery, ErasedReceiver, Rest};
 pub use remote::{Remote, Stopped};
+pub(crate) use resolve::first_of;
 
 /// Who asks to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

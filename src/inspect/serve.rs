@@ -13,8 +13,8 @@ use crate::base::id::{Timer, TimerId};
 use crate::engine::observer::ObserverKey;
 use crate::handler::{Conn, Context, Handler, HandlerKey, Peer};
 use crate::http::{self, Event, Next, ReplyId, Request, Response, Route, Router, Server};
-use crate::options::ListenOptions;
-use crate::reactor::{Address, Reactor};
+use crate::options::{Destination, ListenOptions};
+use crate::reactor::Reactor;
 use crate::stream::Written;
 
 /// So many pages may watch at once.
@@ -115,7 +115,7 @@ impl fmt::Display for Page {
 /// - `InvalidInput`: the address does not parse, or is not one of loopback. To look from another
 ///   machine, forward a port: `ssh -L 7100:127.0.0.1:7100 HOST`.
 /// - As for [`Reactor::listen`], and the system's if it has no random numbers.
-pub fn serve(reactor: &mut Reactor, addr: impl Address) -> io::Result<Page> {
+pub fn serve(reactor: &mut Reactor, addr: impl Into<Destination>) -> io::Result<Page> {
     serve_recorder(reactor, addr, Recorder::new())
 }
 
@@ -126,11 +126,11 @@ pub fn serve(reactor: &mut Reactor, addr: impl Address) -> io::Result<Page> {
 /// - As for [`serve`]; then the recorder is not installed.
 pub fn serve_recorder(
     reactor: &mut Reactor,
-    addr: impl Address,
+    addr: impl Into<Destination>,
     recorder: Recorder,
 ) -> io::Result<Page> {
-    let addr = addr.to_socket_addr()?;
-    if !addr.ip().is_loopback() {
+    let addrs = reactor.resolve_now(addr)?;
+    if let Some(addr) = addrs.iter().find(|addr| !addr.ip().is_loopback()) {
         let text = format!("{addr} is not of loopback: the page is for this machine only");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
@@ -138,7 +138,7 @@ pub fn serve_recorder(
     let ticker = reactor.register(Ticker { server: None });
     let server = reactor.register(server(token.clone(), ticker));
     let options = ListenOptions::default().limits(http::limits());
-    let addr = reactor.listen(addr, server, options)?;
+    let addr = reactor.listen(addrs, server, options)?;
     let key = reactor.observe(recorder);
     if let Some(recorder) = reactor.observer_mut(key) {
         recorder.ignore(server);

@@ -13,15 +13,15 @@ use crate::options::{
     at_most, out_of_range,
 };
 
-/// Where to connect to: an address, several addresses of one service, `"host:port"`, or a Unix
-/// socket.
+/// Where to connect to, or to listen: an address, several addresses of one service, `"host:port"`,
+/// or a Unix socket.
 ///
-/// Everything that `connect` takes turns into one: a [`SocketAddr`], a text such as
-/// `"db.example:5432"`, `"127.0.0.1:80"` or `"[::1]:80"`, a host or an IP address with a port,
-/// a list of addresses, and on Unix a `UnixAddr`. A text that is none of these fails when it is
-/// connected to. A text never names a Unix socket, so that one that a stranger has given cannot;
-/// [`parse_with_unix`](Self::parse_with_unix) is for the texts of a configuration. Programs that
-/// connect where strangers say set [`ConnectOptions::filter`], too.
+/// Everything that `connect`, `listen`, `bind_udp` and `connect_udp` take turns into one: a
+/// [`SocketAddr`], a text such as `"db.example:5432"`, `"127.0.0.1:80"` or `"[::1]:80"`, a host or
+/// an IP address with a port, a list of addresses, and on Unix a `UnixAddr`. A text that is none of
+/// these fails when it is used. A text never names a Unix socket, so that one that a stranger has
+/// given cannot; [`parse_with_unix`](Self::parse_with_unix) is for the texts of a configuration.
+/// Programs that connect where strangers say set [`ConnectOptions::filter`], too.
 /// An IPv6 address that is valid on one link only has the interface behind it, by its number or by
 /// its name: `"[fe80::1%2]:80"`, `"[fe80::1%eth0]:80"`. A name is looked up.
 ///
@@ -30,8 +30,11 @@ use crate::options::{
 ///
 /// Names are looked up with the system's resolver, on a thread of the process and never on the
 /// loop's: at most eight lookups are under way at once, the others wait, and a lookup answers all
-/// that wait for the same name. The threads end when there is nothing to look up. Nothing is
-/// cached here. The kind of the error that `on_connect_failed` gets says why a lookup has failed:
+/// that wait for the same name. A thread ends when there was nothing to look up for 5 s. An answer
+/// with addresses is used again for 5 s, of up to 1,024 names; what has failed is asked again. The
+/// system's resolver does not tell how long an answer is valid, so that time is not known here. The
+/// kind of the error that `on_connect_failed` or the closure of
+/// [`resolve`](crate::Context::resolve) gets says why a lookup has failed:
 ///
 /// | kind | what it means | what a proxy would say |
 /// |---|---|---|
@@ -108,6 +111,25 @@ impl Destination {
         &self.0
     }
 
+    /// Its addresses, or why it has none; `None` for a name, which must be looked up.
+    pub(crate) fn known_addrs(&self) -> Option<io::Result<Vec<SocketAddr>>> {
+        if let Err(error) = self.check() {
+            let text = format!("{self}: {error}");
+            return Some(Err(io::Error::new(error.kind(), text)));
+        }
+        Some(match &self.0 {
+            Place::Addr(addr) => Ok(vec![*addr]),
+            Place::Addrs(addrs) => Ok(addrs.to_vec()),
+            Place::Name { .. } => return None,
+            #[cfg(unix)]
+            Place::Unix(addr) => {
+                let text = format!("{addr} is a Unix socket, and an IP address is wanted here");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
+            Place::Unclear(_) => Ok(Vec::new()), // it was checked
+        })
+    }
+
     /// Whether there is anything to connect to: a text may be unclear, a list empty.
     pub(crate) fn check(&self) -> io::Result<()> {
         let text = match &self.0 {
@@ -129,6 +151,12 @@ impl Destination {
 impl From<SocketAddr> for Destination {
     fn from(addr: SocketAddr) -> Self {
         Self(Place::Addr(addr))
+    }
+}
+
+impl From<&SocketAddr> for Destination {
+    fn from(addr: &SocketAddr) -> Self {
+        Self(Place::Addr(*addr))
     }
 }
 
@@ -189,6 +217,12 @@ impl From<(&str, u16)> for Destination {
             None if host.is_empty() => Self(Place::Unclear(format!(":{port}").into())),
             None => Self(Place::Name { host: host.into(), port }),
         }
+    }
+}
+
+impl From<(String, u16)> for Destination {
+    fn from((host, port): (String, u16)) -> Self {
+        (host.as_str(), port).into()
     }
 }
 

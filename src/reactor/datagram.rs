@@ -11,10 +11,10 @@ use crate::handler::{
     AnyHandler, DatagramHandler, DatagramSocket, HandlerKey, Loop, RegisteredDatagrams,
     RegisteredSessions, SessionHandler,
 };
-use crate::options::{SessionOptions, UdpOptions};
+use crate::options::{Destination, SessionOptions, UdpOptions};
+use crate::reactor::Reactor;
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
-use crate::reactor::{Address, Reactor};
 use crate::sys::{self, BATCH, Inbound, Readiness, Received};
 
 impl Reactor {
@@ -79,14 +79,15 @@ impl Reactor {
     }
 
     /// Binds a UDP socket and serves it with a handler of datagrams; returns its id, and its
-    /// address with the real port.
+    /// address with the real port. Addresses and names are as those of [`listen`](Self::listen).
     ///
     /// A socket that is bound to all addresses, `0.0.0.0` or `[::]`, answers from the address that
     /// was asked; a handler learns it from [`DatagramSocket::local_addr`].
     ///
     /// # Errors
-    /// - `InvalidInput`: an option is out of range, the address does not parse, or the handler
-    ///   was registered for something else.
+    /// - `InvalidInput`: an option is out of range, the address is none, or the handler was
+    ///   registered for something else.
+    /// - Those of a lookup, of the kinds that [`Destination`] lists.
     /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
     ///   names the address and says what would do.
@@ -96,11 +97,11 @@ impl Reactor {
     /// several addresses binds a socket to each of them there.
     pub fn bind_udp<H: 'static>(
         &mut self,
-        addr: impl Address,
+        addr: impl Into<Destination>,
         handler: HandlerKey<H>,
         options: UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        let addr = addr.to_socket_addr()?;
+        let addr = self.resolve_now(addr)?;
         self.check_handler(handler)?;
         self.context().bind_udp(addr, handler, &options)
     }
@@ -138,11 +139,11 @@ impl Reactor {
     /// - Those of [`bind_udp`](Self::bind_udp); `NetworkUnreachable` if there is no route.
     pub fn connect_udp<H: 'static>(
         &mut self,
-        to: impl Address,
+        to: impl Into<Destination>,
         handler: HandlerKey<H>,
         options: UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        let to = to.to_socket_addr()?;
+        let to = self.resolve_now(to)?;
         self.check_handler(handler)?;
         self.context().connect_udp(to, handler, &options)
     }

@@ -9,6 +9,7 @@ mod expiry;
 mod handshake;
 mod layers;
 mod observed;
+mod resolve;
 mod stop;
 mod teardown;
 mod turn;
@@ -28,10 +29,12 @@ use crate::base::stats::Stats;
 use crate::engine::DRAIN_TOKEN;
 use crate::engine::Running;
 use crate::engine::observer::{Observer, ObserverKey};
-use crate::handler::{AnyHandler, Context, Handler, HandlerKey, Loop, Registered, Remote};
-use crate::options::{ConnectOptions, Destination, ListenOptions, Place, ReactorOptions};
+use crate::handler::{
+    AnyHandler, Context, Handler, HandlerKey, Loop, Registered, Remote, first_of,
+};
+use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};
 use crate::stream::{adopt, warn_of_silence};
-use crate::sys::{Events, World, interface_addr};
+use crate::sys::{Events, World};
 use callback::drop_quietly;
 use dispatch::Dispatcher;
 use turn::refresh_activity;
@@ -152,21 +155,27 @@ impl Reactor {
 
     /// Binds an address and serves it with a handler; returns the address with its real port.
     ///
+    /// The address is whatever [`connect`](Self::connect) takes, too: `"127.0.0.1:7000"`,
+    /// `("::1", 7000)`, a [`SocketAddr`]. A name such as `"localhost:7000"` is looked up by
+    /// [`resolve_now`](Self::resolve_now), which waits. Of several addresses the first that can be
+    /// bound is.
+    ///
     /// # Errors
-    /// - `InvalidInput`: an option is out of range, or the address does not parse.
+    /// - `InvalidInput`: an option is out of range, or the address is none.
+    /// - Those of a lookup, of the kinds that [`Destination`] lists.
     /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
     ///   names the address and says what would do.
     pub fn listen<H: Handler>(
         &mut self,
-        addr: impl Address,
+        addr: impl Into<Destination>,
         handler: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
-        let addr = addr.to_socket_addr()?;
+        let addrs = self.resolve_now(addr)?;
         self.check_handler(handler)?;
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
-        streams.listen(engine, addr, handler.index(), &options)
+        first_of(&addrs, |addr| streams.listen(engine, addr, handler.index(), &options))
     }
 
     /// Serves a socket that is bound and set to listen already. The options for binding (backlog,
@@ -430,56 +439,6 @@ impl fmt::Debug for Reactor {
             .field("loop", &self.dispatcher.lp)
             .field("handlers", &self.dispatcher.callbacks.handlers.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Where to listen: a [`SocketAddr`], or its text such as `"127.0.0.1:7000"` or `"[::]:7000"`.
-///
-/// An IPv6 address that is valid on one link only has the interface behind it, by its number or by
-/// its name: `"[fe80::1%2]:7000"`, `"[fe80::1%eth0]:7000"`.
-pub trait Address {
-    /// The address.
-    ///
-    /// # Errors
-    /// - `InvalidInput`: it does not parse; the text says what would.
-    /// - What the system says of an interface: there is none of that name.
-    fn to_socket_addr(&self) -> io::Result<SocketAddr>;
-}
-
-impl Address for SocketAddr {
-    fn to_socket_addr(&self) -> io::Result<SocketAddr> {
-        Ok(*self)
-    }
-}
-
-impl Address for str {
-    fn to_socket_addr(&self) -> io::Result<SocketAddr> {
-        if let Ok(addr) = self.parse() {
-            return Ok(addr);
-        }
-        match Destination::from(self).place() {
-            Place::Name { host, port } if host.contains('%') => interface_addr(host, *port),
-            _ => {
-                let text = format!(
-                    "{self:?} is no address to listen on; give an IP address and a port, such as \
-                     127.0.0.1:7000, [::]:7000 (port 0: any) or, with an interface, \
-                     [fe80::1%eth0]:7000"
-                );
-                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-            }
-        }
-    }
-}
-
-impl Address for String {
-    fn to_socket_addr(&self) -> io::Result<SocketAddr> {
-        self.as_str().to_socket_addr()
-    }
-}
-
-impl<A: Address + ?Sized> Address for &A {
-    fn to_socket_addr(&self) -> io::Result<SocketAddr> {
-        (**self).to_socket_addr()
     }
 }
 

@@ -61,6 +61,14 @@ impl World {
         matches!(self, Self::Sim(_))
     }
 
+    /// Looks a name up and waits for the answer: before the loop turns.
+    pub(crate) fn resolve_now(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::Os => os::resolve_now(host, port),
+            Self::Sim(sim) => sim.look_up_now(host, port),
+        }
+    }
+
     /// A random number, for the jitter of retries.
     pub(crate) fn random(&self) -> u64 {
         match self {

@@ -1,6 +1,7 @@
 //! The simulated world itself: its time, its handshakes, and what it tells.
 
 use std::io;
+use std::mem::take;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -185,6 +186,51 @@ fn a_name_has_the_addresses_that_it_was_given() {
     assert_eq!(call(&mut sim, to, &options).unwrap().1, Ok(addr));
     let told = call(&mut sim, "other.example:1", &options).unwrap().1.unwrap_err();
     assert!(told.starts_with("cannot connect to other.example:1: "), "{told}");
+}
+
+/// What a handler was told of two names.
+#[derive(Default)]
+struct Resolved(Vec<Result<Vec<SocketAddr>, io::ErrorKind>>);
+
+impl waterwheel::udp::DatagramHandler for Resolved {
+    fn on_datagram(
+        &mut self,
+        _: &mut waterwheel::udp::DatagramSocket<'_>,
+        _: SocketAddr,
+        _: &[u8],
+    ) {
+    }
+}
+
+/// What a world answers to two lookups; the name that it knows first.
+fn resolved(seed: u64, faults: Faults) -> Vec<Result<Vec<SocketAddr>, io::ErrorKind>> {
+    let mut sim = Simulation::new(seed, faults);
+    sim.name("db.example", &[[10, 9, 9, 9].into()]);
+    let ask = |reactor: &mut Reactor| {
+        let key = reactor.register_datagrams(Resolved::default());
+        for name in ["db.example:5", "other.example:5"] {
+            reactor.resolve(name, key, |asker, _, answer| {
+                asker.0.push(answer.map_err(|error| error.kind()));
+            });
+        }
+        Ok(key)
+    };
+    let (host, key) = sim.host("asker", ask).unwrap();
+    sim.run(100 * SECOND);
+    let mut told = sim.with(host, |reactor| take(&mut reactor.handler_mut(key).unwrap().0));
+    told.sort_by_key(Result::is_err);
+    told
+}
+
+#[test]
+fn a_handler_resolves_in_the_world() {
+    let addr = SocketAddr::from(([10, 9, 9, 9], 5));
+    let expected = [Ok(vec![addr]), Err(io::ErrorKind::NotFound)];
+    assert_eq!(resolved(0, Faults::none()), expected);
+    let lost = Faults::none().with(Fault::ConnectLost);
+    let answers: Vec<_> = (0..50).flat_map(|seed| resolved(seed, lost.clone())).collect();
+    assert_eq!(answers.len(), 100, "every lookup is answered, in the end");
+    assert!(answers.contains(&Err(io::ErrorKind::TimedOut)), "none was lost");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use waterwheel::fleet::Fleet;
-use waterwheel::{Address, Handler, HandlerKey, ListenOptions, Reactor};
+use waterwheel::{Handler, HandlerKey, ListenOptions, Reactor};
 
 mod signals;
 #[cfg_attr(not(feature = "tls"), path = "tls_stub.rs")]
@@ -261,7 +261,8 @@ fn parse(own: &str, default_addr: &str) -> Result<Option<Args>, Failure> {
         match arg {
             Long("listen") => {
                 let addr = parser.value()?.string()?;
-                addr.to_socket_addr()
+                Reactor::new()?
+                    .resolve_now(&addr)
                     .map_err(|error| Failure::Usage(format!("--listen: {error}")))?;
                 args.listen.push(addr);
             }

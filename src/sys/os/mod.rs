@@ -82,7 +82,7 @@ pub(crate) use linux::{OPTIONS_ARE_INHERITED, peer_credentials};
 pub(crate) use multicast::{join, leave};
 pub(crate) use native::{EDGES_ARE_NATIVE, STREAM_INPUT, is_let_go, receive, send, send_vectored};
 pub(crate) use poller::{add, add_stream, change_stream, poll, remove, waker, watch};
-pub(crate) use resolve::{Answer, interface_addr, resolve};
+pub(crate) use resolve::{Answer, interface_addr, resolve, resolve_now};
 pub(crate) use sendfile::{FileSink, range_of, read_of};
 pub(crate) use sock_diag::{sent_ago, tcp_info};
 #[cfg(unix)]

@@ -1,10 +1,16 @@
 //! The system's resolver, which blocks, on threads of its own.
+//!
+//! A thread is kept for some seconds after its last lookup: to make and end one for each costs more
+//! than the lookup of a name that is at hand. Answers are kept for as long: a proxy asks for the
+//! same few names again and again. The system does not tell how long an answer is valid, so the
+//! time is short.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Takes the addresses of a name, or why there are none.
 pub(crate) type Answer = Box<dyn FnOnce(io::Result<Vec<SocketAddr>>) + Send>;
@@ -16,23 +22,54 @@ struct Lookup {
     answer: Answer,
 }
 
-/// Lookups of the process that no thread has taken yet, and the threads.
+/// Lookups of the process that no thread has taken yet, the threads, and the last answers.
 struct Lookups {
     waiting: VecDeque<Lookup>,
+    /// Threads, those that wait for a lookup included.
     threads: usize,
+    /// Threads that wait for a lookup. Invariant: at most `threads`.
+    idle: usize,
+    cache: Cache,
 }
+
+/// The last answers that had addresses, and when they came.
+struct Cache(BTreeMap<Box<str>, (Instant, Vec<SocketAddr>)>);
 
 /// Most lookups at once: a name server that is down holds each for many seconds, and a thread is
 /// not much.
 const MAX_THREADS: usize = 8;
 
-static LOOKUPS: Mutex<Lookups> = Mutex::new(Lookups { waiting: VecDeque::new(), threads: 0 });
+/// How long a thread without a lookup is kept.
+const KEEP_THREAD: Duration = Duration::from_secs(5);
 
-/// Looks a name up on a thread that ends when there is nothing more to look up.
+/// How long an answer is used again. The common resolvers of other runtimes have no such time, or
+/// 30 s and more; a service that moves to another address is found after this.
+const KEEP_ANSWER: Duration = Duration::from_secs(5);
+
+/// Most answers that are kept: what strangers name, and a proxy looks up, must not fill the memory.
+const MAX_ANSWERS: usize = 1_024;
+
+static LOOKUPS: Mutex<Lookups> = Mutex::new(Lookups {
+    waiting: VecDeque::new(),
+    threads: 0,
+    idle: 0,
+    cache: Cache(BTreeMap::new()),
+});
+
+/// There is a lookup.
+static CALLED: Condvar = Condvar::new();
+
+/// Looks a name up on another thread, or answers at once if it was looked up just now.
 pub(crate) fn resolve(host: &str, port: u16, answer: Answer) {
     let mut lookups = lock();
+    if let Some(addrs) = lookups.cache.find(host, port, Instant::now()) {
+        drop(lookups);
+        return answer(Ok(addrs));
+    }
     lookups.waiting.push_back(Lookup { host: host.into(), port, answer });
-    if lookups.threads < MAX_THREADS {
+    if lookups.idle >= lookups.waiting.len() {
+        CALLED.notify_one();
+    } else if lookups.threads < MAX_THREADS {
         let thread = thread::Builder::new().name("waterwheel-resolve".to_owned());
         match thread.spawn(work) {
             Ok(_) => lookups.threads += 1,
@@ -50,6 +87,11 @@ pub(crate) fn resolve(host: &str, port: u16, answer: Answer) {
     }
 }
 
+/// Looks a name up on this thread, which waits.
+pub(crate) fn resolve_now(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    look_up(host, port)
+}
+
 /// A poisoned lock is as good as any: no code that can panic runs under it.
 fn lock() -> MutexGuard<'static, Lookups> {
     LOOKUPS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -59,6 +101,9 @@ fn work() {
     while let Some(same) = next() {
         let (host, port) = (&same[0].host, same[0].port);
         let result = look_up(host, port);
+        if let Ok(addrs) = &result {
+            lock().cache.keep(host, addrs, Instant::now());
+        }
         for lookup in same {
             let copy = match &result {
                 Ok(addrs) => Ok(addrs.clone()),
@@ -69,10 +114,18 @@ fn work() {
     }
 }
 
-/// The next lookup, and all others that wait for the same name. Without any this thread is no
-/// longer counted.
+/// The next lookup, and all others that wait for the same name; waits for one. If none comes this
+/// thread is no longer counted, and `None` ends it.
 fn next() -> Option<Vec<Lookup>> {
     let mut lookups = lock();
+    if lookups.waiting.is_empty() {
+        lookups.idle += 1;
+        let waited = CALLED
+            .wait_timeout_while(lookups, KEEP_THREAD, |lookups| lookups.waiting.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        lookups = waited.0;
+        lookups.idle -= 1;
+    }
     let Some(first) = lookups.waiting.pop_front() else {
         lookups.threads -= 1;
         return None;
@@ -81,6 +134,29 @@ fn next() -> Option<Vec<Lookup>> {
     let (same, others) = lookups.waiting.drain(..).partition::<Vec<_>, _>(is_same);
     lookups.waiting.extend(others);
     Some(std::iter::once(first).chain(same).collect())
+}
+
+impl Cache {
+    fn find(&self, host: &str, port: u16, now: Instant) -> Option<Vec<SocketAddr>> {
+        let (since, addrs) = self.0.get(host)?;
+        let is_fresh = now.saturating_duration_since(*since) < KEEP_ANSWER;
+        let with_port = |addr: &SocketAddr| {
+            let mut addr = *addr;
+            addr.set_port(port);
+            addr
+        };
+        is_fresh.then(|| addrs.iter().map(with_port).collect())
+    }
+
+    fn keep(&mut self, host: &str, addrs: &[SocketAddr], now: Instant) {
+        if self.0.len() >= MAX_ANSWERS {
+            self.0.retain(|_, (since, _)| now.saturating_duration_since(*since) < KEEP_ANSWER);
+        }
+        if self.0.len() >= MAX_ANSWERS {
+            self.0.clear();
+        }
+        self.0.insert(host.into(), (now, addrs.to_vec()));
+    }
 }
 
 /// The address of `fe80::1%eth0`. The system has the numbers of its interfaces at hand: no name
@@ -180,5 +256,42 @@ mod tests {
         assert!(kinds.contains(&error.kind()), "{error:?}");
         let error = look_up("no\0body", 80).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error:?}");
+    }
+
+    #[test]
+    fn an_answer_is_used_again_for_a_while_with_the_port_that_is_asked_for() {
+        let mut cache = Cache(BTreeMap::new());
+        let now = Instant::now();
+        cache.keep("db", &[SocketAddr::from(([10, 0, 0, 1], 1))], now);
+        let found = Some(vec![SocketAddr::from(([10, 0, 0, 1], 2))]);
+        assert_eq!(cache.find("db", 2, now + KEEP_ANSWER - Duration::from_millis(1)), found);
+        assert_eq!(cache.find("db", 2, now + KEEP_ANSWER), None);
+        assert_eq!(cache.find("other", 2, now), None);
+    }
+
+    #[test]
+    fn the_names_of_strangers_do_not_fill_the_memory() {
+        let mut cache = Cache(BTreeMap::new());
+        let now = Instant::now();
+        for number in 0..3 * MAX_ANSWERS {
+            cache.keep(&number.to_string(), &[], now);
+            assert!(cache.0.len() <= MAX_ANSWERS);
+        }
+        assert!(cache.find(&(3 * MAX_ANSWERS - 1).to_string(), 1, now).is_some());
+    }
+
+    /// Two lookups one after the other: a thread that ended after each would have another id.
+    #[test]
+    fn a_thread_is_kept_for_the_next_lookup() {
+        let ask = |name: &str| {
+            let (answers, answer) = std::sync::mpsc::channel();
+            let done = move |_| answers.send(thread::current().id()).unwrap();
+            resolve(name, 1, Box::new(done));
+            answer.recv().unwrap()
+        };
+        // Addresses are not asked of a name server, and each of these is another name.
+        let threads: std::collections::BTreeSet<_> =
+            (1..20).map(|last| format!("{:?}", ask(&format!("127.0.0.{last}")))).collect();
+        assert!(threads.len() <= MAX_THREADS, "{threads:?}");
     }
 }

@@ -89,12 +89,22 @@ impl Host {
             })
         };
         if world.chance.strikes(Fault::ConnectLost) {
-            return;
+            let text = format!("cannot resolve {name}: no name server has answered");
+            let late = Err(io::Error::new(ErrorKind::TimedOut, text));
+            let at = world.now + 30 * SECOND;
+            return world.arrange_call(at, Box::new(move || answer(late)));
         }
         let is_slow = world.chance.strikes(Fault::ConnectSlow);
         let most = if is_slow { 30 * SECOND } else { 50 * MILLI };
         let at = world.now + world.chance.spread(MILLI / 10, most);
         world.arrange_call(at, Box::new(move || answer(result)));
+    }
+
+    /// Looks a name up in no time, and without a fault: what is looked up so is set up by the test.
+    pub(crate) fn look_up_now(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        self.world.borrow().addresses(name, port).ok_or_else(|| {
+            io::Error::new(ErrorKind::NotFound, format!("cannot resolve {name}: unknown"))
+        })
     }
 
     pub(crate) fn random(&self) -> u64 {

@@ -178,8 +178,13 @@ fn an_address_to_listen_on_may_name_its_interface() {
     assert!(text.contains("[fe80::77%1]:9"), "{text}");
     let text = listen("[fe80::77%no-such]:9");
     assert!(text.contains("fe80::77%no-such"), "{text}");
-    for wrong in ["localhost:9", "fe80::77%lo:9", "[fe80::77%]:9", "[fe80::77%lo]", "unix:/tmp/a"] {
+    for wrong in
+        ["localhost", ":9", "fe80::77%lo:9", "[fe80::77%]:9", "[fe80::77%lo]", "unix:/tmp/a"]
+    {
         let text = listen(wrong);
-        assert!(text.contains("is no address to listen on"), "{text}");
+        assert!(
+            text.contains("neither an address nor a name") || text.contains("no Unix socket"),
+            "{text}"
+        );
     }
 }

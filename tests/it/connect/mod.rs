@@ -4,6 +4,7 @@
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
 mod filter;
+mod names;
 mod reconnect;
 mod retry;
 

@@ -226,7 +226,7 @@ fn a_reactor_that_stops_closes_its_sockets() {
     assert_eq!(rig.told(), [Told::Close(rig.id), Told::Close(second)]);
     let error = rig.reactor.bind_udp("127.0.0.1:0", rig.service, Default::default()).unwrap_err();
     assert!(error.to_string().contains("stopping"), "{error}");
-    let any = "127.0.0.1:0".parse().unwrap();
+    let any = "127.0.0.1:0";
     for connects in [false, true] {
         let mut cx = rig.reactor.context();
         let options = UdpOptions::default();
@@ -326,8 +326,7 @@ fn a_callback_binds_and_connects_sockets() {
             if bytes == b"knock" {
                 let options = UdpOptions::default();
                 let mut cx = socket.context();
-                let (own, addr) =
-                    cx.bind_udp("127.0.0.1:0".parse().unwrap(), self.service, &options).unwrap();
+                let (own, addr) = cx.bind_udp("127.0.0.1:0", self.service, &options).unwrap();
                 let (to_it, _) = cx.connect_udp(addr, self.service, &options).unwrap();
                 assert_ne!(own, to_it);
                 cx.socket(to_it).unwrap().send(b"hello");
