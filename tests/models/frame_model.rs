@@ -11,7 +11,7 @@ pub(crate) struct Cut {
 }
 
 /// Takes all that a frame iterator yields, and proves that nothing comes after its end.
-fn take_all<'a>(mut frames: impl Iterator<Item = Result<&'a [u8], FrameError>>) -> Cut {
+pub(crate) fn take_all<'a>(mut frames: impl Iterator<Item = Result<&'a [u8], FrameError>>) -> Cut {
     let mut cut = Cut::default();
     for item in frames.by_ref() {
         match item {

@@ -10,6 +10,8 @@
 //! | [`delimited`] | what stands before a byte string | multipart bodies, NUL-terminated text |
 //! | [`fixed`] | `N` bytes | sensor records, ticks |
 //! | [`length_prefixed`] | as long as the number in front of it says | most binary protocols |
+//! | [`headed`] | the same, with `N` bytes before the number | MQTT, memcached, AMQP |
+//! | [`by_rule`] | as long as a function of yours says | what none of these is |
 //!
 //! Each returns an iterator that borrows its frames from the input and copies nothing. It stops
 //! at the first frame that has not arrived whole; `consumed()` then says how many bytes the
@@ -62,10 +64,15 @@
 //! each occurrence of its first byte, about 5 ns each. A peer may send nothing but that byte, so
 //! keep the limit of such frames to a few KiB.
 
+mod prefix;
+mod rule;
+
 use std::error::Error;
 use std::fmt;
 use std::iter::FusedIterator;
-use std::ops::Deref;
+
+pub use prefix::{EncodedLength, LengthPrefix, LengthPrefixed, length_prefixed};
+pub use rule::{ByRule, Headed, by_rule, headed};
 
 /// Cuts `input` into lines of at most `max_bytes` bytes.
 ///
@@ -154,43 +161,6 @@ pub fn fixed<const N: usize>(input: &[u8]) -> Fixed<'_, N> {
     const { assert!(N > 0, "a frame of fixed size has at least one byte") };
     Fixed { rest: input, consumed: 0 }
 }
-
-/// Cuts `input` into frames of at most `max_bytes` bytes, each with its length in front of it.
-///
-/// The prefix is not part of the frame. Limits above `isize::MAX - 8` mean just that, as no slice
-/// could hold more.
-///
-/// # Examples
-///
-/// ```
-/// use waterwheel::frame::{self, LengthPrefix};
-///
-/// # fn main() -> Result<(), frame::FrameError> {
-/// let input = b"\x00\x03one\x00\x03tw";
-/// let mut frames = frame::length_prefixed(input, LengthPrefix::U16_BE, 1024);
-/// assert_eq!(frames.next().transpose()?, Some(&b"one"[..]));
-/// assert_eq!(frames.next(), None);
-/// assert_eq!(frames.consumed(), 5);
-/// # Ok(())
-/// # }
-/// ```
-///
-/// # Errors
-///
-/// The iterator yields, as soon as the prefix is whole,
-/// - [`FrameError::TooLong`] if the frame would be longer than the limit;
-/// - [`FrameError::LengthBelowPrefix`] if the length should count its own bytes but is too small.
-pub fn length_prefixed(input: &[u8], prefix: LengthPrefix, max_bytes: usize) -> LengthPrefixed<'_> {
-    let max_bytes = max_bytes.min(MAX_PAYLOAD_BYTES);
-    LengthPrefixed { cursor: Cursor::new(input), prefix, max_bytes }
-}
-
-/// The widest prefix, in bytes.
-const MAX_WIDTH_BYTES: usize = 8;
-
-/// The longest payload that fits a slice together with the widest prefix; so the sum of prefix
-/// and payload cannot overflow, whatever a peer claims.
-const MAX_PAYLOAD_BYTES: usize = isize::MAX as usize - MAX_WIDTH_BYTES;
 
 /// An iterator over the lines of an input, made by [`lines`].
 ///
@@ -333,235 +303,6 @@ impl<'a, const N: usize> Iterator for Fixed<'a, N> {
 
 impl<const N: usize> FusedIterator for Fixed<'_, N> {}
 
-/// An iterator over frames with their length in front, made by [`length_prefixed`].
-///
-/// # Examples
-///
-/// ```
-/// use waterwheel::frame::{self, FrameError, LengthPrefix};
-///
-/// // The body has not arrived, but its length has, and that is enough.
-/// let mut frames = frame::length_prefixed(b"\x02ok\xff", LengthPrefix::U8, 100);
-/// assert_eq!(frames.next(), Some(Ok(&b"ok"[..])));
-/// assert_eq!(frames.next(), Some(Err(FrameError::TooLong { at_least: 255, limit: 100 })));
-/// assert_eq!(frames.next(), None);
-/// assert_eq!(frames.consumed(), 3);
-/// ```
-#[derive(Debug, Clone)]
-#[must_use = "an iterator does nothing until it is asked for frames"]
-pub struct LengthPrefixed<'a> {
-    /// What has been cut and what has not.
-    cursor: Cursor<'a>,
-    /// How the length is written.
-    prefix: LengthPrefix,
-    /// The longest frame that passes, without its prefix. Invariant: at most `MAX_PAYLOAD_BYTES`.
-    max_bytes: usize,
-}
-
-impl LengthPrefixed<'_> {
-    /// How many bytes the frames yielded so far took, prefixes included.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use waterwheel::frame::{self, LengthPrefix};
-    ///
-    /// let mut frames = frame::length_prefixed(b"\x01a\x01", LengthPrefix::U8, 80);
-    /// assert_eq!(frames.by_ref().count(), 1);
-    /// assert_eq!(frames.consumed(), 2);
-    /// ```
-    pub fn consumed(&self) -> usize {
-        self.cursor.consumed
-    }
-}
-
-impl<'a> Iterator for LengthPrefixed<'a> {
-    type Item = Result<&'a [u8], FrameError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (prefix, max_bytes) = (self.prefix, self.max_bytes);
-        self.cursor.cut(|rest| find_length_prefixed(rest, prefix, max_bytes))
-    }
-}
-
-impl FusedIterator for LengthPrefixed<'_> {}
-
-/// How the length in front of a frame is written: its width, its byte order, what it counts.
-///
-/// # Examples
-///
-/// Reading, with [`length_prefixed`], and writing, with [`encode`](Self::encode), share one value.
-///
-/// ```
-/// use waterwheel::frame::{self, LengthPrefix};
-///
-/// /// Three bytes, the most significant first, which count themselves too.
-/// const PREFIX: LengthPrefix = LengthPrefix::U24_BE.counting_itself();
-///
-/// # fn main() -> Result<(), frame::FrameError> {
-/// let mut message = PREFIX.encode(5)?.to_vec();
-/// message.extend_from_slice(b"hello");
-/// assert_eq!(message, b"\x00\x00\x08hello");
-///
-/// let mut frames = frame::length_prefixed(&message, PREFIX, 1024);
-/// assert_eq!(frames.next(), Some(Ok(&b"hello"[..])));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LengthPrefix {
-    /// How many bytes the length has. Invariant: 1 to `MAX_WIDTH_BYTES`.
-    width_bytes: usize,
-    /// Which of them comes first.
-    order: ByteOrder,
-    /// Whether the length is that of prefix and payload together.
-    counts_itself: bool,
-}
-
-impl LengthPrefix {
-    /// A prefix of one byte.
-    pub const U8: Self = Self::new(1, ByteOrder::Big);
-    /// Two bytes, the most significant first ("network order").
-    pub const U16_BE: Self = Self::new(2, ByteOrder::Big);
-    /// Two bytes, the least significant first.
-    pub const U16_LE: Self = Self::new(2, ByteOrder::Little);
-    /// Three bytes, the most significant first.
-    pub const U24_BE: Self = Self::new(3, ByteOrder::Big);
-    /// Three bytes, the least significant first.
-    pub const U24_LE: Self = Self::new(3, ByteOrder::Little);
-    /// Four bytes, the most significant first.
-    pub const U32_BE: Self = Self::new(4, ByteOrder::Big);
-    /// Four bytes, the least significant first.
-    pub const U32_LE: Self = Self::new(4, ByteOrder::Little);
-    /// Eight bytes, the most significant first.
-    pub const U64_BE: Self = Self::new(8, ByteOrder::Big);
-    /// Eight bytes, the least significant first.
-    pub const U64_LE: Self = Self::new(8, ByteOrder::Little);
-
-    const fn new(width_bytes: usize, order: ByteOrder) -> Self {
-        Self { width_bytes, order, counts_itself: false }
-    }
-
-    /// Returns this prefix with a length that counts the prefix's own bytes as well.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use waterwheel::frame::LengthPrefix;
-    ///
-    /// # fn main() -> Result<(), waterwheel::frame::FrameError> {
-    /// assert_eq!(&LengthPrefix::U16_BE.encode(5)?[..], [0, 5]);
-    /// assert_eq!(&LengthPrefix::U16_BE.counting_itself().encode(5)?[..], [0, 7]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub const fn counting_itself(self) -> Self {
-        Self { counts_itself: true, ..self }
-    }
-
-    /// The bytes to send in front of a payload of `payload_bytes` bytes.
-    ///
-    /// # Examples
-    ///
-    /// Prefix and payload in one buffer are accepted or refused by a `write` together.
-    ///
-    /// ```
-    /// use waterwheel::frame::LengthPrefix;
-    ///
-    /// # fn main() -> Result<(), waterwheel::frame::FrameError> {
-    /// let payload = b"hello";
-    /// let mut message = Vec::new();
-    /// message.extend_from_slice(&LengthPrefix::U32_LE.encode(payload.len())?);
-    /// message.extend_from_slice(payload);
-    /// assert_eq!(message, b"\x05\x00\x00\x00hello");
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`FrameError::PrefixTooNarrow`] if the prefix cannot hold so large a number.
-    pub fn encode(self, payload_bytes: usize) -> Result<EncodedLength, FrameError> {
-        let (size, limit) = (payload_bytes as u64, self.largest_payload());
-        if size > limit {
-            return Err(FrameError::PrefixTooNarrow { size, limit });
-        }
-        let length = size + self.own_bytes();
-        let mut bytes = length.to_le_bytes();
-        if self.order == ByteOrder::Big {
-            bytes[..self.width_bytes].reverse();
-        }
-        Ok(EncodedLength { bytes, width_bytes: self.width_bytes })
-    }
-
-    /// The payload's size in bytes, from the bytes of a prefix.
-    fn decode(self, bytes: &[u8]) -> Result<u64, FrameError> {
-        let append = |number: u64, &byte| (number << 8) | u64::from(byte);
-        let length: u64 = match self.order {
-            ByteOrder::Big => bytes.iter().fold(0, append),
-            ByteOrder::Little => bytes.iter().rev().fold(0, append),
-        };
-        let minimum = self.own_bytes();
-        length.checked_sub(minimum).ok_or(FrameError::LengthBelowPrefix { length, minimum })
-    }
-
-    /// How many of the bytes that the length counts are the prefix itself.
-    fn own_bytes(self) -> u64 {
-        if self.counts_itself { self.width_bytes as u64 } else { 0 }
-    }
-
-    /// The largest payload, in bytes, whose length the prefix can hold.
-    fn largest_payload(self) -> u64 {
-        let unused_bits = 8 * (MAX_WIDTH_BYTES - self.width_bytes);
-        (u64::MAX >> unused_bits) - self.own_bytes()
-    }
-}
-
-/// Which byte of a number is sent first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum ByteOrder {
-    /// The most significant.
-    Big,
-    /// The least significant.
-    Little,
-}
-
-/// The bytes of one length, made by [`LengthPrefix::encode`]; it derefs to `[u8]`.
-///
-/// # Examples
-///
-/// ```
-/// use waterwheel::frame::LengthPrefix;
-///
-/// # fn main() -> Result<(), waterwheel::frame::FrameError> {
-/// let prefix = LengthPrefix::U16_LE.encode(258)?;
-/// assert_eq!(*prefix, [2, 1]);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EncodedLength {
-    /// The prefix, then zeros.
-    bytes: [u8; MAX_WIDTH_BYTES],
-    /// How many of `bytes` are the prefix. Invariant: at most `MAX_WIDTH_BYTES`.
-    width_bytes: usize,
-}
-
-impl Deref for EncodedLength {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.width_bytes]
-    }
-}
-
-impl AsRef<[u8]> for EncodedLength {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
 /// Why an input cannot be cut into frames, or a length not be written.
 ///
 /// # Examples
@@ -595,6 +336,13 @@ pub enum FrameError {
         /// The width of the prefix, in bytes.
         minimum: u64,
     },
+    /// A prefix of varying width goes on beyond its last byte.
+    PrefixTooLong {
+        /// The widest prefix that passes, in bytes.
+        limit: u64,
+    },
+    /// The rule of [`by_rule`] refuses the frame, and says why.
+    Malformed(&'static str),
     /// The payload is too long for its length to be written in the prefix.
     PrefixTooNarrow {
         /// The payload's size in bytes.
@@ -624,6 +372,12 @@ impl fmt::Display for FrameError {
                 "a frame's length is {length} though its prefix alone has {minimum} bytes: \
                  close the connection, or check whether the peer counts the prefix"
             ),
+            Self::PrefixTooLong { limit } => {
+                write!(f, "the length of a frame goes on after {limit} bytes: close the connection")
+            }
+            Self::Malformed(why) => {
+                write!(f, "a frame is malformed: {why}: close the connection")
+            }
             Self::PrefixTooNarrow { size, limit } => write!(
                 f,
                 "a payload has {size} bytes, the limit of its length prefix is {limit}: \
@@ -648,14 +402,14 @@ struct Cursor<'a> {
 }
 
 /// A frame at the front of an input.
-struct Frame<'a> {
-    payload: &'a [u8],
+struct Frame<P> {
+    payload: P,
     /// The size with terminator or prefix, in bytes.
     taken: usize,
 }
 
 /// What stands at the front of an input: a frame, the beginning of one, or an error.
-type Found<'a> = Result<Option<Frame<'a>>, FrameError>;
+type Found<'a> = Result<Option<Frame<&'a [u8]>>, FrameError>;
 
 impl<'a> Cursor<'a> {
     fn new(input: &'a [u8]) -> Self {
@@ -663,7 +417,10 @@ impl<'a> Cursor<'a> {
     }
 
     /// Cuts off the frame that `find` finds, or ends.
-    fn cut(&mut self, find: impl FnOnce(&'a [u8]) -> Found<'a>) -> Option<Item<'a>> {
+    fn cut<P>(
+        &mut self,
+        find: impl FnOnce(&'a [u8]) -> Result<Option<Frame<P>>, FrameError>,
+    ) -> Option<Result<P, FrameError>> {
         if self.ended {
             return None;
         }
@@ -682,9 +439,6 @@ impl<'a> Cursor<'a> {
         None
     }
 }
-
-/// What the iterators yield.
-type Item<'a> = Result<&'a [u8], FrameError>;
 
 fn find_line(rest: &[u8], max_bytes: usize) -> Found<'_> {
     let window = first(rest, max_bytes.saturating_add(b"\r\n".len()));
@@ -708,18 +462,6 @@ fn find_delimited<'a>(rest: &'a [u8], delimiter: &[u8], max_bytes: usize) -> Fou
         return Err(FrameError::unterminated(max_bytes));
     }
     Ok(None)
-}
-
-fn find_length_prefixed(rest: &[u8], prefix: LengthPrefix, max_bytes: usize) -> Found<'_> {
-    let Some((bytes, rest)) = rest.split_at_checked(prefix.width_bytes) else {
-        return Ok(None);
-    };
-    let (size, limit) = (prefix.decode(bytes)?, max_bytes as u64);
-    if size > limit {
-        return Err(FrameError::TooLong { at_least: size, limit });
-    }
-    let size = size as usize; // at most `max_bytes`
-    Ok(rest.get(..size).map(|payload| Frame { payload, taken: prefix.width_bytes + size }))
 }
 
 /// The first `len` bytes, or all there are.
