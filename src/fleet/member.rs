@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::fleet::handle::FleetRemote;
 use crate::fleet::options::{Spread, invalid};
+use crate::fleet::publish::Groups;
 use crate::handler::{Handler, HandlerKey, Loop, first_of};
 use crate::options::{AtCapacity, Destination, ListenOptions};
 use crate::reactor::Reactor;
@@ -41,6 +42,8 @@ pub struct Member<'a> {
     index: usize,
     /// How many times it has listened.
     listened: usize,
+    /// How many channels to all it has made.
+    channels: usize,
 }
 
 impl<'a> Member<'a> {
@@ -50,13 +53,30 @@ impl<'a> Member<'a> {
         remote: FleetRemote,
         index: usize,
     ) -> Self {
-        Self { reactor, docks, remote, index, listened: 0 }
+        Self { reactor, docks, remote, index, listened: 0, channels: 0 }
     }
 
     /// Which of the fleet's reactors it is, from 0.
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
+    }
+
+    /// How many reactors the fleet has.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.remote.shared.members
+    }
+
+    pub(super) fn groups(&self) -> &'a Groups {
+        &self.docks.groups
+    }
+
+    /// The place of the next channel to all.
+    pub(super) fn next_channel(&mut self) -> usize {
+        let place = self.channels;
+        self.channels += 1;
+        place
     }
 
     /// The reactor: to register handlers, to set timers, to connect. What it listens on by itself
@@ -125,9 +145,11 @@ impl<'a> Member<'a> {
         let Loop { streams, engine, .. } = self.reactor.event_loop_mut();
         let socket = match docks.get(self.listened) {
             None => {
-                let socket = match adopted {
-                    Some(listener) => adopt(engine, listener.try_clone()?, &options)?,
-                    None => first_of(&addrs, |addr| bind(engine, addr, &options))?,
+                let inherited = self.docks.inherit(&addrs);
+                let socket = match (adopted, inherited) {
+                    (Some(listener), _) => adopt(engine, listener.try_clone()?, &options)?,
+                    (None, Some(listener)) => adopt(engine, listener, &options)?,
+                    (None, None) => first_of(&addrs, |addr| bind(engine, addr, &options))?,
                 };
                 let is_own = self.docks.spread == Spread::ReusePort && adopted.is_none();
                 let shared = if is_own { None } else { Some(socket.duplicate()?) };
@@ -164,11 +186,14 @@ impl fmt::Debug for Member<'_> {
     }
 }
 
-/// What the reactors of a fleet listen on together.
+/// What the reactors of a fleet have together: what they listen on, and their channels.
 #[derive(Debug)]
 pub(super) struct Docks {
     spread: Spread,
     docks: Mutex<Vec<Dock>>,
+    groups: Groups,
+    /// Listening sockets of the process before, which are used instead of new ones.
+    inherited: Mutex<Vec<TcpListener>>,
 }
 
 /// An address that all reactors of a fleet listen on.
@@ -187,8 +212,24 @@ pub(super) struct Dock {
 }
 
 impl Docks {
-    pub(super) fn new(spread: Spread) -> Self {
-        Self { spread, docks: Mutex::new(Vec::new()) }
+    pub(super) fn new(spread: Spread, inherited: Vec<TcpListener>) -> Self {
+        let (docks, groups) = (Mutex::default(), Groups::default());
+        Self { spread, docks, groups, inherited: Mutex::new(inherited) }
+    }
+
+    /// The inherited socket that listens on one of these addresses; with port 0 any of the IP
+    /// address will do.
+    fn inherit(&self, addrs: &[SocketAddr]) -> Option<TcpListener> {
+        let mut inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
+        let listens_on = |listener: &TcpListener, asked: &SocketAddr| {
+            listener.local_addr().is_ok_and(|addr| {
+                addr.ip() == asked.ip() && (asked.port() == 0 || addr.port() == asked.port())
+            })
+        };
+        let place = inherited
+            .iter()
+            .position(|listener| addrs.iter().any(|asked| listens_on(listener, asked)))?;
+        Some(inherited.remove(place))
     }
 
     /// No code of the user runs under it.
@@ -198,6 +239,9 @@ impl Docks {
 
     /// All have been set up: what they listen on, each with the reactors in order.
     pub(super) fn finish(&self, members: usize) -> io::Result<Vec<Dock>> {
+        self.groups.finish(members)?;
+        // A successor that listens elsewhere has no use for the others.
+        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut docks = std::mem::take(&mut *self.lock());
         for dock in &mut docks {
             dock.places.sort_unstable();

@@ -8,9 +8,13 @@ mod acceptor;
 mod handle;
 mod member;
 mod options;
+mod publish;
+#[cfg(unix)]
+mod replace;
 
 use std::any::Any;
 use std::io;
+use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -27,11 +31,24 @@ pub use handle::{FleetEnd, FleetFailure, FleetHandle, FleetRemote, FleetStats};
 use handle::{Listening, Shared};
 pub use member::Member;
 pub use options::{Balance, FleetOptions, OnFailure, Pinning, Spread};
+pub use publish::{FleetSender, Published};
 
 /// N reactors on N threads from one closure that sets each up: one reactor a core.
 ///
 /// The closure runs on each thread, so handlers need not be `Send`; what it captures is shared.
 /// Connections spread as [`Spread`] says and stay where they are.
+///
+/// The order of a start:
+/// 1. each thread makes its reactor;
+/// 2. when all have, the closures run, all at once and in no order: [`Member::index`] tells which
+///    one it is, and no closure sees what another one has done, but for the port that `listen`
+///    returns. A closure must not wait for another one;
+/// 3. when all have returned, the acceptor is made if there is one, and what was sent through a
+///    [`Member::channel`] is on its way;
+/// 4. all reactors turn, and connections are accepted. [`start`](Self::start) returns.
+///
+/// If a step fails anywhere, the reactors are dropped, each on its thread, and none has turned. A
+/// fleet of one that is [`run`](Self::run) does the same on the calling thread.
 ///
 /// # Examples
 /// An echo server on all cores:
@@ -54,6 +71,8 @@ pub struct Fleet {
     options: FleetOptions,
     threads: usize,
     bell: Option<Bell>,
+    /// Listening sockets of the process before.
+    inherited: Vec<TcpListener>,
 }
 
 /// A descriptor that asks to drain by becoming readable, and the deadline.
@@ -70,7 +89,7 @@ impl Fleet {
     /// - `InvalidInput`: an option is out of range.
     pub fn new(options: FleetOptions) -> io::Result<Self> {
         let threads = options.check()?;
-        Ok(Self { options, threads, bell: None })
+        Ok(Self { options, threads, bell: None, inherited: Vec::new() })
     }
 
     /// How many reactors it has.
@@ -150,10 +169,10 @@ struct Plan {
 
 impl Plan {
     fn new(fleet: Fleet) -> Self {
-        let Fleet { mut options, threads, bell } = fleet;
+        let Fleet { mut options, threads, bell, inherited } = fleet;
         let most = &mut options.reactor.max_connections;
         most.get_or_insert_with(|| default_max_connections(&World::Os, threads));
-        let docks = Docks::new(options.spread);
+        let docks = Docks::new(options.spread, inherited);
         Self { shared: Arc::new(Shared::new(options, threads)), docks, bell }
     }
 

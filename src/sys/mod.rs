@@ -25,8 +25,6 @@ pub(crate) use batch::{Inbound, Outbound};
 pub(crate) use datagram::{DatagramSocket, is_let_go};
 pub(crate) use errors::{SendFault, Shortage};
 pub(crate) use listener::Listener;
-#[cfg(unix)]
-pub(crate) use os::UnixDatagrams;
 pub(crate) use os::Unregistered as Loose;
 #[cfg(feature = "activation")]
 pub use os::activated_listeners;
@@ -34,6 +32,8 @@ pub(crate) use os::{
     Answer, BATCH, BATCHES_ARE_CALLS, Backlog, Ends, FileSink, Received, Route, allowed_cores,
     interface_addr, pin_to, range_of, read_of,
 };
+#[cfg(unix)]
+pub(crate) use os::{Control, ControlWaker, Predecessor, UnixDatagrams};
 pub use os::{Credentials, raise_open_file_limit};
 #[cfg(feature = "http-files")]
 pub(crate) use os::{Folder, file_id};

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mio::net::UdpSocket;
@@ -47,7 +48,7 @@ pub(crate) fn limit_to_own_groups(socket: &UdpSocket, is_v4: bool) {
 }
 
 /// Who is at the other end of a Unix socket.
-pub(crate) fn peer_credentials(stream: &Stream) -> Option<Credentials> {
+pub(crate) fn peer_credentials(stream: &impl AsFd) -> Option<Credentials> {
     rustix::net::sockopt::socket_peercred(stream).ok().map(credentials_of)
 }
 

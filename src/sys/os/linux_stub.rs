@@ -35,7 +35,7 @@ pub(crate) fn set_user_timeout(_: &SockRef<'_>, _: Duration) -> io::Result<()> {
 pub(crate) fn limit_to_own_groups(_: &UdpSocket, _: bool) {}
 
 /// Who is at the other end of a Unix socket: not to be had here.
-pub(crate) fn peer_credentials(_: &Stream) -> Option<Credentials> {
+pub(crate) fn peer_credentials<S>(_: &S) -> Option<Credentials> {
     None
 }
 

@@ -85,9 +85,9 @@ pub(crate) use poller::{add, add_stream, change_stream, poll, remove, waker, wat
 pub(crate) use resolve::{Answer, interface_addr, resolve, resolve_now};
 pub(crate) use sendfile::{FileSink, range_of, read_of};
 pub(crate) use sock_diag::{sent_ago, tcp_info};
-#[cfg(unix)]
-pub(crate) use system::UnixDatagrams;
 pub use system::raise_open_file_limit;
+#[cfg(unix)]
+pub(crate) use system::{Control, ControlWaker, Predecessor, UnixDatagrams};
 #[cfg(all(feature = "http-files", unix))]
 pub(crate) use system::{Folder, file_id};
 pub(crate) use system::{

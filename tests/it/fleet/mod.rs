@@ -4,6 +4,9 @@
 mod failure;
 #[cfg(target_os = "linux")]
 mod pinning;
+mod publish;
+#[cfg(unix)]
+mod replace;
 mod spread;
 mod stop;
 mod threads;

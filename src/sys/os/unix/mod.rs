@@ -13,6 +13,7 @@
     path = "by_index_stub.rs"
 )]
 mod by_index;
+mod control;
 mod datagram;
 pub(crate) mod errors;
 #[cfg(feature = "http-files")]
@@ -37,6 +38,7 @@ use socket2::Socket;
 use crate::sys::Poller;
 
 pub(crate) use by_index::{join_by_index, leave_by_index, send_by_index};
+pub(crate) use control::{Control, ControlWaker, Predecessor};
 pub(crate) use datagram::{UnixDatagramSocket, UnixDatagrams};
 #[cfg(feature = "http-files")]
 pub(crate) use folder::{Folder, file_id};

@@ -19,8 +19,12 @@ pub(super) struct SocketFile {
     /// The path as bound; absolute, because the working directory may change.
     path: PathBuf,
     /// Device and inode.
-    identity: (u64, u64),
+    identity: Identity,
 }
+
+/// Device and number of a file. The number is not given to another file as long as the socket that
+/// was bound to it is open.
+pub(super) type Identity = (u64, u64);
 
 /// A name as socket2 takes it.
 pub(super) fn sock_addr(addr: &UnixAddr) -> io::Result<SockAddr> {
@@ -158,11 +162,32 @@ fn remove_stale(path: &Path, addr: &UnixAddr, kind: Type) -> io::Result<()> {
     Ok(())
 }
 
-fn identity(found: &Metadata) -> (u64, u64) {
+fn identity(found: &Metadata) -> Identity {
     (found.dev(), found.ino())
 }
 
+/// The file at a path, links not followed.
+pub(super) fn identity_at(path: &Path) -> Option<Identity> {
+    Some(identity(&fs::symlink_metadata(path).ok()?))
+}
+
 impl SocketFile {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Gives the file another name, in place of what has it.
+    pub(super) fn rename(&mut self, to: &Path) -> io::Result<()> {
+        let to = std::path::absolute(to)?;
+        fs::rename(&self.path, &to)?;
+        self.path = to;
+        Ok(())
+    }
+
     /// Whether the path still leads to it.
     fn is_there(&self) -> bool {
         let found = fs::symlink_metadata(&self.path);

@@ -1,0 +1,259 @@
+//! Processes that take over from each other, as fleets of one process.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use waterwheel::fleet::{Balance, Fleet, FleetOptions, FleetRemote, FleetStats, Spread};
+use waterwheel::{Conn, Handler, IdleKind, ListenOptions, Peer};
+
+use crate::support::{PATIENCE, scratch_path};
+
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Answers a byte with its own, and closes.
+struct Word(u8);
+
+impl Handler for Word {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        conn.write(&[self.0]);
+        conn.close();
+        input.len()
+    }
+
+    /// Who has just come has not been heard yet.
+    fn on_shutdown(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+        conn.set_idle_timeout(IdleKind::Read, Some(Duration::from_secs(2))).unwrap();
+    }
+}
+
+struct Process {
+    thread: JoinHandle<std::io::Result<FleetStats>>,
+    news: Receiver<(SocketAddr, FleetRemote)>,
+}
+
+impl Process {
+    fn start(path: &Path, word: u8, addr: SocketAddr, spread: Spread) -> Self {
+        let (tell, news) = channel();
+        let path = path.to_owned();
+        let thread = thread::spawn(move || {
+            let options = FleetOptions::default().threads(Some(2)).spread(spread);
+            Fleet::new(options)?.run_replaceable(path, DRAIN, move |member| {
+                if word == b'!' {
+                    return Err(std::io::Error::other("a bad configuration"));
+                }
+                let key = member.reactor().register(Word(word));
+                let addr = member.listen(addr, key, ListenOptions::default())?;
+                tell.send((addr, member.fleet())).unwrap();
+                Ok(())
+            })
+        });
+        Self { thread, news }
+    }
+
+    /// The first one: starts it, and waits until it can be taken over from.
+    fn first(path: &Path, word: u8, spread: Spread) -> (Self, SocketAddr) {
+        let process = Self::start(path, word, any(), spread);
+        let (addr, _) = process.addr_and_remote();
+        let begun = Instant::now();
+        while !path.exists() {
+            assert!(begun.elapsed() < PATIENCE, "nobody can ask");
+            thread::yield_now();
+        }
+        (process, addr)
+    }
+
+    fn addr_and_remote(&self) -> (SocketAddr, FleetRemote) {
+        self.news.recv_timeout(PATIENCE).unwrap()
+    }
+
+    fn end(self) -> FleetStats {
+        self.thread.join().unwrap().unwrap()
+    }
+}
+
+fn ask(addr: SocketAddr) -> u8 {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"?").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer.len(), 1, "cut short");
+    answer[0]
+}
+
+/// Waits until a process answers.
+fn wait_for(addr: SocketAddr, word: u8) {
+    let begun = Instant::now();
+    while ask(addr) != word {
+        assert!(begun.elapsed() < PATIENCE, "{} does not serve", word as char);
+    }
+}
+
+fn any() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// A directory for the socket, and the path of it.
+fn place() -> (PathBuf, PathBuf) {
+    let folder = scratch_path();
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("control");
+    (folder, path)
+}
+
+#[test]
+fn no_client_notices_that_processes_take_over() {
+    for spread in [Spread::Shared, Spread::HandOver(Balance::RoundRobin)] {
+        let (folder, path) = place();
+        let (mut running, addr) = Process::first(&path, b'a', spread);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..3)
+            .map(|_| {
+                let is_over = Arc::clone(&is_over);
+                thread::spawn(move || {
+                    let mut words = std::collections::BTreeMap::new();
+                    while !is_over.load(SeqCst) {
+                        *words.entry(ask(addr)).or_insert(0) += 1;
+                    }
+                    words
+                })
+            })
+            .collect();
+        for word in *b"bcd" {
+            wait_for(addr, word - 1);
+            let next = Process::start(&path, word, addr, spread);
+            let stats = running.end();
+            assert!(stats.total.accepted > 0 && stats.total.refused == 0, "{stats:?}");
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            running = next;
+        }
+        wait_for(addr, b'd');
+        is_over.store(true, SeqCst);
+        for client in clients {
+            let words = client.join().unwrap(); // a refused one panics
+            assert!(words.keys().all(|word| b"abcd".contains(word)), "{words:?}");
+        }
+        running.addr_and_remote().1.stop();
+        running.end();
+        fs::remove_dir(&folder).unwrap(); // nothing is left in it
+    }
+}
+
+#[test]
+fn a_successor_that_fails_is_nothing_to_who_serves() {
+    let (folder, path) = place();
+    let (old, addr) = Process::first(&path, b'a', Spread::Shared);
+    for _ in 0..3 {
+        let failed = Process::start(&path, b'!', addr, Spread::Shared);
+        let error = failed.thread.join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("a bad configuration"), "{error}");
+        assert_eq!(ask(addr), b'a');
+    }
+    let new = Process::start(&path, b'b', addr, Spread::Shared);
+    old.end();
+    assert_eq!(ask(addr), b'b');
+    new.addr_and_remote().1.drain(DRAIN);
+    new.end();
+    fs::remove_dir(&folder).unwrap();
+}
+
+#[test]
+fn a_new_address_is_bound_and_an_old_one_is_closed() {
+    let (folder, path) = place();
+    let (old, old_addr) = Process::first(&path, b'a', Spread::Shared);
+    // Of another IP address: what listens there cannot be the socket of the old process.
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], 0));
+    let new = Process::start(&path, b'b', elsewhere, Spread::Shared);
+    let (new_addr, remote) = new.addr_and_remote();
+    old.end();
+    assert_eq!((ask(new_addr), new_addr.ip()), (b'b', elsewhere.ip()));
+    let refused = TcpStream::connect(old_addr).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    remote.stop();
+    new.end();
+    fs::remove_dir(&folder).unwrap();
+}
+
+#[test]
+fn nothing_but_a_dead_socket_is_replaced() {
+    let (folder, path) = place();
+    // A file.
+    fs::write(&path, "important").unwrap();
+    let failed = Process::start(&path, b'a', any(), Spread::Shared);
+    let error = failed.thread.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
+    assert!(error.to_string().contains("no socket"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), b"important");
+    fs::remove_file(&path).unwrap();
+    // A process that answers and hands nothing on.
+    let other = UnixListener::bind(&path).unwrap();
+    let failed = Process::start(&path, b'a', any(), Spread::Shared);
+    drop(other.accept().unwrap());
+    let error = failed.thread.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("no sockets were handed on"), "{error}");
+    drop(UnixStream::connect(&path).unwrap()); // it is still there
+    // The socket of a process that has ended.
+    drop(other);
+    let process = Process::start(&path, b'a', any(), Spread::Shared);
+    let (addr, remote) = process.addr_and_remote();
+    wait_for(addr, b'a');
+    remote.stop();
+    process.end();
+    fs::remove_dir(&folder).unwrap();
+}
+
+/// Only root can be another user for a while; the mode is looked at above.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_of_another_users_is_not_believed() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    const NOBODY: u32 = 65_534;
+    let (folder, path) = place();
+    if fs::metadata(&folder).unwrap().uid() != 0 {
+        return fs::remove_dir(&folder).unwrap();
+    }
+    chown(&folder, Some(NOBODY), None).unwrap();
+    let mut nc = Command::new("nc");
+    nc.arg("-lU").arg(&path).stdin(Stdio::null()).uid(NOBODY);
+    let mut nc = nc.spawn().expect("nc is installed");
+    let begun = Instant::now();
+    while !path.exists() {
+        assert!(begun.elapsed() < PATIENCE, "nc does not listen");
+        thread::yield_now();
+    }
+    let failed = Process::start(&path, b'a', any(), Spread::Shared);
+    let error = failed.thread.join().unwrap().unwrap_err();
+    let _ = nc.kill();
+    nc.wait().unwrap();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    assert!(error.to_string().contains("of user 65534"), "{error}");
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_spread_that_loses_connections_cannot_be_replaced() {
+    let (folder, path) = place();
+    let failed = Process::start(&path, b'a', any(), Spread::ReusePort);
+    let error = failed.thread.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    fs::remove_dir(&folder).unwrap();
+}
