@@ -1,0 +1,341 @@
+//! An MQTT 3.1.1 broker: QoS 0 and 1, wildcards, retained messages, keep-alive and wills. Messages
+//! of QoS 0 are dropped for a subscriber that is behind; one with QoS 1 that falls further behind
+//! than the limits allow is ended.
+//!
+//! ```text
+//! cargo run -p mqtt_broker -- 127.0.0.1:1883
+//! mosquitto_sub -p 1883 -t 'weather/#' -v
+//! mosquitto_pub -p 1883 -t weather/rain -m 3mm -q 1 -r
+//! ```
+//! With the feature `tls`, a certificate and its key as further arguments encrypt the connections.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use waterwheel::frame::{self, LengthPrefix};
+use waterwheel::{
+    CloseReason, Closed, Conn, ConnId, Context, Deadline, DeadlineKind, Handler, HandlerKey,
+    Limits, ListenOptions, Peer, Reactor, Written,
+};
+
+/// How MQTT writes the length of a packet, and the longest that is taken.
+const LENGTH: LengthPrefix = LengthPrefix::varint(4);
+const MAX_PACKET_BYTES: usize = 256 << 10;
+
+/// How long a client may take to introduce itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most retained messages.
+const MAX_RETAINED: usize = 100_000;
+
+/// What a connection keeps.
+#[derive(Default)]
+struct Client {
+    /// Its name; empty until it has introduced itself.
+    name: String,
+    /// Filters that it has subscribed to, with their QoS.
+    filters: BTreeMap<String, u8>,
+    /// The id of the last packet that was sent with QoS 1.
+    last_id: u16,
+    /// One and a half of its keep-alive, in which it must say something.
+    silence: Option<Duration>,
+    /// What is published if it ends without a goodbye.
+    will: Option<Publish>,
+    /// Output is above the mark.
+    is_behind: bool,
+}
+
+#[derive(Clone)]
+struct Publish {
+    topic: String,
+    payload: Box<[u8]>,
+    qos: u8,
+    retain: bool,
+}
+
+struct Broker {
+    key: HandlerKey<Broker>,
+    /// Who is here. What each of them keeps is its state.
+    clients: BTreeSet<ConnId>,
+    retained: BTreeMap<String, Publish>,
+}
+
+/// A broken rule: the peer is let go.
+struct Broken;
+
+/// Takes the parts of a packet off its front.
+struct Parts<'a>(&'a [u8]);
+
+impl<'a> Parts<'a> {
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], Broken> {
+        let (bytes, rest) = self.0.split_at_checked(count).ok_or(Broken)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn u8(&mut self) -> Result<u8, Broken> {
+        Ok(self.bytes(1)?[0])
+    }
+
+    fn u16(&mut self) -> Result<u16, Broken> {
+        Ok(u16::from_be_bytes(self.bytes(2)?.try_into().map_err(|_| Broken)?))
+    }
+
+    /// Bytes with their length before them.
+    fn field(&mut self) -> Result<&'a [u8], Broken> {
+        let count = self.u16()?.into();
+        self.bytes(count)
+    }
+
+    fn text(&mut self) -> Result<String, Broken> {
+        String::from_utf8(self.field()?.to_vec()).map_err(|_| Broken)
+    }
+}
+
+/// Whether a filter has a topic: `+` is for one level, `#` for all that follow.
+fn matches(filter: &str, topic: &str) -> bool {
+    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some(wanted), Some(level)) if wanted == "+" || wanted == level => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Sends a packet in one piece.
+fn send(conn: &mut Conn<'_>, first: u8, parts: [&[u8]; 4]) -> Written {
+    let Ok(length) = LENGTH.encode(parts.iter().map(|part| part.len()).sum()) else {
+        return Written::Full;
+    };
+    conn.write_vectored(&[&[first], &length, parts[0], parts[1], parts[2], parts[3]])
+}
+
+/// Sends a message to a subscriber.
+fn deliver(client: &mut Client, conn: &mut Conn<'_>, message: &Publish, qos: u8, retain: bool) {
+    if qos == 0 && client.is_behind {
+        return;
+    }
+    let first = 0x30 | (qos << 1) | u8::from(retain);
+    let topic_bytes = (message.topic.len() as u16).to_be_bytes();
+    let topic = message.topic.as_bytes();
+    let written = if qos == 0 {
+        send(conn, first, [&topic_bytes, topic, &[], &message.payload])
+    } else {
+        client.last_id = client.last_id.checked_add(1).unwrap_or(1);
+        send(conn, first, [&topic_bytes, topic, &client.last_id.to_be_bytes(), &message.payload])
+    };
+    client.is_behind = written == Written::Above;
+}
+
+impl Broker {
+    fn packet(
+        &mut self,
+        client: &mut Client,
+        conn: &mut Conn<'_>,
+        first: u8,
+        body: &[u8],
+    ) -> Result<(), Broken> {
+        let parts = &mut Parts(body);
+        let is_known = !client.name.is_empty();
+        match (first >> 4, is_known) {
+            (1, false) => return self.connect(client, conn, parts),
+            (3, true) => {
+                let qos = (first >> 1) & 3;
+                let topic = parts.text()?;
+                if qos > 1 || topic.is_empty() || topic.contains(['+', '#']) {
+                    return Err(Broken); // QoS 2 is not spoken here
+                }
+                let id = if qos == 1 { parts.bytes(2)? } else { &[] };
+                let retain = first & 1 == 1;
+                let message = Publish { topic, payload: parts.0.into(), qos, retain };
+                if let Some(own) = self.publish(&message, &mut conn.context(), client) {
+                    deliver(client, conn, &message, own, false);
+                }
+                if qos == 1 {
+                    send(conn, 0x40, [id, &[], &[], &[]]);
+                }
+            }
+            (4, true) => {} // what was sent once has arrived
+            (8, true) => self.subscribe(client, conn, parts)?,
+            (10, true) => {
+                let id = parts.bytes(2)?;
+                while !parts.0.is_empty() {
+                    client.filters.remove(&parts.text()?);
+                }
+                send(conn, 0xb0, [id, &[], &[], &[]]);
+            }
+            (12, true) => drop(send(conn, 0xd0, [&[]; 4])),
+            (14, true) => {
+                client.will = None;
+                conn.close();
+            }
+            _ => return Err(Broken),
+        }
+        Ok(())
+    }
+
+    fn connect(
+        &mut self,
+        client: &mut Client,
+        conn: &mut Conn<'_>,
+        parts: &mut Parts<'_>,
+    ) -> Result<(), Broken> {
+        if (parts.field()?, parts.u8()?) != (b"MQTT", 4) {
+            send(conn, 0x20, [&[0, 1], &[], &[], &[]]); // another version
+            return Err(Broken);
+        }
+        let (flags, keep_alive) = (parts.u8()?, parts.u16()?);
+        client.name = parts.text()?;
+        if client.name.is_empty() {
+            client.name = conn.id().to_string();
+        }
+        if flags & 4 != 0 {
+            let (topic, payload) = (parts.text()?, parts.field()?.into());
+            let (qos, retain) = ((flags >> 3) & 1, flags & 0x20 != 0);
+            client.will = Some(Publish { topic, payload, qos, retain });
+        }
+        client.silence = (keep_alive > 0).then(|| Duration::from_secs(keep_alive.into()) * 3 / 2);
+        // A client of the same name is one that has lost its connection.
+        let others: Vec<ConnId> = self.clients.iter().copied().collect();
+        for id in others {
+            conn.context().with(self.key, id, |other, conn| {
+                if other.name == client.name {
+                    conn.abort();
+                }
+            });
+        }
+        self.clients.insert(conn.id());
+        send(conn, 0x20, [&[0, 0], &[], &[], &[]]);
+        Ok(())
+    }
+
+    fn subscribe(
+        &mut self,
+        client: &mut Client,
+        conn: &mut Conn<'_>,
+        parts: &mut Parts<'_>,
+    ) -> Result<(), Broken> {
+        let id = parts.bytes(2)?;
+        let mut granted = Vec::new();
+        while !parts.0.is_empty() {
+            let (filter, qos) = (parts.text()?, parts.u8()?.min(1));
+            granted.push(qos);
+            client.filters.insert(filter, qos);
+        }
+        send(conn, 0x90, [id, &granted, &[], &[]]);
+        for message in self.retained.values() {
+            let wanted = client.filters.iter().find(|(filter, _)| matches(filter, &message.topic));
+            if let Some((_, &qos)) = wanted {
+                deliver(client, conn, message, qos.min(message.qos), true);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a message to all subscribers but the one whose callback runs, and returns the QoS that
+    /// this one should get it with.
+    fn publish(&mut self, message: &Publish, cx: &mut Context<'_>, own: &Client) -> Option<u8> {
+        let wanted = |client: &Client| {
+            let filters = client.filters.iter();
+            let qos = filters.filter(|(it, _)| matches(it, &message.topic)).map(|(_, &qos)| qos);
+            qos.max().map(|qos| qos.min(message.qos))
+        };
+        for &id in &self.clients {
+            cx.with(self.key, id, |client, conn| {
+                if let Some(qos) = wanted(client) {
+                    deliver(client, conn, message, qos, false);
+                }
+            });
+        }
+        if message.retain && message.payload.is_empty() {
+            self.retained.remove(&message.topic);
+        } else if message.retain && self.retained.len() < MAX_RETAINED {
+            self.retained.insert(message.topic.clone(), message.clone());
+        }
+        wanted(own)
+    }
+}
+
+impl Handler for Broker {
+    type State = Client;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<Client> {
+        Some(Client::default())
+    }
+
+    fn on_open(&mut self, _: &mut Client, conn: &mut Conn<'_>) {
+        conn.set_deadline(DeadlineKind::User, Some(PATIENCE));
+    }
+
+    fn on_data(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let mut packets = frame::headed(input, LENGTH, MAX_PACKET_BYTES);
+        for packet in packets.by_ref() {
+            let done = packet
+                .map_err(|_| Broken)
+                .and_then(|(&[first], body)| self.packet(client, conn, first, body));
+            if done.is_err() {
+                conn.close_without_waiting();
+                return input.len();
+            }
+        }
+        if !client.name.is_empty() {
+            conn.set_deadline(DeadlineKind::User, client.silence);
+        }
+        packets.consumed()
+    }
+
+    fn on_drain(&mut self, client: &mut Client, _: &mut Conn<'_>) {
+        client.is_behind = false;
+    }
+
+    /// Nothing has come for one and a half of the keep-alive.
+    fn on_deadline(&mut self, _: &mut Client, _: &mut Conn<'_>, _: DeadlineKind) -> Deadline {
+        Deadline::Reset
+    }
+
+    fn on_close(&mut self, mut client: Client, closed: Closed, cx: &mut Context<'_>) {
+        self.clients.remove(&closed.id);
+        let ends = matches!(closed.reason, CloseReason::Shutdown);
+        if let Some(will) = client.will.take().filter(|_| !ends) {
+            self.publish(&will, cx, &client);
+        }
+    }
+}
+
+/// TLS, if a certificate and its key are given.
+#[cfg(feature = "tls")]
+fn encrypted(options: ListenOptions, files: &[String]) -> io::Result<ListenOptions> {
+    match files {
+        [chain, key, ..] => {
+            let config = waterwheel::tls::ServerConfig::from_pem_files(chain, key)?;
+            Ok(options.tls(&config))
+        }
+        _ => Ok(options),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn encrypted(options: ListenOptions, _: &[String]) -> io::Result<ListenOptions> {
+    Ok(options)
+}
+
+fn main() -> io::Result<()> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let addr = args.first().map_or("127.0.0.1:1883", String::as_str);
+    let mut reactor = Reactor::new()?;
+    let broker = reactor.register_with(|key| Broker {
+        key,
+        clients: BTreeSet::new(),
+        retained: BTreeMap::new(),
+    });
+    // Keep-alive is the clock of an open connection.
+    let limits = Limits::internet().all_idle(None).min_receive_rate(None).pause_at_high_mark(false);
+    let options = encrypted(ListenOptions::default().limits(limits), args.get(1..).unwrap_or(&[]))?;
+    let addr = reactor.listen(addr, broker, options)?;
+    let _ = writeln!(io::stdout(), "listening on {addr}");
+    reactor.run()
+}
