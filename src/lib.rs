@@ -144,6 +144,7 @@
 //! | `http-session` | cookies, signed and encrypted, and `http::Sessions` |
 //! | `inspect` | the module `inspect`: a recorder of the loop, and a page that shows it |
 //! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
+//! | `signals` | `drain_on_signals`, of a reactor and of a fleet: a clean end at SIGTERM (Unix) |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
 //! | `tls` | the module `tls`: TLS under any handler |
 //! | `tls-aws-lc`, `tls-ring` | `tls` with its cryptography, which wants a C compiler |

@@ -109,6 +109,20 @@ impl Fleet {
         self.bell = Some((fd, deadline));
     }
 
+    /// Drains the whole fleet when the process is asked to end, as
+    /// [`Reactor::drain_on_signals`] does for one reactor.
+    ///
+    /// # Errors
+    /// - The system's, if it has no descriptor left or refuses the handler.
+    ///
+    /// # Platform notes
+    /// Unix only, with the feature `signals`.
+    #[cfg(all(feature = "signals", unix))]
+    pub fn drain_on_signals(&mut self, deadline: Duration) -> io::Result<()> {
+        self.drain_when_readable(crate::sys::end_bell()?, deadline);
+        Ok(())
+    }
+
     /// Starts the reactors and returns when all of them run. No connection is accepted before
     /// every closure has returned.
     ///

@@ -324,6 +324,32 @@ impl Reactor {
         Ok(())
     }
 
+    /// Drains, as [`Remote::drain`] does, when the process is asked to end by SIGINT or SIGTERM.
+    /// What is left after `deadline` is cut. A second signal ends the process at once, with exit
+    /// code 1. There is no thread for it: the poll watches a descriptor, by
+    /// [`drain_when_readable`](Self::drain_when_readable).
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use waterwheel::Reactor;
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// reactor.drain_on_signals(Duration::from_secs(5))?;
+    /// reactor.run()?; // returns after the drain
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// - The system's, if it has no descriptor left or refuses the handler.
+    ///
+    /// # Platform notes
+    /// Unix only, with the feature `signals`.
+    #[cfg(all(feature = "signals", unix))]
+    pub fn drain_on_signals(&mut self, deadline: Duration) -> io::Result<()> {
+        self.drain_when_readable(crate::sys::end_bell()?, deadline)
+    }
+
     /// What the reactor has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -28,6 +28,8 @@ pub(crate) use listener::Listener;
 pub(crate) use os::Unregistered as Loose;
 #[cfg(feature = "activation")]
 pub use os::activated_listeners;
+#[cfg(all(feature = "signals", unix))]
+pub(crate) use os::end_bell;
 pub(crate) use os::{
     Answer, BATCH, BATCHES_ARE_CALLS, Backlog, Ends, FileSink, Received, Route, allowed_cores,
     interface_addr, pin_to, range_of, read_of,

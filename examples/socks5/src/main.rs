@@ -1,6 +1,6 @@
-//! A SOCKS5 proxy (RFC 1928) without authentication, for CONNECT: by address or by name, half-closed
-//! connections and backpressure in both directions. A client's bytes wait in the kernel when the
-//! other side is slow.
+//! A SOCKS5 proxy (RFC 1928) without authentication, for CONNECT: by address or by name, with
+//! half-closed connections and backpressure in both directions. A client's bytes wait in the kernel
+//! when the other side is slow.
 //!
 //! ```text
 //! cargo run -p socks5 -- 127.0.0.1:1080

@@ -7,6 +7,8 @@ mod pinning;
 mod publish;
 #[cfg(unix)]
 mod replace;
+#[cfg(all(feature = "signals", unix))]
+mod signals;
 mod spread;
 mod stop;
 mod threads;

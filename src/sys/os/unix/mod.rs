@@ -23,6 +23,8 @@ mod limits;
 mod linux;
 mod listener;
 mod pass_fds;
+#[cfg(feature = "signals")]
+mod signals;
 mod socket_file;
 
 use std::fs::{File, Metadata};
@@ -46,6 +48,8 @@ pub(crate) use limits::open_file_limit;
 pub use limits::raise_open_file_limit;
 pub(crate) use listener::LocalListener;
 pub use pass_fds::{receive_listeners, send_listeners};
+#[cfg(feature = "signals")]
+pub(crate) use signals::end_bell;
 
 /// The file of which a descriptor costs nothing.
 pub(crate) const NULL_FILE: &str = "/dev/null";
