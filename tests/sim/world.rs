@@ -228,7 +228,7 @@ fn a_handler_resolves_in_the_world() {
     let expected = [Ok(vec![addr]), Err(io::ErrorKind::NotFound)];
     assert_eq!(resolved(0, Faults::none()), expected);
     let lost = Faults::none().with(Fault::ConnectLost);
-    let answers: Vec<_> = (0..50).flat_map(|seed| resolved(seed, lost.clone())).collect();
+    let answers: Vec<_> = (0..50).flat_map(|seed| resolved(seed, lost)).collect();
     assert_eq!(answers.len(), 100, "every lookup is answered, in the end");
     assert!(answers.contains(&Err(io::ErrorKind::TimedOut)), "none was lost");
 }

@@ -46,6 +46,9 @@ struct Pending {
     timer: TimerId,
 }
 
+/// Until when an answer is valid, and the answer.
+type Cached = (Duration, Box<[u8]>);
+
 struct Forwarder {
     key: HandlerKey<Forwarder>,
     /// Both are set before the loop turns.
@@ -53,8 +56,8 @@ struct Forwarder {
     upstream: Option<SocketId>,
     /// By the id upstream, which is the token of its timer, too.
     pending: HashMap<u16, Pending>,
-    /// By question; each until when.
-    cache: HashMap<Box<[u8]>, (Duration, Box<[u8]>)>,
+    /// By question.
+    cache: HashMap<Box<[u8]>, Cached>,
     random: RandomState,
     asked: u64,
 }
