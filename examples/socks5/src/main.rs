@@ -63,8 +63,11 @@ fn greeting(input: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(count.into())
 }
 
+/// A command, where to, and what is left behind them.
+type Request<'a> = (u8, Destination, &'a [u8]);
+
 /// A command and where to, and what is left behind them; `Err` for another kind of address.
-fn request(input: &[u8]) -> Result<Option<(u8, Destination, &[u8])>, ()> {
+fn request(input: &[u8]) -> Result<Option<Request<'_>>, ()> {
     let Some((&[_version, command, _, kind], rest)) = input.split_first_chunk() else {
         return Ok(None);
     };
@@ -82,7 +85,7 @@ fn request(input: &[u8]) -> Result<Option<(u8, Destination, &[u8])>, ()> {
     let ip = ip.or_else(|_| <[u8; 16]>::try_from(host).map(|ip| Ipv6Addr::from(ip).into()));
     let to = match (kind, ip) {
         (1 | 4, Ok(ip)) => (ip, port).into(),
-        _ => (str::from_utf8(&host[1..]).map_err(|_| ())?, port).into(),
+        _ => (std::str::from_utf8(&host[1..]).map_err(|_| ())?, port).into(),
     };
     Ok(Some((command, to, rest)))
 }
