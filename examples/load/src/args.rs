@@ -9,10 +9,12 @@ use crate::pattern::Pattern;
 use crate::plan::{Ending, Mode, Plan, UDP_HEADER_BYTES, most_datagram_bytes};
 use crate::target::{first_that_answers, resolve};
 use crate::tls::{Tls, Wish};
+use crate::ws::Hello;
 
 pub(crate) const USAGE: &str = "\
 usage: load [MODE] [options]
        load http [MODE] [URL] [options]
+       load ws [MODE] [URL] [options]
 
 modes
   closed    each connection keeps so many messages in flight (the mode if none is named)
@@ -27,6 +29,11 @@ modes
 With http each message is a request of HTTP/1.1, and each answer is checked: its framing, its
 status, and its body, which must be that of the first answer. Without URL and --connect the server
 is one in this process. A connection whose end the server announces is made again.
+
+With ws each message is one of WebSocket, in a frame of its own, and must come back as it was sent, in
+one frame or in many. The connection counts as made when the server has answered the handshake; no
+extension is offered. Without URL and --connect the server is one in this process. A storm ends each
+connection with a Close frame, which the server must answer.
 
 options                     of        what
   --connect HOST:PORT       all       the server, which must send back what it gets; of several
@@ -49,12 +56,13 @@ options                     of        what
   --close server            http c o s  each request says Connection: close, and the server ends
   --method NAME             http      the method [GET; with a body POST]
   --body TEXT|@FILE         http      the body of a request
-  --header 'NAME: VALUE'    http      a field of a request, may be given again
+  --header 'NAME: VALUE'    http ws   a field of a request, or of the handshake; may be given again
   --status N                http      the status that each answer must have [200]
   --expect TEXT|@FILE       http      the body that each answer must have [that of the first]
   --any-body                http      do not compare bodies
   --tls                     c o s h   encrypt; the server in this process makes a certificate, any
-                                      certificate of another server is taken; http: https://… is it
+                                      certificate of another server is taken; https:// and wss://
+                                      are it
   --tls-roots FILE          c o s h   take only certificates that these have signed (PEM)
   --tls-name NAME           c o s h   what the server is called [the host of the URL or --connect]
   --resume                  s         resume TLS sessions [full handshakes]
@@ -123,7 +131,7 @@ const MODES_OF: [(&str, &[Mode]); 13] = [
     ("warmup", &[Mode::Closed, Mode::Open, Mode::Storm, Mode::Udp]),
 ];
 
-/// The options that are for HTTP alone, and have a value.
+/// The options that are for HTTP, and have a value: all but `header` for it alone.
 const HTTP: [&str; 5] = ["method", "body", "header", "status", "expect"];
 
 /// What was given, before the defaults of the mode fill the gaps.
@@ -150,6 +158,8 @@ struct Given {
     connect: Option<String>,
     /// What is asked of HTTP, if it is to be spoken.
     is_http: bool,
+    /// WebSocket is to be spoken.
+    is_ws: bool,
     http: http::Wish,
     tls_roots: Option<String>,
     tls_name: Option<String>,
@@ -191,8 +201,11 @@ fn parse_mode(name: &str) -> Result<Mode, String> {
 impl Given {
     /// Takes a word that is no option: what is spoken, the mode, or a URL.
     fn take_word(&mut self, word: &str) -> Result<(), String> {
-        if word == "http" && !self.is_http {
+        let is_first = !self.is_http && !self.is_ws;
+        if word == "http" && is_first {
             self.is_http = true;
+        } else if word == "ws" && is_first {
+            self.is_ws = true;
         } else if word.contains("://") && self.http.url.is_none() {
             self.http.url = Some(Url::parse(word)?);
         } else if self.mode.is_none() {
@@ -237,6 +250,8 @@ impl Given {
     /// Checks the options against the mode and against each other.
     fn complete(mut self) -> Result<Plan, String> {
         let mode = self.mode.unwrap_or(Mode::Closed);
+        self.check_url()?;
+        self.check_ws(mode)?;
         self.check_http(mode)?;
         for (name, modes) in MODES_OF {
             let is_pipeline = self.is_http && mode == Mode::Open && name == "depth";
@@ -266,6 +281,7 @@ impl Given {
         }
         let tls = self.tls()?;
         let http = self.request(tls.is_some())?;
+        let ws = self.hello(tls.is_some())?;
         let plan = Plan {
             mode,
             tls,
@@ -273,6 +289,7 @@ impl Given {
             connections: self.connections,
             size: http.as_ref().map_or(self.size.unwrap_or(64), |http| http.bytes.len()),
             http,
+            ws,
             depth: self.depth.unwrap_or(1),
             rate: match mode {
                 Mode::Open => Some(self.rate.unwrap_or(10_000)),
@@ -306,30 +323,51 @@ impl Given {
         self.names.iter().any(|given| given == name)
     }
 
+    /// What is spoken, as the URL has it.
+    fn check_url(&mut self) -> Result<(), String> {
+        let Some(url) = &self.http.url else { return Ok(()) };
+        if (self.is_http && url.is_ws) || (self.is_ws && !url.is_ws) {
+            let spoken = if self.is_http { "http" } else { "ws" };
+            return Err(format!("{spoken} is not what the URL begins with"));
+        }
+        if !url.is_tls && self.has("tls") {
+            let scheme = if url.is_ws { "ws" } else { "http" };
+            return Err(format!("--tls and a URL that begins with {scheme}:// exclude each other"));
+        }
+        self.is_ws = url.is_ws;
+        self.is_http = !url.is_ws;
+        Ok(())
+    }
+
+    /// Whether what was given fits WebSocket.
+    fn check_ws(&self, mode: Mode) -> Result<(), String> {
+        match mode {
+            Mode::Udp if self.is_ws => Err("WebSocket is not spoken over UDP".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether what was given of HTTP is for it, and fits together.
     fn check_http(&mut self, mode: Mode) -> Result<(), String> {
-        self.is_http |= self.http.url.is_some();
         self.http.any_body = self.has("any-body");
         let is_closing = self.ending == Some(Ending::Server);
         if !self.is_http {
-            let own = HTTP.iter().chain(&["any-body", "pipeline"]).find(|name| self.has(name));
-            return match own {
+            let own = HTTP.iter().chain(&["any-body", "pipeline"]);
+            let mut own = own.filter(|name| !self.is_ws || **name != "header");
+            return match own.find(|name| self.has(name)) {
                 Some(name) => Err(format!("--{name} is for http")),
                 None if is_closing => Err("--close server is for http".to_owned()),
                 None => Ok(()),
             };
         }
         let may_pipeline = matches!(mode, Mode::Closed | Mode::Open);
-        match (mode, &self.http.url) {
-            (Mode::Udp, _) => Err("http is not spoken over UDP".to_owned()),
-            (_, Some(url)) if !url.is_https && self.has("tls") => {
-                Err("--tls and a URL that begins with http:// exclude each other".to_owned())
-            }
+        match mode {
+            Mode::Udp => Err("http is not spoken over UDP".to_owned()),
             _ if self.has("pipeline") && !may_pipeline => {
                 Err(format!("--pipeline is for the modes closed and open, not for {mode}"))
             }
-            (Mode::Hold, _) if is_closing => Err("--close is not for the mode hold".to_owned()),
-            (Mode::Closed | Mode::Open, _) if self.has("close") && !is_closing => {
+            Mode::Hold if is_closing => Err("--close is not for the mode hold".to_owned()),
+            Mode::Closed | Mode::Open if self.has("close") && !is_closing => {
                 Err(format!("in the mode {mode} --close is server only"))
             }
             _ if is_closing && self.depth.is_some_and(|depth| depth > 1) => {
@@ -356,11 +394,24 @@ impl Given {
         std::mem::take(&mut self.http).complete(with).map(Some)
     }
 
+    /// How WebSocket is asked for, if that is spoken.
+    fn hello(&mut self, is_wss: bool) -> Result<Option<Hello>, String> {
+        if !self.is_ws {
+            return Ok(None);
+        }
+        let place = match (&self.http.url, &self.connect) {
+            (Some(url), _) => (url.host.as_str(), url.target.as_str()),
+            (None, Some(host)) => (host.as_str(), "/"),
+            (None, None) => ("localhost", "/"),
+        };
+        Hello::new(is_wss, place, &self.http.fields).map(Some)
+    }
+
     /// What encrypts the connections.
     fn tls(&self) -> Result<Option<Tls>, String> {
         let has = |name: &str| self.has(name);
         let url = self.http.url.as_ref();
-        if !has("tls") && !url.is_some_and(|url| url.is_https) {
+        if !has("tls") && !url.is_some_and(|url| url.is_tls) {
             let without = ["tls-roots", "tls-name", "resume"].into_iter().find(|name| has(name));
             return match without {
                 Some(name) => Err(format!("--{name} is for --tls")),

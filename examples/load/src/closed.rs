@@ -28,6 +28,8 @@ pub(crate) struct Link<E> {
     sent: u64,
     /// What came back since then.
     ear: E,
+    /// Messages may be sent.
+    is_up: bool,
     /// It was up before.
     is_again: bool,
     /// The server has announced its end.
@@ -48,6 +50,7 @@ impl<E: Default> Link<E> {
             stream,
             sent: 0,
             ear: E::default(),
+            is_up: false,
             is_again: false,
             is_ending: false,
             written_at: vec![now; depth].into_boxed_slice(),
@@ -62,6 +65,7 @@ impl<E: Default> Link<E> {
             dialled: Instant::now(),
             sent: 0,
             ear: E::default(),
+            is_up: false,
             is_again: true,
             is_ending: false,
             ..self
@@ -111,6 +115,22 @@ impl<T: Talk> Closed<T> {
         if self.dialer.is_done() {
             self.enter(Phase::WarmUp, cx);
         }
+    }
+
+    /// Messages may be sent: load begins with the first connection; what is measured begins when
+    /// all are up and warm.
+    fn begin_on(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
+        link.is_up = true;
+        let now = Instant::now();
+        self.run.connected(now - link.dialled, link.is_again, conn);
+        if link.is_again {
+            let again = link.in_flight;
+            self.talk.send(conn, link.stream, 0, again);
+            link.sent = again as u64;
+            return self.go_on(link, conn, self.depth - again, now);
+        }
+        self.send(link, conn, self.depth, now);
+        self.dial_on(&mut conn.context());
     }
 
     /// Writes `count` messages.
@@ -181,18 +201,10 @@ impl<T: Talk> Handler for Closed<T> {
         None
     }
 
-    /// Load begins with the first connection; what is measured begins when all are up and warm.
     fn on_open(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
-        let now = Instant::now();
-        self.run.connected(now - link.dialled, link.is_again, conn);
-        if link.is_again {
-            let again = link.in_flight;
-            self.talk.send(conn, link.stream, 0, again);
-            link.sent = again as u64;
-            return self.go_on(link, conn, self.depth - again, now);
+        if !self.run.greet(&mut self.talk, conn) {
+            self.begin_on(link, conn);
         }
-        self.send(link, conn, self.depth, now);
-        self.dial_on(&mut conn.context());
     }
 
     fn on_data(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
@@ -200,8 +212,8 @@ impl<T: Talk> Handler for Closed<T> {
         // One reading of the clock for all that came and all that leaves.
         let now = Instant::now();
         while used < input.len() {
-            let ear = (&mut link.ear, link.stream);
-            let heard = self.run.hear(&mut self.talk, ear, link.sent, &input[used..]);
+            let (so_far, rest) = ((link.stream, link.sent), &input[used..]);
+            let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, rest);
             let Some(heard) = heard else {
                 conn.abort();
                 return input.len();
@@ -209,11 +221,17 @@ impl<T: Talk> Handler for Closed<T> {
             self.take_answers(link, &heard, now);
             used += heard.used;
             answers += heard.answers;
+            if heard.is_up {
+                self.begin_on(link, conn);
+                continue;
+            }
             if heard.answers == 0 {
                 break; // the rest of one is to come
             }
         }
-        self.go_on(link, conn, answers, now);
+        if link.is_up {
+            self.go_on(link, conn, answers, now);
+        }
         used
     }
 
@@ -227,6 +245,10 @@ impl<T: Talk> Handler for Closed<T> {
     fn on_close(&mut self, link: Link<T::Ear>, closed: End, cx: &mut Context<'_>) {
         if link.is_ending && is_orderly(&closed) && self.run.phase() < Phase::Over {
             return self.come_again(link, cx);
+        }
+        if !link.is_up && !link.is_again {
+            self.run.not_greeted(&closed, cx);
+            return self.dial_on(cx);
         }
         self.in_flight -= link.in_flight as u64;
         self.run.tally.unanswered += link.in_flight as u64;

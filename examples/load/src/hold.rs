@@ -39,6 +39,8 @@ pub(crate) struct Link<E> {
     sent: u64,
     /// Messages answered.
     answered: u64,
+    /// Messages may be sent.
+    is_up: bool,
     /// What came back.
     ear: E,
     /// An idle one that was asked in the end.
@@ -56,6 +58,7 @@ fn link<E: Default>(stream: u64) -> Link<E> {
         written_at: now,
         sent: 0,
         answered: 0,
+        is_up: false,
         ear: E::default(),
         is_asked: false,
         is_woken: false,
@@ -113,11 +116,28 @@ impl<T: Talk> Hold<T> {
         }
     }
 
+    /// Messages may be sent.
+    fn begin_on(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
+        link.is_up = true;
+        self.run.connected(link.dialled.elapsed(), false, conn);
+        if self.is_active(link) {
+            self.in_flight += 1;
+            self.send(link, conn);
+        } else {
+            link.place = self.idle.len();
+            self.idle.push(conn.id());
+            if T::GREETS {
+                self.send(link, conn);
+            }
+        }
+        self.dial_on(&mut conn.context());
+    }
+
     fn is_active(&self, link: &Link<T::Ear>) -> bool {
         link.stream < self.active
     }
 
-    fn send(&self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
+    fn send(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
         link.written_at = Instant::now();
         self.talk.send(conn, link.stream, link.sent, 1);
         link.sent += 1;
@@ -183,18 +203,9 @@ impl<T: Talk> Handler for Hold<T> {
     }
 
     fn on_open(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
-        self.run.connected(link.dialled.elapsed(), false, conn);
-        if self.is_active(link) {
-            self.in_flight += 1;
-            self.send(link, conn);
-        } else {
-            link.place = self.idle.len();
-            self.idle.push(conn.id());
-            if T::GREETS {
-                self.send(link, conn);
-            }
+        if !self.run.greet(&mut self.talk, conn) {
+            self.begin_on(link, conn);
         }
-        self.dial_on(&mut conn.context());
     }
 
     /// An idle one is asked.
@@ -207,11 +218,15 @@ impl<T: Talk> Handler for Hold<T> {
     }
 
     fn on_data(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let ear = (&mut link.ear, link.stream);
-        let Some(heard) = self.run.hear(&mut self.talk, ear, link.sent, input) else {
+        let so_far = (link.stream, link.sent);
+        let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, input);
+        let Some(heard) = heard else {
             conn.abort();
             return input.len();
         };
+        if heard.is_up {
+            self.begin_on(link, conn);
+        }
         if heard.answers > 0 {
             self.take_answer(link, conn, heard.mistake.is_none());
         }
@@ -219,6 +234,10 @@ impl<T: Talk> Handler for Hold<T> {
     }
 
     fn on_close(&mut self, link: Link<T::Ear>, closed: End, cx: &mut Context<'_>) {
+        if !link.is_up {
+            self.run.not_greeted(&closed, cx);
+            return self.dial_on(cx);
+        }
         self.run.closed(&closed, self.talk.cut(&link.ear), cx);
         if self.is_active(&link) {
             self.in_flight -= usize::from(link.answered < link.sent);

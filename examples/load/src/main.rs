@@ -1,6 +1,6 @@
 //! A load tester, which shows the client side of the runtime: bounded dialling, pipelining, an
 //! open loop on the timer wheel, storms of short connections, thousands of idle ones, requests of
-//! HTTP, and echoes over UDP with every datagram accounted for.
+//! HTTP, echoes over WebSocket, and over UDP with every datagram accounted for.
 //!
 //! Without `--connect` it brings an echo server along, on a thread and a port of its own, so that
 //! one line measures something:
@@ -14,6 +14,8 @@
 //! cargo run --release -p load -- udp --rate 20000 --size 1200
 //! cargo run --release -p load --features tls -- storm --tls --resume
 //! cargo run --release -p load -- http open --rate 20000
+//! cargo run --release -p load -- ws open --rate 20000
+//! cargo run --release -p load -- ws ws://127.0.0.1:8080/ws --connections 50
 //! cargo run --release -p load -- http http://127.0.0.1:8080/plaintext --connections 50
 //! ```
 //!
@@ -55,6 +57,7 @@ mod text;
 mod tls;
 mod udp;
 mod units;
+mod ws;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -71,6 +74,7 @@ use report::Report;
 use server::Server;
 use talk::{Echo, Talk};
 use tally::Tally;
+use ws::Ws;
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
@@ -145,6 +149,7 @@ fn measure(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
     match plan.mode {
         Mode::Udp => run::drive(plan, addr, Reactor::register_datagrams::<udp::Udp>),
         _ if plan.http.is_some() => measure_streams::<Http>(plan, addr),
+        _ if plan.ws.is_some() => measure_streams::<Ws>(plan, addr),
         _ => measure_streams::<Echo>(plan, addr),
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Link<E> {
     ear: E,
     /// Messages of the lane that were answered before this connection.
     before: u64,
+    /// Messages may be sent.
+    is_up: bool,
     /// It has taken the place of another.
     is_again: bool,
     /// The server has announced its end.
@@ -96,6 +98,7 @@ fn link<E: Default>(number: u64) -> Link<E> {
         lane: number as usize,
         ear: E::default(),
         before: 0,
+        is_up: false,
         is_again: false,
         is_ending: false,
     }
@@ -150,6 +153,17 @@ impl<T: Talk> Open<T> {
         self.dialer.fill(cx, link);
         if self.dialer.is_done() {
             self.enter(Phase::WarmUp, cx);
+        }
+    }
+
+    /// Messages may be sent.
+    fn begin_on(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
+        link.is_up = true;
+        self.run.connected(link.dialled.elapsed(), link.is_again, conn);
+        self.lanes[link.lane].id = Some(conn.id());
+        match link.is_again {
+            true => self.send(link.lane, conn, Instant::now()),
+            false => self.dial_on(&mut conn.context()),
         }
     }
 
@@ -244,11 +258,8 @@ impl<T: Talk> Handler for Open<T> {
     }
 
     fn on_open(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
-        self.run.connected(link.dialled.elapsed(), link.is_again, conn);
-        self.lanes[link.lane].id = Some(conn.id());
-        match link.is_again {
-            true => self.send(link.lane, conn, Instant::now()),
-            false => self.dial_on(&mut conn.context()),
+        if !self.run.greet(&mut self.talk, conn) {
+            self.begin_on(link, conn);
         }
     }
 
@@ -257,20 +268,26 @@ impl<T: Talk> Handler for Open<T> {
         let mut used = 0;
         while used < input.len() {
             let sent = self.lanes[link.lane].written - link.before;
-            let ear = (&mut link.ear, link.lane as u64);
-            let Some(heard) = self.run.hear(&mut self.talk, ear, sent, &input[used..]) else {
+            let (so_far, rest) = ((link.lane as u64, sent), &input[used..]);
+            let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, rest);
+            let Some(heard) = heard else {
                 conn.abort();
                 return input.len();
             };
             self.take_answers(link, &heard, now);
             used += heard.used;
+            if heard.is_up {
+                self.begin_on(link, conn);
+                continue;
+            }
             if heard.answers == 0 {
                 break; // the rest of one is to come
             }
         }
         match link.is_ending {
             true => conn.set_deadline(DeadlineKind::User, Some(END_PATIENCE)),
-            false => self.send(link.lane, conn, now),
+            false if link.is_up => self.send(link.lane, conn, now),
+            false => {}
         }
         self.finish_if_all_answered(&mut conn.context());
         used
@@ -295,6 +312,10 @@ impl<T: Talk> Handler for Open<T> {
         self.lanes[link.lane].id = None;
         if link.is_ending && is_orderly(&closed) && self.run.phase() < Phase::Over {
             return self.come_again(&link, cx);
+        }
+        if !link.is_up && !link.is_again {
+            self.run.not_greeted(&closed, cx);
+            return self.dial_on(cx);
         }
         // If it was the last one, the run ends here.
         self.count();

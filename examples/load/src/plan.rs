@@ -10,6 +10,7 @@ use waterwheel::{ConnectOptions, Limits, TcpOptions};
 use crate::http::Request;
 use crate::tls::Tls;
 use crate::units::{grouped, plural};
+use crate::ws::Hello;
 
 /// How load is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub(crate) struct Plan {
     pub(crate) ending: Ending,
     /// What is asked for, if HTTP is spoken.
     pub(crate) http: Option<Request>,
+    /// How WebSocket is asked for, if that is spoken.
+    pub(crate) ws: Option<Hello>,
     /// What encrypts the connections.
     pub(crate) tls: Option<Tls>,
     /// What is measured.

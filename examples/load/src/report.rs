@@ -166,12 +166,18 @@ fn title(plan: &Plan, addr: SocketAddr) -> String {
         None => "server in this process".to_owned(),
     };
     let tls = if plan.tls.is_some() { " over TLS" } else { "" };
-    match &plan.http {
-        Some(http) => {
+    match (&plan.http, &plan.ws) {
+        (Some(http), _) => {
             let asked = format!("{} {}", http.method, http.url);
             format!("http {}: {what}, {asked}, {server}", plan.mode)
         }
-        None => format!("{}: {what}, {}-byte {noun}s{tls}, {server}", plan.mode, plan.size),
+        (None, Some(ws)) => {
+            let (mode, size, url) = (plan.mode, plan.size, &ws.url);
+            format!("ws {mode}: {what}, {size}-byte {noun}s, {url}, {server}")
+        }
+        (None, None) => {
+            format!("{}: {what}, {}-byte {noun}s{tls}, {server}", plan.mode, plan.size)
+        }
     }
 }
 
@@ -238,6 +244,9 @@ fn settings(plan: &Plan, addr: SocketAddr) -> Vec<Figure> {
         list.extend(
             plan.rate.map(|rate| count("rate_per_second", "rate, a second", rate as usize)),
         );
+    }
+    if let Some(ws) = &plan.ws {
+        list.push(figure("url", "URL", Value::Text(ws.url.clone())));
     }
     if let Some(tls) = &plan.tls {
         let text = |key, label, text: &str| figure(key, label, Value::Text(text.to_owned()));
@@ -417,6 +426,9 @@ fn failures(plan: &Plan, tally: &Tally) -> Vec<String> {
             }
             _ if plan.http.is_some() => {
                 format!("{}: wrong; first {first}", plural(tally.wrong, "answer"))
+            }
+            _ if plan.ws.is_some() => {
+                format!("{}: wrong; first {first}", plural(tally.wrong, "connection"))
             }
             _ => {
                 let connections = plural(tally.wrong, "connection");

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    CloseReason, Closed, Conn, Context, HandlerKey, OnPanic, Reactor, ReactorOptions,
+    CloseReason, Closed, Conn, Context, DeadlineKind, HandlerKey, OnPanic, Reactor, ReactorOptions,
 };
 
 use crate::plan::{Mode, Plan};
@@ -28,6 +28,9 @@ const LONGEST_FINISH: Duration = Duration::from_secs(10);
 
 /// How long a server may take to end a connection whose end it has announced.
 pub(crate) const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a server may take to answer what comes before the first message.
+const GREETING_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether an end that was announced has come as it should: a server that has unread requests of
 /// ours resets the connection.
@@ -225,7 +228,10 @@ impl Run {
 
     /// A connection over TCP came up, so long after it was dialled, perhaps in the place of one
     /// that has ended in order.
-    pub(crate) fn connected(&mut self, took: Duration, is_again: bool, conn: &Conn<'_>) {
+    pub(crate) fn connected(&mut self, took: Duration, is_again: bool, conn: &mut Conn<'_>) {
+        if self.plan.ws.is_some() {
+            conn.set_deadline(DeadlineKind::User, None); // that of the greeting
+        }
         if !is_again {
             self.opened();
         }
@@ -240,19 +246,53 @@ impl Run {
         }
     }
 
-    /// A connection did not come up. If none ever did, there is no point in going on.
+    /// A connection did not come up.
     pub(crate) fn refused(&mut self, error: &io::Error, cx: &mut Context<'_>) {
         if self.phase == Phase::Over {
             return;
         }
         self.tally.refuse(error);
+        let hint = match error.kind() {
+            io::ErrorKind::ConnectionRefused => "; no server listens there",
+            io::ErrorKind::TimedOut => "; no answer from there",
+            _ => "",
+        };
+        self.end_if_hopeless(format!("{error}{hint}"), cx);
+    }
+
+    /// Has a talk begin; returns whether its greeting has to be answered first.
+    #[inline]
+    pub(crate) fn greet<T: Talk>(&mut self, talk: &mut T, conn: &mut Conn<'_>) -> bool {
+        let is_asked = talk.greet(conn);
+        if is_asked {
+            conn.set_deadline(DeadlineKind::User, Some(GREETING_PATIENCE));
+        }
+        is_asked
+    }
+
+    /// A connection has ended before its greeting was answered, or because of the answer.
+    pub(crate) fn not_greeted(&mut self, closed: &Closed, cx: &mut Context<'_>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let mistake = self.tally.first_wrong.clone();
+        match mistake.filter(|_| matches!(closed.reason, CloseReason::Local)) {
+            // The mistake is told already.
+            Some(why) => {
+                self.tally.refused += 1;
+                self.end_if_hopeless(why, cx);
+            }
+            None => {
+                let why = format!("{}, before the handshake was answered", closed.reason);
+                self.refused(&io::Error::other(why), cx);
+            }
+        }
+    }
+
+    /// If no connection ever came up, there is no point in going on.
+    fn end_if_hopeless(&mut self, why: String, cx: &mut Context<'_>) {
         if self.tally.opened == 0 {
-            let hint = match error.kind() {
-                io::ErrorKind::ConnectionRefused => "; no server listens there",
-                io::ErrorKind::TimedOut => "; no answer from there",
-                _ => "",
-            };
-            self.tally.hopeless = Some(format!("{error}{hint}"));
+            self.tally.hopeless = Some(why);
             self.end(cx);
         }
     }
@@ -263,11 +303,12 @@ impl Run {
     pub(crate) fn hear<T: Talk>(
         &mut self,
         talk: &mut T,
-        (ear, stream): (&mut T::Ear, u64),
-        sent: u64,
+        ear: &mut T::Ear,
+        conn: &mut Conn<'_>,
+        (stream, sent): (u64, u64),
         input: &[u8],
     ) -> Option<Heard> {
-        match talk.hear(ear, stream, sent, input) {
+        match talk.hear(ear, conn, (stream, sent), input) {
             Ok(mut heard) => {
                 self.note(stream, &mut heard);
                 Some(heard)

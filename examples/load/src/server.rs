@@ -1,4 +1,4 @@
-//! The server in this process, which echoes or speaks HTTP: its own reactor, on its own thread.
+//! The server in this process, which echoes, or speaks HTTP or WebSocket: its own reactor, on its own thread.
 
 use std::error::Error;
 use std::io;
@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use waterwheel::udp::{DatagramSocket, UdpOptions};
-use waterwheel::{Conn, ListenOptions, Reactor, Remote, http};
+use waterwheel::{Conn, ListenOptions, Reactor, Remote, http, ws};
 
 use crate::plan::{Mode, Plan};
 
@@ -39,10 +39,15 @@ impl Server {
         let is_udp = plan.mode == Mode::Udp;
         let is_http = plan.http.is_some();
         let patience = plan.server_idle_timeout();
-        let mut options = match is_http {
-            true => ListenOptions::default().limits(http::limits()).idle_timeout(patience),
-            false => ListenOptions::default().idle_timeout(patience),
-        };
+        let is_ws = plan.ws.is_some();
+        let size = plan.size;
+        let mut options = ListenOptions::default();
+        if is_http || is_ws {
+            // A message that is echoed, and another one before it.
+            let most_output = size.saturating_mul(2).max(16 << 20);
+            options = options.limits(http::limits().max_output_bytes(most_output));
+        }
+        options = options.idle_timeout(patience);
         if let Some(tls) = &plan.tls {
             options = tls.serve(options);
         }
@@ -51,6 +56,7 @@ impl Server {
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
             let mut reactor = Reactor::new()?;
             let addr = match (is_udp, is_http) {
+                _ if is_ws => serve_ws(&mut reactor, options, size)?,
                 (true, _) => receive(&mut reactor)?,
                 (_, true) => serve_http(&mut reactor, options, patience)?,
                 _ => listen(&mut reactor, options)?,
@@ -101,6 +107,27 @@ fn serve_http(
         http::Options::default().first_byte_timeout(patience).keep_alive_timeout(patience);
     let routes = http::Router::new().fallback(route);
     let server = reactor.register(http::Server::new((), routes).with_options(http_options));
+    reactor.listen("127.0.0.1:0", server, options)
+}
+
+/// Sends each message back.
+struct Echo;
+
+impl ws::Handler for Echo {
+    type State = ();
+
+    fn on_message(&mut self, _: &mut (), socket: &mut ws::Socket<'_>, message: ws::Message<'_>) {
+        socket.send(message);
+    }
+}
+
+/// Echoes messages of so many bytes, at any path.
+fn serve_ws(reactor: &mut Reactor, options: ListenOptions, size: usize) -> io::Result<SocketAddr> {
+    let endpoint = ws::Endpoint::new(ws::Options::default().max_message_bytes(size));
+    let routes = http::Router::new().fallback(http::Route::new().get(move |_, req, res| {
+        endpoint.upgrade(req, res, ());
+    }));
+    let server = reactor.register(http::Server::new(Echo, routes));
     reactor.listen("127.0.0.1:0", server, options)
 }
 

@@ -28,12 +28,15 @@ pub(crate) struct Link<E> {
     begun: Instant,
     /// What came back.
     ear: E,
+    /// Messages may be sent.
+    is_up: bool,
     /// The answer is complete.
     is_answered: bool,
 }
 
 fn link<E: Default>(stream: u64) -> Link<E> {
-    Link { stream, begun: Instant::now(), ear: E::default(), is_answered: false }
+    let (begun, ear) = (Instant::now(), E::default());
+    Link { stream, begun, ear, is_up: false, is_answered: false }
 }
 
 impl<T: Talk> Maker for Storm<T> {
@@ -79,11 +82,21 @@ impl<T: Talk> Storm<T> {
         }
     }
 
+    /// Messages may be sent.
+    fn begin_on(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
+        link.is_up = true;
+        self.run.connected(link.begun.elapsed(), false, conn);
+        self.talk.send(conn, link.stream, 0, 1);
+    }
+
     /// Everything came back.
     fn take_answer(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, heard: &Heard) {
         link.is_answered = true;
         self.run.answered(link.begun.elapsed(), heard.mistake.is_none());
         match self.ending {
+            Ending::Fin if self.talk.bye(&mut link.ear, conn) => {
+                conn.set_deadline(DeadlineKind::User, Some(END_PATIENCE));
+            }
             Ending::Fin => conn.close(),
             Ending::Reset => conn.abort(),
             // Where it is not announced, it is not going to come.
@@ -101,16 +114,21 @@ impl<T: Talk> Handler for Storm<T> {
     }
 
     fn on_open(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
-        self.run.connected(link.begun.elapsed(), false, conn);
-        self.talk.send(conn, link.stream, 0, 1);
+        if !self.run.greet(&mut self.talk, conn) {
+            self.begin_on(link, conn);
+        }
     }
 
     fn on_data(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let ear = (&mut link.ear, link.stream);
-        let Some(heard) = self.run.hear(&mut self.talk, ear, 1, input) else {
+        let so_far = (link.stream, 1);
+        let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, input);
+        let Some(heard) = heard else {
             conn.abort();
             return input.len();
         };
+        if heard.is_up {
+            self.begin_on(link, conn);
+        }
         if heard.answers > 0 {
             self.take_answer(link, conn, &heard);
         }
@@ -131,11 +149,17 @@ impl<T: Talk> Handler for Storm<T> {
         if self.run.phase() == Phase::Over {
             return;
         }
+        if !link.is_up {
+            self.run.not_greeted(&closed, cx);
+            self.dialer.settle();
+            return self.end_if_calm(cx);
+        }
         self.run.tally.live -= 1;
         let is_ours = matches!(closed.reason, CloseReason::Local);
         let is_late = matches!(closed.reason, CloseReason::Timeout(_));
-        if (!link.is_answered || is_late) && !is_ours {
-            self.run.tally.lose(&closed, self.talk.cut(&link.ear));
+        let cut = self.talk.cut(&link.ear);
+        if (!link.is_answered || is_late || cut.is_some()) && !is_ours {
+            self.run.tally.lose(&closed, cut);
         }
         self.dialer.settle();
         self.dialer.fill(cx, self::link);

@@ -20,16 +20,23 @@ pub(crate) trait Talk: Sized + 'static {
     /// How many messages may be in flight on a connection of an open loop.
     fn most_in_flight(plan: &Plan) -> u64;
 
-    /// Writes `count` messages of a stream, from number `first` on.
-    fn send(&self, conn: &mut Conn<'_>, stream: u64, first: u64, count: usize) -> Written;
+    /// Says what comes before the first message. Returns whether the peer has to answer it.
+    fn greet(&mut self, conn: &mut Conn<'_>) -> bool {
+        let _ = conn;
+        false
+    }
 
-    /// Takes what came in, up to the end of an answer at the most; `sent` messages have left on
-    /// this connection. An error ends the connection: what follows would not be understood.
+    /// Writes `count` messages of a stream, from number `first` on.
+    fn send(&mut self, conn: &mut Conn<'_>, stream: u64, first: u64, count: usize) -> Written;
+
+    /// Takes what came in, up to the end of an answer at the most. `so_far` is the number of the
+    /// stream, and how many of its messages have left on this connection. An error ends the connection: what follows would not be
+    /// understood.
     fn hear(
         &mut self,
         ear: &mut Self::Ear,
-        stream: u64,
-        sent: u64,
+        conn: &mut Conn<'_>,
+        so_far: (u64, u64),
         input: &[u8],
     ) -> Result<Heard, Mistake>;
 
@@ -38,6 +45,13 @@ pub(crate) trait Talk: Sized + 'static {
 
     /// What an end of the connection cuts off; `None` between two answers.
     fn cut(&self, ear: &Self::Ear) -> Option<String>;
+
+    /// Says what comes behind the last message. Returns whether the peer has to answer it, by
+    /// ending the connection.
+    fn bye(&mut self, ear: &mut Self::Ear, conn: &mut Conn<'_>) -> bool {
+        let _ = (ear, conn);
+        false
+    }
 }
 
 /// What came in.
@@ -53,6 +67,8 @@ pub(crate) struct Heard {
     pub(crate) mistake: Option<Box<Mistake>>,
     /// The peer ends the connection behind this answer.
     pub(crate) is_last: bool,
+    /// The peer has answered the greeting.
+    pub(crate) is_up: bool,
 }
 
 /// Whatever is sent comes back.
@@ -80,7 +96,7 @@ impl Talk for Echo {
 
     /// In one call, since the messages lie in one stream.
     #[inline]
-    fn send(&self, conn: &mut Conn<'_>, stream: u64, first: u64, count: usize) -> Written {
+    fn send(&mut self, conn: &mut Conn<'_>, stream: u64, first: u64, count: usize) -> Written {
         self.pattern.write(conn, stream, first * self.size as u64, count * self.size)
     }
 
@@ -88,8 +104,8 @@ impl Talk for Echo {
     fn hear(
         &mut self,
         ear: &mut Received,
-        stream: u64,
-        sent: u64,
+        _: &mut Conn<'_>,
+        (stream, sent): (u64, u64),
         input: &[u8],
     ) -> Result<Heard, Mistake> {
         let (size, at) = (self.size as u64, ear.0);

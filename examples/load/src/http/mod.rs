@@ -110,7 +110,7 @@ impl Talk for Http {
     }
 
     #[inline]
-    fn send(&self, conn: &mut Conn<'_>, _: u64, _: u64, count: usize) -> Written {
+    fn send(&mut self, conn: &mut Conn<'_>, _: u64, _: u64, count: usize) -> Written {
         let mut left = count * self.size;
         loop {
             let piece = &self.burst[..left.min(self.burst.len())];
@@ -126,8 +126,8 @@ impl Talk for Http {
     fn hear(
         &mut self,
         ear: &mut Ear,
-        stream: u64,
-        sent: u64,
+        _: &mut Conn<'_>,
+        (stream, sent): (u64, u64),
         input: &[u8],
     ) -> Result<Heard, Mistake> {
         self.read(ear, sent, input).map_err(|why| Mistake {
@@ -252,7 +252,8 @@ impl Http {
         ear.body = Body::Length(0);
         ear.answered += 1;
         ear.is_over = head.is_last;
-        Heard { used: 0, answers: 1, body_bytes: ear.at, mistake, is_last: head.is_last }
+        let (body_bytes, is_last) = (ear.at, head.is_last);
+        Heard { answers: 1, body_bytes, mistake, is_last, ..Heard::default() }
     }
 
     #[inline]

@@ -1,9 +1,12 @@
-//! `http://HOST[:PORT][/PATH][?QUERY]`, and the same with https.
+//! `http://HOST[:PORT][/PATH][?QUERY]`, and the same with https, ws and wss.
 
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
-    pub(crate) is_https: bool,
+    /// It is https or wss.
+    pub(crate) is_tls: bool,
+    /// It is ws or wss.
+    pub(crate) is_ws: bool,
     /// The host with its port, for a connection.
     pub(crate) authority: String,
     /// The host as the field Host has it.
@@ -14,12 +17,14 @@ pub(crate) struct Url {
 
 impl Url {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{text:?}: {why}; give http://HOST[:PORT]/PATH");
+        let wrong = |why: &str| format!("{text:?}: {why}; give http://HOST[:PORT]/PATH, or ws://…");
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
-        let (is_https, port) = match scheme.to_ascii_lowercase().as_str() {
-            "http" => (false, 80),
-            "https" => (true, 443),
-            _ => return Err(wrong("the scheme is neither http nor https")),
+        let (is_tls, is_ws, port) = match scheme.to_ascii_lowercase().as_str() {
+            "http" => (false, false, 80),
+            "https" => (true, false, 443),
+            "ws" => (false, true, 80),
+            "wss" => (true, true, 443),
+            _ => return Err(wrong("the scheme is neither http nor https, ws or wss")),
         };
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(wrong("blanks and characters beyond ASCII are written as %XX"));
@@ -40,6 +45,6 @@ impl Url {
             true => host.to_owned(),
             false => format!("{host}:{port}"),
         };
-        Ok(Self { is_https, authority, host: host.to_owned(), target })
+        Ok(Self { is_tls, is_ws, authority, host: host.to_owned(), target })
     }
 }

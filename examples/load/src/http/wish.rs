@@ -10,7 +10,7 @@ pub(crate) struct Wish {
     pub(crate) url: Option<Url>,
     method: Option<String>,
     body: Option<Vec<u8>>,
-    fields: Vec<(String, String)>,
+    pub(crate) fields: Vec<(String, String)>,
     status: Option<u16>,
     expect: Option<Vec<u8>>,
     pub(crate) any_body: bool,

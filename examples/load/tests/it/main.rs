@@ -17,6 +17,7 @@ mod servers;
 mod target;
 mod tls;
 mod udp;
+mod ws;
 
 use process::Process;
 
