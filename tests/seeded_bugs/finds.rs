@@ -50,7 +50,7 @@
 //! | `tail_lost` | 9 | closed with bytes still to be read |
 //! | `timer_early` | 13 | a timer is early |
 //! | `wake_lost` | 367 | messages were taken and not run |
-#![cfg(all(feature = "sim", feature = "http"))]
+#![cfg(all(feature = "sim", feature = "http", feature = "ws"))]
 
 // `WORKLOAD` of main.rs.
 #[path = "@workload@"]
@@ -59,6 +59,10 @@ mod workload;
 // `HTTP_WORKLOAD` of main.rs, whose own tests find nothing here: no bug is on in their threads.
 #[path = "@http_workload@"]
 mod http;
+
+// `WS_WORKLOAD` likewise.
+#[path = "@ws_workload@"]
+mod ws;
 
 use waterwheel::seeded;
 use waterwheel::sim::{Faults, Seeds};
@@ -87,6 +91,9 @@ fn seeds_for(bug: &'static str) -> Option<(u64, String)> {
     let result = if bug.starts_with("http_") {
         let seeds = Seeds::new(SEEDS).faults(Faults::harmless());
         seeds.try_run(|sim| http::run(sim, true), |report| count(&mut runs, report.runs))
+    } else if bug.starts_with("ws_") {
+        let seeds = Seeds::new(SEEDS).faults(Faults::harmless());
+        seeds.try_run(|sim| ws::run(sim, true), |report| count(&mut runs, report.runs))
     } else {
         Seeds::new(SEEDS).try_run(workload::run, |report| count(&mut runs, report.runs))
     };

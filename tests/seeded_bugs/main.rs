@@ -42,13 +42,16 @@ const WORKLOAD: &str = "examples/simulate/src/workload/mod.rs";
 /// The same for bugs of HTTP, whose names begin with `http_`.
 const HTTP_WORKLOAD: &str = "tests/sim/http.rs";
 
+/// The same for bugs of WebSocket, whose names begin with `ws_`.
+const WS_WORKLOAD: &str = "tests/sim/ws.rs";
+
 /// Directories at the root of the package that a build of the library does not want.
 const NOT_COPIED: &[&str] = &["target", "fuzz"];
 
 #[test]
 fn each_bug_fits_the_library() {
     with_bugs(&bugs());
-    for workload in [WORKLOAD, HTTP_WORKLOAD] {
+    for workload in [WORKLOAD, HTTP_WORKLOAD, WS_WORKLOAD] {
         assert!(root().join(workload).is_file(), "{workload} has moved");
     }
 }
@@ -62,7 +65,7 @@ fn each_bug_is_found() {
     let copy = work.join("waterwheel");
     copy_package(&copy, &texts, &bugs);
     let status = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
-        .args(["test", "--release", "--features=sim,http", "--test=seeded_bugs", "--target-dir"])
+        .args(["test", "--release", "--features=sim,http,ws", "--test=seeded_bugs", "--target-dir"])
         .arg(work.join("target"))
         .args(["--", "--nocapture"])
         .current_dir(&copy)
@@ -137,6 +140,7 @@ fn copy_package(copy: &Path, texts: &BTreeMap<String, String>, bugs: &[Bug]) {
     let test = fs::read_to_string(copy.join(FOLDER).join("finds.rs")).unwrap();
     let test = test.replace("@workload@", &format!("../{WORKLOAD}"));
     let test = test.replace("@http_workload@", &format!("../{HTTP_WORKLOAD}"));
+    let test = test.replace("@ws_workload@", &format!("../{WS_WORKLOAD}"));
     fs::write(copy.join("tests/seeded_bugs.rs"), test).unwrap();
     fs::remove_dir_all(copy.join(FOLDER)).unwrap();
 }

@@ -11,3 +11,5 @@ mod replay;
 mod seeds;
 mod simulation;
 mod world;
+#[cfg(all(feature = "http", feature = "ws"))]
+mod ws;
