@@ -28,6 +28,8 @@ mod code;
 mod deflate;
 mod endpoint;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handler;
 mod handshake;
 mod header;

@@ -59,6 +59,24 @@ pub fn range(bytes: &[u8]) {
     crate::http::fuzzing::range(bytes);
 }
 
+/// Frames of WebSocket, cut anywhere.
+#[cfg(feature = "ws")]
+pub fn ws_frame(bytes: &[u8]) {
+    crate::ws::fuzzing::frame(bytes);
+}
+
+/// Handshakes of WebSocket, both ways.
+#[cfg(feature = "ws")]
+pub fn ws_handshake(bytes: &[u8]) {
+    crate::ws::fuzzing::handshake(bytes);
+}
+
+/// Messages of WebSocket, compressed and to be compressed.
+#[cfg(feature = "ws")]
+pub fn ws_deflate(bytes: &[u8]) {
+    crate::ws::fuzzing::deflate(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::input::replay;
@@ -80,5 +98,13 @@ mod tests {
         replay("target", target);
         replay("multipart", multipart);
         replay("range", range);
+    }
+
+    #[cfg(feature = "ws")]
+    #[test]
+    fn the_corpora_of_websocket_pass() {
+        replay("ws_frame", ws_frame);
+        replay("ws_handshake", ws_handshake);
+        replay("ws_deflate", ws_deflate);
     }
 }
