@@ -8,6 +8,7 @@
 //! | accept at a server | an [`Endpoint`]; a route calls its `upgrade` (feature `http`) |
 //! | connect to a server | a [`Client`], with a [`Request`] |
 //! | send the same to many | a [`Room`], and a [`Frame`] |
+//! | send to those on all reactors of a fleet | a [`SharedRoom`] |
 //!
 //! # What holds
 //! - A message is delivered whole. Limits are looked at before anything is held in memory; what
@@ -38,6 +39,7 @@ mod options;
 mod room;
 mod session;
 mod shared;
+mod shared_room;
 mod socket;
 mod stats;
 #[cfg(feature = "http")]
@@ -55,6 +57,7 @@ pub use handshake::Refused;
 pub use options::Options;
 pub use room::{Published, Room, Slow};
 pub use session::Session;
+pub use shared_room::{Relayed, RoomPart, SharedRoom};
 pub use socket::Socket;
 pub use stats::Stats;
 #[cfg(feature = "http")]

@@ -3,6 +3,7 @@
 
 mod autobahn;
 mod client;
+mod fleet;
 mod life;
 mod peer;
 mod rooms;
