@@ -1,6 +1,6 @@
-//! What a message of WebSocket allocates, counted: nothing, for one that comes in one frame, whether
-//! it is answered with itself or published, and nothing for a ping. Here, because counting wants an
-//! allocator of its own.
+//! What a message of WebSocket allocates, counted: nothing, for one that comes in one frame,
+//! whether it is answered with itself or published, and nothing for a ping. Here, because
+//! counting wants an allocator of its own.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,6 +1,6 @@
 //! A room whose members are on the reactors of a fleet.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -44,9 +44,11 @@ const DEFAULT_CAPACITY: usize = 1024;
 ///     }
 /// }
 ///
-/// # fn server(chat: Chat) -> impl waterwheel::Handler { struct S; impl waterwheel::Handler for S {
+/// # fn server(chat: Chat) -> impl waterwheel::Handler { struct S;
+/// # impl waterwheel::Handler for S {
 /// # type State = (); fn on_data(&mut self, _: &mut (), _: &mut waterwheel::Conn<'_>, i: &[u8])
-/// # -> usize { i.len() } fn on_accept(&mut self, _: &waterwheel::Peer) -> Option<()> { None } } S }
+/// # -> usize { i.len() }
+/// # fn on_accept(&mut self, _: &waterwheel::Peer) -> Option<()> { None } } S }
 /// let room = SharedRoom::new(256 << 10, Slow::Skip);
 /// Fleet::new(FleetOptions::default())?.run(move |member| {
 ///     let chat = Chat { room: room.open(member.reactor())? };
@@ -79,8 +81,8 @@ impl SharedRoom {
         Self { doors: Arc::default(), max_queued_bytes, slow, capacity: DEFAULT_CAPACITY }
     }
 
-    /// Sets how many frames may wait for a reactor that is busy, 1 or more; default 1,024. A reactor
-    /// for which more would wait misses a frame ([`Relayed::missed`]).
+    /// Sets how many frames may wait for a reactor that is busy, 1 or more; default 1,024. A
+    /// reactor for which more would wait misses a frame ([`Relayed::missed`]).
     #[must_use]
     pub fn capacity(mut self, frames: usize) -> Self {
         self.capacity = frames;
@@ -92,7 +94,7 @@ impl SharedRoom {
     /// # Errors
     /// - `InvalidInput`: the capacity is 0.
     pub fn open(&self, reactor: &mut Reactor) -> io::Result<RoomPart> {
-        let room = Rc::new(RefCell::new(Room::new(self.max_queued_bytes)));
+        let room = Rc::new(Local(Cell::new(Room::new(self.max_queued_bytes))));
         let relay = Relay { room: Rc::clone(&room), slow: self.slow };
         let key = reactor.register(relay);
         let sender = reactor.channel(key, self.capacity)?;
@@ -148,47 +150,59 @@ pub struct Relayed {
     pub missed: usize,
 }
 
+/// The room of one reactor, taken out while it is used: nothing that it calls is the program's.
+struct Local(Cell<Room>);
+
+impl Local {
+    fn with<R>(&self, run: impl FnOnce(&mut Room) -> R) -> R {
+        let mut room = self.0.take();
+        let result = run(&mut room);
+        self.0.set(room);
+        result
+    }
+}
+
 /// The members of a [`SharedRoom`] on one reactor. A clone is the same part.
 #[derive(Clone)]
 pub struct RoomPart {
     shared: SharedRoom,
-    room: Rc<RefCell<Room>>,
+    room: Rc<Local>,
     part: u64,
 }
 
 impl RoomPart {
     /// Adds a WebSocket of this reactor, as [`Room::join`] does.
     pub fn join(&self, socket: &Socket<'_>) -> bool {
-        self.room.borrow_mut().join(socket)
+        self.room.with(|room| room.join(socket))
     }
 
     /// Removes a member; whether it was one.
     pub fn leave(&self, id: ConnId) -> bool {
-        self.room.borrow_mut().leave(id)
+        self.room.with(|room| room.leave(id))
     }
 
     /// Whether it is a member.
     #[must_use]
     pub fn contains(&self, id: ConnId) -> bool {
-        self.room.borrow().contains(id)
+        self.room.with(|room| room.contains(id))
     }
 
     /// Members on this reactor, with those that have ended since the last message.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.room.borrow().len()
+        self.room.with(|room| room.len())
     }
 
     /// Whether there are none on this reactor.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.room.borrow().is_empty()
+        self.room.with(|room| room.is_empty())
     }
 
     /// Sends a message to the members on this reactor, as [`Room::publish`] does, and to those on
     /// the others.
     pub fn publish(&self, cx: &mut Context<'_>, frame: &Arc<Frame>) -> (Published, Relayed) {
-        let here = self.room.borrow_mut().publish(cx, frame, self.shared.slow);
+        let here = self.room.with(|room| room.publish(cx, frame, self.shared.slow));
         (here, self.shared.relay(frame, Some(self.part)))
     }
 }
@@ -202,7 +216,7 @@ impl fmt::Debug for RoomPart {
 
 /// Publishes what other reactors have sent.
 struct Relay {
-    room: Rc<RefCell<Room>>,
+    room: Rc<Local>,
     slow: Slow,
 }
 
@@ -220,6 +234,6 @@ impl Handler for Relay {
 
 impl Receive<Arc<Frame>> for Relay {
     fn on_message(&mut self, frame: Arc<Frame>, cx: &mut Context<'_>) {
-        self.room.borrow_mut().publish(cx, &frame, self.slow);
+        self.room.with(|room| room.publish(cx, &frame, self.slow));
     }
 }

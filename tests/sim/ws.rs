@@ -1,5 +1,5 @@
-//! WebSockets in simulated worlds: frames cut anywhere, messages in fragments, peers that break each
-//! rule, peers that do not read, and a client of ours that compresses.
+//! WebSockets in simulated worlds: frames cut anywhere, messages in fragments, peers that break
+//! each rule, peers that do not read, and a client of ours that compresses.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! The server in this process, which echoes, or speaks HTTP or WebSocket: its own reactor, on its own thread.
+//! The server in this process, which echoes, or speaks HTTP or WebSocket: its own reactor, on its
+//! own thread.
 
 use std::error::Error;
 use std::io;

@@ -30,8 +30,8 @@ pub(crate) trait Talk: Sized + 'static {
     fn send(&mut self, conn: &mut Conn<'_>, stream: u64, first: u64, count: usize) -> Written;
 
     /// Takes what came in, up to the end of an answer at the most. `so_far` is the number of the
-    /// stream, and how many of its messages have left on this connection. An error ends the connection: what follows would not be
-    /// understood.
+    /// stream, and how many of its messages have left on this connection. An error ends the
+    /// connection: what follows would not be understood.
     fn hear(
         &mut self,
         ear: &mut Self::Ear,
