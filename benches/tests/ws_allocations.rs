@@ -60,7 +60,8 @@ impl ws::Handler for App {
                 self.room.publish(&mut socket.context(), &self.frame, Slow::Skip);
             }
             Some(b'a') => {
-                socket.send_text(&String::from_utf8_lossy(message.bytes()).into_owned());
+                let copy = message.bytes().to_vec();
+                socket.send_text(&String::from_utf8_lossy(&copy));
             }
             _ => {
                 socket.send(message);
