@@ -40,12 +40,12 @@
 //!
 //! The example `tcpstat` shows all of this for one port, with what to do about it:
 //! ```text
-//! cargo run --release --example tcpstat -- 7000 --watch 1
+//! cargo run --release -p tcpstat -- 7000 --watch 1
 //! ```
 //! A connection tells of itself with [`Conn::tcp_info`](crate::Conn::tcp_info).
 //!
 //! What is said of the kernel is said of Linux, and was tried on 6.18. The tests in
-//! `tests/states.rs` take a connection of this crate through every state, from either side, and
+//! `tests/process/states` take a connection of this crate through every state, from either side, and
 //! see it in the kernel's table.
 //!
 //! # Sources
