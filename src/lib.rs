@@ -66,6 +66,12 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! # Where to go from here
+//! [`tour`] has chapters by question: [coming from tokio, Go, Node or libuv](tour::coming_from),
+//! [which limit ends my connection](tour::limits), [which door reaches what](tour::doors),
+//! [which options for which load](tour::choosing), and
+//! [testing in a simulated world](tour::simulated).
+//!
 //! # What holds
 //! - Callbacks never nest: nothing that a handler calls runs a handler before it returns. For the
 //!   order of callbacks see [`Handler`].
@@ -109,6 +115,7 @@
 //! | | `ws` | WebSocket, as server and as client (feature `ws`) |
 //! | | `inspect` | the recorder, warnings and the live page (feature `inspect`) |
 //! | proofs | `guide` | chapters on how the loop works: documentation alone |
+//! | | `tour` | chapters for those who write with the crate: documentation alone |
 //! | | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | | `tests` | scripts of a connection, models of interleavings, and targets of the fuzzers |
 //!
@@ -196,6 +203,8 @@ pub mod ws;
 pub mod inspect;
 
 pub mod guide;
+
+pub mod tour;
 
 #[cfg(feature = "sim")]
 pub mod sim;

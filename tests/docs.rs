@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "docs/commands.rs"]
 mod commands;
+#[path = "docs/limits.rs"]
+mod limits;
 #[path = "docs/markdown.rs"]
 mod markdown;
 #[path = "docs/packages.rs"]

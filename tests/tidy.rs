@@ -18,7 +18,7 @@ const STOREYS: &[(&str, &[&str])] = &[
     ("ground", &["base", "options", "tcp", "sys"]),
     ("loop", &["engine", "stream", "datagram", "handler", "reactor"]),
     ("on top", &["channel", "pool", "fleet", "offload", "tls", "http", "ws", "inspect"]),
-    ("proofs", &["guide", "sim", "tests"]),
+    ("proofs", &["guide", "tour", "sim", "tests"]),
 ];
 
 /// All rooms, in order.
