@@ -59,16 +59,17 @@ fn links_lead_somewhere() {
 }
 
 #[test]
+fn paths_between_backticks_are_there() {
+    let complaints = texts().into_iter().flat_map(|(name, text)| lost_paths(&name, &text));
+    report(&complaints.collect::<Vec<_>>());
+}
+
+#[test]
 fn commands_name_what_there_is() {
     let packages = packages::packages();
-    let mut texts: Vec<(String, String)> =
-        documents().into_iter().map(|name| (name.clone(), read(&name))).collect();
-    for folder in FOLDERS {
-        read_texts(&root().join(folder), &mut texts);
-    }
     let mut count = 0;
     let mut complaints = Vec::new();
-    for (name, text) in &texts {
+    for (name, text) in &texts() {
         for command in commands::commands(text) {
             count += 1;
             let wrong = commands::check(&command, &packages);
@@ -77,6 +78,16 @@ fn commands_name_what_there_is() {
     }
     report(&complaints);
     assert!(count > 100, "only {count} commands were found");
+}
+
+/// All that may have commands in it, by path.
+fn texts() -> Vec<(String, String)> {
+    let mut texts: Vec<(String, String)> =
+        documents().into_iter().map(|name| (name.clone(), read(&name))).collect();
+    for folder in FOLDERS {
+        read_texts(&root().join(folder), &mut texts);
+    }
+    texts
 }
 
 /// Adds what stands in the documents, programs and scripts under a directory.
@@ -171,6 +182,19 @@ fn broken_links(name: &str, text: &str) -> Vec<String> {
     broken
 }
 
+/// Paths of the repository between backticks that are not there. An example may be named without
+/// the ending of its file.
+fn lost_paths(name: &str, text: &str) -> Vec<String> {
+    let spans = text.split('`').filter(|span| !span.contains([' ', '\n', '{', '*', '<', '"']));
+    let is_path =
+        |span: &&str| FOLDERS.iter().any(|folder| span.starts_with(&format!("{folder}/")));
+    let is_there =
+        |path: &str| root().join(path).exists() || root().join(format!("{path}.rs")).exists();
+    // A word in capitals stands for a name.
+    let lost = spans.filter(is_path).filter(|path| !path.contains("NAME") && !is_there(path));
+    lost.map(|path| format!("{name}: there is no {path}")).collect()
+}
+
 // Each check, against what it should catch and what it should let pass.
 
 #[test]
@@ -192,6 +216,13 @@ fn a_link_that_leads_nowhere_is_caught() {
     let links = |text| broken_links("x.md", text).len();
     assert_eq!(links("[a](Cargo.toml) [b](#what-is-it) [c](https://tokio.rs)\n# What is it?\n"), 0);
     assert_eq!(links("[a](Cargo.tom) [b](#what-is)\n# What is it?\n"), 2);
+}
+
+#[test]
+fn a_path_that_is_lost_is_caught() {
+    let text =
+        "`src/lib.rs` `examples/chat` `examples/NAME` `src/lost.rs` `x` src/no `tests/docs/`";
+    assert_eq!(lost_paths("x.md", text), ["x.md: there is no src/lost.rs"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// A `ConnId` is `Copy` and may be kept anywhere, for example in a table of chat members. A lookup
 /// by an id that has outlived its connection returns `None`, also when the slot is in use again.
+/// So does a lookup in another reactor: no two reactors of a process give out the same id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
     /// The index of the slot in the lowest bits, the generation in the others: a word is

@@ -14,8 +14,10 @@ use crate::base::tick::after;
 /// Which socket, and who on the other side.
 pub(crate) type SessionKey = (SocketId, SocketAddr);
 
-/// The sessions of a handler, by all its sockets, lent to those of its callbacks that are of none
-/// in particular. They are in no order.
+/// All sessions of a handler, over all its sockets, in no order.
+///
+/// Lent to the callbacks that belong to no single session: `on_batch_end`, `on_handler_timer` and
+/// others of [`SessionHandler`](crate::udp::SessionHandler).
 ///
 /// # Examples
 /// What each peer says goes to all; once a second all are told how many they are, and those who

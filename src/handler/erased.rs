@@ -16,8 +16,11 @@ use crate::stream::happy_eyeballs::ConnectRetry;
 
 /// The typed key of a registered handler.
 ///
-/// A key belongs to the reactor that returned it. Used with another reactor it is an error there,
-/// or names the handler of the same type in the same place.
+/// A key belongs to the reactor that returned it. It holds the place of the handler in the order of
+/// registration, and its type. Used with another reactor, it names the handler in the same place
+/// there if that has the same type; otherwise the call fails or does nothing, and an error is
+/// logged. So the members of a fleet, which register the same handlers in the same order, have the
+/// same keys.
 pub struct HandlerKey<H> {
     index: u32,
     /// A key neither owns nor borrows an `H`.

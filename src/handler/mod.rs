@@ -118,6 +118,10 @@ pub trait Handler: 'static {
     /// front, are done with; the rest is kept and comes again in front of the next bytes. Leaving
     /// more than `max_input_bytes` ends the connection with `CloseReason::Overflow`.
     ///
+    /// The rest comes again also without new bytes: when output that had reached the high mark has
+    /// fallen to the low mark, and after [`Conn::resume_reading`]. Once `on_eof` was called nothing
+    /// comes again.
+    ///
     /// Returning more than there were counts as all.
     fn on_data(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, input: &[u8]) -> usize;
 

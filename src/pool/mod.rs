@@ -37,7 +37,7 @@
 //! nothing else that could come to it, is refused.
 //!
 //! # Examples
-//! See [`PoolClient`], and `examples/pool.rs`.
+//! See [`PoolClient`], and `examples/pool`.
 
 mod account;
 mod client;

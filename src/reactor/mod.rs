@@ -41,6 +41,9 @@ use turn::refresh_activity;
 
 /// The event loop: one thread, one poll, all connections.
 ///
+/// A reactor is not `Send`, since its handlers need not be. Make it on the thread that runs it, and
+/// send its [`Remote`] to the others: see [the pattern](crate::tour::coming_from).
+///
 /// # Examples
 /// An echo server:
 /// ```no_run

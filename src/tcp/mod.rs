@@ -45,8 +45,8 @@
 //! A connection tells of itself with [`Conn::tcp_info`](crate::Conn::tcp_info).
 //!
 //! What is said of the kernel is said of Linux, and was tried on 6.18. The tests in
-//! `tests/process/states` take a connection of this crate through every state, from either side, and
-//! see it in the kernel's table.
+//! `tests/process/states` take a connection of this crate through every state, from either side,
+//! and see it in the kernel's table.
 //!
 //! # Sources
 //! RFC 9293; tcp(7), listen(2), socket(7), accept(2), getrlimit(2), proc(5); the kernel's

@@ -45,51 +45,55 @@ pub(crate) fn check(command: &str, packages: &BTreeMap<String, Package>) -> Vec<
     if !["run", "test", "bench", "build", "doc", "check", "clippy"].contains(verb) {
         return Vec::new();
     }
-    let mut wrong = Vec::new();
     let name = option(&words, &["-p", "--package"]).next().unwrap_or("waterwheel");
-    let Some(package) =
-        packages.get(name).or_else(|| packages.get("waterwheel").filter(|_| is_place(name)))
-    else {
+    let name = if is_place(name) { "waterwheel" } else { name };
+    let Some(package) = packages.get(name) else {
         return vec![format!("there is no package {name}")];
     };
     let features: Vec<&str> =
         option(&words, &["--features", "-F"]).flat_map(|list| list.split(',')).collect();
-    for feature in &features {
+    let mut wrong = check_features(&features, name, packages);
+    wrong.extend(check_targets(&words, &features, package));
+    let has_target = words.iter().any(|word| ["--example", "--bin"].contains(word));
+    if *verb == "run" && !has_target && !words.contains(&"NAME") && !package.has_main() {
+        wrong.push(format!("{name} has no program of its own"));
+    }
+    if *verb == "run" && !words.contains(&"--example") {
+        let known = package.sources() + &packages["support"].sources();
+        let options = program.split_whitespace().filter(|word| word.starts_with("--"));
+        let unknown = options.filter(|option| option.len() > 2 && !knows(&known, option));
+        wrong.extend(unknown.map(|option| format!("{name} knows no {option}")));
+    }
+    wrong
+}
+
+fn check_features(
+    features: &[&str],
+    name: &str,
+    packages: &BTreeMap<String, Package>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for feature in features {
         let (owner, feature) = feature.split_once('/').unwrap_or((name, feature));
         if !packages.get(owner).is_some_and(|owner| owner.has_feature(feature)) {
             wrong.push(format!("{owner} has no feature {feature}"));
         }
     }
+    wrong
+}
+
+fn check_targets(words: &[&str], features: &[&str], package: &Package) -> Vec<String> {
     let has_all = words.contains(&"--all-features");
-    let mut has_target = false;
+    let mut wrong = Vec::new();
     for kind in ["bin", "example", "test", "bench"] {
-        for target in option(&words, &[&format!("--{kind}")]).filter(|name| !is_place(name)) {
-            has_target = true;
-            match package.target(kind, target) {
-                None => wrong.push(format!("{name} has no {kind} {target}")),
-                Some(wanted) => wrong.extend(
-                    wanted
-                        .iter()
-                        .filter(|wanted| !has_all && !features.contains(&wanted.as_str()))
-                        .map(|wanted| format!("{kind} {target} wants the feature {wanted}")),
-                ),
-            }
+        for target in option(words, &[&format!("--{kind}")]).filter(|name| !is_place(name)) {
+            let Some(wanted) = package.target(kind, target) else {
+                wrong.push(format!("there is no {kind} {target}"));
+                continue;
+            };
+            let lacks = wanted.iter().filter(|it| !has_all && !features.contains(&it.as_str()));
+            wrong.extend(lacks.map(|it| format!("{kind} {target} wants the feature {it}")));
         }
-    }
-    has_target |= words.iter().any(|word| ["--example", "--bin"].contains(word));
-    if *verb == "run" {
-        if !has_target && !is_place(name) && !package.has_main() {
-            wrong.push(format!("{name} has no program of its own"));
-        }
-        let known = format!("{}{}", package.sources(), packages["support"].sources());
-        let is_example = words.contains(&"--example");
-        wrong.extend(
-            program
-                .split_whitespace()
-                .filter(|word| word.starts_with("--") && word.len() > 2 && !is_example)
-                .filter(|word| !knows(&known, word))
-                .map(|word| format!("{name} knows no {word}")),
-        );
     }
     wrong
 }

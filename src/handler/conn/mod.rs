@@ -106,6 +106,10 @@ impl<'a> Conn<'a> {
     /// Small writes of one callback to its own connection leave together when it returns; writes
     /// to other connections leave at the end of the turn. What the kernel does not take is queued
     /// and follows by itself, in order. See [`Written`] for what the answer means.
+    ///
+    /// A single write is also bounded by [`max_output_bytes`](crate::Limits::max_output_bytes),
+    /// 16 MiB by default, less what is queued: write more in parts, as `on_drain` asks for them, or
+    /// from a file with [`send_file`](Self::send_file).
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> Written {
         if self.is_current() && self.lp.engine.cork.gather(bytes) {
@@ -131,7 +135,7 @@ impl<'a> Conn<'a> {
 
     /// Sends FIN once everything written has left, and goes on reading. When the peer has
     /// finished as well, the connection ends, with `CloseReason::Peer`. No deadline of its own
-    /// comes with it.
+    /// comes with it. Before the connection is up, FIN follows what was written once it is.
     pub fn shutdown_write(&mut self) {
         if let Some(mut link) = self.link() {
             link.shutdown_write();
@@ -165,7 +169,8 @@ impl<'a> Conn<'a> {
     /// fills, and TCP holds the peer back.
     ///
     /// Reading stays paused until `resume_reading`. Exception: after a reset, or a file that cannot
-    /// be sent, the bytes received so far are delivered at once.
+    /// be sent, the bytes received so far are delivered at once. A peer that finishes (FIN)
+    /// meanwhile is noticed only then; one that resets is noticed at once.
     pub fn pause_reading(&mut self) {
         if let Some(mut link) = self.link() {
             link.pause_reading();
