@@ -163,6 +163,8 @@
 //! while output waits. Platform notes stand at the items that differ.
 
 #![forbid(unsafe_code)]
+// The documentation site labels what belongs to a feature, which only nightly compilers can do.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod base;
 

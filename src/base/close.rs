@@ -88,8 +88,9 @@ pub enum CloseReason {
     Idle,
     /// A deadline passed.
     Timeout(TimeoutKind),
-    /// More output than its cap was written, or more input than its cap was left unconsumed; or its
-    /// queue was the largest when all together were over `ReactorOptions::max_queued_bytes`.
+    /// A cap on memory was exceeded: `max_output_bytes` by a write, `max_input_bytes` by what
+    /// `on_data` left unconsumed, or `ReactorOptions::max_queued_bytes` by all connections
+    /// together, of which this one had the largest queue.
     Overflow,
     /// A callback of this connection panicked.
     Panic,

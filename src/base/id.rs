@@ -109,8 +109,8 @@ impl fmt::Display for SocketId {
 /// Names one timer from the moment it is set until it has fired for the last time or was
 /// cancelled.
 ///
-/// A `TimerId` is unique in the process: another reactor or [`Wheel`](crate::base::wheel::Wheel)
-/// than the one that made it finds nothing by it.
+/// A `TimerId` is unique in the process: any other reactor or
+/// [`Wheel`](crate::base::wheel::Wheel) finds nothing by it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId {
     index: u32,

@@ -66,7 +66,7 @@ use receiver::ChannelReceiver;
 pub trait Receive<T>: Handler {
     /// A message came in. Those of one sender come in the order in which it sent them.
     ///
-    /// If it panics the message is lost, and the next one comes in the next turn.
+    /// If the callback panics, its message is lost, and the next one comes in the next turn.
     fn on_message(&mut self, message: T, cx: &mut Context<'_>);
 
     /// The last sender of a channel has been dropped, and its messages have all come: once for
@@ -78,11 +78,11 @@ pub trait Receive<T>: Handler {
 
 /// The end of a channel that other threads send to: cloned, sent and shared at will.
 ///
-/// The other end is a handler ([`Receive`]). `Ok` means that the reactor was there to take the
-/// message; one that is stopped before it comes to it drops it.
+/// The other end is a handler ([`Receive`]). `Ok` means that the reactor had not stopped yet. If
+/// it stops before it reaches the message, the message is dropped.
 ///
-/// Messages of one sender come in order. Clones of it, other channels and
-/// [`Remote`](crate::Remote) have orders of their own.
+/// Messages of one sender come in order. There is no order between clones of it, or with other
+/// channels and [`Remote`](crate::Remote).
 ///
 /// # Examples
 /// ```
@@ -135,7 +135,7 @@ impl Announce for Door {
     }
 }
 
-/// Why a message was not sent. It is in here.
+/// Why a message was not sent. Each variant holds the message, to send it elsewhere or again.
 ///
 /// # Examples
 /// Work that is shed when its taker is behind:
@@ -167,10 +167,9 @@ impl<T> Sender<T> {
     /// Sends a message; waits while the channel is full. A sender that has waited goes on when
     /// half of the channel is free.
     ///
-    /// On the reactor's own thread, in a callback for example, it does not wait and returns an
-    /// error. On the thread of another reactor it would hold up that one's connections, and two
-    /// that send to each other so may wait for each other for ever: use
-    /// [`try_send`](Self::try_send) in callbacks.
+    /// In callbacks use [`try_send`](Self::try_send). On the thread of its own reactor `send` does
+    /// not wait but returns an error. On the thread of another reactor it would stop the
+    /// connections there, and two reactors that send to each other could wait for ever.
     ///
     /// # Errors
     /// - [`SendError::Stopped`]: the reactor has stopped, perhaps while this waited.

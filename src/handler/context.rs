@@ -359,7 +359,7 @@ impl<'a> Context<'a> {
         self.lp.engine.stop(Stop::Drain(deadline));
     }
 
-    /// The door from other threads.
+    /// A handle to this reactor for other threads.
     #[must_use]
     pub fn remote(&self) -> Remote {
         Remote::new(self.lp.posts.mailbox.clone())

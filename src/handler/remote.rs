@@ -1,4 +1,4 @@
-//! The door from other threads.
+//! The handle for other threads.
 
 use std::error::Error;
 use std::fmt;
@@ -12,10 +12,12 @@ use crate::handler::context::task_for;
 use crate::handler::event_loop::Message;
 use crate::handler::{Context, HandlerKey};
 
-/// The door to a reactor from other threads: cloned, sent and kept anywhere.
+/// A handle to a reactor for other threads: cloned, sent and kept anywhere.
 ///
-/// Messages of one thread are run in the order they were posted. `Ok` means that the reactor was
-/// there to take the message; one that is stopped before it comes to it drops it.
+/// Messages of one thread are run in the order in which they were posted. `Ok` means that the
+/// reactor had not stopped yet. If it stops before it reaches the message, the message is dropped.
+/// Nothing bounds how many wait: for a stream of messages take a channel, as
+/// [`doors`](crate::tour::doors) says.
 ///
 /// # Examples
 /// ```

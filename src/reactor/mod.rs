@@ -279,7 +279,7 @@ impl Reactor {
         Context::new(&mut self.dispatcher.lp)
     }
 
-    /// The door from other threads.
+    /// A handle to this reactor for other threads.
     #[must_use]
     pub fn remote(&self) -> Remote {
         Remote::new(self.dispatcher.lp.posts.mailbox.clone())

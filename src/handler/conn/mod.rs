@@ -212,10 +212,10 @@ impl<'a> Conn<'a> {
         Ok(())
     }
 
-    /// Has `on_deadline` called when so much time has passed, unless the deadline is set again or
-    /// taken back (`None`) before. Bytes do not move it. By default `on_deadline` ends the
-    /// connection with a reset and `CloseReason::Timeout`. A deadline that passes before the
-    /// connection is up is told when it is.
+    /// Sets the time after which `on_deadline` is called; `None` takes it back. A connection has
+    /// one deadline: setting it again replaces it, and bytes do not move it. By default
+    /// `on_deadline` ends the connection with a reset and `CloseReason::Timeout`. A deadline that
+    /// passes before the connection is up is reported after `on_open`.
     ///
     /// The deadline is a word in the connection: to move it costs a look at the clock and a store.
     pub fn set_deadline(&mut self, kind: DeadlineKind, wait: Option<Duration>) {
