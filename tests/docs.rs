@@ -65,6 +65,20 @@ fn paths_between_backticks_are_there() {
 }
 
 #[test]
+fn each_example_is_in_the_readme() {
+    let readme = read(ENGLISH);
+    let names = fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap().path());
+    let names: Vec<String> =
+        names.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert!(names.len() > 10, "{names:?}");
+    let lost = names.iter().filter(|name| !readme.contains(&format!("`{name}`")));
+    // What the others share is no program.
+    let lost = lost.filter(|name| *name != "support");
+    let complaints = lost.map(|name| format!("{ENGLISH} does not name the example {name}"));
+    report(&complaints.collect::<Vec<_>>());
+}
+
+#[test]
 fn commands_name_what_there_is() {
     let packages = packages::packages();
     let mut count = 0;
@@ -243,6 +257,7 @@ fn a_command_that_names_what_is_not_there_is_caught() {
     for wrong in [
         "cargo run --release -p loads",
         "cargo run --release -p load -- storm --tsl",
+        "cargo run --release -p load -- strom",
         "cargo run --release -p load --features tsl",
         "cargo run --example tcpstat",
         "cargo run --example http_hello",

@@ -63,6 +63,11 @@ pub(crate) fn check(command: &str, packages: &BTreeMap<String, Package>) -> Vec<
         let options = program.split_whitespace().filter(|word| word.starts_with("--"));
         let unknown = options.filter(|option| option.len() > 2 && !knows(&known, option));
         wrong.extend(unknown.map(|option| format!("{name} knows no {option}")));
+        // The mode comes first, if a program has some.
+        let is_mode = |word: &&str| word.chars().all(|char| char.is_ascii_lowercase());
+        let modes = program.split_whitespace().take_while(is_mode);
+        let unknown = modes.filter(|mode| !known.contains(&format!("\"{mode}\"")));
+        wrong.extend(unknown.map(|mode| format!("{name} has no mode {mode}")));
     }
     wrong
 }
