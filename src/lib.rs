@@ -162,6 +162,7 @@
 //! emulates edges (Windows, and poll(2)) reads go on to `WouldBlock` and writability is asked for
 //! while output waits. Platform notes stand at the items that differ.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 // The documentation site labels what belongs to a feature, which only nightly compilers can do.
 #![cfg_attr(docsrs, feature(doc_cfg))]

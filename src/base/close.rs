@@ -37,6 +37,7 @@ impl fmt::Display for TimeoutKind {
 
 /// Which kind of silence an idle limit measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum IdleKind {
     /// No byte was read.
     Read,
@@ -48,6 +49,7 @@ pub enum IdleKind {
 
 /// What to do with an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Idle {
     /// End it with [`CloseReason::Idle`], at once; unless the callback has closed it in its own
     /// way, which then goes on.
@@ -58,6 +60,7 @@ pub enum Idle {
 
 /// What to do with a connection whose deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Deadline {
     /// Keep it, and ask again when so much time has passed, at least 1 ms; unless the handler moves
     /// the deadline before.

@@ -4,6 +4,7 @@ use super::response::Response;
 
 /// Whether more of a body is wanted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Flow {
     /// Go on.
     More,

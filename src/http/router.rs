@@ -14,6 +14,7 @@ type Before<A> = Box<dyn FnMut(&mut A, &Request<'_>, &mut Response<'_, A>) -> Ne
 
 /// What follows a function of [`Router::before`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Next {
     /// The next one, and then the handler.
     Go,

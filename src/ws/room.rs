@@ -15,6 +15,7 @@ use crate::ws::{CloseCode, Frame, Socket};
 /// What to do with a member of a room that reads too slowly: its queue is longer than the room
 /// allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Slow {
     /// The member misses this message.
     Skip,

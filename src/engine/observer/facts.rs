@@ -223,6 +223,7 @@ pub struct WheelSlot {
 
 /// From the reading of the clock before a callback to the one at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Span {
     /// The reading before.
     pub from: Duration,

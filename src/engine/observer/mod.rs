@@ -156,6 +156,7 @@ pub trait Observer: 'static {
 
 /// A phase of the turn. The poll comes before the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Phase {
     /// What the poll has reported; counts events.
     Events,
