@@ -37,7 +37,6 @@ impl fmt::Display for TimeoutKind {
 
 /// Which kind of silence an idle limit measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum IdleKind {
     /// No byte was read.
     Read,
