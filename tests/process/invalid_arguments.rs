@@ -220,12 +220,12 @@ fn an_idle_limit_out_of_range_leaves_the_old_one() {
 fn text_that_is_no_address_is_quoted_with_what_would_be_one() {
     let mut reactor = Reactor::new().unwrap();
     let service = reactor.register(Script::new());
-    for text in ["", "localhost:80", "127.0.0.1", "127.0.0.1:65536", "[::1]", ":80", "::1:80:"] {
+    for text in ["", "127.0.0.1", "127.0.0.1:65536", "[::1]", ":80", "::1:80:"] {
         let error = reactor.listen(text, service, ListenOptions::default()).unwrap_err();
-        expect_refusal(&error, &[&format!("{text:?}"), "127.0.0.1:7000", "[::]:7000"]);
+        expect_refusal(&error, &[&format!("{text:?}"), "host:port", "127.0.0.1:80", "[::1]:80"]);
         let text = text.to_owned();
         let error = reactor.listen(text, service, ListenOptions::default()).unwrap_err();
-        expect_refusal(&error, &["127.0.0.1:7000"]);
+        expect_refusal(&error, &["127.0.0.1:80"]);
     }
 }
 

