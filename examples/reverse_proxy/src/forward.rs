@@ -28,13 +28,18 @@ const NOT_PASSED: [&str; 16] = [
     "x-real-ip",
 ];
 
-/// Whether a field passes: it is of the message, and `Connection` does not list it.
+/// Whether a field passes: it is of the message, and `Connection` does not list it. An underscore
+/// is as good as a dash, because it is the same to servers that read fields as variables.
 pub(crate) fn passes(name: &str, is_listed: impl Fn(&str) -> bool) -> bool {
-    !NOT_PASSED.iter().any(|own| own.eq_ignore_ascii_case(name)) && !is_listed(name)
+    let plain = name.replace('_', "-");
+    !NOT_PASSED.iter().any(|own| own.eq_ignore_ascii_case(&plain)) && !is_listed(name)
 }
 
 /// The path and the query of a target, which may be a whole URI.
 fn path_of(target: &str) -> String {
+    if target.starts_with('/') {
+        return target.to_owned(); // an address within it is not its own
+    }
     let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
     match rest.find(['/', '?']) {
         Some(at) if rest[at..].starts_with('?') => format!("/{}", &rest[at..]),

@@ -97,6 +97,51 @@ fn a_message_passes_without_what_is_of_its_connection() {
     expect_clean_end(server);
 }
 
+/// One that was rewritten would be of another page than the one a filter before the proxy has seen.
+#[test]
+fn a_target_passes_as_it_is_also_with_an_address_within_it() {
+    let (listener, behind) = listen();
+    let (server, addr) = serve(&[behind], &["--every", "0"]);
+    let mut client = Client::connect(addr);
+    let mut upstream = None;
+    for (sent, wanted) in [
+        ("/login?next=http://other/admin", "/login?next=http://other/admin"),
+        ("/to/http://other/admin", "/to/http://other/admin"),
+        ("//other/admin", "//other/admin"),
+        ("http://x/a?b=http://other/admin", "/a?b=http://other/admin"),
+        ("http://x?b=http://other/admin", "/?b=http://other/admin"),
+        ("http://x", "/"),
+    ] {
+        client.send(&format!("GET {sent} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let upstream = upstream.get_or_insert_with(|| accept(&listener));
+        assert_eq!(head(upstream)[0], format!("GET {wanted} HTTP/1.1"));
+        upstream.send(OK);
+        assert_eq!(head(&mut client)[0], "HTTP/1.1 200 OK");
+        client.expect("ok");
+    }
+    expect_end(server);
+}
+
+/// Programs that read fields as variables take an underscore for a dash.
+#[test]
+fn a_field_that_a_server_could_take_for_one_of_the_proxys_does_not_pass() {
+    let (listener, behind) = listen();
+    let (server, addr) = serve(&[behind], &["--every", "0"]);
+    let mut client = Client::connect(addr);
+    client.send(
+        "GET / HTTP/1.1\r\nHost: x\r\nX_Forwarded_For: 9.9.9.9\r\nX-Real_IP: 9.9.9.9\r\n\
+         Transfer_Encoding: chunked\r\nX_Own: 1\r\n\r\n",
+    );
+    let mut upstream = accept(&listener);
+    let request = head(&mut upstream);
+    let text = request.join("\n");
+    assert!(!text.contains("9.9.9.9") && !text.contains("chunked"), "{text}");
+    assert!(has(&request, "X_Own: 1"), "{text}");
+    upstream.send(OK);
+    assert_eq!(head(&mut client)[0], "HTTP/1.1 200 OK");
+    expect_end(server);
+}
+
 #[test]
 fn bodies_pass_as_they_come_and_are_held_back() {
     const TOTAL: usize = 64 << 20;
