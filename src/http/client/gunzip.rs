@@ -11,6 +11,11 @@ const WINDOW_BITS: u8 = 15;
 /// What a step may add to a body, in bytes.
 const STEP_BYTES: usize = 64 << 10;
 
+/// Members of a body beyond those that have so many bytes each on average: to begin a member costs
+/// as much as to decode some thousand bytes, and the loop waits for it.
+const MAX_SMALL_MEMBERS: usize = 1_000;
+const MEMBER_BYTES: usize = 1 << 10;
+
 impl Call {
     /// Asks for an answer in the format gzip, and decodes one that comes so: for
     /// [`Client::send`](super::Client::send); what is streamed is handed over as it came. The limit
@@ -27,10 +32,10 @@ impl Call {
 /// Decodes a whole body, which may be of several members (RFC 1952, 2.2).
 pub(super) fn gunzip(mut packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, ClientError> {
     let mut decoder = Decompress::new_gzip(WINDOW_BITS);
-    let mut body = Vec::new();
+    let (mut body, mut members) = (Vec::new(), 1);
     while !packed.is_empty() {
         // One byte more than is allowed tells a body that is too large from one that just fits.
-        body.reserve(STEP_BYTES.min(max_bytes + 1 - body.len()));
+        body.reserve(STEP_BYTES.min((max_bytes - body.len()).saturating_add(1)));
         let before = decoder.total_in();
         let step = decoder.decompress_vec(packed, &mut body, FlushDecompress::None);
         let status = step.map_err(|_| ClientError::Malformed("its gzip is malformed"))?;
@@ -41,7 +46,13 @@ pub(super) fn gunzip(mut packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, Cli
         }
         match status {
             Status::StreamEnd if packed.is_empty() => return Ok(body),
-            Status::StreamEnd => decoder = Decompress::new_gzip(WINDOW_BITS),
+            Status::StreamEnd if members > MAX_SMALL_MEMBERS + body.len() / MEMBER_BYTES => {
+                return Err(ClientError::Malformed("its gzip has too many members without data"));
+            }
+            Status::StreamEnd => {
+                decoder = Decompress::new_gzip(WINDOW_BITS);
+                members += 1;
+            }
             // Nothing to read is left, and room to write is.
             _ if packed.is_empty() && body.len() < body.capacity() => break,
             Status::Ok | Status::BufError => {}
@@ -83,6 +94,27 @@ mod tests {
         let mut wrong = packed.clone();
         *wrong.last_mut().unwrap() ^= 1;
         assert!(matches!(gunzip(&wrong, 1 << 20), Err(ClientError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_limit_may_be_none_at_all() {
+        let packed = pack(b"some");
+        assert_eq!(gunzip(&packed, usize::MAX).unwrap(), b"some");
+        assert!(matches!(gunzip(&packed, 0), Err(ClientError::TooLarge(0))));
+    }
+
+    /// Each member costs the set-up of a decoder, and an empty one is 20 bytes.
+    #[test]
+    fn small_members_do_not_hold_the_loop() {
+        let few = pack(b"x").repeat(MAX_SMALL_MEMBERS);
+        assert_eq!(gunzip(&few, 1 << 20).unwrap().len(), MAX_SMALL_MEMBERS);
+        for member in [pack(b""), pack(b"x")] {
+            let many = member.repeat(MAX_SMALL_MEMBERS + 2);
+            assert!(matches!(gunzip(&many, 1 << 20), Err(ClientError::Malformed(_))));
+        }
+        let blocks = pack(&[0; MEMBER_BYTES]).repeat(2 * MAX_SMALL_MEMBERS);
+        let length = 2 * MAX_SMALL_MEMBERS * MEMBER_BYTES;
+        assert_eq!(gunzip(&blocks, length).unwrap().len(), length);
     }
 
     #[test]
