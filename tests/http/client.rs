@@ -130,6 +130,19 @@ fn read_head(stream: &mut TcpStream) -> Vec<u8> {
     input
 }
 
+/// Or a call could go on for as long as the server likes.
+#[test]
+fn an_answer_that_is_too_large_fails_before_its_end() {
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let endless = [head.as_bytes(), b"3\r\nabc\r\n", b"3\r\ndef\r\n"].concat();
+    let addr = answering(vec![(endless, false), (b"HTTP/1.1 204 N\r\n\r\n".to_vec(), false)]);
+    let options = ClientOptions::default().max_body_bytes(5);
+    let outcomes = calls(addr, options, vec![Call::get("/"), Call::get("/")]);
+    let error = outcomes[0].as_ref().unwrap_err();
+    assert!(error.contains("more than 5 bytes"), "{error}");
+    assert_eq!(outcomes[1], Ok((204, None, Vec::new())), "on another connection");
+}
+
 #[test]
 fn an_answer_ends_where_its_head_says() {
     let with = |head: &str, ends: bool| {

@@ -61,10 +61,12 @@ impl AnswerReader for Collect {
         self.fields.extend_from_slice(answer.fields);
     }
 
-    fn on_chunk(&mut self, chunk: &[u8], _: &mut Context<'_>) -> Flow {
-        self.is_too_large |= self.body.len() + chunk.len() > self.max_bytes;
+    fn on_chunk(&mut self, chunk: &[u8], cx: &mut Context<'_>) -> Flow {
+        self.is_too_large |= chunk.len() > self.max_bytes - self.body.len();
         if !self.is_too_large {
             self.body.extend_from_slice(chunk);
+        } else if let Some(mut conn) = self.begun.and_then(|(id, ..)| cx.conn(id)) {
+            conn.abort(); // the rest may have no end
         }
         Flow::More
     }
@@ -85,6 +87,7 @@ impl AnswerReader for Collect {
     }
 
     fn on_error(self: Box<Self>, error: ClientError, cx: &mut Context<'_>) {
+        let error = if self.is_too_large { ClientError::TooLarge(self.max_bytes) } else { error };
         (self.then)(Err(error), cx);
     }
 }
