@@ -15,21 +15,36 @@ use std::time::{Duration, Instant};
 /// Takes the addresses of a name, or why there are none.
 pub(crate) type Answer = Box<dyn FnOnce(io::Result<Vec<SocketAddr>>) + Send>;
 
-/// A name to look up.
-struct Lookup {
-    host: Box<str>,
-    port: u16,
-    answer: Answer,
+/// A name to look up, and a port.
+type Name = (Box<str>, u16);
+
+/// Who waits for a name that no thread has taken yet.
+struct Waiting {
+    answers: Vec<Answer>,
+    /// When the last of them has asked.
+    asked: Instant,
 }
 
-/// Lookups of the process that no thread has taken yet, the threads, and the last answers.
+/// Lookups of the process, the threads, and the last answers.
 struct Lookups {
-    waiting: VecDeque<Lookup>,
+    /// The names of `waiting`, in the order in which they were asked for first.
+    names: VecDeque<Name>,
+    waiting: BTreeMap<Name, Waiting>,
     /// Threads, those that wait for a lookup included.
     threads: usize,
     /// Threads that wait for a lookup. Invariant: at most `threads`.
     idle: usize,
     cache: Cache,
+}
+
+/// What becomes of a lookup.
+enum Added {
+    /// A thread is to come to it.
+    First,
+    /// A thread will come to it: the name waits already.
+    Again,
+    /// Too many names wait.
+    Refused(Answer),
 }
 
 /// The last answers that had addresses, and when they came.
@@ -49,12 +64,12 @@ const KEEP_ANSWER: Duration = Duration::from_secs(5);
 /// Most answers that are kept: what strangers name, and a proxy looks up, must not fill the memory.
 const MAX_ANSWERS: usize = 1_024;
 
-static LOOKUPS: Mutex<Lookups> = Mutex::new(Lookups {
-    waiting: VecDeque::new(),
-    threads: 0,
-    idle: 0,
-    cache: Cache(BTreeMap::new()),
-});
+/// Most names that wait, and how long: where no name server answers, strangers may ask for names
+/// faster than threads give them up, and those that are asked for later must not wait for all.
+const MAX_NAMES: usize = 1_024;
+const MAX_WAIT: Duration = Duration::from_secs(30);
+
+static LOOKUPS: Mutex<Lookups> = Mutex::new(Lookups::new());
 
 /// There is a lookup.
 static CALLED: Condvar = Condvar::new();
@@ -66,8 +81,17 @@ pub(crate) fn resolve(host: &str, port: u16, answer: Answer) {
         drop(lookups);
         return answer(Ok(addrs));
     }
-    lookups.waiting.push_back(Lookup { host: host.into(), port, answer });
-    if lookups.idle >= lookups.waiting.len() {
+    let name: Name = (host.into(), port);
+    match lookups.add(name.clone(), answer, Instant::now()) {
+        Added::First => {}
+        Added::Again => return,
+        Added::Refused(answer) => {
+            drop(lookups);
+            let text = format!("{host} is not looked up: {MAX_NAMES} other names wait");
+            return answer(Err(io::Error::new(io::ErrorKind::ResourceBusy, text)));
+        }
+    }
+    if lookups.idle >= lookups.names.len() {
         CALLED.notify_one();
     } else if lookups.threads < MAX_THREADS {
         let thread = thread::Builder::new().name("waterwheel-resolve".to_owned());
@@ -76,12 +100,11 @@ pub(crate) fn resolve(host: &str, port: u16, answer: Answer) {
             // Another thread will come to it.
             Err(_) if lookups.threads > 0 => {}
             Err(error) => {
-                let lookup = lookups.waiting.pop_back();
+                lookups.names.pop_back();
+                let waiting = lookups.waiting.remove(&name);
                 drop(lookups);
-                if let Some(lookup) = lookup {
-                    let text = format!("no thread for the lookup of {host}: {error}");
-                    (lookup.answer)(Err(io::Error::other(text)));
-                }
+                let text = format!("no thread for the lookup of {host}: {error}");
+                answer_all(waiting, &Err(io::Error::other(text)));
             }
         }
     }
@@ -98,42 +121,85 @@ fn lock() -> MutexGuard<'static, Lookups> {
 }
 
 fn work() {
-    while let Some(same) = next() {
-        let (host, port) = (&same[0].host, same[0].port);
-        let result = look_up(host, port);
+    while let Some(((host, port), waiting)) = next() {
+        let result = if waiting.is_late(Instant::now()) {
+            let text = format!("{host} is not looked up: all threads were busy with other names");
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        } else {
+            look_up(&host, port)
+        };
         if let Ok(addrs) = &result {
-            lock().cache.keep(host, addrs, Instant::now());
+            lock().cache.keep(&host, addrs, Instant::now());
         }
-        for lookup in same {
-            let copy = match &result {
-                Ok(addrs) => Ok(addrs.clone()),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            };
-            (lookup.answer)(copy);
-        }
+        answer_all(Some(waiting), &result);
     }
 }
 
-/// The next lookup, and all others that wait for the same name; waits for one. If none comes this
-/// thread is no longer counted, and `None` ends it.
-fn next() -> Option<Vec<Lookup>> {
+fn answer_all(waiting: Option<Waiting>, result: &io::Result<Vec<SocketAddr>>) {
+    for answer in waiting.into_iter().flat_map(|waiting| waiting.answers) {
+        answer(match result {
+            Ok(addrs) => Ok(addrs.clone()),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        });
+    }
+}
+
+/// The next name, and all that wait for it; waits for one. If none comes this thread is no longer
+/// counted, and `None` ends it.
+fn next() -> Option<(Name, Waiting)> {
     let mut lookups = lock();
-    if lookups.waiting.is_empty() {
+    if lookups.names.is_empty() {
         lookups.idle += 1;
         let waited = CALLED
-            .wait_timeout_while(lookups, KEEP_THREAD, |lookups| lookups.waiting.is_empty())
+            .wait_timeout_while(lookups, KEEP_THREAD, |lookups| lookups.names.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
         lookups = waited.0;
         lookups.idle -= 1;
     }
-    let Some(first) = lookups.waiting.pop_front() else {
+    let taken = lookups.take();
+    if taken.is_none() {
         lookups.threads -= 1;
-        return None;
-    };
-    let is_same = |other: &Lookup| other.host == first.host && other.port == first.port;
-    let (same, others) = lookups.waiting.drain(..).partition::<Vec<_>, _>(is_same);
-    lookups.waiting.extend(others);
-    Some(std::iter::once(first).chain(same).collect())
+    }
+    taken
+}
+
+impl Waiting {
+    /// Whether all that wait have given up.
+    fn is_late(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.asked) > MAX_WAIT
+    }
+}
+
+impl Lookups {
+    const fn new() -> Self {
+        Self {
+            names: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            threads: 0,
+            idle: 0,
+            cache: Cache(BTreeMap::new()),
+        }
+    }
+
+    fn add(&mut self, name: Name, answer: Answer, now: Instant) -> Added {
+        if let Some(waiting) = self.waiting.get_mut(&name) {
+            waiting.answers.push(answer);
+            waiting.asked = now;
+            return Added::Again;
+        }
+        if self.names.len() >= MAX_NAMES {
+            return Added::Refused(answer);
+        }
+        self.names.push_back(name.clone());
+        self.waiting.insert(name, Waiting { answers: vec![answer], asked: now });
+        Added::First
+    }
+
+    fn take(&mut self) -> Option<(Name, Waiting)> {
+        let name = self.names.pop_front()?;
+        let waiting = self.waiting.remove(&name)?;
+        Some((name, waiting))
+    }
 }
 
 impl Cache {
@@ -278,6 +344,37 @@ mod tests {
             assert!(cache.0.len() <= MAX_ANSWERS);
         }
         assert!(cache.find(&(3 * MAX_ANSWERS - 1).to_string(), 1, now).is_some());
+    }
+
+    #[test]
+    fn names_that_wait_are_bounded_and_those_who_ask_for_the_same_are_not() {
+        let mut lookups = Lookups::new();
+        let now = Instant::now();
+        let mut add =
+            |name: usize, port| lookups.add((name.to_string().into(), port), Box::new(|_| {}), now);
+        assert!((0..MAX_NAMES).all(|name| matches!(add(name, 1), Added::First)));
+        assert!(matches!(add(MAX_NAMES, 1), Added::Refused(_)));
+        assert!(matches!(add(0, 2), Added::Refused(_)), "another port is another question");
+        assert!((0..3 * MAX_NAMES).all(|_| matches!(add(0, 1), Added::Again)));
+        let ((host, port), waiting) = lookups.take().unwrap();
+        assert_eq!((&*host, port, waiting.answers.len()), ("0", 1, 1 + 3 * MAX_NAMES));
+        assert_eq!(&*lookups.take().unwrap().0.0, "1");
+        let left = std::iter::from_fn(|| lookups.take()).count();
+        assert_eq!((left, lookups.waiting.len()), (MAX_NAMES - 2, 0));
+    }
+
+    #[test]
+    fn a_name_is_given_up_when_all_have_waited_too_long_for_a_thread() {
+        let mut lookups = Lookups::new();
+        let begin = Instant::now();
+        let later = begin + MAX_WAIT;
+        for asked in [begin, later] {
+            lookups.add(("a".into(), 1), Box::new(|_| {}), asked);
+        }
+        lookups.add(("b".into(), 1), Box::new(|_| {}), begin);
+        let now = later + Duration::from_millis(1);
+        let is_late = [(); 2].map(|()| lookups.take().unwrap().1.is_late(now));
+        assert_eq!(is_late, [false, true]);
     }
 
     /// Two lookups one after the other: a thread that ended after each would have another id.
