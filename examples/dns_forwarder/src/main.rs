@@ -132,7 +132,14 @@ impl Forwarder {
         let Some(pending) = self.pending.remove(&own) else { return };
         cx.cancel_timer(pending.timer);
         self.answer(pending.asker, pending.id, answer, cx);
-        if let Some(ttl) = ttl(answer).filter(|_| self.cache.len() < MAX_ANSWERS) {
+        if let Some(ttl) = ttl(answer) {
+            if self.cache.len() >= MAX_ANSWERS {
+                let now = cx.now();
+                self.cache.retain(|_, (until, _)| now < *until);
+            }
+            if self.cache.len() >= MAX_ANSWERS {
+                self.cache.clear(); // or whoever fills it ends it for all others
+            }
             let until = cx.now() + Duration::from_secs(ttl.into());
             self.cache.insert(pending.question, (until, answer.into()));
         }

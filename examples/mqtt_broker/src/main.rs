@@ -27,8 +27,15 @@ const MAX_PACKET_BYTES: usize = 256 << 10;
 /// How long a client may take to introduce itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Most retained messages.
+/// Most retained messages, and their bytes.
 const MAX_RETAINED: usize = 100_000;
+const MAX_RETAINED_BYTES: usize = 64 << 20;
+
+/// Most filters of a client: each message is compared with all of them.
+const MAX_FILTERS: usize = 1_000;
+
+/// What a subscription is answered with that is refused.
+const REFUSED: u8 = 0x80;
 
 /// What a connection keeps.
 #[derive(Default)]
@@ -60,6 +67,7 @@ struct Broker {
     /// Who is here. What each of them keeps is its state.
     clients: BTreeSet<ConnId>,
     retained: BTreeMap<String, Publish>,
+    retained_bytes: usize,
 }
 
 /// A broken rule: the peer is let go.
@@ -106,6 +114,11 @@ fn matches(filter: &str, topic: &str) -> bool {
     }
 }
 
+/// Whether messages can be of it: it is no filter.
+fn is_topic(topic: &str) -> bool {
+    !topic.is_empty() && !topic.contains(['+', '#'])
+}
+
 /// Sends a packet in one piece.
 fn send(conn: &mut Conn<'_>, first: u8, parts: [&[u8]; 4]) -> Written {
     let Ok(length) = LENGTH.encode(parts.iter().map(|part| part.len()).sum()) else {
@@ -146,7 +159,7 @@ impl Broker {
             (3, true) => {
                 let qos = (first >> 1) & 3;
                 let topic = parts.text()?;
-                if qos > 1 || topic.is_empty() || topic.contains(['+', '#']) {
+                if qos > 1 || !is_topic(&topic) {
                     return Err(Broken); // QoS 2 is not spoken here
                 }
                 let id = if qos == 1 { parts.bytes(2)? } else { &[] };
@@ -195,6 +208,9 @@ impl Broker {
         }
         if flags & 4 != 0 {
             let (topic, payload) = (parts.text()?, parts.field()?.into());
+            if !is_topic(&topic) {
+                return Err(Broken);
+            }
             let (qos, retain) = ((flags >> 3) & 1, flags & 0x20 != 0);
             client.will = Some(Publish { topic, payload, qos, retain });
         }
@@ -223,6 +239,10 @@ impl Broker {
         let mut granted = Vec::new();
         while !parts.0.is_empty() {
             let (filter, qos) = (parts.text()?, parts.u8()?.min(1));
+            if client.filters.len() >= MAX_FILTERS && !client.filters.contains_key(&filter) {
+                granted.push(REFUSED);
+                continue;
+            }
             granted.push(qos);
             client.filters.insert(filter, qos);
         }
@@ -251,12 +271,25 @@ impl Broker {
                 }
             });
         }
-        if message.retain && message.payload.is_empty() {
-            self.retained.remove(&message.topic);
-        } else if message.retain && self.retained.len() < MAX_RETAINED {
-            self.retained.insert(message.topic.clone(), message.clone());
+        if message.retain {
+            self.retain(message);
         }
         wanted(own)
+    }
+
+    /// Keeps a message for those who subscribe later, in place of the last one of its topic, if
+    /// there is room. One without payload only takes that away.
+    fn retain(&mut self, message: &Publish) {
+        let bytes = |message: &Publish| message.topic.len() + message.payload.len();
+        if let Some(last) = self.retained.remove(&message.topic) {
+            self.retained_bytes -= bytes(&last);
+        }
+        let all = self.retained_bytes + bytes(message);
+        let has_room = self.retained.len() < MAX_RETAINED && all <= MAX_RETAINED_BYTES;
+        if has_room && !message.payload.is_empty() {
+            self.retained_bytes = all;
+            self.retained.insert(message.topic.clone(), message.clone());
+        }
     }
 }
 
@@ -331,6 +364,7 @@ fn main() -> io::Result<()> {
         key,
         clients: BTreeSet::new(),
         retained: BTreeMap::new(),
+        retained_bytes: 0,
     });
     // Keep-alive is the clock of an open connection.
     let limits = Limits::internet().all_idle(None).min_receive_rate(None).pause_at_high_mark(false);

@@ -1,0 +1,113 @@
+//! The broker as a process, and clients that want more of it than it should give.
+#![cfg(unix)]
+
+#[path = "../../../tests/examples/process.rs"]
+mod process;
+#[path = "../../../tests/examples/servers.rs"]
+mod servers;
+
+use std::io::Read;
+use std::net::SocketAddr;
+
+use process::Process;
+use servers::Client;
+
+fn serve() -> (Process, SocketAddr) {
+    Process::start(env!("CARGO_BIN_EXE_mqtt_broker"), &["127.0.0.1:0"]).listening()
+}
+
+/// A text with its length before it.
+fn field(text: &str) -> Vec<u8> {
+    [&(text.len() as u16).to_be_bytes(), text.as_bytes()].concat()
+}
+
+fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let length = [0, 7, 14].map(|shift| (body.len() >> shift) as u8 | 0x80);
+    [&[first], &length[..2], &[length[2] & 0x7f], body].concat()
+}
+
+fn introduction(name: &str, will: Option<&str>) -> Vec<u8> {
+    let flags = if will.is_some() { 6 } else { 2 };
+    let will = will.map(|topic| [field(topic), field("gone")].concat()).unwrap_or_default();
+    packet(0x10, &[field("MQTT"), vec![4, flags, 0, 60], field(name), will].concat())
+}
+
+#[track_caller]
+fn connect(addr: SocketAddr, name: &str) -> Client {
+    let mut client = Client::connect(addr);
+    client.send(introduction(name, None));
+    client.expect([0x20, 2, 0, 0]);
+    client
+}
+
+fn retain(topic: &str, payload: &[u8]) -> Vec<u8> {
+    packet(0x31, &[&field(topic), payload].concat())
+}
+
+#[test]
+fn a_client_has_so_many_filters_and_no_more() {
+    let (_broker, addr) = serve();
+    let mut client = connect(addr, "greedy");
+    let mut granted = Vec::new();
+    for part in 0..12 {
+        let filters = (0..100).flat_map(|at| [field(&format!("{part}/{at}")), vec![1]].concat());
+        client.send(packet(0x82, &[0, 1].into_iter().chain(filters).collect::<Vec<_>>()));
+        client.expect([0x90, 102, 0, 1]);
+        let mut codes = [0; 100];
+        client.stream.read_exact(&mut codes).unwrap();
+        granted.extend(codes);
+    }
+    assert_eq!(granted, [[1; 1_000].as_slice(), &[0x80; 200]].concat());
+    // One that is there is set anew.
+    client.send(packet(0x82, &[&[0, 2][..], &field("3/3"), &[0]].concat()));
+    client.expect([0x90, 3, 0, 2, 0]);
+}
+
+#[test]
+fn what_is_retained_is_replaced_also_when_there_is_no_more_room() {
+    let (_broker, addr) = serve();
+    let mut client = connect(addr, "many");
+    for part in 0..100 {
+        let topics = (0..1_000).map(|at| retain(&format!("{part}/{at}"), b"old"));
+        client.send(topics.collect::<Vec<_>>().concat());
+    }
+    client.send([retain("one/more", b"x"), retain("5/5", b"new")].concat());
+    client
+        .send(packet(0x82, &[&[0, 1][..], &field("one/more"), &[0], &field("5/5"), &[0]].concat()));
+    client.expect([0x90, 4, 0, 1, 0, 0]);
+    client.expect([&[0x31, 8][..], &field("5/5"), b"new"].concat());
+    client.send([0xc0, 0]);
+    client.expect([0xd0, 0]);
+}
+
+#[test]
+fn what_is_retained_is_bounded_in_bytes() {
+    let (_broker, addr) = serve();
+    let mut client = connect(addr, "large");
+    let payload = vec![b'x'; 250 << 10];
+    for at in 0..300 {
+        client.send(retain(&format!("large/{at:03}"), &payload));
+    }
+    client.send(retain("large/000", b"x"));
+    client.send(retain("large/299", b"y"));
+    client.send(packet(0x82, &[&[0, 1][..], &field("large/299"), &[0]].concat()));
+    client.expect([0x90, 3, 0, 1, 0]);
+    client.expect([&[0x31, 12][..], &field("large/299"), b"y"].concat());
+    client.send(packet(0x82, &[&[0, 1][..], &field("large/298"), &[0]].concat()));
+    client.expect([0x90, 3, 0, 1, 0]);
+    client.expect([&[0x31, 12][..], &field("large/299"), b"y"].concat());
+    client.send([0xc0, 0]);
+    client.expect([0xd0, 0]); // 298 had no room
+}
+
+#[test]
+fn a_will_is_of_one_topic() {
+    let (_broker, addr) = serve();
+    for topic in ["", "#", "a/+"] {
+        let mut client = Client::connect(addr);
+        client.send(introduction("dying", Some(topic)));
+        let mut rest = Vec::new();
+        let end = client.stream.read_to_end(&mut rest);
+        assert!(rest.is_empty() && end.is_ok_and(|count| count == 0), "{topic:?}: {rest:?}");
+    }
+}
