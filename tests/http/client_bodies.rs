@@ -13,7 +13,8 @@ use waterwheel::http::{
     Answer, AnswerReader, Call, Client, ClientError, ClientOptions, Flow, Method, Route, Router,
     Upload,
 };
-use waterwheel::{Context, Reactor, Written};
+use waterwheel::pool::PoolOptions;
+use waterwheel::{ConnectOptions, Context, Limits, OnOverflow, Reactor, Written};
 
 use crate::routes;
 use crate::web::Web;
@@ -106,6 +107,45 @@ fn content_of(mut chunks: &[u8]) -> usize {
         length += size;
         assert_eq!(&chunks[end + 2 + size..][..2], b"\r\n");
         chunks = &chunks[end + 4 + size..];
+    }
+}
+
+/// What was refused of a request would be looked for in the next one on its connection.
+#[test]
+fn a_request_of_which_a_part_is_refused_ends_its_connection() {
+    const MAX: usize = 300 << 10;
+    let addr = serve(move |mut stream, _| {
+        thread::spawn(move || {
+            let head = read_until(&mut stream, b"\r\n\r\n");
+            if head.contains("Expect") {
+                let _ = stream.write_all(b"HTTP/1.1 100 C\r\n\r\n");
+            }
+            thread::sleep(PATIENCE); // and reads no more
+        });
+    });
+    let limits = Limits::default().on_overflow(OnOverflow::Refuse);
+    let limits = limits.max_output_bytes(MAX).high_mark_bytes(200 << 10);
+    let connect = ConnectOptions::default().limits(limits);
+    let pool = PoolOptions::default().connect(connect);
+    let mut rig = Rig::new(addr, ClientOptions::default().pool(pool));
+    let large = || Call::post("/").body(vec![b'x'; 1 << 20]);
+    let streamed = Call::post("/").stream_body(None, |upload, cx| {
+        while upload.write(cx, &[b'x'; 1_000]) != Written::Full {}
+        // A chunk of a byte takes 6; less room is left than the 5 that the end takes.
+        let room = |cx: &mut Context<'_>| {
+            let conn = upload.conn().and_then(|id| cx.conn(id));
+            conn.map_or(0, |conn| MAX - conn.pending_bytes())
+        };
+        while room(cx) > 5 {
+            let piece = if room(cx) == 11 { &b"xx"[..] } else { b"x" };
+            upload.write(cx, piece);
+        }
+        assert!(room(cx) < 5);
+        upload.end(cx);
+    });
+    for call in [large(), large().expect_continue(), streamed] {
+        let error = rig.send(call).unwrap_err();
+        assert!(error.contains("connection ended"), "{error}");
     }
 }
 

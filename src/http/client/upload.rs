@@ -5,6 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::wire::require;
 use crate::base::id::ConnId;
 use crate::handler::{Context, DeadlineKind};
 use crate::stream::Written;
@@ -106,7 +107,8 @@ impl Upload {
         let Some(mut conn) = self.0.conn.take().and_then(|id| cx.conn(id)) else { return };
         match self.0.unsent.get() {
             Unsent::Chunks => {
-                conn.write(b"0\r\n\r\n");
+                let written = conn.write(b"0\r\n\r\n");
+                require(&mut conn, written);
             }
             Unsent::Length(0) => {}
             Unsent::Length(left) => {

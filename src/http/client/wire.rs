@@ -11,7 +11,7 @@ use crate::http::Flow;
 use crate::http::chunk::{ChunkDecoder, Found};
 use crate::http::fields::members;
 use crate::pool::{AcquireError, Lease, PoolClient, PoolHandle};
-use crate::stream::Closed;
+use crate::stream::{Closed, Written};
 
 /// Answers of the class 1xx that may come before one.
 const MAX_INTERIM: u8 = 16;
@@ -63,7 +63,8 @@ impl Running {
         self.is_held = false;
         match &mut self.pending.call.body {
             Body::Known(bytes) => {
-                conn.write(bytes);
+                let written = conn.write(bytes);
+                require(conn, written);
             }
             Body::Streamed(upload, on_room) => {
                 upload.open(conn.id(), options.answer_timeout);
@@ -100,6 +101,14 @@ impl Running {
     /// Whether the body is still being written.
     fn is_uploading(&self) -> bool {
         matches!(&self.pending.call.body, Body::Streamed(upload, _) if upload.is_open())
+    }
+}
+
+/// What is refused of a request ends the connection, and the call with it: the server would take
+/// what comes next for it.
+pub(super) fn require(conn: &mut Conn<'_>, written: Written) {
+    if !written.is_accepted() && conn.is_writable() {
+        conn.abort();
     }
 }
 
@@ -297,13 +306,14 @@ impl PoolClient for Wire {
         let options = &self.options;
         let wait = if is_held { options.continue_timeout } else { options.answer_timeout };
         conn.set_deadline(DeadlineKind::User, Some(wait));
-        // What is refused ends the connection, and the call with it.
         match &running.pending.call.body {
             Body::Known(bytes) if !is_held => {
-                conn.write_vectored(&[&head, bytes]);
+                let written = conn.write_vectored(&[&head, bytes]);
+                require(conn, written);
             }
             _ => {
-                conn.write(&head);
+                let written = conn.write(&head);
+                require(conn, written);
                 if !is_held {
                     running.send_body(conn, options);
                 }
