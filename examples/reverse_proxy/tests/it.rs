@@ -112,7 +112,7 @@ fn a_target_passes_as_it_is_also_with_an_address_within_it() {
         ("http://x?b=http://other/admin", "/?b=http://other/admin"),
         ("http://x", "/"),
     ] {
-        client.send(&format!("GET {sent} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        client.send(format!("GET {sent} HTTP/1.1\r\nHost: x\r\n\r\n"));
         let upstream = upstream.get_or_insert_with(|| accept(&listener));
         assert_eq!(head(upstream)[0], format!("GET {wanted} HTTP/1.1"));
         upstream.send(OK);
