@@ -23,8 +23,8 @@ use super::{receive_listeners, send_listeners};
 use crate::options::UnixAddr;
 use crate::sys::os::peer_credentials;
 
-/// Longest wait for the other process while it starts. One that fails to start is not waited for:
-/// its end of the socket closes.
+/// Longest wait for the other process to hand its sockets on, or to take them. How long it takes to
+/// be ready then has no limit; of one that fails, the end of the socket closes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a successor says once it serves.
@@ -143,7 +143,7 @@ impl Control {
     pub(crate) fn accept(&self) -> io::Result<Successor> {
         let (socket, _) = self.listener.accept()?;
         check_owner(&socket)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
         Ok(Successor(socket))
     }
 
@@ -159,8 +159,13 @@ pub(crate) struct Successor(UnixStream);
 
 impl Successor {
     /// Hands the sockets on, and waits for the word that they are served.
-    pub(crate) fn hand_on(mut self, listeners: &[TcpListener]) -> io::Result<()> {
+    pub(crate) fn hand_on(self, listeners: &[TcpListener]) -> io::Result<()> {
         send_listeners(&self.0, listeners)?;
+        self.wait()
+    }
+
+    /// However long it takes to be ready: if this one gave up, both would serve from then on.
+    fn wait(mut self) -> io::Result<()> {
         self.0.read_exact(&mut [0])
     }
 }
@@ -216,4 +221,33 @@ fn explain(path: &Path, error: io::Error) -> io::Error {
     let text = error.to_string();
     let text = if text.starts_with(&path) { text } else { format!("{path}: {text}") };
     io::Error::new(error.kind(), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that is slow to be ready takes the path all the same: if nobody waited for its word by
+    /// then, both would serve.
+    #[test]
+    fn a_successor_is_waited_for_until_it_is_ready_or_ends() {
+        let path = std::env::temp_dir().join(format!("waterwheel-ready-{}", process::id()));
+        let control = Control::bind(&path, None).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for is_ready in [true, false] {
+            let (predecessor, successor) = std::thread::scope(|scope| {
+                let asking = scope.spawn(|| Predecessor::ask(&path).unwrap().unwrap().0);
+                let successor = control.accept().unwrap();
+                assert_eq!(successor.0.read_timeout().unwrap(), None);
+                send_listeners(&successor.0, &[&listener]).unwrap();
+                (asking.join().unwrap(), successor)
+            });
+            if is_ready {
+                predecessor.dismiss().unwrap();
+            } else {
+                drop(predecessor);
+            }
+            assert_eq!(successor.wait().is_ok(), is_ready);
+        }
+    }
 }
