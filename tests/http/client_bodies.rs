@@ -110,6 +110,20 @@ fn content_of(mut chunks: &[u8]) -> usize {
     }
 }
 
+/// A 100 is no answer that could be cut.
+#[test]
+fn a_call_that_is_given_up_after_a_100_is_lost_and_not_cut() {
+    let addr = serve(move |mut stream, _| {
+        read_until(&mut stream, b"\r\n\r\n");
+        stream.write_all(b"HTTP/1.1 100 C\r\n\r\n").unwrap();
+        let _ = stream.read(&mut [0]);
+    });
+    let mut rig = Rig::new(addr, ClientOptions::default());
+    let call = Call::post("/").stream_body(None, |upload, cx| upload.abort(cx));
+    let error = rig.send(call.expect_continue()).unwrap_err();
+    assert!(error.contains("before the answer"), "{error}");
+}
+
 /// What was refused of a request would be looked for in the next one on its connection.
 #[test]
 fn a_request_of_which_a_part_is_refused_ends_its_connection() {

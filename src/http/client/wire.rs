@@ -48,6 +48,8 @@ pub(super) struct Running {
     place: Place,
     /// Whether a byte of the answer has come in.
     is_answered: bool,
+    /// Whether one has come that is not of an interim answer, which nothing is cut of.
+    is_begun: bool,
     /// Answers of the class 1xx so far.
     interim: u8,
     keep_alive: bool,
@@ -160,7 +162,10 @@ impl Wire {
                         used += count;
                         continue;
                     }
-                    None => return Ok((used, Progress::More)),
+                    None => {
+                        running.is_begun = !rest.is_empty();
+                        return Ok((used, Progress::More));
+                    }
                 },
                 Place::Body(Rest::Length(0)) => return Ok((used, Progress::End)),
                 Place::Body(Rest::Length(left)) => {
@@ -224,6 +229,7 @@ impl Wire {
             }
             return Ok(Some(length));
         }
+        running.is_begun = true;
         running.keep_alive = head.keep_alive;
         running.place = Place::Body(match head.framing {
             Framing::Length(length) => Rest::Length(length),
@@ -252,6 +258,7 @@ impl Wire {
             return Err(ClientError::Malformed("its 101 does not name the protocol"));
         }
         upload.open(conn.id(), self.options.answer_timeout);
+        running.is_begun = true;
         running.place = Place::Body(Rest::Tunnel);
         running.pending.reader.on_head(answer, &mut conn.context());
         running.go_on(conn);
@@ -298,6 +305,7 @@ impl PoolClient for Wire {
             pending,
             place: Place::Head,
             is_answered: false,
+            is_begun: false,
             interim: 0,
             keep_alive: false,
             is_held,
@@ -414,7 +422,7 @@ impl PoolClient for Wire {
     ) {
         let Some(running) = state else { return };
         running.finish_body();
-        let Running { lease, mut pending, is_answered, .. } = *running;
+        let Running { lease, mut pending, is_answered, is_begun, .. } = *running;
         let may_retry = lease.is_reused() && !is_answered && !pending.is_retry;
         drop(lease);
         if may_retry && pending.call.is_repeatable() {
@@ -424,7 +432,7 @@ impl PoolClient for Wire {
             });
             return;
         }
-        let is_cut = is_answered && !closed.reason.is_failure();
+        let is_cut = is_begun && !closed.reason.is_failure();
         let error = if is_cut { ClientError::Cut } else { ClientError::Lost(closed.reason) };
         pending.reader.on_error(error, cx);
     }
