@@ -70,6 +70,35 @@ use turn::refresh_activity;
 /// assert!(goes_on);
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// # Other threads and async runtimes
+/// A `Reactor` is not `Send`, because handlers may hold what is not, `Rc` for example. So a thread
+/// makes its reactor, runs it and drops it. What leaves the thread is its [`Remote`], its keys and
+/// the [`Sender`](crate::Sender) of a channel; each of them is `Send`:
+/// ```
+/// use std::sync::mpsc;
+/// use std::thread;
+/// use waterwheel::{Conn, Reactor};
+///
+/// let (door, opened) = mpsc::channel();
+/// let thread = thread::spawn(move || -> std::io::Result<()> {
+///     let mut reactor = Reactor::new()?;
+///     let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
+///         conn.write(input);
+///         input.len()
+///     });
+///     let _ = door.send((reactor.remote(), echo));
+///     reactor.run()
+/// });
+/// let (remote, echo) = opened.recv().expect("the reactor is made");
+/// remote.with(echo, |_, cx| cx.stop()).expect("the reactor runs");
+/// thread.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+/// A task of an async runtime asks in the same way: the closure that it gives to [`Remote::with`]
+/// answers through a oneshot channel, which the task awaits. In the other direction a handler
+/// spawns a task on the runtime's handle, and the task comes back with `Remote::with` and a
+/// [`ConnId`]. The program `beside_tokio` of the repository does both with tokio.
 pub struct Reactor {
     /// What the last poll reported.
     events: Events,
