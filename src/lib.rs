@@ -153,6 +153,7 @@
 //! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
 //! | `signals` | `drain_on_signals`, of a reactor and of a fleet: a clean end at SIGTERM (Unix) |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
+//! | `systemd` | `Reactor::notify_systemd`: ready, watchdog and stopping for systemd (Unix) |
 //! | `tls` | the module `tls`: TLS under any handler |
 //! | `tls-aws-lc`, `tls-ring` | `tls` with its cryptography, which wants a C compiler |
 //! | `ws` | the module `ws`: WebSocket, both sides, with compression |

@@ -40,6 +40,9 @@ pub(super) struct Dispatcher {
     pub(super) stopping: Stopping,
     /// How long a drain may take that a descriptor asks for.
     pub(super) drain_deadline: Duration,
+    /// Who is told that the loop is ready, turns and stops.
+    #[cfg(all(feature = "systemd", unix))]
+    pub(super) notifier: Option<sys::Notifier>,
     /// A panic that is to go on at the end of the turn.
     pub(super) panic: Option<PanicPayload>,
 }
@@ -56,6 +59,8 @@ impl Dispatcher {
             cursor: Cursor::default(),
             stopping: Stopping::default(),
             drain_deadline: Duration::ZERO,
+            #[cfg(all(feature = "systemd", unix))]
+            notifier: None,
             panic: None,
         }
     }

@@ -11,6 +11,8 @@ mod layers;
 mod observed;
 mod resolve;
 mod stop;
+#[cfg(all(feature = "systemd", unix))]
+mod systemd;
 mod teardown;
 mod turn;
 mod unix;

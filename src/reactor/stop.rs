@@ -34,6 +34,10 @@ impl Dispatcher {
     #[cold]
     pub(super) fn begin_stop(&mut self) {
         if let Running::Asked(stop) = self.lp.engine.running() {
+            #[cfg(all(feature = "systemd", unix))]
+            if let Some(notifier) = &mut self.notifier {
+                notifier.tell_stopping();
+            }
             self.lp.streams.close_listeners(&mut self.lp.engine);
             match stop {
                 Stop::Now => self.lp.engine.set_running(Running::Stopped),

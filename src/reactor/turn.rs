@@ -418,6 +418,8 @@ impl Dispatcher {
                 Due::Session(id, place) => self.on_session_timer(id, place),
                 Due::Deferred => self.lp.streams.arm_deferred(&mut self.lp.engine),
                 Due::Drained => self.lp.engine.stop(Stop::Now),
+                #[cfg(all(feature = "systemd", unix))]
+                Due::Watchdog => self.on_watchdog(),
             }
         }
         budget

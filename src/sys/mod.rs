@@ -25,6 +25,8 @@ pub(crate) use batch::{Inbound, Outbound};
 pub(crate) use datagram::{DatagramSocket, is_let_go};
 pub(crate) use errors::{SendFault, Shortage};
 pub(crate) use listener::Listener;
+#[cfg(all(feature = "systemd", unix))]
+pub(crate) use os::Notifier;
 pub(crate) use os::Unregistered as Loose;
 #[cfg(feature = "activation")]
 pub use os::activated_listeners;

@@ -23,3 +23,5 @@ mod states;
 #[allow(dead_code, unused_imports, reason = "most of it is used in `tests/it/`")]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(all(unix, feature = "systemd"))]
+mod systemd;

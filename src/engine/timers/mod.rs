@@ -37,6 +37,9 @@ pub(crate) enum Due {
     Deferred,
     /// The end of draining.
     Drained,
+    /// The service manager is told that the loop turns.
+    #[cfg(all(feature = "systemd", unix))]
+    Watchdog,
 }
 
 /// The one entry in the wheel that watches over a connection.

@@ -85,6 +85,8 @@ pub(crate) use poller::{add, add_stream, change_stream, poll, remove, waker, wat
 pub(crate) use resolve::{Answer, interface_addr, resolve, resolve_now};
 pub(crate) use sendfile::{FileSink, range_of, read_of};
 pub(crate) use sock_diag::{sent_ago, tcp_info};
+#[cfg(all(feature = "systemd", unix))]
+pub(crate) use system::Notifier;
 #[cfg(all(feature = "signals", unix))]
 pub(crate) use system::end_bell;
 pub use system::raise_open_file_limit;

@@ -22,6 +22,8 @@ mod limits;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "linux_stub.rs")]
 mod linux;
 mod listener;
+#[cfg(feature = "systemd")]
+mod notify;
 mod pass_fds;
 #[cfg(feature = "signals")]
 mod signals;
@@ -47,6 +49,8 @@ pub(crate) use folder::{Folder, file_id};
 pub(crate) use limits::open_file_limit;
 pub use limits::raise_open_file_limit;
 pub(crate) use listener::LocalListener;
+#[cfg(feature = "systemd")]
+pub(crate) use notify::Notifier;
 pub use pass_fds::{receive_listeners, send_listeners};
 #[cfg(feature = "signals")]
 pub(crate) use signals::end_bell;
