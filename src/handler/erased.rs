@@ -11,8 +11,8 @@ use crate::base::id::Timer;
 use crate::handler::event_loop::Loop;
 use crate::handler::states::{LentStates, StateTable};
 use crate::handler::{AnyDatagrams, Conn, Context, DeadlineKind, Handler, Peer};
-use crate::stream::Closed;
 use crate::stream::happy_eyeballs::ConnectRetry;
+use crate::stream::{Closed, MAX_REFUSAL_BYTES};
 
 /// The typed key of a registered handler.
 ///
@@ -66,7 +66,8 @@ impl<H> fmt::Debug for HandlerKey<H> {
 /// the one that the cork has for its owner. A handler of datagrams has no connections, and does
 /// nothing where it is told of one.
 pub(crate) trait AnyHandler: AnyDatagrams {
-    fn accept(&mut self, _peer: &Peer) -> Option<u32> {
+    /// Has a connection accepted, or else `refuse` called with what its peer is told, if anything.
+    fn accept(&mut self, _peer: &Peer, _refuse: &mut dyn FnMut(&[u8])) -> Option<u32> {
         None
     }
     /// Stores the state of an outgoing connection; `None` if it is of another type.
@@ -134,9 +135,17 @@ impl<H: Handler> Registered<H> {
 impl<H: Handler> AnyDatagrams for Registered<H> {}
 
 impl<H: Handler> AnyHandler for Registered<H> {
-    fn accept(&mut self, peer: &Peer) -> Option<u32> {
-        let state = self.handler.on_accept(peer)?;
-        Some(self.states.store(state))
+    fn accept(&mut self, peer: &Peer, refuse: &mut dyn FnMut(&[u8])) -> Option<u32> {
+        if let Some(state) = self.handler.on_accept(peer) {
+            return Some(self.states.store(state));
+        }
+        let words = self.handler.on_refuse(peer);
+        if words.len() > MAX_REFUSAL_BYTES {
+            log::debug!("{}: reset, a refusal of {} bytes is too long", peer.addr, words.len());
+        } else if !words.is_empty() {
+            refuse(words);
+        }
+        None
     }
 
     fn place(&mut self, state: Box<dyn Any>) -> Option<u32> {

@@ -63,6 +63,7 @@ pub struct Peer {
 ///
 /// ```text
 /// accepted:   on_accept        on_open (on_data | other)* on_eof? other* on_close
+/// refused:    on_accept        on_refuse
 /// connected:  connect(state)   on_connect_retry*
 ///                              the same from on_open on, or on_connect_failed
 /// other:      on_drain | on_timer | on_deadline | on_idle | on_shutdown
@@ -106,8 +107,46 @@ pub trait Handler: 'static {
     type State: 'static;
 
     /// A peer connected: returns the connection's state, or refuses the connection with `None`
-    /// before anything else is allocated. The peer then gets a reset.
+    /// before anything else is allocated. The peer then gets a reset, or what
+    /// [`on_refuse`](Self::on_refuse) returns.
     fn on_accept(&mut self, peer: &Peer) -> Option<Self::State>;
+
+    /// Called when `on_accept` has refused a peer: returns what the peer is told before the end.
+    /// Default: nothing, and the peer gets a reset.
+    ///
+    /// The words leave in one write, followed by FIN, and no connection is made for that: there is
+    /// no id, no state and no further callback. Words that the socket does not take at once, or of
+    /// more than 4,096 bytes, are not told whole, so the peer gets a reset. A peer that sends
+    /// something at that moment may find a reset behind the words, as the socket is closed.
+    /// Behind a layer, such as TLS or the PROXY protocol, the connection exists already: the
+    /// words pass through the layer, and it ends as with [`Conn::close`].
+    ///
+    /// A peer that a cap refuses ([`ListenOptions`](crate::ListenOptions)) is not told anything.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::{Conn, Handler, Peer};
+    ///
+    /// struct Chat { room: usize }
+    ///
+    /// impl Handler for Chat {
+    ///     type State = ();
+    ///
+    ///     fn on_accept(&mut self, _: &Peer) -> Option<()> {
+    ///         self.room = self.room.checked_sub(1)?;
+    ///         Some(())
+    ///     }
+    ///
+    ///     fn on_refuse(&mut self, _: &Peer) -> &[u8] {
+    ///         b"the room is full, try again later\n"
+    ///     }
+    /// #   fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
+    /// }
+    /// ```
+    fn on_refuse(&mut self, peer: &Peer) -> &[u8] {
+        let _ = peer;
+        &[]
+    }
 
     /// The connection is up, and writing may begin. Default: nothing.
     fn on_open(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {

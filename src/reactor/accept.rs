@@ -12,7 +12,7 @@ use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
 use crate::stream::config::ConnConfig;
 use crate::stream::listener::AcceptError;
-use crate::stream::{Admission, Handover, reset};
+use crate::stream::{Admission, Handover, refuse_with, reset};
 use crate::sys::{Loose, Stream};
 
 /// Whether to go on accepting.
@@ -110,12 +110,17 @@ impl Dispatcher {
         }
         let mut stream = ResetOnDrop(Some(stream));
         let (who, what) = (Who::Accept(index), What::Accept { peer });
-        let state = self
-            .callbacks
-            .enter(&mut self.lp, who, config.service, what, |handler, _| handler.accept(&asks));
+        let Self { lp, callbacks, buffer, .. } = self;
+        let state = callbacks.enter(lp, who, config.service, what, |handler, _| {
+            handler.accept(&asks, &mut |words| {
+                if let Some(stream) = stream.0.take() {
+                    refuse_with(stream, words, buffer);
+                }
+            })
+        });
         let Some(state) = state.flatten() else {
             self.lp.engine.stats.refused += 1;
-            return; // and the stream is reset
+            return; // and the stream is reset, unless it has gone with words
         };
         let Some(stream) = stream.0.take() else { return };
         self.admit(index, stream, peer, config, state);

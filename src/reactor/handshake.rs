@@ -95,11 +95,22 @@ impl Dispatcher {
         let (who, handler) = (Who::Connection(id), config.service);
         self.lp.engine.cork.begin(id, 0); // a panic is its own
         let what = What::Accept { peer: addr };
-        let state =
-            self.callbacks.enter(&mut self.lp, who, handler, what, |it, _| it.accept(&peer));
+        let mut is_told = false;
+        let state = self.callbacks.enter(&mut self.lp, who, handler, what, |it, lp| {
+            it.accept(&peer, &mut |words| {
+                if let Some(mut link) = lp.link(id) {
+                    link.end_refused(words);
+                    is_told = true;
+                }
+            })
+        });
         self.lp.streams.uncork(&mut self.lp.engine, id);
         let Some(state) = state.flatten() else {
-            self.refuse_accepted(id);
+            if is_told {
+                self.lp.engine.stats.refused += 1;
+            } else {
+                self.refuse_accepted(id);
+            }
             return false;
         };
         self.leave_handshake_slot(id, &config);

@@ -164,6 +164,18 @@ impl Link<'_> {
         self.queue_flush();
     }
 
+    /// The handler refuses a connection whose handshakes are done, with words.
+    pub(crate) fn end_refused(&mut self, words: &[u8]) {
+        self.connection.finish_layers(&mut self.engine.spares);
+        self.connection.queue_output(words, &mut self.engine.spares);
+        self.connection.flags.set(Flags::CLOSED_BY_HANDLER);
+        self.connection.flags.clear(Flags::MUST_RESET);
+        self.connection.enter(Phase::Closing(Ending::Local));
+        self.connection.clear_waits();
+        self.connection.clear_input(&mut self.engine.spares);
+        self.queue_flush();
+    }
+
     /// Whether an outgoing connection is in a handshake.
     pub(crate) fn is_connecting_through_layers(&self) -> bool {
         let is_outgoing = self.connection.config.listener.is_none();

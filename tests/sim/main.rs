@@ -7,6 +7,7 @@ mod http;
 mod offload;
 mod pool;
 mod reactions;
+mod refusal;
 mod replay;
 mod seeds;
 mod simulation;

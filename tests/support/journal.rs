@@ -241,6 +241,10 @@ impl<H: Handler> Handler for Watched<H> {
         Some(self.journal.life(state))
     }
 
+    fn on_refuse(&mut self, peer: &Peer) -> &[u8] {
+        self.inner.on_refuse(peer)
+    }
+
     fn on_open(&mut self, life: &mut Self::State, conn: &mut Conn<'_>) {
         let id = Some(conn.id());
         if life.stage != Stage::New {

@@ -8,6 +8,7 @@ use waterwheel::{
     Timer,
 };
 
+type OnRefuse = Box<dyn FnMut(&Peer) -> Vec<u8>>;
 type OnConn = Box<dyn FnMut(&mut Conn<'_>)>;
 type OnData = Box<dyn FnMut(&mut Conn<'_>, &[u8]) -> usize>;
 type OnIdle = Box<dyn FnMut(&mut Conn<'_>, IdleKind) -> Idle>;
@@ -22,6 +23,9 @@ type OnHandlerTimer = Box<dyn FnMut(Timer, &mut Context<'_>)>;
 /// consumed. The state is a tag: what `connect` was given, and 0 for those accepted.
 pub(crate) struct Script {
     accept: Box<dyn FnMut(&Peer) -> bool>,
+    refuse: OnRefuse,
+    /// What the last call of `refuse` has returned.
+    refusal: Vec<u8>,
     open: OnConn,
     data: OnData,
     drain: OnConn,
@@ -40,6 +44,8 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             accept: Box::new(|_| true),
+            refuse: Box::new(|_| Vec::new()),
+            refusal: Vec::new(),
             open: Box::new(|_| {}),
             data: Box::new(|_, input| input.len()),
             drain: Box::new(|_| {}),
@@ -71,6 +77,12 @@ impl Script {
 
     pub(crate) fn accept(mut self, run: impl FnMut(&Peer) -> bool + 'static) -> Self {
         self.accept = Box::new(run);
+        self
+    }
+
+    /// What those are told that `accept` refuses.
+    pub(crate) fn refuse(mut self, run: impl FnMut(&Peer) -> Vec<u8> + 'static) -> Self {
+        self.refuse = Box::new(run);
         self
     }
 
@@ -161,6 +173,11 @@ impl Handler for Script {
 
     fn on_accept(&mut self, peer: &Peer) -> Option<u64> {
         (self.accept)(peer).then_some(0)
+    }
+
+    fn on_refuse(&mut self, peer: &Peer) -> &[u8] {
+        self.refusal = (self.refuse)(peer);
+        &self.refusal
     }
 
     fn on_open(&mut self, _: &mut u64, conn: &mut Conn<'_>) {

@@ -6,6 +6,7 @@
 mod listener_handover;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;
+mod refusal;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
