@@ -143,6 +143,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `activation` | `activated_listeners`: listening sockets from systemd |
+//! | `async-sender` | `Sender::send_async`, for tasks of any async runtime (experimental) |
 //! | `batch` | [`udp::UdpOptions::batch`] takes up to 64 datagrams in a system call (Linux) |
 //! | `http` | the module `http`: an HTTP/1.1 server with routes |
 //! | `http-files` | `http::Files`: the files of a directory, with ranges, conditions and a cache |

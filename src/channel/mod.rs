@@ -5,6 +5,8 @@
 mod model;
 mod queue;
 mod receiver;
+#[cfg_attr(not(feature = "async-sender"), path = "tasks_stub.rs")]
+mod tasks;
 
 use std::error::Error;
 use std::fmt;

@@ -17,6 +17,7 @@ use std::mem;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use super::tasks::Tasks;
 use sync::{Condvar, Mutex, MutexGuard};
 
 /// What threads share, as the standard library has it or as the checker of interleavings has it.
@@ -52,7 +53,7 @@ pub(super) struct Queue<T, A> {
 
 /// What is under the lock.
 #[derive(Debug)]
-struct Inner<T> {
+pub(super) struct Inner<T> {
     /// Sent, and not taken by the loop.
     ///
     /// Invariant: their number and `held` together are at most the capacity.
@@ -63,6 +64,8 @@ struct Inner<T> {
     senders: usize,
     /// Threads that wait for room.
     blocked: usize,
+    /// Tasks of async runtimes that wait for room.
+    pub(super) tasks: Tasks,
     /// The loop has been told, or is being told, and has not found the channel empty since.
     ///
     /// Invariant: set if there are messages, or if the last sender is gone.
@@ -106,6 +109,7 @@ impl<T, A: Announce> Queue<T, A> {
             held: 0,
             senders: 1,
             blocked: 0,
+            tasks: Tasks::default(),
             is_announced: false,
             is_closed: false,
         };
@@ -131,11 +135,20 @@ impl<T, A: Announce> Queue<T, A> {
         if self.must_wait(&inner) {
             inner = self.wait(inner, patience);
         }
-        if inner.is_closed {
-            return Err((message, Refusal::Closed));
-        }
         if self.must_wait(&inner) {
             return Err((message, Refusal::Full));
+        }
+        self.put(inner, message)
+    }
+
+    /// Puts a message in, for which there is room unless the channel is closed.
+    pub(super) fn put(
+        &self,
+        mut inner: MutexGuard<'_, Inner<T>>,
+        message: T,
+    ) -> Result<(), (T, Refusal)> {
+        if inner.is_closed {
+            return Err((message, Refusal::Closed));
         }
         inner.messages.push_back(message);
         let is_news = !mem::replace(&mut inner.is_announced, true);
@@ -167,7 +180,7 @@ impl<T, A: Announce> Queue<T, A> {
         inner
     }
 
-    fn must_wait(&self, inner: &Inner<T>) -> bool {
+    pub(super) fn must_wait(&self, inner: &Inner<T>) -> bool {
         !inner.is_closed && self.free(inner) == 0
     }
 
@@ -207,10 +220,15 @@ impl<T, A: Announce> Queue<T, A> {
 
     /// Wakes as many as there is room for, if that is worth it. When the loop finds the channel
     /// empty all of it is free, so no sender is left to wait for ever.
-    fn wake_blocked(&self, inner: MutexGuard<'_, Inner<T>>) {
+    fn wake_blocked(&self, mut inner: MutexGuard<'_, Inner<T>>) {
         let (blocked, free) = (inner.blocked, self.free(&inner));
+        if free < self.step() {
+            return;
+        }
+        let tasks = inner.tasks.take_all();
         drop(inner);
-        if blocked == 0 || free < self.step() {
+        tasks.wake();
+        if blocked == 0 {
             return;
         }
         if blocked <= free {
@@ -226,8 +244,10 @@ impl<T, A: Announce> Queue<T, A> {
         let mut inner = self.lock();
         inner.is_closed = true;
         let messages = mem::take(&mut inner.messages);
+        let tasks = inner.tasks.take_all();
         drop(inner);
         self.room.notify_all();
+        tasks.wake();
         messages
     }
 
@@ -249,7 +269,7 @@ impl<T, A: Announce> Queue<T, A> {
     }
 
     /// A poisoned lock is as good as any: no code of the user's runs under it.
-    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

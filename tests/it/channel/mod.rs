@@ -2,6 +2,8 @@
 
 mod ends;
 mod taker;
+#[cfg(feature = "async-sender")]
+mod tasks;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
