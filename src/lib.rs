@@ -167,7 +167,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 // The documentation site labels what belongs to a feature, which only nightly compilers can do.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod base;
 
