@@ -48,8 +48,10 @@ fn main() -> ExitCode {
             .max_queued(MAX_CONNECTIONS * MAX_UNDER_WAY);
         let file = path.clone();
         let open = move |_| Database::open(&file).map_err(io::Error::other);
-        let offload = Offload::with_state(&mut reactor, options, open)
-            .map_err(|error| Failure::System(format!("{}: {error}", path.display()).into()))?;
+        let failed = |error| Failure::System(format!("{}: {error}", path.display()).into());
+        // The file is set up by one: SQLite does not let threads wait for each other in that.
+        let _first = open(0).map_err(failed)?;
+        let offload = Offload::with_state(&mut reactor, options, open).map_err(failed)?;
         let server = reactor.register_with(|key| Server::new(key, offload));
         let options = ListenOptions::default()
             .idle_timeout(Duration::from_secs(60))

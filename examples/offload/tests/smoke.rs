@@ -153,7 +153,10 @@ fn an_answer_for_somebody_who_has_gone_reaches_nobody() {
     heir.expect("slept 0");
     drop(heir);
     server.terminate();
-    assert_eq!(server.end(), "answered 3, too late 1; at most 2 at once");
+    // What had not begun when the leaver had gone is not done at all.
+    let end = server.end();
+    let too_late = ["0", "1"].map(|n| format!("answered 3, too late {n}; at most 2 at once"));
+    assert!(too_late.contains(&end), "{end}");
 }
 
 #[test]
