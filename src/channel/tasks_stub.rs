@@ -2,7 +2,7 @@
 
 /// Tasks that wait for room in a channel: none.
 #[derive(Debug, Default)]
-pub(super) struct Tasks;
+pub(super) struct Tasks {}
 
 impl Tasks {
     pub(super) fn take_all(&mut self) -> WokenTasks {
