@@ -2,9 +2,9 @@
 //!
 //! You register callbacks, and the [`Reactor`] calls them when a connection opens, when bytes come
 //! in, when output has drained, when nothing has moved for too long, and when it ends. There are no
-//! futures, no locks, and no hidden threads except those that look host names up, while they do.
-//! What a callback writes leaves when it returns, and what the kernel does not take follows by
-//! itself.
+//! futures, handlers need no locks, and no threads are hidden except those that look host names up,
+//! which end soon after. What a callback writes to its connection leaves when it returns, and what
+//! the kernel does not take follows by itself.
 //!
 //! # Examples
 //! The whole of an echo server:
@@ -68,19 +68,23 @@
 //!
 //! # Where to go from here
 //! [`tour`] has chapters by question: [coming from tokio, Go, Node or libuv](tour::coming_from),
-//! [which limit ends my connection](tour::limits), [which door reaches what](tour::doors),
+//! [which limit ends my connection](tour::limits),
+//! [how to reach another connection, handler or thread](tour::doors),
 //! [which options for which load](tour::choosing), and
-//! [testing in a simulated world](tour::simulated).
+//! [testing in a simulated world](tour::simulated). Other protocols have modules of their own:
+//! [`udp`], [`unix`], and by a feature `tls`, `http` and `ws`.
 //!
 //! # What holds
 //! - Callbacks never nest: nothing that a handler calls runs a handler before it returns. For the
 //!   order of callbacks see [`Handler`].
 //! - A [`ConnId`] or [`TimerId`] that has outlived what it named finds nothing, and never another
 //!   connection or timer.
-//! - Every byte that the kernel still gives is delivered before `on_close`, whatever came with it.
-//!   Every byte that [`Conn::write`] accepted is sent, or `on_close` reports how many were not.
-//! - A stream that was cut short ends with a reset, never with a FIN: the peer cannot take a part
-//!   for the whole.
+//! - When the peer finishes or resets, every byte that the kernel still has is delivered before
+//!   `on_close`, unless this side has ended the connection already.
+//! - Every byte that [`Conn::write`] accepted is passed to the kernel, or `on_close` reports how
+//!   many were not.
+//! - A TCP stream that was cut short ends with a reset, never with a FIN: the peer cannot take a
+//!   part for the whole. A Unix socket has no reset.
 //! - A message costs no allocation and no wheel operation; an idle connection holds no buffer; an
 //!   idle process makes no system calls.
 //! - No peer can hold a connection for ever by saying nothing, or little, under
@@ -92,8 +96,9 @@
 //!   What other threads send is bounded by a channel, and not by a [`Remote`].
 //!
 //! # Layout
-//! Rooms in four storeys, from the bottom up. A file names only its own room and rooms above it in
-//! this list, and a test sees to it.
+//! A room is a module directly under `src/`. The rooms stand in four storeys, and the list begins
+//! with the lowest room. A file names only its own room and lower ones, which are those nearer to
+//! the top of the list; a test enforces that.
 //!
 //! | storey | room | what is in it |
 //! |---|---|---|
@@ -155,8 +160,8 @@
 //! | `signals` | `drain_on_signals`, of a reactor and of a fleet: a clean end at SIGTERM (Unix) |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
 //! | `systemd` | `Reactor::notify_systemd`: ready, watchdog and stopping for systemd (Unix) |
-//! | `tls` | the module `tls`: TLS under any handler |
-//! | `tls-aws-lc`, `tls-ring` | `tls` with its cryptography, which wants a C compiler |
+//! | `tls` | the module `tls`: TLS under any handler, with a cryptography that you install |
+//! | `tls-aws-lc`, `tls-ring` | `tls` with its cryptography, which wants a C compiler: take one |
 //! | `ws` | the module `ws`: WebSocket, both sides, with compression |
 //!
 //! # Platforms
