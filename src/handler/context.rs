@@ -54,7 +54,8 @@ impl<'a> Context<'a> {
         self.lp
     }
 
-    /// A connection, if it has not ended.
+    /// A connection of any handler of this reactor, if it has not ended and is not about to end in
+    /// this turn. In `on_close` the connection that has ended is not found.
     #[must_use]
     pub fn conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
         self.lp.streams.get(id)?;
@@ -281,8 +282,9 @@ impl<'a> Context<'a> {
         self.lp.cancel_timer(timer)
     }
 
-    /// Runs a closure with a handler soon: on this thread, after this callback has returned. How
-    /// one handler reaches another, or itself from a function that has only the context.
+    /// Runs a closure with a handler on this thread, in the next mailbox phase, after this callback
+    /// has returned. A handler of any kind reaches another one so, or itself from a function that
+    /// has only the context.
     pub fn post<H: 'static>(
         &mut self,
         handler: HandlerKey<H>,
@@ -311,8 +313,9 @@ impl<'a> Context<'a> {
         self.lp.engine.io.world().is_simulated()
     }
 
-    /// A random number, to spread what many would do at once: no secret, and no key. In a simulated
-    /// world it follows from the seed.
+    /// A random number, to spread what many would do at once. It is no secret: what a stranger must
+    /// not guess, such as a key or the id of a DNS question, needs another source. In a simulated
+    /// world the number follows from the seed.
     #[must_use]
     pub fn random(&mut self) -> u64 {
         self.lp.engine.io.world().random()

@@ -153,15 +153,16 @@ pub trait Handler: 'static {
         let _ = (state, conn);
     }
 
-    /// Bytes came in: all that are not consumed yet, in order. Returns how many of them, from the
-    /// front, are done with; the rest is kept and comes again in front of the next bytes. Leaving
+    /// Bytes came in: `input` has all that are not consumed yet, in order. Returns how many of
+    /// them, from the front, are consumed; the rest is kept and comes again in front of the next
+    /// bytes. Leaving
     /// more than `max_input_bytes` ends the connection with `CloseReason::Overflow`.
     ///
     /// The rest comes again also without new bytes: when output that had reached the high mark has
     /// fallen to the low mark, and after [`Conn::resume_reading`]. Once `on_eof` was called nothing
     /// comes again.
     ///
-    /// Returning more than there were counts as all.
+    /// A number larger than `input.len()` counts as `input.len()`.
     fn on_data(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, input: &[u8]) -> usize;
 
     /// Output fell to the low mark after it had reached the high mark: once per crossing.
@@ -170,10 +171,11 @@ pub trait Handler: 'static {
         let _ = (state, conn);
     }
 
-    /// The peer has finished sending; bytes that were left unconsumed before stay so. Default:
-    /// close, once the output has left; later writes are refused. A handler that still owes
-    /// answers, from a pool or another thread, does nothing here, counts what is under way, and
-    /// closes when the last answer is written: nothing else ends the connection then.
+    /// The peer has finished sending; bytes that `on_data` has left unconsumed do not come again.
+    /// Default: close, once the output has left; later writes are refused. A handler that still
+    /// owes answers, from a pool or another thread, overrides this to do nothing. It counts the
+    /// answers under way and closes when the last one is written: otherwise only a limit, the peer
+    /// or a stop ends the connection.
     fn on_eof(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
         let _ = state;
         conn.close();
@@ -186,12 +188,12 @@ pub trait Handler: 'static {
     }
 
     /// The deadline that the handler has set with [`Conn::set_deadline`] has passed. The place to
-    /// say why before the end: a 408, a goodbye. Setting the deadline here counts unless the answer
-    /// is [`Keep`](Deadline::Keep), which sets it too. Default: reset, with
-    /// `CloseReason::Timeout(TimeoutKind::User)`.
+    /// tell the peer why before the end: a 408, a goodbye. [`Keep`](Deadline::Keep) keeps the
+    /// connection and sets the next deadline, in the place of one that the callback has set.
+    /// Default: reset, with `CloseReason::Timeout(TimeoutKind::User)`.
     ///
-    /// A deadline is one a connection, costs no message anything, and is moved without touching the
-    /// timer wheel: for a time that starts anew with each request, cheaper than a timer.
+    /// Each connection has one deadline. Messages do not pay for it, and moving it does not touch
+    /// the timer wheel: for a time that starts anew with each request it is cheaper than a timer.
     ///
     /// # Examples
     /// A request has 10 seconds to come; the peer is told if it did not:
@@ -260,7 +262,7 @@ pub trait Handler: 'static {
     /// An outgoing connection did not come up and is tried again, by the
     /// [`Reconnect`](crate::Reconnect) policy that it was connected with: the place to report the
     /// failure, or to give up. `conn.abort()` gives up at once, and `on_connect_failed` follows.
-    /// What is written waits until it is up. Default: nothing.
+    /// What is written waits until the connection is up. Default: nothing.
     ///
     /// # Examples
     /// ```
@@ -288,9 +290,9 @@ pub trait Handler: 'static {
         let _ = (state, conn, retry);
     }
 
-    /// An outgoing connection did not come up; `error` says which address and why. Of a lookup its
-    /// kind is one of those of [`Destination`](crate::Destination). Gives the state back. Default:
-    /// drops it.
+    /// An outgoing connection did not come up; `error` says which address and why. If the lookup
+    /// of a name failed, its kind is one of those that [`Destination`](crate::Destination) lists.
+    /// The state that was passed to `connect` comes back. Default: drops it.
     fn on_connect_failed(&mut self, state: Self::State, error: io::Error, cx: &mut Context<'_>) {
         let _ = (state, error, cx);
     }

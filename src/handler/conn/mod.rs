@@ -121,7 +121,7 @@ impl<'a> Conn<'a> {
     /// Ends the connection once everything written has left: flush, FIN, then `on_close`.
     ///
     /// A connection that is still connecting and has nothing to send fails with
-    /// `on_connect_failed`; what was written before it is up is sent once it is.
+    /// `on_connect_failed`; what was written before is sent once the connection is up.
     ///
     /// No more input is delivered. Until the peer finishes as well, or `close_timeout` has passed,
     /// what it still sends is read and dropped: closing the socket earlier would answer
@@ -145,9 +145,9 @@ impl<'a> Conn<'a> {
     /// Ends the connection as [`close`](Self::close) does, but does not wait for the peer's end:
     /// once everything written has left, the socket is closed. Two system calls less.
     ///
-    /// Only for a peer that has nothing more to say, by its protocol, and of which nothing was left
-    /// unread: what it sends all the same is answered with a reset, and that can destroy output on
-    /// its way. Where more is known to have come in, and under TLS, it is `close`.
+    /// Only for a peer that by its protocol sends nothing more, and whose bytes have all been read:
+    /// anything that it still sends is answered with a reset, which can destroy output on its way.
+    /// Under TLS, and where bytes are known to be unread, the call does what `close` does.
     pub fn close_without_waiting(&mut self) {
         if let Some(mut link) = self.link() {
             link.close_without_waiting();
@@ -238,10 +238,10 @@ impl<'a> Conn<'a> {
         }
     }
 
-    /// Sets a timer of this connection; it ends with it. `on_timer` is called once, not before
-    /// the time has passed and at most 1 ms (a tick) after, plus the work of the turn. One that
-    /// passes before the connection is up is not told. `on_timer` gets the `token`, which means
-    /// what the handler wants.
+    /// Sets a timer, which is dropped when the connection ends. `on_timer` is called once, not
+    /// before the time has passed and at most 1 ms (a tick) after, plus the work of the turn. A
+    /// timer that fires before the connection is up is lost: `on_timer` is not called. `on_timer`
+    /// gets the `token`, whose meaning is the handler's own.
     ///
     /// # Examples
     /// ```
@@ -423,7 +423,7 @@ impl<'a> Conn<'a> {
     }
 
     /// The key of the handler that serves the connection, for a handler that was not told its own.
-    /// `H` is taken at its word: a key of another type finds nothing.
+    /// The type `H` is not checked: a key with the wrong type finds nothing where it is used.
     #[must_use]
     pub fn handler_key<H: Handler>(&self) -> HandlerKey<H> {
         HandlerKey::new(self.slot().config.service)

@@ -63,8 +63,8 @@ pub trait DatagramHandler: 'static {
     /// datagram was longer than `bytes`.
     fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]);
 
-    /// All datagrams that there were for now, or a budget of them, have been handed over: the
-    /// place to send what was gathered from them. Default: nothing.
+    /// All datagrams that had arrived, or as many as the budget of a turn allows, have been handed
+    /// over: the place to send what was gathered from them. Default: nothing.
     fn on_batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
         let _ = socket;
     }
@@ -328,9 +328,9 @@ impl<'a> DatagramSocket<'a> {
         self.lp.socket_link(self.id).ok_or_else(closed)?.leave(group)
     }
 
-    /// Sets a timer of this socket; it ends with it. `on_timer` is called once, not before the
-    /// time has passed and at most 1 ms (a tick) after, plus the work of the turn. It gets the
-    /// `token`, which means what the handler wants.
+    /// Sets a timer, which is dropped when the socket is closed. `on_timer` is called once, not
+    /// before the time has passed and at most 1 ms (a tick) after, plus the work of the turn. It
+    /// gets the `token`, whose meaning is the handler's own.
     pub fn set_timer(&mut self, wait: Duration, token: u64) -> TimerId {
         self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, wait, false, token)
     }
