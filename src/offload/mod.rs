@@ -11,7 +11,7 @@
 //! - Jobs of the same [`Order`] run one after the other, and their completions come in that order.
 //!   Other jobs begin in the order in which they were accepted.
 //! - The completion of each job that was accepted is called once, unless the job is cancelled
-//!   before it begins or the reactor stops. A panic of the work is told to it, as [`Failed`]. The
+//!   before it begins or the reactor stops. If the work panics, the completion gets [`Failed`]. The
 //!   thread lives on, and its state is made anew.
 //! - The completion of [`Offload::run_for`] is not called if its connection has ended meanwhile.
 //! - Of many completions only the first wakes a loop that sleeps, and each turn runs at most
@@ -120,8 +120,8 @@ pub use options::OffloadOptions;
 pub use order::{JobId, Order};
 pub use stats::OffloadStats;
 
-/// Threads for blocking work, each with a state `W` of its own. Clones are the same: they can be
-/// kept by handlers, and sent to other threads.
+/// Threads for blocking work, each with a state `W` of its own. Clones share the threads and the
+/// queue: handlers can keep them, and other threads too.
 ///
 /// The threads end with the reactor. See the [module](self) for what holds, and for an example.
 pub struct Offload<W = ()> {
@@ -135,7 +135,7 @@ pub struct Offload<W = ()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotAccepted {
-    /// As many jobs wait as may.
+    /// As many jobs wait as [`OffloadOptions::max_queued`] allows.
     Full,
     /// The reactor has been dropped.
     Stopped,
@@ -313,7 +313,7 @@ impl<W: 'static> Offload<W> {
     }
 
     /// Cancels a job that has not begun: its closures are dropped, and nothing is called. Returns
-    /// whether it was so; a job that has begun goes on, and its completion is called.
+    /// whether the job was cancelled; one that has begun goes on, and its completion is called.
     pub fn cancel(&self, job: JobId) -> bool {
         self.queue.cancel(job).is_some()
     }

@@ -85,10 +85,10 @@ pub struct TcpOptions {
     ///
     /// The option governs the moment at which the socket itself is closed. Zero: if the peer
     /// finished first, what the kernel has not sent by then is thrown away. The peer sees a reset,
-    /// and nothing is reported here. If this end closed first, zero changes nothing, `TIME_WAIT`
-    /// neither. More than zero: that moment blocks the whole loop, on Linux also for sockets that
-    /// do not block, until the peer has acknowledged everything or the time has passed. See
-    /// [`closing`](crate::tcp::closing).
+    /// and nothing is reported here. If this end closed first, zero changes nothing, not
+    /// even `TIME_WAIT`. More than zero: that moment blocks the whole loop, on Linux also for
+    /// sockets that do not block, until the peer has acknowledged everything or the time has
+    /// passed. See [`closing`](crate::tcp::closing).
     pub linger: Option<Duration>,
 }
 
@@ -265,8 +265,8 @@ pub struct Limits {
     pub first_byte_timeout: Option<Duration>,
     /// Longest wait for the rest of a message. A message is incomplete while `on_data` leaves
     /// bytes unconsumed, or while the handler says so (`Conn::declare_incomplete`), and reading is
-    /// not paused or held back. Ends with a reset; to say something first, set a timer. Default
-    /// none.
+    /// not paused or held back. Ends with a reset; to say something first, use
+    /// `Conn::set_deadline` instead. Default none.
     pub message_timeout: Option<Duration>,
     /// Min rate at which an incomplete message must arrive. Default none.
     pub min_receive_rate: Option<MinRate>,
@@ -439,7 +439,7 @@ pub struct ListenOptions {
     #[cfg(feature = "proxy-protocol")]
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Max connections of this listener that are in a handshake (a balancer's header, TLS) at once.
-    /// For one more, the source that has most of them gives its oldest up, which is reset: one host
+    /// If one more comes, the oldest handshake of the source that has most of them is reset: a host
     /// that connects and says nothing does not shut the others out. Default 4,096.
     pub max_handshakes: usize,
     /// What stands between the sockets and the handler, behind a balancer's header.

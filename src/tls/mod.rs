@@ -1,9 +1,10 @@
 //! TLS under every handler: any listener and any outgoing connection can be encrypted, and a
 //! handler works over it without a changed line.
 //!
-//! With the feature `tls`, and one of `tls-aws-lc` and `tls-ring` for the cryptography, or a
-//! `CryptoProvider` that the program installs. The protocol is that of
-//! [rustls](https://docs.rs/rustls): TLS 1.2 and 1.3.
+//! Enable the feature `tls-aws-lc`, which is the faster one, or `tls-ring`, which is built in less
+//! time: each is the feature `tls` with its cryptography. With `tls` alone the program installs a
+//! `CryptoProvider` of rustls. An installed provider is preferred to that of a feature. The
+//! protocol is that of [rustls](https://docs.rs/rustls): TLS 1.2 and 1.3.
 //!
 //! # What is different under TLS
 //! - `on_accept` and `on_open` come after the handshake, which has a deadline
@@ -12,7 +13,7 @@
 //! - The marks and the cap count what was written and has not left, as ever. The small writes of a
 //!   callback are one record.
 //! - `shutdown_write` and `close` say `close_notify` before FIN. A peer whose FIN comes without it
-//!   may have been cut off by somebody between: `on_eof` is called all the same, and
+//!   may have been cut off by an attacker on the way: `on_eof` is called all the same, and
 //!   [`Conn::is_truncated`](crate::Conn::is_truncated) says `true`.
 //! - A file is read and encrypted in pieces of at most 63 KiB; it does not go through the kernel
 //!   alone.

@@ -8,8 +8,8 @@ use crate::ws::shared::Shared;
 use crate::ws::wire::Wire;
 use crate::ws::{Options, Session, Stats};
 
-/// A place of a server where WebSockets begin: options, and what the WebSockets share. A clone is
-/// the same endpoint.
+/// The server's side of the handshake: the options of the WebSockets that begin here, and their
+/// counters. A clone is the same endpoint. With the feature `http` a route calls its `upgrade`.
 #[derive(Clone)]
 pub struct Endpoint {
     shared: Rc<Shared>,

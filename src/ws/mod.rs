@@ -10,6 +10,13 @@
 //! | send the same to many | a [`Room`], and a [`Frame`] |
 //! | send to those on all reactors of a fleet | a [`SharedRoom`] |
 //!
+//! # A page and its WebSockets
+//! A single `http::Server` serves both. The value that its routes share is also the [`Handler`] of
+//! the WebSockets, so that routes and callbacks see the same fields. A route checks
+//! `is_same_origin` and calls `Endpoint::upgrade` with the state of the new WebSocket. From then on
+//! the clocks of HTTP do not apply; the limits of the listener do. The program
+//! `examples/chat_web.rs` is a page with a chat.
+//!
 //! # What holds
 //! - A message is delivered whole. Limits are looked at before anything is held in memory; what
 //!   breaks a rule ends the connection with the code that RFC 6455 has for it.

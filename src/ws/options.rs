@@ -27,11 +27,11 @@ pub struct Options {
     pub max_message_bytes: usize,
     /// Max frames of one message; more end the connection with 1008. Default 65,536.
     pub max_frames: u32,
-    /// Compression of messages, if the peer agrees. Default none. Do not compress what an attacker
-    /// can place secrets beside: the lengths of messages then tell of them.
+    /// Compression of messages, if the peer agrees. Default none. Do not compress messages that
+    /// hold a secret beside text that an attacker chooses: their lengths then tell of the secret.
     pub deflate: Option<Deflate>,
-    /// Silence after which the peer is sent a ping: after one to two intervals. Default 30 s;
-    /// `None` leaves the finding of lost peers to the limits of the listener.
+    /// A peer that is silent for one to two intervals is sent a ping. Default 30 s; with `None`
+    /// lost peers are found by the limits of the listener alone.
     pub ping_interval: Option<Duration>,
     /// How long after that ping the connection is reset if nothing has come. Default 15 s.
     pub pong_timeout: Duration,
