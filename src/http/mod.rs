@@ -1,10 +1,11 @@
 //! HTTP/1.1 as a handler: a server with routes, bodies in both directions, and answers that may
 //! come later; and a client over a pool.
 //!
-//! [`Server`] is a [`Handler`](crate::Handler) that anybody could have written: it is registered
-//! and listened with like any other, under TLS too, and in a simulated world. A [`Router`] leads
-//! from a method and a path to a closure, which is lent what the program shares, the [`Request`],
-//! and the [`Response`] to give.
+//! [`Server`] is a [`Handler`](crate::Handler) that uses only what every handler can use: it is
+//! registered and passed to `listen` like any other, under TLS too, and in a simulated world. A
+//! [`Router`] leads from a method and a path to a closure. The closure is lent the value that all
+//! routes share, the [`Request`], and the [`Response`] to fill. With the feature `ws` a route may
+//! also begin a WebSocket: see the module `ws`.
 //!
 //! # What holds
 //! - One exchange at a time per connection: pipelined requests are answered in order, and their
@@ -13,9 +14,10 @@
 //!   where two readers would understand a request differently, requests can be smuggled.
 //! - A request with a head of ordinary size and an answer of known length allocate nothing.
 //! - The body of a request is read only if the handler asks for it, and a client that waits for a
-//!   100 gets it then. An answer that is given without it arrives all the same.
+//!   100 gets it then. An answer that is given before the body is read still arrives.
 //! - An answer that is cut short ends with a reset; it never looks whole.
-//! - Each phase of a connection has a clock ([`Options`]), but for a handler that owes an answer.
+//! - Each phase of a connection has a clock ([`Options`]), except the time for which a handler owes
+//!   an answer.
 //!
 //! # What the server does by itself
 //! | | |

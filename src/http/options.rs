@@ -13,7 +13,7 @@ use crate::options::{Limits, MinRate, setters};
 /// | `keep_alive_timeout` | when an answer has been written | 75 s | it is closed |
 /// | `min_body_rate` | when the body is asked for | 240 B/s, grace 5 s | 408, and it is closed |
 ///
-/// While a handler owes the answer no clock runs: the client does not keep anybody waiting then.
+/// While a handler owes the answer no clock runs, because then it is the client that waits.
 /// A balancer in front must give up idle connections sooner than `keep_alive_timeout`, so that
 /// none of its requests meets an end that is under way.
 ///

@@ -32,8 +32,8 @@ type OnGone<A> = Box<dyn FnMut(&mut A, ReplyId)>;
 /// The function of [`Server::on_timer`].
 type OnTimer<A> = Box<dyn FnMut(&mut A, Timer, &mut Context<'_>)>;
 
-/// An HTTP/1.1 server: a [`Handler`] that is registered and listened with like any other. `A` is
-/// what its handlers share; they are lent it as `&mut A`.
+/// An HTTP/1.1 server: a [`Handler`] that is registered and passed to `listen` like any other. The
+/// closures of its routes share a value of type `A`, which each is lent as `&mut A`.
 ///
 /// # Examples
 /// ```no_run

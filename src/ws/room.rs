@@ -40,7 +40,9 @@ pub struct Published {
 /// WebSockets of a server that get the same messages: a chat room, a feed.
 ///
 /// A member that ends leaves by itself. Rooms are values of the program: a WebSocket can be in any
-/// number of them.
+/// number of them. To publish from a route, take the context of its `Response`. To publish from
+/// another thread, use [`Remote::with`](crate::Remote::with) and the key of the server: the closure
+/// gets the server, whose `app` has the room, and a context.
 ///
 /// # Examples
 /// ```
