@@ -19,6 +19,14 @@
 //!   alone.
 //! - `Stats` count the bytes of the socket.
 //!
+//! # Examples
+//! See [`ServerConfig`] and [`ClientConfig`]. A certificate to try them with, and a client:
+//! ```text
+//! openssl req -x509 -newkey rsa:2048 -nodes -days 7 -subj /CN=localhost \
+//!     -keyout key.pem -out cert.pem
+//! openssl s_client -connect 127.0.0.1:8443
+//! ```
+//!
 //! # Platform notes
 //! The cryptography is built with a C compiler.
 //!
