@@ -35,8 +35,9 @@ pub use publish::{FleetSender, Published};
 
 /// N reactors on N threads from one closure that sets each up: one reactor a core.
 ///
-/// The closure runs on each thread, so handlers need not be `Send`; what it captures is shared.
-/// Connections spread as [`Spread`] says and stay where they are.
+/// The closure runs on each thread, so handlers need not be `Send`. What it captures is shared by
+/// the threads, and so must be `Send` and `Sync`. Connections spread as [`Spread`] says and stay
+/// where they are.
 ///
 /// The order of a start:
 /// 1. each thread makes its reactor;

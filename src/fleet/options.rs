@@ -95,10 +95,10 @@ pub(super) fn invalid(text: &str) -> io::Error {
 ///
 /// | | `Shared` | `ReusePort` | `HandOver` |
 /// |---|---|---|---|
-/// | which reactor | the first awake, or to wake | by a hash of both addresses | see `Balance` |
+/// | which reactor | the first awake or woken | by a hash of both addresses | see `Balance` |
 /// | evenly | more or less; a busy one takes fewer | as chance has it | yes |
 /// | a reactor that blocks | others take what comes | its share waits | its share waits |
-/// | cost of a connection | wakes all that sleep | none | a thread more, and its wake |
+/// | cost of a connection | wakes all that sleep | none | one more thread, which must wake |
 /// | a restart under load | loses none | resets what is queued | loses none |
 /// | an address in use | error | error, unless of the same user with the same option | error |
 ///

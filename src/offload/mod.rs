@@ -245,10 +245,10 @@ impl<W: 'static> Offload<W> {
         Ok(Self { queue, remote: reactor.remote(), simulated })
     }
 
-    /// Has `work` run on a thread, and then `then` on the loop, with the handler and the result.
+    /// Runs `work` on a thread, and then `then` on the loop, with the handler and the result.
     ///
     /// # Errors
-    /// - [`NotAccepted::Full`]: as many jobs wait as may.
+    /// - [`NotAccepted::Full`]: as many jobs wait as [`OffloadOptions::max_queued`] allows.
     /// - [`NotAccepted::Stopped`]: the reactor has been dropped.
     pub fn run<H: 'static, T: Send + 'static>(
         &self,
@@ -269,12 +269,13 @@ impl<W: 'static> Offload<W> {
         self.push(order.into(), Box::new(work))
     }
 
-    /// Has `work` run in the order of a connection, and then `then` on the loop, with the handler,
-    /// the connection and the result. If the connection has ended by then, the result is dropped
-    /// and nothing is called; [`cancel_all`](Self::cancel_all) in `on_close` spares the work too.
+    /// Runs `work` on a thread, in order with the other jobs of a connection, and then `then` on
+    /// the loop, with the handler, the connection and the result. If the connection has ended by
+    /// then, the result is dropped and nothing is called; [`cancel_all`](Self::cancel_all) in
+    /// `on_close` spares the work too.
     ///
     /// # Errors
-    /// - [`NotAccepted::Full`]: as many jobs wait as may.
+    /// - [`NotAccepted::Full`]: as many jobs wait as [`OffloadOptions::max_queued`] allows.
     /// - [`NotAccepted::Stopped`]: the reactor has been dropped.
     ///
     /// # Examples
@@ -292,10 +293,10 @@ impl<W: 'static> Offload<W> {
         })
     }
 
-    /// Has `work` run on a thread, and nothing called. A panic is logged.
+    /// Runs `work` on a thread, without a completion. A panic is logged.
     ///
     /// # Errors
-    /// - [`NotAccepted::Full`]: as many jobs wait as may.
+    /// - [`NotAccepted::Full`]: as many jobs wait as [`OffloadOptions::max_queued`] allows.
     /// - [`NotAccepted::Stopped`]: the reactor has been dropped.
     pub fn run_alone(
         &self,
