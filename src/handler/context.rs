@@ -166,7 +166,7 @@ impl<'a> Context<'a> {
     }
 
     /// Binds a UDP socket and serves it with a handler of datagrams; returns its id, and its
-    /// address with the real port. Of several addresses the first that can be bound is.
+    /// address with the real port. Of several addresses the first that can be bound is used.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range, the handler was registered for something else,

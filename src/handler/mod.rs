@@ -121,7 +121,7 @@ pub trait Handler: 'static {
     /// Behind a layer, such as TLS or the PROXY protocol, the connection exists already: the
     /// words pass through the layer, and it ends as with [`Conn::close`].
     ///
-    /// A peer that a cap refuses ([`ListenOptions`](crate::ListenOptions)) is not told anything.
+    /// A peer that a cap of [`ListenOptions`](crate::ListenOptions) refuses gets a reset only.
     ///
     /// # Examples
     /// ```

@@ -85,7 +85,7 @@ impl Reactor {
     /// was asked; a handler learns it from [`DatagramSocket::local_addr`].
     ///
     /// # Errors
-    /// - `InvalidInput`: an option is out of range, the address is none, or the handler was
+    /// - `InvalidInput`: an option is out of range, the text is no address, or the handler was
     ///   registered for something else.
     /// - Those of a lookup, of the kinds that [`Destination`] lists.
     /// - `Other`: the reactor is stopping.

@@ -192,10 +192,10 @@ impl Reactor {
     /// The address is whatever [`connect`](Self::connect) takes, too: `"127.0.0.1:7000"`,
     /// `("::1", 7000)`, a [`SocketAddr`]. A name such as `"localhost:7000"` is looked up by
     /// [`resolve_now`](Self::resolve_now), which waits. Of several addresses the first that can be
-    /// bound is.
+    /// bound is used.
     ///
     /// # Errors
-    /// - `InvalidInput`: an option is out of range, or the address is none.
+    /// - `InvalidInput`: an option is out of range, or the text is no address.
     /// - Those of a lookup, of the kinds that [`Destination`] lists.
     /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
@@ -264,7 +264,7 @@ impl Reactor {
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of the handler
-    /// follows when the reactor runs; bad options are told that way too. `to` is an address,
+    /// follows when the reactor runs; bad options are reported that way too. `to` is an address,
     /// `"host:port"` or a Unix socket; see [`Context::connect`] for how names and several addresses
     /// are tried.
     pub fn connect<H: Handler>(
@@ -390,7 +390,7 @@ impl Reactor {
         self.event_loop().engine.stats
     }
 
-    /// Has an observer told of everything that the loop does from now on; see
+    /// Reports to an observer everything that the loop does from now on; see
     /// [`observer`](crate::observer) for an example and for what that costs. An observer stays for
     /// as long as the reactor lives. Several are told in the order in which they came. Returns the
     /// key by which it is found again.
