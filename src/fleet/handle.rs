@@ -18,7 +18,8 @@ use crate::stream::Load;
 /// How long a reactor may take to answer: only a callback that blocks takes longer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A fleet that runs: [`FleetRemote`] and the end of it. Dropped, the fleet runs on.
+/// A fleet that runs: its [`FleetRemote`], and the wait for its end. If the handle is dropped, the
+/// fleet runs on.
 #[derive(Debug)]
 pub struct FleetHandle {
     pub(super) remote: FleetRemote,
@@ -26,14 +27,14 @@ pub struct FleetHandle {
 }
 
 impl FleetHandle {
-    /// A door for other threads.
+    /// A handle for other threads.
     #[must_use]
     pub fn remote(&self) -> FleetRemote {
         self.remote.clone()
     }
 
-    /// Waits until every reactor has stopped. Not to be called by a callback of the fleet, which
-    /// would wait for itself.
+    /// Waits until every reactor has stopped. A callback of the fleet must not call this, because
+    /// it would wait for itself.
     #[must_use]
     pub fn join(self) -> FleetEnd {
         self.remote.shared.wait();
@@ -53,7 +54,7 @@ impl Deref for FleetHandle {
     }
 }
 
-/// The door to a fleet from any thread: cloned, sent and kept anywhere, by its handlers too.
+/// A handle to a fleet for any thread: cloned, sent and kept anywhere, by its handlers too.
 ///
 /// # Examples
 /// ```
@@ -105,16 +106,16 @@ impl FleetRemote {
         }
     }
 
-    /// The doors to each reactor, in order. Empty while the fleet is still being made, in
-    /// [`Member::fleet`](crate::fleet::Member::fleet)'s closure that is.
+    /// A [`Remote`] for each reactor, in order. Empty until the fleet has started, so also in the
+    /// closure that sets a [`Member`](crate::fleet::Member) up.
     #[must_use]
     pub fn remotes(&self) -> Vec<Remote> {
         self.shared.remotes().cloned().collect()
     }
 
-    /// The counters of each reactor and their sum. They are asked for, so that a message costs
-    /// nothing for being counted; one that does not answer within a second, because a callback
-    /// blocks it or calls this, is given as it last was.
+    /// The counters of each reactor and their sum. Each call asks the reactors, so that messages do
+    /// not pay for it. If a reactor does not answer within a second, because a callback blocks it
+    /// or makes this call, its last known counters are returned.
     #[must_use]
     pub fn stats(&self) -> FleetStats {
         let shared = &self.shared;

@@ -85,7 +85,7 @@ impl<'a> Member<'a> {
         self.reactor
     }
 
-    /// The door to the whole fleet, for handlers to keep.
+    /// A handle to the whole fleet, for handlers to keep.
     #[must_use]
     pub fn fleet(&self) -> FleetRemote {
         self.remote.clone()

@@ -1,8 +1,8 @@
 //! Several reactors, each on a thread of its own, that serve the same addresses.
 //!
 //! The reactors share nothing that a message touches: each has its own poll, handlers and
-//! connections. The threads meet when the fleet starts, when it stops, and for a question through
-//! its handle.
+//! connections. The threads wait for each other when the fleet starts and when it stops. A
+//! [`FleetRemote`] asks them all, and a [`FleetSender`] sends to them all.
 
 mod acceptor;
 mod handle;

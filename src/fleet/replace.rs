@@ -28,13 +28,13 @@ impl Fleet {
     /// If the new process fails before that, in `set_up` for example, the old one serves on, and
     /// waits for another. Of two that come at once the second takes over from the first.
     ///
-    /// A draining handler must not let go a client that has just come and has not been heard yet:
-    /// the default [`on_shutdown`](crate::Handler::on_shutdown) closes it. One that sets an idle
-    /// limit there instead, of two seconds for example, serves it.
+    /// The default [`on_shutdown`](crate::Handler::on_shutdown) closes every connection, also that
+    /// of a client whose first request is still on its way. To serve such a client, override it and
+    /// set an idle limit there instead of closing, of two seconds for example.
     ///
-    /// The socket at `path` is its owner's alone (mode 0600), and each side asks the system who the
-    /// other one is: a process of another user's, unless it is root's, gets no sockets and is not
-    /// believed. It replaces nothing but a socket that no process listens on any more, or that of
+    /// Only its owner can use the socket at `path` (mode 0600), and each side asks the system who
+    /// the other one is: a process of another user, unless it is root, gets no sockets and is not
+    /// believed. The new socket replaces only one on which no process listens any more, or that of
     /// the process which has handed its sockets on. Put it in a directory in which other users
     /// cannot write, such as `/run/NAME`. A thread of the process, `NAME-control`, waits there.
     ///

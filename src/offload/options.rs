@@ -27,7 +27,7 @@ pub struct OffloadOptions {
     /// Max jobs that wait and have not begun; more are refused. Default 1,024; at least 1.
     pub max_queued: usize,
     /// How long the end of the reactor waits for jobs that were accepted. Those that have not begun
-    /// by then are dropped; those that run are left to themselves. Default 5 s.
+    /// by then are dropped; those that run go on, and are no longer waited for. Default 5 s.
     pub drain_timeout: Duration,
 }
 
