@@ -301,3 +301,36 @@ fn handlers_are_told_with_their_names_before_and_after() {
     assert!(handlers[0].0 == 0 && handlers[0].1.ends_with("Script"), "{handlers:?}");
     assert!(handlers[1].0 == late.index() && handlers[1].1.contains("closure"), "{handlers:?}");
 }
+
+/// What a handler has left comes again, with what follows, also where an observer is told of each
+/// message.
+#[test]
+fn what_an_observed_handler_leaves_is_kept() {
+    use std::io::{Read, Write};
+
+    struct Nothing;
+    impl waterwheel::observer::Observer for Nothing {}
+
+    let mut reactor = waterwheel::Reactor::new().unwrap();
+    reactor.observe(Nothing);
+    let whole = reactor.register(|conn: &mut waterwheel::Conn<'_>, input: &[u8]| {
+        if input.len() < 4 {
+            return 0;
+        }
+        conn.write(input);
+        input.len()
+    });
+    let options = waterwheel::ListenOptions::default();
+    let addr = reactor.listen("127.0.0.1:0", whole, options).unwrap();
+    let mut client = std::net::TcpStream::connect(addr).unwrap();
+    client.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    for (part, read) in [(b"ab", 2), (b"cd", 4)] {
+        client.write_all(part).unwrap();
+        while reactor.stats().bytes_read < read {
+            reactor.run_once(Some(std::time::Duration::from_secs(30))).unwrap();
+        }
+    }
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"abcd");
+}
