@@ -231,10 +231,11 @@ fn a_process_of_another_users_is_not_believed() {
     }
     chown(&folder, Some(NOBODY), None).unwrap();
     let mut nc = Command::new("nc");
-    nc.arg("-lU").arg(&path).stdin(Stdio::null()).uid(NOBODY);
+    nc.arg("-lkU").arg(&path).stdin(Stdio::null()).uid(NOBODY);
     let mut nc = nc.spawn().expect("nc is installed");
     let begun = Instant::now();
-    while !path.exists() {
+    // The path is there before somebody listens at it, and a socket without is a dead one.
+    while UnixStream::connect(&path).is_err() {
         assert!(begun.elapsed() < PATIENCE, "nc does not listen");
         thread::yield_now();
     }
