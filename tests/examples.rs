@@ -8,7 +8,7 @@ mod process;
 mod servers;
 
 use std::net::{SocketAddr, TcpListener};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use process::Process;
 use servers::{Client, expect_clean_end};
@@ -146,6 +146,48 @@ fn a_chat_passes_lines_on() {
     ann.expect_end();
     drop(ann);
     expect_clean_end(server);
+}
+
+#[cfg(feature = "tls-ring")]
+#[test]
+fn a_chat_over_tls_passes_lines_on_and_is_for_its_own_name() {
+    use std::io::Write;
+    use std::process::{ChildStdin, Command};
+
+    let cert = |name: &str| format!("{}/tests/tls/certs/{name}", env!("CARGO_MANIFEST_DIR"));
+    let join = |addr: &str, roots: &str| -> (Process, ChildStdin) {
+        let mut command = Command::new(process::path_of("tls_chat"));
+        Process::spawn_with_input(command.args(["join", addr, &cert(roots)]))
+    };
+    let args = ["serve", "127.0.0.1:0", &cert("server.pem"), &cert("server.key")];
+    let (server, addr) = Process::start("tls_chat", &args).listening();
+    let addr = addr.to_string();
+    let (ann, mut ann_types) = join(&addr, "ca.pem");
+    let (bob, mut bob_types) = join(&addr, "ca.pem");
+    // Either may be there first: each says a line until the other has heard one.
+    let begun = Instant::now();
+    loop {
+        writeln!(ann_types, "hello bob").unwrap();
+        if bob.line_within(Duration::from_millis(20)).is_some() {
+            break;
+        }
+        assert!(begun.elapsed() < process::PATIENCE, "they do not meet");
+    }
+    writeln!(bob_types, "hello ann\x1b[2J\nthis is bob").unwrap();
+    assert_eq!(ann.line(), "this is bob");
+    // What is typed before the end of the input arrives.
+    writeln!(ann_types, "bye").unwrap();
+    drop(ann_types);
+    assert_eq!(ann.end().code, Some(0));
+    while bob.line() != "bye" {}
+    drop(bob_types);
+    assert_eq!(bob.end().code, Some(0));
+
+    let (stranger, _types) = join(&addr, "foreign.pem");
+    let end = stranger.end();
+    assert_eq!(end.code, Some(1));
+    assert!(end.errors.contains("certificate"), "{}", end.errors);
+    expect_end_by_signal(server);
 }
 
 /// What would show a line in another order, as two, or hide a part of it.

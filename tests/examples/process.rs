@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -48,12 +48,21 @@ impl Process {
 
     #[track_caller]
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
+        Self::spawn_with(command.stdin(Stdio::null()))
+    }
+
+    /// Starts one that reads what a person types: gives that end too.
+    #[track_caller]
+    pub(crate) fn spawn_with_input(command: &mut Command) -> (Self, ChildStdin) {
+        let mut process = Self::spawn_with(command.stdin(Stdio::piped()));
+        let input = process.child.stdin.take().unwrap();
+        (process, input)
+    }
+
+    #[track_caller]
+    fn spawn_with(command: &mut Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|error| {
                 let path = command.get_program();
                 panic!(
                     "{path:?}: {error}; `cargo test` at the root builds it, `cargo test -p` may not"
@@ -106,6 +115,11 @@ impl Process {
             Ok(line) => line,
             Err(error) => panic!("no line: {error}; {:?}", self.errors.try_recv()),
         }
+    }
+
+    /// The next line that it prints, if there is one by then.
+    pub(crate) fn line_within(&self, patience: Duration) -> Option<String> {
+        self.lines.recv_timeout(patience).ok()
     }
 
     pub(crate) fn id(&self) -> u32 {
