@@ -1,10 +1,13 @@
 //! A DNS forwarder with a cache, over UDP and TCP. It answers from the address that was asked, and
-//! asks a server upstream for what it does not know.
+//! asks a server upstream for what it does not know: over TCP what it was asked over TCP, since
+//! clients come that way for what is too long for a datagram.
 //!
 //! ```text
 //! cargo run -p dns_forwarder -- 127.0.0.1:5353 9.9.9.9:53
 //! dig @127.0.0.1 -p 5353 example.com
 //! ```
+
+mod message;
 
 use std::collections::HashMap;
 use std::env;
@@ -13,11 +16,12 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use message::{HEADER, age, cache_key, question, ttl, u16_at};
 use waterwheel::frame::{self, LengthPrefix};
 use waterwheel::udp::{DatagramHandler, DatagramSocket, SocketId, UdpOptions};
 use waterwheel::{
-    Conn, ConnId, Context, Handler, HandlerKey, Limits, ListenOptions, Peer, Reactor, Timer,
-    TimerId,
+    Conn, ConnId, ConnectOptions, Context, Handler, HandlerKey, Limits, ListenOptions, Peer,
+    Reactor, Timer, TimerId,
 };
 
 /// How long the server upstream may take.
@@ -27,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const MAX_TTL: u32 = 3_600;
 const MAX_ANSWERS: usize = 10_000;
 
-/// A message begins with an id, flags, and how many records of each kind there are.
-const HEADER: usize = 12;
+/// Queries that one connection may have under way; a client with more is closed.
+const MAX_UNDER_WAY: u32 = 100;
 
 /// Who waits for an answer.
 #[derive(Clone, Copy)]
@@ -43,70 +47,45 @@ struct Pending {
     /// The id that the client has given it.
     id: [u8; 2],
     question: Box<[u8]>,
+    cache_key: Box<[u8]>,
     timer: TimerId,
 }
 
-/// Until when an answer is valid, and the answer.
-type Cached = (Duration, Box<[u8]>);
+/// An answer, since when it is kept, and until when.
+struct Cached {
+    since: Duration,
+    until: Duration,
+    answer: Box<[u8]>,
+}
 
 struct Forwarder {
     key: HandlerKey<Forwarder>,
-    /// Both are set before the loop turns.
+    /// These are set before the loop turns.
     tcp: Option<HandlerKey<Tcp>>,
     upstream: Option<SocketId>,
+    /// The same server over TCP.
+    server: String,
+    by_tcp: Option<HandlerKey<UpstreamTcp>>,
     /// By the id upstream, which is the token of its timer, too.
     pending: HashMap<u16, Pending>,
-    /// By question.
     cache: HashMap<Box<[u8]>, Cached>,
     random: RandomState,
     asked: u64,
-}
-
-/// The number of two bytes at a place.
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-/// Where the name at a place ends.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match *message.get(at)? {
-            0 => return Some(at + 1),
-            length if length >= 0xc0 => return Some(at + 2), // the rest is elsewhere
-            length => at += 1 + usize::from(length),
-        }
-    }
-}
-
-/// The only question of a message, with its type and class.
-fn question(message: &[u8]) -> Option<&[u8]> {
-    let end = skip_name(message, HEADER)? + 4;
-    (u16_at(message, 4)? == 1).then(|| message.get(HEADER..end))?
-}
-
-/// How long all answers of a message are valid, in seconds; `None` if it is not to be kept.
-fn ttl(message: &[u8]) -> Option<u32> {
-    let (is_whole, is_good) = (message[2] & 2 == 0, message[3] & 15 == 0);
-    let count = u16_at(message, 6).filter(|&count| count > 0 && is_whole && is_good)?;
-    let (mut at, mut least) = (HEADER + question(message)?.len(), MAX_TTL);
-    for _ in 0..count {
-        at = skip_name(message, at)?;
-        least = least.min(u32::from_be_bytes(message.get(at + 4..at + 8)?.try_into().ok()?));
-        at += 10 + usize::from(u16_at(message, at + 8)?);
-    }
-    Some(least)
 }
 
 impl Forwarder {
     fn on_query(&mut self, asker: Asker, query: &[u8], cx: &mut Context<'_>) {
         let is_query = query.len() > HEADER && query[2] & 0x80 == 0;
         let Some(question) = question(query).filter(|_| is_query) else { return };
-        let (question, id, now) = (Box::from(question), [query[0], query[1]], cx.now());
-        if let Some((until, answer)) = self.cache.get(&question) {
-            if now < *until {
+        let (id, now) = ([query[0], query[1]], cx.now());
+        let cache_key = cache_key(query, question, matches!(asker, Asker::Tcp(_)));
+        if let Some(cached) = self.cache.get(&cache_key) {
+            if now < cached.until {
+                let mut answer = cached.answer.to_vec();
+                age(&mut answer, (now - cached.since).as_secs() as u32);
                 return self.answer(asker, id, answer, cx);
             }
-            self.cache.remove(&question);
+            self.cache.remove(&cache_key);
         }
         self.asked += 1;
         // Hard to guess: who could guess it could answer instead of the server.
@@ -115,11 +94,21 @@ impl Forwarder {
             return; // the client asks again
         }
         let timer = cx.set_timer(self.key, PATIENCE, own.into());
-        self.pending.insert(own, Pending { asker, id, question, timer });
-        if let Some(mut upstream) = self.upstream.and_then(|id| cx.socket(id)) {
-            let mut sent = query.to_vec();
-            sent[..2].copy_from_slice(&own.to_be_bytes());
-            upstream.send(&sent);
+        let pending = Pending { asker, id, question: question.into(), cache_key, timer };
+        self.pending.insert(own, pending);
+        let mut sent = query.to_vec();
+        sent[..2].copy_from_slice(&own.to_be_bytes());
+        match (asker, self.by_tcp) {
+            (Asker::Tcp(_), Some(by_tcp)) => {
+                let limits = Limits::default().all_idle(Some(PATIENCE));
+                let options = ConnectOptions::default().timeout(PATIENCE).limits(limits);
+                cx.connect(self.server.as_str(), by_tcp, sent, &options);
+            }
+            _ => {
+                if let Some(mut upstream) = self.upstream.and_then(|id| cx.socket(id)) {
+                    upstream.send(&sent);
+                }
+            }
         }
     }
 
@@ -131,22 +120,22 @@ impl Forwarder {
         }
         let Some(pending) = self.pending.remove(&own) else { return };
         cx.cancel_timer(pending.timer);
-        self.answer(pending.asker, pending.id, answer, cx);
+        self.answer(pending.asker, pending.id, answer.to_vec(), cx);
         if let Some(ttl) = ttl(answer) {
+            let now = cx.now();
             if self.cache.len() >= MAX_ANSWERS {
-                let now = cx.now();
-                self.cache.retain(|_, (until, _)| now < *until);
+                self.cache.retain(|_, cached| now < cached.until);
             }
             if self.cache.len() >= MAX_ANSWERS {
                 self.cache.clear(); // or whoever fills it ends it for all others
             }
-            let until = cx.now() + Duration::from_secs(ttl.into());
-            self.cache.insert(pending.question, (until, answer.into()));
+            let until = now + Duration::from_secs(ttl.min(MAX_TTL).into());
+            let cached = Cached { since: now, until, answer: answer.into() };
+            self.cache.insert(pending.cache_key, cached);
         }
     }
 
-    fn answer(&self, asker: Asker, id: [u8; 2], answer: &[u8], cx: &mut Context<'_>) {
-        let mut answer = answer.to_vec();
+    fn answer(&self, asker: Asker, id: [u8; 2], mut answer: Vec<u8>, cx: &mut Context<'_>) {
         answer[..2].copy_from_slice(&id);
         match asker {
             Asker::Udp { socket, peer, local } => {
@@ -213,6 +202,10 @@ impl Handler for Tcp {
     fn on_data(&mut self, state: &mut UnderWay, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut queries = frame::length_prefixed(input, LengthPrefix::U16_BE, 65_535);
         for query in queries.by_ref().flatten() {
+            if state.queries == MAX_UNDER_WAY {
+                conn.close();
+                break;
+            }
             state.queries += 1;
             let (asker, query) = (Asker::Tcp(conn.id()), query.to_vec());
             conn.context().post(self.forwarder, move |it, cx| it.on_query(asker, &query, cx));
@@ -228,6 +221,36 @@ impl Handler for Tcp {
     }
 }
 
+/// One query over TCP, and its answer.
+struct UpstreamTcp {
+    forwarder: HandlerKey<Forwarder>,
+}
+
+impl Handler for UpstreamTcp {
+    /// The query.
+    type State = Vec<u8>;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn on_open(&mut self, query: &mut Vec<u8>, conn: &mut Conn<'_>) {
+        if let Ok(length) = LengthPrefix::U16_BE.encode(query.len()) {
+            conn.write_vectored(&[&length, query]);
+        }
+    }
+
+    fn on_data(&mut self, _: &mut Vec<u8>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let mut answers = frame::length_prefixed(input, LengthPrefix::U16_BE, 65_535);
+        if let Some(Ok(answer)) = answers.next() {
+            let answer = answer.to_vec();
+            conn.context().post(self.forwarder, move |it, cx| it.on_answer(&answer, cx));
+            conn.close();
+        }
+        answers.consumed()
+    }
+}
+
 fn main() -> io::Result<()> {
     let mut args = env::args().skip(1);
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:5353".to_owned());
@@ -237,15 +260,19 @@ fn main() -> io::Result<()> {
         key,
         tcp: None,
         upstream: None,
+        server: server.clone(),
+        by_tcp: None,
         pending: HashMap::new(),
         cache: HashMap::new(),
         random: RandomState::new(),
         asked: 0,
     });
     let tcp = reactor.register(Tcp { forwarder: key });
+    let by_tcp = reactor.register(UpstreamTcp { forwarder: key });
     let (upstream, _) = reactor.connect_udp(server, key, UdpOptions::default())?;
     if let Some(forwarder) = reactor.handler_mut(key) {
         (forwarder.tcp, forwarder.upstream) = (Some(tcp), Some(upstream));
+        forwarder.by_tcp = Some(by_tcp);
     }
     let options = ListenOptions::default().limits(Limits::internet());
     let addr = reactor.listen(addr, tcp, options)?;

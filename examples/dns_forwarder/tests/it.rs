@@ -31,8 +31,15 @@ fn upstream() -> (SocketAddr, Arc<AtomicUsize>) {
 
 #[track_caller]
 fn ask(socket: &UdpSocket, name: &str) {
-    let head = [1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, name.len() as u8];
-    socket.send(&[&head, name.as_bytes(), &[0, 0, 1, 0, 1]].concat()).unwrap();
+    ask_with(socket, name, &[]);
+}
+
+/// Asks with what stands behind the question.
+#[track_caller]
+fn ask_with(socket: &UdpSocket, name: &str, more: &[u8]) {
+    let additional = u8::from(!more.is_empty());
+    let head = [1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, additional, name.len() as u8];
+    socket.send(&[&head, name.as_bytes(), &[0, 0, 1, 0, 1], more].concat()).unwrap();
     let mut answer = [0; 512];
     let length = socket.recv(&mut answer).unwrap();
     assert!(answer[..length].ends_with(&[10, 0, 0, 1]));
@@ -56,4 +63,25 @@ fn a_cache_that_was_full_once_keeps_what_comes_later() {
         ask(&socket, "later");
     }
     assert_eq!(asked.load(Ordering::SeqCst), before + 1);
+}
+
+/// An answer with signatures, or one of 4,096 bytes, is not for who has not asked for it (EDNS).
+#[test]
+fn an_answer_is_kept_for_those_who_ask_the_same_way() {
+    let (server, asked) = upstream();
+    let program = env!("CARGO_BIN_EXE_dns_forwarder");
+    let (_forwarder, addr) =
+        Process::start(program, &["127.0.0.1:0", &server.to_string()]).listening();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(addr).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (small, large) =
+        ([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0], [0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0]);
+    let signed = [0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0];
+    for more in [&[][..], &small, &large, &signed] {
+        let before = asked.load(Ordering::SeqCst);
+        ask_with(&socket, "name", more);
+        ask_with(&socket, "name", more);
+        assert_eq!(asked.load(Ordering::SeqCst), before + 1, "{more:?}");
+    }
 }
