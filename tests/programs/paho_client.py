@@ -13,6 +13,7 @@ PORT, CA = int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None
 
 def connect(name, will=None, keepalive=60):
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name)
+    client.connect_timeout = 60  # a busy machine is slow with handshakes
     client.messages, client.subscribed, client.gone = queue.Queue(), queue.Queue(), queue.Queue()
     client.on_message = lambda _c, _u, message: client.messages.put(
         (message.topic, message.payload, message.qos)
@@ -30,52 +31,52 @@ def connect(name, will=None, keepalive=60):
 
 def subscribe(client, topic, qos=1):
     client.subscribe(topic, qos)
-    client.subscribed.get(timeout=10)
+    client.subscribed.get(timeout=60)
 
 
 listener = connect("listener")
 subscribe(listener, "#")
 while True:  # what is retained
-    topic, _, _ = listener.messages.get(timeout=10)
+    topic, _, _ = listener.messages.get(timeout=60)
     if topic == "weather/rain":
         break
 
 sender = connect("sender", will=("wills/sender", b"gone", 1))
 for number in range(500):
     info = sender.publish("count", str(number), qos=number % 2)
-info.wait_for_publish(10)
+info.wait_for_publish(60)
 # Paho holds back QoS 1 beyond 20 under way, and not QoS 0: each has an order of its own.
-got = [listener.messages.get(timeout=10) for _ in range(500)]
+got = [listener.messages.get(timeout=60) for _ in range(500)]
 for qos in (0, 1):
     numbers = [int(payload) for _, payload, its in got if its == qos]
     assert numbers == list(range(qos, 500, 2)), (qos, numbers)
 
 # A large one, and one to itself.
 large = bytes(200_000)
-sender.publish("large", large, qos=1).wait_for_publish(10)
-assert listener.messages.get(timeout=10) == ("large", large, 1)
+sender.publish("large", large, qos=1).wait_for_publish(60)
+assert listener.messages.get(timeout=60) == ("large", large, 1)
 subscribe(sender, "own", 0)
 sender.publish("own", b"me", qos=1)
-assert sender.messages.get(timeout=10) == ("own", b"me", 0)
-listener.messages.get(timeout=10)
+assert sender.messages.get(timeout=60) == ("own", b"me", 0)
+listener.messages.get(timeout=60)
 
 # The same name again ends the first, whose will is published. The first must not come back.
 sender.reconnect_delay_set(60, 60)
 again = connect("sender")
-sender.gone.get(timeout=10)
-assert listener.messages.get(timeout=10) == ("wills/sender", b"gone", 1)
+sender.gone.get(timeout=60)
+assert listener.messages.get(timeout=60) == ("wills/sender", b"gone", 1)
 again.disconnect()
 
 # A goodbye has no will.
 polite = connect("polite", will=("wills/polite", b"gone", 1))
 subscribe(polite, "nothing")
 polite.disconnect()
-polite.gone.get(timeout=10)
+polite.gone.get(timeout=60)
 
 listener.unsubscribe("#")
 time.sleep(0.2)
 other = connect("other")
-other.publish("count", b"unheard", qos=1).wait_for_publish(10)
+other.publish("count", b"unheard", qos=1).wait_for_publish(60)
 assert listener.messages.empty(), listener.messages.get()
 
 # What is no MQTT is let go.
