@@ -137,9 +137,9 @@ fn serve(addr: &str, cert: &str, key: &str) -> io::Result<()> {
     let tls = ServerConfig::from_pem_files(cert, key)?;
     let mut reactor = Reactor::new()?;
     let room = reactor.register(Room::default());
-    let options = ListenOptions::default().limits(Limits::internet()).tls(&tls);
-    let addr = reactor.listen(addr, room, options)?;
-    writeln!(io::stdout(), "listening on {addr}")?;
+    let limits = Limits::internet().first_byte_timeout(None); // who only listens may stay
+    let options = ListenOptions::default().limits(limits).tls(&tls);
+    writeln!(io::stdout(), "listening on {}", reactor.listen(addr, room, options)?)?;
     reactor.run()
 }
 

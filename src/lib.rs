@@ -85,8 +85,8 @@
 //!   many were not.
 //! - A TCP stream that was cut short ends with a reset, never with a FIN: the peer cannot take a
 //!   part for the whole. A Unix socket has no reset.
-//! - A message costs no allocation and no wheel operation; an idle connection holds no buffer; an
-//!   idle process makes no system calls.
+//! - A message costs no allocation and does not touch the timers; an idle connection holds no
+//!   buffer; an idle process makes no system calls.
 //! - No peer can hold a connection for ever by saying nothing, or little, under
 //!   [`Limits::internet`]. By default an open connection may be silent.
 //! - The memory of each connection is bounded by default: output by [`Limits::max_output_bytes`],
@@ -97,8 +97,8 @@
 //!
 //! # Layout
 //! A room is a module directly under `src/`. The rooms stand in four storeys, and the list begins
-//! with the lowest room. A file names only its own room and lower ones, which are those nearer to
-//! the top of the list; a test enforces that.
+//! with the lowest room. A file names only its own room and those above it in the list; a
+//! test enforces that.
 //!
 //! | storey | room | what is in it |
 //! |---|---|---|
@@ -152,17 +152,19 @@
 //! | `batch` | [`udp::UdpOptions::batch`] takes up to 64 datagrams in a system call (Linux) |
 //! | `http` | the module `http`: an HTTP/1.1 server with routes |
 //! | `http-files` | `http::Files`: the files of a directory, with ranges, conditions and a cache |
-//! | `http-forms` | `http::Form`, `http::Multipart`, `http::Uploads`: forms of pages, with files |
+//! | `http-forms` | `Response::form`, `receive_multipart`, `receive_files`: forms, with files |
 //! | `http-gzip` | `http::Gzip`: answers that are compressed as they are made |
-//! | `http-session` | cookies, signed and encrypted, and `http::Sessions` |
+//! | `http-session` | `Request::cookie`, `Response::set_cookie`, `http::Sessions` |
 //! | `inspect` | the module `inspect`: a recorder of the loop, and a page that shows it |
 //! | `proxy-protocol` | `ListenOptions::proxy_protocol`: the client behind a balancer |
 //! | `signals` | `drain_on_signals`, of a reactor and of a fleet: a clean end at SIGTERM (Unix) |
 //! | `sim` | the module `sim`: the same reactor in a simulated world, by a seed |
 //! | `systemd` | `Reactor::notify_systemd`: ready, watchdog and stopping for systemd (Unix) |
-//! | `tls` | the module `tls`: TLS under any handler, with a cryptography that you install |
+//! | `tls` | `tls` of `ListenOptions`, `ConnectOptions`, `Conn`: TLS under any handler |
 //! | `tls-aws-lc`, `tls-ring` | `tls` with its cryptography, which wants a C compiler: take one |
 //! | `ws` | the module `ws`: WebSocket, both sides, with compression |
+//!
+//! The compiler does not say which feature a missing method belongs to: this table does.
 //!
 //! # Platforms
 //! Linux first: there it is measured. It builds on whatever `mio` supports; where the poll

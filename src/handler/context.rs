@@ -314,8 +314,8 @@ impl<'a> Context<'a> {
     }
 
     /// A random number, to spread what many would do at once. It is no secret: what a stranger must
-    /// not guess, such as a key or the id of a DNS question, needs another source. In a simulated
-    /// world the number follows from the seed.
+    /// not guess, such as a key or the id of a DNS question, needs another source: the crate
+    /// `getrandom`. In a simulated world the number follows from the seed.
     #[must_use]
     pub fn random(&mut self) -> u64 {
         self.lp.engine.io.world().random()

@@ -158,9 +158,9 @@ pub trait Handler: 'static {
     /// bytes. Leaving
     /// more than `max_input_bytes` ends the connection with `CloseReason::Overflow`.
     ///
-    /// The rest comes again also without new bytes: when output that had reached the high mark has
-    /// fallen to the low mark, and after [`Conn::resume_reading`]. Once `on_eof` was called nothing
-    /// comes again.
+    /// The rest alone comes again, without new bytes, after [`Conn::resume_reading`], and when
+    /// reading goes on that output above the high mark had held back. Once `on_eof` was called
+    /// nothing comes again.
     ///
     /// A number larger than `input.len()` counts as `input.len()`.
     fn on_data(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, input: &[u8]) -> usize;
@@ -292,9 +292,11 @@ pub trait Handler: 'static {
 
     /// An outgoing connection did not come up; `error` says which address and why. If the lookup
     /// of a name failed, its kind is one of those that [`Destination`](crate::Destination) lists.
-    /// The state that was passed to `connect` comes back. Default: drops it.
+    /// The state that was passed to `connect` comes back. Default: drops it, and logs a warning;
+    /// the loop goes on.
     fn on_connect_failed(&mut self, state: Self::State, error: io::Error, cx: &mut Context<'_>) {
-        let _ = (state, error, cx);
+        let _ = (state, cx);
+        log::warn!("{error} (the handler has no on_connect_failed)");
     }
 
     /// A timer of the handler fired (`Context::set_timer`). Default: nothing.

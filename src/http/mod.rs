@@ -16,8 +16,8 @@
 //! - The body of a request is read only if the handler asks for it, and a client that waits for a
 //!   100 gets it then. An answer that is given before the body is read still arrives.
 //! - An answer that is cut short ends with a reset; it never looks whole.
-//! - Each phase of a connection has a clock ([`Options`]), except the time for which a handler owes
-//!   an answer.
+//! - Each phase of a connection has a clock ([`Options`]), except while your handler has not
+//!   answered yet: a [`Response::later`] that is forgotten waits until the client goes.
 //!
 //! # What the server does by itself
 //! | | |

@@ -137,14 +137,29 @@ impl Destination {
                 "a text names no Unix socket; give a UnixAddr or, for a text of a configuration, \
                  Destination::parse_with_unix"
             }
-            Place::Unclear(_) => {
-                "this is neither an address nor a name with a port; give \"host:port\", \
-                 \"127.0.0.1:80\", \"[::1]:80\" or, with an interface, \"[fe80::1%eth0]:80\""
-            }
+            Place::Unclear(text) => unclear(text),
             Place::Addrs(addrs) if addrs.is_empty() => "the list has none; give at least one",
             _ => return Ok(()),
         };
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+}
+
+/// Why a text names no place, and what to give.
+fn unclear(text: &str) -> &'static str {
+    match text.rsplit_once(':') {
+        None => "it has no port; give \"host:port\", such as \"127.0.0.1:80\"",
+        Some(("", _)) => "it has no host; give \"0.0.0.0:port\" for all addresses of this machine",
+        Some((_, "")) => "it has no port behind the colon; give \"host:port\"",
+        Some((_, port))
+            if port.bytes().all(|it| it.is_ascii_digit()) && port.parse::<u16>().is_err() =>
+        {
+            "its port is more than 65535"
+        }
+        Some(_) => {
+            "this is neither an address nor a name with a port; give \"host:port\", \
+             \"127.0.0.1:80\", \"[::1]:80\" or, with an interface, \"[fe80::1%eth0]:80\""
+        }
     }
 }
 
@@ -306,8 +321,8 @@ pub struct ConnectOptions {
     /// its addresses. With `reconnect` each try has so long. Default 10 s.
     pub timeout: Duration,
     /// Local address to connect from; port 0 lets the system choose. Of several addresses only
-    /// those of its family are tried; with a port of its own, which only one of them can have at a
-    /// time, each when the one before has failed. Default: the system's choice.
+    /// those of its family are tried. If it has a port, they are tried one after the other, since
+    /// only one socket can have the port. Default: the system's choice.
     pub source: Option<SocketAddr>,
     /// How long the next of several addresses waits for the one before it; one that fails is
     /// followed at once. Does not apply with a port in `source`. Default 250 ms, 10 ms to 2 s
@@ -429,9 +444,9 @@ pub struct Reconnect {
     /// Max pause of all. Default 30 s; at most 49 days.
     pub max_delay: Duration,
     /// Max tries in a row that fail, the first one included, before the connect fails; `None` for
-    /// no end. The loss of a connection counts as one, unless it was up for `max_delay`, which
-    /// begins the count anew: where connections live less long by nature, set `max_delay` below
-    /// that. Default 10.
+    /// no end. A lost connection counts as a failed try. One that was up for at least `max_delay`
+    /// sets the count to zero, so keep `max_delay` below the usual life of a connection. Default
+    /// 10.
     pub max_attempts: Option<u32>,
 }
 

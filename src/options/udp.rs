@@ -35,8 +35,8 @@ pub struct UdpOptions {
     /// [`DEFAULT_DATAGRAM_BUDGET`].
     pub receive_budget: usize,
     /// Datagrams are received and sent several at a time: as many as wait and the budget allows are
-    /// received at once, and what callbacks send waits in a batch until the last of those was
-    /// handed over, or until the end of the turn; a batch that is full leaves at once. Sends say
+    /// received at once, and what callbacks send leaves together: when all that were received
+    /// together have been handled, at the end of the turn, or when the batch is full. Sends say
     /// [`Batched`](crate::udp::SendStatus::Batched) then, and what is refused later, also for being
     /// too long, is reported by `on_error`. Default off.
     ///

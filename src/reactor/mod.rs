@@ -406,7 +406,8 @@ impl Reactor {
         self.dispatcher.lp.engine.observers.get(key)
     }
 
-    /// Turns until it is stopped.
+    /// Turns until it is stopped: by [`Context::stop`](crate::Context::stop), a drain, or another
+    /// thread. It goes on when no connection is left.
     ///
     /// # Errors
     /// - The system's, if the poll fails; nothing of the reactor is usable then.

@@ -95,8 +95,10 @@ impl Certificate {
         let chain = certificates(&self.chain)?;
         let key = PrivateKeyDer::from_pem_slice(&self.key.read()?)
             .map_err(|error| invalid(&self.key, &format!("no private key in it: {error}")))?;
-        CertifiedKey::from_der(chain, key, provider)
-            .map_err(|error| invalid(&self.chain, &format!("it does not fit its key: {error}")))
+        CertifiedKey::from_der(chain, key, provider).map_err(|error| {
+            let text = format!("it does not fit its key, {}: {error}", self.key.name());
+            invalid(&self.chain, &text)
+        })
     }
 }
 
@@ -106,6 +108,10 @@ fn certificates(pem: &Pem) -> io::Result<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) if PrivateKeyDer::from_pem_slice(&bytes).is_ok() => {
+            let text = "a private key is in it, and no certificate; are the two exchanged?";
+            Err(invalid(pem, text))
+        }
         Ok(_) => Err(invalid(pem, "no certificate in it; PEM text is wanted")),
         Err(error) => Err(invalid(pem, &format!("no PEM text: {error}"))),
     }

@@ -103,6 +103,14 @@ fn of_certificate(error: &CertificateError) -> String {
             "the certificate of the peer is not valid yet; see to the clocks"
         }
         E::Revoked => "the certificate of the peer was revoked",
+        E::BadSignature => {
+            "the certificate of the peer was not signed by the root of that name; give the root \
+             that belongs to it"
+        }
+        E::Other(_) if error.to_string().contains("CaUsedAsEndEntity") => {
+            "the certificate of the peer is that of an authority (CA:TRUE), and not of a server; \
+             make one with basicConstraints=CA:FALSE"
+        }
         _ => return format!("the certificate of the peer is not good: {error}"),
     };
     text.to_owned()

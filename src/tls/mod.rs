@@ -23,9 +23,12 @@
 //! See [`ServerConfig`] and [`ClientConfig`]. A certificate to try them with, and a client:
 //! ```text
 //! openssl req -x509 -newkey rsa:2048 -nodes -days 7 -subj /CN=localhost \
+//!     -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
 //!     -keyout key.pem -out cert.pem
 //! openssl s_client -connect 127.0.0.1:8443
 //! ```
+//! A client of this crate trusts it with `Roots::from_file("cert.pem")`, by the name `localhost`.
+//! `examples/tls_chat.rs` is both.
 //!
 //! # Platform notes
 //! The cryptography is built with a C compiler.

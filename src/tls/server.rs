@@ -184,7 +184,7 @@ impl ServerConfig {
     }
 
     /// A configuration of rustls that the program has made. Handshakes may take 10 s; early data is
-    /// refused whatever it says.
+    /// refused even if the configuration allows it.
     pub fn from_rustls(config: rustls::ServerConfig) -> Self {
         let current = RwLock::new(Current::from_rustls(config));
         Self(Arc::new(Shared {
@@ -198,7 +198,8 @@ impl ServerConfig {
     /// Reads the files anew: handshakes that begin from now on get what is in them. If anything is
     /// wrong with them, what there was stays.
     ///
-    /// Tickets of before are still good, unless whose certificates clients must show has changed.
+    /// Sessions from before can still be resumed, unless the rules for certificates of clients
+    /// ([`ClientAuth`]) have changed.
     ///
     /// # Errors
     /// - `Unsupported`: the program has made the configuration; see [`replace`](Self::replace).

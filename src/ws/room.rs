@@ -87,15 +87,16 @@ impl Default for Room {
 
 impl Room {
     /// A room that takes a member for slow when a message would make its queue longer than this,
-    /// in bytes. [`Room::default`] has 256 KiB. Below `Limits::max_output_bytes`, it keeps slow
-    /// members from ending with `CloseReason::Overflow`.
+    /// in bytes. [`Room::default`] has 256 KiB. Choose less than
+    /// `Limits::max_output_bytes`: then slow members miss messages, and are not cut off.
     #[must_use]
     pub fn new(max_queued_bytes: usize) -> Self {
         Self { members: Vec::new(), places: HashMap::new(), max_queued_bytes }
     }
 
     /// Adds a WebSocket. Returns whether it was added: not if it is a member already, is closing,
-    /// or is a client's side, of which each message is masked by itself.
+    /// or belongs to a [`Client`](super::Client): a client masks each message with a key of its
+    /// own, so that one frame cannot serve many.
     pub fn join(&mut self, socket: &Socket<'_>) -> bool {
         let id = socket.id();
         let wire = &*socket.wire;
@@ -141,9 +142,35 @@ impl Room {
     ///
     /// A member that is sending a message in parts, or has said Close, misses it.
     pub fn publish(&mut self, cx: &mut Context<'_>, frame: &Frame, slow: Slow) -> Published {
+        self.send(cx, frame, slow, None)
+    }
+
+    /// Sends a message to all members but one, as [`publish`](Self::publish) does: in a chat, to
+    /// all but the one who has said it.
+    pub fn publish_to_others(
+        &mut self,
+        cx: &mut Context<'_>,
+        frame: &Frame,
+        slow: Slow,
+        but: ConnId,
+    ) -> Published {
+        self.send(cx, frame, slow, Some(but))
+    }
+
+    fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        frame: &Frame,
+        slow: Slow,
+        but: Option<ConnId>,
+    ) -> Published {
         let mut published = Published::default();
         let mut place = 0;
         while let Some(member) = self.members.get(place) {
+            if Some(member.id) == but {
+                place += 1;
+                continue;
+            }
             match member.send(cx, frame, self.max_queued_bytes) {
                 Sent::Yes => published.sent += 1,
                 Sent::Held => published.missed += 1,

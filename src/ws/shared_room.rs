@@ -205,6 +205,19 @@ impl RoomPart {
         let here = self.room.with(|room| room.publish(cx, frame, self.shared.slow));
         (here, self.shared.relay(frame, Some(self.part)))
     }
+
+    /// Sends a message to the members on this reactor but one, as [`Room::publish_to_others`] does,
+    /// and to those on the others.
+    pub fn publish_to_others(
+        &self,
+        cx: &mut Context<'_>,
+        frame: &Arc<Frame>,
+        but: ConnId,
+    ) -> (Published, Relayed) {
+        let slow = self.shared.slow;
+        let here = self.room.with(|room| room.publish_to_others(cx, frame, slow, but));
+        (here, self.shared.relay(frame, Some(self.part)))
+    }
 }
 
 impl fmt::Debug for RoomPart {

@@ -160,8 +160,9 @@ impl Socket<'_> {
         self.conn.cancel_timer(timer)
     }
 
-    /// The loop: other connections, timers of handlers, the clock. What is written to a WebSocket
-    /// through it must be whole frames.
+    /// The loop: other connections, timers of handlers, the clock. Do not write to the
+    /// connection of a WebSocket through it: raw bytes break its frames. A [`Room`](super::Room)
+    /// sends to others.
     pub fn context(&mut self) -> Context<'_> {
         self.conn.context()
     }

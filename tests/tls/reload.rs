@@ -47,7 +47,7 @@ fn new_handshakes_get_the_new_certificate_and_live_connections_keep_theirs() {
     // Half of a change, or nonsense, leaves what there was, and says why.
     fs::copy(file("client.key"), folder.join("key.pem")).unwrap();
     let error = config.reload().unwrap_err().to_string();
-    assert!(error.contains("does not fit its key") && error.contains("cert.pem"), "{error}");
+    assert!(error.contains("does not fit its key, ") && error.contains("cert.pem"), "{error}");
     fs::write(folder.join("key.pem"), "nonsense").unwrap();
     let error = config.reload().unwrap_err().to_string();
     assert!(error.contains("no private key") && error.contains("key.pem"), "{error}");

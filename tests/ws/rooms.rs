@@ -37,6 +37,11 @@ impl Handler for Hall {
                 socket.send_part(Kind::Binary, b"2", true);
             }
             Some("bye") => socket.close(waterwheel::ws::CloseCode::NORMAL, ""),
+            Some("others") => {
+                let (id, frame) = (socket.id(), Frame::text("others"));
+                let mut room = self.room.borrow_mut();
+                room.publish_to_others(&mut socket.context(), &frame, self.slow, id);
+            }
             Some("leave") => assert!(self.room.borrow_mut().leave(socket.id())),
             _ => {
                 let frame = Frame::new(message);
@@ -112,6 +117,22 @@ fn a_member_that_goes_or_leaves_gets_no_more() {
     house.rig.until("two have gone", |_| house.room.borrow().len() == 1);
     assert!(!house.room.borrow().contains(id));
     assert_eq!(a.try_read(1), Ok(Vec::new()));
+}
+
+#[test]
+fn what_is_for_the_others_does_not_come_back() {
+    let mut house = house(Slow::Skip, 1 << 20);
+    let mut members = [house.member("").0, house.member("").0, house.member("").0];
+    for speaker in 0..3 {
+        members[speaker].send(&masked(0x81, b"others"));
+        for (_, member) in members.iter_mut().enumerate().filter(|&(place, _)| place != speaker) {
+            house.rig.expect(member, &plain(0x81, b"others"));
+        }
+        members[speaker].send(&masked(0x81, b"all"));
+        for member in &mut members {
+            house.rig.expect(member, &plain(0x81, b"all")); // and nothing before it
+        }
+    }
 }
 
 #[test]

@@ -407,15 +407,16 @@ impl<'a> Conn<'a> {
         self.lp.streams.get(self.id()).map_or(0, |connection| connection.input().len())
     }
 
-    /// Another connection, if it has not ended: `context().conn(id)` that can be kept for as long
-    /// as this one is borrowed.
+    /// Another connection, or `None` if it has ended. What `conn.context().conn(id)` finds is the
+    /// same, but the compiler lets you keep that for one statement only.
     #[must_use]
     pub fn other_conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
         self.lp.streams.get(id)?;
         Some(Conn::other(self.lp, id, self.states.reborrow()))
     }
 
-    /// Lends the same connection on: a value for a structure of the caller's that lives shorter.
+    /// The same connection with a shorter lifetime, to be put into a struct of yours that holds a
+    /// `Conn` by value.
     #[must_use]
     #[inline]
     pub fn reborrow(&mut self) -> Conn<'_> {

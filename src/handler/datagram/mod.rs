@@ -176,8 +176,8 @@ impl<'a> DatagramSocket<'a> {
         self.id
     }
 
-    /// Sends a datagram to an address, at once if the kernel takes it. Nothing that waits is
-    /// overtaken.
+    /// Sends a datagram to an address, at once if the kernel takes it. If others wait
+    /// already, it is queued behind them.
     ///
     /// In `on_datagram`, what goes back to the sender's IP address leaves from the address at which
     /// the datagram arrived ([`local_addr`](Self::local_addr)). A client drops an answer from
