@@ -7,6 +7,7 @@ mod http;
 mod offload;
 mod pool;
 mod reactions;
+mod reconnect;
 mod refusal;
 mod replay;
 mod seeds;
