@@ -262,6 +262,22 @@ fn channels_and_closures_share_the_budget_by_turns() {
 }
 
 #[test]
+fn many_channels_have_one_budget_together() {
+    let (mut rig, kept) = keeping(DEFAULTS().messages_per_turn(10));
+    let senders: Vec<_> = (0..4).map(|_| rig.channel(100)).collect();
+    for sender in &senders {
+        (0..6).for_each(|number| sender.send(number).unwrap());
+    }
+    let mut turns = Vec::new();
+    for _ in 0..3 {
+        let before = kept.len();
+        rig.turn();
+        turns.push(kept.len() - before);
+    }
+    assert_eq!(turns, [10, 10, 4]);
+}
+
+#[test]
 fn a_panic_loses_its_message_and_no_other() {
     let taken = Rc::new(RefCell::new(Vec::new()));
     let takes = Rc::clone(&taken);

@@ -108,6 +108,37 @@ fn what_is_told_while_the_fleet_is_set_up_is_heard_by_all_in_order() {
 }
 
 #[test]
+fn no_more_waits_for_the_last_channel_than_each_has_room_for() {
+    let (report, reports) = channel();
+    let (told, is_told) = channel();
+    let shared = Mutex::new((report, told));
+    let is_told = Mutex::new(is_told);
+    let fleet = Fleet::new(FleetOptions::default().threads(Some(2))).unwrap();
+    let fleet = fleet.start(move |member| {
+        let index = member.index();
+        let (report, told) = shared.lock().unwrap().clone();
+        let key = member.reactor().register(Ear { index, report });
+        if index == 1 {
+            // Not before the other has told what it has to tell.
+            is_told.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        }
+        let sender = member.channel::<u32, _>(key, 2)?;
+        if index == 0 {
+            let published: Vec<_> = (0..4).map(|number| sender.send_to_all(number)).collect();
+            let counts: Vec<_> = published.iter().map(|it| (it.sent, it.full)).collect();
+            assert_eq!(counts, [(2, 0), (2, 0), (0, 2), (0, 2)]);
+            told.send(()).unwrap();
+        }
+        Ok(())
+    });
+    let fleet = fleet.unwrap();
+    assert_eq!(hear(&reports, 4), [(0, 0), (0, 1), (1, 0), (1, 1)]);
+    fleet.stop();
+    let _ = fleet.join();
+    assert!(reports.try_recv().is_err(), "more was heard than was sent");
+}
+
+#[test]
 fn who_is_full_misses_it_and_is_counted() {
     let (senders, handed) = channel();
     let senders = Mutex::new(senders);

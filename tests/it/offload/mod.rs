@@ -218,6 +218,29 @@ fn the_jobs_of_an_order_are_cancelled_together_and_it_goes_on() {
 }
 
 #[test]
+fn an_order_whose_waiting_jobs_are_cancelled_goes_on_behind_the_one_that_runs() {
+    let mut rig = Rig::new(2, 16);
+    let (open, gate) = mpsc::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
+    let slow = move |(): &mut ()| {
+        begun.send(()).unwrap();
+        let _ = gate.recv();
+        1
+    };
+    rig.offload.run(5, rig.key, slow, Notes::note).unwrap();
+    has_begun.recv_timeout(PATIENCE).unwrap();
+    rig.offload.run(5, rig.key, |()| 2, Notes::note).unwrap();
+    assert_eq!(rig.offload.cancel_all(5), 1);
+    rig.offload.run(5, rig.key, |()| 3, Notes::note).unwrap();
+    // The other thread has had its turn when this is done.
+    rig.add(4).unwrap();
+    rig.until("the free one", |notes| !notes.done.is_empty());
+    assert_eq!(rig.notes().done, [4]);
+    drop(open);
+    rig.until("the rest", |notes| notes.done == [4, 1, 3]);
+}
+
+#[test]
 fn a_panic_is_told_and_the_state_is_made_anew() {
     let mut reactor = Reactor::new().unwrap();
     let key = reactor.register(Notes::default());

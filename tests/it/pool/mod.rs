@@ -201,6 +201,26 @@ fn a_leased_connection_that_ends_is_told_and_its_lease_is_harmless() {
 }
 
 #[test]
+fn a_connection_is_new_although_its_place_has_been_lent() {
+    let mut rig = PoolRig::silent(calm().max_open(1));
+    for round in 1..=3 {
+        let peer = rig.warm_peer();
+        let lease = rig.try_acquire().expect("one is idle");
+        assert!(lease.is_reused(), "it was warmed by a lease");
+        drop(lease);
+        rig.ask(round);
+        rig.until("it is lent", |rig| rig.client().acquired.len() == round as usize);
+        let (_, lease) = rig.client_mut().kept.pop().expect("it is lent");
+        drop(peer);
+        lease.discard();
+        rig.until("it is gone", |rig| rig.stats().open == 0);
+        let stats = rig.stats();
+        let round = u64::from(round);
+        assert_eq!((stats.created, stats.leases, stats.reused), (round, 3 * round, 2 * round));
+    }
+}
+
+#[test]
 fn a_failed_dial_is_told_to_the_waiter_in_front_with_its_reason() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut rig = PoolRig::to(nobody, calm().max_open(1));

@@ -295,6 +295,24 @@ fn of_two_drains_the_earlier_deadline_holds() {
 }
 
 #[test]
+fn the_deadline_of_a_drain_counts_from_the_call_and_not_from_the_start_of_a_long_turn() {
+    let begun: Rc<Cell<Option<Instant>>> = Rc::default();
+    let begins = begun.clone();
+    let script = Script::new().shutdown(|_| {}).data(move |conn, input| {
+        thread::sleep(ms(60));
+        begins.set(Some(Instant::now()));
+        conn.context().drain(ms(50));
+        input.len()
+    });
+    let mut rig = Rig::new(script);
+    let (mut client, id) = rig.client();
+    client.send(b"x");
+    run_to_the_end(&mut rig);
+    assert!(begun.get().unwrap().elapsed() >= ms(50), "{:?}", begun.get().unwrap().elapsed());
+    assert_eq!(rig.journal.close_of(id), by_shutdown(0));
+}
+
+#[test]
 fn an_answer_that_is_under_way_may_be_finished_while_draining() {
     let handler = Script::new()
         .shutdown(|conn| {

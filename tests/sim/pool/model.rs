@@ -29,6 +29,8 @@ pub(crate) struct Books {
     pub(crate) held: BTreeMap<ConnId, bool>,
     /// Connections that may never be lent again.
     gone: BTreeSet<ConnId>,
+    /// Connections that were lent, at some time.
+    lent: BTreeSet<ConnId>,
     pub(crate) at_once: u64,
     pub(crate) after_a_wait: u64,
     pub(crate) is_closed: bool,
@@ -46,6 +48,7 @@ impl Books {
         let id = lease.id();
         assert!(!self.gone.contains(&id), "{id} was ended, and is lent");
         assert!(self.held.insert(id, false).is_none(), "{id} is lent twice");
+        assert_eq!(lease.is_reused(), !self.lent.insert(id), "{id} is new, or is not");
         let conn = lease.conn(cx).expect("a dead one is lent");
         assert!(conn.is_writable(), "one is lent that takes no output");
         assert_eq!(conn.unconsumed_bytes() + conn.pending_bytes(), 0, "a dirty one is lent");
