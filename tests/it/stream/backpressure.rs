@@ -181,6 +181,27 @@ fn a_handler_that_stops_at_above_and_goes_on_at_drain_never_stalls() {
 }
 
 #[test]
+fn what_a_handler_has_left_because_it_could_not_answer_comes_again_when_it_has_drained() {
+    let script = Script::new().data(|conn, input| {
+        if conn.pending_bytes() > 0 {
+            return 0; // not before the other answer has left
+        }
+        conn.write(&pattern(if input == b"much" { 12 << 20 } else { 3 }));
+        input.len()
+    });
+    let limits = Limits::default().pause_at_high_mark(false);
+    let mut rig = Rig::with_limits(script, limits);
+    let (mut client, id) = rig.client();
+    client.send(b"much");
+    rig.until("an answer", |rig| pending(rig, id) > 0);
+    client.send(b"more");
+    rig.until("it is left", |rig| rig.journal.data_of(id).ends_with(b"more"));
+    // The client waits for both answers, and says nothing.
+    assert!(rig.read(&mut client, 12 << 20) == pattern(12 << 20));
+    rig.expect(&mut client, &pattern(3));
+}
+
+#[test]
 fn a_full_refusal_leaves_no_hole_and_no_part() {
     let limits = Limits::default()
         .high_mark_bytes(600)

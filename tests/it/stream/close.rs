@@ -65,6 +65,24 @@ fn close_without_waiting_sends_everything_and_is_over_before_the_peer_has_finish
 }
 
 #[test]
+fn close_without_waiting_reads_first_what_is_there() {
+    let mut rig = Rig::new(Script::new().open(|conn| conn.pause_reading()));
+    let (mut client, id) = rig.client();
+    rig.expect_quiet();
+    let events = rig.reactor.stats().events;
+    client.send(b"unread");
+    rig.until("it is there", |rig| rig.reactor.stats().events > events);
+    let mut cx = rig.reactor.context();
+    let mut conn = cx.conn(id).unwrap();
+    conn.write(b"the answer");
+    conn.close_without_waiting();
+    // To close the socket now would send a reset.
+    assert_eq!(rig.read_to_end(&mut client), (b"the answer".to_vec(), End::Fin));
+    client.finish();
+    rig.expect_end(id, "Local");
+}
+
+#[test]
 fn close_with_input_unread_ends_with_fin_and_not_with_a_reset() {
     let mut rig = Rig::new(Script::new().data(|conn, _| {
         conn.write(&pattern(1 << 20));

@@ -339,6 +339,31 @@ fn a_handshake_that_the_server_ends_is_a_connect_that_fails_and_is_tried_again()
 }
 
 #[test]
+fn a_connection_that_is_tried_again_has_nothing_of_the_broken_one() {
+    let server = Rc::new(Cell::new(None));
+    let is_server = server.clone();
+    let script = Script::new().open(move |conn| match Some(conn.peer_addr()) == is_server.get() {
+        true => conn.pause_reading(),
+        false => _ = conn.write(b"hello"),
+    });
+    let mut rig = rig(script, options());
+    server.set(Some(rig.addr));
+    let (listener, first) = crate::support::listener();
+    let delay = Duration::from_millis(1);
+    let reconnect = Reconnect::default().base_delay(delay).max_delay(delay);
+    let options = ConnectOptions::default().reconnect(Some(reconnect));
+    let to = [first, rig.addr];
+    let id = rig.connect(&to[..], 0, &TestLayer::new().connect(options));
+    rig.accept_at(&listener).reset();
+    drop(listener);
+    rig.until("both are open", |rig| rig.journal.opened().len() == 2);
+    rig.expect_quiet();
+    assert_eq!(rig.journal.data_of(id), b"", "it has paused");
+    rig.reactor.context().conn(id).unwrap().resume_reading();
+    rig.until("data", |rig| rig.journal.data_of(id) == b"hello");
+}
+
+#[test]
 fn the_time_to_connect_covers_the_handshake() {
     let (listener, addr) = crate::support::listener();
     let mut rig = Rig::new(Script::new());
