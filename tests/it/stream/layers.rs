@@ -354,7 +354,9 @@ fn a_connection_that_is_tried_again_has_nothing_of_the_broken_one() {
     let options = ConnectOptions::default().reconnect(Some(reconnect));
     let to = [first, rig.addr];
     let id = rig.connect(&to[..], 0, &TestLayer::new().connect(options));
-    rig.accept_at(&listener).reset();
+    let mut broken = rig.accept_at(&listener);
+    rig.expect(&mut broken, &TestLayer::hello()); // it is in its handshake
+    broken.reset();
     drop(listener);
     rig.until("both are open", |rig| rig.journal.opened().len() == 2);
     rig.expect_quiet();
