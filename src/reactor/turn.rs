@@ -145,8 +145,8 @@ fn shortened(wait: Duration) -> Duration {
 /// 25 days, and not every version of what stands between clamps them.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// If the last turn was long, what moved in it may have moved at its end, and an idle limit must
-/// not pass early.
+/// If the last turn was long, what moved in it may have moved at its end, and what began in it may
+/// have begun there: no limit must pass early.
 #[inline]
 pub(super) fn refresh_activity(lp: &mut Loop, events: &Events, end: u64) {
     let now = lp.engine.now();
@@ -181,12 +181,7 @@ fn refresh_all(lp: &mut Loop, events: &Events, end: u64) {
 
 fn refresh_one(lp: &mut Loop, id: ConnId, end: u64) {
     let Some(link) = lp.link(id) else { return };
-    let start = link.engine.now();
-    for stamp in [&mut link.connection.read_at, &mut link.connection.written_at] {
-        if *stamp == start {
-            *stamp = end;
-        }
-    }
+    link.connection.refresh(link.engine.now(), end);
 }
 
 impl Dispatcher {

@@ -95,6 +95,7 @@ impl Link<'_> {
 
     /// Reading was held back or goes on: the time of an incomplete message stops or starts.
     pub(crate) fn rewatch_message(&mut self) {
+        self.engine.timers.note_active(self.id); // no event and no callback may tell of it
         let is_incomplete = self.connection.is_incomplete() && self.connection.wants_read();
         self.watch_message(is_incomplete, false);
     }

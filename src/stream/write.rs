@@ -286,6 +286,7 @@ impl Link<'_> {
             // the callback leaves whose write has failed.
             flags.set(Flags::REPLAY);
         }
+        self.engine.timers.note_active(self.id);
         self.arm();
         self.queue_ready();
     }
@@ -464,6 +465,7 @@ impl Link<'_> {
     }
 
     fn await_close(&mut self) {
+        self.engine.timers.note_active(self.id);
         self.connection.set_close_wait(self.engine.now());
         self.arm();
         if self.connection.flags.has(Flags::READABLE) {

@@ -5,6 +5,7 @@ mod datagrams;
 #[cfg(feature = "http")]
 mod http;
 mod offload;
+mod long_turns;
 mod pool;
 mod reactions;
 mod reconnect;

@@ -103,6 +103,13 @@ impl Meter {
         }
     }
 
+    /// What has its whole grace since the start of a long turn has it since its end.
+    pub(super) fn refresh(&mut self, start: u64, end: u64, rate: Rate) {
+        if self.until == after(start, rate.grace) {
+            self.until = after(end, rate.grace);
+        }
+    }
+
     /// The tick at which the bytes so far are too few.
     pub(super) fn deadline(self) -> u64 {
         self.until

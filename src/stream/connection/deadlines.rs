@@ -189,6 +189,36 @@ impl<S> Connection<S> {
         }
     }
 
+    /// A turn that began at `start` was long, and ends now: what has the stamp of its start may have
+    /// moved or begun at its end.
+    pub(crate) fn refresh(&mut self, start: u64, end: u64) {
+        for stamp in [&mut self.read_at, &mut self.written_at] {
+            if *stamp == start {
+                *stamp = end;
+            }
+        }
+        let config = &self.config;
+        let Some(cold) = &mut self.cold else { return };
+        if let Some((tick, Expiry::Timeout(kind))) = &mut cold.wait {
+            let limit = match kind {
+                TimeoutKind::FirstByte => config.first_byte,
+                TimeoutKind::Message => config.message,
+                TimeoutKind::Close => Some(config.close),
+                _ => None,
+            };
+            if let Some(limit) = limit.filter(|&limit| *tick == after(start, limit)) {
+                *tick = after(end, limit);
+            }
+        }
+        let meters =
+            [(&mut cold.receiving, config.receive_rate), (&mut cold.sending, config.send_rate)];
+        for (meter, rate) in meters {
+            if let (Some(meter), Some(rate)) = (meter, rate) {
+                meter.refresh(start, end, rate);
+            }
+        }
+    }
+
     /// The handler keeps it although it was idle: the limit starts anew.
     pub(crate) fn keep(&mut self, kind: IdleKind, now: u64) {
         if kind != IdleKind::Write {

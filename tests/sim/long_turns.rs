@@ -1,0 +1,139 @@
+//! Limits after a long turn: each counts from when what it limits began, and not from the start of
+//! the turn in which it did.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use waterwheel::sim::{Faults, HostClock, Script, Simulation};
+use waterwheel::{Closed, Conn, Context, Handler, Limits, ListenOptions, MinRate, Peer};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// What a handler does at the end of its work.
+type Act = fn(&mut Conn<'_>) -> usize;
+
+/// Works for a while when it accepts or has data, does something, and notes how long the connection
+/// lived from then on.
+struct Slow {
+    clock: Rc<RefCell<Option<HostClock>>>,
+    accepts_for: Duration,
+    works_for: Duration,
+    act: Act,
+    began: Duration,
+    life: Rc<Cell<Option<(Duration, String)>>>,
+}
+
+impl Slow {
+    fn work(&mut self, time: Duration) {
+        let clock = self.clock.borrow();
+        let clock = clock.as_ref().expect("it is set");
+        clock.spend(time);
+        self.began = clock.now();
+    }
+}
+
+impl Handler for Slow {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        self.work(self.accepts_for);
+        Some(())
+    }
+
+    fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, _: &[u8]) -> usize {
+        self.work(self.works_for);
+        (self.act)(conn)
+    }
+
+    fn on_close(&mut self, (): (), closed: Closed, _: &mut Context<'_>) {
+        let life = self.clock.borrow().as_ref().expect("it is set").now() - self.began;
+        self.life.set(Some((life, format!("{:?}", closed.reason))));
+    }
+}
+
+const LIMIT: Duration = Duration::from_millis(40);
+
+/// How long a connection lived behind work of 90 ms, and how it ended; one limit is of 40 ms.
+#[track_caller]
+fn expect_whole(limits: Limits, words: &str, act: Act, reason: &str) {
+    for work in [Duration::ZERO, Duration::from_micros(1_500), 90 * MILLISECOND] {
+        let mut sim = Simulation::new(0, Faults::none());
+        sim.allow_unfinished();
+        let (clock, life) = (Rc::new(RefCell::new(None)), Rc::new(Cell::new(None)));
+        let (accepts_for, works_for) =
+            if words.is_empty() { (work, Duration::ZERO) } else { (Duration::ZERO, work) };
+        let handler = Slow {
+            clock: Rc::clone(&clock),
+            accepts_for,
+            works_for,
+            act,
+            began: Duration::ZERO,
+            life: Rc::clone(&life),
+        };
+        let options = ListenOptions::default().limits(limits.clone());
+        let (host, addr) = sim
+            .host("server", |reactor| {
+                let service = reactor.register(handler);
+                reactor.listen("0.0.0.0:7000", service, options)
+            })
+            .unwrap();
+        *clock.borrow_mut() = Some(sim.clock(host));
+        sim.peer(addr, Script::new().send(words).stop_reading().wait(10_000 * MILLISECOND));
+        sim.run(Duration::from_secs(5));
+        let (life, told) = life.take().expect("it has ended");
+        assert_eq!(told, reason);
+        assert!(life >= LIMIT, "{life:?} of {LIMIT:?}, after {work:?} of work");
+        assert!(life <= LIMIT + 3 * MILLISECOND, "{life:?} of {LIMIT:?}, after {work:?} of work");
+    }
+}
+
+#[test]
+fn the_first_byte_has_its_whole_time() {
+    let limits = Limits::default().first_byte_timeout(Some(LIMIT));
+    expect_whole(limits, "", |_| 0, "Timeout(FirstByte)");
+}
+
+#[test]
+fn the_rest_of_a_message_has_its_whole_time() {
+    let limits = Limits::default().message_timeout(Some(LIMIT));
+    expect_whole(limits, "half of it", |_| 0, "Timeout(Message)");
+}
+
+#[test]
+fn a_slow_message_has_its_whole_grace() {
+    let limits = Limits::default().min_receive_rate(Some(MinRate::new(1_000_000, LIMIT)));
+    expect_whole(limits, "half of it", |_| 0, "Timeout(ReceiveRate)");
+}
+
+#[test]
+fn a_peer_has_its_whole_time_to_finish() {
+    let limits = Limits::default().close_timeout(LIMIT);
+    let act: Act = |conn| {
+        conn.close();
+        0
+    };
+    expect_whole(limits, "the end", act, "Local");
+}
+
+#[test]
+fn queued_output_has_its_whole_time_to_leave() {
+    let limits = Limits::default().close_timeout(LIMIT).max_output_bytes(64 << 20);
+    let act: Act = |conn| {
+        conn.write(&vec![7; 32 << 20]);
+        conn.close();
+        0
+    };
+    expect_whole(limits, "much, please", act, "Timeout(Close)");
+}
+
+#[test]
+fn slow_output_has_its_whole_grace() {
+    let rate = MinRate::new(u32::MAX, LIMIT);
+    let limits = Limits::default().min_send_rate(Some(rate)).max_output_bytes(64 << 20);
+    let act: Act = |conn| {
+        conn.write(&vec![7; 32 << 20]);
+        100
+    };
+    expect_whole(limits, "much, please", act, "Timeout(SendRate)");
+}
