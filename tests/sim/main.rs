@@ -7,6 +7,7 @@ mod http;
 mod offload;
 mod long_turns;
 mod pool;
+mod rates;
 mod reactions;
 mod reconnect;
 mod refusal;

@@ -110,19 +110,3 @@ fn a_streamed_message_that_was_fast_before_is_ended_after_the_grace() {
     let _client = sender.join().unwrap();
     expect_end_after(&mut rig, id, Instant::now(), grace, "Timeout(ReceiveRate)");
 }
-
-#[test]
-fn a_streamed_message_that_is_slow_and_above_the_rate_is_left_alone() {
-    let grace = ms(300);
-    let limits = Limits::default().min_receive_rate(Some(MinRate::new(1_000, grace)));
-    let mut rig = Rig::with_limits(streamed(), limits);
-    let (mut client, id) = rig.client();
-    let (begin, mut sent) = (Instant::now(), 0);
-    while begin.elapsed() < 5 * grace {
-        let due = 1 + begin.elapsed().as_millis() as usize * 3;
-        client.send(&vec![b'x'; due - sent]);
-        sent = due;
-        rig.reactor.run_once(Some(ms(4))).unwrap();
-    }
-    assert!(rig.lives(id), "{:?}", rig.journal.close_of(id));
-}
