@@ -4,8 +4,8 @@ mod datagram_peers;
 mod datagrams;
 #[cfg(feature = "http")]
 mod http;
-mod offload;
 mod long_turns;
+mod offload;
 mod pool;
 mod rates;
 mod reactions;

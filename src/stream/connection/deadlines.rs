@@ -189,8 +189,8 @@ impl<S> Connection<S> {
         }
     }
 
-    /// A turn that began at `start` was long, and ends now: what has the stamp of its start may have
-    /// moved or begun at its end.
+    /// A turn that began at `start` was long, and has come to its `end`: what has the stamp of its
+    /// start may have moved or begun there.
     pub(crate) fn refresh(&mut self, start: u64, end: u64) {
         for stamp in [&mut self.read_at, &mut self.written_at] {
             if *stamp == start {
