@@ -13,7 +13,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use waterwheel::{Conn, Context, Handler, Limits, ListenOptions, Peer, Reactor, Timer};
+use waterwheel::{
+    Conn, Context, Handler, Limits, ListenOptions, Peer, Reactor, Timer, TimerHandler,
+};
 
 struct Discard {
     /// Time between two lines.
@@ -33,7 +35,9 @@ impl Handler for Discard {
         self.bytes += input.len() as u64;
         input.len()
     }
+}
 
+impl TimerHandler for Discard {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let bytes = std::mem::take(&mut self.bytes);
         let rate = bytes as f64 / self.period.as_secs_f64() / 1e6;

@@ -10,9 +10,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use waterwheel::http::{Event, ReplyId, Router, Server};
-use waterwheel::{
-    Conn, Context, Handler, HandlerKey, ListenOptions, Peer, Reactor, Timer, Written, http,
-};
+use waterwheel::{Context, HandlerKey, ListenOptions, Reactor, Timer, TimerHandler, Written, http};
 
 /// Between two events of a page.
 const EVERY: Duration = Duration::from_millis(2);
@@ -34,17 +32,7 @@ struct Ticker {
     web: Option<HandlerKey<Server<App>>>,
 }
 
-impl Handler for Ticker {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None // it does not listen
-    }
-
-    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
-
+impl TimerHandler for Ticker {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         if let Some(web) = self.web {
             cx.post(web, go_on);

@@ -230,7 +230,9 @@ pub use base::stats::Stats;
 pub use base::{frame, wheel};
 pub use channel::{Receive, SendError, Sender};
 pub use engine::observer;
-pub use handler::{Conn, Context, DeadlineKind, Handler, HandlerKey, Peer, Remote, Stopped};
+pub use handler::{
+    Conn, Context, DeadlineKind, Handler, HandlerKey, Peer, Remote, Stopped, TimerHandler,
+};
 pub use options::{
     AtCapacity, ConnectOptions, DEFAULT_ACCEPT_BUDGET, Destination, FILE_RESERVE, Keepalive,
     Limits, ListenOptions, MinRate, OnOverflow, OnPanic, ReactorOptions, Reconnect, TcpOptions,

@@ -144,7 +144,7 @@ impl fmt::Debug for TimerId {
 /// ```
 /// use std::collections::HashMap;
 /// use std::time::Duration;
-/// use waterwheel::{Conn, Context, Handler, Peer, HandlerKey, Timer};
+/// use waterwheel::{Context, HandlerKey, Timer, TimerHandler};
 ///
 /// /// Asks again when no answer has come for a second.
 /// struct Resolver { service: HandlerKey<Resolver>, queries: HashMap<u64, String> }
@@ -156,10 +156,7 @@ impl fmt::Debug for TimerId {
 ///     }
 /// }
 ///
-/// impl Handler for Resolver {
-/// #   type State = ();
-/// #   fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
-/// #   fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
+/// impl TimerHandler for Resolver {
 ///     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
 ///         // No entry: the answer has come, and the timer had not to be cancelled.
 ///         if let Some(name) = self.queries.remove(&timer.token) {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::engine::Running;
 use crate::engine::mailbox::Mailbox;
-use crate::handler::{Context, Handler, HandlerKey, Message};
+use crate::handler::{Context, HandlerKey, Message};
 use crate::reactor::Reactor;
 use queue::{Announce, Patience, Queue, Refusal};
 use receiver::ChannelReceiver;
@@ -30,14 +30,9 @@ use receiver::ChannelReceiver;
 /// A total that other threads add to:
 /// ```
 /// use std::thread;
-/// use waterwheel::{Conn, Context, Handler, Peer, Reactor, Receive};
+/// use waterwheel::{Context, Reactor, Receive};
 ///
 /// struct Total { sum: u64 }
-/// # impl Handler for Total {
-/// #     type State = ();
-/// #     fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
-/// #     fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
-/// # }
 ///
 /// impl Receive<u64> for Total {
 ///     fn on_message(&mut self, message: u64, _: &mut Context<'_>) {
@@ -65,7 +60,7 @@ use receiver::ChannelReceiver;
 /// assert_eq!(reactor.handler_mut(total).map(|total| total.sum), Some((0..400).sum()));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-pub trait Receive<T>: Handler {
+pub trait Receive<T>: 'static {
     /// A message came in. Those of one sender come in the order in which it sent them.
     ///
     /// If the callback panics, its message is lost, and the next one comes in the next turn.
@@ -88,14 +83,9 @@ pub trait Receive<T>: Handler {
 ///
 /// # Examples
 /// ```
-/// use waterwheel::{Conn, Context, Handler, Peer, Reactor, Receive, SendError};
+/// use waterwheel::{Context, Reactor, Receive, SendError};
 ///
 /// struct Printer;
-/// # impl Handler for Printer {
-/// #     type State = ();
-/// #     fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
-/// #     fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
-/// # }
 /// impl Receive<String> for Printer {
 ///     fn on_message(&mut self, line: String, _: &mut Context<'_>) {
 ///         println!("{line}");
@@ -324,13 +314,8 @@ impl Reactor {
     ///
     /// # Examples
     /// ```
-    /// # use waterwheel::{Conn, Context, Handler, Peer, Reactor, Receive};
+    /// # use waterwheel::{Context, Reactor, Receive};
     /// # struct Total;
-    /// # impl Handler for Total {
-    /// #     type State = ();
-    /// #     fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
-    /// #     fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
-    /// # }
     /// # impl Receive<u64> for Total {
     /// #     fn on_message(&mut self, _: u64, cx: &mut Context<'_>) { cx.stop() }
     /// # }
@@ -350,7 +335,7 @@ impl Reactor {
         T: Send + 'static,
         H: Receive<T>,
     {
-        self.check_key(handler)?;
+        self.event_loop_mut().check_key(handler)?;
         self.context().channel(handler, capacity)
     }
 
@@ -364,13 +349,8 @@ impl Reactor {
     ///
     /// # Examples
     /// ```
-    /// # use waterwheel::{Conn, Context, Handler, Peer, Reactor, Receive};
+    /// # use waterwheel::{Context, Reactor, Receive};
     /// # struct Total;
-    /// # impl Handler for Total {
-    /// #     type State = ();
-    /// #     fn on_accept(&mut self, _: &Peer) -> Option<()> { None }
-    /// #     fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize { i.len() }
-    /// # }
     /// # impl Receive<u64> for Total {
     /// #     fn on_message(&mut self, _: u64, _: &mut Context<'_>) {}
     /// # }

@@ -4,18 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::base::id::SocketId;
-use crate::datagram::Sockets;
+use crate::datagram::{ServedBy, Sockets};
 use crate::engine::Engine;
 use crate::options::UdpOptions;
 use crate::sys;
 
-impl Sockets {
+impl<F: Copy> Sockets<F> {
     /// Binds a UDP socket and serves it.
     pub(crate) fn bind_udp(
         &mut self,
         engine: &mut Engine,
         addr: SocketAddr,
-        service: u32,
+        by: ServedBy<F>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         options.check(addr)?;
@@ -25,7 +25,7 @@ impl Sockets {
             .world()
             .bind_udp(addr, options)
             .map_err(|error| explain("bind a UDP socket to", addr, options, &error))?;
-        self.insert_udp(engine, socket, None, service, options)
+        self.insert_udp(engine, socket, None, by, options)
     }
 
     /// Makes a UDP socket with one peer and serves it.
@@ -33,7 +33,7 @@ impl Sockets {
         &mut self,
         engine: &mut Engine,
         peer: SocketAddr,
-        service: u32,
+        by: ServedBy<F>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
         options.check(peer)?;
@@ -44,7 +44,7 @@ impl Sockets {
             .connect_udp(peer, options)
             .map_err(|error| explain("connect a UDP socket to", peer, options, &error))?;
         let peer = socket.peer_addr(peer);
-        self.insert_udp(engine, socket, Some(peer), service, options)
+        self.insert_udp(engine, socket, Some(peer), by, options)
     }
 
     fn insert_udp(
@@ -52,10 +52,10 @@ impl Sockets {
         engine: &mut Engine,
         socket: sys::DatagramSocket,
         peer: Option<SocketAddr>,
-        service: u32,
+        by: ServedBy<F>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        let link = self.insert(engine, socket, peer, service, options)?;
+        let link = self.insert(engine, socket, peer, by, options)?;
         if options.batch && !sys::BATCHES_ARE_CALLS {
             log::info!("option batch gains nothing here: it wants Linux and the feature `batch`");
         }

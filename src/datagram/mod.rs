@@ -18,4 +18,4 @@ pub use send::SendStatus;
 pub use sessions::Sessions;
 pub(crate) use sessions::{SessionKey, Silence};
 pub(crate) use socket::Socket;
-pub(crate) use table::Sockets;
+pub(crate) use table::{ServedBy, Sockets};

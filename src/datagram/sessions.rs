@@ -16,7 +16,7 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 
 /// All sessions of a handler, over all its sockets, in no order.
 ///
-/// Lent to the callbacks that belong to no single session: `on_batch_end`, `on_handler_timer` and
+/// Lent to the callbacks that belong to no single session: `on_batch_end`, `on_timer` and
 /// others of [`SessionHandler`](crate::udp::SessionHandler).
 ///
 /// # Examples
@@ -27,7 +27,7 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 /// use std::time::Duration;
 /// use waterwheel::udp::{DatagramSocket, Session, SessionHandler, SessionOptions};
 /// use waterwheel::udp::{Sessions, UdpOptions};
-/// use waterwheel::{Context, Reactor, Timer};
+/// use waterwheel::{Reactor, Timer};
 ///
 /// #[derive(Default)]
 /// struct Chat {
@@ -59,11 +59,11 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 ///         }
 ///     }
 ///
-///     fn on_handler_timer(
+///     fn on_timer(
 ///         &mut self,
 ///         all: &mut Sessions<Quiet>,
+///         socket: &mut DatagramSocket<'_>,
 ///         _: Timer,
-///         cx: &mut Context<'_>,
 ///     ) {
 ///         let count = all.len().to_string();
 ///         let mut gone = Vec::new();
@@ -71,7 +71,7 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 ///             quiet.0 += 1;
 ///             if quiet.0 == 10 {
 ///                 gone.push((id, peer));
-///             } else if let Some(mut socket) = cx.socket(id) {
+///             } else if let Some(mut socket) = socket.context().socket(id) {
 ///                 socket.send_to(peer, count.as_bytes());
 ///             }
 ///         }
@@ -82,9 +82,12 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 /// }
 ///
 /// let mut reactor = Reactor::new()?;
-/// let chat = reactor.register_sessions(Chat::default(), SessionOptions::default())?;
-/// reactor.set_periodic_timer(chat, Duration::from_secs(1), 0);
-/// reactor.bind_udp("127.0.0.1:0", chat, UdpOptions::default())?;
+/// let chat = reactor.register(Chat::default());
+/// let (sessions, options) = (SessionOptions::default(), UdpOptions::default());
+/// let (id, _) = reactor.bind_sessions("127.0.0.1:0", chat, sessions, options)?;
+/// if let Some(mut socket) = reactor.context().socket(id) {
+///     socket.set_periodic_timer(Duration::from_secs(1), 0);
+/// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]

@@ -12,13 +12,37 @@ use crate::engine::{Engine, Target};
 use crate::options::UdpOptions;
 use crate::sys;
 
-/// All datagram sockets of a reactor.
-#[derive(Debug, Default)]
-pub(crate) struct Sockets {
+/// All datagram sockets of a reactor. `F` is what a socket reports to, beside the place of its
+/// handler: its kind, which this room does not know.
+#[derive(Debug)]
+pub(crate) struct Sockets<F> {
     sockets: Slab<Socket>,
+    /// What the socket in the slot of this index reports to.
+    ///
+    /// Invariant: at least as long as the highest slot that is taken.
+    faces: Vec<F>,
 }
 
-impl Sockets {
+/// Who serves a socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServedBy<F> {
+    /// The place of the handler in the reactor.
+    pub(crate) handler: u32,
+    /// What the socket reports to.
+    pub(crate) face: F,
+}
+
+impl<F: Copy> Sockets<F> {
+    pub(crate) fn new() -> Self {
+        Self { sockets: Slab::new(), faces: Vec::new() }
+    }
+
+    /// What a socket reports to that has its slot.
+    #[inline]
+    pub(crate) fn face(&self, id: SocketId) -> Option<F> {
+        self.faces.get(id.index()).copied()
+    }
+
     /// A socket that has not been closed.
     #[inline]
     pub(crate) fn socket(&self, id: SocketId) -> Option<&Socket> {
@@ -81,7 +105,7 @@ impl Sockets {
         engine: &'a mut Engine,
         mut inner: sys::DatagramSocket,
         peer: Option<SocketAddr>,
-        service: u32,
+        by: ServedBy<F>,
         options: &UdpOptions,
     ) -> io::Result<SocketLink<'a>> {
         let addr = inner.local_addr()?;
@@ -89,7 +113,11 @@ impl Sockets {
         let slot = self.sockets.vacant_entry();
         let id = SocketId::new(slot.key() as u32, generation);
         engine.io.poller_mut().add_datagrams(&mut inner, Target::socket_token(slot.key()))?;
-        let socket = slot.insert(Socket::new(inner, generation, service, addr, peer, options));
+        match self.faces.get_mut(slot.key()) {
+            Some(face) => *face = by.face,
+            None => self.faces.resize(slot.key() + 1, by.face),
+        }
+        let socket = slot.insert(Socket::new(inner, generation, by.handler, addr, peer, options));
         log::debug!("receiving datagrams on {}", socket.display_name());
         Ok(SocketLink { id, socket, engine })
     }

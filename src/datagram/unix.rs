@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use crate::base::id::{SocketId, TimerId};
 use crate::datagram::bind::check_goes_on;
-use crate::datagram::{SendStatus, SocketFlags, SocketLink, Sockets};
+use crate::datagram::{SendStatus, ServedBy, SocketFlags, SocketLink, Sockets};
 use crate::engine::{Due, Engine};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{NO_ADDR, Route, SendFault};
 
-impl Sockets {
+impl<F: Copy> Sockets<F> {
     /// Binds a Unix socket for datagrams and serves it.
     pub(crate) fn bind_unix_datagrams(
         &mut self,
         engine: &mut Engine,
         addr: &UnixAddr,
-        service: u32,
+        by: ServedBy<F>,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         check_goes_on(engine)?;
@@ -24,7 +24,7 @@ impl Sockets {
             .check()
             .and_then(|()| engine.io.world().bind_unix_datagrams(addr, options))
             .map_err(|error| explain("bind a datagram socket to", addr, &error))?;
-        let link = self.insert(engine, socket, None, service, &options.shared())?;
+        let link = self.insert(engine, socket, None, by, &options.shared())?;
         link.socket.receivers.timeout = options.queue_timeout;
         Ok(link.id)
     }
@@ -34,7 +34,7 @@ impl Sockets {
         &mut self,
         engine: &mut Engine,
         peer: &UnixAddr,
-        service: u32,
+        by: ServedBy<F>,
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         check_goes_on(engine)?;
@@ -42,7 +42,7 @@ impl Sockets {
             .check()
             .and_then(|()| engine.io.world().connect_unix_datagrams(peer, options))
             .map_err(|error| explain("connect a datagram socket to", peer, &error))?;
-        let link = self.insert(engine, socket, Some(NO_ADDR), service, &options.shared())?;
+        let link = self.insert(engine, socket, Some(NO_ADDR), by, &options.shared())?;
         link.socket.receivers.timeout = options.queue_timeout;
         Ok(link.id)
     }

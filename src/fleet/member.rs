@@ -130,7 +130,7 @@ impl<'a> Member<'a> {
         handler: HandlerKey<H>,
         mut options: ListenOptions,
     ) -> io::Result<SocketAddr> {
-        self.reactor.check_handler(handler)?;
+        self.reactor.serve_streams(handler)?;
         let hands_over = matches!(self.docks.spread, Spread::HandOver(_));
         if hands_over && options.at_capacity == AtCapacity::Wait {
             let text = "option at_capacity is Wait; where connections are handed over it must be \

@@ -9,10 +9,13 @@ use crate::base::id::{ConnId, SocketId, TimerId};
 use crate::base::stats::Stats;
 use crate::engine::Stop;
 use crate::engine::observer::{LoopState, Observer, ObserverKey};
-use crate::handler::event_loop::{Loop, Role};
+use crate::handler::datagram::DatagramFace;
+use crate::handler::event_loop::Loop;
 use crate::handler::resolve::{first_of, without_lookup};
 use crate::handler::states::LentStates;
-use crate::handler::{Conn, DatagramSocket, Handler, HandlerKey, Remote};
+use crate::handler::{
+    Conn, DatagramHandler, DatagramSocket, Handler, HandlerKey, Remote, TimerHandler,
+};
 use crate::options::{ConnectOptions, Destination, UdpOptions};
 use crate::stream::Closed;
 
@@ -49,6 +52,12 @@ impl<'a> Context<'a> {
         Self { lp, states }
     }
 
+    /// What it is a face of, and the states that it lends.
+    #[cfg(unix)]
+    pub(super) fn parts(&mut self) -> (&mut Loop, LentStates<'_>) {
+        (self.lp, self.states.reborrow())
+    }
+
     /// What it is a face of.
     pub(crate) fn event_loop(&mut self) -> &mut Loop {
         self.lp
@@ -65,7 +74,8 @@ impl<'a> Context<'a> {
     /// Another connection of the handler that runs, with its state, for the time of a closure.
     ///
     /// `service` is the key of the handler. `with` works from all its callbacks, also through
-    /// [`Conn::context`], from `on_message` and from closures that are posted to it. The closure is
+    /// [`Conn::context`] and [`DatagramSocket::context`], from `on_message` and from closures that
+    /// are posted to it. The closure is
     /// run at once and is no callback: it may write, close and set timers as usual, and what it
     /// writes to that connection leaves at the end of the turn. Its own `context()` lends no
     /// states. If the closure panics, it is the callback around it that has panicked.
@@ -76,7 +86,8 @@ impl<'a> Context<'a> {
     /// - for a connection that has ended or is marked closed, and for an id of another reactor;
     /// - for a connection that was begun by [`connect`](Self::connect) in this turn: its handler
     ///   gets the state at the end of it;
-    /// - where no handler of connections runs, as in [`Reactor::context`](crate::Reactor::context).
+    /// - where no handler runs that serves connections, as in
+    ///   [`Reactor::context`](crate::Reactor::context).
     ///
     /// # Examples
     /// A proxy whose upstream reports to the state of the client that it is up:
@@ -162,28 +173,29 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn socket(&mut self, id: SocketId) -> Option<DatagramSocket<'_>> {
         let is_unix = self.lp.datagrams.socket(id)?.inner.is_unix();
-        (!is_unix).then(|| DatagramSocket::new(self.lp, id))
+        (!is_unix).then(|| DatagramSocket::new(self.lp, id, self.states.reborrow()))
     }
 
     /// Binds a UDP socket and serves it with a handler of datagrams; returns its id, and its
     /// address with the real port. Of several addresses the first that can be bound is used.
     ///
     /// # Errors
-    /// - `InvalidInput`: an option is out of range, the handler was registered for something else,
-    ///   or the address is a name, whose lookup would wait: see [`resolve`](Self::resolve).
+    /// - `InvalidInput`: an option is out of range, the key is of another reactor, or the address
+    ///   is a name, whose lookup would wait: see [`resolve`](Self::resolve).
     /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
     ///   names the address and says what would do.
-    pub fn bind_udp<H: 'static>(
+    pub fn bind_udp<H: DatagramHandler>(
         &mut self,
         addr: impl Into<Destination>,
         handler: HandlerKey<H>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        self.lp.check_role(handler.index(), Role::Datagrams)?;
+        self.lp.check_key(handler)?;
         let addrs = without_lookup(addr)?;
         let Loop { datagrams, engine, .. } = &mut *self.lp;
-        first_of(&addrs, |addr| datagrams.bind_udp(engine, addr, handler.index(), options))
+        let by = DatagramFace::of(handler);
+        first_of(&addrs, |addr| datagrams.bind_udp(engine, addr, by, options))
     }
 
     /// Makes a UDP socket with one peer and serves it with a handler of datagrams; returns its id
@@ -191,16 +203,17 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     /// - Those of [`bind_udp`](Self::bind_udp); `NetworkUnreachable` if there is no route.
-    pub fn connect_udp<H: 'static>(
+    pub fn connect_udp<H: DatagramHandler>(
         &mut self,
         to: impl Into<Destination>,
         handler: HandlerKey<H>,
         options: &UdpOptions,
     ) -> io::Result<(SocketId, SocketAddr)> {
-        self.lp.check_role(handler.index(), Role::Datagrams)?;
+        self.lp.check_key(handler)?;
         let addrs = without_lookup(to)?;
         let Loop { datagrams, engine, .. } = &mut *self.lp;
-        first_of(&addrs, |to| datagrams.connect_udp(engine, to, handler.index(), options))
+        let by = DatagramFace::of(handler);
+        first_of(&addrs, |to| datagrams.connect_udp(engine, to, by, options))
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of `service`
@@ -218,7 +231,7 @@ impl<'a> Context<'a> {
         state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
-        self.lp.connect(to.into(), handler.index(), Box::new(state), options)
+        self.lp.connect(to.into(), handler, state, options)
     }
 
     /// Connects anew where a connection was lost, for `on_close` to call: after a pause, by the
@@ -256,25 +269,25 @@ impl<'a> Context<'a> {
     /// passed and at most 1 ms (a tick) after, plus the work of the turn. It gets the `token`,
     /// which means what the handler wants: see [`Timer`](crate::Timer). A timer that is set with
     /// the key of another reactor never fires, and an error is logged.
-    pub fn set_timer<H: 'static>(
+    pub fn set_timer<H: TimerHandler>(
         &mut self,
         handler: HandlerKey<H>,
         wait: Duration,
         token: u64,
     ) -> TimerId {
-        self.lp.set_handler_timer::<H>(handler.index(), wait, false, token)
+        self.lp.set_handler_timer(handler, wait, false, token)
     }
 
     /// Sets a timer of a handler that fires again and again: each time counts from the last
     /// deadline, so that it does not drift; periods that were missed altogether are skipped. At
     /// least 1 ms, at most 49 days. Each call of `on_handler_timer` gets the `token`.
-    pub fn set_periodic_timer<H: 'static>(
+    pub fn set_periodic_timer<H: TimerHandler>(
         &mut self,
         handler: HandlerKey<H>,
         period: Duration,
         token: u64,
     ) -> TimerId {
-        self.lp.set_handler_timer::<H>(handler.index(), period, true, token)
+        self.lp.set_handler_timer(handler, period, true, token)
     }
 
     /// Takes a timer back, of a handler or of a connection; whether it was still to fire.

@@ -1,20 +1,35 @@
-//! Handlers of many types in one reactor: each erased behind one indirect call an event, with the
+//! Handlers of many types in one table: each erased behind one indirect call an event, with the
 //! states of its connections beside it.
+//!
+//! ```text
+//! register            listen, connect               bind_udp, bind_sessions, …
+//! Bare<H>      ->     Registered<H>                 a face beside the socket, which finds
+//! a place only        with states, by AnyHandler    the handler in the table by its type
+//! ```
+//! The kind of a handler is the trait that the call asks for, and the call knows the type: so the
+//! face for connections is made by the first `listen` or `connect`, and no message pays for it.
 
 use std::any::Any;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 
 use crate::base::close::{Deadline, Idle, IdleKind};
 use crate::base::id::Timer;
 use crate::handler::event_loop::Loop;
 use crate::handler::states::{LentStates, StateTable};
-use crate::handler::{AnyDatagrams, Conn, Context, DeadlineKind, Handler, Peer};
+use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer};
 use crate::stream::happy_eyeballs::ConnectRetry;
 use crate::stream::{Closed, MAX_REFUSAL_BYTES};
 
-/// The typed key of a registered handler.
+/// The typed key of a registered handler: the one key for all that the handler is called for.
+///
+/// What that is says the trait which a call asks for: [`listen`](crate::Reactor::listen) and
+/// [`connect`](crate::Reactor::connect) a [`Handler`], [`bind_udp`](crate::Reactor::bind_udp) a
+/// [`DatagramHandler`](crate::udp::DatagramHandler), [`set_timer`](crate::Reactor::set_timer) a
+/// [`TimerHandler`](crate::TimerHandler). A type that implements several of them serves all with
+/// one value.
 ///
 /// A key belongs to the reactor that returned it. It holds the place of the handler in the order of
 /// registration, and its type. Used with another reactor, it names the handler in the same place
@@ -62,10 +77,44 @@ impl<H> fmt::Debug for HandlerKey<H> {
     }
 }
 
+/// A registered handler, as the table has it.
+pub(crate) struct Entry {
+    /// The handler. Behind its face for connections from the first call on that serves some.
+    pub(crate) handler: Box<dyn AnyHandler>,
+    /// The sessions of its datagram sockets, if they have had any. Only the face of such a socket
+    /// knows their type.
+    pub(super) sessions: Option<Box<dyn Any>>,
+}
+
+impl Entry {
+    pub(crate) fn new<H: 'static>(handler: H) -> Self {
+        Self { handler: Box::new(Bare::Kept(handler)), sessions: None }
+    }
+
+    /// The handler, with the states of its connections. `None` if it is of another type, as it may
+    /// be where the key was not checked.
+    #[inline]
+    pub(crate) fn typed<H: 'static>(&mut self) -> Option<(&mut H, LentStates<'_>)> {
+        let (handler, states) = self.handler.parts();
+        Some((handler.downcast_mut()?, states))
+    }
+}
+
+/// Puts the handler at a place of the table behind its face for connections, unless it is there.
+pub(crate) type StreamFace = fn(&mut Entry, u32);
+
+/// The [`StreamFace`] of handlers of this type.
+pub(super) fn put_behind_streams<H: Handler>(entry: &mut Entry, place: u32) {
+    let bare = entry.handler.bare().and_then(|bare| bare.downcast_mut::<Bare<H>>());
+    if let Some(Bare::Kept(handler)) = bare.map(|bare| mem::replace(bare, Bare::Moved)) {
+        entry.handler = Box::new(Registered::new(handler, place));
+    }
+}
+
 /// A handler and its states, erased. `state` is what `accept` or `place` gave; the connection is
-/// the one that the cork has for its owner. A handler of datagrams has no connections, and does
-/// nothing where it is told of one.
-pub(crate) trait AnyHandler: AnyDatagrams {
+/// the one that the cork has for its owner. A handler that serves no connections does nothing
+/// where it is told of one.
+pub(crate) trait AnyHandler {
     /// Has a connection accepted, or else `refuse` called with what its peer is told, if anything.
     fn accept(&mut self, _peer: &Peer, _refuse: &mut dyn FnMut(&[u8])) -> Option<u32> {
         None
@@ -93,20 +142,43 @@ pub(crate) trait AnyHandler: AnyDatagrams {
     fn close(&mut self, _state: u32, _closed: Closed, _: &mut Loop) {}
     fn connect_retry(&mut self, _state: u32, _: &mut Loop, _: &ConnectRetry) {}
     fn connect_failed(&mut self, _state: u32, _error: io::Error, _: &mut Loop) {}
-    fn handler_timer(&mut self, timer: Timer, lp: &mut Loop);
-    /// The handler itself, for closures that know its type, and the states of its connections.
+    /// The handler itself, for code that knows its type, and the states of its connections.
     fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>);
+    /// The handler as it was registered, if it serves no connections: a [`Bare`].
+    fn bare(&mut self) -> Option<&mut dyn Any> {
+        None
+    }
+}
+
+/// A handler as it was registered: it keeps its place, and is found by its type.
+enum Bare<H> {
+    Kept(H),
+    /// On its way behind its face for connections. No callback sees this.
+    Moved,
+}
+
+impl<H: 'static> AnyHandler for Bare<H> {
+    fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {
+        match self {
+            Self::Kept(handler) => (handler, LentStates::NONE),
+            Self::Moved => (self, LentStates::NONE),
+        }
+    }
+
+    fn bare(&mut self) -> Option<&mut dyn Any> {
+        Some(self)
+    }
 }
 
 /// A handler and the states of its connections.
-pub(crate) struct Registered<H: Handler> {
+struct Registered<H: Handler> {
     handler: H,
     states: StateTable<H::State>,
 }
 
 impl<H: Handler> Registered<H> {
     /// A handler that gets this place in its reactor.
-    pub(crate) fn new(handler: H, place: u32) -> Self {
+    fn new(handler: H, place: u32) -> Self {
         Self { handler, states: StateTable::new(place) }
     }
 
@@ -131,8 +203,6 @@ impl<H: Handler> Registered<H> {
         call(&mut self.handler, &mut Context::lending(lp, LentStates::new(&mut self.states)));
     }
 }
-
-impl<H: Handler> AnyDatagrams for Registered<H> {}
 
 impl<H: Handler> AnyHandler for Registered<H> {
     fn accept(&mut self, peer: &Peer, refuse: &mut dyn FnMut(&[u8])) -> Option<u32> {
@@ -207,10 +277,6 @@ impl<H: Handler> AnyHandler for Registered<H> {
         if let Some(state) = self.states.take(state) {
             self.with_context(lp, |handler, cx| handler.on_connect_failed(state, error, cx));
         }
-    }
-
-    fn handler_timer(&mut self, timer: Timer, lp: &mut Loop) {
-        self.with_context(lp, |handler, cx| handler.on_handler_timer(timer, cx));
     }
 
     fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {

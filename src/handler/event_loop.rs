@@ -6,7 +6,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -14,10 +13,16 @@ use crate::base::id::{ConnId, SocketId, TimerId};
 use crate::datagram::{SocketLink, Sockets};
 use crate::engine::mailbox::Mailbox;
 use crate::engine::{Engine, Owner, Running, Stop, WAKER_TOKEN, default_max_connections};
-use crate::handler::{Context, ErasedReceiver};
-use crate::options::{ConnectOptions, Destination, ReactorOptions};
+use crate::handler::erased::put_behind_streams;
+use crate::handler::{
+    Context, ErasedReceiver, Handler, HandlerKey, SocketFace, StreamFace, TimerFace,
+};
+use crate::options::{ConnectOptions, Destination, ReactorOptions, SessionOptions};
 use crate::stream::{Closed, Handover, Link, Streams};
 use crate::sys::World;
+
+/// The place of no handler.
+const NOWHERE: u32 = u32::MAX;
 
 /// A closure to run on the loop's thread with one handler.
 pub(crate) type PostedCall = Box<dyn FnOnce(&mut dyn Any, &mut Context<'_>)>;
@@ -80,37 +85,31 @@ pub(crate) struct Loop {
     /// TCP connections, Unix connections, and listeners.
     pub(crate) streams: Streams,
     /// Datagram sockets.
-    pub(crate) datagrams: Sockets,
+    pub(crate) datagrams: Sockets<&'static dyn SocketFace>,
     /// What any of them needs.
     pub(crate) engine: Engine,
     /// What was posted.
     pub(crate) posts: Posts,
-    /// What each handler is called for, by its place in the reactor, and its type: a key of
-    /// another reactor may be of another one.
-    pub(crate) handlers: Vec<(Role, TypeId)>,
+    /// What is known of each handler, by its place in the reactor.
+    pub(crate) handlers: Vec<Known>,
 }
 
-/// What a handler is called for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Connections.
-    Connections,
-    /// Datagrams of UDP.
-    Datagrams,
-    /// Datagrams of Unix sockets.
-    #[cfg(unix)]
-    UnixDatagrams,
+/// What is known of a handler where callbacks can look: the handler itself may be running.
+pub(crate) struct Known {
+    /// The key of another reactor may name a place where another type is.
+    type_id: TypeId,
+    /// Puts the handler behind its face for connections before it is told of the next: what
+    /// `connect` asks for.
+    pub(crate) streams: Option<StreamFace>,
+    /// Calls the handler for its timers, once there were any.
+    pub(crate) timer: Option<TimerFace>,
+    /// How long its sessions last and how many there may be, once a socket has some.
+    pub(crate) sessions: Option<SessionOptions>,
 }
 
-impl Role {
-    /// What such handlers are of, and how one is registered.
-    const fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Connections => ("connections", "register"),
-            Self::Datagrams => ("UDP datagrams", "register_datagrams or register_sessions"),
-            #[cfg(unix)]
-            Self::UnixDatagrams => ("Unix datagrams", "register_unix_datagrams"),
-        }
+impl Known {
+    pub(crate) fn new<H: 'static>() -> Self {
+        Self { type_id: TypeId::of::<H>(), streams: None, timer: None, sessions: None }
     }
 }
 
@@ -124,7 +123,7 @@ impl Loop {
         engine.io.renew_spare();
         Ok(Self {
             streams: Streams::new(max_connections),
-            datagrams: Sockets::default(),
+            datagrams: Sockets::new(),
             engine,
             posts: Posts { mailbox, calls: VecDeque::new(), channels: Slab::new() },
             handlers: Vec::new(),
@@ -143,17 +142,18 @@ impl Loop {
         self.datagrams.link(&mut self.engine, id)
     }
 
-    /// Begins a connection.
-    pub(crate) fn connect(
+    /// Begins a connection. With the key of another reactor it ends before it was begun.
+    pub(crate) fn connect<H: Handler>(
         &mut self,
         to: Destination,
-        service: u32,
-        state: Box<dyn Any>,
+        key: HandlerKey<H>,
+        state: H::State,
         options: &ConnectOptions,
     ) -> ConnId {
+        let place = if self.ask_for_streams(key) { key.index() } else { NOWHERE };
         let Self { streams, engine, posts, .. } = self;
         let resolve = |engine: &Engine, id, host: &str, port| posts.resolve(engine, id, host, port);
-        streams.connect(engine, to, service, state, options, &resolve)
+        streams.connect(engine, to, place, Box::new(state), options, &resolve)
     }
 
     /// Connects again, after a pause, where a connection was lost; returns the state if there is no
@@ -177,23 +177,6 @@ impl Loop {
         }
     }
 
-    /// Sets a timer of a handler. If the key is of another reactor, the id is of a timer that never
-    /// fires.
-    pub(crate) fn set_handler_timer<H: 'static>(
-        &mut self,
-        service: u32,
-        wait: Duration,
-        periodic: bool,
-        token: u64,
-    ) -> TimerId {
-        let handler = self.handlers.get(service as usize);
-        if handler.is_some_and(|&(_, its_type)| its_type == TypeId::of::<H>()) {
-            return self.engine.set_user_timer(Owner::Handler(service), wait, periodic, token);
-        }
-        log::error!("a timer was set with the key of another reactor: it never fires");
-        TimerId::NONE
-    }
-
     /// Takes a timer of the user's back; whether it was still to fire.
     pub(crate) fn cancel_timer(&mut self, timer: TimerId) -> bool {
         match self.engine.timers.cancel_user(timer) {
@@ -208,18 +191,25 @@ impl Loop {
         true
     }
 
-    /// A handler that is called for something else would not be called.
-    pub(crate) fn check_role(&self, service: u32, wanted: Role) -> io::Result<()> {
-        match self.handlers.get(service as usize) {
-            Some(&(role, _)) if role != wanted => {
-                let ((of, _), (_, register)) = (role.words(), wanted.words());
-                let text = format!(
-                    "HandlerKey({service}) is of a handler of {of}; register one with {register}"
-                );
-                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-            }
-            _ => Ok(()),
+    /// What is known of a handler; `None` if the key is of another reactor.
+    pub(super) fn known_mut<H: 'static>(&mut self, key: HandlerKey<H>) -> Option<&mut Known> {
+        let known = self.handlers.get_mut(key.index() as usize)?;
+        (known.type_id == TypeId::of::<H>()).then_some(known)
+    }
+
+    /// Checks a key: one of another reactor may name no handler here.
+    pub(crate) fn check_key<H: 'static>(&mut self, key: HandlerKey<H>) -> io::Result<()> {
+        if self.known_mut(key).is_some() {
+            return Ok(());
         }
+        let text = format!("{key:?} is of another reactor; register the handler with this one");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+
+    /// Asks for the handler's face for connections. Returns whether the key is of this reactor.
+    pub(crate) fn ask_for_streams<H: Handler>(&mut self, key: HandlerKey<H>) -> bool {
+        let known = self.known_mut(key);
+        known.map(|known| known.streams = Some(put_behind_streams::<H>)).is_some()
     }
 
     /// Whether the end of the turn has anything to do.

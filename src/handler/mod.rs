@@ -9,6 +9,7 @@ mod receiver;
 mod remote;
 mod resolve;
 mod states;
+mod timer;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,18 +22,19 @@ use crate::sys::Credentials;
 
 pub use conn::{Conn, DeadlineKind};
 pub use context::Context;
-#[cfg(unix)]
-pub(crate) use datagram::RegisteredUnixDatagrams;
-pub(crate) use datagram::{AnyDatagrams, RegisteredDatagrams, RegisteredSessions};
+pub(crate) use datagram::SocketFace;
 pub use datagram::{DatagramHandler, DatagramSocket, Session, SessionEnd, SessionHandler};
 #[cfg(unix)]
 pub use datagram::{UnixDatagramHandler, UnixDatagramSocket};
 pub use erased::HandlerKey;
-pub(crate) use erased::{AnyHandler, Registered};
-pub(crate) use event_loop::{Loop, Message, PostedCall};
+pub(crate) use erased::{AnyHandler, Entry, StreamFace};
+pub(crate) use event_loop::{Known, Loop, Message, PostedCall};
 pub(crate) use receiver::{Delivery, ErasedReceiver, Rest};
 pub use remote::{Remote, Stopped};
 pub(crate) use resolve::first_of;
+pub(crate) use states::LentStates;
+pub(crate) use timer::TimerFace;
+pub use timer::TimerHandler;
 
 /// Who asks to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,11 +299,6 @@ pub trait Handler: 'static {
     fn on_connect_failed(&mut self, state: Self::State, error: io::Error, cx: &mut Context<'_>) {
         let _ = (state, cx);
         log::warn!("{error} (the handler has no on_connect_failed)");
-    }
-
-    /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
-        let _ = (timer, cx);
     }
 }
 

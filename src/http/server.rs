@@ -19,7 +19,7 @@ use super::state::{Phase, State};
 use super::stats::HttpStats;
 use crate::base::close::{Deadline, Idle, IdleKind};
 use crate::base::id::Timer;
-use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer};
+use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer, TimerHandler};
 use crate::stream::Closed;
 
 /// Input that may gather while an answer is due. Reading goes on up to it, so that the end of the
@@ -37,7 +37,7 @@ type OnTimer<A> = Box<dyn FnMut(&mut A, Timer, &mut Context<'_>)>;
 ///
 /// # Examples
 /// ```no_run
-/// use waterwheel::{ListenOptions, Reactor, http};
+/// use waterwheel::{TimerHandler, ListenOptions, Reactor, http};
 ///
 /// let routes = http::Router::new()
 ///     .get("/", |_, _, res| res.text("hello\n"))
@@ -489,12 +489,6 @@ fn call<A: 'static>(
 impl<A: 'static> Handler for Server<A> {
     type State = State<A>;
 
-    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
-        if let Some(on_timer) = &mut self.on_timer {
-            on_timer(&mut self.app, timer, cx);
-        }
-    }
-
     fn on_accept(&mut self, _: &Peer) -> Option<State<A>> {
         Some(State::new())
     }
@@ -620,6 +614,14 @@ impl<A: 'static> Handler for Server<A> {
                 self.driver().tell_finish(&mut exchange, id, false, now, time);
             }
             Phase::Head | Phase::Ended => {}
+        }
+    }
+}
+
+impl<A: 'static> TimerHandler for Server<A> {
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        if let Some(on_timer) = &mut self.on_timer {
+            on_timer(&mut self.app, timer, cx);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::trace::Recording;
 use super::view::View;
 use crate::base::id::{Timer, TimerId};
 use crate::engine::observer::ObserverKey;
-use crate::handler::{Conn, Context, Handler, HandlerKey, Peer};
+use crate::handler::{Context, HandlerKey, TimerHandler};
 use crate::http::{self, Event, Next, ReplyId, Request, Response, Route, Router, Server};
 use crate::options::{Destination, ListenOptions};
 use crate::reactor::Reactor;
@@ -101,7 +101,7 @@ impl fmt::Display for Page {
 ///
 /// # Examples
 /// ```
-/// use waterwheel::{Reactor, inspect};
+/// use waterwheel::{TimerHandler, Reactor, inspect};
 /// let mut reactor = Reactor::new()?;
 /// # let addr = "127.0.0.1:0";
 /// # /*
@@ -368,17 +368,7 @@ struct Ticker {
     server: Option<HandlerKey<Server<Watch>>>,
 }
 
-impl Handler for Ticker {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
-
+impl TimerHandler for Ticker {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         match (self.server, timer.token) {
             (Some(server), TRACE_TOKEN) => cx.post(server, write_traces),

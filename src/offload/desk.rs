@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::queue::{Queue, Taken};
 use super::worker::Worker;
 use crate::base::id::Timer;
-use crate::handler::{Conn, Context, Handler, HandlerKey, Peer};
+use crate::handler::{Context, HandlerKey, TimerHandler};
 
 /// Shortest time of a simulated job, and how often it may be doubled: 0.1 s at the most.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -56,17 +56,7 @@ impl<W: 'static> Desk<W> {
     }
 }
 
-impl<W: 'static> Handler for Desk<W> {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None // no connection is of this handler
-    }
-
-    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
-
+impl<W: 'static> TimerHandler for Desk<W> {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let Some(place) = self.simulated.get_mut(timer.token as usize) else { return };
         if let Some(Taken { work, order }) = place.job.take() {

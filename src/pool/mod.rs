@@ -56,7 +56,7 @@ use std::io;
 
 use crate::base::close::{CloseReason, Deadline, Idle, IdleKind};
 use crate::base::id::Timer;
-use crate::handler::{Conn, Context, DeadlineKind, Handler, HandlerKey, Peer};
+use crate::handler::{Conn, Context, DeadlineKind, Handler, HandlerKey, Peer, TimerHandler};
 use crate::options::Destination;
 use crate::reactor::Reactor;
 use crate::stream::Closed;
@@ -134,7 +134,7 @@ impl<C: PoolClient> Pool<C> {
     /// # Examples
     /// Closing a pool from outside of its callbacks:
     /// ```
-    /// use waterwheel::{Context, HandlerKey};
+    /// use waterwheel::{TimerHandler, Context, HandlerKey};
     /// use waterwheel::pool::{Pool, PoolClient};
     /// fn close<C: PoolClient>(pool: HandlerKey<Pool<C>>, cx: &mut Context<'_>) {
     ///     cx.post(pool, |pool, cx| pool.enter(cx, |_client, desk, _cx| desk.close()));
@@ -425,7 +425,9 @@ impl<C: PoolClient> Handler for Pool<C> {
         }
         self.tend_later(cx);
     }
+}
 
+impl<C: PoolClient> TimerHandler for Pool<C> {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _attending = self.attend(cx);
         if self.desk.alarm.is_some_and(|(alarm, _)| alarm == timer.id) {

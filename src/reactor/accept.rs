@@ -111,8 +111,8 @@ impl Dispatcher {
         let mut stream = ResetOnDrop(Some(stream));
         let (who, what) = (Who::Accept(index), What::Accept { peer });
         let Self { lp, callbacks, buffer, .. } = self;
-        let state = callbacks.enter(lp, who, config.service, what, |handler, _| {
-            handler.accept(&asks, &mut |words| {
+        let state = callbacks.enter(lp, who, config.service, what, |entry, _| {
+            entry.handler.accept(&asks, &mut |words| {
                 if let Some(stream) = stream.0.take() {
                     refuse_with(stream, words, buffer);
                 }
@@ -147,8 +147,8 @@ impl Dispatcher {
             }
             Err(error) => {
                 let (who, what) = (Who::Closed, What::DropState);
-                self.callbacks.enter(&mut self.lp, who, handler, what, |handler, _| {
-                    handler.forget(state);
+                self.callbacks.enter(&mut self.lp, who, handler, what, |entry, _| {
+                    entry.handler.forget(state);
                 });
                 self.lp.engine.stats.refused += 1;
                 return self.warn(index, &error);

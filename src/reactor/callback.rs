@@ -7,7 +7,9 @@ use crate::base::close::{CloseReason, Deadline, Idle};
 use crate::base::id::{ConnId, SocketId};
 use crate::engine::Engine;
 use crate::engine::observer::{Callback, Outcome, What};
-use crate::handler::{AnyHandler, DatagramSocket, Delivery, Loop};
+use crate::handler::{
+    AnyHandler, DatagramSocket, Delivery, Entry, Known, LentStates, Loop, SocketFace,
+};
 use crate::options::OnPanic;
 use crate::reactor::dispatch::Dispatcher;
 
@@ -35,8 +37,8 @@ pub(super) enum Who {
 
 /// The handlers, and which callback runs.
 pub(super) struct Callbacks {
-    /// The handlers, by the index of their key.
-    pub(super) handlers: Vec<Box<dyn AnyHandler>>,
+    /// The handlers, by the index of their key: one table for all kinds.
+    pub(super) handlers: Vec<Entry>,
     /// Whose callback runs, or was left by a panic.
     who: Who,
 }
@@ -46,6 +48,14 @@ impl Callbacks {
         Self { handlers: Vec::new(), who: Who::Nobody }
     }
 
+    /// Puts a handler behind its face for connections, if a call has asked for that.
+    pub(super) fn put_behind_streams(&mut self, known: &mut [Known], handler: u32) {
+        let asked = known.get_mut(handler as usize).and_then(|known| known.streams.take());
+        if let (Some(put_behind), Some(entry)) = (asked, self.handlers.get_mut(handler as usize)) {
+            put_behind(entry, handler);
+        }
+    }
+
     /// Runs a callback; `None` if there is no such handler. Observers are told.
     pub(super) fn enter<R: Told>(
         &mut self,
@@ -53,7 +63,7 @@ impl Callbacks {
         who: Who,
         handler: u32,
         what: What<'_>,
-        call: impl FnOnce(&mut dyn AnyHandler, &mut Loop) -> R,
+        call: impl FnOnce(&mut Entry, &mut Loop) -> R,
     ) -> Option<R> {
         let result = self.run(lp, who, handler, what, call)?;
         if !lp.engine.observers.is_empty() {
@@ -71,15 +81,15 @@ impl Callbacks {
         who: Who,
         handler: u32,
         what: What<'_>,
-        call: impl FnOnce(&mut dyn AnyHandler, &mut Loop) -> R,
+        call: impl FnOnce(&mut Entry, &mut Loop) -> R,
     ) -> Option<R> {
-        let service = self.handlers.get_mut(handler as usize)?;
+        let entry = self.handlers.get_mut(handler as usize)?;
         debug_assert_eq!(self.who, Who::Nobody, "callbacks never nest");
         self.who = who;
         if !lp.engine.observers.is_empty() {
             tell_begin(lp, handler, what);
         }
-        let result = call(service.as_mut(), lp);
+        let result = call(entry, lp);
         self.who = Who::Nobody;
         Some(result)
     }
@@ -97,8 +107,9 @@ impl Callbacks {
         let handler = connection.config.service;
         lp.engine.timers.note_active(id);
         lp.engine.cork.begin(id, room);
-        let result = self
-            .run(lp, Who::Connection(id), handler, what, |handler, lp| call(handler, state, lp));
+        let result = self.run(lp, Who::Connection(id), handler, what, |entry, lp| {
+            call(entry.handler.as_mut(), state, lp)
+        });
         let written = lp.streams.uncork(&mut lp.engine, id);
         if !lp.engine.observers.is_empty() {
             tell_written(lp, id, written);
@@ -117,10 +128,11 @@ impl Callbacks {
         id: SocketId,
         handler: u32,
         what: What<'_>,
-        call: impl FnOnce(&mut dyn AnyHandler, &mut DatagramSocket<'_>),
+        call: impl FnOnce(&dyn SocketFace, &mut Entry, &mut DatagramSocket<'_>),
     ) {
-        self.enter(lp, Who::Socket(id), handler, what, |handler, lp| {
-            call(handler, &mut DatagramSocket::new(lp, id));
+        let Some(face) = lp.datagrams.face(id) else { return };
+        self.enter(lp, Who::Socket(id), handler, what, |entry, lp| {
+            call(face, entry, &mut DatagramSocket::new(lp, id, LentStates::NONE));
         });
     }
 }
@@ -259,9 +271,8 @@ impl Dispatcher {
                 self.lp.streams.queue_listener(&mut self.lp.engine, index);
             }
             Who::Socket(id) => self.after_socket_panic(id),
-            Who::Timer(handler) => self.after_timer_panic(handler),
             Who::Channel(index) => self.resume_delivery(index),
-            Who::Nobody | Who::Connection(_) | Who::Posted(_) | Who::Closed => {}
+            Who::Nobody | Who::Connection(_) | Who::Timer(_) | Who::Posted(_) | Who::Closed => {}
         }
         false
     }

@@ -16,8 +16,8 @@ impl Dispatcher {
         let receiver = self.delivering.insert(receiver);
         let (who, handler) = (Who::Channel(index), receiver.handler());
         let what = What::Messages;
-        let delivery = self.callbacks.enter(&mut self.lp, who, handler, what, |handler, lp| {
-            let (handler, states) = handler.parts();
+        let delivery = self.callbacks.enter(&mut self.lp, who, handler, what, |entry, lp| {
+            let (handler, states) = entry.handler.parts();
             receiver.deliver(handler, &mut Context::lending(lp, states), budget)
         });
         let delivery = delivery.unwrap_or_else(|| {

@@ -8,8 +8,7 @@ use crate::base::stats::Stats;
 use crate::datagram::SocketFlags;
 use crate::engine::observer::What;
 use crate::handler::{
-    AnyHandler, DatagramHandler, DatagramSocket, HandlerKey, Loop, RegisteredDatagrams,
-    RegisteredSessions, SessionHandler,
+    DatagramHandler, DatagramSocket, Entry, HandlerKey, Loop, SessionHandler, SocketFace,
 };
 use crate::options::{Destination, SessionOptions, UdpOptions};
 use crate::reactor::Reactor;
@@ -18,7 +17,11 @@ use crate::reactor::dispatch::Dispatcher;
 use crate::sys::{self, BATCH, Inbound, Readiness, Received};
 
 impl Reactor {
-    /// Registers a handler of datagrams; returns its key.
+    /// Binds a UDP socket and serves it with a handler of datagrams; returns its id, and its
+    /// address with the real port. Addresses and names are as those of [`listen`](Self::listen).
+    ///
+    /// A socket that is bound to all addresses, `0.0.0.0` or `[::]`, answers from the address that
+    /// was asked; a handler learns it from [`DatagramSocket::local_addr`].
     ///
     /// # Examples
     /// An echo server:
@@ -28,7 +31,7 @@ impl Reactor {
     /// use waterwheel::Reactor;
     ///
     /// let mut reactor = Reactor::new()?;
-    /// let echo = reactor.register_datagrams(
+    /// let echo = reactor.register(
     ///     |socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]| {
     ///         socket.send_to(from, bytes);
     ///     },
@@ -37,56 +40,10 @@ impl Reactor {
     /// reactor.run()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn register_datagrams<H: DatagramHandler>(&mut self, handler: H) -> HandlerKey<H> {
-        self.add_handler(Box::new(RegisteredDatagrams(handler)))
-    }
-
-    /// Registers a handler of datagrams that wants to know its own key, to set timers or to bind
-    /// sockets.
-    pub fn register_datagrams_with<H: DatagramHandler>(
-        &mut self,
-        handler: impl FnOnce(HandlerKey<H>) -> H,
-    ) -> HandlerKey<H> {
-        let service = HandlerKey::new(self.dispatcher.callbacks.handlers.len() as u32);
-        self.register_datagrams(handler(service))
-    }
-
-    /// Registers a handler of datagrams that keeps something for each peer; returns its key.
     ///
     /// # Errors
-    /// - `InvalidInput`: an option is out of range.
-    pub fn register_sessions<H: SessionHandler>(
-        &mut self,
-        handler: H,
-        options: SessionOptions,
-    ) -> io::Result<HandlerKey<H>> {
-        let service = RegisteredSessions::new(handler, options)?;
-        Ok(self.add_handler(Box::new(service)))
-    }
-
-    /// Registers a handler of sessions that wants to know its own key, to set timers or to bind
-    /// sockets.
-    ///
-    /// # Errors
-    /// - `InvalidInput`: an option is out of range.
-    pub fn register_sessions_with<H: SessionHandler>(
-        &mut self,
-        handler: impl FnOnce(HandlerKey<H>) -> H,
-        options: SessionOptions,
-    ) -> io::Result<HandlerKey<H>> {
-        let service = HandlerKey::new(self.dispatcher.callbacks.handlers.len() as u32);
-        self.register_sessions(handler(service), options)
-    }
-
-    /// Binds a UDP socket and serves it with a handler of datagrams; returns its id, and its
-    /// address with the real port. Addresses and names are as those of [`listen`](Self::listen).
-    ///
-    /// A socket that is bound to all addresses, `0.0.0.0` or `[::]`, answers from the address that
-    /// was asked; a handler learns it from [`DatagramSocket::local_addr`].
-    ///
-    /// # Errors
-    /// - `InvalidInput`: an option is out of range, the text is no address, or the handler was
-    ///   registered for something else.
+    /// - `InvalidInput`: an option is out of range, the text is no address, or the key is of
+    ///   another reactor.
     /// - Those of a lookup, of the kinds that [`Destination`] lists.
     /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
@@ -95,7 +52,7 @@ impl Reactor {
     /// # Platform notes
     /// On other systems than Linux the kernel chooses the source address of answers. A server with
     /// several addresses binds a socket to each of them there.
-    pub fn bind_udp<H: 'static>(
+    pub fn bind_udp<H: DatagramHandler>(
         &mut self,
         addr: impl Into<Destination>,
         handler: HandlerKey<H>,
@@ -104,6 +61,26 @@ impl Reactor {
         let addr = self.resolve_now(addr)?;
         self.check_handler(handler)?;
         self.context().bind_udp(addr, handler, &options)
+    }
+
+    /// Binds a UDP socket as [`bind_udp`](Self::bind_udp) does, and serves it with a handler that
+    /// keeps something for each peer. The sessions of a handler are in one table, over all its
+    /// sockets: so each of these calls for a handler gets the same [`SessionOptions`].
+    ///
+    /// # Errors
+    /// - Those of [`bind_udp`](Self::bind_udp).
+    /// - `InvalidInput`: an option of the sessions is out of range, or the handler has other ones
+    ///   already.
+    pub fn bind_sessions<H: SessionHandler>(
+        &mut self,
+        addr: impl Into<Destination>,
+        handler: HandlerKey<H>,
+        sessions: SessionOptions,
+        options: UdpOptions,
+    ) -> io::Result<(SocketId, SocketAddr)> {
+        let addr = self.resolve_now(addr)?;
+        self.check_handler(handler)?;
+        self.context().bind_sessions(addr, handler, sessions, &options)
     }
 
     /// Makes a UDP socket with one peer: the socket gets only the peer's datagrams, `send` needs no
@@ -118,7 +95,7 @@ impl Reactor {
     /// use waterwheel::Reactor;
     ///
     /// let mut reactor = Reactor::new()?;
-    /// let client = reactor.register_datagrams(
+    /// let client = reactor.register(
     ///     |socket: &mut DatagramSocket<'_>, _: SocketAddr, answer: &[u8]| {
     ///         println!("{}", answer.escape_ascii());
     ///         socket.close();
@@ -137,7 +114,7 @@ impl Reactor {
     ///
     /// # Errors
     /// - Those of [`bind_udp`](Self::bind_udp); `NetworkUnreachable` if there is no route.
-    pub fn connect_udp<H: 'static>(
+    pub fn connect_udp<H: DatagramHandler>(
         &mut self,
         to: impl Into<Destination>,
         handler: HandlerKey<H>,
@@ -170,7 +147,7 @@ impl Dispatcher {
         let handler = socket.service;
         if socket.flags.take(SocketFlags::PANICKED) {
             let what = What::Sessions { id };
-            self.enter_socket(id, handler, what, |handler, socket| handler.recover(socket));
+            self.enter_socket(id, handler, what, |face, entry, socket| face.recover(entry, socket));
         }
         if self.lp.datagrams.socket(id).is_none() {
             return self.tear_down_socket(id, handler);
@@ -186,7 +163,7 @@ impl Dispatcher {
         id: SocketId,
         handler: u32,
         what: What<'_>,
-        call: impl FnOnce(&mut dyn AnyHandler, &mut DatagramSocket<'_>),
+        call: impl FnOnce(&dyn SocketFace, &mut Entry, &mut DatagramSocket<'_>),
     ) {
         self.callbacks.enter_socket(&mut self.lp, id, handler, what, call);
     }
@@ -204,7 +181,9 @@ impl Dispatcher {
     fn report_error(&mut self, id: SocketId, handler: u32, error: io::Error) {
         self.lp.engine.stats.datagram_errors += 1;
         let what = What::SocketError { id };
-        self.enter_socket(id, handler, what, |handler, socket| handler.socket_error(socket, error));
+        self.enter_socket(id, handler, what, |face, entry, socket| {
+            face.error(entry, socket, error);
+        });
     }
 
     /// Sends what waits, and says so when all of it has left.
@@ -212,7 +191,7 @@ impl Dispatcher {
         let Some(mut link) = self.lp.socket_link(id) else { return };
         if link.flush() {
             let (handler, what) = (link.socket.service, What::SocketDrain { id });
-            self.enter_socket(id, handler, what, |handler, socket| handler.socket_drain(socket));
+            self.enter_socket(id, handler, what, |face, entry, socket| face.drain(entry, socket));
         }
     }
 
@@ -227,6 +206,7 @@ impl Dispatcher {
         if socket.back_off.is_some() {
             return;
         }
+        let Some(face) = self.lp.datagrams.face(id) else { return };
         let mut is_done = false;
         for _ in 0..budget {
             let Self { lp, callbacks, buffer, .. } = self;
@@ -238,9 +218,9 @@ impl Dispatcher {
                     let bytes = &buffer[..count];
                     let from = ends.peer;
                     let what = What::Datagram { id, from, bytes };
-                    callbacks.enter(lp, Who::Socket(id), handler, what, |handler, lp| {
+                    callbacks.enter(lp, Who::Socket(id), handler, what, |entry, lp| {
                         let mut socket = DatagramSocket::receiving(lp, id, &ends, is_truncated);
-                        handler.datagram(&mut socket, from, bytes);
+                        face.datagram(entry, &mut socket, from, bytes);
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -282,7 +262,9 @@ impl Dispatcher {
     fn tell_batch_end(&mut self, id: SocketId, handler: u32, is_owed: bool) {
         if is_owed {
             let what = What::BatchEnd { id };
-            self.enter_socket(id, handler, what, |handler, socket| handler.batch_end(socket));
+            self.enter_socket(id, handler, what, |face, entry, socket| {
+                face.batch_end(entry, socket)
+            });
         }
     }
 
@@ -371,6 +353,7 @@ impl Dispatcher {
         let Self { lp, callbacks, inbound, .. } = self;
         let Some((id, batch)) = inbound else { return };
         let id = *id;
+        let Some(face) = lp.datagrams.face(id) else { return };
         while let Some((bytes, ends)) = batch.take() {
             let from = ends.peer;
             let Some(link) = lp.socket_link(id) else {
@@ -389,9 +372,9 @@ impl Dispatcher {
             note_received(&mut link.engine.stats, count, is_truncated);
             let bytes = &bytes[..count];
             let what = What::Datagram { id, from, bytes };
-            callbacks.enter(lp, Who::Socket(id), handler, what, |handler, lp| {
+            callbacks.enter(lp, Who::Socket(id), handler, what, |entry, lp| {
                 let mut socket = DatagramSocket::receiving(lp, id, ends, is_truncated);
-                handler.datagram(&mut socket, from, bytes);
+                face.datagram(entry, &mut socket, from, bytes);
             });
         }
     }
@@ -406,8 +389,8 @@ impl Dispatcher {
     pub(super) fn on_socket_timer(&mut self, id: SocketId, timer: Timer) {
         if let Some(socket) = self.lp.datagrams.socket(id) {
             let (handler, what) = (socket.service, What::SocketTimer { id, timer: timer.id });
-            self.enter_socket(id, handler, what, |handler, socket| {
-                handler.socket_timer(socket, timer);
+            self.enter_socket(id, handler, what, |face, entry, socket| {
+                face.timer(entry, socket, timer);
             });
         }
     }
@@ -415,8 +398,8 @@ impl Dispatcher {
     pub(super) fn on_session_timer(&mut self, id: SocketId, place: u32) {
         if let Some(socket) = self.lp.datagrams.socket(id) {
             let (handler, what) = (socket.service, What::Sessions { id });
-            self.enter_socket(id, handler, what, |handler, socket| {
-                handler.session_due(socket, place);
+            self.enter_socket(id, handler, what, |face, entry, socket| {
+                face.session_due(entry, socket, place);
             });
         }
     }
@@ -424,11 +407,16 @@ impl Dispatcher {
     /// The sessions of a closed socket end, then it goes, and its handler is told.
     fn tear_down_socket(&mut self, id: SocketId, handler: u32) {
         let what = What::Sessions { id };
-        self.enter_socket(id, handler, what, |handler, socket| handler.end_sessions(socket));
+        self.enter_socket(id, handler, what, |face, entry, socket| {
+            face.end_sessions(entry, socket);
+        });
+        let face = self.lp.datagrams.face(id);
         self.lp.datagrams.remove(&mut self.lp.engine, id);
         let what = What::SocketClose { id };
-        self.callbacks.enter(&mut self.lp, Who::Closed, handler, what, |handler, lp| {
-            handler.socket_close(id, lp);
+        self.callbacks.enter(&mut self.lp, Who::Closed, handler, what, |entry, lp| {
+            if let Some(face) = face {
+                face.close(entry, id, lp);
+            }
         });
     }
 
@@ -445,18 +433,6 @@ impl Dispatcher {
         if let Some(mut link) = datagrams.slot_link(engine, id) {
             link.socket.flags.set(SocketFlags::PANICKED);
             link.queue_ready();
-        }
-    }
-
-    /// A timer of a handler has panicked: one of its sockets sees to the sessions that it has
-    /// ended, which are of any of them.
-    pub(super) fn after_timer_panic(&mut self, service: u32) {
-        let mut sockets = self.lp.datagrams.iter();
-        let found = sockets.find(|(_, socket)| socket.service == service);
-        let id = found.map(|(id, _)| id);
-        drop(sockets);
-        if let Some(id) = id {
-            self.after_socket_panic(id);
         }
     }
 }

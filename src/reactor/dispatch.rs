@@ -108,7 +108,7 @@ impl Dispatcher {
     ) {
         let Self { lp, callbacks, buffer, .. } = self;
         lp.engine.count_read(count);
-        let Some(service) = callbacks.handlers.get_mut(handler as usize) else { return };
+        let Some(entry) = callbacks.handlers.get_mut(handler as usize) else { return };
         lp.engine.cork.begin(id, room);
         let input = &buffer[..count];
         // Always false, without a test, in a build without the simulated world.
@@ -116,7 +116,7 @@ impl Dispatcher {
         if is_observed {
             tell_begin(lp, handler, What::Data { id, input });
         }
-        let consumed = service.data(state, lp, input);
+        let consumed = entry.handler.data(state, lp, input);
         let written = lp.streams.uncork_plain(&mut lp.engine, id);
         if is_observed {
             tell_written(lp, id, written);

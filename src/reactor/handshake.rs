@@ -96,8 +96,8 @@ impl Dispatcher {
         self.lp.engine.cork.begin(id, 0); // a panic is its own
         let what = What::Accept { peer: addr };
         let mut is_told = false;
-        let state = self.callbacks.enter(&mut self.lp, who, handler, what, |it, lp| {
-            it.accept(&peer, &mut |words| {
+        let state = self.callbacks.enter(&mut self.lp, who, handler, what, |entry, lp| {
+            entry.handler.accept(&peer, &mut |words| {
                 if let Some(mut link) = lp.link(id) {
                     link.end_refused(words);
                     is_told = true;

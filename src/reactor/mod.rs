@@ -19,7 +19,7 @@ mod unix;
 #[cfg(unix)]
 mod unix_datagram;
 
-use std::any::{TypeId, type_name};
+use std::any::type_name;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ use crate::engine::DRAIN_TOKEN;
 use crate::engine::Running;
 use crate::engine::observer::{Observer, ObserverKey};
 use crate::handler::{
-    AnyHandler, Context, Handler, HandlerKey, Loop, Registered, Remote, first_of,
+    Context, Entry, Handler, HandlerKey, Known, Loop, Remote, TimerHandler, first_of,
 };
 use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};
 use crate::stream::{adopt, warn_of_silence};
@@ -147,21 +147,79 @@ impl Reactor {
         })
     }
 
-    /// Registers a handler; returns its key.
-    pub fn register<H: Handler>(&mut self, handler: H) -> HandlerKey<H> {
-        let place = self.dispatcher.callbacks.handlers.len() as u32;
-        self.add_handler(Box::new(Registered::new(handler, place)))
-    }
-
-    fn add_handler<H: 'static>(&mut self, service: Box<dyn AnyHandler>) -> HandlerKey<H> {
-        let index = self.dispatcher.callbacks.handlers.len() as u32;
-        self.dispatcher.lp.handlers.push((service.role(), TypeId::of::<H>()));
-        self.dispatcher.lp.engine.observers.note_handler(type_name::<H>());
-        self.dispatcher.callbacks.handlers.push(service);
+    /// Registers a handler of any kind; returns its key.
+    ///
+    /// What the handler is called for say the calls that take the key, by the trait that each asks
+    /// for:
+    ///
+    /// | call | trait |
+    /// |---|---|
+    /// | `listen`, `adopt`, `connect`, `listen_unix` | [`Handler`]: connections |
+    /// | `bind_udp`, `connect_udp` | [`DatagramHandler`](crate::udp::DatagramHandler) |
+    /// | `bind_sessions` | [`SessionHandler`](crate::udp::SessionHandler): a state for each peer |
+    /// | `bind_unix_datagrams`, `connect_unix_datagrams` | `UnixDatagramHandler` |
+    /// | `set_timer`, `set_periodic_timer` | [`TimerHandler`](crate::TimerHandler) |
+    /// | `channel`, `unbounded_channel` | [`Receive`](crate::Receive) |
+    /// | `post`, `resolve`, [`Remote::with`] | none: closures that are lent the handler |
+    ///
+    /// # Examples
+    /// A server of questions over UDP and TCP, as a DNS server is, which counts both in one value:
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use waterwheel::udp::{DatagramHandler, DatagramSocket, UdpOptions};
+    /// use waterwheel::{Conn, Handler, ListenOptions, Peer, Reactor};
+    ///
+    /// #[derive(Default)]
+    /// struct Server { questions: u64 }
+    ///
+    /// impl Handler for Server {
+    ///     type State = ();
+    ///
+    ///     fn on_accept(&mut self, _: &Peer) -> Option<()> {
+    ///         Some(())
+    ///     }
+    ///
+    ///     fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, question: &[u8]) -> usize {
+    ///         self.questions += 1;
+    ///         conn.write(b"an answer");
+    ///         question.len()
+    ///     }
+    /// }
+    ///
+    /// impl DatagramHandler for Server {
+    ///     fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, _: &[u8]) {
+    ///         self.questions += 1;
+    ///         socket.send_to(from, b"an answer");
+    ///     }
+    /// }
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let server = reactor.register(Server::default());
+    /// let addr = reactor.listen("127.0.0.1:0", server, ListenOptions::default())?;
+    /// reactor.bind_udp(addr, server, UdpOptions::default())?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    /// What a handler does not implement, the compiler refuses:
+    /// ```compile_fail,E0277
+    /// use waterwheel::udp::UdpOptions;
+    /// use waterwheel::{Conn, Reactor};
+    ///
+    /// let mut reactor = Reactor::new()?;
+    /// let streams = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
+    /// reactor.bind_udp("127.0.0.1:0", streams, UdpOptions::default())?; // no DatagramHandler
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn register<H: 'static>(&mut self, handler: H) -> HandlerKey<H> {
+        let Dispatcher { callbacks, lp, .. } = &mut self.dispatcher;
+        let index = callbacks.handlers.len() as u32;
+        callbacks.handlers.push(Entry::new(handler));
+        lp.handlers.push(Known::new::<H>());
+        lp.engine.observers.note_handler(type_name::<H>());
         HandlerKey::new(index)
     }
 
-    /// Registers a handler that wants to know its own key, to connect or to set timers.
+    /// Registers a handler that wants to know its own key: to connect, to set timers, to bind
+    /// sockets.
     ///
     /// # Examples
     /// ```
@@ -179,7 +237,7 @@ impl Reactor {
     /// assert_eq!(reactor.handler_mut(client).map(|client| client.service), Some(client));
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn register_with<H: Handler>(
+    pub fn register_with<H: 'static>(
         &mut self,
         handler: impl FnOnce(HandlerKey<H>) -> H,
     ) -> HandlerKey<H> {
@@ -207,7 +265,7 @@ impl Reactor {
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
         let addrs = self.resolve_now(addr)?;
-        self.check_handler(handler)?;
+        self.serve_streams(handler)?;
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
         first_of(&addrs, |addr| streams.listen(engine, addr, handler.index(), &options))
     }
@@ -224,7 +282,7 @@ impl Reactor {
         handler: HandlerKey<H>,
         options: ListenOptions,
     ) -> io::Result<SocketAddr> {
-        self.check_handler(handler)?;
+        self.serve_streams(handler)?;
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
         let socket = adopt(engine, listener, &options)?;
         let (_, addr) = streams.add_listener(engine, socket, handler.index(), &options)?;
@@ -278,7 +336,7 @@ impl Reactor {
     }
 
     /// Sets a timer of a handler, as [`Context::set_timer`] does.
-    pub fn set_timer<H: 'static>(
+    pub fn set_timer<H: TimerHandler>(
         &mut self,
         handler: HandlerKey<H>,
         wait: Duration,
@@ -288,7 +346,7 @@ impl Reactor {
     }
 
     /// Sets a periodic timer of a handler, as [`Context::set_periodic_timer`] does.
-    pub fn set_periodic_timer<H: 'static>(
+    pub fn set_periodic_timer<H: TimerHandler>(
         &mut self,
         handler: HandlerKey<H>,
         period: Duration,
@@ -300,8 +358,8 @@ impl Reactor {
     /// A registered handler, to look at what it has gathered; `None` if the key is of another
     /// reactor.
     pub fn handler_mut<H: 'static>(&mut self, handler: HandlerKey<H>) -> Option<&mut H> {
-        let handler = self.dispatcher.callbacks.handlers.get_mut(handler.index() as usize)?;
-        handler.parts().0.downcast_mut()
+        let entry = self.dispatcher.callbacks.handlers.get_mut(handler.index() as usize)?;
+        Some(entry.typed()?.0)
     }
 
     /// The loop as callbacks see it: connections by id, `post`, `stop`.
@@ -470,16 +528,16 @@ impl Reactor {
         if self.dispatcher.lp.engine.is_stopping() {
             return Err(io::Error::other("the reactor is stopping and listens no more"));
         }
-        self.check_key(handler)
+        self.dispatcher.lp.check_key(handler)
     }
 
-    /// Checks a key: one of another reactor may name no handler here.
-    pub(crate) fn check_key<H: 'static>(&mut self, handler: HandlerKey<H>) -> io::Result<()> {
-        if self.handler_mut(handler).is_some() {
-            return Ok(());
-        }
-        let text = format!("{handler:?} is of another reactor; register the handler with this one");
-        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    /// Checks a key for a new listener, whose connections the handler is to serve.
+    pub(crate) fn serve_streams<H: Handler>(&mut self, handler: HandlerKey<H>) -> io::Result<()> {
+        self.check_handler(handler)?;
+        let Dispatcher { callbacks, lp, .. } = &mut self.dispatcher;
+        lp.ask_for_streams(handler);
+        callbacks.put_behind_streams(&mut lp.handlers, handler.index());
+        Ok(())
     }
 }
 
@@ -506,6 +564,7 @@ impl fmt::Debug for Reactor {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::base::id::Timer;
     use crate::base::memory::KEPT_ENTRIES;
     use crate::handler::{Conn, HandlerKey, Peer};
     use crate::options::OnPanic;
@@ -522,6 +581,10 @@ mod tests {
         fn on_data(&mut self, _: &mut Self::State, _: &mut Conn<'_>, input: &[u8]) -> usize {
             input.len()
         }
+    }
+
+    impl TimerHandler for Idle {
+        fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {}
     }
 
     /// Far more than a queue may keep room for.

@@ -38,12 +38,12 @@ impl Dispatcher {
         let (state, handler, room) = (connection.state, config.service, config.cork_room);
         lp.engine.count_read(count);
         lp.engine.observers.tell(|observer| observer.on_read(id, count));
-        let Some(service) = callbacks.handlers.get_mut(handler as usize) else { return };
+        let Some(entry) = callbacks.handlers.get_mut(handler as usize) else { return };
         let input = &buffer[..count];
         let mut callback = Callback::new(handler, What::Data { id, input }, Some(USUAL));
         lp.engine.cork.begin(id, room);
         lp.engine.begin_observed_callback(&callback);
-        let consumed = service.data(state, lp, input);
+        let consumed = entry.handler.data(state, lp, input);
         let written = lp.streams.uncork_plain(&mut lp.engine, id);
         if written > 0 {
             lp.engine.observers.tell(|observer| observer.on_written(id, written));

@@ -36,8 +36,8 @@ impl Dispatcher {
             };
             log::debug!("{id}: {error}");
             let what = What::ConnectFailed { id: Some(id) };
-            self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |handler, lp| {
-                handler.connect_failed(state, error, lp);
+            self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |entry, lp| {
+                entry.handler.connect_failed(state, error, lp);
             });
             return;
         }
@@ -59,8 +59,8 @@ impl Dispatcher {
             observer.on_closed(id, &end);
         });
         let what = What::Close { id, unsent_bytes };
-        self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |handler, lp| {
-            handler.close(state, closed, lp);
+        self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |entry, lp| {
+            entry.handler.close(state, closed, lp);
         });
     }
 }

@@ -353,8 +353,8 @@ impl Dispatcher {
 
     fn run_call(&mut self, handler: u32, call: PostedCall) {
         let who = Who::Posted(handler);
-        let ran = self.callbacks.enter(&mut self.lp, who, handler, What::Posted, |handler, lp| {
-            let (handler, states) = handler.parts();
+        let ran = self.callbacks.enter(&mut self.lp, who, handler, What::Posted, |entry, lp| {
+            let (handler, states) = entry.handler.parts();
             call(handler, &mut Context::lending(lp, states));
         });
         if ran.is_none() {
@@ -431,8 +431,11 @@ impl Dispatcher {
 
     fn on_handler_timer(&mut self, handler: u32, timer: Timer) {
         let (who, what) = (Who::Timer(handler), What::HandlerTimer { timer: timer.id });
-        self.callbacks.enter(&mut self.lp, who, handler, what, |handler, lp| {
-            handler.handler_timer(timer, lp);
+        let known = self.lp.handlers.get(handler as usize);
+        let Some(tell) = known.and_then(|known| known.timer) else { return };
+        self.callbacks.enter(&mut self.lp, who, handler, what, |entry, lp| {
+            let (handler, states) = entry.handler.parts();
+            tell(handler, timer, &mut Context::lending(lp, states));
         });
     }
 
@@ -479,8 +482,10 @@ impl Dispatcher {
     pub(super) fn place_states(&mut self) {
         while let Some((id, state)) = self.lp.streams.pop_state() {
             let Some(connection) = self.lp.streams.slot_mut(id) else { continue };
-            let handler = self.callbacks.handlers.get_mut(connection.config.service as usize);
-            match handler.and_then(|handler| handler.place(state)) {
+            let handler = connection.config.service;
+            self.callbacks.put_behind_streams(&mut self.lp.handlers, handler);
+            let entry = self.callbacks.handlers.get_mut(handler as usize);
+            match entry.and_then(|entry| entry.handler.place(state)) {
                 Some(place) => {
                     connection.state = place;
                     self.lp.engine.observers.tell(|observer| observer.on_connecting(id));
@@ -517,11 +522,12 @@ impl Dispatcher {
     pub(super) fn report_failure(&mut self, failure: ConnectFailure) {
         self.lp.engine.stats.connect_failures += 1;
         let ConnectFailure { service, state, error } = failure;
-        let handler = self.callbacks.handlers.get_mut(service as usize);
-        let Some(state) = handler.and_then(|handler| handler.place(state)) else { return };
+        self.callbacks.put_behind_streams(&mut self.lp.handlers, service);
+        let entry = self.callbacks.handlers.get_mut(service as usize);
+        let Some(state) = entry.and_then(|entry| entry.handler.place(state)) else { return };
         let (who, what) = (Who::Closed, What::ConnectFailed { id: None });
-        self.callbacks.enter(&mut self.lp, who, service, what, |handler, lp| {
-            handler.connect_failed(state, error, lp);
+        self.callbacks.enter(&mut self.lp, who, service, what, |entry, lp| {
+            entry.handler.connect_failed(state, error, lp);
         });
     }
 }

@@ -112,7 +112,7 @@ impl Reactor {
         handler: HandlerKey<H>,
         options: UnixListenOptions,
     ) -> io::Result<UnixAddr> {
-        self.check_handler(handler)?;
+        self.serve_streams(handler)?;
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
         streams.listen_unix(engine, addr.into(), handler.index(), &options)
     }
@@ -133,7 +133,7 @@ impl Reactor {
         handler: HandlerKey<H>,
         options: UnixListenOptions,
     ) -> io::Result<UnixAddr> {
-        self.check_handler(handler)?;
+        self.serve_streams(handler)?;
         let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
         streams.adopt_unix(engine, listener, handler.index(), &options)
     }

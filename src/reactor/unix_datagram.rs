@@ -3,12 +3,16 @@
 use std::io;
 
 use crate::base::id::SocketId;
-use crate::handler::{HandlerKey, RegisteredUnixDatagrams, UnixDatagramHandler};
+use crate::handler::{HandlerKey, UnixDatagramHandler};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::reactor::Reactor;
 
 impl Reactor {
-    /// Registers a handler of datagrams of Unix sockets; returns its key.
+    /// Binds a Unix socket for datagrams and serves it with a handler of them; returns its id.
+    ///
+    /// The file of a path is made and removed as by [`listen_unix`](Self::listen_unix): its mode
+    /// holds before any sender can send, it goes with the socket unless something else has taken
+    /// its place, and what a dead server has left behind there is removed first.
     ///
     /// # Examples
     /// An echo server for those who have a name:
@@ -17,7 +21,7 @@ impl Reactor {
     /// use waterwheel::Reactor;
     ///
     /// let mut reactor = Reactor::new()?;
-    /// let echo = reactor.register_unix_datagrams(
+    /// let echo = reactor.register(
     ///     |socket: &mut UnixDatagramSocket<'_>, from: Option<&UnixAddr>, bytes: &[u8]| {
     ///         if let Some(from) = from {
     ///             socket.send_to(from, bytes);
@@ -28,40 +32,13 @@ impl Reactor {
     /// reactor.run()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    ///
-    /// # Platform notes
-    /// Unix only.
-    pub fn register_unix_datagrams<H: UnixDatagramHandler>(&mut self, handler: H) -> HandlerKey<H> {
-        self.add_handler(Box::new(RegisteredUnixDatagrams(handler)))
-    }
-
-    /// Registers a handler of datagrams that wants to know its own key, to set timers or to bind
-    /// sockets.
-    ///
-    /// # Platform notes
-    /// Unix only.
-    pub fn register_unix_datagrams_with<H: UnixDatagramHandler>(
-        &mut self,
-        handler: impl FnOnce(HandlerKey<H>) -> H,
-    ) -> HandlerKey<H> {
-        let service = HandlerKey::new(self.dispatcher.callbacks.handlers.len() as u32);
-        self.register_unix_datagrams(handler(service))
-    }
-
-    /// Binds a Unix socket for datagrams and serves it with a handler of them; returns its id.
-    ///
-    /// The file of a path is made and removed as by [`listen_unix`](Self::listen_unix): its mode
-    /// holds before any sender can send, it goes with the socket unless something else has taken
-    /// its place, and what a dead server has left behind there is removed first.
-    ///
-    /// # Examples
     /// A collector of metrics, which every user may send to and which answers no sender:
     /// ```
     /// use waterwheel::unix::{UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
     /// use waterwheel::Reactor;
     ///
     /// let mut reactor = Reactor::new()?;
-    /// let collector = reactor.register_unix_datagrams(
+    /// let collector = reactor.register(
     ///     |_: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, metric: &[u8]| {
     ///         println!("{}", metric.escape_ascii());
     ///     },
@@ -76,8 +53,7 @@ impl Reactor {
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range, the system cannot take the name (a path has at
-    ///   most 107 bytes on Linux, and less elsewhere), or the handler was registered for something
-    ///   else.
+    ///   most 107 bytes on Linux, and less elsewhere), or the key is of another reactor.
     /// - `AddrInUse`: another socket receives there, or there is something that is no socket.
     /// - `Unsupported`: an abstract name or an option that is Linux's elsewhere, or a simulated
     ///   world.
@@ -111,7 +87,7 @@ impl Reactor {
     /// let mut reactor = Reactor::new()?;
     /// if let Ok(manager) = std::env::var("NOTIFY_SOCKET") {
     ///     let quiet = |_: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]| {};
-    ///     let quiet = reactor.register_unix_datagrams(quiet);
+    ///     let quiet = reactor.register(quiet);
     ///     let options = UnixDatagramOptions::default();
     ///     let id = reactor.connect_unix_datagrams(manager, quiet, options)?;
     ///     if let Some(mut socket) = reactor.context().unix_socket(id) {

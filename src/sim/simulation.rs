@@ -213,7 +213,7 @@ impl Simulation {
     ///     let told = |_: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]| {
     ///         assert_eq!(bytes, b"pong");
     ///     };
-    ///     let client = reactor.register_datagrams(told);
+    ///     let client = reactor.register(told);
     ///     let (socket, _) = reactor.connect_udp(addr, client, UdpOptions::default())?;
     ///     reactor.context().socket(socket).expect("it is new").send(b"ping");
     ///     Ok(())

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::id::ConnId;
 use crate::channel::{Receive, SendError, Sender};
-use crate::handler::{Conn, Context, Handler, Peer};
+use crate::handler::Context;
 use crate::reactor::Reactor;
 use crate::ws::{Frame, Published, Room, Slow, Socket};
 
@@ -231,18 +231,6 @@ impl fmt::Debug for RoomPart {
 struct Relay {
     room: Rc<Local>,
     slow: Slow,
-}
-
-impl Handler for Relay {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None // it does not listen
-    }
-
-    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
 }
 
 impl Receive<Arc<Frame>> for Relay {

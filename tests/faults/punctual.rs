@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Conn, Context, Handler, Peer, Reactor, Timer};
+use waterwheel::{Context, Reactor, Timer, TimerHandler};
 
 /// Long enough for the thousandth to show.
 const WAITS: [Duration; 3] =
@@ -18,17 +18,7 @@ struct Once {
     fired: bool,
 }
 
-impl Handler for Once {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
-
+impl TimerHandler for Once {
     fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         self.fired = true;
     }

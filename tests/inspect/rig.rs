@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use waterwheel::inspect::{Recorder, RecorderOptions};
 use waterwheel::observer::ObserverKey;
-use waterwheel::{Conn, Handler, HandlerKey, ListenOptions, Peer, Reactor};
+use waterwheel::{
+    Conn, Context, Handler, HandlerKey, ListenOptions, Peer, Reactor, Timer, TimerHandler,
+};
 
 /// No wait of a test is longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,6 +39,10 @@ impl Handler for Echo {
         conn.write(input);
         input.len()
     }
+}
+
+impl TimerHandler for Echo {
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {}
 }
 
 pub(crate) struct Rig {

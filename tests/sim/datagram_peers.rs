@@ -58,7 +58,7 @@ fn run(faults: Faults, is_complete: bool) {
         let answers = Rc::new(RefCell::new(Vec::new()));
         let asks = Asks { answers: Rc::clone(&answers), again: None };
         let (_, local) = sim.host("client", |reactor| {
-            let key = reactor.register_datagrams(asks);
+            let key = reactor.register(asks);
             let (id, local) = reactor.connect_udp(addr, key, UdpOptions::default())?;
             // The first question.
             reactor.context().socket(id).expect("it is new").set_timer(Duration::ZERO, 0);
@@ -94,12 +94,11 @@ fn a_peer_sends_of_its_own_accord_more_than_its_machine_takes_at_once() {
         let count = Rc::new(RefCell::new(0));
         let counts = Rc::clone(&count);
         let (_, addr) = sim.host("server", |reactor| {
-            let key = reactor.register_datagrams(
-                move |_: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]| {
+            let key =
+                reactor.register(move |_: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]| {
                     assert_eq!(bytes.len(), 1_000);
                     *counts.borrow_mut() += 1;
-                },
-            );
+                });
             reactor.bind_udp("0.0.0.0:7000", key, UdpOptions::default())
         })?;
         let (peer, _) = sim.datagram_peer(|_, _| Vec::new());

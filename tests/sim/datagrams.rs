@@ -219,8 +219,8 @@ fn account(sim: &mut Simulation, most: u64, total: &RefCell<Seen>) -> io::Result
         // What was cut would not be what was sent.
         let options = udp_options(&dice).max_datagram_bytes(65_535);
         let (host, addr) = sim.host(&format!("server{index}"), |reactor| {
-            let service = reactor.register_sessions(server, sessions)?;
-            Ok(reactor.bind_udp("0.0.0.0:7000", service, options)?.1)
+            let service = reactor.register(server);
+            Ok(reactor.bind_sessions("0.0.0.0:7000", service, sessions, options)?.1)
         })?;
         seen.borrow_mut().opened += 1;
         servers.push(addr);
@@ -239,7 +239,7 @@ fn account(sim: &mut Simulation, most: u64, total: &RefCell<Seen>) -> io::Result
     let mut client = Some(client);
     let set_up = |reactor: &mut Reactor| {
         let client = client.take().expect("one client");
-        let service = reactor.register_datagrams_with(client);
+        let service = reactor.register_with(client);
         let count = 1 + dice.below(4);
         reactor.context().post(service, move |client: &mut Client, cx| {
             (0..count).for_each(|_| client.open(cx));
@@ -332,16 +332,15 @@ fn without_faults_all_that_fit_arrive_in_order() {
         let log = Rc::new(RefCell::new(Vec::new()));
         let seen = Rc::clone(&log);
         let (_, addr) = sim.host("server", |reactor| {
-            let service = reactor.register_datagrams(
-                move |_: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]| {
+            let service =
+                reactor.register(move |_: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]| {
                     seen.borrow_mut().push(bytes.to_vec());
-                },
-            );
+                });
             Ok(reactor.bind_udp("0.0.0.0:7000", service, UdpOptions::default())?.1)
         })?;
         sim.host("client", |reactor| {
             let quiet = |_: &mut DatagramSocket<'_>, _: SocketAddr, _: &[u8]| {};
-            let service = reactor.register_datagrams(quiet);
+            let service = reactor.register(quiet);
             let (id, _) = reactor.connect_udp(addr, service, UdpOptions::default())?;
             let mut context = reactor.context();
             let mut socket = context.socket(id).expect("it is open");
@@ -367,7 +366,7 @@ fn an_answer_leaves_from_the_address_that_was_asked() {
         let seen = Rc::clone(&local);
         let options = udp_options(&dice).max_datagram_bytes(65_535);
         let (server, addr) = sim.host("server", |reactor| {
-            let service = reactor.register_datagrams(
+            let service = reactor.register(
                 move |socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]| {
                     seen.borrow_mut().push(socket.local_addr().expect("it is open"));
                     // Some have to wait for room, and leave from there all the same.
@@ -380,7 +379,7 @@ fn an_answer_leaves_from_the_address_that_was_asked() {
         let count = Rc::new(RefCell::new([0; 2]));
         let seen = Rc::clone(&count);
         sim.host("client", |reactor| {
-            let service = reactor.register_datagrams(
+            let service = reactor.register(
                 move |socket: &mut DatagramSocket<'_>, from: SocketAddr, _: &[u8]| {
                     assert_eq!(socket.peer_addr(), Some(from));
                     seen.borrow_mut()[usize::from(from == asked[1])] += 1;
@@ -447,13 +446,13 @@ fn a_session_is_never_cut_short() {
         let punctual = Punctual { clock: Rc::clone(&clock), idle };
         let (host, addr) = sim.host("server", |reactor| {
             let options = SessionOptions::default().idle_timeout(idle);
-            let service = reactor.register_sessions(punctual, options)?;
-            Ok(reactor.bind_udp("0.0.0.0:7000", service, UdpOptions::default())?.1)
+            let service = reactor.register(punctual);
+            Ok(reactor.bind_sessions("0.0.0.0:7000", service, options, UdpOptions::default())?.1)
         })?;
         *clock.borrow_mut() = Some(sim.clock(host));
         let seen = Shared::default();
         sim.host("client", |reactor| {
-            let service = reactor.register_datagrams_with(|service| Client {
+            let service = reactor.register_with(|service| Client {
                 service,
                 seen: Rc::clone(&seen),
                 dice: dice.clone(),

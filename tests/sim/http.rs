@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use waterwheel::http::{self, Body, Flow, ReplyId, Response, Route, Router, Server};
 use waterwheel::sim::{Dice, Faults, PeerEnd, Script, Seeds, Simulation};
-use waterwheel::{Conn, Context, Handler, HandlerKey, ListenOptions, Peer, Timer, Written};
+use waterwheel::{Context, HandlerKey, ListenOptions, Timer, TimerHandler, Written};
 
 /// What is to be done later, by the token of its timer.
 type Later = Rc<RefCell<HashMap<u64, (ReplyId, What)>>>;
@@ -27,17 +27,7 @@ struct Clock {
     later: Later,
 }
 
-impl Handler for Clock {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
-
+impl TimerHandler for Clock {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let Some((id, what)) = self.later.borrow_mut().remove(&timer.token) else { return };
         let web = self.web.expect("the server is registered");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use waterwheel::sim::{Fault, Faults, HostClock, PeerEnd, Script, Seeds, Simulation};
 use waterwheel::{
     Conn, ConnectOptions, Context, Destination, Handler, ListenOptions, Peer, Reactor, Reconnect,
+    Timer, TimerHandler,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -55,17 +56,23 @@ fn time_goes_on_when_all_reactors_have_stopped() {
     assert!(sim.now() >= 10 * SECOND, "{:?}", sim.now());
 }
 
+struct Ticks;
+
+impl TimerHandler for Ticks {
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {}
+}
+
 #[test]
 fn a_periodic_timer_does_not_put_off_the_end() {
     let mut sim = Simulation::new(0, Faults::none());
-    let (host, (addr, service)) = sim
+    let (_, addr) = sim
         .host("server", |reactor| {
+            let ticks = reactor.register(Ticks);
+            reactor.set_periodic_timer(ticks, Duration::from_millis(5), 0);
             let service = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
-            let addr = reactor.listen("0.0.0.0:7000", service, ListenOptions::default())?;
-            Ok((addr, service))
+            reactor.listen("0.0.0.0:7000", service, ListenOptions::default())
         })
         .unwrap();
-    sim.with(host, |reactor| reactor.set_periodic_timer(service, Duration::from_millis(5), 0));
     sim.peer(addr, Script::new().send("x").close());
     sim.finish();
     assert!(sim.now() < 600 * SECOND, "{:?}", sim.now());
@@ -207,7 +214,7 @@ fn resolved(seed: u64, faults: Faults) -> Vec<Result<Vec<SocketAddr>, io::ErrorK
     let mut sim = Simulation::new(seed, faults);
     sim.name("db.example", &[[10, 9, 9, 9].into()]);
     let ask = |reactor: &mut Reactor| {
-        let key = reactor.register_datagrams(Resolved::default());
+        let key = reactor.register(Resolved::default());
         for name in ["db.example:5", "other.example:5"] {
             reactor.resolve(name, key, |asker, _, answer| {
                 asker.0.push(answer.map_err(|error| error.kind()));

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use waterwheel::udp::{DatagramHandler, DatagramSocket, SocketId, UdpOptions};
-use waterwheel::{Context, HandlerKey, Reactor, Timer, TimerId};
+use waterwheel::{Context, HandlerKey, Reactor, Timer, TimerHandler, TimerId};
 
 use super::PATIENCE;
 
@@ -68,7 +68,9 @@ impl DatagramHandler for Logged {
     fn on_close(&mut self, id: SocketId, _: &mut Context<'_>) {
         self.note(Told::Close(id));
     }
+}
 
+impl TimerHandler for Logged {
     fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         self.note(Told::HandlerTimer);
     }
@@ -99,7 +101,7 @@ impl Rig {
         let mut reactor = Reactor::new().unwrap();
         let log = Rc::default();
         let on_datagram = Box::new(on_datagram);
-        let service = reactor.register_datagrams(Logged { log: Rc::clone(&log), on_datagram });
+        let service = reactor.register(Logged { log: Rc::clone(&log), on_datagram });
         let (id, addr) = reactor.bind_udp(addr, service, options).unwrap();
         Self { reactor, service, id, addr, log }
     }

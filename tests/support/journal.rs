@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use waterwheel::{
     Closed, Conn, ConnId, ConnectRetry, Context, Deadline, DeadlineKind, Handler, Idle, IdleKind,
-    Peer, Timer, TimerId,
+    Peer, Timer, TimerHandler, TimerId,
 };
 
 /// A callback, or a note of the test.
@@ -354,7 +354,9 @@ impl<H: Handler> Handler for Watched<H> {
         let state = life.state.take().unwrap();
         self.inner.on_connect_failed(state, error, cx);
     }
+}
 
+impl<H: TimerHandler> TimerHandler for Watched<H> {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let _running = self.journal.enter(None, Call::HandlerTimer);
         self.inner.on_handler_timer(timer, cx);

@@ -5,7 +5,7 @@ use std::io;
 
 use waterwheel::{
     Closed, Conn, ConnectRetry, Context, Deadline, DeadlineKind, Handler, Idle, IdleKind, Peer,
-    Timer,
+    Timer, TimerHandler,
 };
 
 type OnRefuse = Box<dyn FnMut(&Peer) -> Vec<u8>>;
@@ -223,7 +223,9 @@ impl Handler for Script {
     fn on_connect_failed(&mut self, tag: u64, error: io::Error, cx: &mut Context<'_>) {
         (self.connect_failed)(tag, &error, cx);
     }
+}
 
+impl TimerHandler for Script {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         (self.handler_timer)(timer, cx);
     }

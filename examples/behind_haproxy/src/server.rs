@@ -12,7 +12,8 @@ use signal_hook::low_level::pipe;
 use support::{Args, Failure};
 use waterwheel::proxy_protocol::ProxyProtocol;
 use waterwheel::{
-    Closed, Conn, Context, Handler, HandlerKey, ListenOptions, Peer, Reactor, Timer, TimerId,
+    Closed, Conn, Context, Handler, HandlerKey, ListenOptions, Peer, Reactor, Timer, TimerHandler,
+    TimerId,
 };
 
 const OPTIONS: &str = "\
@@ -119,7 +120,9 @@ impl Handler for Agent {
             cx.set_timer(self.service, self.lame_duck, 0);
         }
     }
+}
 
+impl TimerHandler for Agent {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         if self.end.is_some() {
             log::warn!("no balancer has asked for the state in {UNASKED:?}");

@@ -21,7 +21,7 @@ use waterwheel::frame::{self, LengthPrefix};
 use waterwheel::udp::{DatagramHandler, DatagramSocket, SocketId, UdpOptions};
 use waterwheel::{
     Conn, ConnId, ConnectOptions, Context, Handler, HandlerKey, Limits, ListenOptions, Peer,
-    Reactor, Timer, TimerId,
+    Reactor, Timer, TimerHandler, TimerId,
 };
 
 /// How long the server upstream may take.
@@ -58,14 +58,13 @@ struct Cached {
     answer: Box<[u8]>,
 }
 
+/// Serves UDP, TCP and its own timers.
 struct Forwarder {
     key: HandlerKey<Forwarder>,
-    /// These are set before the loop turns.
-    tcp: Option<HandlerKey<Tcp>>,
+    /// Set before the loop turns.
     upstream: Option<SocketId>,
     /// The same server over TCP.
     server: String,
-    by_tcp: Option<HandlerKey<UpstreamTcp>>,
     /// By the id upstream, which is the token of its timer, too.
     pending: HashMap<u16, Pending>,
     cache: HashMap<Box<[u8]>, Cached>,
@@ -74,16 +73,18 @@ struct Forwarder {
 }
 
 impl Forwarder {
-    fn on_query(&mut self, asker: Asker, query: &[u8], cx: &mut Context<'_>) {
+    /// Returns the answer that is kept; else asks upstream, and the answer comes later.
+    fn on_query(&mut self, asker: Asker, query: &[u8], cx: &mut Context<'_>) -> Option<Vec<u8>> {
         let is_query = query.len() > HEADER && query[2] & 0x80 == 0;
-        let Some(question) = question(query).filter(|_| is_query) else { return };
+        let question = question(query).filter(|_| is_query)?;
         let (id, now) = ([query[0], query[1]], cx.now());
         let cache_key = cache_key(query, question, matches!(asker, Asker::Tcp(_)));
         if let Some(cached) = self.cache.get(&cache_key) {
             if now < cached.until {
                 let mut answer = cached.answer.to_vec();
                 age(&mut answer, (now - cached.since).as_secs() as u32);
-                return self.answer(asker, id, answer, cx);
+                answer[..2].copy_from_slice(&id);
+                return Some(answer);
             }
             self.cache.remove(&cache_key);
         }
@@ -91,25 +92,26 @@ impl Forwarder {
         // Hard to guess: who could guess it could answer instead of the server.
         let own = self.random.hash_one(self.asked) as u16;
         if self.pending.contains_key(&own) {
-            return; // the client asks again
+            return None; // the client asks again
         }
         let timer = cx.set_timer(self.key, PATIENCE, own.into());
         let pending = Pending { asker, id, question: question.into(), cache_key, timer };
         self.pending.insert(own, pending);
         let mut sent = query.to_vec();
         sent[..2].copy_from_slice(&own.to_be_bytes());
-        match (asker, self.by_tcp) {
-            (Asker::Tcp(_), Some(by_tcp)) => {
+        match asker {
+            Asker::Tcp(_) => {
                 let limits = Limits::default().all_idle(Some(PATIENCE));
                 let options = ConnectOptions::default().timeout(PATIENCE).limits(limits);
-                cx.connect(self.server.as_str(), by_tcp, sent, &options);
+                cx.connect(self.server.as_str(), self.key, Side::Upstream(sent), &options);
             }
-            _ => {
+            Asker::Udp { .. } => {
                 if let Some(mut upstream) = self.upstream.and_then(|id| cx.socket(id)) {
                     upstream.send(&sent);
                 }
             }
         }
+        None
     }
 
     fn on_answer(&mut self, answer: &[u8], cx: &mut Context<'_>) {
@@ -120,7 +122,9 @@ impl Forwarder {
         }
         let Some(pending) = self.pending.remove(&own) else { return };
         cx.cancel_timer(pending.timer);
-        self.answer(pending.asker, pending.id, answer.to_vec(), cx);
+        let mut own_answer = answer.to_vec();
+        own_answer[..2].copy_from_slice(&pending.id);
+        self.send(pending.asker, &own_answer, cx);
         if let Some(ttl) = ttl(answer) {
             let now = cx.now();
             if self.cache.len() >= MAX_ANSWERS {
@@ -135,20 +139,19 @@ impl Forwarder {
         }
     }
 
-    fn answer(&self, asker: Asker, id: [u8; 2], mut answer: Vec<u8>, cx: &mut Context<'_>) {
-        answer[..2].copy_from_slice(&id);
+    fn send(&self, asker: Asker, answer: &[u8], cx: &mut Context<'_>) {
         match asker {
             Asker::Udp { socket, peer, local } => {
                 let Some(mut socket) = cx.socket(socket) else { return };
                 match local {
-                    Some(local) => socket.send_from(local, peer, &answer),
-                    None => socket.send_to(peer, &answer),
+                    Some(local) => socket.send_from(local, peer, answer),
+                    None => socket.send_to(peer, answer),
                 };
             }
             Asker::Tcp(id) => {
-                let Some(tcp) = self.tcp else { return };
-                cx.post(tcp, move |_, cx| {
-                    cx.with(tcp, id, |under_way, conn| reply(under_way, conn, &answer));
+                cx.with(self.key, id, |side, conn| match side {
+                    Side::Client(under_way) => under_way.reply(conn, answer),
+                    Side::Upstream(_) => {}
                 });
             }
         }
@@ -161,18 +164,26 @@ impl DatagramHandler for Forwarder {
             return self.on_answer(bytes, &mut socket.context());
         }
         let asker = Asker::Udp { socket: socket.id(), peer, local: socket.local_addr().ok() };
-        self.on_query(asker, bytes, &mut socket.context());
+        let mut cx = socket.context();
+        if let Some(answer) = self.on_query(asker, bytes, &mut cx) {
+            self.send(asker, &answer, &mut cx);
+        }
     }
+}
 
+impl TimerHandler for Forwarder {
     /// No answer came: the client asks again, or another server.
     fn on_handler_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
         self.pending.remove(&(timer.token as u16));
     }
 }
 
-/// Queries over TCP; a connection counts those under way.
-struct Tcp {
-    forwarder: HandlerKey<Forwarder>,
+/// The other end of a connection.
+enum Side {
+    /// A client, which counts its queries.
+    Client(UnderWay),
+    /// The server: a connection for one query, which is kept until that is up.
+    Upstream(Vec<u8>),
 }
 
 /// Queries under way, and whether the client has sent all of its own.
@@ -182,72 +193,61 @@ struct UnderWay {
     is_last: bool,
 }
 
-fn reply(under_way: &mut UnderWay, conn: &mut Conn<'_>, answer: &[u8]) {
-    if let Ok(length) = LengthPrefix::U16_BE.encode(answer.len()) {
-        conn.write_vectored(&[&length, answer]);
-    }
-    under_way.queries -= 1;
-    if under_way.queries == 0 && under_way.is_last {
-        conn.close();
+impl UnderWay {
+    fn reply(&mut self, conn: &mut Conn<'_>, answer: &[u8]) {
+        send_framed(conn, answer);
+        self.queries -= 1;
+        if self.queries == 0 && self.is_last {
+            conn.close();
+        }
     }
 }
 
-impl Handler for Tcp {
-    type State = UnderWay;
+fn send_framed(conn: &mut Conn<'_>, message: &[u8]) {
+    if let Ok(length) = LengthPrefix::U16_BE.encode(message.len()) {
+        conn.write_vectored(&[&length, message]);
+    }
+}
 
-    fn on_accept(&mut self, _: &Peer) -> Option<UnderWay> {
-        Some(UnderWay::default())
+impl Handler for Forwarder {
+    type State = Side;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<Side> {
+        Some(Side::Client(UnderWay::default()))
     }
 
-    fn on_data(&mut self, state: &mut UnderWay, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let mut queries = frame::length_prefixed(input, LengthPrefix::U16_BE, 65_535);
-        for query in queries.by_ref().flatten() {
-            if state.queries == MAX_UNDER_WAY {
+    fn on_open(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
+        if let Side::Upstream(query) = side {
+            send_framed(conn, query);
+        }
+    }
+
+    fn on_data(&mut self, side: &mut Side, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let mut messages = frame::length_prefixed(input, LengthPrefix::U16_BE, 65_535);
+        for message in messages.by_ref().flatten() {
+            let Side::Client(under_way) = side else {
+                self.on_answer(message, &mut conn.context());
+                conn.close();
+                break;
+            };
+            if under_way.queries == MAX_UNDER_WAY {
                 conn.close();
                 break;
             }
-            state.queries += 1;
-            let (asker, query) = (Asker::Tcp(conn.id()), query.to_vec());
-            conn.context().post(self.forwarder, move |it, cx| it.on_query(asker, &query, cx));
+            under_way.queries += 1;
+            let asker = Asker::Tcp(conn.id());
+            if let Some(answer) = self.on_query(asker, message, &mut conn.context()) {
+                under_way.reply(conn, &answer);
+            }
         }
-        queries.consumed()
+        messages.consumed()
     }
 
-    fn on_eof(&mut self, state: &mut UnderWay, conn: &mut Conn<'_>) {
-        state.is_last = true;
-        if state.queries == 0 {
-            conn.close();
+    fn on_eof(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
+        match side {
+            Side::Client(under_way) if under_way.queries > 0 => under_way.is_last = true,
+            _ => conn.close(),
         }
-    }
-}
-
-/// One query over TCP, and its answer.
-struct UpstreamTcp {
-    forwarder: HandlerKey<Forwarder>,
-}
-
-impl Handler for UpstreamTcp {
-    /// The query.
-    type State = Vec<u8>;
-
-    fn on_accept(&mut self, _: &Peer) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn on_open(&mut self, query: &mut Vec<u8>, conn: &mut Conn<'_>) {
-        if let Ok(length) = LengthPrefix::U16_BE.encode(query.len()) {
-            conn.write_vectored(&[&length, query]);
-        }
-    }
-
-    fn on_data(&mut self, _: &mut Vec<u8>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let mut answers = frame::length_prefixed(input, LengthPrefix::U16_BE, 65_535);
-        if let Some(Ok(answer)) = answers.next() {
-            let answer = answer.to_vec();
-            conn.context().post(self.forwarder, move |it, cx| it.on_answer(&answer, cx));
-            conn.close();
-        }
-        answers.consumed()
     }
 }
 
@@ -256,26 +256,21 @@ fn main() -> io::Result<()> {
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:5353".to_owned());
     let server = args.next().unwrap_or_else(|| "9.9.9.9:53".to_owned());
     let mut reactor = Reactor::new()?;
-    let key = reactor.register_datagrams_with(|key| Forwarder {
+    let key = reactor.register_with(|key| Forwarder {
         key,
-        tcp: None,
         upstream: None,
         server: server.clone(),
-        by_tcp: None,
         pending: HashMap::new(),
         cache: HashMap::new(),
         random: RandomState::new(),
         asked: 0,
     });
-    let tcp = reactor.register(Tcp { forwarder: key });
-    let by_tcp = reactor.register(UpstreamTcp { forwarder: key });
     let (upstream, _) = reactor.connect_udp(server, key, UdpOptions::default())?;
     if let Some(forwarder) = reactor.handler_mut(key) {
-        (forwarder.tcp, forwarder.upstream) = (Some(tcp), Some(upstream));
-        forwarder.by_tcp = Some(by_tcp);
+        forwarder.upstream = Some(upstream);
     }
     let options = ListenOptions::default().limits(Limits::internet());
-    let addr = reactor.listen(addr, tcp, options)?;
+    let addr = reactor.listen(addr, key, options)?;
     reactor.bind_udp(addr, key, UdpOptions::default())?;
     let _ = writeln!(io::stdout(), "listening on {addr}");
     reactor.run()

@@ -21,6 +21,7 @@ use waterwheel::fleet::{Fleet, FleetOptions, Pinning, Spread};
 use waterwheel::unix::{UnixAddr, UnixListenOptions};
 use waterwheel::{
     Conn, Context, Handler, HandlerKey, ListenOptions, Peer, Reactor, ReactorOptions, Stats, Timer,
+    TimerHandler,
 };
 
 const USAGE: &str = "\
@@ -59,7 +60,9 @@ impl Handler for Echo {
         conn.write(input);
         input.len()
     }
+}
 
+impl TimerHandler for Echo {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         // Their reader may have gone; the clients have not.
         let _ = print_stats(&cx.stats());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use waterwheel::{
-    Closed, Conn, ConnectOptions, Context, Handler, HandlerKey, Peer, Reactor, Timer,
+    Closed, Conn, ConnectOptions, Context, Handler, HandlerKey, Peer, Reactor, Timer, TimerHandler,
 };
 
 /// Messages of one connection, at the most: then it ends, and another one comes.
@@ -83,7 +83,9 @@ impl Handler for Load {
     fn on_connect_failed(&mut self, _: u64, _: io::Error, cx: &mut Context<'_>) {
         cx.set_timer(self.key, AGAIN, 0);
     }
+}
 
+impl TimerHandler for Load {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let messages = 1 + self.chance.below(MAX_MESSAGES);
         cx.connect(self.server, self.key, messages, &ConnectOptions::default());

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use waterwheel::{
     Closed, Conn, Context, Handler, HandlerKey, Limits, ListenOptions, Peer, Reactor, Timer,
-    TimerId,
+    TimerHandler, TimerId,
 };
 
 mod db;
@@ -93,7 +93,9 @@ impl Handler for Server {
     fn on_close(&mut self, _: Session, _: Closed, _: &mut Context<'_>) {
         self.db.clients -= 1;
     }
+}
 
+impl TimerHandler for Server {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         self.alarm = None;
         self.db.expire(millis(cx), EXPIRY_BUDGET);

@@ -4,7 +4,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Closed as End, Conn, Context, DeadlineKind, Handler, HandlerKey, Peer, Timer};
+use waterwheel::{
+    Closed as End, Conn, Context, DeadlineKind, Handler, HandlerKey, Peer, Timer, TimerHandler,
+};
 
 use crate::dial::Dialer;
 use crate::run::{END_PATIENCE, Maker, Phase, Run, is_orderly};
@@ -264,7 +266,9 @@ impl<T: Talk> Handler for Closed<T> {
         self.run.tally.unanswered += link.in_flight as u64;
         self.run.leave(cx);
     }
+}
 
+impl<T: Talk> TimerHandler for Closed<T> {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);

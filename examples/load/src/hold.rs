@@ -3,7 +3,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use waterwheel::{Closed as End, Conn, ConnId, Context, Handler, HandlerKey, Peer, Timer};
+use waterwheel::{
+    Closed as End, Conn, ConnId, Context, Handler, HandlerKey, Peer, Timer, TimerHandler,
+};
 
 use crate::dial::Dialer;
 use crate::run::{Maker, Phase, Run};
@@ -253,7 +255,9 @@ impl<T: Talk> Handler for Hold<T> {
         self.run.refused(&error, cx);
         self.dial_on(cx);
     }
+}
 
+impl<T: Talk> TimerHandler for Hold<T> {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);

@@ -65,8 +65,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use waterwheel::Reactor;
-
 use http::Http;
 use page::Page;
 use plan::{Mode, Plan};
@@ -147,7 +145,7 @@ fn load(plan: &Rc<Plan>, page: Option<Page>) -> Result<ExitCode, Box<dyn Error>>
 
 fn measure(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
     match plan.mode {
-        Mode::Udp => run::drive(plan, addr, Reactor::register_datagrams::<udp::Udp>),
+        Mode::Udp => run::drive::<udp::Udp>(plan, addr),
         _ if plan.http.is_some() => measure_streams::<Http>(plan, addr),
         _ if plan.ws.is_some() => measure_streams::<Ws>(plan, addr),
         _ => measure_streams::<Echo>(plan, addr),
@@ -156,11 +154,11 @@ fn measure(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
 
 fn measure_streams<T: Talk>(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
     match plan.mode {
-        Mode::Closed => run::drive(plan, addr, Reactor::register::<closed::Closed<T>>),
-        Mode::Open => run::drive(plan, addr, Reactor::register::<open::Open<T>>),
-        Mode::Storm => run::drive(plan, addr, Reactor::register::<storm::Storm<T>>),
+        Mode::Closed => run::drive::<closed::Closed<T>>(plan, addr),
+        Mode::Open => run::drive::<open::Open<T>>(plan, addr),
+        Mode::Storm => run::drive::<storm::Storm<T>>(plan, addr),
         // Datagrams have a way of their own, above.
-        Mode::Hold | Mode::Udp => run::drive(plan, addr, Reactor::register::<hold::Hold<T>>),
+        Mode::Hold | Mode::Udp => run::drive::<hold::Hold<T>>(plan, addr),
     }
 }
 

@@ -11,7 +11,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use waterwheel::{
-    Closed as End, Conn, ConnId, Context, DeadlineKind, Handler, HandlerKey, Peer, Timer, Written,
+    Closed as End, Conn, ConnId, Context, DeadlineKind, Handler, HandlerKey, Peer, Timer,
+    TimerHandler, Written,
 };
 
 use crate::dial::Dialer;
@@ -330,7 +331,9 @@ impl<T: Talk> Handler for Open<T> {
         self.count();
         self.run.leave(cx);
     }
+}
 
+impl<T: Talk> TimerHandler for Open<T> {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use waterwheel::{
     CloseReason, Closed, Conn, Context, DeadlineKind, HandlerKey, OnPanic, Reactor, ReactorOptions,
+    TimerHandler,
 };
 
 use crate::plan::{Mode, Plan};
@@ -54,7 +55,7 @@ pub(crate) enum Phase {
 }
 
 /// One way of making load: a handler that begins by itself and hands over a tally in the end.
-pub(crate) trait Maker: Sized + 'static {
+pub(crate) trait Maker: TimerHandler + Sized {
     /// How often `on_handler_timer` is called.
     const TICK: Duration;
 
@@ -64,18 +65,14 @@ pub(crate) trait Maker: Sized + 'static {
     fn begin(&mut self, service: HandlerKey<Self>, cx: &mut Context<'_>);
 }
 
-/// Runs a reactor until its handler has an outcome; `register` tells what kind of handler it is.
-pub(crate) fn drive<M: Maker>(
-    plan: &Rc<Plan>,
-    addr: SocketAddr,
-    register: fn(&mut Reactor, M) -> HandlerKey<M>,
-) -> Result<Tally, Box<dyn Error>> {
+/// Runs a reactor until its handler has an outcome.
+pub(crate) fn drive<M: Maker>(plan: &Rc<Plan>, addr: SocketAddr) -> Result<Tally, Box<dyn Error>> {
     // A handler belongs to its reactor for good, so its outcome is sent.
     let (sender, outcome) = mpsc::channel();
     // A load tester that goes on after a mistake of its own would print wrong numbers.
     let options = ReactorOptions::default().on_panic(OnPanic::Abort);
     let mut reactor = Reactor::with_options(options)?;
-    let service = register(&mut reactor, M::new(Run::new(plan, addr, sender)?));
+    let service = reactor.register(M::new(Run::new(plan, addr, sender)?));
     reactor.set_periodic_timer(service, M::TICK, 0);
     reactor.context().post(service, move |maker, cx| maker.begin(service, cx));
     reactor.run()?;

@@ -133,11 +133,10 @@ fn serve_ws(reactor: &mut Reactor, options: ListenOptions, size: usize) -> io::R
 }
 
 fn receive(reactor: &mut Reactor) -> io::Result<SocketAddr> {
-    let echo = reactor.register_datagrams(
-        |socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]| {
+    let echo =
+        reactor.register(|socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]| {
             socket.send_to(from, bytes);
-        },
-    );
+        });
     let (_, addr) = with_large_buffer(UdpOptions::default(), |options| {
         reactor.bind_udp("127.0.0.1:0", echo, options.clone())
     })?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use waterwheel::{
     CloseReason, Closed as End, Conn, Context, DeadlineKind, Handler, HandlerKey, Peer, Timer,
+    TimerHandler,
 };
 
 use crate::dial::Dialer;
@@ -173,7 +174,9 @@ impl<T: Talk> Handler for Storm<T> {
         self.dialer.settle();
         self.end_if_calm(cx);
     }
+}
 
+impl<T: Talk> TimerHandler for Storm<T> {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.run.show(now);

@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use waterwheel::udp::{DatagramHandler, DatagramSocket, SendStatus, SocketId, UdpOptions};
-use waterwheel::{Context, HandlerKey, Timer};
+use waterwheel::{Context, HandlerKey, Timer, TimerHandler};
 
 use crate::drops;
 use crate::ledger::{Arrival, Ledger};
@@ -440,7 +440,9 @@ impl DatagramHandler for Udp {
             self.give_up(why, &mut socket.context());
         }
     }
+}
 
+impl TimerHandler for Udp {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         if self.run.phase() == Phase::Over {

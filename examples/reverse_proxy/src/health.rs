@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use waterwheel::http::{Call, Client, Server};
-use waterwheel::{Conn, Context, Handler, HandlerKey, Peer, Reactor, Timer};
+use waterwheel::{Context, HandlerKey, Reactor, Timer, TimerHandler};
 
 use crate::Proxy;
 
@@ -70,17 +70,7 @@ impl Checker {
     }
 }
 
-impl Handler for Checker {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None // it has no connections of its own
-    }
-
-    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
-
+impl TimerHandler for Checker {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         for (at, client) in self.clients.iter().enumerate() {
             let web = self.web;

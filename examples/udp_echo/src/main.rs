@@ -122,17 +122,9 @@ fn main() -> ExitCode {
 fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let mut reactor = Reactor::new()?;
     support::drain_on_signals(&mut reactor, DRAIN)?;
-    match args.sessions {
-        Some(sessions) => {
-            let echo = reactor.register_sessions(Echo::default(), sessions)?;
-            bind(&mut reactor, echo, &args)?;
-        }
-        None => {
-            let echo = reactor.register_datagrams(Echo::default());
-            bind(&mut reactor, echo, &args)?;
-        }
-    }
-    bind_unix(&mut reactor, &args.unix)?;
+    let echo = reactor.register(Echo::default());
+    bind(&mut reactor, echo, &args)?;
+    bind_unix(&mut reactor, echo, &args.unix)?;
     reactor.run()?;
     print_stats(&reactor.stats())?;
     Ok(ExitCode::SUCCESS)
@@ -140,7 +132,11 @@ fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
 
 fn bind(reactor: &mut Reactor, echo: HandlerKey<Echo>, args: &Args) -> io::Result<()> {
     for addr in &args.listen {
-        let (_, addr) = reactor.bind_udp(addr, echo, args.options.clone())?;
+        let options = args.options.clone();
+        let (_, addr) = match args.sessions {
+            Some(sessions) => reactor.bind_sessions(addr, echo, sessions, options)?,
+            None => reactor.bind_udp(addr, echo, options)?,
+        };
         if let Some(echo) = reactor.handler_mut(echo) {
             echo.own_ports.push(addr.port());
         }
@@ -150,8 +146,7 @@ fn bind(reactor: &mut Reactor, echo: HandlerKey<Echo>, args: &Args) -> io::Resul
 }
 
 #[cfg(unix)]
-fn bind_unix(reactor: &mut Reactor, paths: &[String]) -> io::Result<()> {
-    let echo = reactor.register_unix_datagrams(Echo::default());
+fn bind_unix(reactor: &mut Reactor, echo: HandlerKey<Echo>, paths: &[String]) -> io::Result<()> {
     for path in paths {
         let addr = UnixAddr::from(path);
         reactor.bind_unix_datagrams(&addr, echo, UnixDatagramOptions::default())?;
@@ -161,7 +156,7 @@ fn bind_unix(reactor: &mut Reactor, paths: &[String]) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn bind_unix(_: &mut Reactor, paths: &[String]) -> io::Result<()> {
+fn bind_unix(_: &mut Reactor, _: HandlerKey<Echo>, paths: &[String]) -> io::Result<()> {
     match paths.first() {
         Some(path) => {
             let text = format!("--unix {path}: there are no such sockets here");

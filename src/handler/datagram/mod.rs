@@ -4,23 +4,20 @@ mod sessions;
 #[cfg(unix)]
 mod unix;
 
-use std::any::Any;
 use std::io;
+use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::id::{SocketId, Timer, TimerId};
-use crate::datagram::SendStatus;
-use crate::handler::event_loop::{Loop, Role};
+use crate::datagram::{SendStatus, ServedBy};
+use crate::handler::event_loop::Loop;
 use crate::handler::states::LentStates;
-use crate::handler::{AnyHandler, Context};
+use crate::handler::{Context, Entry, HandlerKey};
 use crate::options::Group;
 use crate::sys::{Ends, Route};
 
-pub(crate) use sessions::RegisteredSessions;
 pub use sessions::{Session, SessionEnd, SessionHandler};
-#[cfg(unix)]
-pub(crate) use unix::RegisteredUnixDatagrams;
 #[cfg(unix)]
 pub use unix::{UnixDatagramHandler, UnixDatagramSocket};
 
@@ -53,7 +50,7 @@ pub use unix::{UnixDatagramHandler, UnixDatagramSocket};
 /// }
 ///
 /// let mut reactor = Reactor::new()?;
-/// let count = reactor.register_datagrams(Count(0));
+/// let count = reactor.register(Count(0));
 /// let (_, addr) = reactor.bind_udp("127.0.0.1:0", count, UdpOptions::default())?;
 /// assert_ne!(addr.port(), 0);
 /// # Ok::<(), std::io::Error>(())
@@ -94,11 +91,6 @@ pub trait DatagramHandler: 'static {
     fn on_close(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let _ = (id, cx);
     }
-
-    /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
-        let _ = (timer, cx);
-    }
 }
 
 impl<F> DatagramHandler for F
@@ -122,13 +114,11 @@ where
 /// use waterwheel::Reactor;
 ///
 /// let mut reactor = Reactor::new()?;
-/// let echo = reactor.register_datagrams(
-///     |socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]| {
-///         if !socket.is_truncated() {
-///             socket.send_to(from, bytes);
-///         }
-///     },
-/// );
+/// let echo = reactor.register(|socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]| {
+///     if !socket.is_truncated() {
+///         socket.send_to(from, bytes);
+///     }
+/// });
 /// let options = UdpOptions::default().max_datagram_bytes(1_472);
 /// reactor.bind_udp("[::1]:0", echo, options)?;
 /// # Ok::<(), std::io::Error>(())
@@ -140,12 +130,14 @@ pub struct DatagramSocket<'a> {
     is_truncated: bool,
     /// Of the datagram that is handed over.
     ends: Option<&'a Ends>,
+    /// The states of the connections of the handler that runs.
+    states: LentStates<'a>,
 }
 
 impl<'a> DatagramSocket<'a> {
     #[inline]
-    pub(crate) fn new(lp: &'a mut Loop, id: SocketId) -> Self {
-        Self { lp, id, is_truncated: false, ends: None }
+    pub(crate) fn new(lp: &'a mut Loop, id: SocketId, states: LentStates<'a>) -> Self {
+        Self { lp, id, is_truncated: false, ends: None, states }
     }
 
     /// The socket whose datagram is handed over.
@@ -156,7 +148,14 @@ impl<'a> DatagramSocket<'a> {
         ends: &'a Ends,
         is_truncated: bool,
     ) -> Self {
-        Self { lp, id, is_truncated, ends: Some(ends) }
+        Self { lp, id, is_truncated, ends: Some(ends), states: LentStates::NONE }
+    }
+
+    /// The same socket, with the states of the connections of its handler.
+    #[inline]
+    pub(crate) fn lending<'b>(&'b mut self, states: LentStates<'b>) -> DatagramSocket<'b> {
+        let Self { id, is_truncated, ends, .. } = *self;
+        DatagramSocket { lp: &mut *self.lp, id, is_truncated, ends, states }
     }
 
     /// The local address at which the datagram arrived, if the system reports it.
@@ -228,7 +227,7 @@ impl<'a> DatagramSocket<'a> {
     /// }
     ///
     /// let mut reactor = Reactor::new()?;
-    /// let later = reactor.register_datagrams(Later::default());
+    /// let later = reactor.register(Later::default());
     /// reactor.bind_udp("0.0.0.0:0", later, UdpOptions::default())?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -349,7 +348,7 @@ impl<'a> DatagramSocket<'a> {
 
     /// The loop: connections, other sockets, timers of handlers, the clock.
     pub fn context(&mut self) -> Context<'_> {
-        Context::new(self.lp)
+        Context::lending(self.lp, self.states.reborrow())
     }
 }
 
@@ -388,67 +387,72 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the datagram socket is closed")
 }
 
-/// What the loop reports to a handler of datagrams, erased. To a handler of connections it reports
-/// nothing.
-pub(crate) trait AnyDatagrams {
-    fn datagram(&mut self, _: &mut DatagramSocket<'_>, _: SocketAddr, _: &[u8]) {}
-    fn batch_end(&mut self, _: &mut DatagramSocket<'_>) {}
-    fn socket_drain(&mut self, _: &mut DatagramSocket<'_>) {}
-    fn socket_error(&mut self, _: &mut DatagramSocket<'_>, _: io::Error) {}
-    fn socket_timer(&mut self, _: &mut DatagramSocket<'_>, _: Timer) {}
+/// What the loop reports to the handler of a datagram socket, erased.
+///
+/// A face is chosen where a socket is made, by the kind of handler that the call asks for, and
+/// stands beside the socket. The handler is found in its place of the table by its type, so that
+/// one handler may serve sockets of several kinds, and connections.
+pub(crate) trait SocketFace {
+    fn datagram(&self, _: &mut Entry, _: &mut DatagramSocket<'_>, _: SocketAddr, _: &[u8]);
+    fn batch_end(&self, _: &mut Entry, _: &mut DatagramSocket<'_>);
+    fn drain(&self, _: &mut Entry, _: &mut DatagramSocket<'_>);
+    fn error(&self, _: &mut Entry, _: &mut DatagramSocket<'_>, _: io::Error);
+    fn timer(&self, _: &mut Entry, _: &mut DatagramSocket<'_>, _: Timer);
+    fn close(&self, _: &mut Entry, _: SocketId, _: &mut Loop);
     /// A session's entry in the wheel has fired.
-    fn session_due(&mut self, _: &mut DatagramSocket<'_>, _place: u32) {}
+    fn session_due(&self, _: &mut Entry, _: &mut DatagramSocket<'_>, _place: u32) {}
     /// A callback has panicked.
-    fn recover(&mut self, _: &mut DatagramSocket<'_>) {}
+    fn recover(&self, _: &mut Entry, _: &mut DatagramSocket<'_>) {}
     /// The socket is about to be torn down.
-    fn end_sessions(&mut self, _: &mut DatagramSocket<'_>) {}
-    fn socket_close(&mut self, _: SocketId, _: &mut Loop) {}
-    /// What it is called for.
-    fn role(&self) -> Role {
-        Role::Connections
+    fn end_sessions(&self, _: &mut Entry, _: &mut DatagramSocket<'_>) {}
+}
+
+/// The face of sockets whose datagrams go to a [`DatagramHandler`].
+pub(in crate::handler) struct DatagramFace<H>(PhantomData<fn() -> H>);
+
+impl<H: DatagramHandler> DatagramFace<H> {
+    const FACE: &'static dyn SocketFace = &Self(PhantomData);
+
+    /// The handler of a key serves a socket.
+    pub(in crate::handler) fn of(key: HandlerKey<H>) -> ServedBy<&'static dyn SocketFace> {
+        ServedBy { handler: key.index(), face: Self::FACE }
     }
 }
 
-/// A handler of datagrams.
-pub(crate) struct RegisteredDatagrams<H>(pub(crate) H);
-
-impl<H: DatagramHandler> AnyDatagrams for RegisteredDatagrams<H> {
-    #[inline]
-    fn datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
-        self.0.on_datagram(socket, from, bytes);
+impl<H: DatagramHandler> SocketFace for DatagramFace<H> {
+    fn datagram(
+        &self,
+        entry: &mut Entry,
+        socket: &mut DatagramSocket<'_>,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_datagram(&mut socket.lending(states), from, bytes);
     }
 
-    fn batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
-        self.0.on_batch_end(socket);
+    fn batch_end(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_batch_end(&mut socket.lending(states));
     }
 
-    fn socket_drain(&mut self, socket: &mut DatagramSocket<'_>) {
-        self.0.on_drain(socket);
+    fn drain(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_drain(&mut socket.lending(states));
     }
 
-    fn socket_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
-        self.0.on_error(socket, error);
+    fn error(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>, error: io::Error) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_error(&mut socket.lending(states), error);
     }
 
-    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: Timer) {
-        self.0.on_timer(socket, timer);
+    fn timer(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>, timer: Timer) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_timer(&mut socket.lending(states), timer);
     }
 
-    fn socket_close(&mut self, id: SocketId, lp: &mut Loop) {
-        self.0.on_close(id, &mut Context::new(lp));
-    }
-
-    fn role(&self) -> Role {
-        Role::Datagrams
-    }
-}
-
-impl<H: DatagramHandler> AnyHandler for RegisteredDatagrams<H> {
-    fn handler_timer(&mut self, timer: Timer, lp: &mut Loop) {
-        self.0.on_handler_timer(timer, &mut Context::new(lp));
-    }
-
-    fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {
-        (&mut self.0, LentStates::NONE)
+    fn close(&self, entry: &mut Entry, id: SocketId, lp: &mut Loop) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_close(id, &mut Context::lending(lp, states));
     }
 }

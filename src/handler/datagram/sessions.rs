@@ -1,21 +1,20 @@
 //! Datagrams with state per peer: the callbacks, and the session lent to them.
 
-use std::any::Any;
-use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::mem;
 use std::net::SocketAddr;
 
 use crate::base::id::{SocketId, Timer};
 use crate::base::tick::ticks;
-use crate::datagram::SendStatus;
-use crate::datagram::{SessionKey, Sessions, Silence};
+use crate::datagram::{SendStatus, ServedBy, SessionKey, Sessions, Silence};
 use crate::engine::Due;
 use crate::handler::datagram::{local_addr, send_by};
-use crate::handler::event_loop::{Loop, Role};
+use crate::handler::event_loop::Loop;
+use crate::handler::resolve::{first_of, without_lookup};
 use crate::handler::states::LentStates;
-use crate::handler::{AnyDatagrams, AnyHandler, Context, DatagramSocket};
-use crate::options::SessionOptions;
+use crate::handler::{Context, DatagramSocket, Entry, HandlerKey, SocketFace};
+use crate::options::{Destination, SessionOptions, UdpOptions};
 use crate::sys::{Ends, Route};
 
 /// The callbacks of a datagram server that keeps something for each peer.
@@ -29,8 +28,8 @@ use crate::sys::{Ends, Route};
 /// can be sent to any address by [`Session::socket`]. Callbacks that belong to no single session
 /// are lent all [`Sessions`]: to look one up, to end it, to go through all. A session callback that
 /// has work for other sessions stores it in the handler. After datagrams the work is done in
-/// `on_batch_end`; after anything else, also what comes from other handlers or threads, in a
-/// zero-delay timer of the handler (`Context::set_timer`).
+/// `on_batch_end`; after anything else, also what comes from other handlers or threads, in
+/// `on_timer`, by a zero-delay timer of a socket ([`DatagramSocket::set_timer`]).
 ///
 /// A callback that panics ends its session, with [`SessionEnd::Panic`].
 ///
@@ -61,8 +60,8 @@ use crate::sys::{Ends, Route};
 ///
 /// let mut reactor = Reactor::new()?;
 /// let options = SessionOptions::default().max_sessions(100);
-/// let count = reactor.register_sessions(Count, options)?;
-/// reactor.bind_udp("127.0.0.1:0", count, UdpOptions::default())?;
+/// let count = reactor.register(Count);
+/// reactor.bind_sessions("127.0.0.1:0", count, options, UdpOptions::default())?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait SessionHandler: 'static {
@@ -129,16 +128,6 @@ pub trait SessionHandler: 'static {
     fn on_close(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let _ = (id, cx);
     }
-
-    /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_handler_timer(
-        &mut self,
-        sessions: &mut Sessions<Self::State>,
-        timer: Timer,
-        cx: &mut Context<'_>,
-    ) {
-        let _ = (sessions, timer, cx);
-    }
 }
 
 /// Why a session ended.
@@ -164,6 +153,8 @@ pub struct Session<'a> {
     ends: Ends,
     is_truncated: bool,
     is_over: bool,
+    /// The states of the connections of the handler that runs.
+    states: LentStates<'a>,
 }
 
 impl Session<'_> {
@@ -204,33 +195,113 @@ impl Session<'_> {
 
     /// The socket that it came by.
     pub fn socket(&mut self) -> DatagramSocket<'_> {
-        DatagramSocket::receiving(self.lp, self.socket, &self.ends, self.is_truncated)
+        let (lp, states) = (&mut *self.lp, self.states.reborrow());
+        let (id, is_truncated, ends) = (self.socket, self.is_truncated, Some(&self.ends));
+        DatagramSocket { lp, id, is_truncated, ends, states }
     }
 
     /// The loop: connections, other sockets, timers of handlers, the clock.
     pub fn context(&mut self) -> Context<'_> {
-        Context::new(self.lp)
+        Context::lending(self.lp, self.states.reborrow())
     }
 }
 
-/// A handler of datagrams with its sessions.
-pub(crate) struct RegisteredSessions<H: SessionHandler> {
-    handler: H,
-    sessions: Sessions<H::State>,
+impl Context<'_> {
+    /// Binds a UDP socket and serves it with a handler of sessions, as [`Reactor::bind_sessions`]
+    /// does. Of several addresses the first that can be bound is used.
+    ///
+    /// # Errors
+    /// - Those of [`Reactor::bind_sessions`]; `InvalidInput` also if the address is a name, whose
+    ///   lookup would wait: see [`resolve`](Self::resolve).
+    ///
+    /// [`Reactor::bind_sessions`]: crate::Reactor::bind_sessions
+    pub fn bind_sessions<H: SessionHandler>(
+        &mut self,
+        addr: impl Into<Destination>,
+        handler: HandlerKey<H>,
+        sessions: SessionOptions,
+        options: &UdpOptions,
+    ) -> io::Result<(SocketId, SocketAddr)> {
+        let lp = self.event_loop();
+        lp.check_sessions(handler, sessions)?;
+        let addrs = without_lookup(addr)?;
+        let (by, engine) = (SessionFace::of(handler), &mut lp.engine);
+        let bound = first_of(&addrs, |addr| lp.datagrams.bind_udp(engine, addr, by, options))?;
+        if let Some(known) = lp.known_mut(handler) {
+            known.sessions = Some(sessions);
+        }
+        Ok(bound)
+    }
+}
+
+impl Loop {
+    /// Checks the options of a handler's sessions: they are in one table, by one set of options.
+    fn check_sessions<H: SessionHandler>(
+        &mut self,
+        key: HandlerKey<H>,
+        options: SessionOptions,
+    ) -> io::Result<()> {
+        options.check()?;
+        self.check_key(key)?;
+        let first = self.known_mut(key).and_then(|known| known.sessions);
+        if let Some(first) = first.filter(|&first| first != options) {
+            let text = format!(
+                "{key:?} has sockets with {first:?}, and this one was to have {options:?}; bind \
+                 all with the same, or register another handler"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        Ok(())
+    }
+
+    /// The options of the sessions of a socket.
+    fn session_options(&mut self, id: SocketId) -> SessionOptions {
+        let socket = self.datagrams.slot_mut(id);
+        let known = socket.and_then(|socket| self.handlers.get(socket.service as usize));
+        known.and_then(|known| known.sessions).unwrap_or_default()
+    }
+}
+
+/// The sessions of a handler, with states of this type.
+struct SessionTable<S> {
+    sessions: Sessions<S>,
     /// The session whose callback runs, or was left by a panic.
     running: Option<u32>,
 }
 
-impl<H: SessionHandler> RegisteredSessions<H> {
-    pub(crate) fn new(handler: H, options: SessionOptions) -> io::Result<Self> {
-        options.check()?;
+impl<S> SessionTable<S> {
+    fn new(options: SessionOptions) -> Self {
         let sessions = Sessions::new(options.max_sessions, ticks(options.idle_timeout));
-        Ok(Self { handler, sessions, running: None })
+        Self { sessions, running: None }
+    }
+}
+
+/// A handler and its sessions, for the time of a callback.
+struct Served<'a, H: SessionHandler> {
+    handler: &'a mut H,
+    table: &'a mut SessionTable<H::State>,
+    /// The states of its connections, if it has any.
+    states: LentStates<'a>,
+}
+
+impl<'a, H: SessionHandler> Served<'a, H> {
+    /// The handler of this entry, with the sessions that begin when its first socket has something.
+    fn of(entry: &'a mut Entry, socket: &mut DatagramSocket<'_>) -> Option<Self> {
+        let Entry { handler, sessions } = entry;
+        let id = socket.id();
+        let table = sessions.get_or_insert_with(|| {
+            let options = socket.event_loop().session_options(id);
+            Box::new(SessionTable::<H::State>::new(options))
+        });
+        // Both are there: the key was checked when the socket was made.
+        let (handler, states) = handler.parts();
+        Some(Self { handler: handler.downcast_mut()?, table: table.downcast_mut()?, states })
     }
 
     /// Begins a session, if there is room and the handler wants it.
     fn begin(&mut self, lp: &mut Loop, key: SessionKey, bytes: &[u8]) -> Option<u32> {
-        let state = match self.sessions.is_full() {
+        let sessions = &mut self.table.sessions;
+        let state = match sessions.is_full() {
             true => None,
             false => self.handler.on_session(key.1, bytes),
         };
@@ -239,135 +310,160 @@ impl<H: SessionHandler> RegisteredSessions<H> {
             return None;
         };
         lp.engine.stats.sessions += 1;
-        let (place, deadline) = self.sessions.begin(key, state, lp.engine.now());
+        let (place, deadline) = sessions.begin(key, state, lp.engine.now());
         let timer = lp.engine.timers.set_at(deadline, Due::Session(key.0, place));
-        self.sessions.set_timer(place, timer);
+        sessions.set_timer(place, timer);
         Some(place)
     }
 
-    fn end(&mut self, lp: &mut Loop, place: u32, reason: SessionEnd) {
-        let local = self.sessions.local(place);
-        let Some(((socket, peer), state, timer)) = self.sessions.remove(place) else { return };
-        if let Some(timer) = timer {
-            lp.engine.timers.cancel(timer);
-        }
-        lp.engine.stats.sessions -= 1;
-        lp.engine.stats.sessions_idle += u64::from(reason == SessionEnd::Idle);
-        let ends = Ends { peer, local };
-        let mut session = Session { lp, socket, ends, is_truncated: false, is_over: true };
-        self.handler.on_session_end(state, &mut session, reason);
-    }
-
-    /// Ends those that the handler has ended in a callback that was lent all.
-    fn end_those_over(&mut self, lp: &mut Loop) {
-        while let Some(place) = self.sessions.next_over() {
-            self.end(lp, place, SessionEnd::Local);
-        }
-    }
-}
-
-impl<H: SessionHandler> AnyDatagrams for RegisteredSessions<H> {
-    fn datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
+    fn receive(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
         // A panic may have left something to do.
-        if self.running.is_some() || self.sessions.next_over().is_some() {
+        if self.table.running.is_some() || self.table.sessions.next_over().is_some() {
             self.recover(socket);
         }
         let (id, is_truncated) = (socket.id(), socket.is_truncated());
         let local = socket.reported_local_addr();
         let lp = socket.event_loop();
-        let place = match self.sessions.touch(&(id, from), lp.engine.now()) {
+        let place = match self.table.sessions.touch(&(id, from), lp.engine.now()) {
             Some(place) => place,
             None => match self.begin(lp, (id, from), bytes) {
                 Some(place) => place,
                 None => return,
             },
         };
-        let Some(state) = self.sessions.receive(place, local) else { return };
+        let Some(state) = self.table.sessions.receive(place, local) else { return };
         let ends = Ends { peer: from, local };
-        let mut session = Session { lp, socket: id, ends, is_truncated, is_over: false };
-        self.running = Some(place);
+        let states = self.states.reborrow();
+        let mut session = Session { lp, socket: id, ends, is_truncated, is_over: false, states };
+        self.table.running = Some(place);
         self.handler.on_datagram(state, &mut session, bytes);
         let is_over = session.is_over;
-        self.running = None;
+        self.table.running = None;
         if is_over {
             self.end(socket.event_loop(), place, SessionEnd::Local);
         }
     }
 
-    fn batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
+    fn end(&mut self, lp: &mut Loop, place: u32, reason: SessionEnd) {
+        let local = self.table.sessions.local(place);
+        let removed = self.table.sessions.remove(place);
+        let Some(((socket, peer), state, timer)) = removed else { return };
+        if let Some(timer) = timer {
+            lp.engine.timers.cancel(timer);
+        }
+        lp.engine.stats.sessions -= 1;
+        lp.engine.stats.sessions_idle += u64::from(reason == SessionEnd::Idle);
+        let ends = Ends { peer, local };
+        let states = self.states.reborrow();
+        let mut session = Session { lp, socket, ends, is_truncated: false, is_over: true, states };
+        self.handler.on_session_end(state, &mut session, reason);
+    }
+
+    /// Runs a callback that is lent all sessions, and then ends those that it has ended.
+    fn lend_all(
+        &mut self,
+        socket: &mut DatagramSocket<'_>,
+        call: impl FnOnce(&mut H, &mut Sessions<H::State>, &mut DatagramSocket<'_>),
+    ) {
+        let states = self.states.reborrow();
+        call(self.handler, &mut self.table.sessions, &mut socket.lending(states));
+        self.end_those_over(socket.event_loop());
+    }
+
+    fn end_those_over(&mut self, lp: &mut Loop) {
+        while let Some(place) = self.table.sessions.next_over() {
+            self.end(lp, place, SessionEnd::Local);
+        }
+    }
+
+    fn recover(&mut self, socket: &mut DatagramSocket<'_>) {
+        if let Some(place) = mem::take(&mut self.table.running) {
+            self.end(socket.event_loop(), place, SessionEnd::Panic);
+        }
+        self.end_those_over(socket.event_loop());
+    }
+}
+
+/// The face of sockets whose datagrams go to a [`SessionHandler`].
+struct SessionFace<H>(PhantomData<fn() -> H>);
+
+impl<H: SessionHandler> SessionFace<H> {
+    const FACE: &'static dyn SocketFace = &Self(PhantomData);
+
+    /// The handler of a key serves a socket.
+    fn of(key: HandlerKey<H>) -> ServedBy<&'static dyn SocketFace> {
+        ServedBy { handler: key.index(), face: Self::FACE }
+    }
+}
+
+impl<H: SessionHandler> SocketFace for SessionFace<H> {
+    fn datagram(
+        &self,
+        entry: &mut Entry,
+        socket: &mut DatagramSocket<'_>,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) {
+        if let Some(mut served) = Served::<H>::of(entry, socket) {
+            served.receive(socket, from, bytes);
+        }
+    }
+
+    fn batch_end(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>) {
+        let Some(mut served) = Served::<H>::of(entry, socket) else { return };
         let end = socket.event_loop().engine.timers.clock_tick();
-        self.sessions.restamp(end);
-        self.handler.on_batch_end(&mut self.sessions, socket);
-        self.end_those_over(socket.event_loop());
+        served.table.sessions.restamp(end);
+        served.lend_all(socket, |handler, all, socket| handler.on_batch_end(all, socket));
     }
 
-    fn socket_drain(&mut self, socket: &mut DatagramSocket<'_>) {
-        self.handler.on_drain(&mut self.sessions, socket);
-        self.end_those_over(socket.event_loop());
+    fn drain(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>) {
+        let Some(mut served) = Served::<H>::of(entry, socket) else { return };
+        served.lend_all(socket, |handler, all, socket| handler.on_drain(all, socket));
     }
 
-    fn socket_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
-        self.handler.on_error(&mut self.sessions, socket, error);
-        self.end_those_over(socket.event_loop());
+    fn error(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>, error: io::Error) {
+        let Some(mut served) = Served::<H>::of(entry, socket) else { return };
+        served.lend_all(socket, |handler, all, socket| handler.on_error(all, socket, error));
     }
 
-    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: Timer) {
-        self.handler.on_timer(&mut self.sessions, socket, timer);
-        self.end_those_over(socket.event_loop());
+    fn timer(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>, timer: Timer) {
+        let Some(mut served) = Served::<H>::of(entry, socket) else { return };
+        served.lend_all(socket, |handler, all, socket| handler.on_timer(all, socket, timer));
     }
 
-    fn session_due(&mut self, socket: &mut DatagramSocket<'_>, place: u32) {
+    fn session_due(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>, place: u32) {
+        let Some(mut served) = Served::<H>::of(entry, socket) else { return };
         let id = socket.id();
         let lp = socket.event_loop();
-        match self.sessions.look(place, lp.engine.now()) {
-            Silence::Over => self.end(lp, place, SessionEnd::Idle),
+        match served.table.sessions.look(place, lp.engine.now()) {
+            Silence::Over => served.end(lp, place, SessionEnd::Idle),
             Silence::Until(deadline) => {
                 let timer = lp.engine.timers.set_at(deadline, Due::Session(id, place));
-                self.sessions.set_timer(place, timer);
+                served.table.sessions.set_timer(place, timer);
             }
             Silence::Unknown => {}
         }
     }
 
-    fn recover(&mut self, socket: &mut DatagramSocket<'_>) {
-        if let Some(place) = mem::take(&mut self.running) {
-            self.end(socket.event_loop(), place, SessionEnd::Panic);
+    fn recover(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>) {
+        if let Some(mut served) = Served::<H>::of(entry, socket) {
+            served.recover(socket);
         }
-        self.end_those_over(socket.event_loop());
     }
 
-    fn end_sessions(&mut self, socket: &mut DatagramSocket<'_>) {
-        for place in self.sessions.of_socket(socket.id()) {
+    fn end_sessions(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>) {
+        let Some(mut served) = Served::<H>::of(entry, socket) else { return };
+        for place in served.table.sessions.of_socket(socket.id()) {
             // A panic may have left one of another socket, which ends with that as its reason.
-            if self.running == Some(place) {
-                self.running = None;
+            if served.table.running == Some(place) {
+                served.table.running = None;
             }
-            self.end(socket.event_loop(), place, SessionEnd::Closed);
+            served.end(socket.event_loop(), place, SessionEnd::Closed);
         }
     }
 
-    fn socket_close(&mut self, id: SocketId, lp: &mut Loop) {
-        self.handler.on_close(id, &mut Context::new(lp));
-    }
-
-    fn role(&self) -> Role {
-        Role::Datagrams
-    }
-}
-
-impl<H: SessionHandler> AnyHandler for RegisteredSessions<H> {
-    fn handler_timer(&mut self, timer: Timer, lp: &mut Loop) {
-        self.handler.on_handler_timer(&mut self.sessions, timer, &mut Context::new(lp));
-        self.end_those_over(lp);
-    }
-
-    fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {
-        (&mut self.handler, LentStates::NONE)
-    }
-}
-
-impl<H: SessionHandler> fmt::Debug for RegisteredSessions<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegisteredSessions").finish_non_exhaustive()
+    fn close(&self, entry: &mut Entry, id: SocketId, lp: &mut Loop) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_close(id, &mut Context::lending(lp, states));
     }
 }

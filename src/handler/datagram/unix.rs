@@ -1,17 +1,17 @@
 //! Datagrams of Unix sockets: the callbacks, and the socket lent to them.
 
-use std::any::Any;
 use std::io;
+use std::marker::PhantomData;
 use std::mem;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::id::{SocketId, Timer, TimerId};
-use crate::datagram::SendStatus;
+use crate::datagram::{SendStatus, ServedBy};
 use crate::handler::datagram::send_by;
-use crate::handler::event_loop::{Loop, Role};
+use crate::handler::event_loop::Loop;
 use crate::handler::states::LentStates;
-use crate::handler::{AnyDatagrams, AnyHandler, Context, DatagramSocket, HandlerKey};
+use crate::handler::{Context, DatagramSocket, Entry, HandlerKey, SocketFace};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{Credentials, Route, UnixDatagrams};
 
@@ -51,7 +51,7 @@ use crate::sys::{Credentials, Route, UnixDatagrams};
 /// }
 ///
 /// let mut reactor = Reactor::new()?;
-/// let sum = reactor.register_unix_datagrams(Sum(0));
+/// let sum = reactor.register(Sum(0));
 /// # let path = std::env::temp_dir().join(format!("ww-doc-sum-{}.sock", std::process::id()));
 /// reactor.bind_unix_datagrams(&path, sum, UnixDatagramOptions::default())?;
 /// # drop(reactor);
@@ -99,11 +99,6 @@ pub trait UnixDatagramHandler: 'static {
     fn on_close(&mut self, id: SocketId, cx: &mut Context<'_>) {
         let _ = (id, cx);
     }
-
-    /// A timer of the handler fired (`Context::set_timer`). Default: nothing.
-    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
-        let _ = (timer, cx);
-    }
 }
 
 impl<F> UnixDatagramHandler for F
@@ -132,7 +127,7 @@ where
 ///
 /// let mut reactor = Reactor::new()?;
 /// let user = 1000;
-/// let echo = reactor.register_unix_datagrams(
+/// let echo = reactor.register(
 ///     move |socket: &mut UnixDatagramSocket<'_>, from: Option<&UnixAddr>, bytes: &[u8]| {
 ///         let is_user = socket.credentials().is_some_and(|who| who.uid == user);
 ///         if let (Some(from), true) = (from, is_user) {
@@ -153,11 +148,13 @@ pub struct UnixDatagramSocket<'a> {
     id: SocketId,
     is_truncated: bool,
     credentials: Option<Credentials>,
+    /// The states of the connections of the handler that runs.
+    states: LentStates<'a>,
 }
 
 impl<'a> UnixDatagramSocket<'a> {
-    pub(crate) fn new(lp: &'a mut Loop, id: SocketId) -> Self {
-        Self { lp, id, is_truncated: false, credentials: None }
+    fn new(lp: &'a mut Loop, id: SocketId, states: LentStates<'a>) -> Self {
+        Self { lp, id, is_truncated: false, credentials: None, states }
     }
 
     fn unix(&self) -> Option<&UnixDatagrams> {
@@ -275,7 +272,7 @@ impl<'a> UnixDatagramSocket<'a> {
 
     /// The loop: connections, other sockets, timers of handlers, the clock.
     pub fn context(&mut self) -> Context<'_> {
-        Context::new(self.lp)
+        Context::lending(self.lp, self.states.reborrow())
     }
 }
 
@@ -286,9 +283,9 @@ impl Context<'_> {
     /// Unix only.
     #[must_use]
     pub fn unix_socket(&mut self, id: SocketId) -> Option<UnixDatagramSocket<'_>> {
-        let lp = self.event_loop();
+        let (lp, states) = self.parts();
         lp.datagrams.socket(id)?.inner.unix()?;
-        Some(UnixDatagramSocket::new(lp, id))
+        Some(UnixDatagramSocket::new(lp, id, states))
     }
 
     /// Binds a Unix socket for datagrams, as [`Reactor::bind_unix_datagrams`] does.
@@ -307,9 +304,9 @@ impl Context<'_> {
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         let lp = self.event_loop();
-        lp.check_role(handler.index(), Role::UnixDatagrams)?;
-        let (datagrams, engine) = (&mut lp.datagrams, &mut lp.engine);
-        datagrams.bind_unix_datagrams(engine, &addr.into(), handler.index(), options)
+        lp.check_key(handler)?;
+        let (by, engine) = (UnixDatagramFace::of(handler), &mut lp.engine);
+        lp.datagrams.bind_unix_datagrams(engine, &addr.into(), by, options)
     }
 
     /// Makes a Unix socket for datagrams with one peer, as [`Reactor::connect_unix_datagrams`]
@@ -329,32 +326,48 @@ impl Context<'_> {
         options: &UnixDatagramOptions,
     ) -> io::Result<SocketId> {
         let lp = self.event_loop();
-        lp.check_role(handler.index(), Role::UnixDatagrams)?;
-        let (datagrams, engine) = (&mut lp.datagrams, &mut lp.engine);
-        datagrams.connect_unix_datagrams(engine, &to.into(), handler.index(), options)
+        lp.check_key(handler)?;
+        let (by, engine) = (UnixDatagramFace::of(handler), &mut lp.engine);
+        lp.datagrams.connect_unix_datagrams(engine, &to.into(), by, options)
     }
 }
 
-/// A handler of datagrams of Unix sockets. The loop knows such a socket as it knows any socket for
-/// datagrams; here it becomes what it is.
-pub(crate) struct RegisteredUnixDatagrams<H>(pub(crate) H);
-
 /// What a handler is lent.
-fn lent<'a>(socket: &'a mut DatagramSocket<'_>) -> UnixDatagramSocket<'a> {
+fn lent<'a>(socket: &'a mut DatagramSocket<'_>, states: LentStates<'a>) -> UnixDatagramSocket<'a> {
     let id = socket.id();
-    UnixDatagramSocket::new(socket.event_loop(), id)
+    UnixDatagramSocket::new(socket.event_loop(), id, states)
 }
 
-impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
-    fn datagram(&mut self, socket: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]) {
+/// The face of Unix sockets for datagrams. The loop knows such a socket as it knows any socket for
+/// datagrams; here it becomes what it is.
+struct UnixDatagramFace<H>(PhantomData<fn() -> H>);
+
+impl<H: UnixDatagramHandler> UnixDatagramFace<H> {
+    const FACE: &'static dyn SocketFace = &Self(PhantomData);
+
+    /// The handler of a key serves a socket.
+    fn of(key: HandlerKey<H>) -> ServedBy<&'static dyn SocketFace> {
+        ServedBy { handler: key.index(), face: Self::FACE }
+    }
+}
+
+impl<H: UnixDatagramHandler> SocketFace for UnixDatagramFace<H> {
+    fn datagram(
+        &self,
+        entry: &mut Entry,
+        socket: &mut DatagramSocket<'_>,
+        _: SocketAddr,
+        bytes: &[u8],
+    ) {
         let (id, is_truncated) = (socket.id(), socket.is_truncated());
         let lp = socket.event_loop();
         let Some(socket) = lp.datagrams.slot_mut(id) else { return };
         let Some(unix) = socket.inner.unix_mut() else { return };
         let sender = mem::take(unix.sender_mut());
         let credentials = sender.credentials;
-        let mut socket = UnixDatagramSocket { lp, id, is_truncated, credentials };
-        self.0.on_datagram(&mut socket, sender.name.as_ref(), bytes);
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        let mut socket = UnixDatagramSocket { lp, id, is_truncated, credentials, states };
+        handler.on_datagram(&mut socket, sender.name.as_ref(), bytes);
         // A closed socket is still there; its end is a callback of its own.
         let Some(socket) = socket.lp.datagrams.slot_mut(id) else { return };
         if let Some(unix) = socket.inner.unix_mut() {
@@ -362,37 +375,28 @@ impl<H: UnixDatagramHandler> AnyDatagrams for RegisteredUnixDatagrams<H> {
         }
     }
 
-    fn batch_end(&mut self, socket: &mut DatagramSocket<'_>) {
-        self.0.on_batch_end(&mut lent(socket));
+    fn batch_end(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_batch_end(&mut lent(socket, states));
     }
 
-    fn socket_drain(&mut self, socket: &mut DatagramSocket<'_>) {
-        self.0.on_drain(&mut lent(socket));
+    fn drain(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_drain(&mut lent(socket, states));
     }
 
-    fn socket_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
-        self.0.on_error(&mut lent(socket), error);
+    fn error(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>, error: io::Error) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_error(&mut lent(socket, states), error);
     }
 
-    fn socket_timer(&mut self, socket: &mut DatagramSocket<'_>, timer: Timer) {
-        self.0.on_timer(&mut lent(socket), timer);
+    fn timer(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>, timer: Timer) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_timer(&mut lent(socket, states), timer);
     }
 
-    fn socket_close(&mut self, id: SocketId, lp: &mut Loop) {
-        self.0.on_close(id, &mut Context::new(lp));
-    }
-
-    fn role(&self) -> Role {
-        Role::UnixDatagrams
-    }
-}
-
-impl<H: UnixDatagramHandler> AnyHandler for RegisteredUnixDatagrams<H> {
-    fn handler_timer(&mut self, timer: Timer, lp: &mut Loop) {
-        self.0.on_handler_timer(timer, &mut Context::new(lp));
-    }
-
-    fn parts(&mut self) -> (&mut dyn Any, LentStates<'_>) {
-        (&mut self.0, LentStates::NONE)
+    fn close(&self, entry: &mut Entry, id: SocketId, lp: &mut Loop) {
+        let Some((handler, states)) = entry.typed::<H>() else { return };
+        handler.on_close(id, &mut Context::lending(lp, states));
     }
 }

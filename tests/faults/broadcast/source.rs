@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, Context, Handler, HandlerKey, Limits, ListenOptions,
-    OnOverflow, Peer, Reactor, Stats, TcpOptions, Timer, Written,
+    OnOverflow, Peer, Reactor, Stats, TcpOptions, Timer, TimerHandler, Written,
 };
 
 use crate::parts::{obey, plays};
@@ -122,7 +122,9 @@ impl Handler for Source {
     fn on_close(&mut self, member: usize, closed: Closed, _: &mut Context<'_>) {
         self.members[member].end = Some((closed.reason, closed.unsent_bytes));
     }
+}
 
+impl TimerHandler for Source {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         if self.members.len() < self.expected {
             return;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use waterwheel::{
     Conn, ConnectOptions, Context, Handler, HandlerKey, Limits, ListenOptions, Peer, Reactor,
-    Timer, TimerId,
+    Timer, TimerHandler, TimerId,
 };
 
 use crate::support::{Call, Client, End, Rig, Script, patiently};
@@ -87,7 +87,9 @@ impl Handler for Ticks {
         self.timer = Some(conn.context().set_periodic_timer(service, MILLISECOND, 0));
         input.len()
     }
+}
 
+impl TimerHandler for Ticks {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         assert_eq!(Some(timer.id), self.timer);
         self.ticks.set(self.ticks.get() + 1);

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use log::Level;
-use waterwheel::{Conn, Context, Handler, HandlerKey, Peer, Reactor, Timer, TimerId};
+use waterwheel::{Context, HandlerKey, Reactor, Timer, TimerHandler, TimerId};
 
 use crate::support::{keep_log, logged};
 
@@ -14,17 +14,7 @@ struct Count<const N: usize> {
     timers: Vec<TimerId>,
 }
 
-impl<const N: usize> Handler for Count<N> {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
-
+impl<const N: usize> TimerHandler for Count<N> {
     fn on_handler_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
         self.timers.push(timer.id);
     }

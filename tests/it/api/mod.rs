@@ -3,6 +3,7 @@
 mod defaults;
 mod display;
 mod foreign_keys;
+mod kinds;
 mod options;
 mod states;
 mod timers;

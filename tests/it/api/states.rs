@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use waterwheel::{
     Closed, Conn, ConnId, ConnectOptions, Context, Deadline, DeadlineKind, Handler, HandlerKey,
-    Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Receive, Timer,
+    Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Receive, Timer, TimerHandler,
 };
 
 use crate::support::{Client, End, patiently};
@@ -112,7 +112,9 @@ impl Handler for Visitor {
         assert_eq!(state.0, ["new"]);
         self.visit("on_connect_failed", cx);
     }
+}
 
+impl TimerHandler for Visitor {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         self.visit("on_handler_timer", cx);
     }

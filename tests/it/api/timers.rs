@@ -11,7 +11,7 @@ use waterwheel::udp::{
 };
 #[cfg(unix)]
 use waterwheel::unix::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
-use waterwheel::{Conn, Context, Reactor, Timer, TimerId};
+use waterwheel::{Conn, Context, Reactor, Timer, TimerHandler, TimerId};
 
 #[cfg(unix)]
 use crate::support::scratch_path;
@@ -111,7 +111,9 @@ impl DatagramHandler for Noting {
     fn on_timer(&mut self, _: &mut DatagramSocket<'_>, timer: Timer) {
         self.note("on_timer", timer);
     }
+}
 
+impl TimerHandler for Noting {
     fn on_handler_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
         self.note("on_handler_timer", timer);
     }
@@ -129,21 +131,19 @@ impl SessionHandler for Noting {
     fn on_timer(&mut self, _: &mut Sessions<()>, _: &mut DatagramSocket<'_>, timer: Timer) {
         self.note("on_timer", timer);
     }
-
-    fn on_handler_timer(&mut self, _: &mut Sessions<()>, timer: Timer, _: &mut Context<'_>) {
-        self.note("on_handler_timer", timer);
-    }
 }
 
 #[test]
 fn a_token_comes_back_to_handlers_of_datagrams_and_of_sessions() {
     for has_sessions in [false, true] {
         let (noting, mut reactor) = (Noting::default(), Reactor::new().unwrap());
-        let service = match has_sessions {
-            true => reactor.register_sessions(noting.clone(), SessionOptions::default()).unwrap(),
-            false => reactor.register_datagrams(noting.clone()),
-        };
-        let (id, _) = reactor.bind_udp("127.0.0.1:0", service, UdpOptions::default()).unwrap();
+        let service = reactor.register(noting.clone());
+        let (addr, options) = ("127.0.0.1:0", UdpOptions::default());
+        let (id, _) = match has_sessions {
+            true => reactor.bind_sessions(addr, service, SessionOptions::default(), options),
+            false => reactor.bind_udp(addr, service, options),
+        }
+        .unwrap();
         let mut cx = reactor.context();
         let timers = set_timers!(cx.socket(id).unwrap());
         noting.expect(&mut reactor, "on_timer", timers);
@@ -159,17 +159,13 @@ impl UnixDatagramHandler for Noting {
     fn on_timer(&mut self, _: &mut UnixDatagramSocket<'_>, timer: Timer) {
         self.note("on_timer", timer);
     }
-
-    fn on_handler_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
-        self.note("on_handler_timer", timer);
-    }
 }
 
 #[cfg(unix)]
 #[test]
 fn a_token_comes_back_to_handlers_of_unix_datagrams() {
     let (noting, mut reactor) = (Noting::default(), Reactor::new().unwrap());
-    let service = reactor.register_unix_datagrams(noting.clone());
+    let service = reactor.register(noting.clone());
     let options = UnixDatagramOptions::default();
     let id = reactor.bind_unix_datagrams(scratch_path(), service, options).unwrap();
     let mut cx = reactor.context();

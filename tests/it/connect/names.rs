@@ -81,7 +81,7 @@ fn datagrams_go_where_a_name_says() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
     let mut reactor = Reactor::new().unwrap();
-    let sink = reactor.register_datagrams(|_: &mut DatagramSocket<'_>, _: SocketAddr, _: &[u8]| {});
+    let sink = reactor.register(|_: &mut DatagramSocket<'_>, _: SocketAddr, _: &[u8]| {});
     let to = ("127.0.0.1".to_owned(), port);
     let (id, _) = reactor.connect_udp(to, sink, UdpOptions::default()).unwrap();
     assert!(reactor.context().socket(id).unwrap().send(b"hello").is_accepted());

@@ -167,7 +167,7 @@ fn what_is_sent_anywhere_leaves_in_time() {
     peer.set_nonblocking(true).unwrap();
     let to = peer.local_addr().unwrap();
     let mut reactor = Reactor::new().unwrap();
-    let service = reactor.register_datagrams(Sender { socket: None, to });
+    let service = reactor.register(Sender { socket: None, to });
     let (id, addr) = reactor.bind_udp("127.0.0.1:0", service, batch()).unwrap();
     let sender = Rc::new(RefCell::new(Sender { socket: Some(id), to }));
     let ender = reactor.register(Ender(Rc::clone(&sender)));

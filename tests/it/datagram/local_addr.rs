@@ -262,7 +262,7 @@ impl DatagramHandler for Later {
 fn a_later_answer_leaves_from_the_address_that_was_kept() {
     for options in both() {
         let mut reactor = Reactor::new().unwrap();
-        let later = reactor.register_datagrams(Later::default());
+        let later = reactor.register(Later::default());
         for (bound, asked) in [("0.0.0.0:0", 2), ("[::]:0", 3)] {
             let (_, addr) = reactor.bind_udp(bound, later, options.clone()).unwrap();
             let client = client(local(asked, addr.port()));
@@ -317,8 +317,8 @@ fn a_session_keeps_the_address_that_was_asked_last() {
             let seen = Seen::default();
             let mut reactor = Reactor::new().unwrap();
             let idle = SessionOptions::default().idle_timeout(Duration::from_millis(20));
-            let asked = reactor.register_sessions(Asked(Rc::clone(&seen)), idle).unwrap();
-            let (_, addr) = reactor.bind_udp(bound, asked, options.clone()).unwrap();
+            let asked = reactor.register(Asked(Rc::clone(&seen)));
+            let (_, addr) = reactor.bind_sessions(bound, asked, idle, options.clone()).unwrap();
             let client = open_client();
             for (last, bytes) in [(2, &b"x"[..]), (3, b"y"), (4, b"bye"), (5, b"silent")] {
                 let asked = local(last, addr.port());

@@ -1,6 +1,7 @@
 //! State per peer of a datagram socket: made and refused, capped, ended once, when it should be.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -24,11 +25,15 @@ struct Counts {
     states: Rc<()>,
     /// What the datagrams of a batch said.
     said: Vec<(Vec<u8>, SocketAddr)>,
-    /// What its own timer does, and what the end of a session does.
+    /// What a timer with the token `TELL` does, and what the end of a session does.
     ends_all: bool,
     panics_when_over: bool,
     panics_at_end: bool,
 }
+
+/// Tokens of timers: all sessions of the socket end; all sessions are sent their number.
+const END: u64 = 0;
+const TELL: u64 = 1;
 
 struct Count {
     number: u32,
@@ -111,16 +116,16 @@ impl SessionHandler for Counts {
         &mut self,
         sessions: &mut Sessions<Count>,
         socket: &mut DatagramSocket<'_>,
-        _: Timer,
+        timer: Timer,
     ) {
-        let all: Vec<_> = sessions.iter_mut().map(|(id, peer, _)| (id, peer)).collect();
-        for (_, peer) in all {
-            sessions.end(socket.id(), peer);
+        if timer.token == END {
+            let all: Vec<_> = sessions.iter_mut().map(|(id, peer, _)| (id, peer)).collect();
+            for (_, peer) in all {
+                sessions.end(socket.id(), peer);
+            }
+            return self.note(format!("{} left", sessions.len()));
         }
-        self.note(format!("{} left", sessions.len()));
-    }
-
-    fn on_handler_timer(&mut self, sessions: &mut Sessions<Count>, _: Timer, cx: &mut Context<'_>) {
+        let mut cx = socket.context();
         for (id, peer, count) in sessions.iter_mut() {
             count.number += 1_000;
             cx.socket(id).unwrap().send_to(peer, count.number.to_string().as_bytes());
@@ -148,9 +153,24 @@ impl Rig {
         let mut reactor = Reactor::new().unwrap();
         let (log, states) = (Log::default(), Rc::new(()));
         let counts = Counts::new(&log, &states);
-        let service = reactor.register_sessions(counts, options).unwrap();
-        let (id, addr) = reactor.bind_udp("127.0.0.1:0", service, UdpOptions::default()).unwrap();
+        let service = reactor.register(counts);
+        let (any, udp) = ("127.0.0.1:0", UdpOptions::default());
+        let (id, addr) = reactor.bind_sessions(any, service, options, udp).unwrap();
         Self { reactor, service, id, addr, log, states }
+    }
+
+    /// Another socket with the sessions of the same handler, which have default options.
+    #[track_caller]
+    fn bind_second(&mut self) -> SocketAddr {
+        let (any, options) = ("127.0.0.1:0", SessionOptions::default());
+        let bound = self.reactor.bind_sessions(any, self.service, options, UdpOptions::default());
+        bound.unwrap().1
+    }
+
+    /// Sets a timer of the socket.
+    fn set_timer(&mut self, token: u64) {
+        let mut cx = self.reactor.context();
+        cx.socket(self.id).unwrap().set_timer(Duration::ZERO, token);
     }
 
     fn lives(&self) -> usize {
@@ -200,8 +220,7 @@ fn each_peer_has_its_own() {
     }
     assert_eq!((rig.lives(), rig.reactor.stats().sessions), (2, 2));
     // The same peer at another socket is somebody else.
-    let (_, second) =
-        rig.reactor.bind_udp("127.0.0.1:0", rig.service, UdpOptions::default()).unwrap();
+    let second = rig.bind_second();
     ann.connect(second).unwrap();
     ann.send(b"hello").unwrap();
     rig.expect(&ann, "1");
@@ -317,8 +336,7 @@ fn a_panic_ends_its_session_and_no_other() {
 #[test]
 fn a_panic_ends_its_session_though_another_socket_goes() {
     let mut rig = Rig::new(SessionOptions::default());
-    let (_, second) =
-        rig.reactor.bind_udp("127.0.0.1:0", rig.service, UdpOptions::default()).unwrap();
+    let second = rig.bind_second();
     let ann = client(second);
     ann.send(b"hello").unwrap();
     rig.expect(&ann, "1");
@@ -338,8 +356,7 @@ fn they_end_with_their_socket() {
         client.send(b"hello").unwrap();
         rig.expect(client, "1");
     }
-    let (_, second) =
-        rig.reactor.bind_udp("127.0.0.1:0", rig.service, UdpOptions::default()).unwrap();
+    let second = rig.bind_second();
     let other = client(second);
     other.send(b"hello").unwrap();
     rig.expect(&other, "1");
@@ -358,8 +375,7 @@ fn they_end_with_their_socket() {
 #[test]
 fn what_one_says_reaches_all_by_their_sockets() {
     let mut rig = Rig::new(SessionOptions::default());
-    let (_, second) =
-        rig.reactor.bind_udp("127.0.0.1:0", rig.service, UdpOptions::default()).unwrap();
+    let second = rig.bind_second();
     let clients = [client(rig.addr), client(rig.addr), client(second)];
     for client in &clients {
         client.send(b"hello").unwrap();
@@ -399,24 +415,24 @@ fn one_ends_others_which_begin_anew() {
     }
 }
 
-/// Between turns, too: whoever has the key of the handler sets a timer of it.
+/// Of all sockets of the handler.
 #[test]
-fn a_timer_reaches_all() {
+fn a_timer_of_a_socket_reaches_all() {
     let mut rig = Rig::new(SessionOptions::default());
-    let clients = [0; 2].map(|_| client(rig.addr));
+    let second = rig.bind_second();
+    let clients = [client(rig.addr), client(second)];
     for client in &clients {
         client.send(b"hello").unwrap();
         rig.expect(client, "1");
     }
-    rig.reactor.set_timer(rig.service, Duration::ZERO, 0);
+    rig.set_timer(TELL);
     for client in &clients {
         rig.expect(client, "1001");
     }
-    let id = rig.id;
-    rig.reactor.context().socket(id).unwrap().set_timer(Duration::ZERO, 0);
-    rig.until(|rig| rig.logged().len() == 3);
-    assert_eq!(rig.logged(), ["0 left", "1001 Local", "1001 Local"]);
-    assert_eq!((rig.lives(), rig.reactor.stats().sessions), (0, 0));
+    rig.set_timer(END);
+    rig.until(|rig| rig.logged().len() == 2);
+    assert_eq!(rig.logged(), ["1 left", "1001 Local"]);
+    assert_eq!((rig.lives(), rig.reactor.stats().sessions), (1, 1));
 }
 
 #[test]
@@ -429,7 +445,7 @@ fn a_panic_does_not_lose_the_end_of_others() {
     }
     let counts = rig.reactor.handler_mut(rig.service).unwrap();
     (counts.ends_all, counts.panics_when_over) = (true, true);
-    rig.reactor.set_timer(rig.service, Duration::ZERO, 0);
+    rig.set_timer(TELL);
     rig.until(|rig| rig.reactor.stats().panics == 1);
     // Nothing else has to happen for the others to be told.
     rig.until(|rig| rig.logged().len() == 2);
@@ -454,24 +470,32 @@ fn a_panic_at_the_end_of_one_does_not_lose_the_end_of_others() {
     }
     let counts = rig.reactor.handler_mut(rig.service).unwrap();
     (counts.ends_all, counts.panics_at_end) = (true, true);
-    rig.reactor.set_timer(rig.service, Duration::ZERO, 0);
+    rig.set_timer(TELL);
     rig.until(|rig| rig.reactor.stats().panics == 3);
     assert_eq!(rig.logged(), ["1001 Local", "1001 Local", "1001 Local"]);
     assert_eq!((rig.lives(), rig.reactor.stats().sessions), (0, 0));
 }
 
 #[test]
-fn a_handler_may_know_its_key() {
-    let mut reactor = Reactor::new().unwrap();
-    let mut given = None;
-    let registered = reactor.register_sessions_with(
-        |service| {
-            given = Some(service);
-            Counts::new(&Log::default(), &Rc::new(()))
-        },
-        SessionOptions::default(),
-    );
-    assert_eq!(given, Some(registered.unwrap()));
+fn all_sockets_of_a_handler_have_the_same_options() {
+    let options = SessionOptions::default().max_sessions(3);
+    let mut rig = Rig::new(options);
+    let (any, udp, service) = ("127.0.0.1:0", UdpOptions::default(), rig.service);
+    let others = options.max_sessions(4);
+    let error = rig.reactor.bind_sessions(any, service, others, udp.clone()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    for part in ["HandlerKey(0)", "max_sessions: 3", "max_sessions: 4", "bind all with the same"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    let error = rig.reactor.context().bind_sessions(any, service, others, &udp).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    rig.reactor.bind_sessions(any, service, options, udp.clone()).unwrap();
+    rig.reactor.context().bind_sessions(any, service, options, &udp).unwrap();
+    // A bind that fails binds nothing to its options.
+    let (log, states) = (Rc::clone(&rig.log), Rc::clone(&rig.states));
+    let service = rig.reactor.register(Counts::new(&log, &states));
+    rig.reactor.bind_sessions(rig.addr, service, others, udp.clone()).unwrap_err();
+    rig.reactor.bind_sessions(any, service, options, udp).unwrap();
 }
 
 #[test]
@@ -483,7 +507,9 @@ fn an_option_out_of_range_is_told_by_name() {
         (options().max_sessions(0), "max_sessions"),
     ] {
         let counts = Counts::new(&Log::default(), &Rc::new(()));
-        let error = Reactor::new().unwrap().register_sessions(counts, options).unwrap_err();
+        let mut reactor = Reactor::new().unwrap();
+        let (counts, udp) = (reactor.register(counts), UdpOptions::default());
+        let error = reactor.bind_sessions("127.0.0.1:0", counts, options, udp).unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
 use waterwheel::fleet::{Fleet, FleetHandle, FleetOptions, FleetSender};
-use waterwheel::{Conn, Context, Handler, Peer, Receive};
+use waterwheel::{Context, Receive};
 
 use crate::support::PATIENCE;
 
@@ -13,18 +13,6 @@ use crate::support::PATIENCE;
 struct Ear {
     index: usize,
     report: std::sync::mpsc::Sender<(usize, u32)>,
-}
-
-impl Handler for Ear {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
 }
 
 impl Receive<u32> for Ear {

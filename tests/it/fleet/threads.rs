@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use waterwheel::fleet::{Fleet, FleetRemote, Spread};
-use waterwheel::{Conn, Context, Handler, ListenOptions, OnPanic, Peer, ReactorOptions, Timer};
+use waterwheel::{Context, ListenOptions, OnPanic, ReactorOptions, Timer, TimerHandler};
 
 use super::{Running, options, register, served};
 use crate::support::{Client, End};
@@ -45,17 +45,7 @@ fn a_fleet_of_one_runs_in_place() {
 /// Stops the fleet once something was read.
 struct Ender(FleetRemote);
 
-impl Handler for Ender {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
-
+impl TimerHandler for Ender {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         // The fleet cannot answer while it asks, and says what it knows.
         assert_eq!(self.0.stats().total.bytes_read, 0);

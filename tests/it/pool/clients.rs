@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use waterwheel::pool::{AcquireError, Handshake, Lease, Pool, PoolClient, PoolHandle, PoolOptions};
 use waterwheel::{
     Closed, Conn, ConnectOptions, Context, DeadlineKind, Handler, HandlerKey, Limits, OnPanic,
-    Peer, Reactor, ReactorOptions, Reconnect, Timer,
+    Peer, Reactor, ReactorOptions, Reconnect, Timer, TimerHandler,
 };
 #[cfg(feature = "proxy-protocol")]
 use waterwheel::{
@@ -303,14 +303,7 @@ fn a_state_is_not_given_to_another_connection() {
 }
 
 struct Slow;
-impl Handler for Slow {
-    type State = ();
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        Some(())
-    }
-    fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, i: &[u8]) -> usize {
-        i.len()
-    }
+impl TimerHandler for Slow {
     fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         std::thread::sleep(400 * MS)
     }
@@ -322,8 +315,9 @@ fn a_header_that_came_in_time_beats_its_deadline() {
     let mut reactor = Reactor::with_options(ReactorOptions::default().events_per_turn(1)).unwrap();
     let slow = reactor.register(Slow);
     let proxy = ProxyProtocol::from_trusted(["127.0.0.1"]).unwrap().header_timeout(200 * MS);
+    let takes = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
     let addr = reactor
-        .listen("127.0.0.1:0", slow, ListenOptions::default().proxy_protocol(Some(proxy)))
+        .listen("127.0.0.1:0", takes, ListenOptions::default().proxy_protocol(Some(proxy)))
         .unwrap();
     let mut clients: Vec<_> = (0..4).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
     turns(&mut reactor, 50 * MS);

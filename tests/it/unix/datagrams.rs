@@ -7,7 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
 use std::time::Duration;
 
-use waterwheel::udp::{DatagramSocket, SendStatus, UdpOptions};
+use waterwheel::udp::SendStatus;
 use waterwheel::unix::{UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
 use waterwheel::{Conn, ListenOptions, OnPanic, Reactor, ReactorOptions};
 
@@ -359,48 +359,11 @@ fn a_panic_that_goes_on_removes_the_file() {
     let options = ReactorOptions::default().on_panic(OnPanic::Unwind);
     let mut reactor = Reactor::with_options(options).unwrap();
     let bad = |_: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]| panic!("planned");
-    let service = reactor.register_unix_datagrams(bad);
+    let service = reactor.register(bad);
     reactor.bind_unix_datagrams(&server, service, UnixDatagramOptions::default()).unwrap();
     UnixDatagram::unbound().unwrap().send_to(b"hello", &server).unwrap();
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || reactor.run())).unwrap_err();
     assert!(!server.exists());
-}
-
-#[test]
-fn a_handler_of_another_kind_is_refused_in_words() {
-    let folder = Folder::new();
-    let (path, options) = (folder.path("x"), options());
-    let mut post = Post::quiet();
-    let text = |error: std::io::Error| {
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        error.to_string()
-    };
-    let unix = post.service;
-    let error =
-        text(post.reactor.bind_udp("127.0.0.1:0", unix, UdpOptions::default()).unwrap_err());
-    assert!(error.contains("Unix datagrams; register one with register_datagrams"), "{error}");
-    let addr = "127.0.0.1:9";
-    let mut cx = post.reactor.context();
-    text(cx.connect_udp(addr, unix, &UdpOptions::default()).unwrap_err());
-
-    let udp = post.reactor.register_datagrams(Both);
-    let error = text(post.reactor.bind_unix_datagrams(&path, udp, options.clone()).unwrap_err());
-    assert!(error.contains("UDP datagrams; register one with register_unix_datagrams"), "{error}");
-    text(post.reactor.context().connect_unix_datagrams(&path, udp, &options).unwrap_err());
-    assert!(!path.exists());
-    let both = post.reactor.register_unix_datagrams(Both);
-    post.reactor.bind_unix_datagrams(&path, both, options).unwrap();
-}
-
-/// For whichever it is registered.
-struct Both;
-
-impl waterwheel::udp::DatagramHandler for Both {
-    fn on_datagram(&mut self, _: &mut DatagramSocket<'_>, _: std::net::SocketAddr, _: &[u8]) {}
-}
-
-impl waterwheel::unix::UnixDatagramHandler for Both {
-    fn on_datagram(&mut self, _: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]) {}
 }
 
 #[test]
@@ -411,7 +374,7 @@ fn callbacks_bind_connect_and_close() {
     let (seen, path) = (Rc::clone(&bound), second.clone());
     let mut post = Post::quiet();
     let service = post.service;
-    let opener = post.reactor.register_unix_datagrams(
+    let opener = post.reactor.register(
         move |socket: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]| {
             let mut cx = socket.context();
             let id = cx.bind_unix_datagrams(&path, service, &UnixDatagramOptions::default());
@@ -438,7 +401,7 @@ fn a_simulated_world_has_none() {
     let mut sim = waterwheel::sim::Simulation::new(1, waterwheel::sim::Faults::none());
     sim.host("server", |reactor| {
         let nothing = |_: &mut UnixDatagramSocket<'_>, _: Option<&UnixAddr>, _: &[u8]| {};
-        let service = reactor.register_unix_datagrams(nothing);
+        let service = reactor.register(nothing);
         let error = reactor.bind_unix_datagrams("x", service, options()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         let error = reactor.connect_unix_datagrams("x", service, options()).unwrap_err();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use waterwheel::udp::SocketId;
 use waterwheel::unix::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
-use waterwheel::{Context, HandlerKey, Reactor, Stats, Timer, TimerId};
+use waterwheel::{Context, HandlerKey, Reactor, Stats, Timer, TimerHandler, TimerId};
 
 use crate::support::PATIENCE;
 
@@ -72,7 +72,9 @@ impl UnixDatagramHandler for Logged {
     fn on_close(&mut self, id: SocketId, _: &mut Context<'_>) {
         self.note(Told::Close(id));
     }
+}
 
+impl TimerHandler for Logged {
     fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         self.note(Told::HandlerTimer);
     }
@@ -98,7 +100,7 @@ impl Post {
         let mut reactor = Reactor::new().unwrap();
         let log = Rc::default();
         let logged = Logged { log: Rc::clone(&log), on_datagram: Box::new(on_datagram) };
-        let service = reactor.register_unix_datagrams(logged);
+        let service = reactor.register(logged);
         Self { reactor, service, log }
     }
 

@@ -12,7 +12,8 @@ use waterwheel::pool::{
 };
 use waterwheel::sim::Dice;
 use waterwheel::{
-    Closed, Conn, ConnId, Context, Handler, HandlerKey, Idle, IdleKind, Peer, Timer, TimerId, frame,
+    Closed, Conn, ConnId, Context, Handler, HandlerKey, Idle, IdleKind, Peer, Timer, TimerHandler,
+    TimerId, frame,
 };
 
 /// Tickets of a run.
@@ -494,17 +495,7 @@ impl Holder {
     }
 }
 
-impl Handler for Holder {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
-
+impl TimerHandler for Holder {
     fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         let lease = self.leases.pop().expect("a timer for each");
         let is_awaited = self.books.borrow().held.get(&lease.id()).copied().unwrap_or(false);

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use waterwheel::{Conn, Context, Handler, HandlerKey, Peer, Reactor, Receive, Remote, Sender};
+use waterwheel::{Context, HandlerKey, Reactor, Receive, Remote, Sender};
 
 use crate::place;
 use crate::throughput::CAPACITY;
@@ -14,18 +14,6 @@ use crate::wake::{Sleeper, Times, note, times};
 struct Total {
     sum: u64,
     ended: Option<Instant>,
-}
-
-impl Handler for Total {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
 }
 
 impl Receive<u64> for Total {
@@ -64,18 +52,6 @@ pub(crate) fn flood(messages: u64) -> Duration {
 /// Notes how late each post is.
 struct Noting {
     times: Times,
-}
-
-impl Handler for Noting {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
 }
 
 impl Receive<Instant> for Noting {

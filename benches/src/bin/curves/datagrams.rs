@@ -32,8 +32,8 @@ pub(crate) fn sessions(measure: &Measure) -> Curve {
     measure.curve(what, &[1, 10, 100, 1_000, 10_000], |sessions| {
         let (server, addr) = Server::start(move |reactor: &mut Reactor| {
             let options = SessionOptions::default().max_sessions(sessions);
-            let key = reactor.register_sessions(Answering, options).expect("the options are good");
-            let bound = reactor.bind_udp("127.0.0.1:0", key, UdpOptions::default());
+            let key = reactor.register(Answering);
+            let bound = reactor.bind_sessions("127.0.0.1:0", key, options, UdpOptions::default());
             (key, bound.expect("it is bound").1)
         });
         let peer = |_| {

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use waterwheel::{Conn, Context, Handler, HandlerKey, Peer, Reactor, Receive, Timer};
+use waterwheel::{Context, HandlerKey, Reactor, Receive, Timer, TimerHandler};
 
 use crate::curve::{Curve, Measure};
 use crate::rig::{Server, cpu_time};
@@ -16,16 +16,8 @@ struct Counting {
     received: usize,
 }
 
-impl Handler for Counting {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
+impl TimerHandler for Counting {
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {}
 }
 
 impl Receive<u64> for Counting {
@@ -80,17 +72,7 @@ impl Due {
     }
 }
 
-impl Handler for Due {
-    type State = ();
-
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
-    }
-
-    fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-        input.len()
-    }
-
+impl TimerHandler for Due {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         self.left -= 1;
         if self.left > 0 {

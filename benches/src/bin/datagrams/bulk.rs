@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use waterwheel::udp::{DatagramHandler, DatagramSocket, SocketId, UdpOptions};
-use waterwheel::{Context, HandlerKey, Reactor, Timer};
+use waterwheel::{Context, HandlerKey, Reactor, Timer, TimerHandler};
 
 use crate::thread::{stay_on, time_used};
 
@@ -65,7 +65,9 @@ impl DatagramHandler for Receiver {
     fn on_datagram(&mut self, _: &mut DatagramSocket<'_>, _: SocketAddr, bytes: &[u8]) {
         self.count += u64::from(bytes.len() == BYTES);
     }
+}
 
+impl TimerHandler for Receiver {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         if self.count > 0 && self.count == self.seen {
             return cx.stop();
@@ -79,7 +81,7 @@ fn send(to: SocketAddr, options: UdpOptions, length: Duration) -> Result<Cost, F
     stay_on(1)?;
     let mut reactor = Reactor::new()?;
     let end = Instant::now() + length;
-    let service = reactor.register_datagrams_with(|service| Sender { service, socket: None, end });
+    let service = reactor.register_with(|service| Sender { service, socket: None, end });
     let (id, _) = reactor.connect_udp(to, service, options)?;
     reactor.context().post(service, move |sender: &mut Sender, cx| {
         sender.socket = Some(id);
@@ -93,8 +95,7 @@ fn send(to: SocketAddr, options: UdpOptions, length: Duration) -> Result<Cost, F
 fn receive(options: UdpOptions, tell: &mpsc::Sender<SocketAddr>) -> Result<Cost, Failure> {
     stay_on(0)?;
     let mut reactor = Reactor::new()?;
-    let service =
-        reactor.register_datagrams_with(|service| Receiver { service, count: 0, seen: 0 });
+    let service = reactor.register_with(|service| Receiver { service, count: 0, seen: 0 });
     let (_, addr) = reactor.bind_udp("127.0.0.1:0", service, options)?;
     tell.send(addr)?;
     reactor.set_timer(service, SILENCE, 0);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use waterwheel::udp::{DatagramHandler, DatagramSocket, UdpOptions};
-use waterwheel::{Context, HandlerKey, Reactor, Timer};
+use waterwheel::{Context, HandlerKey, Reactor, Timer, TimerHandler};
 
 use crate::thread::{stay_on, time_used};
 
@@ -48,7 +48,9 @@ impl DatagramHandler for Echo {
     fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, from: SocketAddr, bytes: &[u8]) {
         socket.send_to(from, bytes);
     }
+}
 
+impl TimerHandler for Echo {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         let now = Instant::now();
         self.late.saturating_record(now.duration_since(self.due).as_nanos() as u64);
@@ -70,7 +72,7 @@ fn serve(
     let mut reactor = Reactor::new()?;
     let late = Histogram::new_with_bounds(1, 10_000_000_000, 3)?;
     let now = Instant::now();
-    let service = reactor.register_datagrams_with(|service| Echo {
+    let service = reactor.register_with(|service| Echo {
         service,
         late,
         due: now + PERIOD,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use waterwheel::sim::{HostId, Simulation};
 use waterwheel::{
     Conn, ConnId, Context, Handler, HandlerKey, Idle, IdleKind, ListenOptions, Peer,
-    ReactorOptions, Remote, Timer,
+    ReactorOptions, Remote, Timer, TimerHandler,
 };
 
 /// What a scene's server does in each callback.
@@ -67,7 +67,9 @@ impl Handler for Actor {
     fn on_shutdown(&mut self, (): &mut (), conn: &mut Conn<'_>) {
         (self.shutdown)(conn);
     }
+}
 
+impl TimerHandler for Actor {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         (self.timer)(self, cx, timer.token);
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use waterwheel::sim::{Dice, HostClock, TestLayer};
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, Context, DeadlineKind, Destination, Handler, HandlerKey,
-    Idle, IdleKind, Peer, Receive, Timer, TimerId, Written,
+    Idle, IdleKind, Peer, Receive, Timer, TimerHandler, TimerId, Written,
 };
 
 use super::ledger::{KEY_BYTES, byte, stream};
@@ -491,7 +491,9 @@ impl Handler for Chaos {
         layered::check_error(&error);
         self.check_ended(cx);
     }
+}
 
+impl TimerHandler for Chaos {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let clock = self.clock();
         let mut ticks = self.ticks.take().expect("a timer that was not set");

@@ -277,7 +277,7 @@ fn who_answers_errors_by_sending_holds_up_nobody() {
         let to = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut reactor = Reactor::new().unwrap();
         let told = Rc::default();
-        let service = reactor.register_datagrams(Retries(Rc::clone(&told)));
+        let service = reactor.register(Retries(Rc::clone(&told)));
         let options = UdpOptions::default().batch(is_batch);
         let (id, _) = reactor.connect_udp(to, service, options).unwrap();
         for _ in 0..3 {
@@ -340,8 +340,7 @@ fn a_callback_binds_and_connects_sockets() {
     }
     let answers = Rc::new(Cell::new(0));
     let mut reactor = Reactor::new().unwrap();
-    let service =
-        reactor.register_datagrams_with(|service| Door { service, answers: Rc::clone(&answers) });
+    let service = reactor.register_with(|service| Door { service, answers: Rc::clone(&answers) });
     let (_, addr) = reactor.bind_udp("127.0.0.1:0", service, UdpOptions::default()).unwrap();
     let client = client(addr);
     client.send(b"knock").unwrap();
@@ -394,7 +393,7 @@ fn options_reach_the_socket() {
 #[track_caller]
 fn expect_refused(addr: &str, options: UdpOptions, name: &str) {
     let mut reactor = Reactor::new().unwrap();
-    let service = reactor.register_datagrams(NOTHING);
+    let service = reactor.register(NOTHING);
     let error = reactor.bind_udp(addr, service, options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(error.to_string().contains(name), "{error}");
@@ -430,14 +429,6 @@ fn an_option_out_of_range_is_told_by_name() {
     expect_refused("nowhere", options(), "nowhere");
 }
 
-#[test]
-fn a_handler_of_connections_gets_no_datagrams() {
-    let mut reactor = Reactor::new().unwrap();
-    let service = reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
-    let error = reactor.bind_udp("127.0.0.1:0", service, UdpOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("register_datagrams"), "{error}");
-}
-
 /// Datagrams that the kernel has thrown away for want of room in this socket's buffer, from its
 /// own table (proc(5), /proc/net/udp, column "drops").
 #[cfg(target_os = "linux")]
@@ -458,7 +449,7 @@ fn kernel_drops(addr: SocketAddr) -> u64 {
 #[cfg(target_os = "linux")]
 fn expect_accounted(count: u64, options: UdpOptions) {
     let mut rig = Rig::bind("127.0.0.1:0", UdpOptions::default(), NOTHING);
-    let quiet = rig.reactor.register_datagrams(NOTHING);
+    let quiet = rig.reactor.register(NOTHING);
     let (id, addr) = rig.reactor.bind_udp("127.0.0.1:0", quiet, options).unwrap();
     let sender = thread::spawn(move || {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -14,7 +14,7 @@ use transfer::name;
 use transfer::wire::{self, Put};
 use waterwheel::{
     Closed, Conn, ConnId, Context, DeadlineKind, Handler, HandlerKey, Idle, IdleKind, Peer, Remote,
-    Timer,
+    Timer, TimerHandler,
 };
 
 use crate::incoming::{Reason, Transfer, line_of};
@@ -302,7 +302,9 @@ impl Handler for Inbox {
             self.count_down(cx);
         }
     }
+}
 
+impl TimerHandler for Inbox {
     fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
         self.transfers.values().for_each(Transfer::show);
     }

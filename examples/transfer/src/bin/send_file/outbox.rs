@@ -14,7 +14,7 @@ use transfer::sum;
 use transfer::wire::{self, Answer};
 use waterwheel::{
     Closed, Conn, ConnId, ConnectOptions, Context, Handler, HandlerKey, Idle, IdleKind, Peer,
-    Remote, Timer, frame,
+    Remote, Timer, TimerHandler, frame,
 };
 
 /// What all transfers share.
@@ -317,7 +317,9 @@ impl Handler for Outbox {
         }
         self.next(cx);
     }
+}
 
+impl TimerHandler for Outbox {
     fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
         for transfer in self.transfers.values() {
             let conn = transfer.conn.and_then(|id| cx.conn(id));
