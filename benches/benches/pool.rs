@@ -6,12 +6,13 @@
 //!
 //! Before it measures it counts: a million borrows must allocate nothing.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../tests/counting/mod.rs"]
+mod counting;
+
 use std::cell::Cell;
 use std::hint::black_box;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,27 +20,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use waterwheel::pool::{AcquireError, Acquired, Lease, Pool, PoolClient, PoolHandle, PoolOptions};
 use waterwheel::{Conn, Context, HandlerKey, ListenOptions, Reactor};
 
-/// Counts what is allocated.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as promised to this call.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as promised to this call.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use counting::allocated;
 
 /// Never waits.
 struct Nobody;
@@ -129,12 +110,12 @@ fn run(
     let told = Rc::clone(&result);
     reactor.context().post(pool, move |pool, cx| {
         pool.enter(cx, |_, desk, cx| {
-            let (before, start) = (ALLOCATIONS.load(Ordering::Relaxed), Instant::now());
+            let (before, start) = (allocated(), Instant::now());
             for _ in 0..times {
                 borrow(desk, cx);
             }
             let elapsed = start.elapsed();
-            told.set((elapsed, ALLOCATIONS.load(Ordering::Relaxed) - before));
+            told.set((elapsed, allocated() - before));
         });
     });
     reactor.run_once(Some(Duration::ZERO)).expect("turns");

@@ -1,8 +1,8 @@
 //! What an HTTP request allocates, counted: nothing, for a head of ordinary size and an answer of
 //! known length. Here, because counting wants an allocator of its own.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -10,34 +10,7 @@ use std::time::{Duration, Instant};
 use waterwheel::http::{self, Router, Server};
 use waterwheel::{ListenOptions, Reactor};
 
-/// Counts what each thread allocates: that of the tests' runner allocates when it likes.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn allocated() -> u64 {
-    ALLOCATIONS.with(Cell::get)
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that ends has no counter any more.
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: as promised to this call.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as promised to this call.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use counting::allocated;
 
 const FIELDS: &str = "Host: 127.0.0.1:8080\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0\r\n\

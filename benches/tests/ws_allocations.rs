@@ -2,8 +2,8 @@
 //! whether it is answered with itself or published, and nothing for a ping. Here, because
 //! counting wants an allocator of its own.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -12,34 +12,7 @@ use waterwheel::http::{self, Router, Server};
 use waterwheel::ws::{self, Endpoint, Frame, Message, Options, Room, Slow, Socket};
 use waterwheel::{ListenOptions, Reactor};
 
-/// Counts what each thread allocates: that of the tests' runner allocates when it likes.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn allocated() -> u64 {
-    ALLOCATIONS.with(Cell::get)
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-// SAFETY: every call is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // A thread that ends has no counter any more.
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: as promised to this call.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as promised to this call.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use counting::allocated;
 
 /// Echoes; but what begins with a `p` goes to the room, as the frame that was made before.
 struct App {
