@@ -4,6 +4,8 @@ pub(crate) mod buffer;
 pub(crate) mod close;
 pub mod frame;
 pub(crate) mod id;
+#[cfg(any(feature = "inspect", feature = "sim"))]
+pub(crate) mod json;
 pub(crate) mod memory;
 #[cfg(feature = "proxy-protocol")]
 pub(crate) mod proxy_protocol;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::text::{Escaped, Quoted};
+use super::text::Escaped;
 use super::{Replay, words};
+use crate::base::json::Quoted;
 use crate::sys::sim::{Note, Patch, Step, What};
 
 const HTML: &str = include_str!("page/replay.html");
