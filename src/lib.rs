@@ -246,6 +246,11 @@ pub use sys::raise_open_file_limit;
 #[cfg(unix)]
 pub use sys::{receive_listeners, send_listeners};
 
+/// What [`Stats`] is made of.
+pub mod stats {
+    pub use crate::base::histogram::Histogram;
+}
+
 /// Destinations that a program refuses to connect to although a stranger names them.
 pub mod filter {
     pub use crate::options::DestinationFilter;

@@ -3,6 +3,7 @@
 pub(crate) mod buffer;
 pub(crate) mod close;
 pub mod frame;
+pub(crate) mod histogram;
 pub(crate) mod id;
 #[cfg(any(feature = "inspect", feature = "sim"))]
 pub(crate) mod json;

@@ -3,7 +3,9 @@
 use std::iter::Sum;
 use std::ops::AddAssign;
 
-/// What a reactor has done so far: plain counters that only grow, except those that say "now".
+use crate::base::histogram::Histogram;
+
+/// What a reactor has done so far: counters that only grow, except those that say "now".
 ///
 /// # Examples
 /// ```
@@ -93,6 +95,17 @@ pub struct Stats {
     pub sessions_refused: u64,
     /// Sessions that ended because nothing came for too long.
     pub sessions_idle: u64,
+    /// How long turns took, from the return of their poll to the next poll. A turn is counted at
+    /// its end, and only if the loop reads its clock there: while a timer is set, an idle limit
+    /// or another deadline included, or an observer is installed, or [`Reactor::run_once`] drives
+    /// the loop. Without any of these it does not, and the turn is left out.
+    ///
+    /// [`Reactor::run_once`]: crate::Reactor::run_once
+    pub turn_times: Histogram,
+    /// How long callbacks took, as observers are told it: what [`observer`](crate::observer) says
+    /// of time holds. Counted only while an observer is installed, because nothing else reads the
+    /// clock behind a callback.
+    pub callback_times: Histogram,
 }
 
 /// Adds the counters of another reactor. The sum of the peaks is a bound: they need not have been
@@ -114,7 +127,7 @@ impl AddAssign for Stats {
             connections, connections_peak, datagrams_received, datagrams_sent,
             datagram_bytes_received,
             datagram_bytes_sent, datagrams_dropped, datagrams_truncated, datagram_errors,
-            sessions, sessions_refused, sessions_idle,
+            sessions, sessions_refused, sessions_idle, turn_times, callback_times,
         }
     }
 }

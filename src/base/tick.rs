@@ -27,6 +27,12 @@ impl OncePerSecond {
     }
 }
 
+/// A time of the clock in nanoseconds, which runs for 584 years.
+#[inline]
+pub(crate) fn nanos(time: Duration) -> u64 {
+    time.as_secs() * 1_000_000_000 + u64::from(time.subsec_nanos())
+}
+
 /// A duration in ticks, rounded up, so that nothing is ever early.
 pub(crate) fn ticks(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(NANOS_PER_TICK.into())).unwrap_or(u64::MAX)

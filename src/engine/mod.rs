@@ -187,7 +187,7 @@ impl Engine {
         token: u64,
     ) -> TimerId {
         let timer = self.timers.set_user(owner, wait, periodic, token);
-        self.observers.tell(|observer| observer.on_timer_armed(timer, wait));
+        self.observers.tell_timer(timer, wait);
         timer
     }
 

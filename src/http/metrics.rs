@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::durations::Durations;
+use super::durations::{Durations, write_lengths};
 use super::response::Response;
 use super::stats::HttpStats;
 use crate::base::stats::Stats;
@@ -70,6 +70,12 @@ fn open_metrics(loop_stats: &Stats, http: &HttpStats, durations: Option<&Duratio
         let _ = writeln!(text, "# TYPE waterwheel_{name} gauge");
         let _ = writeln!(text, "# HELP waterwheel_{name} {help}.\nwaterwheel_{name} {value}");
     }
+    let (turns, callbacks) = (&loop_stats.turn_times, &loop_stats.callback_times);
+    write_lengths(&mut text, "turn", "How long turns of the loop took", turns);
+    if callbacks.count() > 0 {
+        let help = "How long callbacks took while an observer was installed";
+        write_lengths(&mut text, "callback", help, callbacks);
+    }
     if let Some(durations) = durations {
         durations.write_to(&mut text);
     }
@@ -86,8 +92,10 @@ fn counter(text: &mut String, name: &str, help: &str, value: u64) -> std::fmt::R
 impl<A: 'static> Response<'_, A> {
     /// Answers with the counters of the reactor and of this server, as OpenMetrics text, which
     /// Prometheus reads; with [`Server::on_finish`](super::Server::on_finish) also how long the
-    /// complete answers took, as a histogram. Nothing in it is of a peer's making. Where the
-    /// program mounts it, whoever reaches the path can read it.
+    /// complete answers took, as a histogram. Two more say how long turns of the loop took
+    /// ([`Stats::turn_times`](crate::Stats::turn_times)), and callbacks where an observer is
+    /// installed. Nothing in it is of a peer's making. Where the program mounts it, whoever reaches
+    /// the path can read it.
     ///
     /// # Examples
     /// ```

@@ -60,6 +60,8 @@ pub(super) struct Entry {
     pub(super) paused: Since,
     pub(super) unconsumed: Since,
     pub(super) much_output: Since,
+    /// Something of the five above may be set. Invariant: none is if this is not.
+    has_state: bool,
 }
 
 impl Entry {
@@ -80,12 +82,34 @@ impl Entry {
             paused: Since::default(),
             unconsumed: Since::default(),
             much_output: Since::default(),
+            has_state: false,
         }
+    }
+
+    /// A message was handled in one go: nothing is unusual about the connection.
+    #[inline]
+    pub(super) fn note_message(&mut self, handler: u32, read: usize, written: usize) {
+        self.handler = handler;
+        self.callbacks += 1;
+        self.bytes_read += read as u64;
+        self.bytes_written += written as u64;
+        if self.has_state {
+            self.forget_state();
+        }
+    }
+
+    #[cold]
+    fn forget_state(&mut self) {
+        (self.output_bytes, self.is_paused, self.has_state) = (0, false, false);
+        self.paused = Since::default();
+        self.unconsumed = Since::default();
+        self.much_output = Since::default();
     }
 
     /// How it stands after a callback.
     #[inline]
     pub(super) fn note(&mut self, facts: ConnFacts, now: u64, much: usize) {
+        self.has_state = true;
         self.output_bytes = facts.output_bytes as u64;
         self.is_paused = facts.is_paused;
         self.paused.set(facts.is_paused, now);
@@ -95,12 +119,14 @@ impl Entry {
     /// The handler was lent input, and has consumed some of it or none.
     #[inline]
     pub(super) fn note_consumed(&mut self, has_consumed: bool, now: u64) {
+        self.has_state = true;
         self.unconsumed.set(!has_consumed, now);
     }
 
     /// The kernel has taken bytes.
     #[inline]
     pub(super) fn note_written(&mut self, bytes: usize, much: usize, now: u64) {
+        self.has_state = true;
         self.bytes_written += bytes as u64;
         self.output_bytes = self.output_bytes.saturating_sub(bytes as u64);
         self.much_output.set(self.output_bytes >= much as u64, now);
@@ -130,6 +156,12 @@ impl Conns {
             *entry = Some(Entry::new(id, now));
         }
         entry.as_mut().expect("it was put there")
+    }
+
+    /// The entry of a connection that has one.
+    #[inline]
+    pub(super) fn known(&mut self, id: ConnId) -> Option<&mut Entry> {
+        self.slots.get_mut(id.slot())?.as_mut().filter(|entry| entry.id == id)
     }
 
     pub(super) fn remove(&mut self, id: ConnId) {

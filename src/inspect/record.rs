@@ -21,6 +21,8 @@ pub(super) enum Happened {
     Phase { phase: Phase, length: u64 },
     /// A callback of a connection, by the place of its name.
     ConnCallback { name: u8, handler: u16, length: u64, conn: ConnId },
+    /// A message of a connection: `on_data`, and the bytes that were read for it and written by it.
+    Message { handler: u16, length: u32, conn: ConnId, read: u32, written: u32 },
     /// A callback that is of no connection.
     Callback { name: u8, handler: u16, length: u64 },
     /// A connection was accepted, or an outgoing one begun.
@@ -48,8 +50,17 @@ pub(super) enum Happened {
 const _: () = assert!(size_of::<Record>() <= 32, "as the documentation says");
 
 /// Names that last for ever, by their places.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Places(Vec<&'static str>);
+
+/// The place of the name of the callback that a message is.
+pub(super) const ON_DATA: u8 = 0;
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(vec!["on_data"])
+    }
+}
 
 impl Places {
     /// The place of a name, which gets one if it has none.
@@ -128,8 +139,8 @@ pub(super) struct Ring {
     mask: u64,
     /// The number of the next record.
     next: u64,
-    /// The highest value that `next` has had: what it has passed is overwritten.
-    /// Invariant: `next <= top`.
+    /// The highest value that `next` had when records were taken back: what it has passed is
+    /// overwritten.
     top: u64,
 }
 
@@ -149,7 +160,6 @@ impl Ring {
             None => self.slots.push(record),
         }
         self.next += 1;
-        self.top = self.top.max(self.next);
     }
 
     /// The number of the next record.
@@ -160,12 +170,13 @@ impl Ring {
     /// Takes back all records from this number on.
     pub(super) fn take_back(&mut self, position: u64) {
         debug_assert!(position <= self.next);
+        self.top = self.top.max(self.next);
         self.next = position;
     }
 
     /// From the oldest to the newest.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> {
-        let oldest = self.top.saturating_sub(self.mask + 1).min(self.next);
+        let oldest = self.top.max(self.next).saturating_sub(self.mask + 1).min(self.next);
         let slot = |number: u64| &self.slots[(number & self.mask) as usize];
         (oldest..self.next).map(slot)
     }

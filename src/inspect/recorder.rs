@@ -12,7 +12,9 @@ use super::tally::{Tally, nanos};
 use super::trace::Recording;
 use super::warning::{Resets, Seen, Warning, WarningKind, Warnings};
 use crate::base::id::{ConnId, TimerId};
-use crate::engine::observer::{Callback, ConnEnd, Observer, Outcome, Phase, Span, What};
+use crate::engine::observer::{
+    Callback, ConnEnd, ConnFacts, Message, Observer, Outcome, Phase, Span, What,
+};
 use crate::handler::HandlerKey;
 
 /// Takes a recording when something has happened.
@@ -51,6 +53,9 @@ pub struct Recorder {
     /// Names of callbacks and of marks.
     pub(super) names: Places,
     resets: Resets,
+    /// A message whose callback took so many nanoseconds is no ordinary one: it has held the loop,
+    /// or its length is too great for a record of a message.
+    slow: u64,
     /// The last time that was told.
     now: u64,
     turn: Turn,
@@ -108,6 +113,7 @@ impl Recorder {
     pub fn with_options(options: RecorderOptions) -> Self {
         Self {
             ring: Ring::new(options.records),
+            slow: nanos(options.slow_callback).min(u32::MAX.into()),
             options,
             tally: Tally::default(),
             conns: Conns::default(),
@@ -201,16 +207,12 @@ impl Recorder {
     /// A callback has ended that is not ignored.
     #[inline]
     fn count_callback(&mut self, callback: &Callback<'_>, outcome: Outcome, span: Span) {
-        let (begun, length) = (nanos(span.from), nanos(span.length()));
+        let (begun, length) = (span.begun_nanos(), span.length_nanos());
         let name = self.names.of(callback.what.name()) as u8;
         let handler = callback.handler.min(u32::from(u16::MAX)) as u16;
         let conn = callback.what.conn_id();
-        self.tally.callbacks += 1;
-        self.tally.callback_lengths.add(length);
-        let sum = self.tally.handler(callback.handler);
-        sum.callbacks += 1;
-        sum.length += length;
-        sum.longest = sum.longest.max(length);
+        self.tally.callback_lengths.add_nanos(length);
+        self.tally.handler(callback.handler).count(length);
         let Some(id) = conn else {
             return self.push(begun, Happened::Callback { name, handler, length });
         };
@@ -225,6 +227,20 @@ impl Recorder {
             entry.note_consumed(count > 0, now);
         }
         self.push(begun, Happened::ConnCallback { name, handler, length, conn: id });
+    }
+
+    /// A message of a connection or a handler that is ignored or not known, or a slow one: noted as
+    /// a read, a write and a callback.
+    #[cold]
+    fn note_apart(&mut self, message: &Message<'_>) {
+        let Message { handler, id, input, consumed, written, span, .. } = *message;
+        self.on_read(id, input.len());
+        let callback = Callback::new(handler, What::Data { id, input }, Some(ConnFacts::USUAL));
+        self.on_callback_begin(&callback, span.begun());
+        if written > 0 {
+            self.on_written(id, written);
+        }
+        self.on_callback_end(&callback, Outcome::Consumed(consumed), span);
     }
 
     /// A callback has held the loop.
@@ -326,9 +342,9 @@ impl Observer for Recorder {
         } else {
             // A record lasts as long as what lies in it; the sums leave out what is ignored.
             let own = length.saturating_sub(self.turn.ignored);
-            self.tally.turns += 1;
             self.tally.turn_length += own;
-            self.tally.turn_lengths.add(own);
+            self.tally.turn_lengths.add_nanos(own);
+            self.tally.peaks.add(own, &self.turn.phases);
             self.tally.poll_length += self.turn.begun.saturating_sub(self.turn.ended);
             for (sum, (length, count)) in self.tally.phases.iter_mut().zip(self.turn.phases) {
                 sum.length += length;
@@ -383,8 +399,8 @@ impl Observer for Recorder {
 
     #[inline]
     fn on_callback_end(&mut self, callback: &Callback<'_>, outcome: Outcome, span: Span) {
-        self.now = nanos(span.to);
-        let length = nanos(span.length());
+        self.now = span.ended_nanos();
+        let length = span.length_nanos();
         if self.is_ignoring {
             self.is_ignoring = false;
             self.turn.ignored += length;
@@ -398,6 +414,35 @@ impl Observer for Recorder {
         if let What::Close { id, .. } | What::ConnectFailed { id: Some(id) } = callback.what {
             self.conns.remove(id);
         }
+    }
+
+    fn takes_whole_messages(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn on_message(&mut self, message: &Message<'_>) {
+        let Message { handler, id, input, written, span, .. } = *message;
+        let length = span.length_nanos();
+        let sum = self.tally.known_handler(handler);
+        let entry = self.conns.known(id);
+        let (Some(sum), Some(entry), false) = (sum, entry, length >= self.slow) else {
+            return self.note_apart(message);
+        };
+        if sum.is_ignored {
+            return self.note_apart(message);
+        }
+        self.now = span.ended_nanos();
+        self.turn.has_others = true;
+        sum.count(length);
+        self.tally.callback_lengths.add_nanos(length);
+        self.tally.bytes_read += input.len() as u64;
+        self.tally.bytes_written += written as u64;
+        entry.note_message(handler, input.len(), written);
+        let (read, written, length) = (input.len() as u32, written as u32, length as u32);
+        let handler = handler.min(u32::from(u16::MAX)) as u16;
+        let what = Happened::Message { handler, length, conn: id, read, written };
+        self.ring.push(Record { at: span.begun_nanos(), what });
     }
 
     fn on_accepted(&mut self, id: ConnId, peer: SocketAddr) {
@@ -476,8 +521,8 @@ impl Observer for Recorder {
         }
     }
 
-    fn on_timer_armed(&mut self, _: TimerId, wait: Duration) {
-        if !self.is_ignoring {
+    fn on_timer_armed(&mut self, handler: Option<u32>, _: TimerId, wait: Duration) {
+        if !handler.is_some_and(|handler| self.tally.is_ignored(handler)) {
             self.tally.timers_armed += 1;
             self.push(self.now, Happened::Armed { wait: nanos(wait) });
         }
@@ -493,13 +538,13 @@ impl Observer for Recorder {
         self.push(self.now, Happened::Woken);
     }
 
-    fn on_panic(&mut self, text: &str) {
+    fn on_panic(&mut self, handler: Option<u32>, text: &str) {
         self.tally.panics += 1;
         self.push(self.now, Happened::Panicked);
         self.is_ignoring = false;
-        let name = self.handler_name(self.handler);
+        let name = self.handler_name(handler.unwrap_or(UNKNOWN));
         let text = format!("{name}: a callback panicked: {text}");
-        let seen = Seen { kind: WarningKind::Panicked, handler: Some(self.handler), conn: None };
+        let seen = Seen { kind: WarningKind::Panicked, handler, conn: None };
         self.warnings.add(seen, self.now, text);
         if self.on_panic.is_some() {
             let recording = self.recording(self.options.window);
@@ -532,7 +577,8 @@ impl fmt::Display for Length {
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("Recorder");
-        text.field("turns", &self.tally.turns).field("warnings", &self.warnings.total);
+        text.field("turns", &self.tally.turn_lengths.count())
+            .field("warnings", &self.warnings.total);
         text.finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::guard::{self, Token};
 use super::recorder::Recorder;
+use super::tally::Peaks;
 use super::trace::Recording;
 use super::view::View;
 use crate::base::id::{Timer, TimerId};
@@ -234,6 +235,9 @@ fn begin(watch: &mut Watch, _: &Request<'_>, res: &mut Response<'_, Watch>) {
         return;
     }
     let id = res.events(None);
+    if watch.viewers.is_empty() {
+        forget_peaks(watch, &mut res.context()); // of a time in which no page watched
+    }
     let view = watch.recorder.and_then(|key| view(&mut res.context(), key)).unwrap_or_default();
     res.send_event(&Event::new(&view).retry(Duration::from_secs(1)));
     res.on_drain(|watch, res| {
@@ -254,6 +258,13 @@ fn view(cx: &mut Context<'_>, key: ObserverKey<Recorder>) -> Option<String> {
     cx.observer(key).map(|recorder| View { recorder, state }.to_string())
 }
 
+/// Begins to look for peaks anew. A page that is behind misses one.
+fn forget_peaks(watch: &Watch, cx: &mut Context<'_>) {
+    if let Some(recorder) = watch.recorder.and_then(|key| cx.observer(key)) {
+        recorder.tally.peaks = Peaks::default();
+    }
+}
+
 /// Tells all pages; when there is none any more, the timer ends.
 fn tick(server: &mut Server<Watch>, cx: &mut Context<'_>) {
     let watch = server.app();
@@ -266,6 +277,7 @@ fn tick(server: &mut Server<Watch>, cx: &mut Context<'_>) {
     let in_time = watch.viewers.iter().filter(|viewer| !viewer.is_behind);
     let ids: Vec<ReplyId> = in_time.map(|viewer| viewer.id).collect();
     let Some(view) = watch.recorder.and_then(|key| view(cx, key)) else { return };
+    forget_peaks(watch, cx);
     let event = Event::new(&view);
     for id in ids {
         let written = server.answer(cx, id, |_, res| res.send_event(&event));

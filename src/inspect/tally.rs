@@ -2,26 +2,12 @@
 
 use std::time::Duration;
 
+use crate::base::histogram::Histogram;
+
 /// Nanoseconds, up to 584 years.
 #[inline]
 pub(super) fn nanos(time: Duration) -> u64 {
-    time.as_secs() * 1_000_000_000 + u64::from(time.subsec_nanos())
-}
-
-/// How many buckets a histogram has: each is twice as wide as the one before.
-pub(super) const BUCKETS: usize = 26;
-
-/// Lengths of time by their size. Bucket `n` counts what took from 2^(n+7) to 2^(n+8)
-/// nanoseconds; the first and the last one also what is shorter and longer.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Histogram(pub(super) [u64; BUCKETS]);
-
-impl Histogram {
-    #[inline]
-    pub(super) fn add(&mut self, length: u64) {
-        let bucket = (length | 1).ilog2().saturating_sub(7).min(BUCKETS as u32 - 1);
-        self.0[bucket as usize] += 1;
-    }
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
 }
 
 /// A phase of the turn, by its order.
@@ -46,16 +32,47 @@ pub(super) struct HandlerSum {
     pub(super) longest: u64,
 }
 
+impl HandlerSum {
+    /// A callback has taken so long, in nanoseconds.
+    #[inline]
+    pub(super) fn count(&mut self, length: u64) {
+        self.callbacks += 1;
+        self.length += length;
+        self.longest = self.longest.max(length);
+    }
+}
+
+/// The most in one turn, since they were shown last. What lasts for one turn is seldom there when
+/// a page is told how the loop stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Peaks {
+    /// The longest turn, in nanoseconds.
+    pub(super) turn_length: u64,
+    /// Things done in each phase.
+    pub(super) counts: [u64; 5],
+}
+
+impl Peaks {
+    /// A turn has ended, of such phases: length and count.
+    #[inline]
+    pub(super) fn add(&mut self, length: u64, phases: &[(u64, u64); 5]) {
+        self.turn_length = self.turn_length.max(length);
+        for (most, (_, count)) in self.counts.iter_mut().zip(phases) {
+            *most = (*most).max(*count);
+        }
+    }
+}
+
 /// All sums.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    pub(super) turns: u64,
+    /// Time in them, in nanoseconds.
     pub(super) turn_length: u64,
     pub(super) turn_lengths: Histogram,
     /// Time between the turns: in the poll.
     pub(super) poll_length: u64,
     pub(super) phases: [PhaseSum; 5],
-    pub(super) callbacks: u64,
+    pub(super) peaks: Peaks,
     pub(super) callback_lengths: Histogram,
     pub(super) handlers: Vec<HandlerSum>,
     pub(super) begun: u64,
@@ -85,6 +102,12 @@ impl Tally {
         &mut self.handlers[index]
     }
 
+    #[inline]
+    pub(super) fn known_handler(&mut self, index: u32) -> Option<&mut HandlerSum> {
+        self.handlers.get_mut(index as usize)
+    }
+
+    #[inline]
     pub(super) fn is_ignored(&self, handler: u32) -> bool {
         self.handlers.get(handler as usize).is_some_and(|it| it.is_ignored)
     }
@@ -95,18 +118,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_has_its_bucket() {
-        let bucket = |length: u64| {
-            let mut histogram = Histogram::default();
-            histogram.add(length);
-            histogram.0.iter().position(|&count| count == 1).expect("it is counted")
-        };
-        assert_eq!(
-            [bucket(0), bucket(255), bucket(256), bucket(511), bucket(512)],
-            [0, 0, 1, 1, 2]
-        );
-        assert_eq!(bucket(1 << 20), 13, "a millisecond, nearly");
-        assert_eq!([bucket(1 << 32), bucket(u64::MAX)], [BUCKETS - 1; 2]);
+    fn nanoseconds_end_with_the_largest_number() {
         assert_eq!(nanos(Duration::new(2, 5)), 2_000_000_005);
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 
-use super::json::{Micros, Quoted};
-use super::record::{Happened, Places, Record};
+use super::record::{Happened, ON_DATA, Places, Record};
 use crate::base::id::ConnId;
+use crate::base::json::Quoted;
 use crate::engine::observer::Phase;
 
 /// A copy of what a [`Recorder`](super::Recorder) has kept. It is `Send`: take it to another
@@ -35,6 +35,7 @@ impl Record {
             | Happened::Phase { length, .. }
             | Happened::ConnCallback { length, .. }
             | Happened::Callback { length, .. } => self.at + length,
+            Happened::Message { length, .. } => self.at + u64::from(length),
             _ => self.at,
         }
     }
@@ -110,6 +111,15 @@ pub(super) fn phase_name(phase: Phase) -> &'static str {
         Phase::Mailbox => "mailbox",
         Phase::Timers => "timers",
         Phase::FlushAndClose => "flush and close",
+    }
+}
+
+/// Nanoseconds as microseconds, exactly.
+struct Micros(u64);
+
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1_000, self.0 % 1_000)
     }
 }
 
@@ -194,6 +204,18 @@ impl fmt::Display for Shown<'_> {
                 let name = self.callback_name(handler, name);
                 self.lasting(f, ("callback", &name), length, Some(conn))
             }
+            Happened::Message { handler, length, conn, read, written } => {
+                self.of_conn(f, "read", conn, read)?;
+                f.write_str(",\n")?;
+                let length = u64::from(length).saturating_sub(CALLBACK_DEPTH);
+                let name = self.callback_name(handler, ON_DATA);
+                self.lasting(f, ("callback", &name), length, Some(conn))?;
+                if written > 0 {
+                    f.write_str(",\n")?;
+                    self.of_conn(f, "written", conn, written)?;
+                }
+                Ok(())
+            }
             Happened::Callback { name, handler, length } => {
                 let length = length.saturating_sub(CALLBACK_DEPTH);
                 let name = self.callback_name(handler, name);
@@ -219,5 +241,16 @@ impl fmt::Display for Shown<'_> {
                 self.instant(f, self.of.names.name(name as usize), format_args!(""))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nanoseconds_are_shown_as_microseconds() {
+        assert_eq!(Micros(1_234_567).to_string(), "1234.567");
+        assert_eq!(Micros(5).to_string(), "0.005");
     }
 }

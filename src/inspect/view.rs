@@ -1,14 +1,16 @@
 //! What the page is sent: the state of the recorder as JSON.
 
 use std::fmt::{self, Write};
+use std::ops::Range;
 
 use super::conns::{Entry, UNKNOWN};
-use super::json::Quoted;
-use super::record::{Happened, Record};
+use super::record::{Happened, ON_DATA, Record};
 use super::recorder::Recorder;
-use super::tally::{Histogram, nanos};
+use super::tally::nanos;
 use super::trace::phase_name;
 use super::warning::Warning;
+use crate::base::histogram::Histogram;
+use crate::base::json::Quoted;
 use crate::engine::observer::LoopState;
 
 /// The page shows no more connections: those in the lowest slots.
@@ -22,7 +24,7 @@ const SPAN_WINDOW: u64 = 500_000_000;
 const MAX_LOOKED_AT: usize = 16_384;
 const MAX_SPANS: usize = 96;
 
-/// The state of a recorder. All numbers grow; the page takes differences.
+/// The state of a recorder. Numbers grow, and the page takes differences; those of peaks do not.
 pub(super) struct View<'a> {
     pub(super) recorder: &'a Recorder,
     /// How the loop stands now.
@@ -35,10 +37,11 @@ impl fmt::Display for View<'_> {
         let tally = &recorder.tally;
         let numbers = [
             ("at", recorder.now()),
-            ("turns", tally.turns),
+            ("turns", tally.turn_lengths.count()),
             ("turn_ns", tally.turn_length),
             ("poll_ns", tally.poll_length),
-            ("callbacks", tally.callbacks),
+            ("peak_turn_ns", tally.peaks.turn_length),
+            ("callbacks", tally.callback_lengths.count()),
             ("begun", tally.begun),
             ("opened", tally.opened),
             ("closed", tally.closed),
@@ -61,6 +64,8 @@ impl fmt::Display for View<'_> {
         }
         f.write_str("\"phases\":")?;
         list(f, &tally.phases, |f, it| write!(f, "[{},{}]", it.length, it.count))?;
+        f.write_str(",\"peak_counts\":")?;
+        list(f, tally.peaks.counts, |f, count| write!(f, "{count}"))?;
         histogram(f, "turn_hist", &tally.turn_lengths)?;
         histogram(f, "callback_hist", &tally.callback_lengths)?;
         f.write_str(",\"handlers\":")?;
@@ -119,6 +124,7 @@ fn span(f: &mut fmt::Formatter<'_>, recorder: &Recorder, it: &Record) -> fmt::Re
         Happened::ConnCallback { handler, name, conn, .. } => {
             (2, callback(handler, name), Some(conn))
         }
+        Happened::Message { handler, conn, .. } => (2, callback(handler, ON_DATA), Some(conn)),
         Happened::Callback { handler, name, .. } => (2, callback(handler, name), None),
         _ => (2, String::new(), None),
     };
@@ -145,9 +151,16 @@ fn list<T>(
     f.write_char(']')
 }
 
+/// The buckets that the page shows. What is shorter or longer counts to the first or the last one.
+const SHOWN_BUCKETS: Range<usize> = 7..33;
+
 fn histogram(f: &mut fmt::Formatter<'_>, name: &str, histogram: &Histogram) -> fmt::Result {
+    let (counts, Range { start, end }) = (histogram.counts(), SHOWN_BUCKETS);
+    let mut shown = counts[SHOWN_BUCKETS].to_vec();
+    shown[0] += counts[..start].iter().sum::<u64>();
+    shown[end - start - 1] += counts[end..].iter().sum::<u64>();
     write!(f, ",\"{name}\":")?;
-    list(f, &histogram.0, |f, count| write!(f, "{count}"))
+    list(f, shown, |f, count| write!(f, "{count}"))
 }
 
 /// Slot, id, handler, age in milliseconds, bytes in and out, queued bytes, callbacks, phase, peer.

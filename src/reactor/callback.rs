@@ -181,21 +181,21 @@ impl Told for Delivery {
 
 /// Tells the observers that a callback begins.
 #[cold]
-pub(super) fn tell_begin(lp: &mut Loop, handler: u32, what: What<'_>) {
+fn tell_begin(lp: &mut Loop, handler: u32, what: What<'_>) {
     let conn = what.conn_id().and_then(|id| lp.streams.facts(id));
     lp.engine.begin_observed_callback(&Callback::new(handler, what, conn));
 }
 
 /// Tells the observers that a callback has returned.
 #[cold]
-pub(super) fn tell_return(lp: &mut Loop, handler: u32, what: What<'_>, outcome: Outcome) {
+fn tell_return(lp: &mut Loop, handler: u32, what: What<'_>, outcome: Outcome) {
     let conn = what.conn_id().and_then(|id| lp.streams.facts(id));
     lp.engine.end_observed_callback(&Callback::new(handler, what, conn), outcome);
 }
 
 /// Tells the observers what a callback had gathered and the kernel has taken.
 #[cold]
-pub(super) fn tell_written(lp: &mut Loop, id: ConnId, bytes: usize) {
+fn tell_written(lp: &mut Loop, id: ConnId, bytes: usize) {
     if bytes > 0 {
         lp.engine.observers.tell(|observer| observer.on_written(id, bytes));
     }
@@ -220,7 +220,7 @@ fn after_panic(engine: &mut Engine, payload: PanicPayload) -> Option<PanicPayloa
     }
     engine.stats.panics += 1;
     let text = text_of(&payload);
-    engine.observers.tell(|observer| observer.on_panic(text));
+    engine.observers.tell_panic(text);
     if on_panic == OnPanic::Unwind {
         log::error!("a callback panicked ({text}); its connection is closed, the panic goes on");
         return Some(payload);

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, SocketId};
-use crate::engine::observer::What;
+use crate::engine::observer::{Callback, ConnFacts, Outcome, What};
 use crate::handler::{ErasedReceiver, Loop, Message};
-use crate::reactor::callback::{
-    Callbacks, PanicPayload, Told, tell_begin, tell_return, tell_written,
-};
+use crate::reactor::callback::{Callbacks, PanicPayload};
 use crate::reactor::stop::Stopping;
 use crate::reactor::turn::Cursor;
 use crate::stream::connection::{Flags, Phase, Received};
@@ -66,9 +64,10 @@ impl Dispatcher {
     }
 
     /// An event of a connection. Nearly every one is a message for a connection with nothing
-    /// unusual about it, which takes the fast path: read, callback, write.
+    /// unusual about it, which takes the fast path: read, callback, write. Made twice, so that
+    /// observers cost nothing where there are none.
     #[inline(always)]
-    pub(super) fn on_io(&mut self, id: ConnId, event: Event<'_>) {
+    pub(super) fn on_io<const IS_OBSERVED: bool>(&mut self, id: ConnId, event: Event<'_>) {
         let Self { lp, buffer, .. } = self;
         let buffer = &mut **buffer;
         let Some(connection) = lp.streams.slot_mut(id) else { return };
@@ -91,14 +90,14 @@ impl Dispatcher {
         let config = &*connection.config;
         // No output waits on the fast path: there is room for all that may gather.
         let (state, handler, room) = (connection.state, config.service, config.cork_room);
-        self.deliver_fast(id, count, state, handler, room);
+        self.deliver_fast::<IS_OBSERVED>(id, count, state, handler, room);
     }
 
     /// The second half of the fast path: `count` bytes of the buffer go to the handler, and what
     /// it writes leaves. A copy of `Callbacks::enter_connection`, inlined, which leaves it to the
     /// cork to know whose callback runs.
     #[inline(always)]
-    pub(super) fn deliver_fast(
+    pub(super) fn deliver_fast<const IS_OBSERVED: bool>(
         &mut self,
         id: ConnId,
         count: usize,
@@ -111,16 +110,13 @@ impl Dispatcher {
         let Some(entry) = callbacks.handlers.get_mut(handler as usize) else { return };
         lp.engine.cork.begin(id, room);
         let input = &buffer[..count];
-        // Always false, without a test, in a build without the simulated world.
-        let is_observed = sys::OBSERVES_FAST_PATH && !lp.engine.observers.is_empty();
-        if is_observed {
-            tell_begin(lp, handler, What::Data { id, input });
+        if IS_OBSERVED {
+            begin_message(lp, handler, id, input);
         }
         let consumed = entry.handler.data(state, lp, input);
         let written = lp.streams.uncork_plain(&mut lp.engine, id);
-        if is_observed {
-            tell_written(lp, id, written);
-            tell_return(lp, handler, What::Data { id, input }, consumed.outcome());
+        if IS_OBSERVED {
+            end_message(lp, (handler, id), input, consumed, written);
         }
         if consumed < count {
             self.keep(id, consumed, count);
@@ -421,14 +417,63 @@ impl Dispatcher {
     /// An event that is no message of a connection on the fast path. Kept out of its way.
     #[inline(never)]
     fn on_slow_io(&mut self, id: ConnId, event: Event<'_>) {
-        let flags = self.lp.streams.slot(id).map(|connection| connection.flags);
-        if event.is_plain() && flags == Some(Flags::OBSERVED) {
-            return self.on_observed_message(id);
-        }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if event.is_plain() && self.is_unix_message(id) {
             return self.on_unix_message(id);
         }
         self.on_any_io(id, event.readiness());
     }
+}
+
+/// Tells observers that a message of the fast path begins, or has that told later.
+#[inline(always)]
+fn begin_message(lp: &mut Loop, handler: u32, id: ConnId, input: &[u8]) {
+    if lp.engine.observers.takes_whole_messages() {
+        lp.engine.begin_whole_message(handler);
+    } else {
+        tell_message_begin(lp, handler, id, input);
+    }
+}
+
+#[inline(never)]
+fn tell_message_begin(lp: &mut Loop, handler: u32, id: ConnId, input: &[u8]) {
+    lp.engine.observers.tell(|observer| observer.on_read(id, input.len()));
+    let callback = Callback::new(handler, What::Data { id, input }, Some(ConnFacts::USUAL));
+    lp.engine.begin_observed_callback(&callback);
+}
+
+/// Tells observers that a message of the fast path has ended.
+#[inline(always)]
+fn end_message(
+    lp: &mut Loop,
+    (handler, id): (u32, ConnId),
+    input: &[u8],
+    consumed: usize,
+    written: usize,
+) {
+    let is_whole = lp.engine.observers.takes_whole_messages();
+    if is_whole && consumed > 0 && lp.streams.is_usual(id) {
+        return lp.engine.end_whole_message((handler, id), input, consumed, written);
+    }
+    if is_whole {
+        tell_message_begin(lp, handler, id, input);
+    }
+    tell_message_end(lp, (handler, id), input, consumed, written);
+}
+
+#[inline(never)]
+fn tell_message_end(
+    lp: &mut Loop,
+    (handler, id): (u32, ConnId),
+    input: &[u8],
+    consumed: usize,
+    written: usize,
+) {
+    if written > 0 {
+        lp.engine.observers.tell(|observer| observer.on_written(id, written));
+    }
+    let usual = lp.streams.is_usual(id).then_some(ConnFacts::USUAL);
+    let conn = usual.or_else(|| lp.streams.facts(id));
+    let callback = Callback::new(handler, What::Data { id, input }, conn);
+    lp.engine.end_observed_callback(&callback, Outcome::Consumed(consumed));
 }

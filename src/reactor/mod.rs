@@ -8,7 +8,6 @@ mod dispatch;
 mod expiry;
 mod handshake;
 mod layers;
-mod observed;
 mod resolve;
 mod stop;
 #[cfg(all(feature = "systemd", unix))]
@@ -39,7 +38,7 @@ use crate::stream::{adopt, warn_of_silence};
 use crate::sys::{Events, World};
 use callback::drop_quietly;
 use dispatch::Dispatcher;
-use turn::refresh_activity;
+use turn::end_turn;
 
 /// The event loop: one thread, one poll, all connections.
 ///
@@ -106,8 +105,8 @@ pub struct Reactor {
     events: Events,
     /// Engine and handlers.
     dispatcher: Dispatcher,
-    /// What moved in the last turn has been stamped with its end: the caller that drives the loop
-    /// may have let time pass since.
+    /// The last turn is counted, and what moved in it is stamped with its end. The caller that
+    /// drives the loop may have let time pass since.
     is_stamped: bool,
     /// A descriptor that asks to drain by becoming readable.
     #[cfg(unix)]
@@ -453,10 +452,7 @@ impl Reactor {
     /// as long as the reactor lives. Several are told in the order in which they came. Returns the
     /// key by which it is found again.
     pub fn observe<O: Observer>(&mut self, observer: O) -> ObserverKey<O> {
-        let Loop { streams, engine, .. } = &mut self.dispatcher.lp;
-        let key = engine.observers.add(Box::new(observer), true);
-        streams.mark_observed();
-        key
+        self.dispatcher.lp.engine.observers.add(Box::new(observer))
     }
 
     /// An observer, to look at what it has gathered; `None` if the key is of another reactor.
@@ -481,10 +477,11 @@ impl Reactor {
     /// - The system's, if the poll fails.
     pub fn run_once(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         let goes_on = self.go_on(timeout)?;
-        let lp = &mut self.dispatcher.lp;
-        let end = lp.engine.timers.clock_tick();
-        refresh_activity(lp, &self.events, end);
-        self.is_stamped = true;
+        if !std::mem::replace(&mut self.is_stamped, true) {
+            let lp = &mut self.dispatcher.lp;
+            let end = lp.engine.timers.clock_nanos();
+            end_turn(lp, &self.events, end);
+        }
         Ok(goes_on)
     }
 

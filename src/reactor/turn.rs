@@ -51,7 +51,11 @@ impl Reactor {
         if self.dispatcher.lp.streams.has_states() {
             self.dispatcher.place_states();
         }
-        self.poll(max_wait)?;
+        if let Err(error) = self.poll(max_wait) {
+            self.is_stamped = true; // there is no turn that could end
+            return Err(error);
+        }
+        self.is_stamped = false;
         let Self { events, dispatcher, .. } = self;
         dispatcher.cursor = Cursor::default();
         if !dispatcher.catch_panic(|dispatcher| dispatcher.run_phases(events)) {
@@ -74,10 +78,12 @@ impl Reactor {
             let left = shortened(Duration::from_nanos(due.saturating_sub(now)));
             timeout = Some(timeout.map_or(left, |wait| wait.min(left)));
             if !self.is_stamped {
-                refresh_activity(lp, &self.events, now / NANOS_PER_TICK);
+                end_turn(lp, &self.events, now);
             }
+        } else if !lp.engine.observers.is_empty() && !self.is_stamped {
+            let now = lp.engine.timers.clock_nanos();
+            end_turn(lp, &self.events, now);
         }
-        self.is_stamped = false;
         lp.engine.timers.clear_active();
         if lp.has_work() || !self.dispatcher.inbox.is_empty() {
             timeout = Some(Duration::ZERO);
@@ -145,10 +151,18 @@ fn shortened(wait: Duration) -> Duration {
 /// 25 days, and not every version of what stands between clamps them.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The last turn has ended, at this time in nanoseconds.
+#[inline]
+pub(super) fn end_turn(lp: &mut Loop, events: &Events, end: u64) {
+    // The clock does not go back.
+    lp.engine.stats.turn_times.add_nanos(end.wrapping_sub(lp.engine.timers.sampled()));
+    refresh_activity(lp, events, end / NANOS_PER_TICK);
+}
+
 /// If the last turn was long, what moved in it may have moved at its end, and what began in it may
 /// have begun there: no limit must pass early.
 #[inline]
-pub(super) fn refresh_activity(lp: &mut Loop, events: &Events, end: u64) {
+fn refresh_activity(lp: &mut Loop, events: &Events, end: u64) {
     let now = lp.engine.now();
     if end > now {
         if end > now + 1 || lp.engine.timers.moved() <= FEW {
@@ -209,7 +223,7 @@ impl Dispatcher {
     /// done twice when a panic has cut it short.
     #[inline(always)]
     fn run_table<const IS_OBSERVED: bool>(&mut self, events: &Events) {
-        self.run_phase::<IS_OBSERVED>(Phase::Events, |it| it.run_events(events));
+        self.run_phase::<IS_OBSERVED>(Phase::Events, |it| it.run_events::<IS_OBSERVED>(events));
         if self.cursor.phase < 3 && !self.lp.engine.ready.is_empty() {
             self.cursor.phase = 3;
             self.run_phase::<IS_OBSERVED>(Phase::Ready, Self::run_ready);
@@ -281,14 +295,14 @@ impl Dispatcher {
     /// Phase 2. Epoll reports an edge once: an event is taken off the list before it is handled,
     /// and the next turn does not see it again.
     #[inline(always)]
-    fn run_events(&mut self, events: &Events) -> usize {
+    fn run_events<const IS_OBSERVED: bool>(&mut self, events: &Events) -> usize {
         let first = self.cursor.event;
         events.for_each_from(self.cursor.event, |event| {
             self.cursor.event += 1;
             match Target::of(event.token()) {
                 Target::Connection(token) => {
                     let id = self.lp.streams.id_of(token);
-                    self.on_io(id, event);
+                    self.on_io::<IS_OBSERVED>(id, event);
                 }
                 Target::Listener(index) => self.accept(index),
                 Target::Attempt(slot) => self.on_attempt(slot),

@@ -37,7 +37,11 @@ impl Dispatcher {
                 connection.read_at = link.engine.now();
                 let config = &*connection.config;
                 let (state, handler, room) = (connection.state, config.service, config.cork_room);
-                self.deliver_fast(id, count, state, handler, room);
+                if self.lp.engine.observers.is_empty() {
+                    self.deliver_fast::<false>(id, count, state, handler, room);
+                } else {
+                    self.deliver_fast::<true>(id, count, state, handler, room);
+                }
             }
             Some(received) => {
                 connection.flags.set(Flags::READABLE);

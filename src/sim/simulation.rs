@@ -151,7 +151,7 @@ impl Simulation {
         })?;
         self.watchers.push(Rc::clone(&watcher));
         let told = Box::new(Told(Rc::clone(&watcher)));
-        reactor.event_loop_mut().engine.observers.add(told, false);
+        reactor.event_loop_mut().engine.observers.add(told);
         if self.world.borrow().replay.is_some() {
             Keeper::install(&self.world, index, &mut reactor);
         }

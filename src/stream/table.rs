@@ -130,6 +130,9 @@ impl Streams {
     /// How a connection stands that has not ended, for an observer.
     pub(crate) fn facts(&self, id: ConnId) -> Option<ConnFacts> {
         let it = self.get(id)?;
+        if it.flags.is_empty() {
+            return Some(ConnFacts::USUAL);
+        }
         Some(ConnFacts {
             is_reading: it.wants_read(),
             is_paused: it.flags.has(Flags::PAUSED),
@@ -139,11 +142,13 @@ impl Streams {
         })
     }
 
-    /// Has all connections leave the fast path.
-    pub(crate) fn mark_observed(&mut self) {
-        for (_, connection) in &mut self.connections {
-            connection.flags.set(Flags::OBSERVED);
-        }
+    /// Whether nothing is unusual about a connection behind its callback: its facts are the usual
+    /// ones.
+    #[inline]
+    pub(crate) fn is_usual(&self, id: ConnId) -> bool {
+        // The slot stays until the callback has returned.
+        let connection = self.connections.get(id.index());
+        connection.is_some_and(|connection| connection.flags.is_empty())
     }
 
     /// All that hold a slot.
@@ -183,7 +188,6 @@ impl Streams {
         let now = engine.now();
         let connection =
             slot.insert(Connection::new(stream, id.generation(), peer, config, phase, now));
-        connection.flags.put(Flags::OBSERVED, engine.observers.takes_slow_path());
         Link { id, connection, engine }
     }
 

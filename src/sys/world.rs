@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Answer, Backlog, Listener, Poller, Stream, os, sim};
 use crate::base::id::Generations;
-use crate::base::tick::NANOS_PER_TICK;
+use crate::base::tick::{NANOS_PER_TICK, nanos};
 use crate::options::{ConnectOptions, ListenOptions};
 
 /// Where a reactor lives: the source of its sockets, its poll and its clock.
@@ -174,10 +174,7 @@ impl Clock {
     #[inline]
     pub(crate) fn nanos(&self) -> u64 {
         match self {
-            Self::Os(clock) => {
-                let elapsed = clock.elapsed();
-                elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos())
-            }
+            Self::Os(clock) => nanos(clock.elapsed()),
             Self::Sim(clock) => clock.nanos(),
         }
     }

@@ -44,7 +44,7 @@ async function watch() {
   })()`);
   check(more[0] > 0 && more[1] >= more[0], `the wheel shows ${more[1]} entries of ${more[6]}`);
   check(more[2] === more[3], `${more[3]} slots of it are full`);
-  check(more[4] > 20 && more[5] > 0 && more[7] === 3, `the timeline has ${more[4]} spans`);
+  check(more[4] > 20 && more[5] > 0 && more[7] === 5, `the timeline has ${more[4]} spans`);
   await run(`$('slots').focus()`);
   for (const key of ['ArrowRight', 'ArrowRight', 'ArrowDown', 'ArrowUp']) await press(key);
   check(/^Slot 1[: ]/.test(await run(`$('slot').textContent`)), 'arrow keys choose a slot');
@@ -70,6 +70,12 @@ async function watch() {
   checkTrace(JSON.parse(trace));
   await until(`[...document.querySelectorAll('#warnings b')].some((it) => it.textContent === 'loop held')`,
     'the stall is named');
+  const peaks = await run(`(() => {
+    const [, longest] = $('turn-mean').textContent.match(/longest ([0-9.]+) ms/) || [0, 0];
+    return [Number(longest), Number($('queues').rows[0].cells[2].textContent)];
+  })()`);
+  check(peaks[0] >= 50, `and the turn that it made long, of ${peaks[0]} ms`);
+  check(peaks[1] > 0, `${peaks[1]} events were the most in a turn`);
   check((await run(`document.querySelector('#warnings').innerText`))
     .includes('Echo: on_data of connection'), 'with handler and connection');
   const slow = await run(`(() => {

@@ -2,6 +2,8 @@
 
 #[path = "../examples/json.rs"]
 mod json;
+#[path = "../support/logged.rs"]
+mod logged;
 mod page;
 mod recorder;
 mod rig;

@@ -8,7 +8,7 @@ use waterwheel::inspect::{Page, Recorder, serve, serve_recorder};
 use waterwheel::{ListenOptions, Reactor};
 
 use super::json::Json;
-use super::rig::{Echo, Rig};
+use super::rig::{Echo, Rig, STALL};
 
 /// A rig that is shown.
 fn shown() -> (Rig, Page) {
@@ -189,13 +189,22 @@ fn the_stream_has_the_numbers_of_the_reactor_and_nothing_of_the_page() {
 #[test]
 fn a_stall_is_on_the_page_within_a_second() {
     let (mut rig, page) = shown();
-    let mut stream = ask(page.addr(), "/events", &fields(&page));
     let mut client = rig.client();
+    rig.echo(&mut client, b"stall before a page watches");
+    let mut stream = ask(page.addr(), "/events", &fields(&page));
+    let text = read_until(&mut rig, &mut stream, |text| text.contains("\n\n"));
+    let (_, first) = text.split_once("data: ").expect("a view");
+    let first = Json::parse(first.lines().next().unwrap());
+    assert_eq!(first.at(&["peak_turn_ns"]).whole(), 0, "peaks are of the time that is watched");
     rig.echo(&mut client, b"stall");
     let begun = rig.reactor.context().now();
-    let is_it = |view: &Json| !view.at(&["warnings"]).list().is_empty();
+    let is_it = |view: &Json| {
+        let warnings = view.at(&["warnings"]).list();
+        warnings.iter().any(|it| it.at(&["count"]).whole() >= 2)
+    };
     let seen = view(&mut rig, &mut stream, is_it);
     assert!(rig.reactor.context().now() - begun < Duration::from_secs(1));
+    assert!(seen.at(&["peak_turn_ns"]).whole() as u128 >= STALL.as_nanos(), "the longest turn");
     let warning = &seen.at(&["warnings"]).list()[0];
     assert_eq!(*warning.at(&["kind"]), Json::Text("loop held".to_owned()));
 }
@@ -215,8 +224,7 @@ fn four_may_watch_and_nothing_is_done_when_none_does() {
     drop((streams, fourth));
     rig.until("all are gone", |rig| rig.reactor.stats().connections == 0);
     // The tick that finds nobody is the last one.
-    let fired = rig.reactor.stats().timers_fired;
-    rig.until("the last tick", |rig| rig.reactor.stats().timers_fired > fired);
+    rig.until("the last tick", |rig| rig.reactor.context().loop_state().timers == 0);
     let fired = rig.reactor.stats().timers_fired;
     let until = rig.reactor.context().now() + Duration::from_millis(600);
     rig.until("time has passed", |rig| rig.reactor.context().now() > until);
@@ -236,13 +244,14 @@ fn a_trace_comes_whole_also_when_it_is_long() {
     }
     let text = expect_status(&mut rig, &page, "/trace.json", &fields(&page), 200);
     let (_, mut rest) = text.split_once("\r\n\r\n").expect("a body");
-    let mut body = String::new();
+    let (mut body, mut pieces) = (String::new(), 0);
     while let Some((length, behind)) = rest.split_once("\r\n") {
         let length = usize::from_str_radix(length, 16).expect("a length");
         body.push_str(&behind[..length]);
         rest = &behind[length + 2..];
+        pieces += 1;
     }
     let events = Json::parse(&body);
     assert!(events.at(&["traceEvents"]).list().len() > 8_000);
-    assert_eq!(rig.recorder().warnings().len(), 0);
+    assert!(pieces > 8, "it came in {pieces} pieces, between which others had their turn");
 }

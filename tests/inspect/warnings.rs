@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use waterwheel::inspect::{Recorder, RecorderOptions, Warning, WarningKind};
+use log::Level;
 
+use waterwheel::inspect::{Recorder, RecorderOptions, Warning, WarningKind};
+use waterwheel::stats::Histogram;
+
+use super::logged::{keep_log, logged};
 use super::rig::{Rig, STALL};
 
 /// Turns until there is a warning of this kind.
@@ -32,6 +36,31 @@ fn a_callback_that_holds_the_loop_is_named_with_its_connection() {
     let millis: u64 = warning.text[start.len()..].trim_end_matches(" ms").parse().unwrap();
     assert!(millis >= STALL.as_millis() as u64, "{warning}");
     assert!(warning.to_string().contains("Context::post"), "it says what to do: {warning}");
+}
+
+#[test]
+fn a_stall_is_in_the_log_and_in_stats() {
+    keep_log();
+    let mut rig =
+        Rig::with(Recorder::with_options(RecorderOptions::default().slow_callback(STALL)));
+    let mut client = rig.client();
+    rig.echo(&mut client, b"before");
+    let before = rig.reactor.stats();
+    rig.echo(&mut client, b"stall");
+    let lines = logged(Level::Warn);
+    let is_it = |line: &&String| {
+        line.starts_with("loop held: http::inspect::rig::Echo: on_data of connection ")
+    };
+    assert_eq!(lines.iter().filter(is_it).count(), 1, "{lines:?}");
+    let stats = rig.reactor.stats();
+    assert_eq!(stats.callback_times.count(), before.callback_times.count() + 1);
+    assert_eq!(stats.turn_times.count(), stats.turns);
+    for (all, before) in
+        [(stats.callback_times, before.callback_times), (stats.turn_times, before.turn_times)]
+    {
+        let long = |lengths: Histogram| lengths.counts()[25..].iter().sum::<u64>();
+        assert!(long(all) > long(before), "it took 34 ms or more: {all:?}");
+    }
 }
 
 #[test]

@@ -223,23 +223,92 @@ pub struct WheelSlot {
 
 /// From the reading of the clock before a callback to the one at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Span {
-    /// The reading before.
-    pub from: Duration,
+    /// The reading before, in nanoseconds since the reactor was made.
+    begun: u64,
     /// The reading at its end.
-    pub to: Duration,
+    ended: u64,
 }
 
 impl Span {
+    #[inline]
+    pub(super) fn new(begun: u64, ended: u64) -> Self {
+        Self { begun, ended }
+    }
+
+    /// The reading before.
+    #[must_use]
+    pub fn begun(self) -> Duration {
+        Duration::from_nanos(self.begun)
+    }
+
+    /// The reading at its end.
+    #[must_use]
+    pub fn ended(self) -> Duration {
+        Duration::from_nanos(self.ended)
+    }
+
     /// The time between the two.
     #[must_use]
     pub fn length(self) -> Duration {
-        self.to.saturating_sub(self.from)
+        Duration::from_nanos(self.length_nanos())
+    }
+
+    /// The reading before, in nanoseconds.
+    #[must_use]
+    #[inline]
+    pub fn begun_nanos(self) -> u64 {
+        self.begun
+    }
+
+    /// The reading at its end, in nanoseconds.
+    #[must_use]
+    #[inline]
+    pub fn ended_nanos(self) -> u64 {
+        self.ended
+    }
+
+    /// The time between the two, in nanoseconds.
+    #[must_use]
+    #[inline]
+    pub fn length_nanos(self) -> u64 {
+        self.ended.saturating_sub(self.begun)
     }
 }
 
+/// A message that was handled in one go: it was read at once, `on_data` has taken some of it or
+/// all, what that wrote has left, and nothing is unusual about the connection then: it is neither
+/// paused nor closed, and has no output queued.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Message<'a> {
+    /// The handler, as in [`Callback::handler`].
+    pub handler: u32,
+    /// The connection.
+    pub id: ConnId,
+    /// What was read, and lent to `on_data`.
+    pub input: &'a [u8],
+    /// How many bytes of it `on_data` is done with.
+    pub consumed: usize,
+    /// How many bytes of what `on_data` wrote the kernel has taken.
+    pub written: usize,
+    /// How long `on_data` took.
+    pub span: Span,
+}
+
+impl ConnFacts {
+    /// Nothing is unusual about the connection: it is on the fast path.
+    pub(crate) const USUAL: Self = Self {
+        is_reading: true,
+        is_paused: false,
+        is_layered: false,
+        input_bytes: 0,
+        output_bytes: 0,
+    };
+}
+
 impl<'a> Callback<'a> {
+    #[inline]
     pub(crate) fn new(handler: u32, what: What<'a>, conn: Option<ConnFacts>) -> Self {
         Self { handler, what, conn }
     }

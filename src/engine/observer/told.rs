@@ -6,7 +6,8 @@ use std::marker::PhantomData;
 use std::mem;
 use std::time::Duration;
 
-use crate::engine::observer::{Callback, Observer, Outcome, Phase, Span};
+use crate::base::id::{ConnId, TimerId};
+use crate::engine::observer::{Callback, Message, Observer, Outcome, Phase, Span};
 use crate::engine::{Engine, Tell};
 
 /// The typed key of an observer, for [`Context::observer`](crate::Context::observer) and
@@ -52,10 +53,12 @@ pub(crate) struct Observers {
     list: Vec<Box<dyn AnyObserver>>,
     /// The types of the handlers of the reactor, in their order.
     handlers: Vec<&'static str>,
-    /// Whether connections leave the fast path, so that each of their messages is told.
-    takes_slow_path: bool,
-    /// What the clock has shown last.
-    at: Duration,
+    /// What the clock has shown last, in nanoseconds.
+    at: u64,
+    /// The handler whose callback runs, by its index.
+    running: Option<u32>,
+    /// There are observers, and all take whole messages.
+    takes_whole_messages: bool,
     /// A turn has begun and not ended.
     is_in_turn: bool,
     /// Of a simulated world that keeps a replay.
@@ -68,25 +71,37 @@ impl Observers {
         self.list.is_empty()
     }
 
-    /// Whether connections leave the fast path.
-    pub(crate) fn takes_slow_path(&self) -> bool {
-        self.takes_slow_path
+    /// Whether observers are told of a message in one go, where that is possible.
+    #[inline]
+    pub(crate) fn takes_whole_messages(&self) -> bool {
+        self.takes_whole_messages
     }
 
-    /// Installs an observer. If it `takes_slow_path`, connections leave the fast path for it, so
-    /// that it is told of every message. Otherwise it is told of those on the fast path only where
-    /// `sys::OBSERVES_FAST_PATH` is set.
-    pub(crate) fn add<O: Observer>(
-        &mut self,
-        mut observer: Box<O>,
-        takes_slow_path: bool,
-    ) -> ObserverKey<O> {
+    /// A handler has set a timer.
+    pub(crate) fn tell_timer(&mut self, timer: TimerId, wait: Duration) {
+        let running = self.running;
+        self.tell(|observer| observer.on_timer_armed(running, timer, wait));
+    }
+
+    /// The callback that runs has panicked.
+    pub(crate) fn tell_panic(&mut self, text: &str) {
+        let running = self.running.take();
+        self.tell(|observer| observer.on_panic(running, text));
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_nanos(self.at)
+    }
+
+    /// Installs an observer.
+    pub(crate) fn add<O: Observer>(&mut self, mut observer: Box<O>) -> ObserverKey<O> {
         for (index, name) in (0..).zip(&self.handlers) {
             observer.on_handler(index, name);
         }
         let index = self.list.len() as u32;
+        self.takes_whole_messages =
+            observer.takes_whole_messages() && (self.list.is_empty() || self.takes_whole_messages);
         self.list.push(observer);
-        self.takes_slow_path |= takes_slow_path;
         ObserverKey { index, observer: PhantomData }
     }
 
@@ -140,32 +155,34 @@ impl fmt::Debug for Observers {
 /// What is reported with the time: only where there are observers.
 impl Engine {
     /// Reads the clock; the time since the last reading.
+    #[inline]
     fn read_clock(&mut self) -> Span {
-        let to = Duration::from_nanos(self.timers.clock_nanos());
-        Span { from: mem::replace(&mut self.observers.at, to), to }
+        let now = self.timers.clock_nanos();
+        Span::new(mem::replace(&mut self.observers.at, now), now)
     }
 
     /// The poll has returned, or a turn goes on that a panic has cut.
     pub(crate) fn begin_observed_turn(&mut self) {
         if !mem::replace(&mut self.observers.is_in_turn, true) {
-            let at = self.read_clock().to;
+            self.observers.at = self.timers.sampled();
+            let at = self.observers.time();
             self.observers.tell(|observer| observer.on_turn_begin(at));
         }
     }
 
     pub(crate) fn end_observed_turn(&mut self) {
         self.observers.is_in_turn = false;
-        let at = self.observers.at;
+        let at = self.observers.time();
         self.observers.tell(|observer| observer.on_turn_end(at));
     }
 
     pub(crate) fn begin_observed_phase(&mut self, phase: Phase) {
-        let at = self.observers.at;
+        let at = self.observers.time();
         self.observers.tell(|observer| observer.on_phase_begin(phase, at));
     }
 
     pub(crate) fn end_observed_phase(&mut self, phase: Phase, count: usize) {
-        let at = self.read_clock().to;
+        let at = self.read_clock().ended();
         self.observers.tell(|observer| observer.on_phase_end(phase, count, at));
         self.show_parts();
     }
@@ -174,13 +191,46 @@ impl Engine {
         if !self.observers.is_in_turn {
             self.read_clock(); // the last reading is as old as the last turn
         }
-        let at = self.observers.at;
+        self.observers.running = Some(callback.handler);
+        let at = self.observers.time();
         self.observers.tell(|observer| observer.on_callback_begin(callback, at));
     }
 
     pub(crate) fn end_observed_callback(&mut self, callback: &Callback<'_>, outcome: Outcome) {
-        let span = self.read_clock();
+        let span = self.end_callback();
         self.observers.tell(|observer| observer.on_callback_end(callback, outcome, span));
         self.show_parts();
+    }
+
+    /// A message of the fast path begins, of which observers are told when it has ended.
+    #[inline]
+    pub(crate) fn begin_whole_message(&mut self, handler: u32) {
+        self.observers.running = Some(handler);
+    }
+
+    /// A message was handled in one go, of which observers have not been told yet.
+    #[inline(always)] // else by a call
+    pub(crate) fn end_whole_message(
+        &mut self,
+        (handler, id): (u32, ConnId),
+        input: &[u8],
+        consumed: usize,
+        written: usize,
+    ) {
+        let span = self.end_callback();
+        let message = Message { handler, id, input, consumed, written, span };
+        for observer in &mut self.observers.list {
+            observer.on_message(&message);
+        }
+        self.show_parts();
+    }
+
+    /// A callback has returned: reads the clock, and counts the time since the last reading.
+    #[inline(always)] // as above
+    fn end_callback(&mut self) -> Span {
+        self.observers.running = None;
+        let span = self.read_clock();
+        self.stats.callback_times.add_nanos(span.length_nanos());
+        span
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::id::{ConnId, Key, SocketId, TimerId};
 use crate::base::memory::GiveBack;
-use crate::base::tick::{NEVER, after, ticks};
+use crate::base::tick::{NANOS_PER_TICK, NEVER, after, ticks};
 use crate::base::wheel::Wheel;
 use crate::engine::late_turns::LateTurns;
 use crate::sys::Clock;
@@ -79,6 +79,8 @@ pub(crate) struct Timers {
     clock: Clock,
     /// The turn's tick.
     now: u64,
+    /// When the clock was sampled for it, in nanoseconds.
+    sampled: u64,
     /// All timers.
     wheel: Wheel<Due>,
     /// No timer is due before this tick, except user timers that were set in this turn, which are
@@ -101,6 +103,7 @@ impl Timers {
         Self {
             clock,
             now: 0,
+            sampled: 0,
             wheel: Wheel::new(),
             next_due: 0,
             user: UserTimers::new(),
@@ -137,7 +140,14 @@ impl Timers {
     /// A turn begins, or something outside a turn.
     #[inline]
     pub(crate) fn sample_clock(&mut self) {
-        self.now = self.clock.tick();
+        self.sampled = self.clock.nanos();
+        self.now = self.sampled / NANOS_PER_TICK;
+    }
+
+    /// When the turn began, in nanoseconds.
+    #[inline]
+    pub(crate) fn sampled(&self) -> u64 {
+        self.sampled
     }
 
     /// The wheel, to be looked at.

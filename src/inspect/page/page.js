@@ -63,6 +63,9 @@ function fillRows(body, rows) {
 /// The view that is about so many ticks older than the last one.
 const ago = (ticks) => views[Math.max(0, views.length - 1 - ticks)];
 
+/// The greatest value of a number in the last ten seconds. Peaks are counted anew for each view.
+const peak = (read) => Math.max(...views.slice(-10 * TICKS_A_SECOND).map(read));
+
 /// What a number has grown a second, over so many ticks.
 function rate(read, ticks = TICKS_A_SECOND) {
   const last = views[views.length - 1], first = ago(ticks);
@@ -167,7 +170,7 @@ function drawTiles() {
 
 // The histograms.
 
-function drawBars(svg, name, ns, count, mean) {
+function drawBars(svg, name, ns, count, mean, longest) {
   const last = views[views.length - 1], first = ago(10 * TICKS_A_SECOND);
   const counts = last[name].map((number, at) => number - first[name][at]);
   const shown = counts.slice(0, 24), width = svg.clientWidth || 400, height = 130;
@@ -193,7 +196,9 @@ function drawBars(svg, name, ns, count, mean) {
   }
   svg.replaceChildren(...parts);
   const took = count(last) - count(first);
-  setText($(mean), took > 0 ? `mean ${time((ns(last) - ns(first)) / took)}, bars logarithmic` : '');
+  const peaks = longest ? `, longest ${time(peak(longest))}` : '';
+  setText($(mean),
+    took > 0 ? `mean ${time((ns(last) - ns(first)) / took)}${peaks}, bars logarithmic` : '');
 }
 
 // The map of slots.
@@ -358,12 +363,15 @@ function drawLevels() {
 
 function drawQueues() {
   const { loop } = views[views.length - 1];
-  const done = (phase) => short(rate((view) => view.phases[phase][1]));
+  const row = (name, phase, now) => [name, String(now), short(peak((v) => v.peak_counts[phase])),
+    short(rate((view) => view.phases[phase][1]))];
   fillRows($('queues'), [
-    ['ready queue', String(loop.ready), done(1)],
-    ['mailbox', String(loop.messages), done(2)],
-    ['to flush, to tear down, to try again',
-      `${loop.flushes}, ${loop.closes}, ${loop.retries}`, done(4)],
+    row('events', 0, ''),
+    row('ready queue', 1, loop.ready),
+    row('mailbox', 2, loop.messages),
+    row('timers', 3, ''),
+    row('to flush, to tear down, to try again', 4,
+      `${loop.flushes}, ${loop.closes}, ${loop.retries}`),
   ]);
 }
 
@@ -452,7 +460,8 @@ function draw() {
   if (!views.length) return;
   drawWheel();
   drawTiles();
-  drawBars($('turn-bars'), 'turn_hist', (v) => v.turn_ns, (v) => v.turns, 'turn-mean');
+  drawBars($('turn-bars'), 'turn_hist', (v) => v.turn_ns, (v) => v.turns, 'turn-mean',
+    (v) => v.peak_turn_ns);
   drawBars($('callback-bars'), 'callback_hist',
     (v) => v.handlers.reduce((sum, it) => sum + (it ? it[2] : 0), 0), (v) => v.callbacks,
     'callback-mean');

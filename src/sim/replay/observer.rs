@@ -25,7 +25,7 @@ impl Keeper {
     pub(in crate::sim) fn install(world: &Rc<RefCell<World>>, host: usize, reactor: &mut Reactor) {
         let keeper = Self { world: Rc::clone(world), host, handlers: Vec::new(), turns: 0 };
         let observers = &mut reactor.event_loop_mut().engine.observers;
-        observers.add(Box::new(keeper), false);
+        observers.add(Box::new(keeper));
         let world = Rc::clone(world);
         observers.show_parts_to(Box::new(move |parts| state::keep_parts(&world, host, parts)));
     }
@@ -145,7 +145,7 @@ impl Observer for Keeper {
         self.step("bytes", Some(id), || format!("{} bytes of {} are taken", bytes, name(id)));
     }
 
-    fn on_timer_armed(&mut self, _: TimerId, wait: Duration) {
+    fn on_timer_armed(&mut self, _: Option<u32>, _: TimerId, wait: Duration) {
         self.step("timer", None, || format!("a timer is set, for {wait:?}"));
     }
 
@@ -157,7 +157,7 @@ impl Observer for Keeper {
         self.step("loop", None, || "another thread has woken the loop".to_owned());
     }
 
-    fn on_panic(&mut self, text: &str) {
+    fn on_panic(&mut self, _: Option<u32>, text: &str) {
         self.step("broken", None, || format!("a callback panics: {text}"));
     }
 

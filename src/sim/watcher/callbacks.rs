@@ -32,7 +32,7 @@ impl Observer for Told {
         self.0.borrow_mut().closed(id, end);
     }
 
-    fn on_panic(&mut self, text: &str) {
+    fn on_panic(&mut self, _: Option<u32>, text: &str) {
         let mut watcher = self.0.borrow_mut();
         watcher.is_in_callback = false;
         watcher.panic_texts.push(text.to_owned());

@@ -69,8 +69,6 @@ flags! {
     ASKS_WRITABLE = 21;
     /// A layer stands between the socket and the handler.
     LAYERED = 22;
-    /// An observer is told of each callback.
-    OBSERVED = 23;
     /// For whom the peer speaks is not known yet, and no source is charged for it.
     SOURCE_UNKNOWN = 24;
     /// Urgent data was reported, and no read has found the socket empty since: a short read may

@@ -5,3 +5,4 @@ mod panic;
 mod regressions;
 mod remote;
 mod stop;
+mod turn_times;
