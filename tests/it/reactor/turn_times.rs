@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use waterwheel::observer::Observer;
-use waterwheel::{Conn, HandlerKey, Reactor, Stats};
+use waterwheel::{Context, HandlerKey, Reactor, Stats, Timer, TimerHandler};
 
 use crate::support::{Rig, Script};
 
@@ -14,12 +14,16 @@ struct Nothing;
 
 impl Observer for Nothing {}
 
-/// Takes all of its input.
-type Sink = fn(&mut Conn<'_>, &[u8]) -> usize;
+/// Has timers, and no connections.
+struct Sink;
+
+impl TimerHandler for Sink {
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {}
+}
 
 fn reactor() -> (Reactor, HandlerKey<Sink>) {
     let mut reactor = Reactor::new().unwrap();
-    let key = reactor.register((|_, input| input.len()) as Sink);
+    let key = reactor.register(Sink);
     (reactor, key)
 }
 
