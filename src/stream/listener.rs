@@ -159,6 +159,8 @@ fn classify(error: io::Error) -> AcceptError {
         error.kind(),
         io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
+            // One that was reset already has no peer to be named: wine's answer.
+            | io::ErrorKind::NotConnected
             | io::ErrorKind::Interrupted
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::TimedOut
@@ -402,8 +404,8 @@ mod tests {
     #[test]
     fn each_error_of_accept_has_its_answer() {
         let kind = |errno: i32| classify(io::Error::from_raw_os_error(errno));
-        // ECONNABORTED, EPROTO, EPERM, EINTR, ENETDOWN
-        for errno in [103, 71, 1, 4, 100] {
+        // ECONNABORTED, ENOTCONN, EPROTO, EPERM, EINTR, ENETDOWN
+        for errno in [103, 107, 71, 1, 4, 100] {
             assert!(matches!(kind(errno), AcceptError::Lost(_)), "{errno}");
         }
         // EMFILE, ENFILE
