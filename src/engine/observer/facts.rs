@@ -212,6 +212,7 @@ pub struct LoopState {
 
 /// A slot of the timer wheel that is not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WheelSlot {
     /// The level: a slot of level `n` is 64^`n` ticks wide.
     pub level: usize,

@@ -65,6 +65,7 @@ impl fmt::Debug for React {
 
 /// What [`Script::react`] does next.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Reaction {
     /// Wait for more bytes.
     Wait,
