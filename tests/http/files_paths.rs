@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use crate::files::{Dir, ask};
-use crate::web::Web;
+use crate::files::Dir;
 
 const SECRET: &str = "secret";
 
@@ -22,9 +21,10 @@ fn site() -> (Dir, Dir) {
 #[test]
 fn row_52_names_that_are_not_served() {
     let (dir, _outside) = site();
-    for name in ["con", "aux.js", "nul.txt", "a:b", "a\\b", "x.", "y ", "%2Fz"] {
-        #[cfg(unix)]
-        dir.write(name, SECRET);
+    if cfg!(unix) {
+        for name in ["con", "aux.js", "nul.txt", "a:b", "a\\b", "x.", "y ", "%2Fz"] {
+            dir.write(name, SECRET);
+        }
     }
     let web = dir.serve(|files| files);
     let mut client = web.client();
@@ -102,6 +102,8 @@ mod links {
     use std::process::Command;
 
     use super::*;
+    use crate::files::ask;
+    use crate::web::Web;
 
     fn link_all(dir: &Dir, outside: &Dir) {
         let at = |name: &str| dir.path().join(name);

@@ -117,6 +117,8 @@ impl KeyFile {
         let path = std::env::temp_dir().join(name);
         let _ = fs::remove_file(&path);
         fs::write(&path, text).unwrap();
+        #[cfg(not(unix))]
+        let _ = mode;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

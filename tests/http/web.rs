@@ -10,7 +10,7 @@ use waterwheel::http::{self, ReplyId, Response, Router, Server};
 use waterwheel::{Context, HandlerKey, ListenOptions, Reactor, Remote};
 
 /// No wait of a test is longer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server that runs until it is dropped.
 pub(crate) struct Web {

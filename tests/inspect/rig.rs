@@ -11,7 +11,7 @@ use waterwheel::{
 };
 
 /// No wait of a test is longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Sends back what comes in, and does as it is told by the first byte.
 pub(crate) struct Echo;

@@ -28,8 +28,9 @@ pub(crate) use upstream::{listener, nobody};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// No wait of a test is longer; a test that gets here has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// No wait of a test is longer; a test that gets here has failed. Long enough for a machine that is
+/// busy, or emulated.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Tries again and again until there is an answer.
 #[track_caller]

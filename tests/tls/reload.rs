@@ -92,6 +92,7 @@ fn reloads_disturb_no_handshake() {
         })
         .collect();
     // Four handshakes are made between one reload and the next.
+    let done = Arc::clone(&reloaded);
     let reloads = thread::spawn(move || {
         for count in 0..100 {
             while made.load(Ordering::Relaxed) < count * 4 {
@@ -101,6 +102,10 @@ fn reloads_disturb_no_handshake() {
             reloaded.store(count + 1, Ordering::Relaxed);
         }
     });
+    // A slow machine may take long for all, and not for one.
+    for count in 1..=100 {
+        rig.until("one more reload", |_| done.load(Ordering::Relaxed) >= count);
+    }
     rig.until("all are done", |_| {
         clients.iter().all(|client| client.is_finished()) && reloads.is_finished()
     });

@@ -55,29 +55,35 @@ fn a_pool_that_is_closed_ends_idle_connections_within_a_budget() {
 
 #[test]
 fn connections_that_are_idle_for_too_long_end_within_a_budget() {
-    let (mut rig, lent) = laid_idle_at_once(Duration::from_millis(300));
-    assert!(lent > 2 * BUDGET, "{lent} were lent");
+    let (mut rig, _, _) = laid_idle_at_once();
     let most = steps(&mut rig, 0, |stats| stats.idle);
     assert!((1..=BUDGET).contains(&most), "{most} ends in a turn");
 }
 
-/// A pool whose connections come back at once, so that their times are over at once; how many.
-fn laid_idle_at_once(limit: Duration) -> (PoolRig, usize) {
-    let mut rig = PoolRig::new(options().idle_timeout(Some(limit)));
-    (0..MANY as u32).for_each(|number| rig.ask(number));
-    rig.until("all are answered", |rig| rig.answers().len() == MANY);
-    let lent = rig.enter(|_, desk, cx| {
-        let leases: Vec<_> = std::iter::from_fn(|| desk.try_acquire(cx)).collect();
-        leases.len()
-    });
-    (rig, lent)
+/// A pool whose connections come back at once, so that their times are over at once; how many, and
+/// after how long. The slower the machine, the longer the time: else too few are left at the end.
+fn laid_idle_at_once() -> (PoolRig, usize, Duration) {
+    let mut limit = Duration::from_millis(300);
+    loop {
+        let mut rig = PoolRig::new(options().idle_timeout(Some(limit)));
+        (0..MANY as u32).for_each(|number| rig.ask(number));
+        rig.until("all are answered", |rig| rig.answers().len() == MANY);
+        let lent = rig.enter(|_, desk, cx| {
+            let leases: Vec<_> = std::iter::from_fn(|| desk.try_acquire(cx)).collect();
+            leases.len()
+        });
+        if lent > 2 * BUDGET {
+            return (rig, lent, limit);
+        }
+        limit *= 2;
+        assert!(limit < Duration::from_secs(30), "{lent} of {MANY} were lent");
+    }
 }
 
 /// All of them would be passed over by who acquires next.
 #[test]
 fn those_that_are_too_old_to_be_lent_are_passed_over_within_a_budget() {
-    let limit = Duration::from_millis(300);
-    let (mut rig, lent) = laid_idle_at_once(limit);
+    let (mut rig, lent, limit) = laid_idle_at_once();
     std::thread::sleep(limit + Duration::from_millis(5));
     assert!(rig.try_acquire().is_none());
     assert!(rig.stats().idle >= lent - BUDGET, "{:?}", rig.stats());

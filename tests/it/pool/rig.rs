@@ -73,11 +73,11 @@ impl PoolClient for Line {
         _: &mut PoolHandle<Self>,
     ) {
         assert_eq!(conn.id(), lease.id());
+        assert_ne!(number, FATAL, "as asked");
         assert_eq!(*state, None, "the state of another borrower");
         if number == WARM {
             return; // the lease is dropped
         }
-        assert_ne!(number, FATAL, "as asked");
         self.acquired.push(number);
         *state = Some(number);
         self.kept.push((number, lease));

@@ -3,7 +3,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -275,10 +274,10 @@ fn an_open_connection_gives_its_place_up_to_nobody() {
 }
 
 #[cfg(target_os = "linux")]
-fn connect_from(from: &str, to: SocketAddr) -> std::net::TcpStream {
+fn connect_from(from: &str, to: std::net::SocketAddr) -> std::net::TcpStream {
     use socket2::{Domain, Socket, Type};
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&from.parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.bind(&from.parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     socket.connect(&to.into()).unwrap();
     socket.into()
 }
