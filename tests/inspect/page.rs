@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use waterwheel::inspect::{Page, Recorder, WarningKind, serve, serve_recorder};
+use waterwheel::inspect::{Page, Recorder, serve, serve_recorder};
 use waterwheel::{ListenOptions, Reactor};
 
 use super::json::Json;
