@@ -96,6 +96,11 @@ impl Fault {
         Self { code: CloseCode::INVALID_DATA, text }
     }
 
+    /// A limit of the endpoint is passed: 1008.
+    pub(super) const fn policy(text: &'static str) -> Self {
+        Self { code: CloseCode::POLICY, text }
+    }
+
     /// Too large: 1009.
     pub(super) const fn too_big(text: &'static str) -> Self {
         Self { code: CloseCode::TOO_BIG, text }

@@ -15,7 +15,7 @@ enum Event {
     Control(Opcode, Vec<u8>),
 }
 
-const LIMITS: MessageLimits = MessageLimits { max_bytes: 200, max_frames: 5 };
+const LIMITS: MessageLimits = MessageLimits { max_bytes: 200, max_frames: 5, max_in_parts: None };
 
 /// Frames of any bytes: where they are cut makes no difference.
 pub(crate) fn frame(bytes: &[u8]) {

@@ -16,7 +16,7 @@ pub enum Kind {
     Binary,
 }
 
-/// A whole message, lent to [`Handler::on_message`].
+/// A message, lent to [`Handler::on_message`]; or what a [`Part`] of one holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// Text. What is not UTF-8 does not come this far: it ends the connection with 1007.
@@ -54,6 +54,18 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A part of a message, lent to [`Handler::on_part`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Part<'a> {
+    /// What has come: of a text, whole characters. Empty at most where it is the last part.
+    pub content: Message<'a>,
+    /// The message begins here.
+    pub is_first: bool,
+    /// The message ends here.
+    pub is_last: bool,
+}
+
 /// How a WebSocket ended: what [`Handler::on_close`] is told.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -76,7 +88,7 @@ pub struct Ended<'a> {
 /// handler, and what each keeps is its `State`. Callbacks do not nest. Their order:
 ///
 /// ```text
-/// on_open (on_message | on_pong | on_drain | on_timer)* on_close
+/// on_open (on_message | on_part | on_pong | on_drain | on_timer)* on_close
 /// on_connect_failed                                      a client whose handshake failed
 /// ```
 ///
@@ -105,13 +117,51 @@ pub trait Handler: 'static {
         let _ = (state, socket);
     }
 
-    /// A whole message came in.
+    /// A whole message came in. With [`Options::parts`](crate::ws::Options::parts) it is
+    /// [`on_part`](Self::on_part) instead.
     fn on_message(
         &mut self,
         state: &mut Self::State,
         socket: &mut Socket<'_>,
         message: Message<'_>,
     );
+
+    /// A part of a message came in, where [`Options::parts`](crate::ws::Options::parts) is set:
+    /// [`on_message`](Self::on_message) is not called then. Where the parts are divided does not
+    /// depend on the frames. The message may never end: `on_close` follows then.
+    ///
+    /// To stop for a while, as when a disk is behind, call [`Socket::pause_reading`]: nothing more
+    /// is held in memory, and TCP holds the peer back.
+    ///
+    /// Default: closes with [`CloseCode::INTERNAL`], because nothing would notice the messages.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::ws::{self, Message, Part};
+    ///
+    /// struct Meter;
+    ///
+    /// impl ws::Handler for Meter {
+    ///     type State = u64;
+    ///
+    ///     fn on_message(&mut self, _: &mut u64, _: &mut ws::Socket<'_>, _: Message<'_>) {}
+    ///
+    ///     fn on_part(&mut self, bytes: &mut u64, socket: &mut ws::Socket<'_>, part: Part<'_>) {
+    ///         *bytes += part.content.bytes().len() as u64;
+    ///         if part.is_last {
+    ///             socket.send_text(&format!("{} bytes", std::mem::take(bytes)));
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let options = ws::Options::default().parts(Some(ws::Parts::default()));
+    /// # let _ = options;
+    /// ```
+    fn on_part(&mut self, state: &mut Self::State, socket: &mut Socket<'_>, part: Part<'_>) {
+        let _ = (state, part);
+        log::error!("messages come in parts, and the handler has no on_part");
+        socket.close(CloseCode::INTERNAL, "");
+    }
 
     /// A pong came in, with what the ping had said. Default: nothing.
     fn on_pong(&mut self, state: &mut Self::State, socket: &mut Socket<'_>, payload: &[u8]) {

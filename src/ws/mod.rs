@@ -18,7 +18,7 @@
 //! `examples/chat_web.rs` is a page with a chat.
 //!
 //! # What holds
-//! - A message is delivered whole. Limits are looked at before anything is held in memory; what
+//! - A message is delivered whole, or in parts as they come in ([`Options::parts`]). Limits are looked at before anything is held in memory; what
 //!   breaks a rule ends the connection with the code that RFC 6455 has for it.
 //! - A text that is not UTF-8 is refused at the first byte that cannot be.
 //! - An idle WebSocket holds no buffer, with or without compression; one that keeps a context of
@@ -59,9 +59,9 @@ pub use code::CloseCode;
 pub use deflate::Deflate;
 pub use endpoint::{Accepted, Endpoint};
 pub use frame::Frame;
-pub use handler::{Ended, Handler, Kind, Message};
+pub use handler::{Ended, Handler, Kind, Message, Part};
 pub use handshake::Refused;
-pub use options::Options;
+pub use options::{Options, Parts};
 pub use room::{Published, Room, Slow};
 pub use session::Session;
 pub use shared_room::{Relayed, RoomPart, SharedRoom};

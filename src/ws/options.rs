@@ -25,8 +25,15 @@ pub struct Options {
     /// decompressed if it was compressed. A larger one ends the connection with 1009, before more
     /// than that is held in memory. Default 1 MiB.
     pub max_message_bytes: usize,
-    /// Max frames of one message; more end the connection with 1008. Default 65,536.
+    /// Max frames of one message; more end the connection with 1008. Of a message in parts, frames
+    /// without a byte count alone. Default 65,536.
     pub max_frames: u32,
+    /// Delivers messages in parts, as they come in, with [`Handler::on_part`]: for messages that are
+    /// too large to be held whole, or that last. [`max_message_bytes`](Self#structfield.max_message_bytes)
+    /// does not apply to them. Default none: messages are delivered whole.
+    ///
+    /// [`Handler::on_part`]: crate::ws::Handler::on_part
+    pub parts: Option<Parts>,
     /// Compression of messages, if the peer agrees. Default none. Do not compress messages that
     /// hold a secret beside text that an attacker chooses: their lengths then tell of the secret.
     pub deflate: Option<Deflate>,
@@ -45,11 +52,51 @@ pub struct Options {
     pub protocols: Vec<String>,
 }
 
+/// What messages may be that are delivered in parts.
+///
+/// A connection holds at most 256 KiB of such a message, compressed or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Parts {
+    /// Max size of a message, in bytes, decompressed if it was compressed. A larger one ends the
+    /// connection with 1009. Default none: `u64::MAX`.
+    pub max_bytes: u64,
+    /// Min rate of a message that has begun, in bytes a second as they are on the wire. Looked at
+    /// each [`ping_interval`](Options#structfield.ping_interval), over the time since the look
+    /// before; a slower message ends the connection with 1008. Time in which reading was paused, or
+    /// in which the peer left output unread, does not count. Default 240; 0 for messages that last
+    /// without end, such as a log.
+    pub min_bytes_per_second: u32,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { max_bytes: u64::MAX, min_bytes_per_second: 240 }
+    }
+}
+
+impl Parts {
+    /// Sets [`max_bytes`](Self#structfield.max_bytes).
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`min_bytes_per_second`](Self#structfield.min_bytes_per_second).
+    #[must_use]
+    pub fn min_bytes_per_second(mut self, rate: u32) -> Self {
+        self.min_bytes_per_second = rate;
+        self
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             max_message_bytes: 1 << 20,
             max_frames: 1 << 16,
+            parts: None,
             deflate: None,
             ping_interval: Some(Duration::from_secs(30)),
             pong_timeout: Duration::from_secs(15),
@@ -72,6 +119,13 @@ impl Options {
     #[must_use]
     pub fn max_frames(mut self, frames: u32) -> Self {
         self.max_frames = frames;
+        self
+    }
+
+    /// Sets [`parts`](Self#structfield.parts).
+    #[must_use]
+    pub fn parts(mut self, parts: Option<Parts>) -> Self {
+        self.parts = parts;
         self
     }
 

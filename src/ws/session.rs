@@ -70,6 +70,15 @@ impl<S: 'static> Session<S> {
                         break;
                     }
                 }
+                Ok(Step::Part) => {
+                    if let Err(fault) = self.tell_part(app, conn, &mut assembly) {
+                        self.wire.fail(conn, fault);
+                        break;
+                    }
+                    if self.wire.yields(conn, &assembly) {
+                        break;
+                    }
+                }
                 Ok(Step::Pong) => {
                     let payload = assembly.control();
                     self.with(app, conn, |app, state, socket| app.on_pong(state, socket, payload));
@@ -100,6 +109,24 @@ impl<S: 'static> Session<S> {
         let message = assembly.message(kind, place, input)?;
         self.wire.shared.count_received();
         self.with(app, conn, |app, state, socket| app.on_message(state, socket, message));
+        Ok(())
+    }
+
+    fn tell_part<A: Handler<State = S>>(
+        &mut self,
+        app: &mut A,
+        conn: &mut Conn<'_>,
+        assembly: &mut Assembly,
+    ) -> Result<(), Fault> {
+        let Some(kind) = assembly.kind() else { return Ok(()) };
+        let Some(part) = assembly.part(kind)? else { return Ok(()) };
+        let is_last = part.is_last;
+        self.with(app, conn, |app, state, socket| app.on_part(state, socket, part));
+        assembly.end_part();
+        if is_last {
+            self.wire.shared.count_received();
+            self.wire.end_message(assembly);
+        }
         Ok(())
     }
 

@@ -70,8 +70,9 @@ impl Shared {
     }
 
     pub(super) fn limits(&self) -> MessageLimits {
-        let Options { max_message_bytes, max_frames, .. } = self.options;
-        MessageLimits { max_bytes: max_message_bytes, max_frames }
+        let Options { max_message_bytes, max_frames, parts, .. } = self.options;
+        let max_in_parts = parts.map(|parts| parts.max_bytes);
+        MessageLimits { max_bytes: max_message_bytes, max_frames, max_in_parts }
     }
 
     pub(super) fn count(&self, change: impl FnOnce(&mut Stats)) {

@@ -79,6 +79,32 @@ impl Inflater {
         }
     }
 
+    /// Inflates a piece of a message as far as there is room behind the first `filled` bytes of
+    /// `plain`. Returns how much of the piece was read, and how much of `plain` is filled then.
+    pub(crate) fn inflate_into(
+        &mut self,
+        piece: &[u8],
+        plain: &mut [u8],
+        mut filled: usize,
+    ) -> Result<(usize, usize), Fault> {
+        let broken = Fault::data("a compressed message that is broken");
+        let mut read = 0;
+        loop {
+            let (ins, outs) = (self.0.total_in(), self.0.total_out());
+            let to = &mut plain[filled..];
+            let result = self.0.decompress(&piece[read..], to, FlushDecompress::Sync);
+            let status = result.map_err(|_| broken)?;
+            let (took, gave) = (self.0.total_in() - ins, self.0.total_out() - outs);
+            (read, filled) = (read + took as usize, filled + gave as usize);
+            match status {
+                Status::StreamEnd => self.begin_again(&plain[..filled]),
+                _ if filled == plain.len() || read == piece.len() => return Ok((read, filled)),
+                _ if took + gave > 0 => {}
+                _ => return Err(broken),
+            }
+        }
+    }
+
     /// A last block may come before the message ends, and more blocks behind it.
     fn begin_again(&mut self, plain: &[u8]) {
         let window = &plain[plain.len().saturating_sub(1 << MAX_BITS)..];
@@ -97,6 +123,14 @@ impl Inflater {
         limit: usize,
     ) -> Result<Inflated, Fault> {
         self.inflate(&TAIL, plain, filled, limit)
+    }
+
+    /// Inflates the same behind the first `filled` bytes of `plain`, in which there must be room
+    /// for it. Returns how much is filled then.
+    pub(crate) fn finish_into(&mut self, plain: &mut [u8], filled: usize) -> Result<usize, Fault> {
+        let (read, filled) = self.inflate_into(&TAIL, plain, filled)?;
+        debug_assert_eq!(read, TAIL.len());
+        Ok(filled)
     }
 }
 

@@ -1,18 +1,19 @@
-//! One WebSocket below the program's callbacks: what comes in, and what goes out.
+//! One WebSocket below the program's callbacks: what comes in; `send` has what goes out.
+
+mod parts;
+mod send;
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::close::Deadline;
 use crate::handler::{Conn, DeadlineKind};
-use crate::stream::Written;
 use crate::ws::CloseCode;
 use crate::ws::assembly::{Assembly, Place, inflater_for};
-use crate::ws::code::{Fault, parse_close, write_close};
+use crate::ws::code::{Fault, parse_close};
 use crate::ws::deflate::{Params, Window};
 use crate::ws::handler::Kind;
-use crate::ws::header::{self, Built, FIN, Header, MAX_CONTROL, Opcode, RSV1};
-use crate::ws::mask::copy_masked;
+use crate::ws::header::{self, FIN, Header, Opcode};
 use crate::ws::shared::Shared;
 
 /// What has become of a WebSocket, a bit each.
@@ -35,9 +36,16 @@ mod flags {
     pub(super) const PAUSED: u16 = 1 << 7;
     /// Reading is paused until others have had their turn.
     pub(super) const YIELDED: u16 = 1 << 8;
+    /// Messages are delivered in parts.
+    pub(super) const IN_PARTS: u16 = 1 << 9;
+    /// The program has paused reading since the deadline was last looked at.
+    pub(super) const WAS_PAUSED: u16 = 1 << 10;
 }
 
-use flags::{CLIENT, DONE, HEARD, INCOMPLETE, PAUSED, PINGED, SAID_CLOSE, STREAMS, YIELDED};
+use flags::{
+    CLIENT, DONE, HEARD, IN_PARTS, INCOMPLETE, PAUSED, PINGED, SAID_CLOSE, STREAMS, WAS_PAUSED,
+    YIELDED,
+};
 
 /// Bytes that one look at the input may inflate before other connections have their turn. A message
 /// is inflated whole, whatever its size.
@@ -90,6 +98,8 @@ impl Extra {
 pub(super) enum Step {
     /// A whole message.
     Message(Kind, Place),
+    /// A part of a message; the assembly has it.
+    Part,
     /// A pong; its payload is kept by the assembly.
     Pong,
     /// There is no more in the input, or nothing more is read.
@@ -107,7 +117,8 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(shared: Rc<Shared>, agreed: Agreed, is_client: bool) -> Self {
-        let flags = if is_client { CLIENT } else { 0 };
+        let in_parts = if shared.options.parts.is_some() { IN_PARTS } else { 0 };
+        let flags = in_parts | if is_client { CLIENT } else { 0 };
         Self { shared, extra: None, agreed, flags }
     }
 
@@ -182,9 +193,11 @@ impl Wire {
         } else if !self.is_done() {
             self.shared.put_back(assembly);
         }
-        if self.has(INCOMPLETE) != is_busy {
-            self.put(INCOMPLETE, is_busy);
-            conn.declare_incomplete(is_busy);
+        // A message in parts may last: it has a rate of its own.
+        let is_declared = is_busy && !self.has(IN_PARTS);
+        if self.has(INCOMPLETE) != is_declared {
+            self.put(INCOMPLETE, is_declared);
+            conn.declare_incomplete(is_declared);
         }
     }
 
@@ -223,7 +236,7 @@ impl Wire {
         let (masked, start) = if self.is_client() { (0, 2) } else { (0x80, 6) };
         let length = usize::from(second ^ masked);
         let is_fit = length < 126 && length <= self.shared.options.max_message_bytes;
-        if !is_fit || assembly.is_busy() || self.has(SAID_CLOSE | DONE) {
+        if !is_fit || assembly.is_busy() || self.has(SAID_CLOSE | DONE | IN_PARTS) {
             return None;
         }
         let payload = rest.get(start..start + length)?;
@@ -273,6 +286,9 @@ impl Wire {
                     self.take(assembly, &[])?;
                 }
             }
+            if assembly.has_part() && !self.has(SAID_CLOSE) {
+                return Ok(Step::Part);
+            }
             if assembly.is_whole() {
                 if let Some(kind) = assembly.kind().filter(|_| !self.has(SAID_CLOSE)) {
                     return Ok(Step::Message(kind, Place::Assembled));
@@ -297,7 +313,8 @@ impl Wire {
             Opcode::Binary => Kind::Binary,
             _ => return Ok(None),
         };
-        if !header.is_last || header.is_deflated || assembly.is_begun() || self.has(SAID_CLOSE) {
+        let is_apart = header.is_deflated || self.has(SAID_CLOSE | IN_PARTS);
+        if !header.is_last || is_apart || assembly.is_begun() {
             return Ok(None);
         }
         if header.length > self.shared.options.max_message_bytes as u64 {
@@ -330,9 +347,12 @@ impl Wire {
         })
     }
 
-    fn take(&self, assembly: &mut Assembly, rest: &[u8]) -> Result<usize, Fault> {
+    fn take(&mut self, assembly: &mut Assembly, rest: &[u8]) -> Result<usize, Fault> {
         if self.has(SAID_CLOSE) {
             return Ok(assembly.drop_bytes(rest.len()));
+        }
+        if self.has(IN_PARTS) {
+            return self.take_some(assembly, rest);
         }
         assembly.take(rest, self.shared.limits())
     }
@@ -349,7 +369,8 @@ impl Wire {
 
     fn end_assembled(&mut self, assembly: &mut Assembly) {
         let is_kept = self.agreed.deflate.filter(|params| params.peer_keeps);
-        if let Some(params) = is_kept.filter(|_| assembly.is_inflated()) {
+        let is_noted = assembly.is_inflated() && !self.has(IN_PARTS);
+        if let Some(params) = is_kept.filter(|_| is_noted) {
             self.extra().received.push(assembly.bytes(), params.peer_bits);
         }
         if let Some(inflater) = assembly.end() {
@@ -414,6 +435,9 @@ impl Wire {
             if !self.has(PAUSED) {
                 conn.resume_reading();
             }
+        } else if self.is_slow(conn) {
+            self.fail(conn, Fault::policy("a message that comes too slowly"));
+            return Deadline::Keep(self.shared.options.close_timeout);
         } else if self.has(HEARD) || interval.is_none() {
             self.put(HEARD | PINGED, false);
         } else if self.has(PINGED) {
@@ -427,160 +451,6 @@ impl Wire {
         Deadline::Keep(interval.unwrap_or(LONG))
     }
 
-    // What goes out.
-
-    /// Sends a frame, as it stands.
-    #[inline]
-    fn write(&self, conn: &mut Conn<'_>, first: u8, payload: &[u8]) -> Written {
-        if !self.is_client() {
-            if payload.len() <= MAX_CONTROL {
-                // Written in one piece, which is less than to gather two.
-                let mut frame = [0; 2 + MAX_CONTROL];
-                (frame[0], frame[1]) = (first, payload.len() as u8);
-                let frame = &mut frame[..2 + payload.len()];
-                frame[2..].copy_from_slice(payload);
-                return conn.write(frame);
-            }
-            let head = Built::new(first, payload.len(), None);
-            return conn.write_vectored(&[head.as_slice(), payload]);
-        }
-        let Some(key) = self.shared.random() else {
-            conn.abort();
-            return Written::Closed;
-        };
-        let head = Built::new(first, payload.len(), Some(key));
-        self.shared.with_masked(|masked| {
-            if masked.len() < payload.len() {
-                masked.resize(payload.len(), 0);
-            }
-            copy_masked(masked, payload, key);
-            conn.write_vectored(&[head.as_slice(), &masked[..payload.len()]])
-        })
-    }
-
-    /// Sends a message.
-    #[inline]
-    pub(super) fn send(&mut self, conn: &mut Conn<'_>, kind: Kind, payload: &[u8]) -> Written {
-        if self.has(SAID_CLOSE | DONE | STREAMS) {
-            return self.refuse();
-        }
-        let opcode = opcode(kind);
-        let written = match self.agreed.deflate {
-            Some(params) => self.send_deflated(conn, opcode, payload, params),
-            None => self.write(conn, FIN | opcode, payload),
-        };
-        if written.is_accepted() {
-            self.shared.count_sent();
-        }
-        written
-    }
-
-    fn send_deflated(
-        &mut self,
-        conn: &mut Conn<'_>,
-        opcode: u8,
-        payload: &[u8],
-        params: Params,
-    ) -> Written {
-        let own = self.shared.options.deflate.filter(|own| payload.len() >= own.min_bytes);
-        let Some(own) = own else { return self.write(conn, FIN | opcode, payload) };
-        let how = own.how(params.bits);
-        let shared = Rc::clone(&self.shared);
-        shared.with_codecs(|codecs| {
-            let extra = self.extra.as_ref().filter(|_| params.keeps);
-            let window = extra.map_or(&[][..], |extra| extra.sent.bytes());
-            let Some(body) = codecs.deflate(payload, window, how) else {
-                return self.write(conn, FIN | opcode, payload);
-            };
-            let written = self.write(conn, FIN | RSV1 | opcode, body);
-            if params.keeps && written.is_accepted() {
-                self.extra().sent.push(payload, params.bits);
-            }
-            written
-        })
-    }
-
-    /// Sends a part of a message as a frame of its own.
-    pub(super) fn send_part(
-        &mut self,
-        conn: &mut Conn<'_>,
-        kind: Kind,
-        part: &[u8],
-        is_last: bool,
-    ) -> Written {
-        if !self.is_open() {
-            return Written::Closed;
-        }
-        let streams = self.has(STREAMS);
-        let opcode = if streams { Opcode::Continuation as u8 } else { opcode(kind) };
-        let written = self.write(conn, opcode | if is_last { FIN } else { 0 }, part);
-        if written.is_accepted() {
-            self.put(STREAMS, !is_last);
-            if streams == is_last {
-                self.shared.hold(conn.id(), !is_last);
-            }
-            if is_last {
-                self.shared.count_sent();
-            }
-        }
-        written
-    }
-
-    /// Sends a frame that was made before, whole.
-    pub(super) fn send_framed(&mut self, conn: &mut Conn<'_>, frame: &crate::ws::Frame) -> Written {
-        if self.is_client() || self.agreed.deflate.is_some_and(|params| params.keeps) {
-            return self.send(conn, frame.kind(), frame.payload());
-        }
-        if self.has(SAID_CLOSE | DONE | STREAMS) {
-            return self.refuse();
-        }
-        let written = conn.write(frame.bytes(self.shared_bits(), &self.shared));
-        if written.is_accepted() {
-            self.shared.count_sent();
-        }
-        written
-    }
-
-    /// The window of frames that were compressed once for all; `None`: they are sent as they are.
-    pub(super) fn shared_bits(&self) -> Option<u8> {
-        self.agreed.deflate.filter(|params| !params.keeps).map(|params| params.bits)
-    }
-
-    /// Whether a message can be sent whole now.
-    #[cold]
-    fn refuse(&self) -> Written {
-        if self.is_open() {
-            log::error!("a message was to be sent within another that is sent in parts");
-        }
-        Written::Closed
-    }
-
-    /// Sends a ping.
-    pub(super) fn ping(&mut self, conn: &mut Conn<'_>, payload: &[u8]) -> Written {
-        if !self.is_open() {
-            return Written::Closed;
-        }
-        let payload = &payload[..payload.len().min(MAX_CONTROL)];
-        self.write(conn, FIN | Opcode::Ping as u8, payload)
-    }
-
-    /// Says Close, if it was not said; the peer has its time to answer.
-    pub(super) fn say_close(&mut self, conn: &mut Conn<'_>, code: CloseCode, reason: &str) {
-        if self.has(SAID_CLOSE) {
-            return;
-        }
-        let mut payload = [0; MAX_CONTROL];
-        let length = write_close(code, reason, &mut payload);
-        self.write(conn, FIN | Opcode::Close as u8, &payload[..length]);
-        self.put(SAID_CLOSE, true);
-        if self.has(PAUSED | YIELDED) {
-            self.put(PAUSED | YIELDED, false);
-            conn.resume_reading(); // or the answer is never seen
-        }
-        self.shared.hold(conn.id(), true);
-        conn.set_deadline(DeadlineKind::User, Some(self.shared.options.close_timeout));
-    }
-
     /// The connection beneath has ended.
     pub(super) fn end(&mut self, id: crate::base::id::ConnId) {
         if self.has(SAID_CLOSE | STREAMS) {
@@ -590,17 +460,11 @@ impl Wire {
 
     pub(super) fn set_paused(&mut self, conn: &mut Conn<'_>, is_paused: bool) {
         self.put(PAUSED, is_paused);
+        self.put(WAS_PAUSED, true);
         if is_paused || self.has(YIELDED) {
             conn.pause_reading();
         } else {
             conn.resume_reading();
         }
-    }
-}
-
-fn opcode(kind: Kind) -> u8 {
-    match kind {
-        Kind::Text => Opcode::Text as u8,
-        Kind::Binary => Opcode::Binary as u8,
     }
 }

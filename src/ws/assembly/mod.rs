@@ -1,8 +1,12 @@
 //! A message that comes in: in one frame or in several, whole or in pieces, compressed or not.
+//! `parts` has what is delivered before all of it has come.
+
+mod parts;
 
 use std::ops::Range;
 
-use crate::ws::code::{CloseCode, Fault};
+use crate::ws::assembly::parts::Progress;
+use crate::ws::code::Fault;
 use crate::ws::deflate::{Codecs, Inflated, Inflater, Window};
 use crate::ws::handler::{Kind, Message};
 use crate::ws::header::{Header, MAX_CONTROL, Opcode};
@@ -18,6 +22,8 @@ pub(super) struct MessageLimits {
     /// In bytes, also when inflated.
     pub(super) max_bytes: usize,
     pub(super) max_frames: u32,
+    /// In bytes, of one that is delivered in parts; `None`: messages are delivered whole.
+    pub(super) max_in_parts: Option<u64>,
 }
 
 impl MessageLimits {
@@ -63,6 +69,8 @@ pub(super) struct Assembly {
     /// The payload of the last control frame.
     control: [u8; MAX_CONTROL],
     control_length: usize,
+    /// How far it was delivered, if it is in parts.
+    progress: Progress,
     /// What was inflated since the bytes came that are looked at now.
     pub(super) inflated: usize,
 }
@@ -83,6 +91,7 @@ impl Default for Assembly {
             filled: 0,
             control: [0; MAX_CONTROL],
             control_length: 0,
+            progress: Progress::default(),
             inflated: 0,
         }
     }
@@ -135,14 +144,16 @@ impl Assembly {
             }
             (None, Some(_)) => {}
         }
-        self.frames += 1;
+        // A message in parts may be of any number of frames, but not of those without a byte.
+        self.frames += u32::from(limits.max_in_parts.is_none() || header.length == 0);
         if self.frames > limits.max_frames {
-            let text = "a message of too many frames";
-            return Err(Fault { code: CloseCode::POLICY, text });
+            return Err(Fault::policy("a message of too many frames"));
         }
-        let (so_far, max) = match self.inflater {
-            Some(_) => (self.deflated, limits.max_deflated()),
-            None => (self.filled as u64, limits.max_bytes as u64),
+        let (so_far, max) = match (&self.inflater, limits.max_in_parts) {
+            (None, Some(max)) => (self.progress.plain, max),
+            (Some(_), Some(_)) => (0, u64::MAX), // what it inflates to is looked at
+            (Some(_), None) => (self.deflated, limits.max_deflated()),
+            (None, None) => (self.filled as u64, limits.max_bytes as u64),
         };
         if header.length > max.saturating_sub(so_far) {
             return Err(Fault::too_big("a message over the limit"));
@@ -232,6 +243,7 @@ impl Assembly {
         self.deflated = 0;
         self.utf8 = Utf8::default();
         self.filled = 0;
+        self.progress = Progress::default();
         self.inflater.take()
     }
 
