@@ -15,14 +15,25 @@ enum Event {
     Control(Opcode, Vec<u8>),
 }
 
+/// How frames are read.
+#[derive(Clone, Copy)]
+struct Setting {
+    is_masked: bool,
+    deflates: bool,
+    limits: MessageLimits,
+}
+
 const LIMITS: MessageLimits = MessageLimits { max_bytes: 200, max_frames: 5, max_in_parts: None };
 
 /// Frames of any bytes: where they are cut makes no difference.
 pub(crate) fn frame(bytes: &[u8]) {
     let [setting, cut, wire @ ..] = bytes else { return };
-    let (is_masked, deflates) = (setting & 1 == 0, setting & 2 != 0);
-    let whole = read(wire, wire.len().max(1), is_masked, deflates);
-    let in_pieces = read(wire, 1 + usize::from(cut % 20), is_masked, deflates);
+    let deflates = setting & 2 != 0;
+    let max_in_parts = (setting & 4 != 0).then_some(LIMITS.max_bytes as u64);
+    let limits = MessageLimits { max_in_parts, ..LIMITS };
+    let setting = Setting { is_masked: setting & 1 == 0, deflates, limits };
+    let whole = read(wire, wire.len().max(1), setting);
+    let in_pieces = read(wire, 1 + usize::from(cut % 20), setting);
     assert_eq!(whole.0, in_pieces.0);
     // A compressed message may be wrong in two ways, of which a piece shows one earlier.
     match deflates {
@@ -37,18 +48,22 @@ pub(crate) fn frame(bytes: &[u8]) {
 }
 
 /// Reads frames of which so many more bytes come at a time, up to the first fault.
-fn read(wire: &[u8], piece: usize, is_masked: bool, deflates: bool) -> (Vec<Event>, Option<Fault>) {
+fn read(wire: &[u8], piece: usize, setting: Setting) -> (Vec<Event>, Option<Fault>) {
     let (mut events, mut assembly) = (Vec::new(), Assembly::default());
+    let mut parts = Vec::new();
     let (mut at, mut end) = (0, 0);
     let mut codecs = Codecs::default();
     while end < wire.len() {
         end = wire.len().min(end + piece);
         loop {
-            let step =
-                step(&wire[at..end], &mut assembly, &mut events, is_masked, deflates, &mut codecs);
-            match step {
-                Ok(0) => break,
-                Ok(count) => at += count,
+            let step = step(&wire[at..end], &mut assembly, &mut events, setting, &mut codecs);
+            let told = step.and_then(|count| {
+                let is_told = tell_parts(&mut assembly, &mut parts, &mut events)?;
+                Ok((count, is_told))
+            });
+            match told {
+                Ok((0, false)) => break,
+                Ok((count, _)) => at += count,
                 Err(fault) => return (events, Some(fault)),
             }
         }
@@ -61,13 +76,19 @@ fn step(
     rest: &[u8],
     assembly: &mut Assembly,
     events: &mut Vec<Event>,
-    is_masked: bool,
-    deflates: bool,
+    setting: Setting,
     codecs: &mut Codecs,
 ) -> Result<usize, Fault> {
+    let Setting { is_masked, deflates, limits } = setting;
+    let take = |assembly: &mut Assembly, rest: &[u8]| match limits.max_in_parts {
+        None => assembly.take(rest, limits),
+        Some(_) => assembly.take_some(rest, limits).map(|(count, _)| count),
+    };
     let mut used = 0;
     if assembly.left() > 0 {
-        used = assembly.take(rest, LIMITS)?;
+        if !rest.is_empty() {
+            used = take(assembly, rest)?;
+        }
     } else {
         let Some(header) = header::parse(rest, is_masked)? else { return Ok(0) };
         used += header.size;
@@ -81,18 +102,37 @@ fn step(
             events.push(Event::Control(header.opcode, payload.to_vec()));
             return Ok(used + header.length as usize);
         }
-        assembly.begin(&header, LIMITS, || deflates.then(|| inflater_for(codecs, None)))?;
+        assembly.begin(&header, limits, || deflates.then(|| inflater_for(codecs, None)))?;
         if header.length == 0 {
-            assembly.take(&[], LIMITS)?;
+            take(assembly, &[])?;
         }
     }
-    if assembly.is_whole() {
+    if assembly.is_whole() && limits.max_in_parts.is_none() {
         let kind = assembly.kind().expect("what is whole has begun");
         let message = assembly.message(kind, &Place::Assembled, &[])?;
         events.push(Event::Message(kind, message.bytes().to_vec()));
         assembly.end();
     }
     Ok(used)
+}
+
+/// Delivers a part, if there is one; returns whether there was.
+fn tell_parts(
+    assembly: &mut Assembly,
+    parts: &mut Vec<u8>,
+    events: &mut Vec<Event>,
+) -> Result<bool, Fault> {
+    let Some(kind) = assembly.kind().filter(|_| assembly.has_part()) else { return Ok(false) };
+    let Some(part) = assembly.part(kind)? else { return Ok(false) };
+    assert!(parts.is_empty() || !part.is_first);
+    parts.extend(part.content.bytes());
+    let is_last = part.is_last;
+    assembly.end_part();
+    if is_last {
+        events.push(Event::Message(kind, std::mem::take(parts)));
+        assembly.end();
+    }
+    Ok(true)
 }
 
 /// Any request to a server, and any answer to a client: refused, or with what was offered.

@@ -11,15 +11,19 @@ use std::time::Duration;
 use waterwheel::http::{self, Router, Server};
 use waterwheel::sim::{Dice, Faults, PeerEnd, PeerId, Script, Seeds, Simulation};
 use waterwheel::ws::{
-    self, Client, CloseCode, Deflate, Ended, Endpoint, Kind, Message, Options, Request, Socket,
+    self, Client, CloseCode, Deflate, Ended, Endpoint, Kind, Message, Options, Part, Parts, Request,
+    Socket,
 };
-use waterwheel::{ConnectOptions, Context, Limits, ListenOptions};
+use waterwheel::{ConnectOptions, Context, Limits, ListenOptions, Timer};
 
 /// Max size of a message at the server.
 const LIMIT: usize = 40_000;
 
 /// Max frames of one.
 const FRAMES: usize = 8;
+
+/// The number of a peer that the server holds back for long.
+const STALLED: u64 = 7_777;
 
 /// What has become of a WebSocket of the server.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +42,9 @@ type Fates = Rc<RefCell<HashMap<u64, Fate>>>;
 
 struct App {
     fates: Fates,
+    dice: Dice,
+    /// Messages of which parts have come, by the number in the path.
+    parts: HashMap<u64, Vec<u8>>,
 }
 
 impl App {
@@ -91,6 +98,32 @@ impl ws::Handler for App {
         self.with(*number, |fate| fate.accepted += accepted);
     }
 
+    /// Puts the parts together, and pauses now and then: a `STALLED` peer for long.
+    fn on_part(&mut self, number: &mut u64, socket: &mut Socket<'_>, part: Part<'_>) {
+        assert!(socket.is_open(), "a part behind the Close frame");
+        let bytes = self.parts.entry(*number).or_default();
+        assert!(!part.is_first || bytes.is_empty(), "a message within a message");
+        bytes.extend(part.content.bytes());
+        let is_long = *number == STALLED && part.is_first;
+        if is_long || self.dice.one_in(4) {
+            socket.pause_reading();
+            let wait = if is_long { 300_000 } else { self.dice.spread(1, 40) };
+            socket.set_timer(Duration::from_millis(wait), 0);
+        }
+        if part.is_last {
+            let bytes = std::mem::take(bytes);
+            let message = match part.content.kind() {
+                Kind::Text => Message::Text(std::str::from_utf8(&bytes).expect("a text")),
+                Kind::Binary => Message::Binary(&bytes),
+            };
+            self.on_message(number, socket, message);
+        }
+    }
+
+    fn on_timer(&mut self, _: &mut u64, socket: &mut Socket<'_>, _: Timer) {
+        socket.resume_reading();
+    }
+
     fn on_close(&mut self, number: u64, ended: Ended<'_>, _: &mut Context<'_>) {
         self.with(number, |fate| {
             fate.closed += 1;
@@ -103,7 +136,7 @@ impl ws::Handler for App {
 }
 
 fn server(sim: &mut Simulation, options: Options, fates: &Fates) -> io::Result<SocketAddr> {
-    let app = App { fates: Rc::clone(fates) };
+    let app = App { fates: Rc::clone(fates), dice: sim.dice(), parts: HashMap::new() };
     let endpoint = Endpoint::new(options);
     let routes = Router::new().get("/ws/{n}", move |_: &mut App, req, res| {
         let number = req.param("n").parse().expect("a number");
@@ -421,6 +454,7 @@ pub(crate) fn run(sim: &mut Simulation, is_harmless: bool) -> io::Result<()> {
         .max_message_bytes(LIMIT)
         .max_frames(FRAMES as u32)
         .protocols(["none", "chat"])
+        .parts(dice.one_in(2).then(|| Parts::default().max_bytes(LIMIT as u64)))
         .deflate(deflate(&dice));
     let addr = server(sim, options, &fates)?;
     let (mut talkers, mut sleepers) = (Vec::new(), Vec::new());
@@ -458,6 +492,34 @@ pub(crate) fn run(sim: &mut Simulation, is_harmless: bool) -> io::Result<()> {
         assert!(u64::from(told.ended + told.failed) <= clients, "a client with two ends");
     }
     Ok(())
+}
+
+/// A server that takes messages in parts, not slower than 100 bytes a second, sends this to a peer
+/// with this number: of a message of 60,000 bytes half comes, then nothing for 200 seconds, and then
+/// the rest.
+fn expect_of_stalled(number: u64, wanted: &[Item]) {
+    Seeds::new(20).faults(Faults::harmless()).run(|sim| {
+        let (dice, fates) = (sim.dice(), Fates::default());
+        let parts = Some(Parts::default().min_bytes_per_second(100));
+        let options = Options::default().parts(parts).protocols(["chat"]).max_message_bytes(10);
+        let addr = server(sim, options, &fates)?;
+        let bytes = frame(&dice, 0x82, &[9; 60_000]);
+        let script = Script::new().send(hello(number)).read(100).send(&bytes[..30_000]);
+        let script = script.wait(Duration::from_secs(200)).send(&bytes[30_000..]);
+        let peer = sim.peer(addr, script.send(frame(&dice, 0x88, b"")).read_to_end());
+        sim.run(Duration::from_secs(900));
+        let mut found = items(&sim.received(peer));
+        found.retain(|item| !matches!(item, Item::Frame(0x89, _)));
+        assert_eq!(found, wanted);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_message_in_parts_that_stalls_is_ended_unless_it_was_the_program_that_paused() {
+    expect_of_stalled(1, &[Item::Close(Some(1008))]);
+    let whole = Item::Frame(0x82, vec![9; 60_000]);
+    expect_of_stalled(STALLED, &[whole, Item::Close(None)]);
 }
 
 fn check_talker(

@@ -5,6 +5,7 @@ mod autobahn;
 mod client;
 mod fleet;
 mod life;
+mod parts;
 mod peer;
 mod rooms;
 mod rows;

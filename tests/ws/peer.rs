@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::rc::Rc;
 
 use waterwheel::http::Server;
-use waterwheel::ws::{Client as WsClient, Ended, Handler, Message, Options, Request, Socket};
-use waterwheel::{ConnId, ConnectOptions, Context, Limits};
+use waterwheel::ws::{Client as WsClient, Ended, Handler, Message, Options, Part, Request, Socket};
+use waterwheel::{ConnId, ConnectOptions, Context, Limits, Timer};
 
 use crate::site::site;
 use crate::support::{Client, End, Rig};
@@ -55,6 +55,25 @@ impl Handler for Notes {
             Message::Text(text) if text.len() < 40 => format!("text {text}"),
             message => format!("{:?} of {}", message.kind(), message.bytes().len()),
         });
+    }
+
+    /// Echoes. Behind bytes that begin with a `P` it stops reading for a moment.
+    fn on_part(&mut self, _: &mut (), socket: &mut Socket<'_>, part: Part<'_>) {
+        let bytes = part.content.bytes();
+        socket.send_part(part.content.kind(), bytes, part.is_last);
+        self.note(match part.content {
+            Message::Text(text) => format!("part {text} {} {}", part.is_first, part.is_last),
+            Message::Binary(_) => format!("{} {} {}", bytes.len(), part.is_first, part.is_last),
+        });
+        if bytes.first() == Some(&b'P') {
+            socket.pause_reading();
+            socket.set_timer(std::time::Duration::from_millis(1), 0);
+        }
+    }
+
+    fn on_timer(&mut self, _: &mut (), socket: &mut Socket<'_>, _: Timer) {
+        self.note("resume".to_owned());
+        socket.resume_reading();
     }
 
     fn on_pong(&mut self, _: &mut (), _: &mut Socket<'_>, payload: &[u8]) {
@@ -126,6 +145,30 @@ impl Served {
     pub(crate) fn expect(&mut self, bytes: &[u8]) {
         let found = self.rig.read(&mut self.client, bytes.len());
         assert!(found == bytes, "{} instead of {}", found.escape_ascii(), bytes.escape_ascii());
+    }
+
+    /// The message that the server sends next: the opcode, and its frames put together.
+    #[track_caller]
+    pub(crate) fn message(&mut self) -> (u8, Vec<u8>) {
+        let (mut opcode, mut message) = (0, Vec::new());
+        loop {
+            let head = self.rig.read(&mut self.client, 2);
+            assert!(head[0] & 8 == 0, "a control frame: {head:x?}");
+            opcode |= head[0] & 0x0f;
+            let length = match usize::from(head[1]) {
+                short @ ..126 => short,
+                long => {
+                    let wide = self.rig.read(&mut self.client, [2, 8][long - 126]);
+                    wide.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+                }
+            };
+            if length > 0 {
+                message.extend(self.rig.read(&mut self.client, length));
+            }
+            if head[0] & 0x80 != 0 {
+                return (opcode, message);
+            }
+        }
     }
 
     /// The server says Close with this code, and then FIN; returns the reason.

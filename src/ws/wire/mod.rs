@@ -438,8 +438,9 @@ impl Wire {
         } else if self.is_slow(conn) {
             self.fail(conn, Fault::policy("a message that comes too slowly"));
             return Deadline::Keep(self.shared.options.close_timeout);
-        } else if self.has(HEARD) || interval.is_none() {
-            self.put(HEARD | PINGED, false);
+        } else if self.has(HEARD | PAUSED | WAS_PAUSED) || interval.is_none() {
+            // What is not read is not heard, pongs among it: that is not the peer's silence.
+            self.put(HEARD | PINGED | WAS_PAUSED, false);
         } else if self.has(PINGED) {
             self.shared.count(|stats| stats.lost += 1);
             return Deadline::Reset;

@@ -28,7 +28,6 @@ impl Wire {
     pub(super) fn is_slow(&mut self, conn: &mut Conn<'_>) -> bool {
         let now = conn.context().now();
         let was_held = self.has(PAUSED | WAS_PAUSED) || conn.pending_bytes() > 0;
-        self.put(WAS_PAUSED, false);
         let Some(parts) = &self.shared.options.parts else { return false };
         let min_rate = parts.min_bytes_per_second;
         let assembly = self.extra.as_mut().and_then(|extra| extra.assembly.as_mut());
