@@ -11,8 +11,8 @@ use std::time::Duration;
 use waterwheel::http::{self, Router, Server};
 use waterwheel::sim::{Dice, Faults, PeerEnd, PeerId, Script, Seeds, Simulation};
 use waterwheel::ws::{
-    self, Client, CloseCode, Deflate, Ended, Endpoint, Kind, Message, Options, Part, Parts, Request,
-    Socket,
+    self, Client, CloseCode, Deflate, Ended, Endpoint, Kind, Message, Options, Part, Parts,
+    Request, Socket,
 };
 use waterwheel::{ConnectOptions, Context, Limits, ListenOptions, Timer};
 

@@ -5,12 +5,19 @@ use std::env;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use waterwheel::ws::{Client, Deflate, Ended, Handler, Message, Options, Request, Socket};
+use waterwheel::ws::{
+    Client, Deflate, Ended, Handler, Message, Options, Part, Parts, Request, Socket,
+};
 use waterwheel::{ConnectOptions, Context, Limits, ListenOptions, Reactor};
 
 use crate::site::site;
 
 const MIB: usize = 1 << 20;
+
+/// Whether messages are to be taken in parts.
+fn in_parts() -> Option<Parts> {
+    env::var_os("AUTOBAHN_PARTS").map(|_| Parts::default())
+}
 
 /// The cases have messages of up to 16 MiB, and of up to 65,536 frames. Those of compression want
 /// every answer compressed.
@@ -21,6 +28,7 @@ fn options() -> Options {
         .max_frames(1 << 20)
         .deflate(Some(deflate))
         .ping_interval(None)
+        .parts(in_parts())
 }
 
 fn limits() -> Limits {
@@ -34,6 +42,10 @@ impl Handler for Echo {
 
     fn on_message(&mut self, _: &mut (), socket: &mut Socket<'_>, message: Message<'_>) {
         socket.send(message);
+    }
+
+    fn on_part(&mut self, _: &mut (), socket: &mut Socket<'_>, part: Part<'_>) {
+        socket.send_part(part.content.kind(), part.content.bytes(), part.is_last);
     }
 }
 
@@ -68,6 +80,14 @@ impl Handler for Runner {
             self.last.set(message.text().unwrap().parse().unwrap());
         } else {
             socket.send(message);
+        }
+    }
+
+    fn on_part(&mut self, case: &mut Case, socket: &mut Socket<'_>, part: Part<'_>) {
+        if case.asks {
+            self.on_message(case, socket, part.content); // a number comes whole
+        } else {
+            socket.send_part(part.content.kind(), part.content.bytes(), part.is_last);
         }
     }
 

@@ -1,17 +1,14 @@
 //! Messages that are delivered in parts: what the program is told, and what the peer gets for what
 //! breaks a rule.
 
-use std::time::Duration;
+use std::rc::Rc;
 
-use flate2::{Compress, Compression, FlushCompress};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use waterwheel::Limits;
-use waterwheel::ws::{Deflate, Handler, Message, Options, Parts, Socket};
+use waterwheel::ws::{Deflate, Options, Parts};
 
-use crate::peer::{
-    Served, close_frame, expect_failure, masked, plain, read_head, request, serve, serve_with,
-};
-use crate::site::site;
-use crate::support::{Rig, pattern};
+use crate::peer::{Served, close_frame, expect_failure, masked, plain, serve, serve_with};
+use crate::support::pattern;
 
 const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 
@@ -44,9 +41,13 @@ fn compressor() -> Compress {
 }
 
 /// The sizes of the parts of bytes that were told.
-fn sizes(served: &Served) -> Vec<usize> {
-    let log = served.log();
+fn sizes(log: &[String]) -> Vec<usize> {
     log.iter().filter_map(|line| line.split_once(' ')?.0.parse().ok()).collect()
+}
+
+/// Their sum.
+fn told(log: &[String]) -> usize {
+    sizes(log).iter().sum()
 }
 
 #[test]
@@ -93,7 +94,7 @@ fn a_message_far_over_the_limit_of_whole_ones_passes_in_parts_that_are_small() {
         served.rig.turn();
     }
     assert!(served.message() == (2, bytes));
-    assert!(sizes(&served).into_iter().all(|size| size <= 128 << 10));
+    assert!(sizes(&served.log()).into_iter().all(|size| size <= 128 << 10));
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn what_is_inflated_comes_in_parts_and_may_refer_to_all_before() {
         served.send(&[masked(0x42, first), masked(0x80, rest)].concat());
         assert!(served.message() == (2, message));
     }
-    assert!(sizes(&served).into_iter().all(|size| size <= 128 << 10));
+    assert!(sizes(&served.log()).into_iter().all(|size| size <= 128 << 10));
 }
 
 #[test]
@@ -147,6 +148,26 @@ fn a_program_that_pauses_is_told_the_rest_when_it_goes_on_though_nothing_more_co
     let bytes = vec![b'P'; 500_000];
     served.send(&masked(0x82, &bytes));
     assert!(served.message() == (2, bytes));
+}
+
+#[test]
+fn all_that_a_fragment_holds_is_told_before_the_next_one_comes() {
+    let mut served = with_deflate(in_parts());
+    let bytes = vec![b'P'; 1 << 20];
+    let body = deflated(&mut compressor(), &bytes);
+    // Fragments that hold a little less or more than what fits into one part.
+    for cut in 110..140 {
+        let (first, rest) = body.split_at(cut);
+        let mut plain = Vec::with_capacity(bytes.len());
+        let mut inflate = Decompress::new(false);
+        inflate.decompress_vec(first, &mut plain, FlushDecompress::Sync).unwrap();
+        let wanted = told(&served.log()) + plain.len();
+        served.send(&masked(0x42, first));
+        let log = Rc::clone(&served.log);
+        served.rig.until("all of the fragment", |_| told(&log.borrow()) == wanted);
+        served.send(&masked(0x80, rest));
+        assert!(served.message() == (2, bytes.clone()), "cut at {cut}");
+    }
 }
 
 #[test]
