@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use waterwheel::ws::{
-    Client, Deflate, Ended, Handler, Message, Options, Part, Parts, Request, Socket,
+    Client, Deflate, Ended, Handler, Kind, Message, Options, Part, Parts, Request, Socket,
 };
 use waterwheel::{ConnectOptions, Context, Limits, ListenOptions, Reactor};
 
@@ -35,17 +35,32 @@ fn limits() -> Limits {
     Limits::default().max_output_bytes(64 * MIB).pause_at_high_mark(false)
 }
 
+/// Puts the parts together. The echo is whole, because the cases want it compressed.
+fn on_part(so_far: &mut Vec<u8>, part: Part<'_>, told: impl FnOnce(Message<'_>)) {
+    so_far.extend(part.content.bytes());
+    if part.is_last {
+        let bytes = std::mem::take(so_far);
+        told(match part.content.kind() {
+            Kind::Text => Message::Text(std::str::from_utf8(&bytes).expect("a text")),
+            Kind::Binary => Message::Binary(&bytes),
+        });
+    }
+}
+
 struct Echo;
 
 impl Handler for Echo {
-    type State = ();
+    /// The parts of a message so far.
+    type State = Vec<u8>;
 
-    fn on_message(&mut self, _: &mut (), socket: &mut Socket<'_>, message: Message<'_>) {
+    fn on_message(&mut self, _: &mut Vec<u8>, socket: &mut Socket<'_>, message: Message<'_>) {
         socket.send(message);
     }
 
-    fn on_part(&mut self, _: &mut (), socket: &mut Socket<'_>, part: Part<'_>) {
-        socket.send_part(part.content.kind(), part.content.bytes(), part.is_last);
+    fn on_part(&mut self, so_far: &mut Vec<u8>, socket: &mut Socket<'_>, part: Part<'_>) {
+        on_part(so_far, part, |message| {
+            socket.send(message);
+        });
     }
 }
 
@@ -70,6 +85,8 @@ struct Runner {
 #[derive(Default)]
 struct Case {
     asks: bool,
+    /// The parts of a message so far.
+    so_far: Vec<u8>,
 }
 
 impl Handler for Runner {
@@ -84,11 +101,9 @@ impl Handler for Runner {
     }
 
     fn on_part(&mut self, case: &mut Case, socket: &mut Socket<'_>, part: Part<'_>) {
-        if case.asks {
-            self.on_message(case, socket, part.content); // a number comes whole
-        } else {
-            socket.send_part(part.content.kind(), part.content.bytes(), part.is_last);
-        }
+        let mut so_far = std::mem::take(&mut case.so_far);
+        on_part(&mut so_far, part, |message| self.on_message(case, socket, message));
+        case.so_far = so_far;
     }
 
     fn on_close(&mut self, _: Case, _: Ended<'_>, _: &mut Context<'_>) {
@@ -111,7 +126,8 @@ fn client() {
     let deflate = options().deflate.map(|deflate| deflate.keep_context(false));
     let client = reactor.register(Client::new(runner, options().deflate(deflate)));
     let mut run = |target: &str, asks| {
-        let state = Request::new(&addr.to_string(), target).with_state(Case { asks });
+        let state =
+            Request::new(&addr.to_string(), target).with_state(Case { asks, so_far: Vec::new() });
         reactor.connect(addr, client, state, &ConnectOptions::default().limits(limits()));
         is_done.set(false);
         while !is_done.get() {

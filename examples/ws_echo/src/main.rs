@@ -4,13 +4,14 @@
 //! ```text
 //! cargo run --release -p ws_echo
 //! cargo run --release -p ws_echo -- --connect 127.0.0.1:8080 hello 'and bye'
+//! cargo run --release -p ws_echo --features tls -- --tls-self-signed
 //! ```
 
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use support::{print, say};
+use support::{CertificateSource, Tls, print, say};
 use waterwheel::http::{Router, Server};
 use waterwheel::ws::{
     Client, CloseCode, Deflate, Ended, Endpoint, Handler, Message, Options, Request, Socket,
@@ -24,6 +25,9 @@ usage: ws_echo [options]                   echoes at /ws
   --deflate HOW        compress: no, shared (no context is kept), or kept [no]
   --window-bits N      what a kept context may hold: 2 to the N bytes, 9 to 15 [12]
   --max-message BYTES  largest message that comes in [16777216]
+  --tls CERT KEY       wss, with a certificate and its key from files of PEM text, which are read
+                       again at SIGHUP
+  --tls-self-signed    wss, with a certificate for localhost that nobody trusts
   --help";
 
 /// How long connections may take to end after SIGINT or SIGTERM.
@@ -32,6 +36,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 struct Args {
     listen: Vec<String>,
     options: Options,
+    tls: Option<CertificateSource>,
     connect: Option<String>,
     texts: Vec<String>,
 }
@@ -66,9 +71,13 @@ fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     support::drain_on_signals(&mut reactor, DRAIN)?;
     let room = args.options.max_message_bytes.saturating_mul(2);
     let limits = http::limits().max_output_bytes(room.max(16 << 20));
+    let mut options = ListenOptions::default().limits(limits);
+    if let Some(source) = &args.tls {
+        options = Tls::new("ws_echo", source)?.encrypt(options);
+    }
     for addr in &args.listen {
-        let options = ListenOptions::default().limits(limits.clone());
-        print(format_args!("listening on {}", reactor.listen(addr, server, options)?))?;
+        let addr = reactor.listen(addr, server, options.clone())?;
+        print(format_args!("listening on {addr}"))?;
     }
     reactor.run()?;
     Ok(ExitCode::SUCCESS)
@@ -125,8 +134,13 @@ fn connect(to: &str, args: Args) -> Result<ExitCode, Box<dyn Error>> {
 /// `None` asks for the usage.
 fn parse() -> Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut args =
-        Args { listen: Vec::new(), options: Options::default(), connect: None, texts: Vec::new() };
+    let mut args = Args {
+        listen: Vec::new(),
+        options: Options::default(),
+        tls: None,
+        connect: None,
+        texts: Vec::new(),
+    };
     let (mut deflate, mut bits, mut max) = (None, 12, 16 << 20);
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
@@ -143,6 +157,11 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             }
             Long("window-bits") => bits = parser.value()?.parse()?,
             Long("max-message") => max = parser.value()?.parse()?,
+            Long("tls") => {
+                let chain = parser.value()?.string()?;
+                args.tls = Some(CertificateSource::Files(chain, parser.value()?.string()?));
+            }
+            Long("tls-self-signed") => args.tls = Some(CertificateSource::SelfSigned),
             Long("help") | Short('h') => return Ok(None),
             Value(text) if args.connect.is_some() => args.texts.push(text.string()?),
             _ => return Err(arg.unexpected()),

@@ -36,8 +36,10 @@ mod with_tls {
     use std::sync::mpsc;
     use std::thread;
 
+    use waterwheel::http::{Router, Server};
     use waterwheel::tls::ServerConfig;
-    use waterwheel::{Conn, ListenOptions, Reactor, Remote};
+    use waterwheel::ws::{self, Endpoint, Message, Options, Socket};
+    use waterwheel::{Conn, Handler, ListenOptions, Reactor, Remote};
 
     use super::run;
     use crate::json::Json;
@@ -109,14 +111,24 @@ mod with_tls {
 
     /// An echo server with a certificate for `localhost` and `a.example`.
     fn server(options: ListenOptions) -> (SocketAddr, Remote, thread::JoinHandle<()>) {
+        let echo = || {
+            |conn: &mut Conn<'_>, input: &[u8]| {
+                conn.write(input);
+                input.len()
+            }
+        };
+        serve(echo, options)
+    }
+
+    fn serve<H: Handler>(
+        handler: impl FnOnce() -> H + Send + 'static,
+        options: ListenOptions,
+    ) -> (SocketAddr, Remote, thread::JoinHandle<()>) {
         let (ready, listens) = mpsc::channel();
         let thread = thread::spawn(move || {
             let mut reactor = Reactor::new().unwrap();
-            let echo = reactor.register(|conn: &mut Conn<'_>, input: &[u8]| {
-                conn.write(input);
-                input.len()
-            });
-            let addr = reactor.listen("127.0.0.1:0", echo, options).unwrap();
+            let handler = reactor.register(handler());
+            let addr = reactor.listen("127.0.0.1:0", handler, options).unwrap();
             ready.send((addr, reactor.remote())).unwrap();
             reactor.run().unwrap();
         });
@@ -149,6 +161,71 @@ mod with_tls {
             let end = run(&[&to[..], args, &SHORT].concat());
             assert_eq!(end.code, Some(1), "{end:?}");
             assert!(end.errors.contains(text), "{end:?}");
+        }
+        remote.stop().unwrap();
+        thread.join().unwrap();
+    }
+
+    struct WsEcho;
+
+    impl ws::Handler for WsEcho {
+        type State = ();
+
+        fn on_message(&mut self, _: &mut (), socket: &mut Socket<'_>, message: Message<'_>) {
+            socket.send(message);
+        }
+    }
+
+    /// A page, and an echo over WebSocket.
+    fn site() -> Server<WsEcho> {
+        let endpoint = Endpoint::new(Options::default());
+        let routes = Router::new()
+            .get("/plaintext", |_: &mut WsEcho, _, res| res.text("Hello, World!"))
+            .get("/ws", move |_, req, res| {
+                endpoint.upgrade(req, res, ());
+            });
+        Server::new(WsEcho, routes)
+    }
+
+    #[test]
+    fn https_and_wss_in_every_mode() {
+        let (chain, key) = (certs().join("server.pem"), certs().join("server.key"));
+        let config = ServerConfig::from_pem_files(chain, key).unwrap();
+        let (addr, remote, thread) = serve(site, ListenOptions::default().tls(&config));
+        let roots = certs().join("ca.pem");
+        let roots = ["--tls-roots", roots.to_str().unwrap(), "--tls-name", "localhost"];
+        let port = addr.port();
+        for (kind, url) in [
+            ("http", format!("https://127.0.0.1:{port}/plaintext")),
+            ("ws", format!("wss://127.0.0.1:{port}/ws")),
+        ] {
+            for (mode, args) in [
+                ("closed", &["--connections", "3"][..]),
+                ("open", &["--connections", "3", "--rate", "500"]),
+                ("storm", &["--in-flight", "3"]),
+                ("storm", &["--in-flight", "3", "--resume"]),
+                ("hold", &["--connections", "3", "--active", "1"]),
+            ] {
+                let call = [kind, mode, &url];
+                let end = run(&[&call[..], args, &SHORT].concat());
+                assert_eq!(end.code, Some(0), "{call:?} {args:?}: {end:?}");
+                let report = Json::parse(&end.output.join("\n"));
+                let (handshakes, resumed) =
+                    (figure(&report, "tls_handshakes"), figure(&report, "tls_resumed"));
+                let is_fit = if mode == "storm" { handshakes > 3 } else { handshakes == 3 };
+                assert!(is_fit, "{call:?}: {handshakes} handshakes");
+                // The first three have no ticket yet.
+                let is_fit = match args.contains(&"--resume") {
+                    true => resumed + 3 >= handshakes && resumed > 0,
+                    false => resumed == 0,
+                };
+                assert!(is_fit, "{call:?} {args:?}: {resumed} of {handshakes}");
+            }
+            // The certificate is looked at where that is asked for.
+            let call = [kind, "closed", &url, "--connections", "1"];
+            let report = report(&[&call[..], &roots].concat());
+            let told = report.at(&["settings", "tls_certificate"]);
+            assert_eq!(*told, Json::Text("verified".to_owned()));
         }
         remote.stop().unwrap();
         thread.join().unwrap();
