@@ -9,8 +9,9 @@ import { join } from 'node:path';
 /// Where pictures are written, if they are asked for.
 const folder = process.env.PICTURES;
 export const home = mkdtempSync(join(tmpdir(), 'browser-'));
+const more = (process.env.BROWSER_FLAGS || '').split(' ').filter(Boolean);
 const browser = spawn(process.env.CHROMIUM || 'chromium', ['--headless', '--no-sandbox',
-  '--disable-gpu', '--remote-debugging-port=0', `--user-data-dir=${home}`, 'about:blank'],
+  '--disable-gpu', '--remote-debugging-port=0', `--user-data-dir=${home}`, ...more, 'about:blank'],
   { stdio: ['ignore', 'ignore', 'pipe'] });
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));

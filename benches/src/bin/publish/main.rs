@@ -33,7 +33,7 @@ const USAGE: &str = "usage: publish [--members N] [--rounds N] [--seconds S]";
 #[cfg(target_os = "linux")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     use lexopt::prelude::*;
-    let (mut members, mut rounds, mut seconds) = (10_000, 15, 3.0);
+    let (mut members, mut rounds, mut seconds) = (10_000, 15, 5.0);
     let (mut role, mut values) = (None, Vec::new());
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {

@@ -22,7 +22,7 @@ const FRAME: usize = 66;
 const HEARD: [u8; 6] = [0x82, 0x80, 0, 0, 0, 0];
 
 /// What the kernel holds for a member, so that one that does not read is soon full.
-pub(crate) const BUFFER_BYTES: usize = 16 << 10;
+pub(crate) const BUFFER_BYTES: usize = 2 << 10;
 
 /// The time, in nanoseconds, the same in all processes.
 pub(crate) fn now() -> u64 {
@@ -115,7 +115,7 @@ pub(crate) fn run(
     sleepers: Option<usize>,
 ) -> Result<(), Box<dyn Error>> {
     let mut reactor = Reactor::new()?;
-    let late = Histogram::new(3)?;
+    let late = Histogram::new_with_bounds(1, 60_000_000_000, 3)?;
     let key = reactor.register(Members { late, left: count });
     let is_timed = sleepers.is_some();
     let sleepers = sleepers.unwrap_or(0);

@@ -15,6 +15,9 @@ const MEMBERS: usize = 1_000;
 
 const SLEEPERS: usize = 100;
 
+/// What the room queues for a member, in bytes: little, so that those that never read are slow soon.
+const MAX_QUEUED_BYTES: usize = 8 << 10;
+
 /// Messages on their way to the member that tells of each.
 const WINDOW: usize = 4;
 
@@ -60,7 +63,7 @@ pub(crate) fn feed() -> Result<(), Box<dyn Error>> {
         endpoint.upgrade(req, res, ());
     });
     let mut reactor = Reactor::new()?;
-    let feed = Feed { room: Room::default(), published: 0, missed: 0 };
+    let feed = Feed { room: Room::new(MAX_QUEUED_BYTES), published: 0, missed: 0 };
     let web = reactor.register(Server::new(feed, routes));
     let tcp = TcpOptions::default().send_buffer_bytes(Some(BUFFER_BYTES));
     let options = ListenOptions::default().limits(http::limits()).tcp(tcp);
