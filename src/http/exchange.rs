@@ -139,7 +139,7 @@ pub(super) struct Exchange<A> {
     pub(super) on_drain: Option<OnDrain<A>>,
     /// Whether the answer may be compressed, and by which rules.
     #[cfg(feature = "http-gzip")]
-    pub(super) gzip: Option<super::gzip::Offer>,
+    pub(super) gzip: Option<super::gzip::Plan>,
     pub(super) upgrade: Option<Box<dyn Upgraded<A>>>,
     /// What the record of the exchange will say, if somebody wants it.
     pub(super) saved: Option<Box<Saved>>,

@@ -85,7 +85,7 @@ impl Tail {
 #[inline]
 pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, kind: Kind<'_>, body: &[u8]) {
     #[cfg(feature = "http-gzip")]
-    if let Some(offer) = res.exchange.gzip.take() {
+    if let Some(super::gzip::Plan::Offer(offer)) = res.exchange.gzip.take() {
         return super::gzip::send(res, &offer, kind, body);
     }
     let exchange = &mut *res.exchange;
@@ -192,6 +192,8 @@ pub(super) fn too_large<A: 'static>(res: &mut Response<'_, A>) {
 
 /// Writes the head of a streamed answer.
 pub(super) fn begin<A: 'static>(res: &mut Response<'_, A>, length: Option<u64>) {
+    #[cfg(feature = "http-gzip")]
+    let length = super::gzip::begin(res, length);
     let exchange = &mut *res.exchange;
     let is_http_11 = exchange.version == Version::Http11;
     let rest = Rest::new(length, is_http_11);
@@ -219,6 +221,24 @@ pub(super) fn begin<A: 'static>(res: &mut Response<'_, A>, length: Option<u64>) 
 
 /// Writes a piece of a streamed body.
 pub(super) fn write<A: 'static>(res: &mut Response<'_, A>, piece: &[u8]) -> Written {
+    #[cfg(feature = "http-gzip")]
+    if let Some(written) = super::gzip::write(res, piece, flate2::FlushCompress::None) {
+        return written;
+    }
+    write_piece(res, piece)
+}
+
+/// Sends what a compressor holds back of a streamed body.
+pub(super) fn flush<A: 'static>(res: &mut Response<'_, A>) -> Written {
+    #[cfg(feature = "http-gzip")]
+    if let Some(written) = super::gzip::write(res, b"", flate2::FlushCompress::Sync) {
+        return written;
+    }
+    write_piece(res, b"")
+}
+
+/// Writes a piece as it is sent.
+pub(super) fn write_piece<A: 'static>(res: &mut Response<'_, A>, piece: &[u8]) -> Written {
     let count = piece.len() as u64;
     let Output::Stream(rest) = res.exchange.output else {
         log::error!("{}: a piece of a body has no stream to go to", res.id());
@@ -256,6 +276,12 @@ pub(super) fn end<A: 'static>(res: &mut Response<'_, A>) {
         log::error!("{}: there is no streamed answer to end", res.id());
         return;
     };
+    #[cfg(feature = "http-gzip")]
+    if !super::gzip::end(res) {
+        res.exchange.output = Output::Done;
+        res.exchange.keep_alive = false;
+        return res.conn.abort();
+    }
     res.exchange.output = Output::Done;
     res.exchange.on_drain = None;
     match rest {

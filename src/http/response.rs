@@ -327,6 +327,13 @@ impl<A: 'static> Response<'_, A> {
         respond::write(self, piece)
     }
 
+    /// Sends what was written so far, where the answer is compressed: the compressor holds back what
+    /// it is given until it has enough of it (`Gzip::streams`). Elsewhere nothing is held back.
+    /// The fewer flushes, the smaller the answer.
+    pub fn flush(&mut self) -> Written {
+        respond::flush(self)
+    }
+
     /// Ends a streamed body. If its length was given and not reached, the connection ends with a
     /// reset, so that the client does not take the part for the whole.
     pub fn end(&mut self) {

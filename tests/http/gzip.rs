@@ -1,7 +1,8 @@
 //! Row 59: what is compressed on the fly, and what never is.
 
 use flate2::{Decompress, FlushDecompress};
-use waterwheel::http::{Gzip, Router};
+use waterwheel::Written;
+use waterwheel::http::{Event, Gzip, Router};
 
 use crate::web::{Answer, Client, Web};
 
@@ -63,6 +64,94 @@ fn web() -> Web {
     })
 }
 
+/// A server whose answers in pieces are compressed.
+fn streaming() -> Web {
+    Web::of(|| {
+        let routes = Router::new()
+            .gzip(Gzip::new().streams(true))
+            .get("/pieces", |_, _, res| {
+                res.header("Content-Type", "text/plain; charset=utf-8").header("ETag", "\"a\"");
+                res.stream(None);
+                for piece in page().as_bytes().chunks(11) {
+                    assert_eq!(res.write(piece), Written::Below);
+                }
+                res.end();
+            })
+            .get("/length", |_, _, res| {
+                res.header("Content-Type", "text/plain");
+                res.stream(Some(page().len() as u64));
+                res.write(page().as_bytes());
+                assert_eq!(res.write(b"more"), Written::Closed);
+                res.end();
+            })
+            .get("/short", |_, _, res| {
+                res.header("Content-Type", "text/plain");
+                res.stream(Some(page().len() as u64));
+                res.write(b"less");
+                res.end();
+            })
+            .get("/flushed", |_, _, res| {
+                res.header("Content-Type", "text/plain");
+                res.stream(None);
+                res.write(b"the first part");
+                res.flush(); // and the rest never comes
+            })
+            .get("/large", |_, _, res| {
+                res.header("Content-Type", "text/plain");
+                res.stream(None);
+                res.write(&noise().repeat(20));
+                res.end();
+            })
+            .get("/image", |_, _, res| {
+                res.header("Content-Type", "image/png");
+                res.stream(None);
+                res.write(page().as_bytes());
+                res.end();
+            })
+            .get("/events", |_, _, res| {
+                res.header("Content-Type", "text/event-stream");
+                res.stream(None);
+                res.write(page().as_bytes());
+                res.end();
+            });
+        let events = Gzip::new().streams(true).types(&["text/event-stream", "text/plain"]);
+        let events = Router::new().gzip(events).get("/events", |_, _, res| {
+            res.events(None);
+            res.send_event(&Event::new(&page()));
+            res.end();
+        });
+        routes.nest("/z", events)
+    })
+}
+
+#[test]
+fn an_answer_in_pieces_is_compressed_where_that_is_asked_for() {
+    let web = streaming();
+    let mut client = web.client();
+    for (path, length) in [("/pieces", None), ("/length", None)] {
+        let answer = ask(&mut client, "GET", path, "gzip");
+        assert_eq!(unpack(&answer), page());
+        assert!(answer.body.len() < 500, "{}", answer.body.len());
+        assert_eq!(answer.field("content-length"), length);
+        assert_eq!(answer.field("vary"), Some("Accept-Encoding"));
+    }
+    assert_eq!(ask(&mut client, "GET", "/pieces", "gzip").field("etag"), Some("W/\"a\""));
+    let head = ask(&mut client, "HEAD", "/pieces", "gzip");
+    assert_eq!(head.field("content-encoding"), Some("gzip"), "{}", head.head);
+    let plain = ask(&mut client, "GET", "/pieces", "br");
+    assert_eq!(plain.field("content-encoding"), None);
+    assert_eq!(plain.field("vary"), Some("Accept-Encoding"));
+    assert_eq!(plain.body, page().as_bytes());
+    // What does not get smaller, and is more than the compressor's room.
+    let large = ask(&mut client, "GET", "/large", "gzip");
+    assert_eq!(unpack_bytes(&large), noise().repeat(20));
+    for path in ["/image", "/events", "/z/events"] {
+        let answer = ask(&mut client, "GET", path, "gzip");
+        assert_eq!(answer.field("content-encoding"), None, "{path}");
+        assert_eq!(answer.field("vary"), None, "{path}");
+    }
+}
+
 #[track_caller]
 fn ask(client: &mut Client, method: &str, path: &str, accepted: &str) -> Answer {
     client.send(format!(
@@ -73,13 +162,42 @@ fn ask(client: &mut Client, method: &str, path: &str, accepted: &str) -> Answer 
 }
 
 #[track_caller]
-fn unpack(answer: &Answer) -> String {
+fn unpack_bytes(answer: &Answer) -> Vec<u8> {
     assert_eq!(answer.field("content-encoding"), Some("gzip"), "{}", answer.head);
     let mut text = Vec::with_capacity(1 << 20);
     let mut gzip = Decompress::new_gzip(15);
     gzip.decompress_vec(&answer.body, &mut text, FlushDecompress::Finish).unwrap();
     assert_eq!(gzip.total_in(), answer.body.len() as u64);
-    String::from_utf8(text).unwrap()
+    text
+}
+
+#[track_caller]
+fn unpack(answer: &Answer) -> String {
+    String::from_utf8(unpack_bytes(answer)).unwrap()
+}
+
+#[test]
+fn a_flush_sends_what_was_written_and_a_cut_answer_is_reset() {
+    let web = streaming();
+    let mut client = web.client();
+    client.send("GET /flushed HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n");
+    let head = client.head();
+    assert!(head.contains("\r\nContent-Encoding: gzip\r\n"), "{head}");
+    let mut text = Vec::with_capacity(100);
+    let mut gzip = Decompress::new_gzip(15);
+    while text.len() < 14 {
+        let mut size = Vec::new();
+        while !size.ends_with(b"\r\n") {
+            size.extend(client.take(1));
+        }
+        let size = std::str::from_utf8(&size).unwrap().trim();
+        let chunk = client.take(usize::from_str_radix(size, 16).unwrap() + 2);
+        gzip.decompress_vec(&chunk[..chunk.len() - 2], &mut text, FlushDecompress::Sync).unwrap();
+    }
+    assert_eq!(text, b"the first part");
+    let mut client = web.client();
+    client.send("GET /short HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n");
+    client.expect_reset();
 }
 
 #[test]

@@ -1,9 +1,13 @@
-//! Answers that are compressed as they are made.
+//! Answers that are compressed as they are made; `stream` has those in pieces.
+
+mod stream;
 
 use std::rc::Rc;
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
+use self::stream::Packer;
+pub(super) use self::stream::{begin, end, write};
 use super::fields::{members, trim};
 use super::request::Request;
 use super::respond::{self, Kind};
@@ -30,12 +34,13 @@ const WINDOW_BITS: u8 = 15;
 const OVERHEAD_BYTES: usize = 64;
 
 /// Which answers of a router are compressed with gzip as they are made, for clients that take it:
-/// those whose body is known, and is text.
+/// those whose body is known, and is text; and those in pieces, where [`streams`](Self::streams)
+/// says so.
 ///
 /// Do not mix a secret with what a client chooses in such an answer: the length tells how alike
 /// they are (BREACH). So this is for the routers that ask for it, by [`Router::gzip`].
 ///
-/// Answers in pieces are never compressed, so that no event is held back; nor are a 206, an answer
+/// Streams of events are never compressed, so that no event is held back; nor are a 206, an answer
 /// with `Content-Encoding` or `Cache-Control: no-transform`, and what would not become smaller. All
 /// that may be compressed say `Vary: Accept-Encoding`. A strong tag becomes a weak one. HEAD has
 /// the fields of GET. Files have their copies made once instead: see `Files`.
@@ -55,6 +60,7 @@ pub struct Gzip {
     min_bytes: usize,
     max_bytes: usize,
     types: Vec<String>,
+    streams: bool,
 }
 
 impl Default for Gzip {
@@ -68,7 +74,7 @@ impl Gzip {
     #[must_use]
     pub fn new() -> Self {
         let types = TYPES.map(str::to_owned).to_vec();
-        Self { level: 1, min_bytes: 1 << 10, max_bytes: 256 << 10, types }
+        Self { level: 1, min_bytes: 1 << 10, max_bytes: 256 << 10, types, streams: false }
     }
 
     /// From 1, the fastest, to 9, the smallest. Default 1.
@@ -104,12 +110,35 @@ impl Gzip {
         self
     }
 
+    /// Whether answers in pieces ([`Response::stream`]) are compressed too, of any length from
+    /// [`min_bytes`](Self::min_bytes) on, or of none that was given. Default no.
+    ///
+    /// The compressor holds back what it is given until it has enough of it: [`Response::flush`]
+    /// sends that. It takes about 300 KiB for as long as the answer lasts. Streams of events are
+    /// not compressed whatever their types.
+    #[must_use]
+    pub fn streams(mut self, are_compressed: bool) -> Self {
+        self.streams = are_compressed;
+        self
+    }
+
     /// Whether an answer of this type and length is one of those that are compressed.
     fn takes(&self, media_type: &str, length: usize) -> bool {
-        let essence = media_type.split(';').next().unwrap_or_default().trim();
-        (self.min_bytes..=self.max_bytes).contains(&length)
-            && self.types.iter().any(|name| name.eq_ignore_ascii_case(essence))
+        (self.min_bytes..=self.max_bytes).contains(&length) && self.takes_type(media_type)
     }
+
+    fn takes_type(&self, media_type: &str) -> bool {
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
+        self.types.iter().any(|name| name.eq_ignore_ascii_case(essence))
+    }
+}
+
+/// Whether and how an answer is compressed.
+pub(super) enum Plan {
+    /// It may be.
+    Offer(Offer),
+    /// It is being sent in pieces, through this.
+    Packs(Box<Packer>),
 }
 
 /// What a client is offered.
@@ -130,8 +159,8 @@ impl<A: 'static> Router<A> {
     pub fn gzip(self, gzip: Gzip) -> Self {
         let rules = Rc::new(gzip);
         self.before(move |_, req, res| {
-            res.exchange.gzip =
-                Some(Offer { rules: Rc::clone(&rules), is_accepted: accepts_gzip(req) });
+            let offer = Offer { rules: Rc::clone(&rules), is_accepted: accepts_gzip(req) };
+            res.exchange.gzip = Some(Plan::Offer(offer));
             Next::Go
         })
     }
