@@ -327,9 +327,9 @@ impl<A: 'static> Response<'_, A> {
         respond::write(self, piece)
     }
 
-    /// Sends what was written so far, where the answer is compressed: the compressor holds back what
-    /// it is given until it has enough of it (`Gzip::streams`). Elsewhere nothing is held back.
-    /// The fewer flushes, the smaller the answer.
+    /// Sends what was written so far, where the answer is compressed: the compressor holds back
+    /// what it is given until it has enough of it (`Gzip::streams`). Elsewhere nothing is held
+    /// back. The fewer flushes, the smaller the answer.
     pub fn flush(&mut self) -> Written {
         respond::flush(self)
     }

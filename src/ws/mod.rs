@@ -18,8 +18,9 @@
 //! `examples/chat_web.rs` is a page with a chat.
 //!
 //! # What holds
-//! - A message is delivered whole, or in parts as they come in ([`Options::parts`]). Limits are looked at before anything is held in memory; what
-//!   breaks a rule ends the connection with the code that RFC 6455 has for it.
+//! - A message is delivered whole, or in parts as they come in ([`Options::parts`]). Limits are
+//!   looked at before anything is held in memory; what breaks a rule ends the connection with the
+//!   code that RFC 6455 has for it.
 //! - A text that is not UTF-8 is refused at the first byte that cannot be.
 //! - An idle WebSocket holds no buffer, with or without compression; one that keeps a context of
 //!   compression holds the last bytes that were sent, and those that were received.

@@ -28,9 +28,9 @@ pub struct Options {
     /// Max frames of one message; more end the connection with 1008. Of a message in parts, frames
     /// without a byte count alone. Default 65,536.
     pub max_frames: u32,
-    /// Delivers messages in parts, as they come in, with [`Handler::on_part`]: for messages that are
-    /// too large to be held whole, or that last. [`max_message_bytes`](Self#structfield.max_message_bytes)
-    /// does not apply to them. Default none: messages are delivered whole.
+    /// Delivers messages in parts, as they come in, with [`Handler::on_part`]: for messages that
+    /// are too large to be held whole, or that last. `max_message_bytes` does not apply to them.
+    /// Default none: messages are delivered whole.
     ///
     /// [`Handler::on_part`]: crate::ws::Handler::on_part
     pub parts: Option<Parts>,

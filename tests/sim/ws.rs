@@ -495,8 +495,8 @@ pub(crate) fn run(sim: &mut Simulation, is_harmless: bool) -> io::Result<()> {
 }
 
 /// A server that takes messages in parts, not slower than 100 bytes a second, sends this to a peer
-/// with this number: of a message of 60,000 bytes half comes, then nothing for 200 seconds, and then
-/// the rest.
+/// with this number: of a message of 60,000 bytes half comes, then nothing for 200 seconds, and
+/// then the rest.
 fn expect_of_stalled(number: u64, wanted: &[Item]) {
     Seeds::new(20).faults(Faults::harmless()).run(|sim| {
         let (dice, fates) = (sim.dice(), Fates::default());

@@ -108,7 +108,8 @@ impl Handler for Members {
 }
 
 /// Connects so many members. With `sleepers` so many of them never read, another one tells the
-/// server of each message, and each second is told how late messages are: how many there were, and the median, the 99th percentile and the maximum in nanoseconds.
+/// server of each message, and each second is told how late messages are: how many there were, and
+/// the median, the 99th percentile and the maximum in nanoseconds.
 pub(crate) fn run(
     addr: SocketAddr,
     count: usize,

@@ -15,7 +15,8 @@ const MEMBERS: usize = 1_000;
 
 const SLEEPERS: usize = 100;
 
-/// What the room queues for a member, in bytes: little, so that those that never read are slow soon.
+/// What the room queues for a member, in bytes: little, so that those that never read are slow
+/// soon.
 const MAX_QUEUED_BYTES: usize = 8 << 10;
 
 /// Messages on their way to the member that tells of each.
