@@ -1,5 +1,6 @@
 //! The connections of a listener that are in a handshake, by source.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
@@ -7,7 +8,7 @@ use crate::base::id::ConnId;
 use crate::stream::listener::Sources;
 
 /// Places for connections in a handshake. When all are taken, the source that has most gives its
-/// oldest up.
+/// oldest up; of several that have as many, the one whose oldest is older.
 #[derive(Debug)]
 pub(crate) struct HandshakeSlots {
     most: usize,
@@ -17,13 +18,16 @@ pub(crate) struct HandshakeSlots {
     ///
     /// Invariant: the sum over `sources`, none of which is empty.
     taken: usize,
-    /// Who has them, the oldest first.
-    sources: HashMap<IpAddr, VecDeque<ConnId>>,
+    /// Who has them, the oldest first, each with its number.
+    sources: HashMap<IpAddr, VecDeque<(u64, ConnId)>>,
+    /// Number of the next that enters. Without it the choice among sources that have as many would
+    /// follow the order of the table, which differs from process to process.
+    next: u64,
 }
 
 impl HandshakeSlots {
     pub(crate) fn new(most: usize, prefix_v6: u8) -> Self {
-        Self { most, kind: Sources::new(prefix_v6), taken: 0, sources: HashMap::new() }
+        Self { most, kind: Sources::new(prefix_v6), taken: 0, sources: HashMap::new(), next: 0 }
     }
 
     /// A connection takes a place; returns the one that has given its own up for it, if all are
@@ -33,7 +37,8 @@ impl HandshakeSlots {
         if let Some((source, id)) = victim {
             self.leave(source, id);
         }
-        self.sources.entry(self.kind.of(source)).or_default().push_back(id);
+        self.sources.entry(self.kind.of(source)).or_default().push_back((self.next, id));
+        self.next += 1;
         self.taken += 1;
         victim.map(|(_, id)| id)
     }
@@ -42,15 +47,19 @@ impl HandshakeSlots {
     /// as many steps as there are places.
     #[cold]
     fn victim(&self) -> Option<(IpAddr, ConnId)> {
-        let (source, ids) = self.sources.iter().max_by_key(|(_, ids)| ids.len())?;
-        Some((*source, *ids.front()?))
+        let most = self
+            .sources
+            .iter()
+            .max_by_key(|(_, ids)| (ids.len(), Reverse(ids.front().map(|&(number, _)| number))));
+        let (source, ids) = most?;
+        Some((*source, ids.front()?.1))
     }
 
     /// A connection gives its place back, if it has one.
     pub(crate) fn leave(&mut self, source: IpAddr, id: ConnId) {
         let source = self.kind.of(source);
         let Some(ids) = self.sources.get_mut(&source) else { return };
-        let Some(at) = ids.iter().position(|other| *other == id) else { return };
+        let Some(at) = ids.iter().position(|&(_, other)| other == id) else { return };
         ids.remove(at);
         self.taken -= 1;
         if ids.is_empty() {
@@ -78,6 +87,21 @@ mod tests {
         assert_eq!(slots.enter(one, id(4)), Some(id(0)));
         slots.leave(one, id(1)); // it had none any more
         assert_eq!(slots.taken, 3);
+    }
+
+    /// In every process, as a seed of the simulated world gives the same run in each.
+    #[test]
+    fn of_sources_that_have_as_many_the_one_that_waits_longest_gives_up() {
+        for _ in 0..8 {
+            let mut slots = HandshakeSlots::new(4, 64);
+            for (index, host) in [3, 1, 4, 2].into_iter().enumerate() {
+                assert_eq!(slots.enter(IpAddr::from([192, 0, 2, host]), id(index as u32)), None);
+            }
+            for index in 4..8 {
+                let victim = slots.enter(IpAddr::from([198, 51, 100, index as u8]), id(index));
+                assert_eq!(victim, Some(id(index - 4)));
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use waterwheel::{
     Idle, IdleKind, Peer, Receive, Timer, TimerHandler, TimerId, Written,
 };
 
+use super::alarm::Alarm;
 use super::ledger::{KEY_BYTES, byte, stream};
 use super::{Clock, Shared, connect_options, layered};
 
@@ -52,52 +53,6 @@ pub(crate) struct Life {
     /// Ends it, if nothing else does.
     deadline: Option<TimerId>,
     is_ours: bool,
-}
-
-/// A timer that was set, and when it must fire.
-#[derive(Clone, Debug)]
-struct Alarm {
-    timer: TimerId,
-    set_at: Duration,
-    wait: Duration,
-    is_periodic: bool,
-    fired: u32,
-    /// Time stolen when it fired last, and the time before: a jump within a turn is felt in the
-    /// next one.
-    stolen: [Duration; 2],
-}
-
-/// What a timer may be late by, beside what was stolen: its tick, the poll's millisecond, the
-/// turn.
-const LATE: Duration = Duration::from_millis(4);
-
-impl Alarm {
-    fn new(timer: TimerId, wait: Duration, is_periodic: bool, clock: &HostClock) -> Self {
-        let (set_at, stolen) = (clock.now(), clock.stolen());
-        Self { timer, set_at, wait, is_periodic, fired: 0, stolen: [stolen; 2] }
-    }
-
-    /// It fires now: neither early nor late.
-    fn check(&mut self, clock: &HostClock) {
-        self.fired += 1;
-        let (now, stolen) = (clock.now(), clock.stolen());
-        let times = if self.is_periodic { self.fired } else { 1 };
-        let due = self.set_at + self.wait * times;
-        assert!(now >= due, "a timer of {:?} fires {:?} early", self.wait, due - now);
-        let late = if self.is_periodic {
-            let past = (now - self.set_at).as_nanos() % self.wait.as_nanos();
-            Duration::from_nanos(past as u64)
-        } else {
-            now - due
-        };
-        let excuse = LATE + (stolen - self.stolen[0]);
-        assert!(
-            late <= excuse || (self.is_periodic && excuse >= self.wait),
-            "a timer of {:?} is {late:?} late",
-            self.wait
-        );
-        self.stolen = [self.stolen[1], stolen];
-    }
 }
 
 impl Chaos {
@@ -139,7 +94,7 @@ impl Chaos {
 
     /// A periodic timer was set just now.
     pub(super) fn expect_ticks(&mut self, timer: TimerId, wait: Duration) {
-        self.ticks = Some(Alarm::new(timer, wait, true, &self.clock()));
+        self.ticks = Some(Alarm::new(wait, true, &self.clock(), || timer));
     }
 
     pub(super) fn on_post(&mut self, thread: usize, number: usize, cx: &mut Context<'_>) {
@@ -283,10 +238,10 @@ impl Chaos {
             return; // one that was aborted just now has no timers
         }
         let clock = self.clock();
-        let mut alarm = Alarm::new(no_timer(), wait, is_periodic, &clock);
-        alarm.timer =
-            if is_periodic { conn.set_periodic_timer(wait, 0) } else { conn.set_timer(wait, 0) };
-        life.alarms.push(alarm);
+        life.alarms.push(Alarm::new(wait, is_periodic, &clock, || match is_periodic {
+            true => conn.set_periodic_timer(wait, 0),
+            false => conn.set_timer(wait, 0),
+        }));
     }
 
     fn set_limits(&self, conn: &mut Conn<'_>) {
@@ -387,11 +342,6 @@ fn scratch_file(bytes: &[u8]) -> io::Result<File> {
     let _ = fs::remove_file(&path);
     file.write_all(bytes)?;
     Ok(file)
-}
-
-/// An id that names no timer.
-fn no_timer() -> TimerId {
-    waterwheel::wheel::Wheel::<()>::new().insert(1, ())
 }
 
 impl Receive<(usize, usize)> for Chaos {

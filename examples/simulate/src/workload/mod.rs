@@ -3,6 +3,7 @@
 //! Each connection has a key, which its first bytes tell; from the key follows every byte that
 //! either side sends, so that each side can check each byte on its own.
 
+mod alarm;
 mod chaos;
 mod greeting;
 mod idle;
