@@ -39,16 +39,22 @@ fn calls(addr: SocketAddr, options: ClientOptions, calls: Vec<Call>) -> Vec<Outc
         client.send(&mut reactor.context(), call, move |answer, _| {
             sender.send(outcome(answer)).unwrap();
         });
-        let began = Instant::now();
-        found.push(loop {
-            if let Ok(outcome) = outcomes.try_recv() {
-                break outcome;
-            }
-            assert!(began.elapsed() < PATIENCE, "no answer");
-            reactor.run_once(Some(Duration::from_millis(10))).unwrap();
-        });
+        found.push(turn_until(&mut reactor, |_| outcomes.try_recv().ok()));
     }
     found
+}
+
+/// Runs the loop until there is what is asked for.
+#[track_caller]
+fn turn_until<T>(reactor: &mut Reactor, mut find: impl FnMut(&mut Reactor) -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = find(reactor) {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "it has not come");
+        reactor.run_once(Some(Duration::from_millis(10))).unwrap();
+    }
 }
 
 fn body(outcome: &Outcome) -> &str {
@@ -114,6 +120,23 @@ fn answering(answers: Vec<(Vec<u8>, bool)>) -> SocketAddr {
             }
         }
         thread::sleep(PATIENCE); // what was kept is open for as long as a test lasts
+    });
+    addr
+}
+
+/// A server that answers the requests of each connection with these bytes, one behind the other,
+/// and then ends it.
+fn answering_each(answers: Vec<Vec<Vec<u8>>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for answers in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            for answer in answers {
+                read_head(&mut stream);
+                stream.write_all(&answer).unwrap();
+            }
+        }
     });
     addr
 }
@@ -338,4 +361,60 @@ fn an_answer_that_is_paused_holds_the_server() {
         };
         assert_eq!(outcome, Ok(TOTAL), "{path}");
     }
+}
+
+/// A server that has waited long enough may say so when the next request is on its way already.
+#[test]
+fn a_408_that_meets_a_request_is_the_end_of_an_idle_connection() {
+    const LATE: &[u8] = b"HTTP/1.1 408 T\r\nConnection: close\r\nContent-Length: 4\r\n\r\nlate";
+    let kept =
+        |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{body}").into_bytes();
+    let addr = answering_each(vec![
+        vec![kept("a"), LATE.to_vec()],
+        vec![kept("b"), LATE.to_vec()],
+        vec![LATE.to_vec()],
+    ]);
+    let made = vec![Call::get("/"), Call::get("/"), Call::post("/"), Call::get("/")];
+    let outcomes = calls(addr, ClientOptions::default(), made);
+    assert_eq!((body(&outcomes[0]), body(&outcomes[1])), ("a", "b"));
+    // One that may do harm twice is the program's to repeat, and so is one on a new connection.
+    for outcome in &outcomes[2..] {
+        assert_eq!((outcome.as_ref().unwrap().0, body(outcome)), (408, "late"));
+    }
+}
+
+/// Or each answer from then on would be that to the request before.
+#[test]
+fn what_comes_between_two_calls_is_an_answer_to_neither() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let answer = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n{body}");
+    let (sender, asked) = mpsc::channel();
+    let server = thread::spawn(move || {
+        let (mut first, _) = listener.accept().unwrap();
+        read_head(&mut first);
+        first.write_all(answer("good").as_bytes()).unwrap();
+        asked.recv_timeout(PATIENCE).unwrap();
+        first.write_all(answer("evil").as_bytes()).unwrap();
+        let asked = first.read(&mut [0]).is_ok_and(|count| count > 0);
+        assert!(!asked, "the connection ends, and nothing is asked on it");
+        let (mut second, _) = listener.accept().unwrap();
+        read_head(&mut second);
+        second.write_all(answer("next").as_bytes()).unwrap();
+    });
+    let mut reactor = Reactor::new().unwrap();
+    let client = Client::register(&mut reactor, addr, ClientOptions::default()).unwrap();
+    for (number, expected) in ["good", "next"].into_iter().enumerate() {
+        let (told, outcomes) = mpsc::channel();
+        client.send(&mut reactor.context(), Call::get("/"), move |answer, _| {
+            told.send(outcome(answer)).unwrap();
+        });
+        let found = turn_until(&mut reactor, |_| outcomes.try_recv().ok());
+        assert_eq!(body(&found), expected);
+        if number == 0 {
+            sender.send(()).unwrap();
+            turn_until(&mut reactor, |reactor| (reactor.stats().connections == 0).then_some(()));
+        }
+    }
+    server.join().unwrap();
 }

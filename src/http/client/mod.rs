@@ -74,7 +74,7 @@ impl Client {
         options: ClientOptions,
     ) -> io::Result<Self> {
         let to = to.into();
-        let host = options.host.clone().unwrap_or_else(|| to.to_string());
+        let host = options.host.clone().unwrap_or_else(|| without_zone(to.to_string()));
         if !super::target::is_host(host.as_bytes()) {
             let text = format!("{host:?} is no value of Host: set ClientOptions::host");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -133,6 +133,17 @@ impl Client {
     }
 }
 
+/// Leaves the zone out of an IPv6 address: it has a meaning on this host alone, and servers refuse
+/// a `Host` with one (RFC 6874, 4).
+fn without_zone(mut host: String) -> String {
+    if let (Some(start), Some(end)) = (host.find('%'), host.find(']')) {
+        if host.starts_with('[') && start < end {
+            host.replace_range(start..end, "");
+        }
+    }
+    host
+}
+
 /// Reads a head as that of an answer, which never panics.
 #[cfg(any(test, fuzzing))]
 pub(super) fn read_answer_head(bytes: &[u8]) {
@@ -156,5 +167,24 @@ impl Copy for Client {}
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Client").field(&self.pool).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_zone;
+
+    #[test]
+    fn a_zone_is_left_out_of_the_host() {
+        for (to, host) in [
+            ("[fe80::1%eth0]:80", "[fe80::1]:80"),
+            ("[fe80::1%3]:8080", "[fe80::1]:8080"),
+            ("[fe80::1]:80", "[fe80::1]:80"),
+            ("[::1", "[::1"),
+            ("a%b]:80", "a%b]:80"),
+            ("example.net:80", "example.net:80"),
+        ] {
+            assert_eq!(without_zone(to.to_owned()), host);
+        }
     }
 }

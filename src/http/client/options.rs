@@ -31,7 +31,8 @@ use crate::pool::PoolOptions;
 pub struct ClientOptions {
     /// How connections are made, kept and lent.
     pub pool: PoolOptions,
-    /// The value of `Host`. Default: the destination as it was given.
+    /// The value of `Host`. Default: the destination as it was given, without the zone of an IPv6
+    /// address.
     pub host: Option<String>,
     /// How long a body waits for a 100 that was asked for. Default 1 s.
     pub continue_timeout: Duration,

@@ -39,6 +39,9 @@ enum Place {
     Head,
     /// In its body.
     Body(Rest),
+    /// None will come: the server was ending the connection, which it took for idle, when the
+    /// request was sent.
+    TooLate,
 }
 
 /// A call that was sent.
@@ -60,6 +63,12 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Whether the call may be made once more, on another connection, if this one brings no answer.
+    fn may_retry(&self) -> bool {
+        let Self { lease, pending, .. } = self;
+        lease.is_reused() && !pending.is_retry && pending.call.is_repeatable()
+    }
+
     /// Sends the body, or begins to.
     fn send_body(&mut self, conn: &mut Conn<'_>, options: &ClientOptions) {
         self.is_held = false;
@@ -122,6 +131,8 @@ enum Progress {
     Pause,
     /// The answer is complete.
     End,
+    /// None will come, and another connection may bring one.
+    TooLate,
 }
 
 /// The client, as its pool has it.
@@ -167,6 +178,7 @@ impl Wire {
                         return Ok((used, Progress::More));
                     }
                 },
+                Place::TooLate => return Ok((used, Progress::TooLate)),
                 Place::Body(Rest::Length(0)) => return Ok((used, Progress::End)),
                 Place::Body(Rest::Length(left)) => {
                     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
@@ -227,6 +239,10 @@ impl Wire {
                 conn.set_deadline(DeadlineKind::User, Some(self.options.answer_timeout));
                 running.send_body(conn, &self.options);
             }
+            return Ok(Some(length));
+        }
+        if status == 408 && !head.keep_alive && running.interim == 0 && running.may_retry() {
+            running.place = Place::TooLate;
             return Ok(Some(length));
         }
         running.is_begun = true;
@@ -351,6 +367,12 @@ impl PoolClient for Wire {
                 Self::finish(*running, conn, used == input.len());
                 return input.len();
             }
+            Ok((_, Progress::TooLate)) => {
+                // `on_lost` follows, as if the server had ended the connection without a word.
+                running.is_answered = false;
+                *state = Some(running);
+                conn.abort();
+            }
             Ok((used, progress)) => {
                 if let Place::Body(rest) = &running.place {
                     let wait = Some(self.options.body_timeout);
@@ -407,7 +429,7 @@ impl PoolClient for Wire {
             }
             Place::Head if is_sending => (CallPhase::Request, answer_timeout),
             Place::Head => (CallPhase::Head, answer_timeout),
-            Place::Body(_) => (CallPhase::Body, body_timeout),
+            Place::Body(_) | Place::TooLate => (CallPhase::Body, body_timeout),
         };
         Self::fail(*running, ClientError::TimedOut(phase, time), conn);
         Deadline::Reset
@@ -422,10 +444,10 @@ impl PoolClient for Wire {
     ) {
         let Some(running) = state else { return };
         running.finish_body();
-        let Running { lease, mut pending, is_answered, is_begun, .. } = *running;
-        let may_retry = lease.is_reused() && !is_answered && !pending.is_retry;
+        let may_retry = !running.is_answered && running.may_retry();
+        let Running { lease, mut pending, is_begun, .. } = *running;
         drop(lease);
-        if may_retry && pending.call.is_repeatable() {
+        if may_retry {
             pending.is_retry = true;
             cx.post(desk.handler(), |pool, cx| {
                 pool.request(pending, cx);
