@@ -470,3 +470,25 @@ fn a_compressed_answer_is_decoded_if_that_was_asked_for() {
     let error = rig.send(Call::get("/text").gzip()).unwrap_err();
     assert!(error.contains("more than 49999 bytes"), "{error}");
 }
+
+/// The fields of such an answer are those of the one with a body.
+#[cfg(feature = "http-gzip")]
+#[test]
+fn an_answer_without_a_body_is_not_decoded() {
+    let addr = serve(|mut stream, _| {
+        loop {
+            let head = read_until(&mut stream, b"\r\n\r\n");
+            let Some(status) = head.split(['/', ' ']).nth(2) else { return };
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nContent-Encoding: gzip\r\nContent-Length: 99\r\n\r\n"
+            );
+            let answer = answer.replace("204 X\r\n", "204 X\r\nX-A: b\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let mut rig = Rig::new(addr, ClientOptions::default());
+    for (method, status) in [(Method::Head, 200), (Method::Get, 304), (Method::Head, 404)] {
+        let outcome = rig.send(Call::new(method, format!("/{status}")).gzip());
+        assert_eq!(outcome, Ok((status, Vec::new())));
+    }
+}

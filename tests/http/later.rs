@@ -173,3 +173,30 @@ fn a_stream_goes_on_from_another_thread() {
     client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     client.head();
 }
+
+/// A client that has said that a request is its last may go on writing, and some do. What it sends
+/// is dropped; left unread, it would turn the end into a reset, over which the answer can be lost.
+#[test]
+fn what_a_client_sends_behind_its_last_request_costs_it_no_answer() {
+    let (web, ids, _) = web();
+    let long = "x".repeat(1 << 20);
+    for behind in ["GET /now HTTP/1.1\r\nHost: x\r\n\r\n", "\0no request\r\n\r\n"] {
+        let mut client = web.client();
+        client.send(format!("GET /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n{behind}"));
+        let id = ids.recv_timeout(PATIENCE).unwrap();
+        let mut stream = client.stream.try_clone().unwrap();
+        let writer = thread::spawn(move || {
+            // The server may have ended the connection before it has taken all.
+            for _ in 0..100 {
+                let _ = std::io::Write::write_all(&mut stream, &[b'y'; 10_000]);
+            }
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        });
+        let body = long.clone();
+        web.answer(id, move |_, res| res.text(&body));
+        client.answer().expect(200, &long);
+        client.expect_end();
+        writer.join().unwrap();
+        assert!(ids.try_recv().is_err(), "a request behind the last one was served");
+    }
+}

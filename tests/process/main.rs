@@ -6,6 +6,8 @@
 mod accepted;
 #[cfg(all(unix, feature = "activation"))]
 mod activation;
+#[cfg(target_os = "linux")]
+mod close_on_exec;
 mod datagram_runs;
 #[cfg(unix)]
 mod file_limit;
