@@ -2,4 +2,9 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| drop(bytes));
+#[path = "../../tests/sim/program/mod.rs"]
+mod program;
+
+fuzz_target!(|bytes: &[u8]| {
+    program::run(bytes);
+});

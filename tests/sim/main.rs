@@ -4,9 +4,13 @@ mod datagram_peers;
 mod datagrams;
 #[cfg(feature = "http")]
 mod http;
+#[allow(dead_code)] // Others use more of it.
+#[path = "../../src/tests/fuzzing/input.rs"]
+mod input;
 mod long_turns;
 mod offload;
 mod pool;
+mod program;
 mod rates;
 mod reactions;
 mod reconnect;

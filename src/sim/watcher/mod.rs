@@ -62,8 +62,9 @@ pub(super) struct Watcher {
     due: Option<u64>,
     /// Timers and messages that have been run.
     work: (u64, u64),
-    /// Callbacks that have panicked.
+    /// Callbacks that have panicked, and timers that have fired.
     panics: u64,
+    timers_fired: u64,
     /// Turns so far.
     turn: usize,
     /// The nanosecond of the host's clock at which the reactor was made.
@@ -93,6 +94,7 @@ impl Watcher {
             due: None,
             work: (0, 0),
             panics: 0,
+            timers_fired: 0,
             turn: 0,
             start,
         }
@@ -122,13 +124,15 @@ impl Watcher {
     }
 
     /// What has passed at the end of a turn has been dealt with at the end of the next, unless a
-    /// panic has cut the timers of that short.
+    /// panic or their budget has cut the timers of that short.
     fn check_deadline(&mut self, lp: &Loop, id: ConnId, connection: &Connection<Stream>) {
         let Some(life) = self.lives.get_mut(&id) else { return };
         let deadline = connection.deadline(|stamp| lp.engine.timers.latest(stamp));
         let is_overdue = deadline <= lp.engine.now() && !connection.flags.has(Flags::ERROR);
         let was_overdue = std::mem::replace(&mut life.was_overdue, is_overdue);
-        if is_overdue && was_overdue && lp.engine.stats.panics == self.panics {
+        let fired = lp.engine.stats.timers_fired - self.timers_fired;
+        let is_cut = fired >= lp.engine.options().timers_per_turn as u64;
+        if is_overdue && was_overdue && !is_cut && lp.engine.stats.panics == self.panics {
             self.violate(Some(id), "its deadline has passed");
         }
     }
@@ -164,6 +168,7 @@ impl Watcher {
             }
         }
         self.panics = lp.engine.stats.panics;
+        self.timers_fired = lp.engine.stats.timers_fired;
         self.check_listeners(lp);
         self.check_sockets(lp);
         self.check_counts(lp);

@@ -5,6 +5,21 @@ use std::time::Duration;
 use waterwheel::TimerId;
 use waterwheel::sim::HostClock;
 
+/// A moment of a host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// What its clock shows.
+    pub(crate) time: Duration,
+    /// What standstills and slow callbacks have taken so far: an excuse to be late.
+    pub(crate) stolen: Duration,
+}
+
+impl Now {
+    pub(crate) fn of(clock: &HostClock) -> Self {
+        Self { time: clock.now(), stolen: clock.stolen() }
+    }
+}
+
 /// A timer that was set, and when it must fire.
 #[derive(Clone, Debug)]
 pub(crate) struct Alarm {
@@ -23,22 +38,16 @@ pub(crate) struct Alarm {
 const LATE: Duration = Duration::from_millis(4);
 
 impl Alarm {
-    /// Sets a timer, not before the clock was looked at.
-    pub(crate) fn new(
-        wait: Duration,
-        is_periodic: bool,
-        clock: &HostClock,
-        set: impl FnOnce() -> TimerId,
-    ) -> Self {
-        let (set_at, stolen) = (clock.now(), clock.stolen());
-        let timer = set();
-        Self { timer, set_at, wait, is_periodic, fired: 0, stolen: [stolen; 2] }
+    /// A timer that is set now.
+    pub(crate) fn new(wait: Duration, is_periodic: bool, now: Now, timer: TimerId) -> Self {
+        let Now { time, stolen } = now;
+        Self { timer, set_at: time, wait, is_periodic, fired: 0, stolen: [stolen; 2] }
     }
 
     /// It fires now: neither early nor late.
-    pub(crate) fn check(&mut self, clock: &HostClock) {
+    pub(crate) fn check(&mut self, now: Now) {
         self.fired += 1;
-        let (now, stolen) = (clock.now(), clock.stolen());
+        let Now { time: now, stolen } = now;
         let times = if self.is_periodic { self.fired } else { 1 };
         let due = self.set_at + self.wait * times;
         assert!(now >= due, "a timer of {:?} fires {:?} early", self.wait, due - now);

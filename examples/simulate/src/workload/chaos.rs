@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use waterwheel::sim::{Dice, HostClock, TestLayer};
+use waterwheel::sim::{Dice, TestLayer};
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, Context, DeadlineKind, Destination, Handler, HandlerKey,
     Idle, IdleKind, Peer, Receive, Timer, TimerHandler, TimerId, Written,
 };
 
-use super::alarm::Alarm;
+use super::alarm::{Alarm, Now};
 use super::ledger::{KEY_BYTES, byte, stream};
 use super::{Clock, Shared, connect_options, layered};
 
@@ -88,13 +88,13 @@ impl Chaos {
         }
     }
 
-    fn clock(&self) -> HostClock {
-        self.clock.borrow().clone().expect("the clock is set before the first turn")
+    fn now(&self) -> Now {
+        Now::of(self.clock.borrow().as_ref().expect("the clock is set before the first turn"))
     }
 
     /// A periodic timer was set just now.
     pub(super) fn expect_ticks(&mut self, timer: TimerId, wait: Duration) {
-        self.ticks = Some(Alarm::new(wait, true, &self.clock(), || timer));
+        self.ticks = Some(Alarm::new(wait, true, self.now(), timer));
     }
 
     pub(super) fn on_post(&mut self, thread: usize, number: usize, cx: &mut Context<'_>) {
@@ -237,11 +237,10 @@ impl Chaos {
         if life.alarms.len() > 3 || conn.other_conn(id).is_none() {
             return; // one that was aborted just now has no timers
         }
-        let clock = self.clock();
-        life.alarms.push(Alarm::new(wait, is_periodic, &clock, || match is_periodic {
-            true => conn.set_periodic_timer(wait, 0),
-            false => conn.set_timer(wait, 0),
-        }));
+        let now = self.now();
+        let timer =
+            if is_periodic { conn.set_periodic_timer(wait, 0) } else { conn.set_timer(wait, 0) };
+        life.alarms.push(Alarm::new(wait, is_periodic, now, timer));
     }
 
     fn set_limits(&self, conn: &mut Conn<'_>) {
@@ -405,10 +404,10 @@ impl Handler for Chaos {
             return conn.close();
         }
         self.may_panic();
-        let clock = self.clock();
+        let now = self.now();
         let place = life.alarms.iter().position(|alarm| alarm.timer == timer.id);
         let place = place.expect("a timer fires that was not set, or was cancelled");
-        life.alarms[place].check(&clock);
+        life.alarms[place].check(now);
         if !life.alarms[place].is_periodic {
             life.alarms.remove(place);
         }
@@ -445,10 +444,10 @@ impl Handler for Chaos {
 
 impl TimerHandler for Chaos {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
-        let clock = self.clock();
+        let now = self.now();
         let mut ticks = self.ticks.take().expect("a timer that was not set");
         assert_eq!(ticks.timer, timer.id);
-        ticks.check(&clock);
+        ticks.check(now);
         if ticks.fired < 40 {
             self.ticks = Some(ticks);
         } else {
