@@ -267,7 +267,9 @@ impl Watcher {
         if connection.wants_read() && connection.has_unreported_end() {
             return Some("the end of a layer's peer waits, and no event for it will come");
         }
-        if connection.wants_read() && socket.is_readable() {
+        // One that is said to be broken is looked at again, and may have no more than its end.
+        let knows_all = connection.flags.has(Flags::READ_CLOSED) && socket.has_its_end_alone();
+        if connection.wants_read() && socket.is_readable() && !knows_all {
             return Some("there is input, and no event for it will come");
         }
         let waits = connection.can_flush() && !socket.wants_room;

@@ -150,6 +150,11 @@ impl Socket {
         self.is_reset || self.error.is_some()
     }
 
+    /// Whether a read gives the end of the stream, and nothing before it.
+    pub(crate) fn has_its_end_alone(&self) -> bool {
+        self.received.is_empty() && self.has_fin && !self.is_reset && self.error.is_none()
+    }
+
     /// Whether a read would find something: bytes, an end or an error.
     pub(crate) fn is_readable(&self) -> bool {
         match self.stage {
