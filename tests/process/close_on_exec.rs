@@ -40,7 +40,7 @@ fn every_descriptor_is_closed_on_exec() {
         let (own, options) = (UnixAddr::path(&path), UnixListenOptions::default());
         rig.reactor.listen_unix(own.clone(), rig.service, options).unwrap();
         let silent = |_: &mut DatagramSocket<'_>, _: std::net::SocketAddr, _: &[u8]| {};
-        let silent = rig.reactor.register_datagrams(silent);
+        let silent = rig.reactor.register(silent);
         rig.reactor.bind_udp("127.0.0.1:0", silent, UdpOptions::default()).unwrap();
         let to = udp.local_addr().unwrap();
         rig.reactor.connect_udp(to, silent, UdpOptions::default()).unwrap();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use waterwheel::sim::{HostClock, TestLayer};
 use waterwheel::{
     Closed, Conn, ConnId, Context, Deadline, DeadlineKind, Handler, HandlerKey, Idle, IdleKind,
-    Peer, Receive, Timer, Written,
+    Peer, Receive, Timer, TimerHandler, Written,
 };
 
 use super::alarm::{Alarm, Now};
@@ -423,7 +423,9 @@ impl Handler for Actor {
         assert!(life.is_ours && !error.to_string().is_empty());
         self.check_ended(cx);
     }
+}
 
+impl TimerHandler for Actor {
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
         let now = self.now();
         Self::fire(&mut self.alarms, timer, now);

@@ -144,7 +144,7 @@ impl Program {
         let (id, (addr, actor, datagrams, remote, sender)) =
             self.sim.host_with(name, options, files, |reactor| {
                 let datagrams = Datagrams { tape: tape.clone(), books: Rc::clone(&books) };
-                let datagrams = reactor.register_datagrams(datagrams);
+                let datagrams = reactor.register(datagrams);
                 let actor = reactor.register_with(|key| Actor {
                     key,
                     datagrams,
