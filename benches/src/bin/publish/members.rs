@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hdrhistogram::Histogram;
 use waterwheel::{
     Closed, Conn, ConnectOptions, Context, Handler, HandlerKey, Peer, Reactor, TcpOptions, Timer,
+    TimerHandler,
 };
 
 use crate::children::say;
@@ -83,17 +84,6 @@ impl Handler for Members {
         at
     }
 
-    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
-        let _ = timer;
-        let late = &self.late;
-        let (p50, p99) = (late.value_at_quantile(0.5), late.value_at_quantile(0.99));
-        let told = say(&format!("{} {p50} {p99} {}", late.len(), late.max()));
-        self.late.reset();
-        if told.is_err() {
-            cx.stop();
-        }
-    }
-
     fn on_close(&mut self, _: Member, _: Closed, cx: &mut Context<'_>) {
         self.left -= 1;
         if self.left == 0 {
@@ -104,6 +94,18 @@ impl Handler for Members {
     fn on_connect_failed(&mut self, _: Member, error: std::io::Error, cx: &mut Context<'_>) {
         eprintln!("a member cannot connect: {error}");
         cx.stop();
+    }
+}
+
+impl TimerHandler for Members {
+    fn on_handler_timer(&mut self, _: Timer, cx: &mut Context<'_>) {
+        let late = &self.late;
+        let (p50, p99) = (late.value_at_quantile(0.5), late.value_at_quantile(0.99));
+        let told = say(&format!("{} {p50} {p99} {}", late.len(), late.max()));
+        self.late.reset();
+        if told.is_err() {
+            cx.stop();
+        }
     }
 }
 
