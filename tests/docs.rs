@@ -53,6 +53,15 @@ fn the_readme_says_the_same_in_both_languages() {
 }
 
 #[test]
+fn the_readme_counts_the_deliberate_bugs() {
+    let files = fs::read_dir(root().join("tests/seeded_bugs")).unwrap();
+    let bugs =
+        files.filter(|file| file.as_ref().unwrap().path().extension() == Some("bug".as_ref()));
+    let words = format!("| {} deliberate bugs", bugs.count());
+    assert!(read(ENGLISH).contains(&words), "{ENGLISH} does not say {words:?}");
+}
+
+#[test]
 fn links_lead_somewhere() {
     let documents = documents();
     report(&documents.iter().flat_map(|name| broken_links(name, &read(name))).collect::<Vec<_>>());
