@@ -8,7 +8,7 @@ mod process;
 mod servers;
 
 use std::net::{SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use process::Process;
 use servers::{Client, expect_clean_end};
@@ -153,6 +153,7 @@ fn a_chat_passes_lines_on() {
 fn a_chat_over_tls_passes_lines_on_and_is_for_its_own_name() {
     use std::io::Write;
     use std::process::{ChildStdin, Command};
+    use std::time::Duration;
 
     let cert = |name: &str| format!("{}/tests/tls/certs/{name}", env!("CARGO_MANIFEST_DIR"));
     let join = |addr: &str, roots: &str| -> (Process, ChildStdin) {
