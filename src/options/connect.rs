@@ -149,12 +149,15 @@ impl Destination {
 fn unclear(text: &str) -> &'static str {
     match text.rsplit_once(':') {
         None => "it has no port; give \"host:port\", such as \"127.0.0.1:80\"",
-        Some(("", _)) => "it has no host; give \"0.0.0.0:port\" for all addresses of this machine",
+        Some(("", _)) => {
+            "it has no host; give \"host:port\", such as \"0.0.0.0:80\" for all addresses of this \
+             machine"
+        }
         Some((_, "")) => "it has no port behind the colon; give \"host:port\"",
         Some((_, port))
             if port.bytes().all(|it| it.is_ascii_digit()) && port.parse::<u16>().is_err() =>
         {
-            "its port is more than 65535"
+            "its port is more than 65535; give \"host:port\""
         }
         Some(_) => {
             "this is neither an address nor a name with a port; give \"host:port\", \

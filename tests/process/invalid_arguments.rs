@@ -222,10 +222,10 @@ fn text_that_is_no_address_is_quoted_with_what_would_be_one() {
     let service = reactor.register(Script::new());
     for text in ["", "127.0.0.1", "127.0.0.1:65536", "[::1]", ":80", "::1:80:"] {
         let error = reactor.listen(text, service, ListenOptions::default()).unwrap_err();
-        expect_refusal(&error, &[&format!("{text:?}"), "host:port", "127.0.0.1:80", "[::1]:80"]);
+        expect_refusal(&error, &[&format!("{text:?}"), "host:port"]);
         let text = text.to_owned();
         let error = reactor.listen(text, service, ListenOptions::default()).unwrap_err();
-        expect_refusal(&error, &["127.0.0.1:80"]);
+        expect_refusal(&error, &["host:port"]);
     }
 }
 
