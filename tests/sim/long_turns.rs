@@ -137,3 +137,58 @@ fn slow_output_has_its_whole_grace() {
     };
     expect_whole(limits, "much, please", act, "Timeout(SendRate)");
 }
+
+/// Takes nothing, and long for it.
+struct Busy {
+    clock: Rc<RefCell<Option<HostClock>>>,
+    times: Rc<Cell<u32>>,
+    reason: Rc<RefCell<String>>,
+}
+
+impl Handler for Busy {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, _: &[u8]) -> usize {
+        self.clock.borrow().as_ref().expect("it is set").spend(30 * MILLISECOND);
+        self.times.set(self.times.get() + 1);
+        0
+    }
+
+    fn on_close(&mut self, (): (), closed: Closed, _: &mut Context<'_>) {
+        *self.reason.borrow_mut() = format!("{:?}", closed.reason);
+    }
+}
+
+/// A turn begins at the tick at which the long one before has ended.
+#[test]
+fn long_turns_one_after_the_other_put_no_limit_off() {
+    let rate = MinRate::new(1_000_000, LIMIT);
+    for (limits, reason) in [
+        (Limits::default().message_timeout(Some(LIMIT)), "Timeout(Message)"),
+        (Limits::default().min_receive_rate(Some(rate)), "Timeout(ReceiveRate)"),
+    ] {
+        let mut sim = Simulation::new(0, Faults::none());
+        sim.allow_unfinished();
+        let (clock, times) = (Rc::new(RefCell::new(None)), Rc::new(Cell::new(0)));
+        let told = Rc::new(RefCell::new(String::new()));
+        let handler =
+            Busy { clock: Rc::clone(&clock), times: Rc::clone(&times), reason: Rc::clone(&told) };
+        let options = ListenOptions::default().limits(limits);
+        let (host, addr) = sim
+            .host("server", |reactor| {
+                let service = reactor.register(handler);
+                reactor.listen("0.0.0.0:7000", service, options)
+            })
+            .unwrap();
+        *clock.borrow_mut() = Some(sim.clock(host));
+        let dribble = |script: Script, _| script.send("x").wait(5 * MILLISECOND);
+        sim.peer(addr, (0..400).fold(Script::new(), dribble));
+        sim.run(Duration::from_secs(5));
+        assert_eq!(*told.borrow(), reason);
+        assert!(times.get() <= 5, "{} turns of 30 ms, {reason} of {LIMIT:?}", times.get());
+    }
+}

@@ -19,6 +19,8 @@ pub(super) struct ColdState<S> {
     /// The one wait that its phase knows: to connect, for the first byte, for the rest of a
     /// message, to close.
     pub(super) wait: Option<(u64, Expiry)>,
+    /// Whether `wait` has begun, or had progress, in a turn that has not been found to be long.
+    pub(super) is_wait_new: bool,
     /// An incomplete message arriving.
     pub(super) receiving: Option<Meter>,
     /// Queued output leaving.
@@ -47,6 +49,7 @@ impl<S> Default for ColdState<S> {
             connector: None,
             idle: None,
             wait: None,
+            is_wait_new: false,
             receiving: None,
             sending: None,
             files: None,
@@ -59,6 +62,13 @@ impl<S> Default for ColdState<S> {
 }
 
 impl<S> ColdState<S> {
+    /// Has it wait until a tick, unless it waits already.
+    pub(super) fn begin_wait(&mut self, tick: u64, expiry: Expiry) {
+        if self.wait.is_none() {
+            (self.wait, self.is_wait_new) = (Some((tick, expiry)), true);
+        }
+    }
+
     /// Whether it says nothing any more.
     pub(super) fn is_unused(&self) -> bool {
         self.connector.is_none()
@@ -85,11 +95,13 @@ pub(super) struct Meter {
     ///
     /// Invariant: less than the bytes of a second.
     rest: u64,
+    /// Whether it has begun in a turn that has not been found to be long.
+    is_new: bool,
 }
 
 impl Meter {
     pub(super) fn new(now: u64, rate: Rate) -> Self {
-        Self { until: after(now, rate.grace), rest: 0 }
+        Self { until: after(now, rate.grace), rest: 0, is_new: true }
     }
 
     /// Bytes have moved.
@@ -99,13 +111,14 @@ impl Meter {
         self.rest = earned % rate.bytes_per_second;
         let most = after(now, rate.grace);
         if self.until >= most {
-            *self = Self { until: most, rest: 0 };
+            (self.until, self.rest) = (most, 0);
         }
     }
 
-    /// What has its whole grace since the start of a long turn has it since its end.
+    /// What has its whole grace since the start of a long turn has it since its end: once, for the
+    /// next turn begins at that end.
     pub(super) fn refresh(&mut self, start: u64, end: u64, rate: Rate) {
-        if self.until == after(start, rate.grace) {
+        if std::mem::take(&mut self.is_new) && self.until == after(start, rate.grace) {
             self.until = after(end, rate.grace);
         }
     }

@@ -31,6 +31,7 @@ impl<S> Connection<S> {
         {
             // The time that a close may take is that without progress.
             *tick = after(now, self.config.close);
+            cold.is_wait_new = true;
         }
         if !self.flags.has(Flags::HAS_OUTPUT) {
             cold.sending = None;
@@ -72,8 +73,7 @@ impl<S> Connection<S> {
                 cold.receiving.get_or_insert(Meter::new(now, rate));
             }
             if let Some(limit) = config.message {
-                let wait = (after(now, limit), Expiry::Timeout(TimeoutKind::Message));
-                cold.wait.get_or_insert(wait);
+                cold.begin_wait(after(now, limit), Expiry::Timeout(TimeoutKind::Message));
             }
         }
     }
@@ -85,8 +85,9 @@ impl<S> Connection<S> {
 
     /// Gives the first byte its time.
     pub(super) fn set_first_byte_wait(&mut self, now: u64, ticks: u64) {
-        let wait = (after(now, ticks), Expiry::Timeout(TimeoutKind::FirstByte));
-        self.cold_mut().wait = Some(wait);
+        let cold = self.cold_mut();
+        cold.wait = None;
+        cold.begin_wait(after(now, ticks), Expiry::Timeout(TimeoutKind::FirstByte));
     }
 
     /// The connect is over or pauses, and no deadline of a phase runs meanwhile.
@@ -98,8 +99,8 @@ impl<S> Connection<S> {
 
     /// Gives the close its time, unless it has it already.
     pub(crate) fn set_close_wait(&mut self, now: u64) {
-        let wait = (after(now, self.config.close), Expiry::Timeout(TimeoutKind::Close));
-        self.cold_mut().wait.get_or_insert(wait);
+        let tick = after(now, self.config.close);
+        self.cold_mut().begin_wait(tick, Expiry::Timeout(TimeoutKind::Close));
     }
 
     /// The waits of an open connection are over.
@@ -190,7 +191,8 @@ impl<S> Connection<S> {
     }
 
     /// A turn that began at `start` was long, and has come to its `end`: what has the stamp of its
-    /// start may have moved or begun there.
+    /// start may have moved or begun there. What began earlier can have the stamp too, if the turn
+    /// before was long: the next one begins where it has ended.
     pub(crate) fn refresh(&mut self, start: u64, end: u64) {
         for stamp in [&mut self.read_at, &mut self.written_at] {
             if *stamp == start {
@@ -199,7 +201,8 @@ impl<S> Connection<S> {
         }
         let config = &self.config;
         let Some(cold) = &mut self.cold else { return };
-        if let Some((tick, Expiry::Timeout(kind))) = &mut cold.wait {
+        let is_new = std::mem::take(&mut cold.is_wait_new);
+        if let (true, Some((tick, Expiry::Timeout(kind)))) = (is_new, &mut cold.wait) {
             let limit = match kind {
                 TimeoutKind::FirstByte => config.first_byte,
                 TimeoutKind::Message => config.message,
