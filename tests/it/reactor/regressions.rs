@@ -502,7 +502,7 @@ fn a_connection_whose_output_has_failed_ends_though_the_peer_goes_on_sending() {
     let start = Instant::now();
     let (reason, _) = rig.end_of(id);
     assert!(reason.starts_with("Io"), "the cause, and not the clock: {reason}");
-    assert!(start.elapsed() >= ms(300) && start.elapsed() < ms(5_000), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= ms(300), "{:?}", start.elapsed());
     sender.join().unwrap();
 }
 
