@@ -29,6 +29,18 @@ fn upstream() -> (SocketAddr, Arc<AtomicUsize>) {
     (addr, asked)
 }
 
+/// The forwarder, a client of it, and how often the server upstream was asked.
+fn forwarder() -> (Process, UdpSocket, Arc<AtomicUsize>) {
+    let (server, asked) = upstream();
+    let program = env!("CARGO_BIN_EXE_dns_forwarder");
+    let (process, addr) =
+        Process::start(program, &["127.0.0.1:0", &server.to_string()]).listening();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(addr).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    (process, socket, asked)
+}
+
 #[track_caller]
 fn ask(socket: &UdpSocket, name: &str) {
     ask_with(socket, name, &[]);
@@ -48,13 +60,7 @@ fn ask_with(socket: &UdpSocket, name: &str, more: &[u8]) {
 /// Whoever asks for so many names would end the cache for all others.
 #[test]
 fn a_cache_that_was_full_once_keeps_what_comes_later() {
-    let (server, asked) = upstream();
-    let program = env!("CARGO_BIN_EXE_dns_forwarder");
-    let (_forwarder, addr) =
-        Process::start(program, &["127.0.0.1:0", &server.to_string()]).listening();
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.connect(addr).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (_forwarder, socket, asked) = forwarder();
     for number in 0..10_001 {
         ask(&socket, &format!("name{number}"));
     }
@@ -68,13 +74,7 @@ fn a_cache_that_was_full_once_keeps_what_comes_later() {
 /// An answer with signatures, or one of 4,096 bytes, is not for who has not asked for it (EDNS).
 #[test]
 fn an_answer_is_kept_for_those_who_ask_the_same_way() {
-    let (server, asked) = upstream();
-    let program = env!("CARGO_BIN_EXE_dns_forwarder");
-    let (_forwarder, addr) =
-        Process::start(program, &["127.0.0.1:0", &server.to_string()]).listening();
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.connect(addr).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (_forwarder, socket, asked) = forwarder();
     let (small, large) =
         ([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0], [0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0]);
     let signed = [0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0];
