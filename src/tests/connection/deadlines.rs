@@ -158,6 +158,26 @@ fn the_time_to_close_is_given_once() {
     assert_eq!((connection.deadline(exact), connection.expired(NEVER, exact)), (NEVER, None));
 }
 
+/// A turn begins at the tick at which the long one before has ended.
+#[test]
+fn progress_in_a_long_turn_gives_a_close_its_time_once() {
+    let mut connection = opened(&closing_within(100));
+    let mut spares = Spares::default();
+    connection.queue_output(&[0; 600], &mut spares);
+    connection.enter(Phase::Closing(Ending::Local));
+    connection.set_close_wait(10);
+    connection.refresh(10, 40);
+    assert_eq!(connection.deadline(exact), after(40, 100));
+    connection.refresh(40, 70);
+    assert_eq!(connection.deadline(exact), after(40, 100), "nothing has moved since");
+    connection.consume_output(20, &mut spares);
+    connection.note_sent(20, 70);
+    connection.refresh(70, 90);
+    assert_eq!(connection.deadline(exact), after(90, 100), "it may have moved at the end");
+    connection.refresh(90, 120);
+    assert_eq!(connection.deadline(exact), after(90, 100));
+}
+
 #[test]
 fn each_kind_of_silence_counts_from_its_own_clock() {
     let ms = |ms| Some(Duration::from_millis(ms));
