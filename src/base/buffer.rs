@@ -148,6 +148,52 @@ impl Queue {
     }
 }
 
+/// Room for bytes that are made and, as a rule, sent at once. What it held stays initialized, so
+/// that room costs nothing once it was used.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    bytes: Vec<u8>,
+    /// Invariant: at most `bytes.len()`.
+    len: usize,
+}
+
+impl Scratch {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// So many bytes behind those that are there, with any content. [`Self::add`] says how many of
+    /// them were written.
+    pub(crate) fn room(&mut self, count: usize) -> &mut [u8] {
+        let end = self.len + count;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        &mut self.bytes[self.len..end]
+    }
+
+    /// The first bytes of the room were written.
+    pub(crate) fn add(&mut self, count: usize) {
+        self.len += count;
+        debug_assert!(self.len <= self.bytes.len());
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.add(bytes.len());
+    }
+
+    /// Takes `count` bytes off the front.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.bytes.copy_within(count..self.len, 0);
+        self.len -= count;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
 /// Empty buffers kept for reuse, so that a connection that queues now and then does not allocate
 /// each time.
 #[derive(Debug, Default)]
@@ -162,6 +208,8 @@ pub(crate) struct Spares {
     /// Bytes of output that wait in the queues of connections: counted here because whatever
     /// queues or takes output has the spares in hand.
     output: usize,
+    /// Where layers write. What it holds is of the last that did.
+    pub(crate) scratch: Scratch,
 }
 
 /// Memory kept in spares: 16 large buffers, or small ones for some thousand connections that each

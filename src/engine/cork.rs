@@ -85,6 +85,16 @@ impl Cork {
         fits
     }
 
+    /// Gathers the beginning of a write of the owner, to share a record with what was gathered
+    /// before; how much that is: nothing of a long one that stands alone.
+    pub(crate) fn fill_up(&mut self, bytes: &[u8]) -> usize {
+        let is_alone = self.bytes.is_empty() && bytes.len() >= CORK_BYTES;
+        let room = if is_alone { 0 } else { CORK_BYTES.saturating_sub(self.bytes.len()) };
+        let count = bytes.len().min(room);
+        self.bytes.extend_from_slice(&bytes[..count]);
+        count
+    }
+
     /// Takes back the last `count` bytes that the owner has gathered.
     pub(crate) fn take_tail(&mut self, count: usize, mut take: impl FnMut(&[u8])) {
         let rest = self.bytes.len() - count;

@@ -18,6 +18,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::buffer::Scratch;
 use crate::base::stats::Stats;
 
 /// Makes the layers of a listener's connections, or of outgoing ones.
@@ -81,7 +82,7 @@ impl fmt::Display for HandshakeFailure<'_> {
 /// A stage between the socket of one connection and its handler.
 pub(crate) trait Layer: fmt::Debug {
     /// The connection is up: what this side says first goes to `reply`.
-    fn begin(&mut self, reply: &mut Vec<u8>);
+    fn begin(&mut self, reply: &mut Scratch);
 
     /// Works on what the peer has sent and no layer has consumed, in place if it likes. What it
     /// leaves comes again, with more behind it; it must consume at the latest what
@@ -91,7 +92,7 @@ pub(crate) trait Layer: fmt::Debug {
         &mut self,
         input: &mut [u8],
         plain: &mut Vec<u8>,
-        reply: &mut Vec<u8>,
+        reply: &mut Scratch,
     ) -> io::Result<Decoded>;
 
     /// Turns plaintext, at most [`MAX_PLAIN_BYTES`], into bytes for the socket. Called once the
@@ -101,11 +102,11 @@ pub(crate) trait Layer: fmt::Debug {
         &mut self,
         plain: &[u8],
         undecoded: &mut [u8],
-        output: &mut Vec<u8>,
+        output: &mut Scratch,
     ) -> io::Result<()>;
 
     /// Says that no more plaintext follows. Called once at the most.
-    fn encode_end(&mut self, undecoded: &mut [u8], output: &mut Vec<u8>);
+    fn encode_end(&mut self, undecoded: &mut [u8], output: &mut Scratch);
 
     /// The layer itself, for those who know its type.
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS is asked for more"))]

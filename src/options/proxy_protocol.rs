@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::base::buffer::Scratch;
 use crate::base::proxy_protocol::{ProxyProtocol, parse};
 use crate::base::stats::Stats;
 use crate::options::layer::{Decoded, Layer, LayerFactory, LayerStage};
@@ -40,13 +41,13 @@ impl LayerFactory for ProxyProtocol {
 struct HeaderLayer;
 
 impl Layer for HeaderLayer {
-    fn begin(&mut self, _: &mut Vec<u8>) {}
+    fn begin(&mut self, _: &mut Scratch) {}
 
     fn decode(
         &mut self,
         input: &mut [u8],
         _: &mut Vec<u8>,
-        _: &mut Vec<u8>,
+        _: &mut Scratch,
     ) -> io::Result<Decoded> {
         match parse(input) {
             Ok(None) => Ok(Decoded { consumed: 0, stage: LayerStage::Handshake }),
@@ -58,12 +59,12 @@ impl Layer for HeaderLayer {
         }
     }
 
-    fn encode(&mut self, plain: &[u8], _: &mut [u8], output: &mut Vec<u8>) -> io::Result<()> {
-        output.extend_from_slice(plain);
+    fn encode(&mut self, plain: &[u8], _: &mut [u8], output: &mut Scratch) -> io::Result<()> {
+        output.push(plain);
         Ok(())
     }
 
-    fn encode_end(&mut self, _: &mut [u8], _: &mut Vec<u8>) {}
+    fn encode_end(&mut self, _: &mut [u8], _: &mut Scratch) {}
 
     fn as_any(&self) -> &dyn Any {
         self

@@ -46,6 +46,13 @@ impl Dispatcher {
 
     /// The first `count` bytes of the buffer are for the layers.
     pub(super) fn decode(&mut self, id: ConnId, count: usize) {
+        self.decode_and_deliver(id, count);
+        if let Some(mut link) = self.lp.link(id) {
+            link.send_encoded();
+        }
+    }
+
+    fn decode_and_deliver(&mut self, id: ConnId, count: usize) {
         let Some(link) = self.lp.link(id) else { return };
         link.engine.timers.note_active(id); // no callback may follow
         let is_handshake = link.connection.phase() == Phase::Handshake;

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::buffer::Scratch;
 use crate::base::stats::Stats;
 use crate::options::{
     ConnectOptions, Decoded, Layer, LayerFactory, LayerOption, LayerStage, ListenOptions,
@@ -175,15 +176,12 @@ impl TestLayer {
 }
 
 fn record(kind: u8, content: &[u8]) -> Vec<u8> {
-    let mut record = Vec::new();
-    push(&mut record, kind, content);
-    record
+    let [high, low] = (content.len() as u16).to_be_bytes();
+    [kind, high, low].into_iter().chain(content.iter().map(|byte| byte ^ KEY)).collect()
 }
 
-fn push(output: &mut Vec<u8>, kind: u8, content: &[u8]) {
-    let [high, low] = (content.len() as u16).to_be_bytes();
-    output.extend([kind, high, low]);
-    output.extend(content.iter().map(|byte| byte ^ KEY));
+fn push(output: &mut Scratch, kind: u8, content: &[u8]) {
+    output.push(&record(kind, content));
 }
 
 /// The first record, if it is whole: its kind and its content.
@@ -236,7 +234,7 @@ impl Records {
         &mut self,
         (kind, content): (u8, &[u8]),
         plain: &mut Vec<u8>,
-        reply: &mut Vec<u8>,
+        reply: &mut Scratch,
     ) -> io::Result<()> {
         match (self.awaits, kind) {
             (kind::HELLO, kind::HELLO) => {
@@ -264,7 +262,7 @@ impl Records {
 }
 
 /// A record that has no place here, and an alert about it.
-fn refused(kind: u8, reply: &mut Vec<u8>) -> io::Error {
+fn refused(kind: u8, reply: &mut Scratch) -> io::Error {
     if kind != kind::ALERT {
         push(reply, kind::ALERT, &[kind]);
     }
@@ -273,7 +271,7 @@ fn refused(kind: u8, reply: &mut Vec<u8>) -> io::Error {
 }
 
 impl Layer for Records {
-    fn begin(&mut self, reply: &mut Vec<u8>) {
+    fn begin(&mut self, reply: &mut Scratch) {
         if !self.is_server {
             push(reply, kind::HELLO, &[0; HELLO_BYTES]);
         }
@@ -283,7 +281,7 @@ impl Layer for Records {
         &mut self,
         input: &mut [u8],
         plain: &mut Vec<u8>,
-        reply: &mut Vec<u8>,
+        reply: &mut Scratch,
     ) -> io::Result<Decoded> {
         let mut consumed = 0;
         if !matches!(input.first(), None | Some(kind::HELLO..=kind::ALERT)) {
@@ -305,14 +303,14 @@ impl Layer for Records {
         Ok(Decoded { consumed, stage })
     }
 
-    fn encode(&mut self, plain: &[u8], _: &mut [u8], output: &mut Vec<u8>) -> io::Result<()> {
+    fn encode(&mut self, plain: &[u8], _: &mut [u8], output: &mut Scratch) -> io::Result<()> {
         for piece in plain.chunks(MAX_CONTENT_BYTES) {
             push(output, kind::DATA, piece);
         }
         Ok(())
     }
 
-    fn encode_end(&mut self, _: &mut [u8], output: &mut Vec<u8>) {
+    fn encode_end(&mut self, _: &mut [u8], output: &mut Scratch) {
         push(output, kind::END, &[]);
     }
 

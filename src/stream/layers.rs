@@ -6,15 +6,21 @@ use std::sync::Arc;
 use crate::base::buffer::Spares;
 use crate::base::close::CloseReason;
 use crate::base::tick::ticks;
-use crate::options::{Decoded, Layer, LayerFactory};
+use crate::engine::Engine;
+use crate::options::{Decoded, Layer, LayerFactory, LayerStage};
 use crate::stream::Link;
-use crate::stream::connection::{Connection, Ending, Flags, Phase, WriteSide};
+use crate::stream::connection::{Connection, Ending, Flags, Phase, Sent};
 use crate::stream::happy_eyeballs::Connector;
 use crate::sys::Stream;
 
 /// Bytes of a layer's own that may wait for the socket, beside a batch of output: a peer that
 /// reads nothing and asks for answers is at fault.
 const MAX_REPLY_BYTES: usize = 128 << 10;
+
+/// Writes of one callback that go through its layer before the rest is queued: a MiB, and what
+/// stands before it. Encoding so much takes half a millisecond; a copy of it in memory would take
+/// a third of that again.
+const WRITE_BUDGET: usize = 17;
 
 impl Link<'_> {
     /// The layer whose handshake is under way is made by this factory.
@@ -55,14 +61,19 @@ impl Link<'_> {
     }
 
     /// Has the layer work on bytes, and sends what it has to say: also while the handler has paused
-    /// reading, or its callback runs. What a layer says that fails is not sent yet.
+    /// reading, or its callback runs. What a layer says that fails is not sent yet; nor what it
+    /// says to a client once it is open, so that an answer of the handler leaves in the same write:
+    /// [`send_encoded`](Self::send_encoded) must follow.
     pub(crate) fn decode(&mut self, bytes: &mut [u8]) -> io::Result<Decoded> {
         let decoded = self.guard_layer(|connection, spares| connection.decode(bytes, spares))?;
         if self.connection.encoded_len() > MAX_REPLY_BYTES {
             let text = "the peer has it answer again and again, and reads nothing";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        self.send_encoded();
+        let waits = decoded.stage == LayerStage::Open && self.connection.config.listener.is_some();
+        if !waits {
+            self.send_encoded();
+        }
         Ok(decoded)
     }
 
@@ -83,8 +94,9 @@ impl Link<'_> {
         result
     }
 
-    fn send_encoded(&mut self) {
-        let is_blocked = self.connection.flags.has(Flags::BLOCKED);
+    /// Sends what the layer has to say.
+    pub(crate) fn send_encoded(&mut self) {
+        let is_blocked = self.connection.flags.has(Flags::BLOCKED) || self.connection.is_closed();
         if self.connection.encoded_len() > 0 && !is_blocked {
             self.engine.timers.note_active(self.id);
             self.flush_queue();
@@ -94,21 +106,52 @@ impl Link<'_> {
     /// What a callback has gathered, and more of it, goes through the layer. Nothing is queued that
     /// stands before it.
     pub(super) fn send_layered(&mut self, parts: &[&[u8]]) {
-        self.queue_gathered();
-        for part in parts {
-            self.connection.queue_output(part, &mut self.engine.spares);
+        if !self.connection.takes_plaintext() {
+            self.queue_gathered();
+            for part in parts {
+                self.connection.queue_output(part, &mut self.engine.spares);
+            }
+            return self.flush_queue();
         }
-        self.flush_queue();
+        let mut sent = Sent::default();
+        for part in parts {
+            let count = self.engine.cork.fill_up(part);
+            if count < part.len() {
+                self.send_gathered(&part[count..], false, &mut sent);
+            }
+        }
+        if !self.engine.cork.bytes().is_empty() {
+            self.send_gathered(&[], true, &mut sent);
+        }
+        self.after_sending(sent);
+    }
+
+    /// Has the layer take what was gathered, and `bytes` behind it, and sends that; what must wait
+    /// is queued. Nothing follows in this write if it `is_all`.
+    fn send_gathered(&mut self, bytes: &[u8], is_all: bool, sent: &mut Sent) {
+        let Engine { cork, spares, .. } = &mut *self.engine;
+        let mut taken = 0;
+        if !sent.is_over() && self.connection.takes_plaintext() {
+            let both = (cork.bytes(), bytes);
+            let budget = WRITE_BUDGET.saturating_sub(sent.calls as usize);
+            let is_full = self.connection.short_means_done();
+            let (count, more) =
+                self.connection.send_plaintext(both, is_all, budget, is_full, spares);
+            sent.add(more);
+            taken = count;
+        }
+        for part in [cork.bytes(), bytes] {
+            let count = taken.min(part.len());
+            taken -= count;
+            self.connection.queue_output(&part[count..], spares);
+        }
+        cork.clear();
     }
 
     /// If all output has left and FIN is to follow it, has the layer say that no more follows, and
     /// sends that as far as the socket takes it.
     pub(super) fn send_layer_end(&mut self) {
-        let is_ending = match self.connection.phase() {
-            Phase::Open => self.connection.write_side() == WriteSide::FinQueued,
-            phase => matches!(phase, Phase::Closing(_)),
-        };
-        if !is_ending || self.connection.has_output() {
+        if !self.connection.is_ending() || self.connection.has_output() {
             return;
         }
         if self.guard_layer(Connection::encode_end) {

@@ -12,6 +12,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError};
 use rustls::{ClientConfig, CommonState, ServerConfig};
 
+use crate::base::buffer::Scratch;
 use crate::options::{Decoded, Layer, LayerStage};
 use crate::tls::error::{explain, explain_beginning};
 
@@ -85,24 +86,20 @@ impl From<Result<usize, EncryptError>> for Filled {
 
 /// Has bytes written to the end of `output`, where `room` of them should suffice.
 fn fill(
-    output: &mut Vec<u8>,
+    output: &mut Scratch,
     mut room: usize,
     mut write: impl FnMut(&mut [u8]) -> Filled,
 ) -> io::Result<()> {
-    let start = output.len();
     loop {
-        output.resize(start + room, 0);
-        let (end, result) = match write(&mut output[start..]) {
-            Filled::Bytes(count) => (start + count, Ok(())),
-            Filled::TooSmall(wanted) if wanted > room => {
-                room = wanted;
-                continue;
+        match write(output.room(room)) {
+            Filled::Bytes(count) => {
+                output.add(count);
+                return Ok(());
             }
-            Filled::TooSmall(_) => (start, Err(io::Error::other("TLS wants more room"))),
-            Filled::Failed(error) => (start, Err(error)),
-        };
-        output.truncate(end);
-        return result;
+            Filled::TooSmall(wanted) if wanted > room => room = wanted,
+            Filled::TooSmall(_) => return Err(io::Error::other("TLS wants more room")),
+            Filled::Failed(error) => return Err(error),
+        }
     }
 }
 
@@ -147,7 +144,7 @@ impl TlsLayer {
         input: &mut [u8],
         consumed: &mut usize,
         plain: &mut Vec<u8>,
-        reply: &mut Vec<u8>,
+        reply: &mut Scratch,
     ) -> io::Result<LayerStage> {
         loop {
             let step = either!(&mut self.side, connection => {
@@ -185,7 +182,7 @@ impl TlsLayer {
     }
 
     /// What rustls has to say of an error goes to the peer. `input` is what it has not consumed.
-    fn add_alert(&mut self, input: &mut [u8], reply: &mut Vec<u8>) {
+    fn add_alert(&mut self, input: &mut [u8], reply: &mut Scratch) {
         // What waits to be sent comes before any input, which it must not see again.
         while self.state().wants_write() {
             either!(&mut self.side, connection => {
@@ -203,7 +200,7 @@ impl TlsLayer {
         &mut self,
         what: Write<'_>,
         undecoded: &mut [u8],
-        output: &mut Vec<u8>,
+        output: &mut Scratch,
     ) -> io::Result<()> {
         let room = match what {
             Write::Plain(plain) => plain.len() + OVERHEAD_BYTES,
@@ -239,7 +236,7 @@ impl fmt::Debug for TlsLayer {
 }
 
 impl Layer for TlsLayer {
-    fn begin(&mut self, reply: &mut Vec<u8>) {
+    fn begin(&mut self, reply: &mut Scratch) {
         // A client has its hello to say. What can go wrong here is said again when bytes come.
         let _ = self.advance(&mut [], &mut 0, &mut Vec::new(), reply);
     }
@@ -248,7 +245,7 @@ impl Layer for TlsLayer {
         &mut self,
         input: &mut [u8],
         plain: &mut Vec<u8>,
-        reply: &mut Vec<u8>,
+        reply: &mut Scratch,
     ) -> io::Result<Decoded> {
         let mut consumed = 0;
         NAME_IN_HELLO.take(); // of a hello whose certificate could not be chosen, by a panic
@@ -271,12 +268,12 @@ impl Layer for TlsLayer {
         &mut self,
         plain: &[u8],
         undecoded: &mut [u8],
-        output: &mut Vec<u8>,
+        output: &mut Scratch,
     ) -> io::Result<()> {
         self.write(Write::Plain(plain), undecoded, output)
     }
 
-    fn encode_end(&mut self, undecoded: &mut [u8], output: &mut Vec<u8>) {
+    fn encode_end(&mut self, undecoded: &mut [u8], output: &mut Scratch) {
         // Keys that are used up cannot say it: then the peer sees a truncation.
         let _ = self.write(Write::End, undecoded, output);
     }

@@ -16,6 +16,7 @@ mod reload;
 #[allow(dead_code, unused_imports, reason = "the tests of other binaries use the rest")]
 #[path = "../support/mod.rs"]
 mod support;
+mod writes;
 
 use std::cell::RefCell;
 use std::io::{Read, Write};

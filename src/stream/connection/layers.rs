@@ -13,28 +13,27 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::buffer::{Queue, Spares};
-use crate::options::{Decoded, Layer, LayerStage, MAX_PLAIN_BYTES};
-use crate::stream::connection::{Connection, Flags, Phase, Sent};
-use crate::sys::FileSink;
+use crate::options::{Decoded, Layer, LayerStage};
+use crate::stream::connection::{Connection, Flags, Phase, WriteSide};
 
 /// What stands between the socket and the handler.
 #[derive(Debug)]
 pub(super) struct Layers {
     /// The layer whose turn it is; `None` once the last has removed itself.
-    current: Option<Box<dyn Layer>>,
+    pub(super) current: Option<Box<dyn Layer>>,
     /// The place of the current layer in the configuration.
     place: usize,
     /// Bytes from the socket that the layer has not consumed.
-    undecoded: Queue,
+    pub(super) undecoded: Queue,
     /// Bytes for the socket.
-    encoded: Queue,
+    pub(super) encoded: Queue,
     /// How much of what was written is among them, at the most, and how much of files.
-    encoded_plain: usize,
-    encoded_file: usize,
+    pub(super) encoded_plain: usize,
+    pub(super) encoded_file: usize,
     /// The handshake is done: plaintext may be encoded.
-    is_open: bool,
+    pub(super) is_open: bool,
     /// No plaintext follows from this side.
-    has_said_end: bool,
+    pub(super) has_said_end: bool,
     /// How the peer's side stands.
     peer_end: PeerEnd,
     /// Who holds a slot for its handshake.
@@ -58,8 +57,16 @@ pub(super) enum PeerEnd {
 }
 
 impl Layers {
+    /// What the layer has written waits for the socket, or the rest of it.
+    pub(super) fn keep_encoded(&mut self, spares: &mut Spares) {
+        let mut scratch = mem::take(&mut spares.scratch);
+        self.encoded.push(scratch.as_slice(), spares);
+        scratch.clear();
+        spares.scratch = scratch;
+    }
+
     /// The socket has taken bytes, or they are dropped.
-    fn note_sent(&mut self) {
+    pub(super) fn note_sent(&mut self) {
         if self.encoded.is_empty() {
             (self.encoded_plain, self.encoded_file) = (0, 0);
         }
@@ -67,11 +74,11 @@ impl Layers {
 }
 
 impl<S> Connection<S> {
-    fn layers(&self) -> Option<&Layers> {
+    pub(super) fn layers(&self) -> Option<&Layers> {
         self.cold.as_ref()?.layers.as_deref()
     }
 
-    fn layers_mut(&mut self) -> Option<&mut Layers> {
+    pub(super) fn layers_mut(&mut self) -> Option<&mut Layers> {
         self.cold.as_mut()?.layers.as_deref_mut()
     }
 
@@ -97,8 +104,9 @@ impl<S> Connection<S> {
     pub(crate) fn begin_layer(&mut self, spares: &mut Spares) {
         let Some(layers) = self.layers_mut() else { return };
         if let Some(layer) = &mut layers.current {
-            layer.begin(layers.encoded.begin_fill(0, spares));
-            layers.encoded.end_fill(spares);
+            spares.scratch.clear();
+            layer.begin(&mut spares.scratch);
+            layers.keep_encoded(spares);
         }
         self.note_output();
     }
@@ -218,13 +226,12 @@ impl<S> Connection<S> {
             return Ok(all);
         };
         let plain = self.input.begin_fill(bytes.len(), spares);
-        let reply = layers.encoded.begin_fill(0, spares);
-        let before = reply.len();
-        let mut decoded = layer.decode(bytes, plain, reply);
+        spares.scratch.clear();
+        let mut decoded = layer.decode(bytes, plain, &mut spares.scratch);
         if layers.has_said_end {
-            reply.truncate(before); // nothing follows the end
+            spares.scratch.clear(); // nothing follows the end
         }
-        layers.encoded.end_fill(spares);
+        layers.keep_encoded(spares);
         self.input.end_fill(spares);
         layers.undecoded.clear(spares);
         if let Ok(Decoded { consumed, stage: LayerStage::Ended }) = &mut decoded {
@@ -303,12 +310,20 @@ impl<S> Connection<S> {
             return false;
         }
         if let Some(layer) = &mut layers.current {
-            let encoded = layers.encoded.begin_fill(0, spares);
-            layer.encode_end(layers.undecoded.as_mut_slice(), encoded);
-            layers.encoded.end_fill(spares);
+            spares.scratch.clear();
+            layer.encode_end(layers.undecoded.as_mut_slice(), &mut spares.scratch);
+            layers.keep_encoded(spares);
         }
         self.note_output();
         self.has_output()
+    }
+
+    /// Whether nothing is to follow the output that is there.
+    pub(crate) fn is_ending(&self) -> bool {
+        match self.phase {
+            Phase::Open => self.write_side() == WriteSide::FinQueued,
+            phase => matches!(phase, Phase::Closing(_)),
+        }
     }
 
     /// Says no end: the layer has failed.
@@ -317,94 +332,5 @@ impl<S> Connection<S> {
             layers.has_said_end = true;
             layers.is_open = false;
         }
-    }
-}
-
-/// What encoding adds to a piece of plaintext, at the most: a header and a tag for each of its
-/// records.
-const ROOM_TO_ENCODE: usize = 512;
-
-impl<S: FileSink> Connection<S> {
-    /// Sends what waits behind the layer and then queued output, in at most `budget` writes.
-    pub(super) fn flush_layered(
-        &mut self,
-        budget: usize,
-        short_is_full: bool,
-        spares: &mut Spares,
-    ) -> Sent {
-        let mut sent = Sent::default();
-        for _ in 0..budget {
-            if self.encoded_len() == 0 {
-                if let Err(error) = self.encode_more(spares) {
-                    sent.error = Some(error);
-                }
-            }
-            if sent.is_over() || !self.write_encoded(&mut sent, short_is_full, spares) {
-                break;
-            }
-        }
-        self.note_output();
-        sent
-    }
-
-    /// Writes once; whether there was something to write.
-    fn write_encoded(&mut self, sent: &mut Sent, short_is_full: bool, spares: &mut Spares) -> bool {
-        let Some(layers) = self.cold.as_mut().and_then(|cold| cold.layers.as_deref_mut()) else {
-            return false;
-        };
-        if layers.encoded.is_empty() {
-            return false;
-        }
-        let (wanted, before) = (layers.encoded.len(), sent.bytes);
-        let result = self.stream.write(layers.encoded.as_slice());
-        sent.count(result, wanted, short_is_full);
-        layers.encoded.consume(sent.bytes - before, spares);
-        layers.note_sent();
-        true
-    }
-
-    /// Encodes what stands in front of the output: bytes, a file, and what is behind it, so that a
-    /// small file leaves together with what was written before it.
-    fn encode_more(&mut self, spares: &mut Spares) -> io::Result<()> {
-        let mut left = MAX_PLAIN_BYTES;
-        while left > 0 && self.layers().is_some_and(|layers| layers.is_open) {
-            let mut bytes = self.output.take();
-            if bytes.is_empty() {
-                if !self.has_files() {
-                    break;
-                }
-                let read = self.read_of_file(left, bytes.begin_fill(left, spares));
-                bytes.end_fill(spares);
-                read?;
-                let encoded = self.encode(bytes.as_slice(), spares);
-                let count = bytes.clear(spares);
-                if let Some(layers) = self.layers_mut() {
-                    layers.encoded_file += count;
-                }
-                encoded?;
-                left -= count;
-            } else {
-                let count = bytes.len().min(left);
-                let encoded = self.encode(&bytes.as_slice()[..count], spares);
-                bytes.consume(count, spares);
-                spares.note_left(count);
-                self.output = bytes;
-                if let Some(layers) = self.layers_mut() {
-                    layers.encoded_plain += count;
-                }
-                encoded?;
-                left -= count;
-            }
-        }
-        Ok(())
-    }
-
-    fn encode(&mut self, plain: &[u8], spares: &mut Spares) -> io::Result<()> {
-        let Some(layers) = self.layers_mut() else { return Ok(()) };
-        let Some(layer) = &mut layers.current else { return Ok(()) };
-        let encoded = layers.encoded.begin_fill(plain.len() + ROOM_TO_ENCODE, spares);
-        let result = layer.encode(plain, layers.undecoded.as_mut_slice(), encoded);
-        layers.encoded.end_fill(spares);
-        result
     }
 }

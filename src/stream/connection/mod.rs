@@ -12,6 +12,7 @@
 
 mod cold;
 mod deadlines;
+mod encode;
 mod flags;
 mod layers;
 mod output;

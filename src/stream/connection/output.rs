@@ -314,12 +314,12 @@ fn unsent_parts<'a>(
 
 impl Sent {
     /// Whether no other write should follow.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.is_blocked || self.error.is_some()
     }
 
     /// Counts what another call gave.
-    fn add(&mut self, more: Self) {
+    pub(crate) fn add(&mut self, more: Self) {
         self.bytes += more.bytes;
         self.calls += more.calls;
         self.is_blocked = more.is_blocked;
