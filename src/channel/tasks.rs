@@ -138,6 +138,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// - [`SendError::Stopped`]: the reactor has stopped, perhaps while this waited.
+    #[cfg_attr(docsrs, doc(cfg(feature = "async-sender")))]
     pub fn send_async(
         &self,
         message: T,
