@@ -5,11 +5,12 @@ use std::mem::MaybeUninit;
 
 use super::chunk::{ChunkDecoder, Found};
 use super::client::read_answer_head;
-use super::head::{self, Framing, HeadLimits, KnownHost, MAX_FIELDS};
+use super::head::{self, Framing, Head, HeadLimits, KnownHost, MAX_FIELDS};
+use super::known::Known;
 use super::method::Method;
 use super::target::Target;
 
-const LIMITS: HeadLimits = HeadLimits { head: 16 << 10, target: 8 << 10 };
+pub(super) const LIMITS: HeadLimits = HeadLimits { head: 16 << 10, target: 8 << 10 };
 
 /// What a parser says of an input: the length and the framing of a head, nothing yet, or a refusal.
 fn parse_head(input: &[u8]) -> Result<Option<(usize, Framing)>, u16> {
@@ -18,6 +19,49 @@ fn parse_head(input: &[u8]) -> Result<Option<(usize, Framing)>, u16> {
     let parsed = head::parse(input, &mut slots, LIMITS, &mut known_host);
     let found = parsed.map_err(|refusal| refusal.status)?;
     Ok(found.map(|(head, length)| (length, head.framing)))
+}
+
+/// All that a head says.
+pub(super) fn said(head: &Head<'_>) -> String {
+    let fields: Vec<_> = head.fields.iter().collect();
+    let Head { method, version, target, host, framing, .. } = head;
+    let rest = (head.keep_alive, head.expects_continue, head.is_encoded, head.upgrade);
+    format!("{method} {version:?} {target:?} {host:?} {framing:?} {fields:?} {rest:?}")
+}
+
+/// What a head at the beginning of the input says, and its length. It is offered to be kept.
+pub(super) fn parse_and_learn(
+    input: &[u8],
+    known: &mut Known,
+) -> Result<Option<(String, usize)>, u16> {
+    let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut known_host = KnownHost::default();
+    let parsed = head::parse(input, &mut slots, LIMITS, &mut known_host);
+    let found = parsed.map_err(|refusal| refusal.status)?;
+    Ok(found.map(|(head, length)| {
+        known.learn(&input[..length], &head);
+        (said(&head), length)
+    }))
+}
+
+/// A head that is known says what it says when it is parsed, and so do its fields behind another
+/// request line.
+fn check_known(taken: &[u8]) {
+    let mut known = Known::default();
+    let parsed = parse_and_learn(taken, &mut known);
+    let mut find = |input: &[u8]| {
+        let found = known.find(input, LIMITS);
+        found.map(|(head, length)| (said(&head), length))
+    };
+    if let Some(found) = find(taken) {
+        assert_eq!(parsed, Ok(Some(found)));
+    }
+    let line = taken.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let other = [b"PUT /a?b HTTP/1.1\r\n", &taken[line..]].concat();
+    if let Some(found) = find(&other) {
+        assert_eq!(parse_and_learn(&other, &mut Known::default()), Ok(Some(found)));
+    }
+    assert!((0..taken.len()).all(|cut| find(&taken[..cut]).is_none()));
 }
 
 /// Heads of requests: one that is taken ends with an empty line, each line ends as it should, and
@@ -41,6 +85,7 @@ pub(crate) fn head(bytes: &[u8]) {
     let taken = &bytes[..length];
     assert!(taken.ends_with(b"\r\n\r\n"));
     assert_eq!(parse_head(taken), Ok(Some((length, framing))));
+    check_known(taken);
     assert!(head::find_end(taken, 0).is_ok_and(|end| end == Some(length)));
     for cut in 0..length {
         assert!(matches!(parse_head(&taken[..cut]), Ok(None)), "refused when cut at {cut}");

@@ -5,6 +5,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::field_list::FieldList;
 use super::fields::{members, trim};
 use super::method::Method;
 use super::refusal::Refusal;
@@ -81,7 +82,7 @@ pub(super) struct Head<'a> {
     pub(super) version: Version,
     pub(super) target: Target<'a>,
     pub(super) host: Option<&'a [u8]>,
-    pub(super) fields: &'a [httparse::Header<'a>],
+    pub(super) fields: FieldList<'a>,
     pub(super) framing: Framing,
     /// Whether the connection may serve another request.
     pub(super) keep_alive: bool,
@@ -274,7 +275,7 @@ fn check_fields<'a>(
         version,
         target,
         host,
-        fields,
+        fields: FieldList::Parsed(fields),
         framing,
         keep_alive: !facts.close && (is_11 || facts.keep_alive),
         expects_continue: is_11 && facts.expects_continue && framing != Framing::None,

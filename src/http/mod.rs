@@ -58,6 +58,7 @@ mod drive;
 mod durations;
 mod events;
 mod exchange;
+mod field_list;
 mod fields;
 mod file;
 #[cfg(feature = "http-files")]
@@ -69,6 +70,7 @@ pub(crate) mod fuzzing;
 #[cfg(feature = "http-gzip")]
 mod gzip;
 mod head;
+mod known;
 mod method;
 mod metrics;
 #[cfg(feature = "http-forms")]

@@ -21,8 +21,8 @@ pub(super) struct Saved {
 impl Saved {
     pub(super) fn new(head: &Head<'_>, peer: SocketAddr, began: Duration) -> Self {
         let field = |name: &str| {
-            let found = head.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
-            found.map(|field| field.value.into())
+            let mut fields = head.fields.iter();
+            fields.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then(|| value.into()))
         };
         Self {
             peer,

@@ -5,6 +5,8 @@ use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
+#[cfg(feature = "http-files")]
+use super::field_list::FieldList;
 use super::fields::members;
 use super::head::{Framing, Head, Version};
 use super::method::Method;
@@ -66,7 +68,7 @@ impl OwnedRequest {
             version: self.version,
             target,
             host: None,
-            fields: &fields,
+            fields: FieldList::Parsed(&fields),
             framing: Framing::None,
             keep_alive: true,
             expects_continue: false,
@@ -162,7 +164,7 @@ impl<'a> Request<'a> {
 
     /// All fields in their order, with names as they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        self.head.fields.iter().map(|field| (field.name, field.value))
+        self.head.fields.iter()
     }
 
     /// Whether a field that is a list has this member, whatever its case. All fields of the name

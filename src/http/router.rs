@@ -293,6 +293,9 @@ impl<A> Router<A> {
 /// A router that is complete.
 pub(super) struct Routes<A> {
     router: Router<A>,
+    /// The path without places that was found last, and the place of its route: the next request
+    /// is likely to have the same.
+    last: (String, usize),
 }
 
 /// A route that was found.
@@ -308,14 +311,24 @@ impl<A: 'static> Routes<A> {
         for route in router.routes.iter_mut().chain(&mut router.fallback) {
             route.before.splice(..0, router.own.iter().copied());
         }
-        Self { router }
+        Self { router, last: Default::default() }
     }
 
     #[inline]
     pub(super) fn find<'a>(&'a mut self, path: &'a str) -> Option<Found<'a, A>> {
         let Router { tree, routes, before, fallback, .. } = &mut self.router;
+        if path == self.last.0 {
+            let route = routes.get_mut(self.last.1)?;
+            return Some(Found { route, before, params: None });
+        }
         if let Ok(found) = tree.at(path) {
-            if let Some(route) = routes.get_mut(*found.value as usize) {
+            let place = *found.value as usize;
+            if found.params.is_empty() {
+                self.last.0.clear();
+                self.last.0.push_str(path);
+                self.last.1 = place;
+            }
+            if let Some(route) = routes.get_mut(place) {
                 return Some(Found { route, before, params: Some(found.params) });
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::drive::{After, Driver, Step, ms, settle_later};
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
+use super::known::Known;
 use super::options::Options;
 use super::record::{Record, Saved};
 use super::refusal::Refusal;
@@ -59,6 +60,8 @@ pub struct Server<A> {
     on_timer: Option<OnTimer<A>>,
     /// Where paths are decoded.
     room: String,
+    /// Taken out while a request is served that borrows from it.
+    known: Option<Box<Known>>,
 }
 
 impl<A: 'static> Server<A> {
@@ -72,6 +75,7 @@ impl<A: 'static> Server<A> {
             on_gone: None,
             on_timer: None,
             room: String::new(),
+            known: None,
         }
     }
 
@@ -322,21 +326,41 @@ impl<A: 'static> Server<A> {
             [b'\r' | b'\n', ..] => head::skip_empty_lines(input)?,
             _ => 0,
         };
+        let mut known = self.known.take().unwrap_or_default();
+        let served = self.serve_first(state, conn, &input[skipped..], limits, &mut known);
+        self.known = Some(known);
+        if let Some(used) = served? {
+            return Ok(Step::Used(skipped + used));
+        }
+        head::find_end(&input[skipped..], 0)?; // each line that is here ends as it should
+        if skipped < input.len() {
+            self.await_head(state, conn, input.len()); // an empty line is no request that has begun
+        }
+        Ok(Step::Wait(0))
+    }
+
+    /// Serves the request at the beginning of the input; how much of it that took, or `None` if
+    /// more of its head is still to come.
+    #[inline]
+    fn serve_first(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+        limits: HeadLimits,
+        known: &mut Known,
+    ) -> Result<Option<usize>, Refusal> {
+        if let Some((head, length)) = known.find(input, limits) {
+            let body = self.serve(state, conn, &head, &input[length..])?;
+            return Ok(Some(length + body));
+        }
         let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let known_host = &mut self.shared.known_host;
-        let parsed = head::parse(&input[skipped..], &mut slots, limits, known_host)?;
-        let Some((head, length)) = parsed else {
-            head::find_end(&input[skipped..], 0)?; // each line that is here ends as it should
-            if skipped == input.len() {
-                return Ok(Step::Wait(0)); // an empty line is no request that has begun
-            }
-            self.await_head(state, conn, input.len());
-            return Ok(Step::Wait(0));
-        };
-        state.searched = 0;
-        let used = skipped + length;
-        let body = self.serve(state, conn, &head, &input[used..])?;
-        Ok(Step::Used(used + body))
+        let parsed = head::parse(input, &mut slots, limits, known_host)?;
+        let Some((head, length)) = parsed else { return Ok(None) };
+        known.learn(&input[..length], &head);
+        let body = self.serve(state, conn, &head, &input[length..])?;
+        Ok(Some(length + body))
     }
 
     /// A part of a head has come in: from now on it has its time.
@@ -358,6 +382,7 @@ impl<A: 'static> Server<A> {
         head: &Head<'_>,
         rest: &[u8],
     ) -> Result<usize, Refusal> {
+        state.searched = 0;
         let path = head.target.routed(&mut self.room)?;
         self.shared.stats.requests += 1;
         self.shared.budget -= 1;
