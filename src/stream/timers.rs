@@ -85,10 +85,14 @@ impl Link<'_> {
     /// Sets the handler's own deadline, or takes it back. One that moves away leaves the entry in
     /// the wheel where it is.
     pub(crate) fn set_user_deadline(&mut self, wait: Option<Duration>) {
+        let timers = &self.engine.timers;
+        let wait = wait.map_or(NEVER, ticks);
         // The turn may have been long already.
-        let tick = wait.map_or(NEVER, |wait| after(self.engine.timers.clock_tick(), ticks(wait)));
+        let tick = after(timers.clock_tick(), wait);
         self.connection.set_user_deadline(tick);
-        if !self.connection.armed.covers(tick) {
+        // One that has just opened is armed when it has lasted, by then with this deadline too.
+        let is_deferred = timers.deferred().last() == Some(&self.id) && Timers::may_defer(wait);
+        if !is_deferred && !self.connection.armed.covers(tick) {
             self.arm();
         }
     }
