@@ -102,6 +102,7 @@ mod upgrade;
 mod upload_writer;
 #[cfg(feature = "http-forms")]
 mod uploads;
+mod usual;
 
 pub use body::{Body, Flow};
 pub use client::{

@@ -4,6 +4,7 @@ use super::exchange::{Input, Output, Rest};
 use super::head::Version;
 use super::method::Method;
 use super::response::Response;
+use super::shared::Shared;
 use super::status::{is_without_body, reason, status_line};
 use super::upgrade::Upgraded;
 use crate::stream::Written;
@@ -100,15 +101,19 @@ pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, kind: Kind<'_>, body: 
     res.shared.stats.count(200);
     let connection = connection_field(res);
     let cx = res.conn.context();
-    let head = res.shared.date.with_ok(cx.now(), || cx.system_time());
+    let (now, clock) = (cx.now(), || cx.system_time());
+    let Shared { date, usual, fields, .. } = &mut *res.shared;
+    if fields.is_empty() && connection.is_empty() {
+        if let Some(answer) = usual.make(kind, body, (date, now), clock) {
+            let written = res.conn.write(answer);
+            return note(res, written);
+        }
+    }
+    let head = date.with_ok(now, clock);
     let tail = Tail::new(body.len());
-    let fields = &res.shared.fields[..];
-    let written = if fields.is_empty() && connection.is_empty() {
-        res.conn.write_vectored(&[head, kind.as_bytes(), tail.as_slice(), body])
-    } else {
-        res.conn.write_vectored(&[head, fields, connection, kind.as_bytes(), tail.as_slice(), body])
-    };
-    res.shared.fields.clear();
+    let parts = [head, fields, connection, kind.as_bytes(), tail.as_slice(), body];
+    let written = res.conn.write_vectored(&parts);
+    fields.clear();
     note(res, written);
 }
 

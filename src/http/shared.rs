@@ -10,6 +10,7 @@ use super::head::KnownHost;
 use super::options::Options;
 use super::server::Server;
 use super::stats::HttpStats;
+use super::usual::UsualAnswer;
 use crate::handler::HandlerKey;
 
 /// Requests that one callback begins: some hundred microseconds' work, so that a client that sends
@@ -22,6 +23,7 @@ pub(super) struct Shared<A> {
     /// Fields of the answer that is being made, as they are sent.
     pub(super) fields: Vec<u8>,
     pub(super) date: DateLine,
+    pub(super) usual: UsualAnswer,
     pub(super) known_host: KnownHost,
     /// When the callback began that runs, in ms of the loop, as far as 32 bits go.
     pub(super) now: u32,
@@ -47,6 +49,7 @@ impl<A> Shared<A> {
             options: Options::default(),
             fields: Vec::new(),
             date: DateLine::new(),
+            usual: UsualAnswer::new(),
             known_host: KnownHost::default(),
             now: 0,
             stats: HttpStats::default(),
