@@ -528,6 +528,9 @@ impl<A: 'static> Handler for Server<A> {
             self.feed_held(state, conn, input);
             return input.len();
         }
+        if let Phase::Upgraded(upgraded) = &mut state.phase {
+            return upgraded.on_data(&mut self.app, conn, input);
+        }
         self.shared.begin(conn.context().now());
         let used = self.feed(state, conn, input);
         if used < input.len() && self.must_hold(state) {
