@@ -103,8 +103,8 @@ pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, kind: Kind<'_>, body: 
     let cx = res.conn.context();
     let (now, clock) = (cx.now(), || cx.system_time());
     let Shared { date, usual, fields, .. } = &mut *res.shared;
-    if fields.is_empty() && connection.is_empty() {
-        if let Some(answer) = usual.make(kind, body, (date, now), clock) {
+    if fields.is_empty() {
+        if let Some(answer) = usual.make((connection, kind), body, (date, now), clock) {
             let written = res.conn.write(answer);
             return note(res, written);
         }

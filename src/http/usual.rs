@@ -1,6 +1,6 @@
 //! The answer that nearly all requests get: 200, a media type of the server's own, a small body and
-//! no other fields. All of it is made in one place, where what the last one began with still
-//! stands.
+//! no fields of the handler's. All of it is made in one place, where what the last one began with
+//! still stands.
 
 use std::ptr;
 use std::time::{Duration, SystemTime};
@@ -14,9 +14,12 @@ const ROOM_BYTES: usize = 512;
 #[derive(Debug)]
 pub(super) struct UsualAnswer {
     room: [u8; ROOM_BYTES],
-    /// Bytes of the status line, the date, the type, and what stands before the length.
+    /// Bytes of the status line, the date, the lines of the next two, and what stands before the
+    /// length.
     common: usize,
-    /// The line of the type that is there.
+    /// The field `Connection` that is there.
+    connection: &'static [u8],
+    /// The field of the type that is there.
     kind: &'static str,
     /// The loop's time in seconds whose date is there.
     second: u64,
@@ -24,20 +27,22 @@ pub(super) struct UsualAnswer {
 
 impl UsualAnswer {
     pub(super) fn new() -> Self {
-        Self { room: [0; ROOM_BYTES], common: 0, kind: "", second: u64::MAX }
+        let (room, second) = ([0; ROOM_BYTES], u64::MAX);
+        Self { room, common: 0, connection: b"", kind: "", second }
     }
 
-    /// An answer whose type is this line; `None` if it is too large.
+    /// An answer with these fields; `None` if it is too large.
     #[inline]
     pub(super) fn make(
         &mut self,
-        kind: &'static str,
+        (connection, kind): (&'static [u8], &'static str),
         body: &[u8],
         (date, now): (&mut DateLine, Duration),
         clock: impl FnOnce() -> SystemTime,
     ) -> Option<&[u8]> {
-        if self.second != now.as_secs() || !ptr::eq(self.kind, kind) {
-            self.renew(kind, date.with_ok(now, clock), now.as_secs())?;
+        let has_fields = ptr::eq(self.kind, kind) && ptr::eq(self.connection, connection);
+        if self.second != now.as_secs() || !has_fields {
+            self.renew((connection, kind), date.with_ok(now, clock), now.as_secs())?;
         }
         let length = body.len();
         let digits = 1 + usize::from(length >= 10) + usize::from(length >= 100);
@@ -56,14 +61,20 @@ impl UsualAnswer {
     }
 
     #[inline(never)]
-    fn renew(&mut self, kind: &'static str, head: &[u8], second: u64) -> Option<()> {
-        self.kind = ""; // until all is there
+    fn renew(
+        &mut self,
+        (connection, kind): (&'static [u8], &'static str),
+        head: &[u8],
+        second: u64,
+    ) -> Option<()> {
+        self.second = u64::MAX; // until all is there
         let mut end = 0;
-        for part in [head, kind.as_bytes(), b"Content-Length: "] {
+        for part in [head, connection, kind.as_bytes(), b"Content-Length: "] {
             self.room.get_mut(end..end + part.len())?.copy_from_slice(part);
             end += part.len();
         }
-        (self.common, self.kind, self.second) = (end, kind, second);
+        (self.connection, self.kind) = (connection, kind);
+        (self.common, self.second) = (end, second);
         Some(())
     }
 }
@@ -78,22 +89,27 @@ mod tests {
         let kinds = ["Content-Type: a/b\r\n", "Content-Type: application/json\r\n"];
         let body = "x".repeat(ROOM_BYTES);
         for length in [0, 1, 9, 10, 13, 99, 100, 101, 300, 380, 511, 512] {
-            for (second, kind) in [(1, 0), (1, 1), (2, 1), (2, 0), (2, 0)] {
-                let (kind, body) = (kinds[kind], &body[..length]);
+            for (second, kind) in [(1, 0), (1, 1), (2, 1), (2, 0), (2, 0), (2, 2), (2, 0)] {
+                let is_last = kind == 2;
+                let connection = if is_last { "Connection: close\r\n" } else { "" };
+                let (kind, body) = (kinds[kind % 2], &body[..length]);
                 let clock = || SystemTime::UNIX_EPOCH + Duration::from_secs(second);
                 let now = Duration::from_secs(second);
-                let made = usual.make(kind, body.as_bytes(), (&mut date, now), clock);
+                let fields = (connection.as_bytes(), kind);
+                let made = usual.make(fields, body.as_bytes(), (&mut date, now), clock);
                 let date = format!("Date: Thu, 01 Jan 1970 00:00:0{second} GMT\r\n");
-                let whole = format!(
-                    "HTTP/1.1 200 OK\r\n{date}{kind}Content-Length: {length}\r\n\r\n{body}"
-                );
+                let begin = format!("HTTP/1.1 200 OK\r\n{date}{connection}{kind}");
+                let whole = format!("{begin}Content-Length: {length}\r\n\r\n{body}");
                 let expected = (whole.len() <= ROOM_BYTES).then_some(whole.as_str());
                 assert_eq!(made.map(|made| std::str::from_utf8(made).unwrap()), expected);
             }
         }
         let long: &'static str = Box::leak("x".repeat(ROOM_BYTES).into_boxed_str());
         let now = Duration::from_secs(2);
-        assert!(usual.make(long, b"", (&mut date, now), || panic!("known")).is_none());
-        assert!(usual.make(kinds[0], b"", (&mut date, now), || panic!("known")).is_some());
+        let mut is_made = |kind| {
+            let made = usual.make((b"", kind), b"", (&mut date, now), || panic!("known"));
+            made.is_some()
+        };
+        assert!(!is_made(long) && is_made(kinds[0]));
     }
 }
