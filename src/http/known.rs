@@ -13,7 +13,7 @@ use super::target::Target;
 /// The longest request line that is kept, in bytes.
 const MAX_LINE_BYTES: usize = 1 << 10;
 
-/// One of so many that are not known is kept: where each is another one, keeping them all would
+/// Of so many that are not known, one is kept: where each is another one, keeping them all would
 /// cost more than it saves.
 const KEPT_ONE_OF: u32 = 32;
 

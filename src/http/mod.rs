@@ -49,6 +49,7 @@
 mod body;
 mod chunk;
 mod client;
+mod clocks;
 #[cfg(feature = "http-session")]
 mod cookie_keys;
 #[cfg(feature = "http-session")]

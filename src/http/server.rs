@@ -4,6 +4,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
+use super::clocks::arm;
 use super::drive::{After, Driver, Step, ms, settle_later};
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
@@ -55,7 +56,7 @@ type OnTimer<A> = Box<dyn FnMut(&mut A, Timer, &mut Context<'_>)>;
 pub struct Server<A> {
     app: A,
     routes: Routes<A>,
-    shared: Shared<A>,
+    pub(super) shared: Shared<A>,
     on_gone: Option<OnGone<A>>,
     on_timer: Option<OnTimer<A>>,
     /// Where paths are decoded.
@@ -289,7 +290,7 @@ impl<A: 'static> Server<A> {
         }
     }
 
-    fn driver(&mut self) -> Driver<'_, A> {
+    pub(super) fn driver(&mut self) -> Driver<'_, A> {
         Driver { app: &mut self.app, shared: &mut self.shared }
     }
 
@@ -440,51 +441,6 @@ impl<A: 'static> Server<A> {
             driver.settle(state, conn);
         }
     }
-
-    /// How long a phase may last that began at `state.since`, and what follows when it is over.
-    fn patience(&self, state: &State<A>) -> Duration {
-        let options = &self.shared.options;
-        match (&state.phase, state.searched, state.exchanges) {
-            (Phase::Head, 0, 0) => options.first_byte_timeout,
-            (Phase::Head, 0, _) => options.keep_alive_timeout,
-            (Phase::Head, _, _) => options.head_timeout,
-            _ => options.keep_alive_timeout,
-        }
-    }
-
-    /// The body that is due has had some seconds more.
-    fn check_rate(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, now: u32) -> Deadline {
-        let options = &self.shared.options;
-        let (rate, soon) = (options.min_body_rate, options.keep_alive_timeout);
-        let (Phase::Busy(exchange), Some(rate)) = (&mut state.phase, rate) else {
-            return Deadline::Keep(soon);
-        };
-        let soon = soon.min(rate.grace());
-        let passed = Duration::from_millis(u64::from(now.wrapping_sub(state.since)));
-        if !exchange.waits_for_body() {
-            state.since = now;
-            return Deadline::Keep(soon);
-        }
-        if passed < rate.grace() {
-            return Deadline::Keep(soon.min(rate.grace() - passed));
-        }
-        let came = exchange.body_bytes - exchange.rated_bytes;
-        let wanted = u128::from(rate.bytes_per_second()) * passed.as_millis() / 1_000;
-        exchange.rated_bytes = exchange.body_bytes;
-        state.since = now;
-        if u128::from(came) >= wanted {
-            return Deadline::Keep(soon);
-        }
-        let mut driver = self.driver();
-        driver.give_up_body(state, conn);
-        Deadline::Keep(soon)
-    }
-}
-
-/// Sets the deadline at which the clocks are looked at. It is set for each phase that needs one
-/// sooner, and never later than the next phase may need it.
-fn arm(options: &Options, conn: &mut Conn<'_>, wait: Duration) {
-    conn.set_deadline(DeadlineKind::User, Some(wait.min(options.keep_alive_timeout)));
 }
 
 /// Finds the handler of a request, and calls it.

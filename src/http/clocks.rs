@@ -1,0 +1,61 @@
+//! How long the phases of a connection may last.
+
+use std::time::Duration;
+
+use super::options::Options;
+use super::server::Server;
+use super::state::{Phase, State};
+use crate::base::close::Deadline;
+use crate::handler::{Conn, DeadlineKind};
+
+impl<A: 'static> Server<A> {
+    /// How long a phase may last that began at `state.since`, and what follows when it is over.
+    pub(super) fn patience(&self, state: &State<A>) -> Duration {
+        let options = &self.shared.options;
+        match (&state.phase, state.searched, state.exchanges) {
+            (Phase::Head, 0, 0) => options.first_byte_timeout,
+            (Phase::Head, 0, _) => options.keep_alive_timeout,
+            (Phase::Head, _, _) => options.head_timeout,
+            _ => options.keep_alive_timeout,
+        }
+    }
+
+    /// The body that is due has had some seconds more.
+    pub(super) fn check_rate(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        now: u32,
+    ) -> Deadline {
+        let options = &self.shared.options;
+        let (rate, soon) = (options.min_body_rate, options.keep_alive_timeout);
+        let (Phase::Busy(exchange), Some(rate)) = (&mut state.phase, rate) else {
+            return Deadline::Keep(soon);
+        };
+        let soon = soon.min(rate.grace());
+        let passed = Duration::from_millis(u64::from(now.wrapping_sub(state.since)));
+        if !exchange.waits_for_body() {
+            state.since = now;
+            return Deadline::Keep(soon);
+        }
+        if passed < rate.grace() {
+            return Deadline::Keep(soon.min(rate.grace() - passed));
+        }
+        let came = exchange.body_bytes - exchange.rated_bytes;
+        let wanted = u128::from(rate.bytes_per_second()) * passed.as_millis() / 1_000;
+        exchange.rated_bytes = exchange.body_bytes;
+        state.since = now;
+        if u128::from(came) >= wanted {
+            return Deadline::Keep(soon);
+        }
+        let mut driver = self.driver();
+        driver.give_up_body(state, conn);
+        Deadline::Keep(soon)
+    }
+}
+
+/// Sets the deadline at which the clocks are looked at. It is set for each phase that needs one
+/// sooner, and never later than the next phase may need it.
+pub(super) fn arm(options: &Options, conn: &mut Conn<'_>, wait: Duration) {
+    conn.set_deadline(DeadlineKind::User, Some(wait.min(options.keep_alive_timeout)));
+}
