@@ -33,6 +33,8 @@ struct Pair {
     spares: Spares,
     now: u64,
     stage: Stage,
+    /// Stays true once it is closed.
+    has_failed: bool,
     wait: Option<(u64, Expiry)>,
     user_deadline: Option<u64>,
     sending: Meter,
@@ -108,6 +110,7 @@ impl Pair {
             spares: Spares::default(),
             now,
             stage,
+            has_failed: false,
             wait,
             user_deadline: None,
             sending: None,
@@ -273,6 +276,7 @@ impl Pair {
             (2, Stage::Open | Stage::Closing) => {
                 self.connection.fail_output(CloseReason::Reset, self.now, &mut self.spares);
                 self.clear_waits(Stage::OutputFailed);
+                self.has_failed = true;
                 self.wait = Some((after(self.now, self.connection.config.close), close));
                 self.unsent += std::mem::take(&mut self.queued);
                 self.sending = None;
@@ -410,8 +414,7 @@ impl Pair {
     /// Nothing is left of what it kept: the first cause, the timers.
     fn finish(&mut self) {
         let cause = self.connection.take_output_failure();
-        let has_failed = self.stage == Stage::OutputFailed;
-        assert!(if has_failed {
+        assert!(if self.has_failed {
             matches!(cause, Some(CloseReason::Reset))
         } else {
             cause.is_none()
