@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::sim::{Faults, HostClock, Script, Simulation};
-use waterwheel::{Closed, Conn, Context, Handler, Limits, ListenOptions, MinRate, Peer};
+use waterwheel::{
+    Closed, Conn, Context, DeadlineKind, Handler, Limits, ListenOptions, MinRate, Peer,
+};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -190,5 +192,101 @@ fn long_turns_one_after_the_other_put_no_limit_off() {
         sim.run(Duration::from_secs(5));
         assert_eq!(*told.borrow(), reason);
         assert!(times.get() <= 5, "{} turns of 30 ms, {reason} of {LIMIT:?}", times.get());
+    }
+}
+
+/// What protocols set: the head of an answer, the rest of it, pongs, Close frames.
+#[test]
+fn a_deadline_of_the_handler_has_its_whole_time() {
+    let act: Act = |conn| {
+        conn.set_deadline(DeadlineKind::User, Some(LIMIT));
+        100
+    };
+    expect_whole(Limits::default(), "much, please", act, "Timeout(User)");
+}
+
+/// Takes a little time for each connection and leaves its input; with how long each lived since.
+struct Many {
+    clock: Rc<RefCell<Option<HostClock>>>,
+    works_for: Duration,
+    lives: Rc<RefCell<Vec<Duration>>>,
+}
+
+impl Handler for Many {
+    type State = Duration;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+
+    fn on_data(&mut self, began: &mut Duration, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        if input.starts_with(b"turn") {
+            return input.len();
+        }
+        let clock = self.clock.borrow();
+        let clock = clock.as_ref().expect("it is set");
+        clock.spend(if input == b"block" { 20 * MILLISECOND } else { self.works_for });
+        if input == b"much" {
+            conn.write(&vec![7; 4 << 20]);
+            *began = clock.now();
+            return input.len();
+        }
+        *began = clock.now();
+        0
+    }
+
+    fn on_close(&mut self, began: Duration, closed: Closed, _: &mut Context<'_>) {
+        if format!("{:?}", closed.reason).starts_with("Timeout") {
+            let now = self.clock.borrow().as_ref().expect("it is set").now();
+            self.lives.borrow_mut().push(now - began);
+        }
+    }
+}
+
+/// So many that they are not stamped anew when their turn ends in the tick after its own.
+#[test]
+fn a_turn_of_many_that_crosses_a_tick_makes_no_limit_early() {
+    let rate = Some(MinRate::new(u32::MAX, LIMIT));
+    let limits = || Limits::default().max_output_bytes(64 << 20);
+    for (limits, words) in [
+        (limits().message_timeout(Some(LIMIT)), "half of it"),
+        (limits().min_receive_rate(rate), "half of it"),
+        (limits().min_send_rate(rate), "much"),
+    ] {
+        for micros in (5..60).step_by(5) {
+            let mut sim = Simulation::new(0, Faults::none());
+            sim.allow_unfinished();
+            let (clock, lives) = (Rc::new(RefCell::new(None)), Rc::new(RefCell::new(Vec::new())));
+            let works_for = Duration::from_micros(micros);
+            let handler = Many { clock: Rc::clone(&clock), works_for, lives: Rc::clone(&lives) };
+            let options = ListenOptions::default().limits(limits.clone());
+            let (host, addr) = sim
+                .host("server", |reactor| {
+                    let service = reactor.register(handler);
+                    reactor.listen("0.0.0.0:7000", service, options)
+                })
+                .unwrap();
+            *clock.borrow_mut() = Some(sim.clock(host));
+            // All others send while the first one blocks the loop.
+            let script = |words: &str, wait| {
+                let script = Script::new().wait(wait).send(words);
+                script.stop_reading().wait(10_000 * MILLISECOND)
+            };
+            sim.peer(addr, script("block", 50 * MILLISECOND));
+            for _ in 0..30 {
+                sim.peer(addr, script(words, 60 * MILLISECOND));
+            }
+            // The loop turns all the time, and looks at its timers as soon as they are due.
+            let often = Script::new().wait(100 * MILLISECOND);
+            let turn = |script: Script, _| script.send("turn").wait(MILLISECOND / 20);
+            sim.peer(addr, (0..300).fold(often, turn));
+            sim.run(Duration::from_secs(5));
+            let lives = lives.take();
+            assert_eq!(lives.len(), 31 - usize::from(words == "much"), "{micros}");
+            for life in lives {
+                assert!(life >= LIMIT, "{life:?} of {LIMIT:?}, {micros} µs each, {words}");
+                assert!(life <= LIMIT + 4 * MILLISECOND, "{life:?}, {micros} µs each, {words}");
+            }
+        }
     }
 }

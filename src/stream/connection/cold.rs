@@ -124,7 +124,14 @@ impl Meter {
     }
 
     /// The tick at which the bytes so far are too few.
-    pub(super) fn deadline(self) -> u64 {
-        self.until
+    pub(super) fn deadline(self, rate: Rate, latest: impl Fn(u64) -> u64) -> u64 {
+        if self.is_new { put_off(self.until, rate.grace, latest) } else { self.until }
     }
+}
+
+/// When a limit passes that has been given its whole time in a turn that may have ended in the tick
+/// after its own, which is known by now.
+pub(super) fn put_off(tick: u64, limit: u64, latest: impl Fn(u64) -> u64) -> u64 {
+    let begun = tick.saturating_sub(after(0, limit));
+    tick.saturating_add(latest(begun) - begun)
 }

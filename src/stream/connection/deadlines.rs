@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::base::close::{IdleKind, TimeoutKind};
 use crate::base::tick::{NEVER, after};
-use crate::stream::connection::cold::Meter;
+use crate::stream::connection::cold::{Meter, put_off};
 use crate::stream::connection::{Connection, Expiry, Flags, Phase};
 
 impl<S> Connection<S> {
@@ -157,10 +157,11 @@ impl<S> Connection<S> {
             let awaits_input = matches!(cold.wait, Some((_, Expiry::Timeout(kind)))
                 if kind == TimeoutKind::FirstByte || kind == TimeoutKind::Message);
             if let (Some((tick, expiry)), false) = (cold.wait, awaits_input && !self.wants_read()) {
-                each(tick, expiry);
+                let limit = self.limit_of(expiry).filter(|_| cold.is_wait_new);
+                each(limit.map_or(tick, |limit| put_off(tick, limit, &latest)), expiry);
             }
-            if let Some(meter) = cold.sending {
-                each(meter.deadline(), Expiry::Timeout(TimeoutKind::SendRate));
+            if let (Some(meter), Some(rate)) = (cold.sending, self.config.send_rate) {
+                each(meter.deadline(rate, &latest), Expiry::Timeout(TimeoutKind::SendRate));
             }
         }
         if !self.is_open() {
@@ -170,8 +171,8 @@ impl<S> Connection<S> {
             each(self.user_deadline, Expiry::Timeout(TimeoutKind::User));
         }
         if let Some(cold) = &self.cold {
-            if let Some(meter) = cold.receiving {
-                each(meter.deadline(), Expiry::Timeout(TimeoutKind::ReceiveRate));
+            if let (Some(meter), Some(rate)) = (cold.receiving, self.config.receive_rate) {
+                each(meter.deadline(rate, &latest), Expiry::Timeout(TimeoutKind::ReceiveRate));
             }
         }
         let mut limits = self.idle_limits();
@@ -190,6 +191,16 @@ impl<S> Connection<S> {
         }
     }
 
+    /// The time of a wait that counts from the turn in which it began.
+    fn limit_of(&self, expiry: Expiry) -> Option<u64> {
+        match expiry {
+            Expiry::Timeout(TimeoutKind::FirstByte) => self.config.first_byte,
+            Expiry::Timeout(TimeoutKind::Message) => self.config.message,
+            Expiry::Timeout(TimeoutKind::Close) => Some(self.config.close),
+            _ => None,
+        }
+    }
+
     /// A turn that began at `start` was long, and has come to its `end`: what has the stamp of its
     /// start may have moved or begun there. What began earlier can have the stamp too, if the turn
     /// before was long: the next one begins where it has ended.
@@ -199,17 +210,13 @@ impl<S> Connection<S> {
                 *stamp = end;
             }
         }
+        let wait = self.cold.as_ref().and_then(|cold| cold.wait);
+        let limit = wait.and_then(|(_, expiry)| self.limit_of(expiry));
         let config = &self.config;
         let Some(cold) = &mut self.cold else { return };
         let is_new = std::mem::take(&mut cold.is_wait_new);
-        if let (true, Some((tick, Expiry::Timeout(kind)))) = (is_new, &mut cold.wait) {
-            let limit = match kind {
-                TimeoutKind::FirstByte => config.first_byte,
-                TimeoutKind::Message => config.message,
-                TimeoutKind::Close => Some(config.close),
-                _ => None,
-            };
-            if let Some(limit) = limit.filter(|&limit| *tick == after(start, limit)) {
+        if let (true, Some((tick, _)), Some(limit)) = (is_new, &mut cold.wait, limit) {
+            if *tick == after(start, limit) {
                 *tick = after(end, limit);
             }
         }
