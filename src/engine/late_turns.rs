@@ -5,55 +5,27 @@
 //! they touched is stamped anew. One that only crosses into the next tick is noted here, a bit a
 //! tick. A check that takes a silence for over asks here: the silence then began a tick later.
 
-/// Ticks that are remembered: four minutes.
-const WINDOW: u64 = 1 << 18;
+use super::window::Window;
 
 /// Which ticks had a turn that ended in the next one.
 #[derive(Debug)]
-pub(crate) struct LateTurns {
-    /// A bit for each tick of the window, by the low bits of the tick.
-    bits: Box<[u64]>,
-    /// The window ends before this tick.
-    end: u64,
-}
+pub(crate) struct LateTurns(Window);
 
 impl LateTurns {
     pub(crate) fn new() -> Self {
-        Self { bits: vec![0; WINDOW as usize / 64].into_boxed_slice(), end: 0 }
-    }
-
-    fn place(tick: u64) -> (usize, u64) {
-        let bit = tick % WINDOW;
-        ((bit / 64) as usize, 1 << (bit % 64))
+        Self(Window::new())
     }
 
     /// A turn that began in this tick has ended in the next one.
     pub(crate) fn note(&mut self, tick: u64) {
-        if tick >= self.end {
-            self.move_on(tick);
-        }
-        let (word, bit) = Self::place(tick);
-        self.bits[word] |= bit;
-    }
-
-    /// Forgets what falls out of the window when it comes to end with this tick.
-    #[cold]
-    fn move_on(&mut self, tick: u64) {
-        let first = self.end.max((tick + 1).saturating_sub(WINDOW));
-        for tick in first..=tick {
-            let (word, bit) = Self::place(tick);
-            self.bits[word] &= !bit;
-        }
-        self.end = tick + 1;
+        self.0.note(tick);
     }
 
     /// The tick in which something surely had moved that was stamped with this one. Of what is
     /// no longer remembered it is the next, so that nothing is taken for older than it is.
     pub(crate) fn latest(&self, stamp: u64) -> u64 {
-        let (word, bit) = Self::place(stamp);
-        let is_forgotten = stamp + WINDOW < self.end;
-        let is_noted = stamp < self.end && self.bits[word] & bit != 0;
-        stamp.saturating_add(u64::from(is_forgotten || is_noted))
+        let is_late = self.0.has(stamp).unwrap_or(true);
+        stamp.saturating_add(u64::from(is_late))
     }
 }
 
@@ -63,6 +35,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::window::WINDOW;
     use super::*;
 
     proptest! {

@@ -13,6 +13,8 @@ pub mod observer;
 mod ready;
 mod state;
 mod timers;
+mod turn_ends;
+mod window;
 
 use std::time::Duration;
 

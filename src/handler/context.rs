@@ -312,6 +312,33 @@ impl<'a> Context<'a> {
         Duration::from_millis(self.lp.engine.now())
     }
 
+    /// When the turn was surely over in which [`now`](Self::now) was `stamp`. What is stamped in a
+    /// turn may have happened up to its end, so a limit that is to give its whole time counts from
+    /// there, however long a callback has held the loop up:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use waterwheel::Context;
+    ///
+    /// /// Whether a call that was made in the turn of `stamp` has had its time.
+    /// fn is_over(stamp: Duration, limit: Duration, cx: &Context<'_>) -> bool {
+    ///     let now = cx.now();
+    ///     // The second look is for those alone that seem to be over.
+    ///     now >= stamp + limit && now >= cx.turn_end(stamp) + limit
+    /// }
+    /// ```
+    ///
+    /// For most turns that is a millisecond after `stamp`. The ends of turns are known for four
+    /// minutes, and those of older ones are taken for as late as the longest turn so far. Timers
+    /// and deadlines do not need this: each is set by a clock that is read anew. Ends are noted
+    /// where the loop reads the clock at the end of a turn, which is while any timer is set: see
+    /// [`Stats::turn_times`](crate::Stats::turn_times).
+    #[must_use]
+    pub fn turn_end(&self, stamp: Duration) -> Duration {
+        let tick = u64::try_from(stamp.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.lp.engine.timers.turn_end(tick).saturating_add(1))
+    }
+
     /// The time of day, by the system's clock, which may be set back and forth. In a simulated
     /// world it goes on from 2020-01-01, 0:00 UTC, when the world was made.
     #[must_use]

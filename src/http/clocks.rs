@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::drive::ms;
 use super::options::Options;
 use super::server::Server;
 use super::state::{Phase, State};
 use crate::base::close::Deadline;
-use crate::handler::{Conn, DeadlineKind};
+use crate::handler::{Conn, Context, DeadlineKind};
 
 impl<A: 'static> Server<A> {
     /// How long a phase may last that began at `state.since`, and what follows when it is over.
@@ -21,19 +22,14 @@ impl<A: 'static> Server<A> {
     }
 
     /// The body that is due has had some seconds more.
-    pub(super) fn check_rate(
-        &mut self,
-        state: &mut State<A>,
-        conn: &mut Conn<'_>,
-        now: u32,
-    ) -> Deadline {
+    pub(super) fn check_rate(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) -> Deadline {
         let options = &self.shared.options;
         let (rate, soon) = (options.min_body_rate, options.keep_alive_timeout);
         let (Phase::Busy(exchange), Some(rate)) = (&mut state.phase, rate) else {
             return Deadline::Keep(soon);
         };
         let soon = soon.min(rate.grace());
-        let passed = Duration::from_millis(u64::from(now.wrapping_sub(state.since)));
+        let (now, passed) = (ms(conn.context().now()), lasted(state.since, &conn.context()));
         if !exchange.waits_for_body() {
             state.since = now;
             return Deadline::Keep(soon);
@@ -52,6 +48,14 @@ impl<A: 'static> Server<A> {
         driver.give_up_body(state, conn);
         Deadline::Keep(soon)
     }
+}
+
+/// How long a phase has surely lasted that is stamped with the turn in which it began: the callback
+/// may have held the loop up first.
+pub(super) fn lasted(since: u32, cx: &Context<'_>) -> Duration {
+    let now = cx.now();
+    let most = Duration::from_millis(u64::from(ms(now).wrapping_sub(since)));
+    now.saturating_sub(cx.turn_end(now.saturating_sub(most)))
 }
 
 /// Sets the deadline at which the clocks are looked at. It is set for each phase that needs one

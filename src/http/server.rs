@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use super::clocks::arm;
+use super::clocks::{arm, lasted};
 use super::drive::{After, Driver, Step, ms, settle_later};
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
@@ -536,16 +536,15 @@ impl<A: 'static> Handler for Server<A> {
         conn: &mut Conn<'_>,
         _: DeadlineKind,
     ) -> Deadline {
-        let now = ms(conn.context().now());
         match &mut state.phase {
             Phase::Upgraded(upgraded) => return upgraded.on_deadline(&mut self.app, conn),
             Phase::Busy(exchange) if exchange.heartbeat.is_some() => {
                 return self.driver().beat(exchange, conn);
             }
-            Phase::Busy(_) => return self.check_rate(state, conn, now),
+            Phase::Busy(_) => return self.check_rate(state, conn),
             Phase::Head | Phase::Ended => {}
         }
-        let passed = Duration::from_millis(u64::from(now.wrapping_sub(state.since)));
+        let passed = lasted(state.since, &conn.context());
         let patience = self.patience(state);
         if passed < patience {
             return Deadline::Keep(patience - passed);

@@ -37,10 +37,18 @@ impl<C: PoolClient> PoolHandle<C> {
     }
 
     /// Whether the waiter in front can be answered now.
-    pub(super) fn owes_answer(&self, now: Duration) -> bool {
-        let is_due = |waiter: &Waiter<C::Ticket>| waiter.deadline <= now;
+    pub(super) fn owes_answer(&self, cx: &Context<'_>) -> bool {
+        let is_due = |waiter: &Waiter<C::Ticket>| self.deadline_of(waiter, cx) <= cx.now();
         let can_be = self.is_closed || self.is_cut() || !self.idle.is_empty();
         self.waiters.front().is_some_and(|waiter| can_be || is_due(waiter))
+    }
+
+    /// When a waiter has had its whole time.
+    pub(super) fn deadline_of(&self, waiter: &Waiter<C::Ticket>, cx: &Context<'_>) -> Duration {
+        match self.options.acquire_timeout {
+            Some(limit) => cx.turn_end(waiter.since).saturating_add(limit),
+            None => Duration::MAX,
+        }
     }
 
     /// Begins as many connections as are wanted and allowed.
@@ -113,7 +121,7 @@ impl<C: PoolClient> PoolHandle<C> {
         while let Some(index) = next {
             next = self.idle.behind(index);
             let Some(seat) = self.seats.get(index as usize) else { continue };
-            let idle_until = seat.idle_until;
+            let idle_until = seat.lasts_until(self.options.idle_timeout, cx);
             if !ends_all && now < idle_until {
                 look_at = look_at.min(idle_until);
                 continue;
@@ -171,7 +179,7 @@ impl<C: PoolClient> PoolHandle<C> {
     pub(super) fn set_alarm(&mut self, cx: &mut Context<'_>) {
         let mut wanted = if self.has_more { Duration::MAX } else { self.look_at };
         if let Some(waiter) = self.waiters.front() {
-            wanted = wanted.min(waiter.deadline);
+            wanted = wanted.min(self.deadline_of(waiter, cx));
         }
         let lacks = self.options.min_idle > self.stats.idle + self.stats.dialling;
         if lacks && self.keeps_idle() && self.retry.after > cx.now() {

@@ -93,7 +93,8 @@ static POOLS_MADE: AtomicU64 = AtomicU64::new(0);
 pub(super) struct Waiter<T> {
     pub(super) id: WaiterId,
     pub(super) ticket: T,
-    pub(super) deadline: Duration,
+    /// The turn from whose end on it has its time.
+    pub(super) since: Duration,
 }
 
 impl<C: PoolClient> PoolHandle<C> {
@@ -229,8 +230,7 @@ impl<C: PoolClient> PoolHandle<C> {
         } else {
             let id = WaiterId { number: self.next_waiter, pool: self.number };
             self.next_waiter += 1;
-            let limit = self.options.acquire_timeout.unwrap_or(Duration::MAX);
-            self.waiters.push_back(Waiter { id, ticket, deadline: now.saturating_add(limit) });
+            self.waiters.push_back(Waiter { id, ticket, since: now });
             return Acquired::Waits(id);
         };
         self.stats.refused += 1;
@@ -265,8 +265,9 @@ impl<C: PoolClient> PoolHandle<C> {
             let now = cx.now();
             let seat = self.seats.get_mut(index as usize)?;
             let id = seat.id?;
+            let is_fresh = now < seat.lasts_until(self.options.idle_timeout, cx);
             match cx.conn(id) {
-                Some(conn) if conn.is_writable() && now < seat.idle_until => {
+                Some(conn) if conn.is_writable() && is_fresh => {
                     let is_reused = std::mem::replace(&mut seat.was_lent, true);
                     if !is_reused {
                         self.retry.succeeded();

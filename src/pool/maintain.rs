@@ -14,7 +14,7 @@ impl<C: PoolClient> Pool<C> {
         if !self.desk.is_settled() {
             if cx.is_in_callback() {
                 self.desk.absorb(cx);
-                if self.desk.owes_answer(cx.now()) {
+                if self.desk.owes_answer(cx) {
                     self.desk.returns.call();
                 }
                 self.desk.sweep(cx);
@@ -70,7 +70,7 @@ impl<C: PoolClient> Pool<C> {
         loop {
             self.desk.absorb(cx);
             if !self.desk.account.begin(cx.turn()).may_call() && !self.desk.is_cut() {
-                if self.desk.owes_answer(cx.now()) {
+                if self.desk.owes_answer(cx) {
                     self.desk.returns.call();
                 }
                 break;
@@ -93,7 +93,7 @@ impl<C: PoolClient> Pool<C> {
         } else if self.desk.is_cut() {
             self.desk.stats.refused += 1;
             AcquireError::Stopping
-        } else if waiter.deadline <= cx.now() {
+        } else if self.desk.deadline_of(waiter, cx) <= cx.now() {
             self.desk.stats.timed_out += 1;
             let PoolStats { leased, dialling, .. } = self.desk.stats();
             let limit = self.desk.options.acquire_timeout.unwrap_or_default();

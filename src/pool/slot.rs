@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::id::ConnId;
+use crate::handler::Context;
 use crate::pool::PoolStats;
 
 /// How far the connection of a seat is.
@@ -36,7 +37,8 @@ pub(super) struct Seat<S> {
     pub(super) born_at: Duration,
     /// When the connection is too old.
     pub(super) dies_at: Duration,
-    /// From when on an idle connection is not lent: silent for too long, or too old.
+    /// From when on an idle connection may be silent for too long, or too old, to be lent: see
+    /// [`lasts_until`](Self::lasts_until).
     pub(super) idle_until: Duration,
     /// Whether the connection has been lent before.
     pub(super) was_lent: bool,
@@ -54,6 +56,17 @@ impl<S> Seat<S> {
             idle_until: Duration::MAX,
             was_lent: false,
         }
+    }
+
+    /// From when on it is not lent, if it is idle: as long as the limit, from the end of the turn in
+    /// which it was last of use.
+    #[inline]
+    pub(super) fn lasts_until(&self, limit: Option<Duration>, cx: &Context<'_>) -> Duration {
+        if cx.now() < self.idle_until {
+            return self.idle_until;
+        }
+        let silent = limit.map(|limit| cx.turn_end(self.active_at).saturating_add(limit));
+        silent.unwrap_or(Duration::MAX).min(self.dies_at)
     }
 
     pub(super) fn is_lent_as(&self, id: ConnId) -> bool {

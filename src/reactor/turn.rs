@@ -165,6 +165,7 @@ pub(super) fn end_turn(lp: &mut Loop, events: &Events, end: u64) {
 fn refresh_activity(lp: &mut Loop, events: &Events, end: u64) {
     let now = lp.engine.now();
     if end > now {
+        lp.engine.timers.note_turn_end(end);
         if end > now + 1 || lp.engine.timers.moved() <= FEW {
             refresh_all(lp, events, end);
         } else {

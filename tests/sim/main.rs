@@ -8,6 +8,8 @@ mod http;
 #[path = "../../src/tests/fuzzing/input.rs"]
 mod input;
 mod long_turns;
+#[cfg(feature = "http")]
+mod long_turns_http;
 mod offload;
 mod pool;
 mod program;

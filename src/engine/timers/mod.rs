@@ -11,6 +11,7 @@ use crate::base::memory::GiveBack;
 use crate::base::tick::{NANOS_PER_TICK, NEVER, after, ticks};
 use crate::base::wheel::Wheel;
 use crate::engine::late_turns::LateTurns;
+use crate::engine::turn_ends::TurnEnds;
 use crate::sys::Clock;
 
 pub(crate) use list::TimerList;
@@ -92,6 +93,8 @@ pub(crate) struct Timers {
     deferred: Vec<ConnId>,
     /// Which ticks had a turn that ended in the next one.
     late_turns: LateTurns,
+    /// When turns ended that were not over within their tick.
+    turn_ends: TurnEnds,
     /// Whose bytes may have moved in this turn, beside those that the poll reported.
     active: Vec<ConnId>,
     /// Events of this turn, or of the last one while the next is prepared.
@@ -109,6 +112,7 @@ impl Timers {
             user: UserTimers::new(),
             deferred: Vec::new(),
             late_turns: LateTurns::new(),
+            turn_ends: TurnEnds::new(),
             active: Vec::new(),
             reported: 0,
         }
@@ -352,6 +356,16 @@ impl Timers {
     #[cfg(test)]
     pub(crate) fn room(&self) -> usize {
         self.deferred.capacity().max(self.active.capacity()).max(self.user.room())
+    }
+
+    /// The turn has ended, in a later tick than it began in.
+    pub(crate) fn note_turn_end(&mut self, end: u64) {
+        self.turn_ends.note(self.now, end);
+    }
+
+    /// The tick in which the turn ended that began in this one.
+    pub(crate) fn turn_end(&self, start: u64) -> u64 {
+        self.turn_ends.of(start)
     }
 
     /// The turn has ended in the tick after its own.

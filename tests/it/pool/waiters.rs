@@ -1,8 +1,9 @@
 //! Waiters of a pool: in whose callbacks they are served, and what they are told at the end.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use waterwheel::pool::{AcquireError, PoolOptions};
+use waterwheel::pool::{AcquireError, Acquired, PoolOptions};
 
 use super::rig::{Answer, FATAL, PoolRig};
 use crate::support::End;
@@ -107,4 +108,45 @@ fn the_id_of_a_waiter_finds_nothing_at_another_pool() {
             assert_eq!(desk.cancel(own), Some(number as u32));
         });
     }
+}
+
+const WORK: Duration = Duration::from_millis(700);
+const LIMIT: Duration = Duration::from_millis(500);
+
+/// Works for long before it acquires, with all connections lent.
+#[test]
+fn a_ticket_has_its_whole_time_behind_work_that_held_the_loop_up() {
+    let mut rig = PoolRig::silent(calm().max_open(1).acquire_timeout(Some(LIMIT)));
+    let _peer = rig.warm_peer();
+    let lease = rig.try_acquire().expect("it is warm");
+    let began = rig.enter(|_, desk, cx| {
+        thread::sleep(WORK);
+        assert!(matches!(desk.acquire(1, cx), Acquired::Waits(_)));
+        Instant::now()
+    });
+    rig.until("it is refused", |rig| {
+        rig.enter(|_, _, _| {}); // the pool looks at its books
+        !rig.answers().is_empty()
+    });
+    assert!(began.elapsed() >= LIMIT, "after {:?} of {LIMIT:?}", began.elapsed());
+    assert_eq!(rig.stats().timed_out, 1);
+    drop(lease);
+}
+
+/// Likewise for a connection that was of use at the end of the work.
+#[test]
+fn an_idle_connection_has_its_whole_time_behind_work_that_held_the_loop_up() {
+    let mut rig = PoolRig::silent(calm().max_open(1).idle_timeout(Some(LIMIT)));
+    let _peer = rig.warm_peer();
+    let began = rig.enter(|_, desk, cx| {
+        thread::sleep(WORK);
+        let lease = desk.try_acquire(cx).expect("the work has held up its end");
+        desk.release(lease, cx);
+        Instant::now()
+    });
+    rig.until("it has ended", |rig| {
+        rig.enter(|_, _, _| {});
+        rig.stats().evicted.idle_timeout == 1
+    });
+    assert!(began.elapsed() >= LIMIT, "after {:?} of {LIMIT:?}", began.elapsed());
 }
