@@ -35,9 +35,12 @@ impl Window {
     #[cold]
     fn move_on(&mut self, tick: u64) {
         let first = self.end.max((tick + 1).saturating_sub(WINDOW));
-        for tick in first..=tick {
-            let (word, bit) = Self::place(tick);
-            self.bits[word] &= !bit;
+        let mut at = first;
+        while at <= tick {
+            let (word, bit) = (Self::place(at).0, at % 64);
+            let count = (tick - at + 1).min(64 - bit);
+            self.bits[word] &= !((u64::MAX >> (64 - count)) << bit);
+            at += count;
         }
         self.end = tick + 1;
     }
