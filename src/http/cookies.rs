@@ -1,5 +1,6 @@
 //! Cookies: those that a client sends, and those that are set.
 
+use std::fmt;
 use std::time::Duration;
 
 use cookie::Cookie;
@@ -73,7 +74,7 @@ fn parse(pair: &[u8]) -> Option<(&str, &str)> {
 /// });
 /// # let _ = routes;
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SetCookie<'a> {
     name: &'a str,
     value: &'a str,
@@ -83,6 +84,22 @@ pub struct SetCookie<'a> {
     secure: bool,
     http_only: bool,
     same_site: SameSite,
+}
+
+/// What the value says may be a secret, such as the id of a session.
+impl fmt::Debug for SetCookie<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SetCookie")
+            .field("name", &self.name)
+            .field("value", &format_args!("{} bytes", self.value.len()))
+            .field("path", &self.path)
+            .field("domain", &self.domain)
+            .field("max_age", &self.max_age)
+            .field("secure", &self.secure)
+            .field("http_only", &self.http_only)
+            .field("same_site", &self.same_site)
+            .finish()
+    }
 }
 
 impl<'a> SetCookie<'a> {

@@ -24,9 +24,20 @@ const MAX_PAIRS: usize = 1_000;
 /// assert_eq!(form.get("other"), None);
 /// # Ok::<(), waterwheel::http::InvalidForm>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Form {
     pairs: Vec<(String, String)>,
+}
+
+/// What the fields say may be a password: they are told by their lengths.
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = f.debug_map();
+        for (name, value) in &self.pairs {
+            text.entry(name, &format_args!("{} bytes", value.len()));
+        }
+        text.finish()
+    }
 }
 
 /// A form that cannot be read: see [`Form::parse`].

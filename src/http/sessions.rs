@@ -103,7 +103,7 @@ pub struct Sessions<T> {
 }
 
 /// A session.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session<T> {
     /// What the program knows of the client.
     pub data: T,
@@ -123,6 +123,16 @@ impl fmt::Display for SessionsFull {
 }
 
 impl Error for SessionsFull {}
+
+/// The token is a secret of the client's pages.
+impl<T: fmt::Debug> fmt::Debug for Session<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { data, token: _, began, last_used } = self;
+        let mut text = f.debug_struct("Session");
+        text.field("data", data).field("began", began).field("last_used", last_used);
+        text.finish_non_exhaustive()
+    }
+}
 
 impl<T> Session<T> {
     /// A token against requests that other sites forge. Put it into the forms of the session's
@@ -309,5 +319,19 @@ impl<T> fmt::Debug for Sessions<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("Sessions");
         text.field("count", &self.sessions.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_session_has_no_token() {
+        let now = Duration::ZERO;
+        let session =
+            Session { data: "ann", token: "5ec2e7".to_owned(), began: now, last_used: now };
+        let text = format!("{session:?}");
+        assert!(text.contains("ann") && !text.contains("5ec2e7"), "{text}");
     }
 }

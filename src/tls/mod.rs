@@ -45,6 +45,8 @@ mod layer;
 mod provider;
 mod server;
 
+use std::fmt;
+
 use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ProtocolVersion};
 
@@ -69,7 +71,9 @@ pub enum TlsVersion {
 }
 
 /// What a handshake has agreed on, as [`Conn::tls`](crate::Conn::tls) tells it.
-#[derive(Clone, Copy, Debug)]
+///
+/// With `{:?}` certificates are told by their lengths.
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct TlsInfo<'a> {
     /// The version of TLS.
@@ -84,6 +88,32 @@ pub struct TlsInfo<'a> {
     pub peer_certificates: &'a [CertificateDer<'static>],
     /// Whether an earlier session was resumed.
     pub is_resumed: bool,
+}
+
+/// A chain is some kilobytes, which in a log would be a page of numbers.
+impl fmt::Debug for TlsInfo<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, cipher, alpn, server_name, peer_certificates, is_resumed } = self;
+        let alpn = alpn.map(|alpn| alpn.escape_ascii().to_string());
+        let lengths: Vec<_> = peer_certificates.iter().map(|it| Bytes(it.len())).collect();
+        f.debug_struct("TlsInfo")
+            .field("version", version)
+            .field("cipher", cipher)
+            .field("alpn", &alpn)
+            .field("server_name", server_name)
+            .field("peer_certificates", &lengths)
+            .field("is_resumed", is_resumed)
+            .finish()
+    }
+}
+
+/// So many bytes, which are not shown.
+struct Bytes(usize);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
 }
 
 impl Conn<'_> {
@@ -113,5 +143,26 @@ impl Conn<'_> {
             peer_certificates: state.peer_certificates().unwrap_or_default(),
             is_resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_told_by_its_lengths() {
+        let chain = [CertificateDer::from(vec![48; 900]), CertificateDer::from(vec![48; 1_200])];
+        let info = TlsInfo {
+            version: TlsVersion::V1_3,
+            cipher: "TLS13_AES_128_GCM_SHA256",
+            alpn: Some(b"http/1.1"),
+            server_name: Some("example.org"),
+            peer_certificates: &chain,
+            is_resumed: false,
+        };
+        let text = format!("{info:?}");
+        assert!(text.contains("peer_certificates: [900 bytes, 1200 bytes]"), "{text}");
+        assert!(text.contains("alpn: Some(\"http/1.1\")") && text.len() < 250, "{text}");
     }
 }

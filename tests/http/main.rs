@@ -25,6 +25,7 @@ mod redirects;
 mod rows_framing;
 mod rows_head;
 mod rows_target;
+mod secrets;
 #[cfg(feature = "http-session")]
 mod sessions;
 #[cfg(all(feature = "http-forms", unix))]

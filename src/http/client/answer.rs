@@ -1,5 +1,7 @@
 //! What a client gets.
 
+use std::fmt;
+
 use super::error::ClientError;
 use crate::base::id::ConnId;
 use crate::handler::Context;
@@ -8,7 +10,7 @@ use crate::http::fields::trim;
 use crate::http::head::Version;
 
 /// The answer of a server: its head, and the body if it was collected.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Answer<'a> {
     pub(super) conn: ConnId,
     pub(super) status: u16,
@@ -16,6 +18,19 @@ pub struct Answer<'a> {
     /// The lines of the fields, as they were sent.
     pub(super) fields: &'a [u8],
     pub(super) body: &'a [u8],
+}
+
+/// Fields and body, which may be long and may hold cookies, are told by their lengths.
+impl fmt::Debug for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("conn", &self.conn)
+            .field("status", &self.status)
+            .field("version", &self.version)
+            .field("fields", &format_args!("{} bytes", self.fields.len()))
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
 }
 
 impl<'a> Answer<'a> {
