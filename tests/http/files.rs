@@ -359,14 +359,18 @@ fn directories_have_an_index_and_a_slash() {
 
 #[test]
 fn a_change_shows_after_a_second() {
-    for size in [10, 70_000] {
+    for (size, is_offloaded) in [(10, false), (70_000, false), (10, true), (70_000, true)] {
         let dir = Dir::new();
         let text = |letter: u8| String::from_utf8(vec![letter; size]).unwrap();
         dir.write("x", text(b'a'));
         dir.write_at("gone", text(b'g'), 10);
-        let web = dir.serve(|files| files);
+        let web = match is_offloaded {
+            true => dir.serve_offloaded(|files| files),
+            false => dir.serve(|files| files),
+        };
         let mut client = web.client();
         let tag = client.get("/s/x").expect(200, &text(b'a')).field("etag").map(str::to_owned);
+        client.get("/s/x").expect(200, &text(b'a'));
         client.get("/s/gone").expect(200, &text(b'g'));
         dir.write_at("new", text(b'b'), 30);
         fs::rename(dir.path().join("new"), dir.path().join("x")).unwrap();
@@ -374,7 +378,9 @@ fn a_change_shows_after_a_second() {
         thread::sleep(Duration::from_millis(1_100));
         let answer = client.get("/s/x").expect(200, &text(b'b'));
         assert_ne!(answer.field("etag").map(str::to_owned), tag);
+        client.get("/s/x").expect(200, &text(b'b'));
         assert_eq!(client.get("/s/gone").status, 404);
+        assert_eq!(client.get("/s/gone").status, 404, "again");
     }
 }
 

@@ -10,6 +10,8 @@ mod exchanges;
 #[cfg(feature = "http-files")]
 mod files;
 #[cfg(feature = "http-files")]
+mod files_later;
+#[cfg(feature = "http-files")]
 mod files_paths;
 #[cfg(feature = "http-files")]
 mod files_sent;

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::CHECK_INTERVAL;
 use super::form::Entry;
 
 /// What an entry costs besides its forms, in bytes: the place in the map, and in the list.
@@ -13,11 +15,13 @@ const ENTRY_BYTES: usize = 128;
 #[derive(Debug)]
 struct Slot {
     path: Box<str>,
-    entry: Box<Entry>,
+    entry: Arc<Entry>,
     bytes: usize,
     open_files: usize,
     /// The loop's time.
     checked: Duration,
+    /// When it was last asked for to be compared beside the loop.
+    asked: Option<Duration>,
     /// Whether it was asked for since the hand passed.
     is_used: bool,
 }
@@ -59,6 +63,18 @@ impl Cache {
         &slot.entry
     }
 
+    /// The entry at a place, to be compared with the disk beside the loop; `None` if that was done,
+    /// or asked for, a short time ago.
+    pub(super) fn ask(&mut self, place: usize, now: Duration) -> Option<Arc<Entry>> {
+        let slot = &mut self.slots[place];
+        let is_recent = |at: Duration| now.saturating_sub(at) < CHECK_INTERVAL;
+        if is_recent(slot.checked) || slot.asked.is_some_and(is_recent) {
+            return None;
+        }
+        slot.asked = Some(now);
+        Some(Arc::clone(&slot.entry))
+    }
+
     /// The entry was compared with the disk, and is what it was.
     pub(super) fn confirm(&mut self, place: usize, now: Duration) {
         self.slots[place].checked = now;
@@ -68,9 +84,9 @@ impl Cache {
     pub(super) fn insert(
         &mut self,
         path: &str,
-        entry: Box<Entry>,
+        entry: Arc<Entry>,
         now: Duration,
-    ) -> Result<usize, Box<Entry>> {
+    ) -> Result<usize, Arc<Entry>> {
         self.remove(path);
         let bytes = entry.bytes() + 2 * path.len() + ENTRY_BYTES;
         let open_files = entry.open_files();
@@ -87,7 +103,8 @@ impl Cache {
         self.open_files += open_files;
         let (place, path) = (self.slots.len(), Box::<str>::from(path));
         self.places.insert(path.clone(), place);
-        self.slots.push(Slot { path, entry, bytes, open_files, checked: now, is_used: false });
+        let (asked, is_used) = (None, false);
+        self.slots.push(Slot { path, entry, bytes, open_files, checked: now, asked, is_used });
         Ok(place)
     }
 

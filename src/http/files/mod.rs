@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -195,7 +196,9 @@ impl Files {
 
     /// Has files that are not in memory opened and read on the threads of an offload, so that a
     /// disk that is slow, or a directory on the network, does not hold up the loop. What is in
-    /// memory is served as fast as without. Default: none; all is done on the loop.
+    /// memory is served as fast as without, and compared with the disk by the threads as well, once
+    /// a second: one request waits for that, and the others are answered meanwhile with what is in
+    /// memory. So is that one, if the offload is full. Default: none; all is done on the loop.
     ///
     /// [`try_serve`](Self::try_serve) cannot say then whether there is a file that is not in
     /// memory: it returns `true`, and the answer may be 404. If the offload is full the answer is
@@ -287,12 +290,16 @@ impl Files {
         req: &Request<'_>,
         res: &mut Response<'_, A>,
     ) -> bool {
-        if let (None, Some(offload)) = (known, &self.settings.offload) {
-            self.inbox.empty_into(&mut self.cache, now);
-            match self.cache.find(path) {
-                Some((place, _)) => answer(self.cache.get(place), req, res),
-                None => later::look(path, &self.settings, offload, &self.inbox, time, req, res),
+        if let Some(offload) = &self.settings.offload {
+            self.inbox.empty_into(&mut self.cache);
+            let found = self.cache.find(path).map(|(place, _)| place);
+            let known = found.and_then(|place| self.cache.ask(place, now));
+            if let (Some(place), None) = (found, &known) {
+                // Others have had it compared, or are about to.
+                answer(self.cache.get(place), req, res);
+                return true;
             }
+            later::look(path, known, &self.settings, (offload, &self.inbox), time, req, res);
             return true;
         }
         let mut found = self.settings.open(path);
@@ -304,7 +311,7 @@ impl Files {
             Ok(Found::Folder) => return redirect(req, res),
             Ok(Found::File { plain, coded, name }) => {
                 if let Some(place) = known {
-                    if is_same(self.cache.get(place), &plain, &coded) {
+                    if self.cache.get(place).is_of(&plain, &coded) {
                         self.cache.confirm(place, now);
                         answer(self.cache.get(place), req, res);
                         return true;
@@ -314,7 +321,7 @@ impl Files {
             }
             Err(error) => Err(error),
         };
-        match entry.map(|entry| self.cache.insert(path, Box::new(entry), now)) {
+        match entry.map(|entry| self.cache.insert(path, Arc::new(entry), now)) {
             Ok(Ok(place)) => answer(self.cache.get(place), req, res),
             Ok(Err(entry)) => answer(&entry, req, res),
             Err(error) => {
@@ -380,11 +387,13 @@ fn shed<A: 'static>(error: &io::Error, res: &mut Response<'_, A>) {
     res.status(503).header("Retry-After", "1").text("too many files are open\n");
 }
 
-/// Whether files are what they were when an entry was made of them.
-fn is_same(entry: &Entry, plain: &Opened, coded: &[Option<Opened>; CODINGS.len()]) -> bool {
-    let known = entry.coded.iter().map(|form| form.as_ref().map(|form| form.stamp));
-    let found = coded.iter().map(|copy| copy.as_ref().map(|copy| copy.stamp));
-    entry.plain.stamp == plain.stamp && known.eq(found)
+impl Entry {
+    /// Whether files are what they were when it was made of them.
+    fn is_of(&self, plain: &Opened, coded: &[Option<Opened>; CODINGS.len()]) -> bool {
+        let known = self.coded.iter().map(|form| form.as_ref().map(|form| form.stamp));
+        let found = coded.iter().map(|copy| copy.as_ref().map(|copy| copy.stamp));
+        self.plain.stamp == plain.stamp && known.eq(found)
+    }
 }
 
 /// The type of a file by the ending of its name, with the charset of text.
