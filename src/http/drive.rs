@@ -379,8 +379,17 @@ impl<A: 'static> Driver<'_, A> {
     #[cold]
     fn answer_for_handler(&mut self, exchange: &mut Exchange<A>, conn: &mut Conn<'_>) {
         self.shared.stats.unanswered += 1;
+        let now = conn.context().now();
+        let path = exchange.saved.as_ref().map_or(String::new(), |saved| saved.path());
+        let method = exchange.method;
+        let is_rare = self.shared.may_log_unanswered(now);
         let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
-        log::error!("{}: a handler has returned without an answer", res.id());
+        let (level, more) = match is_rare {
+            true => (log::Level::Error, " (one such line a second; all are logged at debug)"),
+            false => (log::Level::Debug, ""),
+        };
+        let id = res.id();
+        log::log!(level, "{id}: the handler of {method} {path} has given no answer: 500{more}");
         res.shared.fields.clear();
         res.status(500).text("the server has no answer to this request\n");
     }

@@ -8,6 +8,9 @@ use super::exchange::ReplyId;
 use super::head::{Head, Version};
 use super::method::Method;
 
+/// Bytes of a path that are logged.
+const MAX_LOGGED_PATH: usize = 200;
+
 /// What is kept of a request until its exchange is over.
 #[derive(Debug)]
 pub(super) struct Saved {
@@ -35,6 +38,22 @@ impl Saved {
 }
 
 impl Saved {
+    /// Of a request whose end nobody wants to be told.
+    pub(super) fn target_only(head: &Head<'_>, peer: SocketAddr, began: Duration) -> Self {
+        Self { peer, target: head.target.raw.into(), agent: None, referer: None, began }
+    }
+
+    /// The target up to its query, escaped, and no longer than a line of a log may be.
+    pub(super) fn path(&self) -> String {
+        let path = self.target.split(['?', '#']).next().unwrap_or_default().as_bytes();
+        let mut text = String::new();
+        let _ = write_escaped(&mut text, &path[..path.len().min(MAX_LOGGED_PATH)]);
+        if path.len() > MAX_LOGGED_PATH {
+            text.push('…');
+        }
+        text
+    }
+
     /// Target, user agent and referer.
     pub(super) fn parts(&self) -> (&str, Option<&[u8]>, Option<&[u8]>) {
         (&self.target, self.agent.as_deref(), self.referer.as_deref())

@@ -414,6 +414,12 @@ impl<A: 'static> Server<A> {
                 }
             };
         }
+        if exchange.output == Output::Unanswered && !exchange.is_late {
+            // A handler that does not answer is told of by the path.
+            let (peer, now) = (conn.peer_addr(), conn.context().now());
+            let saved = || Box::new(Saved::target_only(head, peer, now));
+            exchange.saved.get_or_insert_with(saved);
+        }
         match driver.look(&mut exchange, conn, state.is_draining) {
             After::Busy => self.await_more(state, conn, exchange),
             after => driver.conclude(state, conn, &mut exchange, after),

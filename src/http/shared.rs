@@ -39,6 +39,8 @@ pub(super) struct Shared<A> {
     pub(super) on_finish: Option<OnFinish<A>>,
     /// How long exchanges took, from when `on_finish` is set.
     pub(super) durations: Option<Box<Durations>>,
+    /// When an exchange without an answer was logged as an error.
+    unanswered_at: Option<Duration>,
     /// The key of the server itself, known from its first later answer on.
     pub(super) key: Option<HandlerKey<Server<A>>>,
 }
@@ -59,6 +61,7 @@ impl<A> Shared<A> {
             compressor: super::gzip::Compressor::default(),
             on_finish: None,
             durations: None,
+            unanswered_at: None,
             key: None,
         }
     }
@@ -69,6 +72,16 @@ impl<A> Shared<A> {
         self.now = now.as_millis() as u32;
         self.budget = MAX_REQUESTS_PER_CALL;
         self.is_above = false;
+    }
+
+    /// Whether a handler that has not answered may be logged as an error: a client could cause it
+    /// again and again.
+    pub(super) fn may_log_unanswered(&mut self, now: Duration) -> bool {
+        let is_rare = self.unanswered_at.is_none_or(|at| now >= at + Duration::from_secs(1));
+        if is_rare {
+            self.unanswered_at = Some(now);
+        }
+        is_rare
     }
 
     /// Output has reached the high mark: no further request is begun.

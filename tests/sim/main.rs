@@ -7,6 +7,10 @@ mod http;
 #[allow(dead_code)] // Others use more of it.
 #[path = "../../src/tests/fuzzing/input.rs"]
 mod input;
+#[cfg(feature = "http")]
+mod log_http;
+#[path = "../support/logged.rs"]
+mod logged;
 mod long_turns;
 #[cfg(feature = "http")]
 mod long_turns_http;
