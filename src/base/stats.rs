@@ -102,6 +102,10 @@ pub struct Stats {
     ///
     /// [`Reactor::run_once`]: crate::Reactor::run_once
     pub turn_times: Histogram,
+    /// Turns that took a tenth of a second or more, of those that `turn_times` counts: a callback has
+    /// held the loop up, or the machine was too busy to let the loop run. Each is logged as a
+    /// warning, one in a second.
+    pub slow_turns: u64,
     /// How long callbacks took, as observers are told it: what [`observer`](crate::observer) says
     /// of time holds. Counted only while an observer is installed, because nothing else reads the
     /// clock behind a callback.
@@ -127,7 +131,8 @@ impl AddAssign for Stats {
             connections, connections_peak, datagrams_received, datagrams_sent,
             datagram_bytes_received,
             datagram_bytes_sent, datagrams_dropped, datagrams_truncated, datagram_errors,
-            sessions, sessions_refused, sessions_idle, turn_times, callback_times,
+            sessions, sessions_refused, sessions_idle, turn_times, slow_turns,
+            callback_times,
         }
     }
 }

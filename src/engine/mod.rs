@@ -82,6 +82,8 @@ pub(crate) struct Engine {
     running: Running,
     /// Panics of callbacks that are logged.
     panic_lines: OncePerSecond,
+    /// Slow turns that are logged.
+    slow_lines: OncePerSecond,
     /// As given.
     options: ReactorOptions,
 }
@@ -100,6 +102,7 @@ impl Engine {
             observers: Observers::default(),
             running: Running::On,
             panic_lines: OncePerSecond::default(),
+            slow_lines: OncePerSecond::default(),
             options,
         })
     }
@@ -155,6 +158,12 @@ impl Engine {
     pub(crate) fn may_log_panic(&mut self) -> bool {
         let now = self.now();
         self.panic_lines.admits(now)
+    }
+
+    /// Counts a slow turn that has ended at a tick; whether it may be logged.
+    pub(crate) fn count_slow_turn(&mut self, end: u64) -> bool {
+        self.stats.slow_turns += 1;
+        self.slow_lines.admits(end)
     }
 
     /// Sets the timer that ends a drain.

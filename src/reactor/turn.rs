@@ -166,12 +166,49 @@ fn refresh_activity(lp: &mut Loop, events: &Events, end: u64) {
     let now = lp.engine.now();
     if end > now {
         lp.engine.timers.note_turn_end(end);
+        if end >= now + SLOW_TURN {
+            tell_slow(lp, events, end);
+        }
         if end > now + 1 || lp.engine.timers.moved() <= FEW {
             refresh_all(lp, events, end);
         } else {
             lp.engine.timers.note_late_turn();
         }
     }
+}
+
+/// A turn of so many ticks is told of. Most programs give their loop less than a tenth of that.
+const SLOW_TURN: u64 = 100;
+
+/// A turn was slow. Which callback made it so is not known: the clock is read once a turn. The last
+/// connection that was called for is a good guess if the turn has done little else.
+#[cold]
+fn tell_slow(lp: &mut Loop, events: &Events, end: u64) {
+    if !lp.engine.count_slow_turn(end) {
+        return;
+    }
+    let mut last = lp.engine.timers.last_active();
+    if last.is_none() {
+        events.for_each_from(0, |event| {
+            if let Target::Connection(token) = Target::of(event.token()) {
+                last = Some(lp.streams.id_of(token));
+            }
+        });
+    }
+    let length = end - lp.engine.now();
+    let count = lp.engine.timers.moved();
+    let whose = last.map_or("no connection was called for".to_owned(), |id| {
+        let connection = lp.streams.get(id);
+        let name = connection.and_then(|it| lp.engine.observers.handler_name(it.config.service));
+        let of = name.map_or(String::new(), |name| format!(" of {name}"));
+        format!("the last connection that was called for was {id}{of}")
+    });
+    log::warn!(
+        "a turn of the loop took {length} ms: all others waited. {whose}; {count} were served. Move \
+         work that blocks to an `offload`, or give it in pieces; an observer, such as the recorder \
+         of the feature `inspect`, names the callback (one such line a second; Stats::slow_turns \
+         counts all)"
+    );
 }
 
 /// So many connections are stamped anew when a turn crosses into the next tick; if it served more,

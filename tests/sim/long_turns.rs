@@ -5,10 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use log::Level;
 use waterwheel::sim::{Faults, HostClock, Script, Simulation};
 use waterwheel::{
     Closed, Conn, Context, DeadlineKind, Handler, Limits, ListenOptions, MinRate, Peer,
 };
+
+use crate::logged::{keep_log, logged};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -288,5 +291,42 @@ fn a_turn_of_many_that_crosses_a_tick_makes_no_limit_early() {
                 assert!(life <= LIMIT + 4 * MILLISECOND, "{life:?}, {micros} µs each, {words}");
             }
         }
+    }
+}
+
+/// A callback that blocks is told of without an observer.
+#[test]
+fn a_slow_turn_is_counted_and_told_of() {
+    keep_log();
+    let mut sim = Simulation::new(0, Faults::none());
+    sim.allow_unfinished();
+    let (clock, life) = (Rc::new(RefCell::new(None)), Rc::new(Cell::new(None)));
+    let handler = Slow {
+        clock: Rc::clone(&clock),
+        accepts_for: Duration::ZERO,
+        works_for: 150 * MILLISECOND,
+        act: |_| 100,
+        began: Duration::ZERO,
+        life,
+    };
+    let (host, addr) = sim
+        .host("server", |reactor| {
+            let service = reactor.register(handler);
+            reactor.listen("0.0.0.0:7000", service, ListenOptions::default())
+        })
+        .unwrap();
+    *clock.borrow_mut() = Some(sim.clock(host));
+    let mut script = Script::new();
+    for _ in 0..3 {
+        script = script.send("x").wait(400 * MILLISECOND);
+    }
+    sim.peer(addr, script.wait(400 * MILLISECOND).send("x").wait(400 * MILLISECOND));
+    sim.run(Duration::from_secs(5));
+    assert_eq!(sim.with(host, |reactor| reactor.stats().slow_turns), 4);
+    let lines = logged(Level::Warn);
+    assert_eq!(lines.len(), 2, "one in a second: {lines:?}");
+    for line in lines {
+        assert!(line.starts_with("a turn of the loop took 15"), "{line}");
+        assert!(line.contains("Slow") && line.contains("0.1"), "{line}");
     }
 }

@@ -123,6 +123,11 @@ impl Observers {
         self.tell_parts = Some(tell);
     }
 
+    /// The type of a handler of the reactor.
+    pub(crate) fn handler_name(&self, index: u32) -> Option<&'static str> {
+        self.handlers.get(index as usize).copied()
+    }
+
     /// A handler of this type was registered.
     pub(crate) fn note_handler(&mut self, name: &'static str) {
         let index = self.handlers.len() as u32;

@@ -330,6 +330,11 @@ impl Timers {
         self.active.push(id);
     }
 
+    /// The last connection that was noted so in this turn.
+    pub(crate) fn last_active(&self) -> Option<ConnId> {
+        self.active.last().copied()
+    }
+
     pub(crate) fn take_active(&mut self) -> Vec<ConnId> {
         std::mem::take(&mut self.active)
     }
