@@ -114,9 +114,9 @@ impl Dispatcher {
             begin_message(lp, handler, id, input);
         }
         let consumed = entry.handler.data(state, lp, input);
-        let written = lp.streams.uncork_plain(&mut lp.engine, id);
+        let sent = lp.streams.uncork_plain(&mut lp.engine, id);
         if IS_OBSERVED {
-            end_message(lp, (handler, id), input, consumed, written);
+            end_message(lp, (handler, id), input, consumed, sent);
         }
         if consumed < count {
             self.keep(id, consumed, count);
@@ -449,10 +449,10 @@ fn end_message(
     (handler, id): (u32, ConnId),
     input: &[u8],
     consumed: usize,
-    written: usize,
+    (written, is_usual): (usize, bool),
 ) {
     let is_whole = lp.engine.observers.takes_whole_messages();
-    if is_whole && consumed > 0 && lp.streams.is_usual(id) {
+    if is_whole && consumed > 0 && (is_usual || (written == 0 && lp.streams.is_usual(id))) {
         return lp.engine.end_whole_message((handler, id), input, consumed, written);
     }
     if is_whole {

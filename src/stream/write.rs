@@ -66,20 +66,21 @@ impl Streams {
                 engine.cork.end();
                 0
             }
-            _ => self.uncork_plain(engine, id),
+            _ => self.uncork_plain(engine, id).0,
         }
     }
 
-    /// The same of a connection without layers.
+    /// The same of a connection without layers; also whether something was sent, and nothing is
+    /// unusual about the connection then. Asked for by observers alone, it costs others nothing.
     #[inline(always)]
-    pub(crate) fn uncork_plain(&mut self, engine: &mut Engine, id: ConnId) -> usize {
+    pub(crate) fn uncork_plain(&mut self, engine: &mut Engine, id: ConnId) -> (usize, bool) {
         engine.cork.end();
         let wanted = engine.cork.bytes().len();
         if wanted == 0 {
-            return 0;
+            return (0, false);
         }
         // The slot stays until the callback has returned, and what was gathered is of a live one.
-        let Some(connection) = self.connections.get_mut(id.index()) else { return 0 };
+        let Some(connection) = self.connections.get_mut(id.index()) else { return (0, false) };
         let result = connection.stream.write(engine.cork.bytes());
         if matches!(result, Ok(count) if count == wanted) {
             // Only queued output is metered.
@@ -87,12 +88,12 @@ impl Streams {
             engine.stats.writes += 1;
             engine.stats.bytes_written += wanted as u64;
             engine.cork.clear();
-            wanted
+            (wanted, connection.flags.is_empty())
         } else {
             let mut sent = Sent::default();
             sent.count(result, wanted, connection.short_means_done());
             Link { id, connection, engine }.send(&[], sent);
-            0
+            (0, false)
         }
     }
 }
