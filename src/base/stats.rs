@@ -102,9 +102,9 @@ pub struct Stats {
     ///
     /// [`Reactor::run_once`]: crate::Reactor::run_once
     pub turn_times: Histogram,
-    /// Turns that took a tenth of a second or more, of those that `turn_times` counts: a callback has
-    /// held the loop up, or the machine was too busy to let the loop run. Each is logged as a
-    /// warning, one in a second.
+    /// Turns that took a tenth of a second or more, of those that `turn_times` counts: a callback
+    /// has held the loop up, or the machine was too busy to let it run. One in a second is logged
+    /// as a warning.
     pub slow_turns: u64,
     /// How long callbacks took, as observers are told it: what [`observer`](crate::observer) says
     /// of time holds. Counted only while an observer is installed, because nothing else reads the

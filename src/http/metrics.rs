@@ -42,6 +42,7 @@ fn open_metrics(loop_stats: &Stats, http: &HttpStats, durations: Option<&Duratio
         timers_fired "Timers that fired",
         messages "Messages from other threads",
         panics "Callbacks that panicked",
+        slow_turns "Turns of the loop of a tenth of a second and more",
     );
     // Writing to a `String` does not fail.
     for (name, help, value) in counters {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::mem::MaybeUninit;
-use std::time::Duration;
 
 use super::clocks::{arm, lasted};
 use super::drive::{After, Driver, Step, ms, settle_later};

@@ -58,8 +58,8 @@ impl<S> Seat<S> {
         }
     }
 
-    /// From when on it is not lent, if it is idle: as long as the limit, from the end of the turn in
-    /// which it was last of use.
+    /// From when on it is not lent, if it is idle: as long as the limit, from the end of the turn
+    /// in which it was last of use.
     #[inline]
     pub(super) fn lasts_until(&self, limit: Option<Duration>, cx: &Context<'_>) -> Duration {
         if cx.now() < self.idle_until {

@@ -204,10 +204,10 @@ fn tell_slow(lp: &mut Loop, events: &Events, end: u64) {
         format!("the last connection that was called for was {id}{of}")
     });
     log::warn!(
-        "a turn of the loop took {length} ms: all others waited. {whose}; {count} were served. Move \
-         work that blocks to an `offload`, or give it in pieces; an observer, such as the recorder \
-         of the feature `inspect`, names the callback (one such line a second; Stats::slow_turns \
-         counts all)"
+        "a turn of the loop took {length} ms: all others waited. {whose}; {count} were served. \
+         Move work that blocks to an `offload`, or do it in pieces; an observer, such as the \
+         recorder of the feature `inspect`, names the callback (one such line a second; \
+         Stats::slow_turns counts all)"
     );
 }
 
