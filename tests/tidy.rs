@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "tidy/exported.rs"]
+mod exported;
 #[path = "tidy/growth.rs"]
 mod growth;
 #[path = "tidy/guide.rs"]
