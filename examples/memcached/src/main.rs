@@ -1,0 +1,115 @@
+//! A memcached server: the text protocol, with expiry, `cas` and a bound on memory. A client that
+//! does not read its answers is not answered further. Behind a command that is wrong the next one
+//! is found again, or the connection ends: a value is never taken for a command.
+//!
+//! ```text
+//! cargo run --release -p memcached -- 127.0.0.1:11211 64
+//! printf 'set greeting 0 60 5\r\nhello\r\nget greeting\r\n' | nc -N 127.0.0.1 11211
+//! ```
+//! The second argument is the memory for items, in MiB.
+
+mod commands;
+mod store;
+
+use std::env;
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use commands::{MAX_LINE_BYTES, MAX_VALUE_BYTES, skip};
+use store::Store;
+use waterwheel::{
+    Closed, Conn, Context, Handler, HandlerKey, Limits, ListenOptions, Peer, Reactor, Timer,
+    TimerHandler, TimerId,
+};
+
+/// Output from which on a client has to read before it is answered further.
+const HIGH_MARK_BYTES: usize = 256 << 10;
+
+/// What the next bytes of a connection are.
+enum Next {
+    Command,
+    /// A `get` of which so many keys are answered.
+    Get(usize),
+    /// So many bytes of a value that is not stored, and then the rest of a line.
+    Skipped(usize),
+}
+
+#[derive(Default)]
+struct Counts {
+    clients: u64,
+    gets: u64,
+    hits: u64,
+    sets: u64,
+}
+
+struct Cache {
+    key: HandlerKey<Cache>,
+    store: Store,
+    counts: Counts,
+    /// The time of the calendar at which that of the loop was zero.
+    epoch: Duration,
+    /// Ends all items when it fires.
+    flush: Option<TimerId>,
+}
+
+impl Handler for Cache {
+    type State = Next;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<Next> {
+        self.counts.clients += 1;
+        Some(Next::Command)
+    }
+
+    fn on_data(&mut self, next: &mut Next, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let mut rest = input;
+        // What is left comes again, when the client has read if that is why.
+        while !rest.is_empty() && conn.is_writable() && conn.pending_bytes() < HIGH_MARK_BYTES {
+            let taken = match *next {
+                Next::Skipped(bytes) => skip(next, bytes, rest),
+                Next::Command | Next::Get(_) => self.serve(next, conn, rest),
+            };
+            rest = &rest[taken..];
+            if taken == 0 {
+                break;
+            }
+        }
+        input.len() - rest.len()
+    }
+
+    fn on_close(&mut self, _: Next, _: Closed, _: &mut Context<'_>) {
+        self.counts.clients -= 1;
+    }
+}
+
+impl TimerHandler for Cache {
+    fn on_handler_timer(&mut self, _: Timer, _: &mut Context<'_>) {
+        self.store.clear();
+        self.flush = None;
+    }
+}
+
+fn main() -> io::Result<()> {
+    let mut args = env::args().skip(1);
+    let addr = args.next().unwrap_or_else(|| "127.0.0.1:11211".to_owned());
+    let mib: usize = args.next().map_or(Ok(64), |text| text.parse()).map_err(io::Error::other)?;
+    let mut reactor = Reactor::new()?;
+    let unix_time = SystemTime::UNIX_EPOCH.elapsed().map_err(io::Error::other)?;
+    let epoch = unix_time.saturating_sub(reactor.context().now());
+    let cache = reactor.register_with(|key| Cache {
+        key,
+        store: Store::new(mib.saturating_mul(1 << 20)),
+        counts: Counts::default(),
+        epoch,
+        flush: None,
+    });
+    // Clients keep connections that they do not use. A command that is not whole, with its value,
+    // may wait, and a read behind it.
+    let limits = Limits::internet()
+        .first_byte_timeout(None)
+        .all_idle(None)
+        .max_input_bytes(MAX_LINE_BYTES + MAX_VALUE_BYTES + (256 << 10))
+        .high_mark_bytes(HIGH_MARK_BYTES);
+    let addr = reactor.listen(addr, cache, ListenOptions::default().limits(limits))?;
+    let _ = writeln!(io::stdout(), "listening on {addr}");
+    reactor.run()
+}
