@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use crate::contests::{Contest, Server};
 use crate::site::{Process, Site};
@@ -55,22 +57,21 @@ struct Tracer(Child);
 impl Tracer {
     /// Attaches to all threads of a process, and waits until it has.
     fn attach(site: &Site, process: &Process) -> io::Result<Self> {
-        let mut child = Command::new("strace")
-            .args(["-f", "-c", "-U", "calls,name", "-o"])
+        let child = Command::new("strace")
+            .args(["-f", "-qq", "-c", "-U", "calls,name", "-o"])
             .arg(site.scratch().join("calls"))
             .args(["-p", &process.id().to_string()])
-            .stderr(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .map_err(|error| io::Error::other(format!("cannot start strace: {error}")))?;
-        let mut line = String::new();
-        if let Some(errors) = child.stderr.take() {
-            BufReader::new(errors).read_line(&mut line)?;
+        let mut tracer = Self(child);
+        while !process.is_traced()? {
+            if tracer.0.try_wait()?.is_some() {
+                return Err(io::Error::other("strace cannot attach: try it by hand, as root"));
+            }
+            thread::sleep(Duration::from_millis(5));
         }
-        let tracer = Self(child);
-        if line.contains("attached") {
-            return Ok(tracer);
-        }
-        Err(io::Error::other(format!("strace cannot attach: {line}")))
+        Ok(tracer)
     }
 
     /// Detaches, and reads what was counted.

@@ -154,6 +154,17 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether another process traces all its threads.
+    pub(crate) fn is_traced(&self) -> io::Result<bool> {
+        let mut is_traced = true;
+        for task in fs::read_dir(format!("/proc/{}/task", self.id()))? {
+            // A thread may end meanwhile.
+            let text = fs::read_to_string(task?.path().join("status")).unwrap_or_default();
+            is_traced &= !text.contains("TracerPid:\t0\n");
+        }
+        Ok(is_traced)
+    }
+
     /// The processor time of all its threads, those that have ended among them.
     pub(crate) fn cpu_time(&self) -> io::Result<Duration> {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
