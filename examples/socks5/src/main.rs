@@ -17,7 +17,7 @@ use std::time::Duration;
 use waterwheel::filter::DestinationFilter;
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, DeadlineKind, Destination, Handler,
-    Limits, ListenOptions, Peer, Reactor, Written,
+    Limits, ListenOptions, Peer, Reactor, TcpOptions, Written,
 };
 
 /// How long a client may take to say where to.
@@ -109,13 +109,13 @@ impl Handler for Socks {
     }
 
     fn on_open(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
+        let Side::Upstream { client } = *side else {
+            return conn.set_deadline(DeadlineKind::User, Some(PATIENCE));
+        };
         let bound = conn.local_addr().unwrap_or(NOWHERE);
-        match *side {
-            Side::Upstream { client } => match conn.other_conn(client) {
-                Some(mut client) => reply(&mut client, 0, bound),
-                None => conn.abort(),
-            },
-            _ => conn.set_deadline(DeadlineKind::User, Some(PATIENCE)),
+        match conn.other_conn(client) {
+            Some(mut client) => reply(&mut client, 0, bound),
+            None => conn.abort(),
         }
     }
 
@@ -202,7 +202,9 @@ fn main() -> io::Result<()> {
     let is_local = args.next().is_some_and(|arg| arg == "--allow-local");
     let filter = (!is_local).then(DestinationFilter::default);
     let limits = Limits::internet().pause_at_high_mark(false).all_idle(Some(SILENCE));
-    let options = ConnectOptions::default().filter(filter).limits(limits.clone());
+    // Silence ends both sides, so that TCP need not ask after them.
+    let tcp = TcpOptions::default().keepalive(None);
+    let options = ConnectOptions::default().filter(filter).limits(limits.clone()).tcp(tcp);
     let mut reactor = Reactor::new()?;
     let socks = reactor.register(Socks { options });
     let addr = reactor.listen(addr, socks, ListenOptions::default().limits(limits))?;

@@ -34,19 +34,16 @@ pub(crate) fn connect(addr: SocketAddr, options: &ConnectOptions) -> io::Result<
     }
 }
 
-/// Whether a connection is up; `None` while that is open. Looks for an error first, then for a
-/// peer, as the notes at `mio::net::TcpStream::connect` say.
+/// Whether a connection is up; `None` while that is open. A socket has a peer, of whichever family,
+/// only while it is up, so that one that is costs one call; why another is not, its error tells. The
+/// notes at `mio::net::TcpStream::connect` have the two the other way round.
 pub(crate) fn connected(stream: &Stream) -> Option<io::Result<()>> {
+    let Err(no_peer) = SockRef::from(stream).peer_addr() else { return Some(Ok(())) };
     match stream.take_error() {
-        Ok(Some(error)) | Err(error) => return Some(Err(error)),
-        Ok(None) => {}
-    }
-    // Of whichever family.
-    match SockRef::from(stream).peer_addr() {
-        Ok(_) => Some(Ok(())),
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
-        Err(error) if system::is_in_progress(&error) => None,
-        Err(error) => Some(Err(error)),
+        Ok(Some(error)) | Err(error) => Some(Err(error)),
+        Ok(None) if no_peer.kind() == io::ErrorKind::NotConnected => None,
+        Ok(None) if system::is_in_progress(&no_peer) => None,
+        Ok(None) => Some(Err(no_peer)),
     }
 }
 
