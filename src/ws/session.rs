@@ -37,6 +37,25 @@ impl<S: 'static> Session<S> {
         call(app, &mut self.state, &mut socket);
     }
 
+    /// The WebSocket, to send on outside of its callbacks: its connection must be the one that the
+    /// session is of, as [`Context::with`] lends both.
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::ws::Session;
+    /// use waterwheel::Conn;
+    ///
+    /// /// What a connection keeps: the WebSocket that it has become.
+    /// struct Client { session: Session<()> }
+    ///
+    /// fn tell(client: &mut Client, conn: &mut Conn<'_>, news: &[u8]) {
+    ///     client.session.socket(conn).send_binary(news);
+    /// }
+    /// ```
+    pub fn socket<'a>(&'a mut self, conn: &'a mut Conn<'_>) -> Socket<'a> {
+        Socket { conn: conn.reborrow(), wire: &mut self.wire }
+    }
+
     /// The answer of a server was written, or read by a client.
     pub fn on_open<A: Handler<State = S>>(&mut self, app: &mut A, conn: &mut Conn<'_>) {
         self.wire.open(conn);

@@ -1,4 +1,7 @@
-"""Paho's client at the broker: QoS 1 both ways, a will, a takeover, keep-alive, malformed packets."""
+"""Paho's client at the broker: QoS 1 both ways, a will, a takeover, keep-alive, malformed packets.
+
+Arguments: the port, `tcp` or `websockets`, and a certificate for TLS.
+"""
 
 import queue
 import socket
@@ -8,11 +11,12 @@ import time
 
 import paho.mqtt.client as mqtt
 
-PORT, CA = int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None
+PORT, TRANSPORT = int(sys.argv[1]), sys.argv[2]
+CA = sys.argv[3] if len(sys.argv) > 3 else None
 
 
 def connect(name, will=None, keepalive=60):
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name)
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, transport=TRANSPORT)
     client.connect_timeout = 60  # a busy machine is slow with handshakes
     client.messages, client.subscribed, client.gone = queue.Queue(), queue.Queue(), queue.Queue()
     client.on_message = lambda _c, _u, message: client.messages.put(
@@ -80,7 +84,7 @@ other.publish("count", b"unheard", qos=1).wait_for_publish(60)
 assert listener.messages.empty(), listener.messages.get()
 
 # What is no MQTT is let go; what could be the beginning of some, after ten seconds.
-for bad in [b"GET / HTTP/1.1\r\n\r\n", b"\x10\xff\xff\xff\xff", b"\x30\x02\x00\x00", b"\x10\x02\x00\x09"]:
+for bad in [b"HEAD / HTTP/1.1\r\n\r\n", b"\x10\xff\xff\xff\xff", b"\x30\x02\x00\x00", b"\x10\x02\x00\x09"]:
     raw = socket.create_connection(("localhost", PORT))
     if CA:
         raw = ssl.create_default_context(cafile=CA).wrap_socket(raw, server_hostname="localhost")

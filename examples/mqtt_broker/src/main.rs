@@ -7,14 +7,19 @@
 //! mosquitto_sub -p 1883 -t 'weather/#' -v
 //! mosquitto_pub -p 1883 -t weather/rain -m 3mm -q 1 -r
 //! ```
-//! With the feature `tls`, a certificate and its key as further arguments encrypt the connections.
+//! On the same port there are WebSockets with the subprotocol `mqtt`. With the feature `tls`, a
+//! certificate and its key as further arguments encrypt the connections.
+
+mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use transport::Transport;
 use waterwheel::frame::{self, LengthPrefix};
+use waterwheel::ws::Endpoint;
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, Context, Deadline, DeadlineKind, Handler, HandlerKey,
     Limits, ListenOptions, Peer, Reactor, Written,
@@ -52,6 +57,7 @@ struct Client {
     will: Option<Publish>,
     /// Output is above the mark.
     is_behind: bool,
+    transport: Transport,
 }
 
 #[derive(Clone)]
@@ -64,6 +70,7 @@ struct Publish {
 
 struct Broker {
     key: HandlerKey<Broker>,
+    endpoint: Endpoint,
     /// Who is here. What each of them keeps is its state.
     clients: BTreeSet<ConnId>,
     retained: BTreeMap<String, Publish>,
@@ -120,11 +127,12 @@ fn is_topic(topic: &str) -> bool {
 }
 
 /// Sends a packet in one piece.
-fn send(conn: &mut Conn<'_>, first: u8, parts: [&[u8]; 4]) -> Written {
+fn send(client: &mut Client, conn: &mut Conn<'_>, first: u8, parts: [&[u8]; 4]) -> Written {
     let Ok(length) = LENGTH.encode(parts.iter().map(|part| part.len()).sum()) else {
         return Written::Full;
     };
-    conn.write_vectored(&[&[first], &length, parts[0], parts[1], parts[2], parts[3]])
+    let [a, b, c, d] = parts;
+    client.transport.send(conn, &[&[first], &length, a, b, c, d])
 }
 
 /// Sends a message to a subscriber.
@@ -136,10 +144,11 @@ fn deliver(client: &mut Client, conn: &mut Conn<'_>, message: &Publish, qos: u8,
     let topic_bytes = (message.topic.len() as u16).to_be_bytes();
     let topic = message.topic.as_bytes();
     let written = if qos == 0 {
-        send(conn, first, [&topic_bytes, topic, &[], &message.payload])
+        send(client, conn, first, [&topic_bytes, topic, &[], &message.payload])
     } else {
         client.last_id = client.last_id.checked_add(1).unwrap_or(1);
-        send(conn, first, [&topic_bytes, topic, &client.last_id.to_be_bytes(), &message.payload])
+        let id = client.last_id.to_be_bytes();
+        send(client, conn, first, [&topic_bytes, topic, &id, &message.payload])
     };
     client.is_behind = written == Written::Above;
 }
@@ -169,7 +178,7 @@ impl Broker {
                     deliver(client, conn, &message, own, false);
                 }
                 if qos == 1 {
-                    send(conn, 0x40, [id, &[], &[], &[]]);
+                    send(client, conn, 0x40, [id, &[], &[], &[]]);
                 }
             }
             (4, true) => {} // what was sent once has arrived
@@ -179,12 +188,12 @@ impl Broker {
                 while !parts.0.is_empty() {
                     client.filters.remove(&parts.text()?);
                 }
-                send(conn, 0xb0, [id, &[], &[], &[]]);
+                send(client, conn, 0xb0, [id, &[], &[], &[]]);
             }
-            (12, true) => drop(send(conn, 0xd0, [&[]; 4])),
+            (12, true) => drop(send(client, conn, 0xd0, [&[]; 4])),
             (14, true) => {
                 client.will = None;
-                conn.close();
+                client.transport.close(conn);
             }
             _ => return Err(Broken),
         }
@@ -198,7 +207,7 @@ impl Broker {
         parts: &mut Parts<'_>,
     ) -> Result<(), Broken> {
         if (parts.field()?, parts.u8()?) != (b"MQTT", 4) {
-            send(conn, 0x20, [&[0, 1], &[], &[], &[]]); // another version
+            send(client, conn, 0x20, [&[0, 1], &[], &[], &[]]); // another version
             return Err(Broken);
         }
         let (flags, keep_alive) = (parts.u8()?, parts.u16()?);
@@ -225,7 +234,7 @@ impl Broker {
             });
         }
         self.clients.insert(conn.id());
-        send(conn, 0x20, [&[0, 0], &[], &[], &[]]);
+        send(client, conn, 0x20, [&[0, 0], &[], &[], &[]]);
         Ok(())
     }
 
@@ -246,7 +255,7 @@ impl Broker {
             granted.push(qos);
             client.filters.insert(filter, qos);
         }
-        send(conn, 0x90, [id, &granted, &[], &[]]);
+        send(client, conn, 0x90, [id, &granted, &[], &[]]);
         for message in self.retained.values() {
             let wanted = client.filters.iter().find(|(filter, _)| matches(filter, &message.topic));
             if let Some((_, &qos)) = wanted {
@@ -277,6 +286,24 @@ impl Broker {
         wanted(own)
     }
 
+    /// Takes the packets at the front of an input; returns how many bytes that is.
+    fn packets(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let mut packets = frame::headed(input, LENGTH, MAX_PACKET_BYTES);
+        for packet in packets.by_ref() {
+            let done = packet
+                .map_err(|_| Broken)
+                .and_then(|(&[first], body)| self.packet(client, conn, first, body));
+            if done.is_err() {
+                conn.close_without_waiting();
+                return input.len();
+            }
+        }
+        if !client.name.is_empty() && !client.transport.is_closing(conn) {
+            conn.set_deadline(DeadlineKind::User, client.silence);
+        }
+        packets.consumed()
+    }
+
     /// Keeps a message for those who subscribe later, in place of the last one of its topic, if
     /// there is room. One without payload only takes that away.
     fn retain(&mut self, message: &Publish) {
@@ -305,27 +332,35 @@ impl Handler for Broker {
     }
 
     fn on_data(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let mut packets = frame::headed(input, LENGTH, MAX_PACKET_BYTES);
-        for packet in packets.by_ref() {
-            let done = packet
-                .map_err(|_| Broken)
-                .and_then(|(&[first], body)| self.packet(client, conn, first, body));
-            if done.is_err() {
-                conn.close_without_waiting();
-                return input.len();
+        match &mut client.transport {
+            Transport::Plain => self.packets(client, conn, input),
+            Transport::Web(web) => {
+                let (taken, packets) = web.read(conn, input);
+                let done = self.packets(client, conn, &packets);
+                if let Transport::Web(web) = &mut client.transport {
+                    web.keep(&packets[done..]);
+                }
+                taken
+            }
+            Transport::Unknown => {
+                let taken = client.transport.begin(&self.endpoint, conn, input);
+                if let Transport::Web(_) = client.transport {
+                    conn.set_deadline(DeadlineKind::User, Some(PATIENCE));
+                }
+                match client.transport {
+                    Transport::Unknown => taken,
+                    _ if taken == input.len() => taken,
+                    _ => taken + self.on_data(client, conn, &input[taken..]),
+                }
             }
         }
-        if !client.name.is_empty() {
-            conn.set_deadline(DeadlineKind::User, client.silence);
-        }
-        packets.consumed()
     }
 
     fn on_drain(&mut self, client: &mut Client, _: &mut Conn<'_>) {
         client.is_behind = false;
     }
 
-    /// Nothing has come for one and a half of the keep-alive.
+    /// Nothing has come for one and a half of the keep-alive, or no answer to a goodbye.
     fn on_deadline(&mut self, _: &mut Client, _: &mut Conn<'_>, _: DeadlineKind) -> Deadline {
         Deadline::Reset
     }
@@ -336,6 +371,7 @@ impl Handler for Broker {
         if let Some(will) = client.will.take().filter(|_| !ends) {
             self.publish(&will, cx, &client);
         }
+        client.transport.end(&closed, cx);
     }
 }
 
@@ -362,6 +398,7 @@ fn main() -> io::Result<()> {
     let mut reactor = Reactor::new()?;
     let broker = reactor.register_with(|key| Broker {
         key,
+        endpoint: transport::endpoint(),
         clients: BTreeSet::new(),
         retained: BTreeMap::new(),
         retained_bytes: 0,

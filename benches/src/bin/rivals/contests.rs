@@ -126,7 +126,7 @@ pub(crate) const CONTESTS: &[Contest] = &[
         servers: MEMCACHED,
         load: memcached::start_get,
         lanes: 16,
-        operations: 150_000,
+        operations: 100_000,
     },
     Contest {
         name: "memcached-set",
@@ -134,7 +134,7 @@ pub(crate) const CONTESTS: &[Contest] = &[
         servers: MEMCACHED,
         load: memcached::start_set,
         lanes: 16,
-        operations: 150_000,
+        operations: 100_000,
     },
     Contest {
         name: "kv",
@@ -142,7 +142,7 @@ pub(crate) const CONTESTS: &[Contest] = &[
         servers: KV,
         load: kv::start,
         lanes: 50,
-        operations: 150_000,
+        operations: 100_000,
     },
     Contest {
         name: "kv-pipelined",

@@ -78,12 +78,13 @@ impl Site {
         &self.scratch
     }
 
-    /// Writes a configuration with defaults but for where it listens; returns its path.
+    /// Writes a configuration with defaults but for where it listens, and without Nagle's
+    /// algorithm, with which each window would wait for a delayed acknowledgement; returns its path.
     pub(crate) fn mosquitto_config(&self, addr: SocketAddr) -> String {
         let path = self.scratch.join("mosquitto.conf");
         let text = format!(
             "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type none\n\
-             user root\n",
+             user root\nset_tcp_nodelay true\n",
             addr.port()
         );
         // Without it mosquitto does not start, which is told then.
