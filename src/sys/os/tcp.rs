@@ -35,8 +35,8 @@ pub(crate) fn connect(addr: SocketAddr, options: &ConnectOptions) -> io::Result<
 }
 
 /// Whether a connection is up; `None` while that is open. A socket has a peer, of whichever family,
-/// only while it is up, so that one that is costs one call; why another is not, its error tells. The
-/// notes at `mio::net::TcpStream::connect` have the two the other way round.
+/// only while it is up: one call then. Why another is not up, its error tells. The notes at
+/// `mio::net::TcpStream::connect` have the two the other way round.
 pub(crate) fn connected(stream: &Stream) -> Option<io::Result<()>> {
     let Err(no_peer) = SockRef::from(stream).peer_addr() else { return Some(Ok(())) };
     match stream.take_error() {

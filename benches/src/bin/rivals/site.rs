@@ -79,7 +79,8 @@ impl Site {
     }
 
     /// Writes a configuration with defaults but for where it listens, and without Nagle's
-    /// algorithm, with which each window would wait for a delayed acknowledgement; returns its path.
+    /// algorithm, with which each window would wait for a delayed acknowledgement. Returns its
+    /// path.
     pub(crate) fn mosquitto_config(&self, addr: SocketAddr) -> String {
         let path = self.scratch.join("mosquitto.conf");
         let text = format!(

@@ -47,7 +47,7 @@ impl Connections {
         }
         let mut servers = Vec::new();
         for mut client in &clients {
-            let mut reply = [0; 10]; // with an address of IPv4, of which the proxy says what it likes
+            let mut reply = [0; 10]; // the address in it is of IPv4, and the proxy's to choose
             client.read_exact(&mut reply)?;
             if reply[..4] != [5, 0, 0, 1] {
                 return Err(io::Error::other(format!("the proxy answers {reply:?}")));
