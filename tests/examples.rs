@@ -109,6 +109,42 @@ fn what_is_uploaded_is_listed_and_comes_back() {
 }
 
 #[test]
+#[cfg(feature = "http-files")]
+fn a_part_of_a_file_is_served() {
+    let (server, addr) = Process::start("http_files", &["127.0.0.1:0", "."]).listening();
+    let mut client = Client::connect(addr);
+    client.send("GET /README.md HTTP/1.1\r\nHost: x\r\nRange: bytes=2-11\r\n\r\n");
+    assert!(client.line().starts_with("HTTP/1.1 206 "));
+    while !client.line().is_empty() {}
+    client.expect("waterwheel");
+    expect_end_by_signal(server);
+}
+
+#[test]
+fn a_chat_on_all_cores_is_replaced() {
+    let control = format!("waterwheel-chat-{}.sock", std::process::id());
+    let control = std::env::temp_dir().join(control);
+    let args = ["127.0.0.1:0", control.to_str().unwrap()];
+    let (first, addr) = Process::start("fleet_chat", &args).listening();
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(addr)).collect();
+    for client in &mut clients {
+        assert_eq!(client.line(), "* you are in");
+    }
+    clients[7].send("hello\n");
+    for client in &mut clients {
+        assert_eq!(client.line(), "hello");
+    }
+    let (second, again) = Process::start("fleet_chat", &args).listening();
+    assert_eq!(again, addr);
+    for client in &mut clients {
+        client.expect_end();
+    }
+    assert_eq!(first.end().code, Some(0));
+    assert_eq!(Client::connect(addr).line(), "* you are in");
+    expect_end_by_signal(second);
+}
+
+#[test]
 fn discard_counts_what_it_takes() {
     let (server, addr) = Process::start("discard", &["127.0.0.1:0", "0.05"]).listening();
     let mut client = Client::connect(addr);
