@@ -103,10 +103,7 @@ impl Seeds {
     /// # Panics
     /// If the test panics or returns an error, or a rule is broken, under any seed: with the
     /// seed, the end of its trace, and how to run it again.
-    pub fn run(
-        &self,
-        test: impl Fn(&mut Simulation) -> io::Result<()> + std::panic::RefUnwindSafe,
-    ) -> Report {
+    pub fn run(&self, test: impl Fn(&mut Simulation) -> io::Result<()>) -> Report {
         if let Ok(seed) = env::var("WATERWHEEL_SEED") {
             let seed = seed.parse();
             return self.replay(seed.expect("WATERWHEEL_SEED is a number, such as 417"), &test);

@@ -9,10 +9,13 @@
 //! The second argument is the memory for items, in MiB.
 
 mod commands;
+#[cfg(test)]
+mod simulated;
 mod store;
 
 use std::env;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use commands::{MAX_LINE_BYTES, MAX_VALUE_BYTES, skip};
@@ -88,16 +91,13 @@ impl TimerHandler for Cache {
     }
 }
 
-fn main() -> io::Result<()> {
-    let mut args = env::args().skip(1);
-    let addr = args.next().unwrap_or_else(|| "127.0.0.1:11211".to_owned());
-    let mib: usize = args.next().map_or(Ok(64), |text| text.parse()).map_err(io::Error::other)?;
-    let mut reactor = Reactor::new()?;
+/// Serves at an address, with so much memory for items.
+fn serve(reactor: &mut Reactor, addr: &str, max_bytes: usize) -> io::Result<SocketAddr> {
     let unix_time = SystemTime::UNIX_EPOCH.elapsed().map_err(io::Error::other)?;
     let epoch = unix_time.saturating_sub(reactor.context().now());
     let cache = reactor.register_with(|key| Cache {
         key,
-        store: Store::new(mib.saturating_mul(1 << 20)),
+        store: Store::new(max_bytes),
         counts: Counts::default(),
         epoch,
         flush: None,
@@ -109,7 +109,15 @@ fn main() -> io::Result<()> {
         .all_idle(None)
         .max_input_bytes(MAX_LINE_BYTES + MAX_VALUE_BYTES + (256 << 10))
         .high_mark_bytes(HIGH_MARK_BYTES);
-    let addr = reactor.listen(addr, cache, ListenOptions::default().limits(limits))?;
+    reactor.listen(addr, cache, ListenOptions::default().limits(limits))
+}
+
+fn main() -> io::Result<()> {
+    let mut args = env::args().skip(1);
+    let addr = args.next().unwrap_or_else(|| "127.0.0.1:11211".to_owned());
+    let mib: usize = args.next().map_or(Ok(64), |text| text.parse()).map_err(io::Error::other)?;
+    let mut reactor = Reactor::new()?;
+    let addr = serve(&mut reactor, &addr, mib.saturating_mul(1 << 20))?;
     let _ = writeln!(io::stdout(), "listening on {addr}");
     reactor.run()
 }
