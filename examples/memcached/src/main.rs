@@ -115,7 +115,9 @@ fn serve(reactor: &mut Reactor, addr: &str, max_bytes: usize) -> io::Result<Sock
 fn main() -> io::Result<()> {
     let mut args = env::args().skip(1);
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:11211".to_owned());
-    let mib: usize = args.next().map_or(Ok(64), |text| text.parse()).map_err(io::Error::other)?;
+    let mib = args.next().unwrap_or_else(|| "64".to_owned());
+    let is_none = |_| io::Error::other(format!("{mib:?} is no number of MiB"));
+    let mib: usize = mib.parse().map_err(is_none)?;
     let mut reactor = Reactor::new()?;
     let addr = serve(&mut reactor, &addr, mib.saturating_mul(1 << 20))?;
     let _ = writeln!(io::stdout(), "listening on {addr}");

@@ -28,6 +28,14 @@ pub(crate) struct Server {
     pub(crate) args: fn(&Site, SocketAddr) -> Vec<String>,
 }
 
+impl Server {
+    /// What readers know it by.
+    pub(crate) fn label(&self) -> String {
+        let folder = if self.package.is_none() { "examples/" } else { "" };
+        format!("{folder}{}", self.name)
+    }
+}
+
 const fn own(name: &'static str) -> Server {
     Server { name, package: None, args: |_, addr| vec![addr.to_string()] }
 }

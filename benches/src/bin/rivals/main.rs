@@ -118,7 +118,7 @@ fn compare(plan: &Plan) -> io::Result<()> {
         for contest in &plan.contests {
             for server in &contest.servers {
                 let calls = calls::count(&site, contest, server)?;
-                println!("| {} | {} | {calls} |", contest.operation, server.name);
+                println!("| {} | {} | {calls} |", contest.operation, server.label());
             }
         }
         println!();
@@ -143,10 +143,10 @@ fn compare(plan: &Plan) -> io::Result<()> {
         plan.rounds,
         if site.is_pinned() { "Server on CPU 0, load on CPU 1." } else { "Nothing is pinned." },
     );
-    println!("| operation | waterwheel | the other | | ratio |\n|---|--:|--:|---|--:|");
+    println!("| operation | ours | theirs | whose | ratio |\n|---|--:|--:|---|--:|");
     for (contest, pairs) in plan.contests.iter().zip(&pairs) {
         let [own, other] = pairs.medians();
-        let (operation, name) = (contest.operation, contest.servers[1].name);
+        let (operation, name) = (contest.operation, contest.servers[1].label());
         println!("| {operation} | {own:.2} | {other:.2} | {name} | {} |", pairs.ratio());
     }
     Ok(())
