@@ -1,4 +1,4 @@
-//! The server in simulated worlds. By clients that others wrote it is tried in `tests/programs/run`.
+//! The server in simulated worlds. Clients that others wrote try it in `tests/programs/run`.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ fn expect(script: &Script, wanted: impl AsRef<[u8]>) {
 #[test]
 fn commands_and_values_come_a_byte_at_a_time() {
     let commands = "set a 1 0 4\r\n\r\nxy\r\nset a x 0 4\r\n\r\nxy\r\nget a\r\nincr a 1\r\n";
-    let answers = "STORED\r\nCLIENT_ERROR bad command line format\r\nVALUE a 1 4\r\n\r\nxy\r\nEND\r\n\
+    let answers = "STORED\r\nCLIENT_ERROR bad command line format\r\n\
+        VALUE a 1 4\r\n\r\nxy\r\nEND\r\n\
         CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";
     expect(&Script::new().dribble(commands, Duration::from_millis(1)), answers);
 }
