@@ -4,6 +4,7 @@ use std::process;
 use std::str::{self, FromStr};
 use std::time::Duration;
 
+use itoa::Buffer;
 use waterwheel::{Conn, frame};
 
 use crate::{Cache, HIGH_MARK_BYTES, Next};
@@ -117,8 +118,11 @@ impl Cache {
                     self.counts.gets += 1;
                     let Some(item) = self.store.get(key, now) else { continue };
                     self.counts.hits += 1;
-                    conn.write_vectored(&[b"VALUE ", key]);
-                    write!(conn, " {} {}", item.flags, item.value.len());
+                    // Each answer has numbers in it: `write!` would be a quarter of the work.
+                    let (mut flags, mut length) = (Buffer::new(), Buffer::new());
+                    let flags = flags.format(item.flags).as_bytes();
+                    let length = length.format(item.value.len()).as_bytes();
+                    conn.write_vectored(&[b"VALUE ", key, b" ", flags, b" ", length]);
                     if name == b"gets" {
                         write!(conn, " {}", item.unique);
                     }
@@ -165,7 +169,8 @@ impl Cache {
         }
         self.counts.sets += 1;
         let expires = self.deadline(exptime, now);
-        let (flags, expires, value) = match (name, self.store.get(key, now)) {
+        let old = if name == b"set" { None } else { self.store.get(key, now) };
+        let (flags, expires, value) = match (name, old) {
             (b"add", Some(_)) | (b"replace" | b"append" | b"prepend", None) => {
                 return Some(Ok("NOT_STORED"));
             }
