@@ -33,7 +33,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use contests::{CONTESTS, Contest};
+use contests::{CONTESTS, Contest, Server};
 use figures::Pairs;
 use site::Site;
 
@@ -117,7 +117,8 @@ fn compare(plan: &Plan) -> io::Result<()> {
         println!("| operation | server | calls | which |\n|---|---|--:|---|");
         for contest in &plan.contests {
             for server in &contest.servers {
-                let calls = calls::count(&site, contest, server)?;
+                let calls = calls::count(&site, contest, server);
+                let calls = calls.map_err(|error| explain(contest, server, &error))?;
                 println!("| {} | {} | {calls} |", contest.operation, server.label());
             }
         }
@@ -132,7 +133,9 @@ fn compare(plan: &Plan) -> io::Result<()> {
             let mut pair = [0.0; 2];
             for turn in 0..2 {
                 let at = (round + turn) % 2;
-                pair[at] = measure(&site, contest, at, plan.scale)?;
+                let server = &contest.servers[at];
+                let cpu = measure(&site, contest, server, plan.scale);
+                pair[at] = cpu.map_err(|error| explain(contest, server, &error))?;
             }
             pairs.add(pair);
         }
@@ -152,10 +155,14 @@ fn compare(plan: &Plan) -> io::Result<()> {
     Ok(())
 }
 
+fn explain(contest: &Contest, server: &Server, error: &io::Error) -> io::Error {
+    io::Error::other(format!("{} on {}: {error}", contest.name, server.label()))
+}
+
 /// CPU time of a server for an operation, in microseconds.
-fn measure(site: &Site, contest: &Contest, at: usize, scale: f64) -> io::Result<f64> {
+fn measure(site: &Site, contest: &Contest, server: &Server, scale: f64) -> io::Result<f64> {
     let operations = (contest.operations as f64 * scale) as usize;
-    let process = site.start(&contest.servers[at])?;
+    let process = site.start(server)?;
     let mut load = (contest.load)(process.addr, contest.lanes)?;
     load.run(operations / 10)?;
     thread::sleep(SETTLE);
