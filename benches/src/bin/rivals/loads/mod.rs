@@ -8,16 +8,30 @@ pub(crate) mod socks;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Time for a server that is traced to come to rest.
+const REST: Duration = Duration::from_millis(2);
 
 /// Operations on a server.
 pub(crate) trait Load {
     /// Makes so many operations, and returns when the last is answered; an error if an answer is
     /// not what it should be.
     fn run(&mut self, operations: usize) -> io::Result<()>;
+
+    /// Makes so many operations, and lets the server come to rest after each. One that is traced
+    /// is slow, and would otherwise find the next request without having to wait for it.
+    fn run_apart(&mut self, operations: usize) -> io::Result<()> {
+        for _ in 0..operations {
+            self.run(1)?;
+            thread::sleep(REST);
+        }
+        Ok(())
+    }
 }
 
 /// A connection with no delay and no answer that lasts for ever.
