@@ -271,7 +271,7 @@ fn main() -> io::Result<()> {
     }
     let options = ListenOptions::default().limits(Limits::internet());
     let addr = reactor.listen(addr, key, options)?;
-    reactor.bind_udp(addr, key, UdpOptions::default())?;
+    reactor.bind_udp(addr, key, UdpOptions::default().batch(true))?;
     let _ = writeln!(io::stdout(), "listening on {addr}");
     reactor.run()
 }
