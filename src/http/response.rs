@@ -342,6 +342,9 @@ impl<A: 'static> Response<'_, A> {
 
     /// Has a closure called soon, and again whenever the output of a streamed answer has fallen to
     /// the low mark. It is dropped with the exchange.
+    ///
+    /// An answer without a body (to HEAD, or with the status 204 or 304) is complete instead: the
+    /// closure is not called, and nothing more is to be written or ended.
     pub fn on_drain(&mut self, call: impl FnMut(&mut A, &mut Response<'_, A>) + 'static) {
         self.exchange.on_drain = Some(Box::new(call));
         self.exchange.wants_drain = true;

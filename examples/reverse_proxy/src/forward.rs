@@ -9,13 +9,14 @@ use crate::relay::Relay;
 
 /// Fields of one connection, which is not the one on the other side (RFC 9110, 7.6.1); those that
 /// each side sets itself; and what only this proxy knows.
-const NOT_PASSED: [&str; 16] = [
+const NOT_PASSED: [&str; 17] = [
     "connection",
     "content-length",
     "date",
     "expect",
     "forwarded",
     "host",
+    "http2-settings",
     "keep-alive",
     "proxy-connection",
     "te",
@@ -35,8 +36,9 @@ pub(crate) fn passes(name: &str, is_listed: impl Fn(&str) -> bool) -> bool {
     !NOT_PASSED.iter().any(|own| own.eq_ignore_ascii_case(&plain)) && !is_listed(name)
 }
 
-/// The path and the query of a target, which may be a whole URI.
-fn path_of(target: &str) -> String {
+/// The path and the query of a target, which may be a whole URI. Without either, OPTIONS is about
+/// the whole server (RFC 9112, 3.2.4).
+fn path_of(method: Method, target: &str) -> String {
     if target.starts_with('/') {
         return target.to_owned(); // an address within it is not its own
     }
@@ -44,7 +46,7 @@ fn path_of(target: &str) -> String {
     match rest.find(['/', '?']) {
         Some(at) if rest[at..].starts_with('?') => format!("/{}", &rest[at..]),
         Some(at) => rest[at..].to_owned(),
-        None if target == "*" => target.to_owned(),
+        None if method == Method::Options => "*".to_owned(),
         None => "/".to_owned(),
     }
 }
@@ -54,7 +56,7 @@ pub(crate) fn forward(proxy: &mut Proxy, req: &Request<'_>, res: &mut Response<'
     let Some(at) = proxy.choose() else {
         return res.status(502).text("no server behind is up\n");
     };
-    let mut call = Call::new(req.method(), path_of(req.target()));
+    let mut call = Call::new(req.method(), path_of(req.method(), req.target()));
     for (name, value) in req.headers() {
         if passes(name, |name| req.lists("connection", name)) {
             call = call.header(name, value);
@@ -66,6 +68,8 @@ pub(crate) fn forward(proxy: &mut Proxy, req: &Request<'_>, res: &mut Response<'
         .header("Via", "1.1 waterwheel");
     let (id, web) = (res.later(), res.server());
     let protocol = req.header("upgrade").filter(|name| req.wants_upgrade(name));
+    // What is asked in a tunnel of HTTP/2 would pass all that is checked and changed here.
+    let protocol = protocol.filter(|name| !name.eq_ignore_ascii_case("h2c"));
     let mut relay = Relay::new(id, web, at, req.method() == Method::Head);
     if req.has_body() {
         if req.header("expect").is_some() {

@@ -112,7 +112,8 @@ impl Fields {
 
 impl AnswerReader for Relay {
     fn on_head(&mut self, answer: &Answer<'_>, cx: &mut Context<'_>) {
-        let (status, server, is_head) = (answer.status(), answer.conn(), self.is_head);
+        let (status, server) = (answer.status(), answer.conn());
+        let has_body = !self.is_head && !matches!(status, 204 | 304);
         self.server = Some(server);
         let fields = Fields::of(answer);
         if status == 101 {
@@ -123,7 +124,7 @@ impl AnswerReader for Relay {
             res.status(status);
             fields.copy_to(res);
             res.stream(length);
-            if !is_head {
+            if has_body {
                 res.on_drain(move |_, res| {
                     if let Some(mut conn) = res.context().conn(server) {
                         conn.resume_reading();

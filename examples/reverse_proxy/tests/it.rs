@@ -93,6 +93,13 @@ fn a_message_passes_without_what_is_of_its_connection() {
     assert!(has(&request, "X-Forwarded-Host: y"), "{request:?}");
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
     assert!(has(&head(&mut client), "Content-Length: 2"));
+    // About the whole server.
+    for target in ["*", "http://x"] {
+        client.send(format!("OPTIONS {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert_eq!(head(&mut upstream)[0], "OPTIONS * HTTP/1.1");
+        upstream.send("HTTP/1.1 204 No Content\r\nAllow: GET\r\n\r\n");
+        assert!(has(&head(&mut client), "Allow: GET"));
+    }
     drop((client, upstream));
     expect_clean_end(server);
 }
@@ -277,6 +284,58 @@ fn a_tunnel_begins_when_the_server_behind_agrees() {
     upstream.send(OK);
     assert_eq!(head(&mut client)[0], "HTTP/1.1 200 OK");
     client.expect("ok");
+    drop((client, upstream));
+    expect_clean_end(server);
+}
+
+#[test]
+fn an_answer_without_a_body_keeps_both_connections() {
+    let (listener, behind) = listen();
+    let (server, addr) = serve(&[behind], &["--every", "0"]);
+    let mut client = Client::connect(addr);
+    let mut upstream = None;
+    for answer in [
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let upstream = upstream.get_or_insert_with(|| accept(&listener));
+        head(upstream);
+        upstream.send(answer);
+        assert_eq!(head(&mut client)[0], answer.lines().next().unwrap());
+        if answer.ends_with("\r\n0\r\n\r\n") {
+            client.expect("0\r\n\r\n");
+        }
+    }
+    drop((client, upstream));
+    expect_clean_end(server);
+}
+
+/// Requests of HTTP/2 in a tunnel would reach the server behind unseen.
+#[test]
+fn no_tunnel_is_asked_for_http_2() {
+    let (listener, behind) = listen();
+    let (server, addr) = serve(&[behind], &["--every", "0"]);
+    let mut client = Client::connect(addr);
+    let mut upstream = None;
+    for connection in ["upgrade, http2-settings", "upgrade"] {
+        client.send(format!(
+            "GET /t HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\nUpgrade: H2C\r\n\
+             HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n"
+        ));
+        let upstream = upstream.get_or_insert_with(|| accept(&listener));
+        let request = head(upstream);
+        let text = request.join("\n").to_ascii_lowercase();
+        assert!(
+            !["h2c", "http2-settings", "upgrade"].iter().any(|own| text.contains(own)),
+            "{text}"
+        );
+        upstream.send(OK);
+        assert_eq!(head(&mut client)[0], "HTTP/1.1 200 OK");
+        client.expect("ok");
+    }
     drop((client, upstream));
     expect_clean_end(server);
 }
