@@ -232,7 +232,9 @@ pub(super) fn is_host(value: &[u8]) -> bool {
     }
     let end = value.iter().position(|&byte| !HOST_BYTES[usize::from(byte)]);
     let (name, port) = value.split_at(end.unwrap_or(value.len()));
-    !name.is_empty() && (port.is_empty() || is_port(port))
+    let mut escapes = name.iter().enumerate().filter(|(_, byte)| **byte == b'%');
+    let is_well = !name.is_empty() && escapes.all(|(at, _)| check_escape(name, at).is_ok());
+    is_well && (port.is_empty() || is_port(port))
 }
 
 /// A colon and a port; an empty one is the default.
@@ -337,12 +339,12 @@ mod tests {
 
     #[test]
     fn row_21_hosts() {
-        for good in ["a", "a.b:80", "127.0.0.1", "[::1]", "[::1]:443", "a:", "x_y~z"] {
+        for good in ["a", "a.b:80", "127.0.0.1", "[::1]", "[::1]:443", "a:", "x_y~z", "a%C3%a4:1"] {
             assert!(is_host(good.as_bytes()), "{good}");
         }
         for bad in [
             "", "a,b", "u@h", "a/b", "a:x", "a:99999", "a:1:2", "a b", "[::1", "[x]", ":80",
-            "[::1]x", "a\0", "a:+1", "[::1]:x", "ä",
+            "[::1]x", "a\0", "a:+1", "[::1]:x", "ä", "%", "a%", "a%4", "%zz", "a%4:80",
         ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }

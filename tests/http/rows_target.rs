@@ -17,6 +17,7 @@ fn row_16_a_target_in_absolute_form() {
     refused(&web, get("http://a.example/", "b.example"), 400);
     refused(&web, get("http://a.example/", "a.example:81"), 400);
     refused(&web, get("http://u@a.example/", "u@a.example"), 400);
+    refused(&web, get("http://a%zz/", "a%zz"), 400);
 }
 
 #[test]
@@ -50,9 +51,10 @@ fn rows_20_and_21_the_host() {
     refused(&web, "GET / HTTP/1.1\r\n\r\n", 400);
     refused(&web, "GET / HTTP/1.1\r\nHost: x\r\nhost: x\r\n\r\n", 400);
     refused(&web, "GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", 400);
-    for host in
-        ["", " ", "a,b", "u@h", "a/b", "a:x", "a:99999", "[::1", "a b", "http://a", "\u{e4}"]
-    {
+    for host in [
+        "", " ", "a,b", "u@h", "a/b", "a:x", "a:99999", "[::1", "a b", "http://a", "\u{e4}", "%",
+        "a%4", "%zz",
+    ] {
         refused(&web, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"), 400);
     }
     let mut client = web.client();
