@@ -221,7 +221,8 @@ fn strip_scheme(raw: &str) -> Option<&str> {
 }
 
 /// Whether it is a host and a port as `Host` has them (RFC 9110, 7.2; RFC 3986, 3.2.2): not empty,
-/// no list, no user, no path.
+/// no list, no user, no path. No label is empty but the root at the end, so that `..` never is a
+/// host, which programs make directories of.
 pub(super) fn is_host(value: &[u8]) -> bool {
     if let [b'[', rest @ ..] = value {
         let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
@@ -233,8 +234,9 @@ pub(super) fn is_host(value: &[u8]) -> bool {
     let end = value.iter().position(|&byte| !HOST_BYTES[usize::from(byte)]);
     let (name, port) = value.split_at(end.unwrap_or(value.len()));
     let mut escapes = name.iter().enumerate().filter(|(_, byte)| **byte == b'%');
-    let is_well = !name.is_empty() && escapes.all(|(at, _)| check_escape(name, at).is_ok());
-    is_well && (port.is_empty() || is_port(port))
+    let is_escaped = escapes.all(|(at, _)| check_escape(name, at).is_ok());
+    let labels = name.strip_suffix(b".").unwrap_or(name).split(|&byte| byte == b'.');
+    is_escaped && !labels.into_iter().any(<[u8]>::is_empty) && (port.is_empty() || is_port(port))
 }
 
 /// A colon and a port; an empty one is the default.
@@ -339,12 +341,15 @@ mod tests {
 
     #[test]
     fn row_21_hosts() {
-        for good in ["a", "a.b:80", "127.0.0.1", "[::1]", "[::1]:443", "a:", "x_y~z", "a%C3%a4:1"] {
+        for good in
+            ["a", "a.b:80", "127.0.0.1", "[::1]", "[::1]:443", "a:", "x_y~z", "a%C3%a4:1", "a.b."]
+        {
             assert!(is_host(good.as_bytes()), "{good}");
         }
         for bad in [
             "", "a,b", "u@h", "a/b", "a:x", "a:99999", "a:1:2", "a b", "[::1", "[x]", ":80",
-            "[::1]x", "a\0", "a:+1", "[::1]:x", "ä", "%", "a%", "a%4", "%zz", "a%4:80",
+            "[::1]x", "a\0", "a:+1", "[::1]:x", "ä", "%", "a%", "a%4", "%zz", "a%4:80", ".", "..",
+            ".a", "a..b", "a..", ".:80",
         ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }

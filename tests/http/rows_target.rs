@@ -53,12 +53,12 @@ fn rows_20_and_21_the_host() {
     refused(&web, "GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", 400);
     for host in [
         "", " ", "a,b", "u@h", "a/b", "a:x", "a:99999", "[::1", "a b", "http://a", "\u{e4}", "%",
-        "a%4", "%zz",
+        "a%4", "%zz", ".", "..", ".a", "a..b", "a..",
     ] {
         refused(&web, format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"), 400);
     }
     let mut client = web.client();
-    for host in ["a", "a.example:8080", "[::1]:80", "127.0.0.1"] {
+    for host in ["a", "a.example:8080", "a.example.", "[::1]:80", "127.0.0.1"] {
         client.ask(format!("GET /host HTTP/1.1\r\nHost: {host}\r\n\r\n")).expect(200, host);
     }
     let answer = web.client().ask("GET /host HTTP/1.0\r\n\r\n").expect(200, "-");
