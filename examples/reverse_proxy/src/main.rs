@@ -8,8 +8,9 @@
 //! ```
 //! - Bodies pass in both directions as they come, and an end that reads slowly holds the other
 //!   back. Connections are kept on both sides.
-//! - A client that waits for a 100 gets it when the server behind says so, and its body is not read
-//!   before. A connection becomes a tunnel when the server behind has answered 101.
+//! - A client that waits for a 100 gets it when the server behind says so, or has said nothing for a
+//!   second, and its body is not read before. A connection becomes a tunnel when the server behind
+//!   has answered 101.
 //! - Servers are asked every now and then whether they live. One that has failed twice gets no
 //!   requests until it answers again.
 //! - 502: no server, or none that answers as it should; 504: it takes too long; 503: too many wait.
@@ -56,6 +57,10 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Connections to each server behind.
 const MAX_OPEN: usize = 256;
 
+/// How long a body waits for the word of a server behind. Some do not know what is expected of
+/// them, and would never give it (RFC 9110, 10.1.1).
+const CONTINUE: Duration = Duration::from_secs(1);
+
 /// What all requests share.
 struct Proxy {
     servers: Vec<Upstream>,
@@ -94,7 +99,7 @@ fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         let options = ClientOptions::default()
             .pool(pool.acquire_timeout(Some(args.timeout)))
             .answer_timeout(args.timeout)
-            .continue_timeout(args.timeout)
+            .continue_timeout(args.timeout.min(CONTINUE))
             .body_timeout(args.timeout);
         let client = Client::register(&mut reactor, name.as_str(), options)?;
         servers.push(Upstream { name, client, health: Health::new() });

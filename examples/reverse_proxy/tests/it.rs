@@ -233,6 +233,25 @@ fn a_100_comes_from_behind_and_the_body_waits_for_it() {
     expect_clean_end(server);
 }
 
+/// A server of HTTP/1.1 that is as old as the field.
+#[test]
+fn a_body_does_not_wait_for_a_server_that_never_says_100() {
+    let (listener, behind) = listen();
+    let (server, addr) = serve(&[behind], &["--every", "0", "--timeout", "600"]);
+    let mut client = Client::connect(addr);
+    client
+        .send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\nbody");
+    let mut upstream = accept(&listener);
+    head(&mut upstream);
+    upstream.expect("body");
+    upstream.send(OK);
+    client.expect("HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(head(&mut client)[0], "HTTP/1.1 200 OK");
+    client.expect("ok");
+    drop((client, upstream));
+    expect_clean_end(server);
+}
+
 #[test]
 fn a_client_that_goes_within_its_body_takes_the_request_with_it() {
     let (listener, behind) = listen();
