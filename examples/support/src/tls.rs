@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::time::{Duration, SystemTime};
 
 use waterwheel::tls::{ClientConfig, ClientOptions, Roots, ServerConfig};
 use waterwheel::{ConnectOptions, ListenOptions};
@@ -9,6 +10,11 @@ use waterwheel::{ConnectOptions, ListenOptions};
 use crate::CertificateSource;
 #[cfg(unix)]
 use crate::say;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// How long a certificate that is made here is valid: browsers refuse those of more than 398 days.
+const LIFE: Duration = Duration::from_secs(300 * 86_400);
 
 /// What the listeners of a server share.
 #[derive(Clone, Debug)]
@@ -29,8 +35,12 @@ impl Tls {
             }
             CertificateSource::SelfSigned => {
                 let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-                let made = rcgen::generate_simple_self_signed(names)?;
-                ServerConfig::from_pem(made.cert.pem(), made.signing_key.serialize_pem())?
+                let mut wanted = rcgen::CertificateParams::new(names)?;
+                let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+                let now = rcgen::date_time_ymd(1970, 1, 1) + since_1970;
+                (wanted.not_before, wanted.not_after) = (now - DAY, now + LIFE);
+                let key = rcgen::KeyPair::generate()?;
+                ServerConfig::from_pem(wanted.self_signed(&key)?.pem(), key.serialize_pem())?
             }
         };
         Ok(Self(config))
