@@ -8,9 +8,9 @@
 //! ```
 //! - Bodies pass in both directions as they come, and an end that reads slowly holds the other
 //!   back. Connections are kept on both sides.
-//! - A client that waits for a 100 gets it when the server behind says so, or has said nothing for a
-//!   second, and its body is not read before. A connection becomes a tunnel when the server behind
-//!   has answered 101.
+//! - A client that waits for a 100 gets it when the server behind says so, or has said nothing for
+//!   a second, and its body is not read before. A connection becomes a tunnel when the server
+//!   behind has answered 101.
 //! - Servers are asked every now and then whether they live. One that has failed twice gets no
 //!   requests until it answers again.
 //! - 502: no server, or none that answers as it should; 504: it takes too long; 503: too many wait.

@@ -132,13 +132,14 @@ def of_file(name):
 
 
 def answers(data):
-    """The bodies of the answers that are none of a failure, up to the first one that is."""
+    """The bodies of the answers that are none of a failure, up to the first one that is; whether
+    there is one."""
     found = []
     while True:
         head, is_there, rest = data.partition(b"\r\n\r\n")
         status = re.match(rb"HTTP/1\.1 (\d{3})", head)
         if not is_there or not status or int(status[1]) >= 400:
-            return found
+            return found, bool(status)
         data = rest
         if int(status[1]) < 200:
             continue
@@ -171,6 +172,13 @@ async def ask(port, source, data):
     return answers(got)
 
 
+def same(took, letter):
+    """Whether it is the beginning of what the letter takes. The index page of web is no echo."""
+    pairs = zip(took, letter)
+    return len(took) <= len(letter) and all(
+        a == b or a.startswith(b"<!doctype html>") for a, b in pairs)
+
+
 class Verdict:
     def __init__(self, names):
         self.names, self.faults, self.less = names, [], {}
@@ -178,24 +186,26 @@ class Verdict:
 
     def look(self, message, seen):
         letter, is_whole = bodies(message + LAST)
-        ours = seen["web"]
-        self.same += ours == letter
+        ours, _ = seen["web"]
+        agree = len(ours) == len(letter) and same(ours, letter)
+        self.same += agree
         self.taken += bool(ours)
         self.refused += len(ours) < len(letter)
-        for name, took in seen.items():
-            if took == letter[: len(took)]:
+        for name, (took, _) in seen.items():
+            if same(took, letter):
                 continue
             is_ours = name == "web" or name.startswith("proxy-")
             if is_ours or is_whole:
                 self.faults.append((name, took, letter, message))
-        if not is_whole or ours != letter:
+        if not is_whole or not agree:
             return
         for name in ("nginx", "haproxy"):
-            if len(seen[name]) < len(ours):
+            took, has_refused = seen[name]
+            if len(took) < len(ours) and has_refused:
                 why = [it for who, pattern, it in REASONS
                        if name in who and re.search(pattern, message, re.I | re.S)]
                 if not why:
-                    self.faults.append((name, seen[name], "it takes less", message))
+                    self.faults.append((name, took, "more", message))
                 key = (name, why[0] if why else "?")
                 self.less[key] = self.less.get(key, 0) + 1
 

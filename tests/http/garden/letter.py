@@ -11,7 +11,8 @@ CHARS = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?\[\]^`{|}]|%[0-9A-Fa-f]{2})"
 HOST = rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?"
 TEXT = rb"[\t \x21-\x7e\x80-\xff]"
 QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\' + TEXT + rb')*"'
-SIZE = rb"([0-9A-Fa-f]+)(?:[ \t]*;[ \t]*" + TOKEN + rb"(?:[ \t]*=[ \t]*(?:" + TOKEN + rb"|" + QUOTED + rb"))?)*"
+VALUE = rb"(?:[ \t]*=[ \t]*(?:" + TOKEN + rb"|" + QUOTED + rb"))?"
+SIZE = rb"([0-9A-Fa-f]+)(?:[ \t]*;[ \t]*" + TOKEN + VALUE + rb")*"
 
 
 class Malformed(Exception):
