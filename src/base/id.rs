@@ -174,19 +174,27 @@ pub struct Timer {
     pub token: u64,
 }
 
-/// The part of a timer's id that its own table needs.
+/// The part of a timer's id that its own table needs; or a place that has a timer without an id.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
+    /// The index of an id, or a place and the bit that says so.
     index: u32,
     generation: u32,
 }
 
-impl Key {
-    /// No timer.
-    pub(crate) const NONE: Self = Self { index: u32::MAX, generation: 0 };
+/// The bit of an index that is a place.
+const IS_PLACE: u32 = 1 << 31;
 
+impl Key {
+    #[inline]
     pub(crate) const fn index(self) -> usize {
         self.index as usize
+    }
+
+    /// The place, if it is the key of one.
+    #[inline]
+    pub(crate) const fn place(self) -> Option<u32> {
+        if self.index < IS_PLACE { None } else { Some(self.index ^ IS_PLACE) }
     }
 }
 
@@ -262,8 +270,8 @@ impl IdTable {
         if let Some(index) = self.free.pop() {
             return Key { index, generation: self.generations[index as usize] };
         }
-        let index = u32::try_from(self.generations.len()).ok().filter(|&index| index != u32::MAX);
-        let index = index.expect("fewer than 2^32 timers are set");
+        let index = u32::try_from(self.generations.len()).ok().filter(|&index| index < IS_PLACE);
+        let index = index.expect("at most 2^31 timers are set");
         self.generations.push(1);
         Key { index, generation: 1 }
     }
@@ -279,6 +287,64 @@ impl IdTable {
             self.free.push(key.index);
         }
         debug_assert!(self.live + self.free.len() <= self.generations.len());
+    }
+}
+
+/// Which places have a timer. The owner of the timers numbers the places, and each has one timer at
+/// the most: so nobody has to keep a key of it.
+#[derive(Debug, Default)]
+pub(crate) struct PlaceTable {
+    /// By place: a generation for each of its timers, odd while the timer is set.
+    generations: Vec<u32>,
+}
+
+/// The generation of a place that has had no timer. The other even number without one before it, 0,
+/// is that of a place whose generations come again.
+const FRESH: u32 = 2;
+
+impl PlaceTable {
+    #[inline]
+    pub(crate) fn is_live(&self, key: Key) -> bool {
+        self.generations.get((key.index ^ IS_PLACE) as usize) == Some(&key.generation)
+    }
+
+    /// Whether the timer of a place is set.
+    #[inline]
+    pub(crate) fn is_open(&self, place: u32) -> bool {
+        self.generations.get(place as usize).is_some_and(|generation| generation % 2 == 1)
+    }
+
+    /// Whether the next timer of a place has a generation that one of its timers had before.
+    #[inline]
+    pub(crate) fn is_worn(&self, place: u32) -> bool {
+        self.generations.get(place as usize) == Some(&0)
+    }
+
+    /// A timer of a place that has none is set.
+    #[inline]
+    pub(crate) fn open(&mut self, place: u32) -> Key {
+        debug_assert!(!self.is_open(place) && place < IS_PLACE);
+        if place as usize >= self.generations.len() {
+            self.generations.resize(place as usize + 1, FRESH);
+        }
+        let generation = &mut self.generations[place as usize];
+        *generation += 1;
+        Key { index: place | IS_PLACE, generation: *generation }
+    }
+
+    /// The timer of a place has fired or was cancelled.
+    #[inline]
+    pub(crate) fn close(&mut self, place: u32) {
+        debug_assert!(self.is_open(place));
+        let generation = &mut self.generations[place as usize];
+        *generation = generation.wrapping_add(1);
+    }
+
+    /// Has a place come to its last generation.
+    #[cfg(test)]
+    pub(crate) fn wear_out(&mut self, place: u32) {
+        assert!(!self.is_open(place));
+        self.generations[place as usize] = u32::MAX - 1;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pure parts: they do no I/O and know no loop.
 
+pub(crate) mod addr;
 pub(crate) mod buffer;
 pub(crate) mod close;
 pub mod frame;

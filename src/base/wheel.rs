@@ -25,19 +25,19 @@
 //! # What it costs
 //!
 //! A slot holds its timers side by side in chunks, not as links through a slab: setting a timer
-//! appends to a chunk, and a cascade reads memory in order. The price is that a cancelled timer
-//! keeps its place until its slot is opened, or until cancelled timers outnumber the others and one
-//! sweep removes them all. Memory thus stays within twice that of the timers that are set, plus a
-//! constant, plus eight bytes for each timer of the busiest moment so far. A cascade and a sweep
-//! are cheap for each timer but handle many at once: among a million timers either can take
-//! milliseconds.
+//! appends a record of 16 bytes to a chunk, and a cascade reads memory in order. The price is that
+//! a cancelled timer keeps its record until its slot is opened, or until cancelled timers outnumber
+//! the others and one sweep removes them all. The records thus stay within a small multiple of the
+//! timers that are set, plus a constant. Beside them stand, for each timer of the busiest moment so
+//! far, what it carries and twelve bytes. A cascade and a sweep are cheap for each timer but handle
+//! many at once: among a million timers either can take milliseconds.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::num::NonZeroU32;
 
-use crate::base::id::{IdTable, Key, TimerId};
+use crate::base::id::{IdTable, Key, PlaceTable, TimerId};
 
 /// The last tick a wheel counts: 2⁴² − 1, which is 139 years of milliseconds.
 ///
@@ -59,11 +59,11 @@ const STALE_PER_LIVE: usize = 3;
 
 /// Stale records tolerated beyond that.
 ///
-/// This slack keeps a wheel of a few timers from sweeping at every other cancellation. At 32 bytes
-/// a record, at most 8 KiB are wasted.
+/// This slack keeps a wheel of a few timers from sweeping at every other cancellation. At 16 bytes
+/// a record, at most 4 KiB are wasted.
 const STALE_SLACK: usize = 256;
 
-/// Records in a chunk: 4 KiB at 32 bytes a record.
+/// Records in a chunk: 2 KiB at 16 bytes a record.
 ///
 /// A single growing buffer for a whole slot would copy its records again and again, and leave a
 /// third of itself unused.
@@ -74,7 +74,7 @@ const FIRST_RECORDS: usize = 4;
 
 /// Emptied buffers kept for other slots: as many as one cascade to level 0 can ask for.
 ///
-/// At 32 bytes a record they hold at most 256 KiB.
+/// At 16 bytes a record they hold at most 128 KiB.
 const SPARE_BUFFERS: usize = SLOTS;
 
 /// Records for which the queue of due timers keeps room when it is empty.
@@ -110,29 +110,33 @@ pub struct Wheel<T> {
     /// Timers to pop before the current tick moves on.
     ///
     /// Invariant: every deadline in it is at most `tick`.
-    due: VecDeque<Record<T>>,
+    due: VecDeque<Record>,
     /// Timers to come, by level and then by digit.
     ///
     /// Invariant: a record in slot `d` of level `l` agrees with `tick` in all digits above `l`, and
     /// its digit `l` is `d`, which is greater than that of `tick`.
-    slots: Box<[Slot<T>]>,
+    slots: Box<[Slot]>,
     /// For each level, the slots that hold a record.
     ///
     /// Invariant: bit `d` of word `l` is set exactly when slot `d` of level `l` is not empty.
     occupied: [u64; LEVELS],
-    /// The ids that name a live timer.
+    /// Which records are of a live timer.
     ///
-    /// Invariant: every live id is in exactly one record of `due` and `slots`.
-    ids: IdTable,
+    /// Invariant: every live key is in exactly one record of `due` and `slots`.
+    names: Names,
+    /// What the timers with an id carry, by the index of the id.
+    timers: Vec<Timer<T>>,
+    /// Timers that are set: those with an id, and those of places.
+    live: usize,
     /// Records whose timer was cancelled.
     ///
-    /// Invariant: `due` and `slots` hold `ids.live() + stale` records.
-    /// Invariant: at most `STALE_PER_LIVE * ids.live() + STALE_SLACK` after a cancellation.
+    /// Invariant: `due` and `slots` hold `live + stale` records.
+    /// Invariant: at most `STALE_PER_LIVE * live + STALE_SLACK` after a cancellation.
     stale: usize,
     /// Emptied buffers, so that a steady state does not allocate for every tick.
     ///
     /// Invariant: at most `SPARE_BUFFERS`; each is empty and has a capacity.
-    spare: Vec<Vec<Record<T>>>,
+    spare: Vec<Vec<Record>>,
     /// The deadline of the timer that was popped last.
     popped_deadline: u64,
 }
@@ -146,7 +150,9 @@ impl<T: Copy> Wheel<T> {
             due: VecDeque::new(),
             slots: (0..LEVELS * SLOTS).map(|_| Slot::new()).collect(),
             occupied: [0; LEVELS],
-            ids: IdTable::new(),
+            names: Names { ids: IdTable::new(), places: PlaceTable::default() },
+            timers: Vec::new(),
+            live: 0,
             stale: 0,
             spare: Vec::new(),
             popped_deadline: 0,
@@ -161,10 +167,10 @@ impl<T: Copy> Wheel<T> {
     ///
     /// # Panics
     ///
-    /// Panics if 2³² − 1 timers are set already.
+    /// Panics if 2³¹ timers are set already.
     pub fn insert(&mut self, deadline: u64, payload: T) -> TimerId {
         let key = self.insert_record(deadline, None, payload);
-        self.ids.id_of(key)
+        self.names.ids.id_of(key)
     }
 
     /// Sets a timer that fires at the tick `deadline` and then every `period` ticks.
@@ -192,10 +198,10 @@ impl<T: Copy> Wheel<T> {
     ///
     /// # Panics
     ///
-    /// Panics if 2³² − 1 timers are set already.
+    /// Panics if 2³¹ timers are set already.
     pub fn insert_periodic(&mut self, deadline: u64, period: NonZeroU32, payload: T) -> TimerId {
         let key = self.insert_record(deadline, Some(period), payload);
-        self.ids.id_of(key)
+        self.names.ids.id_of(key)
     }
 
     /// Cancels a timer; `false` if the id names none: it has fired or was cancelled before, or
@@ -203,34 +209,39 @@ impl<T: Copy> Wheel<T> {
     ///
     /// The timer does not fire after this, even if its deadline has passed.
     pub fn cancel(&mut self, id: TimerId) -> bool {
-        match self.ids.key_of(id) {
-            Some(key) => self.cancel_key(key),
-            None => false,
-        }
-    }
-
-    /// Sets a timer whose key never leaves the owner of the wheel: half as large as an id.
-    pub(crate) fn insert_key(&mut self, deadline: u64, payload: T) -> Key {
-        self.insert_record(deadline, None, payload)
-    }
-
-    /// Cancels a timer that was set in that way.
-    pub(crate) fn cancel_key(&mut self, key: Key) -> bool {
-        if !self.ids.is_live(key) {
-            return false;
-        }
-        self.ids.release(key);
-        self.stale += 1;
-        if self.stale > STALE_PER_LIVE * self.ids.live() + STALE_SLACK {
-            self.sweep();
-        }
+        let Some(key) = self.names.ids.key_of(id) else { return false };
+        self.names.ids.release(key);
+        self.note_cancelled();
         true
     }
 
     /// Whether the id names a timer that is still to fire.
     #[must_use]
     pub fn contains(&self, id: TimerId) -> bool {
-        self.ids.key_of(id).is_some()
+        self.names.ids.key_of(id).is_some()
+    }
+
+    /// Sets the one timer of a place, instead of the one that may be set.
+    ///
+    /// The owner of the wheel numbers the places, such as the slots of a slab. Nothing has to be
+    /// kept of such a timer: its place is its name, and all that it carries. Each place up to the
+    /// highest one takes four bytes.
+    pub(crate) fn arm(&mut self, place: u32, deadline: u64) {
+        self.disarm(place);
+        if self.names.places.is_worn(place) {
+            self.sweep(); // its first generation comes again
+        }
+        let key = self.names.places.open(place);
+        self.live += 1;
+        self.place(Record { deadline: deadline.min(LAST_TICK), key });
+    }
+
+    /// Cancels the timer of a place, if one is set.
+    pub(crate) fn disarm(&mut self, place: u32) {
+        if self.names.places.is_open(place) {
+            self.names.places.close(place);
+            self.note_cancelled();
+        }
     }
 
     /// The tick at which to call [`pop_due`](Self::pop_due) next; `None` when no timer is set.
@@ -273,11 +284,22 @@ impl<T: Copy> Wheel<T> {
     /// assert_eq!(wheel.pop_due(100), None);
     /// ```
     pub fn pop_due(&mut self, now: u64) -> Option<(TimerId, T)> {
+        loop {
+            // Only the reactor has places, and it calls `pop`.
+            if let Named::Id(id, payload) = self.pop(now)? {
+                return Some((id, payload));
+            }
+        }
+    }
+
+    /// As [`pop_due`](Self::pop_due), where places have timers too.
+    #[inline]
+    pub(crate) fn pop(&mut self, now: u64) -> Option<Named<T>> {
         let now = now.clamp(self.tick, LAST_TICK);
         loop {
             while let Some(record) = self.due.pop_front() {
-                // Without stale records there is no need to look the id up.
-                if self.stale == 0 || self.ids.is_live(record.key) {
+                // Without stale records there is no need to look the key up.
+                if self.stale == 0 || self.names.is_live(record.key) {
                     return Some(self.fire(record, now));
                 }
                 self.stale -= 1;
@@ -304,16 +326,16 @@ impl<T: Copy> Wheel<T> {
         slots.filter(|&(_, _, records)| records > 0)
     }
 
-    /// Every live timer: its level and slot, or `None` if it is due; its deadline; its payload.
+    /// Every live timer: its level and slot, or `None` if it is due; its deadline; what it is.
     #[cfg(feature = "sim")]
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (Option<(usize, usize)>, u64, T)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Option<(usize, usize)>, u64, Named<T>)> {
         let due = self.due.iter().map(|record| (None, record));
         let slots = self.slots.iter().enumerate().flat_map(|(at, slot)| {
             let records = slot.full.iter().flatten().chain(&slot.last);
             records.map(move |record| (Some((at / SLOTS, at % SLOTS)), record))
         });
-        let live = due.chain(slots).filter(|(_, record)| self.ids.is_live(record.key));
-        live.map(|(place, record)| (place, record.deadline, record.payload))
+        let live = due.chain(slots).filter(|(_, record)| self.names.is_live(record.key));
+        live.map(|(place, record)| (place, record.deadline, self.named(record.key)))
     }
 
     /// The deadline of the timer that was popped last.
@@ -322,13 +344,29 @@ impl<T: Copy> Wheel<T> {
     }
 
     fn insert_record(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> Key {
-        let key = self.ids.allocate();
-        self.place(Record { deadline: deadline.min(LAST_TICK), key, period, payload });
+        let key = self.names.ids.allocate();
+        let timer = Timer { period, payload };
+        match self.timers.get_mut(key.index()) {
+            Some(place) => *place = timer,
+            None => self.timers.push(timer),
+        }
+        self.live += 1;
+        self.place(Record { deadline: deadline.min(LAST_TICK), key });
         key
     }
 
+    /// A timer was cancelled whose record is left.
+    #[inline]
+    fn note_cancelled(&mut self) {
+        self.live -= 1;
+        self.stale += 1;
+        if self.stale > STALE_PER_LIVE * self.live + STALE_SLACK {
+            self.sweep();
+        }
+    }
+
     /// Puts a record where the current tick says that it belongs.
-    fn place(&mut self, record: Record<T>) {
+    fn place(&mut self, record: Record) {
         debug_assert!(record.deadline <= LAST_TICK);
         if record.deadline <= self.tick {
             self.due.push_back(record);
@@ -346,13 +384,31 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Finishes a one-shot timer, or sets a periodic one again, and tells what fired.
-    fn fire(&mut self, record: Record<T>, now: u64) -> (TimerId, T) {
+    #[inline]
+    fn fire(&mut self, record: Record, now: u64) -> Named<T> {
         self.popped_deadline = record.deadline;
-        match record.deadline_after(now) {
+        let named = self.named(record.key);
+        let next = match named {
+            Named::Id(..) => record.deadline_after(self.timers[record.key.index()].period, now),
+            Named::Place(_) => None,
+        };
+        match next {
             Some(deadline) => self.place(Record { deadline, ..record }),
-            None => self.ids.release(record.key),
+            None => {
+                self.names.release(record.key);
+                self.live -= 1;
+            }
         }
-        (self.ids.id_of(record.key), record.payload)
+        named
+    }
+
+    /// What a live key names.
+    #[inline]
+    fn named(&self, key: Key) -> Named<T> {
+        match key.place() {
+            Some(place) => Named::Place(place),
+            None => Named::Id(self.names.ids.id_of(key), self.timers[key.index()].payload),
+        }
     }
 
     /// The slot that the current tick reaches first.
@@ -376,16 +432,16 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Takes all records out of a slot.
-    fn take_slot(&mut self, place: Place) -> Slot<T> {
+    fn take_slot(&mut self, place: Place) -> Slot {
         self.occupied[place.level] &= !(1 << place.digit);
         mem::replace(&mut self.slots[place.slot()], Slot::new())
     }
 
     /// Moves a slot's live records to where they belong now that the tick has entered the slot.
-    fn cascade(&mut self, slot: Slot<T>) {
+    fn cascade(&mut self, slot: Slot) {
         for mut chunk in slot.into_chunks() {
             if self.stale > 0 {
-                self.stale -= self.ids.drop_stale(&mut chunk).dropped;
+                self.stale -= self.names.drop_stale(&mut chunk).dropped;
             }
             for &record in &chunk {
                 self.place(record);
@@ -395,7 +451,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Keeps an emptied buffer for another slot.
-    fn recycle(&mut self, mut buffer: Vec<Record<T>>) {
+    fn recycle(&mut self, mut buffer: Vec<Record>) {
         buffer.clear();
         if buffer.capacity() > 0 && self.spare.len() < SPARE_BUFFERS {
             self.spare.push(buffer);
@@ -408,7 +464,7 @@ impl<T: Copy> Wheel<T> {
     #[cold]
     fn sweep(&mut self) {
         let queued = self.due.len();
-        self.due.retain(|record| self.ids.is_live(record.key));
+        self.due.retain(|record| self.names.is_live(record.key));
         self.stale -= queued - self.due.len();
         for level in 0..LEVELS {
             let mut digits = self.occupied[level];
@@ -426,7 +482,7 @@ impl<T: Copy> Wheel<T> {
         let swept = self.take_slot(place);
         let mut slot = Slot::new();
         for mut chunk in swept.into_chunks() {
-            let Swept { dropped, earliest } = self.ids.drop_stale(&mut chunk);
+            let Swept { dropped, earliest } = self.names.drop_stale(&mut chunk);
             self.stale -= dropped;
             slot.earliest = slot.earliest.min(earliest);
             let emptied = slot.append(chunk);
@@ -449,7 +505,7 @@ impl<T> Wheel<T> {
     /// The number of timers that are set; a periodic one counts once.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ids.live()
+        self.live
     }
 
     /// Whether no timer is set.
@@ -480,61 +536,114 @@ impl<T> fmt::Debug for Wheel<T> {
     }
 }
 
-/// A firing to come: 32 bytes, with a payload of 12.
+/// A timer that is set, or has just fired.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Named<T> {
+    /// One that has an id, and what the caller wants back.
+    Id(TimerId, T),
+    /// That of a place.
+    Place(u32),
+}
+
+/// What a timer with an id carries.
 #[derive(Clone, Copy)]
-struct Record<T> {
-    /// The tick to fire at; before the current tick only if it was set that way.
-    deadline: u64,
-    /// Whose firing it is: a record whose key is no longer live is stale.
-    key: Key,
+struct Timer<T> {
     /// Ticks between firings; `None` for a timer that fires once.
     period: Option<NonZeroU32>,
     /// What the caller wants back.
     payload: T,
 }
 
-impl<T> Record<T> {
+/// A firing to come: 16 bytes, because a slot has many side by side.
+#[derive(Clone, Copy)]
+struct Record {
+    /// The tick to fire at; before the current tick only if it was set that way.
+    deadline: u64,
+    /// Whose firing it is: a record whose key is no longer live is stale.
+    key: Key,
+}
+
+impl Record {
     /// The first deadline of a periodic timer after `now`, unless the wheel ends before it.
-    fn deadline_after(&self, now: u64) -> Option<u64> {
+    fn deadline_after(&self, period: Option<NonZeroU32>, now: u64) -> Option<u64> {
         debug_assert!(self.deadline <= now, "only a due timer fires");
-        let period = u64::from(self.period?.get());
+        let period = u64::from(period?.get());
         let missed = (now - self.deadline) / period;
         let next = self.deadline + (missed + 1) * period;
         (next <= LAST_TICK).then_some(next)
     }
 }
 
+/// The keys of live timers: those that ids name, and those of places.
+struct Names {
+    ids: IdTable,
+    places: PlaceTable,
+}
+
+impl Names {
+    #[inline]
+    fn is_live(&self, key: Key) -> bool {
+        match key.place() {
+            None => self.ids.is_live(key),
+            Some(_) => self.places.is_live(key),
+        }
+    }
+
+    #[inline]
+    fn release(&mut self, key: Key) {
+        match key.place() {
+            None => self.ids.release(key),
+            Some(place) => self.places.close(place),
+        }
+    }
+
+    /// Removes the stale ones of some records.
+    fn drop_stale(&self, records: &mut Vec<Record>) -> Swept {
+        // Not `Vec::retain`: that branches on a condition which no branch predictor can learn.
+        let (len, mut kept, mut earliest) = (records.len(), 0, u64::MAX);
+        for i in 0..len {
+            let record = records[i];
+            let live = self.is_live(record.key);
+            earliest = earliest.min(if live { record.deadline } else { u64::MAX });
+            records[kept] = record;
+            kept += usize::from(live);
+        }
+        records.truncate(kept);
+        Swept { dropped: len - kept, earliest }
+    }
+}
+
 /// The timers due within one stretch of ticks: one tick on level 0, 64 on level 1, and so on.
 ///
 /// The records of equal deadline are in the order in which their timers were set.
-struct Slot<T> {
+struct Slot {
     /// All records but those in `last`.
     ///
     /// Invariant: each chunk holds `CHUNK_RECORDS`.
-    full: Vec<Vec<Record<T>>>,
+    full: Vec<Vec<Record>>,
     /// The newest records.
     ///
     /// Invariant: capacity at most `CHUNK_RECORDS`; empty only if the slot is.
-    last: Vec<Record<T>>,
+    last: Vec<Record>,
     /// A tick that no deadline in the slot precedes, and the first of them unless some are stale.
     ///
     /// Invariant: `u64::MAX` when the slot is empty.
     earliest: u64,
 }
 
-impl<T> Slot<T> {
+impl Slot {
     const fn new() -> Self {
         Self { full: Vec::new(), last: Vec::new(), earliest: u64::MAX }
     }
 
     /// All records, in order.
-    fn into_chunks(self) -> impl Iterator<Item = Vec<Record<T>>> {
+    fn into_chunks(self) -> impl Iterator<Item = Vec<Record>> {
         self.full.into_iter().chain([self.last])
     }
 
     /// Makes room for one more record after `last` has filled its buffer.
     #[cold]
-    fn make_room(&mut self, spare: &mut Vec<Vec<Record<T>>>) {
+    fn make_room(&mut self, spare: &mut Vec<Vec<Record>>) {
         let len = self.last.len();
         if len >= CHUNK_RECORDS {
             let buffer = spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_RECORDS));
@@ -577,9 +686,9 @@ impl Place {
     }
 }
 
-impl<T: Copy> Slot<T> {
+impl Slot {
     /// Adds records behind the slot's own, and returns the buffer that is left over.
-    fn append(&mut self, mut chunk: Vec<Record<T>>) -> Vec<Record<T>> {
+    fn append(&mut self, mut chunk: Vec<Record>) -> Vec<Record> {
         if self.last.is_empty() {
             mem::swap(&mut self.last, &mut chunk);
             return chunk;
@@ -604,25 +713,12 @@ struct Swept {
     earliest: u64,
 }
 
-impl IdTable {
-    /// Removes the stale ones of some records.
-    fn drop_stale<T: Copy>(&self, records: &mut Vec<Record<T>>) -> Swept {
-        // Not `Vec::retain`: that branches on a condition which no branch predictor can learn.
-        let (len, mut kept, mut earliest) = (records.len(), 0, u64::MAX);
-        for i in 0..len {
-            let record = records[i];
-            let live = self.is_live(record.key);
-            earliest = earliest.min(if live { record.deadline } else { u64::MAX });
-            records[kept] = record;
-            kept += usize::from(live);
-        }
-        records.truncate(kept);
-        Swept { dropped: len - kept, earliest }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     impl<T> Wheel<T> {
@@ -636,7 +732,7 @@ mod tests {
         }
     }
 
-    impl<T> Slot<T> {
+    impl Slot {
         fn records(&self) -> usize {
             self.full.iter().map(Vec::len).sum::<usize>() + self.last.len()
         }
@@ -647,8 +743,8 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_twelve_bytes_takes_thirty_two() {
-        assert_eq!(size_of::<Record<[u32; 3]>>(), 32);
+    fn a_record_takes_sixteen_bytes() {
+        assert_eq!(size_of::<Record>(), 16);
     }
 
     #[test]
@@ -676,7 +772,7 @@ mod tests {
             }
         }
         assert!(wheel.room() <= 2 * (4 * LIVE + STALE_SLACK) + SPARE_BUFFERS * CHUNK_RECORDS);
-        assert_eq!(wheel.ids.indices(), LIVE);
+        assert_eq!(wheel.names.ids.indices(), LIVE);
     }
 
     #[test]
@@ -781,14 +877,95 @@ mod tests {
         let mut wheel = Wheel::new();
         let first = wheel.insert(10, 'a');
         wheel.cancel(first);
-        wheel.ids.wear_out(0);
+        wheel.names.ids.wear_out(0);
         let last = wheel.insert(20, 'b');
-        assert_eq!(last, TimerId::new(0, u32::MAX, wheel.ids.maker()));
+        assert_eq!(last, TimerId::new(0, u32::MAX, wheel.names.ids.maker()));
         assert!(wheel.cancel(last));
         let next = wheel.insert(30, 'c');
-        assert_eq!(next, TimerId::new(1, 1, wheel.ids.maker()));
+        assert_eq!(next, TimerId::new(1, 1, wheel.names.ids.maker()));
         assert!(!wheel.contains(first) && !wheel.contains(last) && wheel.contains(next));
         assert_eq!(wheel.pop_due(100), Some((next, 'c')));
         assert_eq!(wheel.pop_due(100), None);
+    }
+
+    /// All that is due at `now`: the places, and the payloads of the timers with an id.
+    fn popped(wheel: &mut Wheel<u32>, now: u64) -> Vec<Result<u32, u32>> {
+        let named = std::iter::from_fn(|| wheel.pop(now));
+        let named = named.map(|named| match named {
+            Named::Place(place) => Ok(place),
+            Named::Id(_, payload) => Err(payload),
+        });
+        named.collect()
+    }
+
+    #[test]
+    fn places_and_ids_fire_in_one_order() {
+        let mut wheel = Wheel::new();
+        wheel.arm(0, 70);
+        wheel.insert(70, 0);
+        wheel.arm(3, 5);
+        wheel.arm(2, 70);
+        assert_eq!((wheel.len(), wheel.next_deadline()), (4, Some(5)));
+        assert_eq!(popped(&mut wheel, 69), [Ok(3)]);
+        wheel.disarm(3); // it has fired
+        assert_eq!(popped(&mut wheel, 70), [Ok(0), Err(0), Ok(2)]);
+        assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn a_place_whose_generations_come_again_is_swept_first() {
+        let mut wheel = Wheel::<u32>::new();
+        wheel.arm(1, 50_000);
+        wheel.disarm(1);
+        wheel.names.places.wear_out(1);
+        wheel.arm(1, 60_000);
+        wheel.disarm(1);
+        assert_eq!(wheel.stale, 2);
+        wheel.arm(1, 70_000); // with the generation of the first one, and none before
+        wheel.disarm(1);
+        wheel.arm(1, 70_000);
+        assert_eq!((wheel.records(), wheel.stale), (2, 1));
+        assert_eq!(popped(&mut wheel, 69_999), []);
+        assert_eq!(popped(&mut wheel, 70_000), [Ok(1)]);
+    }
+
+    proptest! {
+        #[test]
+        fn each_place_has_the_deadline_that_was_set_last(
+            steps in prop::collection::vec((0u32..6, 0u32..300, 0u64..200_000), 0..500),
+        ) {
+            let mut wheel = Wheel::<u32>::new();
+            let mut model = HashMap::new();
+            for (what, place, ticks) in steps {
+                let deadline = wheel.tick() + (ticks >> (place % 18));
+                match what {
+                    0 => {
+                        wheel.disarm(place);
+                        model.remove(&place);
+                    }
+                    1 => {
+                        let due = model.iter().map(|(&place, &at)| (at, place));
+                        let mut due: Vec<_> = due.collect();
+                        due.retain(|&(at, _)| at <= deadline);
+                        due.sort_unstable();
+                        let mut fired: Vec<_> =
+                            popped(&mut wheel, deadline).into_iter().flatten().collect();
+                        prop_assert!(fired.is_sorted_by_key(|place| model[place]));
+                        fired.sort_unstable_by_key(|place| (model[place], *place));
+                        prop_assert!(fired.iter().eq(due.iter().map(|(_, place)| place)));
+                        model.retain(|_, at| *at > deadline);
+                    }
+                    _ => {
+                        wheel.arm(place, deadline);
+                        model.insert(place, deadline);
+                    }
+                }
+                prop_assert_eq!(wheel.len(), model.len());
+                prop_assert_eq!(wheel.records(), wheel.len() + wheel.stale);
+                let first = model.values().min().copied();
+                prop_assert!(wheel.next_deadline() <= first);
+                prop_assert_eq!(wheel.next_deadline().is_some(), first.is_some());
+            }
+        }
     }
 }

@@ -80,7 +80,7 @@ impl Dispatcher {
     /// The handshakes of an accepted connection are done: the handler decides. Whether it is open.
     pub(super) fn accept_handshaken(&mut self, id: ConnId) -> bool {
         let Some(link) = self.lp.link(id) else { return false };
-        let (config, addr) = (Rc::clone(&link.connection.config), link.connection.peer);
+        let (config, addr) = (Rc::clone(&link.connection.config), link.connection.peer());
         let proxied = link.connection.proxied();
         let is_unix = config.is_unix();
         let credentials = if is_unix { link.connection.stream.credentials() } else { None };
@@ -149,11 +149,11 @@ impl Dispatcher {
     ) -> bool {
         let Some(link) = self.lp.link(id) else { return false };
         let config = Rc::clone(&link.connection.config);
-        let socket = link.connection.peer;
+        let socket = link.connection.peer();
         if link.connection.flags.has(Flags::SOURCE_UNKNOWN) {
             let peer = found.map_or(socket, |(client, _)| client);
             link.connection.set_proxied(socket, found.map(|(_, destination)| destination));
-            link.connection.peer = peer;
+            link.connection.set_peer(peer);
             let sources = self.sources_of(&config);
             if sources.as_ref().is_some_and(|sources| !sources.admits(peer.ip())) {
                 self.refuse_accepted(id);
@@ -170,7 +170,7 @@ impl Dispatcher {
             link.connection.replace_layer(None);
             return true;
         };
-        let peer = link.connection.peer;
+        let peer = link.connection.peer();
         match factory.layer(peer) {
             Ok(layer) => {
                 if let Some(mut link) = self.lp.link(id) {
@@ -215,7 +215,7 @@ impl Dispatcher {
 
     fn count_refused_handshake(&mut self, id: ConnId, failure: &HandshakeFailure<'_>) {
         let Some(link) = self.lp.link(id) else { return };
-        let (config, socket) = (Rc::clone(&link.connection.config), link.connection.peer);
+        let (config, socket) = (Rc::clone(&link.connection.config), link.connection.peer());
         let place = link.connection.layer_place();
         self.lp.engine.stats.refused += 1;
         if let Some(factory) = config.layers.get(place) {
@@ -243,7 +243,7 @@ impl Dispatcher {
         id: ConnId,
         reason: CloseReason,
     ) {
-        let (config, socket) = (Rc::clone(&connection.config), connection.peer);
+        let (config, socket) = (Rc::clone(&connection.config), connection.peer());
         let flags = connection.flags;
         let has_begun = flags.has(Flags::MUST_RESET);
         let is_late = matches!(&reason,

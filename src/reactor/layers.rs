@@ -162,7 +162,7 @@ impl Dispatcher {
         let Some(mut link) = self.lp.link(id) else { return };
         let config = Rc::clone(&link.connection.config);
         let Some(factory) = config.layers.first() else { return self.open_connected(id) };
-        match factory.layer(link.connection.peer) {
+        match factory.layer(link.connection.peer()) {
             Ok(layer) => {
                 link.begin_layers(layer);
                 link.connection.flags.set(Flags::READABLE);

@@ -21,7 +21,7 @@ impl Dispatcher {
             return self.tear_down_unaccepted(connection, id, reason);
         }
         let (state, unsent_bytes) = (connection.state, connection.unsent());
-        let (config, peer) = (Rc::clone(&connection.config), connection.peer);
+        let (config, peer) = (Rc::clone(&connection.config), connection.peer());
         if connection.flags.has(Flags::MUST_RESET) || unsent_bytes > 0 {
             // A failure here means that the socket is broken already.
             let _ = connection.stream.reset_on_close();

@@ -452,7 +452,7 @@ impl Dispatcher {
             let Engine { observers, timers, .. } = &mut self.lp.engine;
             observers.tell(|it| it.on_timer_fired(Duration::from_millis(timers.lateness())));
             match fired.1 {
-                Due::Connection(id) => self.on_deadline(id),
+                Due::Connection(slot) => self.on_deadline(self.lp.streams.id_at(slot)),
                 Due::User(place) => self.on_user_timer(place),
                 Due::Accept(index) => self.on_accept_timer(index as usize),
                 Due::Receive(id) => self.on_receive_timer(id),

@@ -283,7 +283,7 @@ impl Link<'_> {
         }
         let connector = self.connection.take_connector();
         self.connection.stream = winner.stream;
-        self.connection.peer = winner.addr;
+        self.connection.set_peer(winner.addr);
         self.note_asked_writable();
         for attempt in connector.into_iter().flat_map(|connector| connector.attempts) {
             self.engine.io.remove_attempt(attempt.slot);
@@ -361,7 +361,7 @@ impl Link<'_> {
         match self.connection.stream.connected() {
             None => {}
             Some(Err(error)) => self.mark_closed(CloseReason::Io(error)),
-            Some(Ok(())) if self.connection.stream.is_its_own_peer(self.connection.peer) => {
+            Some(Ok(())) if self.connection.stream.is_its_own_peer(self.connection.peer()) => {
                 self.mark_closed_reset(CloseReason::Io(own_peer()));
             }
             Some(Ok(())) => return true,
@@ -373,7 +373,7 @@ impl Link<'_> {
     pub(crate) fn come_up(&mut self) {
         self.connection.open(self.engine.now());
         self.engine.stats.connected += 1;
-        log::debug!("{}: connected to {}", self.id, self.connection.peer);
+        log::debug!("{}: connected to {}", self.id, self.connection.peer());
         let has_output = self.connection.has_output();
         self.ask_writable(has_output);
         if has_output || self.connection.flags.has(Flags::WRITE_SHUT) {

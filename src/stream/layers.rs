@@ -38,7 +38,7 @@ impl Link<'_> {
     /// The first layer stands in front of the socket: its handshake begins.
     pub(crate) fn begin_layers(&mut self, layer: Box<dyn Layer>) {
         self.connection.enter(Phase::Handshake);
-        self.connection.set_layer(layer, self.connection.peer.ip());
+        self.connection.set_layer(layer, self.connection.peer().ip());
         self.begin_layer();
     }
 
@@ -240,7 +240,7 @@ impl Link<'_> {
         if self.connection.config.dial.is_none() {
             return self.mark_closed(CloseReason::Io(error));
         }
-        let peer = self.connection.peer;
+        let peer = self.connection.peer();
         self.connection.replace_socket(Stream::Absent, &mut self.engine.spares);
         let mut connector = Connector::new();
         connector.note(Some(peer), error);

@@ -111,6 +111,13 @@ impl Streams {
         })
     }
 
+    /// The connection in a slot; it may have ended.
+    pub(crate) fn id_at(&self, slot: u32) -> ConnId {
+        self.connections
+            .get(slot as usize)
+            .map_or(ConnId::NONE, |it| ConnId::new(slot, it.generation))
+    }
+
     /// Slots that are taken.
     pub(crate) fn len(&self) -> usize {
         self.connections.len()
@@ -196,7 +203,7 @@ impl Streams {
     pub(crate) fn remove(&mut self, engine: &mut Engine, id: ConnId) -> Option<Connection<Stream>> {
         self.slot(id)?;
         let mut connection = self.connections.remove(id.index());
-        engine.timers.disarm(connection.armed);
+        engine.timers.disarm(id, connection.armed);
         if connection.flags.has(Flags::HAS_COLD) {
             for timer in connection.take_timers() {
                 engine.timers.cancel_user(timer);
@@ -226,7 +233,7 @@ impl Streams {
         }
         let is_counted = !connection.flags.has(Flags::SOURCE_UNKNOWN);
         if let (Some(sources), true) = (&mut listener.sources, is_counted) {
-            sources.leave(connection.peer.ip());
+            sources.leave(connection.peer().ip());
         }
     }
 

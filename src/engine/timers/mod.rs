@@ -6,10 +6,10 @@ mod user;
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
-use crate::base::id::{ConnId, Key, SocketId, TimerId};
+use crate::base::id::{ConnId, SocketId, TimerId};
 use crate::base::memory::GiveBack;
 use crate::base::tick::{NANOS_PER_TICK, NEVER, after, ticks};
-use crate::base::wheel::Wheel;
+use crate::base::wheel::{Named, Wheel};
 use crate::engine::late_turns::LateTurns;
 use crate::engine::turn_ends::TurnEnds;
 use crate::sys::Clock;
@@ -21,8 +21,8 @@ pub(crate) use user::{Fired, Owner};
 /// What an entry of the wheel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// A connection must be looked at: silence, a deadline.
-    Connection(ConnId),
+    /// The connection in this slot must be looked at: silence, a deadline.
+    Connection(u32),
     /// A timer of the user's, by its place in their table.
     User(u32),
     /// A listener that failed to accept tries again.
@@ -43,18 +43,17 @@ pub(crate) enum Due {
     Watchdog,
 }
 
-/// The one entry in the wheel that watches over a connection.
+/// The one entry in the wheel that watches over a connection. Its slot names the entry, so that
+/// neither has to keep a name of the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Armed {
     /// The tick at which it fires; [`NEVER`] if there is no entry.
     tick: u64,
-    /// The entry. A key, and not an id: what a connection holds is paid for by each.
-    key: Key,
 }
 
 impl Armed {
     /// No entry.
-    pub(crate) const NONE: Self = Self { tick: NEVER, key: Key::NONE };
+    pub(crate) const NONE: Self = Self { tick: NEVER };
 
     /// The tick at which it fires; [`NEVER`] if there is no entry.
     #[inline]
@@ -159,6 +158,13 @@ impl Timers {
         &self.wheel
     }
 
+    /// Every live entry of the wheel: its level and slot, or `None` if it is due; its deadline;
+    /// what it is for.
+    #[cfg(feature = "sim")]
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (Option<(usize, usize)>, u64, Due)> {
+        self.wheel.entries().map(|(place, deadline, named)| (place, deadline, due_of(named).1))
+    }
+
     /// Timers that are set.
     pub(crate) fn len(&self) -> usize {
         self.wheel.len()
@@ -186,7 +192,7 @@ impl Timers {
 
     /// The next timer that is due.
     pub(crate) fn pop_due(&mut self) -> Option<(TimerId, Due)> {
-        self.wheel.pop_due(self.now)
+        self.wheel.pop(self.now).map(due_of)
     }
 
     /// How long after its deadline the timer has fired that was popped last, in ticks.
@@ -226,18 +232,16 @@ impl Timers {
         if deadline >= armed.tick() {
             return;
         }
-        if armed.tick != NEVER {
-            self.wheel.cancel_key(armed.key);
-        }
-        let key = self.wheel.insert_key(deadline, Due::Connection(id));
+        self.wheel.arm(id.index() as u32, deadline);
         self.next_due = self.next_due.min(deadline);
-        *armed = Armed { tick: deadline, key };
+        armed.tick = deadline;
     }
 
     /// Takes the entry of a connection back.
-    pub(crate) fn disarm(&mut self, armed: Armed) {
+    #[inline]
+    pub(crate) fn disarm(&mut self, id: ConnId, armed: Armed) {
         if armed.tick != NEVER {
-            self.wheel.cancel_key(armed.key);
+            self.wheel.disarm(id.index() as u32);
         }
     }
 
@@ -376,5 +380,14 @@ impl Timers {
     /// The turn has ended in the tick after its own.
     pub(crate) fn note_late_turn(&mut self) {
         self.late_turns.note(self.now);
+    }
+}
+
+/// What a timer of the wheel is for: those of places are the entries of connections.
+#[inline]
+fn due_of(named: Named<Due>) -> (TimerId, Due) {
+    match named {
+        Named::Id(id, due) => (id, due),
+        Named::Place(slot) => (TimerId::NONE, Due::Connection(slot)),
     }
 }

@@ -320,7 +320,7 @@ impl<'a> Conn<'a> {
     /// The other end. Unspecified (`0.0.0.0:0`) if it is a Unix socket, which has no address.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
-        self.slot().peer
+        self.slot().peer()
     }
 
     /// The address of this end.
@@ -375,7 +375,7 @@ impl<'a> Conn<'a> {
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         let connection = self.slot();
-        connection.stream.tcp_info(connection.peer)
+        connection.stream.tcp_info(connection.peer())
     }
 
     /// Bytes that were written and that the kernel has not taken, those of files among them.

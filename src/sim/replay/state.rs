@@ -81,7 +81,7 @@ fn slot(id: ConnId, connection: &Connection<Stream>) -> String {
 
 /// Entries of the wheel: level, slot, deadline, what for, whose.
 fn wheel(parts: &Parts<'_>) -> String {
-    let mut entries: Vec<_> = parts.timers.wheel().entries().collect();
+    let mut entries: Vec<_> = parts.timers.entries().collect();
     entries.sort_by_key(|&(place, deadline, _)| (deadline, place));
     entries.truncate(MAX_ENTRIES);
     let mut text = String::from("[");
@@ -89,7 +89,7 @@ fn wheel(parts: &Parts<'_>) -> String {
         let comma = if at > 0 { "," } else { "" };
         let (level, slot) = place.map_or((-1, 0), |(level, slot)| (level as i32, slot));
         let (what, whose) = match due {
-            Due::Connection(id) => ("connection", id.slot() as i64),
+            Due::Connection(slot) => ("connection", i64::from(slot)),
             Due::User(place) => ("timer of a handler", i64::from(place)),
             Due::Accept(slot) => ("accept again", i64::from(slot)),
             Due::Deferred => ("deferred connections", -1),

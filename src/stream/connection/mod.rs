@@ -21,6 +21,7 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use crate::base::addr::CompactAddr;
 use crate::base::buffer::{Queue, Spares};
 use crate::base::close::{CloseReason, IdleKind, TimeoutKind};
 use crate::base::id::TimerId;
@@ -123,7 +124,7 @@ pub(crate) struct Connection<S> {
     /// Where its handler keeps its state.
     pub(crate) state: u32,
     /// The other end.
-    pub(crate) peer: SocketAddr,
+    peer: CompactAddr,
     /// What it goes by.
     pub(crate) config: Rc<ConnConfig>,
     /// Where it is in its life.
@@ -173,7 +174,7 @@ impl<S> Connection<S> {
             generation,
             flags,
             state: u32::MAX,
-            peer,
+            peer: peer.into(),
             config,
             phase,
             write_side: WriteSide::Open,
@@ -185,6 +186,17 @@ impl<S> Connection<S> {
             input: Queue::default(),
             cold: None,
         }
+    }
+
+    /// The other end.
+    #[inline]
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer.get()
+    }
+
+    /// Another one speaks at the other end, or it is known only now.
+    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = peer.into();
     }
 
     // Its life.
