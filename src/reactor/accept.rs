@@ -127,6 +127,7 @@ impl Dispatcher {
     }
 
     /// The handler has accepted a connection, and given it its state.
+    #[inline(always)] // else the socket, the address and what it goes by are moved there
     fn admit(
         &mut self,
         index: usize,
@@ -137,9 +138,10 @@ impl Dispatcher {
     ) {
         let handler = config.service;
         let id = match self.lp.streams.admit(&mut self.lp.engine, stream, peer, config) {
-            Ok(link) => {
+            Ok(mut link) => {
                 link.connection.state = state;
-                link.connection.open(link.engine.now());
+                link.connection.open_at_once(link.engine.now());
+                link.arm_new();
                 link.engine.stats.accepted += 1;
                 let id = link.id;
                 link.engine.observers.tell(|observer| observer.on_accepted(id, peer));
@@ -161,7 +163,7 @@ impl Dispatcher {
             }
             log::debug!("{id}: accepted {peer} on {}", listener.display_name());
         }
-        self.open(id);
+        self.tell_open(id);
     }
 
     /// Hands a connection over to the reactor that will serve it.

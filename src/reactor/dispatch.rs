@@ -404,6 +404,11 @@ impl Dispatcher {
         if let Some(mut link) = self.lp.link(id) {
             link.arm_new();
         }
+        self.tell_open(id);
+    }
+
+    /// Tells the handler that a connection is up which is armed.
+    pub(super) fn tell_open(&mut self, id: ConnId) {
         self.lp.engine.observers.tell(|observer| observer.on_opened(id));
         let what = What::Open { id };
         self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
@@ -421,7 +426,32 @@ impl Dispatcher {
         if event.is_plain() && self.is_unix_message(id) {
             return self.on_unix_message(id);
         }
-        self.on_any_io(id, event.readiness());
+        let event = event.readiness();
+        if !(event.hung_up && self.read_end(id, event)) {
+            self.on_any_io(id, event);
+        }
+    }
+
+    /// Reads from a connection whose end was reported. Most connections end with nothing unusual
+    /// about them and nothing left but the end: returns `false`, and has not read, if it is another
+    /// one.
+    fn read_end(&mut self, id: ConnId, event: Readiness) -> bool {
+        let Self { lp, buffer, .. } = self;
+        let Some(mut link) = lp.link(id) else { return true };
+        if !link.connection.flags.is_empty() {
+            return false;
+        }
+        match link.connection.receive(buffer) {
+            Received::Broken(error) => link.mark_closed(CloseReason::from_error(error)),
+            received => {
+                link.connection.flags.set(Flags::READABLE | Flags::HUNG_UP);
+                link.connection.flags.put(Flags::ERROR, event.broken);
+                link.connection.flags.put(Flags::URGENT, event.urgent);
+                self.continue_reading(id, received);
+                self.drop_unused(id);
+            }
+        }
+        true
     }
 }
 

@@ -9,40 +9,26 @@ use crate::engine::Engine;
 use crate::engine::observer::{ConnEnd, What};
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
-use crate::stream::connection::Flags;
+use crate::stream::config::ConnConfig;
+use crate::stream::connection::{Connection, Flags};
 use crate::stream::{Closed, explain_connect, explain_dial};
+use crate::sys::Stream;
 
 impl Dispatcher {
     /// Tears a connection down: its slot, its socket, and the last callback.
     pub(super) fn tear_down(&mut self, id: ConnId, reason: CloseReason) {
         let Some(connection) = self.lp.streams.remove(&mut self.lp.engine, id) else { return };
-        let was_open = !connection.flags.has(Flags::UNOPENED);
-        if !was_open && connection.config.listener.is_some() {
-            return self.tear_down_unaccepted(connection, id, reason);
-        }
-        let (state, unsent_bytes) = (connection.state, connection.unsent());
-        let (config, peer) = (Rc::clone(&connection.config), connection.peer());
-        if connection.flags.has(Flags::MUST_RESET) || unsent_bytes > 0 {
-            // A failure here means that the socket is broken already.
-            let _ = connection.stream.reset_on_close();
-        }
-        let flags = connection.flags;
-        drop(connection);
-        if !was_open {
-            self.lp.engine.stats.connect_failures += 1;
-            let error = match &config.dial {
-                Some(dial) => explain_dial(dial, connect_error(reason)),
-                None => explain_connect(&peer.into(), connect_error(reason)),
+        if connection.flags.has(Flags::UNOPENED) {
+            return match connection.config.listener {
+                Some(_) => self.tear_down_unaccepted(connection, id, reason),
+                None => self.tear_down_unconnected(connection, id, reason),
             };
-            log::debug!("{id}: {error}");
-            let what = What::ConnectFailed { id: Some(id) };
-            self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |entry, lp| {
-                entry.handler.connect_failed(state, error, lp);
-            });
-            return;
         }
+        let (state, flags, unsent_bytes) =
+            (connection.state, connection.flags, connection.unsent());
+        log::debug!("{id}: {} {reason}, {unsent_bytes} bytes unsent", connection.peer());
+        let config = end_socket(connection, unsent_bytes);
         count_close(&mut self.lp.engine, &reason, unsent_bytes);
-        log::debug!("{id}: {peer} {reason}, {unsent_bytes} bytes unsent");
         let dial = config.dial.clone().filter(|dial| dial.options.reconnect.is_some());
         if let Some(dial) = &dial {
             dial.note_end(self.lp.engine.now());
@@ -63,6 +49,39 @@ impl Dispatcher {
             entry.handler.close(state, closed, lp);
         });
     }
+
+    /// The end of an outgoing connection that was never up.
+    #[inline(never)]
+    fn tear_down_unconnected(
+        &mut self,
+        connection: Connection<Stream>,
+        id: ConnId,
+        reason: CloseReason,
+    ) {
+        let (state, peer) = (connection.state, connection.peer());
+        let unsent_bytes = connection.unsent();
+        let config = end_socket(connection, unsent_bytes);
+        self.lp.engine.stats.connect_failures += 1;
+        let error = match &config.dial {
+            Some(dial) => explain_dial(dial, connect_error(reason)),
+            None => explain_connect(&peer.into(), connect_error(reason)),
+        };
+        log::debug!("{id}: {error}");
+        let what = What::ConnectFailed { id: Some(id) };
+        self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |entry, lp| {
+            entry.handler.connect_failed(state, error, lp);
+        });
+    }
+}
+
+/// Closes the socket of a connection, so that the peer sees whether all was sent.
+#[inline(always)] // else the connection is moved once more
+fn end_socket(connection: Connection<Stream>, unsent_bytes: usize) -> Rc<ConnConfig> {
+    if connection.flags.has(Flags::MUST_RESET) || unsent_bytes > 0 {
+        // A failure here means that the socket is broken already.
+        let _ = connection.stream.reset_on_close();
+    }
+    connection.into_socket().1
 }
 
 fn count_close(engine: &mut Engine, reason: &CloseReason, unsent_bytes: usize) {

@@ -226,9 +226,11 @@ fn refresh_all(lp: &mut Loop, events: &Events, end: u64) {
             refresh_one(lp, id, end);
         }
     });
-    for id in lp.engine.timers.take_active() {
+    let active = lp.engine.timers.take_active();
+    for &id in &active {
         refresh_one(lp, id, end);
     }
+    lp.engine.timers.give_back_active(active);
 }
 
 fn refresh_one(lp: &mut Loop, id: ConnId, end: u64) {

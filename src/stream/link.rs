@@ -44,7 +44,17 @@ impl Link<'_> {
         if self.connection.is_closed() {
             return;
         }
-        let is_orderly = !self.connection.flags.has(Flags::MUST_RESET) && !reason.is_failure();
+        let holds = Flags::LAYERED | Flags::HAS_OUTPUT | Flags::HAS_INPUT;
+        if self.connection.flags.has(holds) || self.engine.cork.is_owner(self.id) {
+            self.let_go(!reason.is_failure());
+        }
+        self.connection.enter(Phase::Closed);
+        self.engine.end_of_turn.push_closed(self.id, reason);
+    }
+
+    /// Drops what is queued or gathered; if the connection ends in order, its layer says so first.
+    fn let_go(&mut self, is_in_order: bool) {
+        let is_orderly = is_in_order && !self.connection.flags.has(Flags::MUST_RESET);
         if self.connection.flags.has(Flags::LAYERED) && is_orderly {
             self.send_last_layer_end();
         }
@@ -57,8 +67,6 @@ impl Link<'_> {
             self.connection.clear_input(spares);
         }
         self.connection.add_unsent(unsent);
-        self.connection.enter(Phase::Closed);
-        self.engine.end_of_turn.push_closed(self.id, reason);
     }
 
     /// Marks it closed, to end with RST whatever was sent: what the peer has is not the whole.

@@ -15,8 +15,8 @@ const KERNEL_TICK: u64 = 10;
 impl Streams {
     /// Arms the connections that have lasted.
     pub(crate) fn arm_deferred(&mut self, engine: &mut Engine) {
-        let deferred = engine.timers.take_deferred();
-        for &id in &deferred {
+        let (deferred, lasted) = engine.timers.take_deferred();
+        for &id in &deferred[..lasted] {
             if let Some(mut link) = self.link(engine, id) {
                 link.arm();
             }

@@ -68,8 +68,9 @@ impl Armed {
     }
 }
 
-/// How long a new connection goes without an entry in the wheel, in ticks. Most short-lived ones
-/// end before they get one. Limits that could pass meanwhile are armed at once.
+/// How long a new connection goes without an entry in the wheel at the least, in ticks, and half as
+/// long as at the most. Most short-lived ones end before they get one. Limits that could pass
+/// meanwhile are armed at once.
 const DEFERRED_TICKS: u64 = 100;
 
 /// The clock and all timers of a reactor.
@@ -88,8 +89,12 @@ pub(crate) struct Timers {
     next_due: u64,
     /// Timers that handlers have set.
     user: UserTimers,
-    /// New connections that have idle limits and no entry in the wheel yet.
+    /// New connections that have idle limits and no entry in the wheel yet, the oldest first.
     deferred: Vec<ConnId>,
+    /// So many of them were there when the wheel asked for them last.
+    ///
+    /// Invariant: at most `deferred.len()`.
+    lasted: usize,
     /// Which ticks had a turn that ended in the next one.
     late_turns: LateTurns,
     /// When turns ended that were not over within their tick.
@@ -110,6 +115,7 @@ impl Timers {
             next_due: 0,
             user: UserTimers::new(),
             deferred: Vec::new(),
+            lasted: 0,
             late_turns: LateTurns::new(),
             turn_ends: TurnEnds::new(),
             active: Vec::new(),
@@ -248,27 +254,38 @@ impl Timers {
     /// Whether a limit of so many ticks leaves time to see first whether a new connection lasts.
     #[inline]
     pub(crate) fn may_defer(shortest: u64) -> bool {
-        shortest > 2 * DEFERRED_TICKS
+        shortest > 3 * DEFERRED_TICKS
     }
 
     /// Has a new connection armed when it has lasted for a while.
     #[inline]
     pub(crate) fn defer(&mut self, id: ConnId) {
         if self.deferred().is_empty() {
-            self.wheel.insert(after(self.now, DEFERRED_TICKS), Due::Deferred);
+            self.set_deferred();
         }
         self.deferred.push(id);
     }
 
-    /// The connections that were deferred, to be given back empty.
-    pub(crate) fn take_deferred(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.deferred)
+    #[cold]
+    fn set_deferred(&mut self) {
+        self.wheel.insert(after(self.now, DEFERRED_TICKS), Due::Deferred);
     }
 
+    /// The connections that were deferred, and how many of them have lasted. The list is to be given
+    /// back.
+    pub(crate) fn take_deferred(&mut self) -> (Vec<ConnId>, usize) {
+        (std::mem::take(&mut self.deferred), self.lasted)
+    }
+
+    /// Gives the list back: those that have lasted are armed, and the others have their time.
     pub(crate) fn give_back_deferred(&mut self, mut deferred: Vec<ConnId>) {
-        deferred.clear();
+        deferred.drain(..self.lasted);
         deferred.give_back();
+        self.lasted = deferred.len();
         self.deferred = deferred;
+        if self.lasted > 0 {
+            self.set_deferred();
+        }
     }
 
     /// The connections that wait for their entry.
@@ -341,6 +358,10 @@ impl Timers {
 
     pub(crate) fn take_active(&mut self) -> Vec<ConnId> {
         std::mem::take(&mut self.active)
+    }
+
+    pub(crate) fn give_back_active(&mut self, active: Vec<ConnId>) {
+        self.active = active;
     }
 
     #[inline]

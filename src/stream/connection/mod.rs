@@ -241,6 +241,26 @@ impl<S> Connection<S> {
         self.drop_unused();
     }
 
+    /// The connection is open from the start: its handler has accepted it, and nothing was before.
+    #[inline]
+    pub(crate) fn open_at_once(&mut self, now: u64) {
+        debug_assert!(self.is_open() && !self.flags.has(Flags::HAS_COLD | Flags::HAS_OUTPUT));
+        self.flags.clear(Flags::UNOPENED);
+        if let Some(limit) = self.config.first_byte {
+            self.set_first_byte_wait(now, limit);
+        }
+    }
+
+    /// The socket and what it goes by, of a connection that is over.
+    #[inline(always)] // else it is moved there
+    pub(crate) fn into_socket(self) -> (S, Rc<ConnConfig>) {
+        let Self { stream, config, cold, .. } = self;
+        if let Some(cold) = cold {
+            drop(cold); // where there is none, nothing is even called
+        }
+        (stream, config)
+    }
+
     /// Output has become impossible: drops it, keeps the cause, and reads on to the end. The peer
     /// may send for as long as a close may take, and not for ever.
     pub(crate) fn fail_output(&mut self, cause: CloseReason, now: u64, spares: &mut Spares) {
