@@ -339,7 +339,9 @@ pub struct ConnectOptions {
     /// Destinations that are refused, for programs that connect where strangers say. Default: none
     /// is.
     pub filter: Option<DestinationFilter>,
-    /// Options of the socket.
+    /// Options of the socket. They are set before it connects; keepalive is set when the connection
+    /// has been up for 100 to 200 ms, long before a probe could be due, so that a short connection
+    /// does not pay for it.
     pub tcp: TcpOptions,
     /// Limits of the connection. By default reading does not pause at the high mark: of two ends
     /// that both stop reading until the other reads, neither goes on.

@@ -9,7 +9,7 @@ use crate::base::close::IdleKind;
 use crate::base::tick::{NEVER, ticks};
 use crate::engine::CORK_BYTES;
 use crate::options::{
-    ConnectOptions, Destination, LayerFactory, Limits, MinRate, OnOverflow, TcpOptions,
+    ConnectOptions, Destination, Keepalive, LayerFactory, Limits, MinRate, OnOverflow, TcpOptions,
 };
 use crate::stream::connection::Flags;
 use crate::sys::NO_ADDR;
@@ -58,6 +58,9 @@ pub(crate) struct ConnConfig {
     /// Socket options to set on each accepted socket; `None` where they are inherited or were
     /// set when the socket was made.
     pub(crate) tcp: Option<TcpOptions>,
+    /// Keepalive to set on the socket of an outgoing connection once it has lasted: in one that ends
+    /// before there is no silence to probe, and setting it takes four calls.
+    pub(crate) keepalive: Option<Keepalive>,
     /// How it came to be, if there is more to that than one address.
     pub(crate) dial: Option<Arc<Dial>>,
     /// What is unusual about them from the start.
@@ -196,6 +199,7 @@ impl ConnConfig {
             pause_at_high_mark: limits.pause_at_high_mark,
             close: ticks(limits.close_timeout),
             tcp: None,
+            keepalive: None,
             dial: None,
             flags,
             layers: Box::default(),

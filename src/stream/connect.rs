@@ -106,6 +106,7 @@ impl Streams {
         engine.io.poller_mut().add(&mut stream, Target::token(id), true)?;
         let mut config = ConnConfig::new(&options.limits, service);
         config.layers = options.layers();
+        config.keepalive = options.tcp.keepalive;
         let config = Rc::new(config);
         let mut link = self.insert(engine, id, stream, addr, config, Phase::Connecting);
         link.note_asked_writable();
@@ -127,6 +128,7 @@ impl Streams {
             _ => NO_ADDR,
         };
         config.flags.put(Flags::UNIX, dial.is_unix());
+        config.keepalive = dial.options.tcp.keepalive.filter(|_| !dial.is_unix());
         let id = self.next_id(engine);
         let config = Rc::new(config);
         let link = self.insert(engine, id, Stream::Absent, peer, config, Phase::Connecting);
@@ -378,6 +380,9 @@ impl Link<'_> {
         self.ask_writable(has_output);
         if has_output || self.connection.flags.has(Flags::WRITE_SHUT) {
             self.queue_flush();
+        }
+        if self.connection.config.keepalive.is_some() {
+            self.engine.timers.defer(self.id);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::id::TimerId;
+use crate::base::id::{ConnId, TimerId};
 use crate::base::tick::{NEVER, after, ticks};
 use crate::engine::{Engine, Owner, Timers};
 use crate::stream::config::IdleLimits;
@@ -13,12 +13,16 @@ use crate::stream::{Link, Streams};
 const KERNEL_TICK: u64 = 10;
 
 impl Streams {
-    /// Arms the connections that have lasted.
+    /// Arms the connections that have lasted, and has TCP probe the peers of outgoing ones.
     pub(crate) fn arm_deferred(&mut self, engine: &mut Engine) {
         let (deferred, lasted) = engine.timers.take_deferred();
+        let mut last = ConnId::NONE;
         for &id in &deferred[..lasted] {
-            if let Some(mut link) = self.link(engine, id) {
+            // One that has limits and keepalive is there twice, in a row.
+            let is_first = std::mem::replace(&mut last, id) != id;
+            if let Some(mut link) = self.link(engine, id).filter(|_| is_first) {
                 link.arm();
+                link.keep_alive();
             }
         }
         engine.timers.give_back_deferred(deferred);
@@ -31,6 +35,15 @@ impl Link<'_> {
         let timers = &mut self.engine.timers;
         let deadline = self.connection.deadline(|stamp| timers.latest(stamp));
         timers.arm(self.id, &mut self.connection.armed, deadline);
+    }
+
+    /// An outgoing connection has lasted.
+    fn keep_alive(&mut self) {
+        let Some(keepalive) = &self.connection.config.keepalive else { return };
+        if let Err(error) = self.connection.stream.keep_alive(keepalive) {
+            // Some systems refuse it for a connection that is broken, which reading finds out.
+            log::debug!("{}: keepalive cannot be set: {error}", self.id);
+        }
     }
 
     /// The connection has just opened: arms it, unless there is time to see first whether it

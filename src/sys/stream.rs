@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use super::{Credentials, NO_ADDR, not_connected, os, sim};
-use crate::options::TcpOptions;
+use crate::options::{Keepalive, TcpOptions};
 use crate::tcp::TcpInfo;
 
 /// A connection.
@@ -115,6 +115,14 @@ impl Stream {
             Self::Os(stream) => os::reset_on_close(stream),
             Self::Sim(stream) => stream.reset_on_close(),
             Self::Absent => Ok(()),
+        }
+    }
+
+    /// Has TCP probe a silent peer.
+    pub(crate) fn keep_alive(&self, keepalive: &Keepalive) -> io::Result<()> {
+        match self {
+            Self::Os(stream) => os::keep_alive(stream, keepalive),
+            Self::Sim(_) | Self::Absent => Ok(()),
         }
     }
 

@@ -1,11 +1,12 @@
-//! What an accepted socket inherits from its listener, looked at from outside the library.
+//! What an accepted socket inherits from its listener, and what an outgoing one is given, looked at
+//! from outside the library.
 
-use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::SockRef;
-use waterwheel::{Keepalive, ListenOptions, Reactor, TcpOptions};
+use waterwheel::{ConnectOptions, Keepalive, ListenOptions, Reactor, TcpOptions};
 
 use crate::own::in_own_process;
 use crate::support::{Client, Rig, Script};
@@ -28,8 +29,11 @@ fn unusual_options() -> TcpOptions {
 /// The socket of this process that is connected to `client`; `None` if the system does not
 /// let a process look at itself.
 fn socket_of(client: &Client) -> Option<TcpStream> {
+    socket_connected_to(client.addr())
+}
+
+fn socket_connected_to(wanted: SocketAddr) -> Option<TcpStream> {
     let process = pidfd_open(getpid(), PidfdFlags::empty()).ok()?;
-    let wanted = client.addr();
     for entry in std::fs::read_dir("/proc/self/fd").ok()? {
         let number = entry.ok()?.file_name().into_string().ok()?.parse().ok()?;
         match pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) {
@@ -120,5 +124,48 @@ fn an_adopted_listener_hands_its_new_options_on() {
         let (socket, peer) = listener.accept().unwrap();
         assert_eq!(peer, client.addr());
         expect_unusual_options(&socket);
+    });
+}
+
+/// A connection to `server` that has come up, and its socket.
+fn dialled(server: &TcpListener, options: &ConnectOptions) -> (Reactor, Option<TcpStream>) {
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register(Script::new());
+    let addr = server.local_addr().unwrap();
+    reactor.connect(addr, service, 0, options);
+    while reactor.stats().connected == 0 {
+        assert!(reactor.run_once(Some(Duration::from_secs(10))).unwrap());
+    }
+    (reactor, socket_connected_to(addr))
+}
+
+#[test]
+fn an_outgoing_socket_has_its_options_at_once_and_keepalive_when_it_has_lasted() {
+    in_own_process(|| {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = ConnectOptions::default().tcp(unusual_options());
+        let (mut reactor, socket) = dialled(&server, &options);
+        let Some(socket) = socket else { return };
+        assert!(SockRef::from(&socket).tcp_nodelay().unwrap());
+        assert!(!SockRef::from(&socket).keepalive().unwrap(), "it is new");
+        let begun = Instant::now();
+        while !SockRef::from(&socket).keepalive().unwrap() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "keepalive is never set");
+            assert!(reactor.run_once(Some(Duration::from_secs(1))).unwrap());
+        }
+        expect_unusual_options(&socket);
+    });
+}
+
+#[test]
+fn an_outgoing_socket_without_keepalive_stays_without() {
+    in_own_process(|| {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpOptions::default().nodelay(false).keepalive(None);
+        let (mut reactor, socket) = dialled(&server, &ConnectOptions::default().tcp(tcp));
+        let Some(socket) = socket else { return };
+        assert_eq!(reactor.context().loop_state().deferred, 0, "nothing is to follow");
+        assert!(!SockRef::from(&socket).tcp_nodelay().unwrap());
+        assert!(!SockRef::from(&socket).keepalive().unwrap());
     });
 }

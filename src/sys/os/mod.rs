@@ -100,7 +100,7 @@ pub(crate) use system::{
 #[cfg(unix)]
 pub use system::{receive_listeners, send_listeners};
 pub(crate) use tcp::{
-    Backlog, adopt, bind, connect, connected, duplicate, reset_on_close, set_options,
+    Backlog, adopt, bind, connect, connected, duplicate, keep_alive, reset_on_close, set_options,
 };
 pub(crate) use unregistered::Unregistered;
 

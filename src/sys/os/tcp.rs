@@ -21,7 +21,11 @@ pub(crate) struct Backlog {
 /// Begins to connect.
 pub(crate) fn connect(addr: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
     let socket = linux::new_socket(addr, Type::STREAM, Protocol::TCP)?;
-    set_options(&socket, &options.tcp)?;
+    // A new socket has neither of the two. Keepalive is for those that last, and follows then.
+    if options.tcp.nodelay {
+        socket.set_tcp_nodelay(true)?;
+    }
+    set_rare_options(&SockRef::from(&socket), &options.tcp)?;
     if let Some(source) = options.source {
         socket.bind(&source.into()).map_err(|error| {
             let text = format!("cannot use {source} as the source address: {error}");
@@ -62,8 +66,13 @@ pub(crate) fn set_options<'a>(
     if let Some(keepalive) = &options.keepalive {
         set_keepalive(&socket, keepalive)?;
     }
+    set_rare_options(&socket, options)
+}
+
+/// Sets the options that have no value unless the user gives one.
+fn set_rare_options(socket: &SockRef<'_>, options: &TcpOptions) -> io::Result<()> {
     if let Some(timeout) = options.user_timeout {
-        linux::set_user_timeout(&socket, timeout)?;
+        linux::set_user_timeout(socket, timeout)?;
     }
     if let Some(bytes) = options.send_buffer_bytes {
         socket.set_send_buffer_size(bytes)?;
@@ -75,6 +84,11 @@ pub(crate) fn set_options<'a>(
         socket.set_linger(options.linger)?;
     }
     Ok(())
+}
+
+/// Has TCP probe a silent peer.
+pub(crate) fn keep_alive(stream: &Stream, keepalive: &Keepalive) -> io::Result<()> {
+    set_keepalive(&SockRef::from(stream), keepalive)
 }
 
 fn set_keepalive(socket: &SockRef<'_>, keepalive: &Keepalive) -> io::Result<()> {
