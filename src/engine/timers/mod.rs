@@ -95,6 +95,8 @@ pub(crate) struct Timers {
     ///
     /// Invariant: at most `deferred.len()`.
     lasted: usize,
+    /// The tick since which the others have come.
+    deferred_since: u64,
     /// Which ticks had a turn that ended in the next one.
     late_turns: LateTurns,
     /// When turns ended that were not over within their tick.
@@ -116,6 +118,7 @@ impl Timers {
             user: UserTimers::new(),
             deferred: Vec::new(),
             lasted: 0,
+            deferred_since: 0,
             late_turns: LateTurns::new(),
             turn_ends: TurnEnds::new(),
             active: Vec::new(),
@@ -268,12 +271,16 @@ impl Timers {
 
     #[cold]
     fn set_deferred(&mut self) {
+        self.deferred_since = self.now;
         self.wheel.insert(after(self.now, DEFERRED_TICKS), Due::Deferred);
     }
 
     /// The connections that were deferred, and how many of them have lasted. The list is to be given
     /// back.
     pub(crate) fn take_deferred(&mut self) -> (Vec<ConnId>, usize) {
+        if self.now >= self.deferred_since + 2 * DEFERRED_TICKS {
+            self.lasted = self.deferred.len(); // the loop is late: no limit must wait for the next
+        }
         (std::mem::take(&mut self.deferred), self.lasted)
     }
 
