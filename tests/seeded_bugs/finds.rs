@@ -14,7 +14,7 @@
 //! | `cascade_skipped` | 1 | a deadline has passed |
 //! | `closed_twice` | 1 | the slot is empty already |
 //! | `cork_not_flushed` | 1 | a clean end of a stream that was cut |
-//! | `drain_missed` | 117 | output has drained without `on_drain` |
+//! | `drain_missed` | 82 | output has drained without `on_drain` |
 //! | `edge_consumed` | 4 | connections queue, and the listener will not look |
 //! | `end_lost_while_paused` | 2 | there is input, and no event for it will come |
 //! | `events_lost_after_panic` | 392 | there is input, and no event for it will come |
@@ -33,11 +33,11 @@
 //! | `http_stream_not_gone_on` | 6 | a part of an answer |
 //! | `http_too_large_unseen` | 42 | an answer with another status |
 //! | `http_unread_body_kept` | 18 | an answer does not say that it is the last |
-//! | `layer_bytes_forgotten` | 48 | a record that is not expected |
+//! | `layer_bytes_forgotten` | 52 | a record that is not expected |
 //! | `layer_end_not_told` | 23 | the end of a layer's peer waits |
-//! | `layer_handshake_spins` | 365 | the loop spins |
+//! | `layer_handshake_spins` | 335 | the loop spins |
 //! | `layer_reply_waits` | 11 | there is output and room for it |
-//! | `layer_speaks_after_end` | 343 | a write behind its own FIN |
+//! | `layer_speaks_after_end` | 335 | a write behind its own FIN |
 //! | `lost_readiness` | 21 | there is input, and no event for it will come |
 //! | `message_after_stop` | 21 | a message was run that was posted after the stop |
 //! | `output_reordered` | 60 | a byte of the stream is another one |
@@ -45,10 +45,10 @@
 //! | `paused_peer_timed` | 121 | a peer was timed while reading was paused |
 //! | `periodic_drift` | 9 | a timer is late |
 //! | `rest_lost_at_reset` | 256 | what was left before a pause was not lent again |
-//! | `slot_leaked` | 355 | a state is given back that nobody was given |
-//! | `stale_id_delivered` | 54 | there is input, and no event for it will come |
-//! | `tail_lost` | 9 | closed with bytes still to be read |
-//! | `timer_early` | 13 | a timer is early |
+//! | `slot_leaked` | 859 | a state is given back that nobody was given |
+//! | `stale_id_delivered` | 809 | there is input, and no event for it will come |
+//! | `tail_lost` | 12 | closed with bytes still to be read |
+//! | `timer_early` | 14 | a timer is early |
 //! | `wake_lost` | 367 | messages were taken and not run |
 #![cfg(all(feature = "sim", feature = "http", feature = "ws"))]
 
