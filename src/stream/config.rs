@@ -58,8 +58,8 @@ pub(crate) struct ConnConfig {
     /// Socket options to set on each accepted socket; `None` where they are inherited or were
     /// set when the socket was made.
     pub(crate) tcp: Option<TcpOptions>,
-    /// Keepalive to set on the socket of an outgoing connection once it has lasted: in one that ends
-    /// before there is no silence to probe, and setting it takes four calls.
+    /// Keepalive to set on the socket of an outgoing connection once it has lasted: in one that
+    /// ends before there is no silence to probe, and setting it takes four calls.
     pub(crate) keepalive: Option<Keepalive>,
     /// How it came to be, if there is more to that than one address.
     pub(crate) dial: Option<Arc<Dial>>,

@@ -275,8 +275,8 @@ impl Timers {
         self.wheel.insert(after(self.now, DEFERRED_TICKS), Due::Deferred);
     }
 
-    /// The connections that were deferred, and how many of them have lasted. The list is to be given
-    /// back.
+    /// The connections that were deferred, and how many of them have lasted. The list is to be
+    /// given back.
     pub(crate) fn take_deferred(&mut self) -> (Vec<ConnId>, usize) {
         if self.now >= self.deferred_since + 2 * DEFERRED_TICKS {
             self.lasted = self.deferred.len(); // the loop is late: no limit must wait for the next
