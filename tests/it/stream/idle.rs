@@ -352,8 +352,8 @@ fn messages_cost_no_timer() {
         client.send(&round.to_le_bytes());
         rig.expect(&mut client, &round.to_le_bytes());
     }
-    // One, perhaps, that files the connections of a moment together.
-    assert!(rig.reactor.stats().timers_fired <= 1, "{:?}", rig.reactor.stats());
+    // Two, perhaps, that look which connections of a moment last.
+    assert!(rig.reactor.stats().timers_fired <= 2, "{:?}", rig.reactor.stats());
 }
 
 #[test]
