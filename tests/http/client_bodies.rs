@@ -19,7 +19,7 @@ use waterwheel::{ConnectOptions, Context, Limits, OnOverflow, Reactor, Written};
 use crate::routes;
 use crate::web::Web;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) type Outcome = Result<(u16, Vec<u8>), String>;
 

@@ -4,6 +4,7 @@
 mod bodies;
 mod client;
 mod client_bodies;
+mod client_pauses;
 mod clocks;
 mod events;
 mod exchanges;

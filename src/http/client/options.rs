@@ -38,7 +38,8 @@ pub struct ClientOptions {
     pub continue_timeout: Duration,
     /// How long the head of an answer may take, from the end of the request on. Default 30 s.
     pub answer_timeout: Duration,
-    /// How long the next part of a body may take. Default 30 s.
+    /// How long the next part of a body may take. Behind a [pause](crate::http::Flow::Pause) that
+    /// is up to twice as long, from the end of the pause on. Default 30 s.
     pub body_timeout: Duration,
     /// The largest head of an answer, in bytes. Default 64 KiB.
     pub max_head_bytes: usize,

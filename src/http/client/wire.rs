@@ -60,6 +60,8 @@ pub(super) struct Running {
     is_held: bool,
     /// Bytes that waited to be sent when the clock was looked at.
     pending_seen: usize,
+    /// The program has paused reading since the clock was set.
+    was_paused: bool,
 }
 
 impl Running {
@@ -326,6 +328,7 @@ impl PoolClient for Wire {
             keep_alive: false,
             is_held,
             pending_seen: 0,
+            was_paused: false,
         };
         let options = &self.options;
         let wait = if is_held { options.continue_timeout } else { options.answer_timeout };
@@ -376,10 +379,11 @@ impl PoolClient for Wire {
             Ok((used, progress)) => {
                 if let Place::Body(rest) = &running.place {
                     let wait = Some(self.options.body_timeout);
-                    let is_paused = matches!(progress, Progress::Pause);
-                    let has_clock = !is_paused && !matches!(rest, Rest::Tunnel);
+                    let has_clock = !matches!(rest, Rest::Tunnel);
+                    // Of a pause too: nothing tells when it ends.
                     conn.set_deadline(DeadlineKind::User, wait.filter(|_| has_clock));
-                    if is_paused {
+                    running.was_paused = matches!(progress, Progress::Pause);
+                    if running.was_paused {
                         conn.pause_reading();
                     }
                 }
@@ -414,6 +418,8 @@ impl PoolClient for Wire {
         let pending = conn.pending_bytes();
         let is_sending = pending > 0 || running.is_uploading();
         let is_sent_on = pending == 0 || pending != running.pending_seen;
+        let is_paused = conn.is_paused();
+        let was_paused = std::mem::replace(&mut running.was_paused, is_paused);
         let (phase, time) = match running.place {
             Place::Head if running.is_held => {
                 // Some servers do not know what is expected (RFC 9110, 10.1.1).
@@ -422,10 +428,11 @@ impl PoolClient for Wire {
                 return Deadline::Keep(answer_timeout);
             }
             // A body that is slow by the program's making is for the program to end.
-            _ if is_sending && is_sent_on || conn.is_paused() => {
+            _ if is_sending && is_sent_on || is_paused || was_paused => {
                 running.pending_seen = pending;
+                let is_body = matches!(running.place, Place::Body(_));
                 *state = Some(running);
-                return Deadline::Keep(answer_timeout);
+                return Deadline::Keep(if is_body { body_timeout } else { answer_timeout });
             }
             Place::Head if is_sending => (CallPhase::Request, answer_timeout),
             Place::Head => (CallPhase::Head, answer_timeout),
