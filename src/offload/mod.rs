@@ -260,7 +260,7 @@ impl<W: 'static> Offload<W> {
         let remote = self.remote.clone();
         let work = move |state: &mut W| {
             let result = catch_unwind(AssertUnwindSafe(|| work(state)));
-            let result = result.map_err(|payload| Failed::Panicked(panic_text(&*payload)));
+            let result = result.map_err(|payload| Failed::Panicked(panic_text(payload)));
             let has_panicked = result.is_err();
             // A reactor that has stopped waits for nothing.
             let _ = remote.with(handler, move |handler, cx| then(handler, cx, result));
@@ -305,10 +305,11 @@ impl<W: 'static> Offload<W> {
     ) -> Result<JobId, NotAccepted> {
         let work = move |state: &mut W| {
             let result = catch_unwind(AssertUnwindSafe(|| work(state)));
-            if let Err(payload) = &result {
-                log::error!("work of an offload panicked: {}", panic_text(&**payload));
+            let has_panicked = result.is_err();
+            if let Err(payload) = result {
+                log::error!("work of an offload panicked: {}", panic_text(payload));
             }
-            result.is_err()
+            has_panicked
         };
         self.push(order.into(), Box::new(work))
     }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::io;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
@@ -29,26 +30,39 @@ impl<W> Worker<W> {
     pub(super) fn run(&mut self, work: Work<W>) -> bool {
         let state = &mut self.state;
         // The outer catch is for what is dropped with a job.
-        let has_panicked = catch_unwind(AssertUnwindSafe(|| work(state))).unwrap_or(true);
+        let result = catch_unwind(AssertUnwindSafe(|| work(state)));
+        let has_panicked = result.unwrap_or_else(|payload| {
+            let _ = panic_text(payload);
+            true
+        });
         if has_panicked {
             let (make, index) = (&self.make, self.index);
             match catch_unwind(AssertUnwindSafe(|| make(index))) {
                 Ok(Ok(state)) => {
-                    let old = std::mem::replace(&mut self.state, state);
-                    let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+                    let old = mem::replace(&mut self.state, state);
+                    let dropped = catch_unwind(AssertUnwindSafe(|| drop(old)));
+                    let _ = dropped.map_err(panic_text);
                 }
                 Ok(Err(error)) => log::error!("offload thread {index} keeps its state: {error}"),
-                Err(_) => log::error!("offload thread {index} keeps its state: no new one"),
+                Err(payload) => {
+                    let text = panic_text(payload);
+                    log::error!("offload thread {index} keeps its state: {text}");
+                }
             }
         }
         has_panicked
     }
 }
 
-/// What a panic says.
-pub(super) fn panic_text(payload: &(dyn Any + Send)) -> String {
+/// What a panic says. What was thrown is the program's, and may panic in turn when it is dropped.
+pub(super) fn panic_text(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned()
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("no text").to_owned();
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(another); // and so for ever
+    }
+    text
 }
 
 /// Starts the threads, and returns when each has its state.

@@ -369,3 +369,25 @@ fn options_out_of_range_and_a_state_that_fails_are_told() {
     let error = Offload::with_state(&mut reactor, defaults().threads(3), make).unwrap_err();
     assert_eq!(error.to_string(), "no database");
 }
+
+/// What panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("dropped, as the test wants");
+    }
+}
+
+#[test]
+fn a_completion_is_told_of_a_panic_whatever_was_thrown() {
+    let mut rig = Rig::new(1, 16);
+    let thrown = |(): &mut ()| -> u32 { std::panic::panic_any(Bomb) };
+    rig.offload.run((), rig.key, thrown, Notes::note).unwrap();
+    let alone = |(): &mut ()| std::panic::panic_any(Bomb);
+    rig.offload.run_alone((), alone).unwrap();
+    rig.add(7).unwrap();
+    rig.until("the job behind", |notes| notes.done == [7]);
+    assert_eq!(rig.notes().failed, [Failed::Panicked("no text".to_owned())]);
+    assert_eq!(rig.offload.stats().panicked, 2);
+}
