@@ -60,10 +60,19 @@ const DEFAULT_CAPACITY: usize = 1024;
 /// ```
 #[derive(Clone)]
 pub struct SharedRoom {
-    doors: Arc<Mutex<Vec<Door>>>,
+    doors: Arc<Mutex<Doors>>,
     max_queued_bytes: usize,
     slow: Slow,
     capacity: usize,
+}
+
+/// The ways into the parts.
+#[derive(Default)]
+struct Doors {
+    list: Vec<Door>,
+    /// The number of the next part. None comes again: the last messages of a reactor that has
+    /// stopped must not pass another one by.
+    next: u64,
 }
 
 /// The way into a part.
@@ -99,8 +108,9 @@ impl SharedRoom {
         let key = reactor.register(relay);
         let sender = reactor.channel(key, self.capacity)?;
         let mut doors = self.doors();
-        let part = doors.last().map_or(0, |last| last.part + 1);
-        doors.push(Door { part, sender });
+        let part = doors.next;
+        doors.next += 1;
+        doors.list.push(Door { part, sender });
         drop(doors);
         Ok(RoomPart { shared: self.clone(), room, part })
     }
@@ -113,7 +123,7 @@ impl SharedRoom {
     /// Sends a frame to all parts but one. A reactor that has stopped has no part any more.
     fn relay(&self, frame: &Arc<Frame>, but: Option<u64>) -> Relayed {
         let mut relayed = Relayed::default();
-        self.doors().retain(|door| {
+        self.doors().list.retain(|door| {
             if but == Some(door.part) {
                 return true;
             }
@@ -128,7 +138,7 @@ impl SharedRoom {
     }
 
     /// Nothing that panics runs under the lock.
-    fn doors(&self) -> MutexGuard<'_, Vec<Door>> {
+    fn doors(&self) -> MutexGuard<'_, Doors> {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,7 +146,9 @@ impl SharedRoom {
 impl fmt::Debug for SharedRoom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = f.debug_struct("SharedRoom");
-        text.field("parts", &self.doors().len()).field("slow", &self.slow).finish_non_exhaustive()
+        text.field("parts", &self.doors().list.len())
+            .field("slow", &self.slow)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use waterwheel::fleet::{Balance, Fleet, FleetOptions, Spread};
 use waterwheel::ws::{self, Frame, Message, Options, Room, RoomPart, SharedRoom, Slow, Socket};
-use waterwheel::{ConnId, ListenOptions, TcpOptions};
+use waterwheel::{ConnId, ListenOptions, Reactor, TcpOptions};
 
 use crate::peer::{masked, plain, read_head, request};
 use crate::site::site;
@@ -179,4 +179,20 @@ fn members_that_do_not_read_cost_the_others_nothing() {
     }
     assert!(most <= CAP, "a queue of {most} bytes");
     assert!(all > MEMBERS / 10 * (CAP / 2), "the slow ones were not slow: {all} bytes queued");
+}
+
+/// What a reactor has to say last, as to who has left, goes to all that are there by then.
+#[test]
+fn a_part_of_a_reactor_that_is_gone_passes_no_other_one_by() {
+    let room = SharedRoom::new(1 << 20, Slow::Skip);
+    let mut reactors = [Reactor::new().unwrap(), Reactor::new().unwrap()];
+    let parts: Vec<_> = reactors.iter_mut().map(|it| room.open(it).unwrap()).collect();
+    let [mut first, second] = reactors;
+    drop(second);
+    let frame = Arc::new(Frame::text("one"));
+    assert_eq!(room.publish(&frame).sent, 1);
+    let mut third = Reactor::new().unwrap();
+    let _part = room.open(&mut third).unwrap();
+    let (_, relayed) = parts[1].publish(&mut first.context(), &frame);
+    assert_eq!((relayed.sent, relayed.missed), (2, 0));
 }
