@@ -18,7 +18,8 @@ pub struct Stats {
     pub protocol_errors: u64,
     /// Connections that were failed with 1007, because of content that was not what it should be.
     pub invalid_data: u64,
-    /// Connections that were failed with 1008, because of a message of too many frames.
+    /// Connections that were failed with 1008, because of a message of too many frames or last
+    /// blocks, or of one in parts that came too slowly.
     pub policy_violations: u64,
     /// Connections that were failed with 1009, because of a message over the limit.
     pub too_big: u64,

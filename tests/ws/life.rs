@@ -177,3 +177,26 @@ fn what_is_inflated_in_a_turn_is_bounded() {
     let steps: Vec<_> = seen.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(steps.iter().all(|step| *step <= 2), "messages a turn: {steps:?}");
 }
+
+/// Nor is one of messages that inflate to little, with much to do for it.
+#[test]
+fn what_last_blocks_cost_in_a_turn_is_bounded() {
+    let options = Options::default().deflate(Some(waterwheel::ws::Deflate::default()));
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    let mut served = serve_with(options.clone(), Limits::default(), offer);
+    // 32 KiB without compression, and 500 last blocks without content behind them.
+    let stored = [b"\x00\x00\x80\xff\x7f", &[b'x'; 32 << 10][..]].concat();
+    let frame = masked(0xc2, &[stored.clone(), b"\x03\x00".repeat(500)].concat());
+    served.send(&frame.repeat(10));
+    std::thread::sleep(Duration::from_millis(20));
+    let mut seen = vec![served.log().len()];
+    served.rig.until("all", |_| {
+        seen.push(served.log.borrow().len());
+        served.log.borrow().len() == 11
+    });
+    let steps: Vec<_> = seen.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(steps.iter().all(|step| *step <= 2), "messages a turn: {steps:?}");
+    let mut served = serve_with(options, Limits::default(), offer);
+    served.send(&masked(0xc2, &[stored, b"\x03\x00".repeat(2_000)].concat()));
+    served.expect_failed(1008);
+}

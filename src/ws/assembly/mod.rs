@@ -189,7 +189,7 @@ impl Assembly {
                 if is_whole {
                     check(inflater.finish(&mut self.plain, &mut self.filled, limit)?)?;
                 }
-                self.inflated += self.filled - begun;
+                self.inflated += self.filled - begun + inflater.take_copied();
             }
         }
         // One that came whole in one piece is checked when it is delivered.

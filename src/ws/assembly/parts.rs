@@ -110,7 +110,7 @@ impl Assembly {
             let end = inflater.finish_into(&mut self.plain[..KEPT_BYTES], self.filled)?;
             self.filled = end;
         }
-        self.inflated += self.filled - begun;
+        self.inflated += self.filled - begun + inflater.take_copied();
         Ok(count)
     }
 

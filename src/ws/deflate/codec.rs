@@ -32,8 +32,22 @@ const KEPT_INFLATERS: usize = 2;
 /// How much room there is at once for what is inflated, in bytes.
 const STEP: usize = 16 << 10;
 
+/// Last blocks that a message may have beyond one for so many bytes that it inflates to: to begin
+/// again behind one costs as much as to inflate some thousand bytes, and one without content takes
+/// two.
+const MAX_ENDS: u64 = 1_000;
+const END_BYTES: u64 = 1 << 10;
+
 /// Decompresses one message at a time.
-pub(crate) struct Inflater(Decompress);
+pub(crate) struct Inflater {
+    decompress: Decompress,
+    /// Last blocks of the message so far.
+    ends: u64,
+    /// Bytes that it has inflated to.
+    given: u64,
+    /// Bytes of windows that were set since that was last asked.
+    copied: usize,
+}
 
 /// How far a piece of a message has been inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,26 +67,29 @@ impl Inflater {
         filled: &mut usize,
         limit: usize,
     ) -> Result<Inflated, Fault> {
+        // One byte past the limit shows that there is more.
+        let max = limit.saturating_add(1);
         loop {
-            // One byte past the limit shows that there is more.
-            let room = (limit + 1).saturating_sub(*filled).min(STEP);
+            let room = max.saturating_sub(*filled).min(STEP);
             if plain.len() < *filled + room {
                 plain.resize(*filled + room, 0);
             }
-            let (ins, outs) = (self.0.total_in(), self.0.total_out());
+            let (ins, outs) = (self.decompress.total_in(), self.decompress.total_out());
             let to = &mut plain[*filled..];
-            let room = to.len().min((limit + 1).saturating_sub(*filled));
-            let result = self.0.decompress(piece, &mut to[..room], FlushDecompress::Sync);
+            let room = to.len().min(max.saturating_sub(*filled));
+            let result = self.decompress.decompress(piece, &mut to[..room], FlushDecompress::Sync);
             let status = result.map_err(|_| Fault::data("a compressed message that is broken"))?;
-            piece = &piece[(self.0.total_in() - ins) as usize..];
-            *filled += (self.0.total_out() - outs) as usize;
+            piece = &piece[(self.decompress.total_in() - ins) as usize..];
+            let gave = self.decompress.total_out() - outs;
+            *filled += gave as usize;
+            self.given += gave;
             if *filled > limit {
                 return Ok(Inflated::TooBig);
             }
-            let is_full = self.0.total_out() - outs == room as u64;
+            let is_full = gave == room as u64;
             match status {
-                Status::StreamEnd => self.begin_again(&plain[..*filled]),
-                _ if is_full || !piece.is_empty() && self.0.total_in() > ins => {}
+                Status::StreamEnd => self.go_on_behind_end(&plain[..*filled])?,
+                _ if is_full || !piece.is_empty() && self.decompress.total_in() > ins => {}
                 _ if piece.is_empty() => return Ok(Inflated::All),
                 _ => return Err(Fault::data("a compressed message that is broken")),
             }
@@ -90,14 +107,16 @@ impl Inflater {
         let broken = Fault::data("a compressed message that is broken");
         let mut read = 0;
         loop {
-            let (ins, outs) = (self.0.total_in(), self.0.total_out());
+            let (ins, outs) = (self.decompress.total_in(), self.decompress.total_out());
             let to = &mut plain[filled..];
-            let result = self.0.decompress(&piece[read..], to, FlushDecompress::Sync);
+            let result = self.decompress.decompress(&piece[read..], to, FlushDecompress::Sync);
             let status = result.map_err(|_| broken)?;
-            let (took, gave) = (self.0.total_in() - ins, self.0.total_out() - outs);
+            let (took, gave) =
+                (self.decompress.total_in() - ins, self.decompress.total_out() - outs);
             (read, filled) = (read + took as usize, filled + gave as usize);
+            self.given += gave;
             match status {
-                Status::StreamEnd => self.begin_again(&plain[..filled]),
+                Status::StreamEnd => self.go_on_behind_end(&plain[..filled])?,
                 _ if filled == plain.len() || read == piece.len() => return Ok((read, filled)),
                 _ if took + gave > 0 => {}
                 _ => return Err(broken),
@@ -106,13 +125,28 @@ impl Inflater {
     }
 
     /// A last block may come before the message ends, and more blocks behind it.
+    fn go_on_behind_end(&mut self, plain: &[u8]) -> Result<(), Fault> {
+        self.ends += 1;
+        if self.ends > MAX_ENDS + self.given / END_BYTES {
+            return Err(Fault::policy("a compressed message of too many last blocks"));
+        }
+        self.begin_again(plain);
+        Ok(())
+    }
+
     fn begin_again(&mut self, plain: &[u8]) {
         let window = &plain[plain.len().saturating_sub(1 << MAX_BITS)..];
-        self.0.reset(false);
+        self.decompress.reset(false);
         if !window.is_empty() {
             // It cannot be refused: a stream without a header takes a dictionary at any time.
-            let _ = self.0.set_dictionary(window);
+            let _ = self.decompress.set_dictionary(window);
         }
+        self.copied += window.len();
+    }
+
+    /// What went into beginning again since this was last asked, in bytes.
+    pub(crate) fn take_copied(&mut self) -> usize {
+        std::mem::take(&mut self.copied)
     }
 
     /// Inflates what every message leaves out at its end.
@@ -188,8 +222,11 @@ impl Codecs {
 
     /// A decompressor for one message.
     pub(crate) fn inflater(&mut self, window: &[u8]) -> Inflater {
-        let mut inflater = self.inflaters.pop().unwrap_or_else(|| Inflater(Decompress::new(false)));
+        let spare = self.inflaters.pop().map(|spare| spare.decompress);
+        let decompress = spare.unwrap_or_else(|| Decompress::new(false));
+        let mut inflater = Inflater { decompress, ends: 0, given: 0, copied: 0 };
         inflater.begin_again(window);
+        inflater.copied = 0; // of every message, and not its making
         inflater
     }
 
@@ -286,6 +323,19 @@ mod tests {
         let alone = codecs.deflate(&text, &[], HOW).map_or(text.len(), <[u8]>::len);
         let after = codecs.deflate(&text, window.bytes(), HOW).unwrap().len();
         assert!(after * 10 < alone, "{after} {alone}");
+    }
+
+    /// Each costs a window, whatever it holds.
+    #[test]
+    fn last_blocks_are_as_many_as_the_message_is_long() {
+        let empty = |count: usize| b"\x03\x00".repeat(count);
+        let many = MAX_ENDS as usize;
+        assert_eq!(inflate(&empty(many), &[], 7, 5).as_deref(), Ok(&b""[..]));
+        assert_eq!(inflate(&empty(many + 1), &[], 7, 5), Err(1008));
+        let length = 1 << 20;
+        let long = Codecs::default().deflate(&vec![0; length], &[], HOW).unwrap().to_vec();
+        let body = [long, b"\x00\x00\xff\xff".to_vec(), empty(2 * many)].concat();
+        assert_eq!(inflate(&body, &[], 7, length).map(|plain| plain.len()), Ok(length));
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Fast {
             store(plain, output);
         }
         self.base += self.text.len() as u32;
+        self.text.clear(); // or it could not shrink
         self.text.shrink_to(kept);
     }
 
@@ -300,6 +301,13 @@ mod tests {
                 before.extend(plain);
             }
         }
+    }
+
+    #[test]
+    fn what_a_long_text_took_is_given_back() {
+        let (mut fast, mut body) = (Fast::default(), Vec::new());
+        fast.compress(&noise(7, 1 << 20, 30), &[], 15, &mut body, 1 << 10);
+        assert!(fast.text.capacity() <= 1 << 10, "{} bytes are kept", fast.text.capacity());
     }
 
     #[test]
