@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::exchange::{Output, Rest};
+use super::method::Method;
 use super::response::Response;
 use crate::stream::Written;
 
@@ -89,7 +91,7 @@ impl<A: 'static> Response<'_, A> {
     ///
     /// A comment is sent when so much time has passed, and again and again, so that whoever stands
     /// between does not take the connection for dead; `None` for no such comments. A client that
-    /// ends its side is gone: no browser ends one side only.
+    /// ends its side is gone: no browser ends one side only. To HEAD the head is the whole answer.
     ///
     /// # Examples
     /// ```
@@ -110,14 +112,20 @@ impl<A: 'static> Response<'_, A> {
         self.exchange.is_events = true;
         self.exchange.heartbeat = heartbeat;
         let id = self.stream(None);
-        if heartbeat.is_some() {
+        if self.exchange.output == Output::Stream(Rest::Nothing) {
+            self.end(); // the head is all that was asked for
+        } else if heartbeat.is_some() {
             self.conn.set_deadline(crate::handler::DeadlineKind::User, heartbeat);
         }
         id
     }
 
-    /// Sends an event of a stream of them.
+    /// Sends an event of a stream of them. Of the answer to HEAD the stream is over already, and
+    /// the event is refused with `Closed`.
     pub fn send_event(&mut self, event: &Event<'_>) -> Written {
+        if self.exchange.is_events && self.exchange.method == Method::Head {
+            return Written::Closed;
+        }
         self.write(event.to_string().as_bytes())
     }
 }

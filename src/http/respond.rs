@@ -7,6 +7,7 @@ use super::response::Response;
 use super::shared::Shared;
 use super::status::{is_without_body, reason, status_line};
 use super::upgrade::Upgraded;
+use crate::handler::DeadlineKind;
 use crate::stream::Written;
 
 /// What a text is.
@@ -289,6 +290,11 @@ pub(super) fn end<A: 'static>(res: &mut Response<'_, A>) {
     }
     res.exchange.output = Output::Done;
     res.exchange.on_drain = None;
+    if res.exchange.heartbeat.take().is_some() {
+        // The next heartbeat may be further than the client may be idle.
+        let wait = res.shared.options.keep_alive_timeout;
+        res.conn.set_deadline(DeadlineKind::User, Some(wait));
+    }
     match rest {
         Rest::Chunks => {
             let written = res.conn.write(b"0\r\n\r\n");

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use waterwheel::http::{Event, ReplyId, Router, Server};
+use waterwheel::http::{Event, Options, ReplyId, Router, Server};
 
 use crate::web::{Client, Web};
 
@@ -81,4 +81,31 @@ fn a_drain_ends_a_stream_whole() {
     assert_eq!(page.take(5), b"0\r\n\r\n");
     page.finish();
     page.expect_end();
+}
+
+/// It would never be over, and nothing would show that its client has gone.
+#[test]
+fn the_answer_to_head_is_over_with_its_head() {
+    let (web, _) = web(Some(Duration::from_secs(60)));
+    let mut client = web.client();
+    client.send("HEAD /events HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(client.head().contains("Content-Type: text/event-stream\r\n"));
+    client.get("/tell/a").expect(200, "0");
+}
+
+#[test]
+fn behind_a_stream_that_has_ended_a_client_may_be_idle_as_long_as_behind_any_answer() {
+    let web = Web::serve(|| {
+        let routes = Router::new().get("/short", |_, _, res| {
+            res.events(Some(Duration::from_secs(3_600)));
+            res.end();
+        });
+        let options = Options::default().keep_alive_timeout(Duration::from_millis(50));
+        Server::new((), routes).with_options(options)
+    });
+    let mut client = web.client();
+    client.send("GET /short HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.head();
+    assert_eq!(client.take(5), b"0\r\n\r\n");
+    client.expect_end();
 }
