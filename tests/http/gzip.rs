@@ -102,6 +102,13 @@ fn streaming() -> Web {
                 res.write(&noise().repeat(20));
                 res.end();
             })
+            .get("/over", |_, _, res| {
+                res.header("Content-Type", "text/plain");
+                res.stream(None);
+                res.write(page().as_bytes());
+                res.end();
+                assert_eq!((res.flush(), res.write(b"more")), (Written::Closed, Written::Closed));
+            })
             .get("/image", |_, _, res| {
                 res.header("Content-Type", "image/png");
                 res.stream(None);
@@ -122,6 +129,17 @@ fn streaming() -> Web {
         });
         routes.nest("/z", events)
     })
+}
+
+/// What comes behind the end is refused, and spoils nothing that was before it.
+#[test]
+fn an_answer_that_has_ended_is_whole_whatever_is_written_behind_it() {
+    let web = streaming();
+    let mut client = web.client();
+    for _ in 0..2 {
+        let answer = ask(&mut client, "GET", "/over", "gzip");
+        assert_eq!(unpack(&answer), page());
+    }
 }
 
 #[test]

@@ -33,6 +33,9 @@ const WINDOW_BITS: u8 = 15;
 /// five for each block of 16 KiB or less.
 const OVERHEAD_BYTES: usize = 64;
 
+/// Room that is kept for what the next answer becomes, in bytes: that of one of the default size.
+const KEPT_BYTES: usize = 256 << 10;
+
 /// Which answers of a router are compressed with gzip as they are made, for clients that take it:
 /// those whose body is known, and is text; and those in pieces, where [`streams`](Self::streams)
 /// says so.
@@ -230,6 +233,8 @@ pub(super) fn send<A: 'static>(
         res.shared.fields.extend_from_slice(b"Content-Encoding: gzip\r\n");
     }
     respond::send(res, kind, packed.unwrap_or(body));
+    let packed = std::mem::take(&mut compressor.packed);
+    compressor.keep(packed);
     res.shared.compressor = compressor;
 }
 
@@ -304,6 +309,13 @@ impl Compressor {
         let is_whole = matches!(status, Ok(Status::StreamEnd));
         (is_whole && self.packed.len() < body.len()).then_some(&self.packed)
     }
+
+    /// Keeps room for the next answer, and not all that a large one took.
+    fn keep(&mut self, mut packed: Vec<u8>) {
+        packed.clear();
+        packed.shrink_to(KEPT_BYTES);
+        self.packed = packed;
+    }
 }
 
 #[cfg(test)]
@@ -318,6 +330,14 @@ mod tests {
         for value in ["0", "0.", "0.000", "1.1", "2", "", "0.0001", "x", "0.x", "-1"] {
             assert!(!is_above_zero(value.as_bytes()), "{value}");
         }
+    }
+
+    #[test]
+    fn what_a_large_answer_took_is_given_back() {
+        let mut compressor = Compressor::default();
+        let packed = Vec::with_capacity(16 << 20);
+        compressor.keep(packed);
+        assert!(compressor.packed.capacity() <= KEPT_BYTES);
     }
 
     #[test]

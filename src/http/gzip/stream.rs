@@ -4,6 +4,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 
 use super::{Plan, WINDOW_BITS, add_vary, is_fixed, lines, weaken_tag};
 use crate::http::Method;
+use crate::http::exchange::Output;
 use crate::http::respond;
 use crate::http::response::Response;
 use crate::http::status::is_without_body;
@@ -81,6 +82,9 @@ pub(in crate::http) fn write<A: 'static>(
     piece: &[u8],
     flush: FlushCompress,
 ) -> Option<Written> {
+    if !matches!(res.exchange.output, Output::Stream(_)) {
+        return None; // the answer is over, and its compressor with it
+    }
     let Some(Plan::Packs(packer)) = &mut res.exchange.gzip else { return None };
     let count = piece.len() as u64;
     if packer.left.is_some_and(|left| left < count) {
@@ -92,7 +96,7 @@ pub(in crate::http) fn write<A: 'static>(
     packed.clear();
     let is_good = packer.pack(piece, flush, &mut packed);
     let written = respond::write_piece(res, &packed);
-    res.shared.compressor.packed = packed;
+    res.shared.compressor.keep(packed);
     if !is_good || written == Written::Full {
         // The compressor has taken the piece: without it, what follows cannot be read.
         res.conn.abort();
