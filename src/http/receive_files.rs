@@ -17,6 +17,7 @@ use super::server::Server;
 use super::upload_writer::{Call, Job, OnError};
 use super::uploads::{UploadedFile, Uploads};
 use crate::handler::{HandlerKey, Remote};
+use crate::sys::Shortage;
 
 /// What has come with a form in parts.
 #[derive(Debug, Default)]
@@ -76,7 +77,8 @@ impl<A: 'static> Response<'_, A> {
 
     /// Answers with a file that was uploaded and kept, by its [name](UploadedFile::name), as an
     /// attachment that browsers save as `file_name` and never show: what strangers have uploaded
-    /// must not run as a page of this site. 404 if there is no such file.
+    /// must not run as a page of this site. 404 if there is no such file, 503 if no descriptor is
+    /// left for it or the offload is full, 500 if it cannot be read.
     pub fn attachment(&mut self, uploads: &Uploads, name: &str, file_name: &str) {
         let Some(path) = uploads.path_of(name) else {
             return self.status(404).text("there is no such file\n");
@@ -275,9 +277,20 @@ fn send_attachment<A: 'static>(
         res.header("Content-Disposition", disposition).header("X-Content-Type-Options", "nosniff");
         res.file("application/octet-stream", file, ..)
     });
-    if sent.is_err() {
-        refuse(res, Refusal::new(404, "there is no such file"));
+    let Err(error) = sent else { return };
+    if error.kind() == io::ErrorKind::NotFound {
+        return refuse(res, Refusal::new(404, "there is no such file"));
     }
+    log::error!("{}: an uploaded file cannot be sent: {error}", res.id());
+    let is_shortage = Shortage::of(&error) == Shortage::Descriptors;
+    refuse(
+        res,
+        if is_shortage {
+            Refusal::new(503, "too many files are open; try again")
+        } else {
+            Refusal::new(500, "the file cannot be read")
+        },
+    );
 }
 
 #[cfg(test)]

@@ -298,3 +298,16 @@ fn an_offload_that_is_full_is_answered_with_503() {
     expect(|| web.client().get("/used").text() == "(0, 0)", "nothing that counts");
     directory.expect_files(0);
 }
+
+/// What is there and cannot be read is no page that a cache may take for missing.
+#[test]
+fn a_file_that_cannot_be_opened_is_no_missing_one() {
+    let directory = Directory::new("unreadable");
+    let web = server(&directory.0, UploadOptions::default());
+    let name = "0123456789abcdef".repeat(2);
+    // A link that leads to itself.
+    std::os::unix::fs::symlink(&name, directory.0.join(&name)).unwrap();
+    let mut client = web.client();
+    assert_eq!(client.get(&format!("/file/{name}")).status, 500);
+    assert_eq!(client.get(&format!("/file/{}", "0".repeat(32))).status, 404);
+}
