@@ -399,6 +399,9 @@ impl<A: 'static> Driver<'_, A> {
     fn hand_over(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, exchange: &mut Exchange<A>) {
         let Some(upgraded) = exchange.upgrade.take() else { return };
         conn.set_deadline(DeadlineKind::User, None);
+        if std::mem::take(&mut state.is_held) {
+            conn.resume_reading(); // from now on it is the other protocol's to pause
+        }
         state.phase = Phase::Upgraded(upgraded);
         if let Phase::Upgraded(upgraded) = &mut state.phase {
             upgraded.on_open(self.app, conn);
@@ -423,7 +426,8 @@ impl<A: 'static> Driver<'_, A> {
         time: SystemTime,
     ) {
         let Some(saved) = exchange.saved.take() else { return };
-        let Some(mut call) = self.shared.on_finish.take() else { return };
+        // Lent where it is: were it taken out, a panic in it would lose it for all that follow.
+        let Some(call) = &mut self.shared.on_finish else { return };
         let (target, user_agent, referer) = Saved::parts(&saved);
         let has_answer = exchange.output != Output::Unanswered;
         let record = Record {
@@ -445,7 +449,6 @@ impl<A: 'static> Driver<'_, A> {
             durations.add(record.duration);
         }
         call(self.app, &record);
-        self.shared.on_finish = Some(call);
     }
 
     /// Gives an answer that comes later; `None` if the exchange is over.

@@ -71,6 +71,7 @@ pub(crate) mod fuzzing;
 #[cfg(feature = "http-gzip")]
 mod gzip;
 mod head;
+mod held;
 mod known;
 mod method;
 mod metrics;

@@ -204,12 +204,15 @@ impl<A: 'static> Response<'_, A> {
     ) -> Option<R> {
         let key = self.shared.key?;
         let shared = &mut *self.shared;
-        // The fields of the two answers must not meet.
+        // The fields of the two answers must not meet, and the queue of the other connection holds
+        // up no request of this one.
         let own = std::mem::take(&mut shared.fields);
+        let (budget, is_above) = (shared.budget, shared.is_above);
         let result = self.conn.context().with(key, id.conn, |state: &mut State<A>, conn| {
             super::drive::answer_other(shared, state, conn, id.exchange, call)
         });
         self.shared.fields = own;
+        (self.shared.budget, self.shared.is_above) = (budget, is_above);
         result?
     }
 

@@ -23,10 +23,6 @@ use crate::base::id::Timer;
 use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer, TimerHandler};
 use crate::stream::Closed;
 
-/// Input that may gather while an answer is due. Reading goes on up to it, so that the end of the
-/// client is seen, and pauses then.
-const MAX_HELD_BYTES: usize = 64 << 10;
-
 /// The function of [`Server::on_gone`].
 type OnGone<A> = Box<dyn FnMut(&mut A, ReplyId)>;
 
@@ -53,7 +49,7 @@ type OnTimer<A> = Box<dyn FnMut(&mut A, Timer, &mut Context<'_>)>;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Server<A> {
-    app: A,
+    pub(super) app: A,
     routes: Routes<A>,
     pub(super) shared: Shared<A>,
     on_gone: Option<OnGone<A>>,
@@ -171,80 +167,24 @@ impl<A: 'static> Server<A> {
         self.go_on(cx, id);
     }
 
-    /// Looks at what has come in while the answer was due.
-    fn go_on(&mut self, cx: &mut Context<'_>, id: ReplyId) {
-        let Some(key) = self.shared.key else { return };
-        cx.with(key, id.conn, |state: &mut State<A>, conn| self.feed_held(state, conn, b""));
-    }
-
-    /// Takes what has been held, and what has come in behind it.
-    fn feed_held(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) {
-        self.shared.begin(conn.context().now());
-        if let Some(mut held) = state.held.take() {
-            held.extend_from_slice(input);
-            let used = self.feed(state, conn, &held);
-            held.drain(..used);
-            if !held.is_empty() {
-                state.held = Some(held);
-            }
-        }
-        self.keep_held(state, conn);
-    }
-
-    /// Sees to what is held: when it is looked at again, and that it does not grow.
-    fn keep_held(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
-        if state.held.is_some() && self.is_out_of_budget() {
-            self.go_on_soon(conn);
-        }
-        let left = state.held.as_ref().map_or(0, |held| held.len());
-        let is_paused = matches!(&state.phase, Phase::Busy(exchange) if exchange.is_paused);
-        if left >= MAX_HELD_BYTES {
-            state.is_held = true;
-            conn.pause_reading(); // again, where the body was gone on with
-        } else if state.is_held {
-            state.is_held = false;
-            if !is_paused {
-                conn.resume_reading();
-            }
-        }
-        self.end_if_all_is_served(state, conn);
-    }
-
-    /// Whether the callback has begun as many requests as it may, and there is room for more
-    /// answers.
-    fn is_out_of_budget(&self) -> bool {
-        self.shared.budget == 0 && !self.shared.is_above
-    }
-
-    /// Whether what is left must not stay with the loop, which would not show the client's end
-    /// then: an answer is due, or the budget is used up.
-    fn must_hold(&self, state: &State<A>) -> bool {
-        match &state.phase {
-            Phase::Busy(exchange) if exchange.is_paused => false,
-            Phase::Busy(exchange) if !exchange.waits_for_body() => true,
-            Phase::Busy(_) | Phase::Head => self.is_out_of_budget(),
-            Phase::Upgraded(_) | Phase::Ended => false,
-        }
-    }
-
-    /// The budget of this callback is used up, and more has come in.
-    #[cold]
-    fn go_on_soon(&mut self, conn: &mut Conn<'_>) {
-        let key = conn.handler_key::<Self>();
-        self.shared.key = Some(key);
-        let id = ReplyId { conn: conn.id(), exchange: 0 };
-        conn.context().post(key, move |server, cx| server.go_on(cx, id));
-    }
-
     /// Takes what can be taken from the front of the input; how many bytes that is.
     #[inline]
-    fn feed(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    pub(super) fn feed(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+    ) -> usize {
         let mut used = 0;
         while used < input.len() && self.shared.budget > 0 {
+            if used > 0 && is_ended(conn) {
+                return input.len();
+            }
             let rest = &input[used..];
             let step = match &mut state.phase {
                 Phase::Head => self.read_head(state, conn, rest),
                 Phase::Busy(_) => self.driver().read_body(state, conn, rest),
+                Phase::Upgraded(_) if used > 0 && conn.is_paused() => return used, // by `on_open`
                 Phase::Upgraded(upgraded) => {
                     return used + upgraded.on_data(&mut self.app, conn, rest);
                 }
@@ -256,37 +196,6 @@ impl<A: 'static> Server<A> {
             }
         }
         used
-    }
-
-    /// A client that has finished sending is done when it has all its answers, and when what it has
-    /// sent last is no whole request.
-    #[inline]
-    fn end_if_all_is_served(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
-        if state.has_ended {
-            self.end_what_ended(state, conn);
-        }
-    }
-
-    #[cold]
-    fn end_what_ended(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
-        let has_more = state.held.is_some() && state.searched == 0;
-        match &mut state.phase {
-            Phase::Head if has_more && self.shared.budget == 0 => {} // soon, or when there is room
-            Phase::Head => conn.close(),
-            // No page ends one side only: it has gone.
-            Phase::Busy(exchange) if exchange.is_events => {
-                self.driver().give_up_request(state, conn);
-            }
-            Phase::Busy(exchange) => {
-                let is_incomplete = !matches!(exchange.input, Input::None);
-                let takes_more = exchange.waits_for_body() || state.held.is_none();
-                if is_incomplete && takes_more && !exchange.is_paused {
-                    self.driver().give_up_request(state, conn);
-                }
-                // Otherwise the answer is still sent.
-            }
-            Phase::Upgraded(_) | Phase::Ended => {}
-        }
     }
 
     pub(super) fn driver(&mut self) -> Driver<'_, A> {
@@ -448,6 +357,13 @@ impl<A: 'static> Server<A> {
     }
 }
 
+/// Whether the connection has ended meanwhile, by a handler's word or at a limit: nobody would see
+/// the answer to what it has sent besides.
+fn is_ended(conn: &mut Conn<'_>) -> bool {
+    let id = conn.id();
+    conn.other_conn(id).is_none()
+}
+
 /// Finds the handler of a request, and calls it.
 #[inline]
 fn call<A: 'static>(
@@ -511,18 +427,21 @@ impl<A: 'static> Handler for Server<A> {
                 driver.settle(state, conn);
                 self.feed_held(state, conn, b"");
             }
-            Phase::Upgraded(upgraded) => upgraded.on_drain(&mut self.app, conn),
+            Phase::Upgraded(upgraded) => {
+                upgraded.on_drain(&mut self.app, conn);
+                self.go_on_upgraded(state, conn);
+            }
             Phase::Head => self.feed_held(state, conn, b""),
             Phase::Ended => {}
         }
     }
 
     fn on_eof(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
-        state.has_ended = true;
-        if let Phase::Upgraded(upgraded) = &mut state.phase {
+        if let (Phase::Upgraded(upgraded), None) = (&mut state.phase, &state.held) {
             return upgraded.on_eof(&mut self.app, conn);
         }
         // What is held was sent before the end.
+        state.has_ended = true;
         self.feed_held(state, conn, b"");
     }
 
@@ -542,7 +461,11 @@ impl<A: 'static> Handler for Server<A> {
         _: DeadlineKind,
     ) -> Deadline {
         match &mut state.phase {
-            Phase::Upgraded(upgraded) => return upgraded.on_deadline(&mut self.app, conn),
+            Phase::Upgraded(upgraded) => {
+                let deadline = upgraded.on_deadline(&mut self.app, conn);
+                self.go_on_upgraded(state, conn);
+                return deadline;
+            }
             Phase::Busy(exchange) if exchange.heartbeat.is_some() => {
                 return self.driver().beat(exchange, conn);
             }
@@ -564,6 +487,7 @@ impl<A: 'static> Handler for Server<A> {
     fn on_timer(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, timer: Timer) {
         if let Phase::Upgraded(upgraded) = &mut state.phase {
             upgraded.on_timer(&mut self.app, conn, timer);
+            self.go_on_upgraded(state, conn);
         }
     }
 

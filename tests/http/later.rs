@@ -1,11 +1,12 @@
 //! Answers that come later.
 
+use std::io::Write;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use waterwheel::HandlerKey;
-use waterwheel::http::{ReplyId, Router, Server};
+use waterwheel::http::{ReplyId, Router, Server, Upgraded};
+use waterwheel::{Conn, HandlerKey, Timer};
 
 use crate::web::Web;
 
@@ -30,6 +31,13 @@ fn web() -> (Web, Ids, mpsc::Receiver<ReplyId>) {
                     count += usize::from(res.answer(id, |res| res.text("woken")).is_some());
                 }
                 res.header("X-Own", "1").text(&count.to_string());
+            })
+            .get("/wake/large", |waiting: &mut Waiting, _, res| {
+                let large = vec![b'x'; 1 << 20];
+                for id in std::mem::take(waiting) {
+                    res.answer(id, |res| res.bytes("x/y", &large));
+                }
+                res.text("large");
             })
             .get("/now", |_, _, res| res.text("now"));
         Server::new(Vec::new(), routes).on_gone(move |_, id| gone_sender.send(id).unwrap())
@@ -199,4 +207,89 @@ fn what_a_client_sends_behind_its_last_request_costs_it_no_answer() {
         writer.join().unwrap();
         assert!(ids.try_recv().is_err(), "a request behind the last one was served");
     }
+}
+
+/// Takes a byte at a time and stops for a moment behind each.
+struct Sips;
+
+impl Upgraded<()> for Sips {
+    fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        conn.write(&input[..1].to_ascii_uppercase());
+        conn.pause_reading();
+        conn.set_timer(Duration::from_millis(1), 0);
+        1
+    }
+
+    fn on_timer(&mut self, (): &mut (), conn: &mut Conn<'_>, _: Timer) {
+        conn.resume_reading();
+    }
+
+    fn on_eof(&mut self, (): &mut (), conn: &mut Conn<'_>) {
+        conn.write(b".");
+        conn.close();
+    }
+}
+
+/// What a client has sent behind its request, and its end, wait for the 101 as well.
+#[test]
+fn a_later_upgrade_gets_all_that_came_in_before_it_and_the_end() {
+    let (sender, ids) = mpsc::channel();
+    let web = Web::serve(move || {
+        let routes = Router::new().get("/up", move |(), _, res| {
+            sender.send((res.later(), res.server())).unwrap();
+        });
+        Server::new((), routes)
+    });
+    let head = "GET /up HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: sips\r\n\r\n";
+    // More than is read before the answer, and nothing but the end.
+    for early in ["abc", "", &"x".repeat(200 << 10)] {
+        let mut client = web.client();
+        client.send(head);
+        let waiting = ids.recv_timeout(PATIENCE).unwrap();
+        if early.len() > 3 {
+            // One sip would take too long.
+            let mut writer = client.stream.try_clone().unwrap();
+            let early = early.to_owned();
+            let sent = thread::spawn(move || writer.write_all(early.as_bytes()));
+            web.client().get("/").expect(404, "there is nothing here\n");
+            web.answer(waiting, |(), res| res.upgrade("shout", Shout));
+            assert_eq!(client.answer().status, 101);
+            let shouted = client.take(200 << 10);
+            assert!(shouted.iter().all(|byte| *byte == b'X'));
+            sent.join().unwrap().unwrap();
+            continue;
+        }
+        client.send(early);
+        client.finish();
+        // What these have sent is there before the answer.
+        web.client().get("/").expect(404, "there is nothing here\n");
+        web.answer(waiting, |(), res| res.upgrade("sips", Sips));
+        assert_eq!(client.answer().status, 101);
+        assert_eq!(client.rest(), format!("{}.", early.to_uppercase()));
+    }
+}
+
+/// Sends all back in capitals.
+struct Shout;
+
+impl Upgraded<()> for Shout {
+    fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        conn.write(&input.to_ascii_uppercase());
+        input.len()
+    }
+}
+
+/// The queue of another connection holds up what this one has asked for besides.
+#[test]
+fn a_large_answer_to_another_request_keeps_none_of_its_giver_waiting() {
+    let (web, _, _) = web();
+    let mut waiter = web.client();
+    waiter.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut client = web.client();
+    client.get("/now").expect(200, "now");
+    let ask = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.send([ask("/wake/large"), ask("/now")].concat());
+    client.answer().expect(200, "large");
+    client.answer().expect(200, "now");
+    assert_eq!(waiter.answer().body.len(), 1 << 20);
 }

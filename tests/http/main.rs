@@ -6,6 +6,7 @@ mod client;
 mod client_bodies;
 mod client_pauses;
 mod clocks;
+mod ends;
 mod events;
 mod exchanges;
 #[cfg(feature = "http-files")]

@@ -1,0 +1,136 @@
+//! Input that has come in while nothing could be done with it: an answer was due, the budget of a
+//! callback was used up, or another protocol has paused.
+
+use super::exchange::{Input, ReplyId};
+use super::server::Server;
+use super::state::{Phase, State};
+use crate::handler::{Conn, Context};
+
+/// Input that may gather while an answer is due. Reading goes on up to it, so that the end of the
+/// client is seen, and pauses then.
+const MAX_HELD_BYTES: usize = 64 << 10;
+
+/// Input from before an upgrade that may be left unconsumed, as `Limits::max_input_bytes` has it by
+/// default.
+const MAX_UPGRADED_BYTES: usize = 1 << 20;
+
+impl<A: 'static> Server<A> {
+    /// Looks at what has come in while the answer was due.
+    pub(super) fn go_on(&mut self, cx: &mut Context<'_>, id: ReplyId) {
+        let Some(key) = self.shared.key else { return };
+        cx.with(key, id.conn, |state: &mut State<A>, conn| self.feed_held(state, conn, b""));
+    }
+
+    /// Takes what has been held, and what has come in behind it.
+    pub(super) fn feed_held(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) {
+        self.shared.begin(conn.context().now());
+        if let Some(mut held) = state.held.take() {
+            held.extend_from_slice(input);
+            let used = self.feed(state, conn, &held);
+            held.drain(..used);
+            if !held.is_empty() {
+                state.held = Some(held);
+            }
+        }
+        self.keep_held(state, conn);
+    }
+
+    /// Sees to what is held: when it is looked at again, and that it does not grow.
+    pub(super) fn keep_held(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        if state.held.is_some() && self.is_out_of_budget() {
+            self.go_on_soon(conn);
+        }
+        let left = state.held.as_ref().map_or(0, |held| held.len());
+        if let Phase::Upgraded(_) = &state.phase {
+            // Its own to pause, and bounded as what any handler leaves.
+            if left > MAX_UPGRADED_BYTES {
+                log::debug!("{}: {left} bytes of input were left unconsumed", conn.id());
+                conn.abort();
+            }
+            return self.end_if_all_is_served(state, conn);
+        }
+        let is_paused = matches!(&state.phase, Phase::Busy(exchange) if exchange.is_paused);
+        if left >= MAX_HELD_BYTES {
+            state.is_held = true;
+            conn.pause_reading(); // again, where the body was gone on with
+        } else if state.is_held {
+            state.is_held = false;
+            if !is_paused {
+                conn.resume_reading();
+            }
+        }
+        self.end_if_all_is_served(state, conn);
+    }
+
+    /// Whether the callback has begun as many requests as it may, and there is room for more
+    /// answers.
+    fn is_out_of_budget(&self) -> bool {
+        self.shared.budget == 0 && !self.shared.is_above
+    }
+
+    /// Whether what is left must not stay with the loop, which would not show the client's end
+    /// then: an answer is due, or the budget is used up.
+    pub(super) fn must_hold(&self, state: &State<A>) -> bool {
+        match &state.phase {
+            Phase::Busy(exchange) if exchange.is_paused => false,
+            Phase::Busy(exchange) if !exchange.waits_for_body() => true,
+            Phase::Busy(_) | Phase::Head => self.is_out_of_budget(),
+            Phase::Upgraded(_) | Phase::Ended => false,
+        }
+    }
+
+    /// The budget of this callback is used up, and more has come in.
+    #[cold]
+    fn go_on_soon(&mut self, conn: &mut Conn<'_>) {
+        let key = conn.handler_key::<Self>();
+        self.shared.key = Some(key);
+        let id = ReplyId { conn: conn.id(), exchange: 0 };
+        conn.context().post(key, move |server, cx| server.go_on(cx, id));
+    }
+
+    /// A client that has finished sending is done when it has all its answers, and when what it has
+    /// sent last is no whole request.
+    #[inline]
+    pub(super) fn end_if_all_is_served(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        if state.has_ended {
+            self.end_what_ended(state, conn);
+        }
+    }
+
+    #[cold]
+    fn end_what_ended(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        let has_more = state.held.is_some() && state.searched == 0;
+        match &mut state.phase {
+            Phase::Head if has_more && self.shared.budget == 0 => {} // soon, or when there is room
+            Phase::Head => conn.close(),
+            // No page ends one side only: it has gone.
+            Phase::Busy(exchange) if exchange.is_events => {
+                self.driver().give_up_request(state, conn);
+            }
+            Phase::Busy(exchange) => {
+                let is_incomplete = !matches!(exchange.input, Input::None);
+                let takes_more = exchange.waits_for_body() || state.held.is_none();
+                if is_incomplete && takes_more && !exchange.is_paused {
+                    self.driver().give_up_request(state, conn);
+                }
+                // Otherwise the answer is still sent.
+            }
+            // What had come in before the upgrade ends with it; told once, and not in a pause.
+            Phase::Upgraded(upgraded) if !conn.is_paused() => {
+                state.has_ended = false;
+                upgraded.on_eof(&mut self.app, conn);
+            }
+            Phase::Upgraded(_) | Phase::Ended => {}
+        }
+    }
+
+    /// A callback of another protocol has returned: what had come in before the upgrade follows, if
+    /// reading goes on.
+    #[inline]
+    pub(super) fn go_on_upgraded(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        let has_more = state.held.is_some() || state.has_ended;
+        if has_more && !conn.is_paused() {
+            self.feed_held(state, conn, b"");
+        }
+    }
+}
