@@ -10,7 +10,7 @@ use crate::handler::{self, Conn, Context, DeadlineKind, Peer};
 use crate::stream::Closed;
 use crate::ws::handshake::{check_answer, key_of};
 use crate::ws::shared::{Shared, is_token};
-use crate::ws::wire::{Agreed, Wire};
+use crate::ws::wire::{Agreed, Wire, is_ended};
 use crate::ws::{Handler, Options, Session, Stats, deflate};
 
 /// The longest head of an answer, in bytes.
@@ -252,6 +252,9 @@ impl<A: Handler> handler::Handler for Client<A> {
         let head = self.answered(state, conn, input);
         let Phase::Open(session) = &mut state.0 else { return head };
         session.on_open(&mut self.app, conn);
+        if conn.is_paused() || is_ended(conn) {
+            return head; // the rest comes again when reading goes on
+        }
         // What stands behind the head does not come again by itself.
         head + session.on_data(&mut self.app, conn, &input[head..])
     }

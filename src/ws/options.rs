@@ -63,9 +63,9 @@ pub struct Parts {
     pub max_bytes: u64,
     /// Min rate of a message that has begun, in bytes a second as they are on the wire. Looked at
     /// each [`ping_interval`](Options#structfield.ping_interval), over the time since the look
-    /// before; a slower message ends the connection with 1008. Time in which reading was paused, or
-    /// in which the peer left output unread, does not count. Default 240; 0 for messages that last
-    /// without end, such as a log.
+    /// before, and without such an interval not at all; a slower message ends the connection with
+    /// 1008. Time in which reading was paused, or in which the peer left output unread, does not
+    /// count. Default 240; 0 for messages that last without end, such as a log.
     pub min_bytes_per_second: u32,
 }
 

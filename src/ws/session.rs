@@ -85,7 +85,7 @@ impl<S: 'static> Session<S> {
                         break;
                     }
                     self.wire.end_message(&mut assembly);
-                    if self.wire.yields(conn, &assembly) {
+                    if self.wire.yields(conn, &assembly, at < input.len()) {
                         break;
                     }
                 }
@@ -94,14 +94,14 @@ impl<S: 'static> Session<S> {
                         self.wire.fail(conn, fault);
                         break;
                     }
-                    if self.wire.yields(conn, &assembly) {
+                    if self.wire.yields(conn, &assembly, at < input.len()) {
                         break;
                     }
                 }
                 Ok(Step::Pong) => {
                     let payload = assembly.control();
                     self.with(app, conn, |app, state, socket| app.on_pong(state, socket, payload));
-                    if self.wire.yields(conn, &assembly) {
+                    if self.wire.yields(conn, &assembly, at < input.len()) {
                         break;
                     }
                 }

@@ -93,7 +93,8 @@ impl Socket<'_> {
         self.wire.say_close(&mut self.conn, code, reason);
     }
 
-    /// Ends the connection at once, with a reset: what is queued is lost.
+    /// Ends the connection at once, with a reset: what is queued is lost, and no messages are
+    /// delivered any more.
     pub fn abort(&mut self) {
         self.conn.abort();
     }
@@ -117,7 +118,8 @@ impl Socket<'_> {
         self.wire.agreed.deflate.is_some()
     }
 
-    /// Stops reading: no `on_message` until reading resumes, and TCP holds the peer back.
+    /// Stops reading: no `on_message` until reading resumes, and TCP holds the peer back. Once
+    /// either side has said Close it does nothing, because the peer's answer is to be read.
     pub fn pause_reading(&mut self) {
         self.wire.set_paused(&mut self.conn, true);
     }

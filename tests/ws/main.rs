@@ -3,6 +3,7 @@
 
 mod autobahn;
 mod client;
+mod ends;
 mod fleet;
 mod life;
 mod parts;

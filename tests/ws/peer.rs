@@ -247,6 +247,25 @@ pub(crate) fn close_frame(code: u16) -> Vec<u8> {
     masked(0x88, &code.to_be_bytes())
 }
 
+/// The value of a field of a request.
+#[track_caller]
+fn field<'a>(request: &'a str, name: &str) -> &'a str {
+    let mut lines = request.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(field, _)| *field == name).expect("a field").1
+}
+
+/// The answer to a request that is in order, with these fields besides.
+pub(crate) fn answer_to(request: &str, fields: &str) -> String {
+    let mut hash = sha1_smol::Sha1::new();
+    hash.update(field(request, "Sec-WebSocket-Key").as_bytes());
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let accept = data_encoding::BASE64.encode(&hash.digest().bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n{fields}\r\n"
+    )
+}
+
 /// A client with a server that is a socket, and the head of the client's request.
 pub(crate) struct Connected {
     pub(crate) rig: Rig<WsClient<Notes>>,
@@ -273,20 +292,12 @@ impl Connected {
     /// The value of a field of the request.
     #[track_caller]
     pub(crate) fn field(&self, name: &str) -> &str {
-        let mut lines = self.request.lines().filter_map(|line| line.split_once(": "));
-        lines.find(|(field, _)| *field == name).expect("a field").1
+        field(&self.request, name)
     }
 
     /// The answer that is in order, with these fields besides.
     pub(crate) fn answer(&self, fields: &str) -> String {
-        let mut hash = sha1_smol::Sha1::new();
-        hash.update(self.field("Sec-WebSocket-Key").as_bytes());
-        hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-        let accept = data_encoding::BASE64.encode(&hash.digest().bytes());
-        format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {accept}\r\n{fields}\r\n"
-        )
+        answer_to(&self.request, fields)
     }
 
     #[track_caller]

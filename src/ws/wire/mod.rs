@@ -202,10 +202,15 @@ impl Wire {
     }
 
     /// Whether the rest of the input waits, because the program wants so, or for others to have
-    /// their turn.
+    /// their turn; or is of no use any more, because the program has ended the connection.
     #[inline]
-    pub(super) fn yields(&mut self, conn: &mut Conn<'_>, assembly: &Assembly) -> bool {
-        if self.has(PAUSED) {
+    pub(super) fn yields(
+        &mut self,
+        conn: &mut Conn<'_>,
+        assembly: &Assembly,
+        has_more: bool,
+    ) -> bool {
+        if self.has(PAUSED) || has_more && is_ended(conn) {
             return true;
         }
         let is_over = assembly.inflated >= INFLATE_BUDGET && self.is_open();
@@ -460,6 +465,9 @@ impl Wire {
     }
 
     pub(super) fn set_paused(&mut self, conn: &mut Conn<'_>, is_paused: bool) {
+        if !self.is_open() {
+            return; // or the peer's answer would not be read
+        }
         self.put(PAUSED, is_paused);
         self.put(WAS_PAUSED, true);
         if is_paused || self.has(YIELDED) {
@@ -468,4 +476,11 @@ impl Wire {
             conn.resume_reading();
         }
     }
+}
+
+/// Whether the connection has ended, by the program's word or at a limit, so that no input of it is
+/// of use any more.
+pub(super) fn is_ended(conn: &mut Conn<'_>) -> bool {
+    let id = conn.id();
+    conn.other_conn(id).is_none()
 }
