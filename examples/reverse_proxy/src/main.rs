@@ -28,16 +28,18 @@ mod health;
 mod relay;
 mod tunnel;
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use support::print;
-use waterwheel::http::{self, Client, ClientOptions, Route, Router, Server};
+use waterwheel::http::{self, Client, ClientOptions, ReplyId, Route, Router, Server};
 use waterwheel::pool::PoolOptions;
-use waterwheel::{ConnectOptions, ListenOptions, Reactor, Remote};
+use waterwheel::{ConnectOptions, Context, HandlerKey, ListenOptions, Reactor, Remote};
 
 use crate::health::{Checker, Health};
+use crate::relay::Lent;
 
 const USAGE: &str = "\
 usage: reverse_proxy [options] --to HOST:PORT...
@@ -66,6 +68,8 @@ struct Proxy {
     servers: Vec<Upstream>,
     /// The server that was asked last.
     last: usize,
+    /// Answers that have begun and are not over.
+    relayed: HashMap<ReplyId, Lent>,
     remote: Remote,
 }
 
@@ -74,6 +78,19 @@ struct Upstream {
     name: String,
     client: Client,
     health: Health,
+}
+
+impl Proxy {
+    /// A client has gone before its answer was whole. An answer that it had held back comes on
+    /// no more, and would keep its connection for ever.
+    fn on_gone(&mut self, web: HandlerKey<Server<Self>>, id: ReplyId) {
+        let task = move |web: &mut Server<Self>, cx: &mut Context<'_>| {
+            if let Some(server) = web.app().relayed.remove(&id) {
+                relay::give_up(&server, cx);
+            }
+        };
+        let _ = self.remote.with(web, task); // of a loop that has stopped nothing is left
+    }
 }
 
 struct Args {
@@ -105,9 +122,10 @@ fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         servers.push(Upstream { name, client, health: Health::new() });
     }
     let clients: Vec<_> = servers.iter().map(|server| server.client).collect();
-    let proxy = Proxy { servers, last: 0, remote: reactor.remote() };
+    let proxy = Proxy { servers, last: 0, relayed: HashMap::new(), remote: reactor.remote() };
     let route = Route::new().any(forward::forward).max_body_bytes(MAX_BODY);
-    let web = reactor.register(Server::new(proxy, Router::new().fallback(route)));
+    let server = Server::new(proxy, Router::new().fallback(route));
+    let web = reactor.register_with(|web| server.on_gone(move |proxy, id| proxy.on_gone(web, id)));
     Checker::start(&mut reactor, web, clients, args.check, args.every);
     support::drain_on_signals(&mut reactor, DRAIN)?;
     for addr in &args.listen {

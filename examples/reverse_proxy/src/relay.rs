@@ -1,6 +1,6 @@
 //! The answer of a server behind, given as it comes in.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::rc::Rc;
 
@@ -17,6 +17,10 @@ use crate::tunnel::Tunnel;
 /// Bytes that may wait for a client before the server behind is held back: the high mark.
 const MAX_QUEUED: usize = 256 << 10;
 
+/// The connection to the server behind, for as long as it is an exchange's own. Then the pool lends
+/// it to another one, which must not be ended with this.
+pub(crate) type Lent = Rc<Cell<Option<ConnId>>>;
+
 /// Takes the answer of a server behind, and gives it.
 pub(crate) struct Relay {
     /// The exchange of the client.
@@ -24,8 +28,8 @@ pub(crate) struct Relay {
     web: HandlerKey<Server<Proxy>>,
     /// Which server it is.
     at: usize,
-    /// The connection to it.
-    server: Option<ConnId>,
+    /// The connection to it, from the head of its answer on.
+    server: Lent,
     is_head: bool,
     /// The protocol that was asked for, and the way to the server once that has agreed.
     tunnel: Option<(String, Rc<RefCell<Option<Upload>>>)>,
@@ -40,7 +44,7 @@ impl Relay {
         at: usize,
         is_head: bool,
     ) -> Self {
-        Self { id, web, at, server: None, is_head, tunnel: None, is_tunnel: false }
+        Self { id, web, at, server: Lent::default(), is_head, tunnel: None, is_tunnel: false }
     }
 
     /// Tells the server about the client's bytes of another protocol, once there may be any.
@@ -61,21 +65,24 @@ impl Relay {
 
     /// Has the answer gone on with, behind what was posted before.
     fn go_on(&self, cx: &mut Context<'_>, call: impl FnOnce(&mut Response<'_, Proxy>) + 'static) {
-        let (id, server) = (self.id, self.server);
+        let (id, server) = (self.id, Rc::clone(&self.server));
         cx.post(self.web, move |web, cx| {
-            if web.answer(cx, id, |_, res| call(res)).is_some() {
-                return;
-            }
-            // The client has gone: nobody wants the rest.
-            if let Some(mut conn) = server.and_then(|server| cx.conn(server)) {
-                conn.abort();
+            if web.answer(cx, id, |_, res| call(res)).is_none() {
+                give_up(&server, cx);
             }
         });
     }
 
+    /// The answer is over, whole or not.
+    fn finish(&self, cx: &mut Context<'_>) {
+        self.server.set(None);
+        let id = self.id;
+        cx.post(self.web, move |web, _| drop(web.app().relayed.remove(&id)));
+    }
+
     /// The server goes on with another protocol, and so does the client.
     fn switch(&mut self, cx: &mut Context<'_>, fields: Fields) {
-        let (Some((protocol, slot)), Some(server)) = (self.tunnel.take(), self.server) else {
+        let (Some((protocol, slot)), Some(server)) = (self.tunnel.take(), self.server.get()) else {
             return;
         };
         self.is_tunnel = true;
@@ -86,6 +93,13 @@ impl Relay {
                 res.upgrade(&protocol, Tunnel::new(upload, server));
             }
         });
+    }
+}
+
+/// The client has gone: nobody wants the rest of the answer, which might be held back for ever.
+pub(crate) fn give_up(server: &Lent, cx: &mut Context<'_>) {
+    if let Some(mut conn) = server.take().and_then(|server| cx.conn(server)) {
+        conn.abort();
     }
 }
 
@@ -114,11 +128,13 @@ impl AnswerReader for Relay {
     fn on_head(&mut self, answer: &Answer<'_>, cx: &mut Context<'_>) {
         let (status, server) = (answer.status(), answer.conn());
         let has_body = !self.is_head && !matches!(status, 204 | 304);
-        self.server = Some(server);
+        self.server.set(Some(server));
         let fields = Fields::of(answer);
         if status == 101 {
             return self.switch(cx, fields);
         }
+        let (id, lent) = (self.id, Rc::clone(&self.server));
+        cx.post(self.web, move |web, _| drop(web.app().relayed.insert(id, lent)));
         let length = answer.header("content-length").and_then(|length| length.parse().ok());
         self.go_on(cx, move |res| {
             res.status(status);
@@ -153,6 +169,7 @@ impl AnswerReader for Relay {
     }
 
     fn on_end(self: Box<Self>, cx: &mut Context<'_>) {
+        self.finish(cx);
         if self.is_tunnel {
             let client = self.id.conn();
             return cx.post(self.web, move |_, cx| {
@@ -167,6 +184,7 @@ impl AnswerReader for Relay {
     fn on_error(self: Box<Self>, error: ClientError, cx: &mut Context<'_>) {
         let (id, at, is_tunnel) = (self.id, self.at, self.is_tunnel);
         let status = status_of(&error);
+        self.finish(cx);
         cx.post(self.web, move |web, cx| {
             log::warn!("{id}: {}: {error}", web.app().servers[at].name);
             if matches!(error, ClientError::Connect(AcquireError::Connect(_))) {

@@ -200,6 +200,31 @@ fn bodies_pass_as_they_come_and_are_held_back() {
     expect_clean_end(server);
 }
 
+/// An answer that a client has held back would wait for that client to read on.
+#[test]
+fn a_client_that_goes_amid_an_answer_frees_the_connection_behind() {
+    let (listener, behind) = listen();
+    let (server, addr) = serve(&[behind], &["--every", "0", "--timeout", "60"]);
+    let mut client = Client::connect(addr);
+    client.send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut upstream = accept(&listener);
+    head(&mut upstream);
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+    // Nobody reads, until the proxy does not either.
+    upstream.stream.get_ref().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let piece = vec![b'x'; 1 << 16];
+    let mut sent = 0;
+    while std::io::Write::write(upstream.stream.get_mut(), &piece).is_ok() {
+        sent += 1;
+        assert!(sent < 10_000, "the answer is not held back");
+    }
+    drop(client);
+    upstream.stream.get_ref().set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let end = upstream.stream.read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(end, Err(ErrorKind::ConnectionReset));
+    expect_end(server);
+}
+
 #[test]
 fn a_100_comes_from_behind_and_the_body_waits_for_it() {
     let (listener, behind) = listen();
