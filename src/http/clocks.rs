@@ -29,18 +29,20 @@ impl<A: 'static> Server<A> {
             return Deadline::Keep(soon);
         };
         let soon = soon.min(rate.grace());
-        let (now, passed) = (ms(conn.context().now()), lasted(state.since, &conn.context()));
+        let now = ms(conn.context().now());
         if !exchange.waits_for_body() {
-            state.since = now;
+            exchange.spare(now);
             return Deadline::Keep(soon);
         }
+        let spare = Duration::from_millis(u64::from(exchange.spare_ms));
+        let passed = lasted(state.since, &conn.context()).saturating_sub(spare);
         if passed < rate.grace() {
             return Deadline::Keep(soon.min(rate.grace() - passed));
         }
         let came = exchange.body_bytes - exchange.rated_bytes;
         let wanted = u128::from(rate.bytes_per_second()) * passed.as_millis() / 1_000;
         exchange.rated_bytes = exchange.body_bytes;
-        state.since = now;
+        (state.since, exchange.spare_ms) = (now, 0);
         if u128::from(came) >= wanted {
             return Deadline::Keep(soon);
         }

@@ -150,6 +150,7 @@ impl<A: 'static> Driver<'_, A> {
                 let is_answered = exchange.output == Output::Done;
                 if !is_answered && flow == Flow::Pause && !is_last {
                     exchange.is_paused = true;
+                    exchange.spare_since = ms(conn.context().now());
                     conn.pause_reading();
                 }
                 if !is_answered {
@@ -303,6 +304,12 @@ impl<A: 'static> Driver<'_, A> {
             Output::Done if is_draining || !exchange.can_keep_alive() => After::Close,
             Output::Done if matches!(exchange.input, Input::None) => After::Next,
             Output::Done => {
+                if matches!(exchange.reader, Reader::Unasked) || exchange.is_paused {
+                    exchange.spare(ms(conn.context().now()));
+                }
+                if std::mem::take(&mut exchange.is_paused) {
+                    conn.resume_reading(); // what is left stands before the next request
+                }
                 exchange.reader = Reader::Skip;
                 After::Busy
             }

@@ -117,6 +117,10 @@ pub(super) struct Exchange<A> {
     pub(super) heartbeat: Option<Duration>,
     /// Whether reading is paused for a [`Body`].
     pub(super) is_paused: bool,
+    /// Since when no body is due, in milliseconds of the loop: it is not asked for, or paused.
+    pub(super) spare_since: u32,
+    /// How long none was due, in milliseconds, since its rate was looked at.
+    pub(super) spare_ms: u32,
     /// Whether the handler has set something that cannot be sent.
     pub(super) is_failed: bool,
     /// Whether `on_drain` is new, and to be called without waiting for a drain.
@@ -161,6 +165,8 @@ impl<A> Exchange<A> {
             is_events: false,
             heartbeat: None,
             is_paused: false,
+            spare_since: 0,
+            spare_ms: 0,
             is_failed: false,
             wants_drain: false,
             input: match head.framing {
@@ -192,6 +198,12 @@ impl<A> Exchange<A> {
             && self.keep_alive
             && self.upgrade.is_none()
             && self.saved.is_none()
+    }
+
+    /// No body was due up to now, in milliseconds of the loop: that time does not count.
+    pub(super) fn spare(&mut self, now: u32) {
+        self.spare_ms = self.spare_ms.wrapping_add(now.wrapping_sub(self.spare_since));
+        self.spare_since = now;
     }
 
     /// Whether more of the body is due from the client, and is wanted now.

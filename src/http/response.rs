@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::body::Body;
+use super::drive::ms;
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId, Rest};
 use super::fields::{self, InvalidField};
 use super::respond::{self, Kind};
@@ -268,6 +269,7 @@ impl<A: 'static> Response<'_, A> {
             self.shared.stats.count(100);
             self.conn.write(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
+        self.exchange.spare(ms(self.conn.context().now()));
         self.exchange.reader = reader;
         self.exchange.is_reading = true;
     }
@@ -283,6 +285,7 @@ impl<A: 'static> Response<'_, A> {
     /// Goes on with a body that was paused by [`Flow::Pause`](super::Flow::Pause).
     pub fn resume(&mut self) {
         if std::mem::take(&mut self.exchange.is_paused) {
+            self.exchange.spare(ms(self.conn.context().now()));
             self.conn.resume_reading();
         }
     }

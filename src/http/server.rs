@@ -340,6 +340,7 @@ impl<A: 'static> Server<A> {
         let mut exchange = Box::new(exchange);
         self.shared.store(&mut exchange);
         state.since = ms(conn.context().now());
+        (exchange.spare_since, exchange.spare_ms) = (state.since, 0);
         let is_empty = matches!(exchange.input, Input::None);
         let has_reader = !matches!(exchange.reader, Reader::Unasked | Reader::Skip);
         if let (false, Some(rate)) = (is_empty, self.shared.options.min_body_rate) {

@@ -3,8 +3,8 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use waterwheel::http::{Body, Flow, Response, Route, Router, Server};
-use waterwheel::{Limits, ListenOptions, Written, http};
+use waterwheel::http::{Body, Flow, ReplyId, Response, Route, Router, Server};
+use waterwheel::{HandlerKey, Limits, ListenOptions, Written, http};
 
 use crate::web::Web;
 
@@ -272,4 +272,35 @@ fn a_body_is_told_once_that_the_rest_will_not_come() {
     web.client().ask(format!("{head}0\r\n\r\n")).expect(200, "end");
     assert_eq!(wait(), "end");
     assert!(told.try_recv().is_err());
+}
+
+/// Takes one piece, and pauses for ever.
+struct Enough(mpsc::Sender<(ReplyId, HandlerKey<Server<()>>)>);
+
+impl Body<()> for Enough {
+    fn on_chunk(&mut self, _: &mut (), _: &[u8], res: &mut Response<'_, ()>) -> Flow {
+        self.0.send((res.later(), res.server())).unwrap();
+        Flow::Pause
+    }
+
+    fn on_end(&mut self, _: &mut (), _: &mut Response<'_, ()>) {
+        unreachable!("it is answered before");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_paused_body_is_skipped_when_it_is_answered() {
+    let (sender, ids) = mpsc::channel();
+    let web = Web::of(move || {
+        Router::new()
+            .post("/", move |(), _, res| res.receive(Enough(sender.clone())))
+            .get("/next", |(), _, res| res.text("next"))
+    });
+    let mut client = web.client();
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello");
+    let ids = ids.recv_timeout(Duration::from_secs(10)).unwrap();
+    web.answer(ids, |(), res| res.text("enough"));
+    client.answer().expect(200, "enough");
+    client.send("world");
+    client.get("/next").expect(200, "next");
 }

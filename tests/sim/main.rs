@@ -4,6 +4,8 @@ mod datagram_peers;
 mod datagrams;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "http")]
+mod http_rates;
 #[allow(dead_code)] // Others use more of it.
 #[path = "../../src/tests/fuzzing/input.rs"]
 mod input;
