@@ -65,11 +65,11 @@ impl Layers {
         spares.scratch = scratch;
     }
 
-    /// The socket has taken bytes, or they are dropped.
+    /// The socket has taken bytes, or they are dropped: no more of what was written is left than
+    /// bytes are, whatever the layer adds to them.
     pub(super) fn note_sent(&mut self) {
-        if self.encoded.is_empty() {
-            (self.encoded_plain, self.encoded_file) = (0, 0);
-        }
+        self.encoded_plain = self.encoded_plain.min(self.encoded.len());
+        self.encoded_file = self.encoded_file.min(self.encoded.len() - self.encoded_plain);
     }
 }
 
