@@ -361,9 +361,8 @@ impl Dispatcher {
             return link.mark_closed_reset(CloseReason::Overflow);
         }
         let is_new = is_progress && !link.connection.flags.has(Flags::INCOMPLETE);
-        // While reading is held back the peer is not the one who keeps us waiting.
-        let is_incomplete = link.connection.is_incomplete() && link.connection.wants_read();
-        link.watch_message(is_incomplete, is_new);
+        let is_waiting = link.connection.waits_for_message();
+        link.watch_message(is_waiting, is_new);
     }
 
     /// Looks whether it is up, whatever the poll has said, or whether more of a handshake is here.

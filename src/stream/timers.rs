@@ -113,8 +113,8 @@ impl Link<'_> {
     /// Reading was held back or goes on: the time of an incomplete message stops or starts.
     pub(crate) fn rewatch_message(&mut self) {
         self.engine.timers.note_active(self.id); // no event and no callback may tell of it
-        let is_incomplete = self.connection.is_incomplete() && self.connection.wants_read();
-        self.watch_message(is_incomplete, false);
+        let is_waiting = self.connection.waits_for_message();
+        self.watch_message(is_waiting, false);
     }
 
     /// Whether a message is incomplete, after the handler has seen what there is.

@@ -233,7 +233,7 @@ impl<'a> Conn<'a> {
         if link.connection.flags.has(Flags::INCOMPLETE) != incomplete {
             link.connection.flags.put(Flags::INCOMPLETE, incomplete);
             // While reading is held back the peer is not the one who keeps us waiting.
-            let is_timed = link.connection.is_incomplete() && link.connection.wants_read();
+            let is_timed = link.connection.waits_for_message();
             link.watch_message(is_timed, true);
         }
     }

@@ -379,6 +379,13 @@ impl<S> Connection<S> {
         self.flags.has(Flags::HAS_INPUT | Flags::INCOMPLETE) || self.has_undecoded()
     }
 
+    /// Whether a message is incomplete, and the peer is the one who keeps us waiting: not while
+    /// the handler has paused reading, even if the poll says that the socket is broken, for which
+    /// it is read all the same.
+    pub(crate) fn waits_for_message(&self) -> bool {
+        self.is_incomplete() && self.wants_read() && !self.flags.has(Flags::PAUSED)
+    }
+
     // Output; the queue itself is in `output`.
 
     /// Whether the handler may write. Of an accepted connection that is not open it does not know.
