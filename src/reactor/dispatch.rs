@@ -200,6 +200,9 @@ impl Dispatcher {
 
     fn read_within(&mut self, id: ConnId, budget: usize) {
         for _ in 0..budget {
+            if self.lp.streams.get(id).is_some_and(|it| it.flags.has(Flags::REPLAY)) {
+                self.replay(id); // output has failed meanwhile, and no pause holds any more
+            }
             let Some(link) = self.lp.link(id) else { return };
             if !link.connection.can_read() {
                 return;
