@@ -1,7 +1,11 @@
 //! The examples of one file, each as a real process: it says where it listens, does its work over a
 //! socket, and says what is wrong. Those of more files are packages with tests of their own.
+//! Another test of processes stands beside them: servers of this crate behind balancers.
 #![cfg(unix)]
 
+#[cfg(feature = "proxy-protocol")]
+#[path = "balancer/mod.rs"]
+mod balancer;
 #[path = "examples/process.rs"]
 mod process;
 #[path = "examples/servers.rs"]

@@ -1,16 +1,25 @@
 //! The shape of the code: the order of the rooms, what belongs in one room only, how long things
 //! may be. Below the rules and the checks stand tests which prove that each check catches what it
-//! should.
+//! should. Two more that read files: what the documents promise (`docs::`), and whether each
+//! deliberate bug still fits the sources (`seeded_bugs::`).
+//!
+//! Not in the package of the crate, which lacks the programs that the documents name.
 
 use std::fs;
 use std::path::Path;
 
+#[path = "docs/mod.rs"]
+mod docs;
 #[path = "tidy/exported.rs"]
 mod exported;
 #[path = "tidy/growth.rs"]
 mod growth;
 #[path = "tidy/guide.rs"]
 mod guide;
+#[path = "tidy/reading.rs"]
+mod reading;
+#[path = "seeded_bugs/mod.rs"]
+mod seeded_bugs;
 #[path = "tidy/source.rs"]
 mod source;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::packages::Package;
+use super::packages::Package;
 
 /// The commands in a text, each in a line of its own or between backticks. A backslash at the end
 /// joins lines.

@@ -3,7 +3,7 @@
 
 use waterwheel::Limits;
 
-use crate::read;
+use super::read;
 
 #[test]
 fn the_chapter_has_every_limit_with_its_values() {

@@ -12,11 +12,11 @@ pub(crate) struct Package {
 
 /// All packages of the workspace by name.
 pub(crate) fn packages() -> BTreeMap<String, Package> {
-    let root = Package::read(&crate::root());
+    let root = Package::read(&super::root());
     let members = root.values("workspace").filter(|(key, _)| *key == "members");
     let members: Vec<String> = members.flat_map(|(_, value)| strings(value)).collect();
     assert!(members.len() > 5, "the manifest lists {members:?} only");
-    let members = members.iter().map(|member| Package::read(&crate::root().join(member)));
+    let members = members.iter().map(|member| Package::read(&super::root().join(member)));
     members.chain([root]).map(|package| (package.name(), package)).collect()
 }
 

@@ -1,6 +1,6 @@
 //! The simulated world finds each of the seeded bugs, and nothing where none is on.
 //!
-//! A test of the copy of the library that has the bugs in it: see `main.rs` beside this file.
+//! A test of the copy of the library that has the bugs in it: see `mod.rs` beside this file.
 //!
 //! The table has the seeds that each bug takes, from 0 on. The numbers, which the test prints,
 //! change whenever the world or the program that is run in it does.

@@ -1,14 +1,10 @@
 //! Behind real balancers: HAProxy and nginx before the servers of this crate, and nginx behind its
 //! proxy. What is not installed is skipped, with a word about it.
-#![cfg(all(unix, feature = "proxy-protocol"))]
 
-#[path = "balancer/peers.rs"]
 mod peers;
-#[path = "examples/process.rs"]
-mod process;
-#[path = "balancer/stats.rs"]
 mod stats;
 #[allow(dead_code, unused_imports, reason = "most of it is used in `tests/it/`")]
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::io::{BufRead, BufReader};
@@ -19,11 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use peers::{Dir, await_listener, configure, find, free_ports, haproxy, local, nginx};
-use process::Process;
 use stats::Socket;
 use support::{Client, Server, patiently};
 use waterwheel::proxy_protocol::ProxyProtocol;
 use waterwheel::{Conn, Handler, ListenOptions, Peer, Reactor};
+
+use crate::process::Process;
 
 /// Tells each client who it is, and counts the connections that are for nobody.
 struct Who {

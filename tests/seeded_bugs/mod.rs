@@ -1,7 +1,7 @@
 //! Deliberate bugs of the kinds that event loops have had: each can still be put into the library,
 //! and the simulated world finds each.
 //!
-//! `cargo test --test seeded_bugs` sees that each bug fits the sources, in no time.
+//! `cargo test --test tidy seeded_bugs` sees that each bug fits the sources, in no time.
 //! `tests/seeded_bugs/run [NAME...]` puts all bugs into a copy of the library and looks for them.
 //! The library itself has none, and no place for one.
 //!
@@ -112,7 +112,7 @@ fn all_or_complain<T>(results: Vec<Result<T, String>>) -> Vec<T> {
     let complaints: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
     assert!(
         complaints.is_empty(),
-        "bugs do not fit (the top of {FOLDER}/main.rs says how to refresh one):\n\n{}\n",
+        "bugs do not fit (the top of {FOLDER}/mod.rs says how to refresh one):\n\n{}\n",
         complaints.join("\n\n")
     );
     good.into_iter().filter_map(Result::ok).collect()
@@ -136,13 +136,11 @@ fn copy_package(copy: &Path, texts: &BTreeMap<String, String>, bugs: &[Bug]) {
     let face = copy.join("src/lib.rs");
     let text = fs::read_to_string(&face).unwrap();
     fs::write(&face, text + "\npub mod seeded;\n").unwrap();
-    // The test there has the name of this one.
     let test = fs::read_to_string(copy.join(FOLDER).join("finds.rs")).unwrap();
     let test = test.replace("@workload@", &format!("../{WORKLOAD}"));
     let test = test.replace("@http_workload@", &format!("../{HTTP_WORKLOAD}"));
     let test = test.replace("@ws_workload@", &format!("../{WS_WORKLOAD}"));
     fs::write(copy.join("tests/seeded_bugs.rs"), test).unwrap();
-    fs::remove_dir_all(copy.join(FOLDER)).unwrap();
 }
 
 fn copy_directory(from: &Path, to: &Path, without: &[&str]) {
