@@ -9,6 +9,7 @@ pub(crate) mod id;
 #[cfg(any(feature = "inspect", feature = "sim"))]
 pub(crate) mod json;
 pub(crate) mod memory;
+pub(crate) mod panics;
 #[cfg(feature = "proxy-protocol")]
 pub(crate) mod proxy_protocol;
 pub(crate) mod stats;

@@ -12,15 +12,14 @@ mod publish;
 #[cfg(unix)]
 mod replace;
 
-use std::any::Any;
 use std::io;
 use std::net::TcpListener;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::base::panics;
 use crate::engine::default_max_connections;
 use crate::reactor::Reactor;
 use crate::sys::World;
@@ -404,14 +403,6 @@ impl Cue {
 
 /// Runs what is the user's on a thread of the fleet: a panic is an error that begins with `what`.
 fn caught<T>(what: &str, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|thrown| {
-        let text = format!("{what}: {}", panic_text(&*thrown));
-        std::mem::forget(thrown); // the user's too, and its `Drop` may panic
-        Err(io::Error::other(text))
-    })
-}
-
-fn panic_text(thrown: &(dyn Any + Send)) -> &str {
-    let text = thrown.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| thrown.downcast_ref::<&str>().copied()).unwrap_or("no text")
+    let failed = |payload| io::Error::other(format!("{what}: {}", panics::into_text(payload)));
+    panics::catch(run).unwrap_or_else(|payload| Err(failed(payload)))
 }

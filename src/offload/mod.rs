@@ -105,16 +105,16 @@ mod worker;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::id::ConnId;
+use crate::base::panics;
 use crate::handler::{Conn, Context, HandlerKey, Remote};
 use crate::reactor::Reactor;
 use desk::Desk;
 use queue::{Queue, Refusal, Work};
-use worker::{Make, Worker, panic_text};
+use worker::{Make, Worker};
 
 pub use options::OffloadOptions;
 pub use order::{JobId, Order};
@@ -259,8 +259,8 @@ impl<W: 'static> Offload<W> {
     ) -> Result<JobId, NotAccepted> {
         let remote = self.remote.clone();
         let work = move |state: &mut W| {
-            let result = catch_unwind(AssertUnwindSafe(|| work(state)));
-            let result = result.map_err(|payload| Failed::Panicked(panic_text(payload)));
+            let result = panics::catch(|| work(state));
+            let result = result.map_err(|payload| Failed::Panicked(panics::into_text(payload)));
             let has_panicked = result.is_err();
             // A reactor that has stopped waits for nothing.
             let _ = remote.with(handler, move |handler, cx| then(handler, cx, result));
@@ -304,10 +304,10 @@ impl<W: 'static> Offload<W> {
         work: impl FnOnce(&mut W) + Send + 'static,
     ) -> Result<JobId, NotAccepted> {
         let work = move |state: &mut W| {
-            let result = catch_unwind(AssertUnwindSafe(|| work(state)));
+            let result = panics::catch(|| work(state));
             let has_panicked = result.is_err();
             if let Err(payload) = result {
-                log::error!("work of an offload panicked: {}", panic_text(payload));
+                log::error!("work of an offload panicked: {}", panics::into_text(payload));
             }
             has_panicked
         };

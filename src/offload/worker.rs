@@ -1,15 +1,14 @@
 //! A thread that works, or what stands for it.
 
-use std::any::Any;
 use std::io;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use super::options::OffloadOptions;
 use super::queue::{Queue, Taken, Work};
+use crate::base::panics;
 
 /// Makes the state of a thread.
 pub(super) type Make<W> = Arc<dyn Fn(usize) -> io::Result<W> + Send + Sync>;
@@ -30,39 +29,25 @@ impl<W> Worker<W> {
     pub(super) fn run(&mut self, work: Work<W>) -> bool {
         let state = &mut self.state;
         // The outer catch is for what is dropped with a job.
-        let result = catch_unwind(AssertUnwindSafe(|| work(state)));
-        let has_panicked = result.unwrap_or_else(|payload| {
-            let _ = panic_text(payload);
+        let has_panicked = panics::catch(|| work(state)).unwrap_or_else(|payload| {
+            panics::drop_quietly(payload);
             true
         });
         if has_panicked {
             let (make, index) = (&self.make, self.index);
-            match catch_unwind(AssertUnwindSafe(|| make(index))) {
+            match panics::catch(|| make(index)) {
                 Ok(Ok(state)) => {
-                    let old = mem::replace(&mut self.state, state);
-                    let dropped = catch_unwind(AssertUnwindSafe(|| drop(old)));
-                    let _ = dropped.map_err(panic_text);
+                    panics::drop_quietly(mem::replace(&mut self.state, state));
                 }
                 Ok(Err(error)) => log::error!("offload thread {index} keeps its state: {error}"),
                 Err(payload) => {
-                    let text = panic_text(payload);
+                    let text = panics::into_text(payload);
                     log::error!("offload thread {index} keeps its state: {text}");
                 }
             }
         }
         has_panicked
     }
-}
-
-/// What a panic says. What was thrown is the program's, and may panic in turn when it is dropped.
-pub(super) fn panic_text(payload: Box<dyn Any + Send>) -> String {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-    let text = text.unwrap_or("no text").to_owned();
-    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        mem::forget(another); // and so for ever
-    }
-    text
 }
 
 /// Starts the threads, and returns when each has its state.

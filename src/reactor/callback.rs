@@ -1,10 +1,10 @@
 //! The one door to user code, and the one place that catches its panics.
 
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::base::close::{CloseReason, Deadline, Idle};
 use crate::base::id::{ConnId, SocketId};
+use crate::base::panics::{PanicPayload, catch, drop_quietly, text_of};
 use crate::engine::Engine;
 use crate::engine::observer::{Callback, Outcome, What};
 use crate::handler::{
@@ -201,15 +201,6 @@ fn tell_written(lp: &mut Loop, id: ConnId, bytes: usize) {
     }
 }
 
-/// What a panic carries.
-pub(super) type PanicPayload = Box<dyn std::any::Any + Send>;
-
-/// What a panic says.
-fn text_of(payload: &PanicPayload) -> &str {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no text")
-}
-
 /// Counts and tells a panic; gives it back if it is to go on.
 #[cold]
 fn after_panic(engine: &mut Engine, payload: PanicPayload) -> Option<PanicPayload> {
@@ -219,7 +210,7 @@ fn after_panic(engine: &mut Engine, payload: PanicPayload) -> Option<PanicPayloa
         std::process::abort();
     }
     engine.stats.panics += 1;
-    let text = text_of(&payload);
+    let text = text_of(&*payload);
     engine.observers.tell_panic(text);
     if on_panic == OnPanic::Unwind {
         log::error!("a callback panicked ({text}); its connection is closed, the panic goes on");
@@ -238,26 +229,13 @@ fn after_panic(engine: &mut Engine, payload: PanicPayload) -> Option<PanicPayloa
     None
 }
 
-/// Drops what is the user's, whatever its `Drop` does.
-pub(super) fn drop_quietly<T>(value: T) {
-    run_quietly(|| drop(value));
-}
-
-/// Runs a `Drop` that is the user's; whether it has not panicked.
-pub(super) fn run_quietly(run: impl FnOnce()) -> bool {
-    let Err(payload) = catch_unwind(AssertUnwindSafe(run)) else { return true };
-    // Its own `Drop` may panic in turn, and so for ever.
-    mem::forget(payload);
-    false
-}
-
 impl Dispatcher {
     /// Runs a piece of the turn; `false` if the panic of a callback has ended it early.
     ///
-    /// The only `catch_unwind` around callbacks. One per callback would make a message about 20 %
+    /// The only catch around callbacks. One per callback would make a message about 20 %
     /// more expensive. Callers must not hold half-updated state across a callback.
     pub(super) fn catch_panic(&mut self, piece: impl FnOnce(&mut Self)) -> bool {
-        let Err(payload) = catch_unwind(AssertUnwindSafe(|| piece(self))) else { return true };
+        let Err(payload) = catch(|| piece(self)) else { return true };
         let panic = after_panic(&mut self.lp.engine, payload);
         drop_quietly(mem::replace(&mut self.panic, panic));
         if let Some(id) = self.lp.engine.cork.owner() {

@@ -2,9 +2,10 @@
 
 use std::mem;
 
+use crate::base::panics::run_quietly;
 use crate::engine::observer::What;
 use crate::handler::{Context, Delivery, ErasedReceiver, Message, Rest};
-use crate::reactor::callback::{Who, run_quietly};
+use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
 
 impl Dispatcher {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, SocketId};
+use crate::base::panics::PanicPayload;
 use crate::engine::observer::{Callback, ConnFacts, Outcome, What};
 use crate::handler::{ErasedReceiver, Loop, Message};
-use crate::reactor::callback::{Callbacks, PanicPayload};
+use crate::reactor::callback::Callbacks;
 use crate::reactor::stop::Stopping;
 use crate::reactor::turn::Cursor;
 use crate::stream::connection::{Flags, Phase, Received};

@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::id::{ConnId, TimerId};
+use crate::base::panics::drop_quietly;
 use crate::base::stats::Stats;
 #[cfg(unix)]
 use crate::engine::DRAIN_TOKEN;
@@ -36,7 +37,6 @@ use crate::handler::{
 use crate::options::{ConnectOptions, Destination, ListenOptions, ReactorOptions};
 use crate::stream::{adopt, warn_of_silence};
 use crate::sys::{Events, World};
-use callback::drop_quietly;
 use dispatch::Dispatcher;
 use turn::end_turn;
 

@@ -6,7 +6,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use super::coverage::Landmarks;
 use super::replay::Replay;
 use super::simulation::Simulation;
+use crate::base::panics;
 use crate::sys::sim::{Fault, Faults};
 
 /// Runs a test under many seeds, each in a world of its own.
@@ -195,13 +195,13 @@ fn one(
     if page.is_some() {
         sim.keep_replay();
     }
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    let result = panics::catch(|| {
         let result = test(&mut sim);
         if result.is_ok() {
             sim.finish();
         }
         result
-    }));
+    });
     let text = match result {
         Ok(Ok(())) => {
             report.add(&sim);

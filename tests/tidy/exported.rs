@@ -13,6 +13,7 @@ const PUBLIC: &[&str] = &["fleet", "http", "inspect", "offload", "pool", "tcp", 
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("base::json::Quoted", "text in JSON, for pages that the simulated world writes too"),
     ("base::memory::GiveBack", "memory of a burst is given back by one rule"),
+    ("base::panics", "a panic of the program is caught by one function"),
     ("options::MAX_LIMIT", "bounds of options, and the texts of errors about them"),
     ("options::at_least_1ms", "likewise"),
     ("options::at_most", "likewise"),
