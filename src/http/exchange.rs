@@ -142,7 +142,6 @@ pub(super) struct Exchange<A> {
     pub(super) fields: Vec<u8>,
     pub(super) on_drain: Option<OnDrain<A>>,
     /// Whether the answer may be compressed, and by which rules.
-    #[cfg(feature = "http-gzip")]
     pub(super) gzip: Option<super::gzip::Plan>,
     pub(super) upgrade: Option<Box<dyn Upgraded<A>>>,
     /// What the record of the exchange will say, if somebody wants it.
@@ -183,7 +182,6 @@ impl<A> Exchange<A> {
             sent_bytes: 0,
             fields: Vec::new(),
             on_drain: None,
-            #[cfg(feature = "http-gzip")]
             gzip: None,
             upgrade: None,
             saved: None,

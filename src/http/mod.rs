@@ -68,7 +68,7 @@ mod files;
 mod form;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-#[cfg(feature = "http-gzip")]
+#[cfg_attr(not(feature = "http-gzip"), path = "gzip/stub.rs")]
 mod gzip;
 mod head;
 mod held;

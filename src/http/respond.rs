@@ -1,6 +1,7 @@
 //! What an answer looks like on the wire.
 
 use super::exchange::{Input, Output, Rest};
+use super::gzip;
 use super::head::Version;
 use super::method::Method;
 use super::response::Response;
@@ -86,9 +87,8 @@ impl Tail {
 /// Writes a whole answer.
 #[inline]
 pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, kind: Kind<'_>, body: &[u8]) {
-    #[cfg(feature = "http-gzip")]
-    if let Some(super::gzip::Plan::Offer(offer)) = res.exchange.gzip.take() {
-        return super::gzip::send(res, &offer, kind, body);
+    if let Some(offer) = gzip::take_offer(res) {
+        return gzip::send(res, &offer, kind, body);
     }
     let exchange = &mut *res.exchange;
     exchange.keep_alive = exchange.can_keep_alive();
@@ -198,8 +198,7 @@ pub(super) fn too_large<A: 'static>(res: &mut Response<'_, A>) {
 
 /// Writes the head of a streamed answer.
 pub(super) fn begin<A: 'static>(res: &mut Response<'_, A>, length: Option<u64>) {
-    #[cfg(feature = "http-gzip")]
-    let length = super::gzip::begin(res, length);
+    let length = gzip::begin(res, length);
     let exchange = &mut *res.exchange;
     let is_http_11 = exchange.version == Version::Http11;
     let rest = Rest::new(length, is_http_11);
@@ -227,20 +226,12 @@ pub(super) fn begin<A: 'static>(res: &mut Response<'_, A>, length: Option<u64>) 
 
 /// Writes a piece of a streamed body.
 pub(super) fn write<A: 'static>(res: &mut Response<'_, A>, piece: &[u8]) -> Written {
-    #[cfg(feature = "http-gzip")]
-    if let Some(written) = super::gzip::write(res, piece, flate2::FlushCompress::None) {
-        return written;
-    }
-    write_piece(res, piece)
+    gzip::write(res, piece).unwrap_or_else(|| write_piece(res, piece))
 }
 
 /// Sends what a compressor holds back of a streamed body.
 pub(super) fn flush<A: 'static>(res: &mut Response<'_, A>) -> Written {
-    #[cfg(feature = "http-gzip")]
-    if let Some(written) = super::gzip::write(res, b"", flate2::FlushCompress::Sync) {
-        return written;
-    }
-    write_piece(res, b"")
+    gzip::flush(res).unwrap_or_else(|| write_piece(res, b""))
 }
 
 /// Writes a piece as it is sent.
@@ -282,8 +273,7 @@ pub(super) fn end<A: 'static>(res: &mut Response<'_, A>) {
         log::error!("{}: there is no streamed answer to end", res.id());
         return;
     };
-    #[cfg(feature = "http-gzip")]
-    if !super::gzip::end(res) {
+    if !gzip::end(res) {
         res.exchange.output = Output::Done;
         res.exchange.keep_alive = false;
         return res.conn.abort();

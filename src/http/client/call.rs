@@ -49,7 +49,6 @@ pub struct Call {
     /// Whether the body waits for a 100.
     pub(super) expects_continue: bool,
     /// Whether an answer in the format gzip is decoded.
-    #[cfg(feature = "http-gzip")]
     pub(super) is_decoded: bool,
     /// Something that cannot be sent, which the call fails with.
     invalid: Option<InvalidField>,
@@ -85,7 +84,6 @@ impl Call {
             body: Body::Known(Vec::new()),
             has_body,
             expects_continue: false,
-            #[cfg(feature = "http-gzip")]
             is_decoded: false,
             invalid,
         }

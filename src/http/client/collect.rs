@@ -20,29 +20,24 @@ pub(super) struct Collect {
     body: Vec<u8>,
     is_too_large: bool,
     /// Whether a body in the format gzip is decoded.
-    #[cfg(feature = "http-gzip")]
     is_decoded: bool,
     then: Then,
 }
 
 impl Collect {
     pub(super) fn new(call: &Call, max_bytes: usize, then: Then) -> Self {
-        #[cfg(not(feature = "http-gzip"))]
-        let _ = call;
         Self {
             max_bytes,
             begun: None,
             fields: Vec::new(),
             body: Vec::new(),
             is_too_large: false,
-            #[cfg(feature = "http-gzip")]
             is_decoded: call.is_decoded,
             then,
         }
     }
 
     /// Decodes the body, if that was asked for and it is compressed.
-    #[cfg(feature = "http-gzip")]
     fn decode(&mut self) -> Result<(), ClientError> {
         let Some((conn, status, version)) = self.begun else { return Ok(()) };
         let answer = Answer { conn, status, version, fields: &self.fields, body: b"" };
@@ -71,9 +66,7 @@ impl AnswerReader for Collect {
         Flow::More
     }
 
-    #[cfg_attr(not(feature = "http-gzip"), allow(unused_mut))]
     fn on_end(mut self: Box<Self>, cx: &mut Context<'_>) {
-        #[cfg(feature = "http-gzip")]
         if let Err(error) = self.decode() {
             return (self.then)(Err(error), cx);
         }

@@ -4,7 +4,7 @@ mod answer;
 mod call;
 mod collect;
 mod error;
-#[cfg(feature = "http-gzip")]
+#[cfg_attr(not(feature = "http-gzip"), path = "gunzip_stub.rs")]
 mod gunzip;
 mod head;
 mod location;

@@ -150,10 +150,7 @@ impl Hop {
         let mut next = Call::new(call.method, target);
         next.fields = call.fields;
         next.expects_continue = call.expects_continue;
-        #[cfg(feature = "http-gzip")]
-        {
-            next.is_decoded = call.is_decoded;
-        }
+        next.is_decoded = call.is_decoded;
         if let Some(body) = body {
             next = next.body(body);
         }
@@ -169,7 +166,6 @@ struct Again {
     /// `None` if it was streamed; within, `None` if there was none.
     body: Option<Option<Vec<u8>>>,
     expects_continue: bool,
-    #[cfg(feature = "http-gzip")]
     is_decoded: bool,
 }
 
@@ -197,7 +193,6 @@ impl Call {
             fields: self.fields.clone(),
             body,
             expects_continue: self.expects_continue,
-            #[cfg(feature = "http-gzip")]
             is_decoded: self.is_decoded,
         }
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 use self::stream::Packer;
-pub(super) use self::stream::{begin, end, write};
+pub(super) use self::stream::{begin, end, flush, write};
 use super::fields::{members, trim};
 use super::request::Request;
 use super::respond::{self, Kind};
@@ -204,6 +204,15 @@ fn is_above_zero(value: &[u8]) -> bool {
     let is_one = value.starts_with(b"1");
     let has_digits = digits.iter().any(|&digit| digit != b'0');
     digits.iter().all(u8::is_ascii_digit) && is_one != has_digits
+}
+
+/// What the client of an answer that is whole is offered.
+#[inline]
+pub(super) fn take_offer<A: 'static>(res: &mut Response<'_, A>) -> Option<Offer> {
+    match res.exchange.gzip.take()? {
+        Plan::Offer(offer) => Some(offer),
+        Plan::Packs(_) => None,
+    }
 }
 
 /// Sends an answer for which compression was asked.

@@ -76,8 +76,20 @@ pub(in crate::http) fn begin<A: 'static>(
 }
 
 /// Writes a piece. `None`: the answer is not compressed.
-#[cold]
 pub(in crate::http) fn write<A: 'static>(
+    res: &mut Response<'_, A>,
+    piece: &[u8],
+) -> Option<Written> {
+    write_with(res, piece, FlushCompress::None)
+}
+
+/// Sends what the compressor holds back. `None`: the answer is not compressed.
+pub(in crate::http) fn flush<A: 'static>(res: &mut Response<'_, A>) -> Option<Written> {
+    write_with(res, b"", FlushCompress::Sync)
+}
+
+#[cold]
+fn write_with<A: 'static>(
     res: &mut Response<'_, A>,
     piece: &[u8],
     flush: FlushCompress,
@@ -113,5 +125,5 @@ pub(in crate::http) fn end<A: 'static>(res: &mut Response<'_, A>) -> bool {
         log::error!("{}: the body is {left} bytes shorter than its Content-Length", res.id());
         return false;
     }
-    write(res, b"", FlushCompress::Finish).is_none_or(Written::is_accepted)
+    write_with(res, b"", FlushCompress::Finish).is_none_or(Written::is_accepted)
 }
