@@ -35,16 +35,6 @@ impl ConnId {
         Self { word: generation << INDEX_BITS | index as u64 }
     }
 
-    #[cfg(target_pointer_width = "64")]
-    pub(crate) const fn from_word(word: u64) -> Self {
-        Self { word }
-    }
-
-    #[cfg(target_pointer_width = "64")]
-    pub(crate) const fn word(self) -> u64 {
-        self.word
-    }
-
     pub(crate) const fn index(self) -> usize {
         (self.word as u32 & NO_INDEX) as usize
     }
@@ -58,6 +48,18 @@ impl ConnId {
 
     pub(crate) const fn generation(self) -> u64 {
         self.word >> INDEX_BITS
+    }
+}
+
+/// An id as one word, where a token has room for it.
+#[cfg(target_pointer_width = "64")]
+impl ConnId {
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self { word }
+    }
+
+    pub(crate) const fn word(self) -> u64 {
+        self.word
     }
 }
 
@@ -226,25 +228,6 @@ impl IdTable {
         Self { maker, generations: Vec::new(), free: Vec::new(), live: 0 }
     }
 
-    /// The number in all ids of this table.
-    #[cfg(test)]
-    pub(crate) fn maker(&self) -> u64 {
-        self.maker
-    }
-
-    /// Indices that have been used so far.
-    #[cfg(test)]
-    pub(crate) fn indices(&self) -> usize {
-        self.generations.len()
-    }
-
-    /// Has a free index come to its last generation.
-    #[cfg(test)]
-    pub(crate) fn wear_out(&mut self, index: u32) {
-        assert!(self.free.contains(&index));
-        self.generations[index as usize] = u32::MAX;
-    }
-
     pub(crate) const fn id_of(&self, key: Key) -> TimerId {
         TimerId::new(key.index, key.generation, self.maker)
     }
@@ -287,6 +270,26 @@ impl IdTable {
             self.free.push(key.index);
         }
         debug_assert!(self.live + self.free.len() <= self.generations.len());
+    }
+}
+
+/// For the tests of those who hold a table.
+#[cfg(test)]
+impl IdTable {
+    /// The number in all ids of this table.
+    pub(crate) fn maker(&self) -> u64 {
+        self.maker
+    }
+
+    /// Indices that have been used so far.
+    pub(crate) fn indices(&self) -> usize {
+        self.generations.len()
+    }
+
+    /// Has a free index come to its last generation.
+    pub(crate) fn wear_out(&mut self, index: u32) {
+        assert!(self.free.contains(&index));
+        self.generations[index as usize] = u32::MAX;
     }
 }
 

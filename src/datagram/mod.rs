@@ -9,7 +9,7 @@ mod send;
 mod sessions;
 mod socket;
 mod table;
-#[cfg(unix)]
+#[cfg_attr(not(unix), path = "unix_stub.rs")]
 mod unix;
 
 pub(crate) use flags::SocketFlags;

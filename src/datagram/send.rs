@@ -237,7 +237,6 @@ impl SocketLink<'_> {
             return false;
         }
         let budget = self.socket.budget;
-        #[cfg(unix)]
         let budget = self.flush_receivers(budget);
         self.flush_queue(budget)
             && self.socket.is_drained()
@@ -302,7 +301,6 @@ impl SocketLink<'_> {
     pub(super) fn flush_last(&mut self) {
         self.send_batch();
         self.socket.budget = usize::MAX;
-        #[cfg(unix)]
         self.retry_all();
         self.flush();
     }

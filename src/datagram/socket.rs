@@ -6,8 +6,7 @@ use std::net::SocketAddr;
 
 use crate::base::id::TimerId;
 use crate::datagram::SocketFlags;
-#[cfg(unix)]
-use crate::datagram::receiver_queues::ReceiverQueues;
+use crate::datagram::unix::ReceiverQueues;
 use crate::engine::TimerList;
 use crate::options::UdpOptions;
 use crate::sys::{self, Received, Route};
@@ -37,7 +36,6 @@ pub(crate) struct Socket {
     /// are in `queue`.
     ///
     /// Invariant: `queue` counts what is in them as set aside.
-    #[cfg(unix)]
     pub(crate) receivers: Box<ReceiverQueues>,
     /// States that come and go on their own.
     pub(crate) flags: SocketFlags,
@@ -79,7 +77,6 @@ impl Socket {
             most_bytes: options.max_datagram_bytes,
             batch,
             queue: Queue::new(options.max_queued_datagrams, options.max_queued_bytes),
-            #[cfg(unix)]
             receivers: Box::default(),
             flags: SocketFlags::default(),
             errors: VecDeque::new(),
@@ -140,11 +137,7 @@ impl Socket {
 
     /// Whether no datagram waits, for any receiver, and no empty queue is there for `on_drain`.
     pub(crate) fn is_drained(&self) -> bool {
-        #[cfg(unix)]
-        if !self.receivers.is_empty() {
-            return false;
-        }
-        self.queue.is_drained()
+        self.receivers.is_empty() && self.queue.is_drained()
     }
 
     /// Datagrams in the batch, which have not been sent.
@@ -159,12 +152,7 @@ impl Socket {
 
     /// Its name for people: where it is bound.
     pub(crate) fn display_name(&self) -> String {
-        #[cfg(unix)]
-        if let Some(unix) = self.inner.unix() {
-            let name = unix.name().map(|name| name.to_string());
-            return name.unwrap_or_else(|| "a Unix socket without a name".to_owned());
-        }
-        self.addr.to_string()
+        self.unix_name().unwrap_or_else(|| self.addr.to_string())
     }
 
     /// A read has failed; whether to read on.
@@ -235,30 +223,6 @@ impl Queue {
         self.len() < self.most && length <= self.most_bytes - self.bytes
     }
 
-    /// Counts a datagram that waits elsewhere, unless that would overrun a cap.
-    #[cfg(unix)]
-    pub(crate) fn set_aside(&mut self, length: usize) -> bool {
-        let has_room = self.has_room(length);
-        if has_room {
-            self.aside += 1;
-            self.bytes += length;
-        }
-        has_room
-    }
-
-    /// So many of those are sent, or lost.
-    #[cfg(unix)]
-    pub(crate) fn take_back(&mut self, count: usize, bytes: usize) {
-        self.aside -= count;
-        self.bytes -= bytes;
-    }
-
-    /// Datagrams and bytes that there is room for.
-    #[cfg(unix)]
-    pub(crate) fn free(&self) -> (usize, usize) {
-        (self.most - self.len(), self.most_bytes - self.bytes)
-    }
-
     pub(crate) fn first(&self) -> Option<&Waiting> {
         self.waiting.front()
     }
@@ -288,6 +252,31 @@ impl Queue {
 
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+/// For the queues of a Unix socket's receivers.
+#[cfg(unix)]
+impl Queue {
+    /// Counts a datagram that waits elsewhere, unless that would overrun a cap.
+    pub(crate) fn set_aside(&mut self, length: usize) -> bool {
+        let has_room = self.has_room(length);
+        if has_room {
+            self.aside += 1;
+            self.bytes += length;
+        }
+        has_room
+    }
+
+    /// So many of those are sent, or lost.
+    pub(crate) fn take_back(&mut self, count: usize, bytes: usize) {
+        self.aside -= count;
+        self.bytes -= bytes;
+    }
+
+    /// Datagrams and bytes that there is room for.
+    pub(crate) fn free(&self) -> (usize, usize) {
+        (self.most - self.len(), self.most_bytes - self.bytes)
     }
 }
 

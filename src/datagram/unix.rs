@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::base::id::{SocketId, TimerId};
 use crate::datagram::bind::check_goes_on;
-use crate::datagram::{SendStatus, ServedBy, SocketFlags, SocketLink, Sockets};
+pub(super) use crate::datagram::receiver_queues::ReceiverQueues;
+use crate::datagram::{SendStatus, ServedBy, Socket, SocketFlags, SocketLink, Sockets};
 use crate::engine::{Due, Engine};
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{NO_ADDR, Route, SendFault};
@@ -45,6 +46,14 @@ impl<F: Copy> Sockets<F> {
         let link = self.insert(engine, socket, Some(NO_ADDR), by, &options.shared())?;
         link.socket.receivers.timeout = options.queue_timeout;
         Ok(link.id)
+    }
+}
+
+impl Socket {
+    /// Its name for people, if it is a Unix socket.
+    pub(super) fn unix_name(&self) -> Option<String> {
+        let name = self.inner.unix()?.name().map(|name| name.to_string());
+        Some(name.unwrap_or_else(|| "a Unix socket without a name".to_owned()))
     }
 }
 

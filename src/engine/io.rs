@@ -5,6 +5,7 @@ use std::io;
 use slab::Slab;
 
 use crate::base::id::{ConnId, Generations};
+use crate::engine::token;
 use crate::sys::{Poller, Spare, Stream, World};
 
 /// The poll, what it names, and the world behind it.
@@ -80,23 +81,14 @@ impl Io {
     }
 }
 
-/// Tokens of connections are their ids, whose generation is never 0: so one in which all other
-/// bits are 0 stands for something else.
-#[cfg(target_pointer_width = "64")]
-const TOKEN_INDEX_BITS: u32 = crate::base::id::INDEX_BITS;
-/// Half of a small word: 65,536 connections, and 16 bits of generation in the tokens. Ids are
-/// whole everywhere.
-#[cfg(not(target_pointer_width = "64"))]
-const TOKEN_INDEX_BITS: u32 = 16;
-
 /// The token of the waker: no connection and no listener has so large an index.
-pub(crate) const WAKER_TOKEN: usize = (1 << TOKEN_INDEX_BITS) - 1;
+pub(crate) const WAKER_TOKEN: usize = (1 << token::INDEX_BITS) - 1;
 
 /// The token of the descriptor whose readability asks to drain.
 pub(crate) const DRAIN_TOKEN: usize = WAKER_TOKEN - 1;
 
 /// The tokens of attempts to connect begin here: no listener has so large an index either.
-const ATTEMPT_TOKENS: usize = 1 << (TOKEN_INDEX_BITS - 1);
+const ATTEMPT_TOKENS: usize = 1 << (token::INDEX_BITS - 1);
 
 /// The tokens of datagram sockets begin here, below those of attempts.
 const SOCKET_TOKENS: usize = ATTEMPT_TOKENS / 2;
@@ -148,33 +140,15 @@ impl Target {
     }
 
     /// The token of a connection.
-    #[cfg(target_pointer_width = "64")]
     pub(crate) const fn token(id: ConnId) -> usize {
-        id.word() as usize
-    }
-
-    /// The token of a connection: as much of the generation as fits, but not 0.
-    #[cfg(not(target_pointer_width = "64"))]
-    pub(crate) const fn token(id: ConnId) -> usize {
-        let short = id.generation() as usize & WAKER_TOKEN;
-        (if short == 0 { 1 } else { short }) << TOKEN_INDEX_BITS | id.index()
+        token::of(id)
     }
 
     /// The connection that a token is of, which may have ended. `generation` gives that of a slot,
     /// 0 for none.
-    #[cfg(target_pointer_width = "64")]
     #[inline]
-    pub(crate) fn id(token: usize, _generation: impl Fn(usize) -> u64) -> ConnId {
-        ConnId::from_word(token as u64)
-    }
-
-    /// The connection that a token is of, which may have ended. `generation` gives that of a slot,
-    /// 0 for none.
-    #[cfg(not(target_pointer_width = "64"))]
     pub(crate) fn id(token: usize, generation: impl Fn(usize) -> u64) -> ConnId {
-        let index = token & WAKER_TOKEN;
-        let id = ConnId::new(index as u32, generation(index));
-        if Self::token(id) == token { id } else { ConnId::new(index as u32, 0) }
+        token::id(token, generation)
     }
 }
 

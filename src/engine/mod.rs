@@ -13,6 +13,8 @@ pub mod observer;
 mod ready;
 mod state;
 mod timers;
+#[cfg_attr(not(target_pointer_width = "64"), path = "token_narrow.rs")]
+mod token;
 mod turn_ends;
 mod window;
 

@@ -18,12 +18,12 @@ impl Engine {
     /// Has a simulated world shown what a callback or a phase has left.
     #[inline]
     pub(crate) fn show_parts(&mut self) {
-        if !crate::sys::OBSERVES_FAST_PATH {
-            return; // no simulated world is built
-        }
-        let Self { timers, ready, end_of_turn, observers, .. } = self;
-        if let Some(tell) = observers.tell_parts() {
-            tell(&Parts { timers, ready, end_of_turn });
+        // A simulated world is built, or nothing is.
+        if crate::sys::OBSERVES_FAST_PATH {
+            let Self { timers, ready, end_of_turn, observers, .. } = self;
+            if let Some(tell) = observers.tell_parts() {
+                tell(&Parts { timers, ready, end_of_turn });
+            }
         }
     }
 

@@ -5,6 +5,8 @@
 //! [`FleetRemote`] asks them all, and a [`FleetSender`] sends to them all.
 
 mod acceptor;
+#[cfg_attr(not(unix), path = "drain_stub.rs")]
+mod drain;
 mod handle;
 mod member;
 mod options;
@@ -17,13 +19,13 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use crate::base::panics;
 use crate::engine::default_max_connections;
 use crate::reactor::Reactor;
 use crate::sys::World;
 use acceptor::Berth;
+use drain::Bell;
 use member::{Dock, Docks};
 
 pub use handle::{FleetEnd, FleetFailure, FleetHandle, FleetRemote, FleetStats};
@@ -75,13 +77,6 @@ pub struct Fleet {
     inherited: Vec<TcpListener>,
 }
 
-/// A descriptor that asks to drain by becoming readable, and the deadline.
-#[cfg(unix)]
-type Bell = (std::os::fd::OwnedFd, Duration);
-/// There is none.
-#[cfg(not(unix))]
-type Bell = (std::convert::Infallible, Duration);
-
 impl Fleet {
     /// A fleet that does not run yet.
     ///
@@ -96,31 +91,6 @@ impl Fleet {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
-    }
-
-    /// Drains the whole fleet when a descriptor has something to read, as
-    /// [`Reactor::drain_when_readable`] does for one reactor. It takes no thread: each reactor
-    /// watches it.
-    ///
-    /// # Platform notes
-    /// Unix only; elsewhere a handler of the system's events can call [`FleetRemote::drain`].
-    #[cfg(unix)]
-    pub fn drain_when_readable(&mut self, fd: std::os::fd::OwnedFd, deadline: Duration) {
-        self.bell = Some((fd, deadline));
-    }
-
-    /// Drains the whole fleet when the process is asked to end, as
-    /// [`Reactor::drain_on_signals`] does for one reactor.
-    ///
-    /// # Errors
-    /// - The system's, if it has no descriptor left or refuses the handler.
-    ///
-    /// # Platform notes
-    /// Unix only, with the feature `signals`.
-    #[cfg(all(feature = "signals", unix))]
-    pub fn drain_on_signals(&mut self, deadline: Duration) -> io::Result<()> {
-        self.drain_when_readable(crate::sys::end_bell()?, deadline);
-        Ok(())
     }
 
     /// Starts the reactors and returns when all of them run. No connection is accepted before
@@ -202,9 +172,8 @@ impl Plan {
             reactor.event_loop_mut().streams.set_load(Arc::clone(&seats[seat].load));
         }
         // Where connections are handed over the acceptor stops first, and tells the others.
-        #[cfg(unix)]
-        if let (Some((fd, deadline)), true) = (&self.bell, !is_member || seats.len() == *members) {
-            reactor.drain_when_readable(fd.try_clone()?, *deadline)?;
+        if let (Some(bell), true) = (&self.bell, !is_member || seats.len() == *members) {
+            bell.watch(&mut reactor)?;
         }
         let _ = seats[seat].door.set((thread::current().id(), reactor.remote()));
         Ok(reactor)
@@ -267,7 +236,7 @@ impl Plan {
         if seat == shared.members {
             // A drain that it was asked for and one that it saw for itself.
             let asked = shared.drain_deadline();
-            let rung = self.bell.as_ref().map(|(_, deadline)| *deadline);
+            let rung = self.bell.as_ref().map(Bell::deadline);
             if let Some(deadline) = asked.or(rung.filter(|_| result.is_ok())) {
                 FleetRemote { shared: Arc::clone(shared) }.drain_members(deadline);
             }

@@ -2,7 +2,7 @@
 
 mod conn;
 mod context;
-mod datagram;
+pub(crate) mod datagram;
 mod erased;
 mod event_loop;
 mod receiver;
@@ -24,8 +24,6 @@ pub use conn::{Conn, DeadlineKind};
 pub use context::Context;
 pub(crate) use datagram::SocketFace;
 pub use datagram::{DatagramHandler, DatagramSocket, Session, SessionEnd, SessionHandler};
-#[cfg(unix)]
-pub use datagram::{UnixDatagramHandler, UnixDatagramSocket};
 pub use erased::HandlerKey;
 pub(crate) use erased::{AnyHandler, Entry, StreamFace};
 pub(crate) use event_loop::{Known, Loop, Message, PostedCall};

@@ -6,8 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(unix)]
-use crate::options::UnixAddr;
+use crate::options::unix::{self, UnixAddr};
 use crate::options::{
     DestinationFilter, LayerFactory, LayerOption, Limits, MAX_LIMIT, TcpOptions, at_least_1ms,
     at_most, out_of_range,
@@ -70,7 +69,6 @@ pub(crate) enum Place {
         port: u16,
     },
     /// A Unix socket.
-    #[cfg(unix)]
     Unix(UnixAddr),
     /// A text that is none of these.
     Unclear(Box<str>),
@@ -99,12 +97,11 @@ impl Destination {
     /// Elsewhere than on Unix there are no Unix sockets: such a text fails when it is connected to.
     #[must_use]
     pub fn parse_with_unix(text: &str) -> Self {
-        #[cfg(unix)]
-        if let Some(name) = text.strip_prefix("unix:").filter(|it| it.starts_with(['/', '.', '@']))
-        {
-            return UnixAddr::from(name).into();
-        }
-        text.into()
+        unix::named(text).map_or_else(|| text.into(), Self::of_unix)
+    }
+
+    pub(super) fn of_unix(addr: UnixAddr) -> Self {
+        Self(Place::Unix(addr))
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -121,7 +118,6 @@ impl Destination {
             Place::Addr(addr) => Ok(vec![*addr]),
             Place::Addrs(addrs) => Ok(addrs.to_vec()),
             Place::Name { .. } => return None,
-            #[cfg(unix)]
             Place::Unix(addr) => {
                 let text = format!("{addr} is a Unix socket, and an IP address is wanted here");
                 Err(io::Error::new(io::ErrorKind::InvalidInput, text))
@@ -187,20 +183,6 @@ impl From<SocketAddrV4> for Destination {
 impl From<SocketAddrV6> for Destination {
     fn from(addr: SocketAddrV6) -> Self {
         Self(Place::Addr(addr.into()))
-    }
-}
-
-#[cfg(unix)]
-impl From<UnixAddr> for Destination {
-    fn from(addr: UnixAddr) -> Self {
-        Self(Place::Unix(addr))
-    }
-}
-
-#[cfg(unix)]
-impl From<&UnixAddr> for Destination {
-    fn from(addr: &UnixAddr) -> Self {
-        Self(Place::Unix(addr.clone()))
     }
 }
 
@@ -309,7 +291,6 @@ impl fmt::Display for Destination {
             }
             Place::Name { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Place::Name { host, port } => write!(f, "{host}:{port}"),
-            #[cfg(unix)]
             Place::Unix(addr) => addr.fmt(f),
             Place::Unclear(text) => write!(f, "{text:?}"),
         }
@@ -393,7 +374,6 @@ impl ConnectOptions {
         let Some(filter) = &self.filter else { return Ok(()) };
         match to.place() {
             Place::Addr(addr) => filter.check(*addr),
-            #[cfg(unix)]
             Place::Unix(_) => filter.check_unix(),
             // Each address is checked before it is tried.
             Place::Addrs(_) | Place::Name { .. } | Place::Unclear(_) => Ok(()),
@@ -502,7 +482,6 @@ mod tests {
             Place::Addr(addr) => addr.to_string(),
             Place::Name { host, port } => format!("name {host} {port}"),
             Place::Unclear(text) => format!("unclear {text}"),
-            #[cfg(unix)]
             Place::Unix(addr) => addr.to_string(),
             Place::Addrs(_) => unreachable!(),
         };

@@ -95,7 +95,6 @@ impl DestinationFilter {
     }
 
     /// Checks a connect to a Unix socket.
-    #[cfg(unix)]
     pub(crate) fn check_unix(&self) -> io::Result<()> {
         if self.refuse_unix { Err(refused("is a Unix socket")) } else { Ok(()) }
     }

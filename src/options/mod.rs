@@ -8,9 +8,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "proxy-protocol")]
-use crate::base::proxy_protocol::ProxyProtocol;
-
 /// Builder methods for public fields: each sets the field of its name.
 macro_rules! setters {
     ($($field:ident: $type:ty),* $(,)?) => { $(
@@ -30,11 +27,11 @@ mod connect;
 mod filter;
 mod internet;
 mod layer;
-#[cfg(feature = "proxy-protocol")]
+#[cfg_attr(not(feature = "proxy-protocol"), path = "proxy_protocol_stub.rs")]
 mod proxy_protocol;
 mod udp;
-#[cfg(unix)]
-mod unix;
+#[cfg_attr(not(unix), path = "unix_stub.rs")]
+pub(crate) mod unix;
 #[cfg(unix)]
 mod unix_datagram;
 
@@ -47,11 +44,10 @@ pub(crate) use layer::{
 };
 pub use udp::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
 #[cfg(unix)]
-pub(crate) use unix::UnixName;
-#[cfg(unix)]
-pub use unix::{UnixAddr, UnixListenOptions};
-#[cfg(unix)]
-pub use unix_datagram::UnixDatagramOptions;
+pub use {
+    unix::{UnixAddr, UnixListenOptions},
+    unix_datagram::UnixDatagramOptions,
+};
 
 /// Options of a TCP socket.
 ///
@@ -437,7 +433,7 @@ pub struct ListenOptions {
     /// Whether each connection begins with a balancer's header (PROXY protocol), and from whom.
     /// Default: none does. With the feature `proxy-protocol`.
     #[cfg(feature = "proxy-protocol")]
-    pub proxy_protocol: Option<ProxyProtocol>,
+    pub proxy_protocol: Option<crate::base::proxy_protocol::ProxyProtocol>,
     /// Max connections of this listener that are in a handshake (a balancer's header, TLS) at once.
     /// If one more comes, the oldest handshake of the source that has most of them is reset: a host
     /// that connects and says nothing does not shut the others out. Default 4,096.
@@ -491,9 +487,6 @@ impl ListenOptions {
         accept_budget: usize,
     }
 
-    #[cfg(feature = "proxy-protocol")]
-    setters! { proxy_protocol: Option<ProxyProtocol> }
-
     /// Sets [`Limits::all_idle`]: ends connections on which nothing moves for this long.
     #[must_use]
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
@@ -503,13 +496,8 @@ impl ListenOptions {
 
     /// What makes the layers of its connections, in order.
     pub(crate) fn layers(&self) -> Box<[Arc<dyn LayerFactory>]> {
-        let mut layers: Vec<Arc<dyn LayerFactory>> = Vec::new();
-        #[cfg(feature = "proxy-protocol")]
-        if let Some(proxy) = &self.proxy_protocol {
-            layers.push(Arc::new(proxy.clone()));
-        }
-        layers.extend(self.layer.iter().map(|layer| Arc::clone(&layer.0)));
-        layers.into()
+        let layer = self.layer.iter().map(|layer| Arc::clone(&layer.0));
+        self.header_layer().into_iter().chain(layer).collect()
     }
 
     pub(crate) fn check(&self) -> io::Result<()> {
@@ -523,11 +511,7 @@ impl ListenOptions {
             return Err(out_of_range("source_prefix_v6", self.source_prefix_v6, "1 to 128"));
         }
         positive("accept_budget", Some(self.accept_budget))?;
-        #[cfg(feature = "proxy-protocol")]
-        if let Some(proxy) = &self.proxy_protocol {
-            at_least_1ms("proxy_protocol.header_timeout", Some(proxy.header_timeout))?;
-            at_most("proxy_protocol.header_timeout", Some(proxy.header_timeout), MAX_LIMIT)?;
-        }
+        self.check_header()?;
         self.tcp.check()?;
         self.limits.check()
     }

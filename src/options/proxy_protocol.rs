@@ -4,12 +4,30 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::buffer::Scratch;
 use crate::base::proxy_protocol::{ProxyProtocol, parse};
 use crate::base::stats::Stats;
 use crate::options::layer::{Decoded, Layer, LayerFactory, LayerStage};
+use crate::options::{ListenOptions, MAX_LIMIT, at_least_1ms, at_most};
+
+#[cfg_attr(docsrs, doc(cfg(feature = "proxy-protocol")))]
+impl ListenOptions {
+    setters! { proxy_protocol: Option<ProxyProtocol> }
+
+    /// The layer that takes the header off.
+    pub(super) fn header_layer(&self) -> Option<Arc<dyn LayerFactory>> {
+        self.proxy_protocol.clone().map(|proxy| Arc::new(proxy) as _)
+    }
+
+    pub(super) fn check_header(&self) -> io::Result<()> {
+        let Some(proxy) = &self.proxy_protocol else { return Ok(()) };
+        at_least_1ms("proxy_protocol.header_timeout", Some(proxy.header_timeout))?;
+        at_most("proxy_protocol.header_timeout", Some(proxy.header_timeout), MAX_LIMIT)
+    }
+}
 
 impl LayerFactory for ProxyProtocol {
     fn layer(&self, peer: SocketAddr) -> Result<Box<dyn Layer>, Cow<'static, str>> {

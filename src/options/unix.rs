@@ -1,4 +1,5 @@
-//! Unix sockets: their names, and the options of those that listen.
+//! Unix sockets: their names, and the options of those that listen. `unix_stub.rs` has the names
+//! that other files want where there are none.
 
 use std::fmt;
 use std::io;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use crate::options::unix_datagram::check_mode;
 use crate::options::{
-    AtCapacity, DEFAULT_ACCEPT_BUDGET, LayerOption, Limits, ListenOptions, TcpOptions,
+    AtCapacity, DEFAULT_ACCEPT_BUDGET, Destination, LayerOption, Limits, ListenOptions, TcpOptions,
 };
 
 /// The name of a Unix socket: a path, or on Linux an abstract name.
@@ -156,6 +157,24 @@ impl From<&Self> for UnixAddr {
     fn from(addr: &Self) -> Self {
         addr.clone()
     }
+}
+
+impl From<UnixAddr> for Destination {
+    fn from(addr: UnixAddr) -> Self {
+        Self::of_unix(addr)
+    }
+}
+
+impl From<&UnixAddr> for Destination {
+    fn from(addr: &UnixAddr) -> Self {
+        Self::of_unix(addr.clone())
+    }
+}
+
+/// The socket that a text of a configuration names, if it names one.
+pub(crate) fn named(text: &str) -> Option<UnixAddr> {
+    let name = text.strip_prefix("unix:").filter(|it| it.starts_with(['/', '.', '@']))?;
+    Some(UnixAddr::from(name))
 }
 
 impl fmt::Display for UnixAddr {

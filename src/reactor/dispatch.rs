@@ -40,7 +40,6 @@ pub(super) struct Dispatcher {
     /// How long a drain may take that a descriptor asks for.
     pub(super) drain_deadline: Duration,
     /// Who is told that the loop is ready, turns and stops.
-    #[cfg(all(feature = "systemd", unix))]
     pub(super) notifier: Option<sys::Notifier>,
     /// A panic that is to go on at the end of the turn.
     pub(super) panic: Option<PanicPayload>,
@@ -58,7 +57,6 @@ impl Dispatcher {
             cursor: Cursor::default(),
             stopping: Stopping::default(),
             drain_deadline: Duration::ZERO,
-            #[cfg(all(feature = "systemd", unix))]
             notifier: None,
             panic: None,
         }
@@ -425,9 +423,8 @@ impl Dispatcher {
     /// An event that is no message of a connection on the fast path. Kept out of its way.
     #[inline(never)]
     fn on_slow_io(&mut self, id: ConnId, event: Event<'_>) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if event.is_plain() && self.is_unix_message(id) {
-            return self.on_unix_message(id);
+        if event.is_plain() && self.on_unix_message(id) {
+            return;
         }
         let event = event.readiness();
         if !(event.hung_up && self.read_end(id, event)) {

@@ -34,7 +34,6 @@ impl Dispatcher {
     #[cold]
     pub(super) fn begin_stop(&mut self) {
         if let Running::Asked(stop) = self.lp.engine.running() {
-            #[cfg(all(feature = "systemd", unix))]
             if let Some(notifier) = &mut self.notifier {
                 notifier.tell_stopping();
             }

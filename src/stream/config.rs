@@ -9,7 +9,8 @@ use crate::base::close::IdleKind;
 use crate::base::tick::{NEVER, ticks};
 use crate::engine::CORK_BYTES;
 use crate::options::{
-    ConnectOptions, Destination, Keepalive, LayerFactory, Limits, MinRate, OnOverflow, TcpOptions,
+    ConnectOptions, Destination, Keepalive, LayerFactory, Limits, MinRate, OnOverflow, Place,
+    TcpOptions,
 };
 use crate::stream::connection::Flags;
 use crate::sys::NO_ADDR;
@@ -87,10 +88,7 @@ pub(crate) struct Dial {
 impl Dial {
     /// Whether it is a Unix socket.
     pub(crate) fn is_unix(&self) -> bool {
-        #[cfg(unix)]
-        return matches!(self.destination.place(), crate::options::Place::Unix(_));
-        #[cfg(not(unix))]
-        false
+        matches!(self.destination.place(), Place::Unix(_))
     }
 
     /// Whether there would be another try.

@@ -163,7 +163,6 @@ impl Link<'_> {
                 resolve(self.engine, self.id, host, *port);
                 self.arm();
             }
-            #[cfg(unix)]
             Place::Unix(addr) => self.try_unix(addr, &dial.options),
             // It was checked before it began.
             Place::Unclear(_) => {}
@@ -332,7 +331,6 @@ impl Link<'_> {
         let Some((connector, dial)) = self.connector() else { return };
         match (connector.stage, dial.destination.place()) {
             (Stage::Pausing, _) => self.begin_round(resolve),
-            #[cfg(unix)]
             (Stage::Trying, Place::Unix(addr)) => self.try_unix(addr, &dial.options),
             (Stage::Trying, _) => self.try_next(),
             (Stage::Resolving, _) => {}

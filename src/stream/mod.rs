@@ -22,7 +22,7 @@ mod send_file;
 mod shed;
 mod table;
 mod timers;
-#[cfg(unix)]
+#[cfg_attr(not(unix), path = "unix_stub.rs")]
 mod unix;
 mod write;
 

@@ -25,16 +25,14 @@ pub(crate) use batch::{Inbound, Outbound};
 pub(crate) use datagram::{DatagramSocket, is_let_go};
 pub(crate) use errors::{SendFault, Shortage};
 pub(crate) use listener::Listener;
-#[cfg(all(feature = "systemd", unix))]
-pub(crate) use os::Notifier;
 pub(crate) use os::Unregistered as Loose;
 #[cfg(feature = "activation")]
 pub use os::activated_listeners;
 #[cfg(all(feature = "signals", unix))]
 pub(crate) use os::end_bell;
 pub(crate) use os::{
-    Answer, BATCH, BATCHES_ARE_CALLS, Backlog, Ends, FileSink, Received, Route, allowed_cores,
-    interface_addr, pin_to, range_of, read_of,
+    Answer, BATCH, BATCHES_ARE_CALLS, Backlog, Ends, FileSink, Notifier, Received, Route,
+    allowed_cores, interface_addr, pin_to, range_of, read_of,
 };
 #[cfg(unix)]
 pub(crate) use os::{Control, ControlWaker, Predecessor, UnixDatagrams};

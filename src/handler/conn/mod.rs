@@ -2,6 +2,8 @@
 
 mod files;
 mod parts;
+#[cfg(unix)]
+mod unix;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,8 +16,6 @@ use crate::handler::states::LentStates;
 use crate::handler::{Context, Handler, HandlerKey};
 #[cfg(feature = "tls")]
 use crate::options::Layer;
-#[cfg(unix)]
-use crate::options::UnixAddr;
 use crate::options::{MAX_LIMIT, at_most};
 use crate::stream::connection::{Connection, Flags};
 use crate::stream::{Link, Written};
@@ -299,22 +299,6 @@ impl<'a> Conn<'a> {
     pub fn peer_credentials(&self) -> Option<Credentials> {
         let connection = self.slot();
         if connection.config.is_unix() { connection.stream.credentials() } else { None }
-    }
-
-    /// The name of this end, if it is a Unix socket that has one: of an accepted connection that
-    /// of the listener.
-    #[cfg(unix)]
-    #[must_use]
-    pub fn local_unix_addr(&self) -> Option<UnixAddr> {
-        self.slot().stream.local_name()
-    }
-
-    /// The name of the other end, if it is a Unix socket that has one: of an outgoing connection
-    /// that of the listener. Clients seldom have one.
-    #[cfg(unix)]
-    #[must_use]
-    pub fn peer_unix_addr(&self) -> Option<UnixAddr> {
-        self.slot().stream.peer_name()
     }
 
     /// The other end. Unspecified (`0.0.0.0:0`) if it is a Unix socket, which has no address.

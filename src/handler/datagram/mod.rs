@@ -2,7 +2,7 @@
 
 mod sessions;
 #[cfg(unix)]
-mod unix;
+pub(crate) mod unix;
 
 use std::io;
 use std::marker::PhantomData;
@@ -18,8 +18,6 @@ use crate::options::Group;
 use crate::sys::{Ends, Route};
 
 pub use sessions::{Session, SessionEnd, SessionHandler};
-#[cfg(unix)]
-pub use unix::{UnixDatagramHandler, UnixDatagramSocket};
 
 /// The callbacks of a datagram server or client.
 ///

@@ -85,8 +85,6 @@ pub(crate) use poller::{add, add_stream, change_stream, poll, remove, waker, wat
 pub(crate) use resolve::{Answer, interface_addr, resolve, resolve_now};
 pub(crate) use sendfile::{FileSink, range_of, read_of};
 pub(crate) use sock_diag::{sent_ago, tcp_info};
-#[cfg(all(feature = "systemd", unix))]
-pub(crate) use system::Notifier;
 #[cfg(all(feature = "signals", unix))]
 pub(crate) use system::end_bell;
 pub use system::raise_open_file_limit;
@@ -95,7 +93,7 @@ pub(crate) use system::{Control, ControlWaker, Predecessor, UnixDatagrams};
 #[cfg(all(feature = "http-files", unix))]
 pub(crate) use system::{Folder, file_id};
 pub(crate) use system::{
-    LocalListener, RESETS_ARE_ENDS, UnixDatagramSocket, errors, open_file_limit,
+    LocalListener, Notifier, RESETS_ARE_ENDS, UnixDatagramSocket, errors, open_file_limit,
 };
 #[cfg(unix)]
 pub use system::{receive_listeners, send_listeners};

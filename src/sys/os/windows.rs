@@ -1,5 +1,8 @@
 //! Windows: the same names as in `unix/`. What only Unix has is a type without values here.
 
+#[path = "unix/notify_stub.rs"]
+mod notify;
+
 use std::fs::{File, Metadata};
 use std::io;
 use std::net::Ipv4Addr;
@@ -9,6 +12,8 @@ use socket2::{SockRef, Socket};
 
 use super::Poller;
 use crate::sys::Stream;
+
+pub(crate) use notify::Notifier;
 
 /// The file of which a descriptor costs nothing.
 pub(crate) const NULL_FILE: &str = "NUL";

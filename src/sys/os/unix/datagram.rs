@@ -12,7 +12,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::listener::not_simulated;
 use super::socket_file::{SocketFile, bind_name, check_is_there, name_of, sock_addr};
 use super::{NO_SIGNAL, linux};
-use crate::options::{UnixAddr, UnixDatagramOptions, UnixName};
+use crate::options::unix::UnixName;
+use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::sys::{Credentials, DatagramSocket, World};
 
 /// A Unix socket for datagrams.

@@ -22,7 +22,7 @@ mod limits;
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "linux_stub.rs")]
 mod linux;
 mod listener;
-#[cfg(feature = "systemd")]
+#[cfg_attr(not(feature = "systemd"), path = "notify_stub.rs")]
 mod notify;
 mod pass_fds;
 #[cfg(feature = "signals")]
@@ -49,7 +49,6 @@ pub(crate) use folder::{Folder, file_id};
 pub(crate) use limits::open_file_limit;
 pub use limits::raise_open_file_limit;
 pub(crate) use listener::LocalListener;
-#[cfg(feature = "systemd")]
 pub(crate) use notify::Notifier;
 pub use pass_fds::{receive_listeners, send_listeners};
 #[cfg(feature = "signals")]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::is_in_progress;
-use crate::options::{UnixAddr, UnixName};
+use crate::options::unix::{UnixAddr, UnixName};
 
 /// The file of a socket that was bound here, removed with it unless another file has taken its
 /// place.

@@ -62,7 +62,7 @@ impl Reactor {
 
 impl Dispatcher {
     /// Half of the watchdog's time is over, and the loop turns.
-    pub(super) fn on_watchdog(&mut self) {
+    pub(in crate::reactor) fn on_watchdog(&mut self) {
         let Some(notifier) = &self.notifier else { return };
         notifier.tell_alive();
         if let Some(pause) = notifier.watchdog_pause() {

@@ -1,61 +1,16 @@
-//! Unix sockets: how they are served, and the fast path of their messages.
+//! What only Unix has: sockets with names, a descriptor that asks to drain, a service manager.
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use {
-    crate::base::id::ConnId,
-    crate::reactor::dispatch::Dispatcher,
-    crate::stream::connection::{Flags, Received},
-};
-#[cfg(unix)]
-use {
-    crate::handler::{Handler, HandlerKey, Loop},
-    crate::options::{UnixAddr, UnixListenOptions},
-    crate::reactor::Reactor,
-    std::io,
-};
+mod datagram;
+mod drain;
+#[cfg(feature = "systemd")]
+mod systemd;
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
-impl Dispatcher {
-    /// Whether an event is a message for a Unix socket with nothing else unusual about it.
-    pub(super) fn is_unix_message(&self, id: ConnId) -> bool {
-        // Where edges are emulated mio must see each read.
-        self.lp.streams.get(id).is_some_and(|connection| {
-            connection.flags == Flags::UNIX && connection.stream.short_means_done()
-        })
-    }
+use std::io;
 
-    /// Runs one read, one callback and one write.
-    pub(super) fn on_unix_message(&mut self, id: ConnId) {
-        let Some(link) = self.lp.link(id) else { return };
-        let connection = link.connection;
-        let (count, is_cut) = match connection.stream.receive_noting(&mut self.buffer) {
-            Ok((count, is_cut)) => (Ok(count), is_cut),
-            Err(error) => (Err(error), true),
-        };
-        match Received::of(count) {
-            Some(Received::Bytes(count)) if count < self.buffer.len() && !is_cut => {
-                connection.read_at = link.engine.now();
-                let config = &*connection.config;
-                let (state, handler, room) = (connection.state, config.service, config.cork_room);
-                if self.lp.engine.observers.is_empty() {
-                    self.deliver_fast::<false>(id, count, state, handler, room);
-                } else {
-                    self.deliver_fast::<true>(id, count, state, handler, room);
-                }
-            }
-            Some(received) => {
-                connection.flags.set(Flags::READABLE);
-                self.continue_reading(id, received);
-            }
-            None => {
-                connection.flags.set(Flags::READABLE);
-                self.read(id);
-            }
-        }
-    }
-}
+use crate::handler::{Handler, HandlerKey, Loop};
+use crate::options::{UnixAddr, UnixListenOptions};
+use crate::reactor::Reactor;
 
-#[cfg(unix)]
 impl Reactor {
     /// Binds a Unix socket and serves it with a handler; returns its name.
     ///

@@ -3,7 +3,8 @@
 use std::io;
 
 use crate::base::id::SocketId;
-use crate::handler::{HandlerKey, UnixDatagramHandler};
+use crate::handler::HandlerKey;
+use crate::handler::datagram::unix::UnixDatagramHandler;
 use crate::options::{UnixAddr, UnixDatagramOptions};
 use crate::reactor::Reactor;
 
