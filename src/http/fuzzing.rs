@@ -173,7 +173,7 @@ pub(crate) fn target(bytes: &[u8]) {
 /// are.
 #[cfg(feature = "http-forms")]
 pub(crate) fn multipart(bytes: &[u8]) {
-    use super::parts::{PartReader, Piece};
+    use super::forms::parts::{PartReader, Piece};
 
     let Some((&step, bytes)) = bytes.split_first() else { return };
     let read = |step: usize| {

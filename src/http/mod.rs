@@ -50,10 +50,6 @@ mod body;
 mod chunk;
 mod client;
 mod clocks;
-#[cfg(feature = "http-session")]
-mod cookie_keys;
-#[cfg(feature = "http-session")]
-mod cookies;
 mod date;
 mod drive;
 mod durations;
@@ -65,7 +61,7 @@ mod file;
 #[cfg(feature = "http-files")]
 mod files;
 #[cfg(feature = "http-forms")]
-mod form;
+mod forms;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 #[cfg_attr(not(feature = "http-gzip"), path = "gzip/stub.rs")]
@@ -75,14 +71,8 @@ mod held;
 mod known;
 mod method;
 mod metrics;
-#[cfg(feature = "http-forms")]
-mod multipart;
 mod offload;
 mod options;
-#[cfg(feature = "http-forms")]
-mod parts;
-#[cfg(feature = "http-forms")]
-mod receive_files;
 mod record;
 mod refusal;
 mod request;
@@ -91,56 +81,43 @@ mod response;
 mod router;
 mod server;
 #[cfg(feature = "http-session")]
-mod sessions;
+mod session;
 mod shared;
 mod state;
 mod stats;
 mod status;
-#[cfg(feature = "http-session")]
-mod stored_sessions;
 mod target;
 mod upgrade;
-#[cfg(feature = "http-forms")]
-mod upload_writer;
-#[cfg(feature = "http-forms")]
-mod uploads;
 mod usual;
 
 pub use body::{Body, Flow};
 pub use client::{
     Answer, AnswerReader, Call, CallPhase, Client, ClientError, ClientOptions, Redirects, Upload,
 };
-#[cfg(feature = "http-session")]
-pub use cookie_keys::CookieKeys;
-#[cfg(feature = "http-session")]
-pub use cookies::{SameSite, SetCookie};
 pub use events::Event;
 pub use exchange::ReplyId;
 pub use fields::InvalidField;
 #[cfg(feature = "http-files")]
 pub use files::Files;
 #[cfg(feature = "http-forms")]
-pub use form::{Form, InvalidForm};
+pub use forms::{
+    Form, InvalidForm, Multipart, Part, Received, UploadOptions, UploadedFile, Uploads,
+};
 #[cfg(feature = "http-gzip")]
 pub use gzip::Gzip;
 pub use head::Version;
 pub use method::Method;
-#[cfg(feature = "http-forms")]
-pub use multipart::{Multipart, Part};
 pub use options::{Options, limits};
-#[cfg(feature = "http-forms")]
-pub use receive_files::Received;
 pub use record::Record;
 pub use request::Request;
 pub use response::Response;
 pub use router::{Next, Route, Router};
 pub use server::Server;
 #[cfg(feature = "http-session")]
-pub use sessions::{Session, Sessions, SessionsFull, SessionsOptions};
+pub use session::{
+    CookieKeys, SameSite, Session, SessionId, SessionStore, Sessions, SessionsFull,
+    SessionsOptions, SetCookie, StoredSession, StoredSessions,
+};
 pub use stats::HttpStats;
 pub use status::reason;
-#[cfg(feature = "http-session")]
-pub use stored_sessions::{SessionId, SessionStore, StoredSession, StoredSessions};
 pub use upgrade::Upgraded;
-#[cfg(feature = "http-forms")]
-pub use uploads::{UploadOptions, UploadedFile, Uploads};

@@ -15,12 +15,7 @@ pub(super) fn take_offer<A: 'static>(res: &mut Response<'_, A>) -> Option<Offer>
     res.exchange.gzip.take().map(|plan| match plan {})
 }
 
-pub(super) fn send<A: 'static>(
-    _: &mut Response<'_, A>,
-    offer: &Offer,
-    _: Kind<'_>,
-    _: &[u8],
-) {
+pub(super) fn send<A: 'static>(_: &mut Response<'_, A>, offer: &Offer, _: Kind<'_>, _: &[u8]) {
     match *offer {}
 }
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::body::Flow;
-use super::refusal::Refusal;
 use super::upload_writer::{Books, Call, Job, OnError, Pipe, Writer, create_directory, lock};
+use crate::http::body::Flow;
+use crate::http::refusal::Refusal;
 use crate::offload::Offload;
 use crate::options::setters;
 
@@ -49,7 +49,7 @@ impl UploadOptions {
 }
 
 /// A directory that takes uploads, written by the threads of an [`Offload`]. See
-/// [`Response::receive_files`](super::Response::receive_files).
+/// [`Response::receive_files`](crate::http::Response::receive_files).
 ///
 /// The directory should be no other's, and never below files that are served. Files get random
 /// names, can be read by this user only, and are removed unless [kept](UploadedFile::keep).
@@ -265,7 +265,7 @@ impl UploadedFile {
     }
 
     /// The name that the file has at the client: data of a stranger's, never a path. See
-    /// [`Part::file_name`](super::Part::file_name).
+    /// [`Part::file_name`](crate::http::Part::file_name).
     #[must_use]
     pub fn file_name(&self) -> &str {
         &self.file_name

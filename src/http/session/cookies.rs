@@ -6,9 +6,9 @@ use std::time::Duration;
 use cookie::Cookie;
 pub use cookie::SameSite;
 
-use super::fields::{self, InvalidField, is_token, trim};
-use super::request::Request;
-use super::response::Response;
+use crate::http::fields::{self, InvalidField, is_token, trim};
+use crate::http::request::Request;
+use crate::http::response::Response;
 
 /// Bytes of the cookies of a request that are looked at.
 const MAX_SENT_BYTES: usize = 8 << 10;
@@ -28,7 +28,7 @@ impl<'a> Request<'a> {
     ///
     /// A client may send anything: what must not be forged is signed ([`CookieKeys`]).
     ///
-    /// [`CookieKeys`]: super::CookieKeys
+    /// [`CookieKeys`]: crate::http::CookieKeys
     #[must_use]
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
         self.cookies().find_map(|(key, value)| (key == name).then_some(value))

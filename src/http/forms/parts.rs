@@ -3,7 +3,7 @@
 use nostd_multipart::{Event, Parser, content_disposition};
 
 use super::multipart::Part;
-use super::refusal::Refusal;
+use crate::http::refusal::Refusal;
 
 /// The largest header of a part, in bytes, with its line ends.
 const MAX_HEAD_BYTES: usize = 8 << 10;
@@ -13,7 +13,7 @@ const MAX_PARTS: u32 = 128;
 
 /// A piece of a body.
 #[derive(Debug)]
-pub(super) enum Piece<'a> {
+pub(in crate::http) enum Piece<'a> {
     /// A part begins.
     Part(&'a Part<'a>),
     /// Bytes of it, never none.
@@ -53,7 +53,7 @@ enum Found {
 /// input to the next. It is made for each piece, and brought to where the last one was by a text
 /// that leads there: its states are few, and it is given whole lines of a header only.
 #[derive(Debug)]
-pub(super) struct PartReader {
+pub(in crate::http) struct PartReader {
     /// A delimiter and an empty line behind it: `--`, the boundary, and two line ends.
     delimiter: Box<[u8]>,
     stage: Stage,
@@ -76,7 +76,7 @@ struct Head {
 
 impl PartReader {
     /// For the value of a `Content-Type`.
-    pub(super) fn new(content_type: &[u8]) -> Result<Self, Refusal> {
+    pub(in crate::http) fn new(content_type: &[u8]) -> Result<Self, Refusal> {
         let Ok(parser) = Parser::<2, 0>::from_content_type(content_type) else {
             return Err(Refusal::bad("a multipart body has a boundary of 1 to 70 characters"));
         };
@@ -91,12 +91,12 @@ impl PartReader {
     }
 
     /// Whether the last delimiter has come.
-    pub(super) fn is_finished(&self) -> bool {
+    pub(in crate::http) fn is_finished(&self) -> bool {
         self.stage == Stage::Finished
     }
 
     /// Takes a piece of the body, and hands on what is in it until `take` returns `false`.
-    pub(super) fn feed(
+    pub(in crate::http) fn feed(
         &mut self,
         mut input: &[u8],
         take: &mut impl FnMut(Piece<'_>) -> bool,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::cookie_keys::CookieKeys;
 use super::cookies::SetCookie;
-use super::request::Request;
-use super::response::Response;
+use crate::http::request::Request;
+use crate::http::response::Response;
 use crate::options::setters;
 
 /// The id of a session: 128 random bits.
@@ -234,7 +234,7 @@ impl<T> Sessions<T> {
     /// Removes a few of the sessions that have expired by now, in the time of
     /// [`Context::now`](crate::Context::now). Each look at a session does so too; a timer that
     /// calls it gives memory back where no requests come: see
-    /// [`Server::on_timer`](super::Server::on_timer).
+    /// [`Server::on_timer`](crate::http::Server::on_timer).
     pub fn expire(&mut self, now: Duration) {
         for _ in 0..EXPIRY_BUDGET {
             if !self.expire_one(now) {

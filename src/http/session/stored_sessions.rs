@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::cookie_keys::CookieKeys;
 use super::cookies::SetCookie;
-use super::request::Request;
-use super::response::Response;
 use super::sessions::{SessionsOptions, hex, is_equal};
+use crate::http::request::Request;
+use crate::http::response::Response;
 use crate::offload::{Failed, Offload, Order};
 
 /// The share of the idle timeout after which the use of a session is written down, so that most
@@ -134,7 +134,7 @@ pub trait SessionStore: 'static {
 }
 
 /// Sessions in a [`SessionStore`], which are looked up beside the loop. A client has the id of its
-/// session in a signed cookie. [`Sessions`](super::Sessions) are those in memory.
+/// session in a signed cookie. [`Sessions`](crate::http::Sessions) are those in memory.
 ///
 /// Each method answers the exchange later, by its closure. The answer is 503 if the offload is
 /// full, and 500 if the store fails; then the closure is not called.

@@ -6,9 +6,9 @@ use std::fmt;
 use percent_encoding::percent_decode;
 
 use super::multipart::{media_type, refuse};
-use super::refusal::Refusal;
-use super::request::Request;
-use super::response::Response;
+use crate::http::refusal::Refusal;
+use crate::http::request::Request;
+use crate::http::response::Response;
 
 /// Pairs of a form. No form of a page has more, and each costs two strings.
 const MAX_PAIRS: usize = 1_000;

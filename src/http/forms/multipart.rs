@@ -1,12 +1,12 @@
 //! Forms that are sent in parts (`multipart/form-data`), as those with files are.
 
-use super::body::{Body, Flow};
-use super::exchange::Output;
-use super::fields::trim;
 use super::parts::{PartReader, Piece};
-use super::refusal::Refusal;
-use super::request::Request;
-use super::response::Response;
+use crate::http::body::{Body, Flow};
+use crate::http::exchange::Output;
+use crate::http::fields::trim;
+use crate::http::refusal::Refusal;
+use crate::http::request::Request;
+use crate::http::response::Response;
 
 /// What the header of a part says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

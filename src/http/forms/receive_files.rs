@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::body::Flow;
-use super::exchange::ReplyId;
 use super::form::Form;
 use super::multipart::{Multipart, Part, refuse};
-use super::refusal::Refusal;
-use super::request::Request;
-use super::response::Response;
-use super::server::Server;
 use super::upload_writer::{Call, Job, OnError};
 use super::uploads::{UploadedFile, Uploads};
 use crate::handler::{HandlerKey, Remote};
+use crate::http::body::Flow;
+use crate::http::exchange::ReplyId;
+use crate::http::refusal::Refusal;
+use crate::http::request::Request;
+use crate::http::response::Response;
+use crate::http::server::Server;
 use crate::sys::Shortage;
 
 /// What has come with a form in parts.

@@ -1,0 +1,11 @@
+//! Cookies, and sessions that are kept in memory or in a store of the program's.
+
+mod cookie_keys;
+mod cookies;
+mod sessions;
+mod stored_sessions;
+
+pub use cookie_keys::CookieKeys;
+pub use cookies::{SameSite, SetCookie};
+pub use sessions::{Session, Sessions, SessionsFull, SessionsOptions};
+pub use stored_sessions::{SessionId, SessionStore, StoredSession, StoredSessions};
