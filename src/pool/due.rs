@@ -53,7 +53,7 @@ impl<C: PoolClient> PoolHandle<C> {
 
     /// Begins as many connections as are wanted and allowed.
     pub(super) fn dial(&mut self, cx: &mut Context<'_>) {
-        while self.wants_dial(cx.now()) {
+        while self.wants_dial(cx) {
             let account = self.account.begin(cx.turn());
             if !account.may_dial() {
                 return self.returns.call();
@@ -76,10 +76,10 @@ impl<C: PoolClient> PoolHandle<C> {
     }
 
     /// Whether another connection is wanted, for a ticket that waits or to be kept idle.
-    pub(super) fn wants_dial(&self, now: Duration) -> bool {
+    pub(super) fn wants_dial(&self, cx: &Context<'_>) -> bool {
         let to_come = self.stats.idle + self.stats.dialling;
-        let kept =
-            if self.keeps_idle() && now >= self.retry.after { self.options.min_idle } else { 0 };
+        let may_keep = self.keeps_idle() && cx.now() >= self.retry.after(cx);
+        let kept = if may_keep { self.options.min_idle } else { 0 };
         !self.is_closed
             && self.stats.open < self.options.max_open
             && self.waiters.len() + kept > to_come
@@ -129,10 +129,11 @@ impl<C: PoolClient> PoolHandle<C> {
             if !self.account.may_end() {
                 return false;
             }
-            let conn = seat.id.and_then(|id| cx.conn(id));
-            match ends_all {
-                true => self.evict(index, Why::Shutdown, conn),
-                false => self.pass_over(index, now, conn),
+            if ends_all {
+                let conn = seat.id.and_then(|id| cx.conn(id));
+                self.evict(index, Why::Shutdown, conn);
+            } else {
+                self.pass_over(index, cx);
             }
         }
         self.look_at = look_at;
@@ -182,8 +183,9 @@ impl<C: PoolClient> PoolHandle<C> {
             wanted = wanted.min(self.deadline_of(waiter, cx));
         }
         let lacks = self.options.min_idle > self.stats.idle + self.stats.dialling;
-        if lacks && self.keeps_idle() && self.retry.after > cx.now() {
-            wanted = wanted.min(self.retry.after);
+        if lacks && self.keeps_idle() {
+            let after = self.retry.after(cx);
+            wanted = wanted.min(if after > cx.now() { after } else { wanted });
         }
         if wanted == Duration::MAX || self.alarm.is_some_and(|(_, at)| at <= wanted) {
             return;

@@ -69,8 +69,6 @@ pub struct PoolHandle<C: PoolClient> {
     pub(super) returns: Rc<Returns>,
     /// The seat whose callback runs, and how its lease has ended in it.
     current: Option<(u32, Option<Ending>)>,
-    /// When the pool's code began to run.
-    now: Duration,
     pub(super) stats: PoolStats,
     /// What this turn has done already.
     pub(super) account: Account,
@@ -117,7 +115,6 @@ impl<C: PoolClient> PoolHandle<C> {
             cut_below: 0,
             returns: Rc::new(Returns::new(options.max_open, call)),
             current: None,
-            now: Duration::ZERO,
             stats: PoolStats::default(),
             account: Account::default(),
             has_more: false,
@@ -285,29 +282,31 @@ impl<C: PoolClient> PoolHandle<C> {
                     self.returns.call();
                     return None;
                 }
-                conn => self.pass_over(index, now, conn),
+                _ => self.pass_over(index, cx),
             }
         }
     }
 
     #[cold]
-    pub(super) fn pass_over(&mut self, index: u32, now: Duration, conn: Option<Conn<'_>>) {
+    pub(super) fn pass_over(&mut self, index: u32, cx: &mut Context<'_>) {
         let Some(seat) = self.seats.get(index as usize) else { return };
-        let why = match &conn {
-            Some(conn) if conn.is_writable() && now >= seat.dies_at => Why::Lifetime,
-            Some(conn) if conn.is_writable() => Why::IdleTimeout,
-            _ => Why::Peer,
+        let (id, is_old) = (seat.id, seat.is_older_than(seat.life, cx));
+        let is_up = id.and_then(|id| cx.conn(id)).is_some_and(|conn| conn.is_writable());
+        if !is_up {
+            self.note_life(index, cx);
+        }
+        let why = match (is_up, is_old) {
+            (false, _) => Why::Peer,
+            (true, true) => Why::Lifetime,
+            (true, false) => Why::IdleTimeout,
         };
-        self.evict(index, why, conn);
+        self.evict(index, why, id.and_then(|id| cx.conn(id)));
     }
 
     /// Ends a connection that is up. Its seat is free once it is gone.
     pub(super) fn evict(&mut self, index: u32, why: Why, conn: Option<Conn<'_>>) {
         let Some(seat) = self.seats.get_mut(index as usize) else { return };
         let state = seat.state.take();
-        if matches!(why, Why::Peer | Why::Stray) {
-            self.note_life(index);
-        }
         if self.phase(index) == Phase::Idle {
             self.idle.remove(index);
         }
@@ -322,15 +321,15 @@ impl<C: PoolClient> PoolHandle<C> {
 
     /// A connection that ends young and was of no use to any borrower is no better than a failed
     /// dial: a server that accepts and resets would else be dialled without a pause.
-    pub(super) fn note_life(&mut self, index: u32) {
+    pub(super) fn note_life(&mut self, index: u32, cx: &Context<'_>) {
         let Some(seat) = self.seats.get(index as usize) else { return };
         if seat.was_lent {
             return;
         }
-        if self.now < seat.born_at.saturating_add(self.options.retry_max_delay) {
-            self.retry.failed(self.now);
-        } else {
+        if seat.is_older_than(self.options.retry_max_delay, cx) {
             self.retry.succeeded();
+        } else {
+            self.retry.failed(cx.now());
         }
     }
 
@@ -349,13 +348,14 @@ impl<C: PoolClient> PoolHandle<C> {
     /// Takes a connection back from its borrower. `is_left`: some of its input was not consumed.
     #[inline]
     fn take_back(&mut self, index: u32, ending: Ending, is_left: bool, cx: &mut Context<'_>) {
-        let (now, turn) = (cx.now(), cx.turn());
+        let turn = cx.turn();
         let Some(seat) = self.seats.get_mut(index as usize) else { return };
+        let is_old = seat.is_older_than(seat.life, cx);
         let conn = seat.id.and_then(|id| cx.conn(id));
         let is_clean = !is_left && seat.state.is_some() && conn.as_ref().is_some_and(is_clean);
         let is_surplus = self.waiters.is_empty()
             && (self.idle.len() >= self.options.most_idle() || self.is_draining);
-        let is_wanted = !is_surplus && !self.is_closed && now < seat.dies_at;
+        let is_wanted = !is_surplus && !self.is_closed && !is_old;
         // Over the budget of the turn the sweep ends it.
         let is_fit = is_clean && ending == Ending::Release;
         if is_fit && (is_wanted || !self.account.begin(turn).may_end()) {
@@ -380,7 +380,8 @@ impl<C: PoolClient> PoolHandle<C> {
     fn lay_idle(&mut self, index: u32) {
         let limit = self.options.idle_timeout.unwrap_or(Duration::MAX);
         let Some(seat) = self.seats.get_mut(index as usize) else { return };
-        seat.idle_until = seat.active_at.saturating_add(limit).min(seat.dies_at);
+        seat.idle_until =
+            seat.active_at.saturating_add(limit).min(seat.born_at.saturating_add(seat.life));
         self.look_at = self.look_at.min(seat.idle_until);
         self.enter(index, Phase::Idle);
         self.idle.push(index);
@@ -437,9 +438,8 @@ impl<C: PoolClient> PoolHandle<C> {
 
     /// The pool's code begins to run. A callback has panicked before, perhaps, and never ended.
     #[inline]
-    pub(super) fn wake(&mut self, now: Duration) {
+    pub(super) fn wake(&mut self) {
         self.current = None;
-        self.now = now;
     }
 
     /// A new connection is up.
@@ -453,14 +453,13 @@ impl<C: PoolClient> PoolHandle<C> {
 
     /// Its handshake is over. It lives from now on, so that a slow handshake leaves something of a
     /// short life.
-    pub(super) fn is_made(&mut self, index: u32) {
+    pub(super) fn is_made(&mut self, index: u32, now: Duration) {
         let life = self
             .options
             .lifetime
             .map_or(Duration::MAX, |lifetime| lifetime - self.retry.part_of(lifetime / 10));
         if let Some(seat) = self.seats.get_mut(index as usize) {
-            seat.born_at = self.now;
-            seat.dies_at = self.now.saturating_add(life);
+            (seat.born_at, seat.life) = (now, life);
         }
         self.stats.created += 1;
         self.lay_idle(index);

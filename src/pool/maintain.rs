@@ -36,7 +36,7 @@ impl<C: PoolClient> Pool<C> {
                 self.desk.cut_waiters();
             }
             self.tend_to_all(cx);
-            if self.desk.wants_dial(cx.now()) {
+            if self.desk.wants_dial(cx) {
                 self.desk.returns.call();
             }
             self.desk.set_alarm(cx);

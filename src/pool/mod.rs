@@ -173,7 +173,7 @@ impl<C: PoolClient> Pool<C> {
     #[inline]
     fn attend(&mut self, cx: &mut Context<'_>) -> Attending {
         let attending = self.desk.returns.attend();
-        self.desk.wake(cx.now());
+        self.desk.wake();
         if !self.desk.returns.is_empty() {
             self.desk.absorb(cx);
         }
@@ -234,7 +234,7 @@ impl<C: PoolClient> Pool<C> {
         match handshake {
             Handshake::Done if conn.is_writable() => {
                 conn.set_deadline(DeadlineKind::User, None);
-                self.desk.is_made(seat);
+                self.desk.is_made(seat, conn.context().now());
             }
             Handshake::Pending => {}
             Handshake::Done => self.give_up(seat, conn, closed_in_handshake()),
@@ -306,6 +306,7 @@ impl<C: PoolClient> Handler for Pool<C> {
             Phase::Idle => {
                 let id = conn.id();
                 log::debug!("{id}: {} bytes while idle in a pool", input.len());
+                self.desk.note_life(seat, &conn.context());
                 self.desk.evict(seat, Why::Stray, conn.other_conn(id));
                 input.len()
             }
@@ -327,7 +328,10 @@ impl<C: PoolClient> Handler for Pool<C> {
             return;
         }
         match self.desk.phase(seat) {
-            Phase::Idle => self.desk.evict(seat, Why::Peer, conn.other_conn(conn.id())),
+            Phase::Idle => {
+                self.desk.note_life(seat, &conn.context());
+                self.desk.evict(seat, Why::Peer, conn.other_conn(conn.id()));
+            }
             _ => conn.close(),
         }
         self.revisit(&mut conn.context());
@@ -342,7 +346,7 @@ impl<C: PoolClient> Handler for Pool<C> {
         let verdict = self
             .lent(seat, conn, |client, state, conn, desk| client.on_idle(state, conn, kind, desk));
         if verdict.is_none() && self.desk.phase(seat) == Phase::Idle {
-            self.desk.note_life(seat);
+            self.desk.note_life(seat, &conn.context());
             self.desk.evict(seat, Why::IdleTimeout, conn.other_conn(conn.id()));
             self.revisit(&mut conn.context());
         }
@@ -389,7 +393,7 @@ impl<C: PoolClient> Handler for Pool<C> {
         let phase = self.desk.phase(seat);
         let state = self.desk.seats.get_mut(seat as usize).and_then(|seat| seat.state.take());
         if phase == Phase::Idle {
-            self.desk.note_life(seat);
+            self.desk.note_life(seat, cx);
         }
         self.desk.vacate(seat);
         match phase {

@@ -4,14 +4,18 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
+use crate::handler::Context;
+
 /// Failures in a row of dials that no ticket waits for, and when the next one may be.
 #[derive(Debug)]
 pub(super) struct Retry {
     first: Duration,
     most: Duration,
     failures: u32,
-    /// No dial before this.
-    pub(super) after: Duration,
+    /// The turn of the last of them.
+    failed_at: Duration,
+    /// No dial for so long from then on.
+    wait: Duration,
     /// State of the generator.
     random: u64,
 }
@@ -20,12 +24,21 @@ impl Retry {
     pub(super) fn new(first: Duration, most: Duration, seed: Option<u64>) -> Self {
         // The keys of a hasher are the standard library's only source of chance.
         let random = seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        Self { first, most, failures: 0, after: Duration::ZERO, random }
+        let (failed_at, wait) = (Duration::ZERO, Duration::ZERO);
+        Self { first, most, failures: 0, failed_at, wait, random }
     }
 
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
-        self.after = Duration::ZERO;
+        self.wait = Duration::ZERO;
+    }
+
+    /// No dial before this. The failure may have been at the end of its turn.
+    pub(super) fn after(&self, cx: &Context<'_>) -> Duration {
+        match self.failures {
+            0 => Duration::ZERO,
+            _ => cx.turn_end(self.failed_at).saturating_add(self.wait),
+        }
     }
 
     /// Exponential backoff with full jitter: the wait is anything up to a limit that doubles
@@ -33,7 +46,7 @@ impl Retry {
     pub(super) fn failed(&mut self, now: Duration) {
         let limit = self.first.saturating_mul(1 << self.failures.min(31)).min(self.most);
         self.failures = self.failures.saturating_add(1);
-        self.after = now.saturating_add(self.part_of(limit));
+        (self.failed_at, self.wait) = (now, self.part_of(limit));
     }
 
     /// A random part of a time.
@@ -67,13 +80,13 @@ mod tests {
             for (failures, longest) in (0..).zip(&mut longest) {
                 retry.failed(Duration::ZERO);
                 let limit = (100 * MS).saturating_mul(1 << failures.min(20)).min(1_000 * MS);
-                assert!(retry.after <= limit, "{:?} after {failures}", retry.after);
-                *longest = retry.after.max(*longest);
+                assert!(retry.wait <= limit, "{:?} after {failures}", retry.wait);
+                *longest = retry.wait.max(*longest);
             }
             retry.succeeded();
-            assert_eq!(retry.after, Duration::ZERO);
+            assert_eq!((retry.failures, retry.wait), (0, Duration::ZERO));
             retry.failed(Duration::ZERO);
-            assert!(retry.after <= 100 * MS);
+            assert!(retry.wait <= 100 * MS);
         }
         let limits = [100, 200, 400, 800, 1_000, 1_000].map(|millis| millis * MS);
         for (longest, limit) in longest.into_iter().zip(limits) {

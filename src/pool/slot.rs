@@ -33,10 +33,10 @@ pub(super) struct Seat<S> {
     pub(super) state: Option<S>,
     /// When the connection was last lent or heard of.
     pub(super) active_at: Duration,
-    /// When the connection came up.
+    /// The turn in which the connection came up.
     pub(super) born_at: Duration,
-    /// When the connection is too old.
-    pub(super) dies_at: Duration,
+    /// How long the connection may live.
+    pub(super) life: Duration,
     /// From when on an idle connection may be silent for too long, or too old, to be lent: see
     /// [`lasts_until`](Self::lasts_until).
     pub(super) idle_until: Duration,
@@ -52,7 +52,7 @@ impl<S> Seat<S> {
             state: None,
             active_at: Duration::ZERO,
             born_at: Duration::ZERO,
-            dies_at: Duration::MAX,
+            life: Duration::MAX,
             idle_until: Duration::MAX,
             was_lent: false,
         }
@@ -66,7 +66,23 @@ impl<S> Seat<S> {
             return self.idle_until;
         }
         let silent = limit.map(|limit| cx.turn_end(self.active_at).saturating_add(limit));
-        silent.unwrap_or(Duration::MAX).min(self.dies_at)
+        silent.unwrap_or(Duration::MAX).min(self.age_ends(self.life, cx))
+    }
+
+    /// When the connection has an age, counted from the end of the turn in which it came up.
+    #[inline]
+    pub(super) fn age_ends(&self, age: Duration, cx: &Context<'_>) -> Duration {
+        let first = self.born_at.saturating_add(age);
+        if cx.now() < first {
+            return first;
+        }
+        cx.turn_end(self.born_at).saturating_add(age)
+    }
+
+    /// Whether it has lived for so long.
+    #[inline]
+    pub(super) fn is_older_than(&self, age: Duration, cx: &Context<'_>) -> bool {
+        cx.now() >= self.age_ends(age, cx)
     }
 
     pub(super) fn is_lent_as(&self, id: ConnId) -> bool {

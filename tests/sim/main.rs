@@ -16,6 +16,7 @@ mod logged;
 mod long_turns;
 #[cfg(feature = "http")]
 mod long_turns_http;
+mod long_turns_pool;
 mod offload;
 mod pool;
 mod program;
