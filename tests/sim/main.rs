@@ -30,3 +30,5 @@ mod simulation;
 mod world;
 #[cfg(all(feature = "http", feature = "ws"))]
 mod ws;
+#[cfg(all(feature = "http", feature = "ws"))]
+mod ws_rates;

@@ -38,8 +38,8 @@ pub(super) struct Progress {
     pub(super) plain: u64,
     /// Bytes of payload so far.
     payload: u64,
-    /// When the rate was last looked at, and the bytes of payload then.
-    looked: Option<(Duration, u64)>,
+    /// Since when the rate counts, and the bytes of payload then.
+    rated: Option<(Duration, u64)>,
 }
 
 impl Assembly {
@@ -141,13 +141,21 @@ impl Assembly {
         self.progress.has_begun = true;
     }
 
-    /// Whether the message has brought fewer bytes a second than that since the last look.
-    pub(in crate::ws) fn is_slow(&mut self, now: Duration, min_rate: u32, was_held: bool) -> bool {
-        let payload = self.progress.payload;
-        let last = self.progress.looked.replace((now, payload));
-        let Some((at, before)) = last.filter(|_| !was_held) else { return false };
-        let wanted = now.saturating_sub(at).as_millis() * u128::from(min_rate);
-        u128::from(payload - before) * 1000 < wanted
+    /// Since when the rate of the message counts, if it does.
+    pub(in crate::ws) fn rated_since(&self) -> Option<Duration> {
+        self.progress.rated.map(|(since, _)| since)
+    }
+
+    /// The rate counts from now on.
+    pub(in crate::ws) fn rate_anew(&mut self, now: Duration) {
+        self.progress.rated = Some((now, self.progress.payload));
+    }
+
+    /// Whether the message has brought fewer bytes a second than that since its rate counts.
+    pub(in crate::ws) fn is_slower(&self, min_rate: u32, passed: Duration) -> bool {
+        let before = self.progress.rated.map_or(0, |(_, bytes)| bytes);
+        let wanted = passed.as_millis() * u128::from(min_rate);
+        u128::from(self.progress.payload - before) * 1000 < wanted
     }
 }
 

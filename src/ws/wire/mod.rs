@@ -15,6 +15,7 @@ use crate::ws::deflate::{Params, Window};
 use crate::ws::handler::Kind;
 use crate::ws::header::{self, FIN, Header, Opcode};
 use crate::ws::shared::Shared;
+use crate::ws::wire::parts::Pauses;
 
 /// What has become of a WebSocket, a bit each.
 mod flags {
@@ -84,12 +85,18 @@ pub(super) struct Extra {
     /// What was received, likewise.
     received: Window,
     farewell: Option<Farewell>,
+    /// When reading was paused, if a message may come in parts.
+    pauses: Pauses,
+    /// When the connection is looked at next, if its reading has yielded since the last time.
+    next_look: Option<Duration>,
 }
 
 impl Extra {
     fn is_empty(&self) -> bool {
         let has_windows = !(self.sent.bytes().is_empty() && self.received.bytes().is_empty());
-        !has_windows && self.assembly.is_none() && self.farewell.is_none()
+        let has_clocks = self.next_look.is_some() || self.pauses != Pauses::default();
+        let is_used = has_windows || has_clocks;
+        !is_used && self.assembly.is_none() && self.farewell.is_none()
     }
 }
 
@@ -166,12 +173,16 @@ impl Wire {
     fn resume_assembly(&mut self) -> Option<Box<Assembly>> {
         let mut extra = self.extra.take()?;
         let assembly = extra.assembly.take();
+        self.keep_extra(extra);
+        assembly
+    }
+
+    fn keep_extra(&mut self, extra: Box<Extra>) {
         if extra.is_empty() {
             self.shared.put_back_extra(extra);
         } else {
             self.extra = Some(extra);
         }
-        assembly
     }
 
     fn extra(&mut self) -> &mut Extra {
@@ -192,6 +203,9 @@ impl Wire {
             self.extra().assembly = Some(assembly);
         } else if !self.is_done() {
             self.shared.put_back(assembly);
+            if self.extra.is_some() {
+                self.end_clocks();
+            }
         }
         // A message in parts may last: it has a rate of its own.
         let is_declared = is_busy && !self.has(IN_PARTS);
@@ -435,12 +449,19 @@ impl Wire {
         }
         let (interval, timeout) =
             (self.shared.options.ping_interval, self.shared.options.pong_timeout);
+        let now = conn.context().now();
         if self.has(YIELDED) {
             self.put(YIELDED, false);
             if !self.has(PAUSED) {
                 conn.resume_reading();
             }
-        } else if self.is_slow(conn) {
+            let left = self.until_look(now, interval.unwrap_or(LONG));
+            if !left.is_zero() {
+                return Deadline::Keep(left);
+            }
+        }
+        self.note_look();
+        if self.is_slow(conn) {
             self.fail(conn, Fault::policy("a message that comes too slowly"));
             return Deadline::Keep(self.shared.options.close_timeout);
         } else if self.has(HEARD | PAUSED | WAS_PAUSED) || interval.is_none() {
@@ -470,6 +491,7 @@ impl Wire {
         }
         self.put(PAUSED, is_paused);
         self.put(WAS_PAUSED, true);
+        self.note_pause(&conn.context(), is_paused);
         if is_paused || self.has(YIELDED) {
             conn.pause_reading();
         } else {
