@@ -12,6 +12,9 @@ use crate::ws::header::{Built, FIN, MAX_CONTROL, Opcode};
 use crate::ws::shared::Shared;
 use crate::ws::{CloseCode, Frame, Socket};
 
+/// Why a member is closed that reads too slowly.
+pub(super) const TOO_SLOW: &str = "reads too slowly";
+
 /// What to do with a member of a room that reads too slowly: its queue is longer than the room
 /// allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +22,8 @@ use crate::ws::{CloseCode, Frame, Socket};
 pub enum Slow {
     /// The member misses this message.
     Skip,
-    /// The member is closed with 1008, behind what is queued, and leaves the room.
+    /// The member is closed with 1008, behind what is queued, and leaves the room. Its `on_close`
+    /// is told the same code, also if the member is the one whose message is published.
     Close,
     /// The member misses this message, and its id is among [`Published::slow`].
     Tell,
@@ -181,7 +185,7 @@ impl Room {
                         Slow::Skip => {}
                         Slow::Tell => published.slow.push(id),
                         Slow::Close => {
-                            close_slow(cx, id);
+                            member.close_slow(cx);
                             self.leave(id);
                             continue; // the last one has taken its place
                         }
@@ -228,15 +232,16 @@ impl Member {
             Written::Closed => Sent::Gone,
         }
     }
-}
 
-fn close_slow(cx: &mut Context<'_>, id: ConnId) {
-    let Some(mut conn) = cx.conn(id) else { return };
-    let mut payload = [0; MAX_CONTROL];
-    let length = write_close(CloseCode::POLICY, "reads too slowly", &mut payload);
-    let head = Built::new(FIN | Opcode::Close as u8, length, None);
-    conn.write_vectored(&[head.as_slice(), &payload[..length]]);
-    conn.close();
+    fn close_slow(&self, cx: &mut Context<'_>) {
+        let Some(mut conn) = cx.conn(self.id) else { return };
+        let mut payload = [0; MAX_CONTROL];
+        let length = write_close(CloseCode::POLICY, TOO_SLOW, &mut payload);
+        let head = Built::new(FIN | Opcode::Close as u8, length, None);
+        conn.write_vectored(&[head.as_slice(), &payload[..length]]);
+        conn.close();
+        self.shared.note_closed_by_room(self.id);
+    }
 }
 
 impl fmt::Debug for Room {

@@ -33,6 +33,8 @@ pub(super) struct Shared {
     random: Cell<Random>,
     /// Members that take no message of a room now: they have said Close, or are amid a message.
     held: Cell<HashSet<ConnId>>,
+    /// Those that a room has closed, until they are told.
+    closed_by_room: Cell<HashSet<ConnId>>,
     /// When a fault was last warned of, and how many were not since.
     warned: Cell<(Option<Duration>, u64)>,
 }
@@ -65,6 +67,7 @@ impl Shared {
             masked: Cell::default(),
             random: Cell::default(),
             held: Cell::default(),
+            closed_by_room: Cell::default(),
             warned: Cell::default(),
         }
     }
@@ -168,6 +171,21 @@ impl Shared {
         let is_held = !held.is_empty() && held.contains(&id);
         self.held.set(held);
         is_held
+    }
+
+    /// A room has said Close to a member that reads too slowly.
+    pub(super) fn note_closed_by_room(&self, id: ConnId) {
+        let mut closed = self.closed_by_room.take();
+        closed.insert(id);
+        self.closed_by_room.set(closed);
+    }
+
+    /// The connection has ended: whether it was a room that has closed it.
+    pub(super) fn was_closed_by_room(&self, id: ConnId) -> bool {
+        let mut closed = self.closed_by_room.take();
+        let is_one = !closed.is_empty() && closed.remove(&id);
+        self.closed_by_room.set(closed);
+        is_one
     }
 
     /// A peer has broken a rule.

@@ -2,23 +2,31 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use waterwheel::http::Server;
 use waterwheel::ws::{
-    Deflate, Frame, Handler, Kind, Message, Options, Published, Room, Slow, Socket,
+    Deflate, Ended, Frame, Handler, Kind, Message, Options, Published, Room, Slow, Socket,
 };
-use waterwheel::{ConnId, Limits};
+use waterwheel::{ConnId, Context, Limits};
 
 use crate::peer::{masked, plain, read_head, request};
 use crate::site::site;
 use crate::support::{Client, End, Rig};
+
+/// Longer than a busy machine keeps a test from its work.
+const LONG: Duration = Duration::from_secs(60);
 
 /// Everyone is in the room; a text is published.
 struct Hall {
     room: Rc<RefCell<Room>>,
     last: Rc<RefCell<Published>>,
     slow: Slow,
+    ends: Ends,
 }
+
+/// The codes and reasons that `on_close` was told.
+type Ends = Rc<RefCell<Vec<(u16, String)>>>;
 
 impl Handler for Hall {
     type State = ();
@@ -51,22 +59,29 @@ impl Handler for Hall {
             }
         }
     }
+
+    fn on_close(&mut self, (): (), ended: Ended<'_>, _: &mut Context<'_>) {
+        self.ends.borrow_mut().push((ended.code.get(), ended.reason.to_owned()));
+    }
 }
 
 struct House {
     rig: Rig<Server<Hall>>,
     room: Rc<RefCell<Room>>,
     last: Rc<RefCell<Published>>,
+    ends: Ends,
 }
 
 fn house(slow: Slow, max_queued_bytes: usize) -> House {
     let room = Rc::new(RefCell::new(Room::new(max_queued_bytes)));
     let last = Rc::default();
-    let hall = Hall { room: Rc::clone(&room), last: Rc::clone(&last), slow };
+    let ends = Ends::default();
+    let (shared, told) = (Rc::clone(&room), Rc::clone(&ends));
+    let hall = Hall { room: shared, last: Rc::clone(&last), slow, ends: told };
     let deflate = Deflate::default().keep_context(true);
     let options = Options::default().deflate(Some(deflate)).ping_interval(None);
-    let limits = Limits::default().pause_at_high_mark(false);
-    House { rig: Rig::with_limits(site(hall, options), limits), room, last }
+    let limits = Limits::default().pause_at_high_mark(false).close_timeout(LONG);
+    House { rig: Rig::with_limits(site(hall, options), limits), room, last, ends }
 }
 
 impl House {
@@ -204,13 +219,34 @@ fn a_slow_member_is_told() {
 
 #[test]
 fn a_slow_member_is_closed_behind_what_is_queued() {
-    let (mut house, _a, mut b, _) = flood(Slow::Close);
+    let (mut house, _a, b, id) = flood(Slow::Close);
     assert_eq!(house.room.borrow().len(), 1);
-    let (bytes, end) = house.rig.read_to_end(&mut b);
+    expect_closed(&mut house, b, id);
+}
+
+/// The member gets what was queued, then Close, and then the end; `on_close` is told why.
+#[track_caller]
+fn expect_closed(house: &mut House, mut member: Client, id: ConnId) {
+    let (bytes, end) = house.rig.read_to_end(&mut member);
     assert_eq!(end, End::Fin);
     let close = plain(0x88, b"\x03\xf0reads too slowly");
     let frame = plain(0x82, &vec![7; 50_000]);
     let frames = bytes.strip_suffix(&close[..]).expect("Close comes last");
     assert_eq!(frames.len() % frame.len(), 0);
     assert!(frames.chunks(frame.len()).all(|found| found == frame));
+    member.finish();
+    house.rig.end_of(id);
+    assert_eq!(*house.ends.borrow(), [(1008, "reads too slowly".to_owned())]);
+}
+
+#[test]
+fn one_that_publishes_and_reads_too_slowly_itself_is_closed_and_told_like_the_others() {
+    let mut house = house(Slow::Close, 100_000);
+    let (mut a, id) = house.member("");
+    let frame = masked(0x82, &vec![7; 50_000]);
+    while !house.room.borrow().is_empty() {
+        a.send(&frame);
+        house.rig.turn();
+    }
+    expect_closed(&mut house, a, id);
 }

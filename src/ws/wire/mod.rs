@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::close::Deadline;
+use crate::base::id::ConnId;
 use crate::handler::{Conn, DeadlineKind};
 use crate::ws::CloseCode;
 use crate::ws::assembly::{Assembly, Place, inflater_for};
@@ -14,6 +15,7 @@ use crate::ws::code::{Fault, parse_close};
 use crate::ws::deflate::{Params, Window};
 use crate::ws::handler::Kind;
 use crate::ws::header::{self, FIN, Header, Opcode};
+use crate::ws::room::TOO_SLOW;
 use crate::ws::shared::Shared;
 use crate::ws::wire::parts::Pauses;
 
@@ -479,9 +481,13 @@ impl Wire {
     }
 
     /// The connection beneath has ended.
-    pub(super) fn end(&mut self, id: crate::base::id::ConnId) {
+    pub(super) fn end(&mut self, id: ConnId) {
         if self.has(SAID_CLOSE | STREAMS) {
             self.shared.hold(id, false);
+        }
+        if self.shared.was_closed_by_room(id) && self.farewell().is_none() {
+            let (code, reason) = (CloseCode::POLICY, TOO_SLOW.into());
+            self.extra().farewell = Some(Farewell { code, reason, is_clean: false });
         }
     }
 
