@@ -28,6 +28,8 @@ pub(super) struct Shared {
     assembly: Cell<Option<Box<Assembly>>>,
     extra: Cell<Option<Box<Extra>>>,
     codecs: Cell<Option<Box<Codecs>>>,
+    /// Bytes of kept contexts that went into messages since the input came that is looked at.
+    context_bytes: Cell<usize>,
     /// Where what a client sends is masked.
     masked: Cell<Vec<u8>>,
     random: Cell<Random>,
@@ -64,6 +66,7 @@ impl Shared {
             assembly: Cell::default(),
             extra: Cell::default(),
             codecs: Cell::default(),
+            context_bytes: Cell::default(),
             masked: Cell::default(),
             random: Cell::default(),
             held: Cell::default(),
@@ -108,6 +111,22 @@ impl Shared {
     pub(super) fn put_back(&self, mut assembly: Box<Assembly>) {
         assembly.shrink();
         self.assembly.set(Some(assembly));
+    }
+
+    /// Input has come: what went into the messages before it does not count.
+    #[inline]
+    pub(super) fn begin_work(&self) {
+        self.context_bytes.set(0);
+    }
+
+    /// A message was sent or comes in that may refer to so many bytes.
+    pub(super) fn note_context(&self, bytes: usize) {
+        self.context_bytes.set(self.context_bytes.get().saturating_add(bytes));
+    }
+
+    #[inline]
+    pub(super) fn context_bytes(&self) -> usize {
+        self.context_bytes.get()
     }
 
     pub(super) fn take_extra(&self) -> Box<Extra> {

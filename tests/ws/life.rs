@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use waterwheel::Limits;
-use waterwheel::ws::Options;
+use waterwheel::ws::{Deflate, Options};
 
 use crate::peer::{close_frame, masked, plain, request, serve, serve_with};
 use crate::support::{End, pattern};
@@ -157,7 +157,7 @@ fn what_was_accepted_and_is_lost_is_told() {
 #[test]
 fn what_is_inflated_in_a_turn_is_bounded() {
     use flate2::{Compress, Compression, FlushCompress};
-    let options = Options::default().deflate(Some(waterwheel::ws::Deflate::default()));
+    let options = Options::default().deflate(Some(Deflate::default()));
     let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
     let limits = Limits::default().max_output_bytes(1 << 30).high_mark_bytes(1 << 29);
     let mut served = serve_with(options, limits, offer);
@@ -181,7 +181,7 @@ fn what_is_inflated_in_a_turn_is_bounded() {
 /// Nor is one of messages that inflate to little, with much to do for it.
 #[test]
 fn what_last_blocks_cost_in_a_turn_is_bounded() {
-    let options = Options::default().deflate(Some(waterwheel::ws::Deflate::default()));
+    let options = Options::default().deflate(Some(Deflate::default()));
     let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
     let mut served = serve_with(options.clone(), Limits::default(), offer);
     // 32 KiB without compression, and 500 last blocks without content behind them.
@@ -199,4 +199,35 @@ fn what_last_blocks_cost_in_a_turn_is_bounded() {
     let mut served = serve_with(options, Limits::default(), offer);
     served.send(&masked(0xc2, &[stored, b"\x03\x00".repeat(2_000)].concat()));
     served.expect_failed(1008);
+}
+
+/// Nor is one of small messages, each of which has its context copied.
+#[test]
+fn what_contexts_cost_in_a_turn_is_bounded() {
+    const COUNT: usize = 3_000;
+    let deflate = Deflate::default().keep_context(true).keep_peer_context(true);
+    let options = Options::default().deflate(Some(deflate.min_bytes(0)));
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    // What comes in alone has a context, and what goes out.
+    for (first, second) in [(0xc2, 0xc2), (0x82, 0x82)] {
+        let limits = Limits::default().max_output_bytes(64 << 20).pause_at_high_mark(false);
+        let mut served = serve_with(options.clone(), limits, offer);
+        // 32 KiB that are stored, and a message of two bytes.
+        let stored = [b"\x00\x00\x80\xff\x7f", &pattern(32 << 10)[..], b"\x00"].concat();
+        let (long, short) = match first {
+            0xc2 => (stored, b"\x00\x02\x00\xfd\xffhi\x00".to_vec()),
+            _ => (pattern(32 << 10), b"hi".to_vec()),
+        };
+        served.send(&masked(first, &long));
+        served.rig.until("the context", |_| served.log.borrow().len() == 2);
+        served.send(&masked(second, &short).repeat(COUNT));
+        std::thread::sleep(Duration::from_millis(20));
+        let mut seen = vec![served.log().len()];
+        served.rig.until("all", |_| {
+            seen.push(served.log.borrow().len());
+            served.log.borrow().len() == 2 + COUNT
+        });
+        let steps: Vec<_> = seen.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(steps.iter().all(|step| *step <= 256), "messages a turn: {steps:?}");
+    }
 }

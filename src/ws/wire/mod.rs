@@ -54,6 +54,10 @@ use flags::{
 /// is inflated whole, whatever its size.
 const INFLATE_BUDGET: usize = 1 << 20;
 
+/// Bytes of a context that is kept that cost as much as one that is inflated: each message, sent or
+/// received, has its context copied, and one that is sent has it looked through.
+const CONTEXT_SHARE: usize = 8;
+
 /// How long the rest of the input waits then: the shortest time there is.
 const YIELD: Duration = Duration::from_millis(1);
 
@@ -168,6 +172,7 @@ impl Wire {
         let waiting = if self.extra.is_some() { self.resume_assembly() } else { None };
         let mut assembly = waiting.unwrap_or_else(|| self.shared.take_assembly());
         assembly.inflated = 0;
+        self.shared.begin_work();
         assembly
     }
 
@@ -229,7 +234,8 @@ impl Wire {
         if self.has(PAUSED) || has_more && is_ended(conn) {
             return true;
         }
-        let is_over = assembly.inflated >= INFLATE_BUDGET && self.is_open();
+        let work = assembly.inflated + self.shared.context_bytes() / CONTEXT_SHARE;
+        let is_over = work >= INFLATE_BUDGET && self.is_open();
         if is_over {
             self.put(YIELDED, true);
             conn.pause_reading();
@@ -364,6 +370,7 @@ impl Wire {
             let params = agreed?;
             let window = extra.as_ref().filter(|_| params.peer_keeps);
             let window = window.map(|extra| &extra.received);
+            shared.note_context(window.map_or(0, |window| window.bytes().len()));
             Some(shared.with_codecs(|codecs| inflater_for(codecs, window)))
         })
     }

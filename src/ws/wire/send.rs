@@ -79,6 +79,7 @@ impl Wire {
         shared.with_codecs(|codecs| {
             let extra = self.extra.as_ref().filter(|_| params.keeps);
             let window = extra.map_or(&[][..], |extra| extra.sent.bytes());
+            shared.note_context(window.len());
             let Some(body) = codecs.deflate(payload, window, how) else {
                 return self.write(conn, FIN | opcode, payload);
             };
