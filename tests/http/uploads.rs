@@ -7,9 +7,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use waterwheel::ListenOptions;
 use waterwheel::http::{self, Route, Router, Server, UploadOptions, Uploads};
 use waterwheel::offload::{Offload, OffloadOptions};
+use waterwheel::{ListenOptions, Reactor};
 
 use crate::web::{Client, Web};
 
@@ -310,4 +310,55 @@ fn a_file_that_cannot_be_opened_is_no_missing_one() {
     let mut client = web.client();
     assert_eq!(client.get(&format!("/file/{name}")).status, 500);
     assert_eq!(client.get(&format!("/file/{}", "0".repeat(32))).status, 404);
+}
+
+/// Two reactors that each open the directory have its room once, and count what the other removes.
+#[test]
+fn a_directory_that_is_opened_twice_counts_once() {
+    let directory = Directory::new("twice");
+    let options = || UploadOptions::default().max_files(2);
+    let webs = [server(&directory.0, options()), server(&directory.0, options())];
+    let mut clients = [webs[0].client(), webs[1].client()];
+    let keep = request(&[field("keep", Some("x"), b"12345")]);
+    let mut names = Vec::new();
+    for client in &mut clients {
+        let answer = client.ask(&keep);
+        let name = answer.text().trim_end().rsplit_once(' ').expect("a name").1.to_owned();
+        names.push(name);
+    }
+    for client in &mut clients {
+        assert_eq!(client.get("/used").text(), "(2, 10)");
+        assert_eq!(client.ask(&keep).status, 507);
+    }
+    let mut clients = [webs[0].client(), webs[1].client()];
+    // Both remove the same one.
+    for client in &mut clients {
+        client.ask(format!("DELETE /file/{} HTTP/1.1\r\nHost: x\r\n\r\n", names[0]));
+    }
+    directory.expect_files(1);
+    expect(|| clients[0].get("/used").text() == "(1, 5)", "one that is left counts");
+    assert_eq!(clients[1].ask(&keep).status, 200);
+}
+
+/// What another process or an earlier run removes meanwhile does not count, and is no failure.
+#[test]
+fn a_directory_is_opened_while_files_in_it_are_removed() {
+    const FILES: u64 = 2_000;
+    let mut reactor = Reactor::new().unwrap();
+    let offload = Offload::new(&mut reactor, OffloadOptions::default()).unwrap();
+    let has_raced = (0..50).any(|round| {
+        let directory = Directory::new(&format!("raced-{round}"));
+        fs::create_dir(&directory.0).unwrap();
+        let paths: Vec<_> = (0..FILES).map(|at| directory.0.join(at.to_string())).collect();
+        paths.iter().for_each(|path| fs::write(path, b"x").unwrap());
+        let remover = thread::spawn(move || {
+            paths.iter().for_each(|path| fs::remove_file(path).unwrap());
+        });
+        let uploads = Uploads::open(&directory.0, &offload, UploadOptions::default()).unwrap();
+        remover.join().unwrap();
+        let (files, bytes) = uploads.used();
+        assert_eq!(files, bytes);
+        (1..FILES).contains(&files)
+    });
+    assert!(has_raced, "no file was removed while the directory was opened");
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
 use crate::offload::{NotAccepted, Offload};
@@ -40,6 +40,43 @@ pub(super) struct Books {
     pub(super) queued: usize,
     /// Bodies that are paused until few bytes wait.
     pub(super) waiting: Vec<Call>,
+}
+
+/// The books of the directories that the process has open: two that count alone would each fill
+/// the directory up to the limit.
+static OPEN: Mutex<Vec<(PathBuf, Weak<Mutex<Books>>)>> = Mutex::new(Vec::new());
+
+impl Books {
+    /// Those of a directory, in which the files count that are there.
+    pub(super) fn of(directory: &Path) -> io::Result<Arc<Mutex<Self>>> {
+        let path = directory.canonicalize()?;
+        let mut open = lock(&OPEN);
+        open.retain(|(_, books)| books.strong_count() > 0);
+        let known = open.iter().find(|(known, _)| *known == path);
+        if let Some(books) = known.and_then(|(_, books)| books.upgrade()) {
+            return Ok(books);
+        }
+        let books = Arc::new(Mutex::new(Self::count(&path)?));
+        open.push((path, Arc::downgrade(&books)));
+        Ok(books)
+    }
+
+    fn count(directory: &Path) -> io::Result<Self> {
+        let mut books = Self::default();
+        for entry in fs::read_dir(directory)? {
+            let found = match entry?.metadata() {
+                Ok(found) => found,
+                // It was removed since the directory was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if found.is_file() {
+                books.files += 1;
+                books.bytes += found.len();
+            }
+        }
+        Ok(books)
+    }
 }
 
 /// Locks what is shared. A panic elsewhere leaves nothing half done in it.
@@ -194,8 +231,12 @@ impl Writer {
         match fs::remove_file(path) {
             Ok(()) => {}
             // It was never created.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => log::warn!("{}: {error}", path.display()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && file.is_some() => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return, // nor does it now
+            Err(error) => {
+                log::warn!("{}: {error}; it is left, and counts", path.display());
+                return;
+            }
         }
         let mut books = lock(&self.books);
         books.files = books.files.saturating_sub(1);

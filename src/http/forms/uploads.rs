@@ -1,7 +1,6 @@
 //! Uploads to files, written beside the loop.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,9 +54,10 @@ impl UploadOptions {
 /// names, can be read by this user only, and are removed unless [kept](UploadedFile::keep).
 /// What a process leaves that is killed stays there, and counts when it is opened again.
 ///
-/// Clones are the same. The files of one directory are written one piece after the other, so that
-/// they take one thread of the offload at a time. If the offload is full, a request is answered
-/// with 503.
+/// Clones are the same. Where a process opens a directory more than once, as each reactor of a
+/// fleet may, the files and bytes of all count together. The files of one `Uploads` are written one
+/// piece after the other, so that they take one thread of the offload at a time. If the offload is
+/// full, a request is answered with 503.
 ///
 /// # Examples
 /// ```no_run
@@ -106,15 +106,7 @@ impl Uploads {
     ) -> io::Result<Self> {
         let directory = directory.into();
         create_directory(&directory)?;
-        let mut books = Books::default();
-        for entry in fs::read_dir(&directory)? {
-            let found = entry?.metadata()?;
-            if found.is_file() {
-                books.files += 1;
-                books.bytes += found.len();
-            }
-        }
-        let books = Arc::new(Mutex::new(books));
+        let books = Books::of(&directory)?;
         let writer = Writer::new(Arc::clone(&books), options.max_queued_bytes / 2);
         let pipe = Arc::new(Pipe::new(offload, writer));
         let next = AtomicU64::new(0);
