@@ -463,7 +463,7 @@ impl<A: 'static> Driver<'_, A> {
         &mut self,
         state: &mut State<A>,
         conn: &mut Conn<'_>,
-        number: u32,
+        number: u64,
         call: impl FnOnce(&mut A, &mut Response<'_, A>) -> R,
     ) -> Option<R> {
         let exchange = open_exchange(state, number)?;
@@ -481,7 +481,7 @@ pub(super) fn answer_other<A: 'static, R>(
     shared: &mut Shared<A>,
     state: &mut State<A>,
     conn: &mut Conn<'_>,
-    number: u32,
+    number: u64,
     call: impl FnOnce(&mut Response<'_, A>) -> R,
 ) -> Option<R> {
     let exchange = open_exchange(state, number)?;
@@ -495,7 +495,7 @@ pub(super) fn answer_other<A: 'static, R>(
 }
 
 /// The exchange of this number, if it is not over.
-fn open_exchange<A>(state: &mut State<A>, number: u32) -> Option<&mut Exchange<A>> {
+fn open_exchange<A>(state: &mut State<A>, number: u64) -> Option<&mut Exchange<A>> {
     match &mut state.phase {
         Phase::Busy(exchange) if exchange.number == number && exchange.output != Output::Done => {
             Some(exchange)
@@ -509,11 +509,33 @@ pub(super) fn settle_later<A: 'static>(
     mut driver: Driver<'_, A>,
     state: &mut State<A>,
     conn: &mut Conn<'_>,
-    number: u32,
+    number: u64,
 ) {
     let Phase::Busy(exchange) = &mut state.phase else { return };
     if exchange.number == number {
         driver.shared.load(exchange);
         driver.settle(state, conn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+
+    use super::*;
+    use crate::http::fuzzing::LIMITS;
+    use crate::http::head::{self, KnownHost, MAX_FIELDS};
+
+    #[test]
+    fn an_id_of_four_billion_exchanges_ago_finds_nothing() {
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let input = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let parsed = head::parse(input, &mut slots, LIMITS, &mut KnownHost::default());
+        let (head, _) = parsed.ok().flatten().expect("a head");
+        let (old, new) = (7, 7 + (1 << 32));
+        let mut state = State::<()>::new();
+        state.phase = Phase::Busy(Box::new(Exchange::new(new, &head, true)));
+        assert!(open_exchange(&mut state, old).is_none());
+        assert!(open_exchange(&mut state, new).is_some());
     }
 }

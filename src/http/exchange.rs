@@ -23,7 +23,9 @@ const MAX_SKIPPED_BYTES: u64 = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReplyId {
     pub(super) conn: ConnId,
-    pub(super) exchange: u32,
+    /// Which one of its server. Counted over all connections: one alone may have more exchanges
+    /// than 32 bits can tell apart, and a number of its own would make an idle one larger.
+    pub(super) exchange: u64,
 }
 
 impl ReplyId {
@@ -95,8 +97,8 @@ pub(super) type OnDrain<A> = Box<dyn FnMut(&mut A, &mut Response<'_, A>)>;
 
 /// A request and its answer.
 pub(super) struct Exchange<A> {
-    /// Which one of its connection.
-    pub(super) number: u32,
+    /// Which one of its server.
+    pub(super) number: u64,
     pub(super) method: Method,
     pub(super) version: Version,
     /// Whether another request may follow.
@@ -150,7 +152,7 @@ pub(super) struct Exchange<A> {
 
 impl<A> Exchange<A> {
     #[inline]
-    pub(super) fn new(number: u32, head: &Head<'_>, is_all: bool) -> Self {
+    pub(super) fn new(number: u64, head: &Head<'_>, is_all: bool) -> Self {
         Self {
             number,
             method: head.method,

@@ -11,9 +11,9 @@ use super::known::Known;
 use super::options::Options;
 use super::record::{Record, Saved};
 use super::refusal::Refusal;
-use super::request::Request;
 use super::respond;
 use super::response::Response;
+use super::request::Request;
 use super::router::{self, Router, Routes};
 use super::shared::Shared;
 use super::state::{Phase, State};
@@ -296,8 +296,8 @@ impl<A: 'static> Server<A> {
         self.shared.stats.requests += 1;
         self.shared.budget -= 1;
         self.shared.fields.clear();
-        state.exchanges = state.exchanges.wrapping_add(1);
-        let mut exchange = Exchange::new(state.exchanges, head, rest.is_empty());
+        state.exchanges = state.exchanges.saturating_add(1);
+        let mut exchange = Exchange::new(self.shared.stats.requests, head, rest.is_empty());
         let is_last = self.shared.options.max_requests.is_some_and(|max| state.exchanges >= max);
         exchange.keep_alive &= !is_last && !state.is_draining;
         if self.shared.on_finish.is_some() {
