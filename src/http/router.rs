@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::head::Head;
 use super::method::{Method, ROUTABLE};
 use super::request::Request;
 use super::response::Response;
@@ -40,11 +41,29 @@ pub enum Next {
 /// # let _ = routes;
 /// ```
 pub struct Route<A> {
-    calls: [Option<Call<A>>; ROUTABLE.len()],
-    any: Option<Call<A>>,
-    pub(super) max_body_bytes: Option<u64>,
+    /// By the place of its method; the last is for those that have none of their own.
+    calls: [Option<Handler<A>>; ROUTABLE.len() + 1],
+    /// What holds for its handlers: those of a router that is nested have their own.
+    ///
+    /// Invariant: never empty.
+    rules: Vec<Rules>,
+}
+
+/// The place of the handler of all methods.
+const ANY: usize = ROUTABLE.len();
+
+/// A handler of requests, and the place of the rules that hold for it.
+struct Handler<A> {
+    call: Call<A>,
+    rules: usize,
+}
+
+/// What holds for the handlers that one router has for a path.
+#[derive(Default)]
+struct Rules {
     /// Which functions come before, by their places in the router.
     before: Vec<u16>,
+    max_body_bytes: Option<u64>,
 }
 
 /// Methods that add a handler for the method of their name.
@@ -91,8 +110,7 @@ impl<A> Route<A> {
     /// Without handlers.
     #[must_use]
     pub fn new() -> Self {
-        let calls = [const { None }; ROUTABLE.len()];
-        Self { calls, any: None, max_body_bytes: None, before: Vec::new() }
+        Self { calls: [const { None }; ROUTABLE.len() + 1], rules: vec![Rules::default()] }
     }
 
     /// The handler of a method. It takes the place of one that was there.
@@ -106,7 +124,7 @@ impl<A> Route<A> {
         call: impl FnMut(&mut A, &Request<'_>, &mut Response<'_, A>) + 'static,
     ) -> Self {
         let Some(place) = place_of(method) else { panic!("no route takes {method}") };
-        self.calls[place] = Some(Box::new(call));
+        self.calls[place] = Some(Handler { call: Box::new(call), rules: 0 });
         self
     }
 
@@ -116,27 +134,35 @@ impl<A> Route<A> {
         mut self,
         call: impl FnMut(&mut A, &Request<'_>, &mut Response<'_, A>) + 'static,
     ) -> Self {
-        self.any = Some(Box::new(call));
+        self.calls[ANY] = Some(Handler { call: Box::new(call), rules: 0 });
         self
     }
 
-    /// The largest body of a request for this path, in bytes. Default that of
-    /// [`Options::max_body_bytes`](super::Options::max_body_bytes).
+    /// The largest body of a request for this path, in bytes, whichever method it has. Default
+    /// that of [`Options::max_body_bytes`](super::Options::max_body_bytes).
     #[must_use]
     pub fn max_body_bytes(mut self, bytes: u64) -> Self {
-        self.max_body_bytes = Some(bytes);
+        self.rules[0].max_body_bytes = Some(bytes);
         self
     }
 
-    /// The handler for a method.
+    /// The place of the handler for a method.
     #[inline]
-    fn find(&mut self, method: Method) -> Option<&mut Call<A>> {
+    fn place(&self, method: Method) -> Option<usize> {
         let own = place_of(method)?;
         let place = match (method, &self.calls[own]) {
             (Method::Head, None) => 0, // that of GET
             _ => own,
         };
-        self.calls[place].as_mut().or(self.any.as_mut())
+        let place = if self.calls[place].is_some() { place } else { ANY };
+        self.calls[place].is_some().then_some(place)
+    }
+
+    /// The rules for the handler of a place.
+    #[inline]
+    fn rules_of(&self, place: Option<usize>) -> &Rules {
+        let handler = place.and_then(|place| self.calls[place].as_ref());
+        &self.rules[handler.map_or(0, |handler| handler.rules)]
     }
 
     /// The methods that have a handler, as `Allow` lists them.
@@ -145,23 +171,41 @@ impl<A> Route<A> {
         for (call, method) in self.calls.iter().zip(ROUTABLE) {
             let is_implied =
                 method == Method::Options || method == Method::Head && self.calls[0].is_some();
-            if call.is_some() || is_implied || self.any.is_some() {
+            if call.is_some() || is_implied || self.calls[ANY].is_some() {
                 names.push(method.name());
             }
         }
         names.join(", ")
     }
 
-    /// Takes the handlers of another one of the same path.
+    /// Takes the handlers of another one of the same path. What comes before those of one router
+    /// does not come before those of another.
     fn merge(&mut self, other: Self) {
+        let places: Vec<usize> = other.rules.into_iter().map(|new| self.add_rules(new)).collect();
         for (call, new) in self.calls.iter_mut().zip(other.calls) {
-            if new.is_some() {
-                *call = new;
+            if let Some(Handler { call: new, rules }) = new {
+                *call = Some(Handler { call: new, rules: places[rules] });
             }
         }
-        self.any = other.any.or(self.any.take());
-        self.max_body_bytes = other.max_body_bytes.or(self.max_body_bytes);
-        self.before.extend(other.before);
+    }
+
+    /// The place of rules. Where the same comes before, the limit is one for the path.
+    fn add_rules(&mut self, new: Rules) -> usize {
+        let known = self.rules.iter().position(|rules| rules.before == new.before);
+        let Some(place) = known else {
+            self.rules.push(new);
+            return self.rules.len() - 1;
+        };
+        let rules = &mut self.rules[place];
+        rules.max_body_bytes = new.max_body_bytes.or(rules.max_body_bytes);
+        place
+    }
+
+    /// Has functions come before all others.
+    fn put_before(&mut self, places: &[u16]) {
+        for rules in &mut self.rules {
+            rules.before.splice(..0, places.iter().copied());
+        }
     }
 }
 
@@ -267,6 +311,12 @@ impl<A> Router<A> {
     /// Adds the routes of another router below a path. Its [`fallback`](Self::fallback) is left
     /// out.
     ///
+    /// A path may be of both, or of several that are nested, each with handlers of other methods;
+    /// of two for one method the last that was added is called. What comes
+    /// [`before`](Self::before) the handlers of a nested router, and the largest body of its
+    /// route, hold for them alone. A method that the path has no handler of is refused behind the
+    /// functions of all of them.
+    ///
     /// # Panics
     /// As [`route`](Self::route).
     #[must_use]
@@ -275,8 +325,10 @@ impl<A> Router<A> {
         let offset = self.before.len() as u16;
         self.before.extend(router.before);
         for (below, mut route) in router.paths.iter().zip(router.routes) {
-            let nested = router.own.iter().chain(&route.before).map(|place| place + offset);
-            route.before = nested.collect();
+            route.put_before(&router.own);
+            for place in route.rules.iter_mut().flat_map(|rules| &mut rules.before) {
+                *place += offset;
+            }
             self.add(&format!("{path}{below}"), route);
         }
         self
@@ -300,26 +352,66 @@ pub(super) struct Routes<A> {
 
 /// A route that was found.
 pub(super) struct Found<'a, A> {
-    pub(super) route: &'a mut Route<A>,
-    pub(super) before: &'a mut [Before<A>],
+    route: &'a mut Route<A>,
+    /// The place of its handler for the method.
+    place: Option<usize>,
+    before: &'a mut [Before<A>],
     /// What of the path stands for the places of the route.
-    pub(super) params: Option<matchit::Params<'a, 'a>>,
+    params: Option<matchit::Params<'a, 'a>>,
+}
+
+impl<'a, A: 'static> Found<'a, A> {
+    #[inline]
+    fn new(
+        (route, before): (&'a mut Route<A>, &'a mut [Before<A>]),
+        method: Method,
+        params: Option<matchit::Params<'a, 'a>>,
+    ) -> Self {
+        Self { place: route.place(method), route, before, params }
+    }
+
+    /// Calls what comes before, and the handler.
+    #[inline]
+    pub(super) fn call(
+        self,
+        app: &mut A,
+        (head, path): (&Head<'_>, &str),
+        res: &mut Response<'_, A>,
+    ) {
+        let Self { route, place, before, params } = self;
+        let req = &Request::new(head, path, params.as_ref());
+        let Some(place) = place else { return call_without_handler(route, before, app, req, res) };
+        for &place in &route.rules_of(Some(place)).before {
+            if before[usize::from(place)](app, req, res) == Next::Done {
+                return;
+            }
+        }
+        if let Some(handler) = &mut route.calls[place] {
+            (handler.call)(app, req, res);
+        }
+    }
+
+    /// The largest body of a request, if the route says so.
+    #[inline]
+    pub(super) fn max_body_bytes(&self) -> Option<u64> {
+        self.route.rules_of(self.place).max_body_bytes
+    }
 }
 
 impl<A: 'static> Routes<A> {
     pub(super) fn new(mut router: Router<A>) -> Self {
         for route in router.routes.iter_mut().chain(&mut router.fallback) {
-            route.before.splice(..0, router.own.iter().copied());
+            route.put_before(&router.own);
         }
         Self { router, last: Default::default() }
     }
 
     #[inline]
-    pub(super) fn find<'a>(&'a mut self, path: &'a str) -> Option<Found<'a, A>> {
+    pub(super) fn find<'a>(&'a mut self, method: Method, path: &'a str) -> Option<Found<'a, A>> {
         let Router { tree, routes, before, fallback, .. } = &mut self.router;
         if path == self.last.0 {
             let route = routes.get_mut(self.last.1)?;
-            return Some(Found { route, before, params: None });
+            return Some(Found::new((route, before), method, None));
         }
         if let Ok(found) = tree.at(path) {
             let place = *found.value as usize;
@@ -329,31 +421,33 @@ impl<A: 'static> Routes<A> {
                 self.last.1 = place;
             }
             if let Some(route) = routes.get_mut(place) {
-                return Some(Found { route, before, params: Some(found.params) });
+                return Some(Found::new((route, before), method, Some(found.params)));
             }
         }
-        fallback.as_mut().map(|route| Found { route, before, params: None })
+        fallback.as_mut().map(|route| Found::new((route, before), method, None))
     }
 }
 
-/// Calls what comes before, and the handler.
-#[inline]
-pub(super) fn call<A: 'static>(
-    route: &mut Route<A>,
+/// Calls each function that comes before any handler of the path, and refuses the method.
+#[cold]
+fn call_without_handler<A: 'static>(
+    route: &Route<A>,
     before: &mut [Before<A>],
     app: &mut A,
     req: &Request<'_>,
     res: &mut Response<'_, A>,
 ) {
-    for &place in &route.before {
+    let mut called: Vec<u16> = Vec::new();
+    for &place in route.rules.iter().flat_map(|rules| &rules.before) {
+        if called.contains(&place) {
+            continue;
+        }
         if before[usize::from(place)](app, req, res) == Next::Done {
             return;
         }
+        called.push(place);
     }
-    match route.find(req.method()) {
-        Some(call) => call(app, req, res),
-        None => refuse_method(&route.allowed(), req.method(), res),
-    }
+    refuse_method(&route.allowed(), req.method(), res);
 }
 
 /// The answer of a path that has no handler for a method.

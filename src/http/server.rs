@@ -13,8 +13,7 @@ use super::record::{Record, Saved};
 use super::refusal::Refusal;
 use super::respond;
 use super::response::Response;
-use super::request::Request;
-use super::router::{self, Router, Routes};
+use super::router::{Router, Routes};
 use super::shared::Shared;
 use super::state::{Phase, State};
 use super::stats::HttpStats;
@@ -375,8 +374,8 @@ fn call<A: 'static>(
     (head, path): (&Head<'_>, &str),
     exchange: &mut Exchange<A>,
 ) {
-    let found = routes.find(path);
-    let route_max = found.as_ref().and_then(|found| found.route.max_body_bytes);
+    let found = routes.find(exchange.method, path);
+    let route_max = found.as_ref().and_then(|found| found.max_body_bytes());
     let max = route_max.unwrap_or(shared.options.max_body_bytes);
     exchange.max_body_bytes = max;
     let is_too_large = matches!(exchange.input, Input::Length(length) if length > max);
@@ -385,8 +384,7 @@ fn call<A: 'static>(
     if is_too_large {
         return respond::too_large(&mut res);
     }
-    let req = Request::new(head, path, found.params.as_ref());
-    router::call(found.route, found.before, app, &req, &mut res);
+    found.call(app, (head, path), &mut res);
 }
 
 impl<A: 'static> Handler for Server<A> {

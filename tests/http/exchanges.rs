@@ -111,6 +111,58 @@ fn functions_come_before_handlers_in_order() {
     client.ask(authorized).expect(200, "first,second,inner");
 }
 
+/// A path may be of several routers. What comes before the handlers of one, and the limit of their
+/// bodies, is not for those of another.
+#[test]
+fn what_a_nested_router_has_before_its_handlers_is_for_them_alone() {
+    let web = Web::of(|| {
+        let guarded = Router::new()
+            .before(|_, req, res| {
+                if req.header("authorization").is_some() {
+                    return Next::Go;
+                }
+                res.status(401).text("who?");
+                Next::Done
+            })
+            .route(
+                "/x",
+                Route::new()
+                    .put(|_, _, res| {
+                        res.collect(1_000, |_, body, res| res.text(&body.len().to_string()));
+                    })
+                    .max_body_bytes(1_000),
+            );
+        let marked = Router::new()
+            .before(|_, _, res| {
+                res.header("X-Marked", "1");
+                Next::Go
+            })
+            .delete("/x", |_, _, res| res.text("deleted"))
+            .get("/x", |_, _, res| res.text("replaced"));
+        Router::new()
+            .route("/api/x", Route::new().post(|_, _, res| res.text("posted")).max_body_bytes(4))
+            .nest("/api", guarded)
+            .nest("/api", marked)
+            .get("/api/x", |_, _, res| res.text("open"))
+    });
+    let mut client = web.client();
+    let mut ask =
+        |line: &str, rest: &str| client.ask(format!("{line} /api/x HTTP/1.1\r\nHost: x\r\n{rest}"));
+    let open = ask("GET", "\r\n").expect(200, "open");
+    assert_eq!(open.field("x-marked"), None);
+    ask("POST", "\r\n").expect(200, "posted");
+    let deleted = ask("DELETE", "\r\n").expect(200, "deleted");
+    assert_eq!(deleted.field("x-marked"), Some("1"));
+    ask("PUT", "\r\n").expect(401, "who?");
+    ask("PUT", "Authorization: a\r\nContent-Length: 5\r\n\r\n12345").expect(200, "5");
+    // A method of none meets what comes before all of them.
+    ask("PATCH", "\r\n").expect(401, "who?");
+    let refused = ask("PATCH", "Authorization: a\r\n\r\n");
+    assert_eq!((refused.status, refused.field("x-marked")), (405, Some("1")));
+    assert_eq!(refused.field("allow"), Some("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
+    assert_eq!(ask("POST", "Content-Length: 5\r\n\r\n").status, 413);
+}
+
 #[test]
 fn a_handler_without_an_answer_is_answered_for() {
     let web = Web::of(|| Router::new().get("/", |_, _, _| {}).get("/x", |_, _, res| res.text("x")));
