@@ -303,5 +303,7 @@ impl SocketLink<'_> {
         self.socket.budget = usize::MAX;
         self.retry_all();
         self.flush();
+        #[cfg(unix)]
+        self.retry_all(); // no timer is left of those that have found no room
     }
 }

@@ -369,3 +369,18 @@ fn a_peer_that_comes_back_is_found_again() {
     assert_eq!(post.answer(&peer).len(), 4);
     post.expect_told(&Told::Drain);
 }
+
+/// A socket that goes tries each receiver once more. No timer is left for those that have no room.
+#[test]
+fn a_socket_that_closes_leaves_no_timer_behind() {
+    let folder = Folder::new();
+    let mut post = Post::quiet();
+    let id = post.bind(folder.path("server"));
+    let (path, _slow) = (folder.path("slow"), client_at(&folder.path("slow")));
+    let to = UnixAddr::path(path);
+    fill(&mut post, |post, bytes| post.with(id, |socket| socket.send_to(&to, bytes)));
+    assert_eq!(post.reactor.context().loop_state().timers, 1);
+    post.with(id, |socket| socket.close());
+    post.expect_told(&Told::Close(id));
+    assert_eq!(post.reactor.context().loop_state().timers, 0);
+}
