@@ -9,7 +9,7 @@ use crate::base::tick::ticks;
 use crate::engine::Engine;
 use crate::options::{Decoded, Layer, LayerFactory, LayerStage};
 use crate::stream::Link;
-use crate::stream::connection::{Connection, Ending, Flags, Phase, Sent};
+use crate::stream::connection::{Connection, Ending, Flags, Phase, Sent, WriteSide};
 use crate::stream::happy_eyeballs::Connector;
 use crate::sys::Stream;
 
@@ -180,9 +180,13 @@ impl Link<'_> {
             self.connection.forget_end();
             // A socket that is broken already is no cause beside this one.
             self.send_last_words();
-            self.fail_handshake(error);
+            return self.fail_handshake(error);
+        }
+        self.end_layer();
+        let is_up = matches!(self.connection.phase(), Phase::Open | Phase::Closing(_));
+        if is_up && self.connection.has_last_words() {
+            self.end_behind_last_words(error);
         } else {
-            self.end_layer();
             self.mark_closed_reset(CloseReason::Io(error));
         }
     }
@@ -190,7 +194,21 @@ impl Link<'_> {
     /// An open connection's layer has its last word: nothing of the handler's follows it.
     pub(crate) fn end_layer(&mut self) {
         self.connection.forget_end();
+        self.engine.cork.shut(self.id);
+        if self.connection.write_side() == WriteSide::Open {
+            self.connection.set_write_side(WriteSide::FinQueued);
+        }
         self.send_encoded();
+    }
+
+    /// What the layer has said of its failure is sent in order, so that the peer can read it: a
+    /// reset would take it away. It says that what came before is not the whole, as a reset does.
+    fn end_behind_last_words(&mut self, error: io::Error) {
+        self.connection.set_layer_failure(error);
+        self.connection.enter(Phase::Closing(Ending::Local));
+        self.connection.clear_waits();
+        self.connection.clear_input(&mut self.engine.spares);
+        self.queue_flush();
     }
 
     /// The handshake of an accepted connection has failed. What the layer has to say of that is

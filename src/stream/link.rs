@@ -40,9 +40,14 @@ impl Link<'_> {
     }
 
     /// Invariant 4: marked closed at once, torn down at the end of the turn.
-    pub(crate) fn mark_closed(&mut self, reason: CloseReason) {
+    pub(crate) fn mark_closed(&mut self, mut reason: CloseReason) {
         if self.connection.is_closed() {
             return;
+        }
+        if self.connection.flags.has(Flags::LAYERED) {
+            if let Some(error) = self.connection.take_layer_failure() {
+                reason = CloseReason::Io(error);
+            }
         }
         let holds = Flags::LAYERED | Flags::HAS_OUTPUT | Flags::HAS_INPUT;
         if self.connection.flags.has(holds) || self.engine.cork.is_owner(self.id) {

@@ -149,3 +149,39 @@ fn a_plain_client_gets_an_alert_and_an_end() {
     let line = warned.iter().find(|line| line.contains(&addr)).expect("it is logged");
     assert!(line.contains("does not speak TLS") && line.contains("wants TLS"), "{line}");
 }
+
+/// What an open connection is failed for is told in an alert. The peer can read it although it has
+/// sent far more than was read, and writes on; and so it can when the handler has just had input.
+#[test]
+fn an_alert_amid_a_connection_can_be_read_behind_input_that_is_not() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for last in [&b""[..], b"last"] {
+            let mut rig = rig(Script::echo(), &server());
+            let addr = rig.addr;
+            let told = beside(&mut rig, move || {
+                let mut stream = dial(addr, &Arc::new(foreign(&[version])), "localhost");
+                stream.write_all(b"x").unwrap();
+                stream.read_exact(&mut [0]).unwrap();
+                let mut bytes = Vec::new();
+                if !last.is_empty() {
+                    stream.conn.writer().write_all(last).unwrap();
+                    stream.conn.write_tls(&mut bytes).unwrap();
+                }
+                let broken = [&[23, 3, 3, 0, 100][..], &[7; 100]].concat();
+                bytes.extend(broken.repeat(10_000));
+                stream.sock.write_all(&bytes).expect("it is taken");
+                let mut rest = Vec::new();
+                stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
+                stream.sock.read_to_end(&mut rest).expect("FIN, and no reset");
+                stream.conn.read_tls(&mut &rest[..]).unwrap();
+                stream.conn.process_new_packets().unwrap_err()
+            });
+            let alert = rustls::AlertDescription::BadRecordMac;
+            assert_eq!(told, rustls::Error::AlertReceived(alert));
+            let id = rig.journal.last();
+            let (reason, unsent) = rig.end_of(id);
+            assert!(reason.contains("InvalidData"), "{reason}");
+            assert_eq!((unsent, rig.journal.data_of(id)), (0, [b"x", last].concat()));
+        }
+    }
+}

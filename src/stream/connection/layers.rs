@@ -34,6 +34,10 @@ pub(super) struct Layers {
     pub(super) is_open: bool,
     /// No plaintext follows from this side.
     pub(super) has_said_end: bool,
+    /// The layer has failed, and said so to the peer.
+    has_last_words: bool,
+    /// Why the layer has failed, until the peer has had its time to read that.
+    failure: Option<io::Error>,
     /// How the peer's side stands.
     peer_end: PeerEnd,
     /// Who holds a slot for its handshake.
@@ -94,6 +98,8 @@ impl<S> Connection<S> {
             encoded_file: 0,
             is_open: false,
             has_said_end: false,
+            has_last_words: false,
+            failure: None,
             peer_end: PeerEnd::None,
             source,
             proxied: None,
@@ -231,6 +237,7 @@ impl<S> Connection<S> {
         if layers.has_said_end {
             spares.scratch.clear(); // nothing follows the end
         }
+        layers.has_last_words = decoded.is_err() && !spares.scratch.as_slice().is_empty();
         layers.keep_encoded(spares);
         self.input.end_fill(spares);
         layers.undecoded.clear(spares);
@@ -324,6 +331,25 @@ impl<S> Connection<S> {
             Phase::Open => self.write_side() == WriteSide::FinQueued,
             phase => matches!(phase, Phase::Closing(_)),
         }
+    }
+
+    /// Whether the layer has failed and has told the peer why, and nothing of the handler's is lost
+    /// by that.
+    pub(crate) fn has_last_words(&self) -> bool {
+        let is_all = self.output.is_empty() && !self.has_files();
+        is_all && self.layers().is_some_and(|layers| layers.has_last_words)
+    }
+
+    /// The layer has failed: that is why the connection ends, whatever comes meanwhile.
+    pub(crate) fn set_layer_failure(&mut self, error: io::Error) {
+        if let Some(layers) = self.layers_mut() {
+            layers.failure = Some(error);
+        }
+    }
+
+    /// Why the layer has failed, if it has.
+    pub(crate) fn take_layer_failure(&mut self) -> Option<io::Error> {
+        self.layers_mut()?.failure.take()
     }
 
     /// Says no end: the layer has failed.

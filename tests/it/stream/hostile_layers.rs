@@ -43,10 +43,32 @@ fn what_came_before_a_bad_record_is_delivered() {
     let mut client = greeted(&mut rig);
     let id = rig.journal.last();
     client.send(&[TestLayer::data(b"last words"), TestLayer::hello()].concat());
-    assert_eq!(rig.read_to_end(&mut client).1, End::Reset);
+    let (bytes, end) = rig.read_to_end(&mut client);
+    assert_eq!((bytes[bytes.len() - 4], end), (9, End::Fin), "an alert, and nothing behind it");
+    client.finish();
     let (reason, unsent) = rig.end_of(id);
     assert!(reason.contains("InvalidData"), "{reason}");
-    assert_eq!((rig.journal.data_of(id), unsent), (b"last words".to_vec(), 10));
+    // What the echo has said to it was refused.
+    assert_eq!((rig.journal.data_of(id), unsent), (b"last words".to_vec(), 0));
+}
+
+/// What was accepted and can be sent no more is lost, and a reset says so.
+#[test]
+fn a_bad_record_behind_output_that_waits_resets() {
+    let script = Script::new().data(|conn, input| {
+        conn.write(&vec![7; 32 << 20]);
+        input.len()
+    });
+    let limits = Limits::default().max_output_bytes(64 << 20).pause_at_high_mark(false);
+    let mut rig = rig(script, options().limits(limits));
+    let mut client = greeted(&mut rig);
+    let id = rig.journal.last();
+    client.send(&TestLayer::data(b"much, please"));
+    rig.until("it waits", |rig| !rig.journal.data_of(id).is_empty());
+    client.send(&TestLayer::hello());
+    let (reason, unsent) = rig.end_of(id);
+    assert!(reason.contains("InvalidData") && unsent > 0, "{reason}, {unsent} bytes");
+    assert_eq!(rig.read_to_end(&mut client).1, End::Reset);
 }
 
 fn reconnect() -> ConnectOptions {

@@ -219,15 +219,20 @@ fn a_handshake_that_fails_has_the_last_word() {
     }
 }
 
+/// The peer reads what was wrong although it has sent far more, and then the end.
 #[test]
-fn a_record_that_is_wrong_resets_an_open_connection_after_an_alert() {
+fn a_record_that_is_wrong_is_told_to_the_peer_of_an_open_connection() {
     let mut rig = rig(Script::echo(), options());
     let mut client = greeted(&mut rig);
     let id = rig.journal.last();
-    client.send(&[TestLayer::data(b"x"), TestLayer::hello()].concat());
-    rig.read_to_end(&mut client);
+    client.send(&[TestLayer::hello(), vec![7; 200_000]].concat());
+    let (bytes, end) = rig.read_to_end(&mut client);
+    assert_eq!((bytes[bytes.len() - 4], end), (9, End::Fin), "an alert");
+    client.send(&[7; 100_000]);
+    client.finish();
     let (reason, _) = rig.end_of(id);
     assert!(reason.contains("InvalidData"), "{reason}");
+    assert_eq!(rig.reactor.stats().closed_broken, 1);
 }
 
 #[test]
