@@ -146,8 +146,7 @@ fn seen(
         .unwrap();
     *clocks[1].borrow_mut() = Some(sim.clock(host));
     sim.run(Duration::from_secs(5));
-    let seen = seen.borrow().clone();
-    seen
+    seen.borrow().clone()
 }
 
 /// How long it took from the first connection to the second, without the time that is given.
