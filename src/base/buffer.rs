@@ -7,8 +7,10 @@
 //! Bytes go in at the end and out at the front, and always stand in one piece, so that a handler
 //! can be lent a slice and a write is one call. A ring would save the moving, and cost the slice.
 
+use std::rc::Rc;
+
 /// A first-in first-out queue of bytes in one contiguous piece.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Buffer {
     /// The bytes, behind those already consumed.
     bytes: Vec<u8>,
@@ -77,17 +79,20 @@ impl Buffer {
         self.consume(self.len());
     }
 
-    /// Memory that it takes.
+    /// Memory that it takes, with the two counters of its `Rc`.
     fn footprint(&self) -> usize {
-        size_of::<Self>() + self.bytes.capacity()
+        size_of::<[usize; 2]>() + size_of::<Self>() + self.bytes.capacity()
     }
 }
 
 /// A queue that holds memory only while it holds bytes.
+///
+/// The same bytes that were put into many empty queues one after the other stand in memory once:
+/// see [`push_shared`](Self::push_shared). A queue that changes them takes a copy first.
 #[derive(Debug, Default)]
 pub(crate) struct Queue(
     /// Invariant: `Some` exactly while there are bytes.
-    Option<Box<Buffer>>,
+    Option<Rc<Buffer>>,
 );
 
 impl Queue {
@@ -104,27 +109,56 @@ impl Queue {
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.0.as_mut().map_or(&mut [], |buffer| &mut buffer.bytes[buffer.head..])
+        self.0.as_mut().map_or(&mut [], |buffer| {
+            let buffer = Rc::make_mut(buffer);
+            &mut buffer.bytes[buffer.head..]
+        })
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
         if !bytes.is_empty() {
-            self.0.get_or_insert_with(|| spares.take()).push(bytes);
+            self.own(spares).push(bytes);
+        }
+    }
+
+    /// The same for the first bytes of an empty queue, which are not empty. If the last queue that
+    /// was begun so has the same ones, they are not copied: a message to many is one copy for all.
+    pub(crate) fn push_shared(&mut self, bytes: &[u8], spares: &mut Spares) {
+        debug_assert!(self.is_empty() && !bytes.is_empty());
+        match &spares.shared {
+            Some(shared) if shared.as_slice() == bytes => self.0 = Some(Rc::clone(shared)),
+            _ => {
+                self.push(bytes, spares);
+                spares.share(self.0.as_ref().filter(|_| bytes.len() <= MAX_SHARED_BYTES));
+            }
         }
     }
 
     pub(crate) fn consume(&mut self, count: usize, spares: &mut Spares) {
-        let Some(buffer) = &mut self.0 else { return };
-        buffer.consume(count);
-        if buffer.is_empty() {
+        debug_assert!(count <= self.len());
+        if count >= self.len() {
             self.clear(spares);
+        } else if count > 0 {
+            self.own(spares).consume(count);
         }
+    }
+
+    /// The buffer, for what changes it: one of its own, and a new one if there is none.
+    fn own(&mut self, spares: &mut Spares) -> &mut Buffer {
+        let buffer = self.0.get_or_insert_with(|| spares.take());
+        spares.unshare(buffer);
+        if Rc::strong_count(buffer) > 1 {
+            let mut copy = spares.take();
+            Rc::make_mut(&mut copy).push(buffer.as_slice());
+            *buffer = copy;
+        }
+        Rc::make_mut(buffer)
     }
 
     /// Lends the memory behind the bytes out, with room for so many more, to those that write there
     /// themselves. [`end_fill`](Self::end_fill) must follow.
     pub(crate) fn begin_fill(&mut self, room: usize, spares: &mut Spares) -> &mut Vec<u8> {
-        let buffer = self.0.get_or_insert_with(|| spares.take());
+        let buffer = self.own(spares);
         buffer.make_room(room);
         &mut buffer.bytes
     }
@@ -199,8 +233,7 @@ impl Scratch {
 #[derive(Debug, Default)]
 pub(crate) struct Spares {
     /// Invariant: all empty, none larger than [`KEEP_BYTES`].
-    #[expect(clippy::vec_box, reason = "the boxes themselves are what is reused")]
-    buffers: Vec<Box<Buffer>>,
+    buffers: Vec<Rc<Buffer>>,
     /// What they take.
     ///
     /// Invariant: at most [`MAX_SPARE_BYTES`].
@@ -208,6 +241,9 @@ pub(crate) struct Spares {
     /// Bytes of output that wait in the queues of connections: counted here because whatever
     /// queues or takes output has the spares in hand.
     output: usize,
+    /// The bytes of the queue that was begun last by [`Queue::push_shared`]: the next one may
+    /// begin with the same.
+    shared: Option<Rc<Buffer>>,
     /// Where layers write. What it holds is of the last that did.
     pub(crate) scratch: Scratch,
 }
@@ -215,6 +251,9 @@ pub(crate) struct Spares {
 /// Memory kept in spares: 16 large buffers, or small ones for some thousand connections that each
 /// queue a little in one turn, as those of a proxy do.
 const MAX_SPARE_BYTES: usize = 1 << 20;
+
+/// Longer ones are copied for each queue: they are kept for the next one, and may be the last.
+const MAX_SHARED_BYTES: usize = 16 << 10;
 
 impl Spares {
     /// Output was queued.
@@ -232,16 +271,31 @@ impl Spares {
         self.output
     }
 
-    fn take(&mut self) -> Box<Buffer> {
-        let Some(buffer) = self.buffers.pop() else { return Box::default() };
+    fn take(&mut self) -> Rc<Buffer> {
+        let Some(buffer) = self.buffers.pop() else { return Rc::default() };
         self.bytes -= buffer.footprint();
         buffer
     }
 
-    /// Keeps a buffer for reuse, or not; says how much was in it.
-    fn reclaim(&mut self, mut buffer: Box<Buffer>) -> usize {
+    /// Keeps the bytes of a queue for others that begin with the same, or none.
+    fn share(&mut self, buffer: Option<&Rc<Buffer>>) {
+        if let Some(last) = std::mem::replace(&mut self.shared, buffer.cloned()) {
+            self.reclaim(last);
+        }
+    }
+
+    /// A buffer changes: no other queue begins with it from now on.
+    fn unshare(&mut self, buffer: &Rc<Buffer>) {
+        if self.shared.as_ref().is_some_and(|shared| Rc::ptr_eq(shared, buffer)) {
+            self.shared = None;
+        }
+    }
+
+    /// Keeps a buffer for reuse, unless others have it too; says how much was in it.
+    fn reclaim(&mut self, mut buffer: Rc<Buffer>) -> usize {
         let dropped = buffer.len();
-        buffer.clear();
+        let Some(own) = Rc::get_mut(&mut buffer) else { return dropped };
+        own.clear();
         debug_assert!(buffer.bytes.capacity() <= KEEP_BYTES);
         let bytes = self.bytes + buffer.footprint();
         if bytes <= MAX_SPARE_BYTES {
@@ -281,6 +335,75 @@ mod tests {
                 prop_assert!(queue.as_slice() == model.make_contiguous());
             }
         }
+    }
+
+    proptest! {
+        /// What one queue does to bytes that others share, the others do not see.
+        #[test]
+        fn queues_that_share_their_bytes_are_queues(
+            steps in prop::collection::vec((0usize..4, 0usize..3, 0usize..4, any::<bool>()), 0..60),
+        ) {
+            let mut queues: [Queue; 4] = Default::default();
+            let (mut models, mut spares) = (vec![Vec::new(); 4], Spares::default());
+            for (which, piece, count, is_push) in steps {
+                let (queue, model) = (&mut queues[which], &mut models[which]);
+                let bytes = [&b"one"[..], b"other", &[7; MAX_SHARED_BYTES + 1]][piece];
+                if is_push {
+                    if queue.is_empty() {
+                        queue.push_shared(bytes, &mut spares);
+                    } else {
+                        queue.push(bytes, &mut spares);
+                    }
+                    model.extend_from_slice(bytes);
+                } else {
+                    let count = if count == 3 { model.len() } else { count.min(model.len()) };
+                    queue.consume(count, &mut spares);
+                    model.drain(..count);
+                    if count == 1 && !model.is_empty() {
+                        queue.as_mut_slice()[0] = b'!';
+                        model[0] = b'!';
+                    }
+                }
+                for (queue, model) in queues.iter().zip(&models) {
+                    prop_assert!(queue.as_slice() == model && queue.is_empty() == model.is_empty());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_to_many_is_in_memory_once() {
+        let mut spares = Spares::default();
+        let mut queues: Vec<Queue> = (0..1_000).map(|_| Queue::default()).collect();
+        for message in [[1; 66], [2; 66]] {
+            for queue in &mut queues {
+                queue.push_shared(&message, &mut spares);
+                assert_eq!(queue.as_slice(), message);
+            }
+            let place = queues[0].as_slice().as_ptr();
+            assert!(queues.iter().all(|queue| queue.as_slice().as_ptr() == place));
+            for queue in &mut queues {
+                assert_eq!(queue.clear(&mut spares), 66);
+            }
+        }
+        // The second is kept for a third that is the same; the memory of the first is free again.
+        assert_eq!(spares.buffers.len(), 1);
+        assert_eq!(spares.bytes, spares.buffers[0].footprint());
+    }
+
+    /// The next message of one of them finds the memory that the last one had.
+    #[test]
+    fn what_is_not_shared_any_more_is_used_again() {
+        let (mut queue, mut spares) = (Queue::default(), Spares::default());
+        let mut places = std::collections::HashSet::new();
+        for round in 0..100u8 {
+            queue.push_shared(&[round; 40], &mut spares);
+            queue.push(&[round; 20], &mut spares);
+            assert_eq!(queue.as_slice(), [round; 60]);
+            places.insert(queue.as_slice().as_ptr());
+            queue.clear(&mut spares);
+        }
+        assert_eq!((places.len(), spares.buffers.len()), (1, 1));
     }
 
     /// A reader that always leaves most of the queue made its buffer grow to 3.5 times the bytes.
@@ -357,7 +480,7 @@ mod tests {
     #[test]
     fn emptied_buffers_are_kept_up_to_a_bound_and_used_again() {
         let mut spares = Spares::default();
-        let most = MAX_SPARE_BYTES / (1_000 + size_of::<Buffer>());
+        let most = MAX_SPARE_BYTES / (1_000 + Buffer::default().footprint());
         let mut queues: Vec<Queue> = (0..2 * most).map(|_| Queue::default()).collect();
         for queue in &mut queues {
             queue.push(&[7; 1_000], &mut spares);

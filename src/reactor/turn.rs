@@ -524,8 +524,11 @@ impl Dispatcher {
     }
 
     fn flush_and_advance(&mut self, id: ConnId) {
-        let Some(link) = self.lp.link(id) else { return };
+        let Some(mut link) = self.lp.link(id) else { return };
         link.connection.flags.clear(Flags::IN_FLUSH_LIST);
+        if link.flush_plain() {
+            return;
+        }
         self.flush(id);
         if let Some(mut link) = self.lp.link(id) {
             link.advance_close();

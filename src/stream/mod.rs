@@ -25,6 +25,7 @@ mod timers;
 #[cfg_attr(not(unix), path = "unix_stub.rs")]
 mod unix;
 mod write;
+mod write_later;
 
 pub use closed::Closed;
 pub(crate) use connect::{explain_connect, explain_dial};

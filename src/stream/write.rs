@@ -102,6 +102,9 @@ impl Link<'_> {
     /// A write for which the cork has no room, or that is not of the connection whose callback
     /// runs.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Written {
+        if self.begin_output(bytes) {
+            return Written::Below;
+        }
         if !self.connection.takes_output() {
             return Written::Closed;
         }
@@ -226,11 +229,8 @@ impl Link<'_> {
     pub(super) fn after_queueing(&mut self, was_empty: bool) {
         self.check_high_mark();
         if was_empty && self.connection.is_open() && self.connection.has_output() {
-            // If it was not empty, it is on a list already or waits for the socket.
-            if self.connection.config.send_rate.is_some() {
-                self.connection.watch_output(self.engine.now());
-                self.arm();
-            }
+            // If it was not empty, it is on a list already or waits for the socket. Its rate
+            // counts from the flush on, if that leaves anything.
             self.queue_flush();
         }
     }

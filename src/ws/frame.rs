@@ -68,9 +68,10 @@ impl Frame {
 
     /// The bytes on the wire, for a connection that compresses with such a window.
     pub(super) fn bytes(&self, bits: Option<u8>, shared: &Shared) -> &[u8] {
+        let Some(bits) = bits else { return &self.plain };
         let own = shared.options.deflate.as_ref();
-        let wanted = own.filter(|own| self.payload().len() >= own.min_bytes).zip(bits);
-        let Some((own, bits)) = wanted else { return &self.plain };
+        let wanted = own.filter(|own| self.payload().len() >= own.min_bytes);
+        let Some(own) = wanted else { return &self.plain };
         let deflated = self.deflated[usize::from(bits - 9)].get_or_init(|| {
             shared.with_codecs(|codecs| {
                 let body = codecs.deflate(self.payload(), &[], own.how(bits))?;

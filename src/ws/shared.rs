@@ -37,6 +37,8 @@ pub(super) struct Shared {
     held: Cell<HashSet<ConnId>>,
     /// Those that a room has closed, until they are told.
     closed_by_room: Cell<HashSet<ConnId>>,
+    /// How many: to ask for each member of a room whether it is one costs more than its message.
+    held_count: Cell<usize>,
     /// When a fault was last warned of, and how many were not since.
     warned: Cell<(Option<Duration>, u64)>,
 }
@@ -71,6 +73,7 @@ impl Shared {
             random: Cell::default(),
             held: Cell::default(),
             closed_by_room: Cell::default(),
+            held_count: Cell::default(),
             warned: Cell::default(),
         }
     }
@@ -182,12 +185,18 @@ impl Shared {
         } else {
             held.remove(&id);
         }
+        self.held_count.set(held.len());
         self.held.set(held);
     }
 
+    #[inline]
     pub(super) fn is_held(&self, id: ConnId) -> bool {
+        self.held_count.get() > 0 && self.is_among_held(id)
+    }
+
+    fn is_among_held(&self, id: ConnId) -> bool {
         let held = self.held.take();
-        let is_held = !held.is_empty() && held.contains(&id);
+        let is_held = held.contains(&id);
         self.held.set(held);
         is_held
     }

@@ -143,7 +143,12 @@ impl<S> Connection<S> {
     }
 
     /// Bytes that have not left, those of files too.
+    #[inline]
     pub(crate) fn output_left(&self) -> usize {
+        if self.has_output() { self.all_output_left() } else { 0 }
+    }
+
+    fn all_output_left(&self) -> usize {
         let of_files = usize::try_from(self.file_bytes()).unwrap_or(usize::MAX);
         self.output_in_memory().saturating_add(of_files)
     }
@@ -174,9 +179,20 @@ impl<S> Connection<S> {
                 piece.behind.push(bytes, spares);
                 *behind += bytes.len();
             }
+            None if self.output.is_empty() && !bytes.is_empty() => {
+                self.output.push_shared(bytes, spares);
+            }
             None => self.output.push(bytes, spares),
         }
         self.note_output();
+    }
+
+    /// The same, not for nothing, where nothing is queued and nothing is kept that few need.
+    pub(crate) fn begin_output(&mut self, bytes: &[u8], spares: &mut Spares) {
+        debug_assert!(!self.flags.has(Flags::HAS_OUTPUT | Flags::HAS_COLD));
+        spares.note_queued(bytes.len());
+        self.output.push_shared(bytes, spares);
+        self.flags.set(Flags::HAS_OUTPUT);
     }
 
     /// Drops everything that has not left, and says how much it was.
@@ -273,6 +289,29 @@ impl<S: Write> Connection<S> {
             self.queue_output(part, spares);
         }
         sent
+    }
+
+    /// Sends what is queued, in one call, where there are no files. As a rule all leaves: how much
+    /// that was.
+    #[inline]
+    pub(crate) fn flush_whole(
+        &mut self,
+        short_is_full: bool,
+        spares: &mut Spares,
+    ) -> Result<usize, Sent> {
+        let wanted = self.output.len();
+        let result = self.stream.write(self.output.as_slice());
+        if matches!(result, Ok(count) if count == wanted) {
+            self.output.clear(spares);
+            spares.note_left(wanted);
+            self.flags.clear(Flags::HAS_OUTPUT);
+            return Ok(wanted);
+        }
+        let mut sent = Sent::default();
+        sent.count(result, wanted, short_is_full);
+        self.output.consume(sent.bytes, spares);
+        spares.note_left(sent.bytes);
+        Err(sent)
     }
 
     /// Sends what is queued, in at most `budget` calls.

@@ -39,7 +39,11 @@ impl Pair {
 
     fn push(&mut self, length: usize, spares: &mut Spares) {
         let piece = self.part(self.end, length);
-        self.queue.push(piece, spares);
+        if self.queue.is_empty() && length > 0 {
+            self.queue.push_shared(piece, spares);
+        } else {
+            self.queue.push(piece, spares);
+        }
         self.end += length;
     }
 

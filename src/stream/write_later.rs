@@ -1,0 +1,52 @@
+//! The fast path of output that leaves at the end of the turn: what a callback writes to another
+//! connection, as a message to many does.
+//!
+//! A message to ten thousand comes to connections that no cache holds any more, and twice: it is
+//! queued, and it is sent. So each time the flags say whether anything else has to be looked at.
+
+use crate::stream::Link;
+use crate::stream::connection::Flags;
+
+impl Link<'_> {
+    /// Queues the first output of a connection whose callback does not run. Returns whether it did:
+    /// not if anything is unusual about the connection, or the bytes reach a mark.
+    #[inline]
+    pub(super) fn begin_output(&mut self, bytes: &[u8]) -> bool {
+        let (flags, config) = (self.connection.flags, &self.connection.config);
+        let ends = Flags::NOT_OPEN | Flags::WRITE_SHUT;
+        let is_slow = flags.has(ends | Flags::HAS_OUTPUT | Flags::ABOVE_MARK | Flags::HAS_COLD);
+        let is_small = bytes.len() < config.high_mark && bytes.len() <= config.max_output;
+        if is_slow || !is_small || bytes.is_empty() || self.engine.cork.is_owner(self.id) {
+            return false;
+        }
+        self.connection.begin_output(bytes, &mut self.engine.spares);
+        self.queue_flush();
+        true
+    }
+
+    /// Sends at the end of the turn what was queued in it. Returns whether that is all that the end
+    /// of the turn has to do for the connection: not if anything is unusual about it.
+    #[inline]
+    pub(crate) fn flush_plain(&mut self) -> bool {
+        let flags = self.connection.flags;
+        let ends = Flags::NOT_OPEN | Flags::WRITE_SHUT;
+        let on_demand = Flags::ASKS_WRITABLE | Flags::UNIX;
+        let is_slow = flags.has(ends | on_demand | Flags::ABOVE_MARK | Flags::HAS_COLD);
+        if is_slow || flags.has(Flags::BLOCKED) || !flags.has(Flags::HAS_OUTPUT) {
+            return false;
+        }
+        self.engine.timers.note_active(self.id);
+        let short_is_full = self.connection.short_means_done();
+        match self.connection.flush_whole(short_is_full, &mut self.engine.spares) {
+            Ok(count) => {
+                self.engine.stats.writes += 1;
+                self.engine.stats.bytes_written += count as u64;
+                self.connection.written_at = self.engine.now();
+                let id = self.id;
+                self.engine.observers.tell(|observer| observer.on_written(id, count));
+            }
+            Err(sent) => self.after_sending(sent),
+        }
+        true
+    }
+}
