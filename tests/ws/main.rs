@@ -5,6 +5,7 @@ mod autobahn;
 mod client;
 mod ends;
 mod fleet;
+mod foreign;
 mod life;
 mod parts;
 mod peer;

@@ -1,28 +1,37 @@
-// node's ws as a client of the echo server: client.cjs PORT no|shared|kept
+// node's ws as a client of foreign.rs: client.cjs PORT no|shared|kept
 const assert = require("assert");
 const crypto = require("crypto");
 const WebSocket = require("ws");
 
 const [port, how] = process.argv.slice(2);
-const socket = new WebSocket(`ws://127.0.0.1:${port}/ws`, {
-    perMessageDeflate: { threshold: 0, clientMaxWindowBits: 10 },
-});
-const messages = [];
+const IN_PARTS = "größe ☃ in parts";
+const url = `ws://127.0.0.1:${port}/ws`;
+
+// What is sent, as one frame or as several, and the messages that are to come.
+const steps = [];
 for (const size of [0, 1, 125, 126, 1000, 65535, 65536, 1000000]) {
-    messages.push(crypto.randomBytes(size), Buffer.alloc(size, "ab"), "größe ".repeat(size));
+    for (const whole of [crypto.randomBytes(size), Buffer.alloc(size, "ab"), "größe ".repeat(size)]) {
+        steps.push([[whole], [whole]]);
+    }
 }
-let at = 0;
+steps.push([["fr", "ag", "", "ments"], ["fragments"]]);
+steps.push([["fr", "ag", "", "ments"].map((part) => Buffer.from(part)), [Buffer.from("fragments")]]);
+steps.push([["parts"], [IN_PARTS, Buffer.from(IN_PARTS)]]);
+steps.push([["ping"], ["pong"]]);
+
+const socket = new WebSocket(url, { perMessageDeflate: { threshold: 0, clientMaxWindowBits: 10 } });
+let at = -1;
+let expected = [];
 
 function next() {
-    if (at < messages.length) {
-        socket.send(messages[at]);
-    } else if (at === messages.length) {
-        for (const part of ["fr", "ag", "", "ments"]) {
-            socket.send(part, { fin: part === "ments" });
-        }
-    } else {
+    at += 1;
+    if (at === steps.length) {
         socket.ping("there?");
+        return;
     }
+    const [parts, answers] = steps[at];
+    expected = [...answers];
+    parts.forEach((part, place) => socket.send(part, { fin: place === parts.length - 1 }));
 }
 
 socket.on("open", () => {
@@ -30,12 +39,12 @@ socket.on("open", () => {
     next();
 });
 socket.on("message", (data, isBinary) => {
-    const expected = at < messages.length ? messages[at] : "fragments";
-    const isText = typeof expected === "string";
-    assert.strictEqual(isBinary, !isText);
-    assert(Buffer.from(expected).equals(data), `message ${at}`);
-    at += 1;
-    next();
+    const answer = expected.shift();
+    assert.strictEqual(isBinary, typeof answer !== "string");
+    assert(Buffer.from(answer).equals(data), `step ${at}`);
+    if (expected.length === 0) {
+        next();
+    }
 });
 socket.on("pong", (data) => {
     assert.strictEqual(data.toString(), "there?");
@@ -43,8 +52,12 @@ socket.on("pong", (data) => {
 });
 socket.on("close", (code) => {
     assert.strictEqual(code, 3456);
-    console.log(`ws of node, ${how}: all echoed`);
+    const other = new WebSocket(url, { perMessageDeflate: false });
+    other.on("open", () => other.send("close 4001 enough"));
+    other.on("close", (code, reason) => {
+        assert.deepStrictEqual([other.extensions, code, reason.toString()], ["", 4001, "enough"]);
+        console.log(`ws of node, ${how}: all echoed`);
+    });
 });
-socket.on("error", (error) => {
-    throw error;
-});
+// Nothing is left to wait for if the connection has ended before its time.
+process.on("exit", (code) => assert(code !== 0 || at === steps.length, `ended at step ${at}`));

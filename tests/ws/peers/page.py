@@ -1,6 +1,7 @@
-"""A page in Chromium as a client of the echo server: page.py CHROMIUM PORT no|shared|kept
+"""A page in Chromium as a client of foreign.rs: page.py CHROMIUM PORT no|shared|kept
 
-The page speaks with the echo server, and tells the server that it came from how it went.
+The page speaks with that server, and tells the server that it came from how it went. A page sends
+no fragments and no pings; it gets them.
 """
 
 import http.server
@@ -14,15 +15,26 @@ CHROMIUM, PORT, HOW = sys.argv[1:]
 
 PAGE = """<!doctype html><title>echo</title><script>
 const how = "%HOW%";
-const messages = [];
+const url = "ws://127.0.0.1:%PORT%/ws";
+const inParts = "gr\u00f6\u00dfe \u2603 in parts";
+// What is sent, and what is to come.
+const steps = [];
 for (const size of [0, 1, 125, 126, 1000, 65535, 65536, 1000000]) {
-    messages.push("gr\\u00f6\\u00dfe ".repeat(size), new Uint8Array(size).fill(7));
+    for (const whole of ["gr\u00f6\u00dfe ".repeat(size), new Uint8Array(size).fill(7)]) {
+        steps.push([whole, [whole]]);
+    }
 }
-let at = 0;
-const socket = new WebSocket("ws://127.0.0.1:%PORT%/ws");
+steps.push(["parts", [inParts, new TextEncoder().encode(inParts)]], ["ping", ["pong"]]);
+let at = -1, expected = [];
+const socket = new WebSocket(url);
 socket.binaryType = "arraybuffer";
 const say = (text) => fetch("/told", { method: "POST", body: text });
-const next = () => at < messages.length ? socket.send(messages[at]) : socket.close(4000, "bye");
+const next = () => {
+    at += 1;
+    if (at === steps.length) { socket.close(4000, "bye"); return; }
+    expected = [...steps[at][1]];
+    socket.send(steps[at][0]);
+};
 socket.onopen = () => {
     if (socket.extensions.includes("permessage-deflate") !== (how !== "no")) {
         say("extensions: " + socket.extensions);
@@ -30,19 +42,21 @@ socket.onopen = () => {
         next();
     }
 };
+const isSame = (wanted, data) => typeof wanted === "string"
+    ? data === wanted
+    : data.byteLength === wanted.length
+        && new Uint8Array(data).every((byte, place) => byte === wanted[place]);
 socket.onmessage = (event) => {
-    const sent = messages[at];
-    const isSame = typeof sent === "string"
-        ? event.data === sent
-        : event.data.byteLength === sent.length
-            && new Uint8Array(event.data).every((byte) => byte === 7);
-    if (!isSame) { say("message " + at + " differs"); return; }
-    at += 1;
-    next();
+    if (!isSame(expected.shift(), event.data)) { say("step " + at + " differs"); return; }
+    if (expected.length === 0) next();
 };
 socket.onclose = (event) => {
-    if (at === messages.length) { say(`closed ${event.code} ${event.wasClean}`); }
-    else { say(`closed early with ${event.code}`); }
+    const first = `${at - steps.length} ${event.code} ${event.wasClean}`;
+    const other = new WebSocket(url);
+    other.onopen = () => other.send("close 4001 enough");
+    other.onclose = (event) => {
+        say(`closed ${first}, ${event.code} ${event.reason} ${event.wasClean}`);
+    };
 };
 </script>"""
 
@@ -83,6 +97,6 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         browser.terminate()
         browser.wait()
 
-if answer != "closed 4000 true":
+if answer != "closed 0 4000 true, 4001 enough true":
     sys.exit(f"chromium, {HOW}: {answer}")
 print(f"chromium, {HOW}: all echoed")

@@ -1,14 +1,22 @@
-"""Python's websockets as an echo server: server.py PORT. "close CODE REASON" is done."""
+"""Python's websockets as an echo server: server.py PORT. What it is told to do is in foreign.rs."""
 
 import asyncio
 import sys
 
 from websockets.asyncio.server import serve
 
+IN_PARTS = "größe ☃ in parts"
+
 
 async def echo(socket):
     async for message in socket:
-        if isinstance(message, str) and message.startswith("close "):
+        if message == "parts":
+            for whole in (IN_PARTS, IN_PARTS.encode()):
+                await socket.send(part for part in (whole[:3], whole[3:9], whole[9:]))
+        elif message == "ping":
+            await (await socket.ping("there?"))
+            await socket.send("pong")
+        elif isinstance(message, str) and message.startswith("close "):
             _, code, reason = message.split()
             await socket.close(int(code), reason)
             return
@@ -17,7 +25,7 @@ async def echo(socket):
 
 
 async def main():
-    async with serve(echo, "127.0.0.1", int(sys.argv[1])) as server:
+    async with serve(echo, "127.0.0.1", int(sys.argv[1]), max_size=None) as server:
         await server.serve_forever()
 
 
