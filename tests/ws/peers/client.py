@@ -35,13 +35,13 @@ async def speak():
 
 async def be_closed(message):
     """The code and the reason of the Close frame that a message is answered with."""
-    async with websockets.connect(URL, compression=None) as socket:
-        assert not socket.protocol.extensions
-        try:
-            await socket.send(message)
-            raise AssertionError(f"an answer: {await socket.recv()}")
-        except websockets.ConnectionClosed as closed:
-            return closed.rcvd.code, closed.rcvd.reason
+    socket = await websockets.connect(URL, compression=None)
+    assert not socket.protocol.extensions
+    try:
+        await socket.send(message)
+        raise AssertionError(f"an answer: {await socket.recv()}")
+    except websockets.ConnectionClosed as closed:
+        return closed.rcvd.code, closed.rcvd.reason
 
 
 async def main():
