@@ -137,7 +137,9 @@ impl Asked {
         self.now = self.steps.next().expect("a step that closes");
         self.messages = 0;
         match &self.now {
-            Step::Echo(bytes, Kind::Text) => drop(socket.send_text(str::from_utf8(bytes).unwrap())),
+            Step::Echo(bytes, Kind::Text) => {
+                drop(socket.send_text(std::str::from_utf8(bytes).unwrap()));
+            }
             Step::Echo(bytes, Kind::Binary) => drop(socket.send_binary(bytes)),
             Step::Parts(kind) => send_in_parts(socket, *kind),
             Step::ServersParts => drop(socket.send_text("parts")),
