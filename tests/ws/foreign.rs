@@ -138,7 +138,7 @@ impl Asked {
         self.messages = 0;
         match &self.now {
             Step::Echo(bytes, Kind::Text) => {
-                drop(socket.send_text(std::str::from_utf8(bytes).unwrap()));
+                socket.send_text(std::str::from_utf8(bytes).unwrap());
             }
             Step::Echo(bytes, Kind::Binary) => drop(socket.send_binary(bytes)),
             Step::Parts(kind) => send_in_parts(socket, *kind),
