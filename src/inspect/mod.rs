@@ -37,9 +37,9 @@
 //!
 //! | | instructions a message |
 //! |---|---|
-//! | without the feature; with it and without a recorder | 195 |
-//! | with a recorder, without its readings of the clock | 405 |
-//! | with a recorder | 500 |
+//! | without the feature; with it and without a recorder | 180 |
+//! | with a recorder, without its readings of the clock | 295 |
+//! | with a recorder | 390 |
 //!
 //! The kernel's part of a message is many times as large: with a recorder the thread of the loop
 //! takes less than a twentieth more time. The system calls are the same.

@@ -134,7 +134,8 @@ impl Why {
 /// Records are counted from the first one ever; the one with number `n` is at `n & mask`.
 #[derive(Debug)]
 pub(super) struct Ring {
-    slots: Vec<Record>,
+    /// Filled from the beginning, so that a record is always put in the place of another.
+    slots: Box<[Record]>,
     /// Invariant: one less than the number of slots, which is a power of two.
     mask: u64,
     /// The number of the next record.
@@ -149,17 +150,17 @@ impl Ring {
     pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1).next_power_of_two();
         let mask = capacity as u64 - 1;
-        Self { slots: Vec::with_capacity(capacity), mask, next: 0, top: 0 }
+        let empty = Record { at: 0, what: Happened::Woken };
+        Self { slots: vec![empty; capacity].into_boxed_slice(), mask, next: 0, top: 0 }
     }
 
     #[inline]
     pub(super) fn push(&mut self, record: Record) {
         let at = (self.next & self.mask) as usize;
-        match self.slots.get_mut(at) {
-            Some(slot) => *slot = record,
-            None => self.slots.push(record),
-        }
         self.next += 1;
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = record;
+        }
     }
 
     /// The number of the next record.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::conns::{Conns, UNKNOWN};
+use super::conns::{Conns, Entry, UNKNOWN};
 use super::descriptors;
 use super::options::RecorderOptions;
 use super::record::{Happened, Places, Record, Ring, Why};
@@ -47,6 +47,7 @@ const TAKE_INTERVAL: u64 = 1_000_000_000;
 pub struct Recorder {
     pub(super) options: RecorderOptions,
     pub(super) ring: Ring,
+    /// Without the messages that connections have counted and not settled.
     pub(super) tally: Tally,
     pub(super) conns: Conns,
     pub(super) warnings: Warnings,
@@ -156,6 +157,7 @@ impl Recorder {
     /// Leaves a handler and its connections out from now on.
     pub fn ignore<H>(&mut self, handler: HandlerKey<H>) {
         self.tally.handler(handler.index()).is_ignored = true;
+        self.conns.iter_mut().for_each(Entry::become_unusual);
     }
 
     /// A copy of the records of the last so much time.
@@ -211,14 +213,13 @@ impl Recorder {
         let name = self.names.of(callback.what.name()) as u8;
         let handler = callback.handler.min(u32::from(u16::MAX)) as u16;
         let conn = callback.what.conn_id();
-        self.tally.callback_lengths.add_nanos(length);
         self.tally.handler(callback.handler).count(length);
         let Some(id) = conn else {
             return self.push(begun, Happened::Callback { name, handler, length });
         };
         let (now, much) = (self.now, self.options.much_output_bytes);
         let entry = self.conns.get(id, self.now);
-        entry.handler = callback.handler;
+        entry.set_handler(callback.handler, &mut self.tally);
         entry.callbacks += 1;
         if let Some(facts) = callback.conn {
             entry.note(facts, now, much);
@@ -229,11 +230,18 @@ impl Recorder {
         self.push(begun, Happened::ConnCallback { name, handler, length, conn: id });
     }
 
-    /// A message of a connection or a handler that is ignored or not known, or a slow one: noted as
-    /// a read, a write and a callback.
+    /// A message of a connection about which something was unusual. A slow one, and one of a
+    /// connection or a handler that is ignored or not known, is noted as a read, a write and a
+    /// callback.
     #[cold]
-    fn note_apart(&mut self, message: &Message<'_>) {
+    #[inline(never)]
+    fn note_unusual(&mut self, message: &Message<'_>) {
         let Message { handler, id, input, consumed, written, span, .. } = *message;
+        let is_counted = span.length_nanos() < self.slow && self.tally.can_count(handler);
+        if let Some(entry) = self.conns.known(id).filter(|_| is_counted) {
+            entry.become_usual(handler, &mut self.tally);
+            return self.on_message(message);
+        }
         self.on_read(id, input.len());
         let callback = Callback::new(handler, What::Data { id, input }, Some(ConnFacts::USUAL));
         self.on_callback_begin(&callback, span.begun());
@@ -280,9 +288,15 @@ impl Recorder {
         self.turn.latest = self.turn.latest.max(late);
     }
 
+    /// Has all sums up to date: connections count their messages by themselves.
+    pub(super) fn settle(&mut self) {
+        self.conns.settle(&mut self.tally);
+    }
+
     /// Looks for what lasts too long.
     #[cold]
     fn sweep(&mut self) {
+        self.settle();
         let (now, patience) = (self.now, nanos(self.options.stuck));
         let mut found = Vec::new();
         for entry in self.conns.iter_mut() {
@@ -405,6 +419,7 @@ impl Observer for Recorder {
             self.is_ignoring = false;
             self.turn.ignored += length;
             self.turn.ignored_in_phase += length;
+            self.tally.ignored_lengths.add_nanos(length);
         } else {
             self.count_callback(callback, outcome, span);
             if length >= nanos(self.options.slow_callback) {
@@ -412,7 +427,7 @@ impl Observer for Recorder {
             }
         }
         if let What::Close { id, .. } | What::ConnectFailed { id: Some(id) } = callback.what {
-            self.conns.remove(id);
+            self.conns.remove(id, &mut self.tally);
         }
     }
 
@@ -424,23 +439,17 @@ impl Observer for Recorder {
     fn on_message(&mut self, message: &Message<'_>) {
         let Message { handler, id, input, written, span, .. } = *message;
         let length = span.length_nanos();
-        let sum = self.tally.known_handler(handler);
-        let entry = self.conns.known(id);
-        let (Some(sum), Some(entry), false) = (sum, entry, length >= self.slow) else {
-            return self.note_apart(message);
-        };
-        if sum.is_ignored {
-            return self.note_apart(message);
+        if length >= self.slow {
+            return self.note_unusual(message);
         }
+        let Some(messages) = self.conns.usual(id, handler) else {
+            return self.note_unusual(message);
+        };
+        messages.add(length, input.len(), written);
         self.now = span.ended_nanos();
         self.turn.has_others = true;
-        sum.count(length);
-        self.tally.callback_lengths.add_nanos(length);
-        self.tally.bytes_read += input.len() as u64;
-        self.tally.bytes_written += written as u64;
-        entry.note_message(handler, input.len(), written);
         let (read, written, length) = (input.len() as u32, written as u32, length as u32);
-        let handler = handler.min(u32::from(u16::MAX)) as u16;
+        let handler = handler as u16; // as `Tally::can_count` has found
         let what = Happened::Message { handler, length, conn: id, read, written };
         self.ring.push(Record { at: span.begun_nanos(), what });
     }
@@ -449,7 +458,8 @@ impl Observer for Recorder {
         // `on_accept` of its handler has just returned.
         let (now, handler) = (self.now, self.handler);
         let entry = self.conns.get(id, self.now);
-        (entry.handler, entry.peer, entry.is_open) = (handler, Some(peer), false);
+        entry.set_handler(handler, &mut self.tally);
+        (entry.peer, entry.is_open) = (Some(peer), false);
         if self.concerns(handler) {
             self.tally.begun += 1;
             self.push(now, Happened::Begun { conn: id, is_outgoing: false });

@@ -10,6 +10,7 @@ use super::recorder::Recorder;
 use super::tally::Peaks;
 use super::trace::Recording;
 use super::view::View;
+use crate::base::histogram::Histogram;
 use crate::base::id::{Timer, TimerId};
 use crate::engine::observer::ObserverKey;
 use crate::handler::{Context, HandlerKey, TimerHandler};
@@ -140,6 +141,7 @@ pub fn serve_recorder(
     let server = reactor.register(server(token.clone(), ticker));
     let options = ListenOptions::default().limits(http::limits());
     let addr = reactor.listen(addrs, server, options)?;
+    let before = reactor.stats().callback_times;
     let key = reactor.observe(recorder);
     if let Some(recorder) = reactor.observer_mut(key) {
         recorder.ignore(server);
@@ -150,7 +152,7 @@ pub fn serve_recorder(
     }
     if let Some(server) = reactor.handler_mut(server) {
         let watch = server.app();
-        watch.recorder = Some(key);
+        (watch.recorder, watch.before) = (Some(key), before);
         // Cookies are shared by all ports of an address.
         watch.cookie = format!("waterwheel-{}", addr.port());
     }
@@ -164,6 +166,8 @@ struct Watch {
     /// The name of the cookie.
     cookie: String,
     recorder: Option<ObserverKey<Recorder>>,
+    /// Callbacks that were told to other observers, before there was the recorder.
+    before: Histogram,
     viewers: Vec<Viewer>,
     traces: Vec<Trace>,
     /// The timer for the next pieces of traces is set.
@@ -192,8 +196,8 @@ fn server(token: Token, ticker: HandlerKey<Ticker>) -> Server<Watch> {
         .fallback(Route::new().any(|_, _, res| res.status(404).text("there is nothing here\n")));
     let (cookie, viewers) = (String::new(), Vec::new());
     let traces = Vec::new();
-    let (recorder, is_paced, timer) = (None, false, None);
-    let watch = Watch { token, cookie, recorder, viewers, traces, is_paced, ticker, timer };
+    let (recorder, before, is_paced, timer) = (None, Histogram::default(), false, None);
+    let watch = Watch { token, cookie, recorder, before, viewers, traces, is_paced, ticker, timer };
     Server::new(watch, routes).on_gone(|watch, id| {
         watch.viewers.retain(|viewer| viewer.id != id);
         watch.traces.retain(|trace| trace.id != id);
@@ -238,7 +242,7 @@ fn begin(watch: &mut Watch, _: &Request<'_>, res: &mut Response<'_, Watch>) {
     if watch.viewers.is_empty() {
         forget_peaks(watch, &mut res.context()); // of a time in which no page watched
     }
-    let view = watch.recorder.and_then(|key| view(&mut res.context(), key)).unwrap_or_default();
+    let view = view(watch, &mut res.context()).unwrap_or_default();
     res.send_event(&Event::new(&view).retry(Duration::from_secs(1)));
     res.on_drain(|watch, res| {
         let id = res.id();
@@ -253,9 +257,16 @@ fn begin(watch: &mut Watch, _: &Request<'_>, res: &mut Response<'_, Watch>) {
 }
 
 /// The state of the recorder, as the page takes it.
-fn view(cx: &mut Context<'_>, key: ObserverKey<Recorder>) -> Option<String> {
-    let state = cx.loop_state();
-    cx.observer(key).map(|recorder| View { recorder, state }.to_string())
+fn view(watch: &Watch, cx: &mut Context<'_>) -> Option<String> {
+    let (state, all) = (cx.loop_state(), cx.stats().callback_times);
+    let recorder = cx.observer(watch.recorder?)?;
+    recorder.settle();
+    let mut callbacks = *all.counts();
+    let others = watch.before.counts().iter().zip(recorder.tally.ignored_lengths.counts());
+    for (count, (before, ignored)) in callbacks.iter_mut().zip(others) {
+        *count -= before + ignored;
+    }
+    Some(View { recorder, state, callbacks }.to_string())
 }
 
 /// Begins to look for peaks anew. A page that is behind misses one.
@@ -276,7 +287,7 @@ fn tick(server: &mut Server<Watch>, cx: &mut Context<'_>) {
     }
     let in_time = watch.viewers.iter().filter(|viewer| !viewer.is_behind);
     let ids: Vec<ReplyId> = in_time.map(|viewer| viewer.id).collect();
-    let Some(view) = watch.recorder.and_then(|key| view(cx, key)) else { return };
+    let Some(view) = view(watch, cx) else { return };
     forget_peaks(watch, cx);
     let event = Event::new(&view);
     for id in ids {

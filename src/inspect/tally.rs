@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::conns::Messages;
 use crate::base::histogram::Histogram;
 
 /// Nanoseconds, up to 584 years.
@@ -73,7 +74,8 @@ pub(super) struct Tally {
     pub(super) poll_length: u64,
     pub(super) phases: [PhaseSum; 5],
     pub(super) peaks: Peaks,
-    pub(super) callback_lengths: Histogram,
+    /// Callbacks of ignored handlers, by length: those of all are in the numbers of the reactor.
+    pub(super) ignored_lengths: Histogram,
     pub(super) handlers: Vec<HandlerSum>,
     pub(super) begun: u64,
     pub(super) opened: u64,
@@ -102,9 +104,21 @@ impl Tally {
         &mut self.handlers[index]
     }
 
-    #[inline]
-    pub(super) fn known_handler(&mut self, index: u32) -> Option<&mut HandlerSum> {
-        self.handlers.get_mut(index as usize)
+    /// Whether messages of a handler may be counted by their connections, and recorded with the
+    /// handler in 16 bits.
+    pub(super) fn can_count(&self, handler: u32) -> bool {
+        let sum = self.handlers.get(handler as usize);
+        handler < u32::from(u16::MAX) && sum.is_some_and(|sum| !sum.is_ignored)
+    }
+
+    /// Messages of a handler that were counted elsewhere.
+    pub(super) fn add_messages(&mut self, handler: u32, messages: &Messages) {
+        self.bytes_read += messages.bytes_read;
+        self.bytes_written += messages.bytes_written;
+        let sum = self.handler(handler);
+        sum.callbacks += messages.count;
+        sum.length += messages.length;
+        sum.longest = sum.longest.max(messages.longest);
     }
 
     #[inline]

@@ -9,7 +9,6 @@ use super::recorder::Recorder;
 use super::tally::nanos;
 use super::trace::phase_name;
 use super::warning::Warning;
-use crate::base::histogram::Histogram;
 use crate::base::json::Quoted;
 use crate::engine::observer::LoopState;
 
@@ -29,11 +28,13 @@ pub(super) struct View<'a> {
     pub(super) recorder: &'a Recorder,
     /// How the loop stands now.
     pub(super) state: LoopState,
+    /// Callbacks by their length, without those of ignored handlers.
+    pub(super) callbacks: [u64; 64],
 }
 
 impl fmt::Display for View<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { recorder, state } = self;
+        let Self { recorder, state, callbacks } = self;
         let tally = &recorder.tally;
         let numbers = [
             ("at", recorder.now()),
@@ -41,7 +42,7 @@ impl fmt::Display for View<'_> {
             ("turn_ns", tally.turn_length),
             ("poll_ns", tally.poll_length),
             ("peak_turn_ns", tally.peaks.turn_length),
-            ("callbacks", tally.callback_lengths.count()),
+            ("callbacks", callbacks.iter().sum()),
             ("begun", tally.begun),
             ("opened", tally.opened),
             ("closed", tally.closed),
@@ -66,8 +67,8 @@ impl fmt::Display for View<'_> {
         list(f, &tally.phases, |f, it| write!(f, "[{},{}]", it.length, it.count))?;
         f.write_str(",\"peak_counts\":")?;
         list(f, tally.peaks.counts, |f, count| write!(f, "{count}"))?;
-        histogram(f, "turn_hist", &tally.turn_lengths)?;
-        histogram(f, "callback_hist", &tally.callback_lengths)?;
+        histogram(f, "turn_hist", tally.turn_lengths.counts())?;
+        histogram(f, "callback_hist", callbacks)?;
         f.write_str(",\"handlers\":")?;
         list(f, &tally.handlers, |f, it| {
             let name = Quoted(&it.name);
@@ -154,8 +155,8 @@ fn list<T>(
 /// The buckets that the page shows. What is shorter or longer counts to the first or the last one.
 const SHOWN_BUCKETS: Range<usize> = 7..33;
 
-fn histogram(f: &mut fmt::Formatter<'_>, name: &str, histogram: &Histogram) -> fmt::Result {
-    let (counts, Range { start, end }) = (histogram.counts(), SHOWN_BUCKETS);
+fn histogram(f: &mut fmt::Formatter<'_>, name: &str, counts: &[u64; 64]) -> fmt::Result {
+    let Range { start, end } = SHOWN_BUCKETS;
     let mut shown = counts[SHOWN_BUCKETS].to_vec();
     shown[0] += counts[..start].iter().sum::<u64>();
     shown[end - start - 1] += counts[end..].iter().sum::<u64>();

@@ -482,7 +482,7 @@ fn end_message(
     (written, is_usual): (usize, bool),
 ) {
     let is_whole = lp.engine.observers.takes_whole_messages();
-    if is_whole && consumed > 0 && (is_usual || (written == 0 && lp.streams.is_usual(id))) {
+    if is_whole && (is_usual || (written == 0 && lp.streams.is_usual(id))) && consumed > 0 {
         return lp.engine.end_whole_message((handler, id), input, consumed, written);
     }
     if is_whole {

@@ -186,6 +186,44 @@ fn the_stream_has_the_numbers_of_the_reactor_and_nothing_of_the_page() {
     assert!(number("turns") < rig.reactor.stats().turns, "its own turns are left out too");
 }
 
+/// Is told of callbacks before there is a recorder.
+struct Other;
+
+impl waterwheel::observer::Observer for Other {}
+
+#[test]
+fn callbacks_are_those_since_the_recorder_came_and_of_those_that_are_shown() {
+    let mut reactor = Reactor::new().unwrap();
+    reactor.observe(Other);
+    let (echo, quiet) = (reactor.register(Echo), reactor.register(Echo));
+    let [addr, hidden] = [echo, quiet]
+        .map(|key| reactor.listen("127.0.0.1:0", key, ListenOptions::default()).unwrap());
+    // No page yet, so that no recorder knows of these.
+    let client = TcpStream::connect(addr).unwrap();
+    while reactor.stats().accepted < 1 {
+        reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+    }
+    let page = serve(&mut reactor, "127.0.0.1:0").unwrap();
+    let mut rig = Rig { reactor, recorder: page.recorder(), echo, addr };
+    rig.recorder().ignore(quiet);
+    drop(client);
+    let mut stream = ask(page.addr(), "/events", &fields(&page));
+    let mut ignored = TcpStream::connect(hidden).unwrap();
+    rig.until("accepted", |rig| rig.reactor.stats().accepted >= 3);
+    let mut client = rig.client();
+    for _ in 0..5 {
+        rig.echo(&mut ignored, b"unseen");
+        rig.echo(&mut client, b"hello");
+    }
+    // Of the first one its end and its close; of the second one its accept, its open and five.
+    let is_it = |view: &Json| view.at(&["read"]).whole() == 25;
+    let seen = view(&mut rig, &mut stream, is_it);
+    assert_eq!(seen.at(&["callbacks"]).whole(), 9);
+    let bars = seen.at(&["callback_hist"]).list().iter().map(Json::whole).sum::<u64>();
+    assert_eq!(bars, 9);
+    assert_eq!(seen.at(&["handlers"]).list()[0].list()[1].whole(), 9);
+}
+
 #[test]
 fn a_stall_is_on_the_page_within_a_second() {
     let (mut rig, page) = shown();

@@ -227,14 +227,15 @@ pub struct WheelSlot {
 pub struct Span {
     /// The reading before, in nanoseconds since the reactor was made.
     begun: u64,
-    /// The reading at its end.
-    ended: u64,
+    /// The time from there to the reading at its end.
+    length: u64,
 }
 
 impl Span {
     #[inline]
     pub(super) fn new(begun: u64, ended: u64) -> Self {
-        Self { begun, ended }
+        // The clock does not go back.
+        Self { begun, length: ended.wrapping_sub(begun) }
     }
 
     /// The reading before.
@@ -246,13 +247,13 @@ impl Span {
     /// The reading at its end.
     #[must_use]
     pub fn ended(self) -> Duration {
-        Duration::from_nanos(self.ended)
+        Duration::from_nanos(self.ended_nanos())
     }
 
     /// The time between the two.
     #[must_use]
     pub fn length(self) -> Duration {
-        Duration::from_nanos(self.length_nanos())
+        Duration::from_nanos(self.length)
     }
 
     /// The reading before, in nanoseconds.
@@ -266,14 +267,14 @@ impl Span {
     #[must_use]
     #[inline]
     pub fn ended_nanos(self) -> u64 {
-        self.ended
+        self.begun.wrapping_add(self.length)
     }
 
     /// The time between the two, in nanoseconds.
     #[must_use]
     #[inline]
     pub fn length_nanos(self) -> u64 {
-        self.ended.saturating_sub(self.begun)
+        self.length
     }
 }
 

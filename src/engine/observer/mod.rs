@@ -6,7 +6,7 @@
 //! costs nothing more, and a turn costs one test.
 //!
 //! Where there is one, the loop takes the same ways and makes the same system calls. A message
-//! costs about 350 instructions more, of which a quarter is a reading of the clock. An observer
+//! costs about 310 instructions more, of which a third is a reading of the clock. An observer
 //! that must cost little is told of most messages [in one call](Observer::takes_whole_messages),
 //! for half of that.
 //!

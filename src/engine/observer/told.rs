@@ -55,14 +55,34 @@ pub(crate) struct Observers {
     handlers: Vec<&'static str>,
     /// What the clock has shown last, in nanoseconds.
     at: u64,
-    /// The handler whose callback runs, by its index.
-    running: Option<u32>,
-    /// There are observers, and all take whole messages.
+    /// The handler whose callback runs, or has run last in this turn.
+    running: Running,
+    /// There are observers, all take whole messages, and no parts are shown.
     takes_whole_messages: bool,
     /// A turn has begun and not ended.
     is_in_turn: bool,
     /// Of a simulated world that keeps a replay.
     tell_parts: Option<Tell>,
+}
+
+/// The index of a handler, or none, in one word: it is stored at each message. What runs no
+/// callback within a turn sets no timer and cannot panic, so that nothing need be stored when a
+/// callback has returned.
+#[derive(Clone, Copy)]
+struct Running(u32);
+
+impl Running {
+    const NONE: Self = Self(u32::MAX);
+
+    fn handler(self) -> Option<u32> {
+        (self.0 != Self::NONE.0).then_some(self.0)
+    }
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 impl Observers {
@@ -79,13 +99,13 @@ impl Observers {
 
     /// A handler has set a timer.
     pub(crate) fn tell_timer(&mut self, timer: TimerId, wait: Duration) {
-        let running = self.running;
+        let running = self.running.handler();
         self.tell(|observer| observer.on_timer_armed(running, timer, wait));
     }
 
     /// The callback that runs has panicked.
     pub(crate) fn tell_panic(&mut self, text: &str) {
-        let running = self.running.take();
+        let running = mem::take(&mut self.running).handler();
         self.tell(|observer| observer.on_panic(running, text));
     }
 
@@ -99,8 +119,9 @@ impl Observers {
             observer.on_handler(index, name);
         }
         let index = self.list.len() as u32;
+        let is_first = self.list.is_empty() && self.tell_parts.is_none();
         self.takes_whole_messages =
-            observer.takes_whole_messages() && (self.list.is_empty() || self.takes_whole_messages);
+            observer.takes_whole_messages() && (is_first || self.takes_whole_messages);
         self.list.push(observer);
         ObserverKey { index, observer: PhantomData }
     }
@@ -121,6 +142,7 @@ impl Observers {
     #[cfg(feature = "sim")]
     pub(crate) fn show_parts_to(&mut self, tell: Tell) {
         self.tell_parts = Some(tell);
+        self.takes_whole_messages = false;
     }
 
     /// The type of a handler of the reactor.
@@ -177,6 +199,7 @@ impl Engine {
 
     pub(crate) fn end_observed_turn(&mut self) {
         self.observers.is_in_turn = false;
+        self.observers.running = Running::NONE;
         let at = self.observers.time();
         self.observers.tell(|observer| observer.on_turn_end(at));
     }
@@ -196,13 +219,16 @@ impl Engine {
         if !self.observers.is_in_turn {
             self.read_clock(); // the last reading is as old as the last turn
         }
-        self.observers.running = Some(callback.handler);
+        self.observers.running = Running(callback.handler);
         let at = self.observers.time();
         self.observers.tell(|observer| observer.on_callback_begin(callback, at));
     }
 
     pub(crate) fn end_observed_callback(&mut self, callback: &Callback<'_>, outcome: Outcome) {
         let span = self.end_callback();
+        if !self.observers.is_in_turn {
+            self.observers.running = Running::NONE;
+        }
         self.observers.tell(|observer| observer.on_callback_end(callback, outcome, span));
         self.show_parts();
     }
@@ -210,7 +236,7 @@ impl Engine {
     /// A message of the fast path begins, of which observers are told when it has ended.
     #[inline]
     pub(crate) fn begin_whole_message(&mut self, handler: u32) {
-        self.observers.running = Some(handler);
+        self.observers.running = Running(handler);
     }
 
     /// A message was handled in one go, of which observers have not been told yet.
@@ -224,18 +250,25 @@ impl Engine {
     ) {
         let span = self.end_callback();
         let message = Message { handler, id, input, consumed, written, span };
-        for observer in &mut self.observers.list {
-            observer.on_message(&message);
+        match &mut self.observers.list[..] {
+            [observer] => observer.on_message(&message),
+            observers => tell_message(observers, &message),
         }
-        self.show_parts();
     }
 
     /// A callback has returned: reads the clock, and counts the time since the last reading.
     #[inline(always)] // as above
     fn end_callback(&mut self) -> Span {
-        self.observers.running = None;
         let span = self.read_clock();
         self.stats.callback_times.add_nanos(span.length_nanos());
         span
+    }
+}
+
+/// Tells several observers of a message.
+#[cold]
+fn tell_message(observers: &mut [Box<dyn AnyObserver>], message: &Message<'_>) {
+    for observer in observers {
+        observer.on_message(message);
     }
 }

@@ -236,6 +236,10 @@ mod whole_messages {
             self.0.on_mark(name);
         }
 
+        fn on_timer_armed(&mut self, handler: Option<u32>, _: TimerId, _: Duration) {
+            self.0.add(format!("armed by {handler:?}"));
+        }
+
         fn on_panic(&mut self, handler: Option<u32>, text: &str) {
             self.0.add(format!("handler {handler:?}"));
             self.0.on_panic(handler, text);
@@ -255,6 +259,25 @@ mod whole_messages {
         client.send(b"hello");
         rig.expect(&mut client, b"hellohello");
         assert_eq!(log.take(), ["read: 5", "mark: twice", "written: 10", "on_data: Consumed(5)"]);
+    }
+
+    #[test]
+    fn a_timer_is_told_with_the_handler_whose_message_has_set_it() {
+        const LONG: Duration = Duration::from_secs(3_600);
+        let script = Script::new().data(|conn: &mut Conn<'_>, input: &[u8]| {
+            conn.set_timer(LONG, 0);
+            conn.write(input);
+            input.len()
+        });
+        let (mut rig, log) = (Rig::new(script), Log::default());
+        rig.reactor.observe(WholeLog(log.clone()));
+        let (mut client, id) = rig.client();
+        log.take();
+        client.send(b"hello");
+        rig.expect(&mut client, b"hello");
+        assert_eq!(log.take()[..2], ["armed by Some(0)", "read: 5"]);
+        rig.reactor.context().conn(id).expect("it lives").set_timer(LONG, 0);
+        assert_eq!(log.take(), ["armed by None"], "no callback runs");
     }
 
     #[test]
