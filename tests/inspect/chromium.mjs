@@ -71,9 +71,29 @@ export async function open(address) {
     }
     throw new Error('waited in vain: ' + what + ': ' + await run('document.body.innerText'));
   };
-  const press = async (key) => {
-    await call('Input.dispatchKeyEvent', { type: 'keyDown', key, code: key });
-    await call('Input.dispatchKeyEvent', { type: 'keyUp', key, code: key });
+  const press = async (key, windowsVirtualKeyCode = 0) => {
+    const pressed = { key, code: key, windowsVirtualKeyCode };
+    await call('Input.dispatchKeyEvent', { type: 'keyDown', ...pressed });
+    await call('Input.dispatchKeyEvent', { type: 'keyUp', ...pressed });
+  };
+  /// The part of a frame of 60 in a second that the page takes of its thread to draw once, with
+  /// style, layout and painting: in CPU time, which other programs do not lengthen.
+  const frame = async (draw) => {
+    await call('Performance.enable', { timeDomain: 'threadTicks' });
+    const spent = async () => {
+      const { metrics } = await call('Performance.getMetrics');
+      return metrics.find(({ name }) => name === 'TaskDuration').value;
+    };
+    const from = await spent();
+    await run(`(async () => {
+      for (let at = 0; at < 60; at++) {
+        await new Promise(requestAnimationFrame);
+        ${draw};
+      }
+    })()`);
+    const millis = (await spent() - from) * 1000 / 60;
+    await call('Performance.disable');
+    return millis;
   };
   const picture = async (name, width, height, scheme) => {
     await call('Emulation.setEmulatedMedia',
@@ -89,7 +109,7 @@ export async function open(address) {
   for (const domain of ['Page', 'Runtime', 'Log']) await call(domain + '.enable');
   const begun = performance.now();
   await call('Page.navigate', { url: address });
-  return { call, run, until, press, picture, errors, begun };
+  return { call, run, until, press, frame, picture, errors, begun };
 }
 
 /// Runs a test and ends the browser.
@@ -101,9 +121,11 @@ export async function run(test) {
     process.exitCode = 1;
   } finally {
     browser.removeAllListeners('exit');
+    const ended = new Promise((done) => browser.once('exit', done));
     browser.kill();
-    await sleep(300);
-    rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+    await ended;
+    // Its other processes end a moment later.
+    rmSync(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
     process.exit();
   }
 }

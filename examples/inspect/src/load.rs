@@ -17,6 +17,10 @@ const MAX_WAIT_MS: u64 = 100;
 /// Messages are so long at the most.
 const MAX_BYTES: u64 = 4_000;
 
+/// Connections come one in so long a time at the beginning, and all of them in this.
+const STEP: Duration = Duration::from_millis(20);
+const SPREAD: Duration = Duration::from_secs(4);
+
 /// A pause before the next connection.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -33,9 +37,10 @@ pub(crate) fn begin(
     connections: usize,
 ) {
     let load = reactor.register_with(make);
-    for at in 0..connections {
-        // Not all at once, as clients do not come either.
-        reactor.set_timer(load, Duration::from_millis(20) * at as u32, 0);
+    // Not all at once, as clients do not come either.
+    let step = STEP.min(SPREAD / connections.max(1) as u32);
+    for at in 0..connections as u32 {
+        reactor.set_timer(load, step * at, 0);
     }
 }
 

@@ -69,7 +69,7 @@ const peak = (read) => Math.max(...views.slice(-10 * TICKS_A_SECOND).map(read));
 /// What a number has grown a second, over so many ticks.
 function rate(read, ticks = TICKS_A_SECOND) {
   const last = views[views.length - 1], first = ago(ticks);
-  const seconds = (last.seen - first.seen) / 1000;
+  const seconds = (last.at - first.at) / 1e9;
   return seconds > 0 ? (read(last) - read(first)) / seconds : 0;
 }
 
@@ -111,7 +111,7 @@ function drawWheel() {
   });
   // Without a turn in that second, the loop has slept.
   const sum = lengths.reduce((a, b) => a + b, 0);
-  const seconds = (last.seen - first.seen) / 1000;
+  const seconds = (last.at - first.at) / 1e9;
   const rows = lengths.map((length, at) => {
     const part = sum > 0 ? length / sum : Number(at === 0);
     const { from, to, fill } = buckets[at];
@@ -158,7 +158,7 @@ function drawTiles() {
     }
     const points = [];
     for (let at = 1; at < views.length; at++) {
-      const seconds = (views[at].seen - views[at - 1].seen) / 1000;
+      const seconds = (views[at].at - views[at - 1].at) / 1e9;
       points.push(seconds > 0 ? (read(views[at]) - read(views[at - 1])) / seconds : 0);
     }
     const most = Math.max(...points, 1e-9), x0 = MINUTE - points.length;
@@ -424,7 +424,7 @@ function prose(text) {
 
 function drawHandlers() {
   const last = views[views.length - 1], first = ago(TICKS_A_SECOND);
-  const seconds = (last.seen - first.seen) / 1000, rows = [];
+  const seconds = (last.at - first.at) / 1e9, rows = [];
   last.handlers.forEach((handler, at) => {
     if (!handler) return;
     const [name, calls, ns, longest] = handler;
@@ -483,7 +483,6 @@ function take(event) {
   tell('live', frozen ? 'live, page frozen' : 'live');
   if (frozen) return;
   const view = JSON.parse(event.data);
-  view.seen = performance.now();
   // Numbers that have fallen are those of another process.
   if (views.length && view.at < views[views.length - 1].at) {
     views.length = 0;
