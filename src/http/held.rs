@@ -18,7 +18,15 @@ impl<A: 'static> Server<A> {
     /// Looks at what has come in while the answer was due.
     pub(super) fn go_on(&mut self, cx: &mut Context<'_>, id: ReplyId) {
         let Some(key) = self.shared.key else { return };
-        cx.with(key, id.conn, |state: &mut State<A>, conn| self.feed_held(state, conn, b""));
+        cx.with(key, id.conn, |state: &mut State<A>, conn| self.go_on_with(state, conn));
+    }
+
+    /// The same of a connection that is lent already: as a rule nothing is held.
+    #[inline]
+    pub(super) fn go_on_with(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        if state.held.is_some() || state.is_held || state.has_ended {
+            self.feed_held(state, conn, b"");
+        }
     }
 
     /// Takes what has been held, and what has come in behind it.

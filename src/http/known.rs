@@ -82,7 +82,7 @@ impl Known {
 
 /// Whether this one of those that are not known is kept.
 #[inline(always)]
-fn is_due(unknown: &mut u32) -> bool {
+pub(super) fn is_due(unknown: &mut u32) -> bool {
     let is_due = *unknown % KEPT_ONE_OF == 0;
     *unknown = unknown.wrapping_add(1);
     is_due

@@ -21,7 +21,8 @@ use crate::stream::Written;
 /// | the answer | call |
 /// |---|---|
 /// | is known | [`text`](Self::text), [`html`](Self::html), [`json_bytes`](Self::json_bytes) |
-/// | | [`bytes`](Self::bytes), [`empty`](Self::empty), [`redirect`](Self::redirect) |
+/// | | [`bytes`](Self::bytes), [`body`](Self::body), [`empty`](Self::empty) |
+/// | is elsewhere | [`redirect`](Self::redirect) |
 /// | depends on the body of the request | [`receive`](Self::receive), [`collect`](Self::collect) |
 /// | comes later | [`later`](Self::later), and [`Server::answer`] |
 /// | comes in pieces | [`stream`](Self::stream), [`write`](Self::write), [`end`](Self::end) |
@@ -107,6 +108,11 @@ impl<A: 'static> Response<'_, A> {
             self.fail(format_args!("{error}"));
         }
         self.send(Kind::Value(media_type), body);
+    }
+
+    /// Answers with bytes. Their type is that of the field `Content-Type`, if it was added.
+    pub fn body(&mut self, body: &[u8]) {
+        self.send(Kind::None, body);
     }
 
     /// Answers without a body.

@@ -149,21 +149,19 @@ impl<A: 'static> Server<A> {
         call: impl FnOnce(&mut A, &mut Response<'_, A>) -> R,
     ) -> Option<R> {
         let key = self.shared.key?;
-        let mut driver = Driver { app: &mut self.app, shared: &mut self.shared };
-        let result = cx.with(key, id.conn, |state: &mut State<A>, conn| {
-            driver.answer(state, conn, id.exchange, call)
-        })?;
-        self.go_on(cx, id);
-        result
+        cx.with(key, id.conn, |state: &mut State<A>, conn| {
+            let result = self.driver().answer(state, conn, id.exchange, call);
+            self.go_on_with(state, conn);
+            result
+        })?
     }
 
     pub(super) fn settle_later(&mut self, cx: &mut Context<'_>, id: ReplyId) {
         let Some(key) = self.shared.key else { return };
-        let driver = Driver { app: &mut self.app, shared: &mut self.shared };
         cx.with(key, id.conn, |state: &mut State<A>, conn| {
-            settle_later(driver, state, conn, id.exchange);
+            settle_later(self.driver(), state, conn, id.exchange);
+            self.go_on_with(state, conn);
         });
-        self.go_on(cx, id);
     }
 
     /// Takes what can be taken from the front of the input; how many bytes that is.

@@ -98,8 +98,8 @@ impl Link<'_> {
     /// Sets the handler's own deadline, or takes it back. One that moves away leaves the entry in
     /// the wheel where it is.
     pub(crate) fn set_user_deadline(&mut self, wait: Option<Duration>) {
-        let timers = &self.engine.timers;
-        let wait = wait.map_or(NEVER, ticks);
+        let Some(wait) = wait else { return self.connection.set_user_deadline(NEVER) };
+        let (timers, wait) = (&self.engine.timers, ticks(wait));
         // The turn may have been long already.
         let tick = after(timers.clock_tick(), wait);
         self.connection.set_user_deadline(tick);

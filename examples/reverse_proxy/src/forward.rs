@@ -29,11 +29,30 @@ const NOT_PASSED: [&str; 17] = [
     "x-real-ip",
 ];
 
-/// Whether a field passes: it is of the message, and `Connection` does not list it. An underscore
-/// is as good as a dash, because it is the same to servers that read fields as variables.
-pub(crate) fn passes(name: &str, is_listed: impl Fn(&str) -> bool) -> bool {
-    let plain = name.replace('_', "-");
-    !NOT_PASSED.iter().any(|own| own.eq_ignore_ascii_case(&plain)) && !is_listed(name)
+/// What the fields `Connection` list, of a request or an answer.
+pub(crate) struct Listed<'a>(Vec<&'a [u8]>);
+
+impl<'a> Listed<'a> {
+    pub(crate) fn of(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let lists = headers.filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
+        let members = lists.flat_map(|(_, list)| list.split(|&byte| byte == b','));
+        // What nearly all say, and what passes in no case, takes no room.
+        let others = members.map(<[u8]>::trim_ascii).filter(|&member| member != b"keep-alive");
+        Self(others.collect())
+    }
+
+    /// Whether a field passes: it is of the message, and no `Connection` lists it.
+    pub(crate) fn passes(&self, name: &str) -> bool {
+        let is_listed = self.0.iter().any(|one| one.eq_ignore_ascii_case(name.as_bytes()));
+        !is_listed && !NOT_PASSED.iter().any(|own| is_the_same(own, name))
+    }
+}
+
+/// Whether a name is one of ours. An underscore is as good as a dash, because it is the same to
+/// servers that read fields as variables.
+fn is_the_same(own: &str, name: &str) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    own.len() == name.len() && own.bytes().zip(name.bytes()).all(|(own, byte)| own == fold(byte))
 }
 
 /// The path and the query of a target, which may be a whole URI. Without either, OPTIONS is about
@@ -57,10 +76,9 @@ pub(crate) fn forward(proxy: &mut Proxy, req: &Request<'_>, res: &mut Response<'
         return res.status(502).text("no server behind is up\n");
     };
     let mut call = Call::new(req.method(), path_of(req.method(), req.target()));
-    for (name, value) in req.headers() {
-        if passes(name, |name| req.lists("connection", name)) {
-            call = call.header(name, value);
-        }
+    let listed = Listed::of(req.headers());
+    for (name, value) in req.headers().filter(|(name, _)| listed.passes(name)) {
+        call = call.header(name, value);
     }
     call = call
         .header("X-Forwarded-For", res.peer_addr().ip().to_string())

@@ -11,7 +11,7 @@ use waterwheel::pool::AcquireError;
 use waterwheel::{ConnId, Context, HandlerKey};
 
 use crate::Proxy;
-use crate::forward::passes;
+use crate::forward::Listed;
 use crate::tunnel::Tunnel;
 
 /// Bytes that may wait for a client before the server behind is held back: the high mark.
@@ -28,8 +28,8 @@ pub(crate) struct Relay {
     web: HandlerKey<Server<Proxy>>,
     /// Which server it is.
     at: usize,
-    /// The connection to it, from the head of its answer on.
-    server: Lent,
+    /// The connection to it, from the head of an answer on that comes in parts.
+    server: Option<Lent>,
     is_head: bool,
     /// The protocol that was asked for, and the way to the server once that has agreed.
     tunnel: Option<(String, Rc<RefCell<Option<Upload>>>)>,
@@ -44,7 +44,7 @@ impl Relay {
         at: usize,
         is_head: bool,
     ) -> Self {
-        Self { id, web, at, server: Lent::default(), is_head, tunnel: None, is_tunnel: false }
+        Self { id, web, at, server: None, is_head, tunnel: None, is_tunnel: false }
     }
 
     /// Tells the server about the client's bytes of another protocol, once there may be any.
@@ -65,26 +65,30 @@ impl Relay {
 
     /// Has the answer gone on with, behind what was posted before.
     fn go_on(&self, cx: &mut Context<'_>, call: impl FnOnce(&mut Response<'_, Proxy>) + 'static) {
-        let (id, server) = (self.id, Rc::clone(&self.server));
+        let (id, server) = (self.id, self.server.clone());
         cx.post(self.web, move |web, cx| {
             if web.answer(cx, id, |_, res| call(res)).is_none() {
-                give_up(&server, cx);
+                server.inspect(|server| give_up(server, cx));
             }
         });
     }
 
     /// The answer is over, whole or not.
     fn finish(&self, cx: &mut Context<'_>) {
-        self.server.set(None);
+        let Some(server) = &self.server else { return };
+        server.set(None);
         let id = self.id;
         cx.post(self.web, move |web, _| drop(web.app().relayed.remove(&id)));
     }
 
+    /// Whether an answer of this status has a body.
+    fn has_body(&self, status: u16) -> bool {
+        !self.is_head && !matches!(status, 204 | 304)
+    }
+
     /// The server goes on with another protocol, and so does the client.
-    fn switch(&mut self, cx: &mut Context<'_>, fields: Fields) {
-        let (Some((protocol, slot)), Some(server)) = (self.tunnel.take(), self.server.get()) else {
-            return;
-        };
+    fn switch(&mut self, cx: &mut Context<'_>, server: ConnId, fields: Fields) {
+        let Some((protocol, slot)) = self.tunnel.take() else { return };
         self.is_tunnel = true;
         self.go_on(cx, move |res| {
             fields.copy_to(res);
@@ -103,23 +107,28 @@ pub(crate) fn give_up(server: &Lent, cx: &mut Context<'_>) {
     }
 }
 
-/// Fields of an answer that pass.
-struct Fields(Vec<(String, Vec<u8>)>);
+/// Fields of an answer that pass: of each its name, a colon, its value, and a line end.
+struct Fields(Vec<u8>);
 
 impl Fields {
     fn of(answer: &Answer<'_>) -> Self {
-        let lists = answer.headers().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
-        let members = lists.flat_map(|(_, list)| list.split(|&byte| byte == b','));
-        let listed: Vec<_> = members.map(<[u8]>::trim_ascii).collect();
-        let is_listed =
-            |name: &str| listed.iter().any(|one| one.eq_ignore_ascii_case(name.as_bytes()));
-        let passing = answer.headers().filter(|(name, _)| passes(name, is_listed));
-        Self(passing.map(|(name, value)| (name.to_owned(), value.to_vec())).collect())
+        let listed = Listed::of(answer.headers());
+        let mut lines = Vec::new();
+        for (name, value) in answer.headers().filter(|(name, _)| listed.passes(name)) {
+            lines.reserve(256);
+            for part in [name.as_bytes(), b":", value, b"\n"] {
+                lines.extend_from_slice(part);
+            }
+        }
+        Self(lines)
     }
 
-    fn copy_to(self, res: &mut Response<'_, Proxy>) {
-        for (name, value) in self.0 {
-            res.header(&name, value);
+    fn copy_to(&self, res: &mut Response<'_, Proxy>) {
+        for line in self.0.split(|&byte| byte == b'\n') {
+            let mut parts = line.splitn(2, |&byte| byte == b':');
+            if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+                res.header(&String::from_utf8_lossy(name), value);
+            }
         }
     }
 }
@@ -127,18 +136,16 @@ impl Fields {
 impl AnswerReader for Relay {
     fn on_head(&mut self, answer: &Answer<'_>, cx: &mut Context<'_>) {
         let (status, server) = (answer.status(), answer.conn());
-        let has_body = !self.is_head && !matches!(status, 204 | 304);
-        self.server.set(Some(server));
+        let has_body = self.has_body(status);
         let fields = Fields::of(answer);
+        let lent = Rc::clone(self.server.insert(Rc::new(Cell::new(Some(server)))));
         if status == 101 {
-            return self.switch(cx, fields);
+            return self.switch(cx, server, fields);
         }
-        let (id, lent) = (self.id, Rc::clone(&self.server));
+        let (id, length) = (self.id, answer.content_length());
         cx.post(self.web, move |web, _| drop(web.app().relayed.insert(id, lent)));
-        let length = answer.header("content-length").and_then(|length| length.parse().ok());
         self.go_on(cx, move |res| {
-            res.status(status);
-            fields.copy_to(res);
+            fields.copy_to(res.status(status));
             res.stream(length);
             if has_body {
                 res.on_drain(move |_, res| {
@@ -146,6 +153,23 @@ impl AnswerReader for Relay {
                         conn.resume_reading();
                     }
                 });
+            }
+        });
+    }
+
+    /// Nothing of it can be held back: its connection is free already.
+    fn on_whole(self: Box<Self>, answer: &Answer<'_>, cx: &mut Context<'_>) {
+        let (status, length) = (answer.status(), answer.content_length());
+        let body = self.has_body(status).then(|| answer.body().to_vec());
+        let fields = Fields::of(answer);
+        self.go_on(cx, move |res| {
+            fields.copy_to(res.status(status));
+            match body {
+                Some(body) => res.body(&body),
+                None => {
+                    res.stream(length);
+                    res.end();
+                }
             }
         });
     }

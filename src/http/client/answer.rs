@@ -3,9 +3,11 @@
 use std::fmt;
 
 use super::error::ClientError;
+use super::head::AnswerHead;
 use crate::base::id::ConnId;
 use crate::handler::Context;
 use crate::http::Flow;
+use crate::http::field_list::FieldList;
 use crate::http::fields::trim;
 use crate::http::head::Version;
 
@@ -15,9 +17,28 @@ pub struct Answer<'a> {
     pub(super) conn: ConnId,
     pub(super) status: u16,
     pub(super) version: Version,
-    /// The lines of the fields, as they were sent.
-    pub(super) fields: &'a [u8],
+    pub(super) fields: Fields<'a>,
+    /// What `Content-Length` says.
+    pub(super) length: Option<u64>,
     pub(super) body: &'a [u8],
+}
+
+/// The fields of an answer.
+#[derive(Clone, Copy)]
+pub(super) enum Fields<'a> {
+    /// As they were read, and their lines.
+    Read(FieldList<'a>, &'a [u8]),
+    /// Their lines, as they were sent.
+    Lines(&'a [u8]),
+}
+
+impl<'a> Fields<'a> {
+    /// The lines, as they were sent.
+    pub(super) fn lines(self) -> &'a [u8] {
+        match self {
+            Self::Read(_, lines) | Self::Lines(lines) => lines,
+        }
+    }
 }
 
 /// Fields and body, which may be long and may hold cookies, are told by their lengths.
@@ -27,13 +48,20 @@ impl fmt::Debug for Answer<'_> {
             .field("conn", &self.conn)
             .field("status", &self.status)
             .field("version", &self.version)
-            .field("fields", &format_args!("{} bytes", self.fields.len()))
+            .field("fields", &format_args!("{} bytes", self.fields.lines().len()))
             .field("body", &format_args!("{} bytes", self.body.len()))
             .finish()
     }
 }
 
 impl<'a> Answer<'a> {
+    /// An answer without a body so far.
+    pub(super) fn new(conn: ConnId, head: &AnswerHead<'a>) -> Self {
+        let fields = Fields::Read(head.fields, head.lines);
+        let AnswerHead { status, version, length, .. } = *head;
+        Self { conn, status, version, fields, length, body: b"" }
+    }
+
     /// The status.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -52,29 +80,31 @@ impl<'a> Answer<'a> {
         self.conn
     }
 
+    /// What `Content-Length` says, if it is there: how long the body is, or would be if the answer
+    /// had one. An answer to HEAD and a 304 have none.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.length
+    }
+
     /// The first field of this name, whatever its case, if it is UTF-8.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        let found = self.lines().find(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
+        let found = self.headers().find(|(key, _)| key.eq_ignore_ascii_case(name));
         std::str::from_utf8(found?.1).ok()
     }
 
     /// All fields in their order, with names as they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        // A name is a token, which is ASCII.
-        self.lines().filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
+        let (read, lines) = match self.fields {
+            Fields::Read(fields, _) => (Some(fields.iter()), &b""[..]),
+            Fields::Lines(lines) => (None, lines),
+        };
+        read.into_iter().flatten().chain(fields_of(lines))
     }
 
-    /// Names and values.
-    fn lines(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        self.fields.split(|&byte| byte == b'\n').filter_map(|line| {
-            let line = line.strip_suffix(b"\r")?;
-            let colon = line.iter().position(|&byte| byte == b':')?;
-            Some((&line[..colon], trim(&line[colon + 1..])))
-        })
-    }
-
-    /// The body, if it was collected; empty in [`AnswerReader::on_head`].
+    /// The body, if it was collected, and in [`AnswerReader::on_whole`]; empty in
+    /// [`AnswerReader::on_head`].
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
         self.body
@@ -87,8 +117,20 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// The fields in lines of a head.
+fn fields_of(lines: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+    lines.split(|&byte| byte == b'\n').filter_map(|line| {
+        let line = line.strip_suffix(b"\r")?;
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        // A name is a token, which is ASCII.
+        let name = std::str::from_utf8(&line[..colon]).ok()?;
+        Some((name, trim(&line[colon + 1..])))
+    })
+}
+
 /// Takes an answer as it comes in; see [`Client::stream`](super::Client::stream). The last of the
-/// calls is [`on_end`](Self::on_end) or [`on_error`](Self::on_error), exactly one of them.
+/// calls is [`on_end`](Self::on_end), [`on_whole`](Self::on_whole) or [`on_error`](Self::on_error),
+/// exactly one of them.
 pub trait AnswerReader: 'static {
     /// The head has come in. Default: nothing.
     fn on_head(&mut self, answer: &Answer<'_>, cx: &mut Context<'_>) {
@@ -102,6 +144,16 @@ pub trait AnswerReader: 'static {
 
     /// The answer is complete.
     fn on_end(self: Box<Self>, cx: &mut Context<'_>);
+
+    /// The whole answer has come in at once: its head, and its body whose length was known. This is
+    /// the only call then. Default: the same calls as for one that comes in parts.
+    fn on_whole(mut self: Box<Self>, answer: &Answer<'_>, cx: &mut Context<'_>) {
+        self.on_head(&Answer { body: b"", ..*answer }, cx);
+        if !answer.body.is_empty() {
+            let _ = self.on_chunk(answer.body, cx); // nothing is left to pause
+        }
+        self.on_end(cx);
+    }
 
     /// There is no answer, or no more of it.
     fn on_error(self: Box<Self>, error: ClientError, cx: &mut Context<'_>);

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use super::upload::{Unsent, Upload};
-use crate::handler::Context;
+use crate::handler::{Conn, Context};
 use crate::http::fields::{self, InvalidField};
 use crate::http::method::Method;
+use crate::http::respond::{MAX_DIGITS, digits};
+use crate::stream::Written;
 
 /// What is called when there is room for more of a body.
 pub(super) type OnRoom = Box<dyn FnMut(&Upload, &mut Context<'_>)>;
@@ -51,8 +53,11 @@ pub struct Call {
     /// Whether an answer in the format gzip is decoded.
     pub(super) is_decoded: bool,
     /// Something that cannot be sent, which the call fails with.
-    invalid: Option<InvalidField>,
+    invalid: Option<Box<InvalidField>>,
 }
+
+/// Bytes for which there is room with the first field: as much as most calls have.
+const FIELDS_BYTES: usize = 256;
 
 /// What the fields and the body say may be a secret: they are told by their lengths.
 impl fmt::Debug for Call {
@@ -74,7 +79,8 @@ impl Call {
         let is_target = target.starts_with('/') || target == "*";
         let is_clean = target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
         let invalid = (!is_target || !is_clean).then(|| {
-            InvalidField::new(&target, "a target is a path that begins with a slash, escaped")
+            let why = "a target is a path that begins with a slash, escaped";
+            Box::new(InvalidField::new(&target, why))
         });
         let has_body = matches!(method, Method::Post | Method::Put | Method::Patch);
         Self {
@@ -112,12 +118,8 @@ impl Call {
         };
         let refused = refused.map(|why| InvalidField::new(name, why));
         match refused.map_or_else(|| fields::check(name, value), Err) {
-            Ok(()) => {
-                for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-                    self.fields.extend_from_slice(part);
-                }
-            }
-            Err(error) => self.invalid = Some(error),
+            Ok(()) => self.add(name, value),
+            Err(error) => self.invalid = Some(Box::new(error)),
         }
         self
     }
@@ -190,19 +192,29 @@ impl Call {
         on_room: impl FnMut(&Upload, &mut Context<'_>) + 'static,
     ) -> Self {
         if let Err(error) = fields::check("Protocol", protocol.as_bytes()) {
-            self.invalid = Some(error);
+            self.invalid = Some(Box::new(error));
             return self;
         }
-        let line = format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n");
-        self.fields.extend_from_slice(line.as_bytes());
+        self.add("Connection", b"Upgrade");
+        self.add("Upgrade", protocol.as_bytes());
         self.body = Body::Upgrade(Upload::new(Unsent::Raw), Box::new(on_room));
         self.has_body = false;
         self
     }
 
+    /// Adds a field that was checked.
+    fn add(&mut self, name: &str, value: &[u8]) {
+        if self.fields.capacity() == 0 {
+            self.fields.reserve(FIELDS_BYTES);
+        }
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            self.fields.extend_from_slice(part);
+        }
+    }
+
     /// What cannot be sent of it.
     pub(super) fn take_invalid(&mut self) -> Option<InvalidField> {
-        self.invalid.take()
+        self.invalid.take().map(|error| *error)
     }
 
     /// Whether sending it twice does what sending it once does (RFC 9110, 9.2.2), and it can be
@@ -222,27 +234,36 @@ impl Call {
         self.expects_continue && has_bytes
     }
 
-    /// The head, as it is sent.
-    pub(super) fn head(&self, host: &str) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, self.target);
-        let length = match &self.body {
-            Body::Known(bytes) => Some(bytes.len() as u64),
+    /// Sends the head, and with it a body that is known and need not wait. `host` is what stands
+    /// behind the target. Also whether the body was sent.
+    pub(super) fn send_head(&self, host: &str, conn: &mut Conn<'_>) -> (Written, bool) {
+        let is_held = self.waits_for_continue();
+        let (body, has_body) = match &self.body {
+            Body::Known(bytes) if !is_held => (&bytes[..], true),
+            _ => (&b""[..], false),
+        };
+        let (method, target) = (self.method.name().as_bytes(), self.target.as_bytes());
+        let (host, fields) = (host.as_bytes(), &self.fields[..]);
+        if !self.has_body {
+            let parts = [method, b" ", target, host, fields, b"\r\n"];
+            return (conn.write_vectored(&parts), has_body);
+        }
+        let mut room = [0; MAX_DIGITS];
+        let framing = match &self.body {
+            Body::Known(bytes) => length_field(bytes.len() as u64, &mut room),
             Body::Streamed(upload, _) | Body::Upgrade(upload, _) => match upload.unsent() {
-                Unsent::Length(length) => Some(length),
-                Unsent::Chunks | Unsent::Raw => None,
+                Unsent::Length(length) => length_field(length, &mut room),
+                Unsent::Chunks | Unsent::Raw => [&b"Transfer-Encoding: chunked\r\n"[..], b"", b""],
             },
         };
-        match length {
-            _ if !self.has_body => {}
-            Some(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
-            None => head.push_str("Transfer-Encoding: chunked\r\n"),
-        }
-        if self.waits_for_continue() {
-            head.push_str("Expect: 100-continue\r\n");
-        }
-        let mut head = head.into_bytes();
-        head.extend_from_slice(&self.fields);
-        head.extend_from_slice(b"\r\n");
-        head
+        let [a, b, c] = framing;
+        let expect = if is_held { &b"Expect: 100-continue\r\n"[..] } else { b"" };
+        let parts = [method, b" ", target, host, a, b, c, expect, fields, b"\r\n", body];
+        (conn.write_vectored(&parts), has_body)
     }
+}
+
+/// The field of a length.
+fn length_field(length: u64, room: &mut [u8; MAX_DIGITS]) -> [&[u8]; 3] {
+    [b"Content-Length: ", digits(length, 10, room), b"\r\n"]
 }

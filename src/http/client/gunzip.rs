@@ -2,6 +2,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::answer::Answer;
 use super::call::Call;
 use super::error::ClientError;
 
@@ -27,6 +28,12 @@ impl Call {
         call.is_decoded = true;
         call
     }
+}
+
+/// Whether the body of an answer is in this format.
+pub(super) fn is_gzip(answer: &Answer<'_>) -> bool {
+    let coding = answer.header("content-encoding").unwrap_or_default();
+    ["gzip", "x-gzip"].iter().any(|name| name.eq_ignore_ascii_case(coding))
 }
 
 /// Decodes a whole body, which may be of several members (RFC 1952, 2.2).

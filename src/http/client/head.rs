@@ -1,9 +1,8 @@
 //! The head of an answer, as strict as that of a request.
 
-use std::mem::MaybeUninit;
-
+use crate::http::field_list::FieldList;
 use crate::http::fields::members;
-use crate::http::head::{MAX_FIELDS, Version, content_length, find_end, has_bare_lf};
+use crate::http::head::{FieldSlots, Version, content_length, find_end, has_bare_lf};
 use crate::http::method::Method;
 
 /// Where the body of an answer ends.
@@ -23,7 +22,10 @@ pub(super) struct AnswerHead<'a> {
     pub(super) status: u16,
     pub(super) version: Version,
     /// The lines of the fields, as they were sent.
-    pub(super) fields: &'a [u8],
+    pub(super) lines: &'a [u8],
+    pub(super) fields: FieldList<'a>,
+    /// What `Content-Length` says, which need not be the length of the body.
+    pub(super) length: Option<u64>,
     pub(super) framing: Framing,
     pub(super) keep_alive: bool,
 }
@@ -33,11 +35,11 @@ pub(super) struct AnswerHead<'a> {
 pub(super) fn parse<'a>(
     input: &'a [u8],
     method: Method,
+    slots: &'a mut FieldSlots<'a>,
 ) -> Result<Option<(AnswerHead<'a>, usize)>, &'static str> {
     let config = httparse::ParserConfig::default();
-    let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut answer = httparse::Response::new(&mut []);
-    let parsed = config.parse_response_with_uninit_headers(&mut answer, input, &mut slots);
+    let parsed = config.parse_response_with_uninit_headers(&mut answer, input, slots);
     let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => {
@@ -95,6 +97,8 @@ pub(super) fn parse<'a>(
     let begin = fields
         .first()
         .map_or(length - 2, |first| first.name.as_ptr() as usize - input.as_ptr() as usize);
-    let fields = &input[begin..length - 2];
-    Ok(Some((AnswerHead { status, version, fields, framing, keep_alive }, length)))
+    let lines = &input[begin..length - 2];
+    let fields = FieldList::Parsed(fields);
+    let head = AnswerHead { status, version, lines, fields, length: lengths, framing, keep_alive };
+    Ok(Some((head, length)))
 }

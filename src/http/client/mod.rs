@@ -7,6 +7,8 @@ mod error;
 #[cfg_attr(not(feature = "http-gzip"), path = "gunzip_stub.rs")]
 mod gunzip;
 mod head;
+mod job;
+mod known;
 mod location;
 mod options;
 mod redirects;
@@ -28,7 +30,8 @@ use crate::options::Destination;
 use crate::pool::{Pool, PoolStats};
 use crate::reactor::Reactor;
 use collect::Collect;
-use wire::{Pending, Wire};
+use job::Job;
+use wire::Wire;
 
 /// An HTTP/1.1 client of one destination: requests over a [`Pool`](crate::pool::Pool) of kept
 /// connections. It is a key that can be copied into every closure of its reactor.
@@ -61,6 +64,7 @@ use wire::{Pending, Wire};
 /// ```
 pub struct Client {
     pool: HandlerKey<Pool<Wire>>,
+    max_body_bytes: usize,
 }
 
 impl Client {
@@ -79,9 +83,9 @@ impl Client {
             let text = format!("{host:?} is no value of Host: set ClientOptions::host");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let pool = options.pool.clone();
-        let pool = Pool::register(reactor, Wire::new(host, options), to, pool)?;
-        Ok(Self { pool })
+        let (pool, max_body_bytes) = (options.pool.clone(), options.max_body_bytes);
+        let pool = Pool::register(reactor, Wire::new(&host, options), to, pool)?;
+        Ok(Self { pool, max_body_bytes })
     }
 
     /// Sends a request, and collects the body of the answer, of at most
@@ -92,29 +96,18 @@ impl Client {
         call: Call,
         then: impl FnOnce(Result<Answer<'_>, ClientError>, &mut Context<'_>) + 'static,
     ) {
-        self.start(cx, call, |call, max_bytes| {
-            Box::new(Collect::new(call, max_bytes, Box::new(then)))
-        });
+        let reader = Collect::new(&call, self.max_body_bytes, then);
+        self.stream(cx, call, reader);
     }
 
     /// Sends a request, and hands the answer over as it comes in.
     pub fn stream(self, cx: &mut Context<'_>, call: Call, reader: impl AnswerReader) {
-        self.start(cx, call, |_, _| Box::new(reader));
-    }
-
-    fn start(
-        self,
-        cx: &mut Context<'_>,
-        call: Call,
-        reader: impl FnOnce(&Call, usize) -> Box<dyn AnswerReader> + 'static,
-    ) {
-        cx.post(self.pool, |pool, cx| {
-            let max_bytes = pool.client().options.max_body_bytes;
-            let reader = reader(&call, max_bytes);
-            let pending = Pending { call, reader, is_retry: false };
-            pool.client_mut().check(pending, cx).into_iter().for_each(|pending| {
-                pool.request(pending, cx);
-            });
+        let mut job = Box::new(Job::new(call, Box::new(reader)));
+        cx.post(self.pool, |pool, cx| match job.call.take_invalid() {
+            Some(error) => job.reader.on_error(ClientError::Invalid(error), cx),
+            None => {
+                pool.request(job, cx);
+            }
         });
     }
 
@@ -147,13 +140,15 @@ fn without_zone(mut host: String) -> String {
 /// Reads a head as that of an answer, which never panics.
 #[cfg(any(test, fuzzing))]
 pub(super) fn read_answer_head(bytes: &[u8]) {
-    let Ok(Some((answer, length))) = head::parse(bytes, super::Method::Get) else { return };
-    assert!(length <= bytes.len() && bytes[..length].ends_with(b"\r\n\r\n"));
-    assert!((100..=999).contains(&answer.status));
-    assert_eq!(
-        head::parse(&bytes[..length], super::Method::Get).ok().flatten().map(|x| x.1),
+    let length_of = |bytes| {
+        let mut slots = [const { std::mem::MaybeUninit::uninit() }; super::head::MAX_FIELDS];
+        let (answer, length) = head::parse(bytes, super::Method::Get, &mut slots).ok()??;
+        assert!((100..=999).contains(&answer.status));
         Some(length)
-    );
+    };
+    let Some(length) = length_of(bytes) else { return };
+    assert!(length <= bytes.len() && bytes[..length].ends_with(b"\r\n\r\n"));
+    assert_eq!(length_of(&bytes[..length]), Some(length));
 }
 
 impl Clone for Client {

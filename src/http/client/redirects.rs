@@ -6,11 +6,13 @@ use std::rc::Rc;
 use super::Client;
 use super::answer::Answer;
 use super::call::{Body, Call};
-use super::collect::Then;
 use super::error::ClientError;
 use super::location::{self, Origin};
 use crate::handler::Context;
 use crate::http::method::Method;
+
+/// What is called with the answer, or why there is none.
+type Then = Box<dyn FnOnce(Result<Answer<'_>, ClientError>, &mut Context<'_>)>;
 
 /// Follows redirections, between the origins that the program names and nowhere else: an answer
 /// cannot lead the program to a server of the answer's choice.

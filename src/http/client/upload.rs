@@ -5,9 +5,10 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::wire::require;
+use super::job::require;
 use crate::base::id::ConnId;
 use crate::handler::{Context, DeadlineKind};
+use crate::http::respond::{MAX_DIGITS, digits};
 use crate::stream::Written;
 
 /// What of a body is still to be sent, and how.
@@ -84,8 +85,9 @@ impl Upload {
             _ if piece.is_empty() => Written::Below, // an empty chunk would be the last
             Unsent::Raw => conn.write(piece),
             Unsent::Chunks => {
-                let size = format!("{count:x}\r\n");
-                conn.write_vectored(&[size.as_bytes(), piece, b"\r\n"])
+                let mut room = [0; MAX_DIGITS];
+                let size = digits(count, 16, &mut room);
+                conn.write_vectored(&[size, b"\r\n", piece, b"\r\n"])
             }
             Unsent::Length(left) if left < count => {
                 log::error!("{}: the body of a request is longer than its length", conn.id());

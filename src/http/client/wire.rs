@@ -1,129 +1,25 @@
 //! The connections of a client: what is written to them, and what comes back.
 
+use std::mem::MaybeUninit;
+
 use super::answer::{Answer, AnswerReader};
-use super::call::{Body, Call};
+use super::call::Body;
 use super::error::{CallPhase, ClientError};
 use super::head::{self, Framing};
+use super::job::{Job, Place, Rest, Sent, require};
+use super::known::KnownAnswer;
 use super::options::ClientOptions;
 use crate::base::close::Deadline;
 use crate::handler::{Conn, Context, DeadlineKind};
 use crate::http::Flow;
 use crate::http::chunk::{ChunkDecoder, Found};
 use crate::http::fields::members;
+use crate::http::head::{FieldSlots, MAX_FIELDS};
 use crate::pool::{AcquireError, Lease, PoolClient, PoolHandle};
-use crate::stream::{Closed, Written};
+use crate::stream::Closed;
 
 /// Answers of the class 1xx that may come before one.
 const MAX_INTERIM: u8 = 16;
-
-/// A call that waits for its connection.
-pub(super) struct Pending {
-    pub(super) call: Call,
-    pub(super) reader: Box<dyn AnswerReader>,
-    /// Whether it was sent already, on a connection that had ended.
-    pub(super) is_retry: bool,
-}
-
-/// What of a body is still to come.
-enum Rest {
-    Length(u64),
-    Chunks(ChunkDecoder),
-    UntilEnd,
-    /// Another protocol.
-    Tunnel,
-}
-
-/// Where an answer is.
-enum Place {
-    /// Nothing, or a part of its head.
-    Head,
-    /// In its body.
-    Body(Rest),
-    /// None will come: the server was ending the connection, which it took for idle, when the
-    /// request was sent.
-    TooLate,
-}
-
-/// A call that was sent.
-pub(super) struct Running {
-    lease: Lease,
-    pending: Pending,
-    place: Place,
-    /// Whether a byte of the answer has come in.
-    is_answered: bool,
-    /// Whether one has come that is not of an interim answer, which nothing is cut of.
-    is_begun: bool,
-    /// Answers of the class 1xx so far.
-    interim: u8,
-    keep_alive: bool,
-    /// Whether the body waits for a 100.
-    is_held: bool,
-    /// Bytes that waited to be sent when the clock was looked at.
-    pending_seen: usize,
-    /// The program has paused reading since the clock was set.
-    was_paused: bool,
-}
-
-impl Running {
-    /// Whether the call may be made once more, on another connection, if this one brings no answer.
-    fn may_retry(&self) -> bool {
-        let Self { lease, pending, .. } = self;
-        lease.is_reused() && !pending.is_retry && pending.call.is_repeatable()
-    }
-
-    /// Sends the body, or begins to.
-    fn send_body(&mut self, conn: &mut Conn<'_>, options: &ClientOptions) {
-        self.is_held = false;
-        match &mut self.pending.call.body {
-            Body::Known(bytes) => {
-                let written = conn.write(bytes);
-                require(conn, written);
-            }
-            Body::Streamed(upload, on_room) => {
-                upload.open(conn.id(), options.answer_timeout);
-                on_room(upload, &mut conn.context());
-            }
-            Body::Upgrade(..) => {}
-        }
-    }
-
-    /// There is room for more of the body.
-    fn go_on(&mut self, conn: &mut Conn<'_>) {
-        match &mut self.pending.call.body {
-            Body::Streamed(upload, on_room) | Body::Upgrade(upload, on_room)
-                if upload.is_open() =>
-            {
-                on_room(upload, &mut conn.context());
-            }
-            _ => {}
-        }
-    }
-
-    /// Nothing more of the body is written. Whether it was sent whole.
-    fn finish_body(&self) -> bool {
-        match &self.pending.call.body {
-            Body::Known(_) => !self.is_held,
-            Body::Streamed(upload, _) => upload.finish() && !self.is_held,
-            Body::Upgrade(upload, _) => {
-                upload.finish();
-                true
-            }
-        }
-    }
-
-    /// Whether the body is still being written.
-    fn is_uploading(&self) -> bool {
-        matches!(&self.pending.call.body, Body::Streamed(upload, _) if upload.is_open())
-    }
-}
-
-/// What is refused of a request ends the connection, and the call with it: the server would take
-/// what comes next for it.
-pub(super) fn require(conn: &mut Conn<'_>, written: Written) {
-    if !written.is_accepted() && conn.is_writable() {
-        conn.abort();
-    }
-}
 
 /// How an answer has come on.
 enum Progress {
@@ -137,49 +33,42 @@ enum Progress {
     TooLate,
 }
 
+/// What stands at the front of the input.
+enum Front<'a> {
+    /// A part of a head, or nothing.
+    Partial,
+    /// So many bytes of a head. The body follows, or another head.
+    Head(usize),
+    /// A whole answer of so many bytes.
+    Whole(Answer<'a>, usize),
+}
+
 /// The client, as its pool has it.
 pub(super) struct Wire {
+    /// What stands behind the target of each request: the version and `Host`.
     host: String,
-    pub(super) options: ClientOptions,
+    options: ClientOptions,
+    known: KnownAnswer,
 }
 
 impl Wire {
-    pub(super) fn new(host: String, options: ClientOptions) -> Self {
-        Self { host, options }
+    pub(super) fn new(host: &str, options: ClientOptions) -> Self {
+        let host = format!(" HTTP/1.1\r\nHost: {host}\r\n");
+        Self { host, options, known: KnownAnswer::default() }
     }
 
-    /// A call that cannot be sent fails; another is returned.
-    pub(super) fn check(&self, mut pending: Pending, cx: &mut Context<'_>) -> Option<Pending> {
-        match pending.call.take_invalid() {
-            Some(error) => {
-                pending.reader.on_error(ClientError::Invalid(error), cx);
-                None
-            }
-            None => Some(pending),
-        }
-    }
-
-    /// Takes what there is of an answer; how much that is, and how it has come on.
-    fn read(
-        &self,
-        running: &mut Running,
+    /// Takes what there is of the body of an answer, behind the `used` bytes of its head; how much
+    /// that is, and how it has come on.
+    fn read_body(
+        job: &mut Job,
         conn: &mut Conn<'_>,
         input: &[u8],
+        mut used: usize,
     ) -> Result<(usize, Progress), ClientError> {
-        let mut used = 0;
         loop {
             let rest = &input[used..];
-            let (count, piece) = match &mut running.place {
-                Place::Head => match self.read_head(running, conn, rest)? {
-                    Some(count) => {
-                        used += count;
-                        continue;
-                    }
-                    None => {
-                        running.is_begun = !rest.is_empty();
-                        return Ok((used, Progress::More));
-                    }
-                },
+            let (count, piece) = match &mut job.sent.place {
+                Place::Head => return Ok((used, Progress::More)),
                 Place::TooLate => return Ok((used, Progress::TooLate)),
                 Place::Body(Rest::Length(0)) => return Ok((used, Progress::End)),
                 Place::Body(Rest::Length(left)) => {
@@ -201,157 +90,165 @@ impl Wire {
             if piece.is_empty() {
                 return Ok((used, Progress::More));
             }
-            let flow = running.pending.reader.on_chunk(piece, &mut conn.context());
+            let flow = job.reader.on_chunk(piece, &mut conn.context());
             // Behind the last byte of a length nothing would come that ends the pause.
-            let is_last = matches!(running.place, Place::Body(Rest::Length(0)));
+            let is_last = matches!(job.sent.place, Place::Body(Rest::Length(0)));
             if flow == Flow::Pause && !is_last {
                 return Ok((used, Progress::Pause));
             }
         }
     }
 
-    /// Reads a head; its length, or `None` if it is not complete.
-    fn read_head(
-        &self,
-        running: &mut Running,
+    /// Reads a head, and tells of it unless the whole answer is here.
+    fn read_head<'a>(
+        &'a mut self,
+        job: &mut Job,
         conn: &mut Conn<'_>,
-        input: &[u8],
-    ) -> Result<Option<usize>, ClientError> {
-        let method = running.pending.call.method;
-        let parsed = head::parse(input, method).map_err(ClientError::Malformed)?;
-        let max = self.options.max_head_bytes;
-        let Some((head, length)) = parsed.filter(|(_, length)| *length <= max) else {
-            if input.len() > max {
-                return Err(ClientError::TooLarge(max));
-            }
-            return Ok(None);
+        input: &'a [u8],
+        slots: &'a mut FieldSlots<'a>,
+    ) -> Result<Front<'a>, ClientError> {
+        let method = job.call.method;
+        let Self { known, options, .. } = self;
+        let max = options.max_head_bytes;
+        let (head, length) = if known.begins(input, method) {
+            known.head(input)
+        } else {
+            let parsed = head::parse(input, method, slots).map_err(ClientError::Malformed)?;
+            let Some((head, length)) = parsed.filter(|(_, length)| *length <= max) else {
+                if input.len() > max {
+                    return Err(ClientError::TooLarge(max));
+                }
+                return Ok(Front::Partial);
+            };
+            known.learn(&input[..length], &head, method);
+            (head, length)
         };
-        let (status, version, fields) = (head.status, head.version, head.fields);
-        let answer = Answer { conn: conn.id(), status, version, fields, body: b"" };
-        if status == 101 {
-            self.switch(running, conn, &answer)?;
-            return Ok(Some(length));
+        let answer = Answer::new(conn.id(), &head);
+        if head.status == 101 {
+            switch(options, job, conn, &answer)?;
+            return Ok(Front::Head(length));
         }
-        if status < 200 {
-            running.interim += 1;
-            if running.interim > MAX_INTERIM {
+        if head.status < 200 {
+            job.sent.interim += 1;
+            if job.sent.interim > MAX_INTERIM {
                 return Err(ClientError::Malformed("an interim answer that was not asked for"));
             }
-            if status == 100 && running.is_held {
-                conn.set_deadline(DeadlineKind::User, Some(self.options.answer_timeout));
-                running.send_body(conn, &self.options);
+            if head.status == 100 && job.sent.is_held {
+                conn.set_deadline(DeadlineKind::User, Some(options.answer_timeout));
+                job.send_body(conn, options);
             }
-            return Ok(Some(length));
+            return Ok(Front::Head(length));
         }
-        if status == 408 && !head.keep_alive && running.interim == 0 && running.may_retry() {
-            running.place = Place::TooLate;
-            return Ok(Some(length));
+        let is_408 = head.status == 408 && !head.keep_alive;
+        if is_408 && job.sent.interim == 0 && job.may_retry() {
+            job.sent.place = Place::TooLate;
+            return Ok(Front::Head(length));
         }
-        running.is_begun = true;
-        running.keep_alive = head.keep_alive;
-        running.place = Place::Body(match head.framing {
-            Framing::Length(length) => Rest::Length(length),
+        job.sent.is_begun = true;
+        job.sent.keep_alive = head.keep_alive;
+        job.sent.place = Place::Body(match head.framing {
+            Framing::Length(body) => {
+                let end = usize::try_from(body).ok().and_then(|body| length.checked_add(body));
+                if let Some(body) = end.and_then(|end| input.get(length..end)) {
+                    return Ok(Front::Whole(Answer { body, ..answer }, length + body.len()));
+                }
+                Rest::Length(body)
+            }
             Framing::Chunked => Rest::Chunks(ChunkDecoder::new()),
             Framing::UntilEnd => Rest::UntilEnd,
         });
-        running.pending.reader.on_head(&answer, &mut conn.context());
-        Ok(Some(length))
+        job.reader.on_head(&answer, &mut conn.context());
+        Ok(Front::Head(length))
     }
 
-    /// The server goes on with another protocol.
-    fn switch(
-        &self,
-        running: &mut Running,
+    /// The call is over: the connection goes back if it can serve another. `tell` tells of the
+    /// answer.
+    fn finish(
+        job: Box<Job>,
         conn: &mut Conn<'_>,
-        answer: &Answer<'_>,
-    ) -> Result<(), ClientError> {
-        let Body::Upgrade(upload, _) = &running.pending.call.body else {
-            return Err(ClientError::Malformed("it changes to a protocol that was not asked for"));
-        };
-        let names = |name: &str, wanted: &[u8]| {
-            let mut fields = answer.headers().filter(|(key, _)| key.eq_ignore_ascii_case(name));
-            fields.any(|(_, value)| members(value).any(|one| one.eq_ignore_ascii_case(wanted)))
-        };
-        if !names("connection", b"upgrade") || answer.header("upgrade").is_none() {
-            return Err(ClientError::Malformed("its 101 does not name the protocol"));
-        }
-        upload.open(conn.id(), self.options.answer_timeout);
-        running.is_begun = true;
-        running.place = Place::Body(Rest::Tunnel);
-        running.pending.reader.on_head(answer, &mut conn.context());
-        running.go_on(conn);
-        Ok(())
-    }
-
-    /// The call is over: the connection goes back if it can serve another.
-    fn finish(running: Running, conn: &mut Conn<'_>, is_clean: bool) {
+        is_clean: bool,
+        desk: &mut PoolHandle<Self>,
+        tell: impl FnOnce(Box<dyn AnswerReader>, &mut Context<'_>),
+    ) {
         // What is left of a body would be taken for the next request.
-        let is_sent = running.finish_body();
-        let Running { lease, pending, keep_alive, .. } = running;
+        let is_sent = job.finish_body();
+        let Job { lease, reader, sent, .. } = *job;
         conn.set_deadline(DeadlineKind::User, None);
-        if !(keep_alive && is_clean && is_sent) {
+        if !(sent.keep_alive && is_clean && is_sent) {
             conn.close();
         }
-        drop(lease);
-        pending.reader.on_end(&mut conn.context());
+        let mut cx = conn.context();
+        if let Some(lease) = lease {
+            desk.release(lease, &mut cx);
+        }
+        tell(reader, &mut cx);
     }
 
     /// The call has failed: what comes next on its connection may be anything.
-    fn fail(running: Running, error: ClientError, conn: &mut Conn<'_>) {
-        running.finish_body();
-        running.lease.discard();
-        running.pending.reader.on_error(error, &mut conn.context());
+    fn fail(job: Box<Job>, error: ClientError, conn: &mut Conn<'_>) {
+        job.finish_body();
+        let Job { lease, reader, .. } = *job;
+        if let Some(lease) = lease {
+            lease.discard();
+        }
+        reader.on_error(error, &mut conn.context());
     }
 }
 
+/// The server goes on with another protocol.
+fn switch(
+    options: &ClientOptions,
+    job: &mut Job,
+    conn: &mut Conn<'_>,
+    answer: &Answer<'_>,
+) -> Result<(), ClientError> {
+    let Body::Upgrade(upload, _) = &job.call.body else {
+        return Err(ClientError::Malformed("it changes to a protocol that was not asked for"));
+    };
+    let names = |name: &str, wanted: &[u8]| {
+        let mut fields = answer.headers().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        fields.any(|(_, value)| members(value).any(|one| one.eq_ignore_ascii_case(wanted)))
+    };
+    if !names("connection", b"upgrade") || answer.header("upgrade").is_none() {
+        return Err(ClientError::Malformed("its 101 does not name the protocol"));
+    }
+    upload.open(conn.id(), options.answer_timeout);
+    job.sent.is_begun = true;
+    job.sent.place = Place::Body(Rest::Tunnel);
+    job.reader.on_head(answer, &mut conn.context());
+    job.go_on(conn);
+    Ok(())
+}
+
 impl PoolClient for Wire {
-    type State = Option<Box<Running>>;
-    type Ticket = Pending;
+    type State = Option<Box<Job>>;
+    type Ticket = Box<Job>;
 
     fn on_acquired(
         &mut self,
         state: &mut Self::State,
         conn: &mut Conn<'_>,
         lease: Lease,
-        pending: Pending,
+        mut job: Box<Job>,
         _: &mut PoolHandle<Self>,
     ) {
-        let head = pending.call.head(&self.host);
-        let is_held = pending.call.waits_for_continue();
-        let mut running = Running {
-            lease,
-            pending,
-            place: Place::Head,
-            is_answered: false,
-            is_begun: false,
-            interim: 0,
-            keep_alive: false,
-            is_held,
-            pending_seen: 0,
-            was_paused: false,
-        };
+        let is_held = job.call.waits_for_continue();
+        job.lease = Some(lease);
+        job.sent = Sent::new(is_held);
         let options = &self.options;
         let wait = if is_held { options.continue_timeout } else { options.answer_timeout };
         conn.set_deadline(DeadlineKind::User, Some(wait));
-        match &running.pending.call.body {
-            Body::Known(bytes) if !is_held => {
-                let written = conn.write_vectored(&[&head, bytes]);
-                require(conn, written);
-            }
-            _ => {
-                let written = conn.write(&head);
-                require(conn, written);
-                if !is_held {
-                    running.send_body(conn, options);
-                }
-            }
+        let (written, has_body) = job.call.send_head(&self.host, conn);
+        require(conn, written);
+        if !(is_held || has_body) {
+            job.send_body(conn, options);
         }
-        *state = Some(Box::new(running));
+        *state = Some(job);
     }
 
     fn on_drain(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, _: &mut PoolHandle<Self>) {
-        if let Some(running) = state {
-            running.go_on(conn);
+        if let Some(job) = state {
+            job.go_on(conn);
         }
     }
 
@@ -360,48 +257,75 @@ impl PoolClient for Wire {
         state: &mut Self::State,
         conn: &mut Conn<'_>,
         input: &[u8],
-        _: &mut PoolHandle<Self>,
+        desk: &mut PoolHandle<Self>,
     ) -> usize {
-        let Some(mut running) = state.take() else { return input.len() };
-        running.is_answered = true;
-        match self.read(&mut running, conn, input) {
+        let Some(mut job) = state.take() else { return input.len() };
+        job.sent.is_answered = true;
+        let mut used = 0;
+        while let Place::Head = job.sent.place {
+            let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+            match self.read_head(&mut job, conn, &input[used..], &mut slots) {
+                Ok(Front::Head(length)) => used += length,
+                Ok(Front::Whole(answer, length)) => {
+                    // A byte behind the answer belongs to nothing that was asked.
+                    let is_clean = used + length == input.len();
+                    Self::finish(job, conn, is_clean, desk, |reader, cx| {
+                        reader.on_whole(&answer, cx);
+                    });
+                    return input.len();
+                }
+                Ok(Front::Partial) => {
+                    job.sent.is_begun = used < input.len();
+                    *state = Some(job);
+                    return used;
+                }
+                Err(error) => {
+                    Self::fail(job, error, conn);
+                    return input.len();
+                }
+            }
+        }
+        match Self::read_body(&mut job, conn, input, used) {
             Ok((used, Progress::End)) => {
-                // A byte behind the answer belongs to nothing that was asked.
-                Self::finish(*running, conn, used == input.len());
+                let is_clean = used == input.len();
+                Self::finish(job, conn, is_clean, desk, |reader, cx| reader.on_end(cx));
                 return input.len();
             }
             Ok((_, Progress::TooLate)) => {
                 // `on_lost` follows, as if the server had ended the connection without a word.
-                running.is_answered = false;
-                *state = Some(running);
+                job.sent.is_answered = false;
+                *state = Some(job);
                 conn.abort();
             }
             Ok((used, progress)) => {
-                if let Place::Body(rest) = &running.place {
-                    let wait = Some(self.options.body_timeout);
-                    let has_clock = !matches!(rest, Rest::Tunnel);
-                    // Of a pause too: nothing tells when it ends.
-                    conn.set_deadline(DeadlineKind::User, wait.filter(|_| has_clock));
-                    running.was_paused = matches!(progress, Progress::Pause);
-                    if running.was_paused {
-                        conn.pause_reading();
-                    }
+                let has_clock = !matches!(job.sent.place, Place::Body(Rest::Tunnel));
+                let wait = Some(self.options.body_timeout).filter(|_| has_clock);
+                // Of a pause too: nothing tells when it ends.
+                conn.set_deadline(DeadlineKind::User, wait);
+                job.sent.was_paused = matches!(progress, Progress::Pause);
+                if job.sent.was_paused {
+                    conn.pause_reading();
                 }
-                *state = Some(running);
+                *state = Some(job);
                 return used;
             }
-            Err(error) => Self::fail(*running, error, conn),
+            Err(error) => Self::fail(job, error, conn),
         }
         input.len()
     }
 
-    fn on_eof(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, _: &mut PoolHandle<Self>) {
-        let is_end = state.as_ref().is_some_and(|running| {
-            let is_open_ended = matches!(running.place, Place::Body(Rest::UntilEnd | Rest::Tunnel));
+    fn on_eof(
+        &mut self,
+        state: &mut Self::State,
+        conn: &mut Conn<'_>,
+        desk: &mut PoolHandle<Self>,
+    ) {
+        let is_end = state.as_ref().is_some_and(|job| {
+            let is_open_ended = matches!(job.sent.place, Place::Body(Rest::UntilEnd | Rest::Tunnel));
             is_open_ended && !conn.is_truncated()
         });
         match state.take_if(|_| is_end) {
-            Some(running) => Self::finish(*running, conn, false),
+            Some(job) => Self::finish(job, conn, false, desk, |reader, cx| reader.on_end(cx)),
             None => conn.close(), // and `on_lost` follows
         }
     }
@@ -413,32 +337,32 @@ impl PoolClient for Wire {
         _: DeadlineKind,
         _: &mut PoolHandle<Self>,
     ) -> Deadline {
-        let Some(mut running) = state.take() else { return Deadline::Reset };
+        let Some(mut job) = state.take() else { return Deadline::Reset };
         let ClientOptions { answer_timeout, body_timeout, .. } = self.options;
         let pending = conn.pending_bytes();
-        let is_sending = pending > 0 || running.is_uploading();
-        let is_sent_on = pending == 0 || pending != running.pending_seen;
+        let is_sending = pending > 0 || job.is_uploading();
+        let is_sent_on = pending == 0 || pending != job.sent.pending_seen;
         let is_paused = conn.is_paused();
-        let was_paused = std::mem::replace(&mut running.was_paused, is_paused);
-        let (phase, time) = match running.place {
-            Place::Head if running.is_held => {
+        let was_paused = std::mem::replace(&mut job.sent.was_paused, is_paused);
+        let (phase, time) = match job.sent.place {
+            Place::Head if job.sent.is_held => {
                 // Some servers do not know what is expected (RFC 9110, 10.1.1).
-                running.send_body(conn, &self.options);
-                *state = Some(running);
+                job.send_body(conn, &self.options);
+                *state = Some(job);
                 return Deadline::Keep(answer_timeout);
             }
             // A body that is slow by the program's making is for the program to end.
             _ if is_sending && is_sent_on || is_paused || was_paused => {
-                running.pending_seen = pending;
-                let is_body = matches!(running.place, Place::Body(_));
-                *state = Some(running);
+                job.sent.pending_seen = pending;
+                let is_body = matches!(job.sent.place, Place::Body(_));
+                *state = Some(job);
                 return Deadline::Keep(if is_body { body_timeout } else { answer_timeout });
             }
             Place::Head if is_sending => (CallPhase::Request, answer_timeout),
             Place::Head => (CallPhase::Head, answer_timeout),
             Place::Body(_) | Place::TooLate => (CallPhase::Body, body_timeout),
         };
-        Self::fail(*running, ClientError::TimedOut(phase, time), conn);
+        Self::fail(job, ClientError::TimedOut(phase, time), conn);
         Deadline::Reset
     }
 
@@ -449,30 +373,29 @@ impl PoolClient for Wire {
         desk: &mut PoolHandle<Self>,
         cx: &mut Context<'_>,
     ) {
-        let Some(running) = state else { return };
-        running.finish_body();
-        let may_retry = !running.is_answered && running.may_retry();
-        let Running { lease, mut pending, is_begun, .. } = *running;
-        drop(lease);
+        let Some(mut job) = state else { return };
+        job.finish_body();
+        let may_retry = !job.sent.is_answered && job.may_retry();
+        drop(job.lease.take());
         if may_retry {
-            pending.is_retry = true;
+            job.is_retry = true;
             cx.post(desk.handler(), |pool, cx| {
-                pool.request(pending, cx);
+                pool.request(job, cx);
             });
             return;
         }
-        let is_cut = is_begun && !closed.reason.is_failure();
+        let is_cut = job.sent.is_begun && !closed.reason.is_failure();
         let error = if is_cut { ClientError::Cut } else { ClientError::Lost(closed.reason) };
-        pending.reader.on_error(error, cx);
+        job.reader.on_error(error, cx);
     }
 
     fn on_refused(
         &mut self,
-        pending: Pending,
+        job: Box<Job>,
         error: AcquireError,
         _: &mut PoolHandle<Self>,
         cx: &mut Context<'_>,
     ) {
-        pending.reader.on_error(ClientError::Connect(error), cx);
+        job.reader.on_error(ClientError::Connect(error), cx);
     }
 }
