@@ -134,6 +134,19 @@ impl Queue {
         }
     }
 
+    /// Puts several parts behind those that wait; returns how many bytes they have.
+    pub(crate) fn push_parts(&mut self, parts: &[&[u8]], spares: &mut Spares) -> usize {
+        let length = parts.iter().map(|part| part.len()).sum();
+        if length > 0 {
+            let buffer = self.own(spares);
+            buffer.make_room(length);
+            for part in parts {
+                buffer.bytes.extend_from_slice(part);
+            }
+        }
+        length
+    }
+
     pub(crate) fn consume(&mut self, count: usize, spares: &mut Spares) {
         debug_assert!(count <= self.len());
         if count >= self.len() {

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use super::known::words;
+
 /// A field that cannot be sent: its name is no token, or its value has a control character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
@@ -23,6 +25,116 @@ impl fmt::Display for InvalidField {
 }
 
 impl Error for InvalidField {}
+
+/// Fields that were checked: made once and sent with many messages, or passed on from one message
+/// to another.
+///
+/// Those that frame a message or say where it goes are never among them: `Connection`,
+/// `Content-Length`, `Date`, `Expect`, `Host`, `Transfer-Encoding`, `Upgrade`.
+///
+/// # Examples
+/// ```
+/// use waterwheel::http::{Fields, Router};
+///
+/// let mut policy = Fields::new();
+/// policy.add("Content-Security-Policy", "default-src 'self'")?;
+/// policy.add("X-Content-Type-Options", "nosniff")?;
+/// let routes: Router<()> = Router::new().get("/", move |_, _, res| {
+///     res.fields(&policy).text("hello\n");
+/// });
+/// # let _ = routes;
+/// # Ok::<(), waterwheel::http::InvalidField>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Fields {
+    /// As they are sent.
+    lines: Vec<u8>,
+}
+
+/// Bytes for which there is room with the first field: as much as most messages have.
+const ROOM_BYTES: usize = 256;
+
+impl Fields {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a field behind those that are there.
+    ///
+    /// # Errors
+    /// The name is not a token or one of those above, or the value has a control character. The
+    /// fields are as they were.
+    pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
+        if UNSENT.iter().any(|unsent| unsent.eq_ignore_ascii_case(name)) {
+            return Err(InvalidField::new(name, "it belongs to one message alone"));
+        }
+        check(name, value.as_ref())?;
+        self.push(name, value.as_ref());
+        Ok(())
+    }
+
+    /// Those of a message that was read, as far as they pass: its parser has checked them.
+    pub(super) fn of<'a>(
+        read: impl Iterator<Item = (&'a str, &'a [u8])>,
+        mut passes: impl FnMut(&str, &[u8]) -> bool,
+    ) -> Self {
+        let mut fields = Self::new();
+        for (name, value) in read {
+            let is_unsent = |own: &&str| own.eq_ignore_ascii_case(name);
+            if !OWN.iter().chain(&UNSENT).any(is_unsent) && passes(name, value) {
+                fields.push(name, value);
+            }
+        }
+        fields
+    }
+
+    /// Adds a field that was checked.
+    pub(super) fn push(&mut self, name: &str, value: &[u8]) {
+        let length = name.len() + value.len() + 4;
+        if self.lines.capacity() - self.lines.len() < length {
+            self.lines.reserve(length.max(ROOM_BYTES));
+        }
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            self.lines.extend_from_slice(part);
+        }
+    }
+
+    /// Adds others behind those that are there.
+    pub(super) fn append(&mut self, others: Self) {
+        if self.lines.is_empty() {
+            self.lines = others.lines;
+        } else {
+            self.lines.extend_from_slice(&others.lines);
+        }
+    }
+
+    /// The lines, as they are sent.
+    pub(super) fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// Leaves out those whose names are not wanted.
+    pub(super) fn remove(&mut self, is_unwanted: impl Fn(&str) -> bool) {
+        let lines = self.lines.split_inclusive(|&byte| byte == b'\n');
+        let kept = lines.filter(|line| {
+            let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+            !std::str::from_utf8(name).is_ok_and(&is_unwanted)
+        });
+        self.lines = kept.flatten().copied().collect();
+    }
+}
+
+/// What they say may be a secret: they are told by their length.
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.lines.len())
+    }
+}
+
+/// Fields besides these that no other message can have.
+const UNSENT: [&str; 2] = ["expect", "host"];
 
 /// Fields that the server sets itself, from what the answer is.
 const OWN: [&str; 5] = ["connection", "content-length", "date", "transfer-encoding", "upgrade"];
@@ -53,10 +165,28 @@ pub(super) fn check(name: &str, value: &[u8]) -> Result<(), InvalidField> {
     if OWN.iter().any(|own| own.eq_ignore_ascii_case(name)) {
         return Err(InvalidField::new(name, "the server sets it, from what the answer is"));
     }
-    if !value.iter().all(|&byte| is_value_byte(byte)) {
+    if !is_value(value) {
         return Err(InvalidField::new(name, "its value has a control character"));
     }
     Ok(())
+}
+
+/// Whether it may stand as the value of a field. Looked at in words of eight bytes, of which the
+/// last one overlaps the one before.
+fn is_value(value: &[u8]) -> bool {
+    let is_plain = value.last_chunk().is_some_and(|&last| {
+        let last = suspects(u64::from_le_bytes(last));
+        words(value).fold(last, |found, word| found | suspects(word)) == 0
+    });
+    is_plain || value.iter().all(|&byte| is_value_byte(byte))
+}
+
+/// 0 if no byte of a word is below a space or DEL.
+#[inline]
+fn suspects(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    let has_below = |word: u64, byte: u8| word.wrapping_sub(ONES * u64::from(byte)) & !word;
+    (has_below(word, b' ') | has_below(word ^ (ONES * 0x7f), 1)) & (ONES << 7)
 }
 
 /// Whether a byte may stand in the value of a field: visible, space, tab, or above ASCII.
@@ -66,7 +196,8 @@ fn is_value_byte(byte: u8) -> bool {
 
 /// Whether it is a token (RFC 9110, 5.6.2), as names of fields and methods are.
 pub(super) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
+    // Nearly every text is one: without an early end the loop is shorter.
+    !text.is_empty() && text.iter().fold(true, |is, &byte| is & is_token_byte(byte))
 }
 
 fn is_token_byte(byte: u8) -> bool {
@@ -121,6 +252,37 @@ mod tests {
         }
         check("X-Name", "täglich\t1".as_bytes()).unwrap();
         check("!#$%&'*+-.^_`|~09azAZ", b"").unwrap();
+    }
+
+    #[test]
+    fn each_byte_of_a_value_is_looked_at() {
+        for length in 1..30 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut value = vec![b'a'; length];
+                    value[at] = byte;
+                    assert_eq!(is_value(&value), is_value_byte(byte), "{byte} at {at} of {length}");
+                }
+            }
+        }
+        assert!(is_value(b""));
+    }
+
+    #[test]
+    fn fields_that_belong_to_one_message_are_in_no_set() {
+        let mut fields = Fields::new();
+        for name in ["Host", "expect", "Connection", "DATE", "content-length"] {
+            assert!(fields.add(name, "1").is_err(), "{name}");
+        }
+        assert!(fields.add("a b", "1").is_err() && fields.add("a", "1\r\n").is_err());
+        fields.add("A", "1").unwrap();
+        let read = [("Host", &b"h"[..]), ("B", b"2"), ("c", b""), ("Upgrade", b"x"), ("A", b"3")];
+        let passing = Fields::of(read.into_iter(), |name, _| name != "A");
+        assert_eq!(passing.lines(), b"B: 2\r\nc: \r\n");
+        fields.append(passing);
+        assert_eq!(fields.lines(), b"A: 1\r\nB: 2\r\nc: \r\n");
+        fields.remove(|name| name == "B");
+        assert_eq!(fields.lines(), b"A: 1\r\nc: \r\n");
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn begins_with(input: &[u8], text: &[u8]) -> bool {
 
 /// The whole words of eight bytes in a text, of which the first one counts least.
 #[inline(always)]
-fn words(text: &[u8]) -> impl Iterator<Item = u64> {
+pub(super) fn words(text: &[u8]) -> impl Iterator<Item = u64> {
     text.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes))
 }
 

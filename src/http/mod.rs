@@ -96,7 +96,7 @@ pub use client::{
 };
 pub use events::Event;
 pub use exchange::ReplyId;
-pub use fields::InvalidField;
+pub use fields::{Fields, InvalidField};
 #[cfg(feature = "http-files")]
 pub use files::Files;
 #[cfg(feature = "http-forms")]

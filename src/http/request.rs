@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 #[cfg(feature = "http-files")]
 use super::field_list::FieldList;
-use super::fields::members;
+use super::fields::{Fields, members};
 use super::head::{Framing, Head, Version};
 use super::method::Method;
 #[cfg(feature = "http-files")]
@@ -165,6 +165,12 @@ impl<'a> Request<'a> {
     /// All fields in their order, with names as they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         self.head.fields.iter()
+    }
+
+    /// The fields that pass, to be sent with another message; see [`Fields`] for those that never
+    /// do. `passes` is asked with names and values.
+    pub fn fields(&self, passes: impl FnMut(&str, &[u8]) -> bool) -> Fields {
+        Fields::of(self.headers(), passes)
     }
 
     /// Whether a field that is a list has this member, whatever its case. All fields of the name

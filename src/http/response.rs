@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::body::Body;
 use super::drive::ms;
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId, Rest};
-use super::fields::{self, InvalidField};
+use super::fields::{self, Fields, InvalidField};
 use super::respond::{self, Kind};
 use super::server::Server;
 use super::shared::Shared;
@@ -71,6 +71,12 @@ impl<A: 'static> Response<'_, A> {
             fields.extend_from_slice(part);
         }
         Ok(())
+    }
+
+    /// Adds fields that were checked before.
+    pub fn fields(&mut self, fields: &Fields) -> &mut Self {
+        self.shared.fields.extend_from_slice(fields.lines());
+        self
     }
 
     /// Something was set that cannot be sent: whatever follows, the answer is a 500.

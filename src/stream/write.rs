@@ -219,9 +219,7 @@ impl Link<'_> {
     /// turn, together with what others add.
     pub(super) fn enqueue(&mut self, parts: &[&[u8]]) {
         let was_empty = !self.connection.has_output();
-        for part in parts {
-            self.connection.queue_output(part, &mut self.engine.spares);
-        }
+        self.connection.queue_parts(parts, &mut self.engine.spares);
         self.after_queueing(was_empty);
     }
 

@@ -1,5 +1,7 @@
 //! What of a request goes on, and to which server.
 
+use std::net::IpAddr;
+
 use waterwheel::Written;
 use waterwheel::http::{Body, Call, Flow, Method, ReplyId, Request, Response, Server, Upload};
 use waterwheel::{Context, HandlerKey};
@@ -8,26 +10,22 @@ use crate::Proxy;
 use crate::relay::Relay;
 
 /// Fields of one connection, which is not the one on the other side (RFC 9110, 7.6.1); those that
-/// each side sets itself; and what only this proxy knows.
-const NOT_PASSED: [&str; 17] = [
-    "connection",
-    "content-length",
-    "date",
-    "expect",
-    "forwarded",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-];
+/// each side sets itself; and what only this proxy knows. By their lengths: most have none in common.
+fn not_passed(length: usize) -> &'static [&'static str] {
+    match length {
+        2 => &["te"],
+        4 => &["date", "host"],
+        6 => &["expect"],
+        7 => &["trailer", "upgrade"],
+        9 => &["forwarded", "x-real-ip"],
+        10 => &["connection", "keep-alive"],
+        14 => &["content-length", "http2-settings"],
+        15 => &["x-forwarded-for"],
+        16 => &["proxy-connection", "x-forwarded-host"],
+        17 => &["transfer-encoding", "x-forwarded-proto"],
+        _ => &[],
+    }
+}
 
 /// What the fields `Connection` list, of a request or an answer.
 pub(crate) struct Listed<'a>(Vec<&'a [u8]>);
@@ -44,15 +42,15 @@ impl<'a> Listed<'a> {
     /// Whether a field passes: it is of the message, and no `Connection` lists it.
     pub(crate) fn passes(&self, name: &str) -> bool {
         let is_listed = self.0.iter().any(|one| one.eq_ignore_ascii_case(name.as_bytes()));
-        !is_listed && !NOT_PASSED.iter().any(|own| is_the_same(own, name))
+        !is_listed && !not_passed(name.len()).iter().any(|own| is_the_same(own, name))
     }
 }
 
-/// Whether a name is one of ours. An underscore is as good as a dash, because it is the same to
+/// Whether a name is one of ours, of the same length. An underscore is as good as a dash, because it is the same to
 /// servers that read fields as variables.
 fn is_the_same(own: &str, name: &str) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    own.len() == name.len() && own.bytes().zip(name.bytes()).all(|(own, byte)| own == fold(byte))
+    own.bytes().zip(name.bytes()).all(|(own, byte)| own == fold(byte))
 }
 
 /// The path and the query of a target, which may be a whole URI. Without either, OPTIONS is about
@@ -70,6 +68,23 @@ fn path_of(method: Method, target: &str) -> String {
     }
 }
 
+/// An address as a text; a short one is made without a formatter, which would cost more than all
+/// other fields together.
+fn text_of(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity(16);
+    for octet in address.octets() {
+        for unit in [100, 10, 1] {
+            if octet >= unit || unit == 1 {
+                text.push(char::from(b'0' + octet / unit % 10));
+            }
+        }
+        text.push('.');
+    }
+    text.pop();
+    text
+}
+
 /// Asks a server behind what a client asks.
 pub(crate) fn forward(proxy: &mut Proxy, req: &Request<'_>, res: &mut Response<'_, Proxy>) {
     let Some(at) = proxy.choose() else {
@@ -77,11 +92,9 @@ pub(crate) fn forward(proxy: &mut Proxy, req: &Request<'_>, res: &mut Response<'
     };
     let mut call = Call::new(req.method(), path_of(req.method(), req.target()));
     let listed = Listed::of(req.headers());
-    for (name, value) in req.headers().filter(|(name, _)| listed.passes(name)) {
-        call = call.header(name, value);
-    }
     call = call
-        .header("X-Forwarded-For", res.peer_addr().ip().to_string())
+        .fields(req.fields(|name, _| listed.passes(name)))
+        .header("X-Forwarded-For", text_of(res.peer_addr().ip()))
         .header("X-Forwarded-Host", req.host().unwrap_or_default())
         .header("Via", "1.1 waterwheel");
     let (id, web) = (res.later(), res.server());

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use waterwheel::http::{
-    Answer, AnswerReader, ClientError, Flow, ReplyId, Response, Server, Upload,
+    Answer, AnswerReader, ClientError, Fields, Flow, ReplyId, Response, Server, Upload,
 };
 use waterwheel::pool::AcquireError;
 use waterwheel::{ConnId, Context, HandlerKey};
@@ -91,7 +91,7 @@ impl Relay {
         let Some((protocol, slot)) = self.tunnel.take() else { return };
         self.is_tunnel = true;
         self.go_on(cx, move |res| {
-            fields.copy_to(res);
+            res.fields(&fields);
             if let Some(upload) = slot.take() {
                 slot.replace(Some(upload.clone()));
                 res.upgrade(&protocol, Tunnel::new(upload, server));
@@ -107,37 +107,17 @@ pub(crate) fn give_up(server: &Lent, cx: &mut Context<'_>) {
     }
 }
 
-/// Fields of an answer that pass: of each its name, a colon, its value, and a line end.
-struct Fields(Vec<u8>);
-
-impl Fields {
-    fn of(answer: &Answer<'_>) -> Self {
-        let listed = Listed::of(answer.headers());
-        let mut lines = Vec::new();
-        for (name, value) in answer.headers().filter(|(name, _)| listed.passes(name)) {
-            lines.reserve(256);
-            for part in [name.as_bytes(), b":", value, b"\n"] {
-                lines.extend_from_slice(part);
-            }
-        }
-        Self(lines)
-    }
-
-    fn copy_to(&self, res: &mut Response<'_, Proxy>) {
-        for line in self.0.split(|&byte| byte == b'\n') {
-            let mut parts = line.splitn(2, |&byte| byte == b':');
-            if let (Some(name), Some(value)) = (parts.next(), parts.next()) {
-                res.header(&String::from_utf8_lossy(name), value);
-            }
-        }
-    }
+/// Fields of an answer that pass.
+fn passing(answer: &Answer<'_>) -> Fields {
+    let listed = Listed::of(answer.headers());
+    answer.fields(|name, _| listed.passes(name))
 }
 
 impl AnswerReader for Relay {
     fn on_head(&mut self, answer: &Answer<'_>, cx: &mut Context<'_>) {
         let (status, server) = (answer.status(), answer.conn());
         let has_body = self.has_body(status);
-        let fields = Fields::of(answer);
+        let fields = passing(answer);
         let lent = Rc::clone(self.server.insert(Rc::new(Cell::new(Some(server)))));
         if status == 101 {
             return self.switch(cx, server, fields);
@@ -145,7 +125,7 @@ impl AnswerReader for Relay {
         let (id, length) = (self.id, answer.content_length());
         cx.post(self.web, move |web, _| drop(web.app().relayed.insert(id, lent)));
         self.go_on(cx, move |res| {
-            fields.copy_to(res.status(status));
+            res.status(status).fields(&fields);
             res.stream(length);
             if has_body {
                 res.on_drain(move |_, res| {
@@ -161,9 +141,9 @@ impl AnswerReader for Relay {
     fn on_whole(self: Box<Self>, answer: &Answer<'_>, cx: &mut Context<'_>) {
         let (status, length) = (answer.status(), answer.content_length());
         let body = self.has_body(status).then(|| answer.body().to_vec());
-        let fields = Fields::of(answer);
+        let fields = passing(answer);
         self.go_on(cx, move |res| {
-            fields.copy_to(res.status(status));
+            res.status(status).fields(&fields);
             match body {
                 Some(body) => res.body(&body),
                 None => {

@@ -8,7 +8,7 @@ use crate::base::id::ConnId;
 use crate::handler::Context;
 use crate::http::Flow;
 use crate::http::field_list::FieldList;
-use crate::http::fields::trim;
+use crate::http::fields::{Fields, trim};
 use crate::http::head::Version;
 
 /// The answer of a server: its head, and the body if it was collected.
@@ -17,7 +17,7 @@ pub struct Answer<'a> {
     pub(super) conn: ConnId,
     pub(super) status: u16,
     pub(super) version: Version,
-    pub(super) fields: Fields<'a>,
+    pub(super) fields: AnswerFields<'a>,
     /// What `Content-Length` says.
     pub(super) length: Option<u64>,
     pub(super) body: &'a [u8],
@@ -25,14 +25,14 @@ pub struct Answer<'a> {
 
 /// The fields of an answer.
 #[derive(Clone, Copy)]
-pub(super) enum Fields<'a> {
+pub(super) enum AnswerFields<'a> {
     /// As they were read, and their lines.
     Read(FieldList<'a>, &'a [u8]),
     /// Their lines, as they were sent.
     Lines(&'a [u8]),
 }
 
-impl<'a> Fields<'a> {
+impl<'a> AnswerFields<'a> {
     /// The lines, as they were sent.
     pub(super) fn lines(self) -> &'a [u8] {
         match self {
@@ -57,7 +57,7 @@ impl fmt::Debug for Answer<'_> {
 impl<'a> Answer<'a> {
     /// An answer without a body so far.
     pub(super) fn new(conn: ConnId, head: &AnswerHead<'a>) -> Self {
-        let fields = Fields::Read(head.fields, head.lines);
+        let fields = AnswerFields::Read(head.fields, head.lines);
         let AnswerHead { status, version, length, .. } = *head;
         Self { conn, status, version, fields, length, body: b"" }
     }
@@ -97,10 +97,16 @@ impl<'a> Answer<'a> {
     /// All fields in their order, with names as they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let (read, lines) = match self.fields {
-            Fields::Read(fields, _) => (Some(fields.iter()), &b""[..]),
-            Fields::Lines(lines) => (None, lines),
+            AnswerFields::Read(fields, _) => (Some(fields.iter()), &b""[..]),
+            AnswerFields::Lines(lines) => (None, lines),
         };
         read.into_iter().flatten().chain(fields_of(lines))
+    }
+
+    /// The fields that pass, to be sent with another message; see [`Fields`] for those that never
+    /// do. `passes` is asked with names and values.
+    pub fn fields(&self, passes: impl FnMut(&str, &[u8]) -> bool) -> Fields {
+        Fields::of(self.headers(), passes)
     }
 
     /// The body, if it was collected, and in [`AnswerReader::on_whole`]; empty in

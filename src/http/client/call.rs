@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::upload::{Unsent, Upload};
 use crate::handler::{Conn, Context};
-use crate::http::fields::{self, InvalidField};
+use crate::http::fields::{self, Fields, InvalidField};
 use crate::http::method::Method;
 use crate::http::respond::{MAX_DIGITS, digits};
 use crate::stream::Written;
@@ -44,8 +44,7 @@ impl fmt::Debug for Body {
 pub struct Call {
     pub(super) method: Method,
     pub(super) target: String,
-    /// As they are sent.
-    pub(super) fields: Vec<u8>,
+    pub(super) fields: Fields,
     pub(super) body: Body,
     pub(super) has_body: bool,
     /// Whether the body waits for a 100.
@@ -56,16 +55,13 @@ pub struct Call {
     invalid: Option<Box<InvalidField>>,
 }
 
-/// Bytes for which there is room with the first field: as much as most calls have.
-const FIELDS_BYTES: usize = 256;
-
 /// What the fields and the body say may be a secret: they are told by their lengths.
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("method", &self.method)
             .field("target", &self.target)
-            .field("fields", &format_args!("{} bytes", self.fields.len()))
+            .field("fields", &self.fields)
             .field("body", &self.body)
             .finish_non_exhaustive()
     }
@@ -86,7 +82,7 @@ impl Call {
         Self {
             method,
             target,
-            fields: Vec::new(),
+            fields: Fields::new(),
             body: Body::Known(Vec::new()),
             has_body,
             expects_continue: false,
@@ -118,9 +114,16 @@ impl Call {
         };
         let refused = refused.map(|why| InvalidField::new(name, why));
         match refused.map_or_else(|| fields::check(name, value), Err) {
-            Ok(()) => self.add(name, value),
+            Ok(()) => self.fields.push(name, value),
             Err(error) => self.invalid = Some(Box::new(error)),
         }
+        self
+    }
+
+    /// Adds fields that were checked before, as those of a request that is passed on.
+    #[must_use]
+    pub fn fields(mut self, fields: Fields) -> Self {
+        self.fields.append(fields);
         self
     }
 
@@ -195,21 +198,11 @@ impl Call {
             self.invalid = Some(Box::new(error));
             return self;
         }
-        self.add("Connection", b"Upgrade");
-        self.add("Upgrade", protocol.as_bytes());
+        self.fields.push("Connection", b"Upgrade");
+        self.fields.push("Upgrade", protocol.as_bytes());
         self.body = Body::Upgrade(Upload::new(Unsent::Raw), Box::new(on_room));
         self.has_body = false;
         self
-    }
-
-    /// Adds a field that was checked.
-    fn add(&mut self, name: &str, value: &[u8]) {
-        if self.fields.capacity() == 0 {
-            self.fields.reserve(FIELDS_BYTES);
-        }
-        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-            self.fields.extend_from_slice(part);
-        }
     }
 
     /// What cannot be sent of it.
@@ -243,7 +236,7 @@ impl Call {
             _ => (&b""[..], false),
         };
         let (method, target) = (self.method.name().as_bytes(), self.target.as_bytes());
-        let (host, fields) = (host.as_bytes(), &self.fields[..]);
+        let (host, fields) = (host.as_bytes(), self.fields.lines());
         if !self.has_body {
             let parts = [method, b" ", target, host, fields, b"\r\n"];
             return (conn.write_vectored(&parts), has_body);

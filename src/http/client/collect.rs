@@ -1,6 +1,6 @@
 //! An answer that is collected.
 
-use super::answer::{Answer, AnswerReader, Fields};
+use super::answer::{Answer, AnswerFields, AnswerReader};
 use super::call::Call;
 use super::error::ClientError;
 use crate::base::id::ConnId;
@@ -33,7 +33,7 @@ struct Begun {
 impl Begun {
     fn answer<'a>(&'a self, body: &'a [u8]) -> Answer<'a> {
         let Self { conn, status, version, length, .. } = *self;
-        Answer { conn, status, version, fields: Fields::Lines(&self.lines), length, body }
+        Answer { conn, status, version, fields: AnswerFields::Lines(&self.lines), length, body }
     }
 }
 

@@ -9,6 +9,7 @@ use super::call::{Body, Call};
 use super::error::ClientError;
 use super::location::{self, Origin};
 use crate::handler::Context;
+use crate::http::fields::Fields;
 use crate::http::method::Method;
 
 /// What is called with the answer, or why there is none.
@@ -136,7 +137,7 @@ impl Hop {
         let at = at.ok_or("it leads to an origin that the program has not named")?;
         if origin != *from {
             let secrets = ["authorization", "cookie", "proxy-authorization"];
-            call.remove(|name| secrets.iter().any(|own| own.eq_ignore_ascii_case(name)));
+            call.fields.remove(|name| secrets.iter().any(|own| own.eq_ignore_ascii_case(name)));
         }
         let becomes_get = match status {
             301 | 302 => call.method == Method::Post,
@@ -146,7 +147,8 @@ impl Hop {
         if becomes_get {
             call.method = Method::Get;
             call.body = Some(None);
-            call.remove(|name| name.get(..8).is_some_and(|s| s.eq_ignore_ascii_case("content-")));
+            call.fields
+                .remove(|name| name.get(..8).is_some_and(|s| s.eq_ignore_ascii_case("content-")));
         }
         let body = call.body.take().ok_or("the body of the request was streamed, and is gone")?;
         let mut next = Call::new(call.method, target);
@@ -164,23 +166,11 @@ impl Hop {
 struct Again {
     method: Method,
     target: String,
-    fields: Vec<u8>,
+    fields: Fields,
     /// `None` if it was streamed; within, `None` if there was none.
     body: Option<Option<Vec<u8>>>,
     expects_continue: bool,
     is_decoded: bool,
-}
-
-impl Again {
-    /// Leaves fields out.
-    fn remove(&mut self, is_unwanted: impl Fn(&str) -> bool) {
-        let lines = self.fields.split_inclusive(|&byte| byte == b'\n');
-        let kept = lines.filter(|line| {
-            let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-            !std::str::from_utf8(name).is_ok_and(&is_unwanted)
-        });
-        self.fields = kept.flatten().copied().collect();
-    }
 }
 
 impl Call {

@@ -321,7 +321,8 @@ impl PoolClient for Wire {
         desk: &mut PoolHandle<Self>,
     ) {
         let is_end = state.as_ref().is_some_and(|job| {
-            let is_open_ended = matches!(job.sent.place, Place::Body(Rest::UntilEnd | Rest::Tunnel));
+            let is_open_ended =
+                matches!(job.sent.place, Place::Body(Rest::UntilEnd | Rest::Tunnel));
             is_open_ended && !conn.is_truncated()
         });
         match state.take_if(|_| is_end) {

@@ -195,6 +195,16 @@ impl<S> Connection<S> {
         self.flags.set(Flags::HAS_OUTPUT);
     }
 
+    /// Queues several parts behind what is queued already.
+    pub(crate) fn queue_parts(&mut self, parts: &[&[u8]], spares: &mut Spares) {
+        if self.has_files() {
+            return parts.iter().for_each(|part| self.queue_output(part, spares));
+        }
+        let length = self.output.push_parts(parts, spares);
+        spares.note_queued(length);
+        self.note_output();
+    }
+
     /// Drops everything that has not left, and says how much it was.
     pub(crate) fn clear_output(&mut self, spares: &mut Spares) -> usize {
         spares.note_left(self.plain_in_memory());
