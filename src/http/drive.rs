@@ -277,6 +277,7 @@ impl<A: 'static> Driver<'_, A> {
             return true;
         };
         self.conclude(state, conn, &mut exchange, after);
+        self.shared.put_back(exchange);
         true
     }
 

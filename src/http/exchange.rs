@@ -190,6 +190,19 @@ impl<A> Exchange<A> {
         }
     }
 
+    /// Drops what it has of others.
+    pub(super) fn clear(&mut self) {
+        self.reader = Reader::Skip;
+        self.fields = Vec::new();
+        self.on_drain = None;
+        #[cfg(feature = "http-gzip")]
+        {
+            self.gzip = None;
+        }
+        self.upgrade = None;
+        self.saved = None;
+    }
+
     /// Whether it is over, the next request may follow, and nobody need be told.
     #[inline(always)]
     pub(super) fn is_usual_end(&self) -> bool {

@@ -1,5 +1,9 @@
 //! The fields of a head, as they were parsed or as they are kept.
 
+use std::slice;
+
+use super::fields::trim;
+
 /// The longest text of fields that is kept, in bytes.
 pub(super) const MAX_KEPT_BYTES: usize = 4 << 10;
 
@@ -10,15 +14,55 @@ pub(super) enum FieldList<'a> {
     Parsed(&'a [httparse::Header<'a>]),
     /// As those of an earlier head, of the same bytes.
     Kept(&'a FieldText),
+    /// In lines that were parsed once.
+    Lines(&'a [u8]),
 }
 
 impl<'a> FieldList<'a> {
     /// The names, as they were sent, and the values.
-    pub(super) fn iter(self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        (0..).map_while(move |place| match self {
-            Self::Parsed(fields) => fields.get(place).map(|field| (field.name, field.value)),
-            Self::Kept(text) => text.field(place),
-        })
+    #[inline]
+    pub(super) fn iter(self) -> FieldIter<'a> {
+        match self {
+            Self::Parsed(fields) => FieldIter::Parsed(fields.iter()),
+            Self::Kept(kept) => FieldIter::Kept(&kept.text, kept.marks.iter()),
+            Self::Lines(lines) => FieldIter::Lines(lines),
+        }
+    }
+}
+
+/// Goes over the fields of a head.
+#[derive(Clone, Debug)]
+pub(super) enum FieldIter<'a> {
+    Parsed(slice::Iter<'a, httparse::Header<'a>>),
+    Kept(&'a str, slice::Iter<'a, Mark>),
+    Lines(&'a [u8]),
+}
+
+impl<'a> Iterator for FieldIter<'a> {
+    type Item = (&'a str, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Parsed(fields) => fields.next().map(|field| (field.name, field.value)),
+            Self::Kept(text, marks) => marks.next().and_then(|mark| mark.field(text)),
+            Self::Lines(lines) => next_line(lines),
+        }
+    }
+}
+
+/// The next field in lines, which are left with what stands behind it.
+fn next_line<'a>(lines: &mut &'a [u8]) -> Option<(&'a str, &'a [u8])> {
+    loop {
+        let end = lines.iter().position(|&byte| byte == b'\n')?;
+        let (line, rest) = lines.split_at_checked(end + 1)?;
+        *lines = rest;
+        let line = line.strip_suffix(b"\r\n").unwrap_or_default();
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
+        // A name is a token, which is ASCII.
+        if let Ok(name) = std::str::from_utf8(&line[..colon]) {
+            return Some((name, trim(&line[colon + 1..])));
+        }
     }
 }
 
@@ -32,9 +76,18 @@ pub(super) struct FieldText {
 
 /// Where the name and the value of a field begin and end.
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+pub(super) struct Mark {
     name: (u16, u16),
     value: (u16, u16),
+}
+
+impl Mark {
+    /// The field in the text.
+    #[inline]
+    fn field<'a>(&self, text: &'a str) -> Option<(&'a str, &'a [u8])> {
+        let place = |(begin, end): (u16, u16)| usize::from(begin)..usize::from(end);
+        Some((text.get(place(self.name))?, text.as_bytes().get(place(self.value))?))
+    }
 }
 
 impl FieldText {
@@ -48,12 +101,6 @@ impl FieldText {
     #[inline(always)]
     pub(super) fn part(&self, (begin, end): (u16, u16)) -> &[u8] {
         self.bytes().get(usize::from(begin)..usize::from(end)).unwrap_or_default()
-    }
-
-    fn field(&self, place: usize) -> Option<(&str, &[u8])> {
-        let mark = self.marks.get(place)?;
-        let name = self.text.get(usize::from(mark.name.0)..usize::from(mark.name.1))?;
-        Some((name, self.part(mark.value)))
     }
 
     /// Keeps none.

@@ -67,7 +67,7 @@ impl Fields {
     /// The name is not a token or one of those above, or the value has a control character. The
     /// fields are as they were.
     pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
-        if UNSENT.iter().any(|unsent| unsent.eq_ignore_ascii_case(name)) {
+        if is_addressing(name) {
             return Err(InvalidField::new(name, "it belongs to one message alone"));
         }
         check(name, value.as_ref())?;
@@ -82,8 +82,7 @@ impl Fields {
     ) -> Self {
         let mut fields = Self::new();
         for (name, value) in read {
-            let is_unsent = |own: &&str| own.eq_ignore_ascii_case(name);
-            if !OWN.iter().chain(&UNSENT).any(is_unsent) && passes(name, value) {
+            if !(is_own(name) || is_addressing(name)) && passes(name, value) {
                 fields.push(name, value);
             }
         }
@@ -92,9 +91,8 @@ impl Fields {
 
     /// Adds a field that was checked.
     pub(super) fn push(&mut self, name: &str, value: &[u8]) {
-        let length = name.len() + value.len() + 4;
-        if self.lines.capacity() - self.lines.len() < length {
-            self.lines.reserve(length.max(ROOM_BYTES));
+        if self.lines.capacity() == 0 {
+            self.lines = Vec::with_capacity(ROOM_BYTES);
         }
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
             self.lines.extend_from_slice(part);
@@ -133,11 +131,28 @@ impl fmt::Debug for Fields {
     }
 }
 
-/// Fields besides these that no other message can have.
-const UNSENT: [&str; 2] = ["expect", "host"];
+/// Whether a field says where a request goes, or what is expected there.
+#[inline]
+fn is_addressing(name: &str) -> bool {
+    match name.len() {
+        4 => name.eq_ignore_ascii_case("host"),
+        6 => name.eq_ignore_ascii_case("expect"),
+        _ => false,
+    }
+}
 
-/// Fields that the server sets itself, from what the answer is.
-const OWN: [&str; 5] = ["connection", "content-length", "date", "transfer-encoding", "upgrade"];
+/// Whether the server sets a field itself, from what the answer is.
+#[inline]
+fn is_own(name: &str) -> bool {
+    match name.len() {
+        4 => name.eq_ignore_ascii_case("date"),
+        7 => name.eq_ignore_ascii_case("upgrade"),
+        10 => name.eq_ignore_ascii_case("connection"),
+        14 => name.eq_ignore_ascii_case("content-length"),
+        17 => name.eq_ignore_ascii_case("transfer-encoding"),
+        _ => false,
+    }
+}
 
 /// Whether a field frames a message, routes it or says who sent it, and so has no place behind a
 /// body (RFC 9110, 6.5.1).
@@ -154,7 +169,7 @@ pub(super) fn is_framing(name: &str) -> bool {
         "range",
     ];
     let starts = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
-    starts || OWN.iter().chain(&REFUSED).any(|own| own.eq_ignore_ascii_case(name))
+    starts || is_own(name) || REFUSED.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 /// Checks a field that a handler wants to send.
@@ -162,7 +177,7 @@ pub(super) fn check(name: &str, value: &[u8]) -> Result<(), InvalidField> {
     if !is_token(name.as_bytes()) {
         return Err(InvalidField::new(name, "its name is not a token of RFC 9110, 5.6.2"));
     }
-    if OWN.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+    if is_own(name) {
         return Err(InvalidField::new(name, "the server sets it, from what the answer is"));
     }
     if !is_value(value) {

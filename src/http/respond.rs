@@ -94,10 +94,11 @@ pub(super) fn send<A: 'static>(res: &mut Response<'_, A>, kind: Kind<'_>, body: 
     exchange.keep_alive = exchange.can_keep_alive();
     exchange.output = Output::Done;
     let is_usual = exchange.status == 200 && exchange.method != Method::Head;
-    let Kind::Line(kind) = kind else { return send_rare(res, &kind, body) };
-    if !is_usual {
-        return send_rare(res, &Kind::Line(kind), body);
-    }
+    let kind = match kind {
+        Kind::Line(line) if is_usual => line,
+        Kind::None if is_usual => "",
+        kind => return send_rare(res, &kind, body),
+    };
     exchange.sent_bytes = body.len() as u64;
     res.shared.stats.count(200);
     let connection = connection_field(res);

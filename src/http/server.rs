@@ -334,7 +334,7 @@ impl<A: 'static> Server<A> {
 
     /// More of the body is due, or the answer comes later.
     fn await_more(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, exchange: Exchange<A>) {
-        let mut exchange = Box::new(exchange);
+        let mut exchange = self.shared.place(exchange);
         self.shared.store(&mut exchange);
         state.since = ms(conn.context().now());
         (exchange.spare_since, exchange.spare_ms) = (state.since, 0);

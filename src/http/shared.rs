@@ -17,6 +17,10 @@ use crate::handler::HandlerKey;
 /// thousands at once does not hold up the others. The rest follows in the same turn or the next.
 const MAX_REQUESTS_PER_CALL: u32 = 128;
 
+/// Places of exchanges that are kept: some 30 KiB, for as many answers as are given later at a time
+/// by a server that is not busy.
+const MAX_SPARES: usize = 64;
+
 /// What all exchanges of a server share, and that no two of them use at a time.
 pub(super) struct Shared<A> {
     pub(super) options: Options,
@@ -43,6 +47,9 @@ pub(super) struct Shared<A> {
     unanswered_at: Option<Duration>,
     /// The key of the server itself, known from its first later answer on.
     pub(super) key: Option<HandlerKey<Server<A>>>,
+    /// Places of exchanges that are over, for those to come.
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is reused")]
+    spares: Vec<Box<Exchange<A>>>,
 }
 
 impl<A> Shared<A> {
@@ -63,6 +70,7 @@ impl<A> Shared<A> {
             durations: None,
             unanswered_at: None,
             key: None,
+            spares: Vec::new(),
         }
     }
 
@@ -88,6 +96,25 @@ impl<A> Shared<A> {
     pub(super) fn note_above(&mut self) {
         self.is_above = true;
         self.budget = 0;
+    }
+
+    /// A place on the heap for an exchange that goes on behind the callback.
+    pub(super) fn place(&mut self, exchange: Exchange<A>) -> Box<Exchange<A>> {
+        match self.spares.pop() {
+            Some(mut place) => {
+                *place = exchange;
+                place
+            }
+            None => Box::new(exchange),
+        }
+    }
+
+    /// Keeps the place of an exchange that is over, without what it had.
+    pub(super) fn put_back(&mut self, mut exchange: Box<Exchange<A>>) {
+        if self.spares.len() < MAX_SPARES {
+            exchange.clear();
+            self.spares.push(exchange);
+        }
     }
 
     /// The answer of an exchange is gone on with: its fields so far are those it had before.

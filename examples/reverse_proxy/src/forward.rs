@@ -32,11 +32,13 @@ pub(crate) struct Listed<'a>(Vec<&'a [u8]>);
 
 impl<'a> Listed<'a> {
     pub(crate) fn of(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
-        let lists = headers.filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
-        let members = lists.flat_map(|(_, list)| list.split(|&byte| byte == b','));
-        // What nearly all say, and what passes in no case, takes no room.
-        let others = members.map(<[u8]>::trim_ascii).filter(|&member| member != b"keep-alive");
-        Self(others.collect())
+        let mut others = Vec::new();
+        for (_, list) in headers.filter(|(name, _)| name.eq_ignore_ascii_case("connection")) {
+            let members = list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+            // What nearly all say, and what passes in no case, takes no room.
+            others.extend(members.filter(|&member| member != b"keep-alive"));
+        }
+        Self(others)
     }
 
     /// Whether a field passes: it is of the message, and no `Connection` lists it.
@@ -68,21 +70,22 @@ fn path_of(method: Method, target: &str) -> String {
     }
 }
 
-/// An address as a text; a short one is made without a formatter, which would cost more than all
-/// other fields together.
-fn text_of(address: IpAddr) -> String {
-    let IpAddr::V4(address) = address else { return address.to_string() };
-    let mut text = String::with_capacity(16);
-    for octet in address.octets() {
+/// Adds the address of a client. A short one is made without a formatter, which would cost as much
+/// as all other fields together.
+fn with_address(call: Call, address: IpAddr) -> Call {
+    const NAME: &str = "X-Forwarded-For";
+    let IpAddr::V4(short) = address else { return call.header(NAME, address.to_string()) };
+    let (mut text, mut length) = ([b'.'; 16], 0);
+    for octet in short.octets() {
         for unit in [100, 10, 1] {
             if octet >= unit || unit == 1 {
-                text.push(char::from(b'0' + octet / unit % 10));
+                text[length] = b'0' + octet / unit % 10;
+                length += 1;
             }
         }
-        text.push('.');
+        length += 1; // a dot
     }
-    text.pop();
-    text
+    call.header(NAME, &text[..length - 1])
 }
 
 /// Asks a server behind what a client asks.
@@ -92,11 +95,10 @@ pub(crate) fn forward(proxy: &mut Proxy, req: &Request<'_>, res: &mut Response<'
     };
     let mut call = Call::new(req.method(), path_of(req.method(), req.target()));
     let listed = Listed::of(req.headers());
-    call = call
-        .fields(req.fields(|name, _| listed.passes(name)))
-        .header("X-Forwarded-For", text_of(res.peer_addr().ip()))
-        .header("X-Forwarded-Host", req.host().unwrap_or_default())
-        .header("Via", "1.1 waterwheel");
+    call =
+        with_address(call.fields(req.fields(|name, _| listed.passes(name))), res.peer_addr().ip())
+            .header("X-Forwarded-Host", req.host().unwrap_or_default())
+            .header("Via", "1.1 waterwheel");
     let (id, web) = (res.later(), res.server());
     let protocol = req.header("upgrade").filter(|name| req.wants_upgrade(name));
     // What is asked in a tunnel of HTTP/2 would pass all that is checked and changed here.

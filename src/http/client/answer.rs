@@ -8,7 +8,7 @@ use crate::base::id::ConnId;
 use crate::handler::Context;
 use crate::http::Flow;
 use crate::http::field_list::FieldList;
-use crate::http::fields::{Fields, trim};
+use crate::http::fields::Fields;
 use crate::http::head::Version;
 
 /// The answer of a server: its head, and the body if it was collected.
@@ -17,28 +17,12 @@ pub struct Answer<'a> {
     pub(super) conn: ConnId,
     pub(super) status: u16,
     pub(super) version: Version,
-    pub(super) fields: AnswerFields<'a>,
+    pub(super) fields: FieldList<'a>,
+    /// Their lines, as they were sent.
+    pub(super) lines: &'a [u8],
     /// What `Content-Length` says.
     pub(super) length: Option<u64>,
     pub(super) body: &'a [u8],
-}
-
-/// The fields of an answer.
-#[derive(Clone, Copy)]
-pub(super) enum AnswerFields<'a> {
-    /// As they were read, and their lines.
-    Read(FieldList<'a>, &'a [u8]),
-    /// Their lines, as they were sent.
-    Lines(&'a [u8]),
-}
-
-impl<'a> AnswerFields<'a> {
-    /// The lines, as they were sent.
-    pub(super) fn lines(self) -> &'a [u8] {
-        match self {
-            Self::Read(_, lines) | Self::Lines(lines) => lines,
-        }
-    }
 }
 
 /// Fields and body, which may be long and may hold cookies, are told by their lengths.
@@ -48,7 +32,7 @@ impl fmt::Debug for Answer<'_> {
             .field("conn", &self.conn)
             .field("status", &self.status)
             .field("version", &self.version)
-            .field("fields", &format_args!("{} bytes", self.fields.lines().len()))
+            .field("fields", &format_args!("{} bytes", self.lines.len()))
             .field("body", &format_args!("{} bytes", self.body.len()))
             .finish()
     }
@@ -57,9 +41,8 @@ impl fmt::Debug for Answer<'_> {
 impl<'a> Answer<'a> {
     /// An answer without a body so far.
     pub(super) fn new(conn: ConnId, head: &AnswerHead<'a>) -> Self {
-        let fields = AnswerFields::Read(head.fields, head.lines);
-        let AnswerHead { status, version, length, .. } = *head;
-        Self { conn, status, version, fields, length, body: b"" }
+        let AnswerHead { status, version, fields, lines, length, .. } = *head;
+        Self { conn, status, version, fields, lines, length, body: b"" }
     }
 
     /// The status.
@@ -96,11 +79,7 @@ impl<'a> Answer<'a> {
 
     /// All fields in their order, with names as they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        let (read, lines) = match self.fields {
-            AnswerFields::Read(fields, _) => (Some(fields.iter()), &b""[..]),
-            AnswerFields::Lines(lines) => (None, lines),
-        };
-        read.into_iter().flatten().chain(fields_of(lines))
+        self.fields.iter()
     }
 
     /// The fields that pass, to be sent with another message; see [`Fields`] for those that never
@@ -121,17 +100,6 @@ impl<'a> Answer<'a> {
     pub fn text(&self) -> std::borrow::Cow<'a, str> {
         String::from_utf8_lossy(self.body)
     }
-}
-
-/// The fields in lines of a head.
-fn fields_of(lines: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
-    lines.split(|&byte| byte == b'\n').filter_map(|line| {
-        let line = line.strip_suffix(b"\r")?;
-        let colon = line.iter().position(|&byte| byte == b':')?;
-        // A name is a token, which is ASCII.
-        let name = std::str::from_utf8(&line[..colon]).ok()?;
-        Some((name, trim(&line[colon + 1..])))
-    })
 }
 
 /// Takes an answer as it comes in; see [`Client::stream`](super::Client::stream). The last of the

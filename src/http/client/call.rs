@@ -73,7 +73,9 @@ impl Call {
     pub fn new(method: Method, target: impl Into<String>) -> Self {
         let target = target.into();
         let is_target = target.starts_with('/') || target == "*";
-        let is_clean = target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        let is_clean = target
+            .bytes()
+            .fold(true, |is_clean, byte| is_clean & (byte > b' ') & (byte < 0x7f) & (byte != b'#'));
         let invalid = (!is_target || !is_clean).then(|| {
             let why = "a target is a path that begins with a slash, escaped";
             Box::new(InvalidField::new(&target, why))

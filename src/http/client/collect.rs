@@ -1,11 +1,12 @@
 //! An answer that is collected.
 
-use super::answer::{Answer, AnswerFields, AnswerReader};
+use super::answer::{Answer, AnswerReader};
 use super::call::Call;
 use super::error::ClientError;
 use crate::base::id::ConnId;
 use crate::handler::Context;
 use crate::http::Flow;
+use crate::http::field_list::FieldList;
 use crate::http::head::Version;
 
 /// Collects an answer, for a closure that gets it, or is told why there is none.
@@ -33,7 +34,8 @@ struct Begun {
 impl Begun {
     fn answer<'a>(&'a self, body: &'a [u8]) -> Answer<'a> {
         let Self { conn, status, version, length, .. } = *self;
-        Answer { conn, status, version, fields: AnswerFields::Lines(&self.lines), length, body }
+        let (lines, fields) = (&self.lines[..], FieldList::Lines(&self.lines));
+        Answer { conn, status, version, fields, lines, length, body }
     }
 }
 
@@ -70,7 +72,7 @@ where
 {
     fn on_head(&mut self, answer: &Answer<'_>, _: &mut Context<'_>) {
         let Answer { conn, status, version, length, .. } = *answer;
-        let lines = answer.fields.lines().to_vec();
+        let lines = answer.lines.to_vec();
         self.begun = Some(Begun { conn, status, version, lines, length });
     }
 
