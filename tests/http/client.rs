@@ -141,7 +141,7 @@ fn answering_each(answers: Vec<Vec<Vec<u8>>>) -> SocketAddr {
     addr
 }
 
-fn read_head(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) fn read_head(stream: &mut TcpStream) -> Vec<u8> {
     let mut input = Vec::new();
     let mut byte = [0; 1];
     while !input.ends_with(b"\r\n\r\n") {

@@ -5,6 +5,7 @@ mod bodies;
 mod client;
 mod client_bodies;
 mod client_pauses;
+mod client_whole;
 mod clocks;
 mod ends;
 mod events;
