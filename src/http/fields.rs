@@ -52,7 +52,7 @@ pub struct Fields {
 }
 
 /// Bytes for which there is room with the first field: as much as most messages have.
-const ROOM_BYTES: usize = 256;
+const ROOM_BYTES: usize = 512;
 
 impl Fields {
     /// None.

@@ -10,7 +10,7 @@ use crate::Proxy;
 use crate::relay::Relay;
 
 /// Fields of one connection, which is not the one on the other side (RFC 9110, 7.6.1); those that
-/// each side sets itself; and what only this proxy knows. By their lengths: most have none in common.
+/// each side sets itself; and what only this proxy knows. By their lengths, which few others have.
 fn not_passed(length: usize) -> &'static [&'static str] {
     match length {
         2 => &["te"],
@@ -41,15 +41,18 @@ impl<'a> Listed<'a> {
         Self(others)
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|one| one.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
     /// Whether a field passes: it is of the message, and no `Connection` lists it.
     pub(crate) fn passes(&self, name: &str) -> bool {
-        let is_listed = self.0.iter().any(|one| one.eq_ignore_ascii_case(name.as_bytes()));
-        !is_listed && !not_passed(name.len()).iter().any(|own| is_the_same(own, name))
+        !self.has(name) && !not_passed(name.len()).iter().any(|own| is_the_same(own, name))
     }
 }
 
-/// Whether a name is one of ours, of the same length. An underscore is as good as a dash, because it is the same to
-/// servers that read fields as variables.
+/// Whether a name is one of ours, of the same length. An underscore is as good as a dash, because it
+/// is the same to servers that read fields as variables.
 fn is_the_same(own: &str, name: &str) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     own.bytes().zip(name.bytes()).all(|(own, byte)| own == fold(byte))
@@ -93,14 +96,15 @@ pub(crate) fn forward(proxy: &mut Proxy, req: &Request<'_>, res: &mut Response<'
     let Some(at) = proxy.choose() else {
         return res.status(502).text("no server behind is up\n");
     };
-    let mut call = Call::new(req.method(), path_of(req.method(), req.target()));
     let listed = Listed::of(req.headers());
-    call =
-        with_address(call.fields(req.fields(|name, _| listed.passes(name))), res.peer_addr().ip())
-            .header("X-Forwarded-Host", req.host().unwrap_or_default())
-            .header("Via", "1.1 waterwheel");
+    let call = Call::new(req.method(), path_of(req.method(), req.target()))
+        .fields(req.fields(|name, _| listed.passes(name)));
+    let mut call = with_address(call, res.peer_addr().ip())
+        .header("X-Forwarded-Host", req.host().unwrap_or_default())
+        .header("Via", "1.1 waterwheel");
     let (id, web) = (res.later(), res.server());
-    let protocol = req.header("upgrade").filter(|name| req.wants_upgrade(name));
+    let protocol = if listed.has("upgrade") { req.header("upgrade") } else { None };
+    let protocol = protocol.filter(|name| req.wants_upgrade(name));
     // What is asked in a tunnel of HTTP/2 would pass all that is checked and changed here.
     let protocol = protocol.filter(|name| !name.eq_ignore_ascii_case("h2c"));
     let mut relay = Relay::new(id, web, at, req.method() == Method::Head);
