@@ -51,8 +51,8 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// Whether a name is one of ours, of the same length. An underscore is as good as a dash, because it
-/// is the same to servers that read fields as variables.
+/// Whether a name is one of ours, of the same length. An underscore is as good as a dash, because
+/// it is the same to servers that read fields as variables.
 fn is_the_same(own: &str, name: &str) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     own.bytes().zip(name.bytes()).all(|(own, byte)| own == fold(byte))

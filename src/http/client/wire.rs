@@ -163,6 +163,7 @@ impl Wire {
 
     /// The call is over: the connection goes back if it can serve another. `tell` tells of the
     /// answer.
+    #[expect(clippy::boxed_local, reason = "out of its box it would be copied")]
     fn finish(
         job: Box<Job>,
         conn: &mut Conn<'_>,
@@ -185,6 +186,7 @@ impl Wire {
     }
 
     /// The call has failed: what comes next on its connection may be anything.
+    #[expect(clippy::boxed_local, reason = "out of its box it would be copied")]
     fn fail(job: Box<Job>, error: ClientError, conn: &mut Conn<'_>) {
         job.finish_body();
         let Job { lease, reader, .. } = *job;
