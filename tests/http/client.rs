@@ -46,7 +46,10 @@ fn calls(addr: SocketAddr, options: ClientOptions, calls: Vec<Call>) -> Vec<Outc
 
 /// Runs the loop until there is what is asked for.
 #[track_caller]
-fn turn_until<T>(reactor: &mut Reactor, mut find: impl FnMut(&mut Reactor) -> Option<T>) -> T {
+pub(crate) fn turn_until<T>(
+    reactor: &mut Reactor,
+    mut find: impl FnMut(&mut Reactor) -> Option<T>,
+) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = find(reactor) {

@@ -17,6 +17,8 @@ mod files_later;
 #[cfg(feature = "http-files")]
 mod files_paths;
 #[cfg(feature = "http-files")]
+mod files_ranges;
+#[cfg(feature = "http-files")]
 mod files_sent;
 #[cfg(feature = "http-forms")]
 mod forms;
@@ -25,8 +27,10 @@ mod gzip;
 #[cfg(feature = "inspect")]
 #[path = "../inspect/mod.rs"]
 mod inspect;
+mod kept;
 mod later;
 mod redirects;
+mod repeated;
 mod rows_framing;
 mod rows_head;
 mod rows_target;
