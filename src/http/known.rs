@@ -145,8 +145,8 @@ struct Line {
     /// All of it, with its line end. Empty: none is kept.
     text: String,
     method: Method,
-    /// Where the target ends, which stands behind the method and a space.
-    target_end: usize,
+    /// The target alone, because parts of a text cost a check at each end.
+    target: String,
     /// Where the path within it ends.
     path_end: usize,
     is_plain: bool,
@@ -154,8 +154,8 @@ struct Line {
 
 impl Default for Line {
     fn default() -> Self {
-        let (text, method) = (String::new(), Method::Get);
-        Self { text, method, target_end: 0, path_end: 0, is_plain: false }
+        let (text, target) = (String::new(), String::new());
+        Self { text, method: Method::Get, target, path_end: 0, is_plain: false }
     }
 }
 
@@ -163,11 +163,9 @@ impl Line {
     /// The method and the target.
     #[inline(always)]
     fn read(&self) -> Option<(Method, Target<'_>)> {
-        let begin = self.method.name().len() + 1;
-        let raw = self.text.get(begin..self.target_end)?;
-        let path = self.text.get(begin..self.path_end)?;
-        let query = self.text.get(self.path_end + 1..self.target_end);
-        let is_plain = self.is_plain;
+        let (raw, is_plain) = (self.target.as_str(), self.is_plain);
+        let (path, behind) = raw.split_at_checked(self.path_end)?;
+        let query = behind.get(1..);
         Some((self.method, Target { raw, path, query, authority: None, is_plain }))
     }
 
@@ -177,9 +175,9 @@ impl Line {
         let Some(text) = std::str::from_utf8(line).ok().filter(|_| is_usual) else { return };
         self.text.push_str(text);
         self.method = method;
-        let begin = method.name().len() + 1;
-        self.target_end = begin + target.raw.len();
-        self.path_end = begin + target.path.len();
+        self.target.clear();
+        self.target.push_str(target.raw);
+        self.path_end = target.path.len();
         self.is_plain = target.is_plain;
     }
 }

@@ -373,14 +373,14 @@ impl<'a, A: 'static> Found<'a, A> {
     /// Calls what comes before, and the handler.
     #[inline]
     pub(super) fn call(
-        self,
+        &mut self,
         app: &mut A,
         (head, path): (&Head<'_>, &str),
         res: &mut Response<'_, A>,
     ) {
         let Self { route, place, before, params } = self;
         let req = &Request::new(head, path, params.as_ref());
-        let Some(place) = place else { return call_without_handler(route, before, app, req, res) };
+        let Some(place) = *place else { return call_without_handler(route, before, app, req, res) };
         for &place in &route.rules_of(Some(place)).before {
             if before[usize::from(place)](app, req, res) == Next::Done {
                 return;

@@ -55,7 +55,7 @@ pub struct Server<A> {
     on_timer: Option<OnTimer<A>>,
     /// Where paths are decoded.
     room: String,
-    /// Taken out while a request is served that borrows from it.
+    /// Taken out while requests are served that borrow from it.
     known: Option<Box<Known>>,
 }
 
@@ -172,6 +172,20 @@ impl<A: 'static> Server<A> {
         conn: &mut Conn<'_>,
         input: &[u8],
     ) -> usize {
+        let mut known = self.known.take().unwrap_or_default();
+        let used = self.feed_all(state, conn, input, &mut known);
+        self.known = Some(known);
+        used
+    }
+
+    #[inline(always)]
+    fn feed_all(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+        known: &mut Known,
+    ) -> usize {
         let mut used = 0;
         while used < input.len() && self.shared.budget > 0 {
             if used > 0 && is_ended(conn) {
@@ -179,7 +193,7 @@ impl<A: 'static> Server<A> {
             }
             let rest = &input[used..];
             let step = match &mut state.phase {
-                Phase::Head => self.read_head(state, conn, rest),
+                Phase::Head => self.read_head(state, conn, rest, known),
                 Phase::Busy(_) => self.driver().read_body(state, conn, rest),
                 Phase::Upgraded(_) if used > 0 && conn.is_paused() => return used, // by `on_open`
                 Phase::Upgraded(upgraded) => {
@@ -201,8 +215,14 @@ impl<A: 'static> Server<A> {
 
     /// Takes a head from the front of the input, if it is complete, and has it served.
     #[inline]
-    fn read_head(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) -> Step {
-        match self.try_head(state, conn, input) {
+    fn read_head(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        input: &[u8],
+        known: &mut Known,
+    ) -> Step {
+        match self.try_head(state, conn, input, known) {
             Ok(step) => step,
             Err(refusal) => {
                 self.driver().refuse(state, conn, refusal);
@@ -217,6 +237,7 @@ impl<A: 'static> Server<A> {
         state: &mut State<A>,
         conn: &mut Conn<'_>,
         input: &[u8],
+        known: &mut Known,
     ) -> Result<Step, Refusal> {
         let options = &self.shared.options;
         let limits = HeadLimits { head: options.max_head_bytes, target: options.max_target_bytes };
@@ -232,10 +253,8 @@ impl<A: 'static> Server<A> {
             [b'\r' | b'\n', ..] => head::skip_empty_lines(input)?,
             _ => 0,
         };
-        let mut known = self.known.take().unwrap_or_default();
-        let served = self.serve_first(state, conn, &input[skipped..], limits, &mut known);
-        self.known = Some(known);
-        if let Some(used) = served? {
+        let served = self.serve_first(state, conn, &input[skipped..], limits, known)?;
+        if let Some(used) = served {
             return Ok(Step::Used(skipped + used));
         }
         head::find_end(&input[skipped..], 0)?; // each line that is here ends as it should
@@ -372,7 +391,9 @@ fn call<A: 'static>(
     (head, path): (&Head<'_>, &str),
     exchange: &mut Exchange<A>,
 ) {
-    let found = routes.find(exchange.method, path);
+    // Left where it is: to move it would copy the room for the values of places.
+    let mut found = routes.find(exchange.method, path);
+    let found = found.as_mut();
     let route_max = found.as_ref().and_then(|found| found.max_body_bytes());
     let max = route_max.unwrap_or(shared.options.max_body_bytes);
     exchange.max_body_bytes = max;

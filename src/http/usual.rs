@@ -49,12 +49,9 @@ impl UsualAnswer {
         let head = digits + 4;
         let own = self.room.get_mut(self.common..self.common + head + length)?;
         let (head, rest) = own.split_at_mut(head);
-        let mut left = length;
-        for digit in head[..digits].iter_mut().rev() {
-            *digit = b'0' + (left % 10) as u8;
-            left /= 10;
-        }
-        head[digits..].copy_from_slice(b"\r\n\r\n");
+        let (number, end_of_head) = head.split_at_mut(digits);
+        write_number(length as u32, number);
+        end_of_head.copy_from_slice(b"\r\n\r\n");
         rest.copy_from_slice(body);
         let end = self.common + digits + 4 + length;
         Some(&self.room[..end])
@@ -76,6 +73,20 @@ impl UsualAnswer {
         (self.connection, self.kind) = (connection, kind);
         (self.common, self.second) = (end, second);
         Some(())
+    }
+}
+
+/// Writes a number below 1,000 to as many digits as it has. Nearly all lengths have two or three.
+#[inline(always)]
+fn write_number(number: u32, digits: &mut [u8]) {
+    let digit = |number: u32| b'0' + (number % 10) as u8;
+    match digits {
+        [one] => *one = digit(number),
+        [ten, one] => (*ten, *one) = (digit(number / 10), digit(number)),
+        [hundred, ten, one] => {
+            (*hundred, *ten, *one) = (digit(number / 100), digit(number / 10), digit(number));
+        }
+        _ => {}
     }
 }
 

@@ -110,12 +110,15 @@ fn a_drain_is_told_with_the_last_answer_that_is_due() {
         );
         Server::new((), routes)
     });
+    let mut idle = web.client();
+    idle.get("/").expect(200, "root");
     let mut client = web.client();
     let request = |path: &str| format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n");
     client.send([request("/"), request("/later")].concat());
     assert!(!is_last(&client.answer_to_head()));
     let due = ids.recv_timeout(PATIENCE).unwrap();
     web.remote.drain(PATIENCE).unwrap();
+    idle.expect_end(); // it has begun
     web.answer(due, |(), res| res.text("later"));
     assert!(is_last(&client.answer_to_head()));
     client.finish();
