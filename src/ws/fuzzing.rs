@@ -1,5 +1,7 @@
 //! What the fuzzers drive of this room.
 
+use std::cell::RefCell;
+
 use crate::ws::assembly::{Assembly, MessageLimits, Place, inflater_for};
 use crate::ws::code::{Fault, parse_close};
 use crate::ws::deflate::{Codecs, How, Inflated, Window};
@@ -25,15 +27,25 @@ struct Setting {
 
 const LIMITS: MessageLimits = MessageLimits { max_bytes: 200, max_frames: 5, max_in_parts: None };
 
+thread_local! {
+    /// What an input leaves is taken for the next one, as a server does: to make it costs ten times
+    /// what the input itself does. One set for each level, which a set has for good.
+    static CODECS: RefCell<[Codecs; 8]> = RefCell::default();
+}
+
 /// Frames of any bytes: where they are cut makes no difference.
 pub(crate) fn frame(bytes: &[u8]) {
+    CODECS.with_borrow_mut(|codecs| frame_with(bytes, &mut codecs[0]));
+}
+
+fn frame_with(bytes: &[u8], codecs: &mut Codecs) {
     let [setting, cut, wire @ ..] = bytes else { return };
     let deflates = setting & 2 != 0;
     let max_in_parts = (setting & 4 != 0).then_some(LIMITS.max_bytes as u64);
     let limits = MessageLimits { max_in_parts, ..LIMITS };
     let setting = Setting { is_masked: setting & 1 == 0, deflates, limits };
-    let whole = read(wire, wire.len().max(1), setting);
-    let in_pieces = read(wire, 1 + usize::from(cut % 20), setting);
+    let whole = read(wire, wire.len().max(1), setting, codecs);
+    let in_pieces = read(wire, 1 + usize::from(cut % 20), setting, codecs);
     assert_eq!(whole.0, in_pieces.0);
     // A compressed message may be wrong in two ways, of which a piece shows one earlier.
     match deflates {
@@ -48,15 +60,19 @@ pub(crate) fn frame(bytes: &[u8]) {
 }
 
 /// Reads frames of which so many more bytes come at a time, up to the first fault.
-fn read(wire: &[u8], piece: usize, setting: Setting) -> (Vec<Event>, Option<Fault>) {
+fn read(
+    wire: &[u8],
+    piece: usize,
+    setting: Setting,
+    codecs: &mut Codecs,
+) -> (Vec<Event>, Option<Fault>) {
     let (mut events, mut assembly) = (Vec::new(), Assembly::default());
     let mut parts = Vec::new();
     let (mut at, mut end) = (0, 0);
-    let mut codecs = Codecs::default();
     while end < wire.len() {
         end = wire.len().min(end + piece);
         loop {
-            let step = step(&wire[at..end], &mut assembly, &mut events, setting, &mut codecs);
+            let step = step(&wire[at..end], &mut assembly, &mut events, setting, codecs);
             let told = step.and_then(|count| {
                 let is_told = tell_parts(&mut assembly, &mut parts, &mut events)?;
                 Ok((count, is_told))
@@ -190,18 +206,24 @@ pub(crate) fn handshake(bytes: &[u8]) {
 /// Any bytes as a message that is compressed, and as one that is to be; with a window before them.
 pub(crate) fn deflate(bytes: &[u8]) {
     let [setting, split, rest @ ..] = bytes else { return };
-    let mut codecs = Codecs::default();
-    let (before, plain) = rest.split_at(usize::from(*split).min(rest.len()));
+    let level = setting >> 3 & 7;
+    CODECS.with_borrow_mut(|codecs| {
+        deflate_with((*setting, *split), level, rest, &mut codecs[usize::from(level)]);
+    });
+}
+
+fn deflate_with((setting, split): (u8, u8), level: u8, rest: &[u8], codecs: &mut Codecs) {
+    let (before, plain) = rest.split_at(usize::from(split).min(rest.len()));
     let bits = 9 + setting % 7;
     let mut window = Window::default();
     window.push(before, bits);
-    let how = How { bits, level: setting >> 3 & 7, is_always: true };
+    let how = How { bits, level, is_always: true };
     let body = codecs.deflate(plain, window.bytes(), how).expect("it is to be compressed").to_vec();
-    let back = inflate(&mut codecs, &window, &body, plain.len(), 1 + usize::from(*split));
+    let back = inflate(codecs, &window, &body, plain.len(), 1 + usize::from(split));
     assert_eq!(back.as_deref(), Some(plain), "level {}", how.level);
     // And what others may send.
     let limit = 1_000;
-    if let Some(back) = inflate(&mut codecs, &window, plain, limit, 1 + usize::from(*split)) {
+    if let Some(back) = inflate(codecs, &window, plain, limit, 1 + usize::from(split)) {
         assert!(back.len() <= limit);
     }
 }
