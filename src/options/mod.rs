@@ -73,6 +73,10 @@ pub struct TcpOptions {
     /// Linux and Android only; elsewhere it is left alone.
     pub user_timeout: Option<Duration>,
     /// `SO_SNDBUF`, in bytes. Default: the system's, which adapts it on most systems.
+    ///
+    /// What a peer does not read lies in this buffer first. On Linux it may grow to the last value
+    /// of `tcp_wmem`, 4 MiB, for each connection; when all together come to `tcp_mem`, the system
+    /// holds up every connection. Set it where many peers may read slowly.
     pub send_buffer_bytes: Option<usize>,
     /// `SO_RCVBUF`, in bytes. Default: the system's, which adapts it on most systems.
     pub receive_buffer_bytes: Option<usize>,

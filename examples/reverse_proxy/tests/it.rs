@@ -72,7 +72,8 @@ fn a_message_passes_without_what_is_of_its_connection() {
     upstream.expect("hello");
     upstream.send(
         "HTTP/1.1 201 Created\r\nConnection: x-own\r\nX-Own: 1\r\nX-Kept: 2\r\n\
-         Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+         Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n\
+         Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     );
     let answer = head(&mut client);
     assert_eq!(answer[0], "HTTP/1.1 201 Created");
