@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::engine::Due;
 use crate::engine::observer::What;
 use crate::handler::Peer;
-use crate::reactor::callback::Who;
+use crate::reactor::callback::{Callee, Who};
 use crate::reactor::dispatch::Dispatcher;
 use crate::stream::config::ConnConfig;
 use crate::stream::listener::AcceptError;
@@ -59,25 +59,54 @@ impl Dispatcher {
 
     #[inline]
     fn accept_one(&mut self, index: usize) -> Next {
+        let Some((listener, has_room)) = self.lp.streams.with_room(index) else {
+            return Next::Stop;
+        };
+        if !has_room {
+            return self.accept_at_capacity(index);
+        }
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                self.take_in(index, stream, peer);
+                Next::Accept
+            }
+            Err(error) => self.on_accept_error(index, error),
+        }
+    }
+
+    /// A cap is reached.
+    #[cold]
+    fn accept_at_capacity(&mut self, index: usize) -> Next {
         let admission = self.lp.streams.admits(index);
         let Some(listener) = self.lp.streams.listener_mut(index) else { return Next::Stop };
         if admission == Admission::Wait {
             return Next::Stop;
         }
         match listener.accept() {
-            Ok((stream, _)) if admission == Admission::Refuse => self.refuse(stream),
-            Ok((stream, peer)) => self.take_in(index, stream, peer),
-            Err(AcceptError::Empty) => return Next::Stop,
-            Err(AcceptError::Lost(error)) => {
-                log::debug!("{}: lost one: {error}", listener.display_name());
+            Ok((stream, _)) => {
+                self.refuse(stream);
+                Next::Accept
             }
-            Err(AcceptError::NoDescriptor(error)) => return self.accept_with_spare(index, &error),
-            Err(AcceptError::Other(error)) => {
+            Err(error) => self.on_accept_error(index, error),
+        }
+    }
+
+    #[inline(never)]
+    fn on_accept_error(&mut self, index: usize, error: AcceptError) -> Next {
+        match error {
+            AcceptError::Empty => Next::Stop,
+            AcceptError::Lost(error) => {
+                if let Some(listener) = self.lp.streams.listener(index) {
+                    log::debug!("{}: lost one: {error}", listener.display_name());
+                }
+                Next::Accept
+            }
+            AcceptError::NoDescriptor(error) => self.accept_with_spare(index, &error),
+            AcceptError::Other(error) => {
                 self.warn(index, &error);
-                return self.back_off(index);
+                self.back_off(index)
             }
         }
-        Next::Accept
     }
 
     /// Tells the client at once.
@@ -87,6 +116,7 @@ impl Dispatcher {
     }
 
     /// Takes a connection in, if its source and its handler agree.
+    #[inline(always)] // into `accept_one`: else the socket and the address are moved there
     fn take_in(&mut self, index: usize, stream: Stream, peer: SocketAddr) {
         let Some(listener) = self.lp.streams.listener(index) else { return };
         if listener.route.is_some() {
@@ -126,6 +156,11 @@ impl Dispatcher {
         self.admit(index, stream, peer, config, state);
     }
 
+    #[inline(never)]
+    fn take_in_apart(&mut self, index: usize, stream: Stream, peer: SocketAddr) {
+        self.take_in(index, stream, peer);
+    }
+
     /// The handler has accepted a connection, and given it its state.
     #[inline(always)] // else the socket, the address and what it goes by are moved there
     fn admit(
@@ -137,7 +172,7 @@ impl Dispatcher {
         state: u32,
     ) {
         let handler = config.service;
-        let id = match self.lp.streams.admit(&mut self.lp.engine, stream, peer, config) {
+        let (id, room) = match self.lp.streams.admit(&mut self.lp.engine, stream, peer, config) {
             Ok(mut link) => {
                 link.connection.state = state;
                 link.connection.open_at_once(link.engine.now());
@@ -145,7 +180,7 @@ impl Dispatcher {
                 link.engine.stats.accepted += 1;
                 let id = link.id;
                 link.engine.observers.tell(|observer| observer.on_accepted(id, peer));
-                id
+                (id, link.connection.cork_room())
             }
             Err(error) => {
                 let (who, what) = (Who::Closed, What::DropState);
@@ -163,7 +198,7 @@ impl Dispatcher {
             }
             log::debug!("{id}: accepted {peer} on {}", listener.display_name());
         }
-        self.tell_open(id);
+        self.tell_open(id, Callee { handler, state, room });
     }
 
     /// Hands a connection over to the reactor that will serve it.
@@ -189,7 +224,7 @@ impl Dispatcher {
             return self.refuse(stream.into_stream());
         }
         self.lp.streams.set_handed_over(Some(guard));
-        self.take_in(index, stream.into_stream(), peer);
+        self.take_in_apart(index, stream.into_stream(), peer);
         self.lp.streams.set_handed_over(None); // unless the connection has kept it
     }
 
@@ -207,7 +242,7 @@ impl Dispatcher {
         let has_spare = self.lp.engine.io.renew_spare();
         match accepted {
             Ok((stream, peer)) if has_spare => {
-                self.take_in(index, stream, peer);
+                self.take_in_apart(index, stream, peer);
                 Next::Accept
             }
             Ok((stream, _)) => {

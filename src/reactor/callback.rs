@@ -12,6 +12,8 @@ use crate::handler::{
 };
 use crate::options::OnPanic;
 use crate::reactor::dispatch::Dispatcher;
+use crate::stream::connection::Connection;
+use crate::sys::Stream;
 
 /// For whom a callback runs, or ran when it panicked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,25 @@ pub(super) enum Who {
     Posted(u32),
     /// The last callback of a connection, or of a datagram socket, which is gone already.
     Closed,
+}
+
+/// Whom a callback of a connection is for.
+#[derive(Clone, Copy)]
+pub(super) struct Callee {
+    /// The place of the handler.
+    pub(super) handler: u32,
+    /// Where the handler keeps the state of the connection.
+    pub(super) state: u32,
+    /// Bytes that the callback may gather.
+    pub(super) room: usize,
+}
+
+impl Callee {
+    #[inline]
+    pub(super) fn of(connection: &Connection<Stream>) -> Self {
+        let (handler, state) = (connection.config.service, connection.state);
+        Self { handler, state, room: connection.cork_room() }
+    }
 }
 
 /// The handlers, and which callback runs.
@@ -57,6 +78,7 @@ impl Callbacks {
     }
 
     /// Runs a callback; `None` if there is no such handler. Observers are told.
+    #[inline(always)] // else what it captures is stored and read again
     pub(super) fn enter<R: Told>(
         &mut self,
         lp: &mut Loop,
@@ -74,7 +96,7 @@ impl Callbacks {
 
     /// Runs a callback without a word of its end. Invariant 2: nothing else runs user code, but for
     /// the copy on the fast path (`Dispatcher::deliver_fast`).
-    #[inline]
+    #[inline(always)] // as above
     fn run<R>(
         &mut self,
         lp: &mut Loop,
@@ -102,9 +124,20 @@ impl Callbacks {
         what: What<'_>,
         call: impl FnOnce(&mut dyn AnyHandler, u32, &mut Loop) -> R,
     ) -> Option<R> {
-        let connection = lp.streams.get(id)?;
-        let (state, room) = (connection.state, connection.cork_room());
-        let handler = connection.config.service;
+        let callee = Callee::of(lp.streams.get(id)?);
+        self.enter_callee(lp, id, callee, what, call)
+    }
+
+    /// The same of a connection that has not ended, where it has been looked at already.
+    #[inline(always)]
+    pub(super) fn enter_callee<R: Told>(
+        &mut self,
+        lp: &mut Loop,
+        id: ConnId,
+        Callee { handler, state, room }: Callee,
+        what: What<'_>,
+        call: impl FnOnce(&mut dyn AnyHandler, u32, &mut Loop) -> R,
+    ) -> Option<R> {
         lp.engine.timers.note_active(id);
         lp.engine.cork.begin(id, room);
         let result = self.run(lp, Who::Connection(id), handler, what, |entry, lp| {

@@ -8,7 +8,7 @@ use crate::base::id::{ConnId, SocketId};
 use crate::base::panics::PanicPayload;
 use crate::engine::observer::{Callback, ConnFacts, Outcome, What};
 use crate::handler::{ErasedReceiver, Loop, Message};
-use crate::reactor::callback::Callbacks;
+use crate::reactor::callback::{Callbacks, Callee};
 use crate::reactor::stop::Stopping;
 use crate::reactor::turn::Cursor;
 use crate::stream::connection::{Flags, Phase, Received};
@@ -402,17 +402,18 @@ impl Dispatcher {
 
     /// Tells the handler that a connection is up.
     pub(super) fn open(&mut self, id: ConnId) {
-        if let Some(mut link) = self.lp.link(id) {
-            link.arm_new();
-        }
-        self.tell_open(id);
+        let Some(mut link) = self.lp.link(id) else { return };
+        link.arm_new();
+        let callee = Callee::of(link.connection);
+        self.tell_open(id, callee);
     }
 
     /// Tells the handler that a connection is up which is armed.
-    pub(super) fn tell_open(&mut self, id: ConnId) {
+    #[inline(always)] // into `accept`
+    pub(super) fn tell_open(&mut self, id: ConnId, callee: Callee) {
         self.lp.engine.observers.tell(|observer| observer.on_opened(id));
         let what = What::Open { id };
-        self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+        self.callbacks.enter_callee(&mut self.lp, id, callee, what, |handler, state, lp| {
             handler.open(state, lp);
         });
         if self.lp.engine.is_draining() {

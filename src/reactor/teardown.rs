@@ -16,6 +16,7 @@ use crate::sys::Stream;
 
 impl Dispatcher {
     /// Tears a connection down: its slot, its socket, and the last callback.
+    #[inline(always)] // into the end of a turn
     pub(super) fn tear_down(&mut self, id: ConnId, reason: CloseReason) {
         let Some(connection) = self.lp.streams.remove(&mut self.lp.engine, id) else { return };
         if connection.flags.has(Flags::UNOPENED) {
@@ -33,17 +34,11 @@ impl Dispatcher {
         if let Some(dial) = &dial {
             dial.note_end(self.lp.engine.now());
         }
+        if !self.lp.engine.observers.is_empty() {
+            tell_closed(&mut self.lp.engine, id, flags, &reason, unsent_bytes);
+        }
+        // Made here: what nothing else has seen is not stored before the handler is given it.
         let closed = Closed { id, reason, unsent_bytes, dial };
-        self.lp.engine.observers.tell(|observer| {
-            let end = ConnEnd {
-                reason: &closed.reason,
-                unsent_bytes,
-                is_by_handler: flags.has(Flags::CLOSED_BY_HANDLER),
-                must_reset: flags.has(Flags::MUST_RESET),
-                is_paused: flags.has(Flags::PAUSED),
-            };
-            observer.on_closed(id, &end);
-        });
         let what = What::Close { id, unsent_bytes };
         self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |entry, lp| {
             entry.handler.close(state, closed, lp);
@@ -82,6 +77,24 @@ fn end_socket(connection: Connection<Stream>, unsent_bytes: usize) -> Rc<ConnCon
         let _ = connection.stream.reset_on_close();
     }
     connection.into_socket().1
+}
+
+#[cold]
+fn tell_closed(
+    engine: &mut Engine,
+    id: ConnId,
+    flags: Flags,
+    reason: &CloseReason,
+    unsent_bytes: usize,
+) {
+    let end = ConnEnd {
+        reason,
+        unsent_bytes,
+        is_by_handler: flags.has(Flags::CLOSED_BY_HANDLER),
+        must_reset: flags.has(Flags::MUST_RESET),
+        is_paused: flags.has(Flags::PAUSED),
+    };
+    engine.observers.tell(|observer| observer.on_closed(id, &end));
 }
 
 fn count_close(engine: &mut Engine, reason: &CloseReason, unsent_bytes: usize) {

@@ -74,7 +74,7 @@ impl Streams {
     }
 
     /// Gives an accepted connection its slot and registers it once, for both directions.
-    #[inline]
+    #[inline(always)] // else the socket and the address are moved there
     pub(crate) fn admit<'a>(
         &'a mut self,
         engine: &'a mut Engine,

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use crate::base::memory::GiveBack;
 use crate::engine::Engine;
+use crate::stream::listener::Listener;
 use crate::stream::table::Streams;
 
 /// Listeners that wait for places of the reactor.
@@ -46,9 +47,16 @@ pub(crate) enum Admission {
 }
 
 impl Streams {
+    /// A listener, and whether the caps of the reactor and its own have room for one more.
+    #[inline]
+    pub(crate) fn with_room(&mut self, index: usize) -> Option<(&mut Listener, bool)> {
+        let listener = self.listeners.get_mut(index)?;
+        let has_place = listener.limit.admits();
+        Some((listener, self.limit.admits() & has_place))
+    }
+
     /// Whether the caps of the reactor and of a listener have room for one more. If not, and the
     /// listener leaves connections in the backlog, it comes back when there is room.
-    #[inline]
     pub(crate) fn admits(&mut self, index: usize) -> Admission {
         let Some(listener) = self.listeners.get_mut(index) else { return Admission::Wait };
         let has_place = listener.limit.admits();
@@ -69,8 +77,7 @@ impl Streams {
 
     /// Whether the caps have room for a connection that is accepted already.
     pub(crate) fn has_room(&mut self, index: usize) -> bool {
-        let Some(listener) = self.listeners.get_mut(index) else { return false };
-        self.limit.admits() & listener.limit.admits()
+        self.with_room(index).is_some_and(|(_, has_room)| has_room)
     }
 
     fn stand_in_line(&mut self, index: usize) {

@@ -202,39 +202,37 @@ impl Streams {
     #[inline(always)] // as above
     pub(crate) fn remove(&mut self, engine: &mut Engine, id: ConnId) -> Option<Connection<Stream>> {
         self.slot(id)?;
-        let mut connection = self.connections.remove(id.index());
-        engine.timers.disarm(id, connection.armed);
-        if connection.flags.has(Flags::HAS_COLD) {
-            for timer in connection.take_timers() {
-                engine.timers.cancel_user(timer);
-            }
-            for attempt in connection.take_connector().into_iter().flat_map(|it| it.attempts) {
-                engine.io.remove_attempt(attempt.slot);
-            }
-        }
-        self.uncount(engine, id, &connection);
-        self.note_place(engine, connection.config.listener);
-        Some(connection)
+        self.uncount(engine, id);
+        // Last, and nothing is done with the value here: else it is moved once more.
+        self.connections.try_remove(id.index())
     }
 
-    fn uncount(&mut self, engine: &mut Engine, id: ConnId, connection: &Connection<Stream>) {
+    /// Takes the timers and places of a connection back.
+    #[inline(always)]
+    fn uncount(&mut self, engine: &mut Engine, id: ConnId) {
+        let Some(connection) = self.connections.get_mut(id.index()) else { return };
+        engine.timers.disarm(id, connection.armed);
+        if connection.flags.has(Flags::HAS_COLD) {
+            cancel_all(engine, connection);
+        }
         engine.stats.connections -= 1;
         self.limit.leave();
-        debug_assert_eq!(self.counted(), self.connections.len());
         if let Some(load) = &self.load {
             load.leave();
         }
-        let listener = connection.config.listener;
-        let listener = listener.and_then(|index| self.listeners.get_mut(index as usize));
-        let Some(listener) = listener else { return };
-        listener.limit.leave();
-        if connection.flags.has(Flags::UNOPENED) {
-            listener.leave_handshake(id, connection);
+        let index = connection.config.listener;
+        if let Some(listener) = index.and_then(|index| self.listeners.get_mut(index as usize)) {
+            listener.limit.leave();
+            if connection.flags.has(Flags::UNOPENED) {
+                listener.leave_handshake(id, connection);
+            }
+            let is_counted = !connection.flags.has(Flags::SOURCE_UNKNOWN);
+            if let (Some(sources), true) = (&mut listener.sources, is_counted) {
+                sources.leave(connection.peer().ip());
+            }
         }
-        let is_counted = !connection.flags.has(Flags::SOURCE_UNKNOWN);
-        if let (Some(sources), true) = (&mut listener.sources, is_counted) {
-            sources.leave(connection.peer().ip());
-        }
+        self.note_place(engine, index);
+        debug_assert_eq!(self.counted() + 1, self.connections.len());
     }
 
     // Listeners.
@@ -351,5 +349,15 @@ impl Streams {
     /// Connections that the cap counts.
     pub(crate) fn counted(&self) -> usize {
         self.limit.inside()
+    }
+}
+
+/// Cancels the timers of a connection, and forgets what it has tried to come up.
+fn cancel_all(engine: &mut Engine, connection: &mut Connection<Stream>) {
+    for timer in connection.take_timers() {
+        engine.timers.cancel_user(timer);
+    }
+    for attempt in connection.take_connector().into_iter().flat_map(|it| it.attempts) {
+        engine.io.remove_attempt(attempt.slot);
     }
 }

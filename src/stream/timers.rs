@@ -48,7 +48,7 @@ impl Link<'_> {
 
     /// The connection has just opened: arms it, unless there is time to see first whether it
     /// lasts.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn arm_new(&mut self) {
         let shortest = self.connection.config.shortest_idle;
         let is_usual = self.connection.flags.is_empty() && !self.connection.has_user_deadline();

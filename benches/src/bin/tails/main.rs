@@ -27,7 +27,7 @@
 //! |---|---|---|
 //! | server | 0 | 0 |
 //! | probe | 1, alone; it spins, in the ordinary scheduling class | 1 |
-//! | clients of the disturbance | 0, with the priority `SCHED_IDLE`: only what the server leaves | 2 |
+//! | clients of the disturbance | 0, at `SCHED_IDLE`: only what the server leaves | 2 |
 //!
 //! So with two processors a flood, the members of a broadcast and the reader of a file have the
 //! time in which the server sleeps, and never make it wait for the processor. What the kernel does
