@@ -216,16 +216,14 @@ pub(crate) struct IdTable {
     ///
     /// Invariant: no index is in it twice, and none whose generation is 0.
     free: Vec<u32>,
-    /// Timers alive.
-    ///
-    /// Invariant: `live + free.len()` is at most `generations.len()`.
-    live: usize,
+    /// Indices whose generation is 0.
+    worn: usize,
 }
 
 impl IdTable {
     pub(crate) fn new() -> Self {
         let maker = TABLES_MADE.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { maker, generations: Vec::new(), free: Vec::new(), live: 0 }
+        Self { maker, generations: Vec::new(), free: Vec::new(), worn: 0 }
     }
 
     pub(crate) const fn id_of(&self, key: Key) -> TimerId {
@@ -238,8 +236,9 @@ impl IdTable {
         (id.maker == self.maker && self.is_live(key)).then_some(key)
     }
 
+    /// Timers alive: all indices but those that are free or given up.
     pub(crate) fn live(&self) -> usize {
-        self.live
+        self.generations.len() - self.free.len() - self.worn
     }
 
     #[inline]
@@ -249,7 +248,6 @@ impl IdTable {
     }
 
     pub(crate) fn allocate(&mut self) -> Key {
-        self.live += 1;
         if let Some(index) = self.free.pop() {
             return Key { index, generation: self.generations[index as usize] };
         }
@@ -260,16 +258,33 @@ impl IdTable {
     }
 
     pub(crate) fn release(&mut self, key: Key) {
-        debug_assert!(self.is_live(key));
-        self.live -= 1;
-        // After the last generation the index is given up for good: four bytes lost, and no id
-        // that was ever handed out can come to name another timer.
-        let next = key.generation.wrapping_add(1);
-        self.generations[key.index as usize] = next;
-        if next != 0 {
-            self.free.push(key.index);
+        let is_live = self.release_live(key);
+        debug_assert!(is_live);
+    }
+
+    /// Gives back the index of an id. Returns `false` if the id names no live timer of this table.
+    pub(crate) fn release_id(&mut self, id: TimerId) -> bool {
+        let key = Key { index: id.index, generation: id.generation };
+        id.maker == self.maker && self.release_live(key)
+    }
+
+    /// Gives the index of a key back, if its timer is alive.
+    #[inline]
+    fn release_live(&mut self, key: Key) -> bool {
+        match self.generations.get_mut(key.index as usize) {
+            Some(generation) if *generation == key.generation => {
+                // After the last generation the index is given up for good: four bytes lost, and
+                // no id that was ever handed out can come to name another timer.
+                *generation = key.generation.wrapping_add(1);
+                if *generation != 0 {
+                    self.free.push(key.index);
+                } else {
+                    self.worn += 1;
+                }
+                true
+            }
+            _ => false,
         }
-        debug_assert!(self.live + self.free.len() <= self.generations.len());
     }
 }
 

@@ -209,10 +209,11 @@ impl<T: Copy> Wheel<T> {
     ///
     /// The timer does not fire after this, even if its deadline has passed.
     pub fn cancel(&mut self, id: TimerId) -> bool {
-        let Some(key) = self.names.ids.key_of(id) else { return false };
-        self.names.ids.release(key);
-        self.note_cancelled();
-        true
+        let is_live = self.names.ids.release_id(id);
+        if is_live {
+            self.note_cancelled();
+        }
+        is_live
     }
 
     /// Whether the id names a timer that is still to fire.
