@@ -26,9 +26,11 @@ pub(crate) struct Disturbance {
     pub(crate) scale: f64,
     /// What is counted is no rate.
     pub(crate) is_once: bool,
-    /// Makes ready, calls the first argument, and goes on until the process is killed.
-    run: fn(SocketAddr, &dyn Fn()) -> Result<(), Box<dyn Error>>,
+    /// Makes ready, calls the second argument, and goes on until the process is killed.
+    run: Disturb,
 }
+
+type Disturb = fn(SocketAddr, &dyn Fn()) -> Result<(), Box<dyn Error>>;
 
 /// In the order of the table.
 pub(crate) const DISTURBANCES: &[Disturbance] = &[
