@@ -21,6 +21,7 @@ impl Conn<'_> {
     ///     conn.write_vectored(&[&length, message])
     /// }
     /// ```
+    #[inline]
     pub fn write_vectored(&mut self, parts: &[&[u8]]) -> Written {
         if self.is_current() && self.lp.engine.cork.gather_parts(parts) {
             return Written::Below;

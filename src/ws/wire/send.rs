@@ -19,12 +19,7 @@ impl Wire {
     pub(in crate::ws) fn write(&self, conn: &mut Conn<'_>, first: u8, payload: &[u8]) -> Written {
         if !self.is_client() {
             if payload.len() <= MAX_CONTROL {
-                // Written in one piece, which is less than to gather two.
-                let mut frame = [0; 2 + MAX_CONTROL];
-                (frame[0], frame[1]) = (first, payload.len() as u8);
-                let frame = &mut frame[..2 + payload.len()];
-                frame[2..].copy_from_slice(payload);
-                return conn.write(frame);
+                return conn.write_vectored(&[&[first, payload.len() as u8], payload]);
             }
             let head = Built::new(first, payload.len(), None);
             return conn.write_vectored(&[head.as_slice(), payload]);
