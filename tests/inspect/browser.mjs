@@ -25,7 +25,7 @@ async function watchMany() {
   check(drawn < 16.6, `which is drawn in ${drawn.toFixed(1)} ms of CPU time: 60 times a second`);
   for (const scheme of ['dark', 'light']) await page.picture('many-' + scheme, 1280, 1400, scheme);
   check(page.errors.length === 0, 'no error was logged' + page.errors.join('\n'));
-  await page.call('Page.close');
+  await page.close();
 }
 
 /// Sends so many messages of five bytes, each when the one before has come back.
@@ -71,7 +71,7 @@ async function compare() {
   await until(`views[views.length - 1].closed === 3`, 'and so are their ends');
   await until(`$('connections').textContent === '0'`, 'after which there is none');
   check(page.errors.length === 0, 'no error was logged' + page.errors.join('\n'));
-  await page.call('Page.close');
+  await page.close();
 }
 
 async function watch() {

@@ -36,7 +36,8 @@ const port = await new Promise((done, fail) => {
 /// A tab, with `call` for what the protocol knows and `run` for what the page evaluates.
 export async function open(address) {
   const made = await fetch(`http://127.0.0.1:${port}/json/new?about:blank`, { method: 'PUT' });
-  const socket = new WebSocket((await made.json()).webSocketDebuggerUrl);
+  const { id, webSocketDebuggerUrl } = await made.json();
+  const socket = new WebSocket(webSocketDebuggerUrl);
   await new Promise((done) => { socket.onopen = done; });
   const waiting = new Map(), errors = [];
   let last = 0;
@@ -109,7 +110,9 @@ export async function open(address) {
   for (const domain of ['Page', 'Runtime', 'Log']) await call(domain + '.enable');
   const begun = performance.now();
   await call('Page.navigate', { url: address });
-  return { call, run, until, press, frame, picture, errors, begun };
+  // Not by a call, whose answer may not come when its tab is gone.
+  const close = () => fetch(`http://127.0.0.1:${port}/json/close/${id}`);
+  return { call, run, until, press, frame, picture, close, errors, begun };
 }
 
 /// Runs a test and ends the browser.
