@@ -48,8 +48,8 @@ fn a_request_without_an_answer_is_told_of_by_method_and_path() {
     assert_eq!(errors.len(), 3, "{errors:?}");
     for (line, (request, place)) in errors.iter().zip([
         ("GET /a%0Ab ", "/1: "),
-        ("POST /late ", "/1: "),
-        ("GET /longlong", "/1: "),
+        ("POST /late ", "/2: "),
+        ("GET /longlong", "/3: "),
     ]) {
         assert!(line.contains(request) && line.contains(place), "{line}");
         assert!(!line.contains("secret") && line.len() < 400, "{line}");
