@@ -226,11 +226,16 @@ impl Dispatcher {
     #[cold]
     pub(super) fn continue_reading(&mut self, id: ConnId, received: Received) {
         self.on_received(id, received, 0);
+        self.read_on(id);
+    }
+
+    /// One read of the turn's is done.
+    pub(super) fn read_on(&mut self, id: ConnId) {
         self.read_within(id, self.lp.engine.options().reads_per_turn - 1);
     }
 
     /// A read has ended. Behind `kept` bytes of the buffer stands what it gave.
-    fn on_received(&mut self, id: ConnId, received: Received, kept: usize) {
+    pub(super) fn on_received(&mut self, id: ConnId, received: Received, kept: usize) {
         let Some(mut link) = self.lp.link(id) else { return };
         match received {
             Received::Bytes(count) => {
@@ -425,6 +430,9 @@ impl Dispatcher {
     #[inline(never)]
     fn on_slow_io(&mut self, id: ConnId, event: Event<'_>) {
         if event.is_plain() && self.on_unix_message(id) {
+            return;
+        }
+        if event.is_plain() && self.on_layered_message(id) {
             return;
         }
         let event = event.readiness();

@@ -106,6 +106,13 @@ impl Link<'_> {
     /// What a callback has gathered, and more of it, goes through the layer. Nothing is queued that
     /// stands before it.
     pub(super) fn send_layered(&mut self, parts: &[&[u8]]) {
+        let short_is_full = self.connection.short_means_done();
+        let Engine { cork, spares, .. } = &mut *self.engine;
+        if parts.is_empty() && self.connection.takes_record() {
+            let sent = self.connection.send_record(cork.bytes(), short_is_full, spares);
+            cork.clear();
+            return self.after_sending(sent);
+        }
         if !self.connection.takes_plaintext() {
             self.queue_gathered();
             for part in parts {
@@ -143,7 +150,9 @@ impl Link<'_> {
         for part in [cork.bytes(), bytes] {
             let count = taken.min(part.len());
             taken -= count;
-            self.connection.queue_output(&part[count..], spares);
+            if count < part.len() {
+                self.connection.queue_output(&part[count..], spares);
+            }
         }
         cork.clear();
     }

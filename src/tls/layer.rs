@@ -157,7 +157,11 @@ impl TlsLayer {
                             plain.extend_from_slice(record.payload);
                             *consumed += record.discard;
                         }
-                        Step::GoOn
+                        // Nothing is left to look at, unless an answer is to be said.
+                        match *consumed == input.len() && !connection.wants_write() {
+                            true => Step::Waits,
+                            false => Step::GoOn,
+                        }
                     }
                     ConnectionState::EncodeTlsData(mut data) => {
                         fill(reply, 0, |room| data.encode(room).into())?;
@@ -248,10 +252,15 @@ impl Layer for TlsLayer {
         reply: &mut Scratch,
     ) -> io::Result<Decoded> {
         let mut consumed = 0;
-        NAME_IN_HELLO.take(); // of a hello whose certificate could not be chosen, by a panic
+        let is_handshake = self.state().is_handshaking();
+        if is_handshake {
+            NAME_IN_HELLO.take(); // of a hello whose certificate could not be chosen, by a panic
+        }
         let result = self.advance(input, &mut consumed, plain, reply);
-        if let Some(name) = NAME_IN_HELLO.take() {
-            self.name = Some(name);
+        if is_handshake {
+            if let Some(name) = NAME_IN_HELLO.take() {
+                self.name = Some(name);
+            }
         }
         match result {
             Ok(stage) => Ok(Decoded { consumed, stage }),

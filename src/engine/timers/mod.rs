@@ -355,7 +355,9 @@ impl Timers {
     /// Bytes of a connection may move although the poll has reported nothing of it.
     #[inline]
     pub(crate) fn note_active(&mut self, id: ConnId) {
-        self.active.push(id);
+        if self.active.last() != Some(&id) {
+            self.active.push(id); // its input and its output are noted one behind the other
+        }
     }
 
     /// The last connection that was noted so in this turn.

@@ -20,6 +20,46 @@ impl<S: FileSink> Connection<S> {
         !waits && self.layers().is_some_and(is_ready)
     }
 
+    /// Whether nothing stands before plaintext that goes through the layer now, and no end comes
+    /// behind it.
+    pub(crate) fn takes_record(&self) -> bool {
+        let unusual = Flags::NOT_OPEN | Flags::WRITE_SHUT | Flags::HAS_OUTPUT | Flags::BLOCKED;
+        let is_ready = |layers: &Layers| layers.is_open && layers.current.is_some();
+        !self.flags.has(unusual) && self.layers().is_some_and(is_ready)
+    }
+
+    /// Sends what one callback has gathered, in one write: as
+    /// [`send_plaintext`](Self::send_plaintext) does, where nothing is unusual.
+    pub(crate) fn send_record(
+        &mut self,
+        plain: &[u8],
+        short_is_full: bool,
+        spares: &mut Spares,
+    ) -> Sent {
+        debug_assert!(self.takes_record() && plain.len() <= MAX_PLAIN_BYTES);
+        let mut sent = Sent::default();
+        let Some(layers) = self.cold.as_mut().and_then(|cold| cold.layers.as_deref_mut()) else {
+            return sent;
+        };
+        let Some(layer) = &mut layers.current else { return sent };
+        spares.scratch.clear(); // a layer that has panicked may have left something
+        match layer.encode(plain, layers.undecoded.as_mut_slice(), &mut spares.scratch) {
+            Ok(()) => {
+                let bytes = spares.scratch.as_slice();
+                sent.count(self.stream.write(bytes), bytes.len(), short_is_full);
+            }
+            Err(error) => sent.error = Some(error),
+        }
+        if sent.bytes < spares.scratch.as_slice().len() {
+            spares.scratch.consume(sent.bytes);
+            layers.encoded_plain = plain.len();
+            layers.keep_encoded(spares);
+            layers.note_sent();
+            self.note_output();
+        }
+        sent
+    }
+
     /// Sends `first` and then `second` past an empty queue, in at most `budget` writes; how much of
     /// them the layer has taken. If `is_all` and the connection ends behind them, so does what the
     /// layer says.

@@ -94,6 +94,12 @@ impl Flags {
         self.0 & bits.0 != 0
     }
 
+    /// Whether any bit is set that is none of these.
+    #[inline(always)]
+    pub(crate) const fn has_other(self, bits: Self) -> bool {
+        self.0 & !bits.0 != 0
+    }
+
     #[inline(always)]
     pub(crate) fn set(&mut self, bits: Self) {
         self.0 |= bits.0;

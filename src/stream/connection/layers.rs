@@ -63,6 +63,9 @@ pub(super) enum PeerEnd {
 impl Layers {
     /// What the layer has written waits for the socket, or the rest of it.
     pub(super) fn keep_encoded(&mut self, spares: &mut Spares) {
+        if spares.scratch.as_slice().is_empty() {
+            return;
+        }
         let mut scratch = mem::take(&mut spares.scratch);
         self.encoded.push(scratch.as_slice(), spares);
         scratch.clear();
