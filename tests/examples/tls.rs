@@ -7,11 +7,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use waterwheel::tls::rustls::client::WantsClientCert;
 use waterwheel::tls::rustls::crypto::aws_lc_rs;
 use waterwheel::tls::rustls::pki_types::pem::PemObject;
 use waterwheel::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use waterwheel::tls::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection,
+    StreamOwned,
 };
 
 use crate::process::{PATIENCE, Process};
@@ -32,14 +34,29 @@ pub(crate) type Client = StreamOwned<ClientConnection, TcpStream>;
 /// A client that trusts the root of the tests, once its handshake is done.
 #[track_caller]
 pub(crate) fn dial(addr: SocketAddr, name: &str) -> Client {
+    finish(addr, name, roots().with_no_client_auth())
+}
+
+/// A client that shows a certificate of the tests.
+#[track_caller]
+pub(crate) fn dial_as(addr: SocketAddr, name: &str, own: &str) -> Client {
+    let chain = vec![CertificateDer::from_pem_file(cert(&format!("{own}.pem"))).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(cert(&format!("{own}.key"))).unwrap();
+    finish(addr, name, roots().with_client_auth_cert(chain, key).unwrap())
+}
+
+fn roots() -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(cert("ca.pem")).unwrap()).unwrap();
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
-        .with_no_client_auth();
+}
+
+#[track_caller]
+fn finish(addr: SocketAddr, name: &str, config: ClientConfig) -> Client {
     let stream = TcpStream::connect_timeout(&addr, PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();

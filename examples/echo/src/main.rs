@@ -15,7 +15,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use support::{CertificateSource, Tls, print};
+use support::{CertificateSource, ClientRoots, Tls, print};
 use waterwheel::fleet::{Fleet, FleetOptions, Pinning, Spread};
 #[cfg(unix)]
 use waterwheel::unix::{UnixAddr, UnixListenOptions};
@@ -42,6 +42,8 @@ usage: echo [options]
   --tls CERT KEY           TLS, with a certificate and its key from files of PEM text, which are
                            read anew at SIGHUP
   --tls-self-signed        TLS, with a certificate for localhost that nobody trusts
+  --tls-clients ROOTS      with TLS: a client must show a certificate that one of these has signed
+  --tls-clients-optional   with that: a client may show none
   --help";
 
 /// How long connections may take to end after SIGINT or SIGTERM.
@@ -77,6 +79,7 @@ struct Args {
     fleet: FleetOptions,
     stats: Option<Duration>,
     tls: Option<CertificateSource>,
+    clients: Option<ClientRoots>,
 }
 
 fn main() -> ExitCode {
@@ -86,7 +89,9 @@ fn main() -> ExitCode {
 
 fn serve(mut args: Args) -> Result<ExitCode, Box<dyn Error>> {
     support::raise_limit()?;
-    let tls = args.tls.as_ref().map(|source| Tls::new("echo", source)).transpose()?;
+    let clients = args.clients.as_ref();
+    let tls = args.tls.as_ref().map(|source| Tls::with_clients("echo", source, clients));
+    let tls = tls.transpose()?;
     if let Some(tls) = &tls {
         args.options = tls.encrypt(args.options);
     }
@@ -191,6 +196,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     let mut reactor = ReactorOptions::default();
     let mut fleet = FleetOptions::default();
     let (mut stats, mut tls) = (None, None);
+    let (mut roots, mut is_optional) = (None, false);
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -220,14 +226,23 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
                 tls = Some(CertificateSource::Files(chain, parser.value()?.string()?));
             }
             Long("tls-self-signed") => tls = Some(CertificateSource::SelfSigned),
+            Long("tls-clients") => roots = Some(parser.value()?.string()?),
+            Long("tls-clients-optional") => is_optional = true,
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }
     }
+    if roots.is_some() && tls.is_none() {
+        return Err("--tls-clients is for --tls and --tls-self-signed".into());
+    }
+    if is_optional && roots.is_none() {
+        return Err("--tls-clients-optional is for --tls-clients".into());
+    }
+    let clients = roots.map(|file| ClientRoots { file, is_optional });
     if listen.is_empty() && unix.is_empty() {
         listen.push("127.0.0.1:7000".to_owned());
     }
-    Ok(Some(Args { listen, unix, options, reactor, fleet, stats, tls }))
+    Ok(Some(Args { listen, unix, options, reactor, fleet, stats, tls, clients }))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

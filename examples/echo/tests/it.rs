@@ -139,6 +139,17 @@ fn a_fleet_has_one_reactor_a_core_and_says_what_is_wrong() {
     }
 }
 
+#[test]
+fn certificates_of_clients_are_for_tls() {
+    for (args, told) in [
+        (&["--tls-clients", "roots"][..], "--tls-clients is for --tls"),
+        (&["--tls-self-signed", "--tls-clients-optional"], "is for --tls-clients"),
+    ] {
+        let (code, text) = failure(ECHO, args);
+        assert!(code == Some(2) && text.contains(told), "{text}");
+    }
+}
+
 #[cfg(not(feature = "tls"))]
 #[test]
 fn without_the_feature_it_says_how_to_build_it() {
@@ -158,6 +169,29 @@ mod with_tls {
         tls::expect_reload(ECHO, "echo", &[]);
         tls::expect_reload(ECHO, "fleet", &["--threads", "2"]);
         tls::expect_no_files(ECHO);
+    }
+
+    /// A client that shows no certificate hears it behind its own handshake, in TLS 1.3.
+    #[test]
+    fn clients_must_show_a_certificate_where_one_is_wanted() {
+        let [option, chain, key] = tls::server_args();
+        let roots = tls::cert("ca.pem");
+        let args = [&option[..], &chain, &key, "--tls-clients", &roots];
+        let (server, addr) = Process::serve(ECHO, &args);
+        let mut client = tls::dial(addr, "localhost");
+        let refused = client.write_all(b"x").and_then(|()| client.read_exact(&mut [0]));
+        let text = refused.expect_err("it shows none").to_string();
+        assert!(text.contains("CertificateRequired"), "{text}");
+        drop(client);
+        let mut client = tls::dial_as(addr, "localhost", "client");
+        tls::expect_echo(&mut client, "hello");
+        drop(client);
+        expect_clean_end(server);
+
+        let (server, addr) =
+            Process::serve(ECHO, &[&args[..], &["--tls-clients-optional"]].concat());
+        tls::expect_echo(&mut tls::dial(addr, "localhost"), "hello");
+        expect_clean_end(server);
     }
 
     /// What is to be encrypted is so on every socket.

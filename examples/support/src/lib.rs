@@ -40,6 +40,15 @@ pub enum CertificateSource {
     SelfSigned,
 }
 
+/// Whose certificates the clients of a server show.
+#[derive(Clone, Debug)]
+pub struct ClientRoots {
+    /// A file of PEM text: what has signed theirs.
+    pub file: String,
+    /// A client may show none.
+    pub is_optional: bool,
+}
+
 /// Why a program does not run.
 #[derive(Debug)]
 pub enum Failure {

@@ -4,12 +4,14 @@ use std::error::Error;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use waterwheel::tls::{ClientConfig, ClientOptions, Roots, ServerConfig};
+use waterwheel::tls::{
+    Certificate, ClientAuth, ClientConfig, ClientOptions, Roots, ServerConfig, ServerOptions,
+};
 use waterwheel::{ConnectOptions, ListenOptions};
 
-use crate::CertificateSource;
 #[cfg(unix)]
 use crate::say;
+use crate::{CertificateSource, ClientRoots};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -25,24 +27,36 @@ impl Tls {
     ///
     /// # Errors
     /// - the files cannot be read, or do not belong together
-    pub fn new(_: &str, source: &CertificateSource) -> Result<Self, Box<dyn Error>> {
-        let config = match source {
-            CertificateSource::Files(chain, key) => {
-                let config = ServerConfig::from_pem_files(chain, key)?;
-                #[cfg(unix)]
-                reload_on_hangup(&config, chain)?;
-                config
-            }
-            CertificateSource::SelfSigned => {
-                let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-                let mut wanted = rcgen::CertificateParams::new(names)?;
-                let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-                let now = rcgen::date_time_ymd(1970, 1, 1) + since_1970;
-                (wanted.not_before, wanted.not_after) = (now - DAY, now + LIFE);
-                let key = rcgen::KeyPair::generate()?;
-                ServerConfig::from_pem(wanted.self_signed(&key)?.pem(), key.serialize_pem())?
-            }
+    pub fn new(program: &str, source: &CertificateSource) -> Result<Self, Box<dyn Error>> {
+        Self::with_clients(program, source, None)
+    }
+
+    /// The same for a server whose clients show certificates too, if `clients` says so. Their roots
+    /// are read anew with the rest.
+    ///
+    /// # Errors
+    /// - as for [`new`](Self::new), of the roots too
+    pub fn with_clients(
+        _: &str,
+        source: &CertificateSource,
+        clients: Option<&ClientRoots>,
+    ) -> Result<Self, Box<dyn Error>> {
+        let certificate = match source {
+            CertificateSource::Files(chain, key) => Certificate::from_files(chain, key),
+            CertificateSource::SelfSigned => self_signed()?,
         };
+        let client_auth = match clients {
+            None => ClientAuth::None,
+            Some(clients) if clients.is_optional => {
+                ClientAuth::Optional(Roots::from_file(&clients.file))
+            }
+            Some(clients) => ClientAuth::Required(Roots::from_file(&clients.file)),
+        };
+        let config = ServerConfig::new(ServerOptions::new(certificate).client_auth(client_auth))?;
+        #[cfg(unix)]
+        if let CertificateSource::Files(chain, _) = source {
+            reload_on_hangup(&config, chain)?;
+        }
         Ok(Self(config))
     }
 
@@ -61,6 +75,16 @@ impl Tls {
     ) -> waterwheel::unix::UnixListenOptions {
         options.tls(&self.0)
     }
+}
+
+fn self_signed() -> Result<Certificate, Box<dyn Error>> {
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let mut wanted = rcgen::CertificateParams::new(names)?;
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let now = rcgen::date_time_ymd(1970, 1, 1) + since_1970;
+    (wanted.not_before, wanted.not_after) = (now - DAY, now + LIFE);
+    let key = rcgen::KeyPair::generate()?;
+    Ok(Certificate::from_pem(wanted.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
 /// Has outgoing connections encrypted, to a server of this name; `roots` is a file of PEM text, and

@@ -5,7 +5,7 @@ use std::io;
 
 use waterwheel::{ConnectOptions, ListenOptions};
 
-use crate::CertificateSource;
+use crate::{CertificateSource, ClientRoots};
 
 /// What the listeners of a server share.
 #[derive(Clone, Debug)]
@@ -15,6 +15,16 @@ impl Tls {
     /// # Errors
     /// - always: it says how to build it
     pub fn new(program: &str, _: &CertificateSource) -> Result<Self, Box<dyn Error>> {
+        Err(without(program).into())
+    }
+
+    /// # Errors
+    /// - always: it says how to build it
+    pub fn with_clients(
+        program: &str,
+        _: &CertificateSource,
+        _: Option<&ClientRoots>,
+    ) -> Result<Self, Box<dyn Error>> {
         Err(without(program).into())
     }
 
