@@ -100,12 +100,53 @@ fn a_server_that_ends_at_any_byte_fails_the_connect() {
     let (listener, addr) = support::listener();
     let options = ConnectOptions::default().tls(&super::client(), "localhost");
     let is_failure = |call: &Call| matches!(call, Call::ConnectFailed(..));
-    for (tries, at) in (0..answer.len()).step_by(7).enumerate() {
+    for at in 0..answer.len() {
         rig.connect(addr, 0, &options);
         let mut server = rig.accept_at(&listener);
         server.send(&answer[..at]);
         server.finish();
-        rig.until("it fails", |rig| rig.journal.count(is_failure) == tries + 1);
+        rig.until("it fails", |rig| rig.journal.count(is_failure) == at + 1);
         drop(server);
     }
+}
+
+/// Half of a record is no message, and that it was cut is told.
+#[test]
+fn a_record_of_the_server_cut_at_any_byte_is_a_truncation() {
+    let truncated = Rc::new(RefCell::new(Vec::new()));
+    let notes = Rc::clone(&truncated);
+    let mut rig = Rig::new(Script::new().eof(move |conn| {
+        notes.borrow_mut().push(conn.is_truncated());
+        conn.close();
+    }));
+    let (listener, addr) = support::listener();
+    listener.set_nonblocking(false).unwrap();
+    let options = ConnectOptions::default().tls(&super::client(), "localhost");
+    let is_word = |call: &Call| *call == Call::Data(b"word".to_vec());
+    let mut whole = 1; // until it is known
+    for at in 0.. {
+        if at > whole {
+            break;
+        }
+        rig.connect(addr, 0, &options);
+        let listener = listener.try_clone().unwrap();
+        whole = beside(&mut rig, move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            let config = Arc::new(reload::server_of_rustls());
+            let mut connection = rustls::ServerConnection::new(config).unwrap();
+            while connection.is_handshaking() || connection.wants_write() {
+                connection.complete_io(&mut socket).unwrap();
+            }
+            connection.writer().write_all(b"word").unwrap();
+            let mut record = Vec::new();
+            while connection.wants_write() {
+                connection.write_tls(&mut record).unwrap();
+            }
+            socket.write_all(&record[..at]).unwrap();
+            record.len()
+        });
+        rig.until("it has ended", |rig| rig.journal.closes() == at + 1);
+        assert_eq!(rig.journal.count(is_word), usize::from(at == whole), "{at} of {whole} bytes");
+    }
+    assert_eq!(*truncated.borrow(), vec![true; whole + 1]);
 }

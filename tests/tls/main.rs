@@ -7,6 +7,7 @@ mod failures;
 mod hostile;
 #[cfg(feature = "http")]
 mod http;
+mod peers;
 mod pool;
 #[allow(dead_code, reason = "the tests of the pool by itself use the rest")]
 #[path = "../it/pool/rig.rs"]
@@ -79,8 +80,11 @@ fn foreign(versions: &[&'static rustls::SupportedProtocolVersion]) -> rustls::Cl
 type Blocking = StreamOwned<ClientConnection, TcpStream>;
 
 fn dial(addr: SocketAddr, config: &Arc<rustls::ClientConfig>, name: &str) -> Blocking {
+    over(TcpStream::connect(addr).unwrap(), config, name)
+}
+
+fn over(stream: TcpStream, config: &Arc<rustls::ClientConfig>, name: &str) -> Blocking {
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), stream)
 }
@@ -286,6 +290,42 @@ fn a_unix_socket_is_encrypted_too() {
     let addr = rig.reactor.listen_unix(&path, rig.service, options).unwrap();
     rig.connect(addr, 0, &ConnectOptions::default().tls(&client(), "localhost"));
     rig.until("both are open", |_| seen.borrow().len() == 2);
+}
+
+/// Who is accepted is known by then.
+#[cfg(feature = "proxy-protocol")]
+#[test]
+fn a_balancer_s_header_comes_before_the_handshake() {
+    use waterwheel::proxy_protocol::ProxyProtocol;
+    let loopback = ProxyProtocol::from_trusted(["127.0.0.1"]).unwrap();
+    let accepted = Rc::new(RefCell::new(Vec::new()));
+    let notes = Rc::clone(&accepted);
+    let script = Script::echo().accept(move |peer| {
+        notes.borrow_mut().push((peer.addr, peer.destination));
+        true
+    });
+    let options = ListenOptions::default().tls(&server()).proxy_protocol(Some(loopback));
+    let mut rig = Rig::with(script, Journal::default(), options, ReactorOptions::default());
+    let addr = rig.addr;
+    let is_served = beside(&mut rig, move || {
+        let headers: [&[u8]; 3] = [
+            b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x12\x67\x01\xbb",
+            b"",
+        ];
+        headers.map(|header| {
+            let mut socket = TcpStream::connect(addr).unwrap();
+            socket.write_all(header).unwrap();
+            let config = Arc::new(foreign(rustls::ALL_VERSIONS));
+            let mut stream = over(socket, &config, "localhost");
+            stream.write_all(b"x").and_then(|()| stream.read_exact(&mut [0])).is_ok()
+        })
+    });
+    assert_eq!(is_served, [true, true, false]);
+    let client = "192.0.2.7:4711".parse().unwrap();
+    let destination = Some("198.51.100.1:443".parse().unwrap());
+    assert_eq!(*accepted.borrow(), [(client, destination); 2]);
+    assert_eq!(rig.reactor.stats().proxy_refused, 1);
 }
 
 #[test]
