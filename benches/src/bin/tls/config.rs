@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -29,10 +30,23 @@ pub(crate) fn server() -> Result<ServerConfig> {
 }
 
 pub(crate) fn client() -> Result<ClientConfig> {
-    let config = ClientConfig::builder_with_provider(provider())
+    client_with(provider())
+}
+
+/// A client that agrees on keys with P-256, the curve of the certificate, and resumes no session.
+pub(crate) fn full_p256_client() -> Result<ClientConfig> {
+    let kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::SECP256R1];
+    let provider = CryptoProvider { kx_groups, ..rustls::crypto::aws_lc_rs::default_provider() };
+    let mut config = client_with(Arc::new(provider))?;
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+fn client_with(provider: Arc<CryptoProvider>) -> Result<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Credulous(provider())))
+        .with_custom_certificate_verifier(Arc::new(Credulous(provider)))
         .with_no_client_auth();
     Ok(config)
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 
 use waterwheel::tls::ServerConfig;
 use waterwheel::{Conn, ListenOptions, Reactor};
@@ -27,21 +28,41 @@ pub(crate) const ALL: [Side; 3] = [
     Side { name: "waterwheel", serve: waterwheel },
 ];
 
+/// A server on a thread and a processor of its own.
+pub(crate) struct Running {
+    thread: JoinHandle<Result<u64>>,
+    stop: Stop,
+}
+
+impl Running {
+    fn begin(serve: Serve) -> Result<(SocketAddr, Self)> {
+        let (send, listening) = channel();
+        let thread = std::thread::spawn(move || -> Result<u64> {
+            thread::stay_on(0)?;
+            let before = thread::time_used()?;
+            serve(send)?;
+            Ok(thread::time_used()? - before)
+        });
+        let (addr, stop) = listening.recv()?;
+        Ok((addr, Self { thread, stop }))
+    }
+
+    /// Ends it; the nanoseconds that it has run.
+    pub(crate) fn stop(self) -> Result<u64> {
+        (self.stop)();
+        self.thread.join().map_err(|_| "the server has panicked")?
+    }
+}
+
 /// Nanoseconds of the server's thread for a message; those of the handshakes are a few of them.
 pub(crate) fn cost(side: &Side, load: Load) -> Result<f64> {
-    let (send, listening) = channel();
-    let serve = side.serve;
-    let server = std::thread::spawn(move || -> Result<u64> {
-        thread::stay_on(0)?;
-        let before = thread::time_used()?;
-        serve(send)?;
-        Ok(thread::time_used()? - before)
-    });
-    let (addr, stop) = listening.recv()?;
+    let (addr, server) = Running::begin(side.serve)?;
     let messages = client::run(addr, load)?;
-    stop();
-    let nanos = server.join().map_err(|_| "the server has panicked")??;
-    Ok(nanos as f64 / messages as f64)
+    Ok(server.stop()? as f64 / messages as f64)
+}
+
+pub(crate) fn begin_waterwheel() -> Result<(SocketAddr, Running)> {
+    Running::begin(waterwheel)
 }
 
 fn waterwheel(listening: Sender<(SocketAddr, Stop)>) -> Result<()> {
