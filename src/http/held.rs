@@ -2,7 +2,7 @@
 //! callback was used up, or another protocol has paused.
 
 use super::exchange::{Input, ReplyId};
-use super::server::Server;
+use super::server::{Server, is_ended};
 use super::state::{Phase, State};
 use crate::handler::{Conn, Context};
 
@@ -31,6 +31,11 @@ impl<A: 'static> Server<A> {
 
     /// Takes what has been held, and what has come in behind it.
     pub(super) fn feed_held(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, input: &[u8]) {
+        if is_ended(conn) {
+            // By the answer to what stood before it, say: nobody would see another one.
+            state.held = None;
+            return;
+        }
         self.shared.begin(conn.context().now());
         if let Some(mut held) = state.held.take() {
             held.extend_from_slice(input);

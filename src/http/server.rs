@@ -376,7 +376,7 @@ impl<A: 'static> Server<A> {
 
 /// Whether the connection has ended meanwhile, by a handler's word or at a limit: nobody would see
 /// the answer to what it has sent besides.
-fn is_ended(conn: &mut Conn<'_>) -> bool {
+pub(super) fn is_ended(conn: &mut Conn<'_>) -> bool {
     let id = conn.id();
     conn.other_conn(id).is_none()
 }

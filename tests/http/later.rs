@@ -293,3 +293,36 @@ fn a_large_answer_to_another_request_keeps_none_of_its_giver_waiting() {
     client.answer().expect(200, "now");
     assert_eq!(waiter.answer().body.len(), 1 << 20);
 }
+
+/// The answer is more than a connection may hold: its client is reset, and what the client has asked
+/// besides is asked of nobody.
+#[test]
+fn behind_an_answer_that_ends_its_connection_no_request_is_served() {
+    let (sender, asked) = mpsc::channel();
+    let limits = waterwheel::http::limits()
+        .high_mark_bytes(1 << 10)
+        .low_mark_bytes(0)
+        .max_output_bytes(1 << 16);
+    let options = waterwheel::ListenOptions::default().limits(limits);
+    let web = Web::serve_with(options, move || {
+        let second = sender.clone();
+        let routes = Router::new()
+            .get("/later", move |(), _, res| {
+                sender.send(Some((res.later(), res.server()))).unwrap();
+            })
+            .post("/pay", move |(), _, res| {
+                second.send(None).unwrap();
+                res.text("paid");
+            });
+        Server::new((), routes)
+    });
+    let mut client = web.client();
+    client.send(
+        "GET /later HTTP/1.1\r\nHost: x\r\n\r\nPOST /pay HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+    );
+    let first = asked.recv_timeout(PATIENCE).unwrap().unwrap();
+    web.answer(first, |(), res| res.bytes("x/y", &vec![b'x'; 32 << 20]));
+    client.expect_reset();
+    drop(web);
+    assert!(asked.try_iter().next().is_none(), "a request was served for nobody");
+}
