@@ -31,15 +31,38 @@ pub(super) enum Job {
     Say(Call),
 }
 
-/// What is used, and who waits.
+/// What is used of a directory.
 #[derive(Default)]
 pub(super) struct Books {
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// Bytes that wait to be written.
-    pub(super) queued: usize,
+}
+
+/// What waits to be written by one writer, and who waits for it.
+#[derive(Default)]
+pub(super) struct Backlog {
+    bytes: usize,
     /// Bodies that are paused until few bytes wait.
-    pub(super) waiting: Vec<Call>,
+    paused: Vec<Call>,
+}
+
+impl Backlog {
+    /// So many bytes wait too. If they are more than `most` then, `resume` is called once few do;
+    /// returns whether that is so.
+    pub(super) fn add(&mut self, bytes: usize, most: usize, resume: impl FnOnce() -> Call) -> bool {
+        self.bytes += bytes;
+        let is_full = self.bytes > most;
+        if is_full {
+            self.paused.push(resume());
+        }
+        is_full
+    }
+
+    /// So many bytes wait no more; who goes on because of that.
+    pub(super) fn take_off(&mut self, bytes: usize, low_mark: usize) -> Vec<Call> {
+        self.bytes -= bytes;
+        if self.bytes <= low_mark { std::mem::take(&mut self.paused) } else { Vec::new() }
+    }
 }
 
 /// The books of the directories that the process has open: two that count alone would each fill
@@ -172,14 +195,19 @@ impl Drop for LettingGo<'_> {
 /// What the files are written with.
 pub(super) struct Writer {
     books: Arc<Mutex<Books>>,
+    backlog: Arc<Mutex<Backlog>>,
     /// Bodies go on when no more than so many bytes wait.
     low_mark: usize,
     open: HashMap<u64, Open>,
 }
 
 impl Writer {
-    pub(super) fn new(books: Arc<Mutex<Books>>, low_mark: usize) -> Self {
-        Self { books, low_mark, open: HashMap::new() }
+    pub(super) fn new(
+        books: Arc<Mutex<Books>>,
+        backlog: Arc<Mutex<Backlog>>,
+        low_mark: usize,
+    ) -> Self {
+        Self { books, backlog, low_mark, open: HashMap::new() }
     }
 
     fn run(&mut self, job: Job) {
@@ -210,13 +238,8 @@ impl Writer {
                 self.open.remove(&file);
             }
         }
-        let mut books = lock(&self.books);
-        books.queued -= bytes.len();
-        if books.queued <= self.low_mark && !books.waiting.is_empty() {
-            let waiting = std::mem::take(&mut books.waiting);
-            drop(books);
-            waiting.into_iter().for_each(|resume| resume());
-        }
+        let paused = lock(&self.backlog).take_off(bytes.len(), self.low_mark);
+        paused.into_iter().for_each(|resume| resume());
     }
 
     fn remove(&mut self, file: Option<(u64, u64)>, path: &Path) {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::upload_writer::{Books, Call, Job, OnError, Pipe, Writer, create_directory, lock};
+use super::upload_writer::{
+    Backlog, Books, Call, Job, OnError, Pipe, Writer, create_directory, lock,
+};
 use crate::http::body::Flow;
 use crate::http::refusal::Refusal;
 use crate::offload::Offload;
@@ -85,10 +87,17 @@ pub struct Uploads {
     inner: Arc<Inner>,
 }
 
+/// Bytes that may wait when paused bodies go on.
+fn low_mark(options: &UploadOptions) -> usize {
+    options.max_queued_bytes / 2
+}
+
 struct Inner {
     directory: PathBuf,
     options: UploadOptions,
     books: Arc<Mutex<Books>>,
+    /// What waits for the threads of its own offload.
+    backlog: Arc<Mutex<Backlog>>,
     next: AtomicU64,
     pipe: Arc<Pipe>,
 }
@@ -107,10 +116,12 @@ impl Uploads {
         let directory = directory.into();
         create_directory(&directory)?;
         let books = Books::of(&directory)?;
-        let writer = Writer::new(Arc::clone(&books), options.max_queued_bytes / 2);
+        let backlog = Arc::default();
+        let low_mark = low_mark(&options);
+        let writer = Writer::new(Arc::clone(&books), Arc::clone(&backlog), low_mark);
         let pipe = Arc::new(Pipe::new(offload, writer));
         let next = AtomicU64::new(0);
-        Ok(Self { inner: Arc::new(Inner { directory, options, books, next, pipe }) })
+        Ok(Self { inner: Arc::new(Inner { directory, options, books, backlog, next, pipe }) })
     }
 
     /// Files and bytes that count at present.
@@ -199,7 +210,7 @@ impl Claim {
     ) -> Result<Flow, Refusal> {
         let options = &self.inner.options;
         let count = data.len() as u64;
-        let flow = {
+        {
             let mut books = lock(&self.inner.books);
             let bytes = books.bytes.saturating_add(count);
             if self.bytes.saturating_add(count) > options.max_bytes {
@@ -209,20 +220,16 @@ impl Claim {
                 return Err(Refusal::new(507, "the server has no room for the file"));
             }
             books.bytes = bytes;
-            books.queued += data.len();
-            if books.queued > options.max_queued_bytes {
-                books.waiting.push(resume());
-                Flow::Pause
-            } else {
-                Flow::More
-            }
-        };
+        }
+        let most = options.max_queued_bytes;
+        let is_full = lock(&self.inner.backlog).add(data.len(), most, resume);
         self.bytes += count;
         let asked = self.inner.ask(Job::Write { file: self.file, bytes: data.to_vec() });
         if asked.is_err() {
-            lock(&self.inner.books).queued -= data.len();
+            let paused = lock(&self.inner.backlog).take_off(data.len(), low_mark(options));
+            paused.into_iter().for_each(|resume| resume());
         }
-        asked.map(|()| flow)
+        asked.map(|()| if is_full { Flow::Pause } else { Flow::More })
     }
 
     /// The file is complete.
