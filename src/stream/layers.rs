@@ -86,6 +86,7 @@ impl Link<'_> {
         let is_guard = self.engine.cork.owner().is_none();
         if is_guard {
             self.engine.cork.begin(self.id, 0);
+            self.engine.observers.leave_handler();
         }
         let result = work(self.connection, &mut self.engine.spares);
         if is_guard {

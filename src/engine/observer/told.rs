@@ -66,8 +66,8 @@ pub(crate) struct Observers {
 }
 
 /// The index of a handler, or none, in one word: it is stored at each message. What runs no
-/// callback within a turn sets no timer and cannot panic, so that nothing need be stored when a
-/// callback has returned.
+/// callback within a turn sets no timer, and panics only in a layer ([`Observers::leave_handler`]),
+/// so that nothing need be stored when a callback has returned.
 #[derive(Clone, Copy)]
 struct Running(u32);
 
@@ -101,6 +101,12 @@ impl Observers {
     pub(crate) fn tell_timer(&mut self, timer: TimerId, wait: Duration) {
         let running = self.running.handler();
         self.tell(|observer| observer.on_timer_armed(running, timer, wait));
+    }
+
+    /// What runs now is no handler's, and may panic.
+    #[inline]
+    pub(crate) fn leave_handler(&mut self) {
+        self.running = Running::NONE;
     }
 
     /// The callback that runs has panicked.
