@@ -46,7 +46,9 @@ impl<S: FileSink> Connection<S> {
         match layer.encode(plain, layers.undecoded.as_mut_slice(), &mut spares.scratch) {
             Ok(()) => {
                 let bytes = spares.scratch.as_slice();
-                sent.count(self.stream.write(bytes), bytes.len(), short_is_full);
+                if !bytes.is_empty() {
+                    sent.count(self.stream.write(bytes), bytes.len(), short_is_full);
+                }
             }
             Err(error) => sent.error = Some(error),
         }

@@ -422,8 +422,9 @@ fn an_idle_loop_does_not_turn_at_all() {
             thread::sleep(ms(400));
             let turns = ask().turns - before.turns;
             // New connections are filed in one. The wake of the question before may come behind its
-            // answer, if the loop saw the question on its way to sleep: that is another.
-            assert!(turns <= 3, "{turns} turns of a loop that had nothing to do");
+            // answer, if the loop saw the question on its way to sleep: that is another; and a
+            // machine that has stood still leaves the wheel behind. One a tick would be hundreds.
+            assert!(turns < 10, "{turns} turns of a loop that had nothing to do");
             remote.stop().unwrap();
         });
         Ok(addr)
