@@ -326,6 +326,39 @@ fn no_more_are_idle_than_may_be() {
     assert_eq!(rig.stats().evicted.surplus, 2);
 }
 
+/// Whoever waits for a dial may be gone when it comes up, and nobody gives that connection back.
+#[test]
+fn no_more_come_up_for_tickets_that_were_cancelled_than_may_be_idle() {
+    let mut rig = PoolRig::silent(calm().max_open(8).max_idle(Some(1)));
+    rig.client_mut().greets = true; // so that the peers say when the dials are over
+    let tickets = rig.enter(|_, desk, cx| {
+        [0, 1, 2, 3, 4, 5, 6, 7].map(|number| match desk.acquire(number, cx) {
+            Acquired::Waits(waiter) => waiter,
+            answer => panic!("{answer:?}"),
+        })
+    });
+    rig.until("all are dialled", |rig| rig.stats().dialling == 8);
+    let mut peers: Vec<Client> = (0..8).map(|_| rig.accept()).collect();
+    rig.enter(move |_, desk, _| {
+        for (number, ticket) in (0..).zip(tickets) {
+            assert_eq!(desk.cancel(ticket), Some(number));
+        }
+    });
+    assert_eq!((rig.stats().cancelled, rig.stats().dialling), (8, 8));
+    for peer in &mut peers {
+        rig.expect(peer, b"auth\n");
+        peer.send(b"ok\n");
+    }
+    rig.until("all are up", |rig| rig.stats().created == 8);
+    rig.until("all but one end", |_| {
+        let has_ended = |peer: &mut Client| peer.try_read(1) == Err(End::Fin);
+        peers.iter_mut().map(has_ended).filter(|ended| *ended).count() == 7
+    });
+    let stats = rig.stats();
+    assert_eq!((stats.idle, stats.leased, stats.evicted.surplus), (1, 0, 7));
+    assert_eq!(rig.client().acquired, [0; 0]);
+}
+
 #[test]
 fn so_many_are_kept_idle_also_after_failures() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
