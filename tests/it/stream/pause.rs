@@ -177,6 +177,22 @@ fn the_rest_is_delivered_before_a_reset_that_comes_in_the_same_turn() {
     assert_eq!(rig.journal.calls_of(id)[2], Call::Data(b"bc".to_vec()));
 }
 
+/// The handler had left it for later, and there is no later.
+#[test]
+fn the_rest_is_delivered_before_a_reset_although_reading_is_still_paused() {
+    let mut rig = Rig::new(takes_one_and_pauses());
+    let (mut client, id) = rig.client();
+    client.send(b"abc");
+    rig.until("data", |rig| rig.journal.has(&Call::Data(b"abc".to_vec())));
+    rig.expect_quiet();
+    client.reset();
+    rig.expect_end(id, "Reset");
+    let calls = rig.journal.calls_of(id);
+    let data = [&b"abc"[..], b"bc"].map(|bytes| Call::Data(bytes.to_vec()));
+    assert_eq!(calls[1..3], data);
+    assert_eq!(calls.len(), 4, "open, data twice, close");
+}
+
 #[test]
 fn resuming_and_closing_at_once_delivers_nothing_more() {
     let mut rig = Rig::new(takes_one_and_pauses());
