@@ -18,6 +18,7 @@ mod long_turns;
 mod long_turns_http;
 mod long_turns_pool;
 mod offload;
+mod pauses;
 mod pool;
 mod program;
 mod rates;
