@@ -26,8 +26,11 @@ mod reactions;
 mod reconnect;
 mod refusal;
 mod replay;
+#[path = "../support/scratch.rs"]
+mod scratch;
 mod seeds;
 mod simulation;
+mod slow_files;
 mod world;
 #[cfg(all(feature = "http", feature = "ws"))]
 mod ws;
