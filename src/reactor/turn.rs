@@ -588,3 +588,33 @@ impl Dispatcher {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// 30 days are more milliseconds than 31 bits hold: cast to them, they are less than 0, which
+    /// is a wait without end.
+    #[test]
+    fn a_wait_of_many_days_is_made_in_pieces_that_every_poll_can_take() {
+        for days in [2, 25, 30, 50, 36_500] {
+            let wait = shortened(days * DAY);
+            assert!(wait <= DAY && wait > DAY / 2, "{days} days: {wait:?}");
+        }
+        let longest = shortened(Duration::from_nanos(u64::MAX));
+        assert!(i32::try_from(longest.as_millis()).is_ok(), "{longest:?}");
+    }
+
+    #[test]
+    fn an_ordinary_wait_is_left_or_a_little_shorter() {
+        for millis in [0, 1, 30, 1_000] {
+            let wait = Duration::from_millis(millis);
+            assert_eq!(shortened(wait), wait);
+        }
+        let minute = Duration::from_secs(60);
+        let wait = shortened(minute);
+        assert!(wait < minute && wait > minute - Duration::from_secs(1), "{wait:?}");
+    }
+}
