@@ -4,15 +4,15 @@
 //! One that has too many under way is not read from until some are answered.
 //!
 //! ```text
-//! cargo run --release -p offload -- --listen 127.0.0.1:7005 --database /tmp/offload.db
+//! cargo run --release -p offload -- --listen 127.0.0.1:7005 --database texts.db
 //! printf 'put greeting hello world\nslow 500\nget greeting\nquit\n' | nc 127.0.0.1 7005
 //! ```
 //!
 //! It knows, a line each: `put KEY TEXT`, `get KEY`, `slow MS` (work that takes so long) and
 //! `quit`. The answers are `ok`, `value TEXT`, `none`, `slept MS` and `error: WHY`.
 
+use std::env;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ use server::{MAX_UNDER_WAY, Server};
 use support::Failure;
 
 const OPTIONS: &str = "\
-  --database PATH        the database's file, made if need be [offload.db]
+  --database PATH        the database's file, made if need be [offload.db in the system's folder for
+                         temporary files]
   --threads N            threads that work, 1 to 64 [4]
 ";
 
@@ -36,7 +37,7 @@ const MAX_CONNECTIONS: usize = 1_000;
 
 fn main() -> ExitCode {
     support::run("offload", OPTIONS, "127.0.0.1:7005", |args| {
-        let path = args.value("database", PathBuf::from("offload.db"))?;
+        let path = args.value("database", env::temp_dir().join("offload.db"))?;
         let threads: usize = args.value("threads", 4)?;
         if !(1..=64).contains(&threads) {
             return Err(Failure::Usage(format!("--threads {threads}: 1 to 64")));
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         let failed = |error| Failure::System(format!("{}: {error}", path.display()).into());
         // The file is set up by one: SQLite does not let threads wait for each other in that.
         let _first = open(0).map_err(failed)?;
+        log::info!("the database is {}", path.display());
         let offload = Offload::with_state(&mut reactor, options, open).map_err(failed)?;
         let server = reactor.register_with(|key| Server::new(key, offload));
         let options = ListenOptions::default()

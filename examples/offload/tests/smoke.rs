@@ -26,9 +26,15 @@ impl Server {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_offload"))
-            .args(["--listen", "127.0.0.1:0", "--threads", "2", "--database"])
-            .arg(folder.join("offload.db"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offload"));
+        command.arg("--database").arg(folder.join("offload.db"));
+        Self::spawn(&mut command, folder)
+    }
+
+    #[track_caller]
+    fn spawn(command: &mut Command, folder: PathBuf) -> Self {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--threads", "2"])
             .env("RUST_LOG", "off")
             .stdout(Stdio::piped())
             .spawn()
@@ -197,6 +203,29 @@ fn a_web_page_changes_nothing() {
     drop(client);
     server.terminate();
     server.end();
+}
+
+/// It may be started in a checkout, or in any other folder that is not its own.
+#[test]
+fn without_a_place_for_its_database_it_leaves_nothing_where_it_is_started() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("no_place");
+    let _ = fs::remove_dir_all(&folder);
+    let [started, temporary] = ["started", "temporary"].map(|name| folder.join(name));
+    for folder in [&started, &temporary] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_offload"));
+    command.current_dir(&started).env("TMPDIR", &temporary);
+    let server = Server::spawn(&mut command, folder);
+    let mut client = server.client();
+    client.send("put greeting hello\nget greeting\n");
+    client.expect("ok");
+    client.expect("value hello");
+    assert_eq!(fs::read_dir(&started).unwrap().count(), 0);
+    assert!(temporary.join("offload.db").exists());
+    drop(client);
+    server.terminate();
+    assert!(server.end().starts_with("answered 2, "));
 }
 
 #[test]

@@ -5,7 +5,9 @@
 //!
 //! The source of a datagram may be forged. So a datagram is not answered if its source port is
 //! under 1024, where services are that answer too, or one at which this program receives: an
-//! answer to itself, or to another of its kind, would be answered without end.
+//! answer to itself, or to another of its kind, would be answered without end. Two echoes at
+//! different ports from 1024 on can still be made to answer each other without end by one forged
+//! datagram: a real protocol prevents that with answers that are no requests.
 //!
 //! ```text
 //! cargo run --release -p udp_echo -- --listen 127.0.0.1:7001 --sessions

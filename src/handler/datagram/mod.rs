@@ -182,6 +182,10 @@ impl<'a> DatagramSocket<'a> {
     /// kernel chooses the source address of a socket that is bound to all addresses; an answer that
     /// is given later is sent by [`send_from`](Self::send_from).
     ///
+    /// The address that a datagram came from may be forged: two services that answer whatever they
+    /// get can be made to answer each other without end by one datagram, so let no answer be of a
+    /// kind that is answered.
+    ///
     /// # Platform notes
     /// On other systems than Linux the kernel chooses the source address for such a socket. A
     /// server there binds a socket to each of its addresses.
