@@ -1,6 +1,7 @@
 //! A chat room: lines in, lines out to everybody else. What the members share is a field of the
 //! handler; a member is reached by its id; and a member who does not read is ended by the limits
-//! before it costs the others anything. An argument is another address to listen on.
+//! before it costs the others anything. Names that only look alike are not refused. An argument is
+//! another address to listen on.
 //!
 //! ```text
 //! cargo run --example chat

@@ -392,6 +392,10 @@ impl Reactor {
     /// Turns until it is stopped: by [`Context::stop`](crate::Context::stop), a drain, or another
     /// thread. It goes on when no connection is left.
     ///
+    /// A reactor that has stopped does not run again: this returns `Ok` at once and calls nothing.
+    /// What is begun in it after the stop, such as a connect, ends when the reactor is dropped;
+    /// make a new one to go on.
+    ///
     /// # Errors
     /// - The system's, if the poll fails; nothing of the reactor is usable then.
     pub fn run(&mut self) -> io::Result<()> {

@@ -144,7 +144,8 @@ fn reset(side: Side, cx: &mut Context<'_>) {
     }
 }
 
-/// Version 1 of the PROXY protocol: one line of text.
+/// Version 1 of the PROXY protocol: one line of text. An error if the client has reset already and
+/// the system, as some do, does not know the address of this end any more.
 fn header(conn: &Conn<'_>) -> io::Result<String> {
     let (client, here) = (canonical(conn.peer_addr()), canonical(conn.local_addr()?));
     let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };

@@ -422,6 +422,27 @@ fn nothing_runs_in_a_reactor_that_has_stopped() {
     assert_eq!(rig.journal.calls(), calls);
 }
 
+#[test]
+fn a_reactor_that_has_stopped_does_not_run_again() {
+    let mut rig = Rig::new(Script::new());
+    let service = rig.service;
+    rig.reactor.context().stop();
+    rig.reactor.run().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let id = rig.connect(listener.local_addr().unwrap(), 5, &ConnectOptions::default());
+    for _ in 0..2 {
+        rig.reactor.run().unwrap();
+        assert!(!rig.reactor.run_once(Some(HOUR)).unwrap());
+    }
+    assert!(rig.lives(id) && rig.journal.calls().is_empty(), "{:?}", rig.journal.calls());
+    let listened = rig.reactor.listen("127.0.0.1:0", service, ListenOptions::default());
+    assert!(listened.unwrap_err().to_string().contains("stopping"));
+    let journal = rig.journal.clone();
+    drop(rig);
+    let failed = journal.count(|call| matches!(call, Call::ConnectFailed(..)));
+    assert_eq!((failed, journal.calls().len()), (1, 1), "{:?}", journal.calls());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_descriptor_that_becomes_readable_drains_the_loop() {
