@@ -204,7 +204,10 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("unix") => unix.push(parser.value()?.string()?),
             Long("idle-timeout") => {
                 let limit = parser.value()?.parse_with(seconds)?;
-                options.limits.all_idle = (!limit.is_zero()).then_some(limit);
+                options.limits.all_idle = match limit.is_zero() {
+                    true => None,
+                    false => Some(support::check_limit("idle-timeout", limit)?),
+                };
             }
             Long("max-connections") => {
                 options.max_connections = Some(parser.value()?.parse()?);

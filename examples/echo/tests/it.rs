@@ -140,6 +140,15 @@ fn a_fleet_has_one_reactor_a_core_and_says_what_is_wrong() {
 }
 
 #[test]
+fn a_limit_out_of_range_is_refused_by_the_name_of_its_option() {
+    for seconds in ["1000000000", "0.0001"] {
+        let (code, text) = failure(ECHO, &["--idle-timeout", seconds]);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(&format!("--idle-timeout {seconds}: must be from")), "{text}");
+    }
+}
+
+#[test]
 fn certificates_of_clients_are_for_tls() {
     for (args, told) in [
         (&["--tls-clients", "roots"][..], "--tls-clients is for --tls"),

@@ -35,6 +35,9 @@ usage: pool [options]
 /// Longest line of an answer.
 const MAX_LINE_BYTES: usize = 64 << 10;
 
+/// Connections that a pool can have.
+const MOST_CONNECTIONS: usize = 65_536;
+
 /// How long a borrower that was refused waits before it asks again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -283,6 +286,10 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
         }
+    }
+    if !(1..=MOST_CONNECTIONS).contains(&args.connections) {
+        let text = format!("--connections {}: give 1 to {MOST_CONNECTIONS}", args.connections);
+        return Err(text.into());
     }
     if args.borrowers == Some(0) {
         return Err("--borrowers 0: give at least 1".into());

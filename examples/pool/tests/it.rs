@@ -61,11 +61,19 @@ fn a_pool_without_a_server_says_so() {
         let (code, text) = failure(POOL, &args);
         assert_eq!(code, Some(2), "{text}");
     }
-    for (args, told) in
-        [(["--connections", "0"], "max_open"), (["--connect", "nowhere"], "nowhere")]
-    {
-        let (code, text) = failure(POOL, &args);
-        assert_eq!(code, Some(1), "{text}");
-        assert!(text.contains(told), "{text}");
+    let (code, text) = failure(POOL, &["--connect", "nowhere"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("nowhere"), "{text}");
+}
+
+/// The library takes as many, so that its own words, which name no option, are never read.
+#[test]
+fn a_number_of_connections_out_of_range_is_refused_by_the_name_of_its_option() {
+    for number in ["0", "65537"] {
+        let (code, text) = failure(POOL, &["--connections", number]);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(&format!("--connections {number}: give 1 to 65536")), "{text}");
     }
+    let end = Process::start(POOL, &["--connections", "65536", "--borrows", "10"]).end();
+    assert_eq!(end.code, Some(0), "{end:?}");
 }

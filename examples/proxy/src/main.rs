@@ -19,7 +19,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use support::{Args, Failure, canonical, encrypt_connects};
+use support::{Args, Failure, canonical, check_limit, encrypt_connects};
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, DeadlineKind, Destination, Handler,
     HandlerKey, Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Written,
@@ -160,20 +160,23 @@ fn main() -> ExitCode {
 fn serve(args: &Args) -> Result<(), Failure> {
     let upstream = args.value("connect", "127.0.0.1:7000".to_owned())?;
     let upstream = Destination::parse_with_unix(&upstream);
-    let idle = args.seconds("idle-timeout", 300.0)?;
+    let idle = match args.seconds("idle-timeout", 300.0)? {
+        Duration::ZERO => None,
+        limit => Some(check_limit("idle-timeout", limit).map_err(Failure::Usage)?),
+    };
     let sends_header = match args.value("proxy-protocol", String::new())?.as_str() {
         "" => false,
         "v1" => true,
         other => return Err(Failure::Usage(format!("--proxy-protocol is v1, not {other:?}"))),
     };
     // Each direction is held back on its own, by `on_data` and `on_drain`.
-    let limits =
-        Limits::default().pause_at_high_mark(false).all_idle((!idle.is_zero()).then_some(idle));
+    let limits = Limits::default().pause_at_high_mark(false).all_idle(idle);
     let timeout = args.seconds("connect-timeout", 10.0)?;
     if timeout.is_zero() {
         let text = "--connect-timeout 0 would reset each client; give more";
         return Err(Failure::Usage(text.to_owned()));
     }
+    let timeout = check_limit("connect-timeout", timeout).map_err(Failure::Usage)?;
     let options = ConnectOptions::default().timeout(timeout).limits(limits.clone());
     let options = match args.value("connect-tls", String::new())?.as_str() {
         "" => options,

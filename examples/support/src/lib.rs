@@ -239,6 +239,21 @@ fn complain(name: &str, error: impl Display) {
     let _ = writeln!(io::stderr(), "{name}: {error}");
 }
 
+/// The longest limit of time that the library takes, 49 days.
+const LONGEST_LIMIT: Duration = Duration::from_secs(49 * 24 * 60 * 60);
+
+/// Checks an option that limits a time. The library would say the same, but of a name of its own,
+/// and of some options not before a client is there.
+pub fn check_limit(name: &str, limit: Duration) -> Result<Duration, String> {
+    let shortest = Duration::from_millis(1);
+    if (shortest..=LONGEST_LIMIT).contains(&limit) {
+        return Ok(limit);
+    }
+    let (given, least) = (limit.as_secs_f64(), shortest.as_secs_f64());
+    let most = LONGEST_LIMIT.as_secs();
+    Err(format!("--{name} {given}: must be from {least} to {most} seconds"))
+}
+
 /// An address as people and other programs know it: an IPv4 client of a listener for both families
 /// is `::ffff:a.b.c.d` to the system.
 pub fn canonical(addr: SocketAddr) -> SocketAddr {

@@ -199,7 +199,8 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("unix") => unix.push(parser.value()?.string()?),
             Long("sessions") => has_sessions = true,
             Long("idle-timeout") => {
-                sessions.idle_timeout = parser.value()?.parse_with(seconds)?;
+                let limit = parser.value()?.parse_with(seconds)?;
+                sessions.idle_timeout = support::check_limit("idle-timeout", limit)?;
             }
             Long("max-sessions") => sessions.max_sessions = parser.value()?.parse()?,
             Long("batch") => options.batch = true,

@@ -67,6 +67,15 @@ fn datagrams_come_back_and_peers_are_counted() {
     }
 }
 
+#[test]
+fn a_limit_out_of_range_is_refused_by_the_name_of_its_option() {
+    for seconds in ["1000000000", "0"] {
+        let (code, text) = failure(UDP_ECHO, &["--sessions", "--idle-timeout", seconds]);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(&format!("--idle-timeout {seconds}: must be from")), "{text}");
+    }
+}
+
 /// A forged datagram whose source is the server itself has its port; so has this socket, which can
 /// hear whether there is an answer.
 #[test]

@@ -373,6 +373,19 @@ fn a_time_in_which_nothing_can_connect_is_refused() {
     assert!(text.contains("--connect-timeout 0"), "{text}");
 }
 
+#[test]
+fn a_limit_out_of_range_is_refused_by_the_name_of_its_option() {
+    for args in [
+        ["--idle-timeout", "1000000000"],
+        ["--idle-timeout", "0.0001"],
+        ["--connect-timeout", "1000000000"],
+    ] {
+        let (code, text) = failure(PROXY, &args);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(&format!("{}: must be from", args.join(" "))), "{text}");
+    }
+}
+
 #[cfg(not(feature = "tls"))]
 #[test]
 fn without_the_feature_it_says_how_to_build_it() {
