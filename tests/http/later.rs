@@ -294,7 +294,7 @@ fn a_large_answer_to_another_request_keeps_none_of_its_giver_waiting() {
     assert_eq!(waiter.answer().body.len(), 1 << 20);
 }
 
-/// The answer is more than a connection may hold: its client is reset, and what the client has asked
+/// The answer is more than a connection may hold: its client is reset, and what it has asked
 /// besides is asked of nobody.
 #[test]
 fn behind_an_answer_that_ends_its_connection_no_request_is_served() {
@@ -318,7 +318,8 @@ fn behind_an_answer_that_ends_its_connection_no_request_is_served() {
     });
     let mut client = web.client();
     client.send(
-        "GET /later HTTP/1.1\r\nHost: x\r\n\r\nPOST /pay HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        "GET /later HTTP/1.1\r\nHost: x\r\n\r\n\
+         POST /pay HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
     );
     let first = asked.recv_timeout(PATIENCE).unwrap().unwrap();
     web.answer(first, |(), res| res.bytes("x/y", &vec![b'x'; 32 << 20]));
