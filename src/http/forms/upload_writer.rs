@@ -295,3 +295,20 @@ pub(super) fn create_directory(path: &Path) -> io::Result<()> {
         result => result,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_paused_goes_on_once_few_bytes_wait() {
+        let mut backlog = Backlog::default();
+        let resume = || -> Call { Box::new(|| ()) };
+        assert!(!backlog.add(10, 10, resume), "as many as may wait");
+        assert!(backlog.add(1, 10, resume));
+        assert!(backlog.take_off(5, 5).is_empty(), "six wait");
+        // A write that was refused is taken off as one that is done.
+        assert_eq!(backlog.take_off(1, 5).len(), 1);
+        assert!(backlog.take_off(5, 5).is_empty(), "nobody goes on twice");
+    }
+}
