@@ -180,6 +180,11 @@ impl Engine {
         self.running != Running::On
     }
 
+    /// Whether this turn is the last: what is left is done in it, however much that is.
+    pub(crate) fn ends_all(&self) -> bool {
+        self.is_stopping() && !self.is_draining()
+    }
+
     /// Whether connections may still end in their own way.
     pub(crate) fn is_draining(&self) -> bool {
         matches!(self.running, Running::Draining { .. })

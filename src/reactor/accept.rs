@@ -10,6 +10,7 @@ use crate::engine::observer::What;
 use crate::handler::Peer;
 use crate::reactor::callback::{Callee, Who};
 use crate::reactor::dispatch::Dispatcher;
+use crate::reactor::turn::CLOSES_PER_TURN;
 use crate::stream::config::ConnConfig;
 use crate::stream::listener::AcceptError;
 use crate::stream::{Admission, Handover, refuse_with, reset};
@@ -41,7 +42,10 @@ impl Dispatcher {
         if listener.is_backing_off || listener.is_queued {
             return;
         }
-        for _ in 0..listener.budget {
+        // More than a turn tears down have ended: those that come would only make it more.
+        let closed = self.lp.engine.end_of_turn.closed().len();
+        let budget = if closed > CLOSES_PER_TURN { 0 } else { listener.budget };
+        for _ in 0..budget {
             if self.accept_one(index) == Next::Stop {
                 return;
             }

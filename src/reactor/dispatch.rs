@@ -150,7 +150,11 @@ impl Dispatcher {
                 self.come_up(id);
             }
         } else if event.writable && connection.has_output() {
-            self.flush(id);
+            if link.engine.ready.has_room() {
+                self.flush(id);
+            } else {
+                link.queue_ready();
+            }
         }
         self.read(id);
         self.drop_unused(id);

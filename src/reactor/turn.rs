@@ -11,6 +11,7 @@ use crate::base::tick::{NANOS_PER_TICK, NEVER};
 use crate::engine::observer::{Phase, What};
 use crate::engine::{Due, Engine, Owner, Queued, Stop, Target};
 use crate::handler::{Context, Loop, Message, PostedCall};
+use crate::options::DEFAULT_ACCEPT_BUDGET;
 use crate::reactor::Reactor;
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
@@ -146,6 +147,14 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 fn shortened(wait: Duration) -> Duration {
     if wait > LONG_WAIT { (wait - wait / 128).min(MAX_WAIT) } else { wait }
 }
+
+/// Connections that phase 6 flushes: a message to ten thousand must not keep all others waiting for
+/// 60 ms. Each is a system call of 3 to 6 us, and the poll of one turn more costs a tenth of that.
+const FLUSHES_PER_TURN: usize = 64;
+
+/// Connections that phase 6 tears down: as many as a turn accepts by default, so that a storm does
+/// not leave more and more behind.
+pub(super) const CLOSES_PER_TURN: usize = DEFAULT_ACCEPT_BUDGET;
 
 /// No wait is longer: a poll takes its time in 32 bits of milliseconds on some systems, which are
 /// 25 days, and not every version of what stands between clamps them.
@@ -337,6 +346,7 @@ impl Dispatcher {
     #[inline(always)]
     fn run_events<const IS_OBSERVED: bool>(&mut self, events: &Events) -> usize {
         let first = self.cursor.event;
+        self.lp.engine.ready.renew_room();
         events.for_each_from(self.cursor.event, |event| {
             self.cursor.event += 1;
             match Target::of(event.token()) {
@@ -361,7 +371,8 @@ impl Dispatcher {
             || !self.inbox.is_empty()
     }
 
-    /// Phase 3: one more budget for each.
+    /// Phase 3: one more budget for each, as long as there is room for their output. The rest keep
+    /// their places.
     fn run_ready(&mut self) -> usize {
         let others = self.lp.engine.ready.others();
         for _ in 0..others {
@@ -372,13 +383,16 @@ impl Dispatcher {
             }
         }
         self.lp.streams.recall_others(&mut self.lp.engine);
+        self.lp.engine.ready.renew_room();
         let connections = self.lp.engine.ready.connections().len();
-        for _ in 0..connections {
+        let mut served = 0;
+        while served < connections && self.lp.engine.ready.has_room() {
             let Some(id) = self.lp.engine.ready.pop() else { break };
+            served += 1;
             self.on_ready(id);
         }
         self.lp.engine.ready.give_back();
-        others + connections
+        others + served
     }
 
     /// Phase 4. What is posted meanwhile waits for the next turn.
@@ -493,22 +507,22 @@ impl Dispatcher {
         });
     }
 
-    /// Phase 6. What callbacks end or queue meanwhile is for the next turn.
+    /// Phase 6. What callbacks end or queue meanwhile is for the next turn, and so is what is above
+    /// the budgets.
     fn flush_and_close(&mut self) -> usize {
         self.lp.datagrams.send_batches(&mut self.lp.engine);
         self.place_states();
-        let flushes = self.lp.engine.end_of_turn.flushes().len();
-        for _ in 0..flushes {
-            let Some(id) = self.lp.engine.end_of_turn.pop_flush() else { break };
-            self.flush_and_advance(id);
-        }
+        let flushes = self.flush_queued();
         if self.lp.engine.is_over_queued() {
             self.lp.streams.shed_output(&mut self.lp.engine);
         }
         let retries = self.report_retries();
         // Connections that were begun and ended meanwhile have states to give back.
         self.place_states();
-        let closed = self.lp.engine.end_of_turn.closed().len();
+        let mut closed = self.lp.engine.end_of_turn.closed().len();
+        if !self.lp.engine.ends_all() {
+            closed = closed.min(CLOSES_PER_TURN);
+        }
         for _ in 0..closed {
             let Some((id, reason)) = self.lp.engine.end_of_turn.pop_closed() else { break };
             self.tear_down(id, reason);
@@ -521,6 +535,25 @@ impl Dispatcher {
         self.lp.engine.end_of_turn.give_back();
         self.lp.streams.give_back();
         flushes + retries + closed + failures
+    }
+
+    /// Flushes connections as far as the budgets go. There is none while more is queued than may
+    /// be: only what no socket takes is to be shed.
+    fn flush_queued(&mut self) -> usize {
+        self.lp.engine.ready.renew_room();
+        let flushes = self.lp.engine.end_of_turn.flushes().len();
+        let mut count = 0;
+        while count < flushes {
+            let engine = &mut self.lp.engine;
+            let is_enough = count >= FLUSHES_PER_TURN || !engine.ready.has_room();
+            if is_enough && !engine.ends_all() && !engine.is_over_queued() {
+                break;
+            }
+            let Some(id) = engine.end_of_turn.pop_flush() else { break };
+            count += 1;
+            self.flush_and_advance(id);
+        }
+        count
     }
 
     fn flush_and_advance(&mut self, id: ConnId) {

@@ -41,6 +41,7 @@ impl Link<'_> {
             Ok(count) => {
                 self.engine.stats.writes += 1;
                 self.engine.stats.bytes_written += count as u64;
+                self.engine.ready.use_room(count);
                 self.connection.written_at = self.engine.now();
                 let id = self.id;
                 self.engine.observers.tell(|observer| observer.on_written(id, count));

@@ -18,15 +18,7 @@ use crate::base::buffer::{Queue, Spares};
 use crate::stream::connection::{Connection, Flags};
 use crate::sys::{FileSink, read_of};
 
-/// Bytes of files that a turn sends, shared by those that are ready. The kernel copies so much in
-/// about 0.15 ms, of which the calls of a turn take two hundredths; a quarter of it would make that
-/// a tenth. A disk that has to be read first takes some milliseconds for it.
-const FILE_BUDGET_BYTES: usize = 1 << 20;
-
-/// What each may send all the same, however many are ready: less would go into calls.
-const MIN_FILE_BUDGET_BYTES: usize = 64 << 10;
-
-/// Calls for it: where files are copied, each moves 16 KiB.
+/// Calls for one share of files: where they are copied, each moves 16 KiB.
 const FILE_BUDGET_CALLS: usize = 72;
 
 /// Parts of one write that a call takes. The array for them stands on the stack: 1 KiB.
@@ -394,12 +386,12 @@ impl Sent {
 }
 
 impl<S: FileSink> Connection<S> {
-    /// Sends what is queued: bytes in at most `budget` calls, and files within a budget of bytes
-    /// that is shared with `others`. Under a layer files are bytes.
+    /// Sends what is queued: bytes in at most `budget` calls, and at most so many bytes of files.
+    /// Under a layer files are bytes.
     pub(crate) fn flush_all(
         &mut self,
         budget: usize,
-        others: usize,
+        most_of_files: usize,
         short_is_full: bool,
         spares: &mut Spares,
     ) -> Sent {
@@ -412,8 +404,7 @@ impl<S: FileSink> Connection<S> {
             false => self.flush(budget, short_is_full, spares),
         };
         if has_files {
-            let most = (FILE_BUDGET_BYTES / (1 + others)).max(MIN_FILE_BUDGET_BYTES);
-            self.flush_files(&mut sent, most, short_is_full, spares);
+            self.flush_files(&mut sent, most_of_files, short_is_full, spares);
             self.note_output();
         }
         sent

@@ -55,7 +55,7 @@ fn by_state() -> Vec<Exit> {
             it.clear_output(spares);
         }),
         exit("a file", F::HAS_OUTPUT | F::HAS_COLD, |it, _| it.queue_file(files::file(1), 0..1))
-            .back(|it, spares| drop(it.flush_all(1, 0, true, spares))),
+            .back(|it, spares| drop(it.flush_all(1, 1 << 20, true, spares))),
         exit("much output", F::HAS_OUTPUT | F::ABOVE_MARK, |it, spares| {
             it.queue_output(&[0; 9], spares);
             assert!(it.crosses_high_mark());

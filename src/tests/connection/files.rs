@@ -42,7 +42,7 @@ fn whatever_the_socket_does_the_output_leaves_in_order_and_nothing_is_lost_unnot
                     let mut error = None;
                     for _ in 0..8 {
                         if connection.has_output() && error.is_none() {
-                            let sent = connection.flush_all(2, 0, short_is_full, &mut spares);
+                            let sent = connection.flush_all(2, 1 << 20, short_is_full, &mut spares);
                             error = sent.error;
                         }
                         let taken = connection.stream.taken.len();
@@ -69,7 +69,7 @@ fn a_file_that_has_become_shorter_is_an_error_that_says_how_much_is_missing() {
     let file = file(10);
     connection.queue_file(file.clone(), 2..10);
     file.set_len(5).unwrap();
-    let sent = connection.flush_all(1, 0, true, &mut Spares::default());
+    let sent = connection.flush_all(1, 1 << 20, true, &mut Spares::default());
     assert_eq!(connection.stream.taken, [102, 103, 104]);
     let error = sent.error.unwrap();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
@@ -91,9 +91,9 @@ fn the_marks_count_files_and_the_connection_leaves_the_fast_path() {
     connection.queue_output(&[1], &mut spares);
     assert!(connection.crosses_high_mark());
     assert!(!connection.crosses_low_mark());
-    assert_eq!(connection.flush_all(1, 0, true, &mut spares).bytes, 3);
+    assert_eq!(connection.flush_all(1, 1 << 20, true, &mut spares).bytes, 3);
     assert!(!connection.crosses_low_mark(), "5 are left");
-    connection.flush_all(1, 0, true, &mut spares);
+    connection.flush_all(1, 1 << 20, true, &mut spares);
     assert!(connection.crosses_low_mark());
     assert!(connection.flags == Flags::HAS_COLD, "{:?}", connection.flags);
     connection.drop_unused();
@@ -106,12 +106,12 @@ fn the_least_rate_is_looked_at_until_the_last_file_has_left() {
     connection.stream.script = vec![Act::Move(3), Act::WouldBlock];
     connection.queue_file(file(8), 0..8);
     connection.watch_output(0);
-    let sent = connection.flush_all(1, 0, true, &mut Spares::default());
+    let sent = connection.flush_all(1, 1 << 20, true, &mut Spares::default());
     connection.note_sent(sent.bytes, 5);
     assert_eq!((sent.bytes, connection.written_at), (3, 5));
     assert_eq!(connection.expired(13, exact), None, "3 bytes pay for 3 ms");
     assert_eq!(connection.expired(14, exact), Some(Expiry::Timeout(TimeoutKind::SendRate)));
-    let sent = connection.flush_all(1, 0, true, &mut Spares::default());
+    let sent = connection.flush_all(1, 1 << 20, true, &mut Spares::default());
     connection.note_sent(sent.bytes, 6);
     assert_eq!((sent.bytes, connection.expired(1_000, exact)), (5, None));
 }

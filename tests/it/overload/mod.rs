@@ -2,6 +2,7 @@
 
 mod accept_storm;
 mod attackers;
+mod bounded_turns;
 mod capacity;
 mod fairness;
 mod queued_bytes;
