@@ -129,7 +129,7 @@
 //!
 //! | | file | lines of code | what it shows |
 //! |---|---|---|---|
-//! | 1 | `reactor/turn.rs` | 490 | one turn: the poll, then five phases |
+//! | 1 | `reactor/turn.rs` | 410 | one turn: the poll, then five phases |
 //! | 2 | `reactor/dispatch.rs` | 430 | from an event to a callback, the fast path first |
 //! | 3 | `reactor/callback.rs` | 240 | the one door to user code, and what follows a panic |
 //! | 4 | `stream/connection/flags.rs` | 80 | all that can be unusual about a connection |
@@ -140,7 +140,7 @@
 //! | 9 | `engine/timers/mod.rs` | 280 | the clock, and what each timer is for |
 //! | 10 | `base/wheel.rs` | 410 | the timer wheel |
 //! | 11 | `reactor/accept.rs` | 250 | accepting, within a budget and within the caps |
-//! | 12 | `reactor/teardown.rs` | 100 | the end of a connection |
+//! | 12 | `reactor/teardown.rs` | 160 | the end of a turn, and of a connection |
 //!
 //! # Features
 //! None is on by default.

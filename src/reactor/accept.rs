@@ -10,7 +10,7 @@ use crate::engine::observer::What;
 use crate::handler::Peer;
 use crate::reactor::callback::{Callee, Who};
 use crate::reactor::dispatch::Dispatcher;
-use crate::reactor::turn::CLOSES_PER_TURN;
+use crate::reactor::teardown::CLOSES_PER_TURN;
 use crate::stream::config::ConnConfig;
 use crate::stream::listener::AcceptError;
 use crate::stream::{Admission, Handover, refuse_with, reset};

@@ -8,6 +8,7 @@ mod dispatch;
 mod expiry;
 mod handshake;
 mod layers;
+mod outgoing;
 mod resolve;
 mod stop;
 mod teardown;

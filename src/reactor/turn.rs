@@ -4,19 +4,15 @@ use std::io;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, Timer};
 use crate::base::memory::GiveBack;
 use crate::base::tick::{NANOS_PER_TICK, NEVER};
 use crate::engine::observer::{Phase, What};
 use crate::engine::{Due, Engine, Owner, Queued, Stop, Target};
 use crate::handler::{Context, Loop, Message, PostedCall};
-use crate::options::DEFAULT_ACCEPT_BUDGET;
 use crate::reactor::Reactor;
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
-use crate::stream::ConnectFailure;
-use crate::stream::connection::Flags;
 use crate::sys::Events;
 
 /// How far a turn has come, so that it can be resumed after a panic.
@@ -147,14 +143,6 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 fn shortened(wait: Duration) -> Duration {
     if wait > LONG_WAIT { (wait - wait / 128).min(MAX_WAIT) } else { wait }
 }
-
-/// Connections that phase 6 flushes: a message to ten thousand must not keep all others waiting for
-/// 60 ms. Each is a system call of 3 to 6 us, and the poll of one turn more costs a tenth of that.
-const FLUSHES_PER_TURN: usize = 64;
-
-/// Connections that phase 6 tears down: as many as a turn accepts by default, so that a storm does
-/// not leave more and more behind.
-pub(super) const CLOSES_PER_TURN: usize = DEFAULT_ACCEPT_BUDGET;
 
 /// No wait is longer: a poll takes its time in 32 bits of milliseconds on some systems, which are
 /// 25 days, and not every version of what stands between clamps them.
@@ -504,120 +492,6 @@ impl Dispatcher {
         self.callbacks.enter(&mut self.lp, who, handler, what, |entry, lp| {
             let (handler, states) = entry.handler.parts();
             tell(handler, timer, &mut Context::lending(lp, states));
-        });
-    }
-
-    /// Phase 6. What callbacks end or queue meanwhile is for the next turn, and so is what is above
-    /// the budgets.
-    fn flush_and_close(&mut self) -> usize {
-        self.lp.datagrams.send_batches(&mut self.lp.engine);
-        self.place_states();
-        let flushes = self.flush_queued();
-        if self.lp.engine.is_over_queued() {
-            self.lp.streams.shed_output(&mut self.lp.engine);
-        }
-        let retries = self.report_retries();
-        // Connections that were begun and ended meanwhile have states to give back.
-        self.place_states();
-        let mut closed = self.lp.engine.end_of_turn.closed().len();
-        if !self.lp.engine.ends_all() {
-            closed = closed.min(CLOSES_PER_TURN);
-        }
-        for _ in 0..closed {
-            let Some((id, reason)) = self.lp.engine.end_of_turn.pop_closed() else { break };
-            self.tear_down(id, reason);
-        }
-        let failures = self.lp.streams.failures();
-        for _ in 0..failures {
-            let Some(failure) = self.lp.streams.pop_failure() else { break };
-            self.report_failure(failure);
-        }
-        self.lp.engine.end_of_turn.give_back();
-        self.lp.streams.give_back();
-        flushes + retries + closed + failures
-    }
-
-    /// Flushes connections as far as the budgets go. There is none while more is queued than may
-    /// be: only what no socket takes is to be shed.
-    fn flush_queued(&mut self) -> usize {
-        self.lp.engine.ready.renew_room();
-        let flushes = self.lp.engine.end_of_turn.flushes().len();
-        let mut count = 0;
-        while count < flushes {
-            let engine = &mut self.lp.engine;
-            let is_enough = count >= FLUSHES_PER_TURN || !engine.ready.has_room();
-            if is_enough && !engine.ends_all() && !engine.is_over_queued() {
-                break;
-            }
-            let Some(id) = engine.end_of_turn.pop_flush() else { break };
-            count += 1;
-            self.flush_and_advance(id);
-        }
-        count
-    }
-
-    fn flush_and_advance(&mut self, id: ConnId) {
-        let Some(mut link) = self.lp.link(id) else { return };
-        link.connection.flags.clear(Flags::IN_FLUSH_LIST);
-        if link.flush_plain() {
-            return;
-        }
-        self.flush(id);
-        if let Some(mut link) = self.lp.link(id) {
-            link.advance_close();
-        }
-    }
-
-    /// States of outgoing connections go to their handlers, which are not running now.
-    pub(super) fn place_states(&mut self) {
-        while let Some((id, state)) = self.lp.streams.pop_state() {
-            let Some(connection) = self.lp.streams.slot_mut(id) else { continue };
-            let handler = connection.config.service;
-            self.callbacks.put_behind_streams(&mut self.lp.handlers, handler);
-            let entry = self.callbacks.handlers.get_mut(handler as usize);
-            match entry.and_then(|entry| entry.handler.place(state)) {
-                Some(place) => {
-                    connection.state = place;
-                    self.lp.engine.observers.tell(|observer| observer.on_connecting(id));
-                }
-                None => {
-                    log::error!("{id}: connected with the key of another reactor");
-                    if let Some(mut link) = self.lp.link(id) {
-                        link.mark_closed(CloseReason::Local);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tells of connects that have failed and are tried again, unless that has ended meanwhile.
-    fn report_retries(&mut self) -> usize {
-        let retries = self.lp.engine.end_of_turn.retries();
-        for _ in 0..retries {
-            self.place_states();
-            let Some(id) = self.lp.engine.end_of_turn.pop_retry() else { break };
-            let Some(link) = self.lp.link(id) else { continue };
-            let connector = link.connection.connector_mut();
-            let retry = connector.and_then(|connector| connector.retries.pop_front());
-            if let Some(retry) = retry {
-                let what = What::ConnectRetry { id, tries: retry.tries };
-                self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
-                    handler.connect_retry(state, lp, &retry);
-                });
-            }
-        }
-        retries
-    }
-
-    pub(super) fn report_failure(&mut self, failure: ConnectFailure) {
-        self.lp.engine.stats.connect_failures += 1;
-        let ConnectFailure { service, state, error } = failure;
-        self.callbacks.put_behind_streams(&mut self.lp.handlers, service);
-        let entry = self.callbacks.handlers.get_mut(service as usize);
-        let Some(state) = entry.and_then(|entry| entry.handler.place(state)) else { return };
-        let (who, what) = (Who::Closed, What::ConnectFailed { id: None });
-        self.callbacks.enter(&mut self.lp, who, service, what, |entry, lp| {
-            entry.handler.connect_failed(state, error, lp);
         });
     }
 }

@@ -1,0 +1,143 @@
+//! However many connections have something to send, or to end, at once: a turn does a part of it,
+//! so that the others do not wait for all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use waterwheel::{ConnId, ListenOptions, Reactor, ReactorOptions};
+
+use crate::support::{Client, Rig, Script, many_descriptors, patiently, pattern, scratch_file};
+
+/// Bytes of queued output that a phase sends, and phases that send some.
+const ROOM: u64 = 1 << 20;
+const PHASES: u64 = 3;
+
+#[test]
+fn a_turn_sends_a_bounded_part_of_files_however_many_ask_for_them() {
+    const READERS: usize = 60;
+    const LENGTH: usize = 512 << 10;
+    let bytes = pattern(LENGTH);
+    let file = Arc::new(scratch_file(&bytes));
+    let mut rig = Rig::new(Script::new().data(move |conn, input| {
+        conn.write(b"here: ");
+        conn.send_file(Arc::clone(&file), ..).unwrap();
+        input.len()
+    }));
+    let mut readers: Vec<(Client, Vec<u8>)> =
+        (0..READERS).map(|_| (rig.client().0, Vec::new())).collect();
+    for (client, _) in &mut readers {
+        client.send(b"?");
+    }
+    let mut longest = 0;
+    rig.until("all have the file", |rig| {
+        let before = rig.reactor.stats().bytes_written;
+        rig.turn();
+        longest = longest.max(rig.reactor.stats().bytes_written - before);
+        for (client, got) in &mut readers {
+            got.extend(client.try_read(LENGTH).unwrap());
+        }
+        readers.iter().all(|(_, got)| got.len() == LENGTH + 6)
+    });
+    // What stands before a file is not counted against it beforehand.
+    assert!(longest <= PHASES * (ROOM + 64), "{longest} bytes in a turn");
+    assert!(longest > ROOM / 2, "only {longest} bytes in a turn");
+    for (_, got) in &readers {
+        assert_eq!(got[..6], *b"here: ");
+        assert!(got[6..] == bytes, "other bytes");
+    }
+}
+
+/// An echo server with so many members, and the ids of all.
+fn with_members(count: usize) -> (Rig, Vec<Client>, Vec<ConnId>) {
+    let mut rig = Rig::new(Script::echo());
+    let members = (0..count).map(|_| Client::connect(rig.addr)).collect();
+    rig.until("all are members", |rig| rig.journal.opened().len() == count);
+    rig.turn(); // the poll says once of each that it takes output
+    rig.turn();
+    let ids = rig.journal.opened();
+    (rig, members, ids)
+}
+
+fn tell_all(reactor: &mut Reactor, ids: &[ConnId], message: &[u8]) {
+    let mut cx = reactor.context();
+    for &id in ids {
+        assert!(cx.conn(id).unwrap().write(message).is_accepted());
+    }
+}
+
+#[test]
+fn a_message_to_many_leaves_in_several_turns_and_in_order() {
+    const MEMBERS: usize = 1_000;
+    let _many = many_descriptors();
+    let (mut rig, mut members, ids) = with_members(MEMBERS);
+    tell_all(&mut rig.reactor, &ids, b"one ");
+    let mut writes = Vec::new();
+    let mut turn = |rig: &mut Rig| {
+        let before = rig.reactor.stats().writes;
+        rig.reactor.run_once(Some(Duration::from_secs(60))).unwrap(); // it does not sleep
+        writes.push(rig.reactor.stats().writes - before);
+    };
+    turn(&mut rig);
+    // Behind what waits, in its order; and who asks meanwhile is answered before the rest.
+    tell_all(&mut rig.reactor, &ids, b"two ");
+    let last = members.last_mut().unwrap();
+    last.send(b"hello");
+    while rig.journal.data_of(ids[MEMBERS - 1]).is_empty() {
+        turn(&mut rig);
+        assert!(writes_of(&rig) < MEMBERS as u64, "the last one waits for all");
+    }
+    while writes_of(&rig) < MEMBERS as u64 {
+        turn(&mut rig);
+    }
+    rig.turn();
+    // The last one sends for itself what waits for it, and its answer.
+    assert!(writes.iter().all(|&count| count <= 64 + 2), "{writes:?}");
+    let (last, others) = members.split_last_mut().unwrap();
+    for client in others {
+        client.expect(b"one two ");
+    }
+    last.expect(b"one two hello");
+}
+
+fn writes_of(rig: &Rig) -> u64 {
+    rig.reactor.stats().writes
+}
+
+#[test]
+fn many_that_end_at_once_are_torn_down_in_several_turns() {
+    const MEMBERS: usize = 1_000;
+    const CLOSES: usize = 256;
+    let _many = many_descriptors();
+    let (mut rig, members, ids) = with_members(MEMBERS);
+    let mut cx = rig.reactor.context();
+    for &id in &ids {
+        cx.conn(id).unwrap().abort();
+        assert!(cx.conn(id).is_none(), "it is gone at once for all who ask");
+    }
+    let mut newcomer = Client::connect(rig.addr);
+    newcomer.send(b"hello");
+    let mut turns = 0;
+    while rig.journal.closes() < MEMBERS {
+        let before = rig.journal.closes();
+        rig.reactor.run_once(Some(Duration::from_secs(60))).unwrap();
+        turns += 1;
+        assert!(rig.journal.closes() - before <= CLOSES);
+    }
+    assert!((4..=8).contains(&turns), "{turns} turns");
+    rig.expect(&mut newcomer, b"hello");
+    drop(members);
+}
+
+/// When the loop ends, nothing is left for a turn that does not come.
+#[test]
+fn a_stop_sends_and_ends_all_in_its_turn() {
+    const MEMBERS: usize = 300;
+    let (mut rig, mut members, ids) = with_members(MEMBERS);
+    tell_all(&mut rig.reactor, &ids, b"good bye");
+    rig.reactor.context().stop();
+    rig.reactor.run().unwrap();
+    assert_eq!(rig.journal.closes(), MEMBERS);
+    for client in &mut members {
+        client.expect(b"good bye");
+    }
+}
