@@ -22,7 +22,7 @@ use std::time::Duration;
 use support::{Args, Failure, canonical, check_limit, encrypt_connects};
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, DeadlineKind, Destination, Handler,
-    HandlerKey, Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Written,
+    HandlerKey, Idle, IdleKind, Limits, ListenOptions, Peer, Reactor,
 };
 
 const OPTIONS: &str = "\
@@ -85,15 +85,10 @@ impl Handler for Proxy {
     }
 
     fn on_data(&mut self, side: &mut Side, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let written = side.other.and_then(|id| Some(conn.other_conn(id)?.write(input)));
-        match written {
-            Some(Written::Below) => {}
-            // `on_drain` of the other end resumes.
-            Some(Written::Above) => conn.pause_reading(),
-            // It has ended, and has reset or will reset this end.
-            Some(Written::Full | Written::Closed) | None => conn.abort(),
+        match side.other {
+            Some(other) => conn.pass_on(other, input), // `on_drain` of the other end resumes
+            None => 0,                                 // `on_open` of a client runs before
         }
-        input.len()
     }
 
     fn on_drain(&mut self, side: &mut Side, conn: &mut Conn<'_>) {

@@ -399,6 +399,51 @@ impl<'a> Conn<'a> {
         Some(Conn::other(self.lp, id, self.states.reborrow()))
     }
 
+    /// Passes input on to another connection, as a proxy does in `on_data`. Returns how many bytes
+    /// that is: all of them.
+    ///
+    /// While more waits there than the high mark, this connection is not read from. `on_drain` of
+    /// the other one has to call [`resume_reading`](Self::resume_reading) of this one. If the other
+    /// one has ended, or has no room, this one is [aborted](Self::abort): its peer must not take a
+    /// part for the whole. Both need
+    /// [`pause_at_high_mark(false)`](crate::Limits::pause_at_high_mark): each is held back by the
+    /// other one, and not by its own output. The chapter [`tour::coming_from`] has a whole proxy.
+    ///
+    /// [`tour::coming_from`]: crate::tour::coming_from
+    ///
+    /// # Examples
+    /// ```
+    /// use waterwheel::{Conn, ConnId, Handler, Peer};
+    ///
+    /// struct Pipe;
+    ///
+    /// impl Handler for Pipe {
+    ///     type State = Option<ConnId>; // the other side
+    /// #   fn on_accept(&mut self, _: &Peer) -> Option<Self::State> { None }
+    ///
+    ///     fn on_data(&mut self, to: &mut Self::State, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    ///         match *to {
+    ///             Some(to) => conn.pass_on(to, input),
+    ///             None => 0, // it comes again
+    ///         }
+    ///     }
+    ///
+    ///     fn on_drain(&mut self, from: &mut Self::State, conn: &mut Conn<'_>) {
+    ///         if let Some(mut from) = from.and_then(|id| conn.other_conn(id)) {
+    ///             from.resume_reading();
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn pass_on(&mut self, to: ConnId, input: &[u8]) -> usize {
+        match self.other_conn(to).map(|mut other| other.write(input)) {
+            Some(Written::Below) => {}
+            Some(Written::Above) => self.pause_reading(),
+            Some(Written::Full | Written::Closed) | None => self.abort(),
+        }
+        input.len()
+    }
+
     /// The same connection with a shorter lifetime, to be put into a struct of yours that holds a
     /// `Conn` by value.
     #[must_use]

@@ -10,6 +10,7 @@ mod hostile_layers;
 mod idle;
 #[cfg(feature = "sim")]
 mod layers;
+mod pass_on;
 mod pause;
 mod reset;
 mod send_file;
