@@ -10,13 +10,16 @@
 mod message;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::env;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use message::{HEADER, age, cache_key, question, ttl, u16_at};
+use anyhow::ensure;
+use hashlink::LruCache;
+use message::{Ttl, cache_key, question, ttls};
 use waterwheel::frame::{self, LengthPrefix};
 use waterwheel::udp::{DatagramHandler, DatagramSocket, SocketId, UdpOptions};
 use waterwheel::{
@@ -27,7 +30,7 @@ use waterwheel::{
 /// How long the server upstream may take.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Longest time that an answer is kept, and most answers that are.
+/// Longest time in seconds that an answer is kept, and most answers that are.
 const MAX_TTL: u32 = 3_600;
 const MAX_ANSWERS: usize = 10_000;
 
@@ -46,7 +49,7 @@ struct Pending {
     asker: Asker,
     /// The id that the client has given it.
     id: [u8; 2],
-    question: Box<[u8]>,
+    /// Begins with the question.
     cache_key: Box<[u8]>,
     timer: TimerId,
 }
@@ -56,6 +59,20 @@ struct Cached {
     since: Duration,
     until: Duration,
     answer: Box<[u8]>,
+    ttls: Box<[Ttl]>,
+}
+
+impl Cached {
+    /// The answer to a query with this id. What was kept for a while is valid for less.
+    fn answer(&self, id: [u8; 2], now: Duration) -> Vec<u8> {
+        let kept = (now - self.since).as_secs() as u32;
+        let mut answer = self.answer.to_vec();
+        answer[..2].copy_from_slice(&id);
+        for &(at, ttl) in &self.ttls {
+            answer[at..at + 4].copy_from_slice(&ttl.saturating_sub(kept).to_be_bytes());
+        }
+        answer
+    }
 }
 
 /// Serves UDP, TCP and its own timers.
@@ -67,7 +84,9 @@ struct Forwarder {
     server: String,
     /// By the id upstream, which is the token of its timer, too.
     pending: HashMap<u16, Pending>,
-    cache: HashMap<Box<[u8]>, Cached>,
+    /// What has not been asked for longest makes room. The seed of the standard hasher keeps a
+    /// client from choosing names that collide.
+    cache: LruCache<Box<[u8]>, Cached, RandomState>,
     random: RandomState,
     asked: u64,
 }
@@ -75,68 +94,48 @@ struct Forwarder {
 impl Forwarder {
     /// Returns the answer that is kept; else asks upstream, and the answer comes later.
     fn on_query(&mut self, asker: Asker, query: &[u8], cx: &mut Context<'_>) -> Option<Vec<u8>> {
-        let is_query = query.len() > HEADER && query[2] & 0x80 == 0;
-        let question = question(query).filter(|_| is_query)?;
+        let cache_key = cache_key(query, matches!(asker, Asker::Tcp(_)))?;
         let (id, now) = ([query[0], query[1]], cx.now());
-        let cache_key = cache_key(query, question, matches!(asker, Asker::Tcp(_)));
-        if let Some(cached) = self.cache.get(&cache_key) {
-            if now < cached.until {
-                let mut answer = cached.answer.to_vec();
-                age(&mut answer, (now - cached.since).as_secs() as u32);
-                answer[..2].copy_from_slice(&id);
-                return Some(answer);
-            }
-            self.cache.remove(&cache_key);
+        if let Some(cached) = self.cache.get(&cache_key).filter(|cached| now < cached.until) {
+            return Some(cached.answer(id, now));
         }
         self.asked += 1;
         // Hard to guess: who could guess it could answer instead of the server.
         let own = self.random.hash_one(self.asked) as u16;
-        if self.pending.contains_key(&own) {
+        let Entry::Vacant(pending) = self.pending.entry(own) else {
             return None; // the client asks again
-        }
+        };
         let timer = cx.set_timer(self.key, PATIENCE, own.into());
-        let pending = Pending { asker, id, question: question.into(), cache_key, timer };
-        self.pending.insert(own, pending);
+        pending.insert(Pending { asker, id, cache_key, timer });
         let mut sent = query.to_vec();
         sent[..2].copy_from_slice(&own.to_be_bytes());
-        match asker {
-            Asker::Tcp(_) => {
-                let limits = Limits::default().all_idle(Some(PATIENCE));
-                let options = ConnectOptions::default().timeout(PATIENCE).limits(limits);
-                cx.connect(self.server.as_str(), self.key, Side::Upstream(sent), &options);
-            }
-            Asker::Udp { .. } => {
-                if let Some(mut upstream) = self.upstream.and_then(|id| cx.socket(id)) {
-                    upstream.send(&sent);
-                }
-            }
+        if let Asker::Tcp(_) = asker {
+            let limits = Limits::default().all_idle(Some(PATIENCE));
+            let options = ConnectOptions::default().timeout(PATIENCE).limits(limits);
+            cx.connect(self.server.as_str(), self.key, Side::Upstream(sent), &options);
+        } else if let Some(mut upstream) = self.upstream.and_then(|id| cx.socket(id)) {
+            upstream.send(&sent);
         }
         None
     }
 
     fn on_answer(&mut self, answer: &[u8], cx: &mut Context<'_>) {
-        let Some(own) = u16_at(answer, 0).filter(|_| answer.len() > HEADER) else { return };
-        let asked = self.pending.get(&own).map(|pending| &*pending.question);
-        if asked.is_none() || question(answer) != asked {
-            return; // too late, or forged
+        let Some(question) = question(answer) else { return };
+        let own = u16::from_be_bytes([answer[0], answer[1]]);
+        let Entry::Occupied(pending) = self.pending.entry(own) else { return }; // too late
+        if !pending.get().cache_key.starts_with(question) {
+            return; // forged
         }
-        let Some(pending) = self.pending.remove(&own) else { return };
+        let pending = pending.remove();
         cx.cancel_timer(pending.timer);
-        let mut own_answer = answer.to_vec();
-        own_answer[..2].copy_from_slice(&pending.id);
-        self.send(pending.asker, &own_answer, cx);
-        if let Some(ttl) = ttl(answer) {
-            let now = cx.now();
-            if self.cache.len() >= MAX_ANSWERS {
-                self.cache.retain(|_, cached| now < cached.until);
-            }
-            if self.cache.len() >= MAX_ANSWERS {
-                self.cache.clear(); // or whoever fills it ends it for all others
-            }
-            let until = now + Duration::from_secs(ttl.min(MAX_TTL).into());
-            let cached = Cached { since: now, until, answer: answer.into() };
-            self.cache.insert(pending.cache_key, cached);
-        }
+        let mut answer = answer.to_vec();
+        answer[..2].copy_from_slice(&pending.id);
+        self.send(pending.asker, &answer, cx);
+        let Some(ttls) = ttls(&answer) else { return };
+        let valid = ttls.iter().map(|&(_, ttl)| ttl).min().unwrap_or(0).min(MAX_TTL);
+        let since = cx.now();
+        let until = since + Duration::from_secs(valid.into());
+        self.cache.insert(pending.cache_key, Cached { since, until, answer: answer.into(), ttls });
     }
 
     fn send(&self, asker: Asker, answer: &[u8], cx: &mut Context<'_>) {
@@ -149,10 +148,7 @@ impl Forwarder {
                 };
             }
             Asker::Tcp(id) => {
-                cx.with(self.key, id, |side, conn| match side {
-                    Side::Client(under_way) => under_way.reply(conn, answer),
-                    Side::Upstream(_) => {}
-                });
+                cx.with(self.key, id, |side, conn| side.reply(conn, answer));
             }
         }
     }
@@ -180,24 +176,18 @@ impl TimerHandler for Forwarder {
 
 /// The other end of a connection.
 enum Side {
-    /// A client, which counts its queries.
-    Client(UnderWay),
+    /// A client: its queries under way, and whether it has sent all that it will.
+    Client { under_way: u32, is_last: bool },
     /// The server: a connection for one query, which is kept until that is up.
     Upstream(Vec<u8>),
 }
 
-/// Queries under way, and whether the client has sent all of its own.
-#[derive(Default)]
-struct UnderWay {
-    queries: u32,
-    is_last: bool,
-}
-
-impl UnderWay {
+impl Side {
     fn reply(&mut self, conn: &mut Conn<'_>, answer: &[u8]) {
+        let Self::Client { under_way, is_last } = self else { return };
         send_framed(conn, answer);
-        self.queries -= 1;
-        if self.queries == 0 && self.is_last {
+        *under_way -= 1;
+        if *under_way == 0 && *is_last {
             conn.close();
         }
     }
@@ -213,7 +203,7 @@ impl Handler for Forwarder {
     type State = Side;
 
     fn on_accept(&mut self, _: &Peer) -> Option<Side> {
-        Some(Side::Client(UnderWay::default()))
+        Some(Side::Client { under_way: 0, is_last: false })
     }
 
     fn on_open(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
@@ -225,19 +215,19 @@ impl Handler for Forwarder {
     fn on_data(&mut self, side: &mut Side, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut messages = frame::length_prefixed(input, LengthPrefix::U16_BE, 65_535);
         for message in messages.by_ref().flatten() {
-            let Side::Client(under_way) = side else {
+            let Side::Client { under_way, .. } = side else {
                 self.on_answer(message, &mut conn.context());
                 conn.close();
                 break;
             };
-            if under_way.queries == MAX_UNDER_WAY {
+            if *under_way == MAX_UNDER_WAY {
                 conn.close();
                 break;
             }
-            under_way.queries += 1;
+            *under_way += 1;
             let asker = Asker::Tcp(conn.id());
             if let Some(answer) = self.on_query(asker, message, &mut conn.context()) {
-                under_way.reply(conn, &answer);
+                side.reply(conn, &answer);
             }
         }
         messages.consumed()
@@ -245,14 +235,15 @@ impl Handler for Forwarder {
 
     fn on_eof(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
         match side {
-            Side::Client(under_way) if under_way.queries > 0 => under_way.is_last = true,
+            Side::Client { under_way: 1.., is_last } => *is_last = true,
             _ => conn.close(),
         }
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let mut args = env::args().skip(1);
+    ensure!(args.len() <= 2, "usage: dns_forwarder [HOST:PORT [SERVER:PORT]]");
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:5353".to_owned());
     let server = args.next().unwrap_or_else(|| "9.9.9.9:53".to_owned());
     let mut reactor = Reactor::new()?;
@@ -261,17 +252,15 @@ fn main() -> io::Result<()> {
         upstream: None,
         server: server.clone(),
         pending: HashMap::new(),
-        cache: HashMap::new(),
+        cache: LruCache::with_hasher(MAX_ANSWERS, RandomState::new()),
         random: RandomState::new(),
         asked: 0,
     });
     let (upstream, _) = reactor.connect_udp(server, key, UdpOptions::default())?;
-    if let Some(forwarder) = reactor.handler_mut(key) {
-        forwarder.upstream = Some(upstream);
-    }
+    reactor.handler_mut(key).expect("it is registered").upstream = Some(upstream);
     let options = ListenOptions::default().limits(Limits::internet());
     let addr = reactor.listen(addr, key, options)?;
     reactor.bind_udp(addr, key, UdpOptions::default().batch(true))?;
     let _ = writeln!(io::stdout(), "listening on {addr}");
-    reactor.run()
+    Ok(reactor.run()?)
 }

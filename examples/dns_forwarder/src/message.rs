@@ -1,100 +1,64 @@
 //! What a forwarder has to know of a DNS message (RFC 1035), and nothing else.
 
-/// A message begins with an id, flags, and how many records of each kind there are.
-pub(crate) const HEADER: usize = 12;
-
-/// The type of the record that is none: it says what the sender can take (EDNS, RFC 6891).
-const OPT: u16 = 41;
-
-/// The number of two bytes at a place.
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-/// Where the name at a place ends.
-fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match *message.get(at)? {
-            0 => return Some(at + 1),
-            length if length >= 0xc0 => return Some(at + 2), // the rest is elsewhere
-            length => at += 1 + usize::from(length),
-        }
-    }
-}
+use domain::base::Message;
+use domain::base::iana::{Rcode, Rtype};
 
 /// The only question of a message, with its type and class.
 pub(crate) fn question(message: &[u8]) -> Option<&[u8]> {
-    let end = skip_name(message, HEADER)? + 4;
-    (u16_at(message, 4)? == 1).then(|| message.get(HEADER..end))?
+    let parsed = Message::from_slice(message).ok()?;
+    let (begin, end) = (parsed.question().pos(), parsed.answer().ok()?.pos());
+    (parsed.header_counts().qdcount() == 1).then(|| &message[begin..end])
 }
 
-/// All that an answer depends on: the question, the flags, and what the client can take: how many
-/// bytes over UDP, and whether it wants signatures.
-pub(crate) fn cache_key(query: &[u8], question: &[u8], is_tcp: bool) -> Box<[u8]> {
-    let mut key = [question, &query[2..4], &[u8::from(is_tcp)]].concat();
-    // The name of such a record is empty; its class is the size, its time to live the flags.
-    if let Some([0, 0, 41, edns @ ..]) = query.get(HEADER + question.len()..) {
-        key.extend_from_slice(edns.get(..6).unwrap_or(edns));
-    }
-    key.into()
-}
-
-/// Whether more was to be said than went into the message.
-fn is_cut(message: &[u8]) -> bool {
-    message[2] & 2 != 0
-}
-
-/// A record behind the question.
-struct Record {
-    kind: u16,
-    /// Where its time to live is.
-    ttl_at: usize,
-    /// Bytes of what it says.
-    length: u16,
-}
-
-/// All records of an answer; `None` if it is malformed.
-fn records(answer: &[u8]) -> Option<Vec<Record>> {
-    let counts = [u16_at(answer, 6)?, u16_at(answer, 8)?, u16_at(answer, 10)?];
-    let (mut at, mut records) = (HEADER + question(answer)?.len(), Vec::new());
-    for _ in 0..counts.into_iter().map(u32::from).sum() {
-        at = skip_name(answer, at)?;
-        let (kind, length) = (u16_at(answer, at)?, u16_at(answer, at + 8)?);
-        records.push(Record { kind, ttl_at: at + 4, length });
-        at += 10 + usize::from(length);
-    }
-    (at <= answer.len()).then_some(records)
-}
-
-/// How long all of an answer is valid, in seconds; `None` if it is not to be kept.
-pub(crate) fn ttl(answer: &[u8]) -> Option<u32> {
-    let is_kept = !is_cut(answer) && answer[3] & 15 == 0 && u16_at(answer, 6)? > 0;
-    let records = records(answer).filter(|_| is_kept)?;
-    // Options of EDNS, such as a cookie, are for one client.
-    if records.iter().any(|record| record.kind == OPT && record.length > 0) {
-        return None;
-    }
-    let valid = records.iter().filter(|record| record.kind != OPT);
-    valid.map(|record| ttl_at(answer, record.ttl_at)).min()
-}
-
-/// Takes the time for which an answer was kept off its times to live.
-pub(crate) fn age(answer: &mut [u8], seconds: u32) {
-    for record in records(answer).unwrap_or_default() {
-        if record.kind != OPT {
-            let left = ttl_at(answer, record.ttl_at).saturating_sub(seconds);
-            answer[record.ttl_at..record.ttl_at + 4].copy_from_slice(&left.to_be_bytes());
+/// All that the answer to a query depends on: the question, with which it begins, the flags, and
+/// what the client can take: how many bytes over UDP, and whether it wants signatures. `None` if it
+/// is no query, or malformed.
+pub(crate) fn cache_key(query: &[u8], is_tcp: bool) -> Option<Box<[u8]>> {
+    let parsed = Message::from_slice(query).ok().filter(|it| !it.header().qr())?;
+    let mut key = [question(query)?, &query[2..4], &[u8::from(is_tcp)]].concat();
+    for record in parsed.iter() {
+        let (record, _) = record.ok()?;
+        if record.rtype() == Rtype::OPT {
+            // What EDNS (RFC 6891) has in place of a class is the size, and of a time the flags.
+            key.extend(record.class().to_int().to_be_bytes());
+            key.extend(record.ttl().as_secs().to_be_bytes());
         }
     }
+    Some(key.into())
 }
 
-fn ttl_at(message: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]])
+/// A time to live: where it is in its message, and how many seconds it was.
+pub(crate) type Ttl = (usize, u32);
+
+/// The times to live of an answer; `None` if it is not to be kept.
+pub(crate) fn ttls(answer: &[u8]) -> Option<Box<[Ttl]>> {
+    let parsed = Message::from_slice(answer).ok()?;
+    let (header, mut ttls) = (parsed.header(), Vec::new());
+    if header.tc() || header.rcode() != Rcode::NOERROR || parsed.header_counts().ancount() == 0 {
+        return None;
+    }
+    let mut section = Some(parsed.answer().ok()?);
+    while let Some(mut records) = section {
+        while let Some(record) = records.next() {
+            let record = record.ok()?;
+            match (record.rtype(), usize::from(record.rdlen())) {
+                (Rtype::OPT, 0) => {}
+                (Rtype::OPT, _) => return None, // its options, such as a cookie, are for one client
+                // Behind it are two bytes of length, and what the record says.
+                (_, length) => ttls.push((records.pos() - length - 6, record.ttl().as_secs())),
+            }
+        }
+        section = records.next_section().ok()?;
+    }
+    Some(ttls.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The bytes in front of the first record.
+    const FRONT: usize = 19;
 
     /// An answer for `a.` with records of these types and times to live.
     fn answer(records: &[(u8, u32)]) -> Vec<u8> {
@@ -109,29 +73,53 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_valid_as_long_as_each_of_its_records() {
-        assert_eq!(ttl(&answer(&[(1, 300), (1, 60)])), Some(60));
-        assert_eq!(ttl(&answer(&[(1, 300), (41, 0)])), None, "an option for one client");
-        assert_eq!(ttl(&answer(&[])), None);
+    fn the_times_to_live_of_an_answer_are_found() {
+        let two = answer(&[(1, 300), (1, 60)]);
+        assert_eq!(ttls(&two).unwrap()[..], [(FRONT + 6, 300), (FRONT + 22, 60)]);
+        assert_eq!(two[FRONT + 22..FRONT + 26], 60_u32.to_be_bytes());
+        assert_eq!(ttls(&answer(&[(1, 300), (41, 0)])), None, "an option for one client");
+        assert_eq!(ttls(&answer(&[])), None);
         let mut cut = answer(&[(1, 300)]);
         cut[2] |= 2;
-        assert_eq!(ttl(&cut), None);
+        assert_eq!(ttls(&cut), None);
     }
 
     #[test]
-    fn what_was_kept_for_a_while_is_valid_for_less() {
-        let mut kept = answer(&[(1, 300), (41, 7), (1, 10)]);
-        age(&mut kept, 20);
-        assert_eq!(kept, answer(&[(1, 280), (41, 7), (1, 0)]));
+    fn times_to_live_are_found_in_all_sections() {
+        let mut message = answer(&[(1, 300), (2, 60), (28, 7)]);
+        (message[7], message[9], message[11]) = (1, 1, 2);
+        message.extend([0, 0, 41, 16, 0, 0, 0, 0x80, 0, 0, 0]); // EDNS without an option
+        let found = ttls(&message).unwrap();
+        assert_eq!(found[..], [(FRONT + 6, 300), (FRONT + 22, 60), (FRONT + 38, 7)]);
     }
 
     #[test]
     fn a_message_that_ends_anywhere_is_no_reason_to_panic() {
         let whole = answer(&[(1, 300), (1, 60)]);
-        for length in HEADER..whole.len() {
-            let mut cut = whole[..length].to_vec();
-            assert_eq!(ttl(&cut), None, "{length}");
-            age(&mut cut, 1);
+        for length in 0..whole.len() {
+            let cut = &whole[..length];
+            assert_eq!(ttls(cut), None, "{length}");
+            assert_eq!(question(cut).is_some(), length >= FRONT, "{length}");
+            assert_eq!(cache_key(cut, false), None, "{length}");
         }
+    }
+
+    #[test]
+    fn what_a_client_can_take_is_part_of_the_key_and_what_is_its_own_is_not() {
+        let query = |more: &[u8]| {
+            let additional = u8::from(!more.is_empty());
+            let head = [1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, additional];
+            [&head[..], &[1, b'a', 0, 0, 1, 0, 1], more].concat()
+        };
+        let key = |more: &[u8]| cache_key(&query(more), false);
+        let small = key(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+        assert!(small.is_some() && small != key(&[]));
+        assert_ne!(small, key(&[0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0]), "a larger answer");
+        assert_ne!(small, key(&[0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0]), "signatures");
+        let cookie = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 6, 0, 10, 0, 2, 7, 7];
+        assert_eq!(small, key(&cookie));
+        assert_eq!(key(&[0, 0, 41, 4]), None, "malformed");
+        assert_ne!(cache_key(&query(&[]), true), cache_key(&query(&[]), false));
+        assert_eq!(cache_key(&answer(&[(1, 300)]), false), None, "an answer");
     }
 }
