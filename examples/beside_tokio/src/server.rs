@@ -19,9 +19,15 @@ pub(crate) struct Server {
     tokio: Handle,
     /// The way back for the tasks.
     remote: Remote,
-    connections: u64,
-    answered: u64,
-    too_late: u64,
+    pub(crate) counts: Counts,
+}
+
+/// How the server stands.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) connections: u64,
+    pub(crate) answered: u64,
+    pub(crate) too_late: u64,
 }
 
 /// A connection.
@@ -35,18 +41,11 @@ pub(crate) struct Client {
     is_leaving: bool,
 }
 
-/// How the server stands.
-pub(crate) struct Report {
-    pub(crate) connections: u64,
-    pub(crate) answered: u64,
-    pub(crate) too_late: u64,
-}
-
 impl Handler for Server {
     type State = Client;
 
     fn on_accept(&mut self, _: &Peer) -> Option<Client> {
-        self.connections += 1;
+        self.counts.connections += 1;
         Some(Client::default())
     }
 
@@ -82,18 +81,13 @@ impl Handler for Server {
     }
 
     fn on_close(&mut self, _: Client, _: Closed, _: &mut Context<'_>) {
-        self.connections -= 1;
+        self.counts.connections -= 1;
     }
 }
 
 impl Server {
     pub(crate) fn new(key: HandlerKey<Self>, tokio: Handle, remote: Remote) -> Self {
-        Self { key, tokio, remote, connections: 0, answered: 0, too_late: 0 }
-    }
-
-    pub(crate) fn report(&self) -> Report {
-        let Self { connections, answered, too_late, .. } = *self;
-        Report { connections, answered, too_late }
+        Self { key, tokio, remote, counts: Counts::default() }
     }
 
     /// From the reactor to tokio and back. The answer names its connection by an id, which finds
@@ -113,7 +107,10 @@ impl Server {
             client.is_waiting = false;
             if client.is_leaving { conn.close() } else { conn.resume_reading() }
         });
-        *if told.is_some() { &mut self.answered } else { &mut self.too_late } += 1;
+        match told {
+            Some(()) => self.counts.answered += 1,
+            None => self.counts.too_late += 1,
+        }
     }
 }
 

@@ -2,58 +2,24 @@
 //! tokio.
 #![cfg(unix)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+#[path = "../../../tests/examples/process.rs"]
+mod process;
 
-/// Longest wait for anything that should come soon.
-const PATIENCE: Duration = Duration::from_secs(30);
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
-/// The program; killed when the test ends early.
-struct Program {
-    child: Child,
-    output: BufReader<ChildStdout>,
-}
+use process::{PATIENCE, Process};
 
-impl Program {
-    #[track_caller]
-    fn start() -> (Self, SocketAddr, SocketAddr) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_beside_tokio"))
-            .args(["--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"])
-            .env("RUST_LOG", "off")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut program = Self { child, output };
-        let lines = [program.line(), program.line()];
-        let addr = |line: &str, what: &str| line.strip_prefix(what).expect(line).parse().unwrap();
-        (program, addr(&lines[0], "listening on "), addr(&lines[1], "status on "))
-    }
+const PROGRAM: &str = env!("CARGO_BIN_EXE_beside_tokio");
 
-    #[track_caller]
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// Asks it to end, as an operator would, and waits for that.
-    #[track_caller]
-    fn end(mut self) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It has ended already, as a rule.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The program, where its reactor listens, and where tokio does.
+#[track_caller]
+fn start() -> (Process, SocketAddr, SocketAddr) {
+    let program = Process::start(PROGRAM, &["--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"]);
+    let line = program.line();
+    let status = line.strip_prefix("status on ").expect(&line).parse().expect(&line);
+    let (program, addr) = program.listening();
+    (program, addr, status)
 }
 
 fn connect(addr: SocketAddr) -> TcpStream {
@@ -71,7 +37,7 @@ fn read_all(mut stream: TcpStream) -> String {
 
 #[test]
 fn each_side_asks_the_other_one() {
-    let (program, addr, status) = Program::start();
+    let (program, addr, status) = start();
     let mut client = connect(addr);
     // In one segment, with the end behind it: every line is answered, and in its order.
     client.write_all(b"one\ntwo\nthree\n").unwrap();
@@ -85,5 +51,27 @@ fn each_side_asks_the_other_one() {
     assert_eq!(&answer, b"FOUR\n");
     assert_eq!(read_all(connect(status)), "connections 1, answered 4, too late 0\n");
     drop(stays);
-    program.end();
+    program.terminate();
+    assert_eq!(program.end().code, Some(0));
+}
+
+#[test]
+fn what_is_mistyped_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (args, code, parts) in [
+        (["--listen", &taken], 1, [&*taken, "in use", "take another port"]),
+        (["--status", &taken], 1, ["--status", &taken, "in use"]),
+        (["--status", "7001"], 1, ["--status", "cannot listen on 7001", "invalid"]),
+        (["--listen", "7000"], 2, ["--listen", "7000", "give \"host:port\""]),
+        (["--stauts", "127.0.0.1:0"], 2, ["--stauts", "invalid option", "see --help"]),
+        (["--drain", "soon"], 2, ["--drain", "soon", "see --help"]),
+    ] {
+        let free = ["--listen", "127.0.0.1:0", "--status", "127.0.0.1:0"];
+        let end = Process::start(PROGRAM, &[&free[..], &args].concat()).end();
+        assert_eq!(end.code, Some(code), "{args:?}: {end:?}");
+        for part in parts {
+            assert!(end.errors.contains(part), "{args:?}: {:?} does not say {part:?}", end.errors);
+        }
+    }
 }
