@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use waterwheel::fleet::{Fleet, FleetOptions, FleetSender, Member};
 use waterwheel::{
     Closed, Conn, ConnId, Context, Handler, IdleKind, Limits, ListenOptions, Peer, Receive, frame,
@@ -74,16 +75,15 @@ impl Receive<Arc<[u8]>> for Room {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     env_logger::init();
     let mut args = env::args().skip(1);
+    ensure!(args.len() <= 2, "usage: fleet_chat [HOST:PORT [SOCKET]]");
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:7008".to_owned());
     let set_up = move |member: &mut Member<'_>| {
         let room = member.reactor().register(Room::default());
         let everyone = member.channel(room, 1_024)?;
-        if let Some(room) = member.reactor().handler_mut(room) {
-            room.everyone = Some(everyone);
-        }
+        member.reactor().handler_mut(room).expect("it is registered").everyone = Some(everyone);
         // A client may only listen.
         let limits = Limits::internet().first_byte_timeout(None).pause_at_high_mark(false);
         let addr = member.listen(&addr, room, ListenOptions::default().limits(limits))?;

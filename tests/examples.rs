@@ -6,6 +6,8 @@
 #[cfg(feature = "proxy-protocol")]
 #[path = "balancer/mod.rs"]
 mod balancer;
+#[path = "examples/mistakes.rs"]
+mod mistakes;
 #[path = "examples/process.rs"]
 mod process;
 #[path = "examples/servers.rs"]
@@ -48,6 +50,37 @@ fn an_address_in_use_and_one_that_is_none_are_told_in_one_line() {
     let end = Process::start("discard", &["127.0.0.1:0", "often"]).end();
     assert_eq!(end.code, Some(1), "{end:?}");
     assert_eq!(end.errors, "discard: \"often\" is no number of seconds\n");
+}
+
+#[test]
+fn what_is_mistyped_at_a_chat_over_a_fleet_is_told() {
+    let dir = std::env::temp_dir().join(format!("fleet_chat-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let (file, socket) = (dir.join("file"), dir.join("socket"));
+    std::fs::write(&file, "precious").unwrap();
+    let (file, socket) = (file.to_str().unwrap(), socket.to_str().unwrap());
+    mistakes::expect_wrong_addresses_refused("fleet_chat", &[socket]);
+    let usage = "usage: fleet_chat [HOST:PORT [SOCKET]]";
+    mistakes::expect_refusal("fleet_chat", &["127.0.0.1:0", socket, "more"], &[usage]);
+    let words = [file, "no socket", "take another path"];
+    mistakes::expect_refusal("fleet_chat", &["127.0.0.1:0", file], &words);
+    let missing = "/nowhere/fleet_chat.sock";
+    let words = [missing, "No such file or directory"];
+    mistakes::expect_refusal("fleet_chat", &["127.0.0.1:0", missing], &words);
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "precious");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[cfg(feature = "http-files")]
+#[test]
+fn what_is_mistyped_at_a_server_of_files_is_told() {
+    mistakes::expect_wrong_addresses_refused("http_files", &["."]);
+    let usage = "usage: http_files [HOST:PORT [DIRECTORY]]";
+    mistakes::expect_refusal("http_files", &["127.0.0.1:0", ".", "more"], &[usage]);
+    for root in ["/nowhere", "Cargo.toml"] {
+        let words = [root, "no such directory"];
+        mistakes::expect_refusal("http_files", &["127.0.0.1:0", root], &words);
+    }
 }
 
 /// What `discard` and `idle` print in callbacks is lost then.

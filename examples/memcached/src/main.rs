@@ -18,6 +18,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use anyhow::ensure;
 use commands::{MAX_LINE_BYTES, MAX_VALUE_BYTES, skip};
 use store::Store;
 use waterwheel::{
@@ -112,14 +113,15 @@ fn serve(reactor: &mut Reactor, addr: &str, max_bytes: usize) -> io::Result<Sock
     reactor.listen(addr, cache, ListenOptions::default().limits(limits))
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let mut args = env::args().skip(1);
+    ensure!(args.len() <= 2, "usage: memcached [HOST:PORT [MEBIBYTES]]");
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:11211".to_owned());
     let mib = args.next().unwrap_or_else(|| "64".to_owned());
-    let is_none = |_| io::Error::other(format!("{mib:?} is no number of MiB"));
-    let mib: usize = mib.parse().map_err(is_none)?;
+    let max_bytes = mib.parse().unwrap_or(0_usize).saturating_mul(1 << 20);
+    ensure!(max_bytes > 0, "the memory for items is 1 MiB or more, and not {mib:?}");
     let mut reactor = Reactor::new()?;
-    let addr = serve(&mut reactor, &addr, mib.saturating_mul(1 << 20))?;
+    let addr = serve(&mut reactor, &addr, max_bytes)?;
     let _ = writeln!(io::stdout(), "listening on {addr}");
-    reactor.run()
+    Ok(reactor.run()?)
 }

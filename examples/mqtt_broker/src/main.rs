@@ -17,6 +17,7 @@ use std::env;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use anyhow::bail;
 use transport::Transport;
 use waterwheel::frame::{self, LengthPrefix};
 use waterwheel::ws::Endpoint;
@@ -141,15 +142,14 @@ fn deliver(client: &mut Client, conn: &mut Conn<'_>, message: &Publish, qos: u8,
         return;
     }
     let first = 0x30 | (qos << 1) | u8::from(retain);
-    let topic_bytes = (message.topic.len() as u16).to_be_bytes();
-    let topic = message.topic.as_bytes();
-    let written = if qos == 0 {
-        send(client, conn, first, [&topic_bytes, topic, &[], &message.payload])
-    } else {
+    let length = (message.topic.len() as u16).to_be_bytes();
+    if qos > 0 {
         client.last_id = client.last_id.checked_add(1).unwrap_or(1);
-        let id = client.last_id.to_be_bytes();
-        send(client, conn, first, [&topic_bytes, topic, &id, &message.payload])
-    };
+    }
+    let last_id = client.last_id.to_be_bytes();
+    let id = if qos > 0 { &last_id[..] } else { &[] };
+    let parts = [&length, message.topic.as_bytes(), id, &message.payload];
+    let written = send(client, conn, first, parts);
     client.is_behind = written == Written::Above;
 }
 
@@ -225,8 +225,7 @@ impl Broker {
         }
         client.silence = (keep_alive > 0).then(|| Duration::from_secs(keep_alive.into()) * 3 / 2);
         // A client of the same name is one that has lost its connection.
-        let others: Vec<ConnId> = self.clients.iter().copied().collect();
-        for id in others {
+        for &id in &self.clients {
             conn.context().with(self.key, id, |other, conn| {
                 if other.name == client.name {
                     conn.abort();
@@ -375,26 +374,29 @@ impl Handler for Broker {
     }
 }
 
-/// TLS, if a certificate and its key are given.
+/// TLS, with a certificate and its key.
 #[cfg(feature = "tls")]
-fn encrypted(options: ListenOptions, files: &[String]) -> io::Result<ListenOptions> {
-    match files {
-        [chain, key, ..] => {
-            let config = waterwheel::tls::ServerConfig::from_pem_files(chain, key)?;
-            Ok(options.tls(&config))
-        }
-        _ => Ok(options),
-    }
+fn encrypted(options: ListenOptions, chain: &str, key: &str) -> anyhow::Result<ListenOptions> {
+    let config = waterwheel::tls::ServerConfig::from_pem_files(chain, key)?;
+    Ok(options.tls(&config))
 }
 
 #[cfg(not(feature = "tls"))]
-fn encrypted(options: ListenOptions, _: &[String]) -> io::Result<ListenOptions> {
-    Ok(options)
+fn encrypted(_: ListenOptions, _: &str, _: &str) -> anyhow::Result<ListenOptions> {
+    bail!("built without TLS: cargo run -p mqtt_broker --features tls (wants a C compiler)")
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let args: Vec<String> = env::args().skip(1).collect();
-    let addr = args.first().map_or("127.0.0.1:1883", String::as_str);
+    // Keep-alive is the clock of an open connection.
+    let limits = Limits::internet().all_idle(None).min_receive_rate(None).pause_at_high_mark(false);
+    let options = ListenOptions::default().limits(limits);
+    let (addr, options) = match &args[..] {
+        [] => ("127.0.0.1:1883", options),
+        [addr] => (addr.as_str(), options),
+        [addr, chain, key] => (addr.as_str(), encrypted(options, chain, key)?),
+        _ => bail!("usage: mqtt_broker [HOST:PORT [CERTIFICATE KEY]]"),
+    };
     let mut reactor = Reactor::new()?;
     let broker = reactor.register_with(|key| Broker {
         key,
@@ -403,10 +405,7 @@ fn main() -> io::Result<()> {
         retained: BTreeMap::new(),
         retained_bytes: 0,
     });
-    // Keep-alive is the clock of an open connection.
-    let limits = Limits::internet().all_idle(None).min_receive_rate(None).pause_at_high_mark(false);
-    let options = encrypted(ListenOptions::default().limits(limits), args.get(1..).unwrap_or(&[]))?;
     let addr = reactor.listen(addr, broker, options)?;
     let _ = writeln!(io::stdout(), "listening on {addr}");
-    reactor.run()
+    Ok(reactor.run()?)
 }

@@ -11,13 +11,15 @@
 
 use std::env;
 use std::io::{self, ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str;
 use std::time::Duration;
 
+use anyhow::ensure;
 use waterwheel::filter::DestinationFilter;
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, DeadlineKind, Destination, Handler,
-    Limits, ListenOptions, Peer, Reactor, TcpOptions, Written,
+    Limits, ListenOptions, Peer, Reactor, TcpOptions,
 };
 
 /// How long a client may take to say where to.
@@ -39,55 +41,47 @@ enum Side {
     Greeting,
     /// The destination is to come.
     Request,
-    /// Its bytes go to the other one.
-    Client {
-        upstream: ConnId,
-    },
-    Upstream {
-        client: ConnId,
-    },
+    /// A client: its bytes go to this upstream.
+    Client(ConnId),
+    /// An upstream: its bytes go to this client.
+    Upstream(ConnId),
 }
 
 impl Side {
     fn other(&self) -> Option<ConnId> {
         match *self {
-            Self::Client { upstream: other } | Self::Upstream { client: other } => Some(other),
+            Self::Client(other) | Self::Upstream(other) => Some(other),
             Self::Greeting | Self::Request => None,
         }
     }
 }
 
-/// Methods of authentication: what is left behind them.
-fn greeting(input: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The methods of authentication that a client offers, and the length of its message.
+fn greeting(input: &[u8]) -> Option<(&[u8], usize)> {
     let (&[_version, count], rest) = input.split_first_chunk()?;
-    rest.split_at_checked(count.into())
+    let methods = rest.get(..count.into())?;
+    Some((methods, 2 + methods.len()))
 }
 
-/// A command, where to, and what is left behind them.
-type Request<'a> = (u8, Destination, &'a [u8]);
-
-/// A command and where to, and what is left behind them; `Err` for another kind of address.
-fn request(input: &[u8]) -> Result<Option<Request<'_>>, ()> {
-    let Some((&[_version, command, _, kind], rest)) = input.split_first_chunk() else {
-        return Ok(None);
+/// Where a client wants to be connected to, and the length of its message; or why that is refused,
+/// as a code. `None`: it is not all here.
+fn request(input: &[u8]) -> Option<Result<(Destination, usize), u8>> {
+    let (&[_version, command, _, kind], rest) = input.split_first_chunk()?;
+    let length = match (command, kind) {
+        (1, 1) => 4,
+        (1, 4) => 16,
+        (1, 3) => 1 + usize::from(*rest.first()?), // a name, with its length in front
+        (1, _) => return Some(Err(8)),
+        _ => return Some(Err(7)),
     };
-    let length = match (kind, rest.first()) {
-        (1, _) => 4,
-        (4, _) => 16,
-        (3, Some(&length)) => 1 + usize::from(length),
-        (3, None) => return Ok(None),
-        _ => return Err(()),
+    let (host, rest) = rest.split_at_checked(length)?;
+    let port = u16::from_be_bytes(*rest.first_chunk()?);
+    let to = match *host {
+        [_, ref name @ ..] if kind == 3 => str::from_utf8(name).ok().map(|it| (it, port).into()),
+        [a, b, c, d] => Some((IpAddr::from([a, b, c, d]), port).into()),
+        _ => <[u8; 16]>::try_from(host).ok().map(|ip| (IpAddr::from(ip), port).into()),
     };
-    let Some((host, rest)) = rest.split_at_checked(length) else { return Ok(None) };
-    let Some((&port, rest)) = rest.split_first_chunk() else { return Ok(None) };
-    let port = u16::from_be_bytes(port);
-    let ip = <[u8; 4]>::try_from(host).map(|ip| IpAddr::from(Ipv4Addr::from(ip)));
-    let ip = ip.or_else(|_| <[u8; 16]>::try_from(host).map(|ip| Ipv6Addr::from(ip).into()));
-    let to = match (kind, ip) {
-        (1 | 4, Ok(ip)) => (ip, port).into(),
-        _ => (std::str::from_utf8(&host[1..]).map_err(|_| ())?, port).into(),
-    };
-    Ok(Some((command, to, rest)))
+    Some(to.map(|to| (to, 6 + length)).ok_or(8))
 }
 
 fn reply(client: &mut Conn<'_>, code: u8, bound: SocketAddr) {
@@ -101,6 +95,37 @@ fn reply(client: &mut Conn<'_>, code: u8, bound: SocketAddr) {
     }
 }
 
+impl Socks {
+    /// Answers the next message of a client. Returns its length, or zero if it is not all here.
+    fn negotiate(&self, side: &mut Side, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        if input[0] != 5 {
+            conn.close(); // another version, or no SOCKS at all
+        } else if let Side::Greeting = side {
+            let Some((methods, length)) = greeting(input) else { return 0 };
+            if methods.contains(&0) {
+                conn.write(&[5, 0]);
+                *side = Side::Request;
+                return length;
+            }
+            conn.write(&[5, 0xff]); // none that is spoken here
+            conn.close();
+        } else {
+            match request(input) {
+                Some(Ok((to, length))) => {
+                    conn.set_deadline(DeadlineKind::User, None);
+                    let (key, state) = (conn.handler_key(), Side::Upstream(conn.id()));
+                    let upstream = conn.context().connect::<Self>(to, key, state, &self.options);
+                    *side = Side::Client(upstream);
+                    return length;
+                }
+                Some(Err(code)) => reply(conn, code, NOWHERE),
+                None => return 0,
+            }
+        }
+        input.len()
+    }
+}
+
 impl Handler for Socks {
     type State = Side;
 
@@ -109,7 +134,7 @@ impl Handler for Socks {
     }
 
     fn on_open(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
-        let Side::Upstream { client } = *side else {
+        let Side::Upstream(client) = *side else {
             return conn.set_deadline(DeadlineKind::User, Some(PATIENCE));
         };
         let bound = conn.local_addr().unwrap_or(NOWHERE);
@@ -121,45 +146,11 @@ impl Handler for Socks {
 
     fn on_data(&mut self, side: &mut Side, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         if let Some(other) = side.other() {
-            match conn.other_conn(other).map(|mut other| other.write(input)) {
-                Some(Written::Below) => {}
-                Some(Written::Above) => conn.pause_reading(), // until `on_drain` of the other one
-                Some(Written::Full | Written::Closed) | None => conn.abort(),
-            }
-            return input.len();
+            return conn.pass_on(other, input);
         }
-        if input[0] != 5 {
-            conn.close(); // another version, or no SOCKS at all
-            return input.len();
-        }
-        let is_greeting = matches!(side, Side::Greeting);
-        let rest = match (is_greeting, greeting(input), request(input)) {
-            (true, Some((methods, rest)), _) if methods.contains(&0) => {
-                conn.write(&[5, 0]);
-                *side = Side::Request;
-                rest
-            }
-            (true, Some(_), _) => {
-                conn.write(&[5, 0xff]); // none that is spoken here
-                conn.close();
-                return input.len();
-            }
-            (false, _, Ok(Some((1, to, rest)))) => {
-                conn.set_deadline(DeadlineKind::User, None);
-                let (key, state) = (conn.handler_key(), Side::Upstream { client: conn.id() });
-                let upstream = conn.context().connect::<Self>(to, key, state, &self.options);
-                *side = Side::Client { upstream };
-                rest
-            }
-            (false, _, Err(()) | Ok(Some(_))) => {
-                let code = if request(input).is_err() { 8 } else { 7 };
-                reply(conn, code, NOWHERE); // no such address, no such command
-                return input.len();
-            }
-            _ => return 0, // it is not all here
-        };
-        let taken = input.len() - rest.len();
-        if rest.is_empty() { taken } else { taken + self.on_data(side, conn, rest) }
+        let taken = self.negotiate(side, conn, input);
+        let has_more = (1..input.len()).contains(&taken);
+        if has_more { taken + self.on_data(side, conn, &input[taken..]) } else { taken }
     }
 
     fn on_drain(&mut self, side: &mut Side, conn: &mut Conn<'_>) {
@@ -196,10 +187,12 @@ impl Handler for Socks {
     }
 }
 
-fn main() -> io::Result<()> {
+fn main() -> anyhow::Result<()> {
     let mut args = env::args().skip(1);
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:1080".to_owned());
-    let is_local = args.next().is_some_and(|arg| arg == "--allow-local");
+    let rest: Vec<String> = args.collect();
+    let is_local = rest == ["--allow-local"];
+    ensure!(is_local || rest.is_empty(), "usage: socks5 [HOST:PORT [--allow-local]]");
     let filter = (!is_local).then(DestinationFilter::default);
     let limits = Limits::internet().pause_at_high_mark(false).all_idle(Some(SILENCE));
     // Silence ends both sides, so that TCP need not ask after them.
@@ -209,5 +202,5 @@ fn main() -> io::Result<()> {
     let socks = reactor.register(Socks { options });
     let addr = reactor.listen(addr, socks, ListenOptions::default().limits(limits))?;
     let _ = writeln!(io::stdout(), "listening on {addr}");
-    reactor.run()
+    Ok(reactor.run()?)
 }
