@@ -50,7 +50,7 @@ struct Pending {
     /// The id that the client has given it.
     id: [u8; 2],
     /// Begins with the question.
-    cache_key: Box<[u8]>,
+    cache_key: Vec<u8>,
     timer: TimerId,
 }
 
@@ -86,7 +86,7 @@ struct Forwarder {
     pending: HashMap<u16, Pending>,
     /// What has not been asked for longest makes room. The seed of the standard hasher keeps a
     /// client from choosing names that collide.
-    cache: LruCache<Box<[u8]>, Cached, RandomState>,
+    cache: LruCache<Vec<u8>, Cached, RandomState>,
     random: RandomState,
     asked: u64,
 }

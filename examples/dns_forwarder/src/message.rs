@@ -13,18 +13,25 @@ pub(crate) fn question(message: &[u8]) -> Option<&[u8]> {
 /// All that the answer to a query depends on: the question, with which it begins, the flags, and
 /// what the client can take: how many bytes over UDP, and whether it wants signatures. `None` if it
 /// is no query, or malformed.
-pub(crate) fn cache_key(query: &[u8], is_tcp: bool) -> Option<Box<[u8]>> {
-    let parsed = Message::from_slice(query).ok().filter(|it| !it.header().qr())?;
-    let mut key = [question(query)?, &query[2..4], &[u8::from(is_tcp)]].concat();
-    for record in parsed.iter() {
-        let (record, _) = record.ok()?;
+pub(crate) fn cache_key(query: &[u8], is_tcp: bool) -> Option<Vec<u8>> {
+    let parsed = Message::from_slice(query).ok()?;
+    let (begin, answers) = (parsed.question().pos(), parsed.answer().ok()?);
+    if parsed.header().qr() || parsed.header_counts().qdcount() != 1 {
+        return None;
+    }
+    let mut key = Vec::with_capacity(query.len());
+    key.extend_from_slice(&query[begin..answers.pos()]);
+    key.extend([query[2], query[3], u8::from(is_tcp)]);
+    let additional = answers.next_section().ok()??.next_section().ok()??;
+    for record in additional {
+        let record = record.ok()?;
         if record.rtype() == Rtype::OPT {
             // What EDNS (RFC 6891) has in place of a class is the size, and of a time the flags.
             key.extend(record.class().to_int().to_be_bytes());
             key.extend(record.ttl().as_secs().to_be_bytes());
         }
     }
-    Some(key.into())
+    Some(key)
 }
 
 /// A time to live: where it is in its message, and how many seconds it was.
