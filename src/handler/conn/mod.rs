@@ -421,9 +421,9 @@ impl<'a> Conn<'a> {
     ///     type State = Option<ConnId>; // the other side
     /// #   fn on_accept(&mut self, _: &Peer) -> Option<Self::State> { None }
     ///
-    ///     fn on_data(&mut self, to: &mut Self::State, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    ///     fn on_data(&mut self, to: &mut Self::State, conn: &mut Conn<'_>, data: &[u8]) -> usize {
     ///         match *to {
-    ///             Some(to) => conn.pass_on(to, input),
+    ///             Some(to) => conn.pass_on(to, data),
     ///             None => 0, // it comes again
     ///         }
     ///     }
