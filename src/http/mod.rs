@@ -7,7 +7,7 @@
 //! routes share, the [`Request`], and the [`Response`] to fill. With the feature `ws` a route may
 //! also begin a WebSocket: see the module `ws`.
 //!
-//! # What holds
+//! # Guarantees
 //! - One exchange at a time per connection: pipelined requests are answered in order, and their
 //!   answers leave together.
 //! - Malformed input has one exact answer, and ends its connection. That cannot be switched off:
@@ -115,7 +115,7 @@ pub use router::{Next, Route, Router};
 pub use server::Server;
 #[cfg(feature = "http-session")]
 pub use session::{
-    CookieKeys, SameSite, Session, SessionId, SessionStore, Sessions, SessionsFull,
+    CookieKeys, SameSite, Session, SessionId, SessionOf, SessionStore, Sessions, SessionsFull,
     SessionsOptions, SetCookie, StoredSession, StoredSessions,
 };
 pub use stats::HttpStats;

@@ -269,6 +269,76 @@ fn row_62_an_id_that_is_forged_fixed_or_revoked_finds_no_session() {
     assert_eq!(ask(client, "/logout", &third).0, "none");
 }
 
+/// Asks with a cookie and a body; the text and the cookie that is set.
+#[track_caller]
+fn ask_with_body(
+    client: &mut Client,
+    path: &str,
+    cookie: &str,
+    body: &str,
+) -> (String, Option<String>) {
+    let length = body.len();
+    let answer = client.ask(format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\nContent-Length: {length}\r\n\r\n{body}"
+    ));
+    let set = answer.field("set-cookie").map(|text| text.split("; ").next().unwrap().to_owned());
+    (answer.text().to_owned(), set)
+}
+
+type Names = Sessions<String>;
+
+#[test]
+fn a_session_begins_is_found_and_ends_once_the_body_has_come() {
+    let web = Web::serve(|| {
+        let keys = CookieKeys::generate().unwrap();
+        let routes = Router::new()
+            .post("/login", |app: &mut Names, req, res| {
+                let before = app.id(req);
+                res.collect(100, |app, body, res| {
+                    let name = String::from_utf8_lossy(body).into_owned();
+                    match app.start(before, res, name) {
+                        Ok(_) => res.text("in"),
+                        Err(SessionsFull) => res.status(503).text("full"),
+                    }
+                });
+            })
+            .post("/rename", |app: &mut Names, req, res| {
+                let id = app.id(req);
+                res.collect(100, |app, body, res| {
+                    let Some(session) = app.find(id.clone(), res) else { return res.text("none") };
+                    session.data = String::from_utf8_lossy(body).into_owned();
+                    app.rotate(id, res);
+                    res.text("renamed");
+                });
+            })
+            .post("/logout", |app: &mut Names, req, res| {
+                let id = app.id(req);
+                res.collect(100, |app, _, res| {
+                    let name = app.revoke(id, res);
+                    res.text(name.as_deref().unwrap_or("none"));
+                });
+            });
+        Server::new(Sessions::new(keys, SessionsOptions::default()), routes)
+    });
+    let client = &mut web.client();
+    let (text, first) = ask_with_body(client, "/login", "x=1", "ann");
+    assert_eq!(text, "in");
+    let first = first.unwrap();
+    // The session from before is gone.
+    let (_, second) = ask_with_body(client, "/login", &first, "ann");
+    let second = second.unwrap();
+    assert_eq!(ask_with_body(client, "/rename", &first, "eve"), ("none".into(), None));
+    let (text, third) = ask_with_body(client, "/rename", &second, "bob");
+    let third = third.unwrap();
+    assert_eq!(text, "renamed");
+    assert_eq!(ask_with_body(client, "/logout", &second, "now").0, "none");
+    let (text, removal) = ask_with_body(client, "/logout", &third, "now");
+    assert_eq!((&text[..], removal.as_deref()), ("bob", Some("__Host-session=")));
+    assert_eq!(ask_with_body(client, "/logout", &third, "now").0, "none");
+    // An id that is forged is none.
+    assert_eq!(ask_with_body(client, "/logout", "__Host-session=1", "now").0, "none");
+}
+
 #[test]
 fn sessions_are_bounded_and_expire() {
     let options = SessionsOptions::default().max_sessions(2).cookie_name("s".into()).secure(false);

@@ -2,10 +2,12 @@
 
 mod cookie_keys;
 mod cookies;
+mod session_id;
 mod sessions;
 mod stored_sessions;
 
 pub use cookie_keys::CookieKeys;
 pub use cookies::{SameSite, SetCookie};
-pub use sessions::{Session, Sessions, SessionsFull, SessionsOptions};
-pub use stored_sessions::{SessionId, SessionStore, StoredSession, StoredSessions};
+pub use session_id::SessionId;
+pub use sessions::{Session, SessionOf, Sessions, SessionsFull, SessionsOptions};
+pub use stored_sessions::{SessionStore, StoredSession, StoredSessions};

@@ -9,12 +9,10 @@ use std::time::Duration;
 
 use super::cookie_keys::CookieKeys;
 use super::cookies::SetCookie;
+use super::session_id::{Id, SessionId, hex};
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::options::setters;
-
-/// The id of a session: 128 random bits.
-pub(super) type Id = [u8; 16];
 
 /// Expired sessions that one call removes, besides those that it needs the room of.
 const EXPIRY_BUDGET: usize = 16;
@@ -66,19 +64,30 @@ impl SessionsOptions {
 /// Sessions are of one process and end with it. A full store refuses new ones, so that a flood of
 /// them logs nobody out: begin sessions at login, and not for strangers.
 ///
+/// The methods take a `&Request`. A request ends with its callback, and the body comes later: a
+/// closure that is called with the body has no request any more. Take the [`id`](Self::id) before,
+/// and pass it instead (see [`SessionOf`]).
+///
 /// # Examples
-/// ```
+/// The password comes in the body of a form, so the id is taken first:
+#[cfg_attr(feature = "http-forms", doc = "```")]
+#[cfg_attr(not(feature = "http-forms"), doc = "```ignore")]
 /// use waterwheel::http::{CookieKeys, Router, Sessions, SessionsOptions};
 ///
 /// type App = Sessions<String>;
 ///
 /// let routes = Router::new()
 ///     .post("/login", |app: &mut App, req, res| {
-///         // … once the password is checked:
-///         match app.start(req, res, "ann".to_owned()) {
-///             Ok(_) => res.redirect("/"),
-///             Err(_) => res.status(503).text("too many sessions\n"),
-///         }
+///         let before = app.id(req);
+///         res.form(req, 4_096, |app, form, res| {
+///             if form.get("password") != Some("secret") {
+///                 return res.status(401).text("wrong password\n");
+///             }
+///             match app.start(before, res, "ann".to_owned()) {
+///                 Ok(_) => res.redirect("/"),
+///                 Err(_) => res.status(503).text("too many sessions\n"),
+///             }
+///         });
 ///     })
 ///     .get("/", |app: &mut App, req, res| match app.find(req, res) {
 ///         Some(session) => res.text(&format!("hello, {}\n", session.data)),
@@ -134,6 +143,31 @@ impl<T: fmt::Debug> fmt::Debug for Session<T> {
     }
 }
 
+/// Says whose session a method of [`Sessions`] is about: a `&Request`, or, for a closure that is
+/// called after the request, the `Option<SessionId>` that [`Sessions::id`] has returned for it.
+pub trait SessionOf {
+    /// The id of the session, if there is one.
+    fn id_in<T>(self, sessions: &Sessions<T>) -> Option<SessionId>;
+}
+
+impl SessionOf for &Request<'_> {
+    fn id_in<T>(self, sessions: &Sessions<T>) -> Option<SessionId> {
+        sessions.id(self)
+    }
+}
+
+impl SessionOf for Option<SessionId> {
+    fn id_in<T>(self, _: &Sessions<T>) -> Option<SessionId> {
+        self
+    }
+}
+
+impl SessionOf for &SessionId {
+    fn id_in<T>(self, _: &Sessions<T>) -> Option<SessionId> {
+        Some(self.clone())
+    }
+}
+
 impl<T> Session<T> {
     /// A token against requests that other sites forge. Put it into the forms of the session's
     /// pages, and have it [checked](Self::is_token) before anything is changed.
@@ -167,6 +201,13 @@ impl<T> Sessions<T> {
         self.sessions.len()
     }
 
+    /// The id in the cookie of a request, if it is signed by one of the keys. An id outlives the
+    /// request, and is taken by the other methods in its place: see [`SessionOf`].
+    #[must_use]
+    pub fn id(&self, req: &Request<'_>) -> Option<SessionId> {
+        SessionId::of(&self.keys, &self.options.cookie_name, req)
+    }
+
     /// Begins a session and sets its cookie. A session that the client had before is revoked: an
     /// id from before the login, which somebody else may know, is worth nothing after it.
     ///
@@ -174,24 +215,30 @@ impl<T> Sessions<T> {
     /// [`SessionsFull`].
     pub fn start<A: 'static>(
         &mut self,
-        req: &Request<'_>,
+        before: impl SessionOf,
         res: &mut Response<'_, A>,
         data: T,
     ) -> Result<&mut Session<T>, SessionsFull> {
         let now = res.context().now();
-        self.take(req);
+        if let Some(id) = before.id_in(self).and_then(|id| id.bytes()) {
+            self.sessions.remove(&id);
+        }
         self.insert(res, data, now, now)
     }
 
-    /// The session of a request, which begins to be idle anew.
+    /// Returns the session of a request, and starts its idle time again.
     pub fn find<A: 'static>(
         &mut self,
-        req: &Request<'_>,
+        of: impl SessionOf,
         res: &mut Response<'_, A>,
     ) -> Option<&mut Session<T>> {
         let now = res.context().now();
         self.expire(now);
-        let id = self.id(req)?;
+        let id = of.id_in(self)?.bytes()?;
+        self.look_up(id, now)
+    }
+
+    fn look_up(&mut self, id: Id, now: Duration) -> Option<&mut Session<T>> {
         if self.sessions.get(&id)?.expires(&self.options) <= now {
             self.sessions.remove(&id);
             return None;
@@ -205,28 +252,31 @@ impl<T> Sessions<T> {
     /// now on. Its lifetime goes on.
     pub fn rotate<A: 'static>(
         &mut self,
-        req: &Request<'_>,
+        of: impl SessionOf,
         res: &mut Response<'_, A>,
     ) -> Option<&mut Session<T>> {
-        self.find(req, res)?;
         let now = res.context().now();
-        let session = self.take(req)?;
+        self.expire(now);
+        let id = of.id_in(self)?.bytes()?;
+        self.look_up(id, now)?;
+        let session = self.sessions.remove(&id)?;
         self.insert(res, session.data, session.began, now).ok()
     }
 
     /// Ends the session of a request, and removes its cookie. A copy of the cookie finds nothing.
     pub fn revoke<A: 'static>(
         &mut self,
-        req: &Request<'_>,
+        of: impl SessionOf,
         res: &mut Response<'_, A>,
     ) -> Option<T> {
         let cookie = SetCookie::removal(&self.options.cookie_name).secure(self.options.secure);
         res.set_cookie(&cookie);
-        self.take(req).map(|session| session.data)
+        let id = of.id_in(self)?.bytes()?;
+        self.sessions.remove(&id).map(|session| session.data)
     }
 
-    /// Ends all sessions of which this is true: those of an account, for example, whose password
-    /// was changed. Looks at every session.
+    /// Ends all sessions for which `is_over` returns `true`: for example those of an account whose
+    /// password was changed. Looks at every session.
     pub fn revoke_all(&mut self, mut is_over: impl FnMut(&T) -> bool) {
         self.sessions.retain(|_, session| !is_over(&session.data));
     }
@@ -259,19 +309,6 @@ impl<T> Sessions<T> {
             }
         }
         true
-    }
-
-    /// The id in the cookie of a request, if it is one of ours.
-    fn id(&self, req: &Request<'_>) -> Option<Id> {
-        let name = &self.options.cookie_name;
-        let digits = self.keys.verify(name, req.cookie(name)?)?;
-        u128::from_str_radix(&digits, 16).ok().map(u128::to_be_bytes)
-    }
-
-    /// Takes the session of a request out.
-    fn take(&mut self, req: &Request<'_>) -> Option<Session<T>> {
-        let id = self.id(req)?;
-        self.sessions.remove(&id)
     }
 
     fn insert<A: 'static>(
@@ -308,11 +345,6 @@ pub(super) fn is_equal(own: &str, sent: &str) -> bool {
     let pairs = own.bytes().zip(sent.bytes());
     let difference = pairs.fold(0, |seen, (own, sent)| black_box(seen | (own ^ sent)));
     own.len() == sent.len() && difference == 0
-}
-
-/// 128 bits as 32 digits.
-pub(super) fn hex(bytes: Id) -> String {
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 impl<T> fmt::Debug for Sessions<T> {

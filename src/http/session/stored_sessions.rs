@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::cookie_keys::CookieKeys;
 use super::cookies::SetCookie;
-use super::sessions::{SessionsOptions, hex, is_equal};
+use super::session_id::{SessionId, random_digits};
+use super::sessions::{SessionsOptions, is_equal};
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::offload::{Failed, Offload, Order};
@@ -14,36 +15,6 @@ use crate::offload::{Failed, Offload, Order};
 /// The share of the idle timeout after which the use of a session is written down, so that most
 /// requests only read: a session may end so much too early, and never too late.
 const TOUCH_SHARE: u64 = 10;
-
-/// The id of a session in a store: a random number of 128 bits, as 32 hexadecimal digits. Who
-/// knows it and the key of the cookies has the session: keep it out of logs.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct SessionId(String);
-
-impl SessionId {
-    /// The digits.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn random() -> io::Result<Self> {
-        random_digits().map(Self)
-    }
-}
-
-/// Without the digits.
-impl fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionId(..)")
-    }
-}
-
-fn random_digits() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)?;
-    Ok(hex(bytes))
-}
 
 /// A session as a store has it. Times are seconds since 1970.
 #[derive(Clone, PartialEq, Eq)]
@@ -197,10 +168,7 @@ impl<S: SessionStore> StoredSessions<S> {
     /// outlives the request: for what is asked once the body has come.
     #[must_use]
     pub fn id(&self, req: &Request<'_>) -> Option<SessionId> {
-        let name = &self.options.cookie_name;
-        let digits = self.keys.verify(name, req.cookie(name)?)?;
-        let is_id = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_id.then_some(SessionId(digits))
+        SessionId::of(&self.keys, &self.options.cookie_name, req)
     }
 
     /// Looks a session up, which begins to be idle anew. No [id](Self::id) asks no store.
