@@ -74,7 +74,7 @@
 //! [testing in a simulated world](tour::simulated). Other protocols have modules of their own:
 //! [`udp`], [`unix`], and by a feature `tls`, `http` and `ws`.
 //!
-//! # What holds
+//! # Guarantees
 //! - Callbacks never nest: nothing that a handler calls runs a handler before it returns. For the
 //!   order of callbacks see [`Handler`].
 //! - A [`ConnId`] or [`TimerId`] that has outlived what it named finds nothing, and never another
@@ -83,8 +83,8 @@
 //!   `on_close`, unless this side has ended the connection already.
 //! - Every byte that [`Conn::write`] accepted is passed to the kernel, or `on_close` reports how
 //!   many were not.
-//! - A TCP stream that was cut short ends with a reset, never with a FIN: the peer cannot take a
-//!   part for the whole. A Unix socket has no reset.
+//! - A TCP stream that was cut short ends with a reset, never with a FIN, so the peer cannot
+//!   mistake a part for the whole. A Unix socket has no reset.
 //! - A message costs no allocation and does not touch the timers; an idle connection holds no
 //!   buffer; an idle process makes no system calls.
 //! - No peer can hold a connection for ever by saying nothing, or little, under
@@ -143,7 +143,7 @@
 //! | 12 | `reactor/teardown.rs` | 160 | the end of a turn, and of a connection |
 //!
 //! # Features
-//! None is on by default.
+//! None is on by default. To enable some: `cargo add waterwheel --features http,ws`.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -257,6 +257,28 @@ pub mod filter {
 }
 
 /// Datagrams of UDP: sockets, handlers, and sessions by peer.
+///
+/// | you want | take |
+/// |---|---|
+/// | to answer datagrams | a [`DatagramHandler`], or a closure, and [`Reactor::bind_udp`] |
+/// | a state for each peer | a [`SessionHandler`], and [`Reactor::bind_sessions`] |
+/// | to ask one server | [`Reactor::connect_udp`] and [`DatagramSocket::send`] |
+/// | to ask a server by its name | [`Context::resolve`] before that |
+/// | several sockets in one handler | [`DatagramSocket::id`] tells them apart |
+/// | to send by another socket | [`Context::socket`] |
+/// | a time limit for an answer | [`Context::set_timer`], as the example of [`Timer`] does |
+/// | to answer later | [`DatagramSocket::send_from`] |
+/// | UDP and TCP in one handler | both traits for one type: see [`Reactor::register`] |
+/// | a test with lost datagrams | [`tour::simulated`] |
+///
+/// UDP loses, doubles and reorders datagrams, and anybody can forge a sender. The program
+/// `examples/dns_forwarder` asks a server with a time limit, and keeps the answers.
+///
+/// [`DatagramHandler`]: udp::DatagramHandler
+/// [`SessionHandler`]: udp::SessionHandler
+/// [`DatagramSocket::send`]: udp::DatagramSocket::send
+/// [`DatagramSocket::id`]: udp::DatagramSocket::id
+/// [`DatagramSocket::send_from`]: udp::DatagramSocket::send_from
 pub mod udp {
     pub use crate::base::id::SocketId;
     pub use crate::datagram::{SendStatus, Sessions};
