@@ -50,8 +50,8 @@ pub enum IdleKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Idle {
-    /// End it with [`CloseReason::Idle`], at once; unless the callback has closed it in its own
-    /// way, which then goes on.
+    /// End it with [`CloseReason::Idle`], at once. If the callback has closed the connection in its
+    /// own way, that goes on instead.
     Close,
     /// Keep it, and ask again when the limit has passed once more.
     Keep,
@@ -67,8 +67,8 @@ pub enum Deadline {
     /// Close it in order, as `Conn::close` does: what was written leaves, then FIN. It ends with
     /// [`CloseReason::Local`].
     Close,
-    /// End it with a reset and [`CloseReason::Timeout`], at once; unless the callback has closed it
-    /// in its own way, which then goes on.
+    /// End it with a reset and [`CloseReason::Timeout`], at once. If the callback has closed the
+    /// connection in its own way, that goes on instead.
     Reset,
 }
 

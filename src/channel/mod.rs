@@ -301,8 +301,8 @@ impl<T> fmt::Display for SendError<T> {
 impl<T> Error for SendError<T> {}
 
 impl Reactor {
-    /// A channel from other threads to a handler. No more than `capacity` messages wait in it:
-    /// when it is full, sending waits or is refused, by the call.
+    /// Makes a channel from other threads to a handler. No more than `capacity` messages wait in
+    /// it: when it is full, [`Sender::send`] waits, and [`Sender::try_send`] refuses.
     ///
     /// Each turn hands over at most
     /// [`messages_per_turn`](crate::ReactorOptions::messages_per_turn) of all that was sent and

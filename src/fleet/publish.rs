@@ -212,7 +212,8 @@ impl<T: Clone> FleetSender<T> {
     }
 
     /// Sends a message to the reactor of this [index](Member::index); to none if there is no such
-    /// one. It never waits. The way to the reactor that a key is the business of.
+    /// one. This never waits. For programs in which each user, or each room, belongs to one
+    /// reactor.
     pub fn send_to(&self, index: usize, message: T) -> Published {
         self.group.send(To::One(index), message)
     }

@@ -290,7 +290,8 @@ impl<'a> Context<'a> {
         self.lp.set_handler_timer(handler, period, true, token)
     }
 
-    /// Takes a timer back, of a handler or of a connection; whether it was still to fire.
+    /// Cancels a timer of a handler or of a connection. Returns `false` if it has fired already, or
+    /// was cancelled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.lp.cancel_timer(timer)
     }
@@ -306,15 +307,16 @@ impl<'a> Context<'a> {
         self.lp.posts.calls.push_back((handler.index(), Box::new(task_for(task))));
     }
 
-    /// Time since the reactor was made, as sampled once at the beginning of the turn; 1 ms fine.
+    /// Time since the reactor was made, as sampled once at the beginning of the turn, in steps of
+    /// 1 ms.
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_millis(self.lp.engine.now())
     }
 
-    /// When the turn was surely over in which [`now`](Self::now) was `stamp`. What is stamped in a
-    /// turn may have happened up to its end, so a limit that is to give its whole time counts from
-    /// there, however long a callback has held the loop up:
+    /// Returns a time at which the turn in which [`now`](Self::now) was `stamp` was surely over.
+    /// An event that got this stamp may have happened as late as the end of the turn. A limit that
+    /// must give its whole time therefore counts from there, even if a callback took long:
     ///
     /// ```
     /// use std::time::Duration;
@@ -353,9 +355,9 @@ impl<'a> Context<'a> {
         self.lp.engine.io.world().is_simulated()
     }
 
-    /// A random number, to spread what many would do at once. It is no secret: what a stranger must
-    /// not guess, such as a key or the id of a DNS question, needs another source: the crate
-    /// `getrandom`. In a simulated world the number follows from the seed.
+    /// A random number, to spread what many would do at once. This number is no secret. A key, the
+    /// id of a DNS question, and whatever else a stranger must not guess need another source, such
+    /// as the crate `getrandom`. In a simulated world the number follows from the seed.
     #[must_use]
     pub fn random(&mut self) -> u64 {
         self.lp.engine.io.world().random()

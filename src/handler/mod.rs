@@ -68,6 +68,7 @@ pub struct Peer {
 ///                              the same from on_open on, or on_connect_failed
 /// other:      on_drain | on_timer | on_deadline | on_idle | on_shutdown
 /// ```
+/// `*` means any number of times, `?` at most once, and `|` one of both.
 ///
 /// A callback that panics ends its connection with `CloseReason::Panic`; the others are served
 /// on (see [`OnPanic`](crate::OnPanic)).
@@ -153,14 +154,14 @@ pub trait Handler: 'static {
         let _ = (state, conn);
     }
 
-    /// Bytes came in: `input` has all that are not consumed yet, in order. Returns how many of
-    /// them, from the front, are consumed; the rest is kept and comes again in front of the next
-    /// bytes. Leaving
-    /// more than `max_input_bytes` ends the connection with `CloseReason::Overflow`.
+    /// Bytes came in: `input` has all bytes that are not consumed yet, in order. Returns how many
+    /// of them, from the front, are consumed. The rest is kept, and comes again in front of the
+    /// next bytes. A rest of more than `max_input_bytes` ends the connection with
+    /// `CloseReason::Overflow`.
     ///
-    /// The rest alone comes again, without new bytes, after [`Conn::resume_reading`], and when
-    /// reading goes on that output above the high mark had held back. Once `on_eof` was called
-    /// nothing comes again.
+    /// The rest comes again without new bytes after [`Conn::resume_reading`], and when reading
+    /// goes on after a pause that output above the high mark has caused. After `on_eof` the rest
+    /// does not come again.
     ///
     /// A number larger than `input.len()` counts as `input.len()`.
     fn on_data(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, input: &[u8]) -> usize;
@@ -187,10 +188,10 @@ pub trait Handler: 'static {
         Idle::Close
     }
 
-    /// The deadline that the handler has set with [`Conn::set_deadline`] has passed. The place to
-    /// tell the peer why before the end: a 408, a goodbye. [`Keep`](Deadline::Keep) keeps the
-    /// connection and sets the next deadline, in the place of one that the callback has set.
-    /// Default: reset, with `CloseReason::Timeout(TimeoutKind::User)`.
+    /// The deadline that the handler has set with [`Conn::set_deadline`] has passed. Here the
+    /// handler can tell the peer why, before the end: a 408, a goodbye. [`Keep`](Deadline::Keep)
+    /// keeps the connection and sets the next deadline, in the place of one that the callback has
+    /// set. Default: reset, with `CloseReason::Timeout(TimeoutKind::User)`.
     ///
     /// Each connection has one deadline. Messages do not pay for it, and moving it does not touch
     /// the timer wheel: for a time that starts anew with each request it is cheaper than a timer.

@@ -95,8 +95,8 @@ impl<A: 'static> Response<'_, A> {
     /// Prometheus reads; with [`Server::on_finish`](super::Server::on_finish) also how long the
     /// complete answers took, as a histogram. Two more say how long turns of the loop took
     /// ([`Stats::turn_times`](crate::Stats::turn_times)), and callbacks where an observer is
-    /// installed. Nothing in it is of a peer's making. Where the program mounts it, whoever reaches
-    /// the path can read it.
+    /// installed. No text of a peer is in it. The answer is not protected: every client that
+    /// reaches the path can read it.
     ///
     /// # Examples
     /// ```

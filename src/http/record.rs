@@ -95,7 +95,8 @@ pub struct Record<'a> {
     pub sent_bytes: u64,
     /// The time of day at the end.
     pub time: SystemTime,
-    /// From the head of the request to the end of the answer, 1 ms fine; as the loop sees it.
+    /// From the head of the request to the end of the answer, in steps of 1 ms, as the loop sees
+    /// it.
     pub duration: Duration,
     /// `User-Agent`.
     pub user_agent: Option<&'a [u8]>,

@@ -103,7 +103,7 @@ impl<A: 'static> Response<'_, A> {
         self.send(Kind::Line("Content-Type: text/html; charset=utf-8\r\n"), body.as_bytes());
     }
 
-    /// Answers with JSON that is encoded already.
+    /// Answers with JSON that is encoded already, as by `serde_json::to_vec`.
     pub fn json_bytes(&mut self, body: &[u8]) {
         self.send(Kind::Line("Content-Type: application/json\r\n"), body);
     }
@@ -358,8 +358,8 @@ impl<A: 'static> Response<'_, A> {
         respond::end(self);
     }
 
-    /// Has a closure called soon, and again whenever the output of a streamed answer has fallen to
-    /// the low mark. It is dropped with the exchange.
+    /// Sets a closure that is called soon, and again whenever the output of a streamed answer has
+    /// fallen to the low mark. The closure is dropped when the exchange is over.
     ///
     /// An answer without a body (to HEAD, or with the status 204 or 304) is complete instead: the
     /// closure is not called, and nothing more is to be written or ended.

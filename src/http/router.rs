@@ -295,9 +295,9 @@ impl<A> Router<A> {
         self.paths.push(path.to_owned());
     }
 
-    /// Has a function called before each handler of this router, whichever was added first, and of
-    /// those nested in it. Of several, in the order in which they were added. It may answer, and
-    /// then says [`Next::Done`].
+    /// Adds a function that is called before each handler of this router and of the routers nested
+    /// in it, also before handlers that were added earlier. Several functions are called in the
+    /// order in which they were added. A function that answers returns [`Next::Done`].
     #[must_use]
     pub fn before(
         mut self,
@@ -311,11 +311,11 @@ impl<A> Router<A> {
     /// Adds the routes of another router below a path. Its [`fallback`](Self::fallback) is left
     /// out.
     ///
-    /// A path may be of both, or of several that are nested, each with handlers of other methods;
-    /// of two for one method the last that was added is called. What comes
-    /// [`before`](Self::before) the handlers of a nested router, and the largest body of its
-    /// route, hold for them alone. A method that the path has no handler of is refused behind the
-    /// functions of all of them.
+    /// Both routers may have handlers for one path, for different methods. If both have a handler
+    /// for one method, the one that was added last is called. The functions
+    /// [`before`](Self::before) of a nested router, and the largest bodies of its routes, hold for
+    /// its own handlers alone. For a method without a handler the functions of all these routers
+    /// are called, and then it is refused.
     ///
     /// # Panics
     /// As [`route`](Self::route).

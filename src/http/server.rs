@@ -81,18 +81,18 @@ impl<A: 'static> Server<A> {
         self
     }
 
-    /// Has a function called when a connection ended before the answer of its exchange was
-    /// complete: once, and only for one that was to come later or in pieces. The place to cancel
-    /// work that nobody waits for any more.
+    /// Sets a function that is called once when a connection ended before its answer was
+    /// complete, if the answer was to come later or in pieces. Here the program can cancel work
+    /// that no client waits for any more.
     #[must_use]
     pub fn on_gone(mut self, call: impl FnMut(&mut A, ReplyId) + 'static) -> Self {
         self.on_gone = Some(Box::new(call));
         self
     }
 
-    /// Has a function called for each timer that is set with the key of the server
+    /// Sets a function that is called for each timer that is set with the key of the server
     /// ([`Reactor::set_periodic_timer`](crate::Reactor::set_periodic_timer),
-    /// [`Context::set_timer`]): the place to expire what has a time.
+    /// [`Context::set_timer`]): for example to expire what has a time.
     ///
     /// # Examples
     /// Sessions that are forgotten when their time is over, and not only when they are looked at:
@@ -116,8 +116,9 @@ impl<A: 'static> Server<A> {
         self
     }
 
-    /// Has a function called with the record of each exchange that is over: for a log, for counts,
-    /// for quantiles. From then on [`Response::metrics`] has a histogram of their durations.
+    /// Sets a function that is called with the record of each exchange that is over: for a log, for
+    /// counts, for quantiles. From then on [`Response::metrics`] has a histogram of their
+    /// durations.
     #[must_use]
     pub fn on_finish(mut self, call: impl FnMut(&mut A, &Record<'_>) + 'static) -> Self {
         self.shared.on_finish = Some(Box::new(call));

@@ -5,7 +5,7 @@
 //! the kernel's cache. An [`Offload`] takes it as a *job*: a closure that runs on one of its
 //! threads, and a *completion*, a closure that runs on the loop with the handler and the result.
 //!
-//! # What holds
+//! # Guarantees
 //! - No more jobs run at once than there are [threads](OffloadOptions::threads), and no more wait
 //!   than [`OffloadOptions::max_queued`]. Another one is refused at once: nothing blocks the loop.
 //! - Jobs of the same [`Order`] run one after the other, and their completions come in that order.

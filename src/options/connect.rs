@@ -18,11 +18,11 @@ use crate::options::{
 /// Everything that `connect`, `listen`, `bind_udp` and `connect_udp` take turns into one: a
 /// [`SocketAddr`], a text such as `"db.example:5432"`, `"127.0.0.1:80"` or `"[::1]:80"`, a host or
 /// an IP address with a port, a list of addresses, and on Unix a `UnixAddr`. A text that is none of
-/// these fails when it is used. A text never names a Unix socket, so that one that a stranger has
-/// given cannot; [`parse_with_unix`](Self::parse_with_unix) is for the texts of a configuration.
-/// Programs that connect where strangers say set [`ConnectOptions::filter`], too.
-/// An IPv6 address that is valid on one link only has the interface behind it, by its number or by
-/// its name: `"[fe80::1%2]:80"`, `"[fe80::1%eth0]:80"`. A name is looked up.
+/// these fails when it is used. A text never names a Unix socket, so that a stranger's text cannot
+/// reach one; [`parse_with_unix`](Self::parse_with_unix) is for the texts of a configuration. If
+/// strangers choose the destination, set [`ConnectOptions::filter`], too. Behind a link-local IPv6
+/// address stands its interface, by number or by name: `"[fe80::1%2]:80"`, `"[fe80::1%eth0]:80"`.
+/// Any other host is a name, which is looked up.
 ///
 /// A Unix socket is connected to at once. If the listener's queue is full it is tried again until
 /// `timeout` has passed; of the options `source` is an error with it, and `tcp` does not apply.
@@ -317,8 +317,8 @@ pub struct ConnectOptions {
     ///
     /// [`Context::reconnect`]: crate::Context::reconnect
     pub reconnect: Option<Reconnect>,
-    /// Destinations that are refused, for programs that connect where strangers say. Default: none
-    /// is.
+    /// Destinations that are refused, for programs in which strangers choose the destination.
+    /// Default: none is.
     pub filter: Option<DestinationFilter>,
     /// Options of the socket. They are set before it connects; keepalive is set when the connection
     /// has been up for 100 to 200 ms, long before a probe could be due, so that a short connection

@@ -1,16 +1,16 @@
-//! Destinations that a program refuses to connect to although a stranger names them.
+//! Destinations to which a program does not connect, although a stranger names them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Destinations that a connect refuses: for programs that connect where strangers say, as proxies
-/// and webhooks do.
+/// Destinations that a connect refuses: for programs in which strangers choose the destination, as
+/// in proxies and webhooks.
 ///
-/// The filter looks at addresses, and after the lookup of a name: a name of a stranger's may have
-/// any address, and another one each time. An address that is refused is passed over; if no other
-/// is left the connect fails with `PermissionDenied`. A part of a network of one's own that has
-/// public addresses is not told from the world: what must not be reached there is the program's to
-/// refuse, with [`admits`](Self::admits) beside its own list, or the firewall's.
+/// The filter looks at addresses, after the lookup of a name: a stranger's name may have any
+/// address, and another one each time. An address that is refused is passed over; if no other is
+/// left, the connect fails with `PermissionDenied`. The filter does not know which public addresses
+/// belong to your own network. If some of them must not be reached, compare the address with a list
+/// of your own as well as with [`admits`](Self::admits), or use a firewall.
 ///
 /// Multicast, broadcast and reserved addresses are always refused. An IPv4 address in an IPv6 one
 /// (mapped, `::a.b.c.d`, NAT64, 6to4) is looked at too.

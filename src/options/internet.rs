@@ -22,7 +22,7 @@ impl Limits {
     ///
     /// Caps on memory are as in [`Limits::default`].
     ///
-    /// Take back what your protocol contradicts: `first_byte_timeout` if clients may wait for the
+    /// Remove what does not fit your protocol: `first_byte_timeout` if clients may wait for the
     /// server to speak, `all_idle` if they may be silent for longer and `TcpOptions::keepalive` is
     /// enough, `min_send_rate` if they pause a download. Set `message_timeout` where messages are
     /// small.

@@ -58,7 +58,7 @@ pub struct UdpOptions {
     /// Max datagrams that wait while the kernel's send buffer is full; more are dropped and
     /// counted. Default 1,024.
     pub max_queued_datagrams: usize,
-    /// Max bytes of them. Default 1 MiB.
+    /// Max bytes of the datagrams that wait. Default 1 MiB.
     pub max_queued_bytes: usize,
     /// The local address of a socket that `connect_udp` makes. Default: the system's choice.
     pub source: Option<SocketAddr>,

@@ -4,7 +4,7 @@
 //! idle, and lends it: [`PoolHandle::acquire`] gives a [`Lease`] at once if a connection is idle,
 //! and has a ticket wait in order if not. A lease that is dropped is released.
 //!
-//! # What holds
+//! # Guarantees
 //! - Never are more connections open than [`PoolOptions::max_open`], counting those that are being
 //!   dialled or are on their way out. A failure gives its slot back.
 //! - Every ticket is answered once: by a lease, by a refusal, or by coming back when it is

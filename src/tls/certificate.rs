@@ -68,14 +68,15 @@ impl Certificate {
         Self { chain: file(chain.as_ref()), key: file(key.as_ref()), names: Vec::new() }
     }
 
-    /// PEM text that is there already.
+    /// PEM text in memory, of the same content as the files.
     pub fn from_pem(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         let (chain, key) = (Pem::Bytes(chain.into()), Pem::Bytes(key.into()));
         Self { chain, key, names: Vec::new() }
     }
 
-    /// Sets for which names a server shows it: as they are, or `*.` before a name for all that
-    /// have one label more. The first certificate of a server is shown for all other names.
+    /// Sets the host names for which a server shows this certificate. A name is taken as it is;
+    /// `*.example.org` stands for all names with one more label. The first certificate of a server
+    /// is shown for all other names.
     #[must_use]
     pub fn names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.names = names.into_iter().map(|name| name.into().to_ascii_lowercase()).collect();
@@ -150,7 +151,7 @@ impl Roots {
         Self(Source::Pem(Pem::File(path.as_ref().to_owned())))
     }
 
-    /// PEM text that is there already.
+    /// PEM text in memory, with one certificate or more.
     pub fn from_pem(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Source::Pem(Pem::Bytes(bytes.into())))
     }

@@ -72,7 +72,7 @@ pub enum TlsVersion {
 
 /// What a handshake has agreed on, as [`Conn::tls`](crate::Conn::tls) tells it.
 ///
-/// With `{:?}` certificates are told by their lengths.
+/// `{:?}` shows only the lengths of the certificates.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct TlsInfo<'a> {

@@ -106,8 +106,8 @@ impl ServerOptions {
 /// A configuration that listeners share: a handle, which can be cloned and sent to other threads.
 ///
 /// TLS 1.2 and 1.3. Sessions are resumed by tickets whose keys rotate, so that nothing is kept of
-/// them here; early data is refused, because it can be replayed. What is set anew holds for
-/// handshakes that begin after that: connections that live keep what they have.
+/// them here; early data is refused, because it can be replayed. A change holds for handshakes
+/// that begin after it. Live connections keep what they have agreed on.
 ///
 /// # Examples
 /// An echo server; the handler knows nothing of TLS:

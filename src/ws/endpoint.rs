@@ -28,9 +28,9 @@ impl Endpoint {
         self.shared.stats()
     }
 
-    /// Checks a request, for a server that speaks HTTP by itself. That the request is HTTP/1.1, has
-    /// one `Host` and has no body is for that server to see to; so is `Origin`, if pages of others
-    /// shall not connect with the cookies of their visitors: it answers 403 then.
+    /// Checks a request, for a server that speaks HTTP by itself. That server must check that the
+    /// request is HTTP/1.1, has one `Host` and has no body. It must also check `Origin`, and answer
+    /// 403, unless pages of other sites may connect with the cookies of their visitors.
     ///
     /// # Examples
     /// ```

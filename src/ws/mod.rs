@@ -17,7 +17,7 @@
 //! the clocks of HTTP do not apply; the limits of the listener do. The program
 //! `examples/chat_web.rs` is a page with a chat.
 //!
-//! # What holds
+//! # Guarantees
 //! - A message is delivered whole, or in parts as they come in ([`Options::parts`]). Limits are
 //!   looked at before anything is held in memory; what breaks a rule ends the connection with the
 //!   code that RFC 6455 has for it.

@@ -61,13 +61,13 @@ pub struct Parts {
     /// Max size of a message, in bytes, decompressed if it was compressed. A larger one ends the
     /// connection with 1009. Default none: `u64::MAX`.
     pub max_bytes: u64,
-    /// Min rate of a message that has begun, in bytes a second as they are on the wire. Looked at
-    /// each [`ping_interval`](Options#structfield.ping_interval), and without such an interval not
-    /// at all; a slower message ends the connection with 1008. What counts is the time since the
-    /// look before in which reading was not paused; if that is less than half an interval, the
-    /// next look counts it too. A look at a peer that has left output unread begins anew: such a
-    /// peer is bounded by [`min_send_rate`](crate::Limits::min_send_rate). Default 240; 0 for
-    /// messages that last without end, such as a log.
+    /// Min rate of a message that has begun, in bytes a second as they are on the wire. The rate is
+    /// checked each [`ping_interval`](Options#structfield.ping_interval), and never without such an
+    /// interval. A slower message ends the connection with 1008. Only time in which reading was not
+    /// paused counts; if that is less than half an interval, the next check counts it too. If the
+    /// peer has left output unread, the measurement begins anew: such a peer is bounded by
+    /// [`min_send_rate`](crate::Limits::min_send_rate). Default 240; 0 for messages that last
+    /// without end, such as a log.
     pub min_bytes_per_second: u32,
 }
 

@@ -29,7 +29,7 @@ pub enum Slow {
     Tell,
 }
 
-/// Whom a message reached.
+/// How many members a message has reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Published {
@@ -90,8 +90,8 @@ impl Default for Room {
 }
 
 impl Room {
-    /// A room that takes a member for slow when a message would make its queue longer than this,
-    /// in bytes. [`Room::default`] has 256 KiB. Choose less than
+    /// A room in which a member counts as slow when a message would make its queue longer than
+    /// this, in bytes. [`Room::default`] has 256 KiB. Choose less than
     /// `Limits::max_output_bytes`: then slow members miss messages, and are not cut off.
     #[must_use]
     pub fn new(max_queued_bytes: usize) -> Self {

@@ -83,11 +83,11 @@ impl Socket<'_> {
         self.wire.ping(&mut self.conn, payload)
     }
 
-    /// Says Close. Nothing can be sent behind it, and no messages are delivered any more.
+    /// Sends a Close frame. After that nothing can be sent, and no messages are delivered.
     ///
     /// When the peer has answered, or [`close_timeout`](crate::ws::Options::close_timeout) has
-    /// passed, the connection ends, and `on_close` is called. Of a code that may not be sent
-    /// ([`CloseCode::is_sendable`]) the Close frame has none, and no reason either. A reason is cut
+    /// passed, the connection ends, and `on_close` is called. If the code may not be sent
+    /// ([`CloseCode::is_sendable`]), the Close frame has no code and no reason. A reason is cut
     /// to 123 bytes.
     pub fn close(&mut self, code: CloseCode, reason: &str) {
         self.wire.say_close(&mut self.conn, code, reason);
@@ -157,7 +157,7 @@ impl Socket<'_> {
         self.conn.set_periodic_timer(period, token)
     }
 
-    /// Takes a timer back; whether it was still to fire.
+    /// Cancels a timer. Returns `false` if it has fired already, or was cancelled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.conn.cancel_timer(timer)
     }

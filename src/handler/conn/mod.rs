@@ -212,8 +212,8 @@ impl<'a> Conn<'a> {
         Ok(())
     }
 
-    /// Sets the time after which `on_deadline` is called; `None` takes it back. A connection has
-    /// one deadline: setting it again replaces it, and bytes do not move it. By default
+    /// Sets the time after which `on_deadline` is called; `None` removes it. A connection has one
+    /// deadline: setting it again replaces it, and bytes do not move it. By default
     /// `on_deadline` ends the connection with a reset and `CloseReason::Timeout`. A deadline that
     /// passes before the connection is up is reported after `on_open`.
     ///
@@ -282,7 +282,7 @@ impl<'a> Conn<'a> {
         self.link().map_or(TimerId::NONE, |mut link| link.set_timer(period, true, token))
     }
 
-    /// Takes a timer back; whether it was still to fire.
+    /// Cancels a timer. Returns `false` if it has fired already, or was cancelled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.lp.cancel_timer(timer)
     }
@@ -444,8 +444,8 @@ impl<'a> Conn<'a> {
         input.len()
     }
 
-    /// The same connection with a shorter lifetime, to be put into a struct of yours that holds a
-    /// `Conn` by value.
+    /// Borrows this connection for a shorter time, for a struct of yours that holds a `Conn` by
+    /// value.
     #[must_use]
     #[inline]
     pub fn reborrow(&mut self) -> Conn<'_> {

@@ -21,9 +21,10 @@ pub use sessions::{Session, SessionEnd, SessionHandler};
 
 /// The callbacks of a datagram server or client.
 ///
-/// A handler serves many sockets, and each socket many peers. All callbacks run on the thread of
-/// the reactor, one at a time; nothing that a callback calls runs another callback before it
-/// returns. For state per peer see [`SessionHandler`](crate::udp::SessionHandler).
+/// A handler serves many sockets, which it tells apart by their [`id`](DatagramSocket::id), and
+/// each socket many peers. All callbacks run on the thread of the reactor, one at a time; nothing
+/// that a callback calls runs another callback before it returns. For state per peer see
+/// [`SessionHandler`](crate::udp::SessionHandler).
 ///
 /// A callback that panics loses the datagram, or whatever else the callback was about; the socket
 /// is served on.
@@ -261,7 +262,7 @@ impl<'a> DatagramSocket<'a> {
         }
     }
 
-    /// Whether it has not been closed.
+    /// Whether the socket is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.lp.datagrams.socket(self.id).is_some()
@@ -299,7 +300,7 @@ impl<'a> DatagramSocket<'a> {
             .map_or(0, |socket| socket.queue.len() + socket.batch_len())
     }
 
-    /// Bytes of them.
+    /// Bytes of the datagrams that wait.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         let socket = self.lp.datagrams.socket(self.id);
@@ -343,7 +344,7 @@ impl<'a> DatagramSocket<'a> {
         self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, period, true, token)
     }
 
-    /// Takes a timer back; whether it was still to fire.
+    /// Cancels a timer. Returns `false` if it has fired already, or was cancelled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.lp.cancel_timer(timer)
     }

@@ -221,7 +221,7 @@ impl<'a> UnixDatagramSocket<'a> {
         }
     }
 
-    /// Whether it has not been closed.
+    /// Whether the socket is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.lp.datagrams.socket(self.id).is_some()
@@ -245,7 +245,7 @@ impl<'a> UnixDatagramSocket<'a> {
         self.lp.datagrams.socket(self.id).map_or(0, |socket| socket.queue.len())
     }
 
-    /// Bytes of them.
+    /// Bytes of the datagrams that wait.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.lp.datagrams.socket(self.id).map_or(0, |socket| socket.queue.bytes())
@@ -265,7 +265,7 @@ impl<'a> UnixDatagramSocket<'a> {
         self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, period, true, token)
     }
 
-    /// Takes a timer back; whether it was still to fire.
+    /// Cancels a timer. Returns `false` if it has fired already, or was cancelled before.
     pub fn cancel_timer(&mut self, timer: TimerId) -> bool {
         self.lp.cancel_timer(timer)
     }

@@ -36,7 +36,7 @@ use wire::Wire;
 /// An HTTP/1.1 client of one destination: requests over a [`Pool`](crate::pool::Pool) of kept
 /// connections. It is a key that can be copied into every closure of its reactor.
 ///
-/// # What holds
+/// # Guarantees
 /// - Each call is answered once: by an [`Answer`], or by a [`ClientError`].
 /// - A request is sent again only if that does no harm by its method, and only if a connection that
 ///   had been used before ended before the first byte of an answer: the server has closed it at
@@ -60,6 +60,25 @@ use wire::Wire;
 ///     cx.stop();
 /// });
 /// reactor.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+/// A client of a server that speaks HTTPS; the destination has the port, and the name is the one
+/// that the server's certificate must have:
+#[cfg_attr(feature = "tls", doc = "```no_run")]
+#[cfg_attr(not(feature = "tls"), doc = "```ignore")]
+/// use waterwheel::http::{Client, ClientOptions};
+/// use waterwheel::pool::PoolOptions;
+/// use waterwheel::tls::ClientConfig;
+/// use waterwheel::{ConnectOptions, Reactor};
+///
+/// let tls = ClientConfig::with_platform_roots()?;
+/// let connect = ConnectOptions::default().tls(&tls, "example.org");
+/// let options = ClientOptions::default()
+///     .pool(PoolOptions::default().connect(connect))
+///     .host(Some("example.org".to_owned()));
+/// let mut reactor = Reactor::new()?;
+/// let client = Client::register(&mut reactor, "example.org:443", options)?;
+/// # let _ = client;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Client {

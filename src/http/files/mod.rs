@@ -194,11 +194,11 @@ impl Files {
         Self::with(self.settings)
     }
 
-    /// Has files that are not in memory opened and read on the threads of an offload, so that a
-    /// disk that is slow, or a directory on the network, does not hold up the loop. What is in
-    /// memory is served as fast as without, and compared with the disk by the threads as well, once
-    /// a second: one request waits for that, and the others are answered meanwhile with what is in
-    /// memory. So is that one, if the offload is full. Default: none; all is done on the loop.
+    /// Opens and reads files that are not in memory on the threads of an offload, so that a slow
+    /// disk, or a directory on the network, does not hold up the loop. What is in memory is served
+    /// as fast as without an offload. The threads also compare it with the disk, once a second: one
+    /// request waits for that, and the others are answered from memory meanwhile. If the offload is
+    /// full, that request is answered from memory too. Default: none; all is done on the loop.
     ///
     /// [`try_serve`](Self::try_serve) cannot say then whether there is a file that is not in
     /// memory: it returns `true`, and the answer may be 404. If the offload is full the answer is

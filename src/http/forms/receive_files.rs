@@ -34,8 +34,8 @@ type Then<A> = Box<dyn FnOnce(&mut A, Received, &mut Response<'_, A>) + Send>;
 
 impl<A: 'static> Response<'_, A> {
     /// Asks for the body, which is a form in parts, and has its files written to the directory of
-    /// `uploads`. Calls `then` when all is written. It may be called from another thread's message,
-    /// and so is `Send`.
+    /// `uploads`. Calls `then` on the loop when all is written. `then` passes through the thread
+    /// that writes, and so must be `Send`.
     ///
     /// While much waits to be written, the body is paused. If the client goes, or the body is
     /// refused, what was written is removed. A file that was not chosen, which browsers send as one

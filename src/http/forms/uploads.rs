@@ -24,8 +24,8 @@ pub struct UploadOptions {
     pub max_files: u64,
     /// Bytes of the fields of a form that are no files, together. Default 64 KiB.
     pub max_text_bytes: usize,
-    /// Bytes that may wait to be written, of all uploads together. Over it, bodies are paused, each
-    /// after the read that it is in, at most 132 KiB. Default 4 MiB.
+    /// Bytes that may wait to be written, of all uploads together. Above that, bodies are paused;
+    /// each may still add the rest of its current read, at most 132 KiB. Default 4 MiB.
     pub max_queued_bytes: usize,
 }
 
@@ -131,8 +131,8 @@ impl Uploads {
         (books.files, books.bytes)
     }
 
-    /// Has a file removed that was kept, by its [name](UploadedFile::name). Any other text removes
-    /// nothing.
+    /// Removes a file that was kept, by its [name](UploadedFile::name), beside the loop. Any other
+    /// text removes nothing.
     pub fn remove(&self, name: &str) {
         if let Some(path) = self.path_of(name) {
             let _ = self.ask(Job::Remove { file: None, path }); // never refused
