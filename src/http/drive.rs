@@ -259,7 +259,7 @@ impl<A: 'static> Driver<'_, A> {
     /// Ends the connection once what was written has left, and the client has finished.
     pub(super) fn close(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
         if let Phase::Busy(mut exchange) = std::mem::replace(&mut state.phase, Phase::Ended) {
-            self.finish(conn, &mut exchange, false);
+            self.finish(conn, &mut exchange);
         }
         conn.close();
     }
@@ -329,7 +329,7 @@ impl<A: 'static> Driver<'_, A> {
         let cx = conn.context();
         let now = cx.now();
         if exchange.saved.is_some() {
-            self.finish(conn, exchange, true);
+            self.finish(conn, exchange);
         }
         match after {
             After::Busy => {}
@@ -417,19 +417,20 @@ impl<A: 'static> Driver<'_, A> {
     }
 
     /// Tells of an exchange that is over.
-    fn finish(&mut self, conn: &mut Conn<'_>, exchange: &mut Exchange<A>, is_complete: bool) {
+    fn finish(&mut self, conn: &mut Conn<'_>, exchange: &mut Exchange<A>) {
         let id = ReplyId { conn: conn.id(), exchange: exchange.number };
         let cx = conn.context();
         let (now, time) = (cx.now(), cx.system_time());
-        self.tell_finish(exchange, id, is_complete, now, time);
+        self.tell_finish(exchange, id, true, now, time);
     }
 
-    /// Tells of an exchange that is over, if somebody wants to know.
+    /// Tells of an exchange that is over, if somebody wants to know. `is_sent`: as far as is known,
+    /// nothing of what was written is lost.
     pub(super) fn tell_finish(
         &mut self,
         exchange: &mut Exchange<A>,
         id: ReplyId,
-        is_complete: bool,
+        is_sent: bool,
         now: Duration,
         time: SystemTime,
     ) {
@@ -445,7 +446,7 @@ impl<A: 'static> Driver<'_, A> {
             target,
             version: exchange.version,
             status: if has_answer { exchange.status } else { 0 },
-            is_complete: is_complete && exchange.output == Output::Done,
+            is_complete: is_sent && exchange.output == Output::Done,
             received_bytes: exchange.body_bytes,
             sent_bytes: exchange.sent_bytes,
             time,

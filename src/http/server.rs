@@ -542,7 +542,9 @@ impl<A: 'static> Handler for Server<A> {
                     on_gone(&mut self.app, id);
                 }
                 let (now, time) = (cx.now(), cx.system_time());
-                self.driver().tell_finish(&mut exchange, id, false, now, time);
+                // An answer may be whole although the client has not sent all of its body.
+                let is_sent = closed.unsent_bytes == 0;
+                self.driver().tell_finish(&mut exchange, id, is_sent, now, time);
             }
             Phase::Head | Phase::Ended => {}
         }

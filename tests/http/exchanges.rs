@@ -234,6 +234,24 @@ fn records_tell_what_was_asked_and_answered() {
     assert_eq!(wait(), first);
     assert_eq!(wait(), ((Method::Post, "/len".to_owned(), 200), (3, 1, true), None));
     assert_eq!(wait(), ((Method::Post, "/len".to_owned(), 0), (1, 0, false), None));
+    // An answer that was given before the body, to clients that then send no more of it.
+    for resets in [false, true] {
+        let mut client = web.client();
+        let answer = client.ask("POST /no HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na");
+        let length = answer.text().len() as u64;
+        assert_eq!(answer.status, 404);
+        if resets {
+            let stream = socket2::SockRef::from(&client.stream);
+            stream.set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+        } else {
+            client.finish();
+            client.expect_end();
+        }
+        let record = wait();
+        assert_eq!(record.0, (Method::Post, "/no".to_owned(), 404));
+        assert_eq!((record.1.1, record.1.2), (length, true), "{resets}");
+    }
 }
 
 #[test]
