@@ -5,22 +5,33 @@ use std::fmt;
 
 use super::known::words;
 
-/// A field that cannot be sent: its name is no token, or its value has a control character.
+/// A field that cannot be sent: its name is no token, or its value has a control character. Or the
+/// target of a [`Call`](super::Call) that is malformed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
+    /// What is invalid: a field, or the target of a request.
+    what: &'static str,
     name: String,
     why: &'static str,
 }
 
 impl InvalidField {
     pub(super) fn new(name: &str, why: &'static str) -> Self {
-        Self { name: name.escape_debug().take(100).collect(), why }
+        Self::of("field", name, why)
+    }
+
+    pub(super) fn target(target: &str, why: &'static str) -> Self {
+        Self::of("target", target, why)
+    }
+
+    fn of(what: &'static str, name: &str, why: &'static str) -> Self {
+        Self { what, name: name.escape_debug().take(100).collect(), why }
     }
 }
 
 impl fmt::Display for InvalidField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the field {:?} cannot be sent: {}", self.name, self.why)
+        write!(f, "the {} \"{}\" cannot be sent: {}", self.what, self.name, self.why)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The client, against the server and against peers that answer whatever a test wants.
 
 use std::cell::Cell;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -89,6 +89,21 @@ fn requests_are_answered_over_one_kept_connection() {
 }
 
 #[test]
+fn a_destination_without_a_host_is_refused_with_what_to_give() {
+    let register = |to: &str, options| {
+        let mut reactor = Reactor::new().unwrap();
+        Client::register(&mut reactor, to, options).unwrap_err()
+    };
+    let error = register("nonsense", ClientOptions::default());
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("\"nonsense\" says no value of Host"), "{error}");
+    assert!(error.to_string().contains("give \"host:port\""), "{error}");
+    let options = ClientOptions::default().host(Some("a b".to_owned()));
+    let error = register("127.0.0.1:1", options);
+    assert!(error.to_string().contains("\"a b\" is no value of Host"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_sent_is_not() {
     let addr = "127.0.0.1:1".parse().unwrap();
     let made = vec![
@@ -102,6 +117,8 @@ fn what_cannot_be_sent_is_not() {
     for outcome in calls(addr, ClientOptions::default(), made) {
         let error = outcome.unwrap_err();
         assert!(error.contains("cannot be sent"), "{error}");
+        let is_target = error.contains("the target \"");
+        assert_eq!(is_target, !error.contains("the field \""), "{error}");
     }
     let outcome = calls(addr, ClientOptions::default(), vec![Call::get("/")]);
     assert!(outcome[0].as_ref().unwrap_err().contains("no connection"), "{outcome:?}");

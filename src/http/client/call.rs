@@ -77,8 +77,8 @@ impl Call {
             .bytes()
             .fold(true, |is_clean, byte| is_clean & (byte > b' ') & (byte < 0x7f) & (byte != b'#'));
         let invalid = (!is_target || !is_clean).then(|| {
-            let why = "a target is a path that begins with a slash, escaped";
-            Box::new(InvalidField::new(&target, why))
+            let why = "give a path that begins with a slash, with %20 for a space and so on";
+            Box::new(InvalidField::target(&target, why))
         });
         let has_body = matches!(method, Method::Post | Method::Put | Method::Patch);
         Self {

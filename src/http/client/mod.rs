@@ -99,7 +99,12 @@ impl Client {
         let to = to.into();
         let host = options.host.clone().unwrap_or_else(|| without_zone(to.to_string()));
         if !super::target::is_host(host.as_bytes()) {
-            let text = format!("{host:?} is no value of Host: set ClientOptions::host");
+            let text = match options.host {
+                Some(_) => format!("{host:?} is no value of Host: give ClientOptions::host a name"),
+                None => format!(
+                    "{to} says no value of Host: give \"host:port\", or set ClientOptions::host"
+                ),
+            };
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let (pool, max_body_bytes) = (options.pool.clone(), options.max_body_bytes);
