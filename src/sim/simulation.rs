@@ -391,7 +391,25 @@ impl Simulation {
         self.hosts.allowed_panic.set(Some(text));
     }
 
-    /// Runs for so long, or until nothing will ever happen again; whether that is so.
+    /// Runs for so long, or until nothing will ever happen again. Returns whether nothing will.
+    ///
+    /// The clock stops with the last thing that happens: if no timer is set, no time passes. To let
+    /// an hour pass all the same, such as for a cache that looks at the clock, have something
+    /// happen after it.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use waterwheel::sim::{Faults, Simulation};
+    ///
+    /// const HOUR: Duration = Duration::from_secs(3_600);
+    /// let mut sim = Simulation::new(1, Faults::none());
+    /// assert!(sim.run(HOUR)); // an empty world: nothing will happen
+    /// assert!(sim.now() < HOUR);
+    /// sim.call_after(HOUR, || {});
+    /// sim.run(2 * HOUR);
+    /// assert!(sim.now() >= HOUR);
+    /// ```
     ///
     /// # Panics
     /// If a rule was broken.

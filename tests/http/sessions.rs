@@ -277,10 +277,8 @@ fn ask_with_body(
     cookie: &str,
     body: &str,
 ) -> (String, Option<String>) {
-    let length = body.len();
-    let answer = client.ask(format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\nContent-Length: {length}\r\n\r\n{body}"
-    ));
+    let fields = format!("Host: x\r\nCookie: {cookie}\r\nContent-Length: {}", body.len());
+    let answer = client.ask(format!("POST {path} HTTP/1.1\r\n{fields}\r\n\r\n{body}"));
     let set = answer.field("set-cookie").map(|text| text.split("; ").next().unwrap().to_owned());
     (answer.text().to_owned(), set)
 }
