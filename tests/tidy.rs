@@ -18,6 +18,8 @@ mod growth;
 mod guide;
 #[path = "tidy/reading.rs"]
 mod reading;
+#[path = "tidy/results.rs"]
+mod results;
 #[path = "seeded_bugs/mod.rs"]
 mod seeded_bugs;
 #[path = "tidy/source.rs"]
