@@ -11,8 +11,8 @@
 //! It knows, a line each: `put KEY TEXT`, `get KEY`, `slow MS` (work that takes so long) and
 //! `quit`. The answers are `ok`, `value TEXT`, `none`, `slept MS` and `error: WHY`.
 
-use std::env;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,15 +20,17 @@ use waterwheel::offload::{Offload, OffloadOptions};
 use waterwheel::{ListenOptions, Reactor};
 
 mod database;
+mod place;
 mod server;
 
 use database::Database;
+use place::Place;
 use server::{MAX_UNDER_WAY, Server};
 use support::Failure;
 
 const OPTIONS: &str = "\
-  --database PATH        the database's file, made if need be [offload.db in the system's folder for
-                         temporary files]
+  --database PATH        the database's file, made if need be [a new one among the temporary files,
+                         for this user's eyes only, which is gone when the server has ended]
   --threads N            threads that work, 1 to 64 [4]
 ";
 
@@ -37,7 +39,11 @@ const MAX_CONNECTIONS: usize = 1_000;
 
 fn main() -> ExitCode {
     support::run("offload", OPTIONS, "127.0.0.1:7005", |args| {
-        let path = args.value("database", env::temp_dir().join("offload.db"))?;
+        // Dropped last of all, when nobody uses it.
+        let place = match args.value("database", PathBuf::new())? {
+            path if path.as_os_str().is_empty() => Place::temporary()?,
+            path => Place::at(path),
+        };
         let threads: usize = args.value("threads", 4)?;
         if !(1..=64).contains(&threads) {
             return Err(Failure::Usage(format!("--threads {threads}: 1 to 64")));
@@ -47,12 +53,12 @@ fn main() -> ExitCode {
             .threads(threads)
             .name("database")
             .max_queued(MAX_CONNECTIONS * MAX_UNDER_WAY);
-        let file = path.clone();
+        let file = place.file().to_owned();
         let open = move |_| Database::open(&file).map_err(io::Error::other);
-        let failed = |error| Failure::System(format!("{}: {error}", path.display()).into());
+        let failed = |error| Failure::System(format!("{}: {error}", place.file().display()).into());
         // The file is set up by one: SQLite does not let threads wait for each other in that.
         let _first = open(0).map_err(failed)?;
-        log::info!("the database is {}", path.display());
+        log::info!("the database is {}", place.file().display());
         let offload = Offload::with_state(&mut reactor, options, open).map_err(failed)?;
         let server = reactor.register_with(|key| Server::new(key, offload));
         let options = ListenOptions::default()

@@ -205,27 +205,38 @@ fn a_web_page_changes_nothing() {
     server.end();
 }
 
-/// It may be started in a checkout, or in any other folder that is not its own.
+/// It may be started in a checkout, or in any other folder that is not its own, and by two users.
 #[test]
-fn without_a_place_for_its_database_it_leaves_nothing_where_it_is_started() {
+fn without_a_place_for_its_database_it_shares_none_and_leaves_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("no_place");
     let _ = fs::remove_dir_all(&folder);
-    let [started, temporary] = ["started", "temporary"].map(|name| folder.join(name));
-    for folder in [&started, &temporary] {
-        fs::create_dir_all(folder).unwrap();
+    let [temporary, one, other] = ["temporary", "one", "other"].map(|name| folder.join(name));
+    fs::create_dir_all(&temporary).unwrap();
+    let servers = [one, other].map(|started| {
+        fs::create_dir_all(&started).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_offload"));
+        command.current_dir(&started).env("TMPDIR", &temporary);
+        Server::spawn(&mut command, started)
+    });
+    for server in &servers {
+        let mut client = server.client();
+        client.send("get greeting\nput greeting hello\nget greeting\nquit\n");
+        for answer in ["none", "ok", "value hello", "bye"] {
+            client.expect(answer);
+        }
+        client.expect_end();
+        assert_eq!(fs::read_dir(&server.folder).unwrap().count(), 0);
     }
-    let mut command = Command::new(env!("CARGO_BIN_EXE_offload"));
-    command.current_dir(&started).env("TMPDIR", &temporary);
-    let server = Server::spawn(&mut command, folder);
-    let mut client = server.client();
-    client.send("put greeting hello\nget greeting\n");
-    client.expect("ok");
-    client.expect("value hello");
-    assert_eq!(fs::read_dir(&started).unwrap().count(), 0);
-    assert!(temporary.join("offload.db").exists());
-    drop(client);
-    server.terminate();
-    assert!(server.end().starts_with("answered 2, "));
+    let made = fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap());
+    let modes: Vec<_> = made.map(|entry| entry.metadata().unwrap().permissions().mode()).collect();
+    assert_eq!(modes, [0o40700; 2], "a folder each that only its owner looks into");
+    servers.iter().for_each(Server::terminate);
+    for server in servers {
+        assert!(server.end().starts_with("answered 4, "));
+    }
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
 }
 
 #[test]
