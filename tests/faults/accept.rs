@@ -18,7 +18,7 @@ use rustix::process::Signal;
 
 use crate::peers::visit;
 use crate::program::{PATIENCE, Program};
-use crate::tools::{Scale, has_tool, program, report, scale, scratch};
+use crate::tools::{Scale, need_tool, program, report, scale, scratch};
 
 /// What accept4(2) documents for a shortage, for a connection that was lost on the way, for a
 /// firewall and for a signal.
@@ -45,9 +45,7 @@ struct Outcome {
 #[test]
 #[ignore = "tests/faults/run runs it"]
 fn waiting_clients_are_served_once_accept_fails_no_more() {
-    if !has_tool("strace") {
-        return;
-    }
+    need_tool("strace");
     let clients = if scale() == Scale::Whole { 100 } else { 20 };
     let mut table = format!(
         "Accept fails while {clients} clients wait: milliseconds\n\n\

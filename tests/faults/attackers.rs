@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::parts::{copy_of_us, parse_crowd, plays};
 use crate::peers::{Way, connect, is_reset, visit};
 use crate::program::{PATIENCE, Program, behind};
-use crate::tools::{Scale, has_tool, percentile, report, scale};
+use crate::tools::{Scale, need_tool, percentile, report, scale};
 use web::{ANSWER, Attack, Ends, Web};
 
 #[path = "attackers/web.rs"]
@@ -154,9 +154,7 @@ const AFAR: &str = "nice -n 19";
 
 /// slowhttptest in its three modes, at the doors where they hurt.
 fn start_testers(plan: &Plan, addrs: &[SocketAddr; 4]) -> Vec<Child> {
-    if !has_tool("slowhttptest") {
-        return Vec::new();
-    }
+    need_tool("slowhttptest");
     let modes = [("-H", Attack::Head, ""), ("-B", Attack::Body, ""), ("-X", Attack::Read, "big")];
     let start = |(mode, attack, path): (&str, Attack, &str)| {
         let url = format!("http://{}/{path}", addrs[attack as usize]);

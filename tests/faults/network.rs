@@ -71,18 +71,14 @@ fn a_bad_network_changes_no_byte() {
     if uml::is_inside() {
         return send_and_compare();
     }
-    if !tools::has_tool("ethtool") {
-        return;
-    }
+    tools::need_tool("ethtool");
     let roads = ROADS.to_owned()
         + "for end in near far; do\n\
            tc -n middle qdisc add dev $end root netem limit 100000 "
         + BAD
         + "\ndone\n";
     let machine = Machine::new(TEST, "2G", deadline()).setup(&roads);
-    if let Some(output) = machine.run() {
-        tools::report("network", &uml::table("A bad network", &output));
-    }
+    tools::report("network", &uml::table("A bad network", &machine.run()));
 }
 
 /// Bytes that are sent in all, and come back.

@@ -18,7 +18,7 @@ use crate::parts::{copy_of_us, plays};
 use crate::peers::{is_reset, visit};
 use crate::proc::cpu_time;
 use crate::program::{PATIENCE, Program, behind};
-use crate::tools::{Scale, has_tool, percentile, program, report, scale};
+use crate::tools::{Scale, need_tool, percentile, program, report, scale};
 
 /// Longest median of an answer to one who is inside.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1);
@@ -47,9 +47,7 @@ struct Outcome {
 #[test]
 #[ignore = "tests/faults/run runs it"]
 fn a_full_table_of_files_harms_nobody_inside() {
-    if !has_tool("prlimit") {
-        return;
-    }
+    need_tool("prlimit");
     let mut table = String::from(
         "The table of open files is full: medians, and the longest of all in brackets\n\n\
          | limit | server | places | answer, us | surplus told, ms | quiet, CPU in 1,000 \

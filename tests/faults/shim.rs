@@ -57,9 +57,7 @@ type Counts = BTreeMap<String, [u64; 4]>;
 #[test]
 #[ignore = "tests/faults/run runs it"]
 fn every_byte_comes_back_through_calls_that_do_less() {
-    if !tools::has_tool("cc") {
-        return;
-    }
+    tools::need_tool("cc");
     let (shim, server) = (compile_shim(), build_server());
     let seeds = if tools::scale() == Scale::Whole { 1_000 } else { 50 };
     let start = Instant::now();

@@ -45,9 +45,7 @@ struct Tally {
 #[test]
 #[ignore = "tests/faults/run runs it"]
 fn every_call_fails_in_every_way() {
-    if !tools::has_tool("strace") {
-        return;
-    }
+    tools::need_tool("strace");
     let made = trial::record(OCCURRENCES).expect("a run without a fault");
     expect_in_table(&made);
     let all = cases(&made);

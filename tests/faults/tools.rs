@@ -38,17 +38,15 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-/// Whether a tool is there; if it is not, says so, and the test that wants it is skipped.
-pub(crate) fn has_tool(name: &str) -> bool {
+/// Fails without a tool: a fault that cannot be tried has not passed.
+#[track_caller]
+pub(crate) fn need_tool(name: &str) {
     let found = Command::new("sh")
         .args(["-c", "command -v \"$0\"", name])
         .stdout(Stdio::null())
         .status()
         .is_ok_and(|status| status.success());
-    if !found {
-        println!("skipped: {name} is not installed");
-    }
-    found
+    assert!(found, "{name} is not installed");
 }
 
 /// A percentile, of which 100 is the most; nothing, by default, of nothing.

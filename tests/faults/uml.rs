@@ -67,13 +67,14 @@ impl Machine {
         self
     }
 
-    /// Boots, runs the test, halts, and gives what it printed; `None`, with a word why, where that
-    /// cannot be done. A test that fails inside, or is not done in time, fails here.
+    /// Boots, runs the test, halts, and gives what it printed. A test that fails inside, or is not
+    /// done in time, fails here, and so does one that cannot be run.
     #[track_caller]
-    pub(crate) fn run(self) -> Option<String> {
-        if !is_possible() {
-            return None;
+    pub(crate) fn run(self) -> String {
+        for tool in ["linux.uml", "busybox", "ip"] {
+            tools::need_tool(tool);
         }
+        assert!(geteuid().is_root(), "only root may read and write all that a machine does");
         let folder = self.folder();
         fs::remove_dir_all(&folder).or_else(missing_is_fine).expect("an empty folder");
         fs::create_dir_all(&folder).expect("a folder");
@@ -83,7 +84,7 @@ impl Machine {
         let status = fs::read_to_string(folder.join("exit")).unwrap_or_default();
         assert!(is_in_time, "{}: the machine did not halt in time\n{output}", self.test);
         assert_eq!(status.trim(), "0", "{}: failed inside\n{output}", self.test);
-        Some(output)
+        output
     }
 
     fn folder(&self) -> PathBuf {
@@ -174,15 +175,6 @@ pub(crate) fn table(title: &str, output: &str) -> String {
         writeln!(text, "{line}").expect("a string");
     }
     text
-}
-
-fn is_possible() -> bool {
-    let has_tools = ["linux.uml", "busybox", "ip"].iter().all(|name| tools::has_tool(name));
-    if has_tools && !geteuid().is_root() {
-        println!("skipped: only root may read and write all that a machine does");
-        return false;
-    }
-    has_tools
 }
 
 fn missing_is_fine(error: io::Error) -> io::Result<()> {

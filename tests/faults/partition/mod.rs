@@ -57,17 +57,14 @@ fn what_waits_expires_and_nobody_is_left_behind() {
         None if uml::is_inside() => return cut_again_and_again(),
         None => {}
     }
-    if !tools::has_tool("ethtool") {
-        return;
-    }
+    tools::need_tool("ethtool");
     let roads = ROADS.to_owned()
         + "for end in near far; do\n\
            tc -n middle qdisc add dev $end root netem limit 10000 delay 2ms\n\
            done\n";
     let longest: Duration = cuts().iter().map(|(_, length)| 4 * *length + PATIENCE).sum();
-    if let Some(output) = Machine::new(TEST, "1G", longest).setup(&roads).run() {
-        tools::report("partition", &uml::table("A network that is cut", &output));
-    }
+    let output = Machine::new(TEST, "1G", longest).setup(&roads).run();
+    tools::report("partition", &uml::table("A network that is cut", &output));
 }
 
 fn cuts() -> Vec<(Cut, Duration)> {
