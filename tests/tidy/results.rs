@@ -26,7 +26,8 @@ impl Repository {
         let folder = scratch(name);
         let repository = Self { folder };
         repository.write("checks/results", &read("checks/results"));
-        repository.write(".ci/checks", "# check | rooms\n\n.ci/run | -\nchecks/long x | src/*/\n");
+        repository
+            .write(".ci/checks", "# check | rooms\n\n.ci/run | -\nchecks/fuzz all | src/*/\n");
         repository.write("src/large/mod.rs", &lines(0, 1000));
         repository.write("src/small/mod.rs", &lines(0, 90));
         repository.git(&["init", "--quiet"]);
@@ -58,7 +59,7 @@ impl Repository {
     /// What becomes of a row: "RESULT COMMIT DATE".
     fn judge(&self, row: &str) -> Judged {
         let cells = row.replace(' ', " | ");
-        self.write("checks/results.md", &format!("| `checks/long x` | {cells} | 7 | ok |\n"));
+        self.write("checks/results.md", &format!("| `checks/fuzz all` | {cells} | 7 | ok |\n"));
         self.judge_rows()
     }
 
@@ -81,13 +82,13 @@ impl Judged {
     #[track_caller]
     fn is_refused(&self, end: &str) {
         assert!(!self.has_passed, "{}", self.text);
-        assert!(self.text.ends_with("\n    .ci/full 'checks/long x'\n"), "{}", self.text);
+        assert!(self.text.ends_with("\n    .ci/full 'checks/fuzz all'\n"), "{}", self.text);
         self.ends(end);
     }
 
     #[track_caller]
     fn ends(&self, end: &str) {
-        let line = self.text.lines().find(|line| line.starts_with("checks/long x "));
+        let line = self.text.lines().find(|line| line.starts_with("checks/fuzz all "));
         let line: Vec<&str> = line.expect(&self.text).split_whitespace().collect();
         assert!(line.join(" ").ends_with(end), "{}", self.text);
     }
@@ -164,7 +165,7 @@ fn what_was_not_passed_or_not_committed_is_refused() {
     repository.judge(&format!("failed {commit} {TODAY}")).is_refused(" failed");
     repository.judge(&format!("passed {commit}+ {TODAY}")).is_refused(" not committed");
     repository.judge(&format!("passed HEAD {TODAY}")).is_refused(" no commit");
-    repository.write("checks/results.md", "| `checks/long` | passed |\n");
+    repository.write("checks/results.md", "| `checks/fuzz` | passed |\n");
     repository.judge_rows().is_refused(" no row");
     fs::remove_file(repository.folder.join("checks/results.md")).unwrap();
     let judged = repository.judge_rows();
@@ -175,11 +176,11 @@ fn what_was_not_passed_or_not_committed_is_refused() {
 fn a_check_of_nothing_is_refused() {
     let repository = Repository::new("nothing");
     let row = format!("passed {} {TODAY}", repository.commit());
-    repository.write(".ci/checks", "checks/long x | src/large src/gone\n");
+    repository.write(".ci/checks", "checks/fuzz all | src/large src/gone\n");
     repository.judge(&row).is_refused("100% of src/gone no such room");
-    repository.write(".ci/checks", "checks/long x |\n");
+    repository.write(".ci/checks", "checks/fuzz all |\n");
     repository.judge(&row).is_refused(" no rooms");
-    repository.write(".ci/checks", "# checks/long x | src/*/\n");
+    repository.write(".ci/checks", "# checks/fuzz all | src/*/\n");
     let judged = repository.judge(&row);
     assert!(!judged.has_passed && judged.text.contains(".ci/checks names no check"));
 }
@@ -209,10 +210,14 @@ fn a_commit_that_is_not_here_is_judged_by_its_date() {
 fn without_a_repository_of_its_own_it_fails() {
     let repository = Repository { folder: scratch("unpacked") };
     repository.write("checks/results", &read("checks/results"));
-    repository.write(".ci/checks", "checks/long x | src\n");
+    repository.write(".ci/checks", "checks/fuzz all | src\n");
     repository.write("src/mod.rs", &lines(0, 1000));
     let judged = repository.judge(&format!("passed 0123abcd {TODAY}"));
-    assert!(!judged.has_passed && judged.text.contains("is no repository of git"), "{}", judged.text);
+    assert!(
+        !judged.has_passed && judged.text.contains("is no repository of git"),
+        "{}",
+        judged.text
+    );
 }
 
 #[test]

@@ -19,8 +19,8 @@ impl Place {
         Self { file, folder: None }
     }
 
-    /// A new folder among the temporary files. All users of a machine write there, so a name that is
-    /// there already, be it a link, belongs to somebody else.
+    /// A new folder among the temporary files. All users of a machine write there, so a name that
+    /// is there already, be it a link, belongs to somebody else.
     pub(crate) fn temporary() -> io::Result<Self> {
         let place = |number| env::temp_dir().join(format!("offload-{}-{number}", process::id()));
         for folder in (0..MAX_NAMES).map(place) {
