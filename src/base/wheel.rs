@@ -776,6 +776,29 @@ mod tests {
         assert_eq!(wheel.names.ids.indices(), LIVE);
     }
 
+    /// More than a chunk of them in one slot, one of which was cancelled.
+    #[cfg(feature = "sim")]
+    #[test]
+    fn what_is_set_is_listed_where_it_waits() {
+        let mut wheel = Wheel::new();
+        let gone = wheel.insert(7, 0);
+        (0..200).for_each(|_| drop(wheel.insert(7, 1)));
+        let far = [wheel.insert(70, 2), wheel.insert(5_000, 3)];
+        assert!(wheel.cancel(gone));
+        assert_eq!(wheel.pop_due(6), None);
+        let late = wheel.insert(2, 4);
+        assert!(wheel.occupancy().eq([(0, 7, 201), (1, 1, 1), (2, 1, 1)]));
+        let mut found = Vec::new();
+        for (place, deadline, named) in wheel.entries() {
+            let Named::Id(id, payload) = named else { panic!("{named:?}") };
+            found.push((place, deadline, payload));
+            assert!(payload == 1 || [far[0], far[1], late].contains(&id));
+        }
+        assert_eq!(found[0], (None, 2, 4));
+        assert_eq!(found[1..201], [(Some((0, 7)), 7, 1); 200]);
+        assert_eq!(found[201..], [(Some((1, 1)), 70, 2), (Some((2, 1)), 5_000, 3)]);
+    }
+
     #[test]
     fn a_burst_leaves_only_the_spare_buffers() {
         let mut wheel = Wheel::new();
