@@ -782,7 +782,9 @@ mod tests {
     fn what_is_set_is_listed_where_it_waits() {
         let mut wheel = Wheel::new();
         let gone = wheel.insert(7, 0);
-        (0..200).for_each(|_| drop(wheel.insert(7, 1)));
+        for _ in 0..200 {
+            wheel.insert(7, 1);
+        }
         let far = [wheel.insert(70, 2), wheel.insert(5_000, 3)];
         assert!(wheel.cancel(gone));
         assert_eq!(wheel.pop_due(6), None);
