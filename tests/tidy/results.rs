@@ -173,6 +173,19 @@ fn what_was_not_passed_or_not_committed_is_refused() {
 }
 
 #[test]
+fn of_some_checks_it_is_only_told_that_they_do_not_hold() {
+    let repository = Repository::new("told");
+    let list = "checks/fuzz all | src/large\nchecks/hours | src/large | told\n";
+    repository.write(".ci/checks", list);
+    let commit = repository.commit();
+    let judged = repository.judge(&format!("passed {commit} {TODAY}"));
+    assert!(judged.has_passed, "{}", judged.text);
+    assert!(judged.text.contains("    .ci/full 'checks/hours'"), "{}", judged.text);
+    let judged = repository.judge(&format!("failed {commit} {TODAY}"));
+    assert!(!judged.has_passed, "{}", judged.text);
+}
+
+#[test]
 fn a_check_of_nothing_is_refused() {
     let repository = Repository::new("nothing");
     let row = format!("passed {} {TODAY}", repository.commit());
@@ -227,6 +240,7 @@ fn the_checks_and_the_rooms_in_the_list_are_there() {
     let rows: Vec<_> = text.lines().filter_map(|line| line.split_once('|')).collect();
     for (command, rooms) in rows.into_iter().filter(|(command, _)| !command.starts_with('#')) {
         let scripts = command.split_whitespace().filter(|word| word.contains('/')).take(1);
+        let rooms = rooms.trim_end_matches("| told");
         let rooms = rooms.split_whitespace().map(|room| room.trim_end_matches("/*/"));
         wrong.extend(scripts.chain(rooms.filter(|room| *room != "-")));
     }
