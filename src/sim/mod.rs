@@ -8,8 +8,9 @@
 //! real socket is opened: an hour of idle timers takes milliseconds.
 //!
 //! While a run goes on, the rules that this crate promises are watched: the order of callbacks,
-//! every byte delivered once and in order, idle limits neither early nor late, no readiness lost,
-//! no spinning, and nothing left behind at the end.
+//! every byte delivered once and in order, a reset where a connection was cut and not ended, idle
+//! limits neither early nor late, no readiness lost, no spinning, and nothing left behind at the
+//! end.
 //!
 //! # Examples
 //! A handler that answers each line in capitals, under a thousand seeds, in an ordinary test:

@@ -7,6 +7,7 @@
 //!
 //! | bug | seeds | found by |
 //! |---|---|---|
+//! | `abort_says_fin` | 13 | the peer has seen a clean end and no reset |
 //! | `accept_loop_stops` | 5 | connections queue, and the listener will not look |
 //! | `accept_panic_stops` | 56 | connections queue, and the listener will not look |
 //! | `budget_without_ready_queue` | 17 | there is input, and no event for it will come |
@@ -41,6 +42,7 @@
 //! | `lost_readiness` | 21 | there is input, and no event for it will come |
 //! | `message_after_stop` | 21 | a message was run that was posted after the stop |
 //! | `output_reordered` | 60 | a byte of the stream is another one |
+//! | `overflow_says_fin` | 5 | its peer sees FIN and no reset |
 //! | `pause_counts_as_silence` | 74 | `on_idle` too early |
 //! | `paused_peer_timed` | 121 | a peer was timed while reading was paused |
 //! | `periodic_drift` | 9 | a timer is late |

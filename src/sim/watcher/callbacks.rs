@@ -268,6 +268,7 @@ impl Watcher {
         let Some(life) = self.lives.remove(&id) else {
             return self.violate(Some(id), "on_close without on_open, or twice");
         };
+        self.check_reset(id, life.socket, closed);
         if closed.is_by_handler {
             return;
         }
@@ -306,6 +307,21 @@ impl Watcher {
             self.violate(Some(id), &format!("closed with {unread} bytes still to be read"));
         }
     }
+
+    /// Invariant 6: what the wire says agrees with what the handler is told. The socket has been
+    /// closed; unless it was broken before, that has sent FIN or a reset.
+    fn check_reset(&self, id: ConnId, socket: u32, closed: &ConnEnd<'_>) {
+        let must_reset = closed.must_reset || closed.unsent_bytes > 0 || is_cut(closed.reason);
+        if must_reset && !self.world.borrow().sockets[socket as usize].is_broken() {
+            let rule = format!("its peer sees FIN and no reset: {}", closed.reason);
+            self.violate(Some(id), &rule);
+        }
+    }
+}
+
+/// Why a connection ended whose peer must see a reset, although it may have had every byte.
+fn is_cut(reason: &CloseReason) -> bool {
+    matches!(reason, CloseReason::Timeout(_) | CloseReason::Overflow | CloseReason::Panic)
 }
 
 fn landmark_of_idle(kind: IdleKind) -> Landmark {

@@ -1,5 +1,6 @@
 //! A handler that does everything it may, by chance, and checks what it is told.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ pub(crate) struct Chaos {
     /// Connections that live or have lived.
     known: Vec<ConnId>,
     ended: Vec<ConnId>,
+    /// Connections whose end was begun here: how, the first time.
+    begun_ends: HashMap<ConnId, End>,
     ticks: Option<Alarm>,
     /// No message will come through the channel any more.
     senders_are_gone: bool,
@@ -41,6 +44,15 @@ pub(crate) struct Chaos {
 
 /// What it says when it panics on purpose.
 pub(super) const ON_PURPOSE: &str = "on purpose";
+
+/// How a handler ends a connection.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Close,
+    CloseWithoutWaiting,
+    ShutdownWrite,
+    Abort,
+}
 
 /// What is kept for a connection.
 pub(crate) struct Life {
@@ -73,6 +85,7 @@ impl Chaos {
             max_output,
             known: Vec::new(),
             ended: Vec::new(),
+            begun_ends: HashMap::new(),
             ticks: None,
             senders_are_gone: false,
             connects_left,
@@ -104,8 +117,8 @@ impl Chaos {
             let id = self.known[self.dice.below(self.known.len() as u64) as usize];
             if let Some(mut conn) = cx.conn(id) {
                 match self.dice.below(3) {
-                    0 => conn.close(),
-                    1 => conn.abort(),
+                    0 => self.end(&mut conn, End::Close),
+                    1 => self.end(&mut conn, End::Abort),
                     _ => conn.resume_reading(),
                 }
             }
@@ -196,10 +209,10 @@ impl Chaos {
                 let room = self.room(conn);
                 self.write(life, conn, room + dice.below(2) as usize);
             }
-            12 if dice.one_in(3) => conn.close_without_waiting(),
-            12 => conn.close(),
-            13 => conn.shutdown_write(),
-            14 if dice.one_in(3) => conn.abort(),
+            12 if dice.one_in(3) => self.end(conn, End::CloseWithoutWaiting),
+            12 => self.end(conn, End::Close),
+            13 => self.end(conn, End::ShutdownWrite),
+            14 if dice.one_in(3) => self.end(conn, End::Abort),
             15 | 16 => {
                 conn.pause_reading();
                 self.set_alarm(life, conn, false);
@@ -228,6 +241,28 @@ impl Chaos {
             }
             30 if dice.one_in(2) => self.send_file(life, conn),
             _ => {}
+        }
+    }
+
+    fn end(&mut self, conn: &mut Conn<'_>, end: End) {
+        self.begun_ends.entry(conn.id()).or_insert(end);
+        match end {
+            End::Close => conn.close(),
+            End::CloseWithoutWaiting => conn.close_without_waiting(),
+            End::ShutdownWrite => conn.shutdown_write(),
+            End::Abort => conn.abort(),
+        }
+    }
+
+    /// Whether a peer must see a reset, and no FIN before it: its connection was aborted, or ended
+    /// as no end that was begun in order.
+    fn is_cut(&mut self, closed: &Closed) -> bool {
+        match self.begun_ends.remove(&closed.id) {
+            Some(end) => end == End::Abort,
+            None => matches!(
+                closed.reason,
+                CloseReason::Timeout(_) | CloseReason::Overflow | CloseReason::Panic
+            ),
         }
     }
 
@@ -296,16 +331,16 @@ impl Chaos {
         }
     }
 
-    fn reach_another(&self, conn: &mut Conn<'_>) {
+    fn reach_another(&mut self, conn: &mut Conn<'_>) {
         if self.known.is_empty() {
             return;
         }
         let id = self.known[self.dice.below(self.known.len() as u64) as usize];
         let Some(mut other) = conn.other_conn(id) else { return };
         match self.dice.below(3) {
-            0 => other.close(),
+            0 => self.end(&mut other, End::Close),
             1 => other.resume_reading(),
-            _ => other.shutdown_write(),
+            _ => self.end(&mut other, End::ShutdownWrite),
         }
     }
 
@@ -390,7 +425,7 @@ impl Handler for Chaos {
     fn on_eof(&mut self, life: &mut Life, conn: &mut Conn<'_>) {
         self.act(life, conn);
         if life.deadline.is_none() || self.dice.one_in(2) {
-            conn.close();
+            self.end(conn, End::Close);
         }
     }
 
@@ -401,7 +436,7 @@ impl Handler for Chaos {
 
     fn on_timer(&mut self, life: &mut Life, conn: &mut Conn<'_>, timer: Timer) {
         if life.deadline == Some(timer.id) {
-            return conn.close();
+            return self.end(conn, End::Close);
         }
         self.may_panic();
         let now = self.now();
@@ -415,9 +450,14 @@ impl Handler for Chaos {
         self.act(life, conn);
     }
 
+    fn on_shutdown(&mut self, _: &mut Life, conn: &mut Conn<'_>) {
+        self.end(conn, End::Close);
+    }
+
     fn on_close(&mut self, life: Life, closed: Closed, cx: &mut Context<'_>) {
+        let is_cut = self.is_cut(&closed);
         if let (Some(key), false) = (life.key, life.is_ours) {
-            self.ledger.borrow_mut().closed(key, closed.unsent_bytes);
+            self.ledger.borrow_mut().closed(key, closed.unsent_bytes, is_cut);
         }
         if let CloseReason::Io(error) = &closed.reason {
             layered::check_error(error);

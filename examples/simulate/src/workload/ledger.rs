@@ -24,6 +24,8 @@ pub(crate) struct Ledger {
 struct Page {
     accepted: u64,
     unsent: Option<usize>,
+    /// Its end was none that the peer may take for a clean one, whatever had been sent.
+    is_cut: bool,
     connections: u32,
 }
 
@@ -70,8 +72,9 @@ impl Ledger {
         self.pages.entry(key).or_default().accepted += bytes as u64;
     }
 
-    pub(crate) fn closed(&mut self, key: u64, unsent: usize) {
-        self.pages.entry(key).or_default().unsent = Some(unsent);
+    pub(crate) fn closed(&mut self, key: u64, unsent: usize, is_cut: bool) {
+        let page = self.pages.entry(key).or_default();
+        (page.unsent, page.is_cut) = (Some(unsent), is_cut);
     }
 
     /// A peer has seen a clean end: it must have had everything.
@@ -85,6 +88,7 @@ impl Ledger {
             "peer {key} has seen a clean end of a stream that was cut"
         );
         assert!(page.unsent.is_none_or(|unsent| unsent == 0), "peer {key}: a loss and no reset");
+        assert!(!page.is_cut, "peer {key} has seen a clean end and no reset");
     }
 
     pub(crate) fn add_thread(&mut self) -> usize {
