@@ -224,6 +224,52 @@ fn close(capacity: usize, counts: &[usize]) {
     rig.expect_all(&join(senders));
 }
 
+/// Three senders wait for room, and the loop takes one message at a time from then on: less than
+/// what it gives room back for, until its next look. No sender is forgotten.
+fn wait_for_the_next_look() {
+    let mut rig = Rig::new(3);
+    let full = (0..3).map(|at| rig.queue.push((0, at), Patience::Never));
+    assert!(full.into_iter().all(|pushed| pushed.is_ok()));
+    (0..3).for_each(|_| rig.queue.add_sender());
+    let senders = (1..4).map(|sender| rig.send(sender, 1)).collect();
+    rig.queue.remove_sender();
+    while !rig.is_over {
+        rig.turn();
+    }
+    let accepted = [vec![3], join(senders)].concat();
+    assert_eq!(accepted, [3, 1, 1, 1]);
+    rig.expect_all(&accepted);
+}
+
+/// Is told, and looks by itself.
+struct Nobody;
+
+impl Announce for Nobody {
+    fn announce(&self) {}
+}
+
+/// Three senders wait, and there is room for two: both go on before the loop looks again.
+fn wake_as_many_as_fit() {
+    let queue = Arc::new(Queue::new(2, Nobody));
+    assert!((0..2).all(|at| queue.push(at, Patience::Never).is_ok()));
+    let (tell, told) = channel();
+    let push = |at| {
+        let (queue, tell) = (Arc::clone(&queue), tell.clone());
+        thread::spawn(move || {
+            assert!(queue.push(at, Patience::Forever).is_ok());
+            tell.send(()).unwrap();
+        })
+    };
+    let senders: Vec<_> = (2..5).map(push).collect();
+    for accepted in [2, 1] {
+        let mut batch = VecDeque::new();
+        assert_eq!(queue.take(&mut batch), Taken::Messages);
+        queue.release(batch.len());
+        (0..accepted).for_each(|_| told.recv().unwrap());
+    }
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+}
+
 #[test]
 fn every_interleaving_of_one_sender_delivers() {
     check("one message", None, || deliver(1, &[1]));
@@ -253,4 +299,10 @@ fn with_few_interruptions_two_senders_deliver() {
 fn with_few_interruptions_the_end_accounts_for_all() {
     check("a message each, and the end", Some(3), || close(1, &[1, 1]));
     check("two messages each, room for one, and the end", Some(2), || close(1, &[2, 2]));
+}
+
+#[test]
+fn with_few_interruptions_of_three_senders_that_wait_all_go_on() {
+    check("three wait for the next look of the loop", Some(2), wait_for_the_next_look);
+    check("three wait for room for two", Some(3), wake_as_many_as_fit);
 }
