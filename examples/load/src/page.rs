@@ -17,7 +17,7 @@ impl Page {
     /// Looks whether a page can be written, so that a path which cannot be does not cost a run.
     /// Nothing is left behind or changed.
     pub(crate) fn probe(path: &Path) -> Result<Self, String> {
-        let explain = |error: io::Error| format!("cannot write {}: {error}", path.display());
+        let explain = |error| explain(path, &error);
         // A link stays a link.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let found = fs::metadata(path).ok();
@@ -39,7 +39,11 @@ impl Page {
     }
 
     /// Writes it, whole or not at all.
-    pub(crate) fn write(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn write(&self, text: &str) -> Result<(), String> {
+        self.replace(text).map_err(|error| explain(&self.path, &error))
+    }
+
+    fn replace(&self, text: &str) -> io::Result<()> {
         let Some(fresh) = &self.fresh else {
             return File::create(&self.path)?.write_all(text.as_bytes());
         };
@@ -49,4 +53,8 @@ impl Page {
         }
         result
     }
+}
+
+fn explain(path: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}", path.display())
 }

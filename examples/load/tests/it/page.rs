@@ -67,3 +67,22 @@ fn a_page_goes_where_a_link_leads_and_to_what_is_no_file() {
     assert_eq!(end.code, Some(2), "{end:?}");
     assert!(end.errors.contains("no/page.html"), "{end:?}");
 }
+
+/// A shell that lets files have no byte more: the signal that comes with that would end the run.
+const FILE_LIMIT: [&str; 3] = ["sh", "-c", "ulimit -f 0; exec \"$0\" \"$@\""];
+
+#[test]
+fn a_page_that_may_not_grow_ends_in_one_line_and_the_last_one_stays() {
+    let folder = Folder::new("page-limit");
+    let path = folder.0.join("page.html");
+    let text = path.to_str().unwrap();
+    fs::write(&path, "the last one").unwrap();
+    let args = ["closed", "--duration", "0.1", "--warmup", "0", "--html", text];
+    let end = Process::start_by(&FILE_LIMIT, LOAD, &args).end();
+    assert_eq!(end.code, Some(1), "{end:?}");
+    let line = format!("load: cannot write {text}: File too large");
+    let last = end.errors.lines().last().unwrap_or_default();
+    assert!(last.starts_with(&line), "{end:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "the last one");
+    assert_eq!(folder.names(), ["page.html"]);
+}
