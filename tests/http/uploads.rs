@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,10 +53,21 @@ fn expect(mut is_so: impl FnMut() -> bool, what: &str) {
 
 /// A server that keeps the files of the field `keep`, and tells the field, name and length of each.
 fn server(path: &Path, options: UploadOptions) -> Web {
+    server_with(path, options, OffloadOptions::default(), |_| ())
+}
+
+/// The same with other threads, which may have work before the first upload.
+fn server_with(
+    path: &Path,
+    options: UploadOptions,
+    threads: OffloadOptions,
+    prepare: impl FnOnce(&Offload) + Send + 'static,
+) -> Web {
     let path = path.to_owned();
     let listen = ListenOptions::default().limits(http::limits());
     Web::serve_in(listen, move |reactor| {
-        let offload = Offload::new(reactor, OffloadOptions::default()).unwrap();
+        let offload = Offload::new(reactor, threads).unwrap();
+        prepare(&offload);
         let uploads = Uploads::open(path, &offload, options).unwrap();
         let (kept, served, used) = (uploads.clone(), uploads.clone(), uploads.clone());
         let upload = Route::new().post(move |(), req, res| {
@@ -264,14 +276,14 @@ fn a_full_disk_is_answered_507_and_a_directory_that_is_gone_500() {
 #[test]
 fn an_offload_that_is_full_is_answered_with_503() {
     let directory = Directory::new("full");
-    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let (open, gate) = mpsc::channel::<()>();
     let path = directory.0.clone();
     let listen = ListenOptions::default().limits(http::limits());
     let web = Web::serve_in(listen, move |reactor| {
         let options = OffloadOptions::default().threads(1).max_queued(1);
         let offload = Offload::new(reactor, options).unwrap();
         let uploads = Uploads::open(path, &offload, UploadOptions::default()).unwrap();
-        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (begun, has_begun) = mpsc::channel();
         let work = move |(): &mut ()| {
             begun.send(()).unwrap();
             assert!(gate.recv().is_err());
@@ -338,6 +350,55 @@ fn a_directory_that_is_opened_twice_counts_once() {
     directory.expect_files(1);
     expect(|| clients[0].get("/used").text() == "(1, 5)", "one that is left counts");
     assert_eq!(clients[1].ask(&keep).status, 200);
+}
+
+/// Two loops that take uploads for one directory at the same time keep no file too many.
+#[test]
+fn uploads_to_two_reactors_at_once_keep_within_one_quota() {
+    const MAX_FILES: u64 = 8;
+    let directory = Directory::new("at-once");
+    let options = || UploadOptions::default().max_files(MAX_FILES);
+    let webs = [server(&directory.0, options()), server(&directory.0, options())];
+    let keep = request(&[field("keep", Some("x"), &[b'x'; 1_000])]);
+    let mut threads = Vec::new();
+    for web in webs.iter().cycle().take(6) {
+        let (addr, keep) = (web.addr, keep.clone());
+        threads.push(thread::spawn(move || {
+            let ask = || Client::new(addr).ask(&keep).status;
+            (0..MAX_FILES).map(|_| ask()).collect::<Vec<_>>()
+        }));
+    }
+    let statuses: Vec<u16> = threads.into_iter().flat_map(|it| it.join().unwrap()).collect();
+    assert!(statuses.iter().all(|status| [200, 507].contains(status)), "{statuses:?}");
+    let kept = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!(kept, MAX_FILES as usize);
+    directory.expect_files(kept);
+    for web in &webs {
+        web.client().get("/used").expect(200, "(8, 8000)");
+    }
+}
+
+/// The bytes that wait are each reactor's own: a body that is paused goes on when they are written.
+#[test]
+fn a_reactor_whose_files_are_not_written_holds_up_no_upload_of_another() {
+    let directory = Directory::new("held-up");
+    let options = || UploadOptions::default().max_queued_bytes(1);
+    let (open, gate) = mpsc::channel::<()>();
+    let one = OffloadOptions::default().threads(1);
+    let held = server_with(&directory.0, options(), one, move |offload| {
+        offload.run_alone((), move |()| assert!(gate.recv().is_err())).unwrap();
+    });
+    let upload = |length| request(&[field("keep", Some("x"), &vec![b'x'; length])]);
+    let mut waiting = held.client();
+    waiting.send(upload(150_000));
+    let has_begun = || !held.client().get("/used").text().ends_with(" 0)");
+    expect(has_begun, "bytes that wait to be written");
+    let web = server(&directory.0, options());
+    assert_eq!(web.client().ask(upload(1_000_000)).status, 200);
+    drop(open);
+    assert_eq!(waiting.answer().status, 200);
+    directory.expect_files(2);
+    web.client().get("/used").expect(200, "(2, 1150000)");
 }
 
 /// What another process or an earlier run removes meanwhile does not count, and is no failure.

@@ -8,6 +8,8 @@ use rustls::crypto::cipher::{
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ConnectionTrafficSecrets, ContentType, ProtocolVersion, SupportedCipherSuite};
+use waterwheel::observer::Observer;
+use waterwheel::{ConnId, Context};
 
 use super::*;
 use crate::support::Client;
@@ -230,9 +232,8 @@ impl MessageEncrypter for PanickingEncrypter {
     }
 }
 
-/// Output that is sent with no callback running: the connection ends whose layer has panicked.
-#[test]
-fn a_layer_that_panics_at_output_ends_its_connection() {
+/// A server whose cryptography is such.
+fn panicking() -> ServerConfig {
     let mut provider = rustls::crypto::ring::default_provider();
     provider.cipher_suites.retain(|suite| suite.tls13().is_some());
     let Some(SupportedCipherSuite::Tls13(suite)) = provider.cipher_suites.first().copied() else {
@@ -249,8 +250,11 @@ fn a_layer_that_panics_at_output_ends_its_connection() {
         .unwrap()
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key())));
-    let mut rig = rig(Script::echo(), &ServerConfig::from_rustls(config));
-    rig.panics = 1;
+    ServerConfig::from_rustls(config)
+}
+
+/// A client of a server whose answer to a byte it has, and what it reads last; and the connection.
+fn answered(rig: &mut Rig) -> (ConnId, thread::JoinHandle<std::io::ErrorKind>) {
     let addr = rig.addr;
     let client = thread::spawn(move || {
         let mut stream = dial(addr, &Arc::new(foreign(rustls::ALL_VERSIONS)), "localhost");
@@ -261,8 +265,47 @@ fn a_layer_that_panics_at_output_ends_its_connection() {
     rig.until("it has an answer", |rig| !rig.journal.opened().is_empty());
     let id = rig.journal.last();
     rig.until("data", |rig| !rig.journal.data_of(id).is_empty());
+    (id, client)
+}
+
+/// Output that is sent with no callback running: the connection ends whose layer has panicked.
+#[test]
+fn a_layer_that_panics_at_output_ends_its_connection() {
+    let mut rig = rig(Script::echo(), &panicking());
+    rig.panics = 1;
+    let (id, client) = answered(&mut rig);
     rig.reactor.context().conn(id).unwrap().write(b"panic");
     let (reason, _) = rig.end_of(id);
     assert_eq!(reason, "Panic");
     assert_eq!(client.join().unwrap(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// Whose panics were told.
+#[derive(Clone, Default)]
+struct Panics(Rc<RefCell<Vec<String>>>);
+
+impl Observer for Panics {
+    fn on_panic(&mut self, handler: Option<u32>, text: &str) {
+        self.0.borrow_mut().push(format!("{handler:?}: {text}"));
+    }
+}
+
+/// The closure that has written has returned by the time the layer works on its output, and was
+/// the last callback before it.
+#[test]
+fn a_panic_of_a_layer_is_told_as_no_handlers() {
+    let mut rig = rig(Script::echo(), &panicking());
+    rig.panics = 1;
+    let panics = Panics::default();
+    rig.reactor.observe(panics.clone());
+    let (id, client) = answered(&mut rig);
+    let write = move |_: &mut _, cx: &mut Context<'_>| {
+        assert!(cx.conn(id).unwrap().write(b"panic").is_accepted());
+    };
+    rig.reactor.remote().with(rig.service, write).unwrap();
+    assert_eq!(rig.end_of(id).0, "Panic");
+    assert_eq!(client.join().unwrap(), std::io::ErrorKind::ConnectionReset);
+    let told = panics.0.borrow();
+    assert!(told.len() == 1 && told[0].starts_with("None: "), "{told:?}");
+    assert!(told[0].contains("as the test wants"), "{told:?}");
 }
