@@ -407,6 +407,9 @@ impl Reactor {
     /// Turns once, waiting for events no longer than `timeout` (`None`: until there is
     /// something to do). Whether the reactor goes on: `false` once it has stopped.
     ///
+    /// No turn waits longer than a day while a `timeout` or a timer says when to end: some systems
+    /// cannot wait for weeks. So a turn may do nothing, before its `timeout` and with `None` too.
+    ///
     /// # Errors
     /// - The system's, if the poll fails.
     pub fn run_once(&mut self, timeout: Option<Duration>) -> io::Result<bool> {

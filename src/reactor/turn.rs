@@ -66,7 +66,7 @@ impl Reactor {
     /// Phase 1. Blocks only if nothing waits that no event would announce.
     fn poll(&mut self, max_wait: Option<Duration>) -> io::Result<()> {
         let lp = &mut self.dispatcher.lp;
-        let mut timeout = max_wait;
+        let mut timeout = max_wait.map(|wait| wait.min(MAX_WAIT));
         let next_due = lp.engine.timers.look_ahead();
         if next_due != NEVER {
             // From now, and not from the start of the last turn, which may have been long.

@@ -138,6 +138,20 @@ fn a_host_that_could_not_be_made_leaves_no_trace() {
     assert_eq!(sim.with(host, |reactor| reactor.stats().accepted), 1);
 }
 
+/// As milliseconds 30 days are more than 31 bits hold, and 2^32 ms are nothing in 32 bits.
+#[test]
+fn a_turn_with_a_far_timeout_waits_a_day() {
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+    let waits = [DAY, 30 * DAY, Duration::from_millis(1 << 32), Duration::MAX];
+    for wait in waits {
+        let mut sim = Simulation::new(0, Faults::none());
+        let (host, _) = sim.host("server", echo).unwrap();
+        assert!(sim.with(host, |reactor| reactor.run_once(Some(wait))).unwrap());
+        let waited = sim.now();
+        assert!(waited >= DAY && waited < DAY + SECOND, "{waited:?} of {wait:?}");
+    }
+}
+
 /// Connects, and keeps when that was done with.
 #[derive(Default)]
 struct Caller {
