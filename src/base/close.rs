@@ -76,7 +76,12 @@ pub enum Deadline {
 ///
 /// What the peer sees: FIN if everything written was sent, and RST if anything was not, so that a
 /// part never looks like the whole. `Timeout`, `Overflow`, `Panic` and `Conn::abort` always reset.
-/// A Unix socket has no reset: there the peer sees an end either way (see `Conn::abort`).
+///
+/// Two exceptions:
+/// - A layer that has told the peer why it failed, as TLS does with an alert, ends with FIN behind
+///   that and with `Io` here: a reset could take the alert away. If output of the handler is
+///   unsent, the peer gets RST.
+/// - A Unix socket has no reset: there the peer sees an end either way (see `Conn::abort`).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {

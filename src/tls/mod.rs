@@ -15,6 +15,10 @@
 //! - `shutdown_write` and `close` say `close_notify` before FIN. A peer whose FIN comes without it
 //!   may have been cut off by an attacker on the way: `on_eof` is called all the same, and
 //!   [`Conn::is_truncated`](crate::Conn::is_truncated) says `true`.
+//! - A connection that fails, such as at a record that was altered on the way, ends with
+//!   [`CloseReason::Io`](crate::CloseReason::Io). The peer is sent an alert and then FIN: it must
+//!   take the alert, and not the FIN, for the end of a stream that was cut. With output of the
+//!   handler unsent the peer is reset.
 //! - A file is read and encrypted in pieces of at most 63 KiB; it does not go through the kernel
 //!   alone.
 //! - `Stats` count the bytes of the socket.
