@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use waterwheel::sim::{Fault, Faults, HostClock, PeerEnd, Script, Seeds, Simulation};
 use waterwheel::{
-    Conn, ConnectOptions, Context, Destination, Handler, ListenOptions, Peer, Reactor, Reconnect,
-    Timer, TimerHandler,
+    CloseReason, Closed, Conn, ConnectOptions, Context, Destination, Handler, ListenOptions, Peer,
+    Reactor, Reconnect, Timer, TimerHandler,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -108,6 +108,65 @@ fn only_faults_hurt() {
             Ok(())
         });
     }
+}
+
+/// Says a word a minute, and keeps how its connections have ended.
+#[derive(Default)]
+struct Talker(Vec<CloseReason>);
+
+impl Handler for Talker {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn on_open(&mut self, (): &mut (), conn: &mut Conn<'_>) {
+        conn.set_periodic_timer(60 * SECOND, 0);
+    }
+
+    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+
+    fn on_timer(&mut self, (): &mut (), conn: &mut Conn<'_>, _: Timer) {
+        conn.write(b"word");
+    }
+
+    fn on_close(&mut self, (): (), closed: Closed, _: &mut Context<'_>) {
+        self.0.push(closed.reason);
+    }
+}
+
+/// A peer that is gone says nothing, and its end is told once the system has given it up.
+#[test]
+fn a_peer_that_is_gone_is_given_up_after_a_quarter_of_an_hour() {
+    let mut gone = 0;
+    for seed in 0..60 {
+        let mut sim = Simulation::new(seed, Faults::none().with(Fault::Vanished));
+        let (host, (talker, addr)) = sim
+            .host("server", |reactor| {
+                let talker = reactor.register(Talker::default());
+                let options = ListenOptions::default();
+                Ok((talker, reactor.listen("0.0.0.0:7000", talker, options)?))
+            })
+            .unwrap();
+        let peer = sim.peer(addr, Script::new().wait(7_200 * SECOND));
+        sim.run(900 * SECOND);
+        let ended = |sim: &mut Simulation| {
+            sim.with(host, |reactor| take(&mut reactor.handler_mut(talker).unwrap().0))
+        };
+        assert!(ended(&mut sim).is_empty(), "seed {seed}: nobody can know of it yet");
+        sim.run(1_000 * SECOND);
+        assert_eq!(sim.was_hurt(peer), sim.end_of(peer) == PeerEnd::Broken);
+        match &ended(&mut sim)[..] {
+            [] => assert!(!sim.was_hurt(peer), "seed {seed}"),
+            [CloseReason::Io(error)] if error.kind() == io::ErrorKind::TimedOut => gone += 1,
+            other => panic!("seed {seed}: {other:?}"),
+        }
+        sim.finish();
+    }
+    assert!(gone > 10, "{gone} of 60");
 }
 
 #[test]

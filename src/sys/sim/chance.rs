@@ -76,11 +76,14 @@ pub enum Fault {
     DatagramDoubled,
     /// A datagram arrives late, behind others that were sent after it.
     DatagramLate,
+    /// A machine of a peer is gone for good, as when it loses power: neither answer nor end comes
+    /// any more. A system that has something to send to it gives up after a quarter of an hour.
+    Vanished,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::ShortRead,
         Self::ShortWrite,
         Self::BlockedRead,
@@ -114,12 +117,19 @@ impl Fault {
         Self::DatagramLost,
         Self::DatagramDoubled,
         Self::DatagramLate,
+        Self::Vanished,
     ];
 
     /// Whether it befalls datagrams and nothing else.
     #[must_use]
     pub const fn is_of_datagrams(self) -> bool {
         matches!(self, Self::DatagramLost | Self::DatagramDoubled | Self::DatagramLate)
+    }
+
+    /// Whether it came after seeds were noted: it draws apart, so that a seed without it gives the
+    /// run it always gave.
+    const fn draws_apart(self) -> bool {
+        self.is_of_datagrams() || matches!(self, Self::Vanished)
     }
 
     /// Whether it can end a connection or keep one from coming up.
@@ -134,6 +144,7 @@ impl Fault {
                 | Self::AcceptError
                 | Self::DescriptorsOut
                 | Self::RegisterError
+                | Self::Vanished
         )
     }
 
@@ -149,6 +160,7 @@ impl Fault {
                 | Self::SmallWindow
                 | Self::ClockJump
                 | Self::Stopped
+                | Self::Vanished
         )
     }
 }
@@ -249,15 +261,14 @@ impl Chance {
             keeps_struck: false,
             fresh: Vec::new(),
         };
-        // Those of datagrams draw apart: without datagrams a seed gives the run it always gave.
         let mut apart = chance.state ^ 0x6461_7461_6772_616d;
         for fault in Fault::ALL {
-            if fault.is_of_datagrams() {
+            if fault.draws_apart() {
                 std::mem::swap(&mut chance.state, &mut apart);
             }
             let is_on = chance.one_in(2);
             let rarity = [2, 5, 20, 100, 500][chance.below(5) as usize];
-            if fault.is_of_datagrams() {
+            if fault.draws_apart() {
                 std::mem::swap(&mut chance.state, &mut apart);
             }
             if is_on && faults.allows(fault) {

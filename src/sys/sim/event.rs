@@ -24,6 +24,8 @@ pub(super) enum SimEvent {
     Room(u32),
     /// The network breaks a connection.
     Break(u32),
+    /// A connection is given up by the system, whose peer has answered nothing for long.
+    GivenUp(u32),
     /// A datagram arrives, by its number.
     Datagram(u32),
     /// So many bytes of datagrams have left the machine of a socket.

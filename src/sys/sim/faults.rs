@@ -70,6 +70,10 @@ impl World {
             let socket = self.chance.below(self.sockets.len() as u64);
             self.arrange(self.now, SimEvent::Break(socket as u32));
         }
+        if !self.peers.is_empty() && self.chance.strikes(Fault::Vanished) {
+            let peer = self.chance.below(self.peers.len() as u64) as usize;
+            self.vanish(peer);
+        }
         self.arrange_fault();
     }
 

@@ -54,6 +54,10 @@ pub(crate) struct Socket {
     pub(crate) has_lied: bool,
     /// A fault has broken it.
     pub(crate) was_hurt: bool,
+    /// Of a machine that is gone for good.
+    pub(super) is_gone: bool,
+    /// Of such a machine: something has come that nothing acknowledges.
+    pub(super) is_awaited: bool,
 }
 
 /// Whose a socket is.
@@ -134,6 +138,8 @@ impl Socket {
             unread_at_close: 0,
             has_lied: false,
             was_hurt: false,
+            is_gone: false,
+            is_awaited: false,
         }
     }
 

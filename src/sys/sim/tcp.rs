@@ -7,10 +7,14 @@
 use std::io::{self, ErrorKind};
 
 use super::chance::Fault;
-use super::event::{MILLI, SimEvent};
+use super::event::{MILLI, SECOND, SimEvent};
+use super::script::PeerEnd;
 use super::socket::{Owner, Segment, SocketStage};
 use super::trace::{Call, Net, Note, Outcome};
 use super::world::World;
+
+/// Linux tries 15 times to send something again before it gives a connection up (`tcp_retries2`).
+const GIVES_UP: u64 = 924 * SECOND;
 
 fn failed(kind: ErrorKind) -> io::Error {
     kind.into()
@@ -46,6 +50,9 @@ impl World {
             return; // lost on the way, with a reset
         }
         let Some((_, segment)) = target.arriving.pop_front() else { return };
+        if target.is_gone {
+            return self.lose(socket, &segment);
+        }
         let is_closed = target.stage == SocketStage::Over;
         let (what, count) = match segment {
             Segment::Data(bytes) => {
@@ -82,7 +89,33 @@ impl World {
         self.send_segment(socket, Segment::Rst);
     }
 
-    fn take_reset(&mut self, socket: u32, kind: ErrorKind) {
+    /// A segment has come for a machine that is gone. The window that it takes stays taken, and its
+    /// sender goes on trying until it gives up.
+    fn lose(&mut self, socket: u32, segment: &Segment) {
+        let target = self.socket(socket);
+        if matches!(segment, Segment::Rst) || std::mem::replace(&mut target.is_awaited, true) {
+            return; // a reset is not acknowledged
+        }
+        if let Some(other) = target.other {
+            self.arrange(self.now + GIVES_UP, SimEvent::GivenUp(other));
+        }
+    }
+
+    /// A peer's machine is gone for good. What it has sent before is still on its way.
+    pub(super) fn vanish(&mut self, peer: usize) {
+        let Some(socket) = self.peers[peer].socket else { return };
+        if self.socket(socket).stage != SocketStage::Up || self.socket(socket).is_reset {
+            return;
+        }
+        self.note(None, Note::Fault { fault: Fault::Vanished, nanos: 0 });
+        self.hurt(socket);
+        let entry = self.socket(socket);
+        (entry.is_gone, entry.owner) = (true, Owner::Nobody);
+        self.peers[peer].steps.clear();
+        self.peers[peer].end = PeerEnd::Broken;
+    }
+
+    pub(super) fn take_reset(&mut self, socket: u32, kind: ErrorKind) {
         let target = self.socket(socket);
         target.arriving.clear();
         target.arriving_bytes = 0;

@@ -48,6 +48,7 @@ impl World {
             SimEvent::TimedOut(socket) => self.fail_connect(socket, ErrorKind::TimedOut),
             SimEvent::Room(socket) => self.make_room(socket),
             SimEvent::Break(socket) => self.break_connection(socket),
+            SimEvent::GivenUp(socket) => self.take_reset(socket, ErrorKind::TimedOut),
             SimEvent::Datagram(number) => self.deliver(number),
             SimEvent::Left(socket, bytes) => self.leave(socket, bytes),
             SimEvent::Held => {}
