@@ -242,6 +242,13 @@ impl Shared {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What a handshake goes by. Not a part of a clone of it all, in which the roots are: they may
+    /// be hundreds, and this is asked for by each connection.
+    fn config(&self) -> Arc<rustls::ServerConfig> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current.config)
+    }
+
     fn set(&self, current: Current) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
     }
@@ -342,7 +349,7 @@ impl ResolvesServerCert for Noting {
 
 impl LayerFactory for ServerConfig {
     fn layer(&self, _: SocketAddr) -> Result<Box<dyn Layer>, Cow<'static, str>> {
-        let config = self.0.current().config;
+        let config = self.0.config();
         let layer = TlsLayer::server(config).map_err(|error| error.to_string())?;
         Ok(Box::new(layer))
     }
