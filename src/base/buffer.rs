@@ -259,6 +259,9 @@ pub(crate) struct Spares {
     shared: Option<Rc<Buffer>>,
     /// Where layers write. What it holds is of the last that did.
     pub(crate) scratch: Scratch,
+    /// What layers have made of the last bytes that came, and no handler has seen: no more than a
+    /// read gives.
+    pub(crate) plain: Vec<u8>,
 }
 
 /// Memory kept in spares: 16 large buffers, or small ones for some thousand connections that each

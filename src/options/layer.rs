@@ -123,14 +123,14 @@ pub(crate) struct Decoded {
 }
 
 /// How far a layer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LayerStage {
     /// Its handshake wants more bytes.
     Handshake,
     /// It is done and removes itself. It may have found out for whom the peer speaks: who that is,
-    /// and where to.
+    /// and where to. In a box, because what is told of each read is moved about.
     #[cfg_attr(not(feature = "proxy-protocol"), expect(dead_code, reason = "only a header does"))]
-    Finished(Option<(SocketAddr, SocketAddr)>),
+    Finished(Option<Box<(SocketAddr, SocketAddr)>>),
     /// Its handshake is done, and it stays.
     Open,
     /// The peer says that no more plaintext follows.

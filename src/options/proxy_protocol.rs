@@ -70,7 +70,7 @@ impl Layer for HeaderLayer {
         match parse(input) {
             Ok(None) => Ok(Decoded { consumed: 0, stage: LayerStage::Handshake }),
             Ok(Some(header)) => {
-                let stage = LayerStage::Finished(header.addresses);
+                let stage = LayerStage::Finished(header.addresses.map(Box::new));
                 Ok(Decoded { consumed: header.bytes, stage })
             }
             Err(text) => Err(io::Error::new(io::ErrorKind::InvalidData, text)),

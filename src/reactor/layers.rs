@@ -1,10 +1,12 @@
 //! Bytes of connections with layers: from the socket through the layers to the handler.
 
 use std::io;
+use std::mem;
 use std::rc::Rc;
 
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
+use crate::engine::observer::What;
 use crate::options::{Decoded, LayerStage, MAX_UNCONSUMED_BYTES};
 use crate::reactor::dispatch::Dispatcher;
 use crate::stream::connection::{Flags, Phase, Received};
@@ -12,6 +14,17 @@ use crate::stream::connection::{Flags, Phase, Received};
 /// Steps of costly handshakes that a turn makes, of all connections: each may take as long as some
 /// hundred messages, and those who are connected already wait for it.
 const COSTLY_STEPS_PER_TURN: usize = 8;
+
+/// How a connection stood before its layers worked on what has come.
+#[derive(Clone, Copy)]
+enum Before {
+    /// Its handshake was under way.
+    Handshake,
+    /// The handler had left so much.
+    Input(usize),
+    /// The handler had left nothing.
+    Nothing,
+}
 
 impl Dispatcher {
     /// What must be done before the socket of a connection with layers is read: bytes that are
@@ -50,7 +63,7 @@ impl Dispatcher {
     pub(super) fn on_layered_message(&mut self, id: ConnId) -> bool {
         let usual = Flags::LAYERED | Flags::HAS_COLD | Flags::WATCHED;
         let Self { lp, buffer, .. } = self;
-        let Some(link) = lp.link(id) else { return true };
+        let Some(mut link) = lp.link(id) else { return true };
         let flags = link.connection.flags;
         if !flags.has(Flags::LAYERED) || flags.has_other(usual) {
             return false;
@@ -73,9 +86,13 @@ impl Dispatcher {
         link.connection.note_received(count, link.engine.now());
         link.engine.count_read(count);
         link.engine.observers.tell(|observer| observer.on_read(id, count));
-        self.decode_and_deliver(id, kept + count);
+        debug_assert!(link.connection.takes_input() && link.connection.can_decode());
+        let decoded = link.decode(&mut buffer[..kept + count]);
+        self.deliver_decoded(id, decoded, kept + count, Before::Nothing);
         if let Some(mut link) = self.lp.link(id) {
-            link.send_encoded();
+            if link.connection.flags.has(Flags::HAS_OUTPUT) {
+                link.send_encoded();
+            }
             if link.connection.flags.has(Flags::READABLE | Flags::REPLAY) {
                 self.read_on(id);
             }
@@ -105,17 +122,85 @@ impl Dispatcher {
             // A client that breaks off in the middle has no whole stream to end.
             link.connection.flags.set(Flags::MUST_RESET);
         }
-        let had_input = link.connection.input().len();
-        let (used, stage) = match self.decode_all(id, count) {
-            Some(Ok(decoded)) => (decoded.consumed, decoded.stage),
-            Some(Err(error)) => return self.fail_behind_input(id, error, had_input),
-            None => return,
+        let before = match (is_handshake, link.connection.input().len()) {
+            (true, _) => Before::Handshake,
+            (false, 0) => Before::Nothing,
+            (false, count) => Before::Input(count),
+        };
+        if let Some(decoded) = self.decode_all(id, count) {
+            self.deliver_decoded(id, decoded, count, before);
+        }
+    }
+
+    /// The layers have worked on `count` bytes: what they have made of them goes to the handler.
+    fn deliver_decoded(
+        &mut self,
+        id: ConnId,
+        decoded: io::Result<Decoded>,
+        count: usize,
+        before: Before,
+    ) {
+        match (before, decoded) {
+            (Before::Nothing, Ok(Decoded { consumed, stage: LayerStage::Open }))
+                if count - consumed <= MAX_UNCONSUMED_BYTES =>
+            {
+                self.deliver_plain(id);
+            }
+            (_, decoded) => self.deliver_unusual(id, decoded, count, before),
+        }
+    }
+
+    /// Hands what the layers have made of a read to a handler that has left nothing before.
+    fn deliver_plain(&mut self, id: ConnId) {
+        let mut plain = mem::take(&mut self.lp.engine.spares.plain);
+        let mut consumed = 0;
+        if !plain.is_empty() {
+            let what = What::Data { id, input: &plain };
+            let seen =
+                self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
+                    handler.data(state, lp, &plain)
+                });
+            consumed = seen.unwrap_or(0).min(plain.len());
+        }
+        let rest = &plain[consumed..];
+        if let Some(link) = self.lp.link(id) {
+            if !rest.is_empty() && link.connection.takes_input() {
+                link.connection.keep_input(rest, &mut link.engine.spares);
+            }
+            // A record may have begun, or ended that is no message.
+            if !rest.is_empty() || link.connection.flags.has(Flags::WATCHED) {
+                self.after_data(id, consumed > 0);
+            }
+        }
+        plain.clear();
+        self.lp.engine.spares.plain = plain;
+    }
+
+    /// The same where there was input before, the handshake is under way or has just ended, or the
+    /// peer has said its end.
+    fn deliver_unusual(
+        &mut self,
+        id: ConnId,
+        decoded: io::Result<Decoded>,
+        count: usize,
+        before: Before,
+    ) {
+        let Some(link) = self.lp.link(id) else { return };
+        link.connection.keep_plain(&mut link.engine.spares);
+        let (is_handshake, had_input) = match before {
+            Before::Handshake => (true, 0),
+            Before::Input(count) => (false, count),
+            Before::Nothing => (false, 0),
+        };
+        let Decoded { consumed, stage } = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => return self.fail_behind_input(id, error, had_input),
         };
         let Some(link) = self.lp.link(id) else { return };
         if is_handshake && link.connection.phase() != Phase::Handshake {
             return; // what a layer had to say could not be sent
         }
-        if count - used > MAX_UNCONSUMED_BYTES {
+        if count - consumed > MAX_UNCONSUMED_BYTES {
             let text = "a message of its layer is too long";
             return self.fail_layer(id, io::Error::new(io::ErrorKind::InvalidData, text));
         }
@@ -160,7 +245,7 @@ impl Dispatcher {
             used += decoded.consumed;
             match decoded.stage {
                 LayerStage::Finished(found) => {
-                    if !self.finish_layer(id, found) {
+                    if !self.finish_layer(id, found.map(|found| *found)) {
                         return None;
                     }
                 }

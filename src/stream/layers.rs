@@ -66,6 +66,9 @@ impl Link<'_> {
     /// [`send_encoded`](Self::send_encoded) must follow.
     pub(crate) fn decode(&mut self, bytes: &mut [u8]) -> io::Result<Decoded> {
         let decoded = self.guard_layer(|connection, spares| connection.decode(bytes, spares))?;
+        if !self.connection.flags.has(Flags::HAS_OUTPUT) {
+            return Ok(decoded); // neither the handler nor the layer has
+        }
         if self.connection.encoded_len() > MAX_REPLY_BYTES {
             let text = "the peer has it answer again and again, and reads nothing";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));

@@ -201,6 +201,9 @@ impl<S> Connection<S> {
     /// Copies what the layer has left to the front of the buffer; how much it is.
     pub(crate) fn lend_undecoded(&self, buffer: &mut [u8]) -> usize {
         let Some(layers) = self.layers() else { return 0 };
+        if layers.undecoded.is_empty() {
+            return 0; // as a rule: a copy of nothing is a call too
+        }
         let bytes = layers.undecoded.as_slice();
         buffer[..bytes.len()].copy_from_slice(bytes);
         bytes.len()
@@ -223,26 +226,28 @@ impl<S> Connection<S> {
     }
 
     /// Has the layer work on bytes, which begin with what it has left before. What it leaves now is
-    /// kept, plaintext is kept as input, and what the peer must be told waits for the socket.
+    /// kept, plaintext is among the spares, for the handler or for
+    /// [`keep_plain`](Self::keep_plain), and what the peer must be told waits for the socket.
     pub(crate) fn decode(&mut self, bytes: &mut [u8], spares: &mut Spares) -> io::Result<Decoded> {
         let all = Decoded { consumed: bytes.len(), stage: LayerStage::Open };
+        spares.plain.clear();
         let Some(layers) = self.cold.as_mut().and_then(|cold| cold.layers.as_deref_mut()) else {
-            self.keep_input(bytes, spares);
+            spares.plain.extend_from_slice(bytes);
             return Ok(all);
         };
         let Some(layer) = &mut layers.current else {
-            self.keep_input(bytes, spares);
+            spares.plain.extend_from_slice(bytes);
             return Ok(all);
         };
-        let plain = self.input.begin_fill(bytes.len(), spares);
+        spares.plain.reserve_exact(bytes.len());
         spares.scratch.clear();
-        let mut decoded = layer.decode(bytes, plain, &mut spares.scratch);
+        let mut decoded = layer.decode(bytes, &mut spares.plain, &mut spares.scratch);
         if layers.has_said_end {
             spares.scratch.clear(); // nothing follows the end
         }
-        layers.has_last_words = decoded.is_err() && !spares.scratch.as_slice().is_empty();
+        let is_said = !spares.scratch.as_slice().is_empty();
+        layers.has_last_words = decoded.is_err() && is_said;
         layers.keep_encoded(spares);
-        self.input.end_fill(spares);
         layers.undecoded.clear(spares);
         if let Ok(Decoded { consumed, stage: LayerStage::Ended }) = &mut decoded {
             layers.peer_end = PeerEnd::Unreported;
@@ -251,9 +256,18 @@ impl<S> Connection<S> {
         if let Ok(Decoded { consumed, .. }) = decoded {
             layers.undecoded.push(&bytes[consumed..], spares);
         }
-        self.note_input();
-        self.note_output();
+        if is_said {
+            self.note_output();
+        }
         decoded
+    }
+
+    /// Keeps what the layer has made of its bytes as input.
+    pub(crate) fn keep_plain(&mut self, spares: &mut Spares) {
+        let mut plain = mem::take(&mut spares.plain);
+        self.keep_input(&plain, spares);
+        plain.clear();
+        spares.plain = plain;
     }
 
     /// Whether the peer has said its end and the handler is to be told.
