@@ -173,9 +173,11 @@ fn openssl_is_served() {
     server.end();
 }
 
+/// Its own program, which writes each byte to its output with a call of its own: a MiB would take
+/// seconds, and a lot of them minutes. The library is a client in `peers/gnutls.py`.
 #[test]
 #[ignore = "tests/tls/clients runs it"]
-fn gnutls_is_served() {
+fn gnutls_cli_is_served() {
     let (server, files) = (Server::begin(), Files::new());
     let hello = files.put("hello", b"hello\n");
     let (port, log) = (server.addr.port().to_string(), files.path("log"));
@@ -183,15 +185,19 @@ fn gnutls_is_served() {
         let number = if version == TlsVersion::V1_2 { "1.2" } else { "1.3" };
         let priority = format!("NORMAL:-VERS-ALL:+VERS-TLS{number}");
         let (ca, chain, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
-        let talk = |input: &PathBuf| {
+        let talk = |input: &PathBuf, more: &[&str]| {
             let mut args = vec!["--port", &port, "--priority", &priority, "--alpn", "echo"];
             args.extend(["--sni-hostname", "b.example", "--verify-hostname", "b.example"]);
             args.extend(["--x509cafile", text(&ca), "--x509certfile", text(&chain)]);
             args.extend(["--x509keyfile", text(&key), "--logfile", text(&log), "127.0.0.1"]);
-            server.serve("gnutls-cli", &args, Some(input))
+            server.serve("gnutls-cli", &[more, &args].concat(), Some(input))
         };
-        assert_eq!(talk(&hello), b"hello\n");
+        assert_eq!(talk(&hello, &[]), b"hello\n");
         server.expect(version, "echo", false);
+        // Two connections: what it says goes over the second.
+        assert_eq!(talk(&hello, &["--resume"]), b"hello\n");
+        server.expect(version, "echo", false);
+        server.expect(version, "echo", true);
     }
     server.end();
 }
@@ -243,6 +249,12 @@ fn expect_script(program: &str, script: &str) -> Server {
 #[ignore = "tests/tls/clients runs it"]
 fn python_is_served() {
     expect_script("python3", "client.py").end();
+}
+
+#[test]
+#[ignore = "tests/tls/clients runs it"]
+fn gnutls_is_served() {
+    expect_script("python3", "gnutls.py").end();
 }
 
 #[test]
