@@ -142,8 +142,15 @@ pub(crate) enum LayerStage {
 /// read behind as much still has room for a whole record.
 pub(crate) const MAX_UNCONSUMED_BYTES: usize = 44 << 10;
 
-/// Plaintext that is encoded at once. With what layers add, a spare buffer of 64 KiB holds it.
-pub(crate) const MAX_PLAIN_BYTES: usize = 63 << 10;
+/// Plaintext that is encoded at once: a piece, and a rest that goes with it.
+pub(crate) const MAX_PLAIN_BYTES: usize = PIECE_BYTES + REST_BYTES;
+
+/// Plaintext that is encoded for one write while more follows: four full records of TLS.
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
+
+/// So much goes with the piece before it, and costs no write of its own: behind a MiB with a head
+/// that is all.
+pub(crate) const REST_BYTES: usize = 1 << 10;
 
 /// A factory among options, which are compared and shown.
 #[derive(Clone)]

@@ -40,7 +40,7 @@ pub use connect::{ConnectOptions, Destination, Reconnect};
 pub use filter::DestinationFilter;
 pub(crate) use layer::{
     Decoded, HandshakeFailure, Layer, LayerFactory, LayerOption, LayerStage, MAX_PLAIN_BYTES,
-    MAX_UNCONSUMED_BYTES,
+    MAX_UNCONSUMED_BYTES, PIECE_BYTES,
 };
 pub use udp::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
 #[cfg(unix)]

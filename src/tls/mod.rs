@@ -19,7 +19,7 @@
 //!   [`CloseReason::Io`](crate::CloseReason::Io). The peer is sent an alert and then FIN: it must
 //!   take the alert, and not the FIN, for the end of a stream that was cut. With output of the
 //!   handler unsent the peer is reset.
-//! - A file is read and encrypted in pieces of at most 63 KiB; it does not go through the kernel
+//! - A file is read and encrypted in pieces of at most 64 KiB; it does not go through the kernel
 //!   alone.
 //! - `Stats` count the bytes of the socket.
 //!

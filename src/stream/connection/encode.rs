@@ -4,7 +4,7 @@ use std::io;
 use std::mem;
 
 use crate::base::buffer::Spares;
-use crate::options::MAX_PLAIN_BYTES;
+use crate::options::{MAX_PLAIN_BYTES, PIECE_BYTES};
 use crate::stream::connection::layers::Layers;
 use crate::stream::connection::{Connection, Flags, Sent};
 use crate::sys::FileSink;
@@ -81,7 +81,8 @@ impl<S: FileSink> Connection<S> {
             let mut encoded = Ok(());
             // Unless more waits than goes in front of it.
             if self.encoded_len() == 0 {
-                let most = MAX_PLAIN_BYTES.min(total - taken);
+                let left = total - taken;
+                let most = if left <= MAX_PLAIN_BYTES { left } else { PIECE_BYTES };
                 let of_first = &first[taken.min(first.len())..];
                 let of_first = &of_first[..most.min(of_first.len())];
                 let of_second = &second[taken.saturating_sub(first.len())..];
@@ -176,7 +177,7 @@ impl<S: FileSink> Connection<S> {
     /// Encodes what stands in front of the output: bytes, a file, and what is behind it, so that a
     /// small file leaves together with what was written before it, and the end behind all of it.
     fn encode_more(&mut self, spares: &mut Spares) -> io::Result<()> {
-        let mut left = MAX_PLAIN_BYTES;
+        let mut left = PIECE_BYTES;
         while left > 0 && self.layers().is_some_and(|layers| layers.is_open) {
             let mut bytes = self.output.take();
             if bytes.is_empty() {

@@ -5,7 +5,7 @@
 //!  socket <── encoded <──layer── output, files <── handler
 //!                └── the layer's own
 //! ```
-//! Output stays plaintext until the socket takes more: then at most 64 KiB of it are encoded. So
+//! Output stays plaintext until the socket takes more: then at most 65 KiB of it are encoded. So
 //! its order, the caps and the files are those of any connection.
 
 use std::io;
