@@ -6,6 +6,16 @@
 //! `CryptoProvider` of rustls. An installed provider is preferred to that of a feature. The
 //! protocol is that of [rustls](https://docs.rs/rustls): TLS 1.2 and 1.3.
 //!
+//! Instructions of the cryptography in a handshake of TLS 1.3 with X25519, a certificate of P-256 and
+//! AES-128-GCM (callgrind, which knows neither ADX nor the instructions for SHA):
+//!
+//! | | AWS-LC | ring |
+//! |---|---|---|
+//! | full | 1,026,000 | 1,134,000 |
+//! | resumed | 923,000 | 974,000 |
+//!
+//! All else in a handshake is a tenth of that, and a tenth of it is this crate's.
+//!
 //! # What is different under TLS
 //! - `on_accept` and `on_open` come after the handshake, which has a deadline
 //!   ([`ServerOptions::handshake_timeout`], the `timeout` of a connect) and a place
