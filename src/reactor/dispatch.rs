@@ -1,6 +1,7 @@
 //! From an event to a callback.
 
 use std::collections::VecDeque;
+use std::io;
 use std::time::Duration;
 
 use crate::base::close::CloseReason;
@@ -262,13 +263,8 @@ impl Dispatcher {
             }
             Received::End if link.is_connecting_through_layers() => link.cut_handshake(None),
             Received::End => self.on_end(id),
-            Received::Broken(error) if link.is_connecting_through_layers() => {
-                link.cut_handshake(Some(error));
-            }
-            Received::Broken(error) => {
-                let cause = link.connection.take_output_failure();
-                link.mark_closed(cause.unwrap_or_else(|| CloseReason::from_error(error)));
-            }
+            Received::Reset => link.break_off(io::ErrorKind::ConnectionReset.into()),
+            Received::Broken(error) => link.break_off(error),
         }
     }
 
@@ -316,12 +312,12 @@ impl Dispatcher {
             return self.deliver_kept(id);
         }
         let watches = link.connection.config.watches_messages();
-        let consumed = self
-            .callbacks
-            .enter_connection(&mut self.lp, id, What::Data { id, input }, |handler, state, lp| {
+        let what = What::Data { id, input };
+        let consumed =
+            self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
                 handler.data(state, lp, input)
-            })
-            .unwrap_or(count);
+            });
+        let consumed = consumed.unwrap_or(count);
         if consumed < count || watches {
             self.keep(id, consumed, count);
         }
@@ -433,30 +429,29 @@ impl Dispatcher {
     /// An event that is no message of a connection on the fast path. Kept out of its way.
     #[inline(never)]
     fn on_slow_io(&mut self, id: ConnId, event: Event<'_>) {
-        if event.is_plain() && self.on_unix_message(id) {
-            return;
-        }
-        if event.is_plain() && self.on_layered_message(id) {
-            return;
-        }
-        let event = event.readiness();
-        if !(event.hung_up && self.read_end(id, event)) {
-            self.on_any_io(id, event);
+        let is_done = match event.is_plain() {
+            true => self.on_unix_message(id) || self.on_layered_message(id),
+            false => event.is_hung_up() && self.read_end(id, event),
+        };
+        if !is_done {
+            self.on_any_io(id, event.readiness());
         }
     }
 
     /// Reads from a connection whose end was reported. Most connections end with nothing unusual
     /// about them and nothing left but the end: returns `false`, and has not read, if it is another
     /// one.
-    fn read_end(&mut self, id: ConnId, event: Readiness) -> bool {
+    fn read_end(&mut self, id: ConnId, event: Event<'_>) -> bool {
         let Self { lp, buffer, .. } = self;
         let Some(mut link) = lp.link(id) else { return true };
         if !link.connection.flags.is_empty() {
             return false;
         }
         match link.connection.receive(buffer) {
-            Received::Broken(error) => link.mark_closed(CloseReason::from_error(error)),
+            Received::Reset => link.mark_closed_plain(CloseReason::Reset),
+            Received::Broken(error) => link.mark_closed_plain(CloseReason::from_error(error)),
             received => {
+                let event = event.readiness();
                 link.connection.flags.set(Flags::READABLE | Flags::HUNG_UP);
                 link.connection.flags.put(Flags::ERROR, event.broken);
                 link.connection.flags.put(Flags::URGENT, event.urgent);

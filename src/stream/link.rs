@@ -1,5 +1,7 @@
 //! One connection and the engine, borrowed together.
 
+use std::io;
+
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
 use crate::engine::Engine;
@@ -53,8 +55,24 @@ impl Link<'_> {
         if self.connection.flags.has(holds) || self.engine.cork.is_owner(self.id) {
             self.let_go(!reason.is_failure());
         }
+        self.mark_closed_plain(reason);
+    }
+
+    /// The same of a connection about which nothing is unusual, while no callback runs: nothing is
+    /// queued or gathered.
+    #[inline]
+    pub(crate) fn mark_closed_plain(&mut self, reason: CloseReason) {
         self.connection.enter(Phase::Closed);
         self.engine.end_of_turn.push_closed(self.id, reason);
+    }
+
+    /// A read has failed: nothing will come any more.
+    pub(crate) fn break_off(&mut self, error: io::Error) {
+        if self.is_connecting_through_layers() {
+            return self.cut_handshake(Some(error));
+        }
+        let cause = self.connection.take_output_failure();
+        self.mark_closed(cause.unwrap_or_else(|| CloseReason::from_error(error)));
     }
 
     /// Drops what is queued or gathered; if the connection ends in order, its layer says so first.

@@ -129,6 +129,15 @@ impl Event<'_> {
         }
     }
 
+    /// An end or an error is reported.
+    #[inline]
+    pub(crate) fn is_hung_up(self) -> bool {
+        match self {
+            Self::Os(event) => event.is_read_closed() || event.is_error(),
+            Self::Sim(event) => event.readiness().hung_up,
+        }
+    }
+
     /// What the event says, in full.
     pub(crate) fn readiness(self) -> Readiness {
         match self {
@@ -136,7 +145,7 @@ impl Event<'_> {
                 readable: event.is_readable(),
                 writable: event.is_writable(),
                 urgent: event.is_priority(),
-                hung_up: event.is_read_closed() || event.is_error(),
+                hung_up: self.is_hung_up(),
                 broken: event.is_error() || (os::RESETS_ARE_ENDS && event.is_write_closed()),
             },
             Self::Sim(event) => event.readiness(),

@@ -108,7 +108,9 @@ pub(crate) enum Received {
     Blocked,
     /// The peer's end.
     End,
-    /// An error: nothing will come any more.
+    /// The peer has reset it, which is how many connections end: nothing will come any more.
+    Reset,
+    /// Another error, likewise.
     Broken(io::Error),
 }
 
@@ -502,6 +504,7 @@ impl Received {
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => Some(Self::Blocked),
                 io::ErrorKind::Interrupted => None,
+                io::ErrorKind::ConnectionReset => Some(Self::Reset),
                 _ => Some(Self::Broken(error)),
             },
         }

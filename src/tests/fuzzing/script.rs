@@ -199,7 +199,7 @@ impl World<'_> {
                     }
                 }
                 Received::End => self.peer_ended(),
-                Received::Broken(_) => {
+                Received::Reset | Received::Broken(_) => {
                     self.takes_output_failure();
                     self.mark_closed();
                 }
