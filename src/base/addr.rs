@@ -12,15 +12,15 @@ pub(crate) enum CompactAddr {
     Long(Box<SocketAddrV6>),
 }
 
-impl From<SocketAddr> for CompactAddr {
+impl From<&SocketAddr> for CompactAddr {
     #[inline]
-    fn from(addr: SocketAddr) -> Self {
+    fn from(addr: &SocketAddr) -> Self {
         match addr {
-            SocketAddr::V4(addr) => Self::V4(addr),
+            SocketAddr::V4(addr) => Self::V4(*addr),
             SocketAddr::V6(addr) if (addr.flowinfo(), addr.scope_id()) == (0, 0) => {
                 Self::V6(*addr.ip(), addr.port())
             }
-            SocketAddr::V6(addr) => Self::Long(Box::new(addr)),
+            SocketAddr::V6(addr) => Self::Long(Box::new(*addr)),
         }
     }
 }
@@ -51,9 +51,9 @@ mod tests {
             .map(|text| text.parse::<SocketAddr>().unwrap());
         let long = [link_local(0, 2), link_local(5, 0), link_local(u32::MAX, u32::MAX)];
         for addr in addrs.into_iter().chain(long).chain([link_local(0, 0)]) {
-            assert_eq!(CompactAddr::from(addr).get(), addr);
+            assert_eq!(CompactAddr::from(&addr).get(), addr);
         }
-        assert!(long.map(CompactAddr::from).iter().all(|it| matches!(it, CompactAddr::Long(_))));
+        assert!(long.iter().all(|addr| matches!(addr.into(), CompactAddr::Long(_))));
     }
 
     #[cfg(target_pointer_width = "64")]

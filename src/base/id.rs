@@ -421,13 +421,19 @@ impl Generations {
     }
 
     /// A generation that no living connection has; never 0.
+    #[inline]
     pub(crate) fn draw(&mut self) -> u64 {
         if self.left.is_empty() && self.is_shared {
-            self.left = POOL.lock().unwrap_or_else(PoisonError::into_inner).draw();
+            self.draw_block();
         }
         let generation = self.left.start;
         self.left.start += 1;
         generation
+    }
+
+    #[cold]
+    fn draw_block(&mut self) {
+        self.left = POOL.lock().unwrap_or_else(PoisonError::into_inner).draw();
     }
 }
 

@@ -43,6 +43,7 @@ impl Io {
     }
 
     /// A generation that no living connection or socket has.
+    #[inline]
     pub(crate) fn draw_generation(&mut self) -> u64 {
         self.generations.draw()
     }

@@ -130,15 +130,17 @@ impl Dispatcher {
         if !config.layers.is_empty() {
             return self.begin_handshake(index, stream, peer);
         }
-        let is_unix = config.is_unix();
-        let asks = Peer {
+        let mut asks = Peer {
             addr: peer,
             listener: listener.addr,
-            is_unix,
+            is_unix: config.is_unix(),
             proxy: None,
             destination: None,
-            credentials: if is_unix { stream.credentials() } else { None },
+            credentials: None,
         };
+        if asks.is_unix {
+            asks.credentials = stream.credentials();
+        }
         if listener.sources.as_ref().is_some_and(|sources| !sources.admits(peer.ip())) {
             return self.refuse(stream);
         }
@@ -157,7 +159,8 @@ impl Dispatcher {
             return; // and the stream is reset, unless it has gone with words
         };
         let Some(stream) = stream.0.take() else { return };
-        self.admit(index, stream, peer, config, state);
+        // The address stays where the handler has seen it: else it is taken apart and stored again.
+        self.admit(index, stream, &asks.addr, config, state);
     }
 
     #[inline(never)]
@@ -171,7 +174,7 @@ impl Dispatcher {
         &mut self,
         index: usize,
         stream: Stream,
-        peer: SocketAddr,
+        peer: &SocketAddr,
         config: Rc<ConnConfig>,
         state: u32,
     ) {
@@ -183,7 +186,7 @@ impl Dispatcher {
                 link.arm_new();
                 link.engine.stats.accepted += 1;
                 let id = link.id;
-                link.engine.observers.tell(|observer| observer.on_accepted(id, peer));
+                link.engine.observers.tell(|observer| observer.on_accepted(id, *peer));
                 (id, link.connection.cork_room())
             }
             Err(error) => {

@@ -38,7 +38,7 @@ impl Dispatcher {
             }
         };
         let admitted =
-            self.lp.streams.admit(&mut self.lp.engine, stream, socket, Rc::clone(&config));
+            self.lp.streams.admit(&mut self.lp.engine, stream, &socket, Rc::clone(&config));
         let id = match admitted {
             Ok(mut link) => {
                 link.begin_layers(layer);
@@ -153,7 +153,7 @@ impl Dispatcher {
         if link.connection.flags.has(Flags::SOURCE_UNKNOWN) {
             let peer = found.map_or(socket, |(client, _)| client);
             link.connection.set_proxied(socket, found.map(|(_, destination)| destination));
-            link.connection.set_peer(peer);
+            link.connection.set_peer(&peer);
             let sources = self.sources_of(&config);
             if sources.as_ref().is_some_and(|sources| !sources.admits(peer.ip())) {
                 self.refuse_accepted(id);

@@ -108,7 +108,7 @@ impl Streams {
         config.layers = options.layers();
         config.keepalive = options.tcp.keepalive;
         let config = Rc::new(config);
-        let mut link = self.insert(engine, id, stream, addr, config, Phase::Connecting);
+        let mut link = self.insert(engine, id, stream, &addr, config, Phase::Connecting);
         link.note_asked_writable();
         let now = link.engine.timers.clock_tick();
         link.connection.set_connect_wait(now, ticks(options.timeout));
@@ -131,7 +131,7 @@ impl Streams {
         config.keepalive = dial.options.tcp.keepalive.filter(|_| !dial.is_unix());
         let id = self.next_id(engine);
         let config = Rc::new(config);
-        let link = self.insert(engine, id, Stream::Absent, peer, config, Phase::Connecting);
+        let link = self.insert(engine, id, Stream::Absent, &peer, config, Phase::Connecting);
         link.connection.set_connector(Connector::new());
         link
     }
@@ -284,7 +284,7 @@ impl Link<'_> {
         }
         let connector = self.connection.take_connector();
         self.connection.stream = winner.stream;
-        self.connection.set_peer(winner.addr);
+        self.connection.set_peer(&winner.addr);
         self.note_asked_writable();
         for attempt in connector.into_iter().flat_map(|connector| connector.attempts) {
             self.engine.io.remove_attempt(attempt.slot);

@@ -79,7 +79,7 @@ impl Streams {
         &'a mut self,
         engine: &'a mut Engine,
         mut stream: Stream,
-        peer: SocketAddr,
+        peer: &SocketAddr,
         config: Rc<ConnConfig>,
     ) -> io::Result<Link<'a>> {
         if let Some(tcp) = &config.tcp {

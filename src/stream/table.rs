@@ -177,7 +177,7 @@ impl Streams {
         engine: &'a mut Engine,
         id: ConnId,
         stream: Stream,
-        peer: SocketAddr,
+        peer: &SocketAddr,
         config: Rc<ConnConfig>,
         phase: Phase,
     ) -> Link<'a> {

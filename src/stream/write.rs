@@ -55,11 +55,16 @@ const ROOM_TRIES: usize = 4;
 impl Streams {
     /// The callback of this connection has returned: what gathered leaves. Returns how much that
     /// was if it has left in one piece, of which no observer is told here.
+    #[inline]
     pub(crate) fn uncork(&mut self, engine: &mut Engine, id: ConnId) -> usize {
         if engine.cork.bytes().is_empty() {
             engine.cork.end();
             return 0;
         }
+        self.uncork_gathered(engine, id)
+    }
+
+    fn uncork_gathered(&mut self, engine: &mut Engine, id: ConnId) -> usize {
         match self.slot_mut(id) {
             Some(connection) if connection.flags.has(Flags::LAYERED) => {
                 Link { id, connection, engine: &mut *engine }.send_layered(&[]);

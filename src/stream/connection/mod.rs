@@ -164,7 +164,7 @@ impl<S> Connection<S> {
     pub(crate) fn new(
         stream: S,
         generation: u64,
-        peer: SocketAddr,
+        peer: &SocketAddr,
         config: Rc<ConnConfig>,
         phase: Phase,
         now: u64,
@@ -197,7 +197,7 @@ impl<S> Connection<S> {
     }
 
     /// Another one speaks at the other end, or it is known only now.
-    pub(crate) fn set_peer(&mut self, peer: SocketAddr) {
+    pub(crate) fn set_peer(&mut self, peer: &SocketAddr) {
         self.peer = peer.into();
     }
 

@@ -156,7 +156,7 @@ fn a_connection_leaves_the_fast_path_by_each_thing_that_is_unusual_and_no_other_
         config.flags.set(flag);
         let mut connection = connection(&[]);
         let peer = connection.peer();
-        connection = Connection::new(connection.stream, 1, peer, Rc::new(config), Phase::Open, 0);
+        connection = Connection::new(connection.stream, 1, &peer, Rc::new(config), Phase::Open, 0);
         connection.open(0);
         assert!(connection.flags == flag, "{:?}", connection.flags);
         seen.set(flag);

@@ -99,7 +99,7 @@ impl Write for Scripted {
 fn connection(script: &[Act]) -> Connection<Scripted> {
     let stream = Scripted { script: script.to_vec(), ..Scripted::default() };
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    Connection::new(stream, 1, peer, config(&Limits::default()), Phase::Open, 0)
+    Connection::new(stream, 1, &peer, config(&Limits::default()), Phase::Open, 0)
 }
 
 fn config(limits: &Limits) -> Rc<ConnConfig> {
@@ -109,7 +109,7 @@ fn config(limits: &Limits) -> Rc<ConnConfig> {
 /// A connection under these limits that is not up.
 fn connecting(limits: &Limits) -> Connection<Scripted> {
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    Connection::new(Scripted::default(), 1, peer, config(limits), Phase::Connecting, 0)
+    Connection::new(Scripted::default(), 1, &peer, config(limits), Phase::Connecting, 0)
 }
 
 /// An open connection under these limits.

@@ -96,7 +96,7 @@ impl Pair {
         };
         let now = input.number(16);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut connection = Connection::new((), 1, peer, config, phase, now);
+        let mut connection = Connection::new((), 1, &peer, config, phase, now);
         // Of one that is open the handler was told long ago.
         connection.flags.put(Flags::UNOPENED, !is_open);
         let wait = (!is_open).then_some((after(now, 50), Expiry::Connect));

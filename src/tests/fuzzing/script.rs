@@ -120,7 +120,7 @@ pub(crate) fn run(bytes: &[u8]) {
         .pause_at_high_mark(input.flag());
     let config = Rc::new(ConnConfig::new(&limits, 0));
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let mut connection = Connection::new(Stream::default(), 1, peer, config, Phase::Connecting, 0);
+    let mut connection = Connection::new(Stream::default(), 1, &peer, config, Phase::Connecting, 0);
     connection.open(0);
     let short_is_all = input.flag();
     let spares = Spares::default();
