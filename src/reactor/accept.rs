@@ -145,7 +145,7 @@ impl Dispatcher {
             return self.refuse(stream);
         }
         let mut stream = ResetOnDrop(Some(stream));
-        let (who, what) = (Who::Accept(index), What::Accept { peer });
+        let (who, what) = (Who::Accept(index), || What::Accept { peer: asks.addr });
         let Self { lp, callbacks, buffer, .. } = self;
         let state = callbacks.enter(lp, who, config.service, what, |entry, _| {
             entry.handler.accept(&asks, &mut |words| {
@@ -190,7 +190,7 @@ impl Dispatcher {
                 (id, link.connection.cork_room())
             }
             Err(error) => {
-                let (who, what) = (Who::Closed, What::DropState);
+                let (who, what) = (Who::Closed, || What::DropState);
                 self.callbacks.enter(&mut self.lp, who, handler, what, |entry, _| {
                     entry.handler.forget(state);
                 });

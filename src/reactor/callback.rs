@@ -77,19 +77,20 @@ impl Callbacks {
         }
     }
 
-    /// Runs a callback; `None` if there is no such handler. Observers are told.
+    /// Runs a callback; `None` if there is no such handler. Observers are told `what` it is, which
+    /// is not even made where there is none.
     #[inline(always)] // else what it captures is stored and read again
-    pub(super) fn enter<R: Told>(
+    pub(super) fn enter<'w, R: Told>(
         &mut self,
         lp: &mut Loop,
         who: Who,
         handler: u32,
-        what: What<'_>,
+        what: impl Fn() -> What<'w>,
         call: impl FnOnce(&mut Entry, &mut Loop) -> R,
     ) -> Option<R> {
-        let result = self.run(lp, who, handler, what, call)?;
+        let result = self.run(lp, who, handler, &what, call)?;
         if !lp.engine.observers.is_empty() {
-            tell_return(lp, handler, what, result.outcome());
+            tell_return(lp, handler, what(), result.outcome());
         }
         Some(result)
     }
@@ -97,19 +98,19 @@ impl Callbacks {
     /// Runs a callback without a word of its end. Invariant 2: nothing else runs user code, but for
     /// the copy on the fast path (`Dispatcher::deliver_fast`).
     #[inline(always)] // as above
-    fn run<R>(
+    fn run<'w, R>(
         &mut self,
         lp: &mut Loop,
         who: Who,
         handler: u32,
-        what: What<'_>,
+        what: impl Fn() -> What<'w>,
         call: impl FnOnce(&mut Entry, &mut Loop) -> R,
     ) -> Option<R> {
         let entry = self.handlers.get_mut(handler as usize)?;
         debug_assert_eq!(self.who, Who::Nobody, "callbacks never nest");
         self.who = who;
         if !lp.engine.observers.is_empty() {
-            tell_begin(lp, handler, what);
+            tell_begin(lp, handler, what());
         }
         let result = call(entry, lp);
         self.who = Who::Nobody;
@@ -117,11 +118,11 @@ impl Callbacks {
     }
 
     /// Runs a callback of a connection; `None` if it has ended.
-    pub(super) fn enter_connection<R: Told>(
+    pub(super) fn enter_connection<'w, R: Told>(
         &mut self,
         lp: &mut Loop,
         id: ConnId,
-        what: What<'_>,
+        what: impl Fn() -> What<'w>,
         call: impl FnOnce(&mut dyn AnyHandler, u32, &mut Loop) -> R,
     ) -> Option<R> {
         let callee = Callee::of(lp.streams.get(id)?);
@@ -130,24 +131,24 @@ impl Callbacks {
 
     /// The same of a connection that has not ended, where it has been looked at already.
     #[inline(always)]
-    pub(super) fn enter_callee<R: Told>(
+    pub(super) fn enter_callee<'w, R: Told>(
         &mut self,
         lp: &mut Loop,
         id: ConnId,
         Callee { handler, state, room }: Callee,
-        what: What<'_>,
+        what: impl Fn() -> What<'w>,
         call: impl FnOnce(&mut dyn AnyHandler, u32, &mut Loop) -> R,
     ) -> Option<R> {
         lp.engine.timers.note_active(id);
         lp.engine.cork.begin(id, room);
-        let result = self.run(lp, Who::Connection(id), handler, what, |entry, lp| {
+        let result = self.run(lp, Who::Connection(id), handler, &what, |entry, lp| {
             call(entry.handler.as_mut(), state, lp)
         });
         let written = lp.streams.uncork(&mut lp.engine, id);
         if !lp.engine.observers.is_empty() {
             tell_written(lp, id, written);
             if let Some(result) = &result {
-                tell_return(lp, handler, what, result.outcome());
+                tell_return(lp, handler, what(), result.outcome());
             }
         }
         result
@@ -164,9 +165,15 @@ impl Callbacks {
         call: impl FnOnce(&dyn SocketFace, &mut Entry, &mut DatagramSocket<'_>),
     ) {
         let Some(face) = lp.datagrams.face(id) else { return };
-        self.enter(lp, Who::Socket(id), handler, what, |entry, lp| {
-            call(face, entry, &mut DatagramSocket::new(lp, id, LentStates::NONE));
-        });
+        self.enter(
+            lp,
+            Who::Socket(id),
+            handler,
+            || what,
+            |entry, lp| {
+                call(face, entry, &mut DatagramSocket::new(lp, id, LentStates::NONE));
+            },
+        );
     }
 }
 

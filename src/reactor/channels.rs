@@ -16,7 +16,7 @@ impl Dispatcher {
         let Some(receiver) = channel.and_then(Option::take) else { return 0 };
         let receiver = self.delivering.insert(receiver);
         let (who, handler) = (Who::Channel(index), receiver.handler());
-        let what = What::Messages;
+        let what = || What::Messages;
         let delivery = self.callbacks.enter(&mut self.lp, who, handler, what, |entry, lp| {
             let (handler, states) = entry.handler.parts();
             receiver.deliver(handler, &mut Context::lending(lp, states), budget)

@@ -217,7 +217,7 @@ impl Dispatcher {
                     note_received(&mut link.engine.stats, count, is_truncated);
                     let bytes = &buffer[..count];
                     let from = ends.peer;
-                    let what = What::Datagram { id, from, bytes };
+                    let what = || What::Datagram { id, from, bytes };
                     callbacks.enter(lp, Who::Socket(id), handler, what, |entry, lp| {
                         let mut socket = DatagramSocket::receiving(lp, id, &ends, is_truncated);
                         face.datagram(entry, &mut socket, from, bytes);
@@ -371,7 +371,7 @@ impl Dispatcher {
             let is_truncated = count < bytes.len();
             note_received(&mut link.engine.stats, count, is_truncated);
             let bytes = &bytes[..count];
-            let what = What::Datagram { id, from, bytes };
+            let what = || What::Datagram { id, from, bytes };
             callbacks.enter(lp, Who::Socket(id), handler, what, |entry, lp| {
                 let mut socket = DatagramSocket::receiving(lp, id, ends, is_truncated);
                 face.datagram(entry, &mut socket, from, bytes);
@@ -412,7 +412,7 @@ impl Dispatcher {
         });
         let face = self.lp.datagrams.face(id);
         self.lp.datagrams.remove(&mut self.lp.engine, id);
-        let what = What::SocketClose { id };
+        let what = || What::SocketClose { id };
         self.callbacks.enter(&mut self.lp, Who::Closed, handler, what, |entry, lp| {
             if let Some(face) = face {
                 face.close(entry, id, lp);

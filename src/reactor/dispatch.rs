@@ -181,7 +181,7 @@ impl Dispatcher {
     pub(super) fn flush(&mut self, id: ConnId) {
         let Some(mut link) = self.lp.link(id) else { return };
         if link.flush() && link.connection.takes_output() {
-            let what = What::Drain { id };
+            let what = || What::Drain { id };
             self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
                 handler.drain(state, lp);
             });
@@ -288,7 +288,7 @@ impl Dispatcher {
     }
 
     fn tell_end(&mut self, id: ConnId) {
-        let what = What::Eof { id };
+        let what = || What::Eof { id };
         self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
             handler.eof(state, lp);
         });
@@ -312,7 +312,7 @@ impl Dispatcher {
             return self.deliver_kept(id);
         }
         let watches = link.connection.config.watches_messages();
-        let what = What::Data { id, input };
+        let what = || What::Data { id, input };
         let consumed =
             self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
                 handler.data(state, lp, input)
@@ -337,7 +337,7 @@ impl Dispatcher {
     pub(super) fn deliver_kept(&mut self, id: ConnId) {
         let Some(link) = self.lp.link(id) else { return };
         let mut input = link.connection.take_input();
-        let what = What::Data { id, input: input.as_slice() };
+        let what = || What::Data { id, input: input.as_slice() };
         let consumed =
             self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
                 handler.data(state, lp, input.as_slice())
@@ -417,7 +417,7 @@ impl Dispatcher {
     #[inline(always)] // into `accept`
     pub(super) fn tell_open(&mut self, id: ConnId, callee: Callee) {
         self.lp.engine.observers.tell(|observer| observer.on_opened(id));
-        let what = What::Open { id };
+        let what = || What::Open { id };
         self.callbacks.enter_callee(&mut self.lp, id, callee, what, |handler, state, lp| {
             handler.open(state, lp);
         });

@@ -64,7 +64,7 @@ impl Dispatcher {
     fn on_idle(&mut self, id: ConnId, kind: IdleKind) {
         let Some(link) = self.lp.link(id) else { return };
         let limit = link.connection.idle_limits().of(kind).map(Duration::from_millis);
-        let what = What::Idle { id, kind, limit };
+        let what = || What::Idle { id, kind, limit };
         let verdict =
             self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
                 handler.idle(state, lp, kind)
@@ -83,7 +83,7 @@ impl Dispatcher {
     fn on_user_deadline(&mut self, id: ConnId) {
         let Some(link) = self.lp.link(id) else { return };
         link.connection.set_user_deadline(NEVER); // the handler may set it anew
-        let what = What::Deadline { id };
+        let what = || What::Deadline { id };
         let verdict =
             self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
                 handler.deadline(state, lp, DeadlineKind::User)
@@ -106,7 +106,7 @@ impl Dispatcher {
             link.connection.remove_timer(fired.timer.id);
         }
         if link.connection.is_open() {
-            let what = What::Timer { id, timer: fired.timer.id };
+            let what = || What::Timer { id, timer: fired.timer.id };
             self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
                 handler.timer(state, lp, fired.timer);
             });

@@ -94,7 +94,7 @@ impl Dispatcher {
         };
         let (who, handler) = (Who::Connection(id), config.service);
         self.lp.engine.cork.begin(id, 0); // a panic is its own
-        let what = What::Accept { peer: addr };
+        let what = || What::Accept { peer: addr };
         let mut is_told = false;
         let state = self.callbacks.enter(&mut self.lp, who, handler, what, |entry, lp| {
             entry.handler.accept(&peer, &mut |words| {

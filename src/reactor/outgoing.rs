@@ -39,7 +39,7 @@ impl Dispatcher {
             let connector = link.connection.connector_mut();
             let retry = connector.and_then(|connector| connector.retries.pop_front());
             if let Some(retry) = retry {
-                let what = What::ConnectRetry { id, tries: retry.tries };
+                let what = || What::ConnectRetry { id, tries: retry.tries };
                 self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
                     handler.connect_retry(state, lp, &retry);
                 });
@@ -54,7 +54,7 @@ impl Dispatcher {
         self.callbacks.put_behind_streams(&mut self.lp.handlers, service);
         let entry = self.callbacks.handlers.get_mut(service as usize);
         let Some(state) = entry.and_then(|entry| entry.handler.place(state)) else { return };
-        let (who, what) = (Who::Closed, What::ConnectFailed { id: None });
+        let (who, what) = (Who::Closed, || What::ConnectFailed { id: None });
         self.callbacks.enter(&mut self.lp, who, service, what, |entry, lp| {
             entry.handler.connect_failed(state, error, lp);
         });

@@ -56,7 +56,7 @@ impl Dispatcher {
         let Some(mut link) = self.lp.link(id) else { return };
         match link.connection.phase() {
             Phase::Open => {
-                let what = What::Shutdown { id };
+                let what = || What::Shutdown { id };
                 self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
                     handler.shutdown(state, lp);
                 });

@@ -110,7 +110,7 @@ impl Dispatcher {
         }
         // Made here: what nothing else has seen is not stored before the handler is given it.
         let closed = Closed { id, reason, unsent_bytes, dial };
-        let what = What::Close { id, unsent_bytes };
+        let what = || What::Close { id, unsent_bytes };
         self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |entry, lp| {
             entry.handler.close(state, closed, lp);
         });
@@ -133,7 +133,7 @@ impl Dispatcher {
             None => explain_connect(&peer.into(), connect_error(reason)),
         };
         log::debug!("{id}: {error}");
-        let what = What::ConnectFailed { id: Some(id) };
+        let what = || What::ConnectFailed { id: Some(id) };
         self.callbacks.enter(&mut self.lp, Who::Closed, config.service, what, |entry, lp| {
             entry.handler.connect_failed(state, error, lp);
         });

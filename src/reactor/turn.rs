@@ -409,7 +409,8 @@ impl Dispatcher {
 
     fn run_call(&mut self, handler: u32, call: PostedCall) {
         let who = Who::Posted(handler);
-        let ran = self.callbacks.enter(&mut self.lp, who, handler, What::Posted, |entry, lp| {
+        let what = || What::Posted;
+        let ran = self.callbacks.enter(&mut self.lp, who, handler, what, |entry, lp| {
             let (handler, states) = entry.handler.parts();
             call(handler, &mut Context::lending(lp, states));
         });
@@ -486,7 +487,7 @@ impl Dispatcher {
     }
 
     fn on_handler_timer(&mut self, handler: u32, timer: Timer) {
-        let (who, what) = (Who::Timer(handler), What::HandlerTimer { timer: timer.id });
+        let (who, what) = (Who::Timer(handler), || What::HandlerTimer { timer: timer.id });
         let known = self.lp.handlers.get(handler as usize);
         let Some(tell) = known.and_then(|known| known.timer) else { return };
         self.callbacks.enter(&mut self.lp, who, handler, what, |entry, lp| {
