@@ -155,7 +155,7 @@ impl Dispatcher {
         let mut plain = mem::take(&mut self.lp.engine.spares.plain);
         let mut consumed = 0;
         if !plain.is_empty() {
-            let what = What::Data { id, input: &plain };
+            let what = || What::Data { id, input: &plain };
             let seen =
                 self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
                     handler.data(state, lp, &plain)

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use waterwheel::{ConnId, ListenOptions, Reactor, ReactorOptions};
+use waterwheel::{ConnId, Reactor};
 
-use crate::support::{Client, Rig, Script, many_descriptors, patiently, pattern, scratch_file};
+use crate::support::{Client, Rig, Script, many_descriptors, pattern, scratch_file};
 
 /// Bytes of queued output that a phase sends, and phases that send some.
 const ROOM: u64 = 1 << 20;
