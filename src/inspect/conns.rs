@@ -1,7 +1,9 @@
 //! The connections that a recorder knows, by their slots.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::record::Why;
 use super::tally::Tally;
 use crate::base::id::ConnId;
 use crate::engine::observer::ConnFacts;
@@ -79,8 +81,13 @@ pub(super) struct Entry {
     /// Since when it is known, in nanoseconds.
     pub(super) since: u64,
     pub(super) is_open: bool,
-    pub(super) is_ended: bool,
     pub(super) is_outgoing: bool,
+    /// `on_eof` was called: the peer will send nothing more.
+    pub(super) has_peer_ended: bool,
+    /// Why it has ended, once it has.
+    pub(super) end: Option<Why>,
+    /// Bytes that were lost at its end.
+    pub(super) unsent_bytes: u64,
     pub(super) callbacks: u64,
     pub(super) bytes_read: u64,
     pub(super) bytes_written: u64,
@@ -107,8 +114,10 @@ impl Entry {
             peer: None,
             since: now,
             is_open: true,
-            is_ended: false,
             is_outgoing: false,
+            has_peer_ended: false,
+            end: None,
+            unsent_bytes: 0,
             callbacks: 0,
             bytes_read: 0,
             bytes_written: 0,
@@ -238,12 +247,13 @@ impl Conns {
         Some(&mut entry.messages)
     }
 
-    pub(super) fn remove(&mut self, id: ConnId, tally: &mut Tally) {
-        if let Some(entry) = self.known(id) {
-            entry.settle(tally);
-            *entry = Entry::new(ConnId::NONE, 0);
-            self.count -= 1;
-        }
+    /// Frees the slot of a connection; returns what was known of it.
+    pub(super) fn remove(&mut self, id: ConnId, tally: &mut Tally) -> Option<Entry> {
+        let entry = self.known(id)?;
+        entry.settle(tally);
+        let entry = std::mem::replace(entry, Entry::new(ConnId::NONE, 0));
+        self.count -= 1;
+        Some(entry)
     }
 
     /// Adds the messages of all to the sums.
@@ -265,6 +275,52 @@ impl Conns {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.slots.iter_mut().filter(|entry| entry.is_there())
+    }
+}
+
+/// Connections that have ended lately. They are kept only while a page looks.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// When each has ended, in nanoseconds; the last one last.
+    list: VecDeque<(u64, Entry)>,
+    /// Until when they are kept: a page that looks again moves it on.
+    until: u64,
+}
+
+/// So many are kept.
+const MAX_ENDED: usize = 128;
+
+/// They are kept for so long after a look, in nanoseconds: more than the time between two.
+const KEPT_AFTER_LOOK: u64 = 2_000_000_000;
+
+impl Ended {
+    /// A page looks: those that end from now on are kept for its next look.
+    pub(super) fn look(&mut self, now: u64) {
+        if now >= self.until {
+            self.list.clear(); // those of a time in which a page looked before
+        }
+        self.until = now + KEPT_AFTER_LOOK;
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, entry: Entry, now: u64) {
+        if now < self.until {
+            self.keep(entry, now);
+        }
+    }
+
+    #[cold]
+    fn keep(&mut self, entry: Entry, now: u64) {
+        if self.list.len() >= MAX_ENDED {
+            self.list.pop_front();
+        }
+        self.list.push_back((now, entry));
+    }
+
+    /// Those that have ended since then, and when; the last one first.
+    pub(super) fn since(&self, from: u64) -> impl Iterator<Item = (u64, &Entry)> {
+        let recent = self.list.iter().rev().take_while(move |(at, _)| *at >= from);
+        recent.map(|(at, entry)| (*at, entry))
     }
 }
 
@@ -315,6 +371,29 @@ mod tests {
         assert_eq!((sums(&tally, 0), conns.len()), ([4, 24, 7], 1));
         assert_eq!(conns.iter().count(), 1);
         assert!(conns.known(replaced).is_none() && conns.known(ConnId::NONE).is_none());
+    }
+
+    #[test]
+    fn what_has_ended_is_kept_while_a_page_looks() {
+        let entry = |index| Entry::new(ConnId::new(index, 1), 0);
+        let slots = |ended: &Ended, from| -> Vec<usize> {
+            ended.since(from).map(|(_, entry)| entry.id.slot()).collect()
+        };
+        let mut ended = Ended::default();
+        ended.add(entry(0), 5);
+        assert_eq!(slots(&ended, 0), [0; 0], "no page looks");
+        ended.look(10);
+        ended.add(entry(1), 20);
+        ended.add(entry(2), 30);
+        assert_eq!((slots(&ended, 0), slots(&ended, 30)), (vec![2, 1], vec![2]));
+        ended.add(entry(3), 10 + KEPT_AFTER_LOOK);
+        assert_eq!(slots(&ended, 0), [2, 1], "the page is gone");
+        ended.look(20 + KEPT_AFTER_LOOK);
+        assert_eq!(slots(&ended, 0), [0; 0], "they are of a time before");
+        for index in 0..200 {
+            ended.add(entry(index), 20 + KEPT_AFTER_LOOK);
+        }
+        assert_eq!((slots(&ended, 0).len(), slots(&ended, 0)[0]), (MAX_ENDED, 199));
     }
 
     #[test]

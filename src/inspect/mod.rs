@@ -4,7 +4,8 @@
 //! happened in a ring of memory, sums, and warnings of what the author of a server should know.
 //!
 //! [`serve`] adds the page, in one line: an HTTP server on loopback that shows phases, connections,
-//! handlers, histograms and warnings while the loop runs.
+//! handlers, histograms and warnings while the loop runs. Its lanes show up to forty connections
+//! one by one: the state of TCP, the callbacks of the last seconds, and why the connection ended.
 //!
 //! # Getting at a recording
 //! | when | how |
@@ -54,6 +55,7 @@
 mod conns;
 mod descriptors;
 mod guard;
+mod lanes;
 mod options;
 mod record;
 mod recorder;

@@ -1,6 +1,9 @@
 //! Records of fixed size, and the ring that keeps the last of them.
 
-use crate::base::close::CloseReason;
+use std::fmt;
+use std::io;
+
+use crate::base::close::{CloseReason, TimeoutKind};
 use crate::base::id::ConnId;
 use crate::engine::observer::Phase;
 
@@ -49,6 +52,18 @@ pub(super) enum Happened {
 
 const _: () = assert!(size_of::<Record>() <= 32, "as the documentation says");
 
+impl Record {
+    /// The connection that it is a callback of: which callback, by the place of its name, and how
+    /// long it took.
+    pub(super) fn callback_of_conn(&self) -> Option<(ConnId, u8, u64)> {
+        match self.what {
+            Happened::Message { conn, length, .. } => Some((conn, ON_DATA, length.into())),
+            Happened::ConnCallback { conn, name, length, .. } => Some((conn, name, length)),
+            _ => None,
+        }
+    }
+}
+
 /// Names that last for ever, by their places.
 #[derive(Clone, Debug)]
 pub(super) struct Places(Vec<&'static str>);
@@ -92,10 +107,10 @@ pub(super) enum Why {
     Peer,
     Reset,
     Idle,
-    Timeout,
+    Timeout(TimeoutKind),
     Overflow,
     Panic,
-    Io,
+    Io(io::ErrorKind),
     Shutdown,
 }
 
@@ -106,10 +121,10 @@ impl Why {
             CloseReason::Peer => Self::Peer,
             CloseReason::Reset => Self::Reset,
             CloseReason::Idle => Self::Idle,
-            CloseReason::Timeout(_) => Self::Timeout,
+            CloseReason::Timeout(kind) => Self::Timeout(*kind),
             CloseReason::Overflow => Self::Overflow,
             CloseReason::Panic => Self::Panic,
-            CloseReason::Io(_) => Self::Io,
+            CloseReason::Io(error) => Self::Io(error.kind()),
             CloseReason::Shutdown => Self::Shutdown,
         }
     }
@@ -120,11 +135,22 @@ impl Why {
             Self::Peer => "closed by the peer",
             Self::Reset => "reset by the peer",
             Self::Idle => "idle",
-            Self::Timeout => "timed out",
+            Self::Timeout(_) => "timed out",
             Self::Overflow => "a buffer cap was exceeded",
             Self::Panic => "a callback panicked",
-            Self::Io => "an error of the system",
+            Self::Io(_) => "an error of the system",
             Self::Shutdown => "the reactor was stopped",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Idle => f.write_str("idle for too long"),
+            Self::Timeout(kind) => write!(f, "timed out: {kind}"),
+            Self::Io(kind) => write!(f, "an error of the system: {kind}"),
+            why => f.write_str(why.text()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::conns::{Conns, Entry, UNKNOWN};
+use super::conns::{Conns, Ended, Entry, UNKNOWN};
 use super::descriptors;
 use super::options::RecorderOptions;
 use super::record::{Happened, Places, Record, Ring, Why};
@@ -50,6 +50,7 @@ pub struct Recorder {
     /// Without the messages that connections have counted and not settled.
     pub(super) tally: Tally,
     pub(super) conns: Conns,
+    pub(super) ended: Ended,
     pub(super) warnings: Warnings,
     /// Names of callbacks and of marks.
     pub(super) names: Places,
@@ -118,6 +119,7 @@ impl Recorder {
             options,
             tally: Tally::default(),
             conns: Conns::default(),
+            ended: Ended::default(),
             warnings: Warnings::default(),
             names: Places::default(),
             resets: Resets::default(),
@@ -226,6 +228,8 @@ impl Recorder {
         }
         if let Outcome::Consumed(count) = outcome {
             entry.note_consumed(count > 0, now);
+        } else if let What::Eof { .. } = callback.what {
+            entry.has_peer_ended = true; // here, so that a message does not look
         }
         self.push(begun, Happened::ConnCallback { name, handler, length, conn: id });
     }
@@ -249,6 +253,15 @@ impl Recorder {
             self.on_written(id, written);
         }
         self.on_callback_end(&callback, Outcome::Consumed(consumed), span);
+    }
+
+    /// A connection has ended. Not within its caller, which every callback goes through.
+    #[inline(never)]
+    fn forget(&mut self, id: ConnId) {
+        let removed = self.conns.remove(id, &mut self.tally);
+        if let Some(entry) = removed.filter(|it| !self.tally.is_ignored(it.handler)) {
+            self.ended.add(entry, self.now);
+        }
     }
 
     /// A callback has held the loop.
@@ -427,7 +440,7 @@ impl Observer for Recorder {
             }
         }
         if let What::Close { id, .. } | What::ConnectFailed { id: Some(id) } = callback.what {
-            self.conns.remove(id, &mut self.tally);
+            self.forget(id);
         }
     }
 
@@ -487,15 +500,16 @@ impl Observer for Recorder {
     fn on_closed(&mut self, id: ConnId, end: &ConnEnd<'_>) {
         let entry = self.conns.get(id, self.now);
         let (handler, peer) = (entry.handler, entry.peer);
-        (entry.is_open, entry.is_ended) = (false, true);
+        let why = Why::of(end.reason);
+        (entry.is_open, entry.end) = (false, Some(why));
+        entry.unsent_bytes = end.unsent_bytes as u64;
         if !self.concerns(handler) {
             return;
         }
-        let why = Why::of(end.reason);
         self.tally.closed += 1;
         let unsent_bytes = end.unsent_bytes.min(u32::MAX as usize) as u32;
         self.push(self.now, Happened::Closed { conn: id, why, unsent_bytes });
-        if !matches!(why, Why::Reset | Why::Io) {
+        if !matches!(why, Why::Reset | Why::Io(_)) {
             return;
         }
         self.tally.reset += 1;

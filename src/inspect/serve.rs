@@ -1,11 +1,12 @@
 //! The page: an HTTP server of this library, fed by a timer while somebody looks.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::guard::{self, Token};
+use super::lanes::{Lanes, MAX_ASKED};
 use super::recorder::Recorder;
 use super::tally::Peaks;
 use super::trace::Recording;
@@ -43,6 +44,7 @@ const TRACE_WINDOW: Duration = Duration::from_secs(3_600);
 const HTML: &str = include_str!("page/index.html");
 const CSS: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
+const LANES: &str = include_str!("page/lanes.js");
 
 /// What a page may load: what this server sends, and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
@@ -183,6 +185,8 @@ struct Viewer {
     id: ReplyId,
     /// Whether the page has not read what it was sent: until then nothing more is sent.
     is_behind: bool,
+    /// The connections that it looks at one by one.
+    lanes: Lanes,
 }
 
 fn server(token: Token, ticker: HandlerKey<Ticker>) -> Server<Watch> {
@@ -191,6 +195,7 @@ fn server(token: Token, ticker: HandlerKey<Ticker>) -> Server<Watch> {
         .get("/", |_, _, res| send(res, "text/html; charset=utf-8", HTML))
         .get("/page.css", |_, _, res| send(res, "text/css; charset=utf-8", CSS))
         .get("/page.js", |_, _, res| send(res, "text/javascript; charset=utf-8", SCRIPT))
+        .get("/lanes.js", |_, _, res| send(res, "text/javascript; charset=utf-8", LANES))
         .get("/events", begin)
         .get("/trace.json", trace)
         .fallback(Route::new().any(|_, _, res| res.status(404).text("there is nothing here\n")));
@@ -233,7 +238,11 @@ fn send(res: &mut Response<'_, Watch>, media_type: &str, text: &str) {
 }
 
 /// A page begins to watch.
-fn begin(watch: &mut Watch, _: &Request<'_>, res: &mut Response<'_, Watch>) {
+fn begin(watch: &mut Watch, req: &Request<'_>, res: &mut Response<'_, Watch>) {
+    let Some(lanes) = Lanes::asked_for(req) else {
+        res.status(400).text("order is active, oldest or newest; handler is a number\n");
+        return;
+    };
     if watch.viewers.len() >= MAX_VIEWERS {
         res.status(503).text("four pages watch already: close one of them\n");
         return;
@@ -242,7 +251,9 @@ fn begin(watch: &mut Watch, _: &Request<'_>, res: &mut Response<'_, Watch>) {
     if watch.viewers.is_empty() {
         forget_peaks(watch, &mut res.context()); // of a time in which no page watched
     }
+    let mut viewer = Viewer { id, is_behind: false, lanes };
     let view = view(watch, &mut res.context()).unwrap_or_default();
+    let view = viewer.complete(view, watch.recorder, &mut res.context(), &mut { MAX_ASKED });
     res.send_event(&Event::new(&view).retry(Duration::from_secs(1)));
     res.on_drain(|watch, res| {
         let id = res.id();
@@ -250,13 +261,13 @@ fn begin(watch: &mut Watch, _: &Request<'_>, res: &mut Response<'_, Watch>) {
             viewer.is_behind = false;
         }
     });
-    watch.viewers.push(Viewer { id, is_behind: false });
+    watch.viewers.push(viewer);
     if watch.timer.is_none() {
         watch.timer = Some(res.context().set_periodic_timer(watch.ticker, TICK, 0));
     }
 }
 
-/// The state of the recorder, as the page takes it.
+/// The state of the recorder, as the page takes it, but for its lanes.
 fn view(watch: &Watch, cx: &mut Context<'_>) -> Option<String> {
     let (state, all) = (cx.loop_state(), cx.stats().callback_times);
     let recorder = cx.observer(watch.recorder?)?;
@@ -267,6 +278,23 @@ fn view(watch: &Watch, cx: &mut Context<'_>) -> Option<String> {
         *count -= before + ignored;
     }
     Some(View { recorder, state, callbacks }.to_string())
+}
+
+impl Viewer {
+    /// The view with the lanes of this page.
+    fn complete(
+        &mut self,
+        mut view: String,
+        recorder: Option<ObserverKey<Recorder>>,
+        cx: &mut Context<'_>,
+        asks: &mut usize,
+    ) -> String {
+        if let Some(look) = recorder.and_then(|key| self.lanes.look(key, cx, asks)) {
+            // A string takes all that is written.
+            let _ = write!(view, "{look}");
+        }
+        view
+    }
 }
 
 /// Begins to look for peaks anew. A page that is behind misses one.
@@ -285,13 +313,14 @@ fn tick(server: &mut Server<Watch>, cx: &mut Context<'_>) {
         }
         return;
     }
-    let in_time = watch.viewers.iter().filter(|viewer| !viewer.is_behind);
-    let ids: Vec<ReplyId> = in_time.map(|viewer| viewer.id).collect();
     let Some(view) = view(watch, cx) else { return };
     forget_peaks(watch, cx);
-    let event = Event::new(&view);
-    for id in ids {
-        let written = server.answer(cx, id, |_, res| res.send_event(&event));
+    let (recorder, mut asks) = (watch.recorder, MAX_ASKED);
+    let in_time = watch.viewers.iter_mut().filter(|viewer| !viewer.is_behind);
+    let complete = |it: &mut Viewer| (it.id, it.complete(view.clone(), recorder, cx, &mut asks));
+    let views: Vec<(ReplyId, String)> = in_time.map(complete).collect();
+    for (id, view) in views {
+        let written = server.answer(cx, id, |_, res| res.send_event(&Event::new(&view)));
         let viewers = &mut server.app().viewers;
         match written {
             Some(Written::Below) => {}

@@ -24,6 +24,8 @@ const MAX_LOOKED_AT: usize = 16_384;
 const MAX_SPANS: usize = 96;
 
 /// The state of a recorder. Numbers grow, and the page takes differences; those of peaks do not.
+///
+/// The end of the object is missing: lanes follow, which each page has chosen for itself.
 pub(super) struct View<'a> {
     pub(super) recorder: &'a Recorder,
     /// How the loop stands now.
@@ -86,8 +88,7 @@ impl fmt::Display for View<'_> {
         list(f, recorder.warnings().iter().rev(), warning)?;
         queues(f, state)?;
         f.write_str(",\"spans\":")?;
-        list(f, longest(recorder), |f, it| span(f, recorder, it))?;
-        f.write_char('}')
+        list(f, longest(recorder), |f, it| span(f, recorder, it))
     }
 }
 
@@ -137,7 +138,7 @@ fn span(f: &mut fmt::Formatter<'_>, recorder: &Recorder, it: &Record) -> fmt::Re
 }
 
 /// A list, each member as `write` writes it.
-fn list<T>(
+pub(super) fn list<T>(
     f: &mut fmt::Formatter<'_>,
     items: impl IntoIterator<Item = T>,
     write: impl Fn(&mut fmt::Formatter<'_>, T) -> fmt::Result,
@@ -167,20 +168,29 @@ fn histogram(f: &mut fmt::Formatter<'_>, name: &str, counts: &[u64; 64]) -> fmt:
 /// Slot, id, handler, age in milliseconds, bytes in and out, queued bytes, callbacks, phase, peer.
 fn conn(f: &mut fmt::Formatter<'_>, it: &Entry, now: u64) -> fmt::Result {
     let (slot, id, age) = (it.id.slot(), it.id, now.saturating_sub(it.since) / 1_000_000);
-    let handler = if it.handler == UNKNOWN { -1 } else { i64::from(it.handler) };
+    let handler = handler(it);
     let (read, written, output) = (it.bytes_read, it.bytes_written, it.output_bytes);
     write!(f, "[{slot},\"{id}\",{handler},{age},{read},{written},{output},{},", it.callbacks)?;
-    let phase = match it {
-        Entry { is_open: false, is_ended: true, .. } => "closing",
+    let phase = phase(it);
+    match it.peer {
+        Some(peer) => write!(f, "\"{phase}\",\"{peer}\"]"),
+        None => write!(f, "\"{phase}\",null]"),
+    }
+}
+
+/// The handler by its index, or -1.
+pub(super) fn handler(it: &Entry) -> i64 {
+    if it.handler == UNKNOWN { -1 } else { it.handler.into() }
+}
+
+pub(super) fn phase(it: &Entry) -> &'static str {
+    match it {
+        Entry { is_open: false, end: Some(_), .. } => "closing",
         Entry { is_open: false, is_outgoing: true, .. } => "connecting",
         Entry { is_open: false, .. } => "opening",
         Entry { is_paused: true, .. } => "paused",
         Entry { output_bytes: 1.., .. } => "writing",
         _ => "open",
-    };
-    match it.peer {
-        Some(peer) => write!(f, "\"{phase}\",\"{peer}\"]"),
-        None => write!(f, "\"{phase}\",null]"),
     }
 }
 

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 
 import { checkContrast, checkFocus } from './access.mjs';
 import { check, home, open, run, sleep } from './chromium.mjs';
+import { chooseLanes, compareLanes } from './lanes.mjs';
 
 const [speedscope, url, many, none, addr] = process.argv.slice(2);
 
@@ -21,9 +22,14 @@ async function watchMany() {
     'the page has 1,000 connections');
   const shown = await page.run(`cells.filter(Boolean).length`);
   check(shown >= 1000, `and shows ${shown}`);
+  const size = { width: 1440, height: 900, deviceScaleFactor: 1, mobile: false };
+  await page.call('Emulation.setDeviceMetricsOverride', size);
+  await page.run(`$('lanes').scrollIntoView()`);
+  await page.until(`lanes.rows.filter(({ isSeen }) => isSeen).length > 10`, 'with lanes in sight');
   const drawn = await page.frame('draw()');
   check(drawn < 16.6, `which is drawn in ${drawn.toFixed(1)} ms of CPU time: 60 times a second`);
-  for (const scheme of ['dark', 'light']) await page.picture('many-' + scheme, 1280, 1400, scheme);
+  await chooseLanes(page);
+  for (const scheme of ['dark', 'light']) await page.picture('many-' + scheme, 1280, 2100, scheme);
   check(page.errors.length === 0, 'no error was logged' + page.errors.join('\n'));
   await page.close();
 }
@@ -67,8 +73,9 @@ async function compare() {
   for (let at = 0; at < slot; at++) await press('ArrowRight');
   const text = await run(`$('slot').textContent`);
   check(text.includes('500 B in, 500 B out, 0 B queued'), `a slot says it: ${text}`);
+  await compareLanes(page, addr, sockets);
   for (const socket of sockets) socket.end();
-  await until(`views[views.length - 1].closed === 3`, 'and so are their ends');
+  await until(`views[views.length - 1].closed === 5`, 'and so are their ends');
   await until(`$('connections').textContent === '0'`, 'after which there is none');
   check(page.errors.length === 0, 'no error was logged' + page.errors.join('\n'));
   await page.close();
@@ -149,9 +156,9 @@ async function watch() {
   await checkFocus(page, 'the live page');
   await checkContrast(page, 'the live page');
   await run(`scrollTo(0, 0)`);
-  for (const scheme of ['dark', 'light']) await page.picture(scheme, 1280, 1400, scheme);
+  for (const scheme of ['dark', 'light']) await page.picture(scheme, 1440, 1900, scheme);
   for (const scheme of ['dark', 'light']) {
-    await page.picture('narrow-' + scheme, 380, 2700, scheme);
+    await page.picture('narrow-' + scheme, 380, 3300, scheme);
     const wide = await run('document.documentElement.scrollWidth');
     check(wide <= 380, `nothing is wider than 380 px in ${scheme}: ${wide}`);
   }

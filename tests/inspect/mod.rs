@@ -2,6 +2,7 @@
 
 #[path = "../examples/json.rs"]
 mod json;
+mod lanes;
 #[path = "../support/logged.rs"]
 mod logged;
 mod page;

@@ -11,7 +11,7 @@ use super::json::Json;
 use super::rig::{Echo, Rig, STALL};
 
 /// A rig that is shown.
-fn shown() -> (Rig, Page) {
+pub(super) fn shown() -> (Rig, Page) {
     let mut reactor = Reactor::new().unwrap();
     let echo = reactor.register(Echo);
     let addr = reactor.listen("127.0.0.1:0", echo, ListenOptions::default()).unwrap();
@@ -24,13 +24,13 @@ fn token(page: &Page) -> String {
 }
 
 /// The fields of a page that may look.
-fn fields(page: &Page) -> String {
+pub(super) fn fields(page: &Page) -> String {
     let port = page.addr().port();
     format!("Host: {}\r\nCookie: a=b; waterwheel-{port}={}\r\n", page.addr(), token(page))
 }
 
 /// A client that has sent a request.
-fn ask(addr: SocketAddr, path: &str, fields: &str) -> TcpStream {
+pub(super) fn ask(addr: SocketAddr, path: &str, fields: &str) -> TcpStream {
     let mut client = TcpStream::connect(addr).unwrap();
     write!(client, "GET {path} HTTP/1.1\r\n{fields}\r\n").unwrap();
     client.set_nonblocking(true).unwrap();
@@ -64,7 +64,13 @@ fn answer(rig: &mut Rig, page: &Page, path: &str, fields: &str) -> String {
 }
 
 #[track_caller]
-fn expect_status(rig: &mut Rig, page: &Page, path: &str, fields: &str, status: u16) -> String {
+pub(super) fn expect_status(
+    rig: &mut Rig,
+    page: &Page,
+    path: &str,
+    fields: &str,
+    status: u16,
+) -> String {
     let text = answer(rig, page, path, fields);
     assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {fields}: {text}");
     text
@@ -72,7 +78,7 @@ fn expect_status(rig: &mut Rig, page: &Page, path: &str, fields: &str, status: u
 
 /// Waits for a view in which this is so.
 #[track_caller]
-fn view(rig: &mut Rig, stream: &mut TcpStream, is_it: impl Fn(&Json) -> bool) -> Json {
+pub(super) fn view(rig: &mut Rig, stream: &mut TcpStream, is_it: impl Fn(&Json) -> bool) -> Json {
     let last = |text: &str| {
         let (_, line) = text[..text.rfind("\n\n")?].rsplit_once("data: ")?;
         Some(Json::parse(line))
@@ -100,7 +106,7 @@ fn the_printed_address_leads_to_the_page_and_the_token_leaves_it() {
         assert!(text.contains(&format!("\r\n{field}")), "{field}: {text}");
     }
     assert!(text.contains("<title>waterwheel"), "{text}");
-    for path in ["/page.css", "/page.js"] {
+    for path in ["/page.css", "/page.js", "/lanes.js"] {
         expect_status(&mut rig, &page, path, &fields(&page), 200);
     }
     for text in ["https://", "src=\"//", "@import"] {

@@ -21,6 +21,13 @@ const MAX_BYTES: u64 = 4_000;
 const STEP: Duration = Duration::from_millis(20);
 const SPREAD: Duration = Duration::from_secs(4);
 
+/// A client whose last word this is asks the server to answer its end later.
+pub(crate) const LATER: &[u8] = b"later";
+
+/// Of so many connections one is reset, and these half-close and wait for the server's end.
+const ENDS: u64 = 30;
+const HALF_CLOSES: std::ops::RangeInclusive<u64> = 1..=8;
+
 /// A pause before the next connection.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -52,6 +59,18 @@ impl Load {
     fn wait(&mut self) -> Duration {
         Duration::from_millis(1 + self.chance.below(MAX_WAIT_MS))
     }
+
+    /// Most connections are closed, a few end in other ways.
+    fn end(&mut self, conn: &mut Conn<'_>) {
+        match self.chance.below(ENDS) {
+            0 => conn.abort(),
+            number if HALF_CLOSES.contains(&number) => {
+                conn.write(LATER);
+                conn.shutdown_write();
+            }
+            _ => conn.close(),
+        }
+    }
 }
 
 /// How many messages are left.
@@ -72,8 +91,7 @@ impl Handler for Load {
 
     fn on_timer(&mut self, left: &mut u64, conn: &mut Conn<'_>, _: Timer) {
         if *left == 0 {
-            conn.close();
-            return;
+            return self.end(conn);
         }
         *left -= 1;
         let length = 1 + self.chance.below(MAX_BYTES) as usize;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Open the address that it prints. Everything runs in one reactor; other clients may join:
-//! `nc 127.0.0.1 7000`.
+//! `nc 127.0.0.1 7000`. One whose last word is `later` finds its end answered two seconds later:
+//! until then its lane on the page is half-closed (`echo later | nc -N 127.0.0.1 7000`).
 
 mod dump;
 mod load;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use load::Load;
 use support::print;
-use waterwheel::{Conn, Handler, Limits, ListenOptions, Peer, Reactor, inspect};
+use waterwheel::{Conn, Handler, Limits, ListenOptions, Peer, Reactor, Timer, inspect};
 
 const USAGE: &str = "\
 usage: inspect [options]
@@ -43,6 +44,9 @@ struct Args {
     dump: Option<PathBuf>,
 }
 
+/// The end of a client that has asked for it is answered so much later.
+const HALF_CLOSED: Duration = Duration::from_secs(2);
+
 /// Sends back what comes in.
 struct Echo {
     stall: Duration,
@@ -50,20 +54,33 @@ struct Echo {
 }
 
 impl Handler for Echo {
-    type State = ();
+    /// Whether its end is to be answered later.
+    type State = bool;
 
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        Some(())
+    fn on_accept(&mut self, _: &Peer) -> Option<bool> {
+        Some(false)
     }
 
-    fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    fn on_data(&mut self, is_later: &mut bool, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         self.messages += 1;
         if !self.stall.is_zero() && self.messages % STALL_EVERY == 0 {
             conn.context().mark("the stall that was asked for");
             std::thread::sleep(self.stall); // what no handler should do
         }
+        *is_later = input.trim_ascii_end().ends_with(load::LATER);
         conn.write(input);
         input.len()
+    }
+
+    fn on_eof(&mut self, is_later: &mut bool, conn: &mut Conn<'_>) {
+        match is_later {
+            true => drop(conn.set_timer(HALF_CLOSED, 0)),
+            false => conn.close(),
+        }
+    }
+
+    fn on_timer(&mut self, _: &mut bool, conn: &mut Conn<'_>, _: Timer) {
+        conn.close();
     }
 }
 

@@ -134,7 +134,7 @@ const TILES = [
   ['opened a second', (view) => view.opened, short],
   ['closed a second', (view) => view.closed, short],
   ['timers fired a second', (view) => view.fired, short],
-  ['latest timer', null, time],
+  ['largest delay of a timer', null, time],
 ];
 
 function buildTiles() {
@@ -272,11 +272,22 @@ function nameOf(handler) {
 function tellSlot() {
   if (chosen === null) return;
   const conn = cells[chosen];
-  if (!conn) return setText($('slot'), `Slot ${chosen} is free.`);
+  if (!conn) {
+    setText($('slot'), `Slot ${chosen} is free.`);
+    return saySlot(`${chosen}`);
+  }
   const [slot, id, handler, age, read, written, output, callbacks, phase, peer] = conn;
   setText($('slot'), `Slot ${slot}: connection ${id}, ${phase}, of ${nameOf(handler)}` +
     (peer ? `, from ${peer}` : '') + `; ${time(age * 1e6)} old, ${bytes(read)} in, ` +
     `${bytes(written)} out, ${bytes(output)} queued, ${callbacks} callbacks.`);
+  saySlot(`${chosen} ${id} ${phase}`);
+}
+
+/// Numbers change all the time: what is spoken is another slot, connection or phase.
+function saySlot(key) {
+  if ($('slot-said').dataset.key === key) return;
+  $('slot-said').dataset.key = key;
+  setText($('slot-said'), $('slot').textContent);
 }
 
 function drawLegend() {
@@ -366,10 +377,10 @@ function drawQueues() {
   const row = (name, phase, now) => [name, String(now), short(peak((v) => v.peak_counts[phase])),
     short(rate((view) => view.phases[phase][1]))];
   fillRows($('queues'), [
-    row('events', 0, ''),
+    row('events', 0, '–'),
     row('ready queue', 1, loop.ready),
     row('mailbox', 2, loop.messages),
-    row('timers', 3, ''),
+    row('timers', 3, '–'),
     row('to flush, to tear down, to try again', 4,
       `${loop.flushes}, ${loop.closes}, ${loop.retries}`),
   ]);
@@ -466,6 +477,7 @@ function draw() {
     (v) => v.handlers.reduce((sum, it) => sum + (it ? it[2] : 0), 0), (v) => v.callbacks,
     'callback-mean');
   drawMap();
+  drawLanes();
   drawLevels();
   drawQueues();
   drawTimeline();
@@ -489,31 +501,50 @@ function take(event) {
     spans.clear();
   }
   noteSpans(view);
+  noteLanes(view);
   views.push(view);
   if (views.length > MINUTE + 1) views.shift();
   requestAnimationFrame(draw);
 }
 
+let stream = null, reopening = 0;
+
 function connect() {
-  const stream = new EventSource('events');
+  stream = new EventSource('events' + laneQuery());
+  stream.onopen = forgetLanes;
   stream.onmessage = take;
+  const own = stream;
   stream.onerror = async () => {
+    if (own !== stream) return;
     tell('lost', 'the loop does not answer: trying again');
-    if (stream.readyState !== EventSource.CLOSED) return;
+    if (own.readyState !== EventSource.CLOSED) return;
     // The stream was refused: a plain request tells why, unless the server is gone.
-    const answer = await fetch('events').catch(() => null);
+    const answer = await fetch('events' + laneQuery()).catch(() => null);
+    if (own !== stream) return;
     if (answer && !answer.ok) tell('lost', await answer.text());
     if (answer && answer.ok) answer.body.cancel();
-    setTimeout(connect, 2000);
+    clearTimeout(reopening);
+    reopening = setTimeout(connect, 2000);
   };
+}
+
+/// Asks for other lanes, or for all that was missed. The old stream ends first: there may be four.
+function reopen() {
+  if (stream) stream.close();
+  stream = null;
+  clearTimeout(reopening);
+  reopening = setTimeout(connect, 100);
 }
 
 buildWheel();
 buildTiles();
 listenToMap();
+listenToLanes(reopen);
 $('freeze').addEventListener('click', () => {
   frozen = !frozen;
   $('freeze').setAttribute('aria-pressed', String(frozen));
+  for (const id of ['lane-order', 'lane-handler']) $(id).disabled = frozen;
+  if (!frozen) reopen();
 });
 addEventListener('resize', () => requestAnimationFrame(draw));
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
