@@ -6,8 +6,8 @@
 //! `CryptoProvider` of rustls. An installed provider is preferred to that of a feature. The
 //! protocol is that of [rustls](https://docs.rs/rustls): TLS 1.2 and 1.3.
 //!
-//! Instructions of the cryptography in a handshake of TLS 1.3 with X25519, a certificate of P-256 and
-//! AES-128-GCM (callgrind, which knows neither ADX nor the instructions for SHA):
+//! Instructions of the cryptography in a handshake of TLS 1.3 with X25519, a certificate of P-256
+//! and AES-128-GCM (callgrind, which knows neither ADX nor the instructions for SHA):
 //!
 //! | | AWS-LC | ring |
 //! |---|---|---|
