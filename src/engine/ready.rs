@@ -78,9 +78,11 @@ impl ReadyQueue {
         self.room = self.room.saturating_sub(bytes);
     }
 
-    /// Bytes of its files that a connection may send now, beside the others that are ready.
+    /// Bytes of its files that a connection may send now, beside the others that are ready. Who asks
+    /// whether there is room has done so before: a limit that is about to strike has a look at its
+    /// socket all the same, and so has the last turn.
     pub(crate) fn share_of_files(&self) -> usize {
-        (ROOM_BYTES / (1 + self.connections.len())).max(MIN_SHARE_BYTES).min(self.room)
+        (ROOM_BYTES / (1 + self.connections.len())).min(self.room).max(MIN_SHARE_BYTES)
     }
 
     /// Listeners and datagram sockets in the queue.

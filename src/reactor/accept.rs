@@ -82,10 +82,13 @@ impl Dispatcher {
     #[cold]
     fn accept_at_capacity(&mut self, index: usize) -> Next {
         let admission = self.lp.streams.admits(index);
-        let Some(listener) = self.lp.streams.listener_mut(index) else { return Next::Stop };
         if admission == Admission::Wait {
             return Next::Stop;
         }
+        if self.waits_for_ends(index) {
+            return Next::Stop;
+        }
+        let Some(listener) = self.lp.streams.listener_mut(index) else { return Next::Stop };
         match listener.accept() {
             Ok((stream, _)) => {
                 self.refuse(stream);
@@ -111,6 +114,17 @@ impl Dispatcher {
                 self.back_off(index)
             }
         }
+    }
+
+    /// Some have ended and are not torn down: their places are about to be free, and nobody is to be
+    /// refused meanwhile. The listener has its turn again then.
+    #[cold]
+    fn waits_for_ends(&mut self, index: usize) -> bool {
+        let waits = !self.lp.engine.end_of_turn.closed().is_empty();
+        if waits {
+            self.lp.streams.queue_listener(&mut self.lp.engine, index);
+        }
+        waits
     }
 
     /// Tells the client at once.
@@ -239,6 +253,9 @@ impl Dispatcher {
     /// up the spare one to take it. If the spare descriptor can be reopened, the client is served;
     /// otherwise it is reset at once instead of waiting.
     fn accept_with_spare(&mut self, index: usize, error: &io::Error) -> Next {
+        if self.waits_for_ends(index) {
+            return Next::Stop;
+        }
         self.warn(index, error);
         if !self.lp.engine.io.give_up_spare() {
             self.lp.engine.io.renew_spare();

@@ -74,6 +74,7 @@ impl Dispatcher {
         self.lp.engine.stop(Stop::Now);
         self.stopping.rounds = 0;
         while !self.catch_panic(|dispatcher| {
+            dispatcher.flush_queued();
             dispatcher.begin_stop();
             dispatcher.end_stop();
         }) {}

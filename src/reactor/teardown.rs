@@ -16,12 +16,13 @@ use crate::stream::connection::{Connection, Flags};
 use crate::stream::{Closed, explain_connect, explain_dial};
 use crate::sys::Stream;
 
-/// Connections that phase 6 flushes: a message to ten thousand must not keep all others waiting for
-/// 60 ms. Each is a system call of 3 to 6 us, and the poll of one turn more costs a tenth of that.
+/// Connections whose output phase 6 sends: a message to ten thousand must not keep all others
+/// waiting for 60 ms. Each is a system call of 3 to 6 us, and the poll of one turn more costs a tenth
+/// of that.
 const FLUSHES_PER_TURN: usize = 64;
 
-/// Connections that phase 6 tears down: as many as a turn accepts by default, so that a storm does
-/// not leave more and more behind.
+/// Connections that phase 6 brings a step nearer to their ends, and as many that it tears down: as
+/// many as a turn accepts by default, so that a storm does not leave more and more behind.
 pub(super) const CLOSES_PER_TURN: usize = DEFAULT_ACCEPT_BUDGET;
 
 impl Dispatcher {
@@ -32,6 +33,7 @@ impl Dispatcher {
         self.place_states();
         let flushes = self.flush_queued();
         if self.lp.engine.is_over_queued() {
+            self.flush_ready();
             self.lp.streams.shed_output(&mut self.lp.engine);
         }
         let retries = self.report_retries();
@@ -57,33 +59,50 @@ impl Dispatcher {
 
     /// Flushes connections as far as the budgets go. There is none while more is queued than may
     /// be: only what no socket takes is to be shed.
-    fn flush_queued(&mut self) -> usize {
+    pub(super) fn flush_queued(&mut self) -> usize {
         self.lp.engine.ready.renew_room();
         let flushes = self.lp.engine.end_of_turn.flushes().len();
-        let mut count = 0;
+        let (mut count, mut sending) = (0, 0);
         while count < flushes {
             let engine = &mut self.lp.engine;
-            let is_enough = count >= FLUSHES_PER_TURN || !engine.ready.has_room();
-            if is_enough && !engine.ends_all() && !engine.is_over_queued() {
+            let is_enough = sending >= FLUSHES_PER_TURN || count >= CLOSES_PER_TURN;
+            let has_budget = !is_enough && engine.ready.has_room();
+            if !has_budget && !engine.ends_all() && !engine.is_over_queued() {
                 break;
             }
             let Some(id) = engine.end_of_turn.pop_flush() else { break };
             count += 1;
-            self.flush_and_advance(id);
+            sending += usize::from(self.flush_and_advance(id));
         }
         count
     }
 
-    fn flush_and_advance(&mut self, id: ConnId) {
-        let Some(mut link) = self.lp.link(id) else { return };
+    /// More is queued than may be: those that are ready send too, whatever their places, until it is
+    /// not. What is left then is of sockets that take no more.
+    #[cold]
+    fn flush_ready(&mut self) {
+        for at in 0..self.lp.engine.ready.connections().len() {
+            let Some(&id) = self.lp.engine.ready.connections().get(at) else { return };
+            if !self.lp.engine.is_over_queued() {
+                return;
+            }
+            self.flush(id);
+        }
+    }
+
+    /// Sends what is queued, and takes the next step of a close. Whether there was output.
+    fn flush_and_advance(&mut self, id: ConnId) -> bool {
+        let Some(mut link) = self.lp.link(id) else { return false };
         link.connection.flags.clear(Flags::IN_FLUSH_LIST);
         if link.flush_plain() {
-            return;
+            return true;
         }
+        let has_output = link.connection.has_output();
         self.flush(id);
         if let Some(mut link) = self.lp.link(id) {
             link.advance_close();
         }
+        has_output
     }
 
     /// Tears a connection down: its slot, its socket, and the last callback.

@@ -46,7 +46,10 @@ impl Link<'_> {
                 let id = self.id;
                 self.engine.observers.tell(|observer| observer.on_written(id, count));
             }
-            Err(sent) => self.after_sending(sent),
+            Err(sent) => {
+                self.engine.ready.use_room(sent.bytes);
+                self.after_sending(sent);
+            }
         }
         true
     }

@@ -192,13 +192,20 @@ pub(crate) fn members_of_a_broadcast(measure: &Measure) -> Curve {
     let what = ("members of a broadcast", "64 bytes to a member");
     measure.curve(what, &[1, 10, 100, 1_000, 9_000], |members| {
         let (server, addr) = serve(Broadcast::default);
-        let mut others: Vec<_> = (1..members).map(|_| connect(addr)).collect();
+        let mut others: Vec<_> = (2..members).map(|_| connect(addr)).collect();
+        let mut last = (members > 1).then(|| connect(addr));
         let mut client = connect(addr);
         while server.on_loop(|broadcast, _| broadcast.members.len()) < members {}
         let batches = (MESSAGES / members / ROUNDS).max(1);
         let mut cost = Duration::ZERO;
         for _ in 0..batches {
-            cost += server.cost(|| ping_pong(&mut client, &[7; 64], 64, ROUNDS));
+            cost += server.cost(|| {
+                for _ in 0..ROUNDS {
+                    ping_pong(&mut client, &[7; 64], 64, 1);
+                    // All leaves in order, in more than one turn: then it has left.
+                    last.iter_mut().for_each(|it| it.read_exact(&mut [0; 64]).expect("it comes"));
+                }
+            });
             let read = |other: &mut TcpStream| other.read_exact(&mut [0; 64 * ROUNDS]);
             others.iter_mut().try_for_each(read).expect("all of it");
         }
