@@ -136,8 +136,8 @@ fn many_that_end_at_once_are_torn_down_in_several_turns() {
 fn those_who_come_while_many_end_are_not_refused() {
     const MEMBERS: usize = 300;
     let _many = many_descriptors();
-    let listen =
-        ListenOptions::default().max_connections(Some(MEMBERS)).at_capacity(AtCapacity::Refuse);
+    let listen = ListenOptions::default().max_connections(Some(MEMBERS)).accept_budget(1_000);
+    let listen = listen.at_capacity(AtCapacity::Refuse);
     let mut rig = Rig::with_listen(Script::echo(), listen);
     let members: Vec<_> = (0..MEMBERS).map(|_| Client::connect(rig.addr)).collect();
     rig.until("all are members", |rig| rig.journal.opened().len() == MEMBERS);
