@@ -540,7 +540,7 @@ impl<T> fmt::Debug for Wheel<T> {
 /// A timer that is set, or has just fired.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Named<T> {
-    /// One that has an id, and what the caller wants back.
+    /// An entry that has an id, and what the caller wants back.
     Id(TimerId, T),
     /// That of a place.
     Place(u32),

@@ -78,9 +78,9 @@ impl ReadyQueue {
         self.room = self.room.saturating_sub(bytes);
     }
 
-    /// Bytes of its files that a connection may send now, beside the others that are ready. Who asks
-    /// whether there is room has done so before: a limit that is about to strike has a look at its
-    /// socket all the same, and so has the last turn.
+    /// Bytes of its files that a connection may send now, beside the others that are ready. Never
+    /// 0, also where no room is left: a limit that is about to strike has a last look at the
+    /// socket, and the last turn sends all.
     pub(crate) fn share_of_files(&self) -> usize {
         (ROOM_BYTES / (1 + self.connections.len())).min(self.room).max(MIN_SHARE_BYTES)
     }

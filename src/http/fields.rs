@@ -86,7 +86,7 @@ impl Fields {
         Ok(())
     }
 
-    /// Those of a message that was read, as far as they pass: its parser has checked them.
+    /// The fields of a message that was read, as far as they pass: its parser has checked them.
     pub(super) fn of<'a>(
         read: impl Iterator<Item = (&'a str, &'a [u8])>,
         mut passes: impl FnMut(&str, &[u8]) -> bool,

@@ -21,7 +21,7 @@ impl<A: 'static> Server<A> {
         cx.with(key, id.conn, |state: &mut State<A>, conn| self.go_on_with(state, conn));
     }
 
-    /// The same of a connection that is lent already: as a rule nothing is held.
+    /// As above, of a connection that is lent already: as a rule nothing is held.
     #[inline]
     pub(super) fn go_on_with(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
         if state.held.is_some() || state.is_held || state.has_ended {

@@ -201,12 +201,12 @@ impl Entry {
 /// Connections by slot.
 #[derive(Debug, Default)]
 pub(super) struct Conns {
-    /// Those that are free have the id of no connection.
+    /// Slots that are free have the id of no connection.
     slots: Vec<Entry>,
     /// How many there are.
     count: usize,
-    /// Those whose end was not told, as when their last callback has panicked, and whose slots
-    /// others have: with messages that are not settled.
+    /// Connections whose end was not told, as when their last callback has panicked, and whose
+    /// slots others have: with messages that are not settled.
     replaced: Vec<Entry>,
 }
 
@@ -317,7 +317,7 @@ impl Ended {
         self.list.push_back((now, entry));
     }
 
-    /// Those that have ended since then, and when; the last one first.
+    /// Connections that have ended since then, and when; the last one first.
     pub(super) fn since(&self, from: u64) -> impl Iterator<Item = (u64, &Entry)> {
         let recent = self.list.iter().rev().take_while(move |(at, _)| *at >= from);
         recent.map(|(at, entry)| (*at, entry))

@@ -59,7 +59,7 @@ pub(super) struct Lanes {
     order: Order,
     /// Only connections of this handler, by its index.
     handler: Option<u32>,
-    /// Those that are shown, by place.
+    /// Connections that are shown, by place.
     shown: Vec<ConnId>,
     /// The page knows the callbacks of those that ended by then, in nanoseconds.
     told: u64,
@@ -143,7 +143,7 @@ impl Lanes {
         Some(Look { lanes, ticks, of })
     }
 
-    /// Those that have lanes, by place, and of how many they are chosen.
+    /// Connections that have lanes, by place, and of how many they are chosen.
     fn choose(&self, recorder: &Recorder) -> (Vec<Lane>, usize) {
         let counts = match self.order {
             Order::Active => messages_by_slot(recorder),
@@ -188,7 +188,7 @@ impl Lanes {
         Candidate { entry, ended, rank: (is_end_to_be_seen, rank, entry.since) }
     }
 
-    /// Those that have a place keep it; the others get those that are free.
+    /// Connections that have a place keep it; the others get those that are free.
     fn in_places<'a>(&self, candidates: Vec<Candidate<'a>>) -> Vec<Candidate<'a>> {
         let place = |it: &Candidate<'_>| self.shown.iter().position(|id| *id == it.entry.id);
         let mut places: Vec<Option<Candidate<'a>>> = vec![None; self.shown.len()];

@@ -85,7 +85,7 @@ impl Places {
         known.unwrap_or_else(|| self.of_text(name))
     }
 
-    /// The same text may be at several addresses.
+    /// A text may be at several addresses.
     #[cold]
     fn of_text(&mut self, name: &'static str) -> usize {
         let known = self.0.iter().position(|it| *it == name);

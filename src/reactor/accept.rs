@@ -116,7 +116,7 @@ impl Dispatcher {
         }
     }
 
-    /// Some have ended and are not torn down: their places are about to be free, and nobody is to be
+    /// Some have ended and are not torn down: their places are about to be free, and nobody is
     /// refused meanwhile. The listener has its turn again then.
     #[cold]
     fn waits_for_ends(&mut self, index: usize) -> bool {

@@ -234,7 +234,7 @@ impl Dispatcher {
         self.read_on(id);
     }
 
-    /// One read of the turn's is done.
+    /// A read of the turn's is done.
     pub(super) fn read_on(&mut self, id: ConnId) {
         self.read_within(id, self.lp.engine.options().reads_per_turn - 1);
     }

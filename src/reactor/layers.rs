@@ -176,7 +176,7 @@ impl Dispatcher {
         self.lp.engine.spares.plain = plain;
     }
 
-    /// The same where there was input before, the handshake is under way or has just ended, or the
+    /// Does so where there was input before, the handshake is under way or has just ended, or the
     /// peer has said its end.
     fn deliver_unusual(
         &mut self,

@@ -17,8 +17,7 @@ use crate::stream::{Closed, explain_connect, explain_dial};
 use crate::sys::Stream;
 
 /// Connections whose output phase 6 sends: a message to ten thousand must not keep all others
-/// waiting for 60 ms. Each is a system call of 3 to 6 us, and the poll of one turn more costs a tenth
-/// of that.
+/// waiting for 60 ms. Each is a system call of 3 to 6 us, and one more poll costs a tenth of that.
 const FLUSHES_PER_TURN: usize = 64;
 
 /// Connections that phase 6 brings a step nearer to their ends, and as many that it tears down: as
@@ -77,8 +76,8 @@ impl Dispatcher {
         count
     }
 
-    /// More is queued than may be: those that are ready send too, whatever their places, until it is
-    /// not. What is left then is of sockets that take no more.
+    /// More is queued than may be: those that are ready send too, whatever their places, until it
+    /// is not. What is left then is of sockets that take no more.
     #[cold]
     fn flush_ready(&mut self) {
         for at in 0..self.lp.engine.ready.connections().len() {

@@ -19,7 +19,7 @@ pub(super) struct Line {
     ///
     /// Invariant: those, and only those, whose `Wait` is `InLine`.
     listeners: VecDeque<u32>,
-    /// Those that were recalled and have not had their turn.
+    /// Listeners that were recalled and have not had their turn.
     recalled: usize,
     /// Listeners that wait, in the line or for a place of their own.
     waiting: usize,

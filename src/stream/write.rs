@@ -75,7 +75,7 @@ impl Streams {
         }
     }
 
-    /// The same of a connection without layers; also whether something was sent, and nothing is
+    /// Does so for a connection without layers; also whether something was sent, and nothing is
     /// unusual about the connection then. Asked for by observers alone, it costs others nothing.
     #[inline(always)]
     pub(crate) fn uncork_plain(&mut self, engine: &mut Engine, id: ConnId) -> (usize, bool) {

@@ -140,7 +140,7 @@ enum Source {
 }
 
 impl Roots {
-    /// Those of the operating system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    /// The roots of the operating system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     #[must_use]
     pub fn platform() -> Self {
         Self(Source::Platform)

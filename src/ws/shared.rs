@@ -35,7 +35,7 @@ pub(super) struct Shared {
     random: Cell<Random>,
     /// Members that take no message of a room now: they have said Close, or are amid a message.
     held: Cell<HashSet<ConnId>>,
-    /// Those that a room has closed, until they are told.
+    /// Members that a room has closed, until they are told.
     closed_by_room: Cell<HashSet<ConnId>>,
     /// How many: to ask for each member of a room whether it is one costs more than its message.
     held_count: Cell<usize>,

@@ -90,7 +90,7 @@ impl Redirects {
     }
 }
 
-/// One request of a call.
+/// A request of a call.
 struct Hop {
     redirects: Rc<Redirects>,
     /// The origin that is asked.

@@ -70,7 +70,7 @@ impl Backlog {
 static OPEN: Mutex<Vec<(PathBuf, Weak<Mutex<Books>>)>> = Mutex::new(Vec::new());
 
 impl Books {
-    /// Those of a directory, in which the files count that are there.
+    /// The uploads of a directory, in which the files count that are there.
     pub(super) fn of(directory: &Path) -> io::Result<Arc<Mutex<Self>>> {
         let path = directory.canonicalize()?;
         let mut open = lock(&OPEN);

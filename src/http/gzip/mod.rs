@@ -138,9 +138,9 @@ impl Gzip {
 
 /// Whether and how an answer is compressed.
 pub(super) enum Plan {
-    /// It may be.
+    /// An answer that may be.
     Offer(Offer),
-    /// It is being sent in pieces, through this.
+    /// An answer that is being sent in pieces, through this.
     Packs(Box<Packer>),
 }
 

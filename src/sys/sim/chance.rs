@@ -246,7 +246,7 @@ pub(crate) struct Chance {
     pub(crate) struck: [u64; Fault::ALL.len()],
     /// No more faults.
     pub(crate) is_calm: bool,
-    /// Those that strike are kept for a replay, until they are taken.
+    /// Faults that strike are kept for a replay, until they are taken.
     pub(super) keeps_struck: bool,
     pub(super) fresh: Vec<Fault>,
 }

@@ -1,6 +1,6 @@
 //! The value of `Sec-WebSocket-Extensions` (RFC 6455, section 9.1).
 
-/// One extension of a list, with its parameters.
+/// An extension of a list, with its parameters.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Extension<'a> {
     pub(super) name: &'a str,

@@ -39,12 +39,12 @@ pub struct Deflate {
     /// in one with windows of 32 KiB. Default off: an idle connection then costs nothing for
     /// compression.
     pub keep_context: bool,
-    /// The same of what the peer sends. Default off.
+    /// As above, of what the peer sends. Default off.
     pub keep_peer_context: bool,
     /// Base-2 logarithm of the window of what is sent, 9 to 15: 512 bytes to 32 KiB, which is what
     /// a connection that keeps its context costs. Default 15.
     pub window_bits: u8,
-    /// The same of what the peer sends, if it can do with less than 15. Default 15.
+    /// As above, of what the peer sends, if it can do with less than 15. Default 15.
     pub peer_window_bits: u8,
     /// Messages of fewer bytes are sent as they are, and so is one that does not get smaller. With
     /// 0 every message is compressed, even if it gets larger. Default 32.
