@@ -50,6 +50,34 @@ fn a_turn_sends_a_bounded_part_of_files_however_many_ask_for_them() {
     }
 }
 
+/// The poll says once of each that its socket takes more. Those for whom the turn has no room left
+/// have to have theirs without another word of it.
+#[test]
+fn readers_who_are_all_ready_again_at_once_have_the_whole_file() {
+    const READERS: usize = 12;
+    const LENGTH: usize = 12 << 20;
+    let file = Arc::new(scratch_file(&pattern(LENGTH)));
+    let mut rig = Rig::new(Script::new().data(move |conn, input| {
+        conn.send_file(Arc::clone(&file), ..).unwrap();
+        input.len()
+    }));
+    let mut readers: Vec<(Client, usize)> = (0..READERS).map(|_| (rig.client().0, 0)).collect();
+    for (client, _) in &mut readers {
+        client.send(b"?");
+    }
+    let mut before = u64::MAX;
+    rig.until("all sockets are full", |rig| {
+        let now = rig.reactor.stats().bytes_written;
+        now > 0 && std::mem::replace(&mut before, now) == now
+    });
+    rig.until("all have the file", |_| {
+        for (client, got) in &mut readers {
+            *got += client.try_read(LENGTH).unwrap().len();
+        }
+        readers.iter().all(|&(_, got)| got == LENGTH)
+    });
+}
+
 /// An echo server with so many members, and the ids of all.
 fn with_members(count: usize) -> (Rig, Vec<Client>, Vec<ConnId>) {
     let mut rig = Rig::new(Script::echo());
