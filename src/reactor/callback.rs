@@ -165,15 +165,10 @@ impl Callbacks {
         call: impl FnOnce(&dyn SocketFace, &mut Entry, &mut DatagramSocket<'_>),
     ) {
         let Some(face) = lp.datagrams.face(id) else { return };
-        self.enter(
-            lp,
-            Who::Socket(id),
-            handler,
-            || what,
-            |entry, lp| {
-                call(face, entry, &mut DatagramSocket::new(lp, id, LentStates::NONE));
-            },
-        );
+        let what = || what;
+        self.enter(lp, Who::Socket(id), handler, what, |entry, lp| {
+            call(face, entry, &mut DatagramSocket::new(lp, id, LentStates::NONE));
+        });
     }
 }
 
