@@ -230,12 +230,13 @@ fn curl_is_served() {
 /// Two connections of each version with one word each, the second of which is resumed, one with
 /// 100 MiB both ways, and one that ends before it reads.
 #[track_caller]
-fn expect_script(program: &str, script: &str) -> Server {
+fn expect_script(program: &[&str], script: &str) -> Server {
     let server = Server::begin();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls/peers").join(script);
     let (port, certs) = (server.addr.port().to_string(), file("ca.pem"));
     let certs = certs.parent().unwrap();
-    server.serve(program, &[text(&script), &port, text(certs)], None);
+    let args = [&program[1..], &[text(&script), &port, text(certs)]].concat();
+    server.serve(program[0], &args, None);
     for version in VERSIONS {
         server.expect(version, "echo", false);
         server.expect(version, "echo", true);
@@ -248,17 +249,23 @@ fn expect_script(program: &str, script: &str) -> Server {
 #[test]
 #[ignore = "tests/tls/clients runs it"]
 fn python_is_served() {
-    expect_script("python3", "client.py").end();
+    expect_script(&["python3"], "client.py").end();
 }
 
 #[test]
 #[ignore = "tests/tls/clients runs it"]
 fn gnutls_is_served() {
-    expect_script("python3", "gnutls.py").end();
+    expect_script(&["python3"], "gnutls.py").end();
 }
 
 #[test]
 #[ignore = "tests/tls/clients runs it"]
 fn node_is_served() {
-    expect_script("node", "client.js").end();
+    expect_script(&["node"], "client.js").end();
+}
+
+#[test]
+#[ignore = "tests/tls/clients runs it"]
+fn go_is_served() {
+    expect_script(&["go", "run"], "client.go").end();
 }
