@@ -18,9 +18,12 @@ impl Conn<'_> {
     /// [`max_output_bytes`](crate::Limits::max_output_bytes) does not count it. The marks do, as
     /// [`pending_bytes`](Self::pending_bytes) does: `on_drain` reports when a file that crossed the
     /// high mark has all but left, and until then the connection is not read from, unless
-    /// [`pause_at_high_mark`](crate::Limits::pause_at_high_mark) is off. It leaves from the end of
-    /// the turn on. A turn sends 1 MiB of files, shared by the connections that have more to send,
-    /// but 64 KiB of each at the least; so all connections are served meanwhile.
+    /// [`pause_at_high_mark`](crate::Limits::pause_at_high_mark) is off.
+    ///
+    /// In a callback of its own connection, where nothing waits before it, the file begins to leave
+    /// at once, else at the end of the turn. Each phase of a turn sends 1 MiB, shared by the
+    /// connections that have more to send, but 64 KiB of each at the least; so all connections are
+    /// served meanwhile.
     ///
     /// The range is in bytes from the beginning of the file, whose own position is neither used
     /// nor, on Unix, moved: one `Arc<File>` can go to many connections at once. It stays open
