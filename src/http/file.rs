@@ -15,7 +15,8 @@ use super::response::Response;
 use super::status::is_without_body;
 use crate::sys::{range_of, read_of};
 
-/// A part of a file up to this size is read, and leaves in one piece with the head.
+/// A part of a file up to this size is read, and leaves in one piece with the head: that saves the
+/// call of sendfile. From there on copying the bytes costs the kernel more than that call does.
 pub(super) const MAX_READ_BYTES: u64 = 16 << 10;
 
 /// The body of an answer.

@@ -12,11 +12,6 @@ use super::conditions::Facts;
 use crate::http::file::{MAX_READ_BYTES, Source, read};
 use crate::sys::file_id;
 
-/// A file up to this size is kept in memory: that saves the call of sendfile, and what it takes to
-/// queue a file. For 64 KiB the copy costs the kernel as much time as sendfile does; from there on
-/// more. A slow client may hold a copy of it.
-const MAX_KEPT_BYTES: u64 = 64 << 10;
-
 /// How often a file is read that changes while it is read.
 const READ_TRIES: usize = 3;
 
@@ -54,8 +49,6 @@ pub(super) struct Description<'a> {
     pub(super) cache_control: Option<&'a str>,
     /// Whether there is a compressed form, so that the answer depends on the client.
     pub(super) varies: bool,
-    /// Whether what is read is kept, and not read for each answer.
-    pub(super) is_kept: bool,
     /// The time of day.
     pub(super) now: SystemTime,
 }
@@ -93,8 +86,7 @@ impl Form {
         coding: Option<&Coding>,
         about: Description<'_>,
     ) -> io::Result<Self> {
-        let max = if about.is_kept { MAX_KEPT_BYTES } else { MAX_READ_BYTES };
-        let content = match read_unchanged(&file, &mut stamp, max)? {
+        let content = match read_unchanged(&file, &mut stamp, MAX_READ_BYTES)? {
             Some(bytes) => Content::Memory(bytes),
             None => Content::File(Arc::new(file)),
         };

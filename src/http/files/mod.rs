@@ -82,7 +82,7 @@ struct Settings {
 /// linked meanwhile leads elsewhere.
 ///
 /// # Memory and time
-/// Files of up to 64 KiB are kept in memory and leave in one piece with the head; larger ones stay
+/// Files of up to 16 KiB are kept in memory and leave in one piece with the head; larger ones stay
 /// open and are sent as [`Conn::send_file`](crate::Conn::send_file) does. Both are bounded, and are
 /// compared with the disk at most once a second: a change shows after a second. The compressed
 /// copy of a file counts only if it is not older than the file. A file that is cut short while it
@@ -359,13 +359,7 @@ impl Settings {
         let has_coded = coded.iter().any(Option::is_some);
         let media_type = media_type(name);
         let cache_control = self.cache_control.as_deref();
-        let about = Description {
-            media_type: &media_type,
-            cache_control,
-            varies: has_coded,
-            is_kept: self.max_cache_bytes > 0,
-            now,
-        };
+        let about = Description { media_type: &media_type, cache_control, varies: has_coded, now };
         let mut forms = [const { None }; CODINGS.len()];
         for ((coding, copy), form) in CODINGS.iter().zip(coded).zip(&mut forms) {
             if let Some(Opened { file, stamp }) = copy {
