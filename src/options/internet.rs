@@ -27,9 +27,8 @@ impl Limits {
     /// enough, `min_send_rate` if they pause a download. Set `message_timeout` where messages are
     /// small.
     ///
-    /// The limits of messages take connections off the fast path: an echo costs some 1,200
-    /// instructions instead of 460, and the same system calls. A listener of trusted peers that
-    /// counts them has [`Limits::default`] and an idle limit.
+    /// A message that comes whole costs what it costs without limits: what they count begins with
+    /// one that is incomplete when `on_data` returns.
     ///
     /// # Examples
     /// ```

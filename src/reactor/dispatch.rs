@@ -71,7 +71,7 @@ impl Dispatcher {
         let Self { lp, buffer, .. } = self;
         let buffer = &mut **buffer;
         let Some(connection) = lp.streams.slot_mut(id) else { return };
-        if !(event.is_plain() && connection.flags.is_empty()) {
+        if !(event.is_plain() && connection.flags.is_usual()) {
             return self.on_slow_io(id, event);
         }
         let received = connection.receive(buffer);
@@ -444,7 +444,7 @@ impl Dispatcher {
     fn read_end(&mut self, id: ConnId, event: Event<'_>) -> bool {
         let Self { lp, buffer, .. } = self;
         let Some(mut link) = lp.link(id) else { return true };
-        if !link.connection.flags.is_empty() {
+        if !link.connection.flags.is_usual() {
             return false;
         }
         match link.connection.receive(buffer) {

@@ -10,7 +10,9 @@ impl Dispatcher {
     fn is_unix_message(&self, id: ConnId) -> bool {
         // Where edges are emulated mio must see each read.
         self.lp.streams.get(id).is_some_and(|connection| {
-            connection.flags == Flags::UNIX && connection.stream.short_means_done()
+            let flags = connection.flags;
+            let is_usual = flags.has(Flags::UNIX) && !flags.has_other(Flags::UNIX | Flags::WATCHED);
+            is_usual && connection.stream.short_means_done()
         })
     }
 

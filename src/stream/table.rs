@@ -137,7 +137,7 @@ impl Streams {
     /// How a connection stands that has not ended, for an observer.
     pub(crate) fn facts(&self, id: ConnId) -> Option<ConnFacts> {
         let it = self.get(id)?;
-        if it.flags.is_empty() {
+        if it.flags.is_usual() {
             return Some(ConnFacts::USUAL);
         }
         Some(ConnFacts {
@@ -155,7 +155,7 @@ impl Streams {
     pub(crate) fn is_usual(&self, id: ConnId) -> bool {
         // The slot stays until the callback has returned.
         let connection = self.connections.get(id.index());
-        connection.is_some_and(|connection| connection.flags.is_empty())
+        connection.is_some_and(|connection| connection.flags.is_usual())
     }
 
     /// All that hold a slot.

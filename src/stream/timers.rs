@@ -51,7 +51,7 @@ impl Link<'_> {
     #[inline(always)]
     pub(crate) fn arm_new(&mut self) {
         let shortest = self.connection.config.shortest_idle;
-        let is_usual = self.connection.flags.is_empty() && !self.connection.has_user_deadline();
+        let is_usual = self.connection.flags.is_usual() && !self.connection.has_user_deadline();
         if !is_usual || !Timers::may_defer(shortest) {
             self.arm();
         } else if shortest != NEVER {

@@ -93,7 +93,7 @@ impl Streams {
             engine.stats.writes += 1;
             engine.stats.bytes_written += wanted as u64;
             engine.cork.clear();
-            (wanted, connection.flags.is_empty())
+            (wanted, connection.flags.is_usual())
         } else {
             let mut sent = Sent::default();
             sent.count(result, wanted, connection.short_means_done());

@@ -180,7 +180,7 @@ impl Watcher {
             (Landmark::Closing, matches!(connection.phase(), Phase::Closing(_))),
             (Landmark::Lingering, matches!(connection.phase(), Phase::Lingering(_))),
             (Landmark::Severed, matches!(connection.phase(), Phase::OutputFailed)),
-            (Landmark::Plain, connection.flags.is_empty()),
+            (Landmark::Plain, connection.flags.is_usual()),
             (Landmark::Ready, connection.flags.has(Flags::IN_READY_QUEUE)),
             (Landmark::Dirty, connection.flags.has(Flags::IN_FLUSH_LIST)),
             (Landmark::Paused, connection.flags.has(Flags::PAUSED)),

@@ -125,7 +125,7 @@ impl<S> Connection<S> {
     /// The tick at which it must be looked at, if nothing moves before; `NEVER` for never.
     /// `latest` gives the tick until which something may have moved that has a stamp.
     pub(crate) fn deadline(&self, latest: impl Fn(u64) -> u64) -> u64 {
-        if self.flags.is_empty() && self.read_at == self.written_at {
+        if self.flags.is_usual() && self.read_at == self.written_at {
             // Just opened, as a rule: in a storm of short connections this is all there is to do.
             let idle = after(latest(self.read_at), self.config.shortest_idle);
             return idle.min(self.user_deadline);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::BitOr;
 
 /// Everything about a connection that its messages must look at. An open TCP connection of which
-/// no bit is set takes the fast path: one read, one callback, one write.
+/// no bit is set but `WATCHED` takes the fast path: one read, one callback, one write.
 ///
 /// Linux calls the like of it header prediction (`tcp_rcv_established` in net/ipv4/tcp_input.c).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,8 @@ flags! {
     UNOPENED = 1;
     /// A Unix socket: the peer can send descriptors along, and a read stops at each.
     UNIX = 2;
-    /// Incomplete messages have limits.
+    /// Incomplete messages have limits. What runs of them is in the cold state, and a message that
+    /// is whole has none.
     WATCHED = 3;
     /// The poll has said "readable" and no read has found the socket empty since.
     READABLE = 4;
@@ -82,10 +83,10 @@ impl Flags {
     /// No bit.
     pub(crate) const NONE: Self = Self(0);
 
-    /// Whether no bit is set: the fast path.
+    /// Whether nothing is unusual: the fast path.
     #[inline(always)]
-    pub(crate) const fn is_empty(self) -> bool {
-        self.0 == 0
+    pub(crate) const fn is_usual(self) -> bool {
+        !self.has_other(Self::WATCHED)
     }
 
     /// Whether any of these bits is set.

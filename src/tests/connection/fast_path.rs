@@ -136,7 +136,7 @@ fn a_connection_leaves_the_fast_path_by_each_thing_that_is_unusual_and_no_other_
         let mut spares = Spares::default();
         let mut connection = opened(&Limits::default());
         connection.config = config(&limits);
-        assert!(connection.flags.is_empty(), "{name}");
+        assert!(connection.flags.is_usual(), "{name}");
         leave(&mut connection, &mut spares);
         check_flags(&connection);
         assert!(connection.flags == flags, "{name}: {:?}", connection.flags);
@@ -147,7 +147,7 @@ fn a_connection_leaves_the_fast_path_by_each_thing_that_is_unusual_and_no_other_
             back(&mut connection, &mut spares);
             connection.drop_unused();
             check_flags(&connection);
-            assert!(connection.flags.is_empty(), "{name} is over: {:?}", connection.flags);
+            assert!(connection.flags.is_usual(), "{name} is over: {:?}", connection.flags);
         }
     }
     // These two are there from the start.
@@ -167,14 +167,16 @@ fn a_connection_leaves_the_fast_path_by_each_thing_that_is_unusual_and_no_other_
 }
 
 #[test]
-fn limits_of_messages_keep_a_connection_off_the_fast_path() {
+fn limits_of_messages_take_a_connection_off_the_fast_path_while_one_is_incomplete() {
     for limits in [watching(), Limits::default().min_receive_rate(rate(1))] {
         let mut connection = opened(&limits);
         assert!(connection.flags == Flags::WATCHED, "{:?}", connection.flags);
+        assert!(connection.flags.is_usual());
         connection.watch_message(true, true, 0);
         connection.drop_unused();
         let flags = Flags::WATCHED | Flags::HAS_COLD;
         assert!(connection.flags == flags, "{:?}", connection.flags);
+        assert!(!connection.flags.is_usual());
         connection.watch_message(false, false, 0);
         connection.drop_unused();
         assert!(connection.flags == Flags::WATCHED, "{:?}", connection.flags);
@@ -188,7 +190,7 @@ fn a_deadline_of_the_handler_leaves_a_connection_on_the_fast_path() {
     let idle = connection.deadline(exact);
     for tick in [70, NEVER, idle + 1] {
         connection.set_user_deadline(tick);
-        assert!(!connection.has_cold() && connection.flags.is_empty(), "{:?}", connection.flags);
+        assert!(!connection.has_cold() && connection.flags.is_usual(), "{:?}", connection.flags);
         for moved in [0, 5] {
             connection.read_at = moved; // as the fast path does
             assert_eq!(connection.deadline(exact), tick.min(idle + moved));
@@ -218,5 +220,5 @@ fn what_is_not_needed_takes_no_memory() {
     connection.watch_output(0);
     connection.clear_wait();
     connection.clear_waits();
-    assert!(!connection.has_cold() && connection.flags.is_empty());
+    assert!(!connection.has_cold() && connection.flags.is_usual());
 }

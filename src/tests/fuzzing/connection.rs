@@ -164,7 +164,7 @@ impl Pair {
     }
 
     fn receive(&mut self, count: usize) {
-        if self.connection.flags.is_empty() {
+        if self.connection.flags.is_usual() {
             self.connection.read_at = self.now; // the fast path
         } else {
             self.connection.note_received(count, self.now);
@@ -298,7 +298,7 @@ impl Pair {
     fn drop_unused(&mut self) {
         self.connection.drop_unused();
         assert_eq!(self.connection.has_cold(), self.needs_cold());
-        assert_eq!(self.connection.flags.is_empty(), self.is_usual());
+        assert_eq!(self.connection.flags.is_usual(), self.is_usual());
     }
 
     fn keep(&mut self, input: &mut Input<'_>) {
@@ -339,7 +339,6 @@ impl Pair {
             && self.queued == 0
             && !(self.is_above || self.is_paused || self.is_ended)
             && !self.needs_cold()
-            && !self.connection.config.watches_messages()
     }
 
     fn wants_read(&self) -> bool {
@@ -394,7 +393,7 @@ impl Pair {
     fn check(&self, input: &mut Input<'_>) {
         let connection = &self.connection;
         check_flags(connection);
-        assert!(!connection.flags.is_empty() || self.is_usual(), "not for the fast path");
+        assert!(!connection.flags.is_usual() || self.is_usual(), "not for the fast path");
         assert_eq!(connection.flags.has(Flags::ABOVE_MARK), self.is_above);
         assert_eq!(connection.wants_read(), self.wants_read());
         assert_eq!((connection.output_left(), connection.unsent()), (self.queued, self.unsent));

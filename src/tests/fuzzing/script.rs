@@ -417,7 +417,7 @@ impl World<'_> {
     fn check(&self) {
         let connection = &self.connection;
         check_flags(connection);
-        if connection.flags.is_empty() {
+        if connection.flags.is_usual() {
             let stream = &connection.stream;
             assert_eq!((stream.taken, stream.given), (self.written, self.consumed));
             assert!(!self.is_closed && !stream.fin_sent && stream.last_read.is_none());
