@@ -490,12 +490,24 @@ fn position_of(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 
 /// `position` looks at one byte at a time because it may stop at any. To ask of a whole chunk
 /// whether it holds the byte compiles to vector instructions: over ten times as fast where the
-/// byte is far away, and within a nanosecond or two where it is near.
+/// byte is far away. Where it is near it is looked for in words.
 fn position_of_byte(haystack: &[u8], needle: u8) -> Option<usize> {
     const CHUNK_BYTES: usize = 16;
     let holds = |chunk: &[u8]| chunk.iter().fold(false, |any, &byte| any | (byte == needle));
     let chunks = haystack.chunks_exact(CHUNK_BYTES);
     let skipped = chunks.take_while(|chunk| !holds(chunk)).count() * CHUNK_BYTES;
-    let mut near = haystack[skipped..].iter();
-    near.position(|&byte| byte == needle).map(|at| skipped + at)
+    let mut at = skipped;
+    while let Some(word) = haystack[at..].first_chunk() {
+        // A byte is zero where the needle is. The lowest mark is that of the first such byte.
+        let unlike = u64::from_le_bytes(*word) ^ u64::from_le_bytes([needle; 8]);
+        let marks = unlike.wrapping_sub(LOW_BITS) & !unlike & (LOW_BITS << 7);
+        if marks != 0 {
+            return Some(at + marks.trailing_zeros() as usize / 8);
+        }
+        at += word.len();
+    }
+    haystack[at..].iter().position(|&byte| byte == needle).map(|behind| at + behind)
 }
+
+/// The lowest bit of each byte of a word.
+const LOW_BITS: u64 = u64::from_le_bytes([1; 8]);
