@@ -349,8 +349,9 @@ fn upper_case<'b>(name: &[u8], buffer: &'b mut [u8; NAME_BYTES]) -> &'b [u8] {
     let Some(buffer) = buffer.get_mut(..name.len()) else {
         return &[];
     };
-    buffer.copy_from_slice(name);
-    buffer.make_ascii_uppercase();
+    for (to, byte) in buffer.iter_mut().zip(name) {
+        *to = byte.to_ascii_uppercase();
+    }
     buffer
 }
 

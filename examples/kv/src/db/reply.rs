@@ -27,19 +27,18 @@ pub(crate) fn error(out: &mut Vec<u8>, text: &str) {
 
 /// `:number`
 pub(crate) fn integer(out: &mut Vec<u8>, number: i64) {
-    out.push(b':');
+    let size = number.unsigned_abs();
     if number < 0 {
-        out.push(b'-');
+        out.push(b':');
+        head(out, b'-', size);
+    } else {
+        head(out, b':', size);
     }
-    digits(out, number.unsigned_abs());
-    out.extend_from_slice(b"\r\n");
 }
 
 /// A string of bytes.
 pub(crate) fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'$');
-    digits(out, bytes.len() as u64);
-    out.extend_from_slice(b"\r\n");
+    head(out, b'$', bytes.len() as u64);
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
 }
@@ -58,9 +57,8 @@ pub(crate) fn text(out: &mut Vec<u8>, protocol: Protocol, text: &str) {
         Protocol::Resp2 => bulk(out, text.as_bytes()),
         Protocol::Resp3 => {
             let (kind, text) = (b"txt:", text.as_bytes());
-            out.push(b'=');
-            digits(out, (kind.len() + text.len()) as u64);
-            for part in [b"\r\n", kind, text, b"\r\n"] as [&[u8]; 4] {
+            head(out, b'=', (kind.len() + text.len()) as u64);
+            for part in [kind, text, b"\r\n"] as [&[u8]; 3] {
                 out.extend_from_slice(part);
             }
         }
@@ -72,22 +70,19 @@ pub(crate) fn map(out: &mut Vec<u8>, protocol: Protocol, pairs: usize) {
     if protocol == Protocol::Resp2 {
         return array(out, 2 * pairs);
     }
-    out.push(b'%');
-    digits(out, pairs as u64);
-    out.extend_from_slice(b"\r\n");
+    head(out, b'%', pairs as u64);
 }
 
 /// The head of an array; its items follow.
 pub(crate) fn array(out: &mut Vec<u8>, items: usize) {
-    out.push(b'*');
-    digits(out, items as u64);
-    out.extend_from_slice(b"\r\n");
+    head(out, b'*', items as u64);
 }
 
-/// A number as text. `write!` takes three times as long, and each reply has a number in it.
-fn digits(out: &mut Vec<u8>, mut number: u64) {
-    let mut text = [0; 20];
-    let mut at = text.len();
+/// A line of one byte and a number. `write!` takes three times as long, and nearly each reply has
+/// such a line.
+fn head(out: &mut Vec<u8>, kind: u8, mut number: u64) {
+    let mut text = *b"$18446744073709551615\r\n";
+    let mut at = text.len() - 2;
     loop {
         at -= 1;
         text[at] = b'0' + (number % 10) as u8;
@@ -96,5 +91,7 @@ fn digits(out: &mut Vec<u8>, mut number: u64) {
             break;
         }
     }
+    at -= 1;
+    text[at] = kind;
     out.extend_from_slice(&text[at..]);
 }

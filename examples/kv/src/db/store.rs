@@ -9,7 +9,7 @@ use slab::Slab;
 use waterwheel::TimerId;
 use waterwheel::wheel::{LAST_TICK, Wheel};
 
-use super::text::Text;
+use super::text::{Text, TextHashes};
 
 /// What an entry costs beside its key and value, roughly: its share of the table and of the
 /// allocator.
@@ -17,14 +17,10 @@ const ENTRY_BYTES: usize = 96;
 
 /// Keys, values, and when they expire.
 pub(crate) struct Store {
-    /// The standard hasher: its seed keeps a client from choosing keys that collide.
-    entries: HashMap<Text, Entry>,
-    /// The keys that expire.
-    ///
-    /// Invariant: each is in `entries`, where `expiry` is its place here.
-    expiring: Slab<Expiring>,
-    /// When they do; the payload is a place in `expiring`.
-    wheel: Wheel<u32>,
+    /// The keys and their values.
+    entries: HashMap<Text, Entry, TextHashes>,
+    /// Those that expire.
+    expiries: Expiries,
     /// Keys, values and what they cost besides.
     bytes: usize,
     /// Most bytes to be stored.
@@ -35,8 +31,18 @@ pub(crate) struct Store {
 
 struct Entry {
     value: Text,
-    /// Its place in `expiring`, if it expires.
+    /// Its place among the keys that expire, if it does.
     expiry: Option<u32>,
+}
+
+/// Which keys expire, and when.
+struct Expiries {
+    /// The keys.
+    ///
+    /// Invariant: each has an entry, where `expiry` is its place here.
+    keys: Slab<Expiring>,
+    /// When they do; the payload is a place in `keys`.
+    wheel: Wheel<u32>,
 }
 
 struct Expiring {
@@ -63,9 +69,8 @@ pub(crate) struct Full;
 impl Store {
     pub(crate) fn new(max_bytes: usize) -> Self {
         Self {
-            entries: HashMap::new(),
-            expiring: Slab::new(),
-            wheel: Wheel::new(),
+            entries: HashMap::default(),
+            expiries: Expiries { keys: Slab::new(), wheel: Wheel::new() },
             bytes: 0,
             max_bytes,
             expired: 0,
@@ -79,7 +84,7 @@ impl Store {
 
     /// How many of them expire.
     pub(crate) fn expiring(&self) -> usize {
-        self.expiring.len()
+        self.expiries.keys.len()
     }
 
     /// How many have expired.
@@ -96,43 +101,28 @@ impl Store {
     #[inline]
     pub(crate) fn get(&self, key: &[u8], now: u64) -> Option<&[u8]> {
         let entry = self.entries.get(key)?;
-        let deadline = entry.expiry.and_then(|place| self.deadline_at(place));
-        if deadline.is_some_and(|deadline| deadline <= now) {
-            return None;
-        }
-        Some(&entry.value)
+        self.expiries.is_live(entry, now).then_some(&*entry.value)
     }
 
     /// When a key expires: `None` if it is not there, `Some(None)` if it does not expire.
     pub(crate) fn deadline(&self, key: &[u8], now: u64) -> Option<Option<u64>> {
-        self.get(key, now)?;
         let entry = self.entries.get(key)?;
-        Some(entry.expiry.and_then(|place| self.deadline_at(place)))
+        self.expiries.is_live(entry, now).then(|| self.expiries.deadline(entry))
     }
 
     /// Sets a value.
     #[inline]
     pub(crate) fn set(&mut self, key: &[u8], value: &[u8], expiry: Expiry) -> Result<(), Full> {
-        match self.entries.get_mut(key) {
-            Some(entry) => {
-                let bytes = self.bytes - entry.value.len() + value.len();
-                if bytes > self.max_bytes && value.len() > entry.value.len() {
-                    return Err(Full);
-                }
-                self.bytes = bytes;
-                entry.value = value.into();
-            }
-            None => return self.add(key, value, expiry),
+        let Some(entry) = self.entries.get_mut(key) else {
+            return self.add(key, value, expiry);
+        };
+        let bytes = self.bytes - entry.value.len() + value.len();
+        if bytes > self.max_bytes && value.len() > entry.value.len() {
+            return Err(Full);
         }
-        match expiry {
-            Expiry::Keep => {}
-            Expiry::Never => {
-                self.persist(key);
-            }
-            Expiry::At(deadline) => {
-                self.expire_at(key, deadline);
-            }
-        }
+        self.bytes = bytes;
+        entry.value = value.into();
+        self.expiries.set(key, entry, expiry);
         Ok(())
     }
 
@@ -142,54 +132,41 @@ impl Store {
             return Err(Full);
         }
         self.bytes = bytes;
-        let value = value.into();
-        self.entries.insert(key.into(), Entry { value, expiry: None });
-        if let Expiry::At(deadline) = expiry {
-            self.expire_at(key, deadline);
-        }
+        let mut entry = Entry { value: value.into(), expiry: None };
+        self.expiries.set(key, &mut entry, expiry);
+        self.entries.insert(key.into(), entry);
         Ok(())
     }
 
     /// Removes a key; whether it was there.
     pub(crate) fn remove(&mut self, key: &[u8], now: u64) -> bool {
-        let was_there = self.get(key, now).is_some();
-        self.persist(key);
-        if let Some(entry) = self.entries.remove(key) {
-            self.bytes -= key.len() + entry.value.len() + ENTRY_BYTES;
-        }
+        let Some(mut entry) = self.entries.remove(key) else {
+            return false;
+        };
+        let was_there = self.expiries.is_live(&entry, now);
+        self.expiries.clear(&mut entry);
+        self.bytes -= key.len() + entry.value.len() + ENTRY_BYTES;
         was_there
     }
 
     /// Lets a key expire at a time, whatever was said before; whether it was there.
     pub(crate) fn expire_at(&mut self, key: &[u8], deadline: u64) -> bool {
-        self.persist(key);
-        let Some(entry) = self.entries.get_mut(key) else {
-            return false;
-        };
-        let deadline = deadline.min(LAST_TICK);
-        let place = self.expiring.vacant_key() as u32;
-        let timer = self.wheel.insert(deadline, place);
-        self.expiring.insert(Expiring { key: key.into(), deadline, timer });
-        entry.expiry = Some(place);
-        true
+        let entry = self.entries.get_mut(key);
+        entry.map(|entry| self.expiries.set(key, entry, Expiry::At(deadline))).is_some()
     }
 
     /// Lets a key expire no more; whether it was going to.
     pub(crate) fn persist(&mut self, key: &[u8]) -> bool {
-        let place = self.entries.get_mut(key).and_then(|entry| entry.expiry.take());
-        let Some(place) = place else { return false };
-        let expiring = self.expiring.remove(place as usize);
-        self.wheel.cancel(expiring.timer);
-        true
+        self.entries.get_mut(key).is_some_and(|entry| self.expiries.clear(entry))
     }
 
     /// Removes the keys whose time has come, at most so many.
     pub(crate) fn expire(&mut self, now: u64, budget: usize) {
         for _ in 0..budget {
-            let Some((_, place)) = self.wheel.pop_due(now) else {
+            let Some((_, place)) = self.expiries.wheel.pop_due(now) else {
                 return;
             };
-            let Expiring { key, .. } = self.expiring.remove(place as usize);
+            let Expiring { key, .. } = self.expiries.keys.remove(place as usize);
             if let Some(entry) = self.entries.remove(&key) {
                 self.bytes -= key.len() + entry.value.len() + ENTRY_BYTES;
             }
@@ -200,7 +177,7 @@ impl Store {
     /// When the wheel must turn next.
     #[inline]
     pub(crate) fn next_deadline(&self) -> Option<u64> {
-        self.wheel.next_deadline()
+        self.expiries.wheel.next_deadline()
     }
 
     /// Removes everything.
@@ -209,9 +186,43 @@ impl Store {
         *self = Self::new(max_bytes);
         self.expired = expired;
     }
+}
 
-    fn deadline_at(&self, place: u32) -> Option<u64> {
-        let expiring = self.expiring.get(place as usize)?;
-        Some(expiring.deadline)
+impl Expiries {
+    /// When an entry expires, if it does.
+    #[inline]
+    fn deadline(&self, entry: &Entry) -> Option<u64> {
+        Some(self.keys.get(entry.expiry? as usize)?.deadline)
+    }
+
+    /// Whether it has not expired.
+    #[inline]
+    fn is_live(&self, entry: &Entry, now: u64) -> bool {
+        self.deadline(entry).is_none_or(|deadline| now < deadline)
+    }
+
+    /// Says what becomes of the time to live of the entry of a key.
+    #[inline]
+    fn set(&mut self, key: &[u8], entry: &mut Entry, expiry: Expiry) {
+        if expiry == Expiry::Keep {
+            return;
+        }
+        self.clear(entry);
+        if let Expiry::At(deadline) = expiry {
+            let deadline = deadline.min(LAST_TICK);
+            let place = self.keys.vacant_key() as u32;
+            let timer = self.wheel.insert(deadline, place);
+            self.keys.insert(Expiring { key: key.into(), deadline, timer });
+            entry.expiry = Some(place);
+        }
+    }
+
+    /// Lets it expire no more; whether it was going to.
+    #[inline]
+    fn clear(&mut self, entry: &mut Entry) -> bool {
+        let Some(place) = entry.expiry.take() else { return false };
+        let expiring = self.keys.remove(place as usize);
+        self.wheel.cancel(expiring.timer);
+        true
     }
 }
