@@ -12,6 +12,7 @@ use crate::reactor::callback::{Callee, Who};
 use crate::reactor::dispatch::Dispatcher;
 use crate::reactor::teardown::CLOSES_PER_TURN;
 use crate::stream::config::ConnConfig;
+use crate::stream::first_reads::Guess;
 use crate::stream::listener::AcceptError;
 use crate::stream::{Admission, Handover, refuse_with, reset};
 use crate::sys::{Loose, Stream};
@@ -136,7 +137,7 @@ impl Dispatcher {
     /// Takes a connection in, if its source and its handler agree.
     #[inline(always)] // into `accept_one`: else the socket and the address are moved there
     fn take_in(&mut self, index: usize, stream: Stream, peer: SocketAddr) {
-        let Some(listener) = self.lp.streams.listener(index) else { return };
+        let Some(listener) = self.lp.streams.listener_mut(index) else { return };
         if listener.route.is_some() {
             return self.hand_over(index, stream, peer);
         }
@@ -144,6 +145,7 @@ impl Dispatcher {
         if !config.layers.is_empty() {
             return self.begin_handshake(index, stream, peer);
         }
+        let guess = listener.first_reads.guess();
         let mut asks = Peer {
             addr: peer,
             listener: listener.addr,
@@ -174,7 +176,7 @@ impl Dispatcher {
         };
         let Some(stream) = stream.0.take() else { return };
         // The address stays where the handler has seen it: else it is taken apart and stored again.
-        self.admit(index, stream, &asks.addr, config, state);
+        self.admit(index, stream, &asks.addr, config, (state, guess));
     }
 
     #[inline(never)]
@@ -190,14 +192,19 @@ impl Dispatcher {
         stream: Stream,
         peer: &SocketAddr,
         config: Rc<ConnConfig>,
-        state: u32,
+        (state, guess): (u32, Guess),
     ) {
         let handler = config.service;
-        let (id, room) = match self.lp.streams.admit(&mut self.lp.engine, stream, peer, config) {
+        let is_read = guess != Guess::Wait;
+        let engine = &mut self.lp.engine;
+        let (id, room) = match self.lp.streams.admit(engine, stream, peer, config, is_read) {
             Ok(mut link) => {
                 link.connection.state = state;
-                link.connection.open_at_once(link.engine.now());
-                link.arm_new();
+                link.connection.open_at_once();
+                if !is_read {
+                    link.connection.await_first_byte(link.engine.now());
+                    link.arm_new();
+                }
                 link.engine.stats.accepted += 1;
                 let id = link.id;
                 link.engine.observers.tell(|observer| observer.on_accepted(id, *peer));
@@ -220,6 +227,9 @@ impl Dispatcher {
             log::debug!("{id}: accepted {peer} on {}", listener.display_name());
         }
         self.tell_open(id, Callee { handler, state, room });
+        if is_read {
+            self.serve_first(index, id, guess);
+        }
     }
 
     /// Hands a connection over to the reactor that will serve it.

@@ -38,7 +38,7 @@ impl Dispatcher {
             }
         };
         let admitted =
-            self.lp.streams.admit(&mut self.lp.engine, stream, &socket, Rc::clone(&config));
+            self.lp.streams.admit(&mut self.lp.engine, stream, &socket, Rc::clone(&config), false);
         let id = match admitted {
             Ok(mut link) => {
                 link.begin_layers(layer);

@@ -6,6 +6,7 @@ mod channels;
 mod datagram;
 mod dispatch;
 mod expiry;
+mod first_read;
 mod handshake;
 mod layers;
 mod outgoing;

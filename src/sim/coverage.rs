@@ -50,6 +50,7 @@ landmarks! {
     Paused: "reading paused",
     BackedUp: "output over the high mark",
     Unconsumed: "input left unconsumed",
+    FirstRead: "read before the poll was told of it",
     Redelivered: "unconsumed input offered again",
     HalfClosed: "our end sent, reading on",
     PeerEnded: "the peer's end read, writing on",

@@ -109,7 +109,7 @@ impl Streams {
         config.keepalive = options.tcp.keepalive;
         let config = Rc::new(config);
         let mut link = self.insert(engine, id, stream, &addr, config, Phase::Connecting);
-        link.note_asked_writable();
+        link.note_watched();
         let now = link.engine.timers.clock_tick();
         link.connection.set_connect_wait(now, ticks(options.timeout));
         link.arm();
@@ -138,12 +138,6 @@ impl Streams {
 }
 
 impl Link<'_> {
-    /// The poll was asked for writability when the socket was made.
-    fn note_asked_writable(&mut self) {
-        let is_on_demand = self.asks_writable_on_demand();
-        self.connection.flags.put(Flags::ASKS_WRITABLE, is_on_demand);
-    }
-
     /// The connector of a connection that is not up yet, with what it goes by.
     fn connector(&mut self) -> Option<(&mut Connector<Stream>, Arc<Dial>)> {
         let dial = self.connection.config.dial.clone()?;
@@ -285,7 +279,7 @@ impl Link<'_> {
         let connector = self.connection.take_connector();
         self.connection.stream = winner.stream;
         self.connection.set_peer(&winner.addr);
-        self.note_asked_writable();
+        self.note_watched();
         for attempt in connector.into_iter().flat_map(|connector| connector.attempts) {
             self.engine.io.remove_attempt(attempt.slot);
         }

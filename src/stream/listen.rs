@@ -8,7 +8,8 @@ use std::rc::Rc;
 use crate::engine::{Engine, Target};
 use crate::options::{Limits, ListenOptions};
 use crate::stream::config::ConnConfig;
-use crate::stream::connection::{Flags, Phase};
+use crate::stream::connection::{Flags, Phase, Watch};
+use crate::stream::first_reads::FirstReads;
 use crate::stream::listener::Listener;
 use crate::stream::{Link, Streams, reset};
 use crate::sys::{self, Backlog, Stream, World};
@@ -61,7 +62,11 @@ impl Streams {
         if config.layers.first().is_some_and(|factory| factory.names_source()) {
             config.flags.set(Flags::SOURCE_UNKNOWN);
         }
-        self.insert_listener(Listener::new(socket, addr, Rc::new(config), options));
+        let listener = Listener::new(socket, addr, Rc::new(config), options);
+        let listener = self.insert_listener(listener);
+        if engine.io.world().asks_writable_on_demand() {
+            listener.first_reads = FirstReads::NEVER; // mio must know a socket before it is read
+        }
         index
     }
 
@@ -73,7 +78,7 @@ impl Streams {
         listeners.filter_map(|(_, listener)| Some(listener.socket()?.duplicate())).collect()
     }
 
-    /// Gives an accepted connection its slot and registers it once, for both directions.
+    /// Gives an accepted connection its slot, and registers it: not yet if it `is_read_first`.
     #[inline(always)] // else the socket and the address are moved there
     pub(crate) fn admit<'a>(
         &'a mut self,
@@ -81,18 +86,22 @@ impl Streams {
         mut stream: Stream,
         peer: &SocketAddr,
         config: Rc<ConnConfig>,
+        is_read_first: bool,
     ) -> io::Result<Link<'a>> {
         if let Some(tcp) = &config.tcp {
             stream.set_options(tcp)?;
         }
         let id = self.next_id(engine);
-        let writable = !(config.is_unix() || engine.io.world().asks_writable_on_demand());
-        if let Err(error) = engine.io.poller_mut().add(&mut stream, Target::token(id), writable) {
-            // The client was accepted by the kernel, and must not wait for an answer.
-            reset(stream);
-            return Err(error);
+        if !is_read_first {
+            if let Err(error) = engine.io.poller().add(&mut stream, Target::token(id), false) {
+                // The client was accepted by the kernel, and must not wait for an answer.
+                reset(stream);
+                return Err(error);
+            }
         }
-        Ok(self.insert(engine, id, stream, peer, config, Phase::Open))
+        let link = self.insert(engine, id, stream, peer, config, Phase::Open);
+        link.connection.watch = if is_read_first { Watch::Nothing } else { Watch::Input };
+        Ok(link)
     }
 }
 

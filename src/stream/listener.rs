@@ -15,6 +15,7 @@ use crate::base::tick::OncePerSecond;
 use crate::options::{AtCapacity, ListenOptions};
 use crate::stream::config::ConnConfig;
 use crate::stream::connection::Connection;
+use crate::stream::first_reads::FirstReads;
 use crate::stream::handover::Route;
 use crate::stream::handshake_slots::HandshakeSlots;
 use crate::stream::room::Wait;
@@ -35,6 +36,8 @@ pub(crate) struct Listener {
     pub(crate) config: Rc<ConnConfig>,
     /// Its cap.
     pub(crate) limit: ConnLimit,
+    /// Which of its connections are read at once.
+    pub(crate) first_reads: FirstReads,
     /// Its cap for each source; `None` spares the table.
     pub(crate) sources: Option<PerSourceLimit>,
     /// Its connections that are in a handshake; `None` if there is none.
@@ -90,6 +93,7 @@ impl Listener {
                 .then(|| HandshakeSlots::new(options.max_handshakes, options.source_prefix_v6)),
             config,
             limit: ConnLimit::new(options.max_connections.unwrap_or(usize::MAX)),
+            first_reads: FirstReads::new(),
             sources: options
                 .max_per_source
                 .map(|most| PerSourceLimit::new(most, options.source_prefix_v6)),

@@ -8,6 +8,7 @@ mod closed;
 pub(crate) mod config;
 mod connect;
 pub(crate) mod connection;
+pub(crate) mod first_reads;
 mod handover;
 mod handshake_slots;
 pub(crate) mod happy_eyeballs;
@@ -24,6 +25,7 @@ mod table;
 mod timers;
 #[cfg_attr(not(unix), path = "unix_stub.rs")]
 mod unix;
+mod watch;
 mod write;
 mod write_later;
 

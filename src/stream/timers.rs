@@ -50,9 +50,9 @@ impl Link<'_> {
     /// lasts.
     #[inline(always)]
     pub(crate) fn arm_new(&mut self) {
-        let shortest = self.connection.config.shortest_idle;
-        let is_usual = self.connection.flags.is_usual() && !self.connection.has_user_deadline();
-        if !is_usual || !Timers::may_defer(shortest) {
+        let now = self.engine.now();
+        let shortest = self.connection.shortest_wait(now);
+        if !self.connection.flags.is_usual() || !Timers::may_defer(shortest) {
             self.arm();
         } else if shortest != NEVER {
             self.engine.timers.defer(self.id);
@@ -103,7 +103,10 @@ impl Link<'_> {
         // The turn may have been long already.
         let tick = after(timers.clock_tick(), wait);
         self.connection.set_user_deadline(tick);
-        // One that has just opened is armed when it has lasted, by then with this deadline too.
+        if self.connection.is_new() {
+            return; // armed in a moment, with this deadline too
+        }
+        // One that has just opened is armed when it has lasted, by then likewise.
         let is_deferred = timers.deferred().last() == Some(&self.id) && Timers::may_defer(wait);
         if !is_deferred && !self.connection.armed.covers(tick) {
             self.arm();

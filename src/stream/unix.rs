@@ -8,6 +8,7 @@ use crate::base::tick::{NEVER, after};
 use crate::engine::Engine;
 use crate::options::{ConnectOptions, UnixAddr, UnixListenOptions};
 use crate::stream::connection::Flags;
+use crate::stream::first_reads::FirstReads;
 use crate::stream::happy_eyeballs::{Attempt, Stage};
 use crate::stream::listen::log_backlog;
 use crate::stream::{Link, Streams};
@@ -67,6 +68,8 @@ impl Streams {
             config.flags.set(Flags::UNIX);
             config.tcp = None;
         }
+        // A read does not say whether it has emptied a Unix socket.
+        listener.first_reads = FirstReads::NEVER;
         log::debug!("listening on {addr}");
         Ok(())
     }

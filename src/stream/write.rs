@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
-use crate::engine::{Engine, Target};
+use crate::engine::Engine;
 use crate::options::OnOverflow;
 use crate::stream::connection::{Ending, Flags, Phase, Sent, WriteSide};
 use crate::stream::{Link, Streams};
@@ -295,26 +295,6 @@ impl Link<'_> {
         self.queue_ready();
     }
 
-    /// Where it is asked for on demand, writability is asked for while output waits, and only then.
-    pub(crate) fn ask_writable(&mut self, wanted: bool) {
-        let is_asked = self.connection.flags.has(Flags::ASKS_WRITABLE);
-        if is_asked == wanted || !self.asks_writable_on_demand() {
-            return;
-        }
-        self.connection.flags.put(Flags::ASKS_WRITABLE, wanted);
-        let token = Target::token(self.id);
-        let poller = self.engine.io.poller_mut();
-        match poller.set_writable(&mut self.connection.stream, token, wanted) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // The poll has let go of a broken socket; reading finds out how it ended.
-                self.connection.flags.set(Flags::ERROR | Flags::READABLE);
-                self.queue_ready();
-            }
-            Err(error) => self.mark_closed(CloseReason::Io(error)),
-        }
-    }
-
     /// Sends queued output, as much as the socket and the budget allow.
     pub(super) fn flush_queue(&mut self) {
         let most_of_files = self.engine.ready.share_of_files();
@@ -432,14 +412,7 @@ impl Link<'_> {
                 self.finish_if_both_ended();
             }
             Phase::Closing(_) if !is_sent => self.await_close(),
-            Phase::Closing(ending) if self.connection.flags.has(Flags::READ_CLOSED) => {
-                self.mark_closed(ending.into());
-            }
-            // What is unread would make the kernel send a reset instead of FIN.
-            Phase::Closing(ending)
-                if self.connection.flags.has(Flags::NO_LINGER)
-                    && !self.connection.flags.has(Flags::READABLE | Flags::LAYERED) =>
-            {
+            Phase::Closing(ending) if self.connection.ends_without_waiting() => {
                 self.mark_closed(ending.into());
             }
             Phase::Closing(ending) => self.linger(ending),

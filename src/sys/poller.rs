@@ -31,7 +31,7 @@ impl Poller {
         }
     }
 
-    /// Registers a connection once, for both directions.
+    /// Registers a connection once: for input, and for room for output if `writable`.
     pub(crate) fn add(&self, stream: &mut Stream, token: usize, writable: bool) -> io::Result<()> {
         match (self, stream) {
             (Self::Os(poller), Stream::Os(stream)) => {

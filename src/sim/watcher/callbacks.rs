@@ -133,7 +133,9 @@ impl Watcher {
         let kept = facts.map_or(0, |facts| facts.input_bytes);
         let is_layered = facts.is_some_and(|facts| facts.is_layered);
         let mut world = self.world.borrow_mut();
-        let Some(socket) = world.registered(self.host, Target::token(id)) else {
+        // One that was accepted a moment ago may be read before the poll is told of it.
+        let watched = world.registered(self.host, Target::token(id));
+        let Some(socket) = watched.or_else(|| world.accepted(self.host)) else {
             drop(world);
             return self.violate(Some(id), "on_open of a connection that the poll does not watch");
         };
@@ -172,6 +174,9 @@ impl Watcher {
     fn check_input(&mut self, id: ConnId, input: &[u8], is_paused: bool) {
         let Some(life) = self.lives.get_mut(&id) else { return };
         let mut world = self.world.borrow_mut();
+        if world.accepted(self.host) == Some(life.socket) {
+            self.landmarks.reach(Landmark::FirstRead);
+        }
         let socket = &mut world.sockets[life.socket as usize];
         let left = life.rest.len();
         let is_held = is_paused && !socket.is_broken();

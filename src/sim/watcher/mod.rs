@@ -13,7 +13,7 @@ use crate::base::id::ConnId;
 use crate::base::tick::NANOS_PER_TICK;
 use crate::engine::Running;
 use crate::handler::Loop;
-use crate::stream::connection::{Connection, Flags, Phase, WriteSide};
+use crate::stream::connection::{Connection, Flags, Phase, Watch, WriteSide};
 use crate::stream::room::Wait;
 use crate::sys::Stream;
 use crate::sys::sim::World;
@@ -228,6 +228,12 @@ impl Watcher {
                     && connection.flags.has(Flags::IN_FLUSH_LIST)
                     && !lp.engine.end_of_turn.flushes().contains(&id),
                 "marked dirty and not on the list",
+            ),
+            (
+                !is_dead
+                    && connection.watch == Watch::Nothing
+                    && !connection.flags.has(Flags::UNOPENED | Flags::IN_FLUSH_LIST),
+                "no poll watches it",
             ),
             (
                 connection.output_in_memory() > connection.config.max_output,

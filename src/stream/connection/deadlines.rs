@@ -116,6 +116,17 @@ impl<S> Connection<S> {
         self.user_deadline != NEVER
     }
 
+    /// The shortest of its limits of silence and of the time to the handler's own deadline; `NEVER`
+    /// for none.
+    #[inline]
+    pub(crate) fn shortest_wait(&self, now: u64) -> u64 {
+        let left = match self.user_deadline {
+            NEVER => NEVER,
+            tick => tick.saturating_sub(now),
+        };
+        left.min(self.config.shortest_idle)
+    }
+
     /// Gives the handler's own deadline its time; `NEVER` for none.
     #[inline]
     pub(crate) fn set_user_deadline(&mut self, tick: u64) {

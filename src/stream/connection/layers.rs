@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::buffer::{Queue, Spares};
 use crate::options::{Decoded, Layer, LayerStage};
-use crate::stream::connection::{Connection, Flags, Phase, WriteSide};
+use crate::stream::connection::{Connection, Flags, Phase, Watch, WriteSide};
 
 /// What stands between the socket and the handler.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ impl<S> Connection<S> {
     pub(crate) fn replace_socket(&mut self, stream: S, spares: &mut Spares) {
         self.drop_layers().clear(spares);
         self.clear_input(spares);
-        self.stream = stream;
+        (self.stream, self.watch) = (stream, Watch::Nothing);
         let of_input = Flags::READABLE | Flags::URGENT | Flags::READ_CLOSED;
         let of_output = Flags::BLOCKED | Flags::ASKS_WRITABLE;
         self.flags.clear(of_input | of_output | Flags::HUNG_UP | Flags::ERROR);

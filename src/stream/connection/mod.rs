@@ -16,6 +16,7 @@ mod encode;
 mod flags;
 mod layers;
 mod output;
+mod watch;
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ use crate::stream::happy_eyeballs::Connector;
 use cold::ColdState;
 pub(crate) use flags::Flags;
 pub(crate) use output::{MAX_FILES, Sent};
+pub(crate) use watch::Watch;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +139,8 @@ pub(crate) struct Connection<S> {
     ///
     /// Invariant: `WRITE_SHUT` is set exactly when it is not `Open`; `FinSent` implies no output.
     write_side: WriteSide,
+    /// What the poll tells of its socket.
+    pub(crate) watch: Watch,
     /// Tick of the last byte read, of opening, or of being kept although idle.
     pub(crate) read_at: u64,
     /// Tick of the last byte that left, of opening, or of being kept although idle.
@@ -180,6 +184,7 @@ impl<S> Connection<S> {
             config,
             phase,
             write_side: WriteSide::Open,
+            watch: Watch::Nothing,
             read_at: now,
             written_at: now,
             user_deadline: NEVER,
@@ -245,9 +250,20 @@ impl<S> Connection<S> {
 
     /// The connection is open from the start: its handler has accepted it, and nothing was before.
     #[inline]
-    pub(crate) fn open_at_once(&mut self, now: u64) {
+    pub(crate) fn open_at_once(&mut self) {
         debug_assert!(self.is_open() && !self.flags.has(Flags::HAS_COLD | Flags::HAS_OUTPUT));
         self.flags.clear(Flags::UNOPENED);
+    }
+
+    /// Whether it was accepted a moment ago: it is open, and not registered with the poll yet.
+    #[inline]
+    pub(crate) fn is_new(&self) -> bool {
+        self.watch == Watch::Nothing && self.is_open()
+    }
+
+    /// No byte has come yet: the first one has its time.
+    #[inline]
+    pub(crate) fn await_first_byte(&mut self, now: u64) {
         if let Some(limit) = self.config.first_byte {
             self.set_first_byte_wait(now, limit);
         }
@@ -386,6 +402,14 @@ impl<S> Connection<S> {
     /// it is read all the same.
     pub(crate) fn waits_for_message(&self) -> bool {
         self.is_incomplete() && self.wants_read() && !self.flags.has(Flags::PAUSED)
+    }
+
+    /// Whether a connection that is closing is over once its output has left.
+    pub(crate) fn ends_without_waiting(&self) -> bool {
+        // What is unread would make the kernel send a reset instead of FIN.
+        let may_leave =
+            self.flags.has(Flags::NO_LINGER) && !self.flags.has(Flags::READABLE | Flags::LAYERED);
+        may_leave || self.flags.has(Flags::READ_CLOSED)
     }
 
     // Output; the queue itself is in `output`.

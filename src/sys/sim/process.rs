@@ -34,6 +34,8 @@ pub(crate) struct HostState {
     /// System calls since the last poll, and polls in a row without any or an event.
     pub(super) calls: u32,
     pub(crate) empty_polls: u32,
+    /// The socket that it has accepted last.
+    pub(super) accepted: Option<u32>,
     /// Sockets that the poll can report.
     pub(super) registered: Vec<u32>,
     pub(super) link: Link,
@@ -83,6 +85,7 @@ impl HostState {
             poll_end: 0,
             calls: 0,
             empty_polls: 0,
+            accepted: None,
             registered: Vec::new(),
             link,
             stolen_nanos: 0,

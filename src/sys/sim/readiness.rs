@@ -124,6 +124,13 @@ impl World {
         sockets.copied().find(|&it| self.sockets[it as usize].registration.is_some_and(is_it))
     }
 
+    /// The socket that a host has accepted last, if it is not registered yet.
+    pub(crate) fn accepted(&self, host: usize) -> Option<u32> {
+        let socket = self.hosts[host].accepted?;
+        let is_new = |socket: &Socket| socket.registration.is_none();
+        is_new(&self.sockets[socket as usize]).then_some(socket)
+    }
+
     /// Whether the poll of a host has this socket on its list still.
     pub(crate) fn is_listed(&self, socket: u32) -> bool {
         let socket = &self.sockets[socket as usize];

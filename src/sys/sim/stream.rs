@@ -172,6 +172,7 @@ impl Listener {
             return Err(ErrorKind::WouldBlock.into());
         };
         world.sockets[child as usize].owner = self.host.owner();
+        world.hosts[self.host.index].accepted = Some(child);
         Ok((child, world.sockets[child as usize].remote))
     }
 

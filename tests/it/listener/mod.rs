@@ -3,6 +3,7 @@
 // Much of it is for Linux alone.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
+mod first_read;
 mod listener_handover;
 #[cfg(feature = "proxy-protocol")]
 mod proxy_protocol;

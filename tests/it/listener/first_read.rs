@@ -1,0 +1,248 @@
+//! What a connection has with it when it is accepted is served at once, before the poll is told of
+//! it; what comes later, and all else, is as it would be without that.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use waterwheel::{Limits, ListenOptions};
+
+use crate::support::{Call, Client, End, PATIENCE, Rig, Script};
+
+/// A client whose first bytes are sent before the reactor turns.
+fn speaking(rig: &Rig, bytes: &[u8]) -> Client {
+    let mut client = Client::connect(rig.addr);
+    client.send(bytes);
+    client
+}
+
+/// Answers, and ends with the answer.
+fn answering_once() -> Script {
+    Script::new().data(|conn, input| {
+        conn.write(input);
+        conn.close_without_waiting();
+        input.len()
+    })
+}
+
+/// Runs `attempt` until it says that it has succeeded: now and then the kernel is late with what a
+/// client has sent, and the connection is served as any other.
+#[track_caller]
+fn once_in_time(mut attempt: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !attempt() {
+        assert!(start.elapsed() < PATIENCE, "in vain");
+    }
+}
+
+#[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+#[test]
+fn one_that_ends_with_its_first_answer_has_no_event_of_its_own() {
+    let mut rig = Rig::new(answering_once());
+    once_in_time(|| {
+        let before = rig.reactor.stats();
+        let mut client = speaking(&rig, b"all there is");
+        assert_eq!(rig.read_to_end(&mut client), (b"all there is".to_vec(), End::Fin));
+        rig.until("the end", |rig| rig.reactor.stats().connections == 0);
+        // The one event is the listener's.
+        rig.reactor.stats().events - before.events == 1
+    });
+}
+
+#[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+#[test]
+fn one_that_only_looks_whether_somebody_listens_has_none_either() {
+    let mut rig = Rig::new(Script::new());
+    once_in_time(|| {
+        let before = rig.reactor.stats();
+        drop(Client::connect(rig.addr));
+        rig.until("the end", |rig| rig.journal.closes() as u64 > before.closed);
+        rig.reactor.stats().events - before.events == 1
+    });
+    let life = [Call::Accept, Call::Open, Call::Eof, Call::Close("Peer".to_owned(), 0)];
+    let calls = rig.journal.calls();
+    assert!(calls.chunks(4).all(|calls| calls == life), "{calls:?}");
+}
+
+#[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
+#[test]
+fn a_newcomer_that_says_nothing_costs_no_turn() {
+    let mut rig = Rig::new(Script::echo());
+    for _ in 0..20 {
+        let (mut client, _) = rig.client();
+        let before = rig.reactor.stats().events;
+        rig.turn();
+        assert_eq!(rig.reactor.stats().events, before, "room for output is no news");
+        client.send(b"now");
+        rig.expect(&mut client, b"now");
+    }
+}
+
+#[test]
+fn its_callbacks_come_in_order_and_what_they_write_too() {
+    let mut rig = Rig::new(Script::echo().open(|conn| {
+        conn.write(b"welcome ");
+    }));
+    for _ in 0..20 {
+        let mut client = speaking(&rig, b"first");
+        rig.expect(&mut client, b"welcome first");
+        let id = rig.journal.last();
+        client.send(b"second");
+        rig.expect(&mut client, b"second");
+        let data = |bytes: &[u8]| Call::Data(bytes.to_vec());
+        assert_eq!(rig.journal.calls_of(id), [Call::Open, data(b"first"), data(b"second")]);
+        client.finish();
+        rig.expect_end(id, "Peer");
+    }
+}
+
+/// The listener guesses right and wrong, changes its mind, and serves all alike.
+#[test]
+fn those_who_speak_at_once_and_those_who_wait_are_served_alike() {
+    let mut rig = Rig::new(Script::echo());
+    let mut waiting: Vec<(Client, u8)> = Vec::new();
+    for number in 0..200 {
+        if number / 20 % 2 == 0 {
+            let mut client = speaking(&rig, &[number]);
+            rig.expect(&mut client, &[number]);
+            waiting.push((client, number));
+        } else {
+            let (client, _) = rig.client();
+            waiting.push((client, number));
+        }
+    }
+    for (client, number) in &mut waiting {
+        client.send(&[*number, 0]);
+        rig.expect(client, &[*number, 0]);
+    }
+    rig.expect_quiet();
+}
+
+#[test]
+fn the_end_behind_the_first_bytes_is_read() {
+    let mut rig = Rig::new(Script::echo());
+    for _ in 0..20 {
+        let mut client = speaking(&rig, b"that is all");
+        client.finish();
+        assert_eq!(rig.read_to_end(&mut client), (b"that is all".to_vec(), End::Fin));
+        let id = rig.journal.last();
+        rig.expect_end(id, "Peer");
+        let data = Call::Data(b"that is all".to_vec());
+        let end = Call::Close("Peer".to_owned(), 0);
+        assert_eq!(rig.journal.calls_of(id), [Call::Open, data, Call::Eof, end]);
+    }
+}
+
+#[test]
+fn a_reset_behind_the_first_bytes_is_seen() {
+    let mut rig = Rig::new(Script::echo());
+    for _ in 0..20 {
+        let before = rig.journal.closes();
+        speaking(&rig, b"gone").reset();
+        rig.until("the end", |rig| rig.journal.closes() > before);
+    }
+    let stats = rig.reactor.stats();
+    assert_eq!((stats.closed_broken, stats.connections), (20, 0));
+}
+
+#[test]
+fn a_handler_that_takes_nothing_yet_gets_it_later() {
+    let mut rig = Rig::new(
+        Script::echo()
+            .open(|conn| {
+                conn.pause_reading();
+                conn.set_timer(Duration::from_millis(1), 0);
+            })
+            .timer(|conn, _| conn.resume_reading()),
+    );
+    for _ in 0..5 {
+        let mut client = speaking(&rig, b"patience");
+        rig.expect(&mut client, b"patience");
+        let calls = rig.journal.calls_of(rig.journal.last());
+        assert!(matches!(calls[..], [Call::Open, Call::Timer(_), Call::Data(_)]), "{calls:?}");
+    }
+}
+
+/// The peer has said something, and reads what it is told before it is closed on.
+#[test]
+fn a_handler_that_ends_it_at_once_is_heard() {
+    let mut rig = Rig::new(Script::new().open(|conn| {
+        conn.write(b"closed today");
+        conn.close();
+    }));
+    for _ in 0..5 {
+        let mut client = speaking(&rig, b"hello");
+        assert_eq!(rig.read_to_end(&mut client), (b"closed today".to_vec(), End::Fin));
+        let id = rig.journal.last();
+        client.finish();
+        rig.expect_end(id, "Local");
+    }
+}
+
+/// More than one read takes, and more than the socket takes of the answer.
+#[test]
+fn much_at_once_comes_in_and_goes_out_whole() {
+    const ANSWER: usize = 8 << 20;
+    let limits = Limits::default().max_output_bytes(2 * ANSWER).high_mark_bytes(ANSWER);
+    let answered = Rc::new(Cell::new(false));
+    let is_answered = Rc::clone(&answered);
+    let script = Script::new().data(move |conn, input| {
+        if !is_answered.replace(true) {
+            conn.write(&vec![b'x'; ANSWER]);
+        }
+        conn.write(input);
+        input.len()
+    });
+    let mut rig = Rig::with_limits(script, limits);
+    let mut client = Client::connect(rig.addr);
+    let question = vec![b'q'; 300 << 10];
+    let mut sent = client.try_send(&question);
+    let mut answer = Vec::new();
+    rig.until("all of it", |_| {
+        sent += client.try_send(&question[sent..]);
+        answer.extend(client.try_read(1 << 20).expect("it stays open"));
+        answer.len() == ANSWER + question.len()
+    });
+    assert!(answered.get() && answer[..ANSWER].iter().all(|&byte| byte == b'x'));
+    assert!(answer[ANSWER..] == question[..], "the question came back");
+    client.send(b"still there");
+    rig.expect(&mut client, b"still there");
+    rig.expect_quiet();
+}
+
+#[test]
+fn a_panic_at_the_first_bytes_ends_its_connection_alone() {
+    let script = Script::new().data(|conn, input| {
+        assert_ne!(input, b"bad", "on purpose");
+        conn.write(input);
+        input.len()
+    });
+    let mut rig = Rig::new(script);
+    rig.panics = 5;
+    let (mut other, _) = rig.client();
+    for _ in 0..5 {
+        // The one behind it has its turn although the listener's event is used up.
+        let mut bad = speaking(&rig, b"bad");
+        let mut good = speaking(&rig, b"good");
+        assert_eq!(rig.read_to_end(&mut bad), (Vec::new(), End::Reset));
+        rig.expect(&mut good, b"good");
+    }
+    other.send(b"still there?");
+    rig.expect(&mut other, b"still there?");
+}
+
+#[test]
+fn the_first_byte_has_its_time_where_none_has_come() {
+    let limits = Limits::default().first_byte_timeout(Some(Duration::from_millis(20)));
+    let mut rig = Rig::with_listen(Script::echo(), ListenOptions::default().limits(limits));
+    for _ in 0..4 {
+        let mut early = speaking(&rig, b"early");
+        rig.expect(&mut early, b"early");
+        let early_id = rig.journal.last();
+        let (mut silent, id) = rig.client();
+        let (reason, _) = rig.end_of(id);
+        assert_eq!(reason, "Timeout(FirstByte)");
+        assert_eq!(rig.read_to_end(&mut silent), (Vec::new(), End::Reset));
+        assert!(rig.lives(early_id), "its first byte has come, and nothing else is asked for");
+    }
+}
