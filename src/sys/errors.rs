@@ -3,8 +3,44 @@
 use std::io;
 
 use super::os::errors::{
-    BROKEN_CONNECTION, NO_BUFFERS, NO_FILE_OF_PROCESS, NO_FILE_OF_SYSTEM, TOO_LONG, WRONG_FAMILY,
+    BROKEN_CONNECTION, CONNECTION_RESET, INTERRUPTED, NO_BUFFERS, NO_FILE_OF_PROCESS,
+    NO_FILE_OF_SYSTEM, NOT_READY, TOO_LONG, WRONG_FAMILY,
 };
+
+/// Why a read gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadFault {
+    /// Nothing is there yet.
+    Empty,
+    /// A signal came; to be done again.
+    Interrupted,
+    /// The peer has reset the connection.
+    Reset,
+    /// Something else has broken it.
+    Other,
+}
+
+impl ReadFault {
+    /// What an error of a read says.
+    #[inline]
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(NOT_READY) => Self::Empty,
+            Some(CONNECTION_RESET) => Self::Reset,
+            Some(INTERRUPTED) => Self::Interrupted,
+            _ => Self::of_kind(error.kind()),
+        }
+    }
+
+    fn of_kind(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::WouldBlock => Self::Empty,
+            io::ErrorKind::ConnectionReset => Self::Reset,
+            io::ErrorKind::Interrupted => Self::Interrupted,
+            _ => Self::Other,
+        }
+    }
+}
 
 /// What an accept that failed lacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

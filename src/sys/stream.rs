@@ -135,7 +135,7 @@ impl Stream {
 }
 
 impl Read for Stream {
-    #[inline]
+    #[inline(always)] // a message has one read
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Os(stream) => os::receive(stream, buffer),

@@ -19,6 +19,7 @@ mod output;
 mod watch;
 
 use std::io::{self, Read};
+use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -30,6 +31,7 @@ use crate::base::tick::NEVER;
 use crate::engine::Armed;
 use crate::stream::config::{ConnConfig, IdleLimits};
 use crate::stream::happy_eyeballs::Connector;
+use crate::sys::ReadFault;
 
 use cold::ColdState;
 pub(crate) use flags::Flags;
@@ -525,13 +527,23 @@ impl Received {
         match result {
             Ok(0) => Some(Self::End),
             Ok(count) => Some(Self::Bytes(count)),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => Some(Self::Blocked),
-                io::ErrorKind::Interrupted => None,
-                io::ErrorKind::ConnectionReset => Some(Self::Reset),
-                _ => Some(Self::Broken(error)),
+            Err(error) => match ReadFault::of(&error) {
+                ReadFault::Empty => Self::found(Some(Self::Blocked), error),
+                ReadFault::Interrupted => Self::found(None, error),
+                ReadFault::Reset => Self::found(Some(Self::Reset), error),
+                ReadFault::Other => Some(Self::Broken(error)),
             },
         }
+    }
+
+    /// What an error stands for that is done with. One of the system owns nothing, and to drop it
+    /// is a call all the same.
+    #[inline(always)]
+    fn found(received: Option<Self>, error: io::Error) -> Option<Self> {
+        if error.raw_os_error().is_some() {
+            mem::forget(error);
+        }
+        received
     }
 }
 

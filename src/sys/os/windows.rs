@@ -29,6 +29,12 @@ const NO_SUCH_OPTION: i32 = 10_042;
 
 /// Numbers of errors for which `io::ErrorKind` has no word.
 pub(crate) mod errors {
+    /// A read has nothing to give yet, was interrupted, or met a reset: `WSAEWOULDBLOCK`,
+    /// `WSAEINTR`, `WSAECONNRESET`.
+    pub(crate) const NOT_READY: i32 = 10_035;
+    pub(crate) const INTERRUPTED: i32 = 10_004;
+    pub(crate) const CONNECTION_RESET: i32 = 10_054;
+
     /// The process has no descriptor left: `WSAEMFILE`.
     pub(crate) const NO_FILE_OF_PROCESS: i32 = 10_024;
 
