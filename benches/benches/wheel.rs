@@ -1,4 +1,4 @@
-//! The timer wheel beside three other ways to keep timers.
+//! The timer wheel beside four other ways to keep timers.
 //!
 //! Each benchmark does a million operations, so that a millisecond in the report is a nanosecond
 //! for each. Ticks are milliseconds and deadlines are uniform over a minute.
@@ -8,6 +8,9 @@
 //! - `expire`: time runs for a minute in steps of a tick, until all have fired.
 //! - `rearm`: of ten thousand timers one is cancelled and set again half a minute ahead, a million
 //!   times; time moves by a tick every hundred times.
+
+#[path = "slab/wheel.rs"]
+mod slab;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -42,10 +45,10 @@ const REARM_AHEAD: u64 = 30_000;
 /// Rearmings in a tick.
 const REARMS_PER_TICK: u32 = 100;
 
-/// What the four have in common. Time starts at tick 0.
+/// What the five have in common. Time starts at tick 0.
 trait Timers {
     /// Names a timer that was set.
-    type Key;
+    type Key: Clone;
 
     fn new() -> Self;
 
@@ -81,6 +84,31 @@ impl Timers for Waterwheel {
             black_box(timer);
             fired += 1;
         }
+        fired
+    }
+}
+
+impl Timers for slab::Wheel {
+    type Key = u32;
+
+    fn new() -> Self {
+        Self::new()
+    }
+
+    fn insert(&mut self, deadline: u64, payload: u32) -> u32 {
+        self.insert(deadline, payload)
+    }
+
+    fn cancel(&mut self, key: u32) {
+        self.cancel(key);
+    }
+
+    fn advance(&mut self, tick: u64) -> usize {
+        let mut fired = 0;
+        self.advance(tick, |payload| {
+            black_box(payload);
+            fired += 1;
+        });
         fired
     }
 }
@@ -260,7 +288,10 @@ fn fill<T: Timers>(timers: &mut T, deadlines: &[u64], keys: &mut Vec<T::Key>) {
 
 fn insert<T: Timers>() -> Duration {
     let deadlines = Random(1).deadlines();
-    let mut keys = Vec::with_capacity(deadlines.len());
+    // Else every fourth page that is touched for the first time would be one of the keys.
+    let mut keys = Vec::new();
+    keys.resize(deadlines.len(), T::new().insert(1, 0));
+    keys.clear();
     let mut timers = T::new();
     let start = Instant::now();
     fill(&mut timers, &deadlines, &mut keys);
@@ -315,7 +346,7 @@ fn rearm<T: Timers>() -> Duration {
     start.elapsed()
 }
 
-/// One of the four by name, and the benchmark of it, which measures itself.
+/// One of the five by name, and the benchmark of it, which measures itself.
 type Row = (&'static str, fn() -> Duration);
 
 fn run(group: &mut BenchmarkGroup<'_, WallTime>, (name, operation): Row) {
@@ -324,7 +355,7 @@ fn run(group: &mut BenchmarkGroup<'_, WallTime>, (name, operation): Row) {
     });
 }
 
-fn group(criterion: &mut Criterion, name: &str, rows: [Row; 4]) {
+fn group(criterion: &mut Criterion, name: &str, rows: [Row; 5]) {
     let mut group = criterion.benchmark_group(name);
     // An operation takes up to a second, most of it to prepare: as few of them as can be.
     group.sampling_mode(SamplingMode::Flat).sample_size(10);
@@ -335,7 +366,7 @@ fn group(criterion: &mut Criterion, name: &str, rows: [Row; 4]) {
     group.finish();
 }
 
-/// One group: the same operation on each of the four.
+/// One group: the same operation on each of the five.
 macro_rules! compare {
     ($criterion:expr, $operation:ident) => {
         group(
@@ -343,6 +374,7 @@ macro_rules! compare {
             stringify!($operation),
             [
                 ("waterwheel", $operation::<Waterwheel>),
+                ("slab wheel", $operation::<slab::Wheel>),
                 ("BTreeMap", $operation::<Tree>),
                 ("tokio-util DelayQueue", $operation::<Queue>),
                 ("hierarchical_hash_wheel_timer", $operation::<HashWheel>),
