@@ -124,7 +124,7 @@
 //! | | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | | `tests` | scripts of a connection, models of interleavings, and targets of the fuzzers |
 //!
-//! To learn how the loop works, read these in this order. It is one afternoon: some 3,300 lines of
+//! To learn how the loop works, read these in this order. It is one afternoon: some 3,400 lines of
 //! code.
 //!
 //! | | file | lines of code | what it shows |
@@ -138,7 +138,7 @@
 //! | 7 | `stream/write.rs` | 390 | from `write` to the kernel, and the three ways to end |
 //! | 8 | `stream/connection/deadlines.rs` | 200 | what a connection waits for, and until when |
 //! | 9 | `engine/timers/mod.rs` | 280 | the clock, and what each timer is for |
-//! | 10 | `base/wheel.rs` | 410 | the timer wheel |
+//! | 10 | `base/wheel.rs` | 490 | the timer wheel |
 //! | 11 | `reactor/accept.rs` | 250 | accepting, within a budget and within the caps |
 //! | 12 | `reactor/teardown.rs` | 160 | the end of a turn, and of a connection |
 //!

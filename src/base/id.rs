@@ -218,12 +218,16 @@ pub(crate) struct IdTable {
     free: Vec<u32>,
     /// Indices whose generation is 0.
     worn: usize,
+    /// The generation of the first timer of an index.
+    ///
+    /// Invariant: not 0, and no key of an index that was given back has it or one after it.
+    first: u32,
 }
 
 impl IdTable {
     pub(crate) fn new() -> Self {
         let maker = TABLES_MADE.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { maker, generations: Vec::new(), free: Vec::new(), worn: 0 }
+        Self { maker, generations: Vec::new(), free: Vec::new(), worn: 0, first: 1 }
     }
 
     pub(crate) const fn id_of(&self, key: Key) -> TimerId {
@@ -253,8 +257,20 @@ impl IdTable {
         }
         let index = u32::try_from(self.generations.len()).ok().filter(|&index| index < IS_PLACE);
         let index = index.expect("at most 2^31 timers are set");
-        self.generations.push(1);
-        Key { index, generation: 1 }
+        let generation = self.first;
+        self.generations.push(generation);
+        Key { index, generation }
+    }
+
+    /// Forgets all indices, if no timer is alive; whether it has. Their generations do not come
+    /// again, and where some index has no more of them, nothing is forgotten.
+    pub(crate) fn give_back(&mut self) -> bool {
+        if self.live() > 0 || self.worn > 0 {
+            return false;
+        }
+        self.first = self.generations.iter().copied().max().unwrap_or(self.first);
+        (self.generations, self.free) = (Vec::new(), Vec::new());
+        true
     }
 
     pub(crate) fn release(&mut self, key: Key) {
@@ -471,6 +487,37 @@ mod tests {
         for _ in 0..200_000 {
             assert_ne!(Generations::new().draw(), first);
         }
+    }
+
+    #[test]
+    fn a_table_with_a_worn_index_or_a_live_one_forgets_nothing() {
+        let mut table = IdTable::new();
+        let keys = [table.allocate(), table.allocate()];
+        table.release(keys[0]);
+        assert!(!table.give_back() && table.is_live(keys[1]));
+        table.release(keys[1]);
+        table.wear_out(1);
+        let last = table.allocate();
+        table.release(last);
+        assert!(!table.give_back());
+        assert_eq!((table.indices(), table.live()), (2, 0));
+    }
+
+    #[test]
+    fn generations_of_a_table_do_not_come_again_after_it_has_forgotten_them() {
+        let mut table = IdTable::new();
+        let keys: Vec<_> = (0..3).map(|_| table.allocate()).collect();
+        for key in keys {
+            table.release(key);
+        }
+        for _ in 0..5 {
+            let key = table.allocate(); // again and again the index that was given back last
+            table.release(key);
+        }
+        assert!(table.give_back());
+        assert_eq!(table.indices(), 0);
+        let keys = [table.allocate(), table.allocate()];
+        assert_eq!(keys.map(|key| (key.index(), key.generation)), [(0, 7), (1, 7)]);
     }
 
     /// Else each short-lived reactor would use up a block, and 16,777,216 of them all ids. Tests

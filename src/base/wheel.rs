@@ -22,15 +22,20 @@
 //! their lower digits put them (a *cascade*), so that each fires at its exact tick. Timers with
 //! equal deadlines always wait in the same slot, in the order in which they were set.
 //!
+//! A cascade takes one chunk of the slot at a time, and the timers in it that are due fire before
+//! the next chunk is looked at. So among a million timers of one slot the first fires at once, and
+//! the caller can turn to other work between two chunks. What is set meanwhile for a tick of that
+//! slot goes behind its last chunk, because older timers of the same tick may still be in it.
+//!
 //! # What it costs
 //!
 //! A slot holds its timers side by side in chunks, not as links through a slab: setting a timer
 //! appends a record of 16 bytes to a chunk, and a cascade reads memory in order. The price is that
 //! a cancelled timer keeps its record until its slot is opened, or until cancelled timers outnumber
 //! the others and one sweep removes them all. The records thus stay within a small multiple of the
-//! timers that are set, plus a constant. Beside them stand, for each timer of the busiest moment so
-//! far, what it carries and twelve bytes. A cascade and a sweep are cheap for each timer but handle
-//! many at once: among a million timers either can take milliseconds.
+//! timers that are set, plus a constant. Beside them stand, for each timer of the busiest moment
+//! since the wheel had none, what it carries and eight bytes. A sweep is cheap for each timer but
+//! handles many at once: among a million timers it can take milliseconds.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -38,6 +43,7 @@ use std::mem;
 use std::num::NonZeroU32;
 
 use crate::base::id::{IdTable, Key, PlaceTable, TimerId};
+use crate::base::memory::KEPT_ENTRIES;
 
 /// The last tick a wheel counts: 2⁴² − 1, which is 139 years of milliseconds.
 ///
@@ -63,22 +69,19 @@ const STALE_PER_LIVE: usize = 3;
 /// a record, at most 4 KiB are wasted.
 const STALE_SLACK: usize = 256;
 
-/// Records in a chunk: 2 KiB at 16 bytes a record.
+/// Records in a chunk: a page of 4 KiB at 16 bytes a record.
 ///
 /// A single growing buffer for a whole slot would copy its records again and again, and leave a
 /// third of itself unused.
-const CHUNK_RECORDS: usize = 128;
+const CHUNK_RECORDS: usize = 256;
 
 /// Records in a slot's first buffer, which doubles until it is a chunk.
 const FIRST_RECORDS: usize = 4;
 
 /// Emptied buffers kept for other slots: as many as one cascade to level 0 can ask for.
 ///
-/// At 16 bytes a record they hold at most 128 KiB.
+/// At 16 bytes a record they hold at most 256 KiB.
 const SPARE_BUFFERS: usize = SLOTS;
-
-/// Records for which the queue of due timers keeps room when it is empty.
-const DUE_RECORDS: usize = 1024;
 
 /// A hierarchical timer wheel of timers that each carry a payload `T`.
 ///
@@ -107,10 +110,19 @@ pub struct Wheel<T> {
     ///
     /// Invariant: at most [`LAST_TICK`].
     tick: u64,
-    /// Timers to pop before the current tick moves on.
+    /// The due ones of a chunk, to pop before all others: the next is the last.
     ///
     /// Invariant: every deadline in it is at most `tick`.
-    due: VecDeque<Record>,
+    due: Vec<Record>,
+    /// The rest of the slot that the current tick has entered, to be looked through before the tick
+    /// moves on, and what was set for its ticks since.
+    ///
+    /// Invariant: every deadline in it is at most `horizon`.
+    opened: Chunks,
+    /// The last tick of that slot; the current tick if nothing of the slot is left.
+    ///
+    /// Invariant: at least `tick`.
+    horizon: u64,
     /// Timers to come, by level and then by digit.
     ///
     /// Invariant: a record in slot `d` of level `l` agrees with `tick` in all digits above `l`, and
@@ -122,15 +134,18 @@ pub struct Wheel<T> {
     occupied: [u64; LEVELS],
     /// Which records are of a live timer.
     ///
-    /// Invariant: every live key is in exactly one record of `due` and `slots`.
+    /// Invariant: every live key is in exactly one record of `due`, `opened` and `slots`.
     names: Names,
     /// What the timers with an id carry, by the index of the id.
-    timers: Vec<Timer<T>>,
+    payloads: Vec<T>,
+    /// Ticks between two firings of the timers that are periodic, by the index of the id: up to the
+    /// highest that such a timer had, so that the others take no room here.
+    periods: Vec<Option<NonZeroU32>>,
     /// Timers that are set: those with an id, and those of places.
     live: usize,
     /// Records whose timer was cancelled.
     ///
-    /// Invariant: `due` and `slots` hold `live + stale` records.
+    /// Invariant: `due`, `opened` and `slots` hold `live + stale` records.
     /// Invariant: at most `STALE_PER_LIVE * live + STALE_SLACK` after a cancellation.
     stale: usize,
     /// Emptied buffers, so that a steady state does not allocate for every tick.
@@ -147,11 +162,14 @@ impl<T: Copy> Wheel<T> {
     pub fn new() -> Self {
         Self {
             tick: 0,
-            due: VecDeque::new(),
+            due: Vec::new(),
+            opened: Chunks::new(),
+            horizon: 0,
             slots: (0..LEVELS * SLOTS).map(|_| Slot::new()).collect(),
             occupied: [0; LEVELS],
             names: Names { ids: IdTable::new(), places: PlaceTable::default() },
-            timers: Vec::new(),
+            payloads: Vec::new(),
+            periods: Vec::new(),
             live: 0,
             stale: 0,
             spare: Vec::new(),
@@ -222,6 +240,11 @@ impl<T: Copy> Wheel<T> {
         self.names.ids.key_of(id).is_some()
     }
 
+    /// What a timer carries; `None` if the id names none that is still to fire.
+    pub(crate) fn get(&self, id: TimerId) -> Option<T> {
+        self.names.ids.key_of(id).map(|key| self.payloads[key.index()])
+    }
+
     /// Sets the one timer of a place, instead of the one that may be set.
     ///
     /// The owner of the wheel numbers the places, such as the slots of a slab. Nothing has to be
@@ -234,7 +257,7 @@ impl<T: Copy> Wheel<T> {
         }
         let key = self.names.places.open(place);
         self.live += 1;
-        self.place(Record { deadline: deadline.min(LAST_TICK), key });
+        self.set(Record { deadline: deadline.min(LAST_TICK), key });
     }
 
     /// Cancels the timer of a place, if one is set.
@@ -250,11 +273,13 @@ impl<T: Copy> Wheel<T> {
     /// The returned tick is never later than the earliest deadline, and is that deadline unless
     /// timers were cancelled: the deadline of a cancelled timer may still be reported, and the pop
     /// at that tick then finds nothing. A timer that is already due counts as the current tick.
+    /// After a pop that returned a timer the returned tick may be the current one although nothing
+    /// more is due: only the next pop looks for it.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         if self.is_empty() {
             None
-        } else if self.due.is_empty() {
+        } else if self.due.is_empty() && self.opened.is_empty() {
             self.first_occupied().map(|place| self.slots[place.slot()].earliest)
         } else {
             Some(self.tick)
@@ -286,56 +311,50 @@ impl<T: Copy> Wheel<T> {
     /// ```
     pub fn pop_due(&mut self, now: u64) -> Option<(TimerId, T)> {
         loop {
-            // Only the reactor has places, and it calls `pop`.
-            if let Named::Id(id, payload) = self.pop(now)? {
-                return Some((id, payload));
+            match self.step(now) {
+                // Only the reactor has places, and it calls `step`.
+                Step::Moved(_) | Step::Fired(Named::Place(_)) => {}
+                Step::Fired(Named::Id(id, payload)) => return Some((id, payload)),
+                Step::Idle => return None,
             }
         }
     }
 
-    /// As [`pop_due`](Self::pop_due), where places have timers too.
+    /// As [`pop_due`](Self::pop_due), where places have timers too, and for a caller who wants to
+    /// stop within a cascade.
     #[inline]
-    pub(crate) fn pop(&mut self, now: u64) -> Option<Named<T>> {
+    pub(crate) fn step(&mut self, now: u64) -> Step<T> {
         let now = now.clamp(self.tick, LAST_TICK);
-        loop {
-            while let Some(record) = self.due.pop_front() {
-                // Without stale records there is no need to look the key up.
-                if self.stale == 0 || self.names.is_live(record.key) {
-                    return Some(self.fire(record, now));
-                }
-                self.stale -= 1;
+        while let Some(record) = self.due.pop() {
+            // Without stale records there is no need to look the key up.
+            if self.stale == 0 || self.names.is_live(record.key) {
+                return Step::Fired(self.fire(record, now));
             }
-            if self.due.capacity() > DUE_RECORDS {
-                self.due.shrink_to(DUE_RECORDS);
-            }
-            match self.first_occupied() {
-                Some(place) if place.start(self.tick) <= now => self.open(place, now),
-                _ => {
-                    self.tick = now;
-                    return None;
-                }
-            }
+            self.stale -= 1;
         }
+        self.step_on(now)
     }
 
     /// For each slot that is not empty: its level, its number, and how many records it holds.
     /// Cancelled timers count until they are dropped.
     pub(crate) fn occupancy(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let slots = self.slots.iter().enumerate().map(|(at, slot)| {
-            (at / SLOTS, at % SLOTS, slot.full.len() * CHUNK_RECORDS + slot.last.len())
-        });
+        let slots = self
+            .slots
+            .iter()
+            .enumerate()
+            .map(|(at, slot)| (at / SLOTS, at % SLOTS, slot.chunks.len()));
         slots.filter(|&(_, _, records)| records > 0)
     }
 
-    /// Every live timer: its level and slot, or `None` if it is due; its deadline; what it is.
+    /// Every live timer: its level and slot, or `None` if the tick has entered its slot; its
+    /// deadline; what it is.
     #[cfg(feature = "sim")]
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Option<(usize, usize)>, u64, Named<T>)> {
-        let due = self.due.iter().map(|record| (None, record));
+        let near = self.due.iter().rev().chain(self.opened.iter()).map(|record| (None, record));
         let slots = self.slots.iter().enumerate().flat_map(|(at, slot)| {
-            let records = slot.full.iter().flatten().chain(&slot.last);
-            records.map(move |record| (Some((at / SLOTS, at % SLOTS)), record))
+            slot.chunks.iter().map(move |record| (Some((at / SLOTS, at % SLOTS)), record))
         });
-        let live = due.chain(slots).filter(|(_, record)| self.names.is_live(record.key));
+        let live = near.chain(slots).filter(|(_, record)| self.names.is_live(record.key));
         live.map(|(place, record)| (place, record.deadline, self.named(record.key)))
     }
 
@@ -344,15 +363,23 @@ impl<T: Copy> Wheel<T> {
         self.popped_deadline
     }
 
+    #[inline]
     fn insert_record(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> Key {
         let key = self.names.ids.allocate();
-        let timer = Timer { period, payload };
-        match self.timers.get_mut(key.index()) {
-            Some(place) => *place = timer,
-            None => self.timers.push(timer),
+        match self.payloads.get_mut(key.index()) {
+            Some(place) => *place = payload,
+            None => self.payloads.push(payload),
+        }
+        match self.periods.get_mut(key.index()) {
+            Some(place) => *place = period,
+            None if period.is_none() => {}
+            None => {
+                self.periods.resize(key.index(), None);
+                self.periods.push(period);
+            }
         }
         self.live += 1;
-        self.place(Record { deadline: deadline.min(LAST_TICK), key });
+        self.set(Record { deadline: deadline.min(LAST_TICK), key });
         key
     }
 
@@ -366,22 +393,26 @@ impl<T: Copy> Wheel<T> {
         }
     }
 
-    /// Puts a record where the current tick says that it belongs.
-    fn place(&mut self, record: Record) {
+    /// Puts the record of a timer that was set where it belongs.
+    #[inline]
+    fn set(&mut self, record: Record) {
         debug_assert!(record.deadline <= LAST_TICK);
-        if record.deadline <= self.tick {
-            self.due.push_back(record);
-            return;
+        if record.deadline <= self.horizon {
+            self.opened.push(record, &mut self.spare);
+        } else {
+            self.place(record);
         }
+    }
+
+    /// Puts a record that is not due into the slot in which it belongs at the current tick.
+    #[inline]
+    fn place(&mut self, record: Record) {
         let place = Place::of(record.deadline, self.tick);
         debug_assert!(place.start(self.tick) > self.tick);
         self.occupied[place.level] |= 1 << place.digit;
         let slot = &mut self.slots[place.slot()];
         slot.earliest = slot.earliest.min(record.deadline);
-        if slot.last.len() == slot.last.capacity() {
-            slot.make_room(&mut self.spare);
-        }
-        slot.last.push(record);
+        slot.chunks.push(record, &mut self.spare);
     }
 
     /// Finishes a one-shot timer, or sets a periodic one again, and tells what fired.
@@ -389,12 +420,10 @@ impl<T: Copy> Wheel<T> {
     fn fire(&mut self, record: Record, now: u64) -> Named<T> {
         self.popped_deadline = record.deadline;
         let named = self.named(record.key);
-        let next = match named {
-            Named::Id(..) => record.deadline_after(self.timers[record.key.index()].period, now),
-            Named::Place(_) => None,
-        };
-        match next {
-            Some(deadline) => self.place(Record { deadline, ..record }),
+        // No period has the index of a place: it is higher than that of any id.
+        let period = self.periods.get(record.key.index()).copied().flatten();
+        match period.and_then(|period| record.deadline_after(period, now)) {
+            Some(deadline) => self.set(Record { deadline, ..record }),
             None => {
                 self.names.release(record.key);
                 self.live -= 1;
@@ -408,7 +437,7 @@ impl<T: Copy> Wheel<T> {
     fn named(&self, key: Key) -> Named<T> {
         match key.place() {
             Some(place) => Named::Place(place),
-            None => Named::Id(self.names.ids.id_of(key), self.timers[key.index()].payload),
+            None => Named::Id(self.names.ids.id_of(key), self.payloads[key.index()]),
         }
     }
 
@@ -420,16 +449,35 @@ impl<T: Copy> Wheel<T> {
         Some(Place { level, digit: self.occupied[level].trailing_zeros() })
     }
 
+    /// Goes on when the due timers of a chunk have fired: with the next chunk of the slot, or with
+    /// the next slot.
+    fn step_on(&mut self, now: u64) -> Step<T> {
+        if let Some(chunk) = self.opened.pop_front() {
+            return Step::Moved(self.cascade(chunk));
+        }
+        match self.first_occupied() {
+            Some(place) if place.start(self.tick) <= now => {
+                self.open(place, now);
+                Step::Moved(0)
+            }
+            _ => {
+                (self.tick, self.horizon) = (now, now);
+                self.give_back();
+                Step::Idle
+            }
+        }
+    }
+
     /// Moves the tick into the slot that it reaches first, on the way to `now`.
     fn open(&mut self, place: Place, now: u64) {
-        debug_assert!(self.due.is_empty(), "the tick moves on when nothing is due");
+        debug_assert!(self.due.is_empty() && self.opened.is_empty(), "nothing is left behind");
         let earliest = self.slots[place.slot()].earliest;
         debug_assert!(earliest > self.tick && earliest >= place.start(self.tick));
         // Going to the earliest deadline, not to the start of the slot, skips the levels on which
         // a lone timer would only be moved.
         self.tick = earliest.min(now);
-        let slot = self.take_slot(place);
-        self.cascade(slot);
+        self.horizon = place.end(self.tick);
+        self.opened = self.take_slot(place).chunks;
     }
 
     /// Takes all records out of a slot.
@@ -438,17 +486,27 @@ impl<T: Copy> Wheel<T> {
         mem::replace(&mut self.slots[place.slot()], Slot::new())
     }
 
-    /// Moves a slot's live records to where they belong now that the tick has entered the slot.
-    fn cascade(&mut self, slot: Slot) {
-        for mut chunk in slot.into_chunks() {
-            if self.stale > 0 {
-                self.stale -= self.names.drop_stale(&mut chunk).dropped;
-            }
-            for &record in &chunk {
-                self.place(record);
-            }
-            self.recycle(chunk);
+    /// Moves the live records of a chunk to where they belong now that the tick has entered their
+    /// slot: to the due ones, or to lower levels. Returns how many are not due.
+    fn cascade(&mut self, mut chunk: Vec<Record>) -> usize {
+        let len = chunk.len();
+        if self.stale > 0 {
+            self.stale -= self.names.drop_stale(&mut chunk).dropped;
         }
+        if self.tick < self.horizon {
+            chunk.retain(|&record| {
+                let is_due = record.deadline <= self.tick;
+                if !is_due {
+                    self.place(record);
+                }
+                is_due
+            });
+        }
+        chunk.reverse();
+        let not_due = len - chunk.len();
+        let emptied = mem::replace(&mut self.due, chunk);
+        self.recycle(emptied);
+        not_due
     }
 
     /// Keeps an emptied buffer for another slot.
@@ -464,41 +522,58 @@ impl<T: Copy> Wheel<T> {
     /// A sweep reads at most two records for each cancellation since the last one, and a constant.
     #[cold]
     fn sweep(&mut self) {
-        let queued = self.due.len();
-        self.due.retain(|record| self.names.is_live(record.key));
-        self.stale -= queued - self.due.len();
+        self.stale -= self.names.drop_stale(&mut self.due).dropped;
+        let opened = mem::replace(&mut self.opened, Chunks::new());
+        self.opened = self.swept(opened).chunks;
         for level in 0..LEVELS {
             let mut digits = self.occupied[level];
             while digits != 0 && self.stale > 0 {
-                let digit = digits.trailing_zeros();
+                let place = Place { level, digit: digits.trailing_zeros() };
                 digits &= digits - 1;
-                self.sweep_slot(Place { level, digit });
+                let chunks = self.take_slot(place).chunks;
+                let slot = self.swept(chunks);
+                if !slot.chunks.is_empty() {
+                    self.occupied[level] |= 1 << place.digit;
+                    self.slots[place.slot()] = slot;
+                }
             }
         }
         debug_assert_eq!(self.stale, 0);
     }
 
-    /// Drops the stale records of one slot.
-    fn sweep_slot(&mut self, place: Place) {
-        let swept = self.take_slot(place);
+    /// The live ones of some records, as a slot.
+    fn swept(&mut self, chunks: Chunks) -> Slot {
         let mut slot = Slot::new();
-        for mut chunk in swept.into_chunks() {
+        for mut chunk in chunks.into_vecs() {
             let Swept { dropped, earliest } = self.names.drop_stale(&mut chunk);
             self.stale -= dropped;
             slot.earliest = slot.earliest.min(earliest);
-            let emptied = slot.append(chunk);
+            let emptied = slot.chunks.append(chunk);
             self.recycle(emptied);
         }
-        let kept = slot.last.len();
-        if kept == 0 {
-            self.recycle(slot.last);
-            return;
+        let last = &mut slot.chunks.last;
+        if last.is_empty() {
+            let emptied = mem::take(last);
+            self.recycle(emptied);
+        } else if last.capacity() > 4 * last.len() {
+            last.shrink_to(2 * last.len());
         }
-        if slot.last.capacity() > 4 * kept {
-            slot.last.shrink_to(2 * kept);
+        slot
+    }
+
+    /// Gives back what the busiest moment took, if no timer has an id.
+    #[inline]
+    pub(crate) fn give_back(&mut self) {
+        if self.payloads.len() > KEPT_ENTRIES && self.names.ids.live() == 0 {
+            self.forget_ids();
         }
-        self.occupied[place.level] |= 1 << place.digit;
-        self.slots[place.slot()] = slot;
+    }
+
+    #[cold]
+    fn forget_ids(&mut self) {
+        if self.names.ids.give_back() {
+            (self.payloads, self.periods) = (Vec::new(), Vec::new());
+        }
     }
 }
 
@@ -546,13 +621,14 @@ pub(crate) enum Named<T> {
     Place(u32),
 }
 
-/// What a timer with an id carries.
-#[derive(Clone, Copy)]
-struct Timer<T> {
-    /// Ticks between firings; `None` for a timer that fires once.
-    period: Option<NonZeroU32>,
-    /// What the caller wants back.
-    payload: T,
+/// What a wheel has done.
+pub(crate) enum Step<T> {
+    /// A timer has fired.
+    Fired(Named<T>),
+    /// This many timers were looked at that are not due: there may be more to do.
+    Moved(usize),
+    /// Nothing is due, and the current tick is the caller's.
+    Idle,
 }
 
 /// A firing to come: 16 bytes, because a slot has many side by side.
@@ -566,9 +642,9 @@ struct Record {
 
 impl Record {
     /// The first deadline of a periodic timer after `now`, unless the wheel ends before it.
-    fn deadline_after(&self, period: Option<NonZeroU32>, now: u64) -> Option<u64> {
+    fn deadline_after(&self, period: NonZeroU32, now: u64) -> Option<u64> {
         debug_assert!(self.deadline <= now, "only a due timer fires");
-        let period = u64::from(period?.get());
+        let period = u64::from(period.get());
         let missed = (now - self.deadline) / period;
         let next = self.deadline + (missed + 1) * period;
         (next <= LAST_TICK).then_some(next)
@@ -615,17 +691,8 @@ impl Names {
 }
 
 /// The timers due within one stretch of ticks: one tick on level 0, 64 on level 1, and so on.
-///
-/// The records of equal deadline are in the order in which their timers were set.
 struct Slot {
-    /// All records but those in `last`.
-    ///
-    /// Invariant: each chunk holds `CHUNK_RECORDS`.
-    full: Vec<Vec<Record>>,
-    /// The newest records.
-    ///
-    /// Invariant: capacity at most `CHUNK_RECORDS`; empty only if the slot is.
-    last: Vec<Record>,
+    chunks: Chunks,
     /// A tick that no deadline in the slot precedes, and the first of them unless some are stale.
     ///
     /// Invariant: `u64::MAX` when the slot is empty.
@@ -634,12 +701,57 @@ struct Slot {
 
 impl Slot {
     const fn new() -> Self {
-        Self { full: Vec::new(), last: Vec::new(), earliest: u64::MAX }
+        Self { chunks: Chunks::new(), earliest: u64::MAX }
+    }
+}
+
+/// Records, those of equal deadline in the order in which their timers were set.
+struct Chunks {
+    /// All records but those in `last`.
+    ///
+    /// Invariant: each chunk holds `CHUNK_RECORDS`.
+    full: VecDeque<Vec<Record>>,
+    /// The newest records.
+    ///
+    /// Invariant: capacity at most `CHUNK_RECORDS`; empty only if there are no records.
+    last: Vec<Record>,
+}
+
+impl Chunks {
+    const fn new() -> Self {
+        Self { full: VecDeque::new(), last: Vec::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.full.len() * CHUNK_RECORDS + self.last.len()
+    }
+
+    #[cfg(feature = "sim")]
+    fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.full.iter().flatten().chain(&self.last)
     }
 
     /// All records, in order.
-    fn into_chunks(self) -> impl Iterator<Item = Vec<Record>> {
+    fn into_vecs(self) -> impl Iterator<Item = Vec<Record>> {
         self.full.into_iter().chain([self.last])
+    }
+
+    /// Takes the oldest records out.
+    fn pop_front(&mut self) -> Option<Vec<Record>> {
+        let last = || Some(mem::take(&mut self.last)).filter(|last| !last.is_empty());
+        self.full.pop_front().or_else(last)
+    }
+
+    #[inline]
+    fn push(&mut self, record: Record, spare: &mut Vec<Vec<Record>>) {
+        if self.last.len() == self.last.capacity() {
+            self.make_room(spare);
+        }
+        self.last.push(record);
     }
 
     /// Makes room for one more record after `last` has filled its buffer.
@@ -648,12 +760,29 @@ impl Slot {
         let len = self.last.len();
         if len >= CHUNK_RECORDS {
             let buffer = spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_RECORDS));
-            self.full.push(mem::replace(&mut self.last, buffer));
+            self.full.push_back(mem::replace(&mut self.last, buffer));
         } else if len == 0 {
             self.last = spare.pop().unwrap_or_else(|| Vec::with_capacity(FIRST_RECORDS));
         } else {
             self.last.reserve_exact(len.min(CHUNK_RECORDS - len));
         }
+    }
+
+    /// Adds records behind those that are there, and returns the buffer that is left over.
+    fn append(&mut self, mut chunk: Vec<Record>) -> Vec<Record> {
+        if self.last.is_empty() {
+            mem::swap(&mut self.last, &mut chunk);
+            return chunk;
+        }
+        let room = (CHUNK_RECORDS - self.last.len()).min(chunk.len());
+        self.last.reserve_exact(room);
+        self.last.extend_from_slice(&chunk[..room]);
+        chunk.drain(..room);
+        if chunk.is_empty() {
+            return chunk;
+        }
+        self.full.push_back(mem::replace(&mut self.last, chunk));
+        Vec::new()
     }
 }
 
@@ -670,7 +799,8 @@ impl Place {
     /// Where a timer with this deadline waits at this tick.
     fn of(deadline: u64, tick: u64) -> Self {
         debug_assert!(tick < deadline && deadline <= LAST_TICK);
-        let level = (deadline ^ tick).ilog2() / DIGIT_BITS;
+        // They differ: the lowest bit, which decides nothing here, only spares a test for 0.
+        let level = (deadline ^ tick | 1).ilog2() / DIGIT_BITS;
         let digit = (deadline >> (level * DIGIT_BITS)) as u32 % SLOTS as u32;
         Self { level: level as usize, digit }
     }
@@ -685,24 +815,11 @@ impl Place {
         let turn = tick >> (shift + DIGIT_BITS) << (shift + DIGIT_BITS);
         turn | u64::from(self.digit) << shift
     }
-}
 
-impl Slot {
-    /// Adds records behind the slot's own, and returns the buffer that is left over.
-    fn append(&mut self, mut chunk: Vec<Record>) -> Vec<Record> {
-        if self.last.is_empty() {
-            mem::swap(&mut self.last, &mut chunk);
-            return chunk;
-        }
-        let room = (CHUNK_RECORDS - self.last.len()).min(chunk.len());
-        self.last.reserve_exact(room);
-        self.last.extend_from_slice(&chunk[..room]);
-        chunk.drain(..room);
-        if chunk.is_empty() {
-            return chunk;
-        }
-        self.full.push(mem::replace(&mut self.last, chunk));
-        Vec::new()
+    /// The last tick of the slot, likewise.
+    fn end(self, tick: u64) -> u64 {
+        let shift = self.level as u32 * DIGIT_BITS;
+        self.start(tick) + (1 << shift) - 1
     }
 }
 
@@ -724,20 +841,23 @@ mod tests {
 
     impl<T> Wheel<T> {
         fn records(&self) -> usize {
-            self.slots.iter().map(Slot::records).sum::<usize>() + self.due.len()
+            let slots: usize = self.slots.iter().map(|slot| slot.chunks.len()).sum();
+            slots + self.due.len() + self.opened.len()
         }
 
         fn room(&self) -> usize {
-            let slots: usize = self.slots.iter().map(Slot::room).sum();
-            slots + self.due.capacity() + self.spare.iter().map(Vec::capacity).sum::<usize>()
+            let slots: usize = self.slots.iter().map(|slot| slot.chunks.room()).sum();
+            let spare: usize = self.spare.iter().map(Vec::capacity).sum();
+            slots + self.due.capacity() + self.opened.room() + spare
+        }
+
+        /// Timers with an id for which there is room.
+        pub(crate) fn room_of_ids(&self) -> usize {
+            self.payloads.capacity().max(self.names.ids.indices())
         }
     }
 
-    impl Slot {
-        fn records(&self) -> usize {
-            self.full.iter().map(Vec::len).sum::<usize>() + self.last.len()
-        }
-
+    impl Chunks {
         fn room(&self) -> usize {
             self.full.iter().map(Vec::capacity).sum::<usize>() + self.last.capacity()
         }
@@ -782,14 +902,14 @@ mod tests {
     fn what_is_set_is_listed_where_it_waits() {
         let mut wheel = Wheel::new();
         let gone = wheel.insert(7, 0);
-        for _ in 0..200 {
+        for _ in 0..300 {
             wheel.insert(7, 1);
         }
         let far = [wheel.insert(70, 2), wheel.insert(5_000, 3)];
         assert!(wheel.cancel(gone));
         assert_eq!(wheel.pop_due(6), None);
         let late = wheel.insert(2, 4);
-        assert!(wheel.occupancy().eq([(0, 7, 201), (1, 1, 1), (2, 1, 1)]));
+        assert!(wheel.occupancy().eq([(0, 7, 301), (1, 1, 1), (2, 1, 1)]));
         let mut found = Vec::new();
         for (place, deadline, named) in wheel.entries() {
             let Named::Id(id, payload) = named else { panic!("{named:?}") };
@@ -797,8 +917,8 @@ mod tests {
             assert!(payload == 1 || [far[0], far[1], late].contains(&id));
         }
         assert_eq!(found[0], (None, 2, 4));
-        assert_eq!(found[1..201], [(Some((0, 7)), 7, 1); 200]);
-        assert_eq!(found[201..], [(Some((1, 1)), 70, 2), (Some((2, 1)), 5_000, 3)]);
+        assert_eq!(found[1..301], [(Some((0, 7)), 7, 1); 300]);
+        assert_eq!(found[301..], [(Some((1, 1)), 70, 2), (Some((2, 1)), 5_000, 3)]);
     }
 
     #[test]
@@ -808,7 +928,7 @@ mod tests {
             wheel.insert(1_000 + i % 10, ());
         }
         while wheel.pop_due(2_000).is_some() {}
-        assert!(wheel.room() <= SPARE_BUFFERS * CHUNK_RECORDS + DUE_RECORDS);
+        assert!(wheel.room() <= (SPARE_BUFFERS + 1) * CHUNK_RECORDS);
     }
 
     #[test]
@@ -844,12 +964,123 @@ mod tests {
         for (kept, room) in [(16, 64), (15, 30)] {
             let mut wheel = Wheel::new();
             let ids: Vec<_> = (0..64).map(|i| wheel.insert(50, i)).collect();
-            assert_eq!(wheel.slots[50].room(), 64);
+            assert_eq!(wheel.slots[50].chunks.room(), 64);
             for &id in &ids[kept..] {
                 assert!(wheel.cancel(id));
             }
             wheel.sweep();
-            assert_eq!((wheel.slots[50].records(), wheel.slots[50].room()), (kept, room));
+            assert_eq!((wheel.slots[50].chunks.len(), wheel.slots[50].chunks.room()), (kept, room));
+        }
+    }
+
+    #[test]
+    fn a_cascade_looks_at_one_chunk_in_a_step() {
+        let mut wheel = Wheel::new();
+        let first = wheel.insert(100, 0);
+        for i in 1..1_000 {
+            wheel.insert(101 + i % 10, i);
+        }
+        let mut moved = Vec::new();
+        loop {
+            match wheel.step(100) {
+                Step::Moved(count) => moved.push(count),
+                // After one chunk, and not after four.
+                Step::Fired(Named::Id(id, 0)) => assert_eq!((id, moved.len()), (first, 2)),
+                Step::Fired(named) => panic!("{named:?} is not due"),
+                Step::Idle => break,
+            }
+            assert_eq!(wheel.records(), wheel.len());
+        }
+        // The slot is opened, three whole chunks with the one that is due, and what is left.
+        assert_eq!(moved, [0, 255, 256, 256, 232]);
+    }
+
+    #[test]
+    fn what_is_set_within_a_cascade_fires_behind_older_timers_of_its_tick() {
+        let mut wheel = Wheel::new();
+        for i in 0..300 {
+            wheel.insert(100 + i % 3, i);
+        }
+        assert!(matches!(wheel.pop_due(100), Some((_, 0))));
+        assert_eq!((wheel.tick(), wheel.next_deadline()), (100, Some(100)));
+        for (deadline, i) in [(7, 300), (101, 301), (127, 303), (128, 304), (102, 302)] {
+            wheel.insert(deadline, i);
+        }
+        let due = |wheel: &mut Wheel<_>, now| -> Vec<u64> {
+            std::iter::from_fn(|| wheel.pop_due(now)).map(|(_, i)| i).collect()
+        };
+        let class = |class| (0..303).filter(move |i| i % 3 == class);
+        assert!(due(&mut wheel, 100).into_iter().eq(class(0).skip(1)));
+        assert_eq!(wheel.next_deadline(), Some(101));
+        assert!(due(&mut wheel, 101).into_iter().eq(class(1)));
+        assert!(due(&mut wheel, 102).into_iter().eq(class(2)));
+        assert_eq!(due(&mut wheel, 127), [303]);
+        assert_eq!(due(&mut wheel, 128), [304]);
+    }
+
+    #[test]
+    fn a_sweep_within_a_cascade_takes_what_is_stale_there() {
+        let mut wheel = Wheel::new();
+        let ids: Vec<_> = (0..1_000).map(|i| wheel.insert(100 + i % 2, i)).collect();
+        assert_eq!(wheel.pop_due(100), Some((ids[0], 0)));
+        for &id in &ids[1..990] {
+            assert!(wheel.cancel(id));
+            assert_eq!(wheel.records(), wheel.len() + wheel.stale);
+        }
+        assert!(wheel.stale < 500, "there was a sweep");
+        let left: Vec<_> = std::iter::from_fn(|| wheel.pop_due(101)).map(|(_, i)| i).collect();
+        assert_eq!(left, [990, 992, 994, 996, 998, 991, 993, 995, 997, 999]);
+    }
+
+    #[test]
+    fn a_timer_that_fires_once_has_no_period_of_the_one_before_it() {
+        let mut wheel = Wheel::new();
+        let once = wheel.insert(5, 'a');
+        let periodic = wheel.insert_periodic(5, NonZeroU32::MIN, 'b');
+        assert_eq!(wheel.pop_due(5), Some((once, 'a')));
+        assert_eq!(wheel.pop_due(5), Some((periodic, 'b')));
+        assert_eq!((wheel.get(once), wheel.get(periodic)), (None, Some('b')));
+        assert!(wheel.cancel(periodic));
+        let next = wheel.insert(8, 'c');
+        let others = [wheel.insert(8, 'd'), wheel.insert(8, 'e')]; // the second has a new index
+        assert_eq!(wheel.periods.len(), 2, "one that fires once has no place there");
+        assert!(others.iter().all(|&id| wheel.cancel(id)));
+        assert_eq!(wheel.pop_due(9), Some((next, 'c')));
+        assert_eq!((wheel.pop_due(20), wheel.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_small_table_of_ids_is_kept() {
+        let mut wheel = Wheel::new();
+        let ids: Vec<_> = (0..KEPT_ENTRIES).map(|_| wheel.insert(10, ())).collect();
+        assert!(ids.iter().all(|&id| wheel.cancel(id)));
+        assert_eq!(wheel.pop_due(10), None);
+        assert_eq!(wheel.names.ids.indices(), KEPT_ENTRIES);
+    }
+
+    #[test]
+    fn what_the_busiest_moment_took_goes_back_and_no_id_comes_again() {
+        let mut wheel = Wheel::new();
+        let mut seen = Vec::new();
+        for round in 1..=4 {
+            let first = wheel.insert(10 * round, 0);
+            let ids: Vec<_> = (0..KEPT_ENTRIES).map(|i| wheel.insert(10 * round, i)).collect();
+            assert!(wheel.room_of_ids() > KEPT_ENTRIES);
+            assert!(wheel.cancel(first));
+            if round % 2 == 0 {
+                assert!(ids.iter().all(|&id| wheel.cancel(id)));
+            } else {
+                while wheel.pop_due(10 * round).is_some() {}
+            }
+            assert!(wheel.pop_due(10 * round).is_none());
+            assert_eq!((wheel.room_of_ids(), wheel.len()), (0, 0), "round {round}");
+            seen.extend(ids);
+            seen.push(first);
+            let mut different = seen.clone();
+            different.sort_unstable();
+            different.dedup();
+            assert_eq!(different.len(), seen.len());
+            assert!(!seen.iter().any(|&id| wheel.contains(id)));
         }
     }
 
@@ -887,7 +1118,7 @@ mod tests {
             wheel.pop_due(now);
         }
         let buffers = |wheel: &Wheel<()>| {
-            let used = wheel.slots.iter().filter(|slot| slot.room() > 0).count();
+            let used = wheel.slots.iter().filter(|slot| slot.chunks.room() > 0).count();
             used + wheel.spare.len()
         };
         let before = buffers(&wheel);
@@ -916,12 +1147,15 @@ mod tests {
 
     /// All that is due at `now`: the places, and the payloads of the timers with an id.
     fn popped(wheel: &mut Wheel<u32>, now: u64) -> Vec<Result<u32, u32>> {
-        let named = std::iter::from_fn(|| wheel.pop(now));
-        let named = named.map(|named| match named {
-            Named::Place(place) => Ok(place),
-            Named::Id(_, payload) => Err(payload),
-        });
-        named.collect()
+        let mut popped = Vec::new();
+        loop {
+            match wheel.step(now) {
+                Step::Fired(Named::Place(place)) => popped.push(Ok(place)),
+                Step::Fired(Named::Id(_, payload)) => popped.push(Err(payload)),
+                Step::Moved(_) => {}
+                Step::Idle => return popped,
+            }
+        }
     }
 
     #[test]

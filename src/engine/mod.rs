@@ -37,7 +37,7 @@ pub(crate) use ready::{Queued, ReadyQueue};
 #[cfg(feature = "sim")]
 pub(crate) use state::Parts;
 pub(crate) use state::Tell;
-pub(crate) use timers::{Armed, Due, Fired, Owner, TimerList, Timers};
+pub(crate) use timers::{Armed, Due, Fired, Owner, TimerList, Timers, due_of};
 
 /// How the reactor was asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

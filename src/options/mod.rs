@@ -571,7 +571,7 @@ pub struct ReactorOptions {
     pub reads_per_turn: usize,
     /// Messages of other threads and posted closures run a turn. Default 1,024.
     pub messages_per_turn: usize,
-    /// Timers fired a turn. Default 1,024.
+    /// Timers fired a turn; eight times as many may be moved within the wheel. Default 1,024.
     pub timers_per_turn: usize,
     /// What happens when a callback panics.
     pub on_panic: OnPanic,

@@ -4,16 +4,21 @@ use std::io;
 use std::panic::resume_unwind;
 use std::time::Duration;
 
-use crate::base::id::{ConnId, Timer};
+use crate::base::id::{ConnId, Timer, TimerId};
 use crate::base::memory::GiveBack;
 use crate::base::tick::{NANOS_PER_TICK, NEVER};
+use crate::base::wheel::Step;
 use crate::engine::observer::{Phase, What};
-use crate::engine::{Due, Engine, Owner, Queued, Stop, Target};
+use crate::engine::{Due, Engine, Owner, Queued, Stop, Target, due_of};
 use crate::handler::{Context, Loop, Message, PostedCall};
 use crate::reactor::Reactor;
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
 use crate::sys::Events;
+
+/// Timers that the wheel may move within its levels in a turn, for each that may fire: as many as
+/// take about the same time. So a cascade of many does not hold up all others.
+const MOVES_PER_TIMER: usize = 8;
 
 /// How far a turn has come, so that it can be resumed after a panic.
 #[derive(Clone, Copy, Debug, Default)]
@@ -451,35 +456,46 @@ impl Dispatcher {
     /// Phase 5. A timer that a callback sets now is due in a later turn.
     fn run_timers(&mut self) -> usize {
         let budget = self.lp.engine.options().timers_per_turn;
-        for count in 0..budget {
-            let Some(fired) = self.lp.engine.timers.pop_due() else { return count };
-            self.lp.engine.stats.timers_fired += 1;
-            let Engine { observers, timers, .. } = &mut self.lp.engine;
-            observers.tell(|it| it.on_timer_fired(Duration::from_millis(timers.lateness())));
-            match fired.1 {
-                Due::Connection(slot) => self.on_deadline(self.lp.streams.id_at(slot)),
-                Due::User(place) => self.on_user_timer(place),
-                Due::Accept(index) => self.on_accept_timer(index as usize),
-                Due::Receive(id) => self.on_receive_timer(id),
-                #[cfg(unix)]
-                Due::Resend(id, place) => {
-                    if let Some(mut link) = self.lp.socket_link(id) {
-                        link.on_retry_timer(place, fired.0);
-                    }
+        let (mut fired, mut moved) = (0, 0);
+        while fired < budget && moved / MOVES_PER_TIMER < budget {
+            match self.lp.engine.timers.step() {
+                Step::Fired(named) => {
+                    fired += 1;
+                    self.on_fired(due_of(named));
                 }
-                Due::Session(id, place) => self.on_session_timer(id, place),
-                Due::Deferred => self.lp.streams.arm_deferred(&mut self.lp.engine),
-                Due::Drained => self.lp.engine.stop(Stop::Now),
-                #[cfg(all(feature = "systemd", unix))]
-                Due::Watchdog => self.on_watchdog(),
+                Step::Moved(count) => moved += count,
+                Step::Idle => break,
             }
         }
-        budget
+        fired
     }
 
-    fn on_user_timer(&mut self, place: u32) {
-        let Some(fired) = self.lp.engine.timers.user_fired(place) else { return };
-        match fired.owner {
+    fn on_fired(&mut self, (timer, due): (TimerId, Due)) {
+        self.lp.engine.stats.timers_fired += 1;
+        let Engine { observers, timers, .. } = &mut self.lp.engine;
+        observers.tell(|it| it.on_timer_fired(Duration::from_millis(timers.lateness())));
+        match due {
+            Due::Connection(slot) => self.on_deadline(self.lp.streams.id_at(slot)),
+            Due::User(owner, token) => self.on_user_timer(owner, timer, token),
+            Due::Accept(index) => self.on_accept_timer(index as usize),
+            Due::Receive(id) => self.on_receive_timer(id),
+            #[cfg(unix)]
+            Due::Resend(id, place) => {
+                if let Some(mut link) = self.lp.socket_link(id) {
+                    link.on_retry_timer(place, timer);
+                }
+            }
+            Due::Session(id, place) => self.on_session_timer(id, place),
+            Due::Deferred => self.lp.streams.arm_deferred(&mut self.lp.engine),
+            Due::Drained => self.lp.engine.stop(Stop::Now),
+            #[cfg(all(feature = "systemd", unix))]
+            Due::Watchdog => self.on_watchdog(),
+        }
+    }
+
+    fn on_user_timer(&mut self, owner: Owner, id: TimerId, token: u64) {
+        let fired = self.lp.engine.timers.user_fired(id, token);
+        match owner {
             Owner::Connection(id) => self.on_timer(id, fired),
             Owner::Socket(id) => self.on_socket_timer(id, fired.timer),
             Owner::Handler(handler) => self.on_handler_timer(handler, fired.timer),

@@ -1,5 +1,6 @@
 //! The reactor in simulated worlds, by seeds.
 
+mod cascades;
 mod datagram_peers;
 mod datagrams;
 #[cfg(feature = "http")]

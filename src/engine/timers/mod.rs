@@ -1,30 +1,46 @@
 //! The clock, the wheel, and what each timer is for.
 
 mod list;
-mod user;
 
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
-use crate::base::id::{ConnId, SocketId, TimerId};
+use crate::base::id::{ConnId, SocketId, Timer, TimerId};
 use crate::base::memory::GiveBack;
 use crate::base::tick::{NANOS_PER_TICK, NEVER, after, ticks};
-use crate::base::wheel::{Named, Wheel};
+use crate::base::wheel::{Named, Step, Wheel};
 use crate::engine::late_turns::LateTurns;
 use crate::engine::turn_ends::TurnEnds;
 use crate::sys::Clock;
 
 pub(crate) use list::TimerList;
-use user::UserTimers;
-pub(crate) use user::{Fired, Owner};
+
+/// Who has set a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A connection: the timer ends with it.
+    Connection(ConnId),
+    /// A datagram socket, likewise.
+    Socket(SocketId),
+    /// A handler, by its place in the reactor.
+    Handler(u32),
+}
+
+/// A timer of the user's that has fired.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fired {
+    pub(crate) timer: Timer,
+    /// Whether the timer does not fire again.
+    pub(crate) is_last: bool,
+}
 
 /// What an entry of the wheel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// The connection in this slot must be looked at: silence, a deadline.
     Connection(u32),
-    /// A timer of the user's, by its place in their table.
-    User(u32),
+    /// A timer of the user's: whose it is, and the token that comes back with it.
+    User(Owner, u64),
     /// A listener that failed to accept tries again.
     Accept(u32),
     /// A datagram socket that failed to receive tries again.
@@ -87,8 +103,6 @@ pub(crate) struct Timers {
     /// No timer is due before this tick, except user timers that were set in this turn, which are
     /// due after it.
     next_due: u64,
-    /// Timers that handlers have set.
-    user: UserTimers,
     /// New connections that have idle limits and no entry in the wheel yet, the oldest first.
     deferred: Vec<ConnId>,
     /// So many of them were there when the wheel asked for them last.
@@ -115,7 +129,6 @@ impl Timers {
             sampled: 0,
             wheel: Wheel::new(),
             next_due: 0,
-            user: UserTimers::new(),
             deferred: Vec::new(),
             lasted: 0,
             deferred_since: 0,
@@ -199,9 +212,11 @@ impl Timers {
         self.now >= self.next_due
     }
 
-    /// The next timer that is due.
-    pub(crate) fn pop_due(&mut self) -> Option<(TimerId, Due)> {
-        self.wheel.pop(self.now).map(due_of)
+    /// Has the wheel make a step towards the turn's tick: the next timer that is due, or timers
+    /// that were looked at and are not.
+    #[inline]
+    pub(crate) fn step(&mut self) -> Step<Due> {
+        self.wheel.step(self.now)
     }
 
     /// How long after its deadline the timer has fired that was popped last, in ticks.
@@ -316,32 +331,30 @@ impl Timers {
         let deadline = after(self.clock.tick(), wait);
         let period = u32::try_from(wait).unwrap_or(u32::MAX);
         let period = NonZeroU32::new(period).filter(|_| periodic);
-        let (id, place) = self.user.add(owner, token);
-        let due = Due::User(place);
-        let entry = match period {
+        let due = Due::User(owner, token);
+        match period {
             Some(period) => self.wheel.insert_periodic(deadline, period, due),
             None => self.wheel.insert(deadline, due),
-        };
-        self.user.set_entry(place, entry);
-        id
+        }
     }
 
     /// Takes a timer of the user's back; whose it was, if it was still to fire.
     pub(crate) fn cancel_user(&mut self, timer: TimerId) -> Option<Owner> {
-        let (owner, entry) = self.user.remove(timer)?;
-        self.wheel.cancel(entry);
+        // What the loop itself has armed stays, whatever id comes here.
+        let Some(Due::User(owner, _)) = self.wheel.get(timer) else { return None };
+        self.wheel.cancel(timer);
+        self.wheel.give_back();
         Some(owner)
     }
 
     /// Whether a timer of the user's is still to fire.
     pub(crate) fn has_user(&self, timer: TimerId) -> bool {
-        self.user.contains(timer)
+        self.wheel.contains(timer)
     }
 
-    /// The entry of a timer of the user's has fired.
-    pub(crate) fn user_fired(&mut self, place: u32) -> Option<Fired> {
-        let is_last = !self.wheel.contains(self.user.entry(place)?);
-        self.user.fired(place, is_last)
+    /// A timer of the user's has fired.
+    pub(crate) fn user_fired(&self, id: TimerId, token: u64) -> Fired {
+        Fired { timer: Timer { id, token }, is_last: !self.wheel.contains(id) }
     }
 
     // Silence.
@@ -391,10 +404,10 @@ impl Timers {
         self.reported + self.active.len()
     }
 
-    /// Entries for which the lists and the table of user timers have room.
+    /// Entries for which the lists and the table of ids have room.
     #[cfg(test)]
     pub(crate) fn room(&self) -> usize {
-        self.deferred.capacity().max(self.active.capacity()).max(self.user.room())
+        self.deferred.capacity().max(self.active.capacity()).max(self.wheel.room_of_ids())
     }
 
     /// The turn has ended, in a later tick than it began in.
@@ -415,7 +428,7 @@ impl Timers {
 
 /// What a timer of the wheel is for: those of places are the entries of connections.
 #[inline]
-fn due_of(named: Named<Due>) -> (TimerId, Due) {
+pub(crate) fn due_of(named: Named<Due>) -> (TimerId, Due) {
     match named {
         Named::Id(id, due) => (id, due),
         Named::Place(slot) => (TimerId::NONE, Due::Connection(slot)),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::base::id::ConnId;
 use crate::base::tick::NEVER;
 use crate::engine::observer::ConnFacts;
-use crate::engine::{Due, Parts};
+use crate::engine::{Due, Owner, Parts};
 use crate::handler::Loop;
 use crate::stream::connection::{Connection, Flags};
 use crate::sys::Stream;
@@ -90,7 +90,8 @@ fn wheel(parts: &Parts<'_>) -> String {
         let (level, slot) = place.map_or((-1, 0), |(level, slot)| (level as i32, slot));
         let (what, whose) = match due {
             Due::Connection(slot) => ("connection", i64::from(slot)),
-            Due::User(place) => ("timer of a handler", i64::from(place)),
+            Due::User(Owner::Connection(id), _) => ("timer of a connection", id.slot() as i64),
+            Due::User(..) => ("timer of a handler", -1),
             Due::Accept(slot) => ("accept again", i64::from(slot)),
             Due::Deferred => ("deferred connections", -1),
             Due::Drained => ("end of the drain", -1),

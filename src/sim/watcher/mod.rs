@@ -131,7 +131,8 @@ impl Watcher {
         let is_overdue = deadline <= lp.engine.now() && !connection.flags.has(Flags::ERROR);
         let was_overdue = std::mem::replace(&mut life.was_overdue, is_overdue);
         let fired = lp.engine.stats.timers_fired - self.timers_fired;
-        let is_cut = fired >= lp.engine.options().timers_per_turn as u64;
+        let is_behind = lp.engine.timers.next_deadline().is_some_and(|due| due <= lp.engine.now());
+        let is_cut = fired >= lp.engine.options().timers_per_turn as u64 || is_behind;
         if is_overdue && was_overdue && !is_cut && lp.engine.stats.panics == self.panics {
             self.violate(Some(id), "its deadline has passed");
         }
