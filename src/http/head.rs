@@ -190,7 +190,7 @@ pub(super) fn find_end(input: &[u8], searched: usize) -> Result<Option<usize>, R
 #[cold]
 pub(super) fn check_partial(input: &[u8], limits: HeadLimits) -> Result<(), Refusal> {
     // The method, the version and the spaces between them stand beside the target.
-    let max_line = limits.target + MAX_METHOD_BYTES + 12;
+    let max_line = limits.target.saturating_add(MAX_METHOD_BYTES + 12);
     if input.len() > max_line && !input[..max_line].contains(&b'\n') {
         return Err(Refusal::new(414, "the target is too long"));
     }

@@ -1,5 +1,7 @@
 //! Rows 1 to 15: the head of a request.
 
+use waterwheel::http::{Options, Server};
+
 use crate::routes;
 use crate::web::Web;
 
@@ -225,6 +227,18 @@ fn row_15_heads_that_are_too_large() {
     let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", fields(99));
     web.client().ask(request).expect(200, "root");
     refused(&web, format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", fields(100)), 431);
+}
+
+#[test]
+fn row_15_without_limits_a_head_that_comes_byte_by_byte_is_served() {
+    let options = Options::default().max_target_bytes(usize::MAX).max_head_bytes(usize::MAX);
+    let web = Web::serve(|| Server::new((), routes()).with_options(options));
+    let path = format!("/path/{}", "a".repeat(300));
+    let mut client = web.client();
+    for byte in format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes() {
+        client.send([byte]);
+    }
+    client.answer().expect(200, &path);
 }
 
 #[test]
