@@ -352,6 +352,48 @@ fn a_directory_that_is_opened_twice_counts_once() {
     assert_eq!(clients[1].ask(&keep).status, 200);
 }
 
+/// Or the quota would be that much larger.
+#[test]
+fn a_file_that_is_removed_by_its_name_and_dropped_is_taken_off_once() {
+    let directory = Directory::new("once");
+    let path = directory.0.clone();
+    let listen = ListenOptions::default().limits(http::limits());
+    let web = Web::serve_in(listen, move |reactor| {
+        let offload = Offload::new(reactor, OffloadOptions::default()).unwrap();
+        let uploads = Uploads::open(path, &offload, UploadOptions::default()).unwrap();
+        let used = uploads.clone();
+        let upload = Route::new().post(move |(), req, res| {
+            let from = uploads.clone();
+            res.receive_files(req, &uploads, move |(), received, res| {
+                for file in received.files {
+                    match file.field() {
+                        "keep" => drop(file.keep()),
+                        "both" => {
+                            from.remove(file.name());
+                            from.remove(&file.keep());
+                        }
+                        _ => from.remove(file.name()),
+                    }
+                }
+                res.text("done");
+            });
+        });
+        let routes = Router::new().route("/", upload);
+        let routes = routes.get("/used", move |(), _, res| res.text(&format!("{:?}", used.used())));
+        Server::new((), routes)
+    });
+    let mut client = web.client();
+    for fields in [
+        vec![field("keep", Some("a"), b"12345"), field("drop", Some("b"), b"1")],
+        vec![field("drop", Some("c"), b"1"), field("both", Some("d"), b"1")],
+        vec![field("keep", Some("e"), b"12345")], // those before are done with then
+    ] {
+        expect_status(&mut client, &fields, 200);
+    }
+    client.get("/used").expect(200, "(2, 10)");
+    directory.expect_files(2);
+}
+
 /// Two loops that take uploads for one directory at the same time keep no file too many.
 #[test]
 fn uploads_to_two_reactors_at_once_keep_within_one_quota() {

@@ -1,6 +1,6 @@
 //! What writes uploads beside the loop, and what it shares with the loop.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +36,9 @@ pub(super) enum Job {
 pub(super) struct Books {
     pub(super) files: u64,
     pub(super) bytes: u64,
+    /// Names of files that are not kept so far, each of which has an end of its own: one that were
+    /// removed by its name too would be taken off twice.
+    pub(super) unkept: HashSet<String>,
 }
 
 /// What waits to be written by one writer, and who waits for it.

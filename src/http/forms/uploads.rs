@@ -132,8 +132,11 @@ impl Uploads {
     }
 
     /// Removes a file that was kept, by its [name](UploadedFile::name), beside the loop. Any other
-    /// text removes nothing.
+    /// text removes nothing, nor does the name of one that is not kept so far: its drop does.
     pub fn remove(&self, name: &str) {
+        if lock(&self.inner.books).unkept.contains(name) {
+            return;
+        }
         if let Some(path) = self.path_of(name) {
             let _ = self.ask(Job::Remove { file: None, path }); // never refused
         }
@@ -167,6 +170,7 @@ impl Uploads {
                 return Err(Refusal::new(507, "the server has no room for another file"));
             }
             books.files += 1;
+            books.unkept.insert(name.clone());
         }
         let path = self.inner.directory.join(&name);
         let file = self.inner.next.fetch_add(1, Ordering::Relaxed);
@@ -240,6 +244,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        lock(&self.inner.books).unkept.remove(&self.name);
         if !self.is_kept {
             let path = std::mem::take(&mut self.path);
             // Never refused.
@@ -299,7 +304,7 @@ impl UploadedFile {
     #[must_use = "the file is found by its name only"]
     pub fn keep(mut self) -> String {
         self.claim.is_kept = true;
-        std::mem::take(&mut self.claim.name)
+        self.claim.name.clone()
     }
 }
 
