@@ -51,11 +51,18 @@ pub(super) struct Facts<'a> {
     /// With its quotes; it is a strong one.
     pub(super) etag: &'a [u8],
     pub(super) modified: SystemTime,
-    /// `modified` as it is sent.
+    /// `modified` as it is sent; empty if it is not, and then no field says the same.
     pub(super) last_modified: &'a [u8],
     pub(super) length: u64,
     /// The time of day.
     pub(super) now: SystemTime,
+}
+
+impl Facts<'_> {
+    /// Whether a field has the date as it is sent, if it is.
+    fn is_as_sent(&self, field: Once<'_>) -> bool {
+        !self.last_modified.is_empty() && field == Once::Value(self.last_modified)
+    }
 }
 
 /// What the answer is.
@@ -154,7 +161,7 @@ impl<'a> Conditions<'a> {
 
     /// A date in the future is no date that the file had at a time.
     fn is_unmodified(&self, facts: &Facts<'_>) -> bool {
-        if self.modified_since == Once::Value(facts.last_modified) {
+        if facts.is_as_sent(self.modified_since) {
             return true; // nearly all clients send back what they got
         }
         let date = date(self.modified_since).filter(|date| !is_later(*date, facts.now));
@@ -166,7 +173,7 @@ impl<'a> Conditions<'a> {
     fn takes_range(&self, facts: &Facts<'_>) -> bool {
         match self.if_range {
             Once::Never => true,
-            Once::Value(value) => value == facts.etag || value == facts.last_modified,
+            Once::Value(value) => value == facts.etag || facts.is_as_sent(self.if_range),
             Once::Often => false,
         }
     }
