@@ -414,6 +414,32 @@ fn another_protocol_begins_with_a_101_and_not_before() {
     }
 }
 
+/// A server that agreed would speak another protocol to a call that has a body.
+#[test]
+fn of_an_upgrade_and_a_body_the_last_one_holds() {
+    let addr = serve(|mut stream, _| {
+        let head = read_until(&mut stream, b"\r\n\r\n");
+        if head.contains("Content-Length: 2\r\n") {
+            stream.read_exact(&mut [0; 2]).unwrap();
+        }
+        let end = format!("Content-Length: {}\r\nConnection: close\r\n\r\n{head}", head.len());
+        stream.write_all(format!("HTTP/1.1 200 OK\r\n{end}").as_bytes()).unwrap();
+    });
+    let shout = || Call::get("/").header("X-A", "1").upgrade("shout", |_, _| ());
+    let streamed = shout().stream_body(Some(2), |upload, cx| {
+        upload.write(cx, b"hi");
+        upload.end(cx);
+    });
+    let mut rig = Rig::new(addr, ClientOptions::default());
+    let mut sent = |call| String::from_utf8(rig.send(call).unwrap().1).unwrap();
+    for head in [sent(shout().body("hi")), sent(streamed)] {
+        assert!(head.contains("\r\nX-A: 1\r\n") && !head.contains("Upgrade"), "{head}");
+    }
+    let head = sent(shout().upgrade("whisper", |_, _| ()));
+    assert!(head.contains("\r\nConnection: Upgrade\r\nUpgrade: whisper\r\n"), "{head}");
+    assert_eq!(head.matches("Upgrade: ").count(), 1, "{head}");
+}
+
 #[test]
 fn a_body_that_the_program_makes_slowly_is_no_late_answer() {
     const SHORT: Duration = Duration::from_millis(100);

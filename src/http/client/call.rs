@@ -129,9 +129,12 @@ impl Call {
         self
     }
 
-    /// Sets the body.
+    /// Sets the body. With its head it is at most as long as the
+    /// [`max_output_bytes`](crate::Limits::max_output_bytes) of the pool's connections allow, 16
+    /// MiB by default, or the call fails: what is longer is [streamed](Self::stream_body).
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.leave_upgrade();
         self.body = Body::Known(body.into());
         self.has_body = true;
         self
@@ -169,6 +172,7 @@ impl Call {
         on_room: impl FnMut(&Upload, &mut Context<'_>) + 'static,
     ) -> Self {
         let unsent = length.map_or(Unsent::Chunks, Unsent::Length);
+        self.leave_upgrade();
         self.body = Body::Streamed(Upload::new(unsent), Box::new(on_room));
         self.has_body = true;
         self
@@ -200,11 +204,21 @@ impl Call {
             self.invalid = Some(Box::new(error));
             return self;
         }
+        self.leave_upgrade();
         self.fields.push("Connection", b"Upgrade");
         self.fields.push("Upgrade", protocol.as_bytes());
         self.body = Body::Upgrade(Upload::new(Unsent::Raw), Box::new(on_room));
         self.has_body = false;
         self
+    }
+
+    /// Takes back what an upgrade that does not hold has asked for: a server that agreed would
+    /// speak another protocol to a call that has a body.
+    fn leave_upgrade(&mut self) {
+        if let Body::Upgrade(..) = self.body {
+            let own = ["connection", "upgrade"];
+            self.fields.remove(|name| own.iter().any(|own| own.eq_ignore_ascii_case(name)));
+        }
     }
 
     /// What cannot be sent of it.
