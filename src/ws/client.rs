@@ -56,8 +56,8 @@ impl Request {
         Self { host: host.to_owned(), target: target.to_owned(), fields: Vec::new() }
     }
 
-    /// Adds a field, such as `Origin`, `Cookie` or `Authorization`. Those of the handshake itself
-    /// follow from the options.
+    /// Adds a field, such as `Origin`, `Cookie` or `Authorization`. One of the handshake itself, or
+    /// of a body, fails the connect: those follow from the host and the options.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));
@@ -85,6 +85,9 @@ impl Request {
         let mut fields = self.fields.iter();
         if !fields.all(|(name, value)| is_token(name) && is_line(value)) {
             return Err("a field cannot stand in a head");
+        }
+        if self.fields.iter().any(|(name, _)| is_own(name)) {
+            return Err("a field is the handshake's own: the host, the options and no body say it");
         }
         Ok(())
     }
@@ -330,6 +333,15 @@ impl<A: Handler> handler::Handler for Client<A> {
     }
 }
 
+/// Whether a field says what the handshake itself says, or that a body follows: a second one would
+/// have the server read another request than the one that is meant.
+fn is_own(name: &str) -> bool {
+    const OWN: [&str; 6] =
+        ["host", "upgrade", "connection", "content-length", "transfer-encoding", "expect"];
+    let begins = name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case("sec-websocket-"));
+    begins || OWN.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
 /// Reads the head of an answer, strictly: of what a line may end with, CRLF alone is taken.
 fn read_answer(head: &[u8], key: &str, options: &Options) -> io::Result<Agreed> {
     let is_loose = |at: usize| match head[at] {
@@ -381,6 +393,10 @@ mod tests {
             Request::new("a", "/").header("a b", "c"),
             Request::new("a", "/").header("a", "b\r\nc"),
             Request::new("a", "/").header("", "b"),
+            Request::new("a", "/").header("host", "b"),
+            Request::new("a", "/").header("Sec-WebSocket-Key", "b"),
+            Request::new("a", "/").header("Transfer-Encoding", "chunked"),
+            Request::new("a", "/").header("Content-Length", "5"),
         ] {
             assert!(request.check().is_err(), "{request:?}");
         }

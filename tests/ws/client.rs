@@ -128,14 +128,28 @@ fn a_client_ends_by_itself_if_the_server_does_not() {
 
 #[test]
 fn a_request_that_cannot_be_written_is_not() {
-    let Connected { mut rig, log, .. } = connect(Options::default());
+    let Connected { mut rig, log, server: _server, .. } = connect(Options::default());
     let (listener, addr) = crate::support::listener();
-    let state = Request::new("a.example", "no path").with_state(());
-    let id = rig.connect(addr, state, &ConnectOptions::default());
-    let mut server = rig.accept_at(&listener);
-    rig.end_of(id);
-    assert!(log.borrow()[0].starts_with("failed InvalidInput"), "{log:?}");
-    server.expect_end(End::Reset);
+    let request = || Request::new("a.example", "/");
+    for (number, request) in [
+        Request::new("a.example", "no path"),
+        // A second one, or a body, would make another request of it.
+        request().header("Host", "b.example"),
+        request().header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        request().header("Connection", "close"),
+        request().header("Content-Length", "5"),
+        request().header("Transfer-Encoding", "chunked"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = rig.connect(addr, request.with_state(()), &ConnectOptions::default());
+        let mut server = rig.accept_at(&listener);
+        rig.end_of(id);
+        let log = log.borrow();
+        assert!(log[number].starts_with("failed InvalidInput"), "{log:?}");
+        server.expect_end(End::Reset);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! breaks a rule.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use waterwheel::Limits;
@@ -116,6 +117,15 @@ fn what_is_inflated_comes_in_parts_and_may_refer_to_all_before() {
         assert!(served.message() == (2, message));
     }
     assert!(sizes(&served.log()).into_iter().all(|size| size <= 128 << 10));
+}
+
+/// Among the longest times there are, no sum is too long for a clock.
+#[test]
+fn a_peer_that_is_never_pinged_may_have_a_message_inflated_in_turns() {
+    let mut served = with_deflate(in_parts().ping_interval(Some(Duration::MAX)));
+    let message = vec![7; 4 << 20];
+    served.send(&masked(0xc2, &deflated(&mut compressor(), &message)));
+    assert!(served.message() == (2, message));
 }
 
 #[test]

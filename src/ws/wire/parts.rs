@@ -79,7 +79,7 @@ impl Wire {
     pub(super) fn until_look(&mut self, now: Duration, interval: Duration) -> Duration {
         let extra = self.extra.as_mut().filter(|extra| extra.assembly.is_some());
         let Some(extra) = extra else { return interval };
-        let due = *extra.next_look.get_or_insert(now + interval);
+        let due = *extra.next_look.get_or_insert(now.saturating_add(interval));
         due.saturating_sub(now)
     }
 
