@@ -37,8 +37,15 @@ const MAX_ANSWERS: usize = 10_000;
 /// Queries that one connection may have under way; a client with more is closed.
 const MAX_UNDER_WAY: u32 = 100;
 
+/// Clients that may wait for the same answer.
+const MAX_ASKERS: usize = 1_000;
+
+/// Ids that one question may have upstream at a time, of queries that differ in what is beside it:
+/// with each of them one that is guessed is more likely to be right.
+const MAX_ALIKE: usize = 8;
+
 /// Who waits for an answer.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Asker {
     Udp { socket: SocketId, peer: SocketAddr, local: Option<SocketAddr> },
     Tcp(ConnId),
@@ -46,12 +53,22 @@ enum Asker {
 
 /// A question that was sent on.
 struct Pending {
-    asker: Asker,
-    /// The id that the client has given it.
-    id: [u8; 2],
+    /// Who has asked it, each with an id of its own.
+    askers: Vec<(Asker, [u8; 2])>,
+    /// What was sent, behind the id.
+    query: Vec<u8>,
     /// Begins with the question.
     cache_key: Vec<u8>,
     timer: TimerId,
+}
+
+/// What follows from a query.
+enum Outcome {
+    Answer(Vec<u8>),
+    /// The answer comes later, if there is any.
+    Waits,
+    /// None comes: the query is malformed, or there are too many.
+    Dropped,
 }
 
 /// An answer, since when it is kept, and until when.
@@ -84,6 +101,8 @@ struct Forwarder {
     server: String,
     /// By the id upstream, which is the token of its timer, too.
     pending: HashMap<u16, Pending>,
+    /// The ids upstream of those that the same answer would be kept for.
+    alike: HashMap<Vec<u8>, Vec<u16>>,
     /// What has not been asked for longest makes room. The seed of the standard hasher keeps a
     /// client from choosing names that collide.
     cache: LruCache<Vec<u8>, Cached, RandomState>,
@@ -91,46 +110,106 @@ struct Forwarder {
     asked: u64,
 }
 
+/// A query with another id.
+fn with_id(query: &[u8], id: u16) -> Vec<u8> {
+    [&id.to_be_bytes(), &query[2..]].concat()
+}
+
 impl Forwarder {
-    /// Returns the answer that is kept; else asks upstream, and the answer comes later.
-    fn on_query(&mut self, asker: Asker, query: &[u8], cx: &mut Context<'_>) -> Option<Vec<u8>> {
-        let cache_key = cache_key(query, matches!(asker, Asker::Tcp(_)))?;
+    /// Finds the answer that is kept; else asks upstream, unless that was asked already.
+    fn on_query(&mut self, asker: Asker, query: &[u8], cx: &mut Context<'_>) -> Outcome {
+        let Some(cache_key) = cache_key(query, matches!(asker, Asker::Tcp(_))) else {
+            return Outcome::Dropped;
+        };
         let (id, now) = ([query[0], query[1]], cx.now());
         if let Some(cached) = self.cache.get(&cache_key).filter(|cached| now < cached.until) {
-            return Some(cached.answer(id, now));
+            return Outcome::Answer(cached.answer(id, now));
         }
+        let alike = self.alike.get(&cache_key).map_or(&[][..], Vec::as_slice);
+        for own in alike {
+            let Some(pending) = self.pending.get_mut(own) else { continue };
+            if pending.query != query[2..] {
+                continue;
+            }
+            let is_told = matches!(asker, Asker::Udp { .. });
+            if is_told && pending.askers.contains(&(asker, id)) {
+                // The client asks again: what was sent may have been lost.
+                self.send_upstream(*own, query, cx);
+                return Outcome::Waits;
+            }
+            if pending.askers.len() == MAX_ASKERS {
+                return Outcome::Dropped;
+            }
+            pending.askers.push((asker, id));
+            return Outcome::Waits;
+        }
+        if alike.len() == MAX_ALIKE {
+            return Outcome::Dropped;
+        }
+        self.ask(asker, query, cache_key, cx)
+    }
+
+    /// Asks upstream.
+    fn ask(
+        &mut self,
+        asker: Asker,
+        query: &[u8],
+        cache_key: Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Outcome {
         self.asked += 1;
         // Hard to guess: who could guess it could answer instead of the server.
         let own = self.random.hash_one(self.asked) as u16;
         let Entry::Vacant(pending) = self.pending.entry(own) else {
-            return None; // the client asks again
+            return Outcome::Dropped; // the client asks again
         };
         let timer = cx.set_timer(self.key, PATIENCE, own.into());
-        pending.insert(Pending { asker, id, cache_key, timer });
-        let mut sent = query.to_vec();
-        sent[..2].copy_from_slice(&own.to_be_bytes());
+        self.alike.entry(cache_key.clone()).or_default().push(own);
+        let askers = vec![(asker, [query[0], query[1]])];
+        pending.insert(Pending { askers, query: query[2..].to_vec(), cache_key, timer });
         if let Asker::Tcp(_) = asker {
             let limits = Limits::default().all_idle(Some(PATIENCE));
             let options = ConnectOptions::default().timeout(PATIENCE).limits(limits);
-            cx.connect(self.server.as_str(), self.key, Side::Upstream(sent), &options);
-        } else if let Some(mut upstream) = self.upstream.and_then(|id| cx.socket(id)) {
-            upstream.send(&sent);
+            let state = Side::Upstream(with_id(query, own));
+            cx.connect(self.server.as_str(), self.key, state, &options);
+        } else {
+            self.send_upstream(own, query, cx);
         }
-        None
+        Outcome::Waits
+    }
+
+    fn send_upstream(&self, own: u16, query: &[u8], cx: &mut Context<'_>) {
+        if let Some(mut upstream) = self.upstream.and_then(|id| cx.socket(id)) {
+            upstream.send(&with_id(query, own));
+        }
+    }
+
+    /// Takes a question back that was sent on.
+    fn take(&mut self, own: u16) -> Option<Pending> {
+        let pending = self.pending.remove(&own)?;
+        if let Some(alike) = self.alike.get_mut(&pending.cache_key) {
+            alike.retain(|&other| other != own);
+            if alike.is_empty() {
+                self.alike.remove(&pending.cache_key);
+            }
+        }
+        Some(pending)
     }
 
     fn on_answer(&mut self, answer: &[u8], cx: &mut Context<'_>) {
         let Some(question) = question(answer) else { return };
         let own = u16::from_be_bytes([answer[0], answer[1]]);
-        let Entry::Occupied(pending) = self.pending.entry(own) else { return }; // too late
-        if !pending.get().cache_key.starts_with(question) {
+        let Some(pending) = self.pending.get(&own) else { return }; // too late
+        if !pending.cache_key.starts_with(question) {
             return; // forged
         }
-        let pending = pending.remove();
+        let Some(pending) = self.take(own) else { return };
         cx.cancel_timer(pending.timer);
         let mut answer = answer.to_vec();
-        answer[..2].copy_from_slice(&pending.id);
-        self.send(pending.asker, &answer, cx);
+        for (asker, id) in pending.askers {
+            answer[..2].copy_from_slice(&id);
+            self.send(asker, &answer, cx);
+        }
         let Some(ttls) = ttls(&answer) else { return };
         let valid = ttls.iter().map(|&(_, ttl)| ttl).min().unwrap_or(0).min(MAX_TTL);
         let since = cx.now();
@@ -161,16 +240,20 @@ impl DatagramHandler for Forwarder {
         }
         let asker = Asker::Udp { socket: socket.id(), peer, local: socket.local_addr().ok() };
         let mut cx = socket.context();
-        if let Some(answer) = self.on_query(asker, bytes, &mut cx) {
+        if let Outcome::Answer(answer) = self.on_query(asker, bytes, &mut cx) {
             self.send(asker, &answer, &mut cx);
         }
     }
 }
 
 impl TimerHandler for Forwarder {
-    /// No answer came: the client asks again, or another server.
-    fn on_handler_timer(&mut self, timer: Timer, _: &mut Context<'_>) {
-        self.pending.remove(&(timer.token as u16));
+    /// No answer came: the clients ask again, or another server.
+    fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
+        for (asker, _) in self.take(timer.token as u16).into_iter().flat_map(|it| it.askers) {
+            if let Asker::Tcp(id) = asker {
+                cx.with(self.key, id, |side, conn| side.is_done(conn));
+            }
+        }
     }
 }
 
@@ -184,8 +267,13 @@ enum Side {
 
 impl Side {
     fn reply(&mut self, conn: &mut Conn<'_>, answer: &[u8]) {
-        let Self::Client { under_way, is_last } = self else { return };
         send_framed(conn, answer);
+        self.is_done(conn);
+    }
+
+    /// A query is not under way any more.
+    fn is_done(&mut self, conn: &mut Conn<'_>) {
+        let Self::Client { under_way, is_last } = self else { return };
         *under_way -= 1;
         if *under_way == 0 && *is_last {
             conn.close();
@@ -226,8 +314,10 @@ impl Handler for Forwarder {
             }
             *under_way += 1;
             let asker = Asker::Tcp(conn.id());
-            if let Some(answer) = self.on_query(asker, message, &mut conn.context()) {
-                side.reply(conn, &answer);
+            match self.on_query(asker, message, &mut conn.context()) {
+                Outcome::Answer(answer) => side.reply(conn, &answer),
+                Outcome::Waits => {}
+                Outcome::Dropped => side.is_done(conn),
             }
         }
         messages.consumed()
@@ -252,6 +342,7 @@ fn main() -> anyhow::Result<()> {
         upstream: None,
         server: server.clone(),
         pending: HashMap::new(),
+        alike: HashMap::new(),
         cache: LruCache::with_hasher(MAX_ANSWERS, RandomState::new()),
         random: RandomState::new(),
         asked: 0,

@@ -3,11 +3,12 @@
 use domain::base::Message;
 use domain::base::iana::{Rcode, Rtype};
 
-/// The only question of a message, with its type and class.
+/// The only question of an answer, with its type and class. `None` if it is a query, or malformed.
 pub(crate) fn question(message: &[u8]) -> Option<&[u8]> {
     let parsed = Message::from_slice(message).ok()?;
     let (begin, end) = (parsed.question().pos(), parsed.answer().ok()?.pos());
-    (parsed.header_counts().qdcount() == 1).then(|| &message[begin..end])
+    let is_answer = parsed.header().qr() && parsed.header_counts().qdcount() == 1;
+    is_answer.then(|| &message[begin..end])
 }
 
 /// All that the answer to a query depends on: the question, with which it begins, the flags, and

@@ -4,7 +4,8 @@
 #[path = "../../../tests/examples/process.rs"]
 mod process;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -84,4 +85,105 @@ fn an_answer_is_kept_for_those_who_ask_the_same_way() {
         ask_with(&socket, "name", more);
         assert_eq!(asked.load(Ordering::SeqCst), before + 1, "{more:?}");
     }
+}
+
+/// A server upstream that a test answers for, a forwarder that asks it, and where that listens.
+fn manual() -> (Process, UdpSocket, SocketAddr) {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let program = env!("CARGO_BIN_EXE_dns_forwarder");
+    let at = server.local_addr().unwrap().to_string();
+    let (process, addr) = Process::start(program, &["127.0.0.1:0", &at]).listening();
+    (process, server, addr)
+}
+
+fn client(addr: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(addr).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// A query for `a.` with this id, and what stands behind the question.
+fn query(id: u8, more: &[u8]) -> Vec<u8> {
+    let head = [0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(!more.is_empty())];
+    [&head[..], &[1, b'a', 0, 0, 1, 0, 1], more].concat()
+}
+
+/// The next query that is asked upstream, and who asks.
+#[track_caller]
+fn asked(server: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 512];
+    let (length, from) = server.recv_from(&mut buffer).unwrap();
+    (buffer[..length].to_vec(), from)
+}
+
+/// Who can have the same question asked with many ids at once has as many chances to guess one.
+#[test]
+fn a_question_that_many_ask_is_asked_once() {
+    let (_forwarder, server, addr) = manual();
+    let clients: Vec<_> = (0..50).map(|_| client(addr)).collect();
+    for (id, client) in (0..).zip(&clients) {
+        client.send(&query(id, &[])).unwrap();
+    }
+    let (first, forwarder) = asked(&server);
+    // One that asks again has it sent again, with the same id.
+    clients[0].send(&query(0, &[])).unwrap();
+    assert_eq!(asked(&server).0, first);
+    // Another one that is asked behind them shows that no more came before.
+    let marker = client(addr);
+    let other = [&query(7, &[])[..13], b"z", &query(7, &[])[14..]].concat();
+    marker.send(&other).unwrap();
+    assert_eq!(asked(&server).0[2..], other[2..]);
+    let mut answer = first;
+    answer[2] |= 0x80;
+    server.send_to(&answer, forwarder).unwrap();
+    for (id, client) in (0..).zip(&clients) {
+        let mut buffer = [0; 512];
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!((length, &buffer[..2]), (answer.len(), &[0, id][..]));
+    }
+}
+
+/// Options of a client's own make queries differ for which the same answer would be kept.
+#[test]
+fn one_question_has_few_ids_at_a_time() {
+    let (_forwarder, server, addr) = manual();
+    let client = client(addr);
+    for id in 0..20 {
+        let cookie = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 5, 0, 10, 0, 1, id];
+        client.send(&query(id, &cookie)).unwrap();
+    }
+    client.send(&query(99, &[])).unwrap(); // it differs in what it can take
+    let sent = std::iter::from_fn(|| Some(asked(&server).0)).take_while(|query| query[11] == 1);
+    assert_eq!(sent.count(), 8);
+}
+
+/// A server that sends back what it was sent has not answered.
+#[test]
+fn a_query_is_no_answer() {
+    let (_forwarder, server, addr) = manual();
+    let client = client(addr);
+    client.send(&query(1, &[])).unwrap();
+    let (mut query, forwarder) = asked(&server);
+    server.send_to(&query, forwarder).unwrap();
+    query[2] |= 0x80;
+    server.send_to(&query, forwarder).unwrap();
+    let mut buffer = [0; 512];
+    client.recv(&mut buffer).unwrap();
+    assert_eq!(buffer[2] & 0x80, 0x80);
+}
+
+#[test]
+fn what_gets_no_answer_is_not_under_way() {
+    let (_forwarder, _server, addr) = manual();
+    let mut client = TcpStream::connect(addr).unwrap();
+    // No queries, and one that cannot be asked: nobody listens upstream.
+    for _ in 0..50 {
+        client.write_all(&[0, 2, 0, 0]).unwrap();
+    }
+    client.write_all(&[&[0, 19], &query(1, &[])[..]].concat()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
