@@ -40,6 +40,9 @@ const MAX_RETAINED_BYTES: usize = 64 << 20;
 /// Most filters of a client: each message is compared with all of them.
 const MAX_FILTERS: usize = 1_000;
 
+/// The kind of packet that a client leaves with.
+const GOODBYE: u8 = 14;
+
 /// What a subscription is answered with that is refused.
 const REFUSED: u8 = 0x80;
 
@@ -110,8 +113,12 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Whether a filter has a topic: `+` is for one level, `#` for all that follow.
+/// Whether a filter has a topic: `+` is for one level, `#` for all that follow. Topics that begin
+/// with a dollar are for those alone who name them (4.7.2).
 fn matches(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
     let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
     loop {
         match (filter.next(), topic.next()) {
@@ -120,6 +127,12 @@ fn matches(filter: &str, topic: &str) -> bool {
             _ => return false,
         }
     }
+}
+
+/// With which QoS a message is sent to who has these filters, if any of them has it.
+fn wanted(filters: &BTreeMap<String, u8>, message: &Publish) -> Option<u8> {
+    let found = filters.iter().filter(|(filter, _)| matches(filter, &message.topic));
+    found.map(|(_, &qos)| qos.min(message.qos)).max()
 }
 
 /// Whether messages can be of it: it is no filter.
@@ -191,7 +204,7 @@ impl Broker {
                 send(client, conn, 0xb0, [id, &[], &[], &[]]);
             }
             (12, true) => drop(send(client, conn, 0xd0, [&[]; 4])),
-            (14, true) => {
+            (GOODBYE, true) => {
                 client.will = None;
                 client.transport.close(conn);
             }
@@ -244,7 +257,7 @@ impl Broker {
         parts: &mut Parts<'_>,
     ) -> Result<(), Broken> {
         let id = parts.bytes(2)?;
-        let mut granted = Vec::new();
+        let (mut granted, mut added) = (Vec::new(), BTreeMap::new());
         while !parts.0.is_empty() {
             let (filter, qos) = (parts.text()?, parts.u8()?.min(1));
             if client.filters.len() >= MAX_FILTERS && !client.filters.contains_key(&filter) {
@@ -252,13 +265,14 @@ impl Broker {
                 continue;
             }
             granted.push(qos);
-            client.filters.insert(filter, qos);
+            client.filters.insert(filter.clone(), qos);
+            added.insert(filter, qos);
         }
         send(client, conn, 0x90, [id, &granted, &[], &[]]);
+        // Of what the client has subscribed to before it has them already.
         for message in self.retained.values() {
-            let wanted = client.filters.iter().find(|(filter, _)| matches(filter, &message.topic));
-            if let Some((_, &qos)) = wanted {
-                deliver(client, conn, message, qos.min(message.qos), true);
+            if let Some(qos) = wanted(&added, message) {
+                deliver(client, conn, message, qos, true);
             }
         }
         Ok(())
@@ -267,14 +281,9 @@ impl Broker {
     /// Sends a message to all subscribers but the one whose callback runs, and returns the QoS that
     /// this one should get it with.
     fn publish(&mut self, message: &Publish, cx: &mut Context<'_>, own: &Client) -> Option<u8> {
-        let wanted = |client: &Client| {
-            let filters = client.filters.iter();
-            let qos = filters.filter(|(it, _)| matches(it, &message.topic)).map(|(_, &qos)| qos);
-            qos.max().map(|qos| qos.min(message.qos))
-        };
         for &id in &self.clients {
             cx.with(self.key, id, |client, conn| {
-                if let Some(qos) = wanted(client) {
+                if let Some(qos) = wanted(&client.filters, message) {
                     deliver(client, conn, message, qos, false);
                 }
             });
@@ -282,19 +291,23 @@ impl Broker {
         if message.retain {
             self.retain(message);
         }
-        wanted(own)
+        wanted(&own.filters, message)
     }
 
     /// Takes the packets at the front of an input; returns how many bytes that is.
     fn packets(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut packets = frame::headed(input, LENGTH, MAX_PACKET_BYTES);
         for packet in packets.by_ref() {
-            let done = packet
-                .map_err(|_| Broken)
-                .and_then(|(&[first], body)| self.packet(client, conn, first, body));
-            if done.is_err() {
-                conn.close_without_waiting();
-                return input.len();
+            let done = packet.map_err(|_| Broken).and_then(|(&[first], body)| {
+                self.packet(client, conn, first, body).map(|()| first >> 4 == GOODBYE)
+            });
+            match done {
+                Ok(false) => {}
+                Ok(true) => return input.len(), // nothing follows it
+                Err(Broken) => {
+                    conn.close_without_waiting();
+                    return input.len();
+                }
             }
         }
         if !client.name.is_empty() && !client.transport.is_closing(conn) {

@@ -95,7 +95,6 @@ fn what_is_retained_is_bounded_in_bytes() {
     client.expect([&[0x31, 12][..], &field("large/299"), b"y"].concat());
     client.send(packet(0x82, &[&[0, 1][..], &field("large/298"), &[0]].concat()));
     client.expect([0x90, 3, 0, 1, 0]);
-    client.expect([&[0x31, 12][..], &field("large/299"), b"y"].concat());
     client.send([0xc0, 0]);
     client.expect([0xd0, 0]); // 298 had no room
 }
@@ -110,4 +109,56 @@ fn a_will_is_of_one_topic() {
         let end = client.stream.read_to_end(&mut rest);
         assert!(rest.is_empty() && end.is_ok_and(|count| count == 0), "{topic:?}: {rest:?}");
     }
+}
+
+/// A subscription to these, with their QoS.
+fn subscription(filters: &[(&str, u8)]) -> Vec<u8> {
+    let filters = filters.iter().flat_map(|(filter, qos)| [field(filter), vec![*qos]].concat());
+    packet(0x82, &[0, 1].into_iter().chain(filters).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_subscription_brings_what_is_retained_for_it_and_not_for_earlier_ones() {
+    let (_broker, addr) = serve();
+    let mut client = connect(addr, "curious");
+    let retained = packet(0x33, &[&field("a/b")[..], &[0, 9], b"x"].concat());
+    client.send([retained, retain("c", b"y")].concat());
+    client.expect([0x40, 2, 0, 9]);
+    client.send(subscription(&[("#", 0), ("a/+", 1)]));
+    client.expect([0x90, 4, 0, 1, 0, 1]);
+    // Once, and with the better QoS of the two.
+    client.expect([&[0x33, 8][..], &field("a/b"), &[0, 1], b"x"].concat());
+    client.expect([&[0x31, 4][..], &field("c"), b"y"].concat());
+    client.send(subscription(&[("c", 0)]));
+    client.expect([0x90, 3, 0, 1, 0]);
+    client.expect([&[0x31, 4][..], &field("c"), b"y"].concat());
+    client.send([0xc0, 0]);
+    client.expect([0xd0, 0]);
+}
+
+#[test]
+fn a_topic_with_a_dollar_is_for_those_who_name_it() {
+    let (_broker, addr) = serve();
+    let mut client = connect(addr, "all");
+    client.send(subscription(&[("#", 0), ("+/load", 0)]));
+    client.expect([0x90, 4, 0, 1, 0, 0]);
+    client.send([retain("$SYS/load", b"1"), retain("own/load", b"2")].concat());
+    client.expect([&[0x30, 11][..], &field("own/load"), b"2"].concat());
+    client.send(subscription(&[("$SYS/#", 0)]));
+    client.expect([0x90, 3, 0, 1, 0]);
+    client.expect([&[0x31, 12][..], &field("$SYS/load"), b"1"].concat());
+}
+
+#[test]
+fn nothing_follows_a_goodbye() {
+    let (_broker, addr) = serve();
+    let mut client = connect(addr, "gone");
+    let publish = packet(0x30, &[&field("late")[..], b"x"].concat());
+    let mut reader = connect(addr, "reader");
+    reader.send(subscription(&[("late", 0)]));
+    reader.expect([0x90, 3, 0, 1, 0]);
+    client.send([&[0xe0, 0], &publish[..]].concat());
+    client.expect_end();
+    reader.send([0xc0, 0]);
+    reader.expect([0xd0, 0]);
 }
