@@ -77,6 +77,8 @@ fn path_of(method: Method, target: &str) -> String {
 /// as all other fields together.
 fn with_address(call: Call, address: IpAddr) -> Call {
     const NAME: &str = "X-Forwarded-For";
+    // Where both versions are listened on, one of 4 comes within one of 6.
+    let address = address.to_canonical();
     let IpAddr::V4(short) = address else { return call.header(NAME, address.to_string()) };
     let (mut text, mut length) = ([b'.'; 16], 0);
     for octet in short.octets() {

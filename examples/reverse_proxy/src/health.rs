@@ -37,6 +37,9 @@ impl Proxy {
 
     /// Whether a server has answered.
     pub(crate) fn note(&mut self, at: usize, is_well: bool) {
+        if !self.checks {
+            return; // nobody would ask it again once it gets no requests
+        }
         let server = &mut self.servers[at];
         let was_up = server.health.is_up();
         server.health.failures = if is_well { 0 } else { server.health.failures.saturating_add(1) };
@@ -44,6 +47,13 @@ impl Proxy {
             (true, false) => log::warn!("{} is down", server.name),
             (false, true) => log::info!("{} is up again", server.name),
             _ => {}
+        }
+    }
+
+    /// A server has answered a client: whatever failed before was not in a row.
+    pub(crate) fn note_answer(&mut self, at: usize, status: u16) {
+        if status < 500 && self.servers[at].health.failures > 0 {
+            self.note(at, true);
         }
     }
 }

@@ -11,8 +11,8 @@
 //! - A client that waits for a 100 gets it when the server behind says so, or has said nothing for
 //!   a second, and its body is not read before. A connection becomes a tunnel when the server
 //!   behind has answered 101.
-//! - Servers are asked every now and then whether they live. One that has failed twice gets no
-//!   requests until it answers again.
+//! - Servers are asked every now and then whether they live. One that has failed twice in a row
+//!   gets no requests until it answers again.
 //! - 502: no server, or none that answers as it should; 504: it takes too long; 503: too many wait.
 //! - Fields of one connection stay on it (RFC 9110, 7.6.1), with those that `Connection` lists.
 //!   What clients say of themselves in `X-Forwarded-*` is not believed.
@@ -47,7 +47,7 @@ usage: reverse_proxy [options] --to HOST:PORT...
   --listen ADDR        listen here, may be given again [127.0.0.1:8000]; port 0: any
   --timeout SECONDS    how long an answer may take, and each part of it [30]
   --check PATH         what a server is asked to see whether it lives [/]
-  --every SECONDS      how often; 0: never [5]
+  --every SECONDS      how often; 0: never, and all get requests whether they live or not [5]
   --help";
 
 /// The largest body of a request, in bytes. None is held here.
@@ -68,6 +68,8 @@ struct Proxy {
     servers: Vec<Upstream>,
     /// The server that was asked last.
     last: usize,
+    /// Whether servers are asked if they live.
+    checks: bool,
     /// Answers that have begun and are not over.
     relayed: HashMap<ReplyId, Lent>,
     remote: Remote,
@@ -122,7 +124,8 @@ fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
         servers.push(Upstream { name, client, health: Health::new() });
     }
     let clients: Vec<_> = servers.iter().map(|server| server.client).collect();
-    let proxy = Proxy { servers, last: 0, relayed: HashMap::new(), remote: reactor.remote() };
+    let (checks, remote) = (!args.every.is_zero(), reactor.remote());
+    let proxy = Proxy { servers, last: 0, checks, relayed: HashMap::new(), remote };
     let route = Route::new().any(forward::forward).max_body_bytes(MAX_BODY);
     let server = Server::new(proxy, Router::new().fallback(route));
     let web = reactor.register_with(|web| server.on_gone(move |proxy, id| proxy.on_gone(web, id)));
@@ -148,7 +151,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
             Long("listen") => args.listen.push(parser.value()?.string()?),
             Long("to") => args.to.push(parser.value()?.string()?),
             Long("timeout") => args.timeout = seconds(parser.value()?.parse()?)?,
-            Long("check") => args.check = parser.value()?.string()?,
+            Long("check") => args.check = path(parser.value()?.string()?)?,
             Long("every") => args.every = seconds(parser.value()?.parse()?)?,
             Long("help") | Short('h') => return Ok(None),
             _ => return Err(arg.unexpected()),
@@ -161,6 +164,15 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
         args.listen.push("127.0.0.1:8000".to_owned());
     }
     Ok(Some(args))
+}
+
+/// A path that can be asked for: with any other all servers would look as if they were down.
+fn path(text: String) -> Result<String, lexopt::Error> {
+    let is_path = text.starts_with('/') && !text.contains('#');
+    if is_path && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text);
+    }
+    Err(format!("--check {text:?}: a path begins with a slash, with %20 for a space").into())
 }
 
 fn seconds(number: f64) -> Result<Duration, lexopt::Error> {

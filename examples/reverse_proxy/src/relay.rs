@@ -64,10 +64,14 @@ impl Relay {
     }
 
     /// Has the answer gone on with, behind what was posted before.
-    fn go_on(&self, cx: &mut Context<'_>, call: impl FnOnce(&mut Response<'_, Proxy>) + 'static) {
+    fn go_on(
+        &self,
+        cx: &mut Context<'_>,
+        call: impl FnOnce(&mut Proxy, &mut Response<'_, Proxy>) + 'static,
+    ) {
         let (id, server) = (self.id, self.server.clone());
         cx.post(self.web, move |web, cx| {
-            if web.answer(cx, id, |_, res| call(res)).is_none() {
+            if web.answer(cx, id, call).is_none() {
                 server.inspect(|server| give_up(server, cx));
             }
         });
@@ -90,7 +94,7 @@ impl Relay {
     fn switch(&mut self, cx: &mut Context<'_>, server: ConnId, fields: Fields) {
         let Some((protocol, slot)) = self.tunnel.take() else { return };
         self.is_tunnel = true;
-        self.go_on(cx, move |res| {
+        self.go_on(cx, move |_, res| {
             res.fields(&fields);
             if let Some(upload) = slot.take() {
                 slot.replace(Some(upload.clone()));
@@ -107,6 +111,11 @@ pub(crate) fn give_up(server: &Lent, cx: &mut Context<'_>) {
     }
 }
 
+/// A status that means nothing to anybody is a failure of the server behind (RFC 9110, 15).
+fn known(status: u16) -> u16 {
+    if status < 600 { status } else { 502 }
+}
+
 /// Fields of an answer that pass.
 fn passing(answer: &Answer<'_>) -> Fields {
     let listed = Listed::of(answer.headers());
@@ -115,16 +124,17 @@ fn passing(answer: &Answer<'_>) -> Fields {
 
 impl AnswerReader for Relay {
     fn on_head(&mut self, answer: &Answer<'_>, cx: &mut Context<'_>) {
-        let (status, server) = (answer.status(), answer.conn());
+        let (status, server) = (known(answer.status()), answer.conn());
         let has_body = self.has_body(status);
         let fields = passing(answer);
         let lent = Rc::clone(self.server.insert(Rc::new(Cell::new(Some(server)))));
         if status == 101 {
             return self.switch(cx, server, fields);
         }
-        let (id, length) = (self.id, answer.content_length());
+        let (id, at, length) = (self.id, self.at, answer.content_length());
         cx.post(self.web, move |web, _| drop(web.app().relayed.insert(id, lent)));
-        self.go_on(cx, move |res| {
+        self.go_on(cx, move |proxy, res| {
+            proxy.note_answer(at, status);
             res.status(status).fields(&fields);
             res.stream(length);
             if has_body {
@@ -139,10 +149,11 @@ impl AnswerReader for Relay {
 
     /// Nothing of it can be held back: its connection is free already.
     fn on_whole(self: Box<Self>, answer: &Answer<'_>, cx: &mut Context<'_>) {
-        let (status, length) = (answer.status(), answer.content_length());
+        let (at, status, length) = (self.at, known(answer.status()), answer.content_length());
         let body = self.has_body(status).then(|| answer.body().to_vec());
         let fields = passing(answer);
-        self.go_on(cx, move |res| {
+        self.go_on(cx, move |proxy, res| {
+            proxy.note_answer(at, status);
             res.status(status).fields(&fields);
             match body {
                 Some(body) => res.body(&body),
@@ -164,7 +175,7 @@ impl AnswerReader for Relay {
                 }
             });
         } else {
-            self.go_on(cx, move |res| {
+            self.go_on(cx, move |_, res| {
                 res.write(&chunk);
             });
         }
@@ -182,7 +193,7 @@ impl AnswerReader for Relay {
                 }
             });
         }
-        self.go_on(cx, |res| res.end());
+        self.go_on(cx, |_, res| res.end());
     }
 
     fn on_error(self: Box<Self>, error: ClientError, cx: &mut Context<'_>) {

@@ -1,15 +1,16 @@
 //! The proxy as a process, between clients and servers that do what a test wants.
 #![cfg(unix)]
 
-#[path = "../../../tests/examples/process.rs"]
+mod health;
+#[path = "../../../../tests/examples/process.rs"]
 mod process;
-#[path = "../../../tests/examples/servers.rs"]
+#[path = "../../../../tests/examples/servers.rs"]
 mod servers;
 
 use std::io::{BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use process::{PATIENCE, Process};
 use servers::{Client, expect_clean_end};
@@ -150,6 +151,23 @@ fn a_field_that_a_server_could_take_for_one_of_the_proxys_does_not_pass() {
     upstream.send(OK);
     assert_eq!(head(&mut client)[0], "HTTP/1.1 200 OK");
     expect_end(server);
+}
+
+/// What listens on both versions gets addresses of version 4 as such of version 6.
+#[test]
+fn a_client_is_named_by_its_address_whatever_was_listened_on() {
+    let (listener, behind) = listen();
+    let to = behind.to_string();
+    let args = ["--to", &to, "--every", "0", "--listen", "[::]:0"];
+    let process = Process::start(PROXY, &args);
+    let line = process.line();
+    let port = line.rsplit(':').next().unwrap().parse::<u16>().expect(&line);
+    let mut client = Client::connect(SocketAddr::from(([127, 0, 0, 1], port)));
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut upstream = accept(&listener);
+    let request = head(&mut upstream);
+    assert!(has(&request, "X-Forwarded-For: 127.0.0.1"), "{request:?}");
+    expect_end(process);
 }
 
 #[test]
@@ -452,6 +470,18 @@ fn what_fails_is_told_apart() {
         assert_eq!(head(&mut client)[0], "HTTP/1.1 502 Bad Gateway", "{answer:?}");
         client.expect("the server behind has no answer\n");
     }
+    // A status that there is not, in one piece and in two.
+    for rest in ["", "in parts"] {
+        ask(&mut client);
+        let mut upstream = accept(&listener);
+        head(&mut upstream);
+        let length = 4 + rest.len();
+        upstream.send(format!("HTTP/1.1 700 Odd\r\nContent-Length: {length}\r\n\r\nbody"));
+        assert_eq!(head(&mut client)[0], "HTTP/1.1 502 Bad Gateway");
+        client.expect("body");
+        upstream.send(rest);
+        client.expect(rest);
+    }
     // An answer that is cut is cut for the client too.
     ask(&mut client);
     let mut upstream = accept(&listener);
@@ -469,35 +499,6 @@ fn what_fails_is_told_apart() {
     expect_clean_end(server);
 }
 
-#[test]
-fn a_server_that_fails_gets_no_requests_until_it_answers_again() {
-    let (web, one) = Process::serve("web", &[]);
-    let (gone, two) = listen();
-    drop(gone);
-    let (server, addr) = serve(&[one, two], &["--every", "0.05", "--check", "/plaintext"]);
-    let ask = || {
-        let mut client = Client::connect(addr);
-        client.send("GET /plaintext HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        head(&mut client)[0].split(' ').nth(1).unwrap().to_owned()
-    };
-    let began = Instant::now();
-    // Both are asked in turn.
-    while (0..8).any(|_| ask() != "200") {
-        assert!(began.elapsed() < PATIENCE, "it still gets requests");
-    }
-    expect_end(web);
-    while ask() != "502" || ask() != "502" || ask() != "502" {
-        assert!(began.elapsed() < PATIENCE, "nobody is there, and there are answers");
-    }
-    let again = Process::start("web", &["--listen", &two.to_string()]);
-    again.line();
-    while (0..8).any(|_| ask() != "200") {
-        assert!(began.elapsed() < PATIENCE, "it gets no requests");
-    }
-    expect_clean_end(server);
-    expect_end(again);
-}
-
 fn expect_end(server: Process) {
     server.terminate();
     server.end();
@@ -507,4 +508,10 @@ fn expect_end(server: Process) {
 fn a_command_line_that_is_wrong_is_told_in_a_line() {
     let (code, text) = servers::failure(PROXY, &[]);
     assert_eq!((code, text.contains("--to")), (Some(2), true), "{text}");
+    // All servers would look as if they were down.
+    for path in ["health", "", "/a b", "/a#b", "http://x/"] {
+        let args = ["--to", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--check", path];
+        let (code, text) = servers::failure(PROXY, &args);
+        assert_eq!((code, text.contains("--check")), (Some(2), true), "{text}");
+    }
 }
