@@ -108,14 +108,22 @@ impl<A: 'static> Response<'_, A> {
     /// # let _ = routes;
     /// ```
     pub fn events(&mut self, heartbeat: Option<Duration>) -> super::ReplyId {
+        if !self.is_unanswered() {
+            self.refuse_second();
+            return self.id();
+        }
         self.header("Content-Type", "text/event-stream").header("Cache-Control", "no-cache");
         self.exchange.is_events = true;
-        self.exchange.heartbeat = heartbeat;
         let id = self.stream(None);
-        if self.exchange.output == Output::Stream(Rest::Nothing) {
-            self.end(); // the head is all that was asked for
-        } else if heartbeat.is_some() {
-            self.conn.set_deadline(crate::handler::DeadlineKind::User, heartbeat);
+        match self.exchange.output {
+            Output::Stream(Rest::Nothing) => self.end(), // the head is all that was asked for
+            Output::Stream(_) if heartbeat.is_some() => {
+                self.exchange.heartbeat = heartbeat;
+                self.conn.set_deadline(crate::handler::DeadlineKind::User, heartbeat);
+            }
+            Output::Stream(_) => {}
+            // A 500, because something was set that cannot be sent.
+            Output::Unanswered | Output::Done => self.exchange.is_events = false,
         }
         id
     }

@@ -109,3 +109,26 @@ fn behind_a_stream_that_has_ended_a_client_may_be_idle_as_long_as_behind_any_ans
     assert_eq!(client.take(5), b"0\r\n\r\n");
     client.expect_end();
 }
+
+/// The next heartbeat may be further than the client may be idle.
+#[test]
+fn an_answer_that_is_no_stream_has_no_heartbeat() {
+    const LONG: Option<Duration> = Some(Duration::from_secs(3_600));
+    let web = Web::serve(|| {
+        let routes = Router::new()
+            .get("/second", |_, _, res| {
+                res.text("first");
+                res.events(LONG);
+            })
+            .get("/failed", |_, _, res| {
+                res.header("X", "a\nb").events(LONG);
+            });
+        let options = Options::default().keep_alive_timeout(Duration::from_millis(50));
+        Server::new((), routes).with_options(options)
+    });
+    for (path, status) in [("/second", 200), ("/failed", 500)] {
+        let mut client = web.client();
+        assert_eq!(client.get(path).status, status);
+        client.expect_end();
+    }
+}
