@@ -15,6 +15,7 @@ mod transport;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::io::{self, Write};
+use std::ops::Bound;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -23,7 +24,7 @@ use waterwheel::frame::{self, LengthPrefix};
 use waterwheel::ws::Endpoint;
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, Context, Deadline, DeadlineKind, Handler, HandlerKey,
-    Limits, ListenOptions, Peer, Reactor, Written,
+    Limits, ListenOptions, Peer, Reactor, Timer, Written,
 };
 
 /// How MQTT writes the length of a packet, and the longest that is taken.
@@ -39,6 +40,11 @@ const MAX_RETAINED_BYTES: usize = 64 << 20;
 
 /// Most filters of a client: each message is compared with all of them.
 const MAX_FILTERS: usize = 1_000;
+
+/// Comparisons of retained messages with filters that are made for a client at once, in less than a
+/// millisecond, and the time in which the others have their turn then.
+const COMPARISONS: usize = 10_000;
+const TURN: Duration = Duration::from_millis(1);
 
 /// The kind of packet that a client leaves with.
 const GOODBYE: u8 = 14;
@@ -61,7 +67,17 @@ struct Client {
     will: Option<Publish>,
     /// Output is above the mark.
     is_behind: bool,
+    /// What is retained for its last subscription, as far as it has not got it. Nothing more is
+    /// read before.
+    replay: Option<Replay>,
     transport: Transport,
+}
+
+/// Retained messages that are looked through.
+struct Replay {
+    filters: BTreeMap<String, u8>,
+    /// The topic that was looked at last.
+    after: Option<String>,
 }
 
 #[derive(Clone)]
@@ -270,12 +286,26 @@ impl Broker {
         }
         send(client, conn, 0x90, [id, &granted, &[], &[]]);
         // Of what the client has subscribed to before it has them already.
-        for message in self.retained.values() {
-            if let Some(qos) = wanted(&added, message) {
+        client.replay = Some(Replay { filters: added, after: None });
+        self.replay(client, conn);
+        Ok(())
+    }
+
+    /// Sends what is retained for a subscription, as far as it is found in one turn.
+    fn replay(&self, client: &mut Client, conn: &mut Conn<'_>) {
+        let Some(mut replay) = client.replay.take() else { return };
+        let count = (COMPARISONS / replay.filters.len().max(1)).max(1);
+        let begin = replay.after.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut messages = self.retained.range((begin, Bound::Unbounded));
+        for (topic, message) in messages.by_ref().take(count) {
+            if let Some(qos) = wanted(&replay.filters, message) {
                 deliver(client, conn, message, qos, true);
             }
+            replay.after = Some(topic.clone());
         }
-        Ok(())
+        if messages.next().is_some() {
+            client.replay = Some(replay);
+        }
     }
 
     /// Sends a message to all subscribers but the one whose callback runs, and returns the QoS that
@@ -308,6 +338,11 @@ impl Broker {
                     conn.close_without_waiting();
                     return input.len();
                 }
+            }
+            if client.replay.is_some() {
+                conn.pause_reading();
+                conn.set_timer(TURN, 0);
+                break;
             }
         }
         if !client.name.is_empty() && !client.transport.is_closing(conn) {
@@ -349,9 +384,7 @@ impl Handler for Broker {
             Transport::Web(web) => {
                 let (taken, packets) = web.read(conn, input);
                 let done = self.packets(client, conn, &packets);
-                if let Transport::Web(web) = &mut client.transport {
-                    web.keep(&packets[done..]);
-                }
+                client.transport.keep(&packets[done..]);
                 taken
             }
             Transport::Unknown => {
@@ -368,13 +401,27 @@ impl Handler for Broker {
         }
     }
 
+    /// More of what is retained is looked through; when all of it is, reading goes on.
+    fn on_timer(&mut self, client: &mut Client, conn: &mut Conn<'_>, _: Timer) {
+        self.replay(client, conn);
+        if client.replay.is_some() {
+            conn.set_timer(TURN, 0);
+            return;
+        }
+        conn.resume_reading();
+        let packets = client.transport.take_kept();
+        let done = self.packets(client, conn, &packets);
+        client.transport.keep(&packets[done..]);
+    }
+
     fn on_drain(&mut self, client: &mut Client, _: &mut Conn<'_>) {
         client.is_behind = false;
     }
 
     /// Nothing has come for one and a half of the keep-alive, or no answer to a goodbye.
-    fn on_deadline(&mut self, _: &mut Client, _: &mut Conn<'_>, _: DeadlineKind) -> Deadline {
-        Deadline::Reset
+    fn on_deadline(&mut self, client: &mut Client, _: &mut Conn<'_>, _: DeadlineKind) -> Deadline {
+        // What is not read is not the client's silence.
+        if client.replay.is_some() { Deadline::Keep(PATIENCE) } else { Deadline::Reset }
     }
 
     fn on_close(&mut self, mut client: Client, closed: Closed, cx: &mut Context<'_>) {

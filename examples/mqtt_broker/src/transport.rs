@@ -94,6 +94,22 @@ impl Transport {
         input.len()
     }
 
+    /// Keeps the beginning of a packet for the next messages. What is left of a connection of its
+    /// own stays there.
+    pub(crate) fn keep(&mut self, packets: &[u8]) {
+        if let Self::Web(web) = self {
+            web.packets.0 = packets.to_vec();
+        }
+    }
+
+    /// Takes what was kept.
+    pub(crate) fn take_kept(&mut self) -> Vec<u8> {
+        match self {
+            Self::Web(web) => mem::take(&mut web.packets.0),
+            _ => Vec::new(),
+        }
+    }
+
     pub(crate) fn end(self, closed: &Closed, cx: &mut Context<'_>) {
         if let Self::Web(web) = self {
             let Web { session, mut packets } = *web;
@@ -107,11 +123,6 @@ impl Web {
     pub(crate) fn read(&mut self, conn: &mut Conn<'_>, input: &[u8]) -> (usize, Vec<u8>) {
         let taken = self.session.on_data(&mut self.packets, conn, input);
         (taken, mem::take(&mut self.packets.0))
-    }
-
-    /// Keeps the beginning of a packet for the next messages.
-    pub(crate) fn keep(&mut self, packets: &[u8]) {
-        self.packets.0 = packets.to_vec();
     }
 }
 

@@ -162,3 +162,63 @@ fn nothing_follows_a_goodbye() {
     reader.send([0xc0, 0]);
     reader.expect([0xd0, 0]);
 }
+
+/// Whether one of 1,000 filters has each of the retained topics takes a while.
+fn many_filters() -> Vec<u8> {
+    let filters: Vec<_> = (1..1_000).map(|at| format!("+/none{at}")).collect();
+    let filters: Vec<_> = filters.iter().map(|it| (&it[..], 0)).chain([("+/a", 0)]).collect();
+    subscription(&filters)
+}
+
+fn retain_many(client: &mut Client, count: usize) {
+    let messages = (0..count).flat_map(|at| retain(&format!("{at:04}/a"), b"x"));
+    client.send(messages.chain([0xc0, 0]).collect::<Vec<_>>());
+    client.expect([0xd0, 0]);
+}
+
+#[test]
+fn others_are_served_while_what_is_retained_is_looked_through() {
+    const TOPICS: usize = 1_000;
+    let (_broker, addr) = serve();
+    let (mut busy, mut other) = (connect(addr, "busy"), connect(addr, "other"));
+    retain_many(&mut busy, TOPICS);
+    busy.send([&many_filters()[..], &[0xc0, 0]].concat());
+    busy.stream.read_exact(&mut [0; 5 + 1_000]).unwrap();
+    // It has begun, and what the other one says is retained before it has come so far.
+    busy.expect([&[0x31, 9][..], &field("0000/a"), b"x"].concat());
+    let last = field(&format!("{:04}/a", TOPICS - 1));
+    other.send(packet(0x31, &[&last[..], b"y"].concat()));
+    loop {
+        let mut message = [0; 11];
+        busy.stream.read_exact(&mut message).unwrap();
+        if message[0] == 0x31 && message[2..10] == last {
+            assert_eq!(message[10], b'y', "all of it was looked through at once");
+            break;
+        }
+    }
+    // Nor is anything lost that stood behind the subscription.
+    busy.expect([0xd0, 0]);
+}
+
+/// Packets that came in the message of the subscription come by no other one.
+#[test]
+fn a_websocket_goes_on_behind_what_is_retained() {
+    const HEAD: &str = "GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+    let (_broker, addr) = serve();
+    retain_many(&mut connect(addr, "first"), 30);
+    let mut client = Client::connect(addr);
+    client.send(HEAD);
+    while !client.line().is_empty() {}
+    let packets = [&introduction("web", None)[..], &many_filters(), &[0xc0, 0]].concat();
+    let length = (packets.len() as u16).to_be_bytes();
+    client.send([&[0x82, 0xfe][..], &length, &[0; 4], &packets].concat());
+    client.expect([0x82, 4, 0x20, 2, 0, 0]);
+    client.stream.read_exact(&mut [0; 4 + 5 + 1_000]).unwrap();
+    for at in 0..30 {
+        let topic = field(&format!("{at:04}/a"));
+        client.expect([&[0x82, 11, 0x31, 9][..], &topic, b"x"].concat());
+    }
+    client.expect([0x82, 2, 0xd0, 0]);
+}
