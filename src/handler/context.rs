@@ -63,8 +63,8 @@ impl<'a> Context<'a> {
         self.lp
     }
 
-    /// A connection of any handler of this reactor, if it has not ended and is not about to end in
-    /// this turn. In `on_close` the connection that has ended is not found.
+    /// A connection of any handler of this reactor; `None` if it has ended, or ends in this turn.
+    /// In `on_close` the connection that has ended is not found.
     #[must_use]
     pub fn conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
         self.lp.streams.get(id)?;
@@ -73,19 +73,19 @@ impl<'a> Context<'a> {
 
     /// Another connection of the handler that runs, with its state, for the time of a closure.
     ///
-    /// `service` is the key of the handler. `with` works from all its callbacks, also through
-    /// [`Conn::context`] and [`DatagramSocket::context`], from `on_message` and from closures that
-    /// are posted to it. The closure is
-    /// run at once and is no callback: it may write, close and set timers as usual, and what it
-    /// writes to that connection leaves at the end of the turn. Its own `context()` lends no
-    /// states. If the closure panics, it is the callback around it that has panicked.
+    /// `handler` is the key of the handler that runs. `with` works in all its callbacks, also
+    /// through [`Conn::context`] and [`DatagramSocket::context`], in `on_message` and in closures
+    /// that are posted to it. The closure runs at once. It may write, close and set timers as
+    /// usual, and what it writes to that connection leaves at the end of the turn. Within the
+    /// closure `with` finds no further states. A panic of the closure counts as a panic of the
+    /// callback that called `with`.
     ///
     /// Returns `None`, and does not run the closure,
     /// - for the connection whose callback runs: its state is lent already;
     /// - for a connection of another handler: [`post`](Self::post) reaches that;
     /// - for a connection that has ended or is marked closed, and for an id of another reactor;
-    /// - for a connection that was begun by [`connect`](Self::connect) in this turn: its handler
-    ///   gets the state at the end of it;
+    /// - for a connection that was begun by [`connect`](Self::connect) in this turn: the handler
+    ///   has its state from the end of the turn on;
     /// - where no handler runs that serves connections, as in
     ///   [`Reactor::context`](crate::Reactor::context).
     ///
@@ -216,14 +216,14 @@ impl<'a> Context<'a> {
         first_of(&addrs, |to| datagrams.connect_udp(engine, to, by, options))
     }
 
-    /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of `service`
+    /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of the handler
     /// follows. Until then writes are queued, under the same cap.
     ///
-    /// `to` is an address, `"host:port"` or a Unix socket; see [`Destination`]. Of several
-    /// addresses, IPv6 and IPv4 in turn, the next one is begun when the one before has failed or
-    /// has not come up within `attempt_delay`, and the first that comes up wins (RFC 8305). One
-    /// deadline, `timeout`, covers it all. Until it is up, [`Conn::peer_addr`] is the one address
-    /// that was given, or unspecified.
+    /// `to` is an address, `"host:port"` or a Unix socket; see [`Destination`]. Several addresses
+    /// are tried in turn, IPv6 and IPv4 alternately: the next one when the one before has failed or
+    /// is not up within `attempt_delay`. The first that comes up wins (RFC 8305). One deadline,
+    /// `timeout`, covers it all. Until the connection is up, [`Conn::peer_addr`] returns the
+    /// address that was passed, or an unspecified one if there are several or a name.
     pub fn connect<H: Handler>(
         &mut self,
         to: impl Into<Destination>,
@@ -234,14 +234,15 @@ impl<'a> Context<'a> {
         self.lp.connect(to.into(), handler, state, options)
     }
 
-    /// Connects anew where a connection was lost, for `on_close` to call: after a pause, by the
-    /// [`Reconnect`](crate::Reconnect) policy that it was connected with. `on_open` or
-    /// `on_connect_failed` follows, with the state that is passed here. A try for which no
-    /// descriptor is left fails like any other.
+    /// Connects again after a connection was lost. Call it in `on_close`. The pause and the number
+    /// of attempts follow from the [`Reconnect`](crate::Reconnect) policy of the connection that
+    /// was lost. `on_open` or `on_connect_failed` follows, with the state that is passed here. An
+    /// attempt for which no descriptor is left fails like any other.
     ///
     /// # Errors
-    /// The state is returned if the connection was accepted or had no policy, if it failed or was
-    /// lost `max_attempts` times in a row without lasting, or if the reactor is stopping.
+    /// The state is returned if the connection was accepted or had no policy, if it is of another
+    /// type than the state that [`connect`](Self::connect) took (an error is logged), if the last
+    /// `max_attempts` attempts failed or were lost soon, or if the reactor is stopping.
     ///
     /// # Examples
     /// ```
@@ -265,9 +266,9 @@ impl<'a> Context<'a> {
         self.lp.reconnect(closed, state)
     }
 
-    /// Sets a timer of a handler: `on_handler_timer` is called once, not before the time has
-    /// passed and at most 1 ms (a tick) after, plus the work of the turn. It gets the `token`,
-    /// which means what the handler wants: see [`Timer`](crate::Timer). A timer that is set with
+    /// Sets a timer of a handler: `on_handler_timer` is called once, not before the time has passed
+    /// and at most 1 ms (a tick) after, plus the work of the turn. The callback gets the `token`,
+    /// whose meaning is the handler's own: see [`Timer`](crate::Timer). A timer that is set with
     /// the key of another reactor never fires, and an error is logged.
     pub fn set_timer<H: TimerHandler>(
         &mut self,
@@ -297,8 +298,8 @@ impl<'a> Context<'a> {
     }
 
     /// Runs a closure with a handler on this thread, in the next mailbox phase, after this callback
-    /// has returned. A handler of any kind reaches another one so, or itself from a function that
-    /// has only the context.
+    /// has returned. Use it to reach another handler of any kind, or your own one from a function
+    /// that has only the context.
     pub fn post<H: 'static>(
         &mut self,
         handler: HandlerKey<H>,
@@ -314,9 +315,10 @@ impl<'a> Context<'a> {
         Duration::from_millis(self.lp.engine.now())
     }
 
-    /// Returns a time at which the turn in which [`now`](Self::now) was `stamp` was surely over.
-    /// An event that got this stamp may have happened as late as the end of the turn. A limit that
-    /// must give its whole time therefore counts from there, even if a callback took long:
+    /// Returns a time at which the turn of `stamp` was surely over. A stamp is what
+    /// [`now`](Self::now) returned in that turn. An event that got this stamp may have happened as
+    /// late as the end of the turn. A limit that must give its whole time therefore counts from
+    /// there, even if a callback took long:
     ///
     /// ```
     /// use std::time::Duration;
@@ -330,10 +332,10 @@ impl<'a> Context<'a> {
     /// }
     /// ```
     ///
-    /// For most turns that is a millisecond after `stamp`. The ends of turns are known for four
-    /// minutes, and those of older ones are taken for as late as the longest turn so far. Timers
-    /// and deadlines do not need this: each is set by a clock that is read anew. Ends are noted
-    /// where the loop reads the clock at the end of a turn, which is while any timer is set: see
+    /// For most turns that is a millisecond after `stamp`. The ends of turns are kept for four
+    /// minutes. For older turns the length of the longest turn so far is assumed. Timers and
+    /// deadlines do not need this, because the clock is read again when they are set. The loop
+    /// records the end of a turn only while a timer is set: see
     /// [`Stats::turn_times`](crate::Stats::turn_times).
     #[must_use]
     pub fn turn_end(&self, stamp: Duration) -> Duration {
@@ -348,8 +350,8 @@ impl<'a> Context<'a> {
         self.lp.engine.timers.system_time()
     }
 
-    /// Whether the reactor lives in a simulated world (`waterwheel::sim`): there a handler starts
-    /// no threads, and looks at no clock but this one.
+    /// Whether the reactor runs in a simulated world (`waterwheel::sim`). There a handler must
+    /// start no threads, and use no other clock than this one.
     #[must_use]
     pub fn is_simulated(&self) -> bool {
         self.lp.engine.io.world().is_simulated()
@@ -396,10 +398,11 @@ impl<'a> Context<'a> {
         self.lp.engine.stop(Stop::Now);
     }
 
-    /// Stops the loop gracefully: listeners close, connections are offered `on_shutdown`, output
-    /// drains and peers finish; what is left after `deadline` is cut. All of them end with
-    /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then, and
-    /// so are datagrams that wait for room. Of several calls the earliest deadline holds.
+    /// Stops the loop gracefully. Listeners close, `on_shutdown` is called for each connection,
+    /// queued output is sent, and the loop waits for the peers to finish. What is left when
+    /// `deadline` has passed is cut. All connections end with `CloseReason::Shutdown`. Until the
+    /// deadline the loop also waits for peers that ignore our FIN, and for queued datagrams. Of
+    /// several calls the earliest deadline holds.
     pub fn drain(&mut self, deadline: Duration) {
         self.lp.engine.stop(Stop::Drain(deadline));
     }

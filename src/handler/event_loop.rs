@@ -161,6 +161,10 @@ impl Loop {
     pub(crate) fn reconnect<S: 'static>(&mut self, closed: &Closed, state: S) -> Result<ConnId, S> {
         let may = !self.engine.is_stopping() && self.streams.has_slots();
         match &closed.dial {
+            Some(dial) if dial.state_type != TypeId::of::<S>() => {
+                log::error!("{}: reconnect needs a state of the type that connect took", closed.id);
+                Err(state)
+            }
             Some(dial) if may && dial.may_go_on() => {
                 Ok(self.streams.reconnect(&mut self.engine, dial, Box::new(state)))
             }

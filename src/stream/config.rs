@@ -1,5 +1,6 @@
 //! What the connections of one listener, or one outgoing connection, go by: checked, in ticks.
 
+use std::any::TypeId;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -79,6 +80,8 @@ pub(crate) struct Dial {
     pub(crate) options: ConnectOptions,
     /// Whose it is.
     pub(crate) service: u32,
+    /// What the handler keeps for each of its connections.
+    pub(crate) state_type: TypeId,
     /// Tries in a row that failed or did not last. Only the loop's thread writes it.
     pub(crate) failed: AtomicU32,
     /// The tick at which it was up last.

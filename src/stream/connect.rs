@@ -49,6 +49,7 @@ impl Streams {
                     destination: to.clone(),
                     options: options.clone(),
                     service,
+                    state_type: state.as_ref().type_id(),
                     failed: AtomicU32::new(0),
                     up_at: AtomicU64::new(0),
                 });

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 #[cfg(unix)]
 use waterwheel::unix::UnixAddr;
 use waterwheel::{
-    Conn, ConnectOptions, ConnectRetry, Context, Handler, HandlerKey, Limits, Peer, Reactor,
-    Reconnect, Written,
+    Closed, Conn, ConnectOptions, ConnectRetry, Context, Handler, HandlerKey, Limits, Peer,
+    Reactor, Reconnect, Written,
 };
 
 use crate::support::{Call, PATIENCE, Rig, Script, nobody};
@@ -176,4 +176,39 @@ fn a_panic_between_two_tries_is_the_end_of_that_connect_alone() {
     assert_eq!(rig.journal.count(failed), 1);
     other.send(b"still there?");
     rig.expect(&mut other, b"still there?");
+}
+
+/// Connects again with a state that is not of its own type.
+struct Mistaken {
+    returned: Option<&'static str>,
+}
+
+impl Handler for Mistaken {
+    type State = u8;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<u8> {
+        None
+    }
+
+    fn on_data(&mut self, _: &mut u8, _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+
+    fn on_close(&mut self, _: u8, closed: Closed, cx: &mut Context<'_>) {
+        self.returned = cx.reconnect(&closed, "no number").err();
+        cx.stop();
+    }
+}
+
+#[test]
+fn a_state_of_another_type_is_returned_and_does_not_vanish() -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut reactor = Reactor::new()?;
+    let client = reactor.register(Mistaken { returned: None });
+    reactor.connect(listener.local_addr()?, client, 0, &often(None));
+    drop(listener.accept()?);
+    reactor.run()?;
+    let returned = reactor.handler_mut(client).and_then(|client| client.returned);
+    assert_eq!(returned, Some("no number"));
+    Ok(())
 }
