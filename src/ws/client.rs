@@ -19,7 +19,7 @@ const MAX_HEAD: usize = 16 << 10;
 /// Fields that an answer may have.
 const MAX_FIELDS: usize = 100;
 
-/// What a client asks a server for.
+/// The request with which a client begins a WebSocket.
 ///
 /// # Examples
 /// ```
@@ -49,14 +49,14 @@ impl fmt::Debug for Request {
 }
 
 impl Request {
-    /// Asks for `target`, path and query, of a host: the name, with the port behind a colon unless
-    /// it is the usual one.
+    /// Asks for `target`, a path with an optional query. `host` becomes the field `Host`: the name,
+    /// and the port behind a colon unless it is 80, or 443 with TLS.
     #[must_use]
     pub fn new(host: &str, target: &str) -> Self {
         Self { host: host.to_owned(), target: target.to_owned(), fields: Vec::new() }
     }
 
-    /// Adds a field, such as `Origin`, `Cookie` or `Authorization`. One of the handshake itself, or
+    /// Adds a header field, such as `Origin`, `Cookie` or `Authorization`. One of the handshake itself, or
     /// of a body, fails the connect: those follow from the host and the options.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -68,7 +68,7 @@ impl Request {
     #[must_use]
     pub fn with_state<S>(self, state: S) -> ClientState<S> {
         let key = String::new();
-        let opening = Opening { request: self, key, state, error: None };
+        let opening = Opening { request: self, key, state, failure: None };
         ClientState(Phase::Opening(Box::new(opening)))
     }
 
@@ -128,7 +128,21 @@ struct Opening<S> {
     key: String,
     state: S,
     /// Why it fails.
-    error: Option<io::Error>,
+    failure: Option<Failure>,
+}
+
+/// Why a handshake fails.
+struct Failure {
+    error: io::Error,
+    /// Whether another try may succeed.
+    is_temporary: bool,
+}
+
+impl From<io::Error> for Failure {
+    /// A failure that would come again.
+    fn from(error: io::Error) -> Self {
+        Self { error, is_temporary: false }
+    }
 }
 
 impl<S> fmt::Debug for ClientState<S> {
@@ -138,7 +152,7 @@ impl<S> fmt::Debug for ClientState<S> {
     }
 }
 
-/// A handler of outgoing connections that speak WebSocket, over TLS if the `ConnectOptions` say so.
+/// A handler of outgoing connections that speak WebSocket. For TLS set `ConnectOptions::tls`.
 ///
 /// # Examples
 /// ```no_run
@@ -166,6 +180,50 @@ impl<S> fmt::Debug for ClientState<S> {
 /// reactor.run()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+/// A client that never gives up, and subscribes again each time. `on_open` is called for each new
+/// connection, so what the server forgets is said there. `on_close` asks for the next connection,
+/// which comes after a pause by the policy:
+/// ```no_run
+/// use waterwheel::ws::{self, Client, Ended, Message, Options, Request};
+/// use waterwheel::{ConnectOptions, Context, Reactor, Reconnect};
+///
+/// struct Feed;
+///
+/// fn request(topic: String) -> ws::ClientState<String> {
+///     Request::new("feed.example", "/prices").with_state(topic)
+/// }
+///
+/// impl ws::Handler for Feed {
+///     type State = String;
+///
+///     fn on_open(&mut self, topic: &mut String, socket: &mut ws::Socket<'_>) {
+///         socket.send_text(&format!("subscribe {topic}"));
+///     }
+///
+///     fn on_message(&mut self, _: &mut String, _: &mut ws::Socket<'_>, message: Message<'_>) {
+///         println!("{message:?}");
+///     }
+///
+///     fn on_close(&mut self, topic: String, ended: Ended<'_>, cx: &mut Context<'_>) {
+///         if cx.reconnect(ended.closed, request(topic)).is_err() {
+///             cx.stop(); // the reactor stops, or the policy has an end
+///         }
+///     }
+/// }
+///
+/// let again = Reconnect::default().max_attempts(None);
+/// // With the feature `tls`: `.tls(&config, "feed.example")`, and the port 443.
+/// let options = ConnectOptions::default().reconnect(Some(again));
+/// let mut reactor = Reactor::new()?;
+/// let client = reactor.register(Client::new(Feed, Options::default()));
+/// reactor.connect("feed.example:80", client, request("tea".to_owned()), &options);
+/// reactor.run()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+/// The policy also covers the handshake. It is tried again if the connection ends before the
+/// answer, if the answer takes too long, or if its status is 408, 429 or one of 500 to 599, as it
+/// is while a server behind a balancer restarts. After any other answer, and after the last try,
+/// `on_connect_failed` is called.
 pub struct Client<A> {
     /// The program's handler.
     pub app: A,
@@ -196,7 +254,9 @@ impl<A: Handler> Client<A> {
         let end = looked_at.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
         let result = match end {
             Some(end) => read_answer(&input[..end], &opening.key, &self.shared.options),
-            None if looked_at.len() == MAX_HEAD => Err(invalid("the head of its answer is long")),
+            None if looked_at.len() == MAX_HEAD => {
+                Err(invalid("the head of its answer is long").into())
+            }
             None => return 0,
         };
         match result {
@@ -207,9 +267,9 @@ impl<A: Handler> Client<A> {
                 }
                 end.unwrap_or(0)
             }
-            Err(error) => {
+            Err(failure) => {
                 self.shared.count(|stats| stats.refused += 1);
-                opening.error = Some(error);
+                opening.failure = Some(failure);
                 conn.abort();
                 input.len()
             }
@@ -239,7 +299,7 @@ impl<A: Handler> handler::Handler for Client<A> {
         let checked = opening.request.check();
         let checked = checked.map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text));
         if let Err(error) = filled.and(checked) {
-            opening.error = Some(error);
+            opening.failure = Some(error.into());
             conn.abort();
             return;
         }
@@ -289,7 +349,8 @@ impl<A: Handler> handler::Handler for Client<A> {
             Phase::Open(session) => session.on_deadline(&mut self.app, conn),
             Phase::Opening(opening) => {
                 let text = "the server has not answered the handshake";
-                opening.error = Some(io::Error::new(io::ErrorKind::TimedOut, text));
+                let error = io::Error::new(io::ErrorKind::TimedOut, text);
+                opening.failure = Some(Failure { error, is_temporary: true });
                 Deadline::Reset
             }
             Phase::Between => Deadline::Reset,
@@ -313,14 +374,9 @@ impl<A: Handler> handler::Handler for Client<A> {
         match state.0 {
             Phase::Open(session) => session.on_close(&mut self.app, &closed, cx),
             Phase::Opening(opening) => {
-                let error = opening.error.unwrap_or_else(|| match closed.reason {
-                    CloseReason::Io(error) => error,
-                    reason => {
-                        let text = format!("before the server's answer: {reason}");
-                        io::Error::new(io::ErrorKind::UnexpectedEof, text)
-                    }
-                });
-                self.app.on_connect_failed(opening.state, error, cx);
+                if let Some((state, error)) = try_again(opening, closed, cx) {
+                    self.app.on_connect_failed(state, error, cx);
+                }
             }
             Phase::Between => {}
         }
@@ -342,8 +398,36 @@ fn is_own(name: &str) -> bool {
     begins || OWN.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
+/// Connects again after a handshake that has failed, by the policy of the connection. Returns the
+/// state and the error if there is no further try.
+fn try_again<S: 'static>(
+    mut opening: Box<Opening<S>>,
+    closed: Closed,
+    cx: &mut Context<'_>,
+) -> Option<(S, io::Error)> {
+    let failure = opening.failure.take();
+    let is_temporary = match &failure {
+        Some(failure) => failure.is_temporary,
+        None => !matches!(closed.reason, CloseReason::Local), // this side has given up
+    };
+    let mut state = ClientState(Phase::Opening(opening));
+    if is_temporary {
+        state = cx.reconnect(&closed, state).err()?;
+    }
+    let Phase::Opening(opening) = state.0 else { return None };
+    let error = match (failure, closed.reason) {
+        (Some(failure), _) => failure.error,
+        (None, CloseReason::Io(error)) => error,
+        (None, reason) => {
+            let text = format!("before the server's answer: {reason}");
+            io::Error::new(io::ErrorKind::UnexpectedEof, text)
+        }
+    };
+    Some((opening.state, error))
+}
+
 /// Reads the head of an answer, strictly: of what a line may end with, CRLF alone is taken.
-fn read_answer(head: &[u8], key: &str, options: &Options) -> io::Result<Agreed> {
+fn read_answer(head: &[u8], key: &str, options: &Options) -> Result<Agreed, Failure> {
     let is_loose = |at: usize| match head[at] {
         b'\n' => at == 0 || head[at - 1] != b'\r',
         b'\r' => head.get(at + 1) != Some(&b'\n'),
@@ -351,25 +435,27 @@ fn read_answer(head: &[u8], key: &str, options: &Options) -> io::Result<Agreed> 
         _ => false,
     };
     if (0..head.len()).any(is_loose) {
-        return Err(invalid("its answer has a line that does not end with CRLF"));
+        return Err(invalid("its answer has a line that does not end with CRLF").into());
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut answer = httparse::Response::new(&mut fields);
     match answer.parse(head) {
         Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(invalid("its answer is cut")),
-        Err(error) => return Err(invalid(&format!("its answer is no HTTP: {error}"))),
+        Ok(httparse::Status::Partial) => return Err(invalid("its answer is cut").into()),
+        Err(error) => return Err(invalid(&format!("its answer is no HTTP: {error}")).into()),
     }
     let status = answer.code.unwrap_or(0);
     if status != 101 {
         let text = format!("the server refused the handshake: its answer is {status}");
-        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, text));
+        let error = io::Error::new(io::ErrorKind::ConnectionRefused, text);
+        let is_temporary = matches!(status, 408 | 429 | 500..=599);
+        return Err(Failure { error, is_temporary });
     }
     if answer.version != Some(1) {
-        return Err(invalid("its answer is not of HTTP/1.1"));
+        return Err(invalid("its answer is not of HTTP/1.1").into());
     }
     let fields: Vec<_> = answer.headers.iter().map(|field| (field.name, field.value)).collect();
-    check_answer(&fields, key, options).map_err(invalid)
+    check_answer(&fields, key, options).map_err(|text| invalid(text).into())
 }
 
 fn invalid(text: &str) -> io::Error {
@@ -410,7 +496,8 @@ mod tests {
              Sec-WebSocket-Accept: {accept}\r\n\r\n"
         );
         let read = |text: &str| {
-            read_answer(text.as_bytes(), "k", &Options::default()).map_err(|error| error.kind())
+            let answer = read_answer(text.as_bytes(), "k", &Options::default());
+            answer.map_err(|failure| failure.error.kind())
         };
         assert_eq!(read(&good), Ok(Agreed::default()));
         for (from, to) in [

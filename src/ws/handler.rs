@@ -26,7 +26,7 @@ pub enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Its bytes, whatever it is.
+    /// The bytes of the message, whether it is text or binary.
     #[must_use]
     pub fn bytes(self) -> &'a [u8] {
         match self {
@@ -44,7 +44,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// What it is.
+    /// Whether the message is text or binary.
     #[must_use]
     pub fn kind(self) -> Kind {
         match self {
@@ -58,7 +58,7 @@ impl<'a> Message<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Part<'a> {
-    /// What has come: of a text, whole characters. Empty at most where it is the last part.
+    /// The bytes of this part; of a text always whole characters. Only the last part can be empty.
     pub content: Message<'a>,
     /// The message begins here.
     pub is_first: bool,
@@ -70,15 +70,15 @@ pub struct Part<'a> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Ended<'a> {
-    /// The code of the peer's Close frame; or that of this side, if it has failed the connection;
-    /// or [`CloseCode::ABNORMAL`] if the connection ended without either.
+    /// The code of the peer's Close frame. If this side ended the connection because of an error,
+    /// the code that it sent. [`CloseCode::ABNORMAL`] if the connection ended without either.
     pub code: CloseCode,
-    /// The reason that stood behind the code.
+    /// The text of the Close frame.
     pub reason: &'a str,
-    /// Whether both sides have said Close.
+    /// Whether both sides have sent a Close frame.
     pub is_clean: bool,
-    /// The end of the connection beneath. `unsent_bytes` counts the bytes of frames that were
-    /// accepted and that the kernel has not taken; they are lost.
+    /// How the connection under the WebSocket ended. `unsent_bytes` counts the bytes of frames that
+    /// were accepted and that the kernel has not taken; they are lost.
     pub closed: &'a Closed,
 }
 
@@ -92,7 +92,7 @@ pub struct Ended<'a> {
 /// on_connect_failed                                      a client whose handshake failed
 /// ```
 ///
-/// Pings are answered, and a Close frame is, without a callback.
+/// Pings and Close frames are answered without a callback.
 ///
 /// # Examples
 /// ```
@@ -126,14 +126,16 @@ pub trait Handler: 'static {
         message: Message<'_>,
     );
 
-    /// A part of a message came in, where [`Options::parts`](crate::ws::Options::parts) is set:
-    /// [`on_message`](Self::on_message) is not called then. Where the parts are divided does not
-    /// depend on the frames. The message may never end: `on_close` follows then.
+    /// A part of a message came in. With [`Options::parts`](crate::ws::Options::parts) this is
+    /// called in place of [`on_message`](Self::on_message). The parts need not be the frames that
+    /// the peer has sent. If the connection ends within a message, `on_close` follows without a
+    /// last part.
     ///
-    /// To stop for a while, as when a disk is behind, call [`Socket::pause_reading`]: nothing more
-    /// is held in memory, and TCP holds the peer back.
+    /// If your program cannot keep up, as when a disk is slow, call [`Socket::pause_reading`]:
+    /// nothing more is held in memory, and TCP holds the peer back.
     ///
-    /// Default: closes with [`CloseCode::INTERNAL`], because nothing would notice the messages.
+    /// Default: closes with [`CloseCode::INTERNAL`], because the messages would be lost without a
+    /// trace.
     ///
     /// # Examples
     /// ```
@@ -163,7 +165,7 @@ pub trait Handler: 'static {
         socket.close(CloseCode::INTERNAL, "");
     }
 
-    /// A pong came in, with what the ping had said. Default: nothing.
+    /// A pong came in, with the payload of the ping. Default: nothing.
     fn on_pong(&mut self, state: &mut Self::State, socket: &mut Socket<'_>, payload: &[u8]) {
         let _ = (state, socket, payload);
     }
@@ -185,13 +187,14 @@ pub trait Handler: 'static {
         let _ = (state, ended, cx);
     }
 
-    /// A client did not get as far as `on_open`: the connection did not come up, or the server did
-    /// not agree to speak WebSocket. Default: drops the state.
+    /// A client did not reach `on_open`: the connection did not come up, or the server refused the
+    /// handshake. With a [`Reconnect`](crate::Reconnect) policy it is called after the last try:
+    /// see [`Client`](crate::ws::Client). Default: drops the state.
     ///
-    /// The kind of the error says what has happened: `InvalidData` for an answer that breaks the
-    /// protocol, `ConnectionRefused` for one with another status than 101, `TimedOut` for none in
-    /// time, `UnexpectedEof` for a connection that ended before it, and the system's for a
-    /// connection that did not come up.
+    /// The kind of the error says what has happened. `InvalidData`: the answer breaks the protocol.
+    /// `ConnectionRefused`: the answer has another status than 101. `TimedOut`: no answer in time.
+    /// `UnexpectedEof`: the connection ended before the answer. If the connection did not come up,
+    /// the error is the system's.
     fn on_connect_failed(&mut self, state: Self::State, error: io::Error, cx: &mut Context<'_>) {
         let _ = (state, error, cx);
     }

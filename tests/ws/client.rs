@@ -1,11 +1,15 @@
 //! The client's side, against a server that is a socket.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
-use waterwheel::ws::{Deflate, Options, Request};
-use waterwheel::{ConnectOptions, ws};
+use waterwheel::ws::{Client, Deflate, Options, Request};
+use waterwheel::{ConnectOptions, Reactor, Reconnect, ws};
 
-use crate::peer::{Connected, connect, plain};
+use crate::peer::{Connected, Log, Notes, answer_to, connect, plain};
 use crate::support::{End, nobody};
 
 /// A client that has shaken hands, with these fields of the answer.
@@ -189,4 +193,58 @@ fn stats_count() {
     let stats = stats.get();
     assert_eq!((stats.opened, stats.messages_received, stats.messages_sent), (1, 1, 1));
     assert_eq!((stats.protocol_errors, stats.too_big), (1, 0));
+}
+
+/// Connects, by a policy of `max_attempts`, to a server that has one answer for each connection.
+/// Expects that the program is told this first, once the server has given all its answers.
+#[track_caller]
+fn expect_answered(answers: &'static [&'static str], max_attempts: Option<u32>, told: &str) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let answer = |status: &&'static str| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            let good = answer_to(&String::from_utf8(head).unwrap(), "");
+            if *status != "gone" {
+                stream.write_all(good.replacen("101", status, 1).as_bytes()).unwrap();
+            }
+            (*status != "gone").then_some(stream)
+        };
+        answers.iter().map(answer).collect::<Vec<_>>()
+    });
+    let log = Log::default();
+    let mut reactor = Reactor::new().unwrap();
+    let notes = Notes { log: Rc::clone(&log) };
+    let client = reactor.register(Client::new(notes, Options::default()));
+    let policy = Reconnect::default()
+        .base_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(2))
+        .max_attempts(max_attempts);
+    let options = ConnectOptions::default().reconnect(Some(policy));
+    reactor.connect(addr, client, Request::new("a.example", "/").with_state(()), &options);
+    while log.borrow().is_empty() {
+        reactor.run_once(None).unwrap();
+    }
+    let log = log.borrow();
+    assert!(log.len() == 1 && log[0].starts_with(told), "{log:?}");
+    server.join().unwrap(); // all its answers were wanted
+}
+
+#[test]
+fn a_handshake_that_a_busy_server_refuses_is_tried_again() {
+    expect_answered(&["503", "gone", "429", "408", "101"], None, "open");
+}
+
+#[test]
+fn a_handshake_that_is_refused_for_good_is_not_tried_again() {
+    let told = "failed ConnectionRefused the server refused the handshake: its answer is ";
+    expect_answered(&["503", "403"], None, &format!("{told}403"));
+    expect_answered(&["404"], None, &format!("{told}404"));
+    expect_answered(&["503", "502"], Some(2), &format!("{told}502"));
 }
