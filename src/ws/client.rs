@@ -56,8 +56,8 @@ impl Request {
         Self { host: host.to_owned(), target: target.to_owned(), fields: Vec::new() }
     }
 
-    /// Adds a header field, such as `Origin`, `Cookie` or `Authorization`. One of the handshake itself, or
-    /// of a body, fails the connect: those follow from the host and the options.
+    /// Adds a header field, such as `Origin`, `Cookie` or `Authorization`. One of the handshake
+    /// itself, or of a body, fails the connect: those follow from the host and the options.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.fields.push((name.to_owned(), value.to_owned()));

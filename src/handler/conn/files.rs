@@ -10,15 +10,15 @@ use crate::stream::Written;
 use crate::sys::range_of;
 
 impl Conn<'_> {
-    /// Sends a part of a file: behind what was written before, and before what is written after.
+    /// Sends a part of a file, in order with what is written before and after.
     ///
     /// On Linux it goes from the kernel's cache to the socket without passing through this process
     /// (sendfile(2)); elsewhere, and where a file system cannot do that, it is read and written in
     /// pieces. Either way a file costs no memory, whatever its length and however slow the peer:
     /// [`max_output_bytes`](crate::Limits::max_output_bytes) does not count it. The marks do, as
-    /// [`pending_bytes`](Self::pending_bytes) does: `on_drain` reports when a file that crossed the
-    /// high mark has all but left, and until then the connection is not read from, unless
-    /// [`pause_at_high_mark`](crate::Limits::pause_at_high_mark) is off.
+    /// [`pending_bytes`](Self::pending_bytes) does: after a file that crossed the high mark,
+    /// `on_drain` is called when what is left falls to the low mark, and until then the connection
+    /// is not read from, unless [`pause_at_high_mark`](crate::Limits::pause_at_high_mark) is off.
     ///
     /// In a callback of its own connection, where nothing waits before it, the file begins to leave
     /// at once, else at the end of the turn. Each phase of a turn sends 1 MiB, shared by the
@@ -31,10 +31,9 @@ impl Conn<'_> {
     /// the cap is, with `Full`, and the connection ends with `Overflow` then unless
     /// [`on_overflow`](crate::Limits::on_overflow) says otherwise.
     ///
-    /// A file that turns out shorter than it was ends the connection, as one that cannot be read
-    /// does: with `CloseReason::Io`, which says so, and with a reset, so that the peer does not
-    /// take the part for the whole. A file that is written to meanwhile may be sent in its old or
-    /// its new state, or in a mixture.
+    /// If the file has become shorter, or cannot be read, the connection ends with
+    /// `CloseReason::Io` and a reset, so that the peer does not take the part for the whole. If the
+    /// file is written to meanwhile, the peer may get the old or the new content, or a mixture.
     ///
     /// [`close`](Self::close) cuts a peer that takes nothing for `close_timeout`, and
     /// [`shutdown_write`](Self::shutdown_write) has no deadline; bound the rate with

@@ -24,9 +24,9 @@ use crate::tcp::TcpInfo;
 
 /// A connection, lent to a callback.
 ///
-/// Every call takes effect at once as far as this side is concerned and never blocks. A `Conn` can
-/// outlive the connection's end within a callback: after `close` or `abort` every call is harmless,
-/// and [`write`](Self::write) says `Closed`.
+/// No call blocks, and each takes effect on this side at once. After `close` or `abort` the `Conn`
+/// can still be used until the callback returns: every call is then harmless, and
+/// [`write`](Self::write) returns `Closed`.
 ///
 /// # Examples
 /// ```
@@ -52,8 +52,8 @@ pub struct Conn<'a> {
     states: LentStates<'a>,
 }
 
-/// Which deadline a handler sets, and is told of by
-/// [`Handler::on_deadline`](crate::Handler::on_deadline).
+/// The kind of deadline that a handler sets, and that
+/// [`Handler::on_deadline`](crate::Handler::on_deadline) gets.
 ///
 /// The deadlines for the first byte, a message, a rate and the close follow from the limits of
 /// the listener ([`Limits`](crate::Limits)).
@@ -83,7 +83,7 @@ impl<'a> Conn<'a> {
         self.lp.streams.slot(self.id()).expect("a connection keeps its slot while it is lent")
     }
 
-    /// Its id, to be kept and looked up again with [`Context::conn`].
+    /// The connection's id. Keep it, and find the connection again with [`Context::conn`].
     #[must_use]
     pub fn id(&self) -> ConnId {
         if self.is_current() { self.lp.engine.cork.owner_id() } else { self.other }
@@ -103,9 +103,9 @@ impl<'a> Conn<'a> {
 
     /// Sends bytes: accepted whole, or refused whole.
     ///
-    /// Small writes of one callback to its own connection leave together when it returns; writes
-    /// to other connections leave at the end of the turn. What the kernel does not take is queued
-    /// and follows by itself, in order. See [`Written`] for what the answer means.
+    /// Small writes of one callback to its own connection leave together when it returns; writes to
+    /// other connections leave at the end of the turn. What the kernel does not take is queued, and
+    /// the reactor sends it in order. See [`Written`] for what the result means.
     ///
     /// A single write is also bounded by [`max_output_bytes`](crate::Limits::max_output_bytes),
     /// 16 MiB by default, less what is queued: write more in parts, as `on_drain` asks for them, or
@@ -124,18 +124,18 @@ impl<'a> Conn<'a> {
     /// `on_connect_failed`; what was written before is sent once the connection is up.
     ///
     /// No more input is delivered. Until the peer finishes as well, or `close_timeout` has passed,
-    /// what it still sends is read and dropped: closing the socket earlier would answer
-    /// with a reset, which can destroy output on its way. That time begins anew whenever the
-    /// socket takes some of the output, so that a slow reader gets all of it.
+    /// what the peer still sends is read and dropped. If the socket were closed earlier, the kernel
+    /// would answer with a reset, which can destroy output on its way. The timeout begins again
+    /// whenever the socket takes some of the output, so a slow reader gets all of it.
     pub fn close(&mut self) {
         if let Some(mut link) = self.link() {
             link.close();
         }
     }
 
-    /// Sends FIN once everything written has left, and goes on reading. When the peer has
-    /// finished as well, the connection ends, with `CloseReason::Peer`. No deadline of its own
-    /// comes with it. Before the connection is up, FIN follows what was written once it is.
+    /// Sends FIN once everything written has left, and goes on reading. When the peer has finished
+    /// as well, the connection ends, with `CloseReason::Peer`. The call sets no deadline. If the
+    /// connection is not up yet, what was written and FIN are sent once it is.
     pub fn shutdown_write(&mut self) {
         if let Some(mut link) = self.link() {
             link.shutdown_write();
@@ -143,11 +143,11 @@ impl<'a> Conn<'a> {
     }
 
     /// Ends the connection as [`close`](Self::close) does, but does not wait for the peer's end:
-    /// once everything written has left, the socket is closed. Two system calls less.
+    /// once everything written has left, the socket is closed. It saves two system calls.
     ///
-    /// Only for a peer that by its protocol sends nothing more, and whose bytes have all been read:
-    /// anything that it still sends is answered with a reset, which can destroy output on its way.
-    /// Under TLS, and where bytes are known to be unread, the call does what `close` does.
+    /// Use it only if, by the protocol, the peer sends nothing more, and all that it has sent was
+    /// read. Otherwise the kernel answers with a reset, which can destroy output on its way. Under
+    /// TLS, and where bytes are known to be unread, the call does what `close` does.
     pub fn close_without_waiting(&mut self) {
         if let Some(mut link) = self.link() {
             link.close_without_waiting();
@@ -156,9 +156,9 @@ impl<'a> Conn<'a> {
 
     /// Ends the connection at once: queued output is dropped and the peer gets a reset.
     ///
-    /// A Unix socket knows no reset: the peer reads what was sent so far, and then the end; it gets
-    /// an error instead (`ConnectionReset`, on Linux) only if it has sent something that was not
-    /// read here. A protocol over Unix sockets must mark the end of a message itself.
+    /// A Unix socket has no reset: the peer reads what was sent so far, and then the end. On Linux
+    /// the peer gets an error (`ConnectionReset`) only if it has sent something that was not read
+    /// here. So a protocol over Unix sockets must mark the end of a message itself.
     pub fn abort(&mut self) {
         if let Some(mut link) = self.link() {
             link.abort();
@@ -168,9 +168,10 @@ impl<'a> Conn<'a> {
     /// Stops reading: no `on_data` and no `on_eof` until reading resumes. The kernel's buffer
     /// fills, and TCP holds the peer back.
     ///
-    /// Reading stays paused until `resume_reading`. Exception: after a reset, or a file that cannot
-    /// be sent, the bytes received so far are delivered at once. A peer that finishes (FIN)
-    /// meanwhile is noticed only then; one that resets is noticed at once.
+    /// Reading stays paused until `resume_reading` is called, however often it was paused. If the
+    /// peer finishes (FIN) meanwhile, this is noticed only after that; a reset is noticed at once.
+    /// After a reset, or when a file cannot be sent, the bytes received so far are delivered
+    /// despite the pause.
     pub fn pause_reading(&mut self) {
         if let Some(mut link) = self.link() {
             link.pause_reading();
@@ -217,7 +218,7 @@ impl<'a> Conn<'a> {
     /// `on_deadline` ends the connection with a reset and `CloseReason::Timeout`. A deadline that
     /// passes before the connection is up is reported after `on_open`.
     ///
-    /// The deadline is a word in the connection: to move it costs a look at the clock and a store.
+    /// To move the deadline costs one reading of the clock and one store.
     pub fn set_deadline(&mut self, kind: DeadlineKind, wait: Option<Duration>) {
         let Some(mut link) = self.link() else { return };
         match kind {
@@ -225,9 +226,9 @@ impl<'a> Conn<'a> {
         }
     }
 
-    /// Says whether a message is incomplete although `on_data` consumed everything: a body that
-    /// is streamed, for example. `message_timeout` and `min_receive_rate` then apply to it.
-    /// Unconsumed bytes are an incomplete message without saying so.
+    /// Declares that a message is incomplete although `on_data` has consumed all bytes: a body that
+    /// is streamed, for example. `message_timeout` and `min_receive_rate` then apply. Unconsumed
+    /// bytes always count as an incomplete message.
     pub fn declare_incomplete(&mut self, incomplete: bool) {
         let Some(mut link) = self.link() else { return };
         if link.connection.flags.has(Flags::INCOMPLETE) != incomplete {
@@ -287,21 +288,22 @@ impl<'a> Conn<'a> {
         self.lp.cancel_timer(timer)
     }
 
-    /// Whether it is a Unix socket.
+    /// Whether the connection is a Unix socket.
     #[must_use]
     pub fn is_unix(&self) -> bool {
         self.slot().config.is_unix()
     }
 
-    /// Who is at the other end: over a Unix socket, where the platform reports it, and `None`
-    /// otherwise. Of an outgoing connection it is who has set the listener up.
+    /// User, group and process of the peer, over a Unix socket, where the platform reports them;
+    /// `None` otherwise. For an outgoing connection they are those of the process that made the
+    /// listener.
     #[must_use]
     pub fn peer_credentials(&self) -> Option<Credentials> {
         let connection = self.slot();
         if connection.config.is_unix() { connection.stream.credentials() } else { None }
     }
 
-    /// The other end. Unspecified (`0.0.0.0:0`) if it is a Unix socket, which has no address.
+    /// The peer's address. Unspecified (`0.0.0.0:0`) for a Unix socket, which has no address.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.slot().peer()
@@ -323,7 +325,7 @@ impl<'a> Conn<'a> {
     /// What the kernel knows of the connection now: its state, round-trip time, segments that are
     /// under way and that were sent again.
     ///
-    /// A call takes seven system calls, some 30 microseconds: for a look now and then, not for
+    /// A call takes seven system calls, some 30 microseconds: call it now and then, and not for
     /// every message.
     ///
     /// # Examples
@@ -376,10 +378,10 @@ impl<'a> Conn<'a> {
         self.lp.streams.get(self.id())?.layer()
     }
 
-    /// Whether the stream of the peer was cut: its socket has ended, and the layer over it (TLS)
-    /// had not said that this is all. `on_eof` is called as for any end; a protocol that does not
-    /// know by itself where a message ends asks here. Without a layer there is nothing to tell a
-    /// cut by, and the answer is `false`.
+    /// Whether the peer's stream was cut: the socket has ended, but under TLS the peer had not sent
+    /// `close_notify`. `on_eof` is called as for any end. A protocol in which the end of the stream
+    /// is the end of a message must check this. Without TLS a cut cannot be recognised, and the
+    /// result is `false`.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
         self.lp.streams.get(self.id()).is_some_and(|connection| connection.is_truncated())
@@ -391,8 +393,46 @@ impl<'a> Conn<'a> {
         self.lp.streams.get(self.id()).map_or(0, |connection| connection.input().len())
     }
 
-    /// Another connection, or `None` if it has ended. What `conn.context().conn(id)` finds is the
-    /// same, but the compiler lets you keep that for one statement only.
+    /// The input that `on_data` has left unconsumed; empty within `on_data`. In `on_eof` it is a
+    /// message that will never be complete, or a last line that no line break ends.
+    ///
+    /// # Examples
+    /// A server of lines that takes a last line without a line break, too:
+    /// ```
+    /// use waterwheel::{Conn, Handler, Peer, frame};
+    ///
+    /// struct Shout;
+    ///
+    /// fn answer(conn: &mut Conn<'_>, line: &[u8]) {
+    ///     conn.write_vectored(&[&line.to_ascii_uppercase(), b"\n"]);
+    /// }
+    ///
+    /// impl Handler for Shout {
+    ///     type State = ();
+    /// #   fn on_accept(&mut self, _: &Peer) -> Option<()> { Some(()) }
+    ///
+    ///     fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    ///         let mut lines = frame::lines(input, 1_024);
+    ///         lines.by_ref().flatten().for_each(|line| answer(conn, line));
+    ///         lines.consumed()
+    ///     }
+    ///
+    ///     fn on_eof(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+    ///         let last = conn.unconsumed().to_vec();
+    ///         if !last.is_empty() {
+    ///             answer(conn, &last);
+    ///         }
+    ///         conn.close();
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn unconsumed(&self) -> &[u8] {
+        self.lp.streams.get(self.id()).map_or(&[], |connection| connection.input())
+    }
+
+    /// Another connection, or `None` if it has ended. `conn.context().conn(id)` finds the same, but
+    /// the compiler lets you use that result in one statement only.
     #[must_use]
     pub fn other_conn(&mut self, id: ConnId) -> Option<Conn<'_>> {
         self.lp.streams.get(id)?;
@@ -402,12 +442,13 @@ impl<'a> Conn<'a> {
     /// Passes input on to another connection, as a proxy does in `on_data`. Returns how many bytes
     /// that is: all of them.
     ///
-    /// While more waits there than the high mark, this connection is not read from. `on_drain` of
-    /// the other one has to call [`resume_reading`](Self::resume_reading) of this one. If the other
-    /// one has ended, or has no room, this one is [aborted](Self::abort): its peer must not take a
-    /// part for the whole. Both need
-    /// [`pause_at_high_mark(false)`](crate::Limits::pause_at_high_mark): each is held back by the
-    /// other one, and not by its own output. The chapter [`tour::coming_from`] has a whole proxy.
+    /// When the output of the other connection reaches the high mark, reading of this one is
+    /// paused. `on_drain` of the other one must then call [`resume_reading`](Self::resume_reading)
+    /// for this one. If the other one has ended, or has no room, this one is
+    /// [aborted](Self::abort), because its peer must not take a part for the whole. Both need
+    /// [`pause_at_high_mark(false)`](crate::Limits::pause_at_high_mark), because each is held back
+    /// by the other one and not by its own output. The chapter [`tour::coming_from`] has a whole
+    /// proxy.
     ///
     /// [`tour::coming_from`]: crate::tour::coming_from
     ///
@@ -452,14 +493,15 @@ impl<'a> Conn<'a> {
         Conn { lp: self.lp, other: self.other, states: self.states.reborrow() }
     }
 
-    /// The key of the handler that serves the connection, for a handler that was not told its own.
-    /// The type `H` is not checked: a key with the wrong type finds nothing where it is used.
+    /// The key of the handler that serves the connection, for a handler that does not store its own
+    /// key. The type `H` is not checked: with the wrong type the key finds nothing where it is
+    /// used.
     #[must_use]
     pub fn handler_key<H: Handler>(&self) -> HandlerKey<H> {
         HandlerKey::new(self.slot().config.service)
     }
 
-    /// Whether it takes writes: neither closed nor shut down for writing.
+    /// Whether writes are accepted: the connection is neither closed nor shut down for writing.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.lp.streams.get(self.id()).is_some_and(|connection| connection.takes_output())

@@ -122,14 +122,22 @@ fn a_callback_sets_a_periodic_timer_of_its_handler() -> io::Result<()> {
 fn what_is_left_unconsumed_can_be_asked_for() {
     let left = Rc::new(Cell::new(usize::MAX));
     let seen = Rc::clone(&left);
-    let script = Script::new().data(|_, input| input.len().min(2)).eof(move |conn| {
-        seen.set(conn.unconsumed_bytes());
-        conn.close();
-    });
+    let script = Script::new()
+        .data(|conn, input| {
+            assert!(conn.unconsumed().is_empty(), "it is lent as the input");
+            input.len().min(2)
+        })
+        .eof(move |conn| {
+            seen.set(conn.unconsumed_bytes());
+            let last = conn.unconsumed().to_vec();
+            conn.write(&last);
+            conn.close();
+        });
     let mut rig = Rig::new(script);
     let (mut client, _) = rig.client();
     client.send(b"hello");
     client.finish();
     rig.until("the end", |_| left.get() != usize::MAX);
     assert_eq!(left.get(), 3);
+    rig.expect(&mut client, b"llo");
 }
