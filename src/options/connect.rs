@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,25 +15,26 @@ use crate::options::{
 /// Where to connect to, or to listen: an address, several addresses of one service, `"host:port"`,
 /// or a Unix socket.
 ///
-/// Everything that `connect`, `listen`, `bind_udp` and `connect_udp` take turns into one: a
-/// [`SocketAddr`], a text such as `"db.example:5432"`, `"127.0.0.1:80"` or `"[::1]:80"`, a host or
-/// an IP address with a port, a list of addresses, and on Unix a `UnixAddr`. A text that is none of
-/// these fails when it is used. A text never names a Unix socket, so that a stranger's text cannot
-/// reach one; [`parse_with_unix`](Self::parse_with_unix) is for the texts of a configuration. If
-/// strangers choose the destination, set [`ConnectOptions::filter`], too. Behind a link-local IPv6
-/// address stands its interface, by number or by name: `"[fe80::1%2]:80"`, `"[fe80::1%eth0]:80"`.
-/// Any other host is a name, which is looked up.
+/// `connect`, `listen`, `bind_udp` and `connect_udp` take everything that converts into a
+/// destination. That is a [`SocketAddr`] or a list of them, a text such as `"db.example:5432"`,
+/// `"127.0.0.1:80"` or `"[::1]:80"`, a pair of a host or an IP address and a port, and on Unix a
+/// `UnixAddr`. A text that is none of these fails when it is used. A text never names a Unix
+/// socket, so that a stranger's text cannot reach one; [`parse_with_unix`](Self::parse_with_unix)
+/// is for the texts of a configuration. If strangers choose the destination, set
+/// [`ConnectOptions::filter`], too. A link-local IPv6 address needs its interface, by number or by
+/// name: `"[fe80::1%2]:80"`, `"[fe80::1%eth0]:80"`. Any other host is a name, which is looked up.
 ///
 /// A Unix socket is connected to at once. If the listener's queue is full it is tried again until
-/// `timeout` has passed; of the options `source` is an error with it, and `tcp` does not apply.
+/// `timeout` has passed; For a Unix socket the option `source` is an error, and `tcp` does not
+/// apply.
 ///
-/// Names are looked up with the system's resolver, on a thread of the process and never on the
-/// loop's: at most eight lookups are under way at once, the others wait, and a lookup answers all
-/// that wait for the same name. A thread ends when there was nothing to look up for 5 s. An answer
-/// with addresses is used again for 5 s, of up to 1,024 names; what has failed is asked again. The
-/// system's resolver does not tell how long an answer is valid, so that time is not known here. The
-/// kind of the error that `on_connect_failed` or the closure of
-/// [`resolve`](crate::Context::resolve) gets says why a lookup has failed:
+/// Names are looked up with the system's resolver, on threads of their own. At most eight lookups
+/// run at once, the others wait, and one lookup answers all requests for the same name. A thread
+/// ends when there was nothing to look up for 5 s. An answer with addresses is used again for 5 s,
+/// for up to 1,024 names; a failed lookup is not kept. The system's resolver does not report how
+/// long an answer is valid, so longer times are not possible. The kind of the error that
+/// `on_connect_failed` or the closure of [`resolve`](crate::Context::resolve) gets says why a
+/// lookup has failed:
 ///
 /// | kind | what it means | what a proxy would say |
 /// |---|---|---|
@@ -43,13 +44,15 @@ use crate::options::{
 ///
 /// # Examples
 /// ```
-/// use std::net::SocketAddr;
+/// use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 /// use waterwheel::Destination;
 ///
 /// let name = Destination::from("db.example:5432");
 /// assert_eq!(name.to_string(), "db.example:5432");
 /// let addr = Destination::from(SocketAddr::from(([127, 0, 0, 1], 80)));
 /// assert_eq!(addr, Destination::from("127.0.0.1:80"));
+/// assert_eq!(addr, Destination::from((Ipv4Addr::LOCALHOST, 80)));
+/// assert_eq!(Destination::from((Ipv6Addr::LOCALHOST, 80)), Destination::from("[::1]:80"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination(Place);
@@ -192,6 +195,18 @@ impl From<(IpAddr, u16)> for Destination {
     }
 }
 
+impl From<(Ipv4Addr, u16)> for Destination {
+    fn from(addr: (Ipv4Addr, u16)) -> Self {
+        Self(Place::Addr(addr.into()))
+    }
+}
+
+impl From<(Ipv6Addr, u16)> for Destination {
+    fn from(addr: (Ipv6Addr, u16)) -> Self {
+        Self(Place::Addr(addr.into()))
+    }
+}
+
 impl From<Vec<SocketAddr>> for Destination {
     fn from(addrs: Vec<SocketAddr>) -> Self {
         Self(match addrs[..] {
@@ -312,13 +327,13 @@ pub struct ConnectOptions {
     /// followed at once. Does not apply with a port in `source`. Default 250 ms, 10 ms to 2 s
     /// (RFC 8305, section 8).
     pub attempt_delay: Duration,
-    /// Whether a connect that failed is tried again, and how [`Context::reconnect`] goes on with a
-    /// connection that was lost. Default: neither.
+    /// Whether and when a connect that failed is tried again. [`Context::reconnect`] uses the same
+    /// policy for a connection that was lost. Default: none.
     ///
     /// [`Context::reconnect`]: crate::Context::reconnect
     pub reconnect: Option<Reconnect>,
-    /// Destinations that are refused, for programs in which strangers choose the destination.
-    /// Default: none is.
+    /// Refuses destinations, for programs in which strangers choose the destination. Default:
+    /// refuses none.
     pub filter: Option<DestinationFilter>,
     /// Options of the socket. They are set before it connects; keepalive is set when the connection
     /// has been up for 100 to 200 ms, long before a probe could be due, so that a short connection
@@ -401,14 +416,14 @@ impl ConnectOptions {
     }
 }
 
-/// How often, and how long between, a connect is tried again.
+/// How often a connect is tried again, and after which pauses.
 ///
-/// Exponential backoff with full jitter: before the n-th try again there is a pause of random
-/// length between nothing and `base_delay` doubled n - 1 times, at most `max_delay`. Clients that
-/// lost one server so come back spread over the whole pause instead of all at once (Marc Brooker,
-/// "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+/// Exponential backoff with full jitter: the pause before retry `n` is a random time between zero
+/// and `base_delay` × 2<sup>n - 1</sup>, and never more than `max_delay`. So clients that have lost
+/// the same server do not come back all at once (Marc Brooker, "Exponential Backoff And Jitter",
+/// AWS Architecture Blog, 2015).
 ///
-/// Each try that has failed is reported by [`Handler::on_connect_retry`].
+/// [`Handler::on_connect_retry`] is called for each failed try after which another one follows.
 ///
 /// [`Handler::on_connect_retry`]: crate::Handler::on_connect_retry
 ///
@@ -424,14 +439,14 @@ impl ConnectOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reconnect {
-    /// Max pause before the first try again. Default 100 ms; at least 1 ms.
+    /// Max pause before the first retry. Default 100 ms; at least 1 ms.
     pub base_delay: Duration,
-    /// Max pause of all. Default 30 s; at most 49 days.
+    /// Max pause before any retry. Default 30 s; at most 49 days.
     pub max_delay: Duration,
-    /// Max tries in a row that fail, the first one included, before the connect fails; `None` for
-    /// no end. A lost connection counts as a failed try. One that was up for at least `max_delay`
-    /// sets the count to zero, so keep `max_delay` below the usual life of a connection. Default
-    /// 10.
+    /// Max failed tries in a row, the first one included, before the connect fails; `None` for no
+    /// limit. A lost connection counts as a failed try. A connection that was up for at least
+    /// `max_delay` sets the count to zero, so keep `max_delay` below the usual life of a
+    /// connection. Default 10.
     pub max_attempts: Option<u32>,
 }
 
