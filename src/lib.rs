@@ -1,10 +1,10 @@
 //! A callback-style network runtime: one thread, one poll, connections in a slab, a timer wheel.
 //!
-//! You register callbacks, and the [`Reactor`] calls them when a connection opens, when bytes come
-//! in, when output has drained, when nothing has moved for too long, and when it ends. There are no
-//! futures, handlers need no locks, and no threads are hidden except those that look host names up,
-//! which end soon after. What a callback writes to its connection leaves when it returns, and what
-//! the kernel does not take follows by itself.
+//! You register callbacks, and the [`Reactor`] calls them: when a connection opens, when bytes come
+//! in, when queued output has left, when a connection is silent for too long, and when it ends.
+//! There are no futures, handlers need no locks, and the only hidden threads are those that look
+//! host names up, which end soon after. What a callback writes to its connection is sent when the
+//! callback returns. What the kernel does not take then is queued, and the reactor sends it later.
 //!
 //! # Examples
 //! The whole of an echo server:
@@ -81,19 +81,19 @@
 //!   connection or timer.
 //! - When the peer finishes or resets, every byte that the kernel still has is delivered before
 //!   `on_close`, unless this side has ended the connection already.
-//! - Every byte that [`Conn::write`] accepted is passed to the kernel, or `on_close` reports how
-//!   many were not.
+//! - Every byte that [`Conn::write`] accepted is passed to the kernel, or `on_close` gets the
+//!   number of bytes that were not.
 //! - A TCP stream that was cut short ends with a reset, never with a FIN, so the peer cannot
 //!   mistake a part for the whole. A Unix socket has no reset.
 //! - A message costs no allocation and does not touch the timers; an idle connection holds no
 //!   buffer; an idle process makes no system calls.
-//! - No peer can hold a connection for ever by saying nothing, or little, under
-//!   [`Limits::internet`]. By default an open connection may be silent.
+//! - With [`Limits::internet`] no peer can hold a connection for ever by sending nothing, or very
+//!   little. Without it an open connection may be silent.
 //! - The memory of each connection is bounded by default: output by [`Limits::max_output_bytes`],
 //!   unconsumed input by [`Limits::max_input_bytes`]. [`ReactorOptions::max_queued_bytes`] bounds
-//!   the sum of the output. The open-file limit bounds the number of connections, and so the sum of
-//!   the input: set [`ListenOptions::max_connections`] for the memory that there is.
-//!   What other threads send is bounded by a channel, and not by a [`Remote`].
+//!   the output of all connections together. Their input is bounded by the number of connections
+//!   alone, so set [`ListenOptions::max_connections`] to what your memory allows. Messages of other
+//!   threads have a bound in a channel, but none in a [`Remote`].
 //!
 //! # Layout
 //! A room is a module directly under `src/`. The rooms stand in four storeys, and the list begins
@@ -167,9 +167,9 @@
 //! The compiler does not say which feature a missing method belongs to: this table does.
 //!
 //! # Platforms
-//! Linux first: there it is measured. It builds on whatever `mio` supports; where the poll
-//! emulates edges (Windows, and poll(2)) reads go on to `WouldBlock` and writability is asked for
-//! while output waits. Platform notes stand at the items that differ.
+//! Linux first: there it is measured. It builds on whatever `mio` supports; where the poll emulates
+//! edges (Windows, and poll(2)), a read is repeated until `WouldBlock`, and writability is asked
+//! for only while output waits. Platform notes stand at the items that differ.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
@@ -266,19 +266,22 @@ pub mod filter {
 /// | to ask a server by its name | [`Context::resolve`] before that |
 /// | several sockets in one handler | [`DatagramSocket::id`] tells them apart |
 /// | to send by another socket | [`Context::socket`] |
+/// | to send and receive in a multicast group | [`UdpOptions::groups`], and [`Group`] |
 /// | a time limit for an answer | [`Context::set_timer`], as the example of [`Timer`] does |
 /// | to answer later | [`DatagramSocket::send_from`] |
 /// | UDP and TCP in one handler | both traits for one type: see [`Reactor::register`] |
 /// | a test with lost datagrams | [`tour::simulated`] |
 ///
-/// UDP loses, doubles and reorders datagrams, and anybody can forge a sender. The program
-/// `examples/dns_forwarder` asks a server with a time limit, and keeps the answers.
+/// UDP loses, doubles and reorders datagrams, and the address of a sender can be forged. The
+/// program `examples/dns_forwarder` asks a server with a time limit, and keeps the answers.
 ///
 /// [`DatagramHandler`]: udp::DatagramHandler
 /// [`SessionHandler`]: udp::SessionHandler
 /// [`DatagramSocket::send`]: udp::DatagramSocket::send
 /// [`DatagramSocket::id`]: udp::DatagramSocket::id
 /// [`DatagramSocket::send_from`]: udp::DatagramSocket::send_from
+/// [`UdpOptions::groups`]: udp::UdpOptions::groups
+/// [`Group`]: udp::Group
 pub mod udp {
     pub use crate::base::id::SocketId;
     pub use crate::datagram::{SendStatus, Sessions};
@@ -288,7 +291,7 @@ pub mod udp {
     pub use crate::options::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
 }
 
-/// Unix sockets: names, listeners, datagrams, and who is at the other end.
+/// Unix sockets: names, listeners, datagrams, and the user of the peer's process.
 pub mod unix {
     pub use crate::sys::Credentials;
     #[cfg(unix)]

@@ -50,10 +50,10 @@ pub enum IdleKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Idle {
-    /// End it with [`CloseReason::Idle`], at once. If the callback has closed the connection in its
-    /// own way, that goes on instead.
+    /// End the connection at once, with [`CloseReason::Idle`]. If the callback has already closed
+    /// the connection in another way, that goes on instead.
     Close,
-    /// Keep it, and ask again when the limit has passed once more.
+    /// Keep the connection, and call `on_idle` again when the limit has passed once more.
     Keep,
 }
 
@@ -61,14 +61,14 @@ pub enum Idle {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Deadline {
-    /// Keep it, and ask again when so much time has passed, at least 1 ms; unless the handler moves
-    /// the deadline before.
+    /// Keep the connection, and call `on_deadline` again after this time, at least 1 ms, unless the
+    /// handler moves the deadline before.
     Keep(Duration),
-    /// Close it in order, as `Conn::close` does: what was written leaves, then FIN. It ends with
-    /// [`CloseReason::Local`].
+    /// Close the connection as `Conn::close` does: what was written is sent, then FIN. The reason
+    /// is [`CloseReason::Local`].
     Close,
-    /// End it with a reset and [`CloseReason::Timeout`], at once. If the callback has closed the
-    /// connection in its own way, that goes on instead.
+    /// Reset the connection at once, with [`CloseReason::Timeout`]. If the callback has already
+    /// closed the connection in another way, that goes on instead.
     Reset,
 }
 
@@ -78,18 +78,18 @@ pub enum Deadline {
 /// part never looks like the whole. `Timeout`, `Overflow`, `Panic` and `Conn::abort` always reset.
 ///
 /// Two exceptions:
-/// - A layer that has told the peer why it failed, as TLS does with an alert, ends with FIN behind
-///   that and with `Io` here: a reset could take the alert away. If output of the handler is
-///   unsent, the peer gets RST.
+/// - If TLS has failed and has sent an alert, the peer gets FIN after it, and the reason here is
+///   `Io`: a reset could destroy the alert on its way. If output of the handler is unsent, the peer
+///   gets RST.
 /// - A Unix socket has no reset: there the peer sees an end either way (see `Conn::abort`).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The handler closed or aborted it.
+    /// The handler closed or aborted the connection.
     Local,
     /// The peer finished sending, and this side then closed in turn or had finished before.
     Peer,
-    /// The peer reset it, or was gone when output was sent.
+    /// The peer reset the connection, or was gone when output was sent.
     Reset,
     /// An idle limit passed and `on_idle` did not keep it.
     Idle,

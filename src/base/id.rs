@@ -138,9 +138,9 @@ impl fmt::Debug for TimerId {
 
 /// A timer that has fired, as `on_timer` and `on_handler_timer` get it.
 ///
-/// The token is what the handler gave when it set the timer, so that a handler with several kinds
-/// of timers, or with one for each of its jobs, keeps no table of ids. The id is there to cancel a
-/// periodic timer with, and to tell two timers with one token apart.
+/// The token is the number that the handler passed when it set the timer. With it a handler that
+/// has several kinds of timers, or one timer for each job, needs no table of ids. The id is there
+/// to cancel a periodic timer with, and to tell two timers with one token apart.
 ///
 /// # Examples
 /// ```

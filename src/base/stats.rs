@@ -81,9 +81,9 @@ pub struct Stats {
     pub datagram_bytes_received: u64,
     /// Bytes in the datagrams that were sent.
     pub datagram_bytes_sent: u64,
-    /// Datagrams that were to be sent and are lost on this side: the queue was full, the kernel
-    /// had no room, they were refused after they had been accepted, or they still waited when their
-    /// socket was closed. What a send itself calls `TooLong` or `Failed` does not count.
+    /// Datagrams that were lost on this side before they were sent: because the queue was full, the
+    /// kernel had no room or refused them later, or they still waited when their socket was closed.
+    /// What a send itself calls `TooLong` or `Failed` does not count.
     pub datagrams_dropped: u64,
     /// Received datagrams that were longer than `max_datagram_bytes` of their socket, and cut.
     pub datagrams_truncated: u64,
@@ -96,9 +96,9 @@ pub struct Stats {
     /// Sessions that ended because nothing came for too long.
     pub sessions_idle: u64,
     /// How long turns took, from the return of their poll to the next poll. A turn is counted at
-    /// its end, and only if the loop reads its clock there: while a timer is set, an idle limit
-    /// or another deadline included, or an observer is installed, or [`Reactor::run_once`] drives
-    /// the loop. Without any of these it does not, and the turn is left out.
+    /// its end, and only if the loop reads its clock there. It does so while a timer, an idle limit
+    /// or another deadline is set, with an observer, and when the program calls
+    /// [`Reactor::run_once`]. Without any of these it does not, and the turn is left out.
     ///
     /// [`Reactor::run_once`]: crate::Reactor::run_once
     pub turn_times: Histogram,

@@ -61,13 +61,13 @@ use receiver::ChannelReceiver;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait Receive<T>: 'static {
-    /// A message came in. Those of one sender come in the order in which it sent them.
+    /// A message came in. The messages of one sender come in the order in which they were sent.
     ///
     /// If the callback panics, its message is lost, and the next one comes in the next turn.
     fn on_message(&mut self, message: T, cx: &mut Context<'_>);
 
-    /// The last sender of a channel has been dropped, and its messages have all come: once for
-    /// each channel, unless the reactor ends before. Default: nothing.
+    /// The last sender of a channel has been dropped, and all messages have been delivered. Called
+    /// once for each channel, unless the reactor ends before. Default: nothing.
     fn on_senders_gone(&mut self, cx: &mut Context<'_>) {
         let _ = cx;
     }
@@ -130,7 +130,7 @@ impl Announce for Door {
 /// Why a message was not sent. Each variant holds the message, to send it elsewhere or again.
 ///
 /// # Examples
-/// Work that is shed when its taker is behind:
+/// Work that is refused while its receiver is behind:
 /// ```
 /// use waterwheel::{SendError, Sender};
 /// fn offer(sender: &Sender<String>, work: String) -> Result<(), &'static str> {
@@ -150,8 +150,8 @@ pub enum SendError<T> {
     Timeout(T),
     /// The reactor has stopped.
     Stopped(T),
-    /// The channel is full, and waiting on the reactor's own thread would be for ever: nothing
-    /// makes room but that thread ([`Sender::send`], [`Sender::send_timeout`]).
+    /// The channel is full, and this is the reactor's own thread: only that thread makes room, so
+    /// it would wait for ever ([`Sender::send`], [`Sender::send_timeout`]).
     OwnThread(T),
 }
 
@@ -339,9 +339,9 @@ impl Reactor {
         self.context().channel(handler, capacity)
     }
 
-    /// Makes a channel without a bound, on which sending never waits. Senders that are faster than
-    /// the handler fill the memory, so there must be another bound, such as one answer for each
-    /// question.
+    /// Makes a channel without a bound: sending never waits. Senders that are faster than the
+    /// handler fill the memory. So the number of messages must be bounded in another way, for
+    /// example by one answer for each question.
     ///
     /// # Errors
     /// - `InvalidInput`: the handler key is of another reactor.
@@ -431,7 +431,7 @@ impl Context<'_> {
     /// - `Other`: the reactor has stopped.
     ///
     /// # Examples
-    /// A way for the answers to questions whose number has a bound already:
+    /// A channel for answers, where the number of questions has a bound already:
     /// ```
     /// use waterwheel::{Context, Receive, Sender, HandlerKey};
     /// fn answers<H>(

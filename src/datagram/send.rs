@@ -5,7 +5,7 @@ use std::io;
 use crate::datagram::{SocketFlags, SocketLink};
 use crate::sys::{self, Route, SendFault};
 
-/// What became of a datagram that was to be sent. None of these says that it arrives.
+/// What became of a datagram that was to be sent. Whether it arrives at the peer is not known.
 ///
 /// # Examples
 /// ```
@@ -26,24 +26,24 @@ use crate::sys::{self, Route, SendFault};
 pub enum SendStatus {
     /// The kernel has taken it.
     Sent,
-    /// The kernel's buffer is full, or that of a receiver on this machine: it follows, in order.
-    /// `on_drain` reports when all have.
+    /// The buffer of the kernel, or of a receiver on this machine, is full: the datagram waits, and
+    /// is sent in order. `on_drain` is called when no datagram waits any more.
     Queued,
     /// The socket sends in [batches](crate::udp::UdpOptions::batch): the datagram leaves with the
-    /// others, at the latest at the end of the turn. Only if the kernel has no room for them then
-    /// does `on_drain` follow.
+    /// others, at the latest at the end of the turn. `on_drain` follows only if the kernel has no
+    /// room for them then.
     Batched,
     /// The datagram is lost: the queue is full too, or the system has no memory. `on_drain`
     /// follows.
     Dropped,
-    /// The datagram is longer than the socket or the way there takes. 65,507 bytes is the most over
-    /// IPv4.
+    /// The datagram is longer than the socket or the path to the receiver allows. The maximum over
+    /// IPv4 is 65,507 bytes.
     TooLong,
-    /// The system refuses it: there is no route, broadcast was not asked for, a filter forbids it,
-    /// or no socket is bound to the name of a Unix socket. `InvalidInput`: the address has port 0,
-    /// or is of IPv6 while the socket is of IPv4. A local address that the datagram is to leave
-    /// from, and that is not one of this machine any more, is `NetworkUnreachable` or
-    /// `InvalidInput`.
+    /// The system refuses the datagram: there is no route, the option `broadcast` is off, a packet
+    /// filter forbids it, or no Unix socket has that name. `InvalidInput`: the address has port 0,
+    /// or is of IPv6 while the socket is of IPv4. `NetworkUnreachable` or `InvalidInput`: the local
+    /// address of `DatagramSocket::send_from` is no address of this
+    /// machine.
     Failed(io::ErrorKind),
     /// The socket is closed, or has no peer to `send` to.
     Closed,

@@ -20,8 +20,8 @@ pub(crate) type SessionKey = (SocketId, SocketAddr);
 /// others of [`SessionHandler`](crate::udp::SessionHandler).
 ///
 /// # Examples
-/// What each peer says goes to all; once a second all are told how many they are, and those who
-/// have said nothing for ten seconds have to leave:
+/// Each datagram is sent to all peers. Once a second all peers get their number, and a peer that
+/// was silent for ten seconds loses its session:
 /// ```
 /// use std::net::SocketAddr;
 /// use std::time::Duration;

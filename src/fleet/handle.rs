@@ -113,9 +113,9 @@ impl FleetRemote {
         self.shared.remotes().cloned().collect()
     }
 
-    /// The counters of each reactor and their sum. Each call asks the reactors, so that messages do
-    /// not pay for it. If a reactor does not answer within a second, because a callback blocks it
-    /// or makes this call, its last known counters are returned.
+    /// The counters of each reactor and their sum. Each call asks the reactors, so counting costs
+    /// messages nothing. If a reactor does not answer within a second, because a callback blocks or
+    /// makes this very call, its last known counters are returned.
     #[must_use]
     pub fn stats(&self) -> FleetStats {
         let shared = &self.shared;
@@ -129,9 +129,9 @@ impl FleetRemote {
         shared.stats()
     }
 
-    /// Other handles on the sockets that the reactors listen on together, to hand on to the
-    /// process that takes over (`send_listeners`): one for each address, or with
-    /// [`Spread::ReusePort`] one for each address and reactor.
+    /// Returns handles to the sockets on which the reactors listen together, for the process that
+    /// takes over (`send_listeners`): one for each address, or with [`Spread::ReusePort`] one for
+    /// each address and reactor.
     ///
     /// # Errors
     /// - `NotConnected`: the fleet listens no more.

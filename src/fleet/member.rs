@@ -56,7 +56,7 @@ impl<'a> Member<'a> {
         Self { reactor, docks, remote, index, listened: 0, channels: 0 }
     }
 
-    /// Which of the fleet's reactors it is, from 0.
+    /// The number of this reactor in the fleet, from 0.
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
@@ -79,8 +79,8 @@ impl<'a> Member<'a> {
         place
     }
 
-    /// The reactor: to register handlers, to set timers, to connect. What it listens on by itself
-    /// is its own and does not spread.
+    /// The reactor: to register handlers, to set timers, to connect. Connections of a listener that
+    /// is opened with [`Reactor::listen`](crate::Reactor::listen) all stay in this reactor.
     pub fn reactor(&mut self) -> &mut Reactor {
         self.reactor
     }

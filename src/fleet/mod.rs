@@ -1,8 +1,8 @@
 //! Several reactors, each on a thread of its own, that serve the same addresses.
 //!
-//! The reactors share nothing that a message touches: each has its own poll, handlers and
-//! connections. The threads wait for each other when the fleet starts and when it stops. A
-//! [`FleetRemote`] asks them all, and a [`FleetSender`] sends to them all.
+//! Each reactor has its own poll, handlers and connections, so that messages touch no shared data.
+//! The threads wait for each other only when the fleet starts and stops. A [`FleetRemote`] controls
+//! all reactors, and a [`FleetSender`] sends messages to the handlers of all.
 
 mod acceptor;
 #[cfg_attr(not(unix), path = "drain_stub.rs")]
@@ -36,21 +36,21 @@ pub use publish::{FleetSender, Published};
 
 /// N reactors on N threads from one closure that sets each up: one reactor a core.
 ///
-/// The closure runs on each thread, so handlers need not be `Send`. What it captures is shared by
-/// the threads, and so must be `Send` and `Sync`. Connections spread as [`Spread`] says and stay
-/// where they are.
+/// The closure runs on each thread, so handlers need not be `Send`. The threads share what the
+/// closure captures, which must therefore be `Send` and `Sync`. [`Spread`] says which reactor gets
+/// a connection; it stays there.
 ///
 /// The order of a start:
 /// 1. each thread makes its reactor;
-/// 2. when all have, the closures run, all at once and in no order: [`Member::index`] tells which
-///    one it is, and no closure sees what another one has done, but for the port that `listen`
-///    returns. A closure must not wait for another one;
-/// 3. when all have returned, the acceptor is made if there is one, and what was sent through a
-///    [`Member::channel`] is on its way;
+/// 2. when all have, the closure runs on all threads at once, in no order; [`Member::index`]
+///    returns the number of the thread. The runs do not see each other's work, except for the port
+///    that `listen` returns, and must not wait for each other;
+/// 3. when all have returned, the acceptor is made if the spread needs one, and messages that were
+///    sent through a [`Member::channel`] are delivered from now on;
 /// 4. all reactors turn, and connections are accepted. [`start`](Self::start) returns.
 ///
-/// If a step fails anywhere, the reactors are dropped, each on its thread, and none has turned. A
-/// fleet of one that is [`run`](Self::run) does the same on the calling thread.
+/// If a step fails anywhere, the reactors are dropped, each on its thread, and none has turned.
+/// With one thread, [`run`](Self::run) does the same on the calling thread.
 ///
 /// # Examples
 /// An echo server on all cores:

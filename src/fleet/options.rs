@@ -102,9 +102,9 @@ pub(super) fn invalid(text: &str) -> io::Error {
 /// | a restart under load | loses none | resets what is queued | loses none |
 /// | an address in use | error | error, unless of the same user with the same option | error |
 ///
-/// Use `Shared` unless you know better. Use `ReusePort` for many short connections on many cores,
-/// unless the server must restart without resets. Use `HandOver` for few, long, unequal
-/// connections, or if all connections of a client must meet in one reactor.
+/// Use `Shared` by default. Use `ReusePort` for many short connections on many cores, unless the
+/// server must restart without resets. Use `HandOver` for few, long, unequal connections, or if all
+/// connections of a client must meet in one reactor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Spread {
@@ -124,13 +124,13 @@ pub enum Spread {
     ReusePort,
     /// An acceptor, a reactor on a thread of its own, accepts and hands over.
     ///
-    /// `on_accept` is asked, and the caps of the listener and of the reactor hold, where the
-    /// connection arrives; over a cap it is reset, and `AtCapacity::Wait` is refused. A reactor
-    /// that stops or is gone is passed over.
+    /// The reactor that gets the connection calls `on_accept`, and its caps apply: over a cap the
+    /// connection is reset. `AtCapacity::Wait` is an error with this spread. The acceptor skips
+    /// reactors that have stopped.
     HandOver(Balance),
 }
 
-/// To whom an acceptor hands the next connection.
+/// The reactor to which an acceptor hands the next connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Balance {
@@ -185,8 +185,8 @@ pub enum OnFailure {
     GoOn,
     /// The other reactors drain for so long, and the fleet ends.
     Drain(Duration),
-    /// The other reactors stop at once, and the fleet ends. The default, because a process that is
-    /// not whole is best started anew.
+    /// The other reactors stop at once, and the fleet ends. The default, because it is safest to
+    /// restart a process of which a part has failed.
     Stop,
 }
 

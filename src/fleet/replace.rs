@@ -12,11 +12,11 @@ use crate::fleet::{Fleet, FleetRemote, FleetStats, Member, Spread};
 use crate::sys::{Control, ControlWaker, Predecessor};
 
 impl Fleet {
-    /// Runs the fleet as [`run`](Self::run) does, and has a process that is started later with the
-    /// same `path` take over from this one, without a client that is refused or reset: a new
-    /// version is started, and the old one ends by itself.
+    /// Runs the fleet as [`run`](Self::run) does, until a process that is started later with the
+    /// same `path` takes over. No client is refused or reset meanwhile. To install a new version,
+    /// start it: the old process ends by itself.
     ///
-    /// `path` is of the file system, for a socket at which the two processes meet. What happens:
+    /// `path` is the path of a Unix socket, over which the two processes talk. What happens:
     /// 1. The new process finds the old one at `path` and gets its listening sockets, or begins
     ///    anew if there is no process.
     /// 2. It runs `set_up` for each reactor. A [`Member::listen`] on an address that the old
@@ -26,17 +26,17 @@ impl Fleet {
     ///    which drains for at most `drain` and returns from this call. Both accept for a moment.
     ///
     /// If the new process fails before that, in `set_up` for example, the old one serves on, and
-    /// waits for another. Of two that come at once the second takes over from the first.
+    /// waits for another. If two new processes start at once, the second takes over from the first.
     ///
-    /// The default [`on_shutdown`](crate::Handler::on_shutdown) closes every connection, also that
-    /// of a client whose first request is still on its way. To serve such a client, override it and
-    /// set an idle limit there instead of closing, of two seconds for example.
+    /// The default [`on_shutdown`](crate::Handler::on_shutdown) closes every connection, even if
+    /// the client's first request is still on its way. To serve such a client, override
+    /// `on_shutdown`, and set an idle limit there, for example of two seconds, in place of closing.
     ///
-    /// Only its owner can use the socket at `path` (mode 0600), and each side asks the system who
-    /// the other one is: a process of another user, unless it is root, gets no sockets and is not
-    /// believed. The new socket replaces only one on which no process listens any more, or that of
-    /// the process which has handed its sockets on. Put it in a directory in which other users
-    /// cannot write, such as `/run/NAME`. A thread of the process, `NAME-control`, waits there.
+    /// Only its owner can use the socket at `path` (mode 0600), and each side checks the user of
+    /// the other process: a process of another user, except root, is refused. The new socket
+    /// replaces only one without a listening process, or that of the process whose sockets it got.
+    /// Put it in a directory in which other users cannot write, such as `/run/NAME`. A thread of
+    /// the process, `NAME-control`, waits there.
     ///
     /// # Examples
     /// Started twice, the second process takes over:
@@ -66,8 +66,8 @@ impl Fleet {
     ///   this user's to write to.
     ///
     /// # Platform notes
-    /// Unix only. Who is at the other end is known on Linux and Android; elsewhere the mode of the
-    /// socket, and that of its directory, is what protects it.
+    /// Unix only. The user of the other process is checked on Linux and Android. Elsewhere only the
+    /// modes of the socket and of its directory protect it.
     pub fn run_replaceable<F>(
         mut self,
         path: impl AsRef<Path>,

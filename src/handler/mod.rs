@@ -34,23 +34,23 @@ pub(crate) use states::LentStates;
 pub(crate) use timer::TimerFace;
 pub use timer::TimerHandler;
 
-/// Who asks to be accepted.
+/// A peer that has connected to a listener and is not accepted yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// The other end; behind a balancer that speaks the PROXY protocol, the client. Unspecified
-    /// (`0.0.0.0:0`) if it is a Unix socket, which has no address.
+    /// The peer's address. Behind a balancer that speaks the PROXY protocol it is the client's.
+    /// Unspecified (`0.0.0.0:0`) for a Unix socket, which has no address.
     pub addr: SocketAddr,
-    /// The listener, by the address it listens on; unspecified likewise.
+    /// The address of the listener; unspecified for a Unix socket.
     pub listener: SocketAddr,
     /// The balancer's end of the connection, on a listener that wants the PROXY protocol.
     pub proxy: Option<SocketAddr>,
-    /// Where the client connected to, as the balancer says. To know it later, keep it in the
-    /// state.
+    /// The address that the client connected to, as the balancer reports it. To know it later, keep
+    /// it in the state.
     pub destination: Option<SocketAddr>,
-    /// Whether it has come over a Unix socket.
+    /// Whether the peer has connected over a Unix socket.
     pub is_unix: bool,
-    /// Who it is, over a Unix socket, where the platform reports it.
+    /// User, group and process of the peer, over a Unix socket, where the platform reports them.
     pub credentials: Option<Credentials>,
 }
 
@@ -73,7 +73,8 @@ pub struct Peer {
 /// A callback that panics ends its connection with `CloseReason::Panic`; the others are served
 /// on (see [`OnPanic`](crate::OnPanic)).
 ///
-/// A callback is lent the state of its own connection; [`Context::with`] lends those of the others.
+/// A callback gets the state of its own connection; [`Context::with`] reaches the states of the
+/// others.
 ///
 /// A closure `FnMut(&mut Conn<'_>, &[u8]) -> usize` is a handler too; it is `on_data`, with a
 /// `State` of `()`.
@@ -112,17 +113,18 @@ pub trait Handler: 'static {
     /// [`on_refuse`](Self::on_refuse) returns.
     fn on_accept(&mut self, peer: &Peer) -> Option<Self::State>;
 
-    /// Called when `on_accept` has refused a peer: returns what the peer is told before the end.
-    /// Default: nothing, and the peer gets a reset.
+    /// Called when `on_accept` has refused a peer: returns a last message for the peer. Default:
+    /// nothing, and the peer gets a reset.
     ///
-    /// The words leave in one write, followed by FIN, and no connection is made for that: there is
-    /// no id, no state and no further callback. Words that the socket does not take at once, or of
-    /// more than 4,096 bytes, are not told whole, so the peer gets a reset. A peer that sends
-    /// something at that moment may find a reset behind the words, as the socket is closed.
-    /// Behind a layer, such as TLS or the PROXY protocol, the connection exists already: the
-    /// words pass through the layer, and it ends as with [`Conn::close`].
+    /// The message is sent in one write, followed by FIN. No connection is made for that: there is
+    /// no id, no state and no further callback. If the socket does not take the message at once, or
+    /// if it has more than 4,096 bytes, the peer gets a reset. If the peer sends something at that
+    /// moment, a reset may follow the message, because the socket is closed. Behind TLS or the
+    /// PROXY protocol the connection exists already: the message passes through them, and the
+    /// connection ends as with [`Conn::close`].
     ///
-    /// A peer that a cap of [`ListenOptions`](crate::ListenOptions) refuses gets a reset only.
+    /// A peer that is refused by a cap of [`ListenOptions`](crate::ListenOptions) gets only a
+    /// reset.
     ///
     /// # Examples
     /// ```
@@ -174,9 +176,9 @@ pub trait Handler: 'static {
 
     /// The peer has finished sending; bytes that `on_data` has left unconsumed do not come again.
     /// Default: close, once the output has left; later writes are refused. A handler that still
-    /// owes answers, from a pool or another thread, overrides this to do nothing. It counts the
-    /// answers under way and closes when the last one is written: otherwise only a limit, the peer
-    /// or a stop ends the connection.
+    /// owes answers, from a pool or another thread, overrides this to do nothing. Such a handler
+    /// must count the answers under way, and close when the last one is written. Otherwise only a
+    /// limit, the peer or a stop ends the connection.
     fn on_eof(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
         let _ = state;
         conn.close();
@@ -193,8 +195,9 @@ pub trait Handler: 'static {
     /// keeps the connection and sets the next deadline, in the place of one that the callback has
     /// set. Default: reset, with `CloseReason::Timeout(TimeoutKind::User)`.
     ///
-    /// Each connection has one deadline. Messages do not pay for it, and moving it does not touch
-    /// the timer wheel: for a time that starts anew with each request it is cheaper than a timer.
+    /// Each connection has one deadline. It costs messages nothing, and moving it does not touch
+    /// the timer wheel. So for a time that starts again with each request it is cheaper than a
+    /// timer.
     ///
     /// # Examples
     /// A request has 10 seconds to come; the peer is told if it did not:
@@ -246,9 +249,9 @@ pub trait Handler: 'static {
         let _ = (state, conn, timer);
     }
 
-    /// The reactor drains before it stops. Default: close, once the output has left. A handler
-    /// in the middle of an answer may finish it first and close then; the deadline of the stop
-    /// ends what is left.
+    /// The reactor is asked to stop gracefully ([`Context::drain`]). Default: close, once the
+    /// output has left. A handler in the middle of an answer may finish the answer first, and close
+    /// then. What is still open at the deadline of the drain is cut.
     fn on_shutdown(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
         let _ = state;
         conn.close();
@@ -260,10 +263,10 @@ pub trait Handler: 'static {
         let _ = (state, closed, cx);
     }
 
-    /// An outgoing connection did not come up and is tried again, by the
-    /// [`Reconnect`](crate::Reconnect) policy that it was connected with: the place to report the
-    /// failure, or to give up. `conn.abort()` gives up at once, and `on_connect_failed` follows.
-    /// What is written waits until the connection is up. Default: nothing.
+    /// A connect has failed and will be tried again, as its [`Reconnect`](crate::Reconnect) policy
+    /// says. Here the handler can report the failure, or give up: `conn.abort()` gives up at once,
+    /// and `on_connect_failed` follows. What is written here waits until the connection is up.
+    /// Default: nothing.
     ///
     /// # Examples
     /// ```

@@ -14,9 +14,9 @@ use crate::handler::{Context, HandlerKey};
 
 /// A handle to a reactor for other threads: cloned, sent and kept anywhere.
 ///
-/// Messages of one thread are run in the order in which they were posted. `Ok` means that the
+/// Messages of one thread are handled in the order in which they were sent. `Ok` means that the
 /// reactor had not stopped yet. If it stops before it reaches the message, the message is dropped.
-/// Nothing bounds how many wait: for a stream of messages take a channel, as
+/// The number of messages that wait has no bound: for a stream of messages take a channel, as
 /// [`doors`](crate::tour::doors) says.
 ///
 /// # Examples
@@ -105,10 +105,11 @@ impl Remote {
         self.post(Message::Stop(Stop::Now))
     }
 
-    /// Stops the reactor gracefully: listeners close, connections are offered `on_shutdown`,
-    /// output drains and peers finish; what is left after `deadline` is cut. All of them end with
-    /// `CloseReason::Shutdown`. A peer that ignores our FIN is waited for until then, and
-    /// so are datagrams that wait for room. Of several calls the earliest deadline holds.
+    /// Stops the reactor gracefully. Listeners close, `on_shutdown` is called for each connection,
+    /// queued output is sent, and the loop waits for the peers to finish. What is left when
+    /// `deadline` has passed is cut. All connections end with `CloseReason::Shutdown`. Until the
+    /// deadline the loop also waits for peers that ignore our FIN, and for queued datagrams. Of
+    /// several calls the earliest deadline holds.
     ///
     /// # Errors
     /// - [`Stopped`]: it has stopped already.

@@ -11,16 +11,17 @@ use crate::handler::event_loop::Message;
 use crate::options::{Destination, Place};
 
 impl Context<'_> {
-    /// Looks a name up without waiting: `answer` is called with the handler and the addresses, or
-    /// with why there are none, on this thread and after this callback has returned. An address is
-    /// answered likewise. The closure is not called once the reactor has stopped.
+    /// Looks a name up without waiting. `answer` is called on this thread, after this callback has
+    /// returned, with the handler and the addresses or an error. If `of` is an address already,
+    /// `answer` gets it in the same way. The closure is not called once the reactor has stopped.
     ///
-    /// [`connect`](Self::connect) looks names up by itself; this is for who wants the addresses:
-    /// to send datagrams, to choose among them, to check who a peer is. [`Destination`] tells how
-    /// names are looked up, how long an answer is kept, and what the kind of an error means. The
-    /// system decides how long a lookup may take; a timer of the handler's is the way to go on
-    /// without an answer. `filter` of a connect is not asked here:
-    /// [`DestinationFilter::admits`](crate::filter::DestinationFilter::admits) is, by the handler.
+    /// [`connect`](Self::connect) looks names up by itself. This call is for programs that need the
+    /// addresses: to send datagrams, to choose among them, to compare them with the address of a
+    /// peer. [`Destination`] describes how names are looked up, how long an answer is kept, and
+    /// what the kind of an error means. The system decides how long a lookup may take; to go on
+    /// without an answer, set a timer. A `filter` of [`ConnectOptions`](crate::ConnectOptions) does
+    /// not apply here: call [`DestinationFilter::admits`](crate::filter::DestinationFilter::admits)
+    /// for each address.
     ///
     /// # Examples
     /// A client of a datagram protocol, which has a name for its server:

@@ -12,8 +12,8 @@ use crate::handler::{Context, HandlerKey};
 /// [`set_timer`](Context::set_timer) and [`set_periodic_timer`](Context::set_periodic_timer) take
 /// its key.
 ///
-/// A timer of one connection or of one socket needs no `TimerHandler`: it ends with what it is of,
-/// and calls `on_timer` of the handler that serves that.
+/// A timer of one connection or of one socket needs no `TimerHandler`: it calls `on_timer` of the
+/// handler that serves the connection or socket, and is dropped together with that.
 ///
 /// # Examples
 /// A server that ends after an hour:

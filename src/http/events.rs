@@ -89,9 +89,9 @@ impl<A: 'static> Response<'_, A> {
     /// goes: [`Server::on_gone`](super::Server::on_gone) tells. Later events are sent through
     /// [`Server::answer`](super::Server::answer) with the id of the exchange.
     ///
-    /// A comment is sent when so much time has passed, and again and again, so that whoever stands
-    /// between does not take the connection for dead; `None` for no such comments. A client that
-    /// ends its side is gone: no browser ends one side only. To HEAD the head is the whole answer.
+    /// With an interval a comment is sent each time it has passed, so that proxies on the way do
+    /// not take the connection for dead. `None`: no comments. A client that ends its side is gone:
+    /// no browser ends one side only. To HEAD the head is the whole answer.
     ///
     /// # Examples
     /// ```

@@ -1,31 +1,35 @@
 //! HTTP/1.1 as a handler: a server with routes, bodies in both directions, and answers that may
 //! come later; and a client over a pool.
 //!
-//! [`Server`] is a [`Handler`](crate::Handler) that uses only what every handler can use: it is
-//! registered and passed to `listen` like any other, under TLS too, and in a simulated world. A
-//! [`Router`] leads from a method and a path to a closure. The closure is lent the value that all
-//! routes share, the [`Request`], and the [`Response`] to fill. With the feature `ws` a route may
-//! also begin a WebSocket: see the module `ws`.
+//! A [`Server`] is an ordinary [`Handler`](crate::Handler): register it and pass its key to
+//! `listen`. It works over TLS and in a simulated world, too. A [`Router`] maps a method and a path
+//! to a closure. The closure gets the value that all routes share, the [`Request`], and the
+//! [`Response`] to fill. With the feature `ws` a route may also begin a WebSocket: see the module
+//! `ws`.
 //!
 //! # Guarantees
 //! - One exchange at a time per connection: pipelined requests are answered in order, and their
 //!   answers leave together.
-//! - Malformed input has one exact answer, and ends its connection. That cannot be switched off:
-//!   where two readers would understand a request differently, requests can be smuggled.
+//! - Malformed input has one exact answer, and ends its connection. No option makes the parser
+//!   accept more, because a request that two readers understand differently can hide another one
+//!   (request smuggling).
 //! - A request with a head of ordinary size and an answer of known length allocate nothing.
-//! - The body of a request is read only if the handler asks for it, and a client that waits for a
-//!   100 gets it then. An answer that is given before the body is read still arrives.
+//! - The body of a request is read only if the handler asks for it. A client that waits for
+//!   `100 Continue` gets it then. If the handler answers without reading the body, the answer still
+//!   reaches the client.
 //! - An answer that is cut short ends with a reset; it never looks whole.
-//! - Each phase of a connection has a clock ([`Options`]), except while your handler has not
-//!   answered yet: a [`Response::later`] that is forgotten waits until the client goes.
+//! - Each phase of a connection has a clock ([`Options`]), except the time in which your handler
+//!   owes an answer: if the answer to a [`Response::later`] never comes, the exchange lasts until
+//!   the connection breaks or the reactor stops.
 //!
 //! # What the server does by itself
 //! | | |
 //! |---|---|
 //! | HEAD | the handler of GET, without the body |
 //! | OPTIONS | 204 with `Allow` |
-//! | no route; no handler for the method | 404; 405 with `Allow` |
-//! | `Date`, `Content-Length`, `Connection`, chunks | from what the answer is |
+//! | no route | 404; a [`Router::fallback`] gives another answer |
+//! | no handler for the method | 405 with `Allow`; [`Route::any`] gives another answer |
+//! | `Date`, `Content-Length`, `Connection`, chunks | set by the server, as the answer requires |
 //! | HTTP/1.0 | closed after the answer, unless the client asks otherwise |
 //! | a drain of the reactor | idle connections end at once, busy ones after their answer |
 //!
@@ -33,12 +37,12 @@
 //!
 //! # Files
 //! [`Response::file`] answers with a part of a file. The feature `http-files` adds `Files`, which
-//! serves a directory: with ranges, conditions and compressed copies.
+//! serves the files of a directory: with ranges, conditions and compressed copies.
 //!
 //! # Forms, uploads, sessions
-//! The feature `http-forms` adds `Response::form` for forms that are one text,
-//! `Response::receive_multipart` for those in parts, and `Response::receive_files` for those whose
-//! files go to a directory, beside the loop.
+//! The feature `http-forms` adds `Response::form` for URL-encoded forms and
+//! `Response::receive_multipart` for multipart forms. `Response::receive_files` writes the files of
+//! a form to a directory, on other threads.
 //!
 //! The feature `http-session` adds `Request::cookie`, `Response::set_cookie`, `CookieKeys` and
 //! `Sessions`.

@@ -13,8 +13,8 @@ use super::method::Method;
 #[cfg(feature = "http-files")]
 use super::target::Target;
 
-/// A request, as far as it stands in its head. It borrows the input, and so cannot outlive the
-/// callback: copy what is needed later.
+/// The head of a request: method, path and fields. A `Request` borrows the input, and so cannot
+/// outlive the callback: copy what is needed later.
 ///
 /// # Examples
 /// ```
@@ -113,14 +113,14 @@ impl<'a> Request<'a> {
         self.head.target.raw
     }
 
-    /// What stands behind the `?`, as it was sent.
+    /// The part of the target behind the `?`, as it was sent.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
         self.head.target.query
     }
 
-    /// The first value of this name in the query, decoded: `+` is a space. What is not UTF-8 is
-    /// replaced.
+    /// The first value of this name in the query, decoded: `+` is a space. Bytes that are not UTF-8
+    /// become replacement characters.
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
         self.query_pairs().find_map(|(key, value)| (key == name).then_some(value))
@@ -135,27 +135,29 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// What stands in the path for a `{name}` or `{*name}` of the route; empty if the route has no
-    /// such place.
+    /// The part of the path that matched `{name}` or `{*name}` of the route; empty if the route has
+    /// no such parameter.
     #[must_use]
     pub fn param(&self, name: &str) -> &'a str {
         self.params.and_then(|params| params.get(name)).unwrap_or_default()
     }
 
-    /// Host and port that the client asks for: of the target or of `Host`.
+    /// Host and port that the client asks for, from the target or from the field `Host`.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         // What was checked is ASCII.
         std::str::from_utf8(self.head.host?).ok()
     }
 
-    /// The first field of this name, whatever its case, if it is UTF-8.
+    /// The value of the first header field of this name, if it is UTF-8. Upper and lower case of
+    /// the name are the same.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
         std::str::from_utf8(self.header_bytes(name)?).ok()
     }
 
-    /// The first field of this name, whatever its case. Bytes above ASCII may be of any encoding.
+    /// The value of the first header field of this name. Upper and lower case of the name are the
+    /// same. Bytes above ASCII may be of any encoding.
     #[must_use]
     pub fn header_bytes(&self, name: &str) -> Option<&'a [u8]> {
         let mut headers = self.headers();
@@ -167,14 +169,14 @@ impl<'a> Request<'a> {
         self.head.fields.iter()
     }
 
-    /// The fields that pass, to be sent with another message; see [`Fields`] for those that never
-    /// do. `passes` is asked with names and values.
+    /// Copies the fields for which `passes`, called with name and value, returns `true`, to send
+    /// them with another message. Some fields are never copied: see [`Fields`].
     pub fn fields(&self, passes: impl FnMut(&str, &[u8]) -> bool) -> Fields {
         Fields::of(self.headers(), passes)
     }
 
-    /// Whether a field that is a list has this member, whatever its case. All fields of the name
-    /// are one list.
+    /// Whether the list in a field has this member; upper and lower case are the same. Several
+    /// fields of the same name are one list.
     #[must_use]
     pub fn lists(&self, name: &str, member: &str) -> bool {
         self.headers().filter(|(key, _)| key.eq_ignore_ascii_case(name)).any(|(_, value)| {
@@ -200,7 +202,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether the client would rather go on with this protocol
+    /// Whether the client asks to switch to this protocol
     /// ([`Response::upgrade`](super::Response::upgrade)).
     #[must_use]
     pub fn wants_upgrade(&self, protocol: &str) -> bool {

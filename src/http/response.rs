@@ -15,8 +15,8 @@ use super::upgrade::Upgraded;
 use crate::handler::{Conn, Context};
 use crate::stream::Written;
 
-/// The answer to a request: its status and fields, then its body. It is lent to a handler, and
-/// again to whoever gives the answer later.
+/// The answer to a request: its status and header fields, then its body. A handler gets it, and so
+/// does the closure that gives the answer later.
 ///
 /// | the answer | call |
 /// |---|---|
@@ -28,10 +28,10 @@ use crate::stream::Written;
 /// | comes in pieces | [`stream`](Self::stream), [`write`](Self::write), [`end`](Self::end) |
 /// | is another protocol | [`upgrade`](Self::upgrade) |
 ///
-/// A handler that does none of these is at fault: the client gets a 500, and an error is logged.
+/// If a handler does none of these, the client gets a 500, and an error is logged.
 ///
-/// `Date`, `Content-Length`, `Connection` and `Transfer-Encoding` follow from what the answer is,
-/// and cannot be set.
+/// The server sets `Date`, `Content-Length`, `Connection` and `Transfer-Encoding` itself; a handler
+/// cannot set them.
 pub struct Response<'a, A> {
     pub(super) conn: Conn<'a>,
     pub(super) shared: &'a mut Shared<A>,
@@ -49,8 +49,8 @@ impl<A: 'static> Response<'_, A> {
         self
     }
 
-    /// Adds a field. One that cannot be sent makes the answer a 500 without it, and an error is
-    /// logged: no value can begin a field or an answer of its own.
+    /// Adds a header field. If its name or value is malformed, the answer becomes a 500 without the
+    /// field, and an error is logged. So a value can never inject another field.
     pub fn header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
         if let Err(error) = self.try_header(name, value) {
             self.fail(format_args!("{error}"));
@@ -163,12 +163,17 @@ impl<A: 'static> Response<'_, A> {
         ReplyId { conn: self.conn.id(), exchange: self.exchange.number }
     }
 
-    /// Says that the answer comes later, from wherever the id is taken to: by
-    /// [`Server::answer`] on the loop, which [`Remote::with`](crate::Remote::with) reaches from
-    /// other threads, or by [`answer`](Self::answer) of another request's response.
+    /// Declares that the answer comes later, and returns an id for it. Pass the id to
+    /// [`Server::answer`] on the loop, which other threads reach by
+    /// [`Remote::with`](crate::Remote::with), or to [`answer`](Self::answer) in a route of another
+    /// request. Until then this route may still answer by itself, for example with a 503 if its
+    /// queue is full.
     ///
-    /// The next request of the connection waits until then. If the client ends the connection
-    /// first, the id finds nothing any more, and [`Server::on_gone`] is called.
+    /// The next request of the connection waits until then. If the connection breaks first (a
+    /// reset), the id finds nothing any more, and [`Server::on_gone`] is called. A FIN of the
+    /// client is not enough for that. It means that the client sends nothing more, but not whether
+    /// the client still reads. Most programs send FIN when they are ended while they wait, so their
+    /// answers are made, and lost when they are written.
     ///
     /// # Examples
     /// ```
@@ -208,8 +213,8 @@ impl<A: 'static> Response<'_, A> {
         }
     }
 
-    /// Gives the answer of another exchange that waits, as [`Server::answer`] does, from within
-    /// this one. Returns `None` if that is over, or is this one.
+    /// Gives the answer of another exchange that waits, as [`Server::answer`] does, in a route of
+    /// this one. Returns `None` if the other exchange is over, or if the id is that of this one.
     pub fn answer<R>(
         &mut self,
         id: ReplyId,
@@ -229,8 +234,8 @@ impl<A: 'static> Response<'_, A> {
         result?
     }
 
-    /// Asks for the body, which `body` gets piece by piece as it comes in. A client that waits for
-    /// a 100 (`Expect: 100-continue`) gets it now. Without a body `on_end` follows at once.
+    /// Asks for the body, which `body` gets piece by piece as it comes in. A client that has sent
+    /// `Expect: 100-continue` now gets `100 Continue`. Without a body `on_end` follows at once.
     ///
     /// A body over the limit of the route is answered 413, one that is compressed 415 unless
     /// [`allow_encoded_body`](Self::allow_encoded_body) was called.
@@ -238,10 +243,11 @@ impl<A: 'static> Response<'_, A> {
         self.ask_for_body(Reader::Body(Box::new(body)));
     }
 
-    /// Asks for the body, of at most `max_bytes`, and has `then` called when it is complete. One
-    /// that is in the first packet is not copied. The limit of the route holds too: a larger body
-    /// than [`Options::max_body_bytes`](super::Options::max_body_bytes) wants a
-    /// [`Route::max_body_bytes`](super::Route::max_body_bytes).
+    /// Asks for the body, of at most `max_bytes`, and calls `then` when it is complete. A larger
+    /// body is answered 413, in the server's own words. The limit of the route holds too: for more
+    /// than [`Options::max_body_bytes`](super::Options::max_body_bytes) (1 MiB by default) set
+    /// [`Route::max_body_bytes`](super::Route::max_body_bytes). A body that came together with the
+    /// head is not copied.
     ///
     /// # Examples
     /// ```
@@ -286,9 +292,9 @@ impl<A: 'static> Response<'_, A> {
         self.exchange.is_reading = true;
     }
 
-    /// Takes the body of this request as it is, though it is compressed (`Content-Encoding`): for a
-    /// program that passes it on. To be called before the body is asked for, which is answered 415
-    /// otherwise.
+    /// Accepts a compressed body (`Content-Encoding`) and leaves it compressed, for a program that
+    /// passes it on. Call it before the body is asked for. Without it a compressed body is answered
+    /// 415.
     pub fn allow_encoded_body(&mut self) -> &mut Self {
         self.exchange.is_encoded = false;
         self

@@ -128,7 +128,7 @@ impl<A> Route<A> {
         self
     }
 
-    /// The handler of all methods that have none of their own.
+    /// The handler of all methods that have no handler of their own.
     #[must_use]
     pub fn any(
         mut self,
@@ -297,7 +297,8 @@ impl<A> Router<A> {
 
     /// Adds a function that is called before each handler of this router and of the routers nested
     /// in it, also before handlers that were added earlier. Several functions are called in the
-    /// order in which they were added. A function that answers returns [`Next::Done`].
+    /// order in which they were added. A function that has answered, or called [`Response::later`],
+    /// returns [`Next::Done`].
     #[must_use]
     pub fn before(
         mut self,

@@ -29,7 +29,7 @@ type OnGone<A> = Box<dyn FnMut(&mut A, ReplyId)>;
 type OnTimer<A> = Box<dyn FnMut(&mut A, Timer, &mut Context<'_>)>;
 
 /// An HTTP/1.1 server: a [`Handler`] that is registered and passed to `listen` like any other. The
-/// closures of its routes share a value of type `A`, which each is lent as `&mut A`.
+/// closures of its routes share a value of type `A`, which each gets as `&mut A`.
 ///
 /// # Examples
 /// ```no_run
@@ -81,9 +81,10 @@ impl<A: 'static> Server<A> {
         self
     }
 
-    /// Sets a function that is called once when a connection ended before its answer was
-    /// complete, if the answer was to come later or in pieces. Here the program can cancel work
-    /// that no client waits for any more.
+    /// Sets a function that is called when a connection ended before its answer was complete, if
+    /// the answer was to come later or in pieces. Here the program can cancel work that no client
+    /// waits for any more. A client that only sends FIN while it waits may still read, so this is
+    /// not called for it: see [`Response::later`].
     #[must_use]
     pub fn on_gone(mut self, call: impl FnMut(&mut A, ReplyId) + 'static) -> Self {
         self.on_gone = Some(Box::new(call));
@@ -92,10 +93,10 @@ impl<A: 'static> Server<A> {
 
     /// Sets a function that is called for each timer that is set with the key of the server
     /// ([`Reactor::set_periodic_timer`](crate::Reactor::set_periodic_timer),
-    /// [`Context::set_timer`]): for example to expire what has a time.
+    /// [`Context::set_timer`]): for example to remove entries that have expired.
     ///
     /// # Examples
-    /// Sessions that are forgotten when their time is over, and not only when they are looked at:
+    /// Sessions that are removed when their time is over, and not only when they are used:
     #[cfg_attr(feature = "http-session", doc = "```")]
     #[cfg_attr(not(feature = "http-session"), doc = "```ignore")]
     /// use std::time::Duration;
@@ -116,9 +117,8 @@ impl<A: 'static> Server<A> {
         self
     }
 
-    /// Sets a function that is called with the record of each exchange that is over: for a log, for
-    /// counts, for quantiles. From then on [`Response::metrics`] has a histogram of their
-    /// durations.
+    /// Sets a function that gets a record of each exchange that is over: for a log, for counts, for
+    /// quantiles. From then on [`Response::metrics`] has a histogram of their durations.
     #[must_use]
     pub fn on_finish(mut self, call: impl FnMut(&mut A, &Record<'_>) + 'static) -> Self {
         self.shared.on_finish = Some(Box::new(call));
@@ -126,7 +126,7 @@ impl<A: 'static> Server<A> {
         self
     }
 
-    /// What the handlers share.
+    /// The value that the routes share.
     pub fn app(&mut self) -> &mut A {
         &mut self.app
     }
@@ -137,12 +137,13 @@ impl<A: 'static> Server<A> {
         self.shared.stats
     }
 
-    /// Gives an answer that comes later, or goes on with a streamed one. Returns what the closure
-    /// returns, or `None` without running it if the exchange is over: it was answered, or the
-    /// client has gone.
+    /// Gives the answer to an exchange that was left open by [`Response::later`], or goes on with a
+    /// streamed one. Returns what the closure returns. If the exchange is over, because it was
+    /// answered or the client has gone, the closure is not run and the result is `None`.
     ///
-    /// On the loop, that is: from a closure of [`Remote::with`](crate::Remote::with) or
-    /// [`Context::post`], or from a channel. See [`Response::later`].
+    /// Call it on the loop: in a closure of [`Remote::with`](crate::Remote::with),
+    /// [`Context::post`] or an [`Offload`](crate::offload::Offload). [`Response::later`] has an
+    /// example.
     pub fn answer<R>(
         &mut self,
         cx: &mut Context<'_>,

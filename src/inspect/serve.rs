@@ -78,7 +78,8 @@ impl Page {
         self.addr
     }
 
-    /// The address to open, with the token. Whoever has it can look, so it belongs in no log.
+    /// The address to open, with the token. Everyone who has the token can look, so do not write it
+    /// to a log.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/?token={}", self.addr, self.token)

@@ -1,29 +1,29 @@
-//! Blocking work beside the loop: on a bounded number of threads that the program asks for, with
-//! the result as a callback.
+//! Blocking work on other threads: their number is bounded, and the result comes back as a
+//! callback.
 //!
-//! What may block has no place in a callback: a database, a password hash, a file that is not in
-//! the kernel's cache. An [`Offload`] takes it as a *job*: a closure that runs on one of its
+//! A callback must not block, as a database, a password hash, or a file that is not in the kernel's
+//! cache would. Give such work to an [`Offload`], as a *job*: a closure that runs on one of its
 //! threads, and a *completion*, a closure that runs on the loop with the handler and the result.
 //!
 //! # Guarantees
 //! - No more jobs run at once than there are [threads](OffloadOptions::threads), and no more wait
-//!   than [`OffloadOptions::max_queued`]. Another one is refused at once: nothing blocks the loop.
+//!   than [`OffloadOptions::max_queued`]. One more is refused at once, so the loop never blocks.
 //! - Jobs of the same [`Order`] run one after the other, and their completions come in that order.
 //!   Other jobs begin in the order in which they were accepted.
 //! - The completion of each job that was accepted is called once, unless the job is cancelled
 //!   before it begins or the reactor stops. If the work panics, the completion gets [`Failed`]. The
-//!   thread lives on, and its state is made anew.
+//!   thread goes on with a new state.
 //! - The completion of [`Offload::run_for`] is not called if its connection has ended meanwhile.
 //! - Of many completions only the first wakes a loop that sleeps, and each turn runs at most
 //!   [`messages_per_turn`](crate::ReactorOptions::messages_per_turn).
-//! - When the reactor is dropped, what was accepted is still done, within
-//!   [`OffloadOptions::drain_timeout`]; completions of it are dropped.
+//! - When the reactor is dropped, jobs that were accepted are still done, within
+//!   [`OffloadOptions::drain_timeout`]; their completions are dropped.
 //! - An offload without jobs makes no system call.
 //!
 //! # In a simulated world
-//! There are no threads. A job runs on the loop, after a time that follows from the seed, and as
-//! many at once as there would be threads. So the same seed gives the same run. What the work does
-//! itself, such as files, is not simulated.
+//! There are no threads. A job runs on the loop, after a time that the seed decides, and no more
+//! jobs are under way at once than there would be threads. So the same seed gives the same run.
+//! What the work itself does, such as reading files, is not simulated.
 //!
 //! # Examples
 //! A server that answers with the length of the file that a line names:
@@ -92,8 +92,8 @@
 //! }, |handler, conn, result| { … })?;
 //! ```
 //!
-//! As many connections are open as there are threads: stay below the server's `max_connections`,
-//! and set `statement_timeout`, so that no query holds a thread for ever. A transaction is one job.
+//! There are as many connections as threads: stay below the server's `max_connections`, and set
+//! `statement_timeout`, so that no query holds a thread for ever. A transaction is one job.
 
 mod desk;
 mod options;
@@ -123,7 +123,7 @@ pub use stats::OffloadStats;
 /// Threads for blocking work, each with a state `W` of its own. Clones share the threads and the
 /// queue: handlers can keep them, and other threads too.
 ///
-/// The threads end with the reactor. See the [module](self) for what holds, and for an example.
+/// The threads end with the reactor. The [module](self) lists the guarantees, and has an example.
 pub struct Offload<W = ()> {
     queue: Arc<Queue<W>>,
     remote: Remote,
@@ -152,7 +152,7 @@ impl fmt::Display for NotAccepted {
 
 impl Error for NotAccepted {}
 
-/// A job that came to no result.
+/// A job that has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failed {
@@ -186,8 +186,8 @@ impl Offload {
 }
 
 impl<W: 'static> Offload<W> {
-    /// Starts the threads. Each makes its state with `make`, which gets the number of the thread,
-    /// and once more after each panic of a job. Returns when all have a state.
+    /// Starts the threads. Each thread calls `make`, with the number of the thread, to make its
+    /// state, and again after each panic of a job. Returns when all threads have a state.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range.
@@ -335,7 +335,7 @@ impl<W: 'static> Offload<W> {
         self.queue.cancel_all(order.into()).len()
     }
 
-    /// What there is and what was done.
+    /// Counters: threads, jobs that wait and run, and jobs done.
     #[must_use]
     pub fn stats(&self) -> OffloadStats {
         self.queue.stats()

@@ -66,17 +66,18 @@ pub use {
 pub struct TcpOptions {
     /// `TCP_NODELAY`: send small segments at once. Default on.
     pub nodelay: bool,
-    /// `SO_KEEPALIVE` and its times: find out that a silent peer is gone. Default
+    /// `SO_KEEPALIVE` and its times: the kernel finds out that a silent peer is gone. Default
     /// [`Keepalive::default()`]; `None` leaves it off.
     pub keepalive: Option<Keepalive>,
-    /// `TCP_USER_TIMEOUT`: how long sent data may stay unacknowledged. Default: the system's.
-    /// Linux and Android only; elsewhere it is left alone.
+    /// `TCP_USER_TIMEOUT`: how long sent data may stay unacknowledged. Default: the system's. Linux
+    /// and Android only; elsewhere the option has no effect.
     pub user_timeout: Option<Duration>,
     /// `SO_SNDBUF`, in bytes. Default: the system's, which adapts it on most systems.
     ///
-    /// What a peer does not read lies in this buffer first. On Linux it may grow to the last value
-    /// of `tcp_wmem`, 4 MiB, for each connection; when all together come to `tcp_mem`, the system
-    /// holds up every connection. Set it where many peers may read slowly.
+    /// Output that a peer does not read fills this buffer first. On Linux the buffer may grow to
+    /// the last value of `tcp_wmem`, 4 MiB, for each connection. When the buffers of all
+    /// connections reach `tcp_mem`, the system slows down every connection. Set this option where
+    /// many peers may read slowly.
     pub send_buffer_bytes: Option<usize>,
     /// `SO_RCVBUF`, in bytes. Default: the system's, which adapts it on most systems.
     pub receive_buffer_bytes: Option<usize>,
@@ -168,11 +169,11 @@ impl Keepalive {
     }
 }
 
-/// A min transfer rate, which defeats peers that dribble.
+/// A minimum transfer rate, against peers that send or read very slowly on purpose.
 ///
-/// A peer has a credit of time, which begins with `grace` when the wait begins. Time spends it;
-/// each byte that moves earns one part in `bytes_per_second` of a second; the credit is never more
-/// than `grace`. The connection ends when nothing is left:
+/// A peer has a credit of time. When the wait begins, the credit is `grace`. It decreases as time
+/// passes, and each byte that moves adds `1 / bytes_per_second` seconds, up to `grace` at most. The
+/// connection ends when the credit is used up:
 ///
 /// | the peer moves | ends |
 /// |---|---|
@@ -181,9 +182,9 @@ impl Keepalive {
 /// | the rate or more, with gaps of at most `grace` | never |
 ///
 /// # Platform notes
-/// A receiver tells of the room that it makes in steps: Linux of a sixteenth of the receive buffer
-/// at the least, which may be some hundred KiB. Give a peer that is just above the rate a grace in
-/// which it takes that much.
+/// A receiver announces free room in its buffer in steps. On Linux a step is at least a sixteenth
+/// of the receive buffer, which may be some hundred KiB. So choose a grace in which a peer at the
+/// minimum rate takes that much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinRate {
     bytes_per_second: u32,
@@ -203,7 +204,7 @@ impl MinRate {
         self.bytes_per_second
     }
 
-    /// The longest time without a byte, and the most that fast bytes pay for.
+    /// The longest time without a byte, and the largest credit.
     #[must_use]
     pub const fn grace(&self) -> Duration {
         self.grace
@@ -263,14 +264,14 @@ pub struct Limits {
     pub all_idle: Option<Duration>,
     /// Longest wait for the first byte of a new connection. Default none.
     pub first_byte_timeout: Option<Duration>,
-    /// Longest wait for the rest of a message. A message is incomplete while `on_data` leaves
-    /// bytes unconsumed, or while the handler says so (`Conn::declare_incomplete`), and reading is
-    /// not paused or held back. Ends with a reset; to say something first, use
-    /// `Conn::set_deadline` instead. Default none.
+    /// Longest wait for the rest of a message. A message is incomplete while `on_data` leaves bytes
+    /// unconsumed, or while the handler declares it (`Conn::declare_incomplete`). Time in which
+    /// reading is paused or held back does not count. The connection ends with a reset; to send
+    /// something first, use `Conn::set_deadline` instead. Default none.
     pub message_timeout: Option<Duration>,
-    /// Min rate at which an incomplete message must arrive. Default none.
+    /// Minimum rate at which an incomplete message must arrive. Default none.
     pub min_receive_rate: Option<MinRate>,
-    /// Min rate at which the peer must take queued output. Default none.
+    /// Minimum rate at which the peer must take queued output. Default none.
     pub min_send_rate: Option<MinRate>,
     /// Max bytes that `on_data` may leave unconsumed. Default 1 MiB.
     pub max_input_bytes: usize,
@@ -282,17 +283,18 @@ pub struct Limits {
     /// Max output queued in memory for a connection, which files are not; a write over it is
     /// refused whole. Default 16 MiB.
     pub max_output_bytes: usize,
-    /// What happens then. Default [`OnOverflow::Close`].
+    /// What happens when a write is refused because of `max_output_bytes`. Default
+    /// [`OnOverflow::Close`].
     pub on_overflow: OnOverflow,
-    /// Whether reading pauses by itself while output is above the high mark, and resumes at the
-    /// low mark. Default on for accepted connections: a handler that answers what it reads then has
+    /// Whether reading pauses by itself while output is above the high mark, and resumes at the low
+    /// mark. Default on for accepted connections: a handler that answers what it reads then has
     /// bounded memory with no code of its own. Default off for outgoing ones: if both ends paused
-    /// so, neither would go on. Turn it off where output comes from elsewhere (a proxy, a chat): it
-    /// ties the two directions together.
+    /// like this, neither would go on. Turn it off where the output of a connection comes from
+    /// other connections (a proxy, a chat), because there it would stop reading for no reason.
     pub pause_at_high_mark: bool,
-    /// How long `close` waits without progress: for the socket to take more of what is queued, then
-    /// for the peer to finish once all has been sent. A connection whose output has failed may
-    /// deliver input for as long. Default 10 s.
+    /// How long `close` waits without progress: first for the socket to take queued output, then
+    /// for the peer to finish. After a failed write, input is still delivered for at most this
+    /// time. Default 10 s.
     pub close_timeout: Duration,
 }
 
@@ -368,9 +370,9 @@ impl Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AtCapacity {
-    /// Accept and reset at once, so that the client knows. The default.
+    /// Accept and reset the connection at once, so that the client learns of it. The default.
     Refuse,
-    /// Leave them in the backlog until there is room.
+    /// Leave the connections in the backlog until there is room.
     Wait,
 }
 
@@ -439,8 +441,9 @@ pub struct ListenOptions {
     #[cfg(feature = "proxy-protocol")]
     pub proxy_protocol: Option<crate::base::proxy_protocol::ProxyProtocol>,
     /// Max connections of this listener that are in a handshake (a balancer's header, TLS) at once.
-    /// If one more comes, the oldest handshake of the source that has most of them is reset: a host
-    /// that connects and says nothing does not shut the others out. Default 4,096.
+    /// If one more comes, the source with most of these connections loses its oldest one, with a
+    /// reset. So a host that connects and sends nothing does not keep the others out. Default
+    /// 4,096.
     pub max_handshakes: usize,
     /// What stands between the sockets and the handler, behind a balancer's header.
     pub(crate) layer: Option<LayerOption>,
@@ -529,9 +532,9 @@ pub enum OnPanic {
     CloseConnection,
     /// The process aborts.
     Abort,
-    /// The connection ends likewise, and the panic goes on to the caller of `run` or `run_once`:
-    /// for a [`Fleet`](crate::fleet::Fleet), in which a thread that panics is reported and the rest
-    /// go on or stop. If it is caught, the reactor can go on.
+    /// The connection ends with `CloseReason::Panic`, too, and the panic continues in the caller of
+    /// `run` or `run_once`. This is for a [`Fleet`](crate::fleet::Fleet), which reports a thread
+    /// that panics. If the caller catches the panic, it can run the reactor again.
     Unwind,
 }
 
@@ -556,13 +559,13 @@ pub struct ReactorOptions {
     /// The table of connections grows with the most that are open at once, outgoing ones included,
     /// and keeps that size: about 140 bytes for each. Queues give back what a burst took.
     pub max_connections: Option<usize>,
-    /// Max output queued in memory for all connections together. When there is more at the end of
-    /// a turn, the connections with the largest queues are reset, among those whose sockets are
-    /// full, until there is not; they end with `CloseReason::Overflow`. Files do not count, nor
-    /// what a layer such as TLS has encoded, at most 64 KiB a connection. Default 256 MiB.
+    /// Max output queued in memory for all connections together. When there is more at the end of a
+    /// turn, the connections with the largest queues are reset, among those whose sockets are full,
+    /// until there is not; they end with `CloseReason::Overflow`. Files do not count. Nor do bytes
+    /// that TLS has already encrypted, at most 64 KiB a connection. Default 256 MiB.
     pub max_queued_bytes: usize,
-    /// How long to poll without blocking before blocking: trades a busy core for latency. Default
-    /// zero; at most 1 s.
+    /// How long a turn looks for events without sleeping, before it sleeps: lower latency for a
+    /// busy core. Default zero; at most 1 s.
     pub busy_poll: Duration,
     /// Events taken from one poll. Default 1,024; at most 1,048,576.
     pub events_per_turn: usize,

@@ -14,8 +14,8 @@ pub const DEFAULT_DATAGRAM_BUDGET: usize = 64;
 ///
 /// A socket that is bound to all addresses, `0.0.0.0` or `[::]`, answers from the address that was
 /// asked, without an option: see [`DatagramSocket::send_to`](crate::udp::DatagramSocket::send_to).
-/// For that the kernel works longer on each datagram than for a socket that is bound to one
-/// address: about 0.2 us to receive it and 0.3 us to send the answer (a virtual machine, loopback).
+/// The kernel needs more time for that than with a socket that is bound to one address: about 0.2
+/// us more to receive a datagram, and 0.3 us more to send the answer (a virtual machine, loopback).
 ///
 /// # Examples
 /// ```
@@ -31,14 +31,14 @@ pub const DEFAULT_DATAGRAM_BUDGET: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UdpOptions {
-    /// Max datagrams received in a turn, before others have theirs. Default
+    /// Max datagrams received in a turn, before other sockets are served. Default
     /// [`DEFAULT_DATAGRAM_BUDGET`].
     pub receive_budget: usize,
-    /// Datagrams are received and sent several at a time: as many as wait and the budget allows are
-    /// received at once, and what callbacks send leaves together: when all that were received
-    /// together have been handled, at the end of the turn, or when the batch is full. Sends say
-    /// [`Batched`](crate::udp::SendStatus::Batched) then, and what is refused later, also for being
-    /// too long, is reported by `on_error`. Default off.
+    /// Datagrams are received and sent several at a time. One call receives as many as wait, within
+    /// the budget. What callbacks send is gathered, and sent when those datagrams have been
+    /// handled, at the end of the turn, or when the batch is full. Sends then return
+    /// [`Batched`](crate::udp::SendStatus::Batched); a datagram that the system refuses later, for
+    /// example because it is too long, is reported by `on_error`. Default off.
     ///
     /// With feature `batch` on Linux one call takes up to 64 datagrams (recvmmsg(2), sendmmsg(2)).
     /// Equal-sized datagrams for the same peer pass through the system as segments of one buffer
@@ -55,15 +55,15 @@ pub struct UdpOptions {
     /// On Windows the system does not name the sender of a longer datagram, which is reported by
     /// `on_error`.
     pub max_datagram_bytes: usize,
-    /// Max datagrams that wait while the kernel's send buffer is full; more are dropped and
-    /// counted. Default 1,024.
+    /// Max datagrams that wait while the kernel's send buffer is full; more are dropped, and
+    /// counted in [`Stats`](crate::Stats). Default 1,024.
     pub max_queued_datagrams: usize,
     /// Max bytes of the datagrams that wait. Default 1 MiB.
     pub max_queued_bytes: usize,
     /// The local address of a socket that `connect_udp` makes. Default: the system's choice.
     pub source: Option<SocketAddr>,
-    /// `SO_REUSEADDR`: several sockets may bind the address; each gets every multicast datagram,
-    /// and one of them the others. Default off.
+    /// `SO_REUSEADDR`: several sockets may bind the address. Each of them gets every multicast and
+    /// broadcast datagram, but only one gets the datagrams that are sent to one host. Default off.
     pub reuse_address: bool,
     /// `SO_REUSEPORT`: several sockets share the address, and the kernel spreads peers over them.
     /// Default off. An error where the platform has no such option.
@@ -96,8 +96,8 @@ pub struct UdpOptions {
     pub multicast_loop: Option<bool>,
     /// `SO_SNDBUF`, in bytes. Default: the system's.
     pub send_buffer_bytes: Option<usize>,
-    /// `SO_RCVBUF`, in bytes: what may wait in the kernel; it drops more without a word. Default:
-    /// the system's.
+    /// `SO_RCVBUF`, in bytes: what may wait in the kernel, which drops the rest without an error.
+    /// Default: the system's.
     pub receive_buffer_bytes: Option<usize>,
 }
 
@@ -253,14 +253,14 @@ impl Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionOptions {
-    /// How long nothing may come from a peer before its session ends. Default 60 s; 1 ms to 49
+    /// A session ends when nothing has come from its peer for this long. Default 60 s; 1 ms to 49
     /// days.
     pub idle_timeout: Duration,
     /// Max sessions at once, of all sockets of the handler. Source addresses of datagrams can be
-    /// forged, so that any sender can fill the table: the rest is refused, without a word to the
-    /// handler, and counted in [`Stats::sessions_refused`](crate::Stats::sessions_refused). To tell
-    /// them that there is no room, allow more sessions, count them in `on_session`, and answer
-    /// those whom it refuses in `on_batch_end`. Default 65,536.
+    /// forged, so any sender can fill the table. Datagrams of further peers are dropped, without a
+    /// callback, and counted in [`Stats::sessions_refused`](crate::Stats::sessions_refused). To
+    /// tell such peers that there is no room, allow more sessions, count them in `on_session`, and
+    /// answer the refused ones in `on_batch_end`. Default 65,536.
     pub max_sessions: usize,
 }
 

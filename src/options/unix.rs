@@ -198,9 +198,9 @@ impl fmt::Display for UnixAddr {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnixListenOptions {
-    /// Permissions of the socket's file, such as `0o660`; who may write to it may connect. They
-    /// hold before any client can connect. Default: what the process's umask leaves of `0o777`;
-    /// with the usual umask only the owner may connect. An abstract name has none.
+    /// Permissions of the socket's file, such as `0o660`; users who may write to the file may
+    /// connect. They hold before any client can connect. Default: what the process's umask leaves
+    /// of `0o777`; with the usual umask only the owner may connect. An abstract name has none.
     pub mode: Option<u32>,
     /// Connections that the kernel may queue for us. Default: the largest the system takes. If
     /// the system caps it lower, both numbers are logged.

@@ -34,9 +34,9 @@ pub struct UnixDatagramOptions {
     /// reported by one `on_error` (`TimedOut`). A connected socket's peer is waited for without
     /// end. The time is looked at up to sixteen times a second. At least 1 ms; default 10 s.
     pub queue_timeout: Duration,
-    /// Permissions of the socket's file, such as `0o660`; who may write to it may send. Default:
-    /// what the process's umask leaves of `0o777`; with the usual umask only the owner may send. An
-    /// abstract name has none, nor has a socket without a name.
+    /// Permissions of the socket's file, such as `0o660`; users who may write to the file may send.
+    /// Default: what the process's umask leaves of `0o777`; with the usual umask only the owner may
+    /// send. An abstract name has none, nor has a socket without a name.
     pub mode: Option<u32>,
     /// The name of a socket that `connect_unix_datagrams` makes, so that its peer can answer; it
     /// is bound as by `bind_unix_datagrams`. Default: it has none, and can only send.
@@ -44,7 +44,7 @@ pub struct UnixDatagramOptions {
     /// Has the system find an abstract name for a socket that `connect_unix_datagrams` makes
     /// without a `source`. Default off. An error elsewhere than on Linux.
     pub autobind: bool,
-    /// `SO_PASSCRED`: the system reports who has sent each datagram
+    /// `SO_PASSCRED`: the system reports the process and user that sent each datagram
     /// ([`UnixDatagramSocket::credentials`](crate::unix::UnixDatagramSocket::credentials)). It
     /// gives a socket without a name an abstract one as well. Default off. An error elsewhere than
     /// on Linux.

@@ -13,20 +13,20 @@ use crate::stream::Closed;
 
 /// The callbacks of a pool's connections: a smaller [`Handler`](crate::Handler).
 ///
-/// A leased connection is its borrower's, and these callbacks are its own. What happens to idle
-/// ones is the pool's business. Each callback is lent the [`PoolHandle`], so that it can acquire
-/// and release. The order for one connection:
+/// These callbacks are called for leased connections; the pool itself looks after idle ones. Each
+/// callback gets the [`PoolHandle`], so that it can acquire and release. The order for one
+/// connection:
 ///
 /// ```text
 /// on_connected on_handshake* ( lent
 ///                              (on_data | on_drain | on_timer | on_deadline | on_idle)* on_eof?
 ///                              released )*
 /// ```
-/// `on_lost` follows if it ends while it is lent. One that is taken by [`PoolHandle::acquire`] at
-/// once is lent without a callback; a ticket that has waited is answered by `on_acquired`, or else
-/// by `on_refused`, exactly once.
+/// `on_lost` follows if the connection ends while it is lent. If [`PoolHandle::acquire`] returns a
+/// lease at once, there is no callback for it. A ticket that has waited is answered exactly once,
+/// by `on_acquired` or by `on_refused`.
 ///
-/// The state of a connection is moved out of its place for the time of a callback; box a large one.
+/// The state of a connection is moved for each callback; put a large one into a `Box`.
 ///
 /// # Examples
 /// Asks a Redis server for its time, and prints the answer:

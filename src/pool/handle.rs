@@ -19,11 +19,10 @@ use crate::pool::{
     AcquireError, Acquired, IdleOrder, Lease, Pool, PoolClient, PoolOptions, PoolStats, WaiterId,
 };
 
-/// The books of a pool, lent to its client's callbacks: where connections are acquired and
-/// released.
+/// The part of a pool that its client's callbacks get: here connections are acquired and released.
 ///
-/// Nothing that it does calls a callback. Dials are begun, and waiters served, when the callback
-/// has returned that it was lent to.
+/// No method calls a callback. Connects begin, and tickets are served, when the callback that got
+/// the handle has returned.
 ///
 /// # Examples
 /// Sends a request by an idle connection if there is one, or has it wait:
@@ -127,7 +126,7 @@ impl<C: PoolClient> PoolHandle<C> {
         }
     }
 
-    /// Takes an idle connection, or has the ticket wait for one, behind all who wait already.
+    /// Takes an idle connection, or puts the ticket at the end of the queue.
     #[inline]
     pub fn acquire(&mut self, ticket: C::Ticket, cx: &mut Context<'_>) -> Acquired<C::Ticket> {
         match self.try_acquire(cx) {
@@ -138,8 +137,8 @@ impl<C: PoolClient> PoolHandle<C> {
 
     /// Takes an idle connection, if there is one and no ticket waits. Allocates nothing.
     ///
-    /// The connection is not known to be dead; that is all that can be said. Its end may be on the
-    /// way, or wait in the same batch of events.
+    /// The connection may still turn out to be dead: its end may be on the way, or wait in the same
+    /// batch of events.
     #[inline]
     pub fn try_acquire(&mut self, cx: &mut Context<'_>) -> Option<Lease> {
         if !self.returns.is_empty() {
@@ -151,12 +150,13 @@ impl<C: PoolClient> PoolHandle<C> {
         self.lend(cx)
     }
 
-    /// Gives a connection back at once, to be lent again by the next acquire: one that is lent to
-    /// the callback that runs, when that has returned. Dropping the lease does the same at the end
-    /// of the callback.
+    /// Gives a connection back at once, so that the next acquire can lend it. If the callback that
+    /// runs is of this connection, it is given back when that has returned. Dropping the lease does
+    /// the same at the end of the callback.
     ///
     /// A connection that has output queued, input unconsumed, reading paused or its writing side
-    /// closed is ended instead: the next borrower could not tell its answers from the last one's.
+    /// closed is ended instead, because the next borrower could get answers that are for the last
+    /// one.
     #[inline]
     pub fn release(&mut self, lease: Lease, cx: &mut Context<'_>) {
         if !lease.is_of(&self.returns) {
@@ -167,8 +167,8 @@ impl<C: PoolClient> PoolHandle<C> {
         self.end_lease(seat, id, Ending::Release, cx);
     }
 
-    /// Takes a ticket back that waits; `None` if it has been answered, or if the id is of another
-    /// pool.
+    /// Removes a ticket from the queue and returns it; `None` if it has been answered, or if the id
+    /// is of another pool.
     pub fn cancel(&mut self, waiter: WaiterId) -> Option<C::Ticket> {
         // Numbers of this pool are in order, and so are its ids; one of another pool equals none.
         let place = self.waiters.binary_search_by_key(&waiter, |waiter| waiter.id).ok()?;
@@ -177,8 +177,8 @@ impl<C: PoolClient> PoolHandle<C> {
         Some(waiter.ticket)
     }
 
-    /// The state of a leased connection; `None` if it has ended, or if its own callback runs,
-    /// which is lent the state.
+    /// The state of a leased connection; `None` if it has ended, or if its own callback runs, which
+    /// has the state already.
     #[must_use]
     pub fn state_mut(&mut self, lease: &Lease) -> Option<&mut C::State> {
         if !lease.is_of(&self.returns) {
@@ -212,7 +212,7 @@ impl<C: PoolClient> PoolHandle<C> {
         self.handler
     }
 
-    /// Where its connections go.
+    /// The destination of its connections.
     #[must_use]
     pub fn destination(&self) -> &Destination {
         &self.destination

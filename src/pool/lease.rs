@@ -53,10 +53,9 @@ impl Lease {
         cx.conn(self.id)
     }
 
-    /// Whether the connection has been lent before. A server may close one that was idle at the
-    /// very moment in which a request is sent: a request that is lost without an answer on a
-    /// reused connection may be worth another try, if it does no harm twice. The pool never sends
-    /// anything a second time.
+    /// Whether the connection has been lent before. A server may close an idle connection just when
+    /// a request is sent. If a request on a reused connection is lost without an answer, try it
+    /// again, unless it must not be done twice. The pool never sends anything a second time.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.is_reused

@@ -1,40 +1,43 @@
 //! Outgoing connections that are kept and lent: a pool.
 //!
-//! A [`Pool`] is a handler that wraps a smaller one, the [`PoolClient`]. It dials, keeps what is
-//! idle, and lends it: [`PoolHandle::acquire`] gives a [`Lease`] at once if a connection is idle,
-//! and has a ticket wait in order if not. A lease that is dropped is released.
+//! A [`Pool`] is a handler around a smaller one of yours, the [`PoolClient`]. The pool connects,
+//! keeps idle connections, and lends them. [`PoolHandle::acquire`] returns a [`Lease`] at once if a
+//! connection is idle. Otherwise your ticket waits in a queue. To give a connection back, drop the
+//! lease.
 //!
 //! # Guarantees
-//! - Never are more connections open than [`PoolOptions::max_open`], counting those that are being
-//!   dialled or are on their way out. A failure gives its slot back.
-//! - Every ticket is answered once: by a lease, by a refusal, or by coming back when it is
-//!   cancelled. Those that wait when the reactor stops are refused with its last connection; what
-//!   is asked for after that is dropped with the pool.
-//! - Waiters are served in their order. A dial that fails is told to the one in front.
-//! - No callback of a waiter runs within one of another connection: it is served when that has
-//!   returned, in the same turn as a rule. If it panics, its own connection ends and no other.
-//! - A connection is lent to one borrower at a time. It comes back clean or not at all.
-//! - Idle connections stay registered with the loop, so that liveness costs nothing: the end of
-//!   one, or a byte that no borrower has asked for, evicts it at once, and no probe is sent. None
-//!   that is known to be dead is ever lent. What cannot be known is an end that is still on the
-//!   way, or waits in the same batch of events; the end is reported to the borrower by
-//!   [`PoolClient::on_lost`].
-//! - In one turn at most 64 connections are ended by the pool, 64 are dialled and 64 waiters are
-//!   called; the rest follows in the next turns.
-//! - The pool sends nothing of its own, and nothing twice.
+//! - There are never more connections than [`PoolOptions::max_open`], including those that are
+//!   connecting or closing. A failed connect frees its place.
+//! - Every ticket is answered once: by a lease, by a refusal, or by its return when it is
+//!   cancelled. Tickets that wait when the reactor stops are refused when its last connection has
+//!   ended. Later tickets are dropped with the pool.
+//! - Tickets are served in their order. If a connect fails, the first ticket of the queue is
+//!   refused with the error.
+//! - `on_acquired` never runs within a callback of another connection. It runs after that has
+//!   returned, usually in the same turn. If it panics, only its own connection ends.
+//! - A connection is lent to one borrower at a time. If output is unsent or input unread when it
+//!   comes back, it is closed and not lent again.
+//! - The loop watches idle connections, so no probes are needed. If one ends, or a byte comes in
+//!   that no borrower has asked for, it is removed at once. A connection that is known to be dead
+//!   is never lent. But its end may still be on the way, or wait in the same batch of events; the
+//!   borrower then learns of it by [`PoolClient::on_lost`].
+//! - In one turn the pool ends at most 64 connections, begins at most 64 and serves at most 64
+//!   tickets; the rest follows in the next turns.
+//! - The pool itself sends no bytes, and repeats no request.
 //! - To acquire and to release an idle connection allocates nothing and touches no timer: one timer
 //!   of the pool looks at idle ones when the first of them may be too old.
 //!
 //! # From elsewhere
-//! Another handler reaches the pool as it reaches any: `cx.post(pool, |pool, cx| ...)`, and another
-//! thread through [`Remote::with`](crate::Remote::with). There, [`Pool::request`] answers by the
-//! callbacks alone, and [`Pool::enter`] lends the desk.
+//! Another handler reaches the pool by `cx.post(pool, |pool, cx| ...)`, and another thread by
+//! [`Remote::with`](crate::Remote::with). In the closure call [`Pool::request`], which always
+//! answers by a callback, or [`Pool::enter`], which lends you the client and the [`PoolHandle`].
 //!
 //! # When it ends
-//! [`PoolHandle::close`] ends idle connections, refuses who waits, and ends leased ones when they
-//! come back. When the reactor drains, idle ones end and leased ones are let finish; who waits or
-//! comes is still served, but nothing is kept. A drain cuts dials: who waits for one, and for
-//! nothing else that could come to it, is refused.
+//! [`PoolHandle::close`] ends idle connections, refuses tickets that wait, and ends leased
+//! connections when they come back. When the reactor drains, idle connections end, and leased ones
+//! may finish. Tickets are still served by leased connections that come back, but no connection is
+//! kept. A drain cuts connects that are under way: tickets for which no other connection can come
+//! are refused.
 //!
 //! # Examples
 //! See [`PoolClient`], and `examples/pool`.

@@ -11,8 +11,8 @@ use crate::options::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdleOrder {
-    /// The one that came back last, so that those that are not needed grow old and go. The
-    /// default.
+    /// The one that came back last, so that connections that are not needed reach their idle
+    /// timeout. The default.
     Lifo,
     /// The one that has been idle longest, so that all are used alike.
     Fifo,
@@ -37,40 +37,40 @@ pub struct PoolOptions {
     /// Max connections at once: idle, leased, dialling and closing ones together. Default 16; max
     /// 65,536.
     pub max_open: usize,
-    /// Max idle connections; what comes back beyond is closed. Default `None`: as many as may be
-    /// open.
+    /// Max idle connections; one more that comes back is closed. Default `None`: no limit but
+    /// `max_open`.
     pub max_idle: Option<usize>,
-    /// Connections that are kept idle, ready to be lent: the pool dials until there are so many,
-    /// as far as `max_open` allows. Default 0.
+    /// Idle connections that the pool keeps ready: it connects until there are this many, as far as
+    /// `max_open` allows. Default 0.
     pub min_idle: usize,
     /// How long a connection may be idle before it is closed, counted from the last time that it
-    /// was lent or heard of. Should be shorter than the server's own. Default 60 s; 1 ms to 49
-    /// days, as all times here.
+    /// was lent or that bytes came in. It should be shorter than the server's own timeout. Default
+    /// 60 s; 1 ms to 49 days, as all times here.
     pub idle_timeout: Option<Duration>,
-    /// How long a connection may live: an idle one is closed then, a leased one when it comes
-    /// back. Shortened at random by up to a tenth, so that not all end together. Default 30
-    /// minutes.
+    /// How long a connection may live. An idle one is closed then, and a leased one when it comes
+    /// back. For each connection the time is shortened at random by up to a tenth, so that not all
+    /// end together. Default 30 minutes.
     pub lifetime: Option<Duration>,
     /// How long a ticket may wait. Default 30 s.
     pub acquire_timeout: Option<Duration>,
-    /// Max tickets that wait at once; 0: no ticket waits, and only what is idle is lent. Default
-    /// 1,024.
+    /// Max tickets that wait at once; more are refused. With 0 no ticket waits, and only idle
+    /// connections are lent. Default 1,024.
     pub max_waiters: usize,
     /// Which idle connection is lent. Default [`IdleOrder::Lifo`].
     pub pick: IdleOrder,
-    /// Max wait after the first failure to dial a connection that is to be kept idle. The max
-    /// doubles with each failure in a row, and the wait is a random part of it (full jitter). A
-    /// connection that ends before it is lent, and sooner than `retry_max_delay`, has failed too.
-    /// Default 100 ms.
+    /// For the connections of `min_idle`: max pause after the first failed connect. The maximum
+    /// doubles with each failure in a row, and the pause is a random part of it (full jitter). A
+    /// connection that ends sooner than `retry_max_delay` without having been lent counts as a
+    /// failure, too. Default 100 ms.
     pub retry_base_delay: Duration,
-    /// Where the doubling ends. Default 30 s.
+    /// The largest maximum of that pause. Default 30 s.
     pub retry_max_delay: Duration,
-    /// Where the random numbers begin. Default `None`: somewhere else in each process. To be set
-    /// in a simulated world, where runs are to be alike.
+    /// The seed of the random numbers. Default `None`: a different one in each process. Set it in a
+    /// simulated world, so that each run is the same.
     pub seed: Option<u64>,
-    /// Options of the connections. The timeout covers connecting, and once more the handshake.
-    /// Idle limits of the connections count while they are lent as well. With a `reconnect` policy
-    /// a dial is tried again before its failure refuses a waiter, whose `acquire_timeout` may pass
+    /// Options of the connections. `timeout` applies to connecting, and once more to a handshake of
+    /// the client. Idle limits also apply while connections are lent. With a `reconnect` policy a
+    /// failed connect is tried again before a ticket is refused; its `acquire_timeout` may pass
     /// first.
     pub connect: ConnectOptions,
 }

@@ -95,10 +95,10 @@ use turn::end_turn;
 /// thread.join().unwrap()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-/// A task of an async runtime asks in the same way: the closure that it gives to [`Remote::with`]
-/// answers through a oneshot channel, which the task awaits. In the other direction a handler
-/// spawns a task on the runtime's handle, and the task comes back with `Remote::with` and a
-/// [`ConnId`]. The program `beside_tokio` of the repository does both with tokio.
+/// A task of an async runtime uses [`Remote::with`], too: the closure sends its answer through a
+/// oneshot channel, on which the task awaits. In the other direction a handler spawns a task on the
+/// runtime's handle. The task sends its result back with `Remote::with` and a [`ConnId`]. The
+/// program `beside_tokio` of the repository does both with tokio.
 pub struct Reactor {
     /// What the last poll reported.
     events: Events,
@@ -147,8 +147,8 @@ impl Reactor {
 
     /// Registers a handler of any kind; returns its key.
     ///
-    /// What the handler is called for say the calls that take the key, by the trait that each asks
-    /// for:
+    /// The calls that take the key decide what the handler is called for. Each of them needs the
+    /// handler to implement a trait:
     ///
     /// | call | trait |
     /// |---|---|
@@ -197,7 +197,7 @@ impl Reactor {
     /// reactor.bind_udp(addr, server, UdpOptions::default())?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    /// What a handler does not implement, the compiler refuses:
+    /// The compiler refuses a call whose trait the handler does not implement:
     /// ```compile_fail,E0277
     /// use waterwheel::udp::UdpOptions;
     /// use waterwheel::{Conn, Reactor};
@@ -255,7 +255,7 @@ impl Reactor {
     /// - Those of a lookup, of the kinds that [`Destination`] lists.
     /// - `Other`: the reactor is stopping.
     /// - `AddrInUse`, `AddrNotAvailable`, `PermissionDenied` and others of the system; the text
-    ///   names the address and says what would do.
+    ///   names the address and says what to do.
     pub fn listen<H: Handler>(
         &mut self,
         addr: impl Into<Destination>,
@@ -288,10 +288,10 @@ impl Reactor {
         Ok(addr)
     }
 
-    /// Other handles on all listening sockets, in the order in which they were bound or adopted:
-    /// to hand on to another reactor, or to the process that takes over from this one
-    /// (`send_listeners`). They share the queue of connections with this reactor's, and keep it
-    /// when this reactor stops.
+    /// Returns handles to all listening sockets, in the order in which they were bound or adopted.
+    /// Pass them to another reactor, or to the process that takes over from this one
+    /// (`send_listeners`). They share their queues of connections with the sockets of this reactor,
+    /// and keep the queues when this reactor stops.
     ///
     /// # Examples
     /// ```
@@ -320,9 +320,9 @@ impl Reactor {
     }
 
     /// Begins a connection, without waiting: `on_open` or `on_connect_failed` of the handler
-    /// follows when the reactor runs; bad options are reported that way too. `to` is an address,
-    /// `"host:port"` or a Unix socket; see [`Context::connect`] for how names and several addresses
-    /// are tried.
+    /// follows when the reactor runs. Options that are out of range are reported by
+    /// `on_connect_failed`, too. `to` is an address, `"host:port"` or a Unix socket; see
+    /// [`Context::connect`] for how names and several addresses are tried.
     pub fn connect<H: Handler>(
         &mut self,
         to: impl Into<Destination>,
@@ -353,8 +353,8 @@ impl Reactor {
         self.context().set_periodic_timer(handler, period, token)
     }
 
-    /// A registered handler, to look at what it has gathered; `None` if the key is of another
-    /// reactor.
+    /// A registered handler, to read or set its fields before the loop runs, between turns and
+    /// after it has stopped. `None` if the key is of another reactor.
     pub fn handler_mut<H: 'static>(&mut self, handler: HandlerKey<H>) -> Option<&mut H> {
         let entry = self.dispatcher.callbacks.handlers.get_mut(handler.index() as usize)?;
         Some(entry.typed()?.0)
@@ -378,21 +378,21 @@ impl Reactor {
         self.event_loop().engine.stats
     }
 
-    /// Reports to an observer everything that the loop does from now on; see
-    /// [`observer`](crate::observer) for an example and for what that costs. An observer stays for
-    /// as long as the reactor lives. Several are told in the order in which they came. Returns the
-    /// key by which it is found again.
+    /// Adds an observer, which is called for everything that the loop does from now on; see
+    /// [`observer`](crate::observer) for an example and for the cost. An observer stays for as long
+    /// as the reactor lives. Several are called in the order in which they were added. Returns a
+    /// key for [`observer_mut`](Self::observer_mut).
     pub fn observe<O: Observer>(&mut self, observer: O) -> ObserverKey<O> {
         self.dispatcher.lp.engine.observers.add(Box::new(observer))
     }
 
-    /// An observer, to look at what it has gathered; `None` if the key is of another reactor.
+    /// An observer, to read what it has recorded; `None` if the key is of another reactor.
     pub fn observer_mut<O: Observer>(&mut self, key: ObserverKey<O>) -> Option<&mut O> {
         self.dispatcher.lp.engine.observers.get(key)
     }
 
-    /// Turns until it is stopped: by [`Context::stop`](crate::Context::stop), a drain, or another
-    /// thread. It goes on when no connection is left.
+    /// Runs turns until the reactor is stopped: by [`Context::stop`](crate::Context::stop), a
+    /// drain, or another thread. The loop goes on when no connection is left.
     ///
     /// A reactor that has stopped does not run again: this returns `Ok` at once and calls nothing.
     /// What is begun in it after the stop, such as a connect, ends when the reactor is dropped;
@@ -405,11 +405,12 @@ impl Reactor {
         Ok(())
     }
 
-    /// Turns once, waiting for events no longer than `timeout` (`None`: until there is
-    /// something to do). Whether the reactor goes on: `false` once it has stopped.
+    /// Runs one turn, and waits for events no longer than `timeout` (`None`: until there is
+    /// something to do). Returns `false` once the reactor has stopped.
     ///
-    /// No turn waits longer than a day while a `timeout` or a timer says when to end: some systems
-    /// cannot wait for weeks. So a turn may do nothing, before its `timeout` and with `None` too.
+    /// If a `timeout` or a timer says when to wake up, a turn waits at most a day, because some
+    /// systems cannot wait for weeks. So a turn may return before that time without having done
+    /// anything, also with `None`.
     ///
     /// # Errors
     /// - The system's, if the poll fails.

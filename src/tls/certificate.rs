@@ -61,8 +61,8 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Files of PEM text: the certificate with those that lead to its root, the own one first, and
-    /// the private key. They are read when a configuration is made, and at each reload.
+    /// Two files of PEM text: the certificate followed by its chain up to the root, and the private
+    /// key. They are read when a configuration is made, and at each reload.
     pub fn from_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         let file = |path: &Path| Pem::File(path.to_owned());
         Self { chain: file(chain.as_ref()), key: file(key.as_ref()), names: Vec::new() }
@@ -74,9 +74,9 @@ impl Certificate {
         Self { chain, key, names: Vec::new() }
     }
 
-    /// Sets the host names for which a server shows this certificate. A name is taken as it is;
-    /// `*.example.org` stands for all names with one more label. The first certificate of a server
-    /// is shown for all other names.
+    /// Sets the host names for which a server sends this certificate. `*.example.org` stands for
+    /// all names with exactly one more label. For all other names a server sends its first
+    /// certificate.
     #[must_use]
     pub fn names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.names = names.into_iter().map(|name| name.into().to_ascii_lowercase()).collect();

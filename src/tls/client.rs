@@ -17,7 +17,7 @@ use crate::tls::certificate::{Certificate, Roots};
 use crate::tls::layer::TlsLayer;
 use crate::tls::provider::provider;
 
-/// Whom a client trusts, and what it shows and offers.
+/// Options of a client: the servers that it trusts, its own certificate, and its protocols.
 ///
 /// # Examples
 /// ```no_run
@@ -31,7 +31,7 @@ use crate::tls::provider::provider;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientOptions {
-    /// Whose certificates are trusted.
+    /// The trusted issuers of server certificates.
     pub roots: Roots,
     /// What is shown to a server that asks for a certificate. Default none.
     pub certificate: Option<Certificate>,
@@ -61,7 +61,8 @@ impl ClientOptions {
     }
 }
 
-/// A configuration that outgoing connections share, with the sessions that they may resume.
+/// A configuration that outgoing connections share, together with the sessions that they can
+/// resume.
 ///
 /// # Examples
 /// A client of a server with a certificate that the system trusts:
@@ -165,10 +166,10 @@ impl LayerFactory for Factory {
 }
 
 impl ConnectOptions {
-    /// Has the connection begin with a TLS handshake with a server of this name, which its
-    /// certificate must have: a host name, or an IP address. The time to connect covers the
-    /// handshake, and so do the tries of `reconnect`; one that fails is told by
-    /// `on_connect_failed`, with the cause. With the feature `tls`.
+    /// Makes the connection begin with a TLS handshake. `name` is a host name or an IP address, and
+    /// the certificate of the server must be valid for it. The `timeout` of the connect covers the
+    /// handshake. A handshake that fails counts as a failed connect: `reconnect` tries again, and
+    /// `on_connect_failed` gets the cause. With the feature `tls`.
     #[must_use]
     pub fn tls(mut self, config: &ClientConfig, name: impl Into<String>) -> Self {
         let factory = Factory { config: config.clone(), name: name.into() };

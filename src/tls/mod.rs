@@ -1,10 +1,10 @@
-//! TLS under every handler: any listener and any outgoing connection can be encrypted, and a
-//! handler works over it without a changed line.
+//! TLS under every handler: any listener and any outgoing connection can be encrypted, and no line
+//! of the handler changes.
 //!
-//! Enable the feature `tls-aws-lc`, which is the faster one, or `tls-ring`, which is built in less
-//! time: each is the feature `tls` with its cryptography. With `tls` alone the program installs a
-//! `CryptoProvider` of rustls. An installed provider is preferred to that of a feature. The
-//! protocol is that of [rustls](https://docs.rs/rustls): TLS 1.2 and 1.3.
+//! Enable the feature `tls-aws-lc`, which is faster, or `tls-ring`, which compiles faster: each is
+//! the feature `tls` and an implementation of the cryptography. With `tls` alone the program must
+//! install a `CryptoProvider` of rustls. An installed provider is preferred to that of a feature.
+//! The protocol is implemented by [rustls](https://docs.rs/rustls): TLS 1.2 and 1.3.
 //!
 //! Instructions of the cryptography in a handshake of TLS 1.3 with X25519, a certificate of P-256
 //! and AES-128-GCM (callgrind, which knows neither ADX nor the instructions for SHA):
@@ -14,24 +14,23 @@
 //! | full | 1,026,000 | 1,134,000 |
 //! | resumed | 923,000 | 974,000 |
 //!
-//! All else in a handshake is a tenth of that, and a tenth of it is this crate's.
+//! The rest of a handshake costs a tenth of that, and this crate a tenth of the rest.
 //!
 //! # What is different under TLS
-//! - `on_accept` and `on_open` come after the handshake, which has a deadline
-//!   ([`ServerOptions::handshake_timeout`], the `timeout` of a connect) and a place
-//!   ([`ListenOptions::max_handshakes`](crate::ListenOptions::max_handshakes)).
-//! - The marks and the cap count what was written and has not left, as ever. The small writes of a
-//!   callback are one record.
-//! - `shutdown_write` and `close` say `close_notify` before FIN. A peer whose FIN comes without it
-//!   may have been cut off by an attacker on the way: `on_eof` is called all the same, and
-//!   [`Conn::is_truncated`](crate::Conn::is_truncated) says `true`.
-//! - A connection that fails, such as at a record that was altered on the way, ends with
-//!   [`CloseReason::Io`](crate::CloseReason::Io). The peer is sent an alert and then FIN: it must
-//!   take the alert, and not the FIN, for the end of a stream that was cut. With output of the
-//!   handler unsent the peer is reset.
+//! - `on_accept` and `on_open` come after the handshake. It has a deadline
+//!   ([`ServerOptions::handshake_timeout`], or the `timeout` of a connect), and a listener has at
+//!   most [`ListenOptions::max_handshakes`](crate::ListenOptions::max_handshakes) of them at once.
+//! - The marks and the cap count the bytes that were written and not sent, as without TLS. The
+//!   small writes of a callback become one record.
+//! - `shutdown_write` and `close` send `close_notify` before FIN. If a FIN of the peer comes
+//!   without `close_notify`, an attacker may have cut the stream off: `on_eof` is called all the
+//!   same, and [`Conn::is_truncated`](crate::Conn::is_truncated) returns `true`.
+//! - If TLS fails, for example at a record that was altered on the way, the connection ends with
+//!   [`CloseReason::Io`](crate::CloseReason::Io). The peer gets an alert and then FIN; the alert
+//!   says that the stream was cut. If output of the handler is unsent, the peer gets a reset.
 //! - A file is read and encrypted in pieces of at most 64 KiB; it does not go through the kernel
 //!   alone.
-//! - `Stats` count the bytes of the socket.
+//! - [`Stats`](crate::Stats) count encrypted bytes.
 //!
 //! # Examples
 //! See [`ServerConfig`] and [`ClientConfig`]. A certificate to try them with, and a client:
@@ -47,7 +46,7 @@
 //! # Platform notes
 //! The cryptography is built with a C compiler.
 //!
-//! In a build with debug assertions rustls asserts that it says no alert behind `close_notify`. A
+//! In a build with debug assertions rustls asserts that it sends no alert after `close_notify`. A
 //! peer that sends nonsense after `shutdown_write` then ends its connection with
 //! `CloseReason::Panic`; in a release build it ends with `CloseReason::Io`.
 
@@ -94,11 +93,11 @@ pub struct TlsInfo<'a> {
     pub version: TlsVersion,
     /// The cipher, by its standard name, such as `TLS13_AES_128_GCM_SHA256`.
     pub cipher: &'static str,
-    /// The protocol that both sides have chosen (ALPN), if they have.
+    /// The application protocol that both sides agreed on (ALPN), if any.
     pub alpn: Option<&'a [u8]>,
-    /// The name that the client has asked for (SNI), if it has.
+    /// The server name that the client asked for (SNI), if any.
     pub server_name: Option<&'a str>,
-    /// What the peer has shown, its own certificate first; empty if it has shown none.
+    /// The certificates that the peer has sent, its own first; empty if it sent none.
     pub peer_certificates: &'a [CertificateDer<'static>],
     /// Whether an earlier session was resumed.
     pub is_resumed: bool,

@@ -23,20 +23,20 @@ use crate::tls::failures::{Counters, HandshakeFailures};
 use crate::tls::layer::{TlsLayer, note_name};
 use crate::tls::provider::{provider, ticketer};
 
-/// Whether clients show certificates, and whose are good.
+/// Whether clients must send certificates, and which issuers are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientAuth {
     /// Clients are not asked for one. The default.
     #[default]
     None,
-    /// A client may show one, which must be good then.
+    /// A client may send one. It must then be valid for these roots.
     Optional(Roots),
-    /// A client must show one.
+    /// A client must send one that is valid for these roots.
     Required(Roots),
 }
 
-/// What a server shows and asks for.
+/// Options of a server: its certificates, and what it asks of clients.
 ///
 /// # Examples
 /// ```no_run
@@ -105,9 +105,9 @@ impl ServerOptions {
 
 /// A configuration that listeners share: a handle, which can be cloned and sent to other threads.
 ///
-/// TLS 1.2 and 1.3. Sessions are resumed by tickets whose keys rotate, so that nothing is kept of
-/// them here; early data is refused, because it can be replayed. A change holds for handshakes
-/// that begin after it. Live connections keep what they have agreed on.
+/// TLS 1.2 and 1.3. Sessions are resumed by tickets, so the server keeps nothing for them; the keys
+/// of the tickets rotate. Early data is refused, because it can be replayed. A change of the
+/// configuration applies to later handshakes; live connections are not affected.
 ///
 /// # Examples
 /// An echo server; the handler knows nothing of TLS:
@@ -195,8 +195,8 @@ impl ServerConfig {
         }))
     }
 
-    /// Reads the files anew: handshakes that begin from now on get what is in them. If anything is
-    /// wrong with them, what there was stays.
+    /// Reads the files again, for handshakes that begin from now on. If anything is wrong with the
+    /// files, the old configuration stays.
     ///
     /// Sessions from before can still be resumed, unless the rules for certificates of clients
     /// ([`ClientAuth`]) have changed.
@@ -376,9 +376,9 @@ impl LayerFactory for ServerConfig {
 }
 
 impl ListenOptions {
-    /// Has each connection begin with a TLS handshake, behind a balancer's header if there is one.
-    /// `on_accept` and `on_open` come after it; [`Conn::tls`](crate::Conn::tls) tells what was
-    /// agreed. With the feature `tls`.
+    /// Makes each connection begin with a TLS handshake, after a balancer's header if there is one.
+    /// `on_accept` and `on_open` come after it; [`Conn::tls`](crate::Conn::tls) returns what the
+    /// handshake agreed on. With the feature `tls`.
     #[must_use]
     pub fn tls(mut self, config: &ServerConfig) -> Self {
         self.layer = Some(LayerOption(Arc::new(config.clone())));

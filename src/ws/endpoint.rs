@@ -8,8 +8,8 @@ use crate::ws::shared::Shared;
 use crate::ws::wire::Wire;
 use crate::ws::{Options, Session, Stats};
 
-/// The server's side of the handshake: the options of the WebSockets that begin here, and their
-/// counters. A clone is the same endpoint. With the feature `http` a route calls its `upgrade`.
+/// The server's side of the handshake: the options of its WebSockets, and their counters. Clones
+/// share both. With the feature `http` a route calls `upgrade`.
 #[derive(Clone)]
 pub struct Endpoint {
     shared: Rc<Shared>,

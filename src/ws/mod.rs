@@ -4,8 +4,8 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | serve and speak | a [`Handler`], which is lent a [`Socket`] |
-//! | accept at a server | an [`Endpoint`]; a route calls its `upgrade` (feature `http`) |
+//! | receive and send messages | a [`Handler`], whose callbacks get a [`Socket`] |
+//! | accept WebSockets at a server | an [`Endpoint`]; a route calls `upgrade` (feature `http`) |
 //! | connect to a server | a [`Client`], with a [`Request`] |
 //! | send the same to many | a [`Room`], and a [`Frame`] |
 //! | send to those on all reactors of a fleet | a [`SharedRoom`] |
@@ -19,17 +19,17 @@
 //!
 //! # Guarantees
 //! - A message is delivered whole, or in parts as they come in ([`Options::parts`]). Limits are
-//!   looked at before anything is held in memory; what breaks a rule ends the connection with the
-//!   code that RFC 6455 has for it.
+//!   checked before anything is held in memory. A peer that breaks a rule is disconnected with the
+//!   close code that RFC 6455 defines for it.
 //! - A text that is not UTF-8 is refused at the first byte that cannot be.
-//! - An idle WebSocket holds no buffer, with or without compression; one that keeps a context of
-//!   compression holds the last bytes that were sent, and those that were received.
+//! - An idle WebSocket holds no buffer. Exception: with a compression context that is kept between
+//!   messages, it holds the last bytes that were sent and received.
 //! - A message in one frame costs no allocation.
-//! - A peer that is lost without a word is found: see [`Options::ping_interval`].
-//! - Whatever was accepted and not sent is counted when the WebSocket ends: [`Ended::closed`].
+//! - A peer that has vanished without closing is detected: see [`Options::ping_interval`].
+//! - Bytes that were accepted and not sent are counted when the WebSocket ends: [`Ended::closed`].
 //!
 //! # Platform notes
-//! The masks of a client are of the system's random generator.
+//! The masks of a client come from the system's random generator.
 
 mod assembly;
 mod client;

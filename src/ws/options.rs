@@ -25,8 +25,8 @@ pub struct Options {
     /// decompressed if it was compressed. A larger one ends the connection with 1009, before more
     /// than that is held in memory. Default 1 MiB.
     pub max_message_bytes: usize,
-    /// Max frames of one message; more end the connection with 1008. Of a message in parts, frames
-    /// without a byte count alone. Default 65,536.
+    /// Max frames of one message; more end the connection with 1008. In a message that is delivered
+    /// in parts, only empty frames count. Default 65,536.
     pub max_frames: u32,
     /// Delivers messages in parts, as they come in, with [`Handler::on_part`]: for messages that
     /// are too large to be held whole, or that last. `max_message_bytes` does not apply to them.
@@ -34,16 +34,17 @@ pub struct Options {
     ///
     /// [`Handler::on_part`]: crate::ws::Handler::on_part
     pub parts: Option<Parts>,
-    /// Compression of messages, if the peer agrees. Default none. Do not compress messages that
-    /// hold a secret beside text that an attacker chooses: their lengths then tell of the secret.
+    /// Compression of messages, if the peer agrees. Default none. Do not compress messages in which
+    /// a secret stands beside text that an attacker chooses, because their lengths reveal something
+    /// of the secret.
     pub deflate: Option<Deflate>,
-    /// A peer that is silent for one to two intervals is sent a ping. Default 30 s; with `None`
-    /// lost peers are found by the limits of the listener alone.
+    /// A peer that is silent for one to two intervals gets a ping. Default 30 s. With `None` there
+    /// are no pings, and only the limits of the listener or of the connect find a lost peer.
     pub ping_interval: Option<Duration>,
-    /// How long after that ping the connection is reset if nothing has come. Default 15 s.
+    /// If nothing comes in for this long after the ping, the connection is reset. Default 15 s.
     pub pong_timeout: Duration,
-    /// How long the peer has to answer a Close frame, and then a client waits for the end of the
-    /// connection. Default 5 s.
+    /// How long to wait for the answer to a Close frame. A client then waits as long again for the
+    /// server to end the connection. Default 5 s.
     pub close_timeout: Duration,
     /// How long a server has to answer the handshake of a client. Default 10 s.
     pub handshake_timeout: Duration,
@@ -52,7 +53,7 @@ pub struct Options {
     pub protocols: Vec<String>,
 }
 
-/// What messages may be that are delivered in parts.
+/// Limits for messages that are delivered in parts.
 ///
 /// A connection holds at most 256 KiB of such a message, compressed or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -98,9 +98,9 @@ impl Room {
         Self { members: Vec::new(), places: HashMap::new(), max_queued_bytes }
     }
 
-    /// Adds a WebSocket. Returns whether it was added: not if it is a member already, is closing,
-    /// or belongs to a [`Client`](super::Client): a client masks each message with a key of its
-    /// own, so that one frame cannot serve many.
+    /// Adds a WebSocket. Returns whether it was added: `false` if it is a member already, is
+    /// closing, or belongs to a [`Client`](super::Client). A client must mask each message with a
+    /// key of its own, so one frame cannot serve many.
     pub fn join(&mut self, socket: &Socket<'_>) -> bool {
         let id = socket.id();
         let wire = &*socket.wire;
@@ -150,7 +150,7 @@ impl Room {
     }
 
     /// Sends a message to all members but one, as [`publish`](Self::publish) does: in a chat, to
-    /// all but the one who has said it.
+    /// all but the author.
     pub fn publish_to_others(
         &mut self,
         cx: &mut Context<'_>,

@@ -13,7 +13,7 @@ use crate::ws::{CloseCode, Frame};
 
 /// A WebSocket, lent to a callback.
 ///
-/// What is sent is accepted whole or refused whole, as with [`Conn::write`]; see [`Written`]. Small
+/// Each message is accepted whole or refused whole, as with [`Conn::write`]; see [`Written`]. Small
 /// messages of one callback leave together when it returns. Messages keep their order.
 ///
 /// # Examples
@@ -52,7 +52,7 @@ impl Socket<'_> {
         self.wire.send(&mut self.conn, Kind::Binary, bytes)
     }
 
-    /// Sends a message that was framed before.
+    /// Sends a message that is framed already, such as one for a room.
     pub fn send_frame(&mut self, frame: &Frame) -> Written {
         self.wire.send_framed(&mut self.conn, frame)
     }
@@ -99,7 +99,7 @@ impl Socket<'_> {
         self.conn.abort();
     }
 
-    /// Whether messages can be sent: neither side has said Close.
+    /// Whether messages can be sent: neither side has sent a Close frame.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.wire.is_open()
@@ -119,7 +119,8 @@ impl Socket<'_> {
     }
 
     /// Stops reading: no `on_message` until reading resumes, and TCP holds the peer back. Once
-    /// either side has said Close it does nothing, because the peer's answer is to be read.
+    /// either side has sent a Close frame the call does nothing, because the peer's answer must be
+    /// read.
     pub fn pause_reading(&mut self) {
         self.wire.set_paused(&mut self.conn, true);
     }
@@ -135,7 +136,8 @@ impl Socket<'_> {
         self.conn.pending_bytes()
     }
 
-    /// The connection beneath: its id, to be kept, and to be a member of rooms by.
+    /// The id of the connection under the WebSocket. Rooms know their members by it, and a program
+    /// can keep it.
     #[must_use]
     pub fn id(&self) -> ConnId {
         self.conn.id()

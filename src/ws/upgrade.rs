@@ -8,9 +8,9 @@ use crate::stream::Closed;
 use crate::ws::{Endpoint, Handler, Session};
 
 impl Endpoint {
-    /// Answers a request for a WebSocket: 101, and the connection goes on as one, with this state;
-    /// or 400 or 426, if the request is not in order. Returns whether it goes on. With the feature
-    /// `http`.
+    /// Answers a request for a WebSocket with 101, and the connection goes on as a WebSocket with
+    /// this state. If the request is malformed, the answer is 400 or 426. Returns whether the
+    /// WebSocket was accepted. With the feature `http`.
     ///
     /// Fields that were set before, such as `Set-Cookie`, are part of the answer.
     ///
@@ -80,8 +80,8 @@ impl Endpoint {
     }
 }
 
-/// Whether a request comes from a page of the same host, or from no page: from a program, which
-/// needs not say where it comes from. With the feature `http`.
+/// Whether a request comes from a page of the same host, or from a program that is no browser and
+/// sends no `Origin`. With the feature `http`.
 ///
 /// A browser sends the cookies of its user along with a WebSocket that any page opens, and says
 /// which page by `Origin`.

@@ -11,7 +11,7 @@
 //! | [`fixed`] | `N` bytes | sensor records, ticks |
 //! | [`length_prefixed`] | as long as the number in front of it says | most binary protocols |
 //! | [`headed`] | the same, with `N` bytes before the number | MQTT, memcached, AMQP |
-//! | [`by_rule`] | as long as a function of yours says | what none of these is |
+//! | [`by_rule`] | as long as a function of yours says | all other formats |
 //!
 //! Each returns an iterator that borrows its frames from the input and copies nothing. It stops
 //! at the first frame that has not arrived whole; `consumed()` then says how many bytes the
@@ -44,25 +44,25 @@
 //!
 //! # Limits
 //!
-//! A peer decides how long its frames are, so each kind whose length is not fixed takes a limit.
-//! The limit counts the bytes that the iterator would yield, without terminator or prefix, and a
-//! frame of exactly that size passes. A limit of zero lets only empty frames pass. A connection's
-//! own cap on unconsumed input must leave room for the largest frame *with* its terminator or
-//! prefix, or that cap ends the connection first.
+//! A peer decides how long its frames are. So each function takes a limit, unless the length is
+//! fixed. The limit counts the bytes that the iterator would yield, without terminator or prefix,
+//! and a frame of exactly that size passes. A limit of zero lets only empty frames pass.
+//! `Limits::max_input_bytes` must leave room for the largest
+//! frame *with* its terminator or prefix, or the connection ends before the frame is complete.
 //!
-//! The frames, and the error if there is one, depend on the bytes alone, never on how the network
-//! split them. An error comes as soon as nothing that may follow can avert it: a line is refused
-//! before its end is seen, a prefixed frame before its body arrives. After an error the iterator
-//! is at its end and `consumed()` stands before the bad frame. There is no way to find the next
-//! frame after it, so the connection is best closed.
+//! The frames, and an error, depend only on the bytes, and not on how the network split them. An
+//! error is returned as soon as the bytes so far make it certain: for a line before its end is
+//! seen, for a prefixed frame before its body arrives. After an error the iterator is at its end,
+//! and `consumed()` does not count the bad frame. The start of the next frame cannot be found, so
+//! close the connection.
 //!
 //! # Cost
 //!
-//! The search looks at 16 bytes at a time and never looks beyond the limit. A frame that arrives
-//! in many pieces is searched again from its start with each piece, so the limit also bounds that
-//! work: a line of 64 KiB costs about 2 µs a piece. A delimiter of several bytes is compared at
-//! each occurrence of its first byte, about 5 ns each. A peer may send nothing but that byte, so
-//! keep the limit of such frames to a few KiB.
+//! The search looks at 16 bytes at a time and never looks beyond the limit. If a frame arrives in
+//! many pieces, each piece makes the search begin again at the start of the frame. The limit bounds
+//! that work: for a line of 64 KiB it is about 2 µs a piece. A delimiter of several bytes is
+//! compared at each occurrence of its first byte, about 5 ns each. A peer may send nothing but that
+//! byte, so keep the limit of such frames to a few KiB.
 
 mod prefix;
 mod rule;

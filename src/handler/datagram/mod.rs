@@ -26,8 +26,7 @@ pub use sessions::{Session, SessionEnd, SessionHandler};
 /// that a callback calls runs another callback before it returns. For state per peer see
 /// [`SessionHandler`](crate::udp::SessionHandler).
 ///
-/// A callback that panics loses the datagram, or whatever else the callback was about; the socket
-/// is served on.
+/// If a callback panics, its datagram is lost; the socket is served on.
 ///
 /// A closure `FnMut(&mut DatagramSocket<'_>, SocketAddr, &[u8])` is a handler too: the closure is
 /// `on_datagram`.
@@ -65,17 +64,17 @@ pub trait DatagramHandler: 'static {
         let _ = socket;
     }
 
-    /// Datagrams had to wait for the kernel or were dropped, and now none waits any more. A
+    /// Datagrams had to wait for the kernel, or were dropped, and now no datagram waits. A
     /// [batch](crate::udp::UdpOptions::batch) that the kernel takes at once did not wait. Default:
     /// nothing.
     fn on_drain(&mut self, socket: &mut DatagramSocket<'_>) {
         let _ = socket;
     }
 
-    /// The system reports an error: mostly an answer of the network to a datagram that was sent
-    /// before, such as `ConnectionRefused` on a connected socket whose peer is not there
-    /// ([`peer_addr`](DatagramSocket::peer_addr) says who that is). A socket without a peer does
-    /// not hear what the network answers. The socket stays open and is served on. Default: nothing.
+    /// The system reports an error. Usually it is the network's answer to a datagram that was sent
+    /// before, such as `ConnectionRefused` on a connected socket whose peer does not listen; see
+    /// [`peer_addr`](DatagramSocket::peer_addr). A socket that is not connected gets no such
+    /// answers. The socket stays open and is served on. Default: nothing.
     fn on_error(&mut self, socket: &mut DatagramSocket<'_>, error: io::Error) {
         let _ = (socket, error);
     }
@@ -103,7 +102,7 @@ where
 
 /// A datagram socket, lent to a callback.
 ///
-/// No call blocks. After `close` every call is harmless, and the sends say `Closed`.
+/// No call blocks. After `close` every call is harmless, and sends return `Closed`.
 ///
 /// # Examples
 /// An echo server, but for those who send too much at a time:
@@ -168,7 +167,7 @@ impl<'a> DatagramSocket<'a> {
         self.lp
     }
 
-    /// Its id, to be kept and looked up again with [`Context::socket`].
+    /// The socket's id. Keep it, and find the socket again with [`Context::socket`].
     #[must_use]
     pub fn id(&self) -> SocketId {
         self.id
@@ -177,15 +176,14 @@ impl<'a> DatagramSocket<'a> {
     /// Sends a datagram to an address, at once if the kernel takes it. If others wait
     /// already, it is queued behind them.
     ///
-    /// In `on_datagram`, what goes back to the sender's IP address leaves from the address at which
-    /// the datagram arrived ([`local_addr`](Self::local_addr)). A client drops an answer from
-    /// another address than the one it has asked. In other callbacks, and for other receivers, the
-    /// kernel chooses the source address of a socket that is bound to all addresses; an answer that
-    /// is given later is sent by [`send_from`](Self::send_from).
+    /// In `on_datagram`, an answer to the sender's IP address leaves from the address at which the
+    /// datagram arrived ([`local_addr`](Self::local_addr)), because a client drops an answer that
+    /// comes from another address. In other callbacks, and for other receivers, the kernel chooses
+    /// the source address if the socket is bound to all addresses. For a later answer use
+    /// [`send_from`](Self::send_from).
     ///
-    /// The address that a datagram came from may be forged: two services that answer whatever they
-    /// get can be made to answer each other without end by one datagram, so let no answer be of a
-    /// kind that is answered.
+    /// The sender's address may be forged. With one such datagram an attacker can make two servers
+    /// answer each other without end. So a server must not answer datagrams that look like answers.
     ///
     /// # Platform notes
     /// On other systems than Linux the kernel chooses the source address for such a socket. A
@@ -254,8 +252,8 @@ impl<'a> DatagramSocket<'a> {
         self.is_truncated
     }
 
-    /// Closes the socket: nothing more is received, `on_close` follows. What waits to be sent is
-    /// dropped, but for what the kernel takes at once.
+    /// Closes the socket: nothing more is received, and `on_close` follows. Datagrams that wait are
+    /// sent if the kernel takes them at once, and dropped otherwise.
     pub fn close(&mut self) {
         if let Some(mut link) = self.lp.socket_link(self.id) {
             link.close();
@@ -307,9 +305,10 @@ impl<'a> DatagramSocket<'a> {
         socket.map_or(0, |socket| socket.queue.bytes() + socket.batch_bytes())
     }
 
-    /// Joins a multicast group. From then on the socket gets what is sent to its own groups; on
-    /// Linux one that has joined none gets what is sent to those of any other socket of the machine
-    /// as well (`IP_MULTICAST_ALL` in ip(7), and for IPv6 before 4.20 also one that has joined).
+    /// Joins a multicast group. A socket that has joined a group gets only the datagrams of its own
+    /// groups. On Linux a socket that has joined none also gets those of groups that other sockets
+    /// of the machine have joined (`IP_MULTICAST_ALL` in ip(7)). With IPv6 before Linux 4.20 that
+    /// is true of every socket.
     ///
     /// # Errors
     /// - `InvalidInput`: the address is not of a group, or of another family than the socket, or

@@ -19,17 +19,17 @@ use crate::sys::{Ends, Route};
 
 /// The callbacks of a datagram server that keeps something for each peer.
 ///
-/// A session begins with the first datagram of an address that has none, and ends when nothing has
-/// come for `SessionOptions::idle_timeout`, when the handler ends it, or with its socket. A
-/// datagram stamps its session; it costs no timer. For the other callbacks see
-/// [`DatagramHandler`](crate::udp::DatagramHandler).
+/// A session begins with the first datagram of an address that has none. The session ends when no
+/// datagram has come for `SessionOptions::idle_timeout`, when the handler ends it, or with its
+/// socket. A datagram only stores its time in the session, and touches no timer. For the other
+/// callbacks see [`DatagramHandler`](crate::udp::DatagramHandler).
 ///
-/// A callback of one session has its state. The other sessions are out of its reach, but datagrams
-/// can be sent to any address by [`Session::socket`]. Callbacks that belong to no single session
-/// are lent all [`Sessions`]: to look one up, to end it, to go through all. A session callback that
-/// has work for other sessions stores it in the handler. After datagrams the work is done in
-/// `on_batch_end`; after anything else, also what comes from other handlers or threads, in
-/// `on_timer`, by a zero-delay timer of a socket ([`DatagramSocket::set_timer`]).
+/// A callback of one session gets the state of that session only, but can send datagrams to any
+/// address by [`Session::socket`]. Callbacks that belong to no single session get all [`Sessions`]:
+/// to look one up, to end it, to go through all. A session callback that has work for other
+/// sessions stores that work in the handler, and `on_batch_end` does it. Work that comes from a
+/// timer, another handler or another thread is done in `on_timer`: set a timer of the socket
+/// without a delay ([`DatagramSocket::set_timer`]).
 ///
 /// A callback that panics ends its session, with [`SessionEnd::Panic`].
 ///
@@ -75,9 +75,9 @@ pub trait SessionHandler: 'static {
     /// A datagram came in; it may be empty.
     fn on_datagram(&mut self, state: &mut Self::State, session: &mut Session<'_>, bytes: &[u8]);
 
-    /// The session has ended: exactly once for each that began. Datagrams can still be sent to
-    /// the peer, unless the socket is closed; one that comes begins anew. Default: drops the
-    /// state.
+    /// The session has ended: called exactly once for each session that began. Datagrams can still
+    /// be sent to the peer, unless the socket is closed. The next datagram of the peer begins a new
+    /// session. Default: drops the state.
     fn on_session_end(
         &mut self,
         state: Self::State,
@@ -87,8 +87,8 @@ pub trait SessionHandler: 'static {
         let _ = (state, session, reason);
     }
 
-    /// All datagrams that there were for now, or a budget of them, have been handed over: the
-    /// place to send to others what was gathered from them. Default: nothing.
+    /// All datagrams that had arrived, or as many as the budget of a turn allows, have been handed
+    /// over: the place to send what was gathered from them to others. Default: nothing.
     fn on_batch_end(
         &mut self,
         sessions: &mut Sessions<Self::State>,
@@ -97,7 +97,7 @@ pub trait SessionHandler: 'static {
         let _ = (sessions, socket);
     }
 
-    /// Datagrams had to wait for the kernel or were dropped, and now none waits any more. A
+    /// Datagrams had to wait for the kernel, or were dropped, and now no datagram waits. A
     /// [batch](crate::udp::UdpOptions::batch) that the kernel takes at once did not wait. Default:
     /// nothing.
     fn on_drain(&mut self, sessions: &mut Sessions<Self::State>, socket: &mut DatagramSocket<'_>) {
@@ -158,15 +158,16 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Whose session it is.
+    /// The peer's address.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.ends.peer
     }
 
-    /// Where the last datagram of the peer arrived, as [`DatagramSocket::local_addr`] has it.
-    /// Datagrams of the session leave from there. Those that are sent by other callbacks do so by
-    /// [`DatagramSocket::send_from`] with this address, kept in the session's state.
+    /// The local address at which the last datagram of the peer arrived, as
+    /// [`DatagramSocket::local_addr`] returns it. Datagrams of the session leave from there. Other
+    /// callbacks use [`DatagramSocket::send_from`] with this address, which the session's state
+    /// must store.
     ///
     /// # Errors
     /// - `NotConnected`: the socket is closed.

@@ -206,8 +206,8 @@ impl<'a> UnixDatagramSocket<'a> {
         self.is_truncated
     }
 
-    /// Who has sent the datagram of this `on_datagram`, as the kernel vouches for, if option
-    /// [`credentials`](UnixDatagramOptions::credentials) is set.
+    /// The process and user that sent the datagram of this `on_datagram`, as the kernel reports
+    /// them, if option [`credentials`](UnixDatagramOptions::credentials) is set.
     #[must_use]
     pub fn credentials(&self) -> Option<Credentials> {
         self.credentials

@@ -57,14 +57,14 @@ impl<'a> Answer<'a> {
         self.version
     }
 
-    /// The connection that it comes in on.
+    /// The connection that the answer comes in on.
     #[must_use]
     pub fn conn(&self) -> ConnId {
         self.conn
     }
 
-    /// What `Content-Length` says, if it is there: how long the body is, or would be if the answer
-    /// had one. An answer to HEAD and a 304 have none.
+    /// The value of `Content-Length`, if it is there: the length of the body. An answer to HEAD and
+    /// a 304 have no body; for them it is the length that the body of a GET would have.
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
         self.length
@@ -105,6 +105,66 @@ impl<'a> Answer<'a> {
 /// Takes an answer as it comes in; see [`Client::stream`](super::Client::stream). The last of the
 /// calls is [`on_end`](Self::on_end), [`on_whole`](Self::on_whole) or [`on_error`](Self::on_error),
 /// exactly one of them.
+///
+/// # Examples
+/// Downloads a file. If the connection breaks, another request asks for the rest:
+/// ```
+/// use std::fs::File;
+/// use std::io::{Seek, Write};
+/// use waterwheel::Context;
+/// use waterwheel::http::{Answer, AnswerReader, Call, Client, ClientError, Flow};
+///
+/// struct Download {
+///     client: Client,
+///     file: File,
+///     have: u64,
+///     tries: u32,
+///     is_wanted: bool,
+/// }
+///
+/// impl Download {
+///     fn begin(self, cx: &mut Context<'_>) {
+///         let mut call = Call::get("/large.iso");
+///         if self.have > 0 {
+///             call = call.header("Range", format!("bytes={}-", self.have));
+///         }
+///         self.client.stream(cx, call, self);
+///     }
+/// }
+///
+/// impl AnswerReader for Download {
+///     fn on_head(&mut self, answer: &Answer<'_>, _: &mut Context<'_>) {
+///         self.is_wanted = matches!(answer.status(), 200 | 206); // not the text of a 404
+///         if answer.status() == 200 {
+///             self.have = 0; // the whole file, from its beginning
+///             self.is_wanted = self.file.set_len(0).is_ok() && self.file.rewind().is_ok();
+///         }
+///     }
+///
+///     fn on_chunk(&mut self, chunk: &[u8], _: &mut Context<'_>) -> Flow {
+///         if self.is_wanted {
+///             self.is_wanted = self.file.write_all(chunk).is_ok();
+///             self.have += chunk.len() as u64; // here a program shows its progress
+///         }
+///         Flow::More
+///     }
+///
+///     fn on_end(self: Box<Self>, _: &mut Context<'_>) {
+///         println!("{} bytes, good: {}", self.have, self.is_wanted);
+///     }
+///
+///     fn on_error(mut self: Box<Self>, error: ClientError, cx: &mut Context<'_>) {
+///         eprintln!("at {}: {error}", self.have);
+///         self.tries += 1;
+///         if self.tries < 5 {
+///             self.begin(cx); // may be called from here: the call is over
+///         }
+///     }
+/// }
+/// ```
+/// The pool bounds how many calls run at once: `PoolOptions::max_open`. The others wait in its
+/// queue. To send more calls than `PoolOptions::max_waiters` allows, or calls that may wait longer
+/// than `PoolOptions::acquire_timeout`, change these two.
 pub trait AnswerReader: 'static {
     /// The head has come in. Default: nothing.
     fn on_head(&mut self, answer: &Answer<'_>, cx: &mut Context<'_>) {

@@ -142,8 +142,8 @@ impl Call {
 
     /// Sends the body as it is made: the closure is called when the head has been sent, and again
     /// whenever the output has fallen to the low mark of the connection. It writes with
-    /// [`Upload::write`] until that returns `Above`, and ends the body with [`Upload::end`]. Who
-    /// has nothing to write yet keeps a clone of the [`Upload`] and writes later.
+    /// [`Upload::write`] until that returns `Above`, and ends the body with [`Upload::end`]. If
+    /// there is nothing to write yet, keep a clone of the [`Upload`] and write later.
     ///
     /// With a length, so many bytes must follow; without one the body is sent in chunks. The
     /// closure is dropped when the call is over, which may be before the end of the body: a server

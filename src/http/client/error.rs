@@ -8,7 +8,7 @@ use crate::base::close::CloseReason;
 use crate::http::InvalidField;
 use crate::pool::AcquireError;
 
-/// What a call waited for when its time was over.
+/// What a call was waiting for when its time was over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallPhase {
@@ -31,7 +31,7 @@ pub enum ClientError {
     /// The connection ended before the answer was complete. Whether the request has had an effect
     /// is not known.
     Lost(CloseReason),
-    /// The answer was cut: its connection ended where it must not.
+    /// The answer was cut off: its connection ended before the end of the body.
     Cut,
     /// The answer is malformed, or two readers could understand it differently.
     Malformed(&'static str),
@@ -39,7 +39,7 @@ pub enum ClientError {
     TooLarge(usize),
     /// The answer is a redirection that is not followed, by [`Redirects`](super::Redirects).
     Redirect(&'static str),
-    /// So much time has passed.
+    /// The time limit of a phase has passed: which phase, and how long the limit is.
     TimedOut(CallPhase, Duration),
 }
 

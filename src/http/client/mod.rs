@@ -34,16 +34,16 @@ use job::Job;
 use wire::Wire;
 
 /// An HTTP/1.1 client of one destination: requests over a [`Pool`](crate::pool::Pool) of kept
-/// connections. It is a key that can be copied into every closure of its reactor.
+/// connections. A `Client` is only a key: copy it into every closure of its reactor.
 ///
 /// # Guarantees
 /// - Each call is answered once: by an [`Answer`], or by a [`ClientError`].
-/// - A request is sent again only if that does no harm by its method, and only if a connection that
-///   had been used before ended before the first byte of an answer: the server has closed it at
-///   the very moment. It is sent again once.
+/// - A request is sent again, at most once, if its method allows that (GET does, POST does not) and
+///   a connection that had been used before ended before the first byte of an answer. This happens
+///   when a server closes an idle connection at the moment when the request is sent.
 /// - An answer that two readers could understand differently is an error, and its connection ends.
-/// - An answer that was cut is an error, and never a shorter answer.
-/// - Redirections are answers like others; [`Redirects`] follows them.
+/// - An answer that was cut off is an error, and never a shorter answer.
+/// - A redirection is an answer like any other; [`Redirects`] follows them.
 ///
 /// # Examples
 /// ```no_run
@@ -124,7 +124,8 @@ impl Client {
         self.stream(cx, call, reader);
     }
 
-    /// Sends a request, and hands the answer over as it comes in.
+    /// Sends a request. `reader` gets the answer piece by piece, as it comes in. For an example see
+    /// [`AnswerReader`].
     pub fn stream(self, cx: &mut Context<'_>, call: Call, reader: impl AnswerReader) {
         let mut job = Box::new(Job::new(call, Box::new(reader)));
         cx.post(self.pool, |pool, cx| match job.call.take_invalid() {

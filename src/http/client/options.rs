@@ -12,7 +12,7 @@ use crate::pool::PoolOptions;
 /// | waiting for a connection | `pool.acquire_timeout` | 30 s |
 /// | connecting, and a handshake of TLS | `pool.connect.timeout` | 10 s |
 /// | waiting for a 100 before the body is sent | `continue_timeout` | 1 s |
-/// | no byte of the request leaves | `answer_timeout` | 30 s |
+/// | sending the request, if no byte leaves | `answer_timeout` | 30 s |
 /// | from the request to the head of the answer | `answer_timeout` | 30 s |
 /// | between two parts of the body | `body_timeout` | 30 s |
 ///
@@ -34,7 +34,8 @@ pub struct ClientOptions {
     /// The value of `Host`. Default: the destination as it was given, without the zone of an IPv6
     /// address.
     pub host: Option<String>,
-    /// How long a body waits for a 100 that was asked for. Default 1 s.
+    /// How long a body waits for the `100 Continue` that
+    /// [`Call::expect_continue`](super::Call::expect_continue) asks for. Default 1 s.
     pub continue_timeout: Duration,
     /// How long the head of an answer may take, from the end of the request on. Default 30 s.
     pub answer_timeout: Duration,

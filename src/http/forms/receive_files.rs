@@ -75,10 +75,10 @@ impl<A: 'static> Response<'_, A> {
         self.receive_multipart(req, files);
     }
 
-    /// Answers with a file that was uploaded and kept, by its [name](UploadedFile::name), as an
-    /// attachment that browsers save as `file_name` and never show: what strangers have uploaded
-    /// must not run as a page of this site. 404 if there is no such file, 503 if no descriptor is
-    /// left for it or the offload is full, 500 if it cannot be read.
+    /// Answers with a file that was uploaded and kept, by its [name](UploadedFile::name). Browsers
+    /// save it as `file_name` and never show it, because a file of a stranger must not run as a
+    /// page of this site. 404 if there is no such file, 503 if no descriptor is left for it or the
+    /// offload is full, 500 if it cannot be read.
     pub fn attachment(&mut self, uploads: &Uploads, name: &str, file_name: &str) {
         let Some(path) = uploads.path_of(name) else {
             return self.status(404).text("there is no such file\n");

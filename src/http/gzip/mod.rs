@@ -36,9 +36,8 @@ const OVERHEAD_BYTES: usize = 64;
 /// Room that is kept for what the next answer becomes, in bytes: that of one of the default size.
 const KEPT_BYTES: usize = 256 << 10;
 
-/// Which answers of a router are compressed with gzip as they are made, for clients that take it:
-/// those whose body is known, and is text; and those in pieces, where [`streams`](Self::streams)
-/// says so.
+/// Compresses answers of a router with gzip as they are made, for clients that accept it: text
+/// whose whole body is known, and with [`streams`](Self::streams) answers in pieces, too.
 ///
 /// Do not mix a secret with what a client chooses in such an answer: the length tells how alike
 /// they are (BREACH). So this is for the routers that ask for it, by [`Router::gzip`].
@@ -98,8 +97,8 @@ impl Gzip {
         self
     }
 
-    /// The largest body that is compressed, in bytes. Default 256 KiB: that takes the loop about a
-    /// millisecond, in which it serves nobody else.
+    /// The largest body that is compressed, in bytes. Default 256 KiB: that takes about a
+    /// millisecond, in which the loop serves no other connection.
     #[must_use]
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;

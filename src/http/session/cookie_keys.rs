@@ -16,9 +16,10 @@ const SIGNATURE_CHARACTERS: usize = 44;
 /// The largest file of keys, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// A list of secret keys for the values of cookies. The first one signs and encrypts; all of them
-/// verify and decrypt, so that a new key in front logs nobody out, and the last one can be dropped
-/// once its cookies have expired. Processes with the same keys understand each other's cookies.
+/// A list of secret keys for the values of cookies. The first key signs and encrypts; all keys
+/// verify and decrypt. So a new key can be put in front without logging anyone out, and the last
+/// one can be removed once its cookies have expired. Processes with the same keys understand each
+/// other's cookies.
 ///
 /// A value is bound to the name of its cookie: that of one is no value of another. Signatures
 /// (HMAC-SHA-256) are compared in constant time; encryption is AES-256-GCM.

@@ -60,8 +60,9 @@ fn parse(pair: &[u8]) -> Option<(&str, &str)> {
 
 /// A cookie to be set; see [`Response::set_cookie`].
 ///
-/// What is not chosen is the safe way: for the whole site and no other host, not for scripts, only
-/// over TLS (or to this host), not with posts of other sites, until the browser is closed.
+/// The defaults are the safe choices. The cookie is for the whole site and no other host. Scripts
+/// cannot read it. It is sent only over TLS (or to this host), and not with posts of other sites.
+/// It lasts until the browser is closed.
 ///
 /// # Examples
 /// ```

@@ -209,7 +209,7 @@ impl<T> Sessions<T> {
     }
 
     /// Begins a session and sets its cookie. A session that the client had before is revoked: an
-    /// id from before the login, which somebody else may know, is worth nothing after it.
+    /// attacker may know an id from before the login, and after the login that id is worthless.
     ///
     /// # Errors
     /// [`SessionsFull`].

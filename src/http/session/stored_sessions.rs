@@ -195,9 +195,9 @@ impl<S: SessionStore> StoredSessions<S> {
         });
     }
 
-    /// Begins a session and sets its cookie. The one that the client had before, the id of
-    /// `before`, is removed: an id from before the login, which somebody else may know, is worth
-    /// nothing after it.
+    /// Begins a session and sets its cookie. The session that the client had before, with the id
+    /// `before`, is removed: an attacker may know an id from before the login, and after the login
+    /// that id is worthless.
     pub fn start<A: 'static>(
         &self,
         before: Option<SessionId>,

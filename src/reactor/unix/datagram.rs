@@ -11,12 +11,12 @@ use crate::reactor::Reactor;
 impl Reactor {
     /// Binds a Unix socket for datagrams and serves it with a handler of them; returns its id.
     ///
-    /// The file of a path is made and removed as by [`listen_unix`](Self::listen_unix): its mode
-    /// holds before any sender can send, it goes with the socket unless something else has taken
-    /// its place, and what a dead server has left behind there is removed first.
+    /// The file of a path is made and removed as by [`listen_unix`](Self::listen_unix). A file that
+    /// a dead server has left there is removed first. The mode is set before any sender can send.
+    /// The file is removed with the socket, unless something else has taken its place.
     ///
     /// # Examples
-    /// An echo server for those who have a name:
+    /// An echo server for clients whose sockets have a name:
     /// ```no_run
     /// use waterwheel::unix::{UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
     /// use waterwheel::Reactor;
