@@ -1,4 +1,4 @@
-use proptest::prelude::*;
+use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult};
 
 use super::*;
 
@@ -116,16 +116,26 @@ fn networks_and_single_addresses_are_trusted() {
     assert!(ProxyProtocol::from_trusted([""; 0]).is_err());
 }
 
-/// A valid header, where its client is named, and where it must not be changed.
-fn valid() -> impl Strategy<Value = (Vec<u8>, Option<(SocketAddr, SocketAddr)>)> {
-    let addr = any::<([u8; 4], u16)>().prop_map(SocketAddr::from);
-    let addr6 = any::<([u8; 16], u16)>().prop_map(SocketAddr::from);
-    let pair = prop_oneof![(addr.clone(), addr).boxed(), (addr6.clone(), addr6).boxed()];
-    let rest = proptest::collection::vec(any::<u8>(), 0..300);
-    (pair, rest, 0..4_u8).prop_map(|((client, destination), rest, kind)| {
+/// A valid header, and the addresses that it names.
+#[derive(Clone, Debug)]
+struct Valid {
+    header: Vec<u8>,
+    addresses: Option<(SocketAddr, SocketAddr)>,
+}
+
+impl Arbitrary for Valid {
+    fn arbitrary(random: &mut Gen) -> Self {
+        let (client, destination) = if bool::arbitrary(random) {
+            let [client, destination] = <[([u8; 4], u16); 2]>::arbitrary(random);
+            (SocketAddr::from(client), SocketAddr::from(destination))
+        } else {
+            let [client, destination] = <[([u8; 16], u16); 2]>::arbitrary(random);
+            (SocketAddr::from(client), SocketAddr::from(destination))
+        };
+        let rest = Vec::<u8>::arbitrary(&mut Gen::from_size_and_seed(300, u64::arbitrary(random)));
         let is_v4 = client.is_ipv4();
         let addresses = Some((client, destination));
-        match kind {
+        let (header, addresses) = match u8::arbitrary(random) % 4 {
             0 => {
                 let family = if is_v4 { "TCP4" } else { "TCP6" };
                 let (from, to) = (client.ip(), destination.ip());
@@ -139,78 +149,82 @@ fn valid() -> impl Strategy<Value = (Vec<u8>, Option<(SocketAddr, SocketAddr)>)>
                 let block = [block(client, destination), rest].concat();
                 (v2(PROXY_V2, family, &block), addresses)
             }
-        }
-    })
+        };
+        Self { header, addresses }
+    }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_valid_header_is_read_whole_and_never_before(
-        (header, addresses) in valid(), more: Vec<u8>
-    ) {
+#[test]
+fn a_valid_header_is_read_whole_and_never_before() {
+    fn property(Valid { header, addresses }: Valid, more: Vec<u8>) {
         for end in 0..header.len() {
-            prop_assert_eq!(parse(&header[..end]), Ok(None), "cut at {}", end);
+            assert_eq!(parse(&header[..end]), Ok(None), "cut at {end}");
         }
         let bytes = header.len();
         let input = [header, more].concat();
-        prop_assert_eq!(parse(&input), Ok(Some(Header { bytes, addresses })));
+        assert_eq!(parse(&input), Ok(Some(Header { bytes, addresses })));
     }
+    QuickCheck::new().tests(256).quickcheck(property as fn(_, _));
+}
 
-    /// The change is reported with the first byte that neither version begins with: a changed first
-    /// byte may be the other version's.
-    #[test]
-    fn a_signature_that_was_changed_is_never_accepted(
-        (mut header, _) in valid(), at: prop::sample::Index, by in 1..=255_u8
-    ) {
+/// The change is reported with the first byte that neither version begins with: a changed first
+/// byte may be the other version's.
+#[test]
+fn a_signature_that_was_changed_is_never_accepted() {
+    fn property(Valid { mut header, .. }: Valid, at: usize, by: u8) {
         let is_v2 = header[0] == b'\r';
         let most = if is_v2 { SIGNATURE_V2.len() } else { SIGNATURE_V1.len() };
-        let at = at.index(most);
-        header[at] ^= by;
+        let at = at % most;
+        header[at] ^= by.max(1);
         for end in at + 1..=header.len() {
             let seen = &header[..end];
             if SIGNATURE_V1.starts_with(seen) || SIGNATURE_V2.starts_with(seen) {
-                prop_assert_eq!(end, 1);
-                prop_assert_eq!(parse(seen), Ok(None));
+                assert_eq!(end, 1);
+                assert_eq!(parse(seen), Ok(None));
             } else {
-                prop_assert!(parse(seen).is_err(), "cut at {}", end);
+                assert!(parse(seen).is_err(), "cut at {end}");
             }
         }
     }
+    QuickCheck::new().tests(256).quickcheck(property as fn(_, _, _));
+}
 
-    /// A longer one waits for more; a shorter one that is still whole leaves a rest.
-    #[test]
-    fn a_length_that_was_changed_never_gives_the_same(
-        (mut header, _) in valid().prop_filter("v2", |(header, _)| header[0] == b'\r'),
-        length: u16,
-    ) {
+/// A longer one waits for more; a shorter one that is still whole leaves a rest.
+#[test]
+fn a_length_that_was_changed_never_gives_the_same() {
+    fn property(Valid { mut header, .. }: Valid, length: u16) -> TestResult {
+        if header[0] != b'\r' {
+            return TestResult::discard(); // of version 1
+        }
         let before = u16::from_be_bytes([header[14], header[15]]);
-        prop_assume!(length != before);
+        if length == before {
+            return TestResult::discard();
+        }
         header[14..16].copy_from_slice(&length.to_be_bytes());
         match parse(&header) {
-            Ok(None) => prop_assert!(length > before),
+            Ok(None) => assert!(length > before),
             Ok(Some(found)) => {
-                prop_assert!(length < before);
-                prop_assert_eq!(found.bytes, FIXED_V2 + usize::from(length));
+                assert!(length < before);
+                assert_eq!(found.bytes, FIXED_V2 + usize::from(length));
             }
             Err(_) => {}
         }
+        TestResult::passed()
     }
+    QuickCheck::new().tests(256).min_tests_passed(256).quickcheck(property as fn(_, _) -> _);
+}
 
-    #[test]
-    fn any_bytes_are_read_without_a_panic(
-        (mut header, _) in valid(),
-        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
-        cut: prop::sample::Index,
-    ) {
+#[test]
+fn any_bytes_are_read_without_a_panic() {
+    fn property(Valid { mut header, .. }: Valid, changes: Vec<(usize, u8)>, cut: usize) {
         for (at, byte) in changes {
-            let at = at.index(header.len());
+            let at = at % header.len();
             header[at] = byte;
         }
-        let end = cut.index(header.len() + 1);
+        let end = cut % (header.len() + 1);
         if let Ok(Some(found)) = parse(&header[..end]) {
-            prop_assert!(found.bytes <= end && found.bytes <= MOST_V2);
+            assert!(found.bytes <= end && found.bytes <= MOST_V2);
         }
     }
+    QuickCheck::new().tests(256).rng(Gen::new(8)).quickcheck(property as fn(_, _, _));
 }

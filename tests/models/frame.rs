@@ -1,100 +1,116 @@
 //! Frames: whatever the split of a stream, the same frames and the same error come out.
 
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::sample::{Index, select};
+use quickcheck::{Gen, QuickCheck};
 use waterwheel::frame::{self, FrameError, LengthPrefix};
 
 use crate::frame_model::{
-    Cut, PrefixModel, all_prefixes, cut_delimited, cut_fixed, cut_lines, cut_prefixed,
-    expect_any_split, feed, model_delimited, model_lines, split, too_long,
+    Cut, all_prefixes, cut_delimited, cut_fixed, cut_lines, cut_prefixed, expect_any_split, feed,
+    model_delimited, model_lines, split, too_long,
 };
 
 /// The stream cut at the given places, in order; pieces may be empty.
-fn split_at<'a>(stream: &'a [u8], places: &[Index]) -> Vec<&'a [u8]> {
-    split(stream, places.iter().map(|at| at.index(stream.len() + 1)).collect())
+fn split_at<'a>(stream: &'a [u8], places: &[usize]) -> Vec<&'a [u8]> {
+    split(stream, places.iter().take(6).map(|at| at % (stream.len() + 1)).collect())
 }
 
-/// Frames as a peer would send them, some over the limit of 12, then whatever.
-fn prefixed_stream(model: PrefixModel) -> impl Strategy<Value = Vec<u8>> {
-    let frame = vec(any::<u8>(), 0..15)
-        .prop_map(move |payload| [model.encode(payload.len() as u64), payload].concat());
-    let junk = vec(prop_oneof![0..16u8, any::<u8>()], 0..10);
-    (vec(frame, 0..5), junk).prop_map(|(frames, junk)| [frames.concat(), junk].concat())
+/// A stream of these bytes, chosen by random numbers.
+fn of(bytes: &[u8], random: &[usize]) -> Vec<u8> {
+    random.iter().map(|random| bytes[random % bytes.len()]).collect()
 }
 
-proptest! {
-    #[test]
-    fn lines_are_those_of_the_model_in_any_split(
-        stream in vec(select(b"ab\r\n".to_vec()), 0..24),
-        max_bytes in 0..6usize,
-        places in vec(any::<Index>(), 0..6),
-    ) {
+#[test]
+fn lines_are_those_of_the_model_in_any_split() {
+    fn property(stream: Vec<usize>, max_bytes: usize, places: Vec<usize>) {
+        let (stream, max_bytes) = (of(b"ab\r\n", &stream), max_bytes % 6);
         let expected = model_lines(&stream, max_bytes);
         let pieces = split_at(&stream, &places);
         expect_any_split(&stream, pieces, &expected, |input| cut_lines(input, max_bytes));
     }
+    QuickCheck::new().tests(256).rng(Gen::new(24)).quickcheck(property as fn(_, _, _));
+}
 
-    #[test]
-    fn long_lines_are_those_of_the_model_in_any_split(
-        stream in vec(prop_oneof![30 => Just(b'a'), 1 => Just(b'\r'), 1 => Just(b'\n')], 0..400),
-        max_bytes in 20..90usize,
-        places in vec(any::<Index>(), 0..6),
-    ) {
+#[test]
+fn long_lines_are_those_of_the_model_in_any_split() {
+    fn property(stream: Vec<u8>, max_bytes: usize, places: Vec<usize>) {
+        let byte = |random: &u8| match random % 32 {
+            29 => b'\r',
+            30 => b'\n',
+            _ => b'a',
+        };
+        let stream: Vec<u8> = stream.iter().map(byte).collect();
+        let max_bytes = 20 + max_bytes % 70;
         let expected = model_lines(&stream, max_bytes);
         let pieces = split_at(&stream, &places);
         expect_any_split(&stream, pieces, &expected, |input| cut_lines(input, max_bytes));
     }
+    QuickCheck::new().tests(256).rng(Gen::new(400)).quickcheck(property as fn(_, _, _));
+}
 
-    #[test]
-    fn delimited_frames_are_those_of_the_model_in_any_split(
-        stream in vec(select(b"ab".to_vec()), 0..40),
-        delimiter in vec(select(b"ab".to_vec()), 1..6),
-        max_bytes in 0..12usize,
-        places in vec(any::<Index>(), 0..6),
-    ) {
+#[test]
+fn delimited_frames_are_those_of_the_model_in_any_split() {
+    type Delimiter = (usize, Vec<usize>);
+    fn property(stream: Vec<usize>, delimiter: Delimiter, max_bytes: usize, places: Vec<usize>) {
+        let (first, mut more) = delimiter;
+        more.truncate(first / 2 % 5);
+        let (stream, delimiter) = (of(b"ab", &stream), of(b"ab", &[&[first][..], &more].concat()));
+        let max_bytes = max_bytes % 12;
         let expected = model_delimited(&stream, &delimiter, max_bytes);
         let cut = |input: &[u8]| cut_delimited(input, &delimiter, max_bytes);
         expect_any_split(&stream, split_at(&stream, &places), &expected, cut);
     }
+    QuickCheck::new().tests(256).rng(Gen::new(40)).quickcheck(property as fn(_, _, _, _));
+}
 
-    #[test]
-    fn fixed_frames_are_chunks_in_any_split(
-        stream in vec(any::<u8>(), 0..40),
-        places in vec(any::<Index>(), 0..6),
-    ) {
+#[test]
+fn fixed_frames_are_chunks_in_any_split() {
+    fn property(stream: Vec<u8>, places: Vec<usize>) {
         let chunks = stream.chunks_exact(7);
         let consumed = stream.len() - chunks.remainder().len();
         let expected = Cut { frames: chunks.map(<[u8]>::to_vec).collect(), error: None, consumed };
         expect_any_split(&stream, split_at(&stream, &places), &expected, cut_fixed::<7>);
     }
+    QuickCheck::new().tests(256).rng(Gen::new(40)).quickcheck(property as fn(_, _));
+}
 
-    #[test]
-    fn prefixed_frames_are_those_of_the_model_in_any_split(
-        (model, stream) in select(all_prefixes())
-            .prop_flat_map(|model| (Just(model), prefixed_stream(model))),
-        places in vec(any::<Index>(), 0..6),
-    ) {
+#[test]
+fn prefixed_frames_are_those_of_the_model_in_any_split() {
+    // Frames as a peer would send them, some over the limit of 12, then whatever.
+    fn property(model: usize, frames: Vec<Vec<u8>>, junk: Vec<Option<u8>>, places: Vec<usize>) {
+        let model = all_prefixes()[model % all_prefixes().len()];
+        let mut stream = Vec::new();
+        for payload in &frames {
+            stream.extend(model.encode(payload.len() as u64));
+            stream.extend(payload);
+        }
+        // Small numbers are lengths of frames.
+        stream.extend(junk.iter().zip(0..16).map(|(junk, small)| junk.unwrap_or(small)));
         let expected = model.cut(&stream, 12);
         expect_any_split(&stream, split_at(&stream, &places), &expected, |input| {
             cut_prefixed(input, model.prefix, 12)
         });
     }
+    QuickCheck::new().tests(256).rng(Gen::new(15)).quickcheck(property as fn(_, _, _, _));
+}
 
-    #[test]
-    fn an_encoded_length_is_that_of_the_model(
-        model in select(all_prefixes()),
-        payload_bytes in prop_oneof![0..300u64, 65_000..66_000u64, 0..u64::MAX],
-    ) {
+#[test]
+fn an_encoded_length_is_that_of_the_model() {
+    fn property(model: usize, kind: u8, payload_bytes: u64) {
+        let model = all_prefixes()[model % all_prefixes().len()];
+        let payload_bytes = match kind % 3 {
+            0 => payload_bytes % 300,
+            1 => 65_000 + payload_bytes % 1000,
+            _ => payload_bytes,
+        };
         let largest = (u64::MAX >> (64 - 8 * model.width_bytes)) - model.own_bytes;
         let encoded = model.prefix.encode(usize::try_from(payload_bytes).unwrap());
         if payload_bytes <= largest {
-            prop_assert_eq!(&encoded.unwrap()[..], model.encode(payload_bytes));
+            assert_eq!(&encoded.unwrap()[..], model.encode(payload_bytes));
         } else {
             let refused = FrameError::PrefixTooNarrow { size: payload_bytes, limit: largest };
-            prop_assert_eq!(encoded, Err(refused));
+            assert_eq!(encoded, Err(refused));
         }
     }
+    QuickCheck::new().tests(256).quickcheck(property as fn(_, _, _));
 }
 
 #[track_caller]

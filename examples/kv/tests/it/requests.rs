@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use proptest::collection::vec;
-use proptest::prelude::*;
+use quickcheck::{Arbitrary, Gen, QuickCheck};
 
 use crate::db::{self, Db, MAX_REQUEST_BYTES, Then};
 
@@ -278,19 +277,28 @@ enum Step {
     Turn,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let value = || "[a-z]{0,30}";
-    let step = prop_oneof![
-        (0..5u8, value()).prop_map(|(key, value)| Step::Set(key, value)),
-        (0..5u8, value(), 1..100u64).prop_map(|(key, value, time)| Step::SetFor(key, value, time)),
-        (0..5u8, value()).prop_map(|(key, value)| Step::SetKeeping(key, value)),
-        (0..5u8).prop_map(Step::Delete),
-        (0..5u8, 1..100u64).prop_map(|(key, time)| Step::Expire(key, time)),
-        (0..5u8).prop_map(Step::Persist),
-        (0..60u64).prop_map(Step::Wait),
-        Just(Step::Turn),
-    ];
-    vec(step, 0..60)
+impl Arbitrary for Step {
+    fn arbitrary(random: &mut Gen) -> Self {
+        let (kind, key, time) = <(u8, u8, u64)>::arbitrary(random);
+        let (key, time, letters) = (key % 5, 1 + time % 99, Vec::<u8>::arbitrary(random));
+        let value =
+            || letters.iter().take(30).map(|letter| char::from(b'a' + letter % 26)).collect();
+        match kind % 8 {
+            0 => Self::Set(key, value()),
+            1 => Self::SetFor(key, value(), time),
+            2 => Self::SetKeeping(key, value()),
+            3 => Self::Delete(key),
+            4 => Self::Expire(key, time),
+            5 => Self::Persist(key),
+            6 => Self::Wait(time % 60),
+            _ => Self::Turn,
+        }
+    }
+}
+
+/// Some of these bytes, chosen by random numbers.
+fn of(bytes: &[u8], random: &[usize]) -> Vec<u8> {
+    random.iter().map(|random| bytes[random % bytes.len()]).collect()
 }
 
 /// What each key should hold, and until when.
@@ -327,25 +335,59 @@ fn take(step: &Step, model: &mut Model, now: u64) -> String {
     }
 }
 
-/// Requests good and bad, and noise.
-fn stream() -> impl Strategy<Value = Vec<u8>> {
-    let word = prop_oneof![
-        "(?i)(ping|get|set|del|incr|ttl|exists|echo|expire|px|nx|keepttl|quit)",
-        "[a-c]",
-        "[0-9]{1,2}",
-    ];
-    let piece = prop_oneof![
-        8 => vec(word.clone(), 0..6).prop_map(|words| array(&words)),
-        4 => vec(word, 0..6).prop_map(|words| (words.join(" ") + "\r\n").into_bytes()),
-        1 => "[*$\"'x0-9\r\n -]{0,8}".prop_map(String::into_bytes),
-        1 => vec(any::<u8>(), 0..8),
-    ];
-    vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+/// Words of requests; those with letters are written large and small.
+const WORDS: [&str; 13] = [
+    "ping", "get", "set", "del", "incr", "ttl", "exists", "echo", "expire", "px", "nx", "keepttl",
+    "quit",
+];
+
+/// A request good or bad, or noise.
+#[derive(Clone, Debug)]
+enum Piece {
+    Array(Vec<String>),
+    Line(Vec<String>),
+    Noise(Vec<u8>),
 }
 
-proptest! {
-    #[test]
-    fn keys_live_as_long_as_the_model_says(steps in steps()) {
+impl Piece {
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Array(words) => array(words),
+            Self::Line(words) => (words.join(" ") + "\r\n").into_bytes(),
+            Self::Noise(noise) => noise.clone(),
+        }
+    }
+}
+
+impl Arbitrary for Piece {
+    fn arbitrary(random: &mut Gen) -> Self {
+        let word = |(kind, which, case): &(u8, usize, [bool; 7])| match kind % 3 {
+            0 => {
+                let letters = WORDS[which % WORDS.len()].chars().zip(case);
+                let letters = letters.map(|(letter, is_large)| match is_large {
+                    true => letter.to_ascii_uppercase(),
+                    false => letter,
+                });
+                letters.collect()
+            }
+            1 => String::from(["a", "b", "c"][which % 3]),
+            _ => (which % 100).to_string(),
+        };
+        let words = Vec::arbitrary(&mut Gen::from_size_and_seed(6, u64::arbitrary(random)));
+        let words = words.iter().map(word).collect();
+        let noise = Vec::arbitrary(&mut Gen::from_size_and_seed(9, u64::arbitrary(random)));
+        match u8::arbitrary(random) % 14 {
+            0..8 => Self::Array(words),
+            8..12 => Self::Line(words),
+            12 => Self::Noise(of(b"*$\"'x0123456789\r\n -", &noise)),
+            _ => Self::Noise(noise.iter().map(|byte| *byte as u8).collect()),
+        }
+    }
+}
+
+#[test]
+fn keys_live_as_long_as_the_model_says() {
+    fn property(steps: Vec<Step>) {
         let mut session = Session::new();
         let mut model = Model::new();
         for step in steps {
@@ -366,45 +408,51 @@ proptest! {
                         format!(r"${}\r\n{value}\r\n:{left}\r\n", value.len())
                     }
                 };
-                prop_assert_eq!(session.ask(format!("GET {key}\r\nPTTL {key}\r\n")), expected);
+                assert_eq!(session.ask(format!("GET {key}\r\nPTTL {key}\r\n")), expected);
             }
             let deadlines = model.values().filter_map(|(_, deadline)| *deadline);
             if let Some(next) = deadlines.min() {
-                prop_assert!(session.db.next_deadline().is_some_and(|wake| wake <= next));
+                assert!(session.db.next_deadline().is_some_and(|wake| wake <= next));
             }
         }
         session.db.expire(session.now, usize::MAX);
-        prop_assert_eq!(session.ask("DBSIZE\r\n"), format!(r":{}\r\n", model.len()));
+        assert_eq!(session.ask("DBSIZE\r\n"), format!(r":{}\r\n", model.len()));
     }
+    QuickCheck::new().tests(256).rng(Gen::new(60)).quickcheck(property as fn(_));
+}
 
-    #[test]
-    fn replies_do_not_depend_on_how_requests_are_split(
-        stream in stream(),
-        cuts in vec(any::<prop::sample::Index>(), 0..10),
-    ) {
+#[test]
+fn replies_do_not_depend_on_how_requests_are_split() {
+    fn property(requests: Vec<Piece>, cuts: Vec<usize>) {
+        let stream = requests.iter().flat_map(Piece::bytes).collect::<Vec<u8>>();
         let mut whole = Session::new();
         whole.feed(&stream);
         let mut pieces = Session::new();
-        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
-        cuts.push(stream.len());
+        let cuts = cuts.iter().take(10).map(|cut| cut % (stream.len() + 1));
+        let mut cuts: Vec<usize> = cuts.chain([stream.len()]).collect();
         cuts.sort_unstable();
         let mut from = 0;
         for cut in cuts {
             pieces.feed(&stream[from..cut]);
             from = cut;
         }
-        prop_assert_eq!(&whole.replies, &pieces.replies);
-        prop_assert_eq!(whole.is_closed, pieces.is_closed);
+        assert_eq!(whole.replies, pieces.replies);
+        assert_eq!(whole.is_closed, pieces.is_closed);
         let mut bytes = Session::new();
         stream.iter().for_each(|byte| bytes.feed(&[*byte]));
-        prop_assert_eq!(&whole.replies, &bytes.replies);
+        assert_eq!(whole.replies, bytes.replies);
     }
+    QuickCheck::new().tests(256).rng(Gen::new(20)).quickcheck(property as fn(_, _));
+}
 
-    #[test]
-    fn noise_does_no_harm(noise in vec(any::<u8>(), 0..200), head in "[*$0-9\r\n]{0,12}") {
+#[test]
+fn noise_does_no_harm() {
+    fn property(noise: Vec<u8>, head: Vec<usize>) {
         let mut session = Session::new();
-        session.feed(head.as_bytes());
+        let head = of(b"*$0123456789\r\n", &head[..head.len().min(12)]);
+        session.feed(&head);
         session.feed(&noise);
-        prop_assert!(session.is_closed || session.input.len() <= head.len() + noise.len());
+        assert!(session.is_closed || session.input.len() <= head.len() + noise.len());
     }
+    QuickCheck::new().tests(256).rng(Gen::new(200)).quickcheck(property as fn(_, _));
 }
