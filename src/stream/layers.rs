@@ -235,6 +235,8 @@ impl Link<'_> {
         self.connection.flags.clear(Flags::MUST_RESET);
         self.connection.enter(Phase::Closing(Ending::Local));
         self.connection.clear_waits();
+        // What came behind the handshake in the same read is for no handler.
+        self.connection.clear_input(&mut self.engine.spares);
         self.queue_flush();
     }
 

@@ -245,7 +245,10 @@ impl Chaos {
     }
 
     fn end(&mut self, conn: &mut Conn<'_>, end: End) {
-        self.begun_ends.entry(conn.id()).or_insert(end);
+        // A layer that has failed has begun an end in order before: its peer may have had all of
+        // that, FIN included.
+        let first = if conn.is_writable() { end } else { End::Close };
+        self.begun_ends.entry(conn.id()).or_insert(first);
         match end {
             End::Close => conn.close(),
             End::CloseWithoutWaiting => conn.close_without_waiting(),
@@ -337,9 +340,10 @@ impl Chaos {
         }
         let id = self.known[self.dice.below(self.known.len() as u64) as usize];
         let Some(mut other) = conn.other_conn(id) else { return };
-        match self.dice.below(3) {
+        match self.dice.below(4) {
             0 => self.end(&mut other, End::Close),
             1 => other.resume_reading(),
+            2 => self.end(&mut other, End::Abort),
             _ => self.end(&mut other, End::ShutdownWrite),
         }
     }
@@ -460,7 +464,7 @@ impl Handler for Chaos {
             self.ledger.borrow_mut().closed(key, closed.unsent_bytes, is_cut);
         }
         if let CloseReason::Io(error) = &closed.reason {
-            layered::check_error(error);
+            layered::check_error(error, self.ledger.borrow().is_faulty(life.key));
         }
         self.ended.push(closed.id);
         self.known.retain(|&id| id != closed.id);
@@ -477,7 +481,7 @@ impl Handler for Chaos {
     }
 
     fn on_connect_failed(&mut self, _: Life, error: io::Error, cx: &mut Context<'_>) {
-        layered::check_error(&error);
+        layered::check_error(&error, false);
         self.check_ended(cx);
     }
 }

@@ -47,9 +47,19 @@ pub(super) fn piece(dice: &Dice, script: Script, bytes: &[u8]) -> Script {
     if dice.one_in(6) { script.send(TestLayer::ping()) } else { script }
 }
 
-/// Once a handshake is done all records are right, and so is what this library says in one: no
-/// layer finds fault with them.
-pub(super) fn check_error(error: &io::Error) {
+/// A record that has no place in a stream: the layer of the other side fails on it, and says so if
+/// it is not an alert itself.
+pub(super) fn fault(dice: &Dice, script: Script) -> Script {
+    if dice.one_in(3) { script.send(ALERT) } else { script.send(TestLayer::confirmation()) }
+}
+
+/// A record in which a peer says that its layer has failed.
+const ALERT: [u8; 3] = [9, 0, 0];
+
+/// Once a handshake is done all records are right but those of a peer that is `faulty`, and so is
+/// what this library says in one: no layer finds fault with them.
+pub(super) fn check_error(error: &io::Error, is_faulty: bool) {
     let text = error.to_string();
-    assert!(!text.is_empty() && !text.contains("is not expected"), "{text}");
+    assert!(!text.is_empty(), "an error without a word");
+    assert!(is_faulty || !text.contains("is not expected"), "{text}");
 }

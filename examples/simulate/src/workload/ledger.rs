@@ -1,6 +1,6 @@
 //! What was written, lost, posted and run, to be compared at the end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use waterwheel::Destination;
@@ -15,6 +15,8 @@ pub(crate) struct Ledger {
     pub(crate) upstreams: Vec<SocketAddr>,
     /// Which of them have a layer.
     pub(crate) layered: Vec<SocketAddr>,
+    /// Keys of peers that say what makes the layer of the other side fail.
+    faulty: HashSet<u64>,
     /// What was written to the connection with a key, and what of that was told to be lost.
     pages: HashMap<u64, Page>,
     threads: Vec<Thread>,
@@ -60,6 +62,16 @@ impl Ledger {
             let name = place.map(|place| format!("upstream-{place}:"));
             text.contains(&addr.to_string()) || name.is_some_and(|name| text.starts_with(&name))
         })
+    }
+
+    /// The peer with this key says what makes the layer of the other side fail.
+    pub(crate) fn add_faulty(&mut self, key: u64) {
+        self.faulty.insert(key);
+    }
+
+    /// Whether the peer with this key does, or any whose key has not come.
+    pub(crate) fn is_faulty(&self, key: Option<u64>) -> bool {
+        key.map_or(!self.faulty.is_empty(), |key| self.faulty.contains(&key))
     }
 
     /// A connection has told its key.

@@ -36,7 +36,7 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
     let ledger = Shared::default();
     let listening = sim.listening_peer(
         1 + dice.below(8) as usize,
-        script(&dice, Script::new(), 999, Way::Listens),
+        script(&dice, &ledger, Script::new(), 999, Way::Listens),
     );
     ledger.borrow_mut().upstreams.push(listening);
     let hosts = 1 + u64::from(dice.one_in(4));
@@ -71,7 +71,7 @@ pub(crate) fn run(sim: &mut Simulation) -> io::Result<()> {
         let ips = [nowhere, addr.ip()];
         sim.name(&format!("upstream-{place}"), &ips[dice.below(2) as usize..]);
     }
-    let peers = add_peers(sim, &dice, &addrs);
+    let peers = add_peers(sim, &dice, &ledger, &addrs);
     for (door, service) in doors {
         add_threads(sim, &dice, &ledger, &door, service);
     }
@@ -203,6 +203,7 @@ pub(crate) fn connect_options(dice: &Dice) -> ConnectOptions {
 fn add_peers(
     sim: &mut Simulation,
     dice: &Dice,
+    ledger: &Shared,
     addrs: &[(std::net::SocketAddr, Talk)],
 ) -> Vec<(u64, Way, PeerId)> {
     let count = 1 + dice.spread(1, 12);
@@ -219,14 +220,14 @@ fn add_peers(
             greeted = layered::greet(dice, greeted);
         }
         let way = if talk.is_layered { Way::Layered } else { Way::Plain };
-        let script = script(dice, greeted, key, way);
+        let script = script(dice, ledger, greeted, key, way);
         peers.push((key, way, sim.peer_after(Duration::from_micros(wait), addr, script)));
     }
     peers
 }
 
 /// What a peer does: its key, bytes in pieces, and one of many ends.
-fn script(dice: &Dice, mut script: Script, key: u64, way: Way) -> Script {
+fn script(dice: &Dice, ledger: &Shared, mut script: Script, key: u64, way: Way) -> Script {
     let total = dice.spread(1, if dice.one_in(10) { 200_000 } else { 4_000 }) as usize;
     let bytes = stream(key, 0, KEY_BYTES + total);
     if dice.one_in(3) {
@@ -240,6 +241,10 @@ fn script(dice: &Dice, mut script: Script, key: u64, way: Way) -> Script {
             _ => script.send(&bytes[sent..sent + piece]),
         };
         sent += piece;
+        if way == Way::Layered && dice.one_in(12) {
+            ledger.borrow_mut().add_faulty(key);
+            script = layered::fault(dice, script);
+        }
         script = act(dice, script, &bytes[..sent.min(3)]);
     }
     if way == Way::Layered && !dice.one_in(4) {
