@@ -90,6 +90,9 @@ impl Dispatcher {
             return;
         }
         self.close_sockets();
+        if self.stopping.rounds == 0 {
+            self.flush_ready();
+        }
         // `on_close` may connect anew; a handler that does so for ever does not hold up the end.
         while self.stopping.rounds < STOP_ROUNDS {
             if self.stopping.left == 0 {

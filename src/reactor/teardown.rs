@@ -77,12 +77,13 @@ impl Dispatcher {
     }
 
     /// More is queued than may be: those that are ready send too, whatever their places, until it
-    /// is not. What is left then is of sockets that take no more.
+    /// is not. What is left then is of sockets that take no more. In the last turn all of them do:
+    /// their places come in no other.
     #[cold]
-    fn flush_ready(&mut self) {
+    pub(super) fn flush_ready(&mut self) {
         for at in 0..self.lp.engine.ready.connections().len() {
             let Some(&id) = self.lp.engine.ready.connections().get(at) else { return };
-            if !self.lp.engine.is_over_queued() {
+            if !self.lp.engine.is_over_queued() && !self.lp.engine.ends_all() {
                 return;
             }
             self.flush(id);

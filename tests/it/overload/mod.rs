@@ -5,6 +5,7 @@ mod attackers;
 mod bounded_turns;
 mod capacity;
 mod fairness;
+mod no_room;
 mod queued_bytes;
 mod rates;
 mod waiting;
