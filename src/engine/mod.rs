@@ -24,7 +24,7 @@ use crate::base::buffer::Spares;
 use crate::base::id::TimerId;
 use crate::base::stats::Stats;
 use crate::base::tick::OncePerSecond;
-use crate::options::{FILE_RESERVE, ReactorOptions};
+use crate::options::{FILE_RESERVE, ReactorOptions, TurnBudgets};
 use crate::sys::World;
 
 pub(crate) use cork::{CORK_BYTES, Cork};
@@ -118,6 +118,18 @@ impl Engine {
     #[inline]
     pub(crate) fn options(&self) -> &ReactorOptions {
         &self.options
+    }
+
+    /// How much of what waits a turn does.
+    #[inline]
+    pub(crate) fn turn_budgets(&self) -> TurnBudgets {
+        self.io.world().turn_budgets()
+    }
+
+    /// A phase begins that sends what is queued.
+    #[inline]
+    pub(crate) fn renew_room(&mut self) {
+        self.ready.renew_room(self.turn_budgets());
     }
 
     /// Whether more output is queued than all connections together may have.

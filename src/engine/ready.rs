@@ -5,14 +5,7 @@ use std::collections::VecDeque;
 
 use crate::base::id::{ConnId, SocketId};
 use crate::base::memory::GiveBack;
-
-/// Bytes of queued output that each phase of a turn sends. The kernel copies so much in about
-/// 0.15 ms, of which the calls of a turn take two hundredths; a quarter of it would make that a
-/// tenth. A disk that has to be read first takes some milliseconds for it.
-const ROOM_BYTES: usize = 1 << 20;
-
-/// What each may send of its files all the same, however many are ready: less would go into calls.
-const MIN_SHARE_BYTES: usize = 64 << 10;
+use crate::options::TurnBudgets;
 
 /// Invariant 7: a turn that finds it not empty polls with timeout zero.
 #[derive(Debug, Default)]
@@ -61,8 +54,8 @@ impl ReadyQueue {
 
     /// A phase begins that sends what is queued.
     #[inline]
-    pub(crate) fn renew_room(&mut self) {
-        self.room = ROOM_BYTES;
+    pub(crate) fn renew_room(&mut self, budgets: TurnBudgets) {
+        self.room = budgets.room_bytes;
     }
 
     /// Whether this phase may send any more of what is queued: who finds no room has its turn
@@ -81,8 +74,9 @@ impl ReadyQueue {
     /// Bytes of its files that a connection may send now, beside the others that are ready. Never
     /// 0, also where no room is left: a limit that is about to strike has a last look at the
     /// socket, and the last turn sends all.
-    pub(crate) fn share_of_files(&self) -> usize {
-        (ROOM_BYTES / (1 + self.connections.len())).min(self.room).max(MIN_SHARE_BYTES)
+    pub(crate) fn share_of_files(&self, budgets: TurnBudgets) -> usize {
+        let share = budgets.room_bytes / (1 + self.connections.len());
+        share.min(self.room).max(budgets.min_share_bytes)
     }
 
     /// Listeners and datagram sockets in the queue.

@@ -29,6 +29,7 @@ mod internet;
 mod layer;
 #[cfg_attr(not(feature = "proxy-protocol"), path = "proxy_protocol_stub.rs")]
 mod proxy_protocol;
+mod turn_budgets;
 mod udp;
 #[cfg_attr(not(unix), path = "unix_stub.rs")]
 pub(crate) mod unix;
@@ -42,6 +43,7 @@ pub(crate) use layer::{
     Decoded, HandshakeFailure, Layer, LayerFactory, LayerOption, LayerStage, MAX_PLAIN_BYTES,
     MAX_UNCONSUMED_BYTES, PIECE_BYTES,
 };
+pub(crate) use turn_budgets::TurnBudgets;
 pub use udp::{DEFAULT_DATAGRAM_BUDGET, Group, SessionOptions, UdpOptions};
 #[cfg(unix)]
 pub use {

@@ -10,7 +10,6 @@ use crate::engine::observer::What;
 use crate::handler::Peer;
 use crate::reactor::callback::{Callee, Who};
 use crate::reactor::dispatch::Dispatcher;
-use crate::reactor::teardown::CLOSES_PER_TURN;
 use crate::stream::config::ConnConfig;
 use crate::stream::first_reads::Guess;
 use crate::stream::listener::AcceptError;
@@ -45,7 +44,8 @@ impl Dispatcher {
         }
         // More than a turn tears down have ended: those that come would only make it more.
         let closed = self.lp.engine.end_of_turn.closed().len();
-        let budget = if closed > CLOSES_PER_TURN { 0 } else { listener.budget };
+        let is_behind = closed > self.lp.engine.turn_budgets().closes;
+        let budget = if is_behind { 0 } else { listener.budget };
         for _ in 0..budget {
             if self.accept_one(index) == Next::Stop {
                 return;

@@ -8,21 +8,12 @@ use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
 use crate::engine::Engine;
 use crate::engine::observer::{ConnEnd, What};
-use crate::options::DEFAULT_ACCEPT_BUDGET;
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
 use crate::stream::config::ConnConfig;
 use crate::stream::connection::{Connection, Flags};
 use crate::stream::{Closed, explain_connect, explain_dial};
 use crate::sys::Stream;
-
-/// Connections whose output phase 6 sends: a message to ten thousand must not keep all others
-/// waiting for 60 ms. Each is a system call of 3 to 6 us, and one more poll costs a tenth of that.
-const FLUSHES_PER_TURN: usize = 64;
-
-/// Connections that phase 6 brings a step nearer to their ends, and as many that it tears down: as
-/// many as a turn accepts by default, so that a storm does not leave more and more behind.
-pub(super) const CLOSES_PER_TURN: usize = DEFAULT_ACCEPT_BUDGET;
 
 impl Dispatcher {
     /// Phase 6. What callbacks end or queue meanwhile is for the next turn, and so is what is above
@@ -40,7 +31,7 @@ impl Dispatcher {
         self.place_states();
         let mut closed = self.lp.engine.end_of_turn.closed().len();
         if !self.lp.engine.ends_all() {
-            closed = closed.min(CLOSES_PER_TURN);
+            closed = closed.min(self.lp.engine.turn_budgets().closes);
         }
         for _ in 0..closed {
             let Some((id, reason)) = self.lp.engine.end_of_turn.pop_closed() else { break };
@@ -59,12 +50,13 @@ impl Dispatcher {
     /// Flushes connections as far as the budgets go. There is none while more is queued than may
     /// be: only what no socket takes is to be shed.
     pub(super) fn flush_queued(&mut self) -> usize {
-        self.lp.engine.ready.renew_room();
+        self.lp.engine.renew_room();
+        let budgets = self.lp.engine.turn_budgets();
         let flushes = self.lp.engine.end_of_turn.flushes().len();
         let (mut count, mut sending) = (0, 0);
         while count < flushes {
             let engine = &mut self.lp.engine;
-            let is_enough = sending >= FLUSHES_PER_TURN || count >= CLOSES_PER_TURN;
+            let is_enough = sending >= budgets.flushes || count >= budgets.closes;
             let has_budget = !is_enough && engine.ready.has_room();
             if !has_budget && !engine.ends_all() && !engine.is_over_queued() {
                 break;

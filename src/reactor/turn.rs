@@ -339,7 +339,7 @@ impl Dispatcher {
     #[inline(always)]
     fn run_events<const IS_OBSERVED: bool>(&mut self, events: &Events) -> usize {
         let first = self.cursor.event;
-        self.lp.engine.ready.renew_room();
+        self.lp.engine.renew_room();
         events.for_each_from(self.cursor.event, |event| {
             self.cursor.event += 1;
             match Target::of(event.token()) {
@@ -376,7 +376,7 @@ impl Dispatcher {
             }
         }
         self.lp.streams.recall_others(&mut self.lp.engine);
-        self.lp.engine.ready.renew_room();
+        self.lp.engine.renew_room();
         let connections = self.lp.engine.ready.connections().len();
         let mut served = 0;
         while served < connections && self.lp.engine.ready.has_room() {

@@ -46,6 +46,7 @@ landmarks! {
     Severed: "severed: a write failed, reading on",
     Plain: "the straight way",
     Ready: "on the ready queue",
+    OutOfRoom: "a phase has sent all that it may",
     Dirty: "flush at the next turn's end",
     Paused: "reading paused",
     BackedUp: "output over the high mark",

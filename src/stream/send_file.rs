@@ -36,6 +36,7 @@ impl Link<'_> {
         if range.is_empty() || !self.engine.ready.has_room() {
             return;
         }
+        let share = self.engine.ready.share_of_files(self.engine.turn_budgets());
         let Engine { cork, ready, spares, .. } = &mut *self.engine;
         let (stream, head) = (&mut self.connection.stream, cork.bytes());
         let Ok(mut bytes) = (if head.is_empty() { Ok(0) } else { stream.write_before_file(head) })
@@ -45,7 +46,7 @@ impl Link<'_> {
         let mut calls = u64::from(bytes > 0);
         if bytes == head.len() {
             let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-            let wanted = left.min(ready.share_of_files());
+            let wanted = left.min(share);
             if let Ok(count @ 1..) = stream.send_file(file, range.start, wanted, &mut false) {
                 range.start += count as u64;
                 (bytes, calls) = (bytes + count, calls + 1);

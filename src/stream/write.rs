@@ -297,7 +297,7 @@ impl Link<'_> {
 
     /// Sends queued output, as much as the socket and the budget allow.
     pub(super) fn flush_queue(&mut self) {
-        let most_of_files = self.engine.ready.share_of_files();
+        let most_of_files = self.engine.ready.share_of_files(self.engine.turn_budgets());
         let short_is_full = self.connection.short_means_done();
         let sent = self.guard_layer(|connection, spares| {
             connection.flush_all(FLUSH_BUDGET, most_of_files, short_is_full, spares)

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::{Answer, Backlog, Readiness, Received, Route};
 use crate::base::id::Generations;
-use crate::options::{Group, UdpOptions};
+use crate::options::{Group, TurnBudgets, UdpOptions};
 
 /// See [`crate::sys::OBSERVES_FAST_PATH`].
 pub(super) const OBSERVES_FAST_PATH: bool = false;
@@ -58,6 +58,10 @@ pub(crate) enum Spare {}
 
 impl Host {
     pub(crate) fn edges_are_native(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn turn_budgets(&self) -> TurnBudgets {
         match *self {}
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::{Answer, Backlog, Listener, Poller, Stream, os, sim};
 use crate::base::id::Generations;
 use crate::base::tick::{NANOS_PER_TICK, nanos};
-use crate::options::{ConnectOptions, ListenOptions};
+use crate::options::{ConnectOptions, ListenOptions, TurnBudgets};
 
 /// Where a reactor lives: the source of its sockets, its poll and its clock.
 #[derive(Debug)]
@@ -121,6 +121,15 @@ impl World {
         match self {
             Self::Os => os::open_file_limit(),
             Self::Sim(host) => Some(host.open_file_limit()),
+        }
+    }
+
+    /// How much of what waits a turn does.
+    #[inline]
+    pub(crate) fn turn_budgets(&self) -> TurnBudgets {
+        match self {
+            Self::Os => TurnBudgets::USUAL,
+            Self::Sim(host) => host.turn_budgets(),
         }
     }
 

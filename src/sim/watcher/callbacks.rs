@@ -8,7 +8,7 @@ use super::{Life, Watcher};
 use crate::base::close::{CloseReason, IdleKind, TimeoutKind};
 use crate::base::id::ConnId;
 use crate::engine::Target;
-use crate::engine::observer::{Callback, ConnEnd, ConnFacts, Observer, Outcome, Span, What};
+use crate::engine::observer::{Callback, ConnEnd, ConnFacts, Observer, Outcome, Phase, Span, What};
 use crate::sim::coverage::Landmark;
 use crate::sys::sim::Note;
 
@@ -16,6 +16,18 @@ use crate::sys::sim::Note;
 pub(in crate::sim) struct Told(pub(in crate::sim) Rc<RefCell<Watcher>>);
 
 impl Observer for Told {
+    fn on_phase_begin(&mut self, phase: Phase, _: Duration) {
+        self.0.borrow_mut().phase_begins(phase);
+    }
+
+    fn on_phase_end(&mut self, _: Phase, _: usize, _: Duration) {
+        self.0.borrow_mut().phase_ends();
+    }
+
+    fn on_written(&mut self, id: ConnId, count: usize) {
+        self.0.borrow_mut().written(id, count);
+    }
+
     fn on_callback_begin(&mut self, callback: &Callback<'_>, _: Duration) {
         self.0.borrow_mut().begin(callback);
     }
@@ -155,6 +167,7 @@ impl Watcher {
             was_backed_up: false,
             has_drained: false,
             was_overdue: false,
+            waiting: None,
         };
         if self.lives.insert(id, life).is_some() {
             self.violate(Some(id), "on_open twice");

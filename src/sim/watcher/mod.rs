@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod datagrams;
+mod turns;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use crate::sys::Stream;
 use crate::sys::sim::World;
 
 pub(super) use callbacks::Told;
+use turns::{Sending, Waiting};
 
 /// What is known of one open connection.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ struct Life {
     has_drained: bool,
     /// A deadline had passed when the last turn ended.
     was_overdue: bool,
+    /// Its output waits for its place on a list of the loop.
+    waiting: Option<Waiting>,
 }
 
 /// Watches one host.
@@ -69,6 +73,8 @@ pub(super) struct Watcher {
     turn: usize,
     /// The nanosecond of the host's clock at which the reactor was made.
     start: u64,
+    /// What the phase that is on has sent.
+    sending: Sending,
 }
 
 /// Polls in a row with nothing to do before the loop counts as spinning.
@@ -97,6 +103,7 @@ impl Watcher {
             timers_fired: 0,
             turn: 0,
             start,
+            sending: Sending::default(),
         }
     }
 
@@ -154,6 +161,7 @@ impl Watcher {
     /// The rules that hold whenever no turn is on.
     pub(super) fn check(&mut self, lp: &Loop) {
         self.check_wheel(lp);
+        self.check_room(lp);
         // A look at a thousand connections would cost far more than the turn.
         self.turn += 1;
         if self.turn % (1 + lp.streams.len() / LOOKS_PER_TURN) > 0 {
@@ -164,6 +172,7 @@ impl Watcher {
             self.note_pause(id, connection);
             self.check_drain(id, connection);
             self.check_deadline(lp, id, connection);
+            self.check_place(lp, id, connection);
             if let Some(rule) = self.broken_rule(lp, id, connection) {
                 self.violate(Some(id), rule);
             }

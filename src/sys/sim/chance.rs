@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::options::TurnBudgets;
+
 /// A kind of fault that a simulated world can inject.
 ///
 /// Each is something that the real world does too, so a program that is right survives all of
@@ -239,6 +241,8 @@ impl Faults {
 /// The numbers of a seed, and what is made of them.
 #[derive(Debug)]
 pub(crate) struct Chance {
+    /// What all follow from.
+    seed: u64,
     state: u64,
     /// How often each fault strikes where it can, of 65,536 times.
     rates: [u16; Fault::ALL.len()],
@@ -254,6 +258,7 @@ pub(crate) struct Chance {
 impl Chance {
     pub(crate) fn new(seed: u64, faults: Faults) -> Self {
         let mut chance = Self {
+            seed,
             state: seed,
             rates: [0; Fault::ALL.len()],
             struck: [0; Fault::ALL.len()],
@@ -306,6 +311,24 @@ impl Chance {
         low + self.below((most - low).saturating_add(1)).min(high - low)
     }
 
+    /// How much of what waits a turn of a host does: in a world with faults so little, for one host
+    /// in two, that a few small sockets use it up. Drawn apart, so that a seed gives the peers, the
+    /// links and the faults that it always gave.
+    pub(super) fn draw_budgets(&self, host: u64) -> TurnBudgets {
+        let mut apart = Self::new(self.seed ^ 0x7475_726e ^ (host << 32), Faults::none());
+        let has_faults = self.rates.iter().any(|&rate| rate > 0);
+        if !has_faults || apart.one_in(2) {
+            return TurnBudgets::USUAL;
+        }
+        let room_bytes = apart.spread(1, 8 << 10) as usize;
+        TurnBudgets {
+            room_bytes,
+            min_share_bytes: (room_bytes / 16).max(1),
+            flushes: apart.spread(1, 8) as usize,
+            closes: apart.spread(1, 8) as usize,
+        }
+    }
+
     /// Whether a fault is on in this world.
     pub(crate) fn is_on(&self, fault: Fault) -> bool {
         self.rates[fault as usize] > 0
@@ -341,6 +364,7 @@ mod tests {
     fn the_numbers_are_those_of_the_reference() {
         // The first outputs of splitmix64.c for the seed 1234567.
         let mut chance = Chance {
+            seed: 1_234_567,
             state: 1_234_567,
             rates: [0; Fault::ALL.len()],
             struck: [0; Fault::ALL.len()],

@@ -11,6 +11,7 @@ use super::socket::Owner;
 use super::trace::{Call, Note, Outcome};
 use super::world::World;
 use crate::base::id::Generations;
+use crate::options::TurnBudgets;
 use crate::sys::Answer;
 use crate::sys::os::errors;
 
@@ -20,12 +21,15 @@ pub(crate) struct Host {
     pub(super) world: Rc<RefCell<World>>,
     pub(super) index: usize,
     pub(super) edges_are_native: bool,
+    budgets: TurnBudgets,
 }
 
 impl Host {
     pub(crate) fn new(world: &Rc<RefCell<World>>, index: usize) -> Self {
-        let edges_are_native = world.borrow().hosts[index].edges_are_native;
-        Self { world: Rc::clone(world), index, edges_are_native }
+        let inner = world.borrow();
+        let state = &inner.hosts[index];
+        let (edges_are_native, budgets) = (state.edges_are_native, state.budgets);
+        Self { world: Rc::clone(world), index, edges_are_native, budgets }
     }
 
     /// The generations of its connections: the same in every run.
@@ -36,6 +40,11 @@ impl Host {
 
     pub(crate) fn edges_are_native(&self) -> bool {
         self.edges_are_native
+    }
+
+    /// How much of what waits a turn of its reactor does.
+    pub(crate) fn turn_budgets(&self) -> TurnBudgets {
+        self.budgets
     }
 
     pub(super) fn owner(&self) -> Owner {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::link::Link;
+use crate::options::TurnBudgets;
 use crate::sys::Readiness;
 
 /// A process with a reactor.
@@ -26,6 +27,8 @@ pub(crate) struct HostState {
     /// Tokens of closed sockets, for events that come too late.
     pub(super) stale: Vec<usize>,
     pub(crate) edges_are_native: bool,
+    /// How much of what waits a turn of its reactor does.
+    pub(crate) budgets: TurnBudgets,
     pub(crate) stage: Stage,
     /// Its poll has just begun.
     pub(super) has_begun: bool,
@@ -80,6 +83,7 @@ impl HostState {
             waker: None,
             stale: Vec::new(),
             edges_are_native,
+            budgets: TurnBudgets::USUAL,
             stage: Stage::Idle,
             has_begun: false,
             poll_end: 0,

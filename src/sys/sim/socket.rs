@@ -45,6 +45,8 @@ pub(crate) struct Socket {
     pub(crate) tap: Vec<u8>,
     pub(crate) bytes_read: u64,
     pub(crate) bytes_written: u64,
+    /// Calls of its host that were to write.
+    pub(crate) sends: u64,
     /// When bytes last moved, by the owner's clock.
     pub(crate) read_at: u64,
     pub(crate) written_at: u64,
@@ -133,6 +135,7 @@ impl Socket {
             tap: Vec::new(),
             bytes_read: 0,
             bytes_written: 0,
+            sends: 0,
             read_at: 0,
             written_at: 0,
             unread_at_close: 0,

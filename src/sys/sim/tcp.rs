@@ -205,6 +205,7 @@ impl World {
         let is_up = self.socket(socket).error.is_none()
             && self.socket(socket).stage == SocketStage::Up
             && !self.socket(socket).is_reset;
+        self.socket(socket).sends += 1;
         if is_up && self.socket(socket).fin_sent {
             self.violate(format!("s{socket}: a write behind its own FIN"));
         }

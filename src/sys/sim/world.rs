@@ -103,7 +103,9 @@ impl World {
         let link = Link::draw(&mut self.chance);
         let is_emulated = self.chance.is_on(Fault::EmulatedEdges) && self.chance.one_in(2);
         self.chance.struck[Fault::EmulatedEdges as usize] += u64::from(is_emulated);
-        self.hosts.push(HostState::new(name.to_owned(), files, link, !is_emulated));
+        let mut host = HostState::new(name.to_owned(), files, link, !is_emulated);
+        host.budgets = self.chance.draw_budgets(self.hosts.len() as u64);
+        self.hosts.push(host);
         self.hosts.len() - 1
     }
 

@@ -240,7 +240,17 @@ impl Chaos {
                 conn.set_deadline(DeadlineKind::User, Some(wait));
             }
             30 if dice.one_in(2) => self.send_file(life, conn),
+            31 if dice.one_in(2) => self.tell_others(conn),
             _ => {}
+        }
+    }
+
+    /// Writes to all others, as a message to many does.
+    fn tell_others(&self, conn: &mut Conn<'_>) {
+        let mut cx = conn.context();
+        for &id in &self.known {
+            let count = self.dice.spread(1, 2_000) as usize;
+            cx.with(self.service, id, |life, other| self.write(life, other, count));
         }
     }
 
