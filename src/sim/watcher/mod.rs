@@ -275,6 +275,12 @@ impl Watcher {
     fn stuck_rule(&self, connection: &Connection<Stream>) -> Option<&'static str> {
         let key = connection.stream.simulated()?;
         let world = self.world.borrow();
+        // Of an outgoing one it may be an earlier try that has broken.
+        let is_accepted = connection.config.listener.is_some();
+        let is_broken = world.sockets[key as usize].is_broken();
+        if is_accepted && connection.flags.has(Flags::ERROR) && !is_broken {
+            return Some("it is marked as broken, and its socket is not");
+        }
         let is_awaited = world.is_listed(key) || connection.is_connecting();
         if is_awaited || connection.flags.has(Flags::IN_READY_QUEUE | Flags::IN_FLUSH_LIST) {
             return None;

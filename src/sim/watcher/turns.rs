@@ -78,7 +78,9 @@ impl Watcher {
     /// connection whose socket takes output tries it when its place comes, and no turn later.
     pub(super) fn check_place(&mut self, lp: &Loop, id: ConnId, connection: &Connection<Stream>) {
         let Some(life) = self.lives.get_mut(&id) else { return };
-        let before = life.waiting.take();
+        // A panic leaves the rest of its phase to the next turn.
+        let is_cut = lp.engine.stats.panics != self.panics;
+        let before = life.waiting.take().filter(|_| !is_cut);
         let Some(key) = connection.stream.simulated() else { return };
         let world = self.world.borrow();
         let socket = &world.sockets[key as usize];

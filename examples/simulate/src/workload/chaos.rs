@@ -240,7 +240,7 @@ impl Chaos {
                 conn.set_deadline(DeadlineKind::User, Some(wait));
             }
             30 if dice.one_in(2) => self.send_file(life, conn),
-            31 if dice.one_in(2) => self.tell_others(conn),
+            31 => self.tell_others(conn),
             _ => {}
         }
     }
