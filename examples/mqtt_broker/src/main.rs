@@ -41,7 +41,7 @@ const MAX_RETAINED_BYTES: usize = 64 << 20;
 /// Most filters of a client: each message is compared with all of them.
 const MAX_FILTERS: usize = 1_000;
 
-/// Comparisons of retained messages with filters that are made for a client at once, in less than a
+/// Comparisons of messages with filters that are made for a client at once, in less than a
 /// millisecond, and the time in which the others have their turn then.
 const COMPARISONS: usize = 10_000;
 const TURN: Duration = Duration::from_millis(1);
@@ -95,6 +95,8 @@ struct Broker {
     clients: BTreeSet<ConnId>,
     retained: BTreeMap<String, Publish>,
     retained_bytes: usize,
+    /// Comparisons for the client whose packets are read.
+    compared: usize,
 }
 
 /// A broken rule: the peer is let go.
@@ -311,8 +313,10 @@ impl Broker {
     /// Sends a message to all subscribers but the one whose callback runs, and returns the QoS that
     /// this one should get it with.
     fn publish(&mut self, message: &Publish, cx: &mut Context<'_>, own: &Client) -> Option<u8> {
+        let compared = &mut self.compared;
         for &id in &self.clients {
             cx.with(self.key, id, |client, conn| {
+                *compared += client.filters.len();
                 if let Some(qos) = wanted(&client.filters, message) {
                     deliver(client, conn, message, qos, false);
                 }
@@ -321,11 +325,13 @@ impl Broker {
         if message.retain {
             self.retain(message);
         }
+        self.compared += own.filters.len();
         wanted(&own.filters, message)
     }
 
     /// Takes the packets at the front of an input; returns how many bytes that is.
     fn packets(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        self.compared = 0;
         let mut packets = frame::headed(input, LENGTH, MAX_PACKET_BYTES);
         for packet in packets.by_ref() {
             let done = packet.map_err(|_| Broken).and_then(|(&[first], body)| {
@@ -339,7 +345,7 @@ impl Broker {
                     return input.len();
                 }
             }
-            if client.replay.is_some() {
+            if client.replay.is_some() || self.compared >= COMPARISONS {
                 conn.pause_reading();
                 conn.set_timer(TURN, 0);
                 break;
@@ -401,7 +407,8 @@ impl Handler for Broker {
         }
     }
 
-    /// More of what is retained is looked through; when all of it is, reading goes on.
+    /// The others have had their turn: more of what is retained is looked through, and when all of
+    /// it is, reading goes on.
     fn on_timer(&mut self, client: &mut Client, conn: &mut Conn<'_>, _: Timer) {
         self.replay(client, conn);
         if client.replay.is_some() {
@@ -464,6 +471,7 @@ fn main() -> anyhow::Result<()> {
         clients: BTreeSet::new(),
         retained: BTreeMap::new(),
         retained_bytes: 0,
+        compared: 0,
     });
     let addr = reactor.listen(addr, broker, options)?;
     let _ = writeln!(io::stdout(), "listening on {addr}");

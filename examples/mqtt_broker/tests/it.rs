@@ -200,6 +200,23 @@ fn others_are_served_while_what_is_retained_is_looked_through() {
     busy.expect([0xd0, 0]);
 }
 
+#[test]
+fn others_are_served_while_a_client_says_much_that_is_compared_with_much() {
+    let (_broker, addr) = serve();
+    let (mut busy, mut other) = (connect(addr, "busy"), connect(addr, "other"));
+    let filters: Vec<_> = (2..1_000).map(|at| format!("+/none{at}")).collect();
+    let filters = filters.iter().map(|it| (&it[..], 0)).chain([("own", 0), ("other", 0)]);
+    busy.send(subscription(&filters.collect::<Vec<_>>()));
+    busy.stream.read_exact(&mut [0; 5 + 1_000]).unwrap();
+    let own = packet(0x30, &field("own"));
+    busy.send([&own[..], &packet(0x30, &field("a/b")).repeat(1_000), &own].concat());
+    busy.expect([&[0x30, 5][..], &field("own")].concat());
+    // It has begun.
+    other.send(packet(0x30, &field("other")));
+    busy.expect([&[0x30, 7][..], &field("other")].concat());
+    busy.expect([&[0x30, 5][..], &field("own")].concat());
+}
+
 /// Packets that came in the message of the subscription come by no other one.
 #[test]
 fn a_websocket_goes_on_behind_what_is_retained() {
