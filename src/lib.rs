@@ -166,6 +166,12 @@
 //!
 //! The compiler does not say which feature a missing method belongs to: this table does.
 //!
+//! # Logging
+//! The crate logs through `log`: errors, and warnings such as limits that are not set, a callback
+//! that blocks, or a full table of files. The level `debug` has each connection, and why it ended.
+//! The program installs a logger. `env_logger::init()` shows errors only: set `RUST_LOG=warn` or
+//! `RUST_LOG=debug` for the rest.
+//!
 //! # Platforms
 //! Linux first: there it is measured. It builds on whatever `mio` supports; where the poll emulates
 //! edges (Windows, and poll(2)), a read is repeated until `WouldBlock`, and writability is asked

@@ -25,12 +25,13 @@ pub struct Stats {
     /// Connections accepted for other reactors of a fleet and handed over to them, where they
     /// count as accepted or refused.
     pub handed_over: u64,
-    /// Connections refused: at a cap, by `on_accept`, or for want of descriptors.
+    /// Connections refused: at a cap, by `on_accept`, or because no descriptor was left.
     pub refused: u64,
-    /// Of these, refused for want of a good header of the PROXY protocol from a trusted source.
+    /// Of these, refused because there was no valid header of the PROXY protocol from a trusted
+    /// source.
     pub proxy_refused: u64,
     /// Of these, refused because a handshake before `on_accept` failed or was late. With TLS,
-    /// `tls::ServerConfig::failures` tells them by reason.
+    /// `tls::ServerConfig::failures` counts them by reason.
     pub handshakes_failed: u64,
     /// Errors of accept, other than the peer having gone.
     pub accept_errors: u64,
@@ -83,7 +84,7 @@ pub struct Stats {
     pub datagram_bytes_sent: u64,
     /// Datagrams that were lost on this side before they were sent: because the queue was full, the
     /// kernel had no room or refused them later, or they still waited when their socket was closed.
-    /// What a send itself calls `TooLong` or `Failed` does not count.
+    /// Datagrams for which the send itself returned `TooLong` or `Failed` do not count.
     pub datagrams_dropped: u64,
     /// Received datagrams that were longer than `max_datagram_bytes` of their socket, and cut.
     pub datagrams_truncated: u64,
@@ -106,9 +107,9 @@ pub struct Stats {
     /// has held the loop up, or the machine was too busy to let it run. One in a second is logged
     /// as a warning.
     pub slow_turns: u64,
-    /// How long callbacks took, as observers are told it: what [`observer`](crate::observer) says
-    /// of time holds. Counted only while an observer is installed, because nothing else reads the
-    /// clock behind a callback.
+    /// How long callbacks took, as observers measure it: see [`observer`](crate::observer). Counted
+    /// only while an observer is installed, because only then the clock is read after each
+    /// callback.
     pub callback_times: Histogram,
 }
 

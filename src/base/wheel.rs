@@ -294,8 +294,8 @@ impl<T: Copy> Wheel<T> {
     /// depend on how far `now` lies ahead. A `now` before the current tick is taken as the
     /// current tick, and one after [`LAST_TICK`] as that one.
     ///
-    /// The caller decides how many timers to take before it turns to other work. A timer set or
-    /// cancelled between two calls is heeded by the second.
+    /// The caller decides how many timers to take before it does other work. Timers may be set and
+    /// cancelled between two calls.
     ///
     /// # Examples
     ///

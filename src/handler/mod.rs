@@ -200,7 +200,7 @@ pub trait Handler: 'static {
     /// timer.
     ///
     /// # Examples
-    /// A request has 10 seconds to come; the peer is told if it did not:
+    /// A request must come within 10 seconds; if it does not, the peer gets a 408:
     /// ```
     /// use std::time::Duration;
     /// use waterwheel::{Conn, Deadline, DeadlineKind, Handler, Peer};

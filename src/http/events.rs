@@ -30,16 +30,16 @@ impl<'a> Event<'a> {
         Self { data, ..Self::default() }
     }
 
-    /// Sets the name that listeners of the page wait for. Default `message`. What stands behind a
-    /// line end is left out.
+    /// Sets the name that listeners of the page wait for. Default `message`. Only the first line of
+    /// the text is used.
     #[must_use]
     pub fn name(mut self, name: &'a str) -> Self {
         self.name = Some(line(name));
         self
     }
 
-    /// Sets the id, which the browser sends as `Last-Event-ID` when it connects again. What stands
-    /// behind a line end is left out, and so is an id with a NUL.
+    /// Sets the id, which the browser sends as `Last-Event-ID` when it connects again. Only the
+    /// first line of the text is used. An id with a NUL is not sent.
     #[must_use]
     pub fn id(mut self, id: &'a str) -> Self {
         self.id = Some(line(id)).filter(|id| !id.contains('\0'));
@@ -86,12 +86,12 @@ impl std::fmt::Display for Event<'_> {
 
 impl<A: 'static> Response<'_, A> {
     /// Answers with a stream of events, which goes on until it is [ended](Self::end) or the client
-    /// goes: [`Server::on_gone`](super::Server::on_gone) tells. Later events are sent through
-    /// [`Server::answer`](super::Server::answer) with the id of the exchange.
+    /// goes. Then [`Server::on_gone`](super::Server::on_gone) is called. Later events are sent
+    /// through [`Server::answer`](super::Server::answer) with the id of the exchange.
     ///
     /// With an interval a comment is sent each time it has passed, so that proxies on the way do
-    /// not take the connection for dead. `None`: no comments. A client that ends its side is gone:
-    /// no browser ends one side only. To HEAD the head is the whole answer.
+    /// not take the connection for dead. `None`: no comments. A client that sends FIN counts as
+    /// gone, because browsers never end one direction only. The answer to HEAD is the head alone.
     ///
     /// # Examples
     /// ```
@@ -128,8 +128,8 @@ impl<A: 'static> Response<'_, A> {
         id
     }
 
-    /// Sends an event of a stream of them. Of the answer to HEAD the stream is over already, and
-    /// the event is refused with `Closed`.
+    /// Sends an event of a stream that was begun by [`events`](Self::events). In the answer to HEAD
+    /// the stream is over already, and the result is `Closed`.
     pub fn send_event(&mut self, event: &Event<'_>) -> Written {
         if self.exchange.is_events && self.exchange.method == Method::Head {
             return Written::Closed;

@@ -36,13 +36,13 @@ impl Source<'_> {
 }
 
 impl<A: 'static> Response<'_, A> {
-    /// Answers with a part of a file, of which the head has the length. Up to 16 KiB are read and
-    /// leave together with the head. More is sent as [`Conn::send_file`](crate::Conn::send_file)
-    /// does: it costs no memory. A file that turns out shorter ends the connection with a reset,
-    /// so that the client does not take the part for the whole.
+    /// Answers with a part of a file; its length stands in the head. Up to 16 KiB are read and sent
+    /// together with the head. More is sent as [`Conn::send_file`](crate::Conn::send_file) does,
+    /// which costs no memory. If the file has become shorter, the connection is reset, so that the
+    /// client does not take the part for the whole.
     ///
-    /// The status is 200 unless another one was set. Conditions and ranges of the request are the
-    /// business of the caller; `Files`, of the feature `http-files`, sees to them.
+    /// The status is 200 unless another one was set. The caller must handle conditions and ranges
+    /// of the request; `Files`, of the feature `http-files`, does so.
     ///
     /// # Examples
     /// ```

@@ -86,8 +86,8 @@ impl<A: 'static> Response<'_, A> {
         self.exchange.is_failed = true;
     }
 
-    /// Ends the connection after this answer, as the client is told by `Connection: close`. To be
-    /// called before the answer is begun.
+    /// Ends the connection after this answer, which has the field `Connection: close` then. Call it
+    /// before the answer is begun.
     pub fn close_after(&mut self) -> &mut Self {
         self.exchange.keep_alive = false;
         self

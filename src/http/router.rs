@@ -275,8 +275,8 @@ impl<A> Router<A> {
     /// Adds the handlers of a path to those that it has.
     ///
     /// # Panics
-    /// If the path does not begin with a slash, has a malformed place, or cannot be told from
-    /// another one, as `/{a}` and `/{b}`.
+    /// If the path does not begin with a slash, has a malformed parameter, or conflicts with
+    /// another one, as `/{a}` and `/{b}` do.
     #[must_use]
     pub fn route(mut self, path: &str, route: Route<A>) -> Self {
         self.add(path, route);

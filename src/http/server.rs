@@ -83,8 +83,8 @@ impl<A: 'static> Server<A> {
 
     /// Sets a function that is called when a connection ended before its answer was complete, if
     /// the answer was to come later or in pieces. Here the program can cancel work that no client
-    /// waits for any more. A client that only sends FIN while it waits may still read, so this is
-    /// not called for it: see [`Response::later`].
+    /// waits for any more. A client that sends FIN while it waits may still read. So a FIN counts
+    /// as the end only in a stream of events: see [`Response::later`].
     #[must_use]
     pub fn on_gone(mut self, call: impl FnMut(&mut A, ReplyId) + 'static) -> Self {
         self.on_gone = Some(Box::new(call));

@@ -1,7 +1,7 @@
 //! Watching the loop: a recorder, warnings, and a page that shows the loop as it turns.
 //!
-//! [`Recorder`] is an [`Observer`](crate::observer::Observer). It keeps the last things that
-//! happened in a ring of memory, sums, and warnings of what the author of a server should know.
+//! [`Recorder`] is an [`Observer`](crate::observer::Observer). It keeps the latest records in a
+//! ring buffer, counts and sums, and warnings for the author of the server.
 //!
 //! [`serve`] adds the page, in one line: an HTTP server on loopback that shows phases, connections,
 //! handlers, histograms and warnings while the loop runs. Its lanes show up to forty connections
@@ -42,15 +42,15 @@
 //! | with a recorder, without its readings of the clock | 295 |
 //! | with a recorder | 390 |
 //!
-//! The kernel's part of a message is many times as large: with a recorder the thread of the loop
-//! takes less than a twentieth more time. The system calls are the same.
+//! The kernel needs many times as many instructions for a message. So a recorder makes the thread
+//! of the loop slower by less than a twentieth. The system calls are the same.
 //!
 //! # Stalls
-//! A callback that held the loop is a warning with its handler and its connection, on the page and
-//! in the log. [`Stats::turn_times`](crate::Stats::turn_times) and
-//! [`Stats::callback_times`](crate::Stats::callback_times) count it by its length. The page also
-//! shows the longest turn, and the most that a turn has found in each queue, between two of its
-//! looks at the loop.
+//! A callback that took too long causes a warning on the page and in the log, with its handler and
+//! its connection. [`Stats::turn_times`](crate::Stats::turn_times) and
+//! [`Stats::callback_times`](crate::Stats::callback_times) count turns and callbacks by their
+//! length. The page also shows the longest turn since its last update, and the longest that each
+//! queue has been.
 
 mod conns;
 mod descriptors;

@@ -63,7 +63,7 @@ const FIELDS: &[(&str, &str)] = &[
 const NO_TOKEN: &str = "Open the address that the program has printed: it has the token of this \
     page. If you came by a link, load this page again.\n";
 
-/// Where the page is, which shows as its address with the token.
+/// The page that [`serve`] has attached. `{}` writes its address with the token.
 #[derive(Clone, Debug)]
 pub struct Page {
     addr: SocketAddr,
@@ -100,9 +100,9 @@ impl fmt::Display for Page {
 
 /// Installs a [`Recorder`], and serves a page that shows what the loop does, as it does it.
 ///
-/// The page is served by the reactor that it shows, from an address of loopback and over nothing
-/// else. Its own connections are left out of what it shows. It reads and changes nothing, at most
-/// four may be open, and while none is open nothing is done for it.
+/// The reactor that the page shows also serves it, on a loopback address only. The page's own
+/// connections are not shown. At most four pages may be open, and while none is open they cost
+/// nothing. A page cannot change anything.
 ///
 /// # Examples
 /// ```

@@ -207,8 +207,8 @@ pub struct Group {
     /// The interface of an IPv4 group, by an address of it. Default: 0.0.0.0, the system's choice.
     pub interface: Ipv4Addr,
     /// The interface of a group of either family, by its index; 0, the default, is the system's
-    /// choice, or `interface`. An interface without an address, or with one that it shares, can
-    /// be told by its index only. Where IPv4 has no indices (illumos, NetBSD), that is an error.
+    /// choice, or `interface`. An interface that has no address, or shares its address, can be
+    /// named only by its index. Where IPv4 has no indices (illumos, NetBSD), that is an error.
     pub interface_index: u32,
 }
 

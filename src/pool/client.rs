@@ -29,7 +29,7 @@ use crate::stream::Closed;
 /// The state of a connection is moved for each callback; put a large one into a `Box`.
 ///
 /// # Examples
-/// Asks a Redis server for its time, and prints the answer:
+/// Asks a Redis server for the time of its last save, and prints the answer:
 /// ```
 /// use waterwheel::pool::{AcquireError, PoolHandle, Lease, Pool, PoolClient, PoolOptions};
 /// use waterwheel::{Conn, Context, Reactor, frame};
@@ -90,16 +90,17 @@ pub trait PoolClient: Sized + 'static {
     /// What an acquire carries until it has its connection.
     type Ticket: 'static;
 
-    /// The connection is up. A client that has something to settle first, a password for example,
-    /// writes it and returns [`Handshake::Pending`]. Default: [`Handshake::Done`].
+    /// The connection is up. If the protocol begins with a handshake, a password for example, write
+    /// its first message here and return [`Handshake::Pending`]. Default: [`Handshake::Done`].
     fn on_connected(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) -> Handshake {
         let _ = (state, conn);
         Handshake::Done
     }
 
-    /// Bytes came in during the handshake: how many are done with, and how it stands. What is done
-    /// must have consumed everything. The connect timeout, counted from `on_connected`, ends one
-    /// that takes too long. Default: fails, as there is no handshake.
+    /// Bytes came in during the handshake. Returns how many bytes are consumed, and the state of
+    /// the handshake. With [`Handshake::Done`] all bytes must be consumed. The connect timeout,
+    /// counted from `on_connected`, ends a handshake that takes too long. Default: fails, because
+    /// there is no handshake.
     fn on_handshake(
         &mut self,
         state: &mut Self::State,
@@ -123,8 +124,8 @@ pub trait PoolClient: Sized + 'static {
     /// Bytes came in on a leased connection; see [`Handler::on_data`](crate::Handler::on_data).
     ///
     /// A lease that is released here is lent again when this has returned. If some of the input is
-    /// left unconsumed then, the connection is ended instead, because it is not known whose bytes
-    /// they are.
+    /// left unconsumed then, the connection is ended instead, because the bytes may belong to
+    /// another answer.
     fn on_data(
         &mut self,
         state: &mut Self::State,
@@ -168,8 +169,8 @@ pub trait PoolClient: Sized + 'static {
         Idle::Close
     }
 
-    /// The deadline of a leased connection has passed (`Conn::set_deadline`). A deadline of an
-    /// earlier borrower is taken back when the connection is released. Default: reset.
+    /// The deadline of a leased connection has passed (`Conn::set_deadline`). When a connection is
+    /// released, its deadline is removed. Default: reset.
     fn on_deadline(
         &mut self,
         state: &mut Self::State,
@@ -181,9 +182,9 @@ pub trait PoolClient: Sized + 'static {
         Deadline::Reset
     }
 
-    /// A timer of a leased connection fired. A timer that an earlier borrower has left may fire
-    /// too: compare the ids, or give each borrower tokens of its own. Timers that fire while the
-    /// connection is idle are not reported. Default: nothing.
+    /// A timer of a leased connection fired. A timer of an earlier borrower may fire, too: compare
+    /// the ids, or use other tokens for each borrower. Timers that fire while the connection is
+    /// idle are not reported. Default: nothing.
     fn on_timer(
         &mut self,
         state: &mut Self::State,
@@ -194,9 +195,9 @@ pub trait PoolClient: Sized + 'static {
         let _ = (state, conn, timer, desk);
     }
 
-    /// A leased connection has ended before it was released: exactly once, and the last of it.
-    /// Whether what was sent has reached the peer is unknown; the pool sends nothing again.
-    /// Default: drops the state.
+    /// A leased connection has ended before it was released. This is the last callback of the
+    /// connection. Whether the peer has got what was sent is not known; the pool sends nothing
+    /// again. Default: drops the state.
     fn on_lost(
         &mut self,
         state: Self::State,
@@ -207,8 +208,8 @@ pub trait PoolClient: Sized + 'static {
         let _ = (state, closed, desk, cx);
     }
 
-    /// A ticket that has waited gets no connection. To acquire again here, after a failed dial,
-    /// dials again without a pause.
+    /// A ticket that has waited gets no connection. If you acquire again here after a failed
+    /// connect, the pool connects again without a pause.
     fn on_refused(
         &mut self,
         ticket: Self::Ticket,
@@ -240,7 +241,7 @@ pub trait PoolClient: Sized + 'static {
     }
 }
 
-/// How the handshake of a new connection stands.
+/// The state of the handshake of a new connection.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Handshake {
@@ -253,7 +254,7 @@ pub enum Handshake {
     Failed(io::Error),
 }
 
-/// What an acquire came to.
+/// The result of an acquire.
 #[derive(Debug)]
 #[must_use = "a lease that is dropped is released, and a ticket in it is lost"]
 pub enum Acquired<T> {
@@ -265,8 +266,8 @@ pub enum Acquired<T> {
     Refused(T, AcquireError),
 }
 
-/// Names a ticket that waits. Once it has been answered, and at every other pool of the process,
-/// the id finds nothing.
+/// The id of a ticket that waits. Once the ticket has been answered, and in any other pool, the id
+/// finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WaiterId {
     /// Where it stands in the order of its pool.
@@ -289,7 +290,8 @@ pub enum AcquireError {
         /// Connections that are being dialled now.
         dialling: usize,
     },
-    /// So many wait already as [`max_waiters`](super::PoolOptions::max_waiters) allows.
+    /// The queue is full: this many tickets wait, which is
+    /// [`max_waiters`](super::PoolOptions::max_waiters).
     TooManyWaiters(usize),
     /// A connection failed to come up while it was the next to get one.
     Connect(io::Error),

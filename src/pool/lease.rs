@@ -7,11 +7,11 @@ use std::rc::Rc;
 use crate::base::id::ConnId;
 use crate::handler::{Conn, Context};
 
-/// A connection that is lent: the holder of the lease is the only one to use the connection.
+/// A connection that is lent: only the holder of the lease may use it.
 ///
 /// Dropping a lease gives the connection back, wherever that happens: in a callback of the pool's
-/// client, of another handler, or with the value that keeps it. The connection is lent on when the
-/// callback has returned, or soon after if that was not one of the pool's.
+/// client, of another handler, or with the value that keeps it. The next borrower gets the
+/// connection when the callback has returned, or soon after if that was not a callback of the pool.
 ///
 /// A lease may outlive its connection: [`conn`](Self::conn) then finds nothing,
 /// [`on_lost`](super::PoolClient::on_lost) was called, and dropping the lease does nothing.
@@ -61,10 +61,10 @@ impl Lease {
         self.is_reused
     }
 
-    /// Gives the connection back to be ended, with a reset: its next bytes may be anything, as
-    /// after an answer that was not waited for.
+    /// Gives the connection back and ends it with a reset, because its next bytes may be anything:
+    /// for example if the answer to a request was not awaited.
     ///
-    /// To part politely, close the connection and drop the lease.
+    /// To end it with FIN instead, close the connection and drop the lease.
     pub fn discard(mut self) {
         self.ending = Ending::Discard;
     }

@@ -158,7 +158,7 @@ impl Reactor {
     /// | `bind_unix_datagrams`, `connect_unix_datagrams` | `UnixDatagramHandler` |
     /// | `set_timer`, `set_periodic_timer` | [`TimerHandler`](crate::TimerHandler) |
     /// | `channel`, `unbounded_channel` | [`Receive`](crate::Receive) |
-    /// | `post`, `resolve`, [`Remote::with`] | none: closures that are lent the handler |
+    /// | `post`, `resolve`, [`Remote::with`] | none: their closures get the handler |
     ///
     /// # Examples
     /// A server of questions over UDP and TCP, as a DNS server is, which counts both in one value:

@@ -1,15 +1,15 @@
-//! A simulated world, to test handlers in: the same reactor, in virtual time, with every fault of
-//! the real world, by a seed.
+//! A simulated world in which handlers are tested: the same reactor runs in virtual time, and a
+//! seed decides which faults of the real world happen.
 //!
 //! A [`Simulation`] has one or more reactors and scripted peers in one world and one thread. The
-//! seed decides everything that the real world leaves open: how long a segment takes, how much a
-//! read gives, which call is interrupted, when a machine is cut off. So the same seed gives the
-//! same run, on every machine, and a failure is replayed with its seed. Nothing sleeps, and no
-//! real socket is opened: an hour of idle timers takes milliseconds.
+//! seed decides everything that is left to chance in the real world: how long a segment takes, how
+//! many bytes a read returns, which call is interrupted, when a machine is cut off. So the same
+//! seed gives the same run on every machine, and a failure can be repeated with its seed. Nothing
+//! sleeps, and no real socket is opened: an hour of idle timers takes milliseconds.
 //!
-//! While a run goes on, the rules that this crate promises are watched: the order of callbacks,
-//! every byte delivered once and in order, a reset where a connection was cut and not ended, idle
-//! limits neither early nor late, no readiness lost, no spinning, and nothing left behind at the
+//! Every run also checks the crate's own guarantees. Callbacks come in their order. Each byte is
+//! delivered once and in order. A stream that was cut ends with a reset. Idle limits are neither
+//! early nor late. No readiness is lost, the loop does not spin, and nothing is left behind at the
 //! end.
 //!
 //! # Examples
@@ -55,27 +55,27 @@
 //!     Ok(())
 //! });
 //! ```
-//! A failure says which seed it was, and the line that runs that one again, with its trace:
+//! A failure prints its seed, and a command that runs this seed again, with its trace:
 //! ```text
 //! seed 417 failed: assertion `left == right` failed
 //! run it alone, with its trace:
 //! WATERWHEEL_SEED=417 cargo test lines_are_answered -- --exact --nocapture
 //! ```
 //!
-//! With `SIM_PAGE=run.html` before it, that line writes a page on which the run is stepped through
-//! in a browser, forwards and backwards, with the packets and the state of the loop at each step.
+//! With `SIM_PAGE=run.html` in front, the command also writes a page. In a browser it steps through
+//! the run, forwards and backwards, with the packets and the state of the loop at each step.
 //!
-//! A peer whose steps depend on what it is sent, such as one that confirms each message by its
-//! number, [reacts](Script::react).
+//! For a peer whose steps depend on what it receives, such as one that confirms each message by its
+//! number, use [`Script::react`].
 //!
 //! # What to assert
-//! Under [`Faults::harmless`] nothing is lost and nothing takes seconds: what a peer has received
-//! after a minute is exactly what was to be sent. Under [`Faults::all`] connections break, so it is
-//! the beginning of that, and all of it only if the peer has seen a clean end
-//! ([`PeerEnd::Finished`]); clocks jump and processes stand still, so that idle limits and timeouts
-//! strike connections that are healthy.
+//! With [`Faults::harmless`] nothing is lost and nothing takes seconds: after a minute a peer has
+//! received exactly what was to be sent. With [`Faults::all`] connections break, so a peer may have
+//! received only the first part. All of it must be there if the peer has seen a clean end
+//! ([`PeerEnd::Finished`]). Clocks jump and processes stand still, so idle limits and timeouts also
+//! end healthy connections.
 //!
-//! A test of several hosts, or of other threads, has its closure give what it needs later:
+//! For a test of several hosts, or of other threads, the closure returns what the test needs later:
 //! ```
 //! use std::time::Duration;
 //! use waterwheel::{Conn, ListenOptions};

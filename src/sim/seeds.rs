@@ -19,8 +19,8 @@ use crate::sys::sim::{Fault, Faults};
 /// Runs a test under many seeds, each in a world of its own.
 ///
 /// With `WATERWHEEL_SEED=N` in the environment only that seed is run, and its trace is printed.
-/// With `SIM_PAGE=FILE` a page is written on which that run, or the first one that fails, is
-/// stepped through in a browser, forwards and backwards.
+/// With `SIM_PAGE=FILE` that run, or the first one that fails, is written as a page that steps
+/// through it in a browser, forwards and backwards.
 ///
 /// # Examples
 /// ```
@@ -39,7 +39,7 @@ pub struct Seeds {
     faults: Faults,
 }
 
-/// What many runs came to.
+/// The result of many runs.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
@@ -75,13 +75,13 @@ pub(super) struct Failure {
 const TRACE_LINES: usize = 60;
 
 impl Seeds {
-    /// The first `count` seeds, with every fault.
+    /// The seeds from 0 to `count - 1`, with every fault.
     #[must_use]
     pub fn new(count: u64) -> Self {
         Self { range: 0..count, faults: Faults::all() }
     }
 
-    /// As many, from another one on.
+    /// The same number of seeds, beginning with `first`.
     #[must_use]
     pub fn from(mut self, first: u64) -> Self {
         let count = self.range.end - self.range.start;
@@ -89,16 +89,16 @@ impl Seeds {
         self
     }
 
-    /// Which faults there may be.
+    /// Sets which faults may happen.
     #[must_use]
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
         self
     }
 
-    /// Runs the test under each seed. What it decides must follow from the seed: it must not look
-    /// at the real clock, or depend on the order of a `HashMap`. Afterwards the world is healed,
-    /// comes to rest, and is checked to have left nothing behind ([`Simulation::finish`]).
+    /// Runs the test under each seed. The test must decide nothing by chance: it must not read the
+    /// real clock, or depend on the order of a `HashMap`. After each run all faults end, the world
+    /// comes to rest, and a check makes sure that nothing is left behind ([`Simulation::finish`]).
     ///
     /// # Panics
     /// If the test panics or returns an error, or a rule is broken, under any seed: with the
@@ -114,8 +114,8 @@ impl Seeds {
         }
     }
 
-    /// Runs seeds as long as `goes_on`, which is told the report so far after each; the text of
-    /// the first failure, with its seed and its trace, ends it.
+    /// Runs seeds until `goes_on`, which gets the report so far after each seed, returns `false`,
+    /// or a seed fails.
     ///
     /// # Errors
     /// - The first failure, as [`run`](Self::run) would panic with it.

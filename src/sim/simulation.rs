@@ -27,7 +27,7 @@ pub struct PeerId(usize);
 /// many of them.
 ///
 /// # Examples
-/// An hour without a word, in no time:
+/// An hour of silence, which takes no real time:
 /// ```
 /// use std::time::Duration;
 /// use waterwheel::{Conn, ListenOptions};
@@ -115,9 +115,8 @@ impl Simulation {
         self.seed
     }
 
-    /// Adds a host with a reactor of default options, and has `set_up` register handlers and
-    /// listen. An address without a host (`0.0.0.0`, `127.0.0.1`) stands for the host's own;
-    /// `listen` returns the real one.
+    /// Adds a host with a reactor of default options. In `set_up` register handlers and listen.
+    /// `0.0.0.0` and `127.0.0.1` stand for the host's own address; `listen` returns the real one.
     ///
     /// # Errors
     /// - What `set_up` returns.
@@ -192,9 +191,10 @@ impl Simulation {
         self.world.borrow_mut().add_listening_peer(backlog, script)
     }
 
-    /// Adds a machine with a UDP socket, and returns where it is. For each datagram that comes in,
-    /// `answer` is told the sender and the bytes, and says which datagrams leave, and to whom. It
-    /// must not touch the simulation. What it sends is lost, doubled and delayed as all else is.
+    /// Adds a machine with a UDP socket, and returns its address. `answer` gets the sender and the
+    /// bytes of each datagram that comes in, and returns the datagrams to send, with their
+    /// receivers. It must not touch the simulation. Its datagrams are lost, doubled and delayed
+    /// like all others.
     ///
     /// # Examples
     /// A reactor asks, a machine answers:
@@ -230,12 +230,14 @@ impl Simulation {
         (PeerId(peer), addr)
     }
 
-    /// Has a peer of datagrams send one that is no answer, when the run goes on.
+    /// Makes a machine of [`datagram_peer`](Self::datagram_peer) send a datagram by itself, when
+    /// the run goes on.
     pub fn send_datagram(&mut self, peer: PeerId, to: SocketAddr, bytes: impl Into<Vec<u8>>) {
         self.world.borrow_mut().send_as_datagram_peer(peer.0, to, bytes.into());
     }
 
-    /// What a peer of datagrams has received so far, and from whom, in the order of arrival.
+    /// The datagrams that a machine of [`datagram_peer`](Self::datagram_peer) has received so far,
+    /// with their senders, in the order of arrival.
     #[must_use]
     pub fn datagrams_of(&self, peer: PeerId) -> Vec<(SocketAddr, Vec<u8>)> {
         self.world.borrow().datagrams_of(peer.0)
@@ -248,15 +250,15 @@ impl Simulation {
         World::ips_of(host.0)
     }
 
-    /// Gives a name its addresses, for a reactor that connects to `"name:port"`. The faults of
-    /// connects befall lookups too.
+    /// Defines a name and its addresses, for a reactor that connects to `"name:port"`. The faults
+    /// of connects apply to lookups, too.
     pub fn name(&mut self, name: &str, addrs: &[IpAddr]) {
         self.world.borrow_mut().names.insert(name.to_owned(), addrs.to_vec());
     }
 
-    /// Has something done after a while, as another thread would: in the middle of a turn or of a
-    /// poll. It may use a [`Remote`](crate::Remote), but neither the simulation nor what was taken
-    /// from it, a [`Dice`] or a [`HostClock`]: the world is in the middle of something.
+    /// Calls a closure after a while, as another thread would: in the middle of a turn or of a
+    /// poll. It may use a [`Remote`](crate::Remote), but neither the simulation nor a [`Dice`] or
+    /// [`HostClock`] of it.
     pub fn call_after(&mut self, wait: Duration, call: impl FnOnce() + 'static) {
         let mut world = self.world.borrow_mut();
         let at = world.now.saturating_add(nanos(wait));
@@ -269,28 +271,29 @@ impl Simulation {
         self.world.borrow().peers[peer.0].received.clone()
     }
 
-    /// How a peer's connection stands.
+    /// The state of a peer's connection: open, or how it has ended.
     #[must_use]
     pub fn end_of(&self, peer: PeerId) -> PeerEnd {
         self.world.borrow().peers[peer.0].end
     }
 
-    /// Whether a fault has broken the connection of a peer or kept it from coming up. What the
-    /// reactor did of its own accord, at a cap or a deadline, does not count; nor does a clock
-    /// that jumped over that deadline.
+    /// Whether a fault has broken the connection of a peer, or kept it from coming up. An end by a
+    /// cap or a deadline of the reactor does not count, even if the clock has jumped over the
+    /// deadline.
     #[must_use]
     pub fn was_hurt(&self, peer: PeerId) -> bool {
         let world = self.world.borrow();
         world.socket_of(peer.0).is_some_and(|socket| world.sockets[socket as usize].was_hurt)
     }
 
-    /// Numbers from the seed, for a test or a handler that decides something by chance.
+    /// Random numbers that follow from the seed, for a test or a handler that decides something by
+    /// chance.
     #[must_use]
     pub fn dice(&self) -> Dice {
         Dice { world: Rc::clone(&self.world) }
     }
 
-    /// What a handler of a host can tell the time by, to the nanosecond.
+    /// The clock of a host, to the nanosecond, for its handlers.
     #[must_use]
     pub fn clock(&self, host: HostId) -> HostClock {
         HostClock { world: Rc::clone(&self.world), host: host.0 }
@@ -302,7 +305,7 @@ impl Simulation {
         Duration::from_nanos(self.world.borrow().now)
     }
 
-    /// What the world goes through: the same for the same seed.
+    /// A hash of all that has happened: the same for the same seed.
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.world.borrow().trace.hash()
@@ -353,7 +356,7 @@ impl Simulation {
         Fault::ALL.into_iter().map(|fault| (fault, world.chance.struck[fault as usize])).collect()
     }
 
-    /// What has become of all datagrams so far.
+    /// Counts of all datagrams so far: sent, lost, doubled and delivered.
     #[must_use]
     pub fn datagrams(&self) -> Datagrams {
         self.world.borrow().datagrams()
@@ -377,15 +380,14 @@ impl Simulation {
         landmarks
     }
 
-    /// Peers whose scripts are not at their end may be left so, and is no failure.
+    /// Allows scripts of peers to be unfinished at the end of the run.
     pub fn allow_unfinished(&mut self) {
         self.allows_unfinished = true;
     }
 
-    /// Callbacks may panic with this text, which is no failure: that tests what a handler makes
-    /// of its own panics, and whether the others are served on.
+    /// Allows callbacks to panic with this text, for tests of what follows a panic.
     ///
-    /// [`resume_unwind`](std::panic::resume_unwind) with the text panics without a word on the
+    /// [`resume_unwind`](std::panic::resume_unwind) with the text panics without a message on the
     /// terminal.
     pub fn allow_panics(&mut self, text: &'static str) {
         self.hosts.allowed_panic.set(Some(text));

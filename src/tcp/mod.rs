@@ -42,7 +42,7 @@
 //! ```text
 //! cargo run --release -p tcpstat -- 7000 --watch 1
 //! ```
-//! A connection tells of itself with [`Conn::tcp_info`](crate::Conn::tcp_info).
+//! For a single connection [`Conn::tcp_info`](crate::Conn::tcp_info) returns its state.
 //!
 //! What is said of the kernel is said of Linux, and was tried on 6.18. The tests in
 //! `tests/process/states` take a connection of this crate through every state, from either side,

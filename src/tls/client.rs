@@ -115,8 +115,8 @@ impl ClientConfig {
         Ok(Self::from_rustls(config))
     }
 
-    /// A configuration of rustls that the program has made. Early data is not sent, whatever it
-    /// says.
+    /// A configuration of rustls that the program has made. Early data is not sent, even if the
+    /// configuration allows it.
     pub fn from_rustls(mut config: rustls::ClientConfig) -> Self {
         config.enable_early_data = false;
         Self(Arc::new(config))

@@ -9,7 +9,7 @@ use crate::options::HandshakeFailure;
 use crate::tls::error::TlsError;
 
 /// How many handshakes have failed, by reason, as
-/// [`ServerConfig::failures`](crate::tls::ServerConfig::failures) tells it.
+/// [`ServerConfig::failures`](crate::tls::ServerConfig::failures) returns it.
 ///
 /// # Examples
 /// ```no_run

@@ -83,7 +83,7 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// What a handshake has agreed on, as [`Conn::tls`](crate::Conn::tls) tells it.
+/// What a handshake has agreed on, as [`Conn::tls`](crate::Conn::tls) returns it.
 ///
 /// `{:?}` shows only the lengths of the certificates.
 #[derive(Clone, Copy)]

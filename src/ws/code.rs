@@ -1,4 +1,4 @@
-//! Why a WebSocket ends, as one side tells the other.
+//! The code with which one side tells the other why a WebSocket ends.
 
 use std::fmt;
 

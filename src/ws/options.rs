@@ -167,8 +167,8 @@ impl Options {
         self
     }
 
-    /// Sets [`protocols`](Self#structfield.protocols). A name that is no token of HTTP is never
-    /// offered or taken; of more than 255 the rest is not.
+    /// Sets [`protocols`](Self#structfield.protocols). At most 255 names are used. A name that is
+    /// not a token of HTTP is ignored.
     #[must_use]
     pub fn protocols<P: Into<String>>(mut self, names: impl IntoIterator<Item = P>) -> Self {
         self.protocols = names.into_iter().map(Into::into).collect();

@@ -126,7 +126,7 @@ impl<'a, const N: usize> Iterator for Headed<'a, N> {
 
 impl<const N: usize> FusedIterator for Headed<'_, N> {}
 
-/// An iterator over frames whose length a rule tells, made by [`by_rule`].
+/// An iterator over frames whose length a rule returns, made by [`by_rule`].
 #[derive(Clone)]
 #[must_use = "an iterator does nothing until it is asked for frames"]
 pub struct ByRule<'a, R> {

@@ -1,7 +1,7 @@
-//! Observers: they are told what the loop does and how long it takes.
+//! Observers: their methods are called for what the loop does, with how long it took.
 //!
-//! An observer is told of the phases of each turn, of every callback, of connections that are
-//! accepted, opened and closed, of bytes, timers, wakes and panics, and of marks that a handler
+//! The methods of an observer are called for the phases of each turn, every callback, connections
+//! that are accepted, opened and closed, bytes, timers, wakes and panics, and marks that a handler
 //! sets. [`Reactor::observe`](crate::Reactor::observe) installs one. Without an observer a message
 //! costs nothing more, and a turn costs one test.
 //!
@@ -56,9 +56,9 @@ pub(crate) use told::Observers;
 
 /// Is told what the loop does.
 ///
-/// Every method does nothing by default. No method is lent the loop, so an observer cannot call
-/// back into it. An observer must not panic: its panic counts as one of the callback that is told,
-/// and one of `on_panic` leaves the reactor.
+/// Every method does nothing by default. No method gets the loop, so an observer cannot call back
+/// into it. An observer must not panic: its panic counts as one of the callback that is told, and
+/// one of `on_panic` leaves the reactor.
 ///
 /// Begins and ends nest: a turn contains phases, and a phase contains callbacks. There are three
 /// exceptions:

@@ -105,7 +105,7 @@ impl Call {
         Self::new(Method::Post, target)
     }
 
-    /// Adds a field. One that cannot be sent fails the call, and nothing is sent.
+    /// Adds a header field. If it is malformed, the call fails and nothing is sent.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();

@@ -66,8 +66,8 @@ struct Settings {
 /// | conditions | `If-Match`, `If-None-Match`, `If-Modified-Since`, `If-Unmodified-Since` |
 /// | tags | strong ones, of length, time of change and inode; `Last-Modified` |
 /// | type | by the ending; text is UTF-8; `X-Content-Type-Options: nosniff` |
-/// | `x` beside `x.br`, `x.zst`, `x.gz` | the one that the client likes best; `Vary` |
-/// | a directory | its `index.html`; without a slash behind it a redirect |
+/// | `x.br`, `x.zst`, `x.gz` beside `x` | the copy that the client prefers; `Vary` |
+/// | a directory | its `index.html`; a redirect if the path has no slash at its end |
 ///
 /// # What is not served
 /// All of this is 404, whether it is there or not:
@@ -75,21 +75,22 @@ struct Settings {
 /// - Links and what is reached through them, unless [`symlinks`](Self::symlinks) is on. No link
 ///   leads out of the directory even then.
 /// - Pipes, sockets and devices. They are not even opened.
-/// - Names that another system reads differently: with `\`, `:`, a control character or an escaped
-///   slash, or with a dot or a space at the end, and names of devices on Windows, as `con.txt`.
+/// - Names that another system reads differently. These are names with `\`, `:`, a control
+///   character or an escaped slash, names that end with a dot or a space, and names of devices on
+///   Windows, such as `con.txt`.
 ///
-/// Directories are opened one by one from the root on (Unix), so that nothing which is moved or
-/// linked meanwhile leads elsewhere.
+/// On Unix the directories of a path are opened one by one, from the root on. So a directory that
+/// is moved or linked meanwhile cannot lead outside.
 ///
 /// # Memory and time
-/// Files of up to 16 KiB are kept in memory and leave in one piece with the head; larger ones stay
-/// open and are sent as [`Conn::send_file`](crate::Conn::send_file) does. Both are bounded, and are
-/// compared with the disk at most once a second: a change shows after a second. The compressed
-/// copy of a file counts only if it is not older than the file. A file that is cut short while it
-/// is sent ends the connection with a reset: replace files by renaming.
+/// Files of up to 16 KiB are kept in memory and are sent together with the head. Larger files stay
+/// open and are sent as [`Conn::send_file`](crate::Conn::send_file) does. Both caches are bounded,
+/// and are compared with the disk at most once a second, so a change shows after a second. A
+/// compressed copy is used only if it is not older than the file. If a file becomes shorter while
+/// it is sent, the connection is reset: replace files by renaming.
 ///
-/// A large file that was removed takes its room on the disk for as long as it is kept open. What is
-/// not in the kernel's cache is read from the disk on the loop's thread, unless there is an
+/// A large file that was removed takes space on the disk for as long as it is kept open. Files that
+/// are not in the kernel's cache are read from the disk on the loop's thread, unless there is an
 /// [`offload`](Self::offload).
 ///
 /// # Examples
@@ -138,7 +139,7 @@ impl Files {
         Self { settings, cache, inbox: Inbox::default(), is_reported: false }
     }
 
-    /// Which file stands for its directory; `None` for none. Default `index.html`.
+    /// The file that is sent for a directory; `None` for none. Default `index.html`.
     #[must_use]
     pub fn index(mut self, name: Option<&str>) -> Self {
         self.settings.index = name.map(str::to_owned);
@@ -244,7 +245,7 @@ impl Files {
     /// Answers with the file of a path, or returns `false` without an answer if there is none.
     ///
     /// # Examples
-    /// A page that has its own idea of paths:
+    /// A page that handles all other paths itself, in the browser:
     /// ```
     /// use waterwheel::http::{Files, Router};
     /// let mut files = Files::new("public");

@@ -115,7 +115,7 @@ fn decode(text: &[u8]) -> Result<String, InvalidForm> {
 }
 
 impl<A: 'static> Response<'_, A> {
-    /// Asks for the body, which is a form of at most `max_bytes`, and has `then` called with its
+    /// Asks for the body, which must be a form of at most `max_bytes`, and calls `then` with its
     /// fields when it is complete.
     ///
     /// | the request | answer |
@@ -124,7 +124,7 @@ impl<A: 'static> Response<'_, A> {
     /// | is larger | 413 |
     /// | has over 1,000 pairs, a malformed `%`, or is not UTF-8 | 400 |
     ///
-    /// A form with files is [`receive_multipart`](Self::receive_multipart)'s.
+    /// For a form with files use [`receive_multipart`](Self::receive_multipart).
     ///
     /// # Examples
     /// ```

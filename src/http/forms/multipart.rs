@@ -8,7 +8,7 @@ use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::http::response::Response;
 
-/// What the header of a part says.
+/// The header of a part of a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'a> {
     name: &'a str,
@@ -31,17 +31,17 @@ impl<'a> Part<'a> {
         self.name
     }
 
-    /// The name that a file has at the client, if the part is a file. Of a path only what stands
-    /// behind the last `/` or `\` is left.
+    /// The name that a file has at the client, if the part is a file. Of a path only the part
+    /// behind the last `/` or `\` is returned.
     ///
-    /// The name is data of a stranger's: it may be empty, `..`, or have control characters. Show
-    /// it; never make it a part of a path.
+    /// A stranger chooses the name: it may be empty, `..`, or have control characters. Only show
+    /// it; never use it in a path.
     #[must_use]
     pub fn file_name(&self) -> Option<&'a str> {
         self.file_name.map(|name| name.rsplit(['/', '\\']).next().unwrap_or_default())
     }
 
-    /// The media type that the client says the data is of.
+    /// The media type of the data, as the client reports it.
     #[must_use]
     pub fn content_type(&self) -> Option<&'a str> {
         self.content_type

@@ -39,8 +39,9 @@ const KEPT_BYTES: usize = 256 << 10;
 /// Compresses answers of a router with gzip as they are made, for clients that accept it: text
 /// whose whole body is known, and with [`streams`](Self::streams) answers in pieces, too.
 ///
-/// Do not mix a secret with what a client chooses in such an answer: the length tells how alike
-/// they are (BREACH). So this is for the routers that ask for it, by [`Router::gzip`].
+/// Do not mix a secret with text that a client chooses in such an answer, because its length
+/// reveals how similar they are (BREACH). So this is for the routers that ask for it, by
+/// [`Router::gzip`].
 ///
 /// Streams of events are never compressed, so that no event is held back; nor are a 206, an answer
 /// with `Content-Encoding` or `Cache-Control: no-transform`, and what would not become smaller. All

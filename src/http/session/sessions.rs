@@ -27,9 +27,9 @@ pub struct SessionsOptions {
     /// Whether the cookie is sent over TLS only. Default `true`. Without it the name needs another
     /// beginning than `__Host-` and `__Secure-`.
     pub secure: bool,
-    /// After which time without a request a session ends. Default 30 min.
+    /// A session ends after this time without a request. Default 30 min.
     pub idle_timeout: Duration,
-    /// After which time it ends whatever happens. Default 24 h.
+    /// A session ends at the latest after this time. Default 24 h.
     pub lifetime: Duration,
     /// Sessions at a time. Default 100,000.
     pub max_sessions: usize,
@@ -57,16 +57,16 @@ impl SessionsOptions {
     }
 }
 
-/// Sessions in memory, for the state that handlers share. A client has the id of its session in a
-/// signed cookie, and nothing else of it. A forged id is known by its signature, which is compared
-/// in constant time; one that was revoked, or has expired, finds nothing.
+/// Sessions in memory, for the state that handlers share. The client stores only the id of its
+/// session, in a signed cookie. The signature, which is compared in constant time, shows a forged
+/// id. The id of a session that was revoked or has expired finds nothing.
 ///
-/// Sessions are of one process and end with it. A full store refuses new ones, so that a flood of
-/// them logs nobody out: begin sessions at login, and not for strangers.
+/// Sessions are kept in one process and end with it. When there are `max_sessions`, new ones are
+/// refused, so that a flood of new sessions logs no one out. So begin sessions at login, and not
+/// for strangers.
 ///
-/// The methods take a `&Request`. A request ends with its callback, and the body comes later: a
-/// closure that is called with the body has no request any more. Take the [`id`](Self::id) before,
-/// and pass it instead (see [`SessionOf`]).
+/// The methods take a `&Request`. A closure that gets the body of a request has no `Request` any
+/// more. There pass the [`id`](Self::id) instead, which the route takes before (see [`SessionOf`]).
 ///
 /// # Examples
 /// The password comes in the body of a form, so the id is taken first:
@@ -143,8 +143,8 @@ impl<T: fmt::Debug> fmt::Debug for Session<T> {
     }
 }
 
-/// Says whose session a method of [`Sessions`] is about: a `&Request`, or, for a closure that is
-/// called after the request, the `Option<SessionId>` that [`Sessions::id`] has returned for it.
+/// What names a session for the methods of [`Sessions`]: a `&Request`, or in a closure that is
+/// called later, the `Option<SessionId>` that [`Sessions::id`] has returned for the request.
 pub trait SessionOf {
     /// The id of the session, if there is one.
     fn id_in<T>(self, sessions: &Sessions<T>) -> Option<SessionId>;
@@ -170,7 +170,7 @@ impl SessionOf for &SessionId {
 
 impl<T> Session<T> {
     /// A token against requests that other sites forge. Put it into the forms of the session's
-    /// pages, and have it [checked](Self::is_token) before anything is changed.
+    /// pages, and [check](Self::is_token) it before anything is changed.
     #[must_use]
     pub fn token(&self) -> &str {
         &self.token

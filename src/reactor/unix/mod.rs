@@ -14,14 +14,14 @@ use crate::reactor::Reactor;
 impl Reactor {
     /// Binds a Unix socket and serves it with a handler; returns its name.
     ///
-    /// A path is made, with its mode, before any client can connect, and is removed when the
-    /// listener closes, unless something else has taken its place. What a server has left behind
-    /// there that ended without that is removed first: a socket file without a listener. To find
-    /// that out the path is connected to, so a server that lives sees one more connection, which
-    /// ends at once. Nothing else is ever removed.
+    /// The file of a path gets its mode before any client can connect. It is removed when the
+    /// listener closes, unless something else has taken its place. A socket file that a dead server
+    /// has left there is removed first. To find out whether the server lives, this call connects to
+    /// the path, so a live server sees a connection that ends at once. No other file is ever
+    /// removed.
     ///
-    /// Two servers that start for the same path at the same moment are told apart as far as the
-    /// system allows; a program that must be sure keeps a lock of its own.
+    /// If two servers start for the same path at the same moment, one of them fails, as far as the
+    /// system allows to detect that. A program that must be sure needs a lock of its own.
     ///
     /// # Examples
     /// A server for the processes of the same user:

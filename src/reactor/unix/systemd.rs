@@ -11,8 +11,8 @@ impl Reactor {
     /// bound, before [`run`](Self::run). Returns whether there is a service manager to tell:
     /// `false` if the variable `NOTIFY_SOCKET` is not set, and then nothing is done.
     ///
-    /// From then on the reactor also tells `STOPPING=1` when it begins to stop or to drain. If the
-    /// service has a watchdog (`WatchdogSec=`), a timer of the loop tells `WATCHDOG=1` twice in
+    /// From then on the reactor also sends `STOPPING=1` when it begins to stop or to drain. If the
+    /// service has a watchdog (`WatchdogSec=`), a timer of the loop sends `WATCHDOG=1` twice in
     /// each period. So systemd restarts a service whose loop hangs, in a callback for example.
     ///
     /// One reactor of a process calls this. In a [`Fleet`](crate::fleet::Fleet) its watchdog sees
