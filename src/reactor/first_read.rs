@@ -54,7 +54,7 @@ impl Dispatcher {
         let Self { lp, buffer, .. } = self;
         let Some(connection) = lp.streams.slot_mut(id) else { return First::Unread };
         let is_plain = connection.flags.is_usual();
-        if !is_plain && !(connection.is_open() && connection.wants_read()) {
+        if !(is_plain || connection.is_open() && connection.wants_read()) {
             return First::Unread;
         }
         match connection.receive(buffer) {
