@@ -282,6 +282,9 @@ impl Link<'_> {
         if matches!(self.connection.phase(), Phase::Handshake) {
             return self.mark_closed(cause); // its handler knows nothing of it
         }
+        if self.connection.has_layer_failure() {
+            return self.mark_closed_reset(cause); // nothing that comes is for the handler
+        }
         let now = self.engine.now();
         self.connection.fail_output(cause, now, &mut self.engine.spares);
         let flags = &mut self.connection.flags;

@@ -364,6 +364,11 @@ impl<S> Connection<S> {
         }
     }
 
+    /// Whether the layer has failed, and its last words are all that is left to be sent.
+    pub(crate) fn has_layer_failure(&self) -> bool {
+        self.layers().is_some_and(|layers| layers.failure.is_some())
+    }
+
     /// Why the layer has failed, if it has.
     pub(crate) fn take_layer_failure(&mut self) -> Option<io::Error> {
         self.layers_mut()?.failure.take()
