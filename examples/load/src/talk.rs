@@ -77,9 +77,14 @@ pub(crate) struct Echo {
     size: usize,
 }
 
-/// How many bytes of a stream came back.
+/// What of a stream came back.
 #[derive(Default)]
-pub(crate) struct Received(u64);
+pub(crate) struct Received {
+    /// Bytes of it.
+    bytes: u64,
+    /// Of these, bytes of the message that has not come whole.
+    of_message: usize,
+}
 
 impl Talk for Echo {
     type Ear = Received;
@@ -108,13 +113,16 @@ impl Talk for Echo {
         (stream, sent): (u64, u64),
         input: &[u8],
     ) -> Result<Heard, Mistake> {
-        let (size, at) = (self.size as u64, ear.0);
-        let is_more = at + input.len() as u64 > sent * size;
+        let (size, at) = (self.size, ear.bytes);
+        let is_more = at + input.len() as u64 > sent * size as u64;
         if is_more || self.pattern.difference(stream, at, input).is_some() {
             return Err(self.mistake(stream, at, is_more, input));
         }
-        ear.0 += input.len() as u64;
-        let answers = (ear.0 / size - at / size) as usize;
+        ear.bytes += input.len() as u64;
+        let bytes = ear.of_message + input.len();
+        // Nearly always one: a division takes as long as all the rest.
+        let answers = if bytes == size { 1 } else { bytes / size };
+        ear.of_message = bytes - answers * size;
         Ok(Heard { used: input.len(), answers, ..Heard::default() })
     }
 

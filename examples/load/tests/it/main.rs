@@ -38,6 +38,20 @@ fn it_prints_one_json_object() {
     assert!(text.contains("\"mode\""), "{text}");
 }
 
+/// A read brings a part of a message, or a message and a part of the next.
+#[test]
+fn each_message_has_one_answer_however_it_is_cut() {
+    for (size, depth) in [("300000", "1"), ("99999", "4"), ("1000", "40")] {
+        let args = ["closed", "--connections", "2", "--duration", "0.3", "--warmup", "0", "--json"];
+        let end = Process::start(LOAD, &[&args[..], &["--size", size, "--depth", depth]].concat());
+        let end = end.end();
+        assert_eq!(end.code, Some(0), "{end:?}");
+        let report = json::Json::parse(&end.output.join("\n"));
+        assert_eq!(report.at(&["figures", "unanswered"]).whole(), 0, "{size} {depth}");
+        assert!(report.at(&["latency", "exchange", "count"]).whole() > 0, "{size} {depth}");
+    }
+}
+
 /// How many JSON objects stand side by side in a text that has nothing else.
 #[track_caller]
 fn objects_in(text: &str) -> usize {
