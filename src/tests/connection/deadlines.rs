@@ -1,5 +1,7 @@
 //! What a connection waits for, and when that has passed.
 
+use crate::stream::happy_eyeballs::Connector;
+
 use super::*;
 
 #[test]
@@ -282,4 +284,132 @@ fn what_a_piece_is_worth_beyond_a_tick_is_not_lost() {
         connection.note_sent(2, now);
     }
     assert_eq!(connection.deadline(exact), after(0, 160), "180 bytes pay for 60 ms");
+}
+
+/// What the kernel has of the output still leaves, which its handler and the socket do not see.
+#[test]
+fn what_the_kernel_has_of_the_output_gives_a_close_its_time_as_it_leaves() {
+    for phase in [Phase::Closing(Ending::Local), Phase::Lingering(Ending::Peer)] {
+        let mut connection = opened(&closing_within(100));
+        connection.enter(phase);
+        connection.set_close_wait(10);
+        connection.note_moved(40);
+        for earlier in [40, 30] {
+            connection.note_moved(earlier);
+            assert_eq!(connection.written_at, 40);
+            assert_eq!(connection.deadline(exact), after(40, 100));
+        }
+    }
+    let limits = Limits::default().first_byte_timeout(Some(Duration::from_millis(50)));
+    let mut connection = opened(&limits);
+    connection.note_moved(40);
+    assert_eq!((connection.written_at, connection.deadline(exact)), (40, after(0, 50)));
+}
+
+#[test]
+fn the_next_attempt_to_connect_is_a_deadline_as_long_as_there_is_more_to_try() {
+    let mut connection = connecting(&Limits::default());
+    assert!(connection.connector().is_none() && connection.connector_mut().is_none());
+    assert!(connection.take_connector().is_none());
+    connection.set_connector(Connector::new());
+    connection.connector_mut().unwrap().next_at = 30;
+    assert_eq!(connection.connector().map(|it| it.next_at), Some(30));
+    assert_eq!((connection.deadline(exact), connection.expired(29, exact)), (30, None));
+    assert_eq!(connection.expired(30, exact), Some(Expiry::Attempt));
+    connection.drop_unused();
+    assert!(connection.take_connector().is_some() && connection.take_connector().is_none());
+    assert_eq!(connection.deadline(exact), NEVER);
+}
+
+#[test]
+fn a_connection_that_is_open_from_the_start_waits_for_its_first_byte() {
+    let limits = Limits::default();
+    for limits in [limits.clone(), limits.first_byte_timeout(Some(Duration::from_millis(50)))] {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let config = config(&limits);
+        let first_byte = config.first_byte;
+        let stream = Scripted::default();
+        let mut connection = Connection::new(stream, 1, &peer, config, Phase::Open, 7);
+        assert!(connection.flags == Flags::UNOPENED, "{:?}", connection.flags);
+        connection.open_at_once(7);
+        let flags = if first_byte.is_some() { Flags::HAS_COLD } else { Flags::NONE };
+        assert!(connection.flags == flags, "{:?}", connection.flags);
+        let expired = first_byte.map(|_| Expiry::Timeout(TimeoutKind::FirstByte));
+        assert_eq!(connection.expired(after(7, 50), exact), expired);
+        assert_eq!(connection.expired(after(7, 50) - 1, exact), None);
+    }
+}
+
+/// The turn in which a wait began has ended in the tick after its own, as is known by then.
+#[test]
+fn a_wait_has_its_whole_time_from_the_end_of_the_turn_in_which_it_began() {
+    let late = |stamp: u64| stamp + 1;
+    let ms = |ms| Some(Duration::from_millis(ms));
+    let limits = Limits::default().all_idle(None).close_timeout(Duration::from_millis(50));
+    let mut first_byte = opened(&limits.clone().first_byte_timeout(ms(50)));
+    let mut message = opened(&limits.clone().message_timeout(ms(50)));
+    message.watch_message(true, true, 0);
+    let mut close = opened(&limits);
+    close.enter(Phase::Closing(Ending::Local));
+    close.set_close_wait(0);
+    for connection in [&mut first_byte, &mut message, &mut close] {
+        assert_eq!(connection.deadline(exact), after(0, 50));
+        assert_eq!(connection.deadline(late), after(0, 50) + 1);
+        // A long turn has ended: that is accounted for.
+        connection.refresh(0, 30);
+        for latest in [exact, late] {
+            assert_eq!(connection.deadline(latest), after(30, 50));
+        }
+    }
+}
+
+#[test]
+fn a_message_is_waited_for_unless_the_handler_holds_the_peer_back() {
+    use Flags as F;
+    let table = [
+        (F::NONE, false, false),
+        (F::INCOMPLETE, true, true),
+        (F::PAUSED, false, false),
+        (F::INCOMPLETE | F::PAUSED, true, false),
+        (F::INCOMPLETE | F::PAUSED | F::ERROR, true, false),
+        (F::INCOMPLETE | F::READ_CLOSED, true, false),
+    ];
+    for (flags, is_incomplete, waits) in table {
+        let mut connection = opened(&Limits::default());
+        connection.flags.set(flags);
+        assert_eq!(connection.is_incomplete(), is_incomplete, "{flags:?}");
+        assert_eq!(connection.waits_for_message(), waits, "{flags:?}");
+    }
+}
+
+#[test]
+fn a_rate_has_its_whole_grace_from_the_end_of_a_long_turn_once() {
+    let limits = Limits::default().all_idle(None).min_send_rate(rate(100));
+    let mut connection = opened(&limits);
+    connection.queue_output(&[0; 600], &mut Spares::default());
+    connection.watch_output(10);
+    connection.refresh(10, 40);
+    assert_eq!(connection.deadline(exact), after(40, 100));
+    connection.refresh(40, 70);
+    assert_eq!(connection.deadline(exact), after(40, 100), "nothing has moved since");
+}
+
+#[test]
+fn what_moved_in_a_long_turn_has_moved_until_its_end() {
+    let mut connection = opened(&Limits::default());
+    (connection.read_at, connection.written_at) = (7, 12);
+    connection.refresh(12, 30);
+    assert_eq!((connection.read_at, connection.written_at), (7, 30));
+    connection.refresh(7, 31);
+    assert_eq!((connection.read_at, connection.written_at), (31, 30));
+}
+
+#[test]
+fn silence_counts_from_the_later_of_both_directions() {
+    let mut connection = opened(&Limits::default().all_idle(Some(Duration::from_secs(1))));
+    for (read, written) in [(5, 20), (20, 5), (20, 20)] {
+        (connection.read_at, connection.written_at) = (read, written);
+        assert!(connection.flags.is_empty());
+        assert_eq!(connection.deadline(exact), after(20, 1_000));
+    }
 }

@@ -115,3 +115,40 @@ fn the_least_rate_is_looked_at_until_the_last_file_has_left() {
     connection.note_sent(sent.bytes, 6);
     assert_eq!((sent.bytes, connection.expired(1_000, exact)), (5, None));
 }
+
+#[test]
+fn a_flush_sends_as_much_of_files_as_it_may_in_as_many_calls() {
+    let mut spares = Spares::default();
+    let mut connection = connection(&[Act::Move(3), Act::Move(4)]);
+    connection.queue_file(file(150), 0..150);
+    connection.queue_output(&[9], &mut spares);
+    let sent = connection.flush_all(1, 10, true, &mut spares);
+    assert_eq!((sent.bytes, sent.calls), (10, 3));
+    connection.stream.script = [Act::Move(1); 100].to_vec();
+    let sent = connection.flush_all(1, 1 << 20, true, &mut spares);
+    assert_eq!((sent.bytes, sent.calls), (72, 72));
+    connection.stream.script.clear();
+    let sent = connection.flush_all(1, 1 << 20, true, &mut spares);
+    assert_eq!((sent.bytes, sent.calls), (69, 2), "what is behind the file leaves too");
+    assert!(!connection.has_output() && spares.output() == 0);
+}
+
+#[test]
+fn parts_are_queued_in_order_behind_what_waits() {
+    for has_file in [false, true] {
+        let mut spares = Spares::default();
+        let mut connection = connection(&[]);
+        connection.queue_parts(&[b"", b""], &mut spares);
+        assert!(!connection.has_output());
+        connection.queue_output(b"ab", &mut spares);
+        if has_file {
+            connection.queue_file(file(2), 0..2);
+        }
+        connection.queue_parts(&[b"cd", b"", b"e"], &mut spares);
+        check_flags(&connection);
+        assert_eq!((connection.output_in_memory(), spares.output()), (5, 5));
+        connection.flush_all(2, 1 << 20, true, &mut spares);
+        let expected = if has_file { &b"abdecde"[..] } else { b"abcde" };
+        assert_eq!((connection.stream.taken.as_slice(), spares.output()), (expected, 0));
+    }
+}

@@ -3,6 +3,7 @@
 mod deadlines;
 mod fast_path;
 mod files;
+mod layers;
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -281,7 +282,9 @@ fn flush_sends_the_queue_in_order_within_its_budget() {
                 model.expect(&sent, connection.stream.calls);
                 assert_eq!(connection.stream.taken, all[..model.bytes]);
                 assert_eq!(connection.output(), &all[model.bytes..]);
+                assert_eq!(spares.output(), all.len() - model.bytes);
                 check_flags(&connection);
+                connection.clear_output(&mut spares);
             });
         }
     }
@@ -360,4 +363,115 @@ fn the_marks_are_crossed_once_each_way() {
         assert_eq!(connection.flags.is_usual(), length == 0, "{:?}", connection.flags);
         check_flags(&connection);
     }
+}
+
+#[test]
+fn what_several_calls_gave_adds_up_and_the_last_one_says_whether_more_may_follow() {
+    let mut sent = Sent { bytes: 2, calls: 3, ..Sent::default() };
+    let is_blocked = true;
+    sent.add(Sent { bytes: 5, calls: 4, is_blocked, ..Sent::default() });
+    assert_eq!((sent.bytes, sent.calls, sent.is_over()), (7, 7, true));
+    sent.add(Sent { error: Some(io::ErrorKind::Other.into()), ..Sent::default() });
+    assert_eq!((sent.bytes, sent.calls, sent.is_blocked, sent.is_over()), (7, 7, false, true));
+    sent.add(Sent::default());
+    assert!(!sent.is_over());
+}
+
+#[test]
+fn kept_input_is_seen_again_once_unless_the_end_was_told() {
+    use Flags as F;
+    let table = [
+        (&b"kept"[..], F::NONE, true, true),
+        (b"kept", F::READ_CLOSED, false, false),
+        (b"", F::NONE, false, false),
+        (b"kept", F::PAUSED, true, false),
+    ];
+    for (input, flags, is_marked, is_seen) in table {
+        let mut spares = Spares::default();
+        let mut connection = opened(&Limits::default());
+        connection.keep_input(input, &mut spares);
+        connection.flags.set(flags);
+        assert!(!connection.can_replay());
+        connection.replay_input();
+        assert_eq!(connection.flags.has(Flags::REPLAY), is_marked, "{flags:?}");
+        assert_eq!(connection.can_replay(), is_seen, "{flags:?}");
+        assert_eq!(connection.is_incomplete(), !input.is_empty());
+        let taken = connection.take_input();
+        assert_eq!((taken.as_slice(), connection.has_input()), (input, false));
+        assert!(!connection.can_replay() && !connection.flags.has(Flags::REPLAY));
+        connection.put_back(taken);
+        connection.enter(Phase::Closing(Ending::Local));
+        connection.flags.set(Flags::REPLAY);
+        assert!(!connection.takes_input() && !connection.can_replay());
+    }
+}
+
+#[test]
+fn a_handler_may_write_until_the_write_side_or_the_connection_closes() {
+    let mut connection = opened(&Limits::default());
+    for (phase, takes) in [
+        (Phase::Connecting, true),
+        (Phase::Handshake, true),
+        (Phase::Open, true),
+        (Phase::Closing(Ending::Local), false),
+        (Phase::Lingering(Ending::Local), false),
+        (Phase::OutputFailed, false),
+        (Phase::Closed, false),
+    ] {
+        connection.enter(phase);
+        for (side, is_open) in [(WriteSide::FinQueued, false), (WriteSide::Open, true)] {
+            connection.set_write_side(side);
+            assert_eq!(connection.takes_output(), takes && is_open, "{phase:?} {side:?}");
+        }
+    }
+}
+
+#[test]
+fn a_message_that_waits_at_many_connections_is_in_memory_once() {
+    let mut spares = Spares::default();
+    let (mut queued, mut begun) = (connection(&[]), connection(&[]));
+    queued.queue_output(b"news", &mut spares);
+    begun.begin_output(b"news", &mut spares);
+    check_flags(&queued);
+    check_flags(&begun);
+    assert_eq!(queued.output().as_ptr(), begun.output().as_ptr());
+    assert_eq!((begun.output(), spares.output()), (&b"news"[..], 8));
+}
+
+#[test]
+fn a_queue_leaves_whole_in_one_call_or_says_how_far_it_has_come() {
+    let all = ascending(0, 7);
+    for short_is_full in [true, false] {
+        each_script(1, |script| {
+            let mut spares = Spares::default();
+            let mut connection = connection(script);
+            connection.begin_output(&all, &mut spares);
+            let model = Model::run(script, all.len(), short_is_full, 1);
+            match connection.flush_whole(short_is_full, &mut spares) {
+                Ok(count) => assert_eq!((count, model.bytes), (7, 7)),
+                Err(sent) => {
+                    model.expect(&sent, 1);
+                    assert!(sent.bytes < 7);
+                }
+            }
+            check_flags(&connection);
+            assert_eq!(connection.stream.taken, all[..model.bytes]);
+            assert_eq!(connection.output(), &all[model.bytes..]);
+            assert_eq!(spares.output(), all.len() - model.bytes);
+        });
+    }
+}
+
+#[test]
+fn a_connection_says_who_is_at_the_other_end_and_whether_it_is_up() {
+    let mut connection = connecting(&Limits::default());
+    assert!(connection.is_connecting() && !connection.is_open() && !connection.is_closed());
+    connection.open(0);
+    assert!(!connection.is_connecting() && connection.is_open() && !connection.is_closed());
+    connection.enter(Phase::Closed);
+    assert!(!connection.is_connecting() && !connection.is_open() && connection.is_closed());
+    let other = SocketAddr::from(([192, 0, 2, 7], 80));
+    assert_ne!(connection.peer(), other);
+    connection.set_peer(&other);
+    assert_eq!(connection.peer(), other);
 }
