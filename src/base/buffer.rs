@@ -527,4 +527,65 @@ mod tests {
         assert!(kept <= MAX_SPARE_BYTES && kept == spares.bytes, "{kept}");
         assert!(spares.buffers.iter().all(|buffer| buffer.bytes.capacity() <= KEEP_BYTES));
     }
+
+    #[test]
+    fn a_full_buffer_grows_by_half_or_by_what_is_put_in() {
+        for (full, more, room) in [(1_000, 1, 1_500), (1_000, 900, 1_900), (100, 1, 164)] {
+            let mut buffer = buffer_with_room(full);
+            buffer.push(&vec![1; full]);
+            buffer.push(&vec![2; more]);
+            assert_eq!(buffer.bytes.capacity(), room);
+            let counters = 2 * size_of::<usize>();
+            assert_eq!(buffer.footprint(), counters + size_of::<Buffer>() + room);
+        }
+    }
+
+    #[test]
+    fn a_queue_that_is_filled_from_outside_has_what_was_written_and_no_memory_for_nothing() {
+        let (mut queue, mut spares) = (Queue::default(), Spares::default());
+        assert!(queue.begin_fill(100, &mut spares).capacity() >= 100);
+        queue.end_fill(&mut spares);
+        assert!(queue.is_empty() && spares.buffers.len() == 1);
+        queue.begin_fill(3, &mut spares).extend_from_slice(b"abc");
+        queue.end_fill(&mut spares);
+        assert_eq!((queue.as_slice(), queue.len()), (&b"abc"[..], 3));
+    }
+
+    #[test]
+    fn where_nothing_is_consumed_nothing_is_copied() {
+        let mut spares = Spares::default();
+        let mut queues: [Queue; 2] = Default::default();
+        for queue in &mut queues {
+            queue.push_shared(b"both", &mut spares);
+            queue.consume(0, &mut spares);
+        }
+        assert_eq!(queues[0].as_slice().as_ptr(), queues[1].as_slice().as_ptr());
+    }
+
+    #[test]
+    fn parts_stand_one_behind_the_other() {
+        let (mut queue, mut spares) = (Queue::default(), Spares::default());
+        assert_eq!(queue.push_parts(&[b"", b""], &mut spares), 0);
+        assert!(queue.is_empty());
+        assert_eq!(queue.push_parts(&[b"ab", b"", b"cde"], &mut spares), 5);
+        assert_eq!(queue.push_parts(&[b"f"], &mut spares), 1);
+        assert_eq!(queue.as_slice(), b"abcdef");
+    }
+
+    #[test]
+    fn scratch_has_what_was_added_and_loses_it_from_the_front() {
+        let mut scratch = Scratch::default();
+        scratch.push(b"abc");
+        scratch.room(9)[..2].copy_from_slice(b"de");
+        assert_eq!(scratch.as_slice(), b"abc");
+        scratch.add(2);
+        assert_eq!(scratch.as_slice(), b"abcde");
+        scratch.consume(2);
+        scratch.push(b"fg");
+        assert_eq!(scratch.room(40).len(), 40);
+        assert_eq!(scratch.as_slice(), b"cdefg");
+        scratch.clear();
+        scratch.push(b"x");
+        assert_eq!(scratch.as_slice(), b"x");
+    }
 }
