@@ -434,3 +434,200 @@ pub(crate) fn due_of(named: Named<Due>) -> (TimerId, Due) {
         Named::Place(slot) => (TimerId::NONE, Due::Connection(slot)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::World;
+
+    fn timers() -> Timers {
+        Timers::new(World::Os.clock())
+    }
+
+    fn id(index: u32) -> ConnId {
+        ConnId::new(index, 1)
+    }
+
+    /// The next that is due, over all steps of the wheel to it.
+    fn next_due(timers: &mut Timers) -> Option<(TimerId, Due)> {
+        loop {
+            match timers.step() {
+                Step::Fired(named) => return Some(due_of(named)),
+                Step::Moved(_) => {}
+                Step::Idle => return None,
+            }
+        }
+    }
+
+    /// What fires until a tick, and when, in a loop that sleeps as long as it may.
+    fn fired_until(timers: &mut Timers, end: u64) -> Vec<(u64, Due)> {
+        let mut fired = Vec::new();
+        while timers.look_ahead() <= end {
+            timers.now = timers.now.max(timers.next_due);
+            assert!(timers.may_be_due());
+            while let Some((_, due)) = next_due(timers) {
+                assert_eq!(timers.lateness(), 0);
+                fired.push((timers.now, due));
+            }
+        }
+        fired
+    }
+
+    #[test]
+    fn the_one_entry_of_a_connection_is_of_its_earliest_deadline() {
+        let mut timers = timers();
+        let mut armed = Armed::NONE;
+        assert_eq!((timers.look_ahead(), timers.next_deadline()), (NEVER, None));
+        timers.disarm(id(3), armed);
+        for (deadline, tick) in [(500, 500), (900, 500), (500, 500), (300, 300)] {
+            timers.arm(id(3), &mut armed, deadline);
+            assert_eq!((armed.tick(), timers.len(), timers.wheel().len()), (tick, 1, 1));
+            timers.now = tick - 1;
+            assert!(armed.covers(tick) && !armed.covers(tick - 1) && !timers.may_be_due());
+            timers.now = tick;
+            assert!(timers.may_be_due());
+            timers.now = 0;
+        }
+        assert_eq!(fired_until(&mut timers, 1_000), [(300, Due::Connection(3))]);
+        armed = Armed::NONE;
+        timers.arm(id(3), &mut armed, 2_000);
+        assert!(timers.next_deadline().is_some());
+        timers.disarm(id(3), armed);
+        assert_eq!((timers.len(), timers.look_ahead()), (0, NEVER));
+    }
+
+    #[test]
+    fn a_timer_of_the_loop_is_taken_back_once() {
+        let mut timers = timers();
+        timers.look_ahead();
+        let timer = timers.set_at(70, Due::Drained);
+        timers.set_at(80, Due::Accept(5));
+        timers.now = 70;
+        assert!(timers.may_be_due());
+        timers.now = 0;
+        assert!(timers.cancel(timer) && !timers.cancel(timer));
+        assert_eq!(fired_until(&mut timers, 1_000), [(80, Due::Accept(5))]);
+        timers.set_at(90, Due::Drained);
+        timers.now = 93;
+        assert!(next_due(&mut timers).is_some() && timers.lateness() == 3);
+        // A wait is over at the earliest when as much has passed of the clock.
+        let before = timers.clock_tick();
+        timers.set(Duration::from_millis(200), Due::Drained);
+        let range = after(before, 200)..=after(timers.clock_tick(), 200);
+        timers.now = before;
+        let fired = fired_until(&mut timers, NEVER - 1);
+        assert!(fired.len() == 1 && range.contains(&fired[0].0), "{fired:?} {range:?}");
+        assert!(timers.end_of(Duration::ZERO) >= after(before, 1));
+    }
+
+    #[test]
+    fn a_new_connection_is_armed_once_it_has_lasted() {
+        let mut timers = timers();
+        assert!(Timers::may_defer(301) && !Timers::may_defer(300));
+        timers.now = 1_000;
+        timers.defer(id(1));
+        timers.defer(id(2));
+        assert_eq!((timers.deferred(), timers.len()), (&[id(1), id(2)][..], 1));
+        for (begun, all, lasted) in
+            [(1_000, vec![id(1), id(2)], 0), (1_101, vec![id(1), id(2), id(3)], 2)]
+        {
+            let fired = fired_until(&mut timers, begun + 150);
+            assert_eq!(fired, [(after(begun, DEFERRED_TICKS), Due::Deferred)]);
+            let taken = timers.take_deferred();
+            assert_eq!(taken, (all, lasted));
+            timers.give_back_deferred(taken.0);
+            if lasted == 0 {
+                timers.defer(id(3));
+            }
+            assert_eq!(timers.len(), 1);
+        }
+        assert_eq!(timers.deferred(), [id(3)]);
+        fired_until(&mut timers, 1_400);
+        let taken = timers.take_deferred();
+        assert_eq!(taken, (vec![id(3)], 1));
+        timers.give_back_deferred(taken.0);
+        assert_eq!((timers.deferred().len(), timers.len()), (0, 0));
+        // A loop that is late has none wait for the next time.
+        for (late, lasted) in [(2 * DEFERRED_TICKS - 1, 0), (2 * DEFERRED_TICKS, 1)] {
+            let mut timers = super::tests::timers();
+            timers.now = 50;
+            timers.defer(id(1));
+            timers.now += late;
+            assert_eq!(timers.take_deferred(), (vec![id(1)], lasted));
+        }
+    }
+
+    #[test]
+    fn a_timer_of_the_users_fires_once_or_periodically_until_it_is_taken_back() {
+        let mut timers = timers();
+        let wait = Duration::from_millis(5);
+        let (owner, other) = (Owner::Connection(id(1)), Owner::Handler(2));
+        let once = timers.set_user(owner, wait, false, 8);
+        let again = timers.set_user(other, wait, true, 9);
+        let kept = timers.set_user(owner, wait, false, 10);
+        assert!(timers.has_user(once) && timers.has_user(again) && timers.has_user(kept));
+        assert_eq!((timers.cancel_user(kept), timers.cancel_user(kept)), (Some(owner), None));
+        let mut fired = Vec::new();
+        while timers.look_ahead() <= 1_000 {
+            timers.now = timers.next_due;
+            while let Some((id, due)) = next_due(&mut timers) {
+                let Due::User(owner, token) = due else { panic!("{due:?}") };
+                let told = timers.user_fired(id, token);
+                assert_eq!((told.timer.id, told.timer.token), (id, token));
+                fired.push((timers.now, owner, id, token, told.is_last));
+            }
+        }
+        let whose = |it: &(u64, Owner, TimerId, u64, bool)| (it.1, it.2, it.3);
+        let (last, rest) = fired.iter().partition::<Vec<_>, _>(|it| it.4);
+        assert!(last.len() == 1 && whose(last[0]) == (owner, once, 8), "{last:?}");
+        assert!(rest.iter().all(|it| whose(it) == (other, again, 9)), "{rest:?}");
+        let ticks: Vec<u64> = rest.iter().map(|it| it.0).collect();
+        assert!(ticks.len() > 100 && ticks.windows(2).all(|two| two[1] == two[0] + 5));
+        assert!(!timers.has_user(once) && timers.has_user(again));
+        assert_eq!(timers.cancel_user(again), Some(other));
+        assert_eq!((timers.len(), timers.has_user(again)), (0, false));
+    }
+
+    #[test]
+    fn the_clock_is_read_at_the_start_of_a_turn() {
+        let mut timers = timers();
+        let before = timers.clock_nanos();
+        timers.sample_clock();
+        assert!((before..=timers.clock_nanos()).contains(&timers.sampled()));
+        assert_eq!(timers.now(), timers.sampled() / NANOS_PER_TICK);
+        assert!(timers.clock_tick() >= timers.now());
+        while timers.clock_tick() == timers.now() {} // a millisecond
+        let sampled = timers.sampled();
+        timers.sample_clock();
+        assert!(timers.sampled() > sampled && timers.now() > sampled / NANOS_PER_TICK);
+    }
+
+    #[test]
+    fn whose_bytes_have_moved_is_noted_until_the_turn_ends() {
+        let mut timers = timers();
+        for index in [1, 1, 2, 2, 1] {
+            timers.note_active(id(index));
+            assert_eq!(timers.last_active(), Some(id(index)));
+        }
+        timers.set_reported(4);
+        assert_eq!(timers.moved(), 7);
+        let active = timers.take_active();
+        assert_eq!(active, [id(1), id(2), id(1)]);
+        assert_eq!((timers.moved(), timers.last_active()), (4, None));
+        timers.give_back_active(active);
+        assert_eq!(timers.moved(), 7);
+        timers.clear_active();
+        assert_eq!((timers.moved(), timers.last_active()), (4, None));
+    }
+
+    #[test]
+    fn what_has_the_stamp_of_a_late_turn_may_have_moved_until_its_end() {
+        let mut timers = timers();
+        timers.now = 5;
+        timers.note_late_turn();
+        assert_eq!([4, 5].map(|stamp| timers.latest(stamp)), [4, 6]);
+        timers.now = 7;
+        timers.note_turn_end(30);
+        assert_eq!([5, 7].map(|start| timers.turn_end(start)), [5, 30]);
+    }
+}

@@ -21,15 +21,12 @@ pub(crate) struct Host {
     pub(super) world: Rc<RefCell<World>>,
     pub(super) index: usize,
     pub(super) edges_are_native: bool,
-    budgets: TurnBudgets,
 }
 
 impl Host {
     pub(crate) fn new(world: &Rc<RefCell<World>>, index: usize) -> Self {
-        let inner = world.borrow();
-        let state = &inner.hosts[index];
-        let (edges_are_native, budgets) = (state.edges_are_native, state.budgets);
-        Self { world: Rc::clone(world), index, edges_are_native, budgets }
+        let edges_are_native = world.borrow().hosts[index].edges_are_native;
+        Self { world: Rc::clone(world), index, edges_are_native }
     }
 
     /// The generations of its connections: the same in every run.
@@ -44,7 +41,7 @@ impl Host {
 
     /// How much of what waits a turn of its reactor does.
     pub(crate) fn turn_budgets(&self) -> TurnBudgets {
-        self.budgets
+        self.world.borrow().hosts[self.index].budgets
     }
 
     pub(super) fn owner(&self) -> Owner {

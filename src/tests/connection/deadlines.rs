@@ -331,7 +331,8 @@ fn a_connection_that_is_open_from_the_start_waits_for_its_first_byte() {
         let stream = Scripted::default();
         let mut connection = Connection::new(stream, 1, &peer, config, Phase::Open, 7);
         assert!(connection.flags == Flags::UNOPENED, "{:?}", connection.flags);
-        connection.open_at_once(7);
+        connection.open_at_once();
+        connection.await_first_byte(7);
         let flags = if first_byte.is_some() { Flags::HAS_COLD } else { Flags::NONE };
         assert!(connection.flags == flags, "{:?}", connection.flags);
         let expired = first_byte.map(|_| Expiry::Timeout(TimeoutKind::FirstByte));
@@ -409,7 +410,7 @@ fn silence_counts_from_the_later_of_both_directions() {
     let mut connection = opened(&Limits::default().all_idle(Some(Duration::from_secs(1))));
     for (read, written) in [(5, 20), (20, 5), (20, 20)] {
         (connection.read_at, connection.written_at) = (read, written);
-        assert!(connection.flags.is_empty());
+        assert!(connection.flags.is_usual());
         assert_eq!(connection.deadline(exact), after(20, 1_000));
     }
 }
