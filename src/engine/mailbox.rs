@@ -161,10 +161,9 @@ impl<M, W: Wake> Mailbox<M, W> {
     }
 }
 
+#[cfg(not(loom))]
 #[cfg(test)]
 mod tests {
-    #![cfg(not(loom))]
-
     use std::sync::atomic::AtomicUsize;
 
     use super::*;

@@ -89,6 +89,7 @@ mod tests {
                     assert_eq!(window.has(tick), expected, "{tick} at {end}");
                 }
                 assert_eq!(window.has(first + 70), Some(false));
+                assert_eq!(window.has(end + WINDOW), Some(false), "it is still to come");
                 assert_eq!(window.next(first + 69), Some(first + WINDOW - 1));
                 assert_eq!(window.next(end + WINDOW - 1), None);
             }
