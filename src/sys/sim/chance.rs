@@ -312,8 +312,8 @@ impl Chance {
     }
 
     /// How much of what waits a turn of a host does: in a world with faults so little, for two
-    /// hosts in three, that a few small sockets use it up. Drawn apart, so that a seed gives the peers, the
-    /// links and the faults that it always gave.
+    /// hosts in three, that a few small sockets use it up. Drawn apart, so that a seed gives the
+    /// peers, the links and the faults that it always gave.
     pub(super) fn draw_budgets(&self, host: u64) -> TurnBudgets {
         let mut apart = Self::new(self.seed ^ 0x7475_726e ^ (host << 32), Faults::none());
         let has_faults = self.rates.iter().any(|&rate| rate > 0);
