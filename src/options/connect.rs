@@ -25,7 +25,7 @@ use crate::options::{
 /// name: `"[fe80::1%2]:80"`, `"[fe80::1%eth0]:80"`. Any other host is a name, which is looked up.
 ///
 /// A Unix socket is connected to at once. If the listener's queue is full it is tried again until
-/// `timeout` has passed; For a Unix socket the option `source` is an error, and `tcp` does not
+/// `timeout` has passed. For a Unix socket the option `source` is an error, and `tcp` does not
 /// apply.
 ///
 /// Names are looked up with the system's resolver, on threads of their own. At most eight lookups

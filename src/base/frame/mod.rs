@@ -47,8 +47,8 @@
 //! A peer decides how long its frames are. So each function takes a limit, unless the length is
 //! fixed. The limit counts the bytes that the iterator would yield, without terminator or prefix,
 //! and a frame of exactly that size passes. A limit of zero lets only empty frames pass.
-//! `Limits::max_input_bytes` must leave room for the largest
-//! frame *with* its terminator or prefix, or the connection ends before the frame is complete.
+//! `Limits::max_input_bytes` must leave room for the largest frame *with* its terminator or prefix,
+//! or the connection ends before the frame is complete.
 //!
 //! The frames, and an error, depend only on the bytes, and not on how the network split them. An
 //! error is returned as soon as the bytes so far make it certain: for a line before its end is

@@ -413,7 +413,12 @@ impl<'a> Conn<'a> {
     ///
     ///     fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
     ///         let mut lines = frame::lines(input, 1_024);
-    ///         lines.by_ref().flatten().for_each(|line| answer(conn, line));
+    ///         for line in lines.by_ref() {
+    ///             match line {
+    ///                 Ok(line) => answer(conn, line),
+    ///                 Err(_) => conn.abort(), // the line is too long
+    ///             }
+    ///         }
     ///         lines.consumed()
     ///     }
     ///
