@@ -92,6 +92,8 @@ impl Dispatcher {
         self.close_sockets();
         if self.stopping.rounds == 0 {
             self.flush_ready();
+            // What a panic has cut, and what `on_drain` has written.
+            self.flush_queued();
         }
         // `on_close` may connect anew; a handler that does so for ever does not hold up the end.
         while self.stopping.rounds < STOP_ROUNDS {

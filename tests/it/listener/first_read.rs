@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use waterwheel::{Limits, ListenOptions};
 
-use crate::support::{Call, Client, End, PATIENCE, Rig, Script};
+use crate::support::{Call, Client, End, PATIENCE, Rig, Script, pattern};
 
 /// A client whose first bytes are sent before the reactor turns.
 fn speaking(rig: &Rig, bytes: &[u8]) -> Client {
@@ -213,22 +213,51 @@ fn much_at_once_comes_in_and_goes_out_whole() {
 #[test]
 fn a_panic_at_the_first_bytes_ends_its_connection_alone() {
     let script = Script::new().data(|conn, input| {
-        assert_ne!(input, b"bad", "on purpose");
+        if input == b"worse" {
+            conn.abort();
+        }
+        assert!(!matches!(input, b"bad" | b"worse"), "on purpose");
         conn.write(input);
         input.len()
     });
     let mut rig = Rig::new(script);
-    rig.panics = 5;
+    rig.panics = 6;
     let (mut other, _) = rig.client();
-    for _ in 0..5 {
+    for words in [b"bad".as_slice(), b"worse"].repeat(3) {
         // The one behind it has its turn although the listener's event is used up.
-        let mut bad = speaking(&rig, b"bad");
+        let mut bad = speaking(&rig, words);
         let mut good = speaking(&rig, b"good");
         assert_eq!(rig.read_to_end(&mut bad), (Vec::new(), End::Reset));
         rig.expect(&mut good, b"good");
     }
     other.send(b"still there?");
     rig.expect(&mut other, b"still there?");
+}
+
+/// The end that follows has a time of its own: neither a slow reader nor one who reads nothing has
+/// that of the first byte.
+#[test]
+fn what_ends_as_it_opens_waits_for_no_first_byte() {
+    const LOTS: usize = 24 << 20;
+    let (first, close) = (Duration::from_millis(20), Duration::from_millis(600));
+    let limits = Limits::default().first_byte_timeout(Some(first)).close_timeout(close);
+    let options = ListenOptions::default().limits(limits.max_output_bytes(2 * LOTS));
+    let script = Script::new().open(|conn| {
+        conn.write(&pattern(LOTS));
+        conn.close();
+    });
+    let mut rig = Rig::with_listen(script, options);
+    let mut reader = Client::connect(rig.addr);
+    let begun = Instant::now();
+    rig.until("the time of a first byte is over", |_| begun.elapsed() > 3 * first);
+    let (bytes, end) = rig.read_to_end(&mut reader);
+    assert!(bytes == pattern(LOTS), "{} bytes", bytes.len());
+    assert_eq!(end, End::Fin);
+    let silent = speaking(&rig, b"?");
+    rig.until("it is there", |rig| rig.journal.opened().len() == 2);
+    let (reason, _) = rig.end_of(rig.journal.last());
+    assert_eq!(reason, "Timeout(Close)");
+    drop(silent);
 }
 
 #[test]
