@@ -292,9 +292,9 @@ impl Dispatcher {
 
     /// A callback of this connection has panicked: what it had to say may be cut in the middle.
     fn close_panicked(&mut self, id: ConnId) {
-        let mut listener = None;
+        // The callback may have ended the connection before.
+        let listener = self.lp.streams.slot(id).and_then(|it| it.config.listener);
         if let Some(mut link) = self.lp.link(id) {
-            listener = link.connection.config.listener;
             link.mark_closed_reset(CloseReason::Panic);
         }
         self.lp.streams.uncork(&mut self.lp.engine, id);

@@ -40,7 +40,7 @@ impl Dispatcher {
         if link.needs_no_watch() {
             return;
         }
-        if first != First::Served {
+        if first != First::Served && link.connection.is_open() {
             link.connection.await_first_byte(link.engine.now());
         }
         link.arm_new();
