@@ -266,6 +266,20 @@ impl<'a> Context<'a> {
         self.lp.reconnect(closed, state)
     }
 
+    /// Connects again like [`Self::reconnect`], where a handshake above the connection has failed:
+    /// a failed try, also if the connection was up long enough to count as one that has lasted.
+    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "a client of WebSocket alone does"))]
+    pub(crate) fn retry_handshake<S: 'static>(
+        &mut self,
+        closed: &Closed,
+        state: S,
+    ) -> Result<ConnId, S> {
+        if let Some(dial) = &closed.dial {
+            dial.recall();
+        }
+        self.reconnect(closed, state)
+    }
+
     /// Sets a timer of a handler: `on_handler_timer` is called once, not before the time has passed
     /// and at most 1 ms (a tick) after, plus the work of the turn. The callback gets the `token`,
     /// whose meaning is the handler's own: see [`Timer`](crate::Timer). A timer that is set with

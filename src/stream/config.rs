@@ -84,6 +84,8 @@ pub(crate) struct Dial {
     pub(crate) state_type: TypeId,
     /// Tries in a row that failed or did not last. Only the loop's thread writes it.
     pub(crate) failed: AtomicU32,
+    /// Of the tries before, those that were forgotten because the last connection has lasted.
+    pub(crate) forgotten: AtomicU32,
     /// The tick at which it was up last.
     pub(crate) up_at: AtomicU64,
 }
@@ -114,9 +116,16 @@ impl Dial {
     /// A connection has ended after it was up: if it has lasted, what failed before is forgotten.
     pub(crate) fn note_end(&self, now: u64) {
         let Some(policy) = &self.options.reconnect else { return };
-        if now.saturating_sub(self.up_at.load(Relaxed)) >= ticks(policy.max_delay) {
-            self.failed.store(0, Relaxed);
-        }
+        let has_lasted = now.saturating_sub(self.up_at.load(Relaxed)) >= ticks(policy.max_delay);
+        let forgotten = if has_lasted { self.failed.swap(0, Relaxed) } else { 0 };
+        self.forgotten.store(forgotten, Relaxed);
+    }
+
+    /// The connection that has ended was of no use, however long it was up: what failed before it
+    /// is remembered.
+    pub(crate) fn recall(&self) {
+        let forgotten = self.forgotten.swap(0, Relaxed);
+        self.failed.fetch_add(forgotten, Relaxed);
     }
 }
 

@@ -51,6 +51,7 @@ impl Streams {
                     service,
                     state_type: state.as_ref().type_id(),
                     failed: AtomicU32::new(0),
+                    forgotten: AtomicU32::new(0),
                     up_at: AtomicU64::new(0),
                 });
                 let mut link = self.begin_dial(engine, &dial);

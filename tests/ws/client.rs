@@ -248,3 +248,38 @@ fn a_handshake_that_is_refused_for_good_is_not_tried_again() {
     expect_answered(&["404"], None, &format!("{told}404"));
     expect_answered(&["503", "502"], Some(2), &format!("{told}502"));
 }
+
+/// A client by this policy, connecting to a listener that accepts and says nothing.
+fn unanswered(
+    options: Options,
+    connect: ConnectOptions,
+    request: Request,
+) -> (Reactor, Log, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let log = Log::default();
+    let mut reactor = Reactor::new().unwrap();
+    let client = reactor.register(Client::new(Notes { log: Rc::clone(&log) }, options));
+    let addr = listener.local_addr().unwrap();
+    reactor.connect(addr, client, request.with_state(()), &connect);
+    (reactor, log, listener)
+}
+
+#[test]
+fn a_handshake_without_an_answer_does_not_count_as_a_connection_that_has_lasted() {
+    let policy = Reconnect::default()
+        .base_delay(Duration::from_millis(1))
+        .max_delay(Duration::from_millis(2))
+        .max_attempts(Some(2));
+    // Each connection is up for longer than `max_delay`.
+    let options = Options::default().handshake_timeout(Duration::from_millis(20));
+    let connect = ConnectOptions::default().reconnect(Some(policy));
+    let request = Request::new("a.example", "/");
+    let (mut reactor, log, _listener) = unanswered(options, connect, request);
+    while log.borrow().is_empty() {
+        reactor.run_once(None).unwrap();
+        assert!(reactor.stats().connected <= 2, "it tries more often than it may");
+    }
+    let log = log.borrow();
+    assert!(log.len() == 1 && log[0].starts_with("failed TimedOut"), "{log:?}");
+    assert_eq!(reactor.stats().connected, 2);
+}
