@@ -222,9 +222,10 @@ fn expect_answered(answers: &'static [&'static str], max_attempts: Option<u32>, 
     let mut reactor = Reactor::new().unwrap();
     let notes = Notes { log: Rc::clone(&log) };
     let client = reactor.register(Client::new(notes, Options::default()));
+    // The pauses are short, and no connection is up for so long that the count begins anew.
     let policy = Reconnect::default()
         .base_delay(Duration::from_millis(1))
-        .max_delay(Duration::from_millis(2))
+        .max_delay(Duration::from_secs(10))
         .max_attempts(max_attempts);
     let options = ConnectOptions::default().reconnect(Some(policy));
     reactor.connect(addr, client, Request::new("a.example", "/").with_state(()), &options);
