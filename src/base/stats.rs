@@ -39,7 +39,8 @@ pub struct Stats {
     pub connected: u64,
     /// Outgoing connections that failed.
     pub connect_failures: u64,
-    /// Tries to connect that failed and were followed by another.
+    /// Tries to connect that failed and were followed by another. A handshake of
+    /// `ws::Client` counts too.
     pub connect_retries: u64,
     /// Connections that ended after they had been open.
     pub closed: u64,

@@ -1,6 +1,7 @@
 //! The loop, lent to a callback.
 
 use std::any::Any;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -268,16 +269,20 @@ impl<'a> Context<'a> {
 
     /// Connects again like [`Self::reconnect`], where a handshake above the connection has failed:
     /// a failed try, also if the connection was up long enough to count as one that has lasted.
+    /// `why` is for the log.
     #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "a client of WebSocket alone does"))]
     pub(crate) fn retry_handshake<S: 'static>(
         &mut self,
         closed: &Closed,
         state: S,
+        why: &dyn fmt::Display,
     ) -> Result<ConnId, S> {
-        if let Some(dial) = &closed.dial {
-            dial.recall();
-        }
-        self.reconnect(closed, state)
+        let Some(dial) = &closed.dial else { return Err(state) };
+        dial.recall();
+        let id = self.reconnect(closed, state)?;
+        log::debug!("{}: {}: {why}; trying again as {id}", closed.id, dial.destination);
+        self.lp.engine.stats.connect_retries += 1;
+        Ok(id)
     }
 
     /// Sets a timer of a handler: `on_handler_timer` is called once, not before the time has passed

@@ -223,8 +223,9 @@ impl<S> fmt::Debug for ClientState<S> {
 /// The policy also covers the handshake. It is tried again if the connection ends before the
 /// answer, if the answer takes too long, or if its status is 408, 429 or one of 500 to 599, as it
 /// is while a server behind a balancer restarts. Each of these counts as a failed try, however long
-/// the connection was up. After any other answer, and after the last try, `on_connect_failed` is
-/// called.
+/// the connection was up. No callback comes between the tries: `Stats::connect_retries` of the
+/// reactor counts them, and the log says at the level `debug` why each has failed. After any other
+/// answer, and after the last try, `on_connect_failed` is called.
 pub struct Client<A> {
     /// The program's handler.
     pub app: A,
@@ -413,7 +414,11 @@ fn try_again<S: 'static>(
     };
     let mut state = ClientState(Phase::Opening(opening));
     if is_temporary {
-        state = cx.retry_handshake(&closed, state).err()?;
+        let why: &dyn fmt::Display = match &failure {
+            Some(failure) => &failure.error,
+            None => &closed.reason,
+        };
+        state = cx.retry_handshake(&closed, state, why).err()?;
     }
     let Phase::Opening(opening) = state.0 else { return None };
     let error = match (failure, closed.reason) {

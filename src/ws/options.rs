@@ -46,7 +46,9 @@ pub struct Options {
     /// How long to wait for the answer to a Close frame. A client then waits as long again for the
     /// server to end the connection. Default 5 s.
     pub close_timeout: Duration,
-    /// How long a server has to answer the handshake of a client. Default 10 s.
+    /// How long a server has to answer the handshake of a client. With a
+    /// [`Reconnect`](crate::Reconnect) policy each try has so long, and no callback comes between
+    /// the tries. Default 10 s.
     pub handshake_timeout: Duration,
     /// Subprotocols. A server takes the first of these that the client offers; a client offers
     /// them in this order. Default none.

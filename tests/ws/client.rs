@@ -235,6 +235,7 @@ fn expect_answered(answers: &'static [&'static str], max_attempts: Option<u32>, 
     let log = log.borrow();
     assert!(log.len() == 1 && log[0].starts_with(told), "{log:?}");
     server.join().unwrap(); // all its answers were wanted
+    assert_eq!(reactor.stats().connect_retries, answers.len() as u64 - 1);
 }
 
 #[test]
@@ -282,5 +283,5 @@ fn a_handshake_without_an_answer_does_not_count_as_a_connection_that_has_lasted(
     }
     let log = log.borrow();
     assert!(log.len() == 1 && log[0].starts_with("failed TimedOut"), "{log:?}");
-    assert_eq!(reactor.stats().connected, 2);
+    assert_eq!((reactor.stats().connected, reactor.stats().connect_retries), (2, 1));
 }
