@@ -225,7 +225,8 @@ impl<S> fmt::Debug for ClientState<S> {
 /// is while a server behind a balancer restarts. Each of these counts as a failed try, however long
 /// the connection was up. No callback comes between the tries: `Stats::connect_retries` of the
 /// reactor counts them, and the log says at the level `debug` why each has failed. After any other
-/// answer, and after the last try, `on_connect_failed` is called.
+/// answer, after an end by this side (a close, a limit on memory, a panic), and after the last try,
+/// `on_connect_failed` is called.
 pub struct Client<A> {
     /// The program's handler.
     pub app: A,
@@ -408,9 +409,12 @@ fn try_again<S: 'static>(
     cx: &mut Context<'_>,
 ) -> Option<(S, io::Error)> {
     let failure = opening.failure.take();
+    // By a call, a limit on memory or a panic: it would come again.
+    let is_ours =
+        matches!(closed.reason, CloseReason::Local | CloseReason::Overflow | CloseReason::Panic);
     let is_temporary = match &failure {
         Some(failure) => failure.is_temporary,
-        None => !matches!(closed.reason, CloseReason::Local), // this side has given up
+        None => !is_ours,
     };
     let mut state = ClientState(Phase::Opening(opening));
     if is_temporary {

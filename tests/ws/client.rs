@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use waterwheel::ws::{Client, Deflate, Options, Request};
-use waterwheel::{ConnectOptions, Reactor, Reconnect, ws};
+use waterwheel::{ConnectOptions, Limits, Reactor, Reconnect, ws};
 
 use crate::peer::{Connected, Log, Notes, answer_to, connect, plain};
 use crate::support::{End, nobody};
@@ -284,4 +284,20 @@ fn a_handshake_without_an_answer_does_not_count_as_a_connection_that_has_lasted(
     let log = log.borrow();
     assert!(log.len() == 1 && log[0].starts_with("failed TimedOut"), "{log:?}");
     assert_eq!((reactor.stats().connected, reactor.stats().connect_retries), (2, 1));
+}
+
+#[test]
+fn a_handshake_that_this_sides_limits_end_is_not_tried_again() {
+    let policy = Reconnect::default().base_delay(Duration::from_millis(1));
+    let limits = Limits::default().max_output_bytes(4_000).high_mark_bytes(4_000);
+    let limits = limits.low_mark_bytes(1_000);
+    let connect = ConnectOptions::default().reconnect(Some(policy)).limits(limits);
+    let request = Request::new("a.example", "/").header("Cookie", &"x".repeat(5_000));
+    let (mut reactor, log, _listener) = unanswered(Options::default(), connect, request);
+    while log.borrow().is_empty() {
+        reactor.run_once(None).unwrap();
+    }
+    let log = log.borrow();
+    assert!(log.len() == 1 && log[0].contains("a buffer cap was exceeded"), "{log:?}");
+    assert_eq!((reactor.stats().connected, reactor.stats().connect_retries), (1, 0));
 }
