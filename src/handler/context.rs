@@ -241,9 +241,9 @@ impl<'a> Context<'a> {
     /// attempt for which no descriptor is left fails like any other.
     ///
     /// # Errors
-    /// The state is returned if the connection was accepted or had no policy, if it is of another
-    /// type than the state that [`connect`](Self::connect) took (an error is logged), if the last
-    /// `max_attempts` attempts failed or were lost soon, or if the reactor is stopping.
+    /// The state is returned if the connection was accepted or had no policy, if the state is of
+    /// another type than the one that [`connect`](Self::connect) took (an error is logged), if the
+    /// last `max_attempts` attempts failed or were lost soon, or if the reactor is stopping.
     ///
     /// # Examples
     /// ```
