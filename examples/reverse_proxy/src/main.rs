@@ -12,7 +12,7 @@
 //!   a second, and its body is not read before. A connection becomes a tunnel when the server
 //!   behind has answered 101.
 //! - Servers are asked every now and then whether they live. One that has failed twice in a row
-//!   gets no requests until it answers again.
+//!   gets no requests until it answers that again.
 //! - 502: no server, or none that answers as it should; 504: it takes too long; 503: too many wait.
 //! - Fields of one connection stay on it (RFC 9110, 7.6.1), with those that `Connection` lists.
 //!   What clients say of themselves in `X-Forwarded-*` is not believed.

@@ -203,7 +203,7 @@ impl AnswerReader for Relay {
         cx.post(self.web, move |web, cx| {
             log::warn!("{id}: {}: {error}", web.app().servers[at].name);
             if matches!(error, ClientError::Connect(AcquireError::Connect(_))) {
-                web.app().note(at, false);
+                web.app().note_failed_connect(at);
             }
             let is_answered = web.answer(cx, id, |_, res| {
                 let is_unanswered = res.is_unanswered();
