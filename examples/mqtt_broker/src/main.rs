@@ -95,7 +95,7 @@ struct Broker {
     clients: BTreeSet<ConnId>,
     retained: BTreeMap<String, Publish>,
     retained_bytes: usize,
-    /// Comparisons for the client whose packets are read.
+    /// Comparisons for the client whose callback runs.
     compared: usize,
 }
 
@@ -294,18 +294,23 @@ impl Broker {
     }
 
     /// Sends what is retained for a subscription, as far as it is found in one turn.
-    fn replay(&self, client: &mut Client, conn: &mut Conn<'_>) {
+    fn replay(&mut self, client: &mut Client, conn: &mut Conn<'_>) {
         let Some(mut replay) = client.replay.take() else { return };
-        let count = (COMPARISONS / replay.filters.len().max(1)).max(1);
+        // To look at a topic is work also where there is no filter.
+        let filters = replay.filters.len().max(1);
+        let count = (COMPARISONS.saturating_sub(self.compared) / filters).max(1);
         let begin = replay.after.take().map_or(Bound::Unbounded, Bound::Excluded);
         let mut messages = self.retained.range((begin, Bound::Unbounded));
+        let mut last = None;
         for (topic, message) in messages.by_ref().take(count) {
+            self.compared += filters;
             if let Some(qos) = wanted(&replay.filters, message) {
                 deliver(client, conn, message, qos, true);
             }
-            replay.after = Some(topic.clone());
+            last = Some(topic);
         }
         if messages.next().is_some() {
+            replay.after = last.cloned();
             client.replay = Some(replay);
         }
     }
@@ -331,7 +336,6 @@ impl Broker {
 
     /// Takes the packets at the front of an input; returns how many bytes that is.
     fn packets(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        self.compared = 0;
         let mut packets = frame::headed(input, LENGTH, MAX_PACKET_BYTES);
         for packet in packets.by_ref() {
             let done = packet.map_err(|_| Broken).and_then(|(&[first], body)| {
@@ -385,6 +389,7 @@ impl Handler for Broker {
     }
 
     fn on_data(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        self.compared = 0;
         match &mut client.transport {
             Transport::Plain => self.packets(client, conn, input),
             Transport::Web(web) => {
@@ -410,6 +415,7 @@ impl Handler for Broker {
     /// The others have had their turn: more of what is retained is looked through, and when all of
     /// it is, reading goes on.
     fn on_timer(&mut self, client: &mut Client, conn: &mut Conn<'_>, _: Timer) {
+        self.compared = 0;
         self.replay(client, conn);
         if client.replay.is_some() {
             conn.set_timer(TURN, 0);

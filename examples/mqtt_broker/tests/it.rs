@@ -200,6 +200,27 @@ fn others_are_served_while_what_is_retained_is_looked_through() {
     busy.expect([0xd0, 0]);
 }
 
+/// None of the subscriptions takes long, and all of them together do.
+#[test]
+fn others_are_served_while_a_client_subscribes_again_and_again() {
+    const SUBSCRIPTIONS: usize = 700;
+    let (_broker, addr) = serve();
+    let (mut busy, mut other) = (connect(addr, "busy"), connect(addr, "other"));
+    retain_many(&mut busy, 5_000);
+    busy.send(
+        [subscription(&[("none", 0)]).repeat(SUBSCRIPTIONS), subscription(&[("late", 0)])].concat(),
+    );
+    busy.expect([0x90, 3, 0, 1, 0]);
+    // It has begun.
+    other.send([&retain("late", b"x")[..], &[0xc0, 0]].concat());
+    other.expect([0xd0, 0]);
+    for _ in 0..SUBSCRIPTIONS {
+        busy.expect([0x90, 3, 0, 1, 0]);
+    }
+    // It is retained, and not new: it came before the last subscription.
+    busy.expect([&[0x31, 7][..], &field("late"), b"x"].concat());
+}
+
 #[test]
 fn others_are_served_while_a_client_says_much_that_is_compared_with_much() {
     let (_broker, addr) = serve();
