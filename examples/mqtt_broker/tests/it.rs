@@ -178,7 +178,7 @@ fn retain_many(client: &mut Client, count: usize) {
 
 #[test]
 fn others_are_served_while_what_is_retained_is_looked_through() {
-    const TOPICS: usize = 1_000;
+    const TOPICS: usize = 5_000;
     let (_broker, addr) = serve();
     let (mut busy, mut other) = (connect(addr, "busy"), connect(addr, "other"));
     retain_many(&mut busy, TOPICS);
@@ -230,7 +230,7 @@ fn others_are_served_while_a_client_says_much_that_is_compared_with_much() {
     busy.send(subscription(&filters.collect::<Vec<_>>()));
     busy.stream.read_exact(&mut [0; 5 + 1_000]).unwrap();
     let own = packet(0x30, &field("own"));
-    busy.send([&own[..], &packet(0x30, &field("a/b")).repeat(1_000), &own].concat());
+    busy.send([&own[..], &packet(0x30, &field("a/b")).repeat(5_000), &own].concat());
     busy.expect([&[0x30, 5][..], &field("own")].concat());
     // It has begun.
     other.send(packet(0x30, &field("other")));
