@@ -41,8 +41,12 @@ const MAX_RETAINED_BYTES: usize = 64 << 20;
 /// Most filters of a client: each message is compared with all of them.
 const MAX_FILTERS: usize = 1_000;
 
+/// Most levels of a topic or a filter: they are compared level by level, and a text of 64 KiB has
+/// room for 65,536 of them.
+const MAX_LEVELS: usize = 128;
+
 /// Comparisons of messages with filters that are made for a client at once, in less than a
-/// millisecond, and the time in which the others have their turn then.
+/// millisecond where levels are few, and the time in which the others have their turn then.
 const COMPARISONS: usize = 10_000;
 const TURN: Duration = Duration::from_millis(1);
 
@@ -155,7 +159,12 @@ fn wanted(filters: &BTreeMap<String, u8>, message: &Publish) -> Option<u8> {
 
 /// Whether messages can be of it: it is no filter.
 fn is_topic(topic: &str) -> bool {
-    !topic.is_empty() && !topic.contains(['+', '#'])
+    !topic.is_empty() && !topic.contains(['+', '#']) && !is_too_deep(topic)
+}
+
+/// Whether a topic or a filter has more levels than are compared.
+fn is_too_deep(topic: &str) -> bool {
+    topic.split('/').nth(MAX_LEVELS).is_some()
 }
 
 /// Sends a packet in one piece.
@@ -278,7 +287,9 @@ impl Broker {
         let (mut granted, mut added) = (Vec::new(), BTreeMap::new());
         while !parts.0.is_empty() {
             let (filter, qos) = (parts.text()?, parts.u8()?.min(1));
-            if client.filters.len() >= MAX_FILTERS && !client.filters.contains_key(&filter) {
+            let has_room =
+                client.filters.len() < MAX_FILTERS || client.filters.contains_key(&filter);
+            if !has_room || is_too_deep(&filter) {
                 granted.push(REFUSED);
                 continue;
             }

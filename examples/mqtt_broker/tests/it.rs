@@ -111,6 +111,27 @@ fn a_will_is_of_one_topic() {
     }
 }
 
+/// What has 32,000 levels is compared as long as 32,000 that have one.
+#[test]
+fn topics_and_filters_have_so_many_levels_and_no_more() {
+    let (_broker, addr) = serve();
+    let (most, wild) = (["a"; 128].join("/"), ["+"; 128].join("/"));
+    let (deeper, wilder) = (format!("{most}/a"), format!("{wild}/#"));
+    let mut reader = connect(addr, "reader");
+    reader.send(subscription(&[(&wild, 0), (&wilder, 0)]));
+    reader.expect([0x90, 4, 0, 1, 0, 0x80]);
+    let mut writer = connect(addr, "writer");
+    writer.send(packet(0x30, &field(&most)));
+    // 257 bytes, whose number takes two.
+    reader.expect([&[0x30, 0x81, 2][..], &field(&most)].concat());
+    let mut deep = connect(addr, "deep");
+    deep.send(packet(0x30, &field(&deeper)));
+    deep.expect_end();
+    let mut dying = Client::connect(addr);
+    dying.send(introduction("dying", Some(&deeper)));
+    dying.expect_end();
+}
+
 /// A subscription to these, with their QoS.
 fn subscription(filters: &[(&str, u8)]) -> Vec<u8> {
     let filters = filters.iter().flat_map(|(filter, qos)| [field(filter), vec![*qos]].concat());
