@@ -30,6 +30,10 @@ use waterwheel::{
 /// How long the server upstream may take.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// How long a datagram upstream is waited on before the next client that asks has it sent again: it
+/// may have been lost, and all who ask the same wait for its answer.
+const RESEND: Duration = Duration::from_secs(1);
+
 /// Longest time in seconds that an answer is kept, and most answers that are.
 const MAX_TTL: u32 = 3_600;
 const MAX_ANSWERS: usize = 10_000;
@@ -57,6 +61,8 @@ struct Pending {
     askers: Vec<(Asker, [u8; 2])>,
     /// What was sent, behind the id.
     query: Vec<u8>,
+    /// When it was sent last.
+    sent: Duration,
     /// Begins with the question.
     cache_key: Vec<u8>,
     timer: TimerId,
@@ -132,15 +138,19 @@ impl Forwarder {
                 continue;
             }
             let is_told = matches!(asker, Asker::Udp { .. });
-            if is_told && pending.askers.contains(&(asker, id)) {
-                // The client asks again: what was sent may have been lost.
+            let asks_again = is_told && pending.askers.contains(&(asker, id));
+            if !asks_again {
+                if pending.askers.len() == MAX_ASKERS {
+                    return Outcome::Dropped;
+                }
+                pending.askers.push((asker, id));
+            }
+            // What was sent may have been lost. A client that asks again has waited for it; one
+            // that is new has not, but others have.
+            if asks_again || is_told && now >= pending.sent + RESEND {
+                pending.sent = now;
                 self.send_upstream(*own, query, cx);
-                return Outcome::Waits;
             }
-            if pending.askers.len() == MAX_ASKERS {
-                return Outcome::Dropped;
-            }
-            pending.askers.push((asker, id));
             return Outcome::Waits;
         }
         if alike.len() == MAX_ALIKE {
@@ -166,7 +176,8 @@ impl Forwarder {
         let timer = cx.set_timer(self.key, PATIENCE, own.into());
         self.alike.entry(cache_key.clone()).or_default().push(own);
         let askers = vec![(asker, [query[0], query[1]])];
-        pending.insert(Pending { askers, query: query[2..].to_vec(), cache_key, timer });
+        let sent = cx.now();
+        pending.insert(Pending { askers, query: query[2..].to_vec(), sent, cache_key, timer });
         if let Asker::Tcp(_) = asker {
             let limits = Limits::default().all_idle(Some(PATIENCE));
             let options = ConnectOptions::default().timeout(PATIENCE).limits(limits);

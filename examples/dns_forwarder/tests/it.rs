@@ -9,6 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use process::{PATIENCE, Process};
 
@@ -142,6 +143,37 @@ fn a_question_that_many_ask_is_asked_once() {
         let mut buffer = [0; 512];
         let length = client.recv(&mut buffer).unwrap();
         assert_eq!((length, &buffer[..2]), (answer.len(), &[0, id][..]));
+    }
+}
+
+/// Else all who ask for a name that many want would wait for it in vain.
+#[test]
+fn a_question_that_was_lost_is_asked_again_for_those_who_come_later() {
+    let (_forwarder, server, addr) = manual();
+    let began = Instant::now();
+    let (first, later) = (client(addr), client(addr));
+    first.send(&query(0, &[])).unwrap();
+    let lost = asked(&server).0;
+    // Each with an id of its own, as one client after another that asks once.
+    server.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut buffer = [0; 512];
+    let (sent, (length, forwarder)) = (1..)
+        .find_map(|id| {
+            later.send(&query(id, &[])).unwrap();
+            Some((id, server.recv_from(&mut buffer).ok()?))
+        })
+        .unwrap();
+    // With the same id: one more would be one more to guess. And no flood of queries.
+    assert_eq!(buffer[..length], lost);
+    assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
+    let mut answer = lost;
+    answer[2] |= 0x80;
+    server.send_to(&answer, forwarder).unwrap();
+    for (client, ids) in [(&first, 0..1), (&later, 1..sent + 1)] {
+        for id in ids {
+            client.recv(&mut buffer).unwrap();
+            assert_eq!(buffer[..2], [0, id]);
+        }
     }
 }
 
