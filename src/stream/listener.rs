@@ -93,7 +93,10 @@ impl Listener {
                 .then(|| HandshakeSlots::new(options.max_handshakes, options.source_prefix_v6)),
             config,
             limit: ConnLimit::new(options.max_connections.unwrap_or(usize::MAX)),
-            first_reads: FirstReads::new(),
+            first_reads: match options.read_at_accept {
+                true => FirstReads::new(),
+                false => FirstReads::NEVER,
+            },
             sources: options
                 .max_per_source
                 .map(|most| PerSourceLimit::new(most, options.source_prefix_v6)),

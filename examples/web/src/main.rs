@@ -117,7 +117,8 @@ fn serve_as_fleet(args: Args) -> Result<ExitCode, Box<dyn Error>> {
 fn parse() -> Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut listen = Vec::new();
-    let options = ListenOptions::default().limits(http::limits());
+    // Requests know nothing of each other, so a newcomer may overtake an end.
+    let options = ListenOptions::default().limits(http::limits()).read_at_accept(true);
     let mut fleet = FleetOptions::default();
     let mut routes = routes::Wanted::default();
     let (mut database, mut keys, mut new_user) = (None, None, None);

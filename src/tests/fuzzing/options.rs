@@ -245,6 +245,7 @@ fn listen_options(input: &mut Input<'_>) -> ListenOptions {
         .max_per_source(maybe(input, size))
         .at_capacity(wait)
         .accept_budget(maybe(input, size).unwrap_or(1))
+        .read_at_accept(input.flag())
         .tcp(tcp_options(input))
         .limits(limits(input))
         .source_prefix_v6(maybe(input, |input| input.number(8) as u8).unwrap_or(64))

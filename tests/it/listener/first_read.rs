@@ -9,6 +9,11 @@ use waterwheel::{Limits, ListenOptions};
 
 use crate::support::{Call, Client, End, PATIENCE, Rig, Script, pattern};
 
+/// A rig whose listener reads at accept.
+fn reading(script: Script) -> Rig {
+    Rig::with_listen(script, ListenOptions::default().read_at_accept(true))
+}
+
 /// A client whose first bytes are sent before the reactor turns.
 fn speaking(rig: &Rig, bytes: &[u8]) -> Client {
     let mut client = Client::connect(rig.addr);
@@ -35,10 +40,29 @@ fn once_in_time(mut attempt: impl FnMut() -> bool) {
     }
 }
 
+/// Unless it is asked for, who comes is served behind the end of who has gone.
+#[test]
+fn who_comes_back_finds_its_old_connection_gone() {
+    let mut rig = Rig::new(Script::echo());
+    let is_close = |call: &Call| matches!(call, Call::Close(..));
+    for round in 1..=20 {
+        let (client, _) = rig.client();
+        drop(client);
+        let mut back = speaking(&rig, b"again");
+        rig.expect(&mut back, b"again");
+        let calls = rig.journal.calls();
+        let served = calls.iter().rposition(|call| matches!(call, Call::Data(_))).unwrap();
+        let ends = calls[..served].iter().filter(|call| is_close(call)).count();
+        assert_eq!(ends, 2 * round - 1, "the old one has ended before");
+        drop(back);
+        rig.until("its end", |rig| rig.journal.count(is_close) == 2 * round);
+    }
+}
+
 #[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 #[test]
 fn one_that_ends_with_its_first_answer_has_no_event_of_its_own() {
-    let mut rig = Rig::new(answering_once());
+    let mut rig = reading(answering_once());
     once_in_time(|| {
         let before = rig.reactor.stats();
         let mut client = speaking(&rig, b"all there is");
@@ -52,7 +76,7 @@ fn one_that_ends_with_its_first_answer_has_no_event_of_its_own() {
 #[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 #[test]
 fn one_that_only_looks_whether_somebody_listens_has_none_either() {
-    let mut rig = Rig::new(Script::new());
+    let mut rig = reading(Script::new());
     once_in_time(|| {
         let before = rig.reactor.stats();
         drop(Client::connect(rig.addr));
@@ -67,7 +91,7 @@ fn one_that_only_looks_whether_somebody_listens_has_none_either() {
 #[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 #[test]
 fn a_newcomer_that_says_nothing_costs_no_turn() {
-    let mut rig = Rig::new(Script::echo());
+    let mut rig = reading(Script::echo());
     for _ in 0..20 {
         let (mut client, _) = rig.client();
         let before = rig.reactor.stats().events;
@@ -80,7 +104,7 @@ fn a_newcomer_that_says_nothing_costs_no_turn() {
 
 #[test]
 fn its_callbacks_come_in_order_and_what_they_write_too() {
-    let mut rig = Rig::new(Script::echo().open(|conn| {
+    let mut rig = reading(Script::echo().open(|conn| {
         conn.write(b"welcome ");
     }));
     for _ in 0..20 {
@@ -99,7 +123,7 @@ fn its_callbacks_come_in_order_and_what_they_write_too() {
 /// The listener guesses right and wrong, changes its mind, and serves all alike.
 #[test]
 fn those_who_speak_at_once_and_those_who_wait_are_served_alike() {
-    let mut rig = Rig::new(Script::echo());
+    let mut rig = reading(Script::echo());
     let mut waiting: Vec<(Client, u8)> = Vec::new();
     for number in 0..200 {
         if number / 20 % 2 == 0 {
@@ -120,7 +144,7 @@ fn those_who_speak_at_once_and_those_who_wait_are_served_alike() {
 
 #[test]
 fn the_end_behind_the_first_bytes_is_read() {
-    let mut rig = Rig::new(Script::echo());
+    let mut rig = reading(Script::echo());
     for _ in 0..20 {
         let mut client = speaking(&rig, b"that is all");
         client.finish();
@@ -135,7 +159,7 @@ fn the_end_behind_the_first_bytes_is_read() {
 
 #[test]
 fn a_reset_behind_the_first_bytes_is_seen() {
-    let mut rig = Rig::new(Script::echo());
+    let mut rig = reading(Script::echo());
     for _ in 0..20 {
         let before = rig.journal.closes();
         speaking(&rig, b"gone").reset();
@@ -147,7 +171,7 @@ fn a_reset_behind_the_first_bytes_is_seen() {
 
 #[test]
 fn a_handler_that_takes_nothing_yet_gets_it_later() {
-    let mut rig = Rig::new(
+    let mut rig = reading(
         Script::echo()
             .open(|conn| {
                 conn.pause_reading();
@@ -166,7 +190,7 @@ fn a_handler_that_takes_nothing_yet_gets_it_later() {
 /// The peer has said something, and reads what it is told before it is closed on.
 #[test]
 fn a_handler_that_ends_it_at_once_is_heard() {
-    let mut rig = Rig::new(Script::new().open(|conn| {
+    let mut rig = reading(Script::new().open(|conn| {
         conn.write(b"closed today");
         conn.close();
     }));
@@ -220,7 +244,7 @@ fn a_panic_at_the_first_bytes_ends_its_connection_alone() {
         conn.write(input);
         input.len()
     });
-    let mut rig = Rig::new(script);
+    let mut rig = reading(script);
     rig.panics = 6;
     let (mut other, _) = rig.client();
     for words in [b"bad".as_slice(), b"worse"].repeat(3) {
@@ -241,7 +265,8 @@ fn what_ends_as_it_opens_waits_for_no_first_byte() {
     const LOTS: usize = 24 << 20;
     let (first, close) = (Duration::from_millis(20), Duration::from_millis(600));
     let limits = Limits::default().first_byte_timeout(Some(first)).close_timeout(close);
-    let options = ListenOptions::default().limits(limits.max_output_bytes(2 * LOTS));
+    let options =
+        ListenOptions::default().read_at_accept(true).limits(limits.max_output_bytes(2 * LOTS));
     let script = Script::new().open(|conn| {
         conn.write(&pattern(LOTS));
         conn.close();
@@ -263,7 +288,10 @@ fn what_ends_as_it_opens_waits_for_no_first_byte() {
 #[test]
 fn the_first_byte_has_its_time_where_none_has_come() {
     let limits = Limits::default().first_byte_timeout(Some(Duration::from_millis(20)));
-    let mut rig = Rig::with_listen(Script::echo(), ListenOptions::default().limits(limits));
+    let mut rig = Rig::with_listen(
+        Script::echo(),
+        ListenOptions::default().read_at_accept(true).limits(limits),
+    );
     for _ in 0..4 {
         let mut early = speaking(&rig, b"early");
         rig.expect(&mut early, b"early");

@@ -118,7 +118,7 @@ fn set_up(reactor: &mut Reactor, dice: &Dice, ledger: &Shared, clock: &Clock) ->
     let service = reactor.register_with(|service| {
         Chaos::new(service, dice.clone(), Rc::clone(ledger), Rc::clone(clock), max_output)
     });
-    let mut options = ListenOptions::default().limits(limits);
+    let mut options = ListenOptions::default().limits(limits).read_at_accept(true);
     if dice.one_in(3) {
         options = options.max_connections(Some(1 + dice.below(6) as usize));
     }
