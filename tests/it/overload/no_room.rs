@@ -193,6 +193,8 @@ fn nobody_is_shed_for_output_that_waits_for_room() {
     assert!(it.rig.lives(it.id));
 }
 
+/// Where edges are emulated, events do not come in the order in which sockets became ready.
+#[cfg(all(target_os = "linux", not(mio_unsupported_force_poll_poll)))]
 #[test]
 fn a_reactor_that_is_dropped_sends_what_waits_for_room() {
     let mut it = Crowded::new(Rig::new(Script::echo()));
