@@ -12,6 +12,9 @@ pub(crate) mod mailbox;
 pub mod observer;
 mod ready;
 mod state;
+#[cfg(all(test, not(loom)))]
+#[path = "../tests/engine/mod.rs"]
+mod tests;
 mod timers;
 #[cfg_attr(not(target_pointer_width = "64"), path = "token_narrow.rs")]
 mod token;

@@ -3,6 +3,7 @@
 mod deadlines;
 mod fast_path;
 mod files;
+mod flags;
 mod layers;
 
 use std::io::{self, IoSlice, Read, Write};
