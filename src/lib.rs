@@ -102,9 +102,8 @@
 //!
 //! | storey | room | what is in it |
 //! |---|---|---|
-//! | ground | `base` | ids, ticks, the timer wheel, the byte queue, frames, counters: pure |
+//! | ground | `base` | ids, ticks, timer wheel, byte queue, frames, counters, TCP states: pure |
 //! | | `options` | what can be set, as plain data |
-//! | | `tcp` | the states of a connection: what is known of one, and what governs them |
 //! | | `sys` | the outside world, of the system or simulated: sockets, the poll, the clock |
 //! | loop | `engine` | what any socket needs: timers, ready queue, mailbox, end of the turn |
 //! | | `stream` | connections and listeners: reading, writing, closing, and what each waits for |
@@ -119,8 +118,7 @@
 //! | | `http` | HTTP/1.1 as a handler (feature `http`) |
 //! | | `ws` | WebSocket, as server and as client (feature `ws`) |
 //! | | `inspect` | the recorder, warnings and the live page (feature `inspect`) |
-//! | proofs | `guide` | chapters on how the loop works: documentation alone |
-//! | | `tour` | chapters for those who write with the crate: documentation alone |
+//! | proofs | `guide` | how the loop works, the states of TCP, a tour: documentation |
 //! | | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | | `tests` | scripts of a connection, models of interleavings, and targets of the fuzzers |
 //!
@@ -185,8 +183,6 @@ mod base;
 
 mod options;
 
-pub mod tcp;
-
 mod sys;
 
 mod engine;
@@ -221,8 +217,6 @@ pub mod inspect;
 
 pub mod guide;
 
-pub mod tour;
-
 #[cfg(feature = "sim")]
 pub mod sim;
 
@@ -236,6 +230,8 @@ pub use base::stats::Stats;
 pub use base::{frame, wheel};
 pub use channel::{Receive, SendError, Sender};
 pub use engine::observer;
+#[doc(inline)]
+pub use guide::tour;
 pub use handler::{
     Conn, Context, DeadlineKind, Handler, HandlerKey, Peer, Remote, Stopped, TimerHandler,
 };
@@ -260,6 +256,12 @@ pub mod stats {
 /// Destinations that a program refuses to connect to although a stranger names them.
 pub mod filter {
     pub use crate::options::DestinationFilter;
+}
+
+#[doc = include_str!("guide/tcp/states.md")]
+pub mod tcp {
+    pub use crate::base::tcp_info::{TcpInfo, TcpState};
+    pub use crate::guide::tcp::{closing, files, handshake, ports, queues};
 }
 
 /// Datagrams of UDP: sockets, handlers, and sessions by peer.

@@ -30,10 +30,10 @@ use source::{Kind, Source, is_word_char, tokens};
 /// The rooms of the library, in order and by storey: a room is the directory `src/NAME/`, and its
 /// files name only rooms above it in this list. A new room is a line here.
 const STOREYS: &[(&str, &[&str])] = &[
-    ("ground", &["base", "options", "tcp", "sys"]),
+    ("ground", &["base", "options", "sys"]),
     ("loop", &["engine", "stream", "datagram", "handler", "reactor"]),
     ("on top", &["channel", "pool", "fleet", "offload", "tls", "http", "ws", "inspect"]),
-    ("proofs", &["guide", "tour", "sim", "tests"]),
+    ("proofs", &["guide", "sim", "tests"]),
 ];
 
 /// All rooms, in order.

@@ -13,5 +13,6 @@ pub(crate) mod panics;
 #[cfg(feature = "proxy-protocol")]
 pub(crate) mod proxy_protocol;
 pub(crate) mod stats;
+pub(crate) mod tcp_info;
 pub(crate) mod tick;
 pub mod wheel;

@@ -13,6 +13,9 @@
 //! stepped forwards and backwards. `cargo run --release -p simulate -- --scenes` lists them all.
 //! A test compares the code of the chapters with the files that it is from.
 
+pub(crate) mod tcp;
+pub mod tour;
+
 #[doc = include_str!("journey.md")]
 pub mod journey {}
 

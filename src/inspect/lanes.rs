@@ -10,10 +10,10 @@ use super::recorder::Recorder;
 use super::view::{handler, list, phase};
 use crate::base::id::ConnId;
 use crate::base::json::Quoted;
+use crate::base::tcp_info::TcpState;
 use crate::engine::observer::ObserverKey;
 use crate::handler::Context;
 use crate::http::Request;
-use crate::tcp::TcpState;
 
 /// A page shows so many lanes.
 const MAX_LANES: usize = 40;

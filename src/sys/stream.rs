@@ -5,8 +5,8 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use super::{Credentials, NO_ADDR, not_connected, os, sim};
+use crate::base::tcp_info::TcpInfo;
 use crate::options::{Keepalive, TcpOptions};
-use crate::tcp::TcpInfo;
 
 /// A connection.
 #[derive(Debug)]

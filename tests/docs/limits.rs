@@ -7,7 +7,7 @@ use super::read;
 
 #[test]
 fn the_chapter_has_every_limit_with_its_values() {
-    let text = read("src/tour/limits.md");
+    let text = read("src/guide/tour/limits.md");
     let told: Vec<[String; 3]> = rows(&text).collect();
     let (default, internet) = (fields(&Limits::default()), fields(&Limits::internet()));
     assert!(default.len() > 10, "{default:?}");

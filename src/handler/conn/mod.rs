@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::base::close::IdleKind;
 use crate::base::id::{ConnId, TimerId};
+use crate::base::tcp_info::TcpInfo;
 use crate::handler::event_loop::Loop;
 use crate::handler::states::LentStates;
 use crate::handler::{Context, Handler, HandlerKey};
@@ -20,7 +21,6 @@ use crate::options::{MAX_LIMIT, at_most};
 use crate::stream::connection::{Connection, Flags};
 use crate::stream::{Link, Written};
 use crate::sys::{Credentials, Stream};
-use crate::tcp::TcpInfo;
 
 /// A connection, lent to a callback.
 ///

@@ -15,7 +15,7 @@ use rustix::net::{
 };
 
 use super::Stream;
-use crate::tcp::TcpInfo;
+use crate::base::tcp_info::TcpInfo;
 
 // Constants of linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;

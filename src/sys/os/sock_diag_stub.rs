@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Stream;
-use crate::tcp::TcpInfo;
+use crate::base::tcp_info::TcpInfo;
 
 /// What the kernel knows of the connection to `peer`: not to be had here.
 pub(crate) fn tcp_info(_: &Stream, _: SocketAddr) -> io::Result<TcpInfo> {
