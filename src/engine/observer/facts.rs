@@ -10,17 +10,18 @@ use crate::base::id::{ConnId, SocketId, TimerId};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Callback<'a> {
-    /// The handler that it is of, by the order of registration: the number that
-    /// [`HandlerKey`](crate::HandlerKey) prints.
+    /// The index of its handler, in the order of registration: the number that `{:?}` of
+    /// [`HandlerKey`](crate::HandlerKey) shows.
     pub handler: u32,
-    /// Which one, and what it is told.
+    /// Which callback, and its parameters.
     pub what: What<'a>,
-    /// How its connection stands now; `None` if it is of none, or of one that has ended.
+    /// The state of its connection now; `None` if it has no connection, or the connection has
+    /// ended.
     pub conn: Option<ConnFacts>,
 }
 
-/// Which callback, and what it is told. Those of connections are of [`Handler`](crate::Handler),
-/// and those of sockets of the handlers of datagrams.
+/// Which callback, and its parameters. Callbacks of connections are methods of
+/// [`Handler`](crate::Handler), and callbacks of sockets are methods of the handlers of datagrams.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the parameters of the callbacks")]
@@ -45,11 +46,12 @@ pub enum What<'a> {
     Shutdown { id: ConnId },
     /// `on_close`.
     Close { id: ConnId, unsent_bytes: usize },
-    /// `on_connect_retry`, after so many tries.
+    /// `on_connect_retry`, after this number of tries.
     ConnectRetry { id: ConnId, tries: u32 },
     /// `on_connect_failed`; `id` is `None` if the connect failed before anything was begun.
     ConnectFailed { id: Option<ConnId> },
-    /// The state of a connection is dropped for which there was no room after all.
+    /// No callback: the loop drops the state that `on_accept` returned, because the connection
+    /// could not be registered.
     DropState,
     /// `on_handler_timer`.
     HandlerTimer { timer: TimerId },
@@ -74,7 +76,7 @@ pub enum What<'a> {
 }
 
 impl What<'_> {
-    /// The name of the callback; in parentheses if it is no method of a handler.
+    /// The name of the callback, such as `on_data`; in parentheses if it is no method of a handler.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -101,7 +103,7 @@ impl What<'_> {
         }
     }
 
-    /// The connection that the callback is of, which may have ended.
+    /// The connection of the callback, which may have ended.
     #[must_use]
     pub fn conn_id(&self) -> Option<ConnId> {
         match *self {
@@ -120,7 +122,7 @@ impl What<'_> {
         }
     }
 
-    /// The datagram socket that the callback is of, which may be closed.
+    /// The datagram socket of the callback, which may be closed.
     #[must_use]
     pub fn socket_id(&self) -> Option<SocketId> {
         match *self {
@@ -136,19 +138,21 @@ impl What<'_> {
     }
 }
 
-/// How a connection stands that has not ended.
+/// The state of a connection that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnFacts {
-    /// Whether the loop reads from it: neither a pause nor full output nor its end holds that back.
+    /// Whether the loop reads from it. Not so while reading is paused, while output above the high
+    /// mark holds reading back, or after the peer has finished.
     pub is_reading: bool,
     /// Whether its handler has paused reading.
     pub is_paused: bool,
-    /// Whether its bytes pass through a layer, so that its handler sees others than the socket.
+    /// Whether its bytes pass through a layer such as TLS, so that the handler sees other bytes
+    /// than the socket.
     pub is_layered: bool,
-    /// Bytes of input that are kept for its handler; those that `on_data` is lent do not count.
+    /// Bytes of input that are kept for its handler. Bytes that are lent to `on_data` do not count.
     pub input_bytes: usize,
-    /// Bytes of output that the kernel has not taken, those of files too.
+    /// Bytes of output that the kernel has not taken, those of files included.
     pub output_bytes: usize,
 }
 
@@ -156,11 +160,11 @@ pub struct ConnFacts {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ConnEnd<'a> {
-    /// Why.
+    /// Why it ended.
     pub reason: &'a CloseReason,
     /// Bytes that were accepted for sending and are lost.
     pub unsent_bytes: usize,
-    /// Whether its handler has closed it, whatever happened then.
+    /// Whether its handler called `close` or `abort`, whatever ended the connection after that.
     pub is_by_handler: bool,
     /// Whether it had to end with RST even if everything was sent.
     pub must_reset: bool,
@@ -168,7 +172,7 @@ pub struct ConnEnd<'a> {
     pub is_paused: bool,
 }
 
-/// What a callback has returned.
+/// What a callback has returned, or what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -176,7 +180,7 @@ pub enum Outcome {
     Returned,
     /// Whether a connection was accepted.
     Accepted(bool),
-    /// How many bytes of its input it is done with.
+    /// How many bytes of its input it has consumed.
     Consumed(usize),
     /// What is to be done with an idle connection.
     Idle(Idle),
@@ -186,7 +190,7 @@ pub enum Outcome {
     Delivered(usize),
 }
 
-/// How the queues of a loop and its timer wheel stand.
+/// The lengths of the queues of a loop, and the state of its timer wheel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoopState {
@@ -206,7 +210,7 @@ pub struct LoopState {
     pub flushes: usize,
     /// Connections to be torn down at the end of the turn.
     pub closes: usize,
-    /// Outgoing connections that are tried again, of which handlers are to be told.
+    /// Outgoing connections that will be tried again, and whose handlers do not know that yet.
     pub retries: usize,
 }
 
@@ -222,7 +226,7 @@ pub struct WheelSlot {
     pub entries: usize,
 }
 
-/// From the reading of the clock before a callback to the one at its end.
+/// The time of a callback: from the last reading of the clock before it to the reading at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The reading before, in nanoseconds since the reactor was made.
@@ -278,9 +282,9 @@ impl Span {
     }
 }
 
-/// A message that was handled in one go: it was read at once, `on_data` has taken some of it or
-/// all, what that wrote has left, and nothing is unusual about the connection then: it is neither
-/// paused nor closed, and has no output queued.
+/// A message that was handled in one go. One read returned it, `on_data` consumed at least a part
+/// of it, and the kernel took all that `on_data` wrote. After that the connection was neither
+/// paused nor closed, and had no output queued.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Message<'a> {
@@ -290,7 +294,7 @@ pub struct Message<'a> {
     pub id: ConnId,
     /// What was read, and lent to `on_data`.
     pub input: &'a [u8],
-    /// How many bytes of it `on_data` is done with.
+    /// How many bytes of it `on_data` has consumed.
     pub consumed: usize,
     /// How many bytes of what `on_data` wrote the kernel has taken.
     pub written: usize,

@@ -1,21 +1,20 @@
-//! Observers: their methods are called for what the loop does, with how long it took.
+//! Observers: values whose methods the loop calls to report what it does, and how long that took.
 //!
-//! The methods of an observer are called for the phases of each turn, every callback, connections
-//! that are accepted, opened and closed, bytes, timers, wakes and panics, and marks that a handler
-//! sets. [`Reactor::observe`](crate::Reactor::observe) installs one. Without an observer a message
+//! An observer is called for the phases of each turn, for every callback, for connections that are
+//! accepted, opened and closed, for bytes, timers, wakes and panics, and for marks that a handler
+//! sets. [`Reactor::observe`](crate::Reactor::observe) adds one. Without an observer a message
 //! costs nothing more, and a turn costs one test.
 //!
-//! Where there is one, the loop takes the same ways and makes the same system calls. A message
-//! costs about 310 instructions more, of which a third is a reading of the clock. An observer
-//! that must cost little is told of most messages [in one call](Observer::takes_whole_messages),
-//! for half of that.
+//! With an observer the loop takes the same paths and makes the same system calls. A message costs
+//! about 310 instructions more, of which a third is a reading of the clock. An observer that
+//! should cost less can get most messages [in one call](Observer::takes_whole_messages), for half
+//! of that.
 //!
 //! # Time
 //! Times are counted from the moment at which the reactor was made. The clock is read when a turn
-//! begins, and then once for each callback and each phase, at its end. So everything that the loop
-//! does between two readings counts to what ends with the second one: to a callback belong the
-//! read before it and the write of what it has gathered. [`Stats::callback_times`] counts what is
-//! told of callbacks.
+//! begins, and then once at the end of each callback and of each phase. So the time of a callback
+//! includes the read before it and the write of what it has gathered. [`Stats::callback_times`] is
+//! a histogram of these times.
 //!
 //! [`Stats::callback_times`]: crate::Stats::callback_times
 //!
@@ -54,21 +53,23 @@ pub use facts::{Callback, ConnEnd, ConnFacts, LoopState, Message, Outcome, Span,
 pub use told::ObserverKey;
 pub(crate) use told::Observers;
 
-/// Is told what the loop does.
+/// What the loop calls to report what it does.
 ///
 /// Every method does nothing by default. No method gets the loop, so an observer cannot call back
-/// into it. An observer must not panic: its panic counts as one of the callback that is told, and
-/// one of `on_panic` leaves the reactor.
+/// into it. An observer must not panic. Its panic counts as a panic of the callback that runs, so a
+/// connection may end. A panic in [`on_panic`](Self::on_panic) itself goes on in the caller of
+/// `run`.
 ///
 /// Begins and ends nest: a turn contains phases, and a phase contains callbacks. There are three
 /// exceptions:
 /// - A callback that panics has no end, and neither has its phase: [`on_panic`](Self::on_panic)
-///   ends both. The phase of the events then begins once more, with those that are left.
-/// - Callbacks that a stop brings about belong to a turn and to no phase.
+///   stands in the place of both. If that was the phase of the events, it begins once more, with
+///   the events that are left.
+/// - Callbacks that a stop causes belong to a turn and to no phase.
 /// - The last callbacks of a reactor that is dropped belong to no turn.
 pub trait Observer: 'static {
-    /// A handler was registered, of a type with this name. Those that were there before are told
-    /// when the observer is installed. The index is the one of [`Callback::handler`].
+    /// A handler was registered, of a type with this name. Handlers that were registered earlier
+    /// are reported when the observer is added. The index is the one of [`Callback::handler`].
     fn on_handler(&mut self, index: u32, type_name: &'static str) {
         let _ = (index, type_name);
     }
@@ -84,12 +85,12 @@ pub trait Observer: 'static {
         let _ = at;
     }
 
-    /// A phase begins. Phases without work are not told of, except that of the events.
+    /// A phase begins. Phases without work are not reported, except that of the events.
     fn on_phase_begin(&mut self, phase: Phase, at: Duration) {
         let _ = (phase, at);
     }
 
-    /// A phase has ended, in which so many things were done: see [`Phase`].
+    /// A phase has ended. What `count` counts depends on the phase: see [`Phase`].
     fn on_phase_end(&mut self, phase: Phase, count: usize, at: Duration) {
         let _ = (phase, count, at);
     }
@@ -104,17 +105,20 @@ pub trait Observer: 'static {
         let _ = (callback, outcome, span);
     }
 
-    /// Whether [`on_message`](Self::on_message) is to tell of most messages, in one call instead of
-    /// four: for an observer that must cost little. Asked once, when it is installed, and followed
-    /// while all observers of the reactor say yes.
+    /// Whether most messages are reported by [`on_message`](Self::on_message), in one call instead
+    /// of four: for an observer that should cost little. Called once, when the observer is added.
+    /// Has an effect only while all observers of the reactor return `true`. Default: `false`.
     fn takes_whole_messages(&self) -> bool {
         false
     }
 
-    /// A message was handled in one go. Told, of such messages, instead of `on_read`,
+    /// A message was handled in one go. Called for such messages instead of `on_read`,
     /// `on_callback_begin`, `on_written` and `on_callback_end`, if the observer
-    /// [takes whole messages](Self::takes_whole_messages). What happened within its callback is
-    /// told before it; likewise of a message that was not handled in one go, which is four calls.
+    /// [takes whole messages](Self::takes_whole_messages). All other messages are still reported by
+    /// those four calls.
+    ///
+    /// An observer that takes whole messages learns of what happened within `on_data`, such as a
+    /// timer that was set, before it learns of the message itself.
     fn on_message(&mut self, message: &Message<'_>) {
         let _ = message;
     }
@@ -149,13 +153,13 @@ pub trait Observer: 'static {
         let _ = (id, bytes);
     }
 
-    /// A handler has set a timer. Its index is `None` if it did so outside a callback.
+    /// A handler has set a timer. `handler` is `None` if the timer was set outside a callback.
     fn on_timer_armed(&mut self, handler: Option<u32>, timer: TimerId, wait: Duration) {
         let _ = (handler, timer, wait);
     }
 
-    /// A timer has fired, of a handler or of the loop, so long after its deadline: whole
-    /// milliseconds.
+    /// A timer has fired, of a handler or of the loop. `late` is how long after its deadline that
+    /// was, in whole milliseconds.
     fn on_timer_fired(&mut self, late: Duration) {
         let _ = late;
     }
@@ -163,7 +167,7 @@ pub trait Observer: 'static {
     /// Another thread has woken the loop.
     fn on_woken(&mut self) {}
 
-    /// A callback of a handler has panicked, and said this.
+    /// A callback of a handler has panicked, with this text.
     fn on_panic(&mut self, handler: Option<u32>, text: &str) {
         let _ = (handler, text);
     }
@@ -178,14 +182,14 @@ pub trait Observer: 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// What the poll has reported; counts events.
+    /// What the poll has reported; `count` is the number of events.
     Events,
-    /// The ready queue; counts sockets that had one more budget.
+    /// The ready queue; `count` is the number of sockets that had one more budget.
     Ready,
-    /// The mailbox; counts messages and posted closures.
+    /// The mailbox; `count` is the number of messages and posted closures.
     Mailbox,
-    /// The timers that are due; counts those that fired.
+    /// The timers that are due; `count` is the number of those that fired.
     Timers,
-    /// The end of the turn; counts flushes, retries and closes.
+    /// The end of the turn; `count` is the number of flushes, retries and closes.
     FlushAndClose,
 }
