@@ -4,7 +4,7 @@ use std::fmt;
 
 macro_rules! landmarks {
     ($($name:ident: $text:literal,)*) => {
-        /// A state or a way of the reactor.
+        /// A state or a code path of the reactor.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Landmark {
             $($name,)*
@@ -69,7 +69,7 @@ landmarks! {
     EndHeldBack: "the end of a layer's peer waits for the handler",
 }
 
-/// Which states and ways of the reactor have been reached, out of those that are looked for.
+/// Which states and code paths of the reactor have been reached, of those that are looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Landmarks {
     reached: u64,
@@ -80,7 +80,7 @@ impl Landmarks {
         self.reached |= 1 << landmark as u32;
     }
 
-    /// With those of another run.
+    /// Adds those that another run has reached.
     pub fn merge(&mut self, other: Self) {
         self.reached |= other.reached;
     }

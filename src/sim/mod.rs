@@ -5,7 +5,9 @@
 //! seed decides everything that is left to chance in the real world: how long a segment takes, how
 //! many bytes a read returns, which call is interrupted, when a machine is cut off. So the same
 //! seed gives the same run on every machine, and a failure can be repeated with its seed. Nothing
-//! sleeps, and no real socket is opened: an hour of idle timers takes milliseconds.
+//! sleeps, and no real socket is opened: an hour of idle timers takes milliseconds. Unix sockets
+//! do not exist in it (an error of kind `Unsupported`). Files are the real ones. The jobs of an
+//! [`Offload`](crate::offload::Offload) run on the loop, after a time that the seed decides.
 //!
 //! Every run also checks the crate's own guarantees. Callbacks come in their order. Each byte is
 //! delivered once and in order. A stream that was cut ends with a reset. Idle limits are neither

@@ -19,8 +19,8 @@ use crate::sys::sim::{Fault, Faults};
 /// Runs a test under many seeds, each in a world of its own.
 ///
 /// With `WATERWHEEL_SEED=N` in the environment only that seed is run, and its trace is printed.
-/// With `SIM_PAGE=FILE` that run, or the first one that fails, is written as a page that steps
-/// through it in a browser, forwards and backwards.
+/// With `SIM_PAGE=FILE` that run, or the first run that fails, is written to an HTML file. In a
+/// browser this page steps through the run, forwards and backwards.
 ///
 /// # Examples
 /// ```
@@ -43,21 +43,21 @@ pub struct Seeds {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
-    /// Runs that were made.
+    /// Runs, each with a seed of its own.
     pub runs: u64,
-    /// Virtual time of all of them.
+    /// Virtual time of all runs together.
     pub virtual_time: Duration,
-    /// Things that the traces noted.
+    /// Lines of all traces together, whether they were kept or not.
     pub notes: u64,
     /// System calls of the reactors.
     pub system_calls: u64,
-    /// Their turns.
+    /// Turns of the reactors.
     pub turns: u64,
     /// How often each fault has struck, in the order of [`Fault::ALL`].
     pub struck: Vec<u64>,
-    /// The states and ways of the reactor that were reached.
+    /// The states and code paths of the reactor that were reached.
     pub landmarks: Landmarks,
-    /// All hashes as one.
+    /// One hash of all runs: it is the same for the same seeds, faults, test and version.
     pub hash: u64,
 }
 
@@ -75,13 +75,13 @@ pub(super) struct Failure {
 const TRACE_LINES: usize = 60;
 
 impl Seeds {
-    /// The seeds from 0 to `count - 1`, with every fault.
+    /// The seeds from 0 to `count - 1`, with [all faults](Faults::all).
     #[must_use]
     pub fn new(count: u64) -> Self {
         Self { range: 0..count, faults: Faults::all() }
     }
 
-    /// The same number of seeds, beginning with `first`.
+    /// Takes as many seeds as before, beginning with `first`.
     #[must_use]
     pub fn from(mut self, first: u64) -> Self {
         let count = self.range.end - self.range.start;
@@ -96,13 +96,16 @@ impl Seeds {
         self
     }
 
-    /// Runs the test under each seed. The test must decide nothing by chance: it must not read the
-    /// real clock, or depend on the order of a `HashMap`. After each run all faults end, the world
-    /// comes to rest, and a check makes sure that nothing is left behind ([`Simulation::finish`]).
+    /// Runs the test under each seed. The test must do the same under the same seed: it must not
+    /// read the real clock, or depend on the order of a `HashMap`. After each run all faults end,
+    /// the world comes to rest, and a check makes sure that nothing is left behind
+    /// ([`Simulation::finish`]).
     ///
     /// # Panics
-    /// If the test panics or returns an error, or a rule is broken, under any seed: with the
-    /// seed, the end of its trace, and how to run it again.
+    /// - If the test panics or returns an error under a seed, or one of the crate's guarantees is
+    ///   broken. The message has the seed, the last 60 lines of its trace, and the command that
+    ///   runs it again.
+    /// - If `WATERWHEEL_SEED` is no number.
     pub fn run(&self, test: impl Fn(&mut Simulation) -> io::Result<()>) -> Report {
         if let Ok(seed) = env::var("WATERWHEEL_SEED") {
             let seed = seed.parse();
@@ -238,7 +241,7 @@ fn text_of(payload: &(dyn std::any::Any + Send)) -> String {
 }
 
 impl Report {
-    /// With the runs of another one, which came after these.
+    /// Adds the runs of another report, which came after these.
     pub fn merge(&mut self, other: &Self) {
         self.runs += other.runs;
         self.virtual_time += other.virtual_time;

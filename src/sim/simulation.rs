@@ -23,8 +23,8 @@ pub struct PeerId(usize);
 
 /// A world with reactors and scripted peers, in virtual time, driven by a seed.
 ///
-/// See the [module](super) for what it is for, and [`Seeds`](super::Seeds) to run a test under
-/// many of them.
+/// The [module](super) says what it is for, and [`Seeds`](super::Seeds) runs a test under many
+/// seeds.
 ///
 /// # Examples
 /// An hour of silence, which takes no real time:
@@ -119,7 +119,7 @@ impl Simulation {
     /// `0.0.0.0` and `127.0.0.1` stand for the host's own address; `listen` returns the real one.
     ///
     /// # Errors
-    /// - What `set_up` returns.
+    /// - The error that `set_up` returns.
     pub fn host<R>(
         &mut self,
         name: &str,
@@ -134,7 +134,7 @@ impl Simulation {
     /// # Errors
     /// - `InvalidInput`: an option is out of range.
     /// - `EMFILE`: the open files do not suffice for the poll.
-    /// - What `set_up` returns.
+    /// - The error that `set_up` returns.
     pub fn host_with<R>(
         &mut self,
         name: &str,
@@ -161,7 +161,8 @@ impl Simulation {
         result.map(|result| (HostId(index), result))
     }
 
-    /// Does something with the reactor of a host, between its turns.
+    /// Runs a closure with the reactor of a host, between its turns. The closure may read and set
+    /// fields of a handler ([`Reactor::handler_mut`]) or use [`Reactor::context`].
     ///
     /// # Panics
     /// If the host is of another simulation.
@@ -173,20 +174,21 @@ impl Simulation {
         run(reactor)
     }
 
-    /// Adds a peer that connects now.
+    /// Adds a peer that connects to `to` as soon as the run goes on.
     pub fn peer(&mut self, to: SocketAddr, script: Script) -> PeerId {
         self.peer_after(Duration::ZERO, to, script)
     }
 
-    /// Adds a peer that connects after a while.
+    /// Adds a peer that connects to `to` after the time `wait`.
     pub fn peer_after(&mut self, wait: Duration, to: SocketAddr, script: Script) -> PeerId {
         let mut world = self.world.borrow_mut();
         let at = world.now.saturating_add(nanos(wait));
         PeerId(world.add_peer(at, to, script))
     }
 
-    /// Adds a machine that listens, for a reactor to connect to; each of its connections follows
-    /// the script.
+    /// Adds a machine that listens, for a reactor to connect to, and returns its address. Each of
+    /// its connections follows the script. `backlog` is the number of connections that may wait to
+    /// be accepted.
     pub fn listening_peer(&mut self, backlog: usize, script: Script) -> SocketAddr {
         self.world.borrow_mut().add_listening_peer(backlog, script)
     }
@@ -256,9 +258,9 @@ impl Simulation {
         self.world.borrow_mut().names.insert(name.to_owned(), addrs.to_vec());
     }
 
-    /// Calls a closure after a while, as another thread would: in the middle of a turn or of a
-    /// poll. It may use a [`Remote`](crate::Remote), but neither the simulation nor a [`Dice`] or
-    /// [`HostClock`] of it.
+    /// Calls a closure after the time `wait`, as another thread would: in the middle of a turn or
+    /// of a poll. The closure may use a [`Remote`](crate::Remote) or a [`Sender`](crate::Sender),
+    /// but neither the simulation nor a [`Dice`] or [`HostClock`] of it.
     pub fn call_after(&mut self, wait: Duration, call: impl FnOnce() + 'static) {
         let mut world = self.world.borrow_mut();
         let at = world.now.saturating_add(nanos(wait));
@@ -271,7 +273,8 @@ impl Simulation {
         self.world.borrow().peers[peer.0].received.clone()
     }
 
-    /// The state of a peer's connection: open, or how it has ended.
+    /// The state of a peer's connection: open, or how it has ended. A peer that has not connected
+    /// yet is `Open`.
     #[must_use]
     pub fn end_of(&self, peer: PeerId) -> PeerEnd {
         self.world.borrow().peers[peer.0].end
@@ -286,8 +289,8 @@ impl Simulation {
         world.socket_of(peer.0).is_some_and(|socket| world.sockets[socket as usize].was_hurt)
     }
 
-    /// Random numbers that follow from the seed, for a test or a handler that decides something by
-    /// chance.
+    /// Random numbers that follow from the seed, for the decisions of a test. A handler takes them
+    /// from [`Context::random`](crate::Context::random).
     #[must_use]
     pub fn dice(&self) -> Dice {
         Dice { world: Rc::clone(&self.world) }
@@ -311,13 +314,13 @@ impl Simulation {
         self.world.borrow().trace.hash()
     }
 
-    /// How many things the trace has noted.
+    /// How many lines the trace has, whether they are kept or not.
     #[must_use]
     pub fn trace_len(&self) -> u64 {
         self.world.borrow().trace.len
     }
 
-    /// Keeps the trace as lines too, from now on.
+    /// Keeps the lines of the trace, from now on: [`trace`](Self::trace) returns them.
     pub fn keep_trace(&mut self) {
         self.world.borrow_mut().trace.keeps_lines = true;
     }
@@ -331,19 +334,19 @@ impl Simulation {
         self.world.borrow().trace.lines.clone()
     }
 
-    /// Keeps everything from now on, for a page on which the run is stepped through. Call it before
-    /// the first host is added. It changes nothing of the run.
+    /// Records all steps from now on, for [`replay`](Self::replay). Call it before the first host
+    /// is added. The run itself stays the same.
     pub fn keep_replay(&mut self) {
         self.world.borrow_mut().keep_replay();
     }
 
-    /// What was kept so far.
+    /// What was recorded so far; empty without [`keep_replay`](Self::keep_replay).
     #[must_use]
     pub fn replay(&self) -> Replay<'_> {
         Replay { seed: self.seed, world: self.world.borrow(), failure: None }
     }
 
-    /// What was kept of a run that has failed, and why it has.
+    /// What was recorded of a run that has failed, with the reason, which the page shows.
     #[must_use]
     pub fn failed_replay(&self, why: &str) -> Replay<'_> {
         Replay { failure: Some(why.to_owned()), ..self.replay() }
@@ -362,7 +365,7 @@ impl Simulation {
         self.world.borrow().datagrams()
     }
 
-    /// System calls and turns so far, of all hosts.
+    /// The number of system calls and the number of turns so far, of all hosts together.
     #[must_use]
     pub fn work(&self) -> (u64, u64) {
         let world = self.world.borrow();
@@ -370,7 +373,7 @@ impl Simulation {
         (calls, world.hosts.iter().map(|host| host.polls).sum())
     }
 
-    /// The states and ways of the reactors that were reached.
+    /// The states and code paths of the reactors that were reached.
     #[must_use]
     pub fn landmarks(&self) -> Landmarks {
         let mut landmarks = Landmarks::default();
@@ -393,11 +396,12 @@ impl Simulation {
         self.hosts.allowed_panic.set(Some(text));
     }
 
-    /// Runs for so long, or until nothing will ever happen again. Returns whether nothing will.
+    /// Runs for the virtual time `time`, or until nothing will ever happen again. Returns whether
+    /// that is so.
     ///
     /// The clock stops with the last thing that happens: if no timer is set, no time passes. To let
-    /// an hour pass all the same, such as for a cache that looks at the clock, have something
-    /// happen after it.
+    /// an hour pass all the same, for example for a cache that looks at the clock, call
+    /// [`call_after`](Self::call_after) with an empty closure.
     ///
     /// # Examples
     /// ```
@@ -414,7 +418,8 @@ impl Simulation {
     /// ```
     ///
     /// # Panics
-    /// If a rule was broken.
+    /// If one of the crate's guarantees was broken, or if a handler keeps the loop busy without
+    /// end.
     pub fn run(&mut self, time: Duration) -> bool {
         {
             let mut world = self.world.borrow_mut();
@@ -473,7 +478,7 @@ impl Simulation {
         }
     }
 
-    /// No more faults: what is cut off is joined again, descriptors come back.
+    /// Ends all faults: what was cut off is connected again, and descriptors come back.
     pub fn heal(&mut self) {
         self.world.borrow_mut().heal();
     }
@@ -481,8 +486,11 @@ impl Simulation {
     /// Ends the run: heals the world, lets it come to rest, stops the reactors, and checks that
     /// every script has come to its end and that nothing is left behind.
     ///
+    /// [`Seeds::run`](super::Seeds::run) calls this after the test.
+    ///
     /// # Panics
-    /// If a rule was broken.
+    /// If one of the crate's guarantees was broken, a script is not at its end, or something is
+    /// left behind.
     pub fn finish(&mut self) {
         if std::mem::replace(&mut self.is_finished, true) {
             return;
@@ -541,14 +549,14 @@ impl Simulation {
     }
 }
 
-/// Numbers from the seed of a simulation.
+/// Random numbers that follow from the seed of a simulation.
 #[derive(Clone, Debug)]
 pub struct Dice {
     world: Rc<RefCell<World>>,
 }
 
 impl Dice {
-    /// A number below `bound`.
+    /// A random number below `bound`.
     ///
     /// # Panics
     /// If `bound` is 0.
@@ -558,7 +566,7 @@ impl Dice {
         self.world.borrow_mut().chance.below(bound)
     }
 
-    /// True once in `bound` times.
+    /// Returns `true` with a probability of one in `bound`.
     ///
     /// # Panics
     /// If `bound` is 0.
@@ -567,7 +575,7 @@ impl Dice {
         self.below(bound) == 0
     }
 
-    /// A number from `low` to `high`, small ones far more likely than large ones.
+    /// A random number from `low` to `high`; small numbers are far more likely than large ones.
     ///
     /// # Panics
     /// If `high` is below `low`.
@@ -586,19 +594,21 @@ pub struct HostClock {
 }
 
 impl HostClock {
-    /// What it shows; faults make it jump ahead.
+    /// The time that it shows, counted from the beginning of the run; faults make it jump ahead.
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.world.borrow().clock(self.host))
     }
 
-    /// Spends time, as a callback does that works for so long: the rest of the world goes on.
+    /// Lets time pass in a callback, as one that computes for so long does. The rest of the world
+    /// goes on meanwhile.
     pub fn spend(&self, time: Duration) {
         self.world.borrow_mut().stand_still(nanos(time));
     }
 
-    /// Time that standstills of the process and jumps of its clock have taken so far: what comes
-    /// later than that is late.
+    /// How much time the faults [`Stopped`](super::Fault::Stopped) and
+    /// [`ClockJump`](super::Fault::ClockJump) have taken from this host so far. A timer may be late
+    /// by that much.
     #[must_use]
     pub fn stolen(&self) -> Duration {
         Duration::from_nanos(self.world.borrow().hosts[self.host].stolen_nanos)

@@ -15,9 +15,9 @@ pub use page::Tour;
 
 /// A run that was recorded step by step ([`Simulation::keep_replay`]).
 ///
-/// A step is what happened: a poll, an event, a call, a packet, a fault, a phase, a callback.
-/// What a step has changed belongs to it: the timer wheel, the queues, the slab, the state of a
-/// socket.
+/// A step is one thing that happened: a poll, an event, a system call, a packet, a fault, a phase
+/// or a callback. Each step has its changes: of the timer wheel, of the queues, of the table of
+/// connections, of the state of a socket.
 ///
 /// [`Simulation::keep_replay`]: super::Simulation::keep_replay
 #[derive(Debug)]
@@ -33,22 +33,22 @@ impl Replay<'_> {
         self.world.replay.as_ref().map_or(&[], |replay| &replay.steps)
     }
 
-    /// How many steps there are; none if no replay was kept.
+    /// The number of steps; 0 if no replay was kept.
     #[must_use]
     pub fn len(&self) -> usize {
         self.recorded().len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no step.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.recorded().is_empty()
     }
 
-    /// When a step was, in virtual time.
+    /// The virtual time of a step.
     ///
     /// # Panics
-    /// If there is no such step.
+    /// If there is no step with this number.
     #[must_use]
     pub fn time(&self, step: usize) -> Duration {
         Duration::from_nanos(self.recorded()[step].at)
@@ -57,18 +57,18 @@ impl Replay<'_> {
     /// A step in words.
     ///
     /// # Panics
-    /// If there is no such step.
+    /// If there is no step with this number.
     #[must_use]
     pub fn text(&self, step: usize) -> String {
         words(&self.recorded()[step])
     }
 
     /// What a step has changed, each as `NAME VALUE`: `ready [0,3]`, `tcp s5 "TIME_WAIT"`,
-    /// `slab c0 null`. Names are `tick`, `wheel`, `ready`, `listeners`, `flush`, `closed`,
-    /// `retries`, `deferred`, `mail`, `files`, `slab`, `tcp` and `accept`.
+    /// `slab c0 null`. `VALUE` is JSON. Names are `tick`, `wheel`, `ready`, `listeners`, `flush`,
+    /// `closed`, `retries`, `deferred`, `mail`, `files`, `slab`, `tcp` and `accept`.
     ///
     /// # Panics
-    /// If there is no such step.
+    /// If there is no step with this number.
     #[must_use]
     pub fn changes(&self, step: usize) -> Vec<String> {
         self.recorded()[step].patches.iter().map(change).collect()
@@ -84,7 +84,7 @@ impl Replay<'_> {
         steps.find(|(_, step)| has(step)).map(|(at, _)| at)
     }
 
-    /// How many steps, or changes of them, contain a text.
+    /// How many steps and changes contain a text; both count.
     #[must_use]
     pub fn count(&self, text: &str) -> usize {
         let all = self.recorded().iter().map(|step| {

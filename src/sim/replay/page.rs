@@ -15,7 +15,7 @@ const SCRIPT: &str = include_str!("page/replay.js");
 /// A page shows the last so many steps: browsers draw that many, and what has failed is at the end.
 const MAX_STEPS: usize = 20_000;
 
-/// What a page tells of a run beside its steps: a guided tour.
+/// Texts for the page of a run: a title, and stops at some of its steps.
 ///
 /// # Examples
 /// ```
@@ -35,27 +35,28 @@ pub struct Tour {
 }
 
 impl Tour {
-    /// A tour without a stop. In all texts what stands between backticks is code.
+    /// A tour without a stop; `lead` is the text below the title. In all texts, words between
+    /// backticks are shown as code.
     #[must_use]
     pub fn new(title: impl Into<String>, lead: impl Into<String>) -> Self {
         Self { title: title.into(), lead: lead.into(), ..Self::default() }
     }
 
-    /// Stops at a step, and tells what is seen there.
+    /// Adds a stop at a step, with a text about it.
     #[must_use]
     pub fn stop(mut self, step: usize, text: impl Into<String>) -> Self {
         self.stops.push((step, text.into()));
         self
     }
 
-    /// Shows code that decides what is seen, and says where it stands.
+    /// Adds code that decides what the stops show, and `place`, where that code stands.
     #[must_use]
     pub fn code(mut self, place: impl Into<String>, code: impl Into<String>) -> Self {
         self.code.push((place.into(), code.into()));
         self
     }
 
-    /// Ends with something to try.
+    /// Sets an exercise for the reader.
     #[must_use]
     pub fn exercise(mut self, text: impl Into<String>) -> Self {
         self.exercise = Some(text.into());

@@ -6,18 +6,19 @@ use crate::options::TurnBudgets;
 
 /// A kind of fault that a simulated world can inject.
 ///
-/// Each is something that the real world does too, so a program that is right survives all of
-/// them; see [`Faults`] for which of them lose data.
+/// Each fault is something that the real world does too, so a correct program survives all of
+/// them. [`loses_connections`](Self::loses_connections) and [`takes_long`](Self::takes_long) say
+/// what a fault may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A read gives less than there is.
+    /// A read returns fewer bytes than there are.
     ShortRead,
-    /// A write takes less than there is room for.
+    /// A write takes fewer bytes than there is room for.
     ShortWrite,
-    /// A read says `WouldBlock`, and the readiness is reported anew.
+    /// A read returns `WouldBlock`, and the readiness is reported again.
     BlockedRead,
-    /// A write says `WouldBlock`, and the readiness is reported anew.
+    /// A write returns `WouldBlock`, and the readiness is reported again.
     BlockedWrite,
     /// A read, a write or an accept is interrupted by a signal.
     Interrupted,
@@ -25,7 +26,7 @@ pub enum Fault {
     InterruptedPoll,
     /// The network breaks a connection for both ends.
     Reset,
-    /// A reset takes with it what was on the way.
+    /// With a reset, the bytes that are still on their way are lost.
     LostTail,
     /// A FIN arrives together with the bytes before it.
     FinWithData,
@@ -37,26 +38,26 @@ pub enum Fault {
     ConnectSlow,
     /// A machine is cut off for up to two minutes, in both directions.
     Partition,
-    /// A machine is cut off in one direction.
+    /// A machine is cut off for up to two minutes, in one direction.
     OneWayPartition,
-    /// What a machine sends is held up for a while.
+    /// What a machine sends, or what is sent to it, is held up for up to 200 ms.
     Clog,
-    /// A machine's link is slow and narrow.
+    /// The link of a machine has a long delay and a low rate.
     SlowLink,
     /// A connection has room for a few bytes only, down to one.
     SmallWindow,
     /// An accept fails: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, `ECONNABORTED`, `EPROTO`, `EPERM`
     /// or `ENETDOWN`.
     AcceptError,
-    /// The process has no descriptor left for a while.
+    /// The process has at most two descriptors left, for up to 5 s.
     DescriptorsOut,
     /// A socket cannot be registered with the poll.
     RegisterError,
-    /// The poll reports what is not so.
+    /// The poll reports readiness that is not there.
     SpuriousEvent,
     /// The poll reports a socket that is closed.
     StaleEvent,
-    /// An event comes late, merged with what happens meanwhile.
+    /// An event comes late, merged with those that follow meanwhile.
     DelayedEvent,
     /// An event comes again.
     DuplicateEvent,
@@ -66,11 +67,11 @@ pub enum Fault {
     SmallBatch,
     /// The clock jumps ahead, by up to a minute.
     ClockJump,
-    /// The process stands still for up to a minute.
+    /// The process is stopped for up to a minute, as by SIGSTOP.
     Stopped,
-    /// A poll ends late by a thousandth of its timeout, as Linux allows itself.
+    /// A poll ends late by a thousandth of its timeout, which Linux does to save wake-ups.
     LatePoll,
-    /// The poll emulates edges, as on Windows: chosen once for a host.
+    /// The poll emulates edges, as on Windows. Decided once for each host.
     EmulatedEdges,
     /// A datagram is lost.
     DatagramLost,
@@ -78,13 +79,14 @@ pub enum Fault {
     DatagramDoubled,
     /// A datagram arrives late, behind others that were sent after it.
     DatagramLate,
-    /// A machine of a peer is gone for good, as when it loses power: neither answer nor end comes
-    /// any more. A system that has something to send to it gives up after a quarter of an hour.
+    /// The machine of a peer is gone for good, as when it loses power: it neither answers nor ends
+    /// its connections. A host that has something to send to it gives up after a quarter of an
+    /// hour.
     Vanished,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 34] = [
         Self::ShortRead,
         Self::ShortWrite,
@@ -122,7 +124,7 @@ impl Fault {
         Self::Vanished,
     ];
 
-    /// Whether it befalls datagrams and nothing else.
+    /// Whether the fault concerns datagrams and nothing else.
     #[must_use]
     pub const fn is_of_datagrams(self) -> bool {
         matches!(self, Self::DatagramLost | Self::DatagramDoubled | Self::DatagramLate)
@@ -134,7 +136,7 @@ impl Fault {
         self.is_of_datagrams() || matches!(self, Self::Vanished)
     }
 
-    /// Whether it can end a connection or keep one from coming up.
+    /// Whether the fault can end a connection, or keep one from coming up.
     #[must_use]
     pub const fn loses_connections(self) -> bool {
         matches!(
@@ -150,7 +152,7 @@ impl Fault {
         )
     }
 
-    /// Whether it takes so much time that deadlines of seconds may pass.
+    /// Whether the fault takes so much time that deadlines of seconds may pass.
     #[must_use]
     pub const fn takes_long(self) -> bool {
         matches!(
@@ -175,9 +177,9 @@ impl fmt::Display for Fault {
 
 /// Which faults a world may inject.
 ///
-/// Of those allowed a seed turns a random half on, each with a rate of its own: a run with few
-/// faults reaches states that a run with all of them never does (swarm testing; Groce et al.,
-/// ISSTA 2012).
+/// Each seed turns on a random half of the faults that are allowed, each with a rate of its own. A
+/// run with few faults reaches states that a run with all of them never reaches (swarm testing;
+/// Groce et al., ISSTA 2012).
 ///
 /// # Examples
 /// ```
@@ -206,8 +208,8 @@ impl Faults {
         Self { allowed: (1 << Fault::ALL.len()) - 1 }
     }
 
-    /// Faults that neither end a connection nor take long nor befall datagrams: what a program may
-    /// expect to be invisible but for time.
+    /// Faults that neither end a connection, nor take long, nor concern datagrams. A correct
+    /// program gives the same results under them as without them, only later.
     #[must_use]
     pub fn harmless() -> Self {
         let mut faults = Self::none();
@@ -219,19 +221,19 @@ impl Faults {
         faults
     }
 
-    /// With this one too.
+    /// Returns these faults and `fault`.
     #[must_use]
     pub const fn with(self, fault: Fault) -> Self {
         Self { allowed: self.allowed | 1 << fault as u32 }
     }
 
-    /// Without this one.
+    /// Returns these faults without `fault`.
     #[must_use]
     pub const fn without(self, fault: Fault) -> Self {
         Self { allowed: self.allowed & !(1 << fault as u32) }
     }
 
-    /// Whether this one may be injected.
+    /// Whether `fault` may be injected.
     #[must_use]
     pub const fn allows(self, fault: Fault) -> bool {
         self.allowed & 1 << fault as u32 != 0

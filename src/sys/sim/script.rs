@@ -11,9 +11,9 @@ use super::link::Link;
 
 /// What a simulated peer does, step by step.
 ///
-/// A step begins when the one before it is done. Meanwhile the peer reads whatever comes, unless
-/// `stop_reading` came before. When the last step is done the peer goes on reading and waits for
-/// the other side to end.
+/// A step begins when the one before it is done. During every step the peer reads what comes in,
+/// except between `stop_reading` and `resume_reading`. After the last step the peer goes on
+/// reading, and closes its connection once the other side has ended.
 ///
 /// # Examples
 /// ```
@@ -63,26 +63,26 @@ impl fmt::Debug for React {
     }
 }
 
-/// What [`Script::react`] does next.
+/// What the closure of [`Script::react`] returns: what the peer does next.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Reaction {
     /// Wait for more bytes.
     Wait,
-    /// So many bytes are done with: take these steps, then look at the rest.
+    /// This number of bytes is consumed: take these steps, then call the closure with the rest.
     Then(usize, Script),
-    /// So many bytes are done with, and so is this step of the script.
+    /// This number of bytes is consumed, and this step of the script is done.
     Done(usize),
 }
 
 impl Script {
-    /// A script without steps: the peer reads.
+    /// A script without steps: the peer only reads.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many steps there are.
+    /// The number of steps.
     #[must_use]
     pub fn len(&self) -> usize {
         self.steps.len()
@@ -99,51 +99,55 @@ impl Script {
         self
     }
 
-    /// Sends bytes, as fast as they are taken.
+    /// Sends bytes, as fast as the connection takes them.
     #[must_use]
     pub fn send(self, bytes: impl Into<Vec<u8>>) -> Self {
         self.then(Action::Send(bytes.into()))
     }
 
-    /// Sends bytes one by one, with a pause before each.
+    /// Sends bytes one by one, with a pause before each of them.
     #[must_use]
     pub fn dribble(self, bytes: impl Into<Vec<u8>>, pause: Duration) -> Self {
         self.then(Action::Dribble(bytes.into(), pause))
     }
 
-    /// Does nothing for a while.
+    /// Does nothing but read for a time.
     #[must_use]
     pub fn wait(self, time: Duration) -> Self {
         self.then(Action::Wait(time))
     }
 
-    /// Waits until so many bytes have come in all.
+    /// Waits until the peer has received `total` bytes, counted from the beginning of the
+    /// connection, or until the other side has ended.
     #[must_use]
     pub fn read(self, total: usize) -> Self {
         self.then(Action::Read(total))
     }
 
-    /// Waits until the other side has ended.
+    /// Waits until the other side has sent FIN or the connection was reset.
     #[must_use]
     pub fn read_to_end(self) -> Self {
         self.then(Action::ReadEnd)
     }
 
-    /// Reacts to what comes in: `react` is lent all bytes that no reaction is done with yet, in
-    /// order, and says what to do. It is called again whenever more have come in, and after the
-    /// steps of its last answer. The step ends with [`Reaction::Done`], or when the other side has
-    /// ended and `react` waits for more. Bytes may come in pieces of any size, as in the real
+    /// Reacts to what comes in. `react` gets all bytes that it has not consumed yet, in order, and
+    /// returns what to do. It is called again whenever more bytes have come in, and after the steps
+    /// that it returned last. The step ends with [`Reaction::Done`], or when `react` waits for more
+    /// bytes and the other side has ended. Bytes may come in pieces of any size, as in the real
     /// world.
     ///
-    /// A peer that listens has a reaction of its own for each connection only as far as the bytes
-    /// tell: what `react` captures is shared by all. It must not touch the simulation.
+    /// All connections of a [listening peer] share what `react` captures; only the bytes are those
+    /// of one connection. `react` must not touch the simulation.
+    ///
+    /// [listening peer]: crate::sim::Simulation::listening_peer
     ///
     /// # Panics
-    /// The run panics if `react` is done with more bytes than there are, or answers neither with
-    /// a byte nor with a step.
+    /// The run panics if `react` consumes more bytes than there are. It also panics if `react`
+    /// returns [`Reaction::Then`] with no byte and no step, because that would go on for ever.
     ///
     /// # Examples
-    /// A peer that confirms each message by its number, the first byte of two:
+    /// A message has two bytes, and the first one is its number. This peer answers each message
+    /// with the next number:
     /// ```
     /// use std::time::Duration;
     /// use waterwheel::{Conn, ListenOptions};
@@ -172,13 +176,13 @@ impl Script {
         self.then(Action::React(React(Rc::new(react))))
     }
 
-    /// Reads no more.
+    /// Stops reading: the other side can send until the buffers are full.
     #[must_use]
     pub fn stop_reading(self) -> Self {
         self.then(Action::StopReading)
     }
 
-    /// Reads again.
+    /// Reads again, after [`stop_reading`](Self::stop_reading).
     #[must_use]
     pub fn resume_reading(self) -> Self {
         self.then(Action::ResumeReading)
@@ -190,20 +194,23 @@ impl Script {
         self.then(Action::Finish)
     }
 
-    /// Closes the socket.
+    /// Closes the socket, as a program that ends does. The other side gets FIN, or a reset if bytes
+    /// were left unread.
     #[must_use]
     pub fn close(self) -> Self {
         self.then(Action::Close)
     }
 
-    /// Resets the connection.
+    /// Resets the connection: the other side gets RST.
     #[must_use]
     pub fn reset(self) -> Self {
         self.then(Action::Reset)
     }
 }
 
-/// How a peer's connection stands.
+/// The state of a peer's connection, as [`Simulation::end_of`] returns it.
+///
+/// [`Simulation::end_of`]: crate::sim::Simulation::end_of
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerEnd {
