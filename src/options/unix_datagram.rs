@@ -8,7 +8,7 @@ use crate::options::{DEFAULT_DATAGRAM_BUDGET, UdpOptions, UnixAddr, at_least_1ms
 /// Options of a Unix socket for datagrams.
 ///
 /// # Examples
-/// A socket that every user of the machine may send to, and that knows who does:
+/// A socket to which every user of the machine may send, and that learns which user has sent:
 /// ```
 /// use waterwheel::unix::UnixDatagramOptions;
 /// let options = UnixDatagramOptions::default().mode(Some(0o666)).credentials(true);
@@ -17,43 +17,45 @@ use crate::options::{DEFAULT_DATAGRAM_BUDGET, UdpOptions, UnixAddr, at_least_1ms
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnixDatagramOptions {
-    /// Max datagrams received in a turn, before others have theirs. Default
+    /// Max datagrams received in a turn, before other sockets are served. Default
     /// [`DEFAULT_DATAGRAM_BUDGET`].
     pub receive_budget: usize,
     /// Max bytes of a datagram that are handed to `on_datagram`; the rest of a longer one is lost,
-    /// and `is_truncated` says so. Default and max 65,535; a send buffer may allow a sender more.
+    /// and `is_truncated` says so. Default and max 65,535; a sender with a large send buffer may
+    /// send more.
     pub max_datagram_bytes: usize,
-    /// Max datagrams that wait while their receivers have no room; more are dropped and counted. A
-    /// receiver gets no more places than are left free after that: a single slow receiver has at
-    /// most half, and leaves room for others. A connected socket's peer may have all. Default
-    /// 1,024.
+    /// Max datagrams that wait while their receivers have no room; more are dropped, and counted in
+    /// [`Stats`](crate::Stats). One receiver may use at most as many places as are still free, so a
+    /// single slow receiver has at most half of them. The peer of a connected socket may use all.
+    /// Default 1,024.
     pub max_queued_datagrams: usize,
-    /// Max bytes of them, likewise. Default 1 MiB.
+    /// Max bytes of the datagrams that wait, shared out in the same way. Default 1 MiB.
     pub max_queued_bytes: usize,
-    /// How long a receiver may have no room at all before what waits for it is dropped, and
-    /// reported by one `on_error` (`TimedOut`). A connected socket's peer is waited for without
-    /// end. The time is looked at up to sixteen times a second. At least 1 ms; default 10 s.
+    /// How long a receiver may have no room at all before all that waits for it is dropped, and
+    /// reported by one `on_error` (`TimedOut`). Checked up to sixteen times a second. Datagrams for
+    /// the peer of a connected socket wait without a limit. At least 1 ms; default 10 s.
     pub queue_timeout: Duration,
     /// Permissions of the socket's file, such as `0o660`; users who may write to the file may send.
     /// Default: what the process's umask leaves of `0o777`; with the usual umask only the owner may
-    /// send. An abstract name has none, nor has a socket without a name.
+    /// send. No effect for an abstract name, or for a socket without a name.
     pub mode: Option<u32>,
-    /// The name of a socket that `connect_unix_datagrams` makes, so that its peer can answer; it
-    /// is bound as by `bind_unix_datagrams`. Default: it has none, and can only send.
+    /// The name of a socket that `connect_unix_datagrams` makes, so that its peer can answer. The
+    /// name is bound as `bind_unix_datagrams` does it. Default: no name, so the socket can only
+    /// send.
     pub source: Option<UnixAddr>,
-    /// Has the system find an abstract name for a socket that `connect_unix_datagrams` makes
-    /// without a `source`. Default off. An error elsewhere than on Linux.
+    /// Lets the system choose an abstract name for a socket that `connect_unix_datagrams` makes
+    /// without a `source`. Default off. An error on other systems than Linux.
     pub autobind: bool,
     /// `SO_PASSCRED`: the system reports the process and user that sent each datagram
-    /// ([`UnixDatagramSocket::credentials`](crate::unix::UnixDatagramSocket::credentials)). It
-    /// gives a socket without a name an abstract one as well. Default off. An error elsewhere than
-    /// on Linux.
+    /// ([`UnixDatagramSocket::credentials`](crate::unix::UnixDatagramSocket::credentials)). A
+    /// socket without a name then gets an abstract one. Default off. An error on other systems than
+    /// Linux.
     pub credentials: bool,
-    /// `SO_SNDBUF`, in bytes: what may wait at all receivers together, and the longest datagram.
-    /// Default: the system's.
+    /// `SO_SNDBUF`, in bytes: the limit for all datagrams together that receivers have not read
+    /// yet, and for the longest datagram. Default: the system's.
     pub send_buffer_bytes: Option<usize>,
-    /// `SO_RCVBUF`, in bytes. Linux counts datagrams instead: a socket holds
-    /// `net.unix.max_dgram_qlen` of them, and one more. Default: the system's.
+    /// `SO_RCVBUF`, in bytes. Has no effect on Linux, which counts datagrams instead: a socket
+    /// holds `net.unix.max_dgram_qlen` of them, and one more. Default: the system's.
     pub receive_buffer_bytes: Option<usize>,
 }
 

@@ -17,18 +17,17 @@ use crate::sys::{Credentials, Route, UnixDatagrams};
 
 /// The callbacks of a server or client of datagrams over Unix sockets.
 ///
-/// A handler serves many sockets, and each socket many senders. All callbacks run on the thread of
-/// the reactor, one at a time; nothing that a callback calls runs another callback before it
-/// returns.
+/// A handler serves many sockets, which it tells apart by their [`id`](UnixDatagramSocket::id), and
+/// each socket many senders. All callbacks run on the thread of the reactor, one at a time; nothing
+/// that a callback calls runs another callback before it returns.
 ///
-/// A callback that panics loses the datagram, or whatever else the callback was about; the socket
-/// is served on.
+/// If a callback panics, its datagram is lost; the socket is served on.
 ///
 /// A closure `FnMut(&mut UnixDatagramSocket<'_>, Option<&UnixAddr>, &[u8])` is a handler too: the
 /// closure is `on_datagram`.
 ///
 /// # Examples
-/// Adding up numbers, for those who want to hear the sum and for those who do not:
+/// A server that adds up numbers, and sends the sum to senders that have a name:
 /// ```
 /// use waterwheel::unix::{UnixAddr, UnixDatagramHandler, UnixDatagramOptions, UnixDatagramSocket};
 /// use waterwheel::Reactor;
@@ -72,19 +71,21 @@ pub trait UnixDatagramHandler: 'static {
         bytes: &[u8],
     );
 
-    /// All datagrams that there were for now, or a budget of them, have been handed over: the
-    /// place to send what was gathered from them. Default: nothing.
+    /// All datagrams that had arrived, or as many as the budget of a turn allows, have been handed
+    /// over: the place to send what was gathered from them. Default: nothing.
     fn on_batch_end(&mut self, socket: &mut UnixDatagramSocket<'_>) {
         let _ = socket;
     }
 
-    /// Datagrams had to wait or were dropped, and now none waits any more. Default: nothing.
+    /// Datagrams had to wait or were dropped, and now no datagram waits. Default: nothing.
     fn on_drain(&mut self, socket: &mut UnixDatagramSocket<'_>) {
         let _ = socket;
     }
 
-    /// The system reports an error: mostly that a datagram which had to wait is lost, because its
-    /// receiver has gone. The socket stays open and is served on. Default: nothing.
+    /// The system reports an error. Usually a datagram that had to wait is lost: because its
+    /// receiver has gone, or has had no room for
+    /// [`queue_timeout`](crate::unix::UnixDatagramOptions::queue_timeout) (`TimedOut`). The socket
+    /// stays open and is served on. Default: nothing.
     fn on_error(&mut self, socket: &mut UnixDatagramSocket<'_>, error: io::Error) {
         let _ = (socket, error);
     }
@@ -117,7 +118,7 @@ where
 
 /// A Unix socket for datagrams, lent to a callback.
 ///
-/// No call blocks. After `close` every call is harmless, and the sends say `Closed`.
+/// No call blocks. After `close` every call is harmless, and sends return `Closed`.
 ///
 /// # Examples
 /// A server that answers the processes of one user:
@@ -161,40 +162,42 @@ impl<'a> UnixDatagramSocket<'a> {
         self.lp.datagrams.socket(self.id)?.inner.unix()
     }
 
-    /// Its id, to be kept and looked up again with [`Context::unix_socket`].
+    /// The socket's id. Keep it, and find the socket again with [`Context::unix_socket`].
     #[must_use]
     pub fn id(&self) -> SocketId {
         self.id
     }
 
-    /// Sends a datagram to a name, at once if its receiver has room. What waits for the same
-    /// receiver is not overtaken, and does not hold up what is for others; after
-    /// [`queue_timeout`](crate::unix::UnixDatagramOptions::queue_timeout) without room it is
+    /// Sends a datagram to a name, at once if its receiver has room. Otherwise the datagram waits.
+    /// Datagrams for one receiver keep their order, and do not hold up those for other receivers.
+    /// If a receiver has no room for
+    /// [`queue_timeout`](crate::unix::UnixDatagramOptions::queue_timeout), all that waits for it is
     /// dropped.
     ///
-    /// `Failed(ConnectionRefused)` and `Failed(NotFound)` say that no receiver is there.
-    /// `Failed(PermissionDenied)` says that the receiver's file forbids it, or that the receiver
-    /// has a peer of its own.
+    /// `Failed(ConnectionRefused)` and `Failed(NotFound)` mean that there is no receiver with this
+    /// name. `Failed(PermissionDenied)` means that the mode of the receiver's file forbids it, or
+    /// that the receiver is connected to another peer.
     ///
     /// # Platform notes
-    /// No system reports when a receiver has room again. So what waits is tried again by a timer:
-    /// after 1 ms, and then after twice as long each time, up to 64 ms.
+    /// No system reports when a receiver has room again. So a timer tries again: after 1 ms, and
+    /// then after twice as long each time, up to 64 ms.
     ///
-    /// On Linux all that no receiver has read yet takes room in the sender's own buffer (212,992
-    /// bytes unless `send_buffer_bytes` says otherwise). A few large datagrams to one that does not
-    /// read fill it, and all wait: the system does not report which receiver is at fault.
+    /// On Linux all datagrams that receivers have not read yet take room in the sender's own buffer
+    /// (212,992 bytes unless `send_buffer_bytes` sets it). A few large datagrams to a receiver that
+    /// does not read fill this buffer. Then datagrams to all receivers wait, because the system
+    /// does not report which receiver is slow.
     #[inline]
     pub fn send_to(&mut self, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
         let link = self.lp.socket_link(self.id);
         link.map_or(SendStatus::Closed, |mut link| link.send_to_unix(to, bytes))
     }
 
-    /// Sends a datagram to the peer of a connected socket. A peer that has gone is looked for again
-    /// by its name with each datagram, so that one which was started anew is found.
+    /// Sends a datagram to the peer of a connected socket. If the peer has gone, each further send
+    /// connects to its name again, so a peer that was restarted gets the datagram.
     ///
     /// # Platform notes
-    /// Linux reports when the peer has room again. Others say that the system has no memory
-    /// (`ENOBUFS`), so that the datagram is `Dropped`.
+    /// Linux reports when the peer has room again. Other systems return an error (`ENOBUFS`) if the
+    /// peer has no room, so the datagram is `Dropped`.
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> SendStatus {
         send_by(self.lp, self.id, &Route::TO_PEER, bytes)
@@ -207,14 +210,14 @@ impl<'a> UnixDatagramSocket<'a> {
     }
 
     /// The process and user that sent the datagram of this `on_datagram`, as the kernel reports
-    /// them, if option [`credentials`](UnixDatagramOptions::credentials) is set.
+    /// them; `None` unless the option [`credentials`](UnixDatagramOptions::credentials) is set.
     #[must_use]
     pub fn credentials(&self) -> Option<Credentials> {
         self.credentials
     }
 
-    /// Closes the socket: nothing more is received, its file is removed, `on_close` follows. What
-    /// waits to be sent is dropped, but for what its receivers take at once.
+    /// Closes the socket: nothing more is received, its file is removed, and `on_close` follows.
+    /// Datagrams that wait are sent if their receivers take them at once, and dropped otherwise.
     pub fn close(&mut self) {
         if let Some(mut link) = self.lp.socket_link(self.id) {
             link.close();
@@ -227,13 +230,13 @@ impl<'a> UnixDatagramSocket<'a> {
         self.lp.datagrams.socket(self.id).is_some()
     }
 
-    /// Its name, if it has one and is open.
+    /// The name of this socket, if it has one and is open.
     #[must_use]
     pub fn local_addr(&self) -> Option<UnixAddr> {
         self.unix()?.name().cloned()
     }
 
-    /// Its peer, if it has one.
+    /// The name of its peer, if it is connected to one.
     #[must_use]
     pub fn peer_addr(&self) -> Option<UnixAddr> {
         self.unix()?.peer().cloned()
@@ -251,9 +254,9 @@ impl<'a> UnixDatagramSocket<'a> {
         self.lp.datagrams.socket(self.id).map_or(0, |socket| socket.queue.bytes())
     }
 
-    /// Sets a timer of this socket; it ends with it. `on_timer` is called once, not before the
-    /// time has passed and at most 1 ms (a tick) after, plus the work of the turn. It gets the
-    /// `token`, which means what the handler wants.
+    /// Sets a timer, which is dropped when the socket is closed. `on_timer` is called once, not
+    /// before the time has passed and at most 1 ms (a tick) after, plus the work of the turn. It
+    /// gets the `token`, whose meaning is the handler's own.
     pub fn set_timer(&mut self, wait: Duration, token: u64) -> TimerId {
         self.lp.datagrams.set_socket_timer(&mut self.lp.engine, self.id, wait, false, token)
     }
@@ -332,7 +335,7 @@ impl Context<'_> {
     }
 }
 
-/// What a handler is lent.
+/// What is lent to a handler.
 fn lent<'a>(socket: &'a mut DatagramSocket<'_>, states: LentStates<'a>) -> UnixDatagramSocket<'a> {
     let id = socket.id();
     UnixDatagramSocket::new(socket.event_loop(), id, states)

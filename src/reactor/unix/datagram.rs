@@ -13,7 +13,8 @@ impl Reactor {
     ///
     /// The file of a path is made and removed as by [`listen_unix`](Self::listen_unix). A file that
     /// a dead server has left there is removed first. The mode is set before any sender can send.
-    /// The file is removed with the socket, unless something else has taken its place.
+    /// The file is removed when the socket is closed or the reactor is dropped, unless another file
+    /// has taken its place.
     ///
     /// # Examples
     /// An echo server for clients whose sockets have a name:
@@ -33,7 +34,7 @@ impl Reactor {
     /// reactor.run()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    /// A collector of metrics, which every user may send to and which answers no sender:
+    /// A collector of metrics, to which every user may send, and which never answers:
     /// ```
     /// use waterwheel::unix::{UnixAddr, UnixDatagramOptions, UnixDatagramSocket};
     /// use waterwheel::Reactor;
@@ -55,9 +56,9 @@ impl Reactor {
     /// # Errors
     /// - `InvalidInput`: an option is out of range, the system cannot take the name (a path has at
     ///   most 107 bytes on Linux, and less elsewhere), or the key is of another reactor.
-    /// - `AddrInUse`: another socket receives there, or there is something that is no socket.
-    /// - `Unsupported`: an abstract name or an option that is Linux's elsewhere, or a simulated
-    ///   world.
+    /// - `AddrInUse`: another socket receives there, or the path is of a file that is no socket.
+    /// - `Unsupported`: an abstract name, or an option that only Linux has, on another system; or
+    ///   the world is simulated.
     /// - `Other`: the reactor is stopping.
     /// - `NotFound`, `PermissionDenied` and others of the system.
     ///
@@ -101,7 +102,7 @@ impl Reactor {
     /// # Errors
     /// - Those of [`bind_unix_datagrams`](Self::bind_unix_datagrams), for `source` too.
     /// - `ConnectionRefused`, `NotFound`: no socket is there.
-    /// - `PermissionDenied`: its file forbids it, or it has a peer of its own.
+    /// - `PermissionDenied`: the mode of its file forbids it, or it is connected to another peer.
     ///
     /// # Platform notes
     /// Unix only.
