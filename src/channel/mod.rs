@@ -22,9 +22,10 @@ use crate::reactor::Reactor;
 use queue::{Announce, Patience, Queue, Refusal};
 use receiver::ChannelReceiver;
 
-/// A handler that messages of other threads come to.
+/// A handler that receives messages of other threads, through a channel.
 ///
-/// A handler may take messages of many types, each through channels of its own.
+/// A handler may receive messages of many types: it implements the trait for each type, and has
+/// channels of its own for each.
 ///
 /// # Examples
 /// A total that other threads add to:
@@ -73,13 +74,14 @@ pub trait Receive<T>: 'static {
     }
 }
 
-/// The end of a channel that other threads send to: cloned, sent and shared at will.
+/// The sending end of a channel, for other threads. It can be cloned, sent to threads and shared by
+/// them.
 ///
 /// The other end is a handler ([`Receive`]). `Ok` means that the reactor had not stopped yet. If
-/// it stops before it reaches the message, the message is dropped.
+/// the reactor stops before it reaches the message, the message is dropped.
 ///
-/// Messages of one sender come in order. There is no order between clones of it, or with other
-/// channels and [`Remote`](crate::Remote).
+/// Messages of one sender come in order. There is no order between the messages of its clones, or
+/// with those of other channels and of a [`Remote`](crate::Remote).
 ///
 /// # Examples
 /// ```

@@ -18,8 +18,8 @@ use crate::stream::Load;
 /// How long a reactor may take to answer: only a callback that blocks takes longer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A fleet that runs: its [`FleetRemote`], and the wait for its end. If the handle is dropped, the
-/// fleet runs on.
+/// A fleet that runs: gives a [`FleetRemote`], and waits for the end of the fleet. If the handle is
+/// dropped, the fleet goes on.
 #[derive(Debug)]
 pub struct FleetHandle {
     pub(super) remote: FleetRemote,
@@ -33,8 +33,8 @@ impl FleetHandle {
         self.remote.clone()
     }
 
-    /// Waits until every reactor has stopped. A callback of the fleet must not call this, because
-    /// it would wait for itself.
+    /// Waits until every reactor has stopped, and returns how the fleet ended. A callback of the
+    /// fleet must not call this, because it would wait for itself.
     #[must_use]
     pub fn join(self) -> FleetEnd {
         self.remote.shared.wait();
@@ -54,7 +54,8 @@ impl Deref for FleetHandle {
     }
 }
 
-/// A handle to a fleet for any thread: cloned, sent and kept anywhere, by its handlers too.
+/// A handle to a fleet for any thread. It can be cloned, sent to other threads, and kept anywhere,
+/// also by handlers of the fleet.
 ///
 /// # Examples
 /// ```
@@ -88,8 +89,8 @@ impl FleetRemote {
         }
     }
 
-    /// Drains all reactors, as [`Remote::drain`] does, with one deadline. An acceptor stops first,
-    /// and the others serve what it has handed over.
+    /// Drains all reactors, as [`Remote::drain`] does, with one deadline. An acceptor stops first;
+    /// the reactors still serve what it has handed over.
     pub fn drain(&self, deadline: Duration) {
         let shared = &self.shared;
         shared.lock().drain_deadline = Some(deadline);
@@ -106,8 +107,8 @@ impl FleetRemote {
         }
     }
 
-    /// A [`Remote`] for each reactor, in order. Empty until the fleet has started, so also in the
-    /// closure that sets a [`Member`](crate::fleet::Member) up.
+    /// A [`Remote`] for each reactor, by its [index](crate::fleet::Member::index). Empty until the
+    /// fleet has started, and so in the set-up closure.
     #[must_use]
     pub fn remotes(&self) -> Vec<Remote> {
         self.shared.remotes().cloned().collect()
@@ -178,9 +179,9 @@ impl fmt::Debug for FleetRemote {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FleetStats {
-    /// Of each reactor, in order.
+    /// The counters of each reactor, by its index.
     pub members: Vec<Stats>,
-    /// Of the acceptor, with [`Spread::HandOver`].
+    /// The counters of the acceptor, with [`Spread::HandOver`].
     pub acceptor: Option<Stats>,
     /// The sum of all; its `connections_peak` is the sum of the peaks, which need not have been
     /// reached at once.
@@ -193,12 +194,12 @@ pub struct FleetStats {
 pub struct FleetEnd {
     /// The last counters.
     pub stats: FleetStats,
-    /// The reactors that failed, in the order in which they did.
+    /// The reactors that failed, in the order in which they failed.
     pub failures: Vec<FleetFailure>,
 }
 
 impl FleetEnd {
-    /// The counters, or what failed first.
+    /// Returns the counters, or the first failure as an error.
     ///
     /// # Errors
     /// - `Other`: a reactor failed; the text says which and why.

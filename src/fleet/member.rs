@@ -91,9 +91,10 @@ impl<'a> Member<'a> {
         self.remote.clone()
     }
 
-    /// Listens together with the others, and serves this reactor's share of the connections with a
-    /// handler; returns the address with its real port, which is the same for all. Every reactor
-    /// must listen on the same addresses in the same order. Caps are each reactor's own.
+    /// Listens together with the other reactors, and serves this reactor's share of the connections
+    /// with a handler. Returns the address with its real port, which is the same for all. Every
+    /// reactor must listen on the same addresses in the same order. Caps such as `max_connections`
+    /// apply to each reactor on its own.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range, the address does not parse or is not the one

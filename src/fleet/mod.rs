@@ -42,14 +42,14 @@ pub use publish::{FleetSender, Published};
 ///
 /// The order of a start:
 /// 1. each thread makes its reactor;
-/// 2. when all have, the closure runs on all threads at once, in no order; [`Member::index`]
-///    returns the number of the thread. The runs do not see each other's work, except for the port
-///    that `listen` returns, and must not wait for each other;
-/// 3. when all have returned, the acceptor is made if the spread needs one, and messages that were
-///    sent through a [`Member::channel`] are delivered from now on;
-/// 4. all reactors turn, and connections are accepted. [`start`](Self::start) returns.
+/// 2. when all reactors are made, the closure runs on all threads at once, in no order;
+///    [`Member::index`] returns the number of the reactor. The runs share nothing but the port that
+///    `listen` returns, and must not wait for each other;
+/// 3. when all closures have returned, the acceptor is made if the spread needs one. From now on
+///    messages that were sent through a [`Member::channel`] are delivered;
+/// 4. all reactors run, and connections are accepted. [`start`](Self::start) returns.
 ///
-/// If a step fails anywhere, the reactors are dropped, each on its thread, and none has turned.
+/// If a step fails on any thread, every reactor is dropped on its thread before it has run a turn.
 /// With one thread, [`run`](Self::run) does the same on the calling thread.
 ///
 /// # Examples
@@ -87,7 +87,7 @@ impl Fleet {
         Ok(Self { options, threads, bell: None, inherited: Vec::new() })
     }
 
-    /// How many reactors it has.
+    /// The number of reactors.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
@@ -97,9 +97,9 @@ impl Fleet {
     /// every closure has returned.
     ///
     /// # Errors
-    /// - Any that the closure returns, a panic of it, and those of the system (threads,
-    ///   descriptors, pinning): nothing is left running, and the text names the thread that failed
-    ///   first.
+    /// - An error that the closure returns, a panic of the closure (kind `Other`), and errors of
+    ///   the system (threads, descriptors, pinning). Nothing is left running. The text names the
+    ///   thread that failed first.
     /// - `InvalidInput`: the reactors do not listen on the same addresses.
     pub fn start<F>(self, set_up: F) -> io::Result<FleetHandle>
     where
@@ -121,8 +121,8 @@ impl Fleet {
         }
     }
 
-    /// Starts the reactors and waits until all of them have stopped. A fleet of one runs on this
-    /// thread: a process without a second one has cheaper system calls.
+    /// Starts the reactors and waits until all of them have stopped. A fleet of one reactor runs on
+    /// this thread, because system calls are cheaper in a process with a single thread.
     ///
     /// # Errors
     /// - Those of [`start`](Self::start).

@@ -28,15 +28,15 @@ pub struct FleetOptions {
     pub threads: Option<usize>,
     /// How connections spread over them. Default [`Spread::Shared`].
     pub spread: Spread,
-    /// Whether each thread keeps to a core. Default [`Pinning::Off`].
+    /// Whether each thread stays on one core. Default [`Pinning::Off`].
     pub pinning: Pinning,
     /// What the rest do when one reactor fails. Default [`OnFailure::Stop`].
     pub on_failure: OnFailure,
-    /// Options of each reactor. Its `max_connections` defaults to an equal part of the open-file
-    /// limit less a reserve, since all of them share one process.
+    /// Options of each reactor. `max_connections` of each defaults to an equal part of the
+    /// open-file limit less a reserve, because all reactors share one process.
     pub reactor: ReactorOptions,
-    /// What the threads are named by: `NAME-0`, `NAME-1` and so on, and `NAME-accept`. Default
-    /// `wheel`. Linux shows 15 bytes of it.
+    /// The prefix of the names of the threads: `NAME-0`, `NAME-1` and so on, and `NAME-accept`.
+    /// Default `wheel`. Linux shows the first 15 bytes of a thread's name.
     pub name: String,
 }
 
@@ -95,12 +95,12 @@ pub(super) fn invalid(text: &str) -> io::Error {
 ///
 /// | | `Shared` | `ReusePort` | `HandOver` |
 /// |---|---|---|---|
-/// | which reactor | the first awake or woken | by a hash of both addresses | see `Balance` |
-/// | evenly | more or less; a busy one takes fewer | as chance has it | yes |
-/// | a reactor that blocks | others take what comes | its share waits | its share waits |
-/// | cost of a connection | wakes all that sleep | none | one more thread, which must wake |
-/// | a restart under load | loses none | resets what is queued | loses none |
-/// | an address in use | error | error, unless of the same user with the same option | error |
+/// | which reactor | the first that is awake | by a hash of both addresses | see `Balance` |
+/// | equal shares | roughly; a busy reactor gets fewer | by chance | yes |
+/// | while a reactor blocks | the others accept | its share waits | its share waits |
+/// | extra cost of a connection | wakes all reactors that sleep | none | wakes one more thread |
+/// | a restart under load | resets none | resets queued connections | resets none |
+/// | address in use | error | error, unless of the same user with the same option | error |
 ///
 /// Use `Shared` by default. Use `ReusePort` for many short connections on many cores, unless the
 /// server must restart without resets. Use `HandOver` for few, long, unequal connections, or if all
@@ -108,24 +108,24 @@ pub(super) fn invalid(text: &str) -> io::Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Spread {
-    /// A single listening socket, shared by all reactors: the reactor that comes first accepts. The
+    /// A single listening socket, shared by all reactors: the reactor that is first accepts. The
     /// default.
     ///
-    /// Each new connection wakes every reactor that sleeps (the poll has no exclusive wait), and
-    /// all but one find nothing.
+    /// Each new connection wakes every reactor that sleeps, because the poll has no exclusive wait.
+    /// All but one of them find nothing to accept.
     Shared,
     /// A socket with `SO_REUSEPORT` for each reactor; the kernel spreads connections by a hash of
     /// the addresses.
     ///
-    /// A socket that is closed takes its queue with it: connections that wait in it, those whose
-    /// handshake is under way included, are reset although other sockets listen on the address.
-    /// Linux 5.14 can move them (`net.ipv4.tcp_migrate_req`, off by default). See
-    /// `ListenOptions::reuse_port`.
+    /// When one of the sockets is closed, the connections in its queue are reset, although other
+    /// sockets listen on the address. This includes connections whose handshake is under way. Since
+    /// version 5.14 Linux can move them to another socket (`net.ipv4.tcp_migrate_req`, off by
+    /// default). See [`ListenOptions::reuse_port`](crate::ListenOptions::reuse_port).
     ReusePort,
     /// An acceptor, a reactor on a thread of its own, accepts and hands over.
     ///
-    /// The reactor that gets the connection calls `on_accept`, and its caps apply: over a cap the
-    /// connection is reset. `AtCapacity::Wait` is an error with this spread. The acceptor skips
+    /// The reactor that gets the connection calls `on_accept`, and its caps apply: a connection
+    /// over a cap is reset. `AtCapacity::Wait` is an error with this spread. The acceptor skips
     /// reactors that have stopped.
     HandOver(Balance),
 }
@@ -134,28 +134,30 @@ pub enum Spread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Balance {
-    /// To the reactor with the fewest connections, outgoing ones and those on their way included.
+    /// To the reactor with the fewest connections. Outgoing ones count, and so do those that were
+    /// handed over and have not arrived yet.
     LeastConnections,
-    /// To one after the other.
+    /// To each reactor in turn.
     RoundRobin,
-    /// To the same one for all connections from an IP address.
+    /// All connections from one IP address go to the same reactor.
     SourceAddress,
 }
 
-/// Whether each thread keeps to a core.
+/// Whether each thread stays on one core.
 ///
 /// # Platform notes
-/// Linux and Android only; elsewhere all but `Off` is an error of kind `Unsupported`. The
+/// Linux and Android only; elsewhere every value but `Off` is an error of kind `Unsupported`. The
 /// acceptor of [`Spread::HandOver`] is not pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pinning {
     /// The system moves threads as it likes. The default.
     Off,
-    /// Each thread keeps to one of the cores that the process may run on, in order. With more
-    /// threads than cores the cores are dealt out again.
+    /// Each thread stays on one of the cores that the process may use, in order. If there are more
+    /// threads than cores, several threads share a core.
     Cores,
-    /// The threads keep to the cores with these numbers, in turn.
+    /// Thread `n` stays on the `n`th core of this list of core numbers; a shorter list is used
+    /// again from its beginning.
     To(Vec<usize>),
 }
 
@@ -174,16 +176,16 @@ impl Pinning {
     }
 }
 
-/// What the rest of a fleet does when one of its reactors fails: when its poll does, or when a
-/// panic leaves it (see [`OnPanic::Unwind`](crate::OnPanic)). The failure is logged in any case,
-/// and reported at the end.
+/// What the other reactors of a fleet do when one reactor fails: because its poll fails, or because
+/// a panic leaves its `run` (see [`OnPanic::Unwind`](crate::OnPanic)). The failure is logged in any
+/// case, and reported by [`FleetHandle::join`](crate::fleet::FleetHandle::join).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnFailure {
-    /// The other reactors go on. Connections of the failed one are lost; its share of new ones goes
-    /// to the rest.
+    /// The other reactors go on. The connections of the failed reactor are lost, and new
+    /// connections go to the others.
     GoOn,
-    /// The other reactors drain for so long, and the fleet ends.
+    /// The other reactors drain for at most this time, and the fleet ends.
     Drain(Duration),
     /// The other reactors stop at once, and the fleet ends. The default, because it is safest to
     /// restart a process of which a part has failed.

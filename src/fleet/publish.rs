@@ -10,12 +10,13 @@ use crate::fleet::member::Member;
 use crate::fleet::options::invalid;
 use crate::handler::HandlerKey;
 
-/// The sending end of a channel to every reactor of a fleet, made by
-/// [`Member::channel`]: cloned, kept by handlers, sent to any thread.
+/// The sending end of a channel to every reactor of a fleet, made by [`Member::channel`]. It can be
+/// cloned, kept by handlers, and sent to any thread.
 ///
-/// A message reaches the handlers of the same call of `channel` in each member, as
-/// [`Receive::on_message`]. Those of one sender come in the order in which it sent them. What is
-/// sent while the fleet is still being set up waits until all members have made their end.
+/// In each member, a message reaches the handler that was passed to the same call of `channel`, as
+/// [`Receive::on_message`]. The messages of one sender come in the order in which they were sent.
+/// Messages that are sent while the fleet is being set up wait until all members have made their
+/// end.
 ///
 /// # Examples
 /// A chat on all cores: what a client says goes to the clients of every reactor.
@@ -83,11 +84,11 @@ pub struct FleetSender<T> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Published {
-    /// Reactors that it is on its way to.
+    /// The number of reactors whose channel has taken the message.
     pub sent: usize,
-    /// Reactors whose channel was full: they do not get it.
+    /// The number of reactors whose channel was full: they do not get the message.
     pub full: usize,
-    /// Reactors that have stopped.
+    /// The number of reactors that have stopped.
     pub stopped: usize,
 }
 
@@ -199,21 +200,21 @@ fn deliver<T: Clone>(ends: &[Sender<T>], to: To, message: T) -> Published {
 }
 
 impl<T: Clone> FleetSender<T> {
-    /// Sends a message to every reactor, the own one included. It never waits: a reactor whose
-    /// channel is full does not get it, and the others do.
+    /// Sends a message to every reactor, that of the sender included. It never waits: a reactor
+    /// whose channel is full does not get the message.
     pub fn send_to_all(&self, message: T) -> Published {
         self.group.send(To::All, message)
     }
 
-    /// Sends a message to every reactor but that of the member that made this sender: for what its
-    /// handler has done itself already. It never waits.
+    /// Sends a message to every reactor but the one whose member made this sender. Use it if the
+    /// handler there has served its own connections already. It never waits.
     pub fn send_to_others(&self, message: T) -> Published {
         self.group.send(To::AllBut(self.own), message)
     }
 
-    /// Sends a message to the reactor of this [index](Member::index); to none if there is no such
-    /// one. This never waits. For programs in which each user, or each room, belongs to one
-    /// reactor.
+    /// Sends a message to the reactor with this [index](Member::index), for programs in which each
+    /// user, or each room, belongs to one reactor. It never waits. If there is no reactor with this
+    /// index, the message is dropped and all counts are 0.
     pub fn send_to(&self, index: usize, message: T) -> Published {
         self.group.send(To::One(index), message)
     }
@@ -284,8 +285,8 @@ impl Groups {
 
 impl Member<'_> {
     /// Makes this reactor's end of a channel to all reactors of the fleet, and returns the sender.
-    /// The sender works at once, in the closure that sets up too. Every member must make the same
-    /// channels in the same order. No more than `capacity` messages wait at each end.
+    /// The sender can be used at once, also in the set-up closure. Every member must make the same
+    /// channels in the same order. At most `capacity` messages wait at each end.
     ///
     /// See [`FleetSender`] for an example.
     ///

@@ -12,31 +12,34 @@ use crate::fleet::{Fleet, FleetRemote, FleetStats, Member, Spread};
 use crate::sys::{Control, ControlWaker, Predecessor};
 
 impl Fleet {
-    /// Runs the fleet as [`run`](Self::run) does, until a process that is started later with the
-    /// same `path` takes over. No client is refused or reset meanwhile. To install a new version,
+    /// Runs the fleet as [`run`](Self::run) does, until another process that is started with the
+    /// same `path` takes over. No client is refused or reset by that. To install a new version,
     /// start it: the old process ends by itself.
     ///
-    /// `path` is the path of a Unix socket, over which the two processes talk. What happens:
-    /// 1. The new process finds the old one at `path` and gets its listening sockets, or begins
-    ///    anew if there is no process.
-    /// 2. It runs `set_up` for each reactor. A [`Member::listen`] on an address that the old
-    ///    process listens on uses its socket, with the same queue of connections; another address
-    ///    is bound. An address of the old process that no `listen` names is closed.
-    /// 3. When all reactors are ready the new process takes `path` over and tells the old one,
-    ///    which drains for at most `drain` and returns from this call. Both accept for a moment.
+    /// `path` is the path of a Unix socket, over which the two processes talk. A restart has three
+    /// steps:
+    /// 1. The new process connects to `path` and gets the listening sockets of the old process. If
+    ///    no process answers there, it is the first one, and begins without sockets.
+    /// 2. The new process runs `set_up` for each reactor. A [`Member::listen`] on an address on
+    ///    which the old process listens uses that socket, with its queue of connections. Any other
+    ///    address is bound. A socket of the old process that no `listen` names is closed.
+    /// 3. When all its reactors are ready, the new process replaces the socket at `path` and tells
+    ///    the old process. The old process drains for at most `drain`, and returns from this call.
+    ///    For a moment both processes accept connections.
     ///
-    /// If the new process fails before that, in `set_up` for example, the old one serves on, and
-    /// waits for another. If two new processes start at once, the second takes over from the first.
+    /// If the new process fails before step 3, for example in `set_up`, the old process goes on and
+    /// waits for another one. If two new processes start at once, the second takes over from the
+    /// first.
     ///
     /// The default [`on_shutdown`](crate::Handler::on_shutdown) closes every connection, even if
     /// the client's first request is still on its way. To serve such a client, override
-    /// `on_shutdown`, and set an idle limit there, for example of two seconds, in place of closing.
+    /// `on_shutdown`: set an idle limit there, for example of two seconds, instead of closing.
     ///
-    /// Only its owner can use the socket at `path` (mode 0600), and each side checks the user of
-    /// the other process: a process of another user, except root, is refused. The new socket
-    /// replaces only one without a listening process, or that of the process whose sockets it got.
-    /// Put it in a directory in which other users cannot write, such as `/run/NAME`. A thread of
-    /// the process, `NAME-control`, waits there.
+    /// The socket at `path` has mode 0600, so only its owner can use it. Each side also checks the
+    /// user of the other process, and refuses other users except root. The new socket replaces only
+    /// a socket on which no process listens, or the socket of the old process. `path` should be in
+    /// a directory in which other users cannot write, such as `/run/NAME`. A thread with the name
+    /// `NAME-control` ([`FleetOptions::name`]) waits at this socket.
     ///
     /// # Examples
     /// Started twice, the second process takes over:
@@ -61,13 +64,16 @@ impl Fleet {
     /// - Those of [`run`](Self::run).
     /// - `InvalidInput`: the spread is [`Spread::ReusePort`], whose sockets cannot be handed on
     ///   without resets.
-    /// - `AlreadyExists`: something that is no socket is at `path`.
-    /// - `PermissionDenied`: a process of another user's answers there, or the directory is not
-    ///   this user's to write to.
+    /// - `AlreadyExists`: there is a file at `path` that is no socket.
+    /// - `PermissionDenied`: a process of another user answers there, or this user may not write to
+    ///   the directory.
+    /// - `NotFound`: the directory does not exist.
     ///
     /// # Platform notes
     /// Unix only. The user of the other process is checked on Linux and Android. Elsewhere only the
     /// modes of the socket and of its directory protect it.
+    ///
+    /// [`FleetOptions::name`]: crate::fleet::FleetOptions
     pub fn run_replaceable<F>(
         mut self,
         path: impl AsRef<Path>,

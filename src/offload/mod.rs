@@ -1,9 +1,10 @@
 //! Blocking work on other threads: their number is bounded, and the result comes back as a
 //! callback.
 //!
-//! A callback must not block, as a database, a password hash, or a file that is not in the kernel's
-//! cache would. Give such work to an [`Offload`], as a *job*: a closure that runs on one of its
-//! threads, and a *completion*, a closure that runs on the loop with the handler and the result.
+//! A callback must not block. A query of a database, a password hash, or a file that is not in the
+//! kernel's cache would block. Give such work to an [`Offload`], as a *job*: a closure that runs on
+//! one of its threads, and a *completion*, a closure that runs on the loop with the handler and the
+//! result.
 //!
 //! # Guarantees
 //! - No more jobs run at once than there are [threads](OffloadOptions::threads), and no more wait
@@ -74,9 +75,9 @@
 //!
 //! # Databases
 //! Each thread may have a [state](Offload::with_state) of its own, such as a connection to a
-//! database, which no other thread waits for. The client of the database is an ordinary, blocking
-//! one. With SQLite (the crate `rusqlite`) it is a connection to the same file for each thread, as
-//! in `examples/offload` and `examples/web`. With PostgreSQL (the crate `postgres`) it is:
+//! database, so that no thread waits for a connection of another one. An ordinary, blocking client
+//! of the database will do. With SQLite (the crate `rusqlite`) each thread has a connection to the
+//! same file, as in `examples/offload` and `examples/web`. With PostgreSQL (the crate `postgres`):
 //!
 //! ```text
 //! let database = Offload::with_state(&mut reactor, options, |_| {
@@ -85,7 +86,7 @@
 //! })?;
 //! database.run_for(conn.id(), key, move |client| {
 //!     if client.is_closed() {
-//!         // The server was restarted: one that is lost is made anew where it is used.
+//!         // The server was restarted: connect again.
 //!         *client = postgres::Client::connect(CONFIG, postgres::NoTls)?;
 //!     }
 //!     client.query_opt("select text from notes where id = $1", &[&id])
@@ -131,7 +132,7 @@ pub struct Offload<W = ()> {
     simulated: Option<HandlerKey<Desk<W>>>,
 }
 
-/// A job was not accepted; its closures are dropped.
+/// Why a job was not accepted; its closures are dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotAccepted {
@@ -152,7 +153,7 @@ impl fmt::Display for NotAccepted {
 
 impl Error for NotAccepted {}
 
-/// A job that has no result.
+/// Why a job has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failed {
@@ -187,7 +188,8 @@ impl Offload {
 
 impl<W: 'static> Offload<W> {
     /// Starts the threads. Each thread calls `make`, with the number of the thread, to make its
-    /// state, and again after each panic of a job. Returns when all threads have a state.
+    /// state, and again after each panic of a job. If `make` fails then, the thread keeps its old
+    /// state, and an error is logged. Returns when all threads have a state.
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range.
@@ -271,8 +273,8 @@ impl<W: 'static> Offload<W> {
 
     /// Runs `work` on a thread, in order with the other jobs of a connection, and then `then` on
     /// the loop, with the handler, the connection and the result. If the connection has ended by
-    /// then, the result is dropped and nothing is called; [`cancel_all`](Self::cancel_all) in
-    /// `on_close` spares the work too.
+    /// then, the result is dropped and nothing is called. To save the work as well, call
+    /// [`cancel_all`](Self::cancel_all) in `on_close`.
     ///
     /// # Errors
     /// - [`NotAccepted::Full`]: as many jobs wait as [`OffloadOptions::max_queued`] allows.
@@ -315,13 +317,14 @@ impl<W: 'static> Offload<W> {
     }
 
     /// Cancels a job that has not begun: its closures are dropped, and nothing is called. Returns
-    /// whether the job was cancelled; one that has begun goes on, and its completion is called.
+    /// whether the job was cancelled. A job that has begun goes on, and its completion is called.
     pub fn cancel(&self, job: JobId) -> bool {
         self.queue.cancel(job).is_some()
     }
 
-    /// Cancels all jobs of an order that have not begun; returns how many. In `on_close` the id of
-    /// the connection is the order of what [`run_for`](Self::run_for) has accepted.
+    /// Cancels all jobs of an order that have not begun, and returns how many. The order of the
+    /// jobs of [`run_for`](Self::run_for) is the id of the connection, which `on_close` has in
+    /// `closed`.
     ///
     /// # Examples
     /// ```

@@ -19,15 +19,17 @@ const MAX_THREADS: usize = 1_024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OffloadOptions {
-    /// Threads that work: as many jobs run at once. Default 4; 1 to 1,024.
+    /// The number of threads, and so the max number of jobs that run at once. Default 4; 1 to
+    /// 1,024.
     pub threads: usize,
-    /// The name of the threads, with their number behind it. Linux shows 15 bytes of it. Default
-    /// `offload`.
+    /// The prefix of the names of the threads: `NAME 0`, `NAME 1` and so on. Linux shows the first
+    /// 15 bytes of a thread's name. Default `offload`.
     pub name: String,
     /// Max jobs that wait and have not begun; more are refused. Default 1,024; at least 1.
     pub max_queued: usize,
-    /// How long the end of the reactor waits for jobs that were accepted. Those that have not begun
-    /// by then are dropped; those that run go on, and are no longer waited for. Default 5 s.
+    /// How long the drop of the reactor waits for jobs that were accepted. After that time, jobs
+    /// that have not begun are dropped, and jobs that run go on without anything waiting for them.
+    /// Default 5 s.
     pub drain_timeout: Duration,
 }
 

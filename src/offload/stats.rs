@@ -1,14 +1,14 @@
 //! What an offload has done.
 
-/// What there is and what was done, of an [`Offload`](super::Offload).
+/// The counters of an [`Offload`](super::Offload): jobs now, and jobs so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OffloadStats {
-    /// Jobs that wait.
+    /// Jobs that wait now.
     pub queued: usize,
-    /// Jobs that run.
+    /// Jobs that run now.
     pub running: usize,
-    /// Jobs that have come to their end, with those that panicked.
+    /// Jobs that have ended so far, those that panicked included.
     pub finished: u64,
     /// Jobs whose work panicked.
     pub panicked: u64,
