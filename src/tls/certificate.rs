@@ -94,13 +94,27 @@ impl Certificate {
     /// Reads it. Certificate and key must belong together.
     pub(super) fn load(&self, provider: &CryptoProvider) -> io::Result<CertifiedKey> {
         let chain = certificates(&self.chain)?;
-        let key = PrivateKeyDer::from_pem_slice(&self.key.read()?)
-            .map_err(|error| invalid(&self.key, &format!("no private key in it: {error}")))?;
+        let pem = self.key.read()?;
+        let key = PrivateKeyDer::from_pem_slice(&pem)
+            .map_err(|error| invalid(&self.key, &without_key(&pem, &error)))?;
         CertifiedKey::from_der(chain, key, provider).map_err(|error| {
             let text = format!("it does not fit its key, {}: {error}", self.key.name());
             invalid(&self.chain, &text)
         })
     }
+}
+
+/// Why no private key was found in a text, and what to do.
+fn without_key(text: &[u8], error: &impl fmt::Display) -> String {
+    let has = |label: &[u8]| text.windows(label.len()).any(|window| window == label);
+    if has(b"-----BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED") {
+        return "its private key is encrypted; `openssl pkey -in FILE -out OTHER_FILE` decrypts it"
+            .to_owned();
+    }
+    if has(b"-----BEGIN CERTIFICATE") && !has(b"PRIVATE KEY-----") {
+        return "a certificate is in it, and no private key; give the file of the key".to_owned();
+    }
+    format!("no private key in it: {error}")
 }
 
 /// The certificates in PEM text; at least one.

@@ -49,6 +49,28 @@ fn a_certificate_that_is_not_good_is_told_with_the_reason() {
 }
 
 #[test]
+fn a_file_that_is_no_key_is_told_with_what_it_is() {
+    let chain = std::fs::read(file("server.pem")).unwrap();
+    let refused = |key: &[u8]| {
+        let error = ServerConfig::from_pem(chain.clone(), key).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        error.to_string()
+    };
+    let label = "ENCRYPTED PRIVATE KEY";
+    let encrypted = format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+    let text = refused(encrypted.as_bytes());
+    assert!(text.contains("is encrypted; `openssl pkey"), "{text}");
+    let text = refused(&chain);
+    assert!(text.contains("a certificate is in it, and no private key"), "{text}");
+    let damaged =
+        [&chain[..], b"-----BEGIN PRIVATE KEY-----\n!\n-----END PRIVATE KEY-----\n"].concat();
+    let text = refused(&damaged);
+    assert!(text.contains("no private key in it") && !text.contains("certificate"), "{text}");
+    let text = refused(b"nothing");
+    assert!(text.contains("no private key in it"), "{text}");
+}
+
+#[test]
 fn a_plain_server_is_told_apart_from_a_closed_one() {
     for (answer, kind, wanted) in [
         (&b"220 mail.example ESMTP\r\n"[..], io::ErrorKind::InvalidData, "does not speak TLS"),
