@@ -72,22 +72,28 @@ impl Request {
         ClientState(Phase::Opening(Box::new(opening)))
     }
 
-    /// Whether nothing in it would end a line, or the request.
-    fn check(&self) -> Result<(), &'static str> {
+    /// Whether nothing in it would end a line, or the request. If not: what is wrong, and what would
+    /// do.
+    fn check(&self) -> Result<(), String> {
         let is_line = |text: &str| text.bytes().all(|byte| byte >= b' ' && byte != 0x7f);
         let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !self.target.starts_with('/') || !is_word(&self.target) || self.target.contains('#') {
-            return Err("the target is no path and query");
+        let Self { host, target, fields } = self;
+        if !target.starts_with('/') || !is_word(target) || target.contains('#') {
+            let target = shown(target);
+            return Err(format!("the target \"{target}\" is no path, such as \"/chat?room=1\""));
         }
-        if self.host.is_empty() || !is_word(&self.host) {
-            return Err("the host is none");
+        if host.is_empty() || !is_word(host) {
+            let host = shown(host);
+            return Err(format!("the host \"{host}\" is no name, such as \"example.org:8080\""));
         }
-        let mut fields = self.fields.iter();
-        if !fields.all(|(name, value)| is_token(name) && is_line(value)) {
-            return Err("a field cannot stand in a head");
-        }
-        if self.fields.iter().any(|(name, _)| is_own(name)) {
-            return Err("a field is the handshake's own: the host, the options and no body say it");
+        for (name, value) in fields {
+            let why = match () {
+                () if !is_token(name) => "its name is not a token of RFC 9110, 5.6.2",
+                () if !is_line(value) => "its value has a control character",
+                () if is_own(name) => "it follows from the host and the options",
+                () => continue,
+            };
+            return Err(format!("the field \"{}\" cannot be sent: {why}", shown(name)));
         }
         Ok(())
     }
@@ -257,6 +263,10 @@ impl<A: Handler> Client<A> {
         let end = looked_at.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
         let result = match end {
             Some(end) => read_answer(&input[..end], &opening.key, &self.shared.options),
+            // A server of TLS answers a plain request with an alert.
+            None if input.starts_with(&[0x15, 3]) => {
+                Err(invalid("it is TLS; encrypt the connection with ConnectOptions::tls").into())
+            }
             None if looked_at.len() == MAX_HEAD => {
                 Err(invalid("the head of its answer is long").into())
             }
@@ -399,6 +409,11 @@ fn is_own(name: &str) -> bool {
         ["host", "upgrade", "connection", "content-length", "transfer-encoding", "expect"];
     let begins = name.get(..14).is_some_and(|start| start.eq_ignore_ascii_case("sec-websocket-"));
     begins || OWN.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
+/// A text for an error: escaped, and not too long for a line of a log.
+fn shown(text: &str) -> String {
+    text.escape_debug().take(100).collect()
 }
 
 /// Connects again after a handshake that has failed, by the policy of the connection. Returns the

@@ -241,6 +241,14 @@ fn rows_22_to_38_mirrored_an_answer_that_is_unclear_is_an_error() {
         let outcome = calls(addr, ClientOptions::default(), vec![Call::get("/")]);
         assert!(outcome[0].as_ref().unwrap_err().contains("malformed"), "{answer:?}");
     }
+    let alert = b"\x15\x03\x03\x00\x02\x02\x46".to_vec(); // protocol_version
+    let outcome =
+        calls(answering(vec![(alert, false)]), ClientOptions::default(), vec![Call::get("/")]);
+    let error = outcome[0].as_ref().unwrap_err();
+    assert!(
+        error.ends_with("it is TLS; encrypt the connection with ConnectOptions::tls"),
+        "{error}"
+    );
     let endless = "HTTP/1.1 100 Continue\r\n\r\n".repeat(100);
     let addr = answering(vec![(endless.into_bytes(), false)]);
     let outcome = calls(addr, ClientOptions::default(), vec![Call::get("/")]);

@@ -90,6 +90,13 @@ fn an_answer_that_is_not_in_order_fails_the_connect() {
 }
 
 #[test]
+fn a_server_of_tls_is_named_to_a_plain_client() {
+    let mut connected = connect(Options::default());
+    connected.server.send(b"\x15\x03\x03\x00\x02\x02\x46"); // an alert: protocol_version
+    expect_failed(connected, "it is TLS; encrypt the connection with ConnectOptions::tls");
+}
+
+#[test]
 fn a_server_that_says_nothing_too_much_or_goes_fails_the_connect() {
     let options = Options::default().handshake_timeout(Duration::from_millis(20));
     expect_failed(connect(options), "TimedOut");
@@ -135,14 +142,18 @@ fn a_request_that_cannot_be_written_is_not() {
     let Connected { mut rig, log, server: _server, .. } = connect(Options::default());
     let (listener, addr) = crate::support::listener();
     let request = || Request::new("a.example", "/");
-    for (number, request) in [
-        Request::new("a.example", "no path"),
+    for (number, (request, culprit)) in [
+        (Request::new("a.example", "no path"), "target \"no path\""),
+        (Request::new("a.example", "ws://a.example/"), "target \"ws://a.example/\""),
+        (Request::new("", "/"), "host \"\""),
+        (request().header("Bad Name", "x"), "field \"Bad Name\""),
+        (request().header("X-Secret", "a\nb"), "field \"X-Secret\""),
         // A second one, or a body, would make another request of it.
-        request().header("Host", "b.example"),
-        request().header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        request().header("Connection", "close"),
-        request().header("Content-Length", "5"),
-        request().header("Transfer-Encoding", "chunked"),
+        (request().header("Host", "b.example"), "field \"Host\""),
+        (request().header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="), "field \"sec-web"),
+        (request().header("Connection", "close"), "field \"Connection\""),
+        (request().header("Content-Length", "5"), "field \"Content-Length\""),
+        (request().header("Transfer-Encoding", "chunked"), "field \"Transfer-Encoding\""),
     ]
     .into_iter()
     .enumerate()
@@ -152,6 +163,7 @@ fn a_request_that_cannot_be_written_is_not() {
         rig.end_of(id);
         let log = log.borrow();
         assert!(log[number].starts_with("failed InvalidInput"), "{log:?}");
+        assert!(log[number].contains(culprit), "{log:?}");
         server.expect_end(End::Reset);
     }
 }

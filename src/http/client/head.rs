@@ -47,7 +47,7 @@ pub(super) fn parse<'a>(
             return find_end(input, 0).map(|_| None).map_err(|refusal| refusal.why);
         }
         Err(httparse::Error::TooManyHeaders) => return Err("its head has too many fields"),
-        Err(_) => return Err("its head is malformed"),
+        Err(_) => return Err(malformed(input)),
     };
     let (Some(minor), Some(status)) = (answer.version, answer.code) else {
         return Err("its first line is incomplete");
@@ -101,4 +101,13 @@ pub(super) fn parse<'a>(
     let fields = FieldList::Parsed(fields);
     let head = AnswerHead { status, version, lines, fields, length: lengths, framing, keep_alive };
     Ok(Some((head, length)))
+}
+
+/// Why an answer that does not begin as one is none.
+fn malformed(input: &[u8]) -> &'static str {
+    // A server of TLS answers a plain request with an alert.
+    match input {
+        [0x15, 3, ..] => "it is TLS; encrypt the connection with ConnectOptions::tls",
+        _ => "its head is malformed",
+    }
 }
