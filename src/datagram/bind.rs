@@ -82,7 +82,7 @@ fn explain(what: &str, addr: SocketAddr, options: &UdpOptions, error: &io::Error
             "; ports below 1024 want a privilege, and a broadcast address wants option broadcast"
         }
         io::ErrorKind::NetworkUnreachable => "; there is no route to it",
-        _ => "",
+        _ => sys::shortage_hint(error),
     };
     io::Error::new(error.kind(), format!("cannot {what} {addr}: {error}{hint}"))
 }

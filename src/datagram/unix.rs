@@ -200,6 +200,11 @@ fn is_full(error: &io::Error) -> bool {
 
 fn explain(what: &str, addr: &UnixAddr, error: &io::Error) -> io::Error {
     let hint = match error.kind() {
+        io::ErrorKind::NotFound if what.starts_with("bind") => "; its directory must be there",
+        // An error of its own name has a text of its own, and no code of the system.
+        io::ErrorKind::NotFound if error.raw_os_error().is_some() => {
+            "; no socket has that name, start what should make it"
+        }
         io::ErrorKind::ConnectionRefused => "; nobody is bound to it, start what should be",
         io::ErrorKind::PermissionDenied => {
             "; who sends must be allowed to write to the file, and its receiver may have a peer of \

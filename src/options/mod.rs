@@ -640,7 +640,9 @@ impl ReactorOptions {
 }
 
 /// The longest limit that fits in 32 bits of milliseconds, in whole days.
-pub(crate) const MAX_LIMIT: Duration = Duration::from_secs(49 * 24 * 60 * 60);
+pub(crate) const MAX_LIMIT: Duration = Duration::from_secs(49 * SECONDS_A_DAY);
+
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
 pub(crate) fn out_of_range(name: &str, value: impl std::fmt::Display, wanted: &str) -> io::Error {
     let text = format!("option {name} is {value}; it must be {wanted}");
@@ -676,7 +678,13 @@ pub(crate) fn at_least_1ms(name: &str, value: Option<Duration>) -> io::Result<()
 pub(crate) fn at_most(name: &str, value: Option<Duration>, most: Duration) -> io::Result<()> {
     match value {
         Some(value) if value > most => {
-            Err(out_of_range(name, format!("{value:?}"), &format!("at most {most:?}")))
+            let days = most.as_secs() / SECONDS_A_DAY;
+            let most = if days > 0 && most == Duration::from_secs(days * SECONDS_A_DAY) {
+                format!("at most {days} days")
+            } else {
+                format!("at most {most:?}")
+            };
+            Err(out_of_range(name, format!("{value:?}"), &most))
         }
         _ => Ok(()),
     }

@@ -116,7 +116,8 @@ impl Reactor {
     /// A reactor with default options.
     ///
     /// # Errors
-    /// - The system's, if it has no descriptor for a poll and a waker.
+    /// - The system's, if no descriptor is left for a poll and a waker: see
+    ///   [`raise_open_file_limit`](crate::raise_open_file_limit).
     pub fn new() -> io::Result<Self> {
         Self::with_options(ReactorOptions::default())
     }
@@ -125,7 +126,8 @@ impl Reactor {
     ///
     /// # Errors
     /// - `InvalidInput`: an option is out of range.
-    /// - The system's, if it has no descriptor for a poll and a waker.
+    /// - The system's, if no descriptor is left for a poll and a waker: see
+    ///   [`raise_open_file_limit`](crate::raise_open_file_limit).
     pub fn with_options(options: ReactorOptions) -> io::Result<Self> {
         Self::in_world(World::Os, options)
     }

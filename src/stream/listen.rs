@@ -138,7 +138,7 @@ fn explain_bind(addr: SocketAddr, options: &ListenOptions, error: &io::Error) ->
         io::ErrorKind::AddrInUse => "; stop what listens there, or take another port (0: any)",
         io::ErrorKind::AddrNotAvailable => "; the address must be one of this machine's",
         io::ErrorKind::PermissionDenied => "; ports below 1024 want a privilege, take a higher one",
-        _ => "",
+        _ => sys::shortage_hint(error),
     };
     io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{hint}"))
 }

@@ -29,7 +29,11 @@ impl Streams {
     ) -> io::Result<UnixAddr> {
         let bound = options.check().and_then(|()| engine.io.world().bind_unix(&addr, options));
         let (socket, backlog) = bound.map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}"))
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => "; its directory must be there",
+                _ => "",
+            };
+            io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}{hint}"))
         })?;
         log_backlog(&addr, backlog);
         self.add_unix_listener(engine, socket, &addr, service, options)?;

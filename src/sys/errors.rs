@@ -66,6 +66,18 @@ impl Shortage {
     }
 }
 
+/// What to do about an error, if the process or the system has no descriptor left; else nothing.
+pub(crate) fn shortage_hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        // One number on Windows.
+        Some(code) if code == NO_FILE_OF_PROCESS => {
+            "; raise the limit of open files with `ulimit -n` or raise_open_file_limit"
+        }
+        Some(code) if code == NO_FILE_OF_SYSTEM => "; the whole system has no descriptor left",
+        _ => "",
+    }
+}
+
 /// Why a datagram was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendFault {

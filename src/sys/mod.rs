@@ -23,7 +23,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub(crate) use batch::{Inbound, Outbound};
 pub(crate) use datagram::{DatagramSocket, is_let_go};
-pub(crate) use errors::{ReadFault, SendFault, Shortage};
+pub(crate) use errors::{ReadFault, SendFault, Shortage, shortage_hint};
 pub(crate) use listener::Listener;
 pub(crate) use os::Unregistered as Loose;
 #[cfg(feature = "activation")]

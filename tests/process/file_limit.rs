@@ -95,6 +95,26 @@ fn at_the_limit_live_ones_are_served_and_others_are_told() {
 }
 
 #[test]
+fn an_error_of_listen_says_how_to_have_more_files() {
+    run_alone("file_limit::child_that_cannot_listen");
+}
+
+#[test]
+#[ignore = "runs in a process of its own"]
+fn child_that_cannot_listen() {
+    limit_files(64, 64);
+    let mut rig = uncapped_rig();
+    let service = rig.reactor.register(|_: &mut Conn<'_>, input: &[u8]| input.len());
+    let taken = take_all_descriptors();
+    let refused = rig.reactor.listen("127.0.0.1:0", service, ListenOptions::default());
+    drop(taken);
+    let text = refused.unwrap_err().to_string();
+    assert!(text.starts_with("cannot listen on 127.0.0.1:0: "), "{text}");
+    let hint = "; raise the limit of open files with `ulimit -n` or raise_open_file_limit";
+    assert!(text.ends_with(hint), "{text}");
+}
+
+#[test]
 #[ignore = "runs in a process of its own"]
 fn child_at_the_limit() {
     log::set_logger(&WARNINGS).unwrap();

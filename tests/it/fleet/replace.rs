@@ -199,6 +199,11 @@ fn nothing_but_a_dead_socket_is_replaced() {
     assert!(error.to_string().contains("no socket"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"important");
     fs::remove_file(&path).unwrap();
+    // A path in no directory.
+    let failed = Process::start(&path.join("missing/control"), b'a', any(), Spread::Shared);
+    let error = failed.thread.join().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().ends_with("; its directory must be there"), "{error}");
     // A process that answers and hands nothing on.
     let other = UnixListener::bind(&path).unwrap();
     let failed = Process::start(&path, b'a', any(), Spread::Shared);

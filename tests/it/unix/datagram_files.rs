@@ -143,7 +143,9 @@ fn an_option_out_of_range_is_told_by_name() {
     expect(options().send_buffer_bytes(Some(0)), "send_buffer_bytes");
     expect(options().receive_buffer_bytes(Some(usize::MAX)), "receive_buffer_bytes");
     assert_eq!(refusal(Path::new("")).0, ErrorKind::InvalidInput);
-    assert_eq!(refusal(Path::new("/no/such/folder/a.sock")).0, ErrorKind::NotFound);
+    let (kind, text) = refusal(Path::new("/no/such/folder/a.sock"));
+    assert_eq!(kind, ErrorKind::NotFound);
+    assert!(text.ends_with("; its directory must be there"), "{text}");
 }
 
 #[test]
@@ -161,7 +163,9 @@ fn a_connect_that_fails_says_why_and_leaves_no_file() {
     let (kind, text) = connect(&dead, named.clone());
     assert_eq!(kind, ErrorKind::ConnectionRefused);
     assert!(text.contains("nobody is bound to it"), "{text}");
-    assert_eq!(connect(&folder.path("nobody"), named.clone()).0, ErrorKind::NotFound);
+    let (kind, text) = connect(&folder.path("nobody"), named.clone());
+    assert_eq!(kind, ErrorKind::NotFound);
+    assert!(text.ends_with("; no socket has that name, start what should make it"), "{text}");
     assert!(!source.exists());
     let (kind, text) = connect(&dead, options().mode(Some(0o600)));
     assert_eq!(kind, ErrorKind::InvalidInput);

@@ -207,7 +207,9 @@ fn names_that_cannot_be_are_told() {
     assert!(text.contains("the path has 125 bytes"), "{text}");
     assert_eq!(refusal(Path::new("")).0, ErrorKind::InvalidInput);
     assert_eq!(refusal(Path::new("a\0b")).0, ErrorKind::InvalidInput);
-    assert_eq!(refusal(Path::new("/no/such/folder/a.sock")).0, ErrorKind::NotFound);
+    let (kind, text) = refusal(Path::new("/no/such/folder/a.sock"));
+    assert_eq!(kind, ErrorKind::NotFound);
+    assert!(text.ends_with("; its directory must be there"), "{text}");
 }
 
 #[test]

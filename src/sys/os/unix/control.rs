@@ -220,7 +220,11 @@ fn explain(path: &Path, error: io::Error) -> io::Error {
     let path = path.display().to_string();
     let text = error.to_string();
     let text = if text.starts_with(&path) { text } else { format!("{path}: {text}") };
-    io::Error::new(error.kind(), text)
+    let hint = match error.kind() {
+        ErrorKind::NotFound => "; its directory must be there",
+        _ => "",
+    };
+    io::Error::new(error.kind(), text + hint)
 }
 
 #[cfg(test)]
