@@ -5,8 +5,9 @@ use std::fmt;
 
 use super::known::words;
 
-/// A field that cannot be sent: its name is no token, or its value has a control character. Or the
-/// target of a [`Call`](super::Call) that is malformed.
+/// A header field that cannot be sent: its name is not a token, its value has a control character,
+/// or the server sets it itself. Or a malformed target of a [`Call`](super::Call). The text names
+/// the field or the target, and says what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidField {
     /// What is invalid: a field, or the target of a request.
@@ -37,11 +38,12 @@ impl fmt::Display for InvalidField {
 
 impl Error for InvalidField {}
 
-/// Fields that were checked: made once and sent with many messages, or passed on from one message
-/// to another.
+/// Header fields that were checked: made once and sent with many messages, or passed on from one
+/// message to another.
 ///
-/// Those that frame a message or say where it goes are never among them: `Connection`,
-/// `Content-Length`, `Date`, `Expect`, `Host`, `Transfer-Encoding`, `Upgrade`.
+/// Fields that frame a message, or say where it goes, are never part of it: `Connection`,
+/// `Content-Length`, `Date`, `Expect`, `Host`, `Transfer-Encoding`, `Upgrade`. `{:?}` shows only
+/// the length, because fields may hold secrets.
 ///
 /// # Examples
 /// ```
@@ -66,17 +68,19 @@ pub struct Fields {
 const ROOM_BYTES: usize = 512;
 
 impl Fields {
-    /// None.
+    /// No fields so far.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a field behind those that are there.
+    /// Adds a field behind those that are there. Of two fields of one name both are sent.
     ///
     /// # Errors
-    /// The name is not a token or one of those above, or the value has a control character. The
-    /// fields are as they were.
+    /// - The name is not a token (RFC 9110, 5.6.2), or is one of the seven that [`Fields`] lists.
+    /// - The value has a control character other than a tab.
+    ///
+    /// After an error the fields are as they were.
     pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), InvalidField> {
         if is_addressing(name) {
             return Err(InvalidField::new(name, "it belongs to one message alone"));
@@ -135,7 +139,7 @@ impl Fields {
     }
 }
 
-/// What they say may be a secret: they are told by their length.
+/// Fields may hold secrets, so only their length is shown.
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.lines.len())
@@ -189,7 +193,7 @@ pub(super) fn check(name: &str, value: &[u8]) -> Result<(), InvalidField> {
         return Err(InvalidField::new(name, "its name is not a token of RFC 9110, 5.6.2"));
     }
     if is_own(name) {
-        return Err(InvalidField::new(name, "the server sets it, from what the answer is"));
+        return Err(InvalidField::new(name, "the library sets it, from what the message is"));
     }
     if !is_value(value) {
         return Err(InvalidField::new(name, "its value has a control character"));

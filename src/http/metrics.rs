@@ -92,11 +92,24 @@ fn counter(text: &mut String, name: &str, help: &str, value: u64) -> std::fmt::R
 
 impl<A: 'static> Response<'_, A> {
     /// Answers with the counters of the reactor and of this server, as OpenMetrics text, which
-    /// Prometheus reads; with [`Server::on_finish`](super::Server::on_finish) also how long the
-    /// complete answers took, as a histogram. Two more say how long turns of the loop took
-    /// ([`Stats::turn_times`](crate::Stats::turn_times)), and callbacks where an observer is
-    /// installed. No text of a peer is in it. The answer is not protected: every client that
-    /// reaches the path can read it.
+    /// Prometheus reads.
+    ///
+    /// All names begin with `waterwheel_`, such as `waterwheel_http_requests_total`; each has a
+    /// line `# HELP`. Counters begin at 0 when the reactor or the server is made. Three histograms
+    /// are in seconds:
+    ///
+    /// | histogram | what it counts | it is there |
+    /// |---|---|---|
+    /// | `waterwheel_turn_seconds` | turns, as [`turn_times`] does | always |
+    /// | `waterwheel_callback_seconds` | callbacks | with an [observer](crate::observer) |
+    /// | `waterwheel_http_duration_seconds` | complete answers | with [`on_finish`] |
+    ///
+    /// No text of a peer is part of the answer. The answer is not protected: every client that
+    /// reaches the path can read it. In a [`Fleet`](crate::fleet::Fleet) it has the counters of the
+    /// one reactor that answers.
+    ///
+    /// [`on_finish`]: super::Server::on_finish
+    /// [`turn_times`]: crate::Stats::turn_times
     ///
     /// # Examples
     /// ```

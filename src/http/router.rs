@@ -291,6 +291,12 @@ impl<A> Router<A> {
         if let Err(error) = self.tree.insert(path, self.routes.len() as u32) {
             panic!("the route {path:?} cannot be added: {error}");
         }
+        if path.contains("/:") || path.contains("/*") {
+            log::warn!(
+                "the route {path:?}: \":name\" and \"*\" match themselves only; write {{name}}, or \
+                 {{*name}} for the rest of the path"
+            );
+        }
         self.routes.push(route);
         self.paths.push(path.to_owned());
     }

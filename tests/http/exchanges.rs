@@ -3,9 +3,11 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use log::Level;
 use waterwheel::Conn;
 use waterwheel::http::{Method, Next, Options, Route, Router, Server, Upgraded};
 
+use crate::logged::{keep_log, logged};
 use crate::routes;
 use crate::web::Web;
 
@@ -64,6 +66,21 @@ fn routes_go_by_path_and_method() {
 #[should_panic(expected = "/{b}")]
 fn a_route_that_cannot_be_told_from_another_panics_when_it_is_added() {
     let _ = Router::<()>::new().get("/{a}", |_, _, _| {}).get("/{b}", |_, _, _| {});
+}
+
+#[test]
+fn a_place_in_the_syntax_of_other_routers_is_warned_of() {
+    keep_log();
+    let _ = Router::<()>::new()
+        .get("/user/:id", |_, _, _| {})
+        .get("/files/*path", |_, _, _| {})
+        .get("/time/12:30", |_, _, _| {})
+        .get("/{name}/{*rest}", |_, _, _| {});
+    let warnings = logged(Level::Warn);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for (warning, path) in warnings.iter().zip(["\"/user/:id\"", "\"/files/*path\""]) {
+        assert!(warning.contains(path) && warning.contains("write {name}"), "{warning}");
+    }
 }
 
 #[test]

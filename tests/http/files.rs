@@ -12,6 +12,12 @@ use waterwheel::offload::{Offload, OffloadOptions};
 
 use crate::web::{Answer, Client, Web};
 
+#[test]
+#[should_panic(expected = "give the path of files without its last part: \"/static/{*path}\"")]
+fn a_path_of_files_has_no_place_for_the_rest() {
+    let _ = Router::<()>::new().files("/static/{*path}", Files::new("."));
+}
+
 /// A directory that is removed when the test is over, in one of its own.
 pub(crate) struct Dir(PathBuf);
 

@@ -29,6 +29,8 @@ mod gzip;
 mod inspect;
 mod kept;
 mod later;
+#[path = "../support/logged.rs"]
+mod logged;
 mod redirects;
 mod repeated;
 mod rows_framing;

@@ -164,6 +164,21 @@ fn keys_are_rotated_without_logging_out_and_read_from_a_secret_file_only() {
 }
 
 #[test]
+fn an_error_about_a_file_of_keys_names_the_file() {
+    let missing = std::env::temp_dir().join("waterwheel-no-such-file-of-keys");
+    let error = CookieKeys::from_file(&missing).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let text = error.to_string();
+    assert!(text.contains(&missing.display().to_string()), "{text}");
+    assert!(text.ends_with("; `openssl rand -hex 64` writes a key"), "{text}");
+    let binary = KeyFile::new("binary", "", 0o600);
+    std::fs::write(&binary.0, b"\xff\xfe").unwrap();
+    let error = CookieKeys::from_file(&binary.0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidData);
+    assert!(error.to_string().contains(&binary.0.display().to_string()), "{error}");
+}
+
+#[test]
 fn row_62_a_value_that_was_changed_anywhere_is_not_verified() {
     let keys = CookieKeys::generate().unwrap();
     let (signed, secret) = (keys.sign("a", "value"), keys.encrypt("a", "value"));

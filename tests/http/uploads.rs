@@ -1,6 +1,7 @@
 //! Uploads to files: what is kept, what is removed, and what has no room.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -464,4 +465,26 @@ fn a_directory_is_opened_while_files_in_it_are_removed() {
         (1..FILES).contains(&files)
     });
     assert!(has_raced, "no file was removed while the directory was opened");
+}
+
+#[test]
+fn an_error_of_open_names_the_directory() {
+    let directory = Directory::new("uploads-unopened");
+    let mut reactor = Reactor::new().unwrap();
+    let offload = Offload::new(&mut reactor, OffloadOptions::default().threads(1)).unwrap();
+    let open = |path: &Path| {
+        let error = Uploads::open(path, &offload, UploadOptions::default()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&path.display().to_string()), "{text}");
+        (error.kind(), text)
+    };
+    let (kind, text) = open(&directory.0.join("missing/uploads"));
+    assert_eq!(kind, ErrorKind::NotFound);
+    assert!(text.ends_with("; the directory above it must be there"), "{text}");
+    fs::create_dir(&directory.0).unwrap();
+    let file = directory.0.join("file");
+    fs::write(&file, "").unwrap();
+    let (kind, text) = open(&file);
+    assert_eq!(kind, ErrorKind::AlreadyExists);
+    assert!(text.ends_with("; it is no directory"), "{text}");
 }

@@ -32,7 +32,8 @@ struct Shared {
 }
 
 /// Sends the body of a request piece by piece: see [`Call::stream_body`](super::Call::stream_body).
-/// It can be cloned and kept; once the call is over, nothing is written any more.
+/// An `Upload` can be cloned and kept on the thread of its reactor. Once the call is over, its
+/// methods do nothing.
 #[derive(Clone)]
 pub struct Upload(Rc<Shared>);
 
@@ -59,8 +60,8 @@ impl Upload {
         self.0.unsent.get()
     }
 
-    /// Whether the body may be written: the request has left, and neither the body nor the call is
-    /// over.
+    /// Whether the body may be written: the head of the request was sent, and neither the body nor
+    /// the call has ended.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.0.conn.get().is_some()
@@ -72,10 +73,14 @@ impl Upload {
         self.0.conn.get()
     }
 
-    /// Writes a piece of the body. `Above` means that the server is slower than the program: stop,
-    /// and go on when the closure of the call is called again. `Full` means that the piece was
-    /// refused; `Closed` that the call is over, or that the piece is longer than what is left of
-    /// the length that was given.
+    /// Writes a piece of the body.
+    ///
+    /// | result | means |
+    /// |---|---|
+    /// | `Below` | accepted |
+    /// | `Above` | accepted; write no more until the closure of the call is called again |
+    /// | `Full` | refused: the queue would be longer than `max_output_bytes` |
+    /// | `Closed` | refused: the body may not be written, or is longer than the length given |
     pub fn write(&self, cx: &mut Context<'_>, piece: &[u8]) -> Written {
         let Some(mut conn) = self.0.conn.get().and_then(|id| cx.conn(id)) else {
             return Written::Closed;
@@ -103,8 +108,9 @@ impl Upload {
         }
     }
 
-    /// Ends the body. If a length was given and is not reached, the call fails. After
-    /// [`Call::upgrade`](super::Call::upgrade) it ends this side of the connection.
+    /// Ends the body. If a length was given and is not reached, the call fails with
+    /// [`ClientError::Lost`](super::ClientError::Lost), and an error is logged. After
+    /// [`Call::upgrade`](super::Call::upgrade) this sends FIN, and reading goes on.
     pub fn end(&self, cx: &mut Context<'_>) {
         let Some(mut conn) = self.0.conn.take().and_then(|id| cx.conn(id)) else { return };
         match self.0.unsent.get() {
@@ -122,8 +128,8 @@ impl Upload {
         conn.set_deadline(DeadlineKind::User, Some(self.0.answer_timeout.get()));
     }
 
-    /// Gives the call up: it fails with [`ClientError::Lost`](super::ClientError::Lost), so that
-    /// the server does not take a part of the body for the whole.
+    /// Gives the call up: it fails with [`ClientError::Lost`](super::ClientError::Lost). The
+    /// connection is reset, so that the server does not take a part of the body for the whole.
     pub fn abort(&self, cx: &mut Context<'_>) {
         if let Some(mut conn) = self.0.conn.take().and_then(|id| cx.conn(id)) {
             conn.abort();

@@ -471,13 +471,16 @@ fn redirect<A: 'static>(req: &Request<'_>, res: &mut Response<'_, A>) -> bool {
 impl<A: 'static> Router<A> {
     /// Serves the files of a directory below a path, for GET and HEAD.
     ///
+    /// `path` has no `{*name}` at its end: that is added here.
+    ///
     /// # Panics
-    /// As [`route`](Self::route).
+    /// As [`route`](Self::route), and if the path has a `{*name}`.
     ///
     /// # Examples
     /// See [`Files`].
     #[must_use]
     pub fn files(self, path: &str, files: Files) -> Self {
+        assert!(!path.contains("{*"), "give the path of files without its last part: {path:?}");
         let below = path.trim_end_matches('/');
         let root = Route::new().get(serve_root(Files::with(files.settings.clone())));
         let all = Route::new().get(serve_below(files));

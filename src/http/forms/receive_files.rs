@@ -19,13 +19,14 @@ use crate::http::response::Response;
 use crate::http::server::Server;
 use crate::sys::Shortage;
 
-/// What has come with a form in parts.
+/// What a multipart form contained.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Received {
-    /// The fields that are no files.
+    /// The fields of the form that are no files.
     pub form: Form,
-    /// The files, in their order. Those that are not [kept](UploadedFile::keep) are removed.
+    /// The files, in the order of the form. Each is removed when it is dropped, unless it was
+    /// [kept](UploadedFile::keep).
     pub files: Vec<UploadedFile>,
 }
 
@@ -33,26 +34,29 @@ pub struct Received {
 type Then<A> = Box<dyn FnOnce(&mut A, Received, &mut Response<'_, A>) + Send>;
 
 impl<A: 'static> Response<'_, A> {
-    /// Asks for the body, which is a form in parts, and has its files written to the directory of
-    /// `uploads`. Calls `then` on the loop when all is written. `then` passes through the thread
-    /// that writes, and so must be `Send`.
+    /// Asks for the body, which is a multipart form, and writes its files to the directory of
+    /// `uploads`, on the threads of its offload. Calls `then` on the loop when all files are
+    /// written. `then` passes through the thread that writes, and so must be `Send`.
     ///
-    /// While much waits to be written, the body is paused. If the client goes, or the body is
-    /// refused, what was written is removed. A file that was not chosen, which browsers send as one
-    /// without name and data, is left out.
+    /// Reading pauses while more than [`max_queued_bytes`] wait to be written. If the
+    /// client goes, or the body is refused, the files written so far are removed. If no file was
+    /// chosen in the page, the browser sends one without name and data; it is left out.
     ///
     /// Besides the answers of [`receive_multipart`](Self::receive_multipart):
     ///
-    /// | what | answer |
+    /// | why the form is refused | answer |
     /// |---|---|
-    /// | a file is larger than all that is kept, or the texts are too long | 413 |
+    /// | a file is larger than `max_bytes`, or the form has more files than `max_files` | 413 |
+    /// | the texts are longer than `max_text_bytes` | 413 |
     /// | a text is not UTF-8 | 400 |
-    /// | the quota of files or bytes is used up, or the disk is full | 507 |
-    /// | the file cannot be written | 500 |
+    /// | `max_files` or `max_bytes` of the directory is reached, or the disk is full | 507 |
+    /// | a file cannot be written | 500 |
     /// | the offload is full | 503 |
     ///
     /// # Examples
     /// See [`Uploads`].
+    ///
+    /// [`max_queued_bytes`]: crate::http::UploadOptions::max_queued_bytes
     pub fn receive_files(
         &mut self,
         req: &Request<'_>,
@@ -77,8 +81,8 @@ impl<A: 'static> Response<'_, A> {
 
     /// Answers with a file that was uploaded and kept, by its [name](UploadedFile::name). Browsers
     /// save it as `file_name` and never show it, because a file of a stranger must not run as a
-    /// page of this site. 404 if there is no such file, 503 if no descriptor is left for it or the
-    /// offload is full, 500 if it cannot be read.
+    /// page of this site. The answer is 404 if there is no such file, 503 if no descriptor is left
+    /// or the offload is full, and 500 if the file cannot be read.
     pub fn attachment(&mut self, uploads: &Uploads, name: &str, file_name: &str) {
         let Some(path) = uploads.path_of(name) else {
             return self.status(404).text("there is no such file\n");

@@ -18,13 +18,13 @@ use crate::options::setters;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UploadOptions {
-    /// Bytes of all files of the directory together. Default 1 GiB.
+    /// Max bytes of all files of the directory together. Default 1 GiB.
     pub max_bytes: u64,
-    /// Files in the directory. Default 1,000.
+    /// Max files in the directory. Default 1,000.
     pub max_files: u64,
-    /// Bytes of the fields of a form that are no files, together. Default 64 KiB.
+    /// Max bytes of the fields of one form that are no files, together. Default 64 KiB.
     pub max_text_bytes: usize,
-    /// Bytes that may wait to be written, of all uploads together. Above that, bodies are paused;
+    /// Max bytes that wait to be written, of all uploads together. Above that, bodies are paused;
     /// each may still add the rest of its current read, at most 132 KiB. Default 4 MiB.
     pub max_queued_bytes: usize,
 }
@@ -49,17 +49,18 @@ impl UploadOptions {
     }
 }
 
-/// A directory that takes uploads, written by the threads of an [`Offload`]. See
+/// A directory for uploaded files, which the threads of an [`Offload`] write. See
 /// [`Response::receive_files`](crate::http::Response::receive_files).
 ///
-/// The directory should be no other's, and never below files that are served. Files get random
-/// names, can be read by this user only, and are removed unless [kept](UploadedFile::keep).
-/// What a process leaves that is killed stays there, and counts when it is opened again.
+/// No other program should write to the directory, and it must not be below a directory whose files
+/// are served. Files get random names, can be read by this user only, and are removed unless
+/// [kept](UploadedFile::keep). Files that a killed process has left stay in the directory, and
+/// count when it is opened again.
 ///
-/// Clones are the same. Where a process opens a directory more than once, as each reactor of a
-/// fleet may, the files and bytes of all count together. The files of one `Uploads` are written one
-/// piece after the other, so that they take one thread of the offload at a time. If the offload is
-/// full, a request is answered with 503.
+/// Clones share the directory, its limits and its queue. If a process opens a directory more than
+/// once, as each reactor of a fleet may, the files and bytes of all count together. The pieces of
+/// all files of one `Uploads` are written one after the other, so they use one thread of the
+/// offload at a time. If the offload is full, a request is answered with 503.
 ///
 /// # Examples
 /// ```no_run
@@ -103,19 +104,21 @@ struct Inner {
 }
 
 impl Uploads {
-    /// Opens a directory, which is created for this user alone if it is missing, and is written to
-    /// on the threads of `offload`. Files that are there count.
+    /// Opens a directory, whose files the threads of `offload` will write. A missing directory is
+    /// created, for this user alone; its parent must exist. Files that are there already count.
+    ///
+    /// The call itself reads the directory on this thread: make it before the loop runs.
     ///
     /// # Errors
-    /// The system's, if the directory cannot be created or read.
+    /// - The system's, if the directory cannot be created or read; the text names the directory.
     pub fn open(
         directory: impl Into<PathBuf>,
         offload: &Offload,
         options: UploadOptions,
     ) -> io::Result<Self> {
         let directory = directory.into();
-        create_directory(&directory)?;
-        let books = Books::of(&directory)?;
+        let opened = create_directory(&directory).and_then(|()| Books::of(&directory));
+        let books = opened.map_err(|error| unopened(&directory, &error))?;
         let backlog = Arc::default();
         let low_mark = low_mark(&options);
         let writer = Writer::new(Arc::clone(&books), Arc::clone(&backlog), low_mark);
@@ -124,15 +127,16 @@ impl Uploads {
         Ok(Self { inner: Arc::new(Inner { directory, options, books, backlog, next, pipe }) })
     }
 
-    /// Files and bytes that count at present.
+    /// The number of files, and their bytes, that count against the limits now.
     #[must_use]
     pub fn used(&self) -> (u64, u64) {
         let books = lock(&self.inner.books);
         (books.files, books.bytes)
     }
 
-    /// Removes a file that was kept, by its [name](UploadedFile::name), beside the loop. Any other
-    /// text removes nothing, nor does the name of one that is not kept so far: its drop does.
+    /// Removes a file that was kept, by its [name](UploadedFile::name), on a thread of the offload.
+    /// Any other text removes nothing. So does the name of a file that is not kept so far, because
+    /// that file is removed when its [`UploadedFile`] is dropped.
     pub fn remove(&self, name: &str) {
         if lock(&self.inner.books).unkept.contains(name) {
             return;
@@ -193,6 +197,17 @@ impl Inner {
     fn ask(&self, job: Job) -> Result<(), Refusal> {
         self.pipe.ask(job).map_err(|_| Refusal::new(503, "the server is busy; try again"))
     }
+}
+
+/// Why a directory cannot be opened for uploads.
+fn unopened(directory: &Path, error: &io::Error) -> io::Error {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => "; the directory above it must be there",
+        io::ErrorKind::AlreadyExists => "; it is no directory",
+        _ => "",
+    };
+    let directory = directory.display();
+    io::Error::new(error.kind(), format!("cannot open {directory} for uploads: {error}{hint}"))
 }
 
 /// A file of its own, removed on drop unless it is kept.
@@ -268,8 +283,8 @@ impl UploadedFile {
         &self.field
     }
 
-    /// The name that the file has at the client: data of a stranger's, never a path. See
-    /// [`Part::file_name`](crate::http::Part::file_name).
+    /// The name that the client says the file has. A stranger has chosen it: never use it as a
+    /// path. See [`Part::file_name`](crate::http::Part::file_name).
     #[must_use]
     pub fn file_name(&self) -> &str {
         &self.file_name
@@ -293,14 +308,14 @@ impl UploadedFile {
         &self.claim.name
     }
 
-    /// Where the file is.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.claim.path
     }
 
-    /// Keeps the file, and returns its name in the directory. It counts until it is
-    /// [removed](Uploads::remove).
+    /// Keeps the file, and returns its name in the directory. The file counts against the limits
+    /// until it is [removed](Uploads::remove).
     #[must_use = "the file is found by its name only"]
     pub fn keep(mut self) -> String {
         self.claim.is_kept = true;

@@ -50,13 +50,12 @@ impl CookieKeys {
     /// # Errors
     /// - `PermissionDenied`: others than the owner may read or write the file (Unix).
     /// - `InvalidData`: it has no key, a malformed one, or more than 64 KiB.
-    /// - The system's.
+    /// - The system's, if the file cannot be read.
+    ///
+    /// The text names the file.
     pub fn from_file(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path)?;
-        check_mode(&file.metadata()?, path)?;
-        let mut text = String::new();
-        file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+        let text = read(path)?;
         let invalid = |line: usize, why: &str| {
             let text = format!("{}:{line}: {why}", path.display());
             io::Error::new(io::ErrorKind::InvalidData, text)
@@ -135,6 +134,23 @@ impl CookieKeys {
 /// What is signed: the crate signs a value without its name.
 fn bind(name: &str, value: &str) -> String {
     format!("{name}={value}")
+}
+
+/// The text of a file of keys that only its owner can read.
+fn read(path: &Path) -> io::Result<String> {
+    let unread = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "; `openssl rand -hex 64` writes a key",
+            _ => "",
+        };
+        let text = format!("cannot read the keys in {}: {error}{hint}", path.display());
+        io::Error::new(error.kind(), text)
+    };
+    let file = File::open(path).map_err(unread)?;
+    check_mode(&file.metadata().map_err(unread)?, path)?;
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(unread)?;
+    Ok(text)
 }
 
 /// The bytes of a key.
