@@ -72,8 +72,8 @@ impl Request {
         ClientState(Phase::Opening(Box::new(opening)))
     }
 
-    /// Whether nothing in it would end a line, or the request. If not: what is wrong, and what would
-    /// do.
+    /// Whether nothing in it would end a line, or the request. If not: what is wrong, and what to
+    /// give.
     fn check(&self) -> Result<(), String> {
         let is_line = |text: &str| text.bytes().all(|byte| byte >= b' ' && byte != 0x7f);
         let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());

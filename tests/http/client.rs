@@ -120,6 +120,9 @@ fn what_cannot_be_sent_is_not() {
         let is_target = error.contains("the target \"");
         assert_eq!(is_target, !error.contains("the field \""), "{error}");
     }
+    let own = calls(addr, ClientOptions::default(), vec![Call::get("/").header("Date", "now")]);
+    let error = own[0].as_ref().unwrap_err();
+    assert!(!error.contains("server"), "it is the client that sets it: {error}");
     let outcome = calls(addr, ClientOptions::default(), vec![Call::get("/")]);
     assert!(outcome[0].as_ref().unwrap_err().contains("no connection"), "{outcome:?}");
 }

@@ -3,8 +3,6 @@
 #[path = "../examples/json.rs"]
 mod json;
 mod lanes;
-#[path = "../support/logged.rs"]
-mod logged;
 mod page;
 mod recorder;
 mod rig;

@@ -7,8 +7,8 @@ use log::Level;
 use waterwheel::inspect::{Recorder, RecorderOptions, Warning, WarningKind};
 use waterwheel::stats::Histogram;
 
-use super::logged::{keep_log, logged};
 use super::rig::{Rig, STALL};
+use crate::logged::{keep_log, logged};
 
 /// Turns until there is a warning of this kind.
 #[track_caller]
