@@ -443,6 +443,8 @@ impl<A: 'static> Handler for Server<A> {
         match &mut state.phase {
             Phase::Busy(exchange) => {
                 exchange.wants_drain = exchange.on_drain.is_some();
+                // Else it would keep those of the answer that was made last, of another client.
+                self.shared.load(exchange);
                 let mut driver = Driver { app: &mut self.app, shared: &mut self.shared };
                 driver.settle(state, conn);
                 self.feed_held(state, conn, b"");

@@ -31,6 +31,7 @@ mod kept;
 mod later;
 #[path = "../support/logged.rs"]
 mod logged;
+mod pipelined;
 mod redirects;
 mod repeated;
 mod rows_framing;

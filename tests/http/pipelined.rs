@@ -1,0 +1,71 @@
+//! Requests that stand behind an answer that comes later, and is more than the client has read.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use waterwheel::HandlerKey;
+use waterwheel::http::{ReplyId, Router, Server};
+
+use crate::web::{Client, Web};
+
+type Id = (ReplyId, HandlerKey<Server<()>>);
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// More than the buffers of the kernel take, and less than a connection may hold.
+const LARGE: usize = 12 << 20;
+
+fn ask(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+}
+
+/// A server, and the ids of what is asked of it and answered by the test.
+fn web() -> (Web, mpsc::Receiver<Id>, mpsc::Receiver<Id>) {
+    let (sender, ids) = mpsc::channel();
+    let (secret_sender, secret_ids) = mpsc::channel();
+    let web = Web::serve(move || {
+        let routes = Router::new()
+            .get("/later", move |(), _, res| {
+                sender.send((res.header("X-Own", "1").later(), res.server())).unwrap();
+            })
+            .get("/secret", move |(), _, res| {
+                let id = res.header("Set-Cookie", "session=of-another").later();
+                secret_sender.send((id, res.server())).unwrap();
+            })
+            .get("/now", |(), _, res| res.text("now"));
+        Server::new((), routes)
+    });
+    (web, ids, secret_ids)
+}
+
+/// Two requests at once, of which the first has its answer, that is not read so far.
+fn slow_client(web: &Web, ids: &mpsc::Receiver<Id>) -> Client {
+    let mut client = web.client();
+    socket2::SockRef::from(&client.stream).set_recv_buffer_size(32 << 10).unwrap();
+    client.send([ask("/later"), ask("/later")].concat());
+    let first = ids.recv_timeout(PATIENCE).unwrap();
+    web.answer(first, |(), res| res.bytes("x/y", &vec![b'x'; LARGE]));
+    client
+}
+
+/// What one client is told must never reach another, and a cookie least of all.
+#[test]
+fn an_answer_that_waits_has_its_own_fields_and_no_others() {
+    let (web, ids, secret_ids) = web();
+    let mut slow = slow_client(&web, &ids);
+    let mut other = web.client();
+    other.send(ask("/secret"));
+    let secret = secret_ids.recv_timeout(PATIENCE).unwrap();
+    // The output of the slow client falls to the low mark while the other one waits.
+    assert_eq!(slow.answer().body.len(), LARGE);
+    let second = ids.recv_timeout(PATIENCE).unwrap();
+    web.client().get("/now").expect(200, "now");
+    for id in [second, secret] {
+        web.answer(id, |(), res| res.text("later"));
+    }
+    let answer = slow.answer().expect(200, "later");
+    assert_eq!((answer.field("x-own"), answer.field("set-cookie")), (Some("1"), None));
+    let answer = other.answer().expect(200, "later");
+    assert_eq!(answer.field("set-cookie"), Some("session=of-another"));
+    assert_eq!(answer.field("x-own"), None);
+}
