@@ -490,8 +490,10 @@ pub(super) fn answer_other<A: 'static, R>(
     let key = conn.handler_key::<Server<A>>();
     let id = ReplyId { conn: conn.id(), exchange: number };
     shared.load(exchange);
+    shared.is_above = false;
     let result = call(&mut Response { conn: conn.reborrow(), shared, exchange });
     shared.store(exchange);
+    state.is_above |= shared.is_above;
     conn.context().post(key, move |server, cx| server.settle_later(cx, id));
     Some(result)
 }

@@ -37,6 +37,9 @@ impl<A: 'static> Server<A> {
             return;
         }
         self.shared.begin(conn.context().now());
+        if state.is_above && !matches!(state.phase, Phase::Upgraded(_)) {
+            self.shared.note_above(); // `on_drain` follows
+        }
         if let Some(mut held) = state.held.take() {
             held.extend_from_slice(input);
             let used = self.feed(state, conn, &held);

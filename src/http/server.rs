@@ -152,7 +152,9 @@ impl<A: 'static> Server<A> {
     ) -> Option<R> {
         let key = self.shared.key?;
         cx.with(key, id.conn, |state: &mut State<A>, conn| {
+            self.shared.begin(conn.context().now());
             let result = self.driver().answer(state, conn, id.exchange, call);
+            state.is_above |= self.shared.is_above;
             self.go_on_with(state, conn);
             result
         })?
@@ -161,7 +163,9 @@ impl<A: 'static> Server<A> {
     pub(super) fn settle_later(&mut self, cx: &mut Context<'_>, id: ReplyId) {
         let Some(key) = self.shared.key else { return };
         cx.with(key, id.conn, |state: &mut State<A>, conn| {
+            self.shared.begin(conn.context().now());
             settle_later(self.driver(), state, conn, id.exchange);
+            state.is_above |= self.shared.is_above;
             self.go_on_with(state, conn);
         });
     }
@@ -440,13 +444,16 @@ impl<A: 'static> Handler for Server<A> {
     }
 
     fn on_drain(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        state.is_above = false;
         match &mut state.phase {
             Phase::Busy(exchange) => {
+                self.shared.begin(conn.context().now());
                 exchange.wants_drain = exchange.on_drain.is_some();
                 // Else it would keep those of the answer that was made last, of another client.
                 self.shared.load(exchange);
                 let mut driver = Driver { app: &mut self.app, shared: &mut self.shared };
                 driver.settle(state, conn);
+                state.is_above = self.shared.is_above;
                 self.feed_held(state, conn, b"");
             }
             Phase::Upgraded(upgraded) => {

@@ -19,6 +19,9 @@ pub struct State<A> {
     pub(super) has_ended: bool,
     /// Whether reading is paused because much came in while an answer was due.
     pub(super) is_held: bool,
+    /// Whether an answer has filled the output up to the high mark, and it has not drained since:
+    /// no request that is held is begun then.
+    pub(super) is_above: bool,
     /// What came in while an answer was due. What comes in later stands behind it.
     #[expect(clippy::box_collection, reason = "8 bytes of an idle connection instead of 24")]
     pub(super) held: Option<Box<Vec<u8>>>,
@@ -46,6 +49,7 @@ impl<A> State<A> {
             is_draining: false,
             has_ended: false,
             is_held: false,
+            is_above: false,
             held: None,
             phase: Phase::Head,
         }

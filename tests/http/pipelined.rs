@@ -1,4 +1,4 @@
-//! Requests that stand behind an answer that comes later, and is more than the client has read.
+//! Requests that stand behind an answer that comes later, and is more than the client reads.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -68,4 +68,85 @@ fn an_answer_that_waits_has_its_own_fields_and_no_others() {
     let answer = other.answer().expect(200, "later");
     assert_eq!(answer.field("set-cookie"), Some("session=of-another"));
     assert_eq!(answer.field("x-own"), None);
+}
+
+/// Who answers the first request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Giver {
+    /// A closure on the loop.
+    Post,
+    /// The handler of another request.
+    Route,
+    /// Its own, with a second piece when the client has read the first one.
+    Drain,
+}
+
+/// The first piece of it: above the high mark with whatever the kernel takes at once.
+const FIRST: usize = 6 << 20;
+
+type Waiting = Vec<ReplyId>;
+
+/// Answers as `giver` does, and tells of each request.
+fn answering(giver: Giver, sender: mpsc::Sender<(ReplyId, HandlerKey<Server<Waiting>>)>) -> Web {
+    Web::serve(move || {
+        let routes = Router::new()
+            .get("/large", move |waiting: &mut Waiting, _, res| {
+                sender.send((res.later(), res.server())).unwrap();
+                if giver != Giver::Drain {
+                    return waiting.push(res.id());
+                }
+                res.stream(Some(LARGE as u64));
+                let mut pieces = [LARGE - FIRST, FIRST].map(|length| vec![b'x'; length]).to_vec();
+                res.on_drain(move |_, res| {
+                    res.write(&pieces.pop().expect("two calls"));
+                    if pieces.is_empty() {
+                        res.end();
+                    }
+                });
+            })
+            .get("/wake", |waiting: &mut Waiting, _, res| {
+                for id in waiting.drain(..) {
+                    res.answer(id, |res| res.bytes("x/y", &vec![b'x'; LARGE]));
+                }
+                res.text("woken");
+            })
+            .get("/now", |_, _, res| res.text("now"));
+        Server::new(Vec::new(), routes)
+    })
+}
+
+/// A client that reads slowly, and asks for more meanwhile, would else fill the memory.
+#[test]
+fn no_request_is_begun_before_the_client_has_read_the_answer_to_the_one_before_it() {
+    for giver in [Giver::Post, Giver::Route, Giver::Drain] {
+        let (sender, begun) = mpsc::channel();
+        let web = answering(giver, sender);
+        let mut client = web.client();
+        socket2::SockRef::from(&client.stream).set_recv_buffer_size(32 << 10).unwrap();
+        client.send([ask("/large"), ask("/large")].concat());
+        let first = begun.recv_timeout(PATIENCE).unwrap();
+        match giver {
+            Giver::Post => web.answer(first, |_, res| res.bytes("x/y", &vec![b'x'; LARGE])),
+            Giver::Route => drop(web.client().get("/wake").expect(200, "woken")),
+            Giver::Drain => {
+                client.head();
+                client.take(FIRST);
+            }
+        }
+        // What is to follow at once has followed.
+        for _ in 0..3 {
+            web.client().get("/now").expect(200, "now");
+        }
+        assert!(begun.try_recv().is_err(), "{giver:?}: the next one is begun already");
+
+        let _ = match giver {
+            Giver::Drain => client.take(LARGE - FIRST),
+            _ => client.answer().body,
+        };
+        let second = begun.recv_timeout(PATIENCE).unwrap();
+        if giver != Giver::Drain {
+            web.answer(second, |_, res| res.text("second"));
+            client.answer().expect(200, "second");
+        }
+    }
 }
