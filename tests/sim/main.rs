@@ -6,6 +6,8 @@ mod datagrams;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]
+mod http_client;
+#[cfg(feature = "http")]
 mod http_rates;
 #[allow(dead_code)] // Others use more of it.
 #[path = "../../src/tests/fuzzing/input.rs"]

@@ -52,7 +52,7 @@ pub(super) struct Sent {
     pub(super) keep_alive: bool,
     /// Whether the body waits for a 100.
     pub(super) is_held: bool,
-    /// Bytes that waited to be sent when the clock was looked at.
+    /// Bytes that waited to be sent when the clock was set or looked at.
     pub(super) pending_seen: usize,
     /// The program has paused reading since the clock was set.
     pub(super) was_paused: bool,
@@ -91,6 +91,7 @@ impl Job {
             Body::Known(bytes) => {
                 let written = conn.write(bytes);
                 require(conn, written);
+                self.sent.pending_seen = left_waiting(conn);
             }
             Body::Streamed(upload, on_room) => {
                 upload.open(conn.id(), options.answer_timeout);
@@ -128,6 +129,25 @@ impl Job {
     pub(super) fn is_uploading(&self) -> bool {
         matches!(&self.call.body, Body::Streamed(upload, _) if upload.is_open())
     }
+
+    /// Bytes that waited to be sent when the clock was set or last looked at; `pending` wait now.
+    pub(super) fn replace_pending(&mut self, pending: usize) -> usize {
+        let at_end = match &self.call.body {
+            Body::Streamed(upload, _) => upload.take_pending(),
+            Body::Known(_) | Body::Upgrade(..) => 0,
+        };
+        let seen = std::mem::replace(&mut self.sent.pending_seen, pending);
+        if at_end > 0 { at_end } else { seen }
+    }
+}
+
+/// Small writes of one callback gather to so many bytes at the most: they leave as it returns.
+const GATHERED_BYTES: usize = 16 << 10;
+
+/// Bytes of a request that the server has not taken at once; 0 if they are so few that they have
+/// not been tried. The answer can come only once they have left, and nothing tells when that is.
+pub(super) fn left_waiting(conn: &Conn<'_>) -> usize {
+    Some(conn.pending_bytes()).filter(|&pending| pending > GATHERED_BYTES).unwrap_or(0)
 }
 
 /// What is refused of a request ends the connection, and the call with it: the server would take

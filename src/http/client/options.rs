@@ -37,7 +37,8 @@ pub struct ClientOptions {
     /// How long a body waits for the `100 Continue` that
     /// [`Call::expect_continue`](super::Call::expect_continue) asks for. Default 1 s.
     pub continue_timeout: Duration,
-    /// How long the head of an answer may take, from the end of the request on. Default 30 s.
+    /// How long the head of an answer may take, from the end of the request on. Behind a request
+    /// that the server has not taken at once that is up to twice as long. Default 30 s.
     pub answer_timeout: Duration,
     /// How long the next part of a body may take. Behind a [pause](crate::http::Flow::Pause) that
     /// is up to twice as long, from the end of the pause on. Default 30 s.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::job::require;
+use super::job::{left_waiting, require};
 use crate::base::id::ConnId;
 use crate::handler::{Context, DeadlineKind};
 use crate::http::respond::{MAX_DIGITS, digits};
@@ -29,6 +29,8 @@ struct Shared {
     unsent: Cell<Unsent>,
     /// How long the answer may take once the body is complete.
     answer_timeout: Cell<Duration>,
+    /// Bytes that waited to be sent when the body was complete.
+    pending_at_end: Cell<usize>,
 }
 
 /// Sends the body of a request piece by piece: see [`Call::stream_body`](super::Call::stream_body).
@@ -40,8 +42,8 @@ pub struct Upload(Rc<Shared>);
 impl Upload {
     pub(super) fn new(unsent: Unsent) -> Self {
         let conn = Cell::new(None);
-        let answer_timeout = Cell::new(Duration::ZERO);
-        Self(Rc::new(Shared { conn, unsent: Cell::new(unsent), answer_timeout }))
+        let (answer_timeout, pending_at_end) = (Cell::new(Duration::ZERO), Cell::new(0));
+        Self(Rc::new(Shared { conn, unsent: Cell::new(unsent), answer_timeout, pending_at_end }))
     }
 
     /// The body may be written from now on.
@@ -58,6 +60,11 @@ impl Upload {
 
     pub(super) fn unsent(&self) -> Unsent {
         self.0.unsent.get()
+    }
+
+    /// Bytes that waited to be sent when the body was complete; told once.
+    pub(super) fn take_pending(&self) -> usize {
+        self.0.pending_at_end.take()
     }
 
     /// Whether the body may be written: the head of the request was sent, and neither the body nor
@@ -125,6 +132,7 @@ impl Upload {
             }
             Unsent::Raw => return conn.shutdown_write(),
         }
+        self.0.pending_at_end.set(left_waiting(&conn));
         conn.set_deadline(DeadlineKind::User, Some(self.0.answer_timeout.get()));
     }
 

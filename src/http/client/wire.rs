@@ -6,7 +6,7 @@ use super::answer::{Answer, AnswerReader};
 use super::call::Body;
 use super::error::{CallPhase, ClientError};
 use super::head::{self, Framing};
-use super::job::{Job, Place, Rest, Sent, require};
+use super::job::{Job, Place, Rest, Sent, left_waiting, require};
 use super::known::KnownAnswer;
 use super::options::ClientOptions;
 use crate::base::close::Deadline;
@@ -242,6 +242,7 @@ impl PoolClient for Wire {
         conn.set_deadline(DeadlineKind::User, Some(wait));
         let (written, has_body) = job.call.send_head(&self.host, conn);
         require(conn, written);
+        job.sent.pending_seen = left_waiting(conn);
         if !(is_held || has_body) {
             job.send_body(conn, options);
         }
@@ -343,8 +344,9 @@ impl PoolClient for Wire {
         let Some(mut job) = state.take() else { return Deadline::Reset };
         let ClientOptions { answer_timeout, body_timeout, .. } = self.options;
         let pending = conn.pending_bytes();
-        let is_sending = pending > 0 || job.is_uploading();
-        let is_sent_on = pending == 0 || pending != job.sent.pending_seen;
+        let is_uploading = job.is_uploading();
+        // Also what has left since: the answer has its time from then on.
+        let is_sent_on = pending != job.replace_pending(pending);
         let is_paused = conn.is_paused();
         let was_paused = std::mem::replace(&mut job.sent.was_paused, is_paused);
         let (phase, time) = match job.sent.place {
@@ -355,13 +357,12 @@ impl PoolClient for Wire {
                 return Deadline::Keep(answer_timeout);
             }
             // A body that is slow by the program's making is for the program to end.
-            _ if is_sending && is_sent_on || is_paused || was_paused => {
-                job.sent.pending_seen = pending;
+            _ if is_sent_on || is_uploading && pending == 0 || is_paused || was_paused => {
                 let is_body = matches!(job.sent.place, Place::Body(_));
                 *state = Some(job);
                 return Deadline::Keep(if is_body { body_timeout } else { answer_timeout });
             }
-            Place::Head if is_sending => (CallPhase::Request, answer_timeout),
+            Place::Head if pending > 0 => (CallPhase::Request, answer_timeout),
             Place::Head => (CallPhase::Head, answer_timeout),
             Place::Body(_) | Place::TooLate => (CallPhase::Body, body_timeout),
         };
