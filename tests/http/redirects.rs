@@ -142,6 +142,20 @@ fn redirections_are_followed_within_what_the_program_allows() {
     assert!(send(streamed).unwrap_err().contains("streamed"));
 }
 
+/// The request that follows one for another protocol is a plain one, which a server must not take
+/// for the beginning of that.
+#[test]
+fn what_follows_a_request_for_another_protocol_asks_for_none() {
+    let mut rig = RedirectRig::new();
+    for call in [Call::get("/303"), Call::post("/302"), Call::post("/301")] {
+        let (_, seen) = rig.send(call.header("A", "b").upgrade("shout", |_, _| ())).unwrap();
+        assert!(seen.starts_with("GET /end") && seen.contains("\r\nA: b\r\n"), "{seen}");
+        assert!(!seen.to_lowercase().contains("upgrade"), "{seen}");
+    }
+    let error = rig.send(Call::get("/302").upgrade("shout", |_, _| ())).unwrap_err();
+    assert!(error.contains("another protocol"), "{error}");
+}
+
 #[test]
 fn no_redirection_leads_from_https_to_http() {
     let addr = redirecting(&[("/", 302, "http://OTHER/x")], "a.example".to_owned());

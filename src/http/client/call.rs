@@ -216,8 +216,7 @@ impl Call {
     /// speak another protocol to a call that has a body.
     fn leave_upgrade(&mut self) {
         if let Body::Upgrade(..) = self.body {
-            let own = ["connection", "upgrade"];
-            self.fields.remove(|name| own.iter().any(|own| own.eq_ignore_ascii_case(name)));
+            remove_upgrade(&mut self.fields);
         }
     }
 
@@ -270,6 +269,12 @@ impl Call {
         let parts = [method, b" ", target, host, a, b, c, expect, fields, b"\r\n", body];
         (conn.write_vectored(&parts), has_body)
     }
+}
+
+/// Removes the fields that ask for another protocol: no other call has them.
+pub(super) fn remove_upgrade(fields: &mut Fields) {
+    let own = ["connection", "upgrade"];
+    fields.remove(|name| own.iter().any(|own| own.eq_ignore_ascii_case(name)));
 }
 
 /// The field of a length.

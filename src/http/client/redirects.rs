@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::Client;
 use super::answer::Answer;
-use super::call::{Body, Call};
+use super::call::{Body, Call, remove_upgrade};
 use super::error::ClientError;
 use super::location::{self, Origin};
 use crate::handler::Context;
@@ -146,11 +146,11 @@ impl Hop {
         };
         if becomes_get {
             call.method = Method::Get;
-            call.body = Some(None);
+            call.body = Ok(None);
             call.fields
                 .remove(|name| name.get(..8).is_some_and(|s| s.eq_ignore_ascii_case("content-")));
         }
-        let body = call.body.take().ok_or("the body of the request was streamed, and is gone")?;
+        let body = call.body?;
         let mut next = Call::new(call.method, target);
         next.fields = call.fields;
         next.expects_continue = call.expects_continue;
@@ -167,22 +167,27 @@ struct Again {
     method: Method,
     target: String,
     fields: Fields,
-    /// `None` if it was streamed; within, `None` if there was none.
-    body: Option<Option<Vec<u8>>>,
+    /// `None` if there was none; or why it cannot be sent again.
+    body: Result<Option<Vec<u8>>, &'static str>,
     expects_continue: bool,
     is_decoded: bool,
 }
 
 impl Call {
     fn again(&self) -> Again {
+        let mut fields = self.fields.clone();
         let body = match &self.body {
-            Body::Known(bytes) => Some(self.has_body.then(|| bytes.clone())),
-            Body::Streamed(..) | Body::Upgrade(..) => None,
+            Body::Known(bytes) => Ok(self.has_body.then(|| bytes.clone())),
+            Body::Streamed(..) => Err("the body of the request was streamed, and is gone"),
+            Body::Upgrade(..) => {
+                remove_upgrade(&mut fields);
+                Err("the request has asked for another protocol")
+            }
         };
         Again {
             method: self.method,
             target: self.target.clone(),
-            fields: self.fields.clone(),
+            fields,
             body,
             expects_continue: self.expects_continue,
             is_decoded: self.is_decoded,
