@@ -20,12 +20,15 @@ fn not_passed(length: usize) -> &'static [&'static str] {
         9 => &["forwarded", "x-real-ip"],
         10 => &["connection", "keep-alive"],
         14 => &["content-length", "http2-settings"],
-        15 => &["x-forwarded-for"],
-        16 => &["proxy-connection", "x-forwarded-host"],
-        17 => &["transfer-encoding", "x-forwarded-proto"],
+        16 => &["proxy-connection"],
+        17 => &["transfer-encoding"],
         _ => &[],
     }
 }
+
+/// What proxies say of clients begins so. The port, the prefix, the scheme and whatever else a
+/// server behind believes of it are as good a lie as the address.
+const OF_PROXIES: &str = "x-forwarded-";
 
 /// What the fields `Connection` list, of a request or an answer.
 pub(crate) struct Listed<'a>(Vec<&'a [u8]>);
@@ -47,13 +50,15 @@ impl<'a> Listed<'a> {
 
     /// Whether a field passes: it is of the message, and no `Connection` lists it.
     pub(crate) fn passes(&self, name: &str) -> bool {
-        !self.has(name) && !not_passed(name.len()).iter().any(|own| is_the_same(own, name))
+        let is_of_proxies = name.len() > OF_PROXIES.len() && begins(name, OF_PROXIES);
+        let mut own = not_passed(name.len()).iter();
+        !self.has(name) && !is_of_proxies && !own.any(|own| begins(name, own))
     }
 }
 
-/// Whether a name is one of ours, of the same length. An underscore is as good as a dash, because
-/// it is the same to servers that read fields as variables.
-fn is_the_same(own: &str, name: &str) -> bool {
+/// Whether a name that is no shorter begins with one of ours. An underscore is as good as a dash,
+/// because it is the same to servers that read fields as variables.
+fn begins(name: &str, own: &str) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     own.bytes().zip(name.bytes()).all(|(own, byte)| own == fold(byte))
 }
