@@ -47,7 +47,8 @@ impl Cache {
         let mut args = [&b""[..]; MAX_WORDS];
         let count = args.iter_mut().zip(words).map(|(arg, word)| *arg = word).count();
         let (args, is_quiet) = match &args[..count] {
-            [args @ .., b"noreply"] => (args, true),
+            // A key may have that name.
+            [args @ .., b"noreply"] if name != b"delete" || !args.is_empty() => (args, true),
             args => (args, false),
         };
         let answer = match (name, args) {
@@ -197,7 +198,7 @@ impl Cache {
         check(key)?;
         let delta: u64 = number(delta).ok_or("CLIENT_ERROR invalid numeric delta argument")?;
         let item = self.store.get(key, now).ok_or("NOT_FOUND")?;
-        let value: u64 = number(&item.value)
+        let value: u64 = number(item.value.trim_ascii())
             .ok_or("CLIENT_ERROR cannot increment or decrement non-numeric value")?;
         let up = name == b"incr";
         let value = if up { value.wrapping_add(delta) } else { value.saturating_sub(delta) };

@@ -48,3 +48,13 @@ fn a_client_that_does_not_read_gets_all_in_the_end() {
     let wanted = "STORED\r\n".to_owned() + &answer.repeat(2);
     expect(&get.wait(Duration::from_secs(1)).resume_reading(), wanted);
 }
+
+/// What memcached itself answers: only behind a key is the word an option, and a number may have
+/// spaces around it, as its own have that became shorter.
+#[test]
+fn a_key_may_be_called_noreply_and_a_number_be_padded() {
+    let commands = "set noreply 0 0 1\r\n5\r\ndelete noreply\r\ndelete noreply\r\n\
+        set n 0 0 3\r\n 9 \r\nincr n 1\r\ndelete n noreply\r\nget n\r\n";
+    let answers = "STORED\r\nDELETED\r\nNOT_FOUND\r\nSTORED\r\n10\r\nEND\r\n";
+    expect(&Script::new().send(commands), answers);
+}
