@@ -133,3 +133,38 @@ fn the_head_of_a_large_file_leaves_with_its_first_bytes() {
         }
     }
 }
+
+/// A page for what is not found is no answer of 200, which clients and caches would believe.
+#[test]
+fn a_status_that_was_set_is_that_of_the_file() {
+    let dir = Dir::new();
+    dir.write("404.html", "nothing here");
+    dir.write("large.html", vec![b'x'; 100_000]);
+    let root = dir.path().to_owned();
+    let web = Web::of(move || {
+        let (mut small, mut large) = (Files::new(&root), Files::new(&root));
+        Router::new()
+            .get("/large", move |_, req, res| {
+                res.status(503);
+                large.serve("large.html", req, res);
+            })
+            .get("/{status}", move |_, req, res| {
+                res.status(req.param("status").parse().unwrap());
+                small.serve("404.html", req, res);
+            })
+    });
+    let mut client = web.client();
+    let whole = ask(&mut client, "GET", "/404", "").expect(404, "nothing here");
+    let tag = format!("If-None-Match: {}\r\n", whole.field("etag").unwrap());
+    for fields in ["Range: bytes=0-1\r\n", &tag, "If-Match: \"other\"\r\n"] {
+        ask(&mut client, "GET", "/404", fields).expect(404, "nothing here");
+        assert_ne!(ask(&mut client, "GET", "/200", fields).status, 200);
+    }
+    let head = ask(&mut client, "HEAD", "/404", "");
+    assert_eq!((head.status, head.field("content-length")), (404, Some("12")));
+    let large = ask(&mut client, "GET", "/large", "Range: bytes=0-1\r\n");
+    assert_eq!((large.status, large.body.len()), (503, 100_000));
+    let none = ask(&mut client, "GET", "/204", "");
+    assert_eq!((none.status, none.field("content-length")), (204, None));
+    client.get("/404").expect(404, "nothing here");
+}

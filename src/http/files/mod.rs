@@ -33,6 +33,7 @@ use super::method::Method;
 use super::request::Request;
 use super::response::Response;
 use super::router::{Route, Router};
+use super::status::is_without_body;
 use crate::offload::Offload;
 use crate::sys::Shortage;
 
@@ -227,6 +228,9 @@ impl Files {
     /// Answers with the file of a path, or with 404. The path is relative to the directory, with
     /// its escapes decoded: what stands for a `{*path}` of a route.
     ///
+    /// If another status than 200 was set before, as 404 for a page that says so, the answer has
+    /// it: the file is sent whole then, whatever range or condition the request has.
+    ///
     /// # Examples
     /// ```
     /// use waterwheel::http::{Files, Router};
@@ -414,11 +418,24 @@ fn answer<A: 'static>(entry: &Entry, req: &Request<'_>, res: &mut Response<'_, A
         let chosen = coding::choose(named.map(|(_, v)| v), |at| entry.coded[at].is_some());
         form = chosen.and_then(|at| entry.coded[at].as_deref()).unwrap_or(form);
     }
+    if res.exchange.status != 200 {
+        return answer_as_page(form, res);
+    }
     let verdict = conditions.judge(req, || form.facts(res.conn.context().system_time()));
     match verdict {
         Verdict::Whole => send_whole(res, form.fields(), form.source(0..form.stamp.length)),
         verdict => answer_otherwise(verdict, form, res),
     }
+}
+
+/// Answers with a file as the page of a status that was set. What a client has of another answer
+/// is no part of it, and no condition is about it.
+#[cold]
+fn answer_as_page<A: 'static>(form: &Form, res: &mut Response<'_, A>) {
+    if is_without_body(res.exchange.status) {
+        return res.empty();
+    }
+    send(res, &[b"", b"", b""], form.fields(), form.source(0..form.stamp.length));
 }
 
 /// Answers with a part of a file, or without it.
