@@ -100,6 +100,9 @@ fn row_61_what_is_set_is_safe_and_lives_400_days_at_the_most() {
     assert_eq!(parts(&plain), safe);
     let long = field(&set(|| SetCookie::new("a", "x").max_age(Some(Duration::MAX))));
     assert!(long.contains("Max-Age=34560000"), "{long}");
+    // `Max-Age=0` would remove it.
+    let short = field(&set(|| SetCookie::new("a", "x").max_age(Some(Duration::from_millis(1)))));
+    assert!(short.contains("Max-Age=1"), "{short}");
     let other = field(&set(|| {
         let cookie = SetCookie::removal("a").secure(false).http_only(false).path("/x");
         cookie.domain(Some("example.org")).same_site(SameSite::Strict)

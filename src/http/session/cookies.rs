@@ -139,11 +139,15 @@ impl<'a> SetCookie<'a> {
         self
     }
 
-    /// How long it lives, in whole seconds and at most 400 days. Default: until the browser is
-    /// closed.
+    /// How long it lives, in whole seconds, rounded up, and at most 400 days. Default: until the
+    /// browser is closed.
     #[must_use]
     pub fn max_age(mut self, age: Option<Duration>) -> Self {
-        self.max_age = age.map(|age| age.min(MAX_AGE));
+        let whole = |age: Duration| {
+            let is_more = age.subsec_nanos() > 0; // a second of none would remove the cookie
+            Duration::from_secs(age.as_secs() + u64::from(is_more))
+        };
+        self.max_age = age.map(|age| whole(age.min(MAX_AGE)));
         self
     }
 
