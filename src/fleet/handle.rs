@@ -107,8 +107,8 @@ impl FleetRemote {
         }
     }
 
-    /// A [`Remote`] for each reactor, by its [index](crate::fleet::Member::index). Empty until the
-    /// fleet has started, and so in the set-up closure.
+    /// A [`Remote`] for each reactor, by its [index](crate::fleet::Member::index). In the set-up
+    /// closure all of them are there already; what they post is handled once the fleet has started.
     #[must_use]
     pub fn remotes(&self) -> Vec<Remote> {
         self.shared.remotes().cloned().collect()
