@@ -284,8 +284,8 @@ impl Span {
 
 /// A message that was handled in one go. One read returned it, `on_data` consumed at least a part
 /// of it, and the kernel took all that `on_data` wrote. After that the connection was neither
-/// paused nor closed, and had no output queued. No message of a connection with TLS, or with a timer
-/// of its own ([`Conn::set_timer`](crate::Conn::set_timer)), is handled in this way.
+/// paused nor closed, and had no output queued. No message of a connection with TLS, over a Unix
+/// socket, or with a timer of its own ([`Conn::set_timer`](crate::Conn::set_timer)) is one.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Message<'a> {
