@@ -175,19 +175,20 @@ pub trait Handler: 'static {
     }
 
     /// The peer has finished sending; bytes that `on_data` has left unconsumed do not come again.
-    /// Default: close, once the output has left; later writes are refused. A handler that still
-    /// owes answers, from a pool or another thread, overrides this to do nothing. Such a handler
-    /// must count the answers under way, and close when the last one is written. Otherwise only a
-    /// limit, the peer or a stop ends the connection.
+    /// Default: [`Conn::close_when_answered`]: close, once the output has left; later writes are
+    /// refused. A handler whose answers come later, from a pool or another thread, counts them with
+    /// [`Conn::begin_request`] and [`Conn::end_request`]: the connection is then closed with the
+    /// last one.
     fn on_eof(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
         let _ = state;
-        conn.close();
+        conn.close_when_answered();
     }
 
-    /// An idle limit has passed. Default: close.
+    /// An idle limit has passed. Default: close, unless [requests](Conn::begin_request) are
+    /// outstanding: a peer that waits for an answer is not idle.
     fn on_idle(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, kind: IdleKind) -> Idle {
-        let _ = (state, conn, kind);
-        Idle::Close
+        let _ = (state, kind);
+        if conn.outstanding_requests() > 0 { Idle::Keep } else { Idle::Close }
     }
 
     /// The deadline that the handler has set with [`Conn::set_deadline`] has passed. Here the
@@ -249,12 +250,12 @@ pub trait Handler: 'static {
         let _ = (state, conn, timer);
     }
 
-    /// The reactor is asked to stop gracefully ([`Context::drain`]). Default: close, once the
-    /// output has left. A handler in the middle of an answer may finish the answer first, and close
-    /// then. What is still open at the deadline of the drain is cut.
+    /// The reactor is asked to stop gracefully ([`Context::drain`]). Default:
+    /// [`Conn::close_when_answered`]. A handler in the middle of an answer may finish the answer
+    /// first, and close then. What is still open at the deadline of the drain is cut.
     fn on_shutdown(&mut self, state: &mut Self::State, conn: &mut Conn<'_>) {
         let _ = state;
-        conn.close();
+        conn.close_when_answered();
     }
 
     /// The connection has ended: exactly once for every `on_open`, and the last callback.

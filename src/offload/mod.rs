@@ -57,9 +57,11 @@
 //!                     Err(failed) => format!("{failed}\n"),
 //!                 };
 //!                 conn.write(text.as_bytes());
+//!                 conn.end_request();
 //!             });
-//!             if accepted.is_err() {
-//!                 conn.write(b"busy\n");
+//!             match accepted {
+//!                 Ok(_) => conn.begin_request(), // after the client's FIN it is awaited
+//!                 Err(_) => drop(conn.write(b"busy\n")),
 //!             }
 //!         }
 //!         lines.consumed()

@@ -277,6 +277,9 @@ pub struct Limits {
     pub min_send_rate: Option<MinRate>,
     /// Max bytes that `on_data` may leave unconsumed. Default 1 MiB.
     pub max_input_bytes: usize,
+    /// Max requests that are outstanding: begun with `Conn::begin_request`, and not ended. With so
+    /// many, reading is held back until half of them are answered. Default 100.
+    pub max_outstanding_requests: u32,
     /// Queued output, files included, from which `write` says `Above`. Default 256 KiB.
     pub high_mark_bytes: usize,
     /// Queued output at which `on_drain` is called after the high mark was reached. Default
@@ -311,6 +314,7 @@ impl Default for Limits {
             min_receive_rate: None,
             min_send_rate: None,
             max_input_bytes: 1 << 20,
+            max_outstanding_requests: 100,
             high_mark_bytes: 256 << 10,
             low_mark_bytes: 64 << 10,
             max_output_bytes: 16 << 20,
@@ -331,6 +335,7 @@ impl Limits {
         min_receive_rate: Option<MinRate>,
         min_send_rate: Option<MinRate>,
         max_input_bytes: usize,
+        max_outstanding_requests: u32,
         high_mark_bytes: usize,
         low_mark_bytes: usize,
         max_output_bytes: usize,
@@ -354,6 +359,7 @@ impl Limits {
         MinRate::check("min_receive_rate", self.min_receive_rate)?;
         MinRate::check("min_send_rate", self.min_send_rate)?;
         positive("max_input_bytes", Some(self.max_input_bytes))?;
+        positive("max_outstanding_requests", Some(self.max_outstanding_requests as usize))?;
         positive("high_mark_bytes", Some(self.high_mark_bytes))?;
         positive("max_output_bytes", Some(self.max_output_bytes))?;
         if self.low_mark_bytes >= self.high_mark_bytes {

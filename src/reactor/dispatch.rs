@@ -138,7 +138,7 @@ impl Dispatcher {
         }
         if event.broken {
             connection.flags.set(Flags::ERROR);
-            if connection.flags.has(Flags::PAUSED) {
+            if connection.flags.has(Flags::HELD) {
                 connection.flags.clear(Flags::REPLAY);
                 connection.replay_input();
             }
@@ -359,9 +359,9 @@ impl Dispatcher {
         let Some(mut link) = self.lp.link(id) else { return };
         let left = link.connection.input().len();
         if left > link.connection.config.max_input {
-            if link.connection.flags.has(Flags::ERROR) {
+            let cause = link.connection.take_output_failure();
+            if cause.is_some() || link.connection.flags.has(Flags::ERROR) {
                 // Not this side's limit ends it: a handler that had paused was given all there was.
-                let cause = link.connection.take_output_failure();
                 return link.mark_closed(cause.unwrap_or(CloseReason::Reset));
             }
             log::debug!("{id}: {left} bytes of input were left unconsumed");

@@ -41,6 +41,8 @@ pub(crate) struct ConnConfig {
     pub(crate) send_rate: Option<Rate>,
     /// Most unconsumed input.
     pub(crate) max_input: usize,
+    /// Requests that may be outstanding.
+    pub(crate) max_requests: u32,
     /// Queued output that counts as backed up.
     ///
     /// Invariant: `low_mark < high_mark <= max_output`.
@@ -201,6 +203,7 @@ impl ConnConfig {
             receive_rate: limits.min_receive_rate.map(Rate::new),
             send_rate: limits.min_send_rate.map(Rate::new),
             max_input: limits.max_input_bytes,
+            max_requests: limits.max_outstanding_requests,
             high_mark: limits.high_mark_bytes,
             cork_room: CORK_BYTES.min(limits.high_mark_bytes - 1),
             low_mark: limits.low_mark_bytes,

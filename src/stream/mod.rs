@@ -18,6 +18,7 @@ mod listen;
 pub(crate) mod listener;
 mod parts;
 mod refusal;
+mod requests;
 pub(crate) mod room;
 mod send_file;
 mod shed;

@@ -288,7 +288,7 @@ impl Link<'_> {
         let now = self.engine.now();
         self.connection.fail_output(cause, now, &mut self.engine.spares);
         let flags = &mut self.connection.flags;
-        if flags.has(Flags::PAUSED) && !flags.has(Flags::READ_CLOSED) {
+        if flags.has(Flags::HELD) && !flags.has(Flags::READ_CLOSED) {
             // Nothing holds back the reading any more. What is left is seen once more, also what
             // the callback leaves whose write has failed.
             flags.set(Flags::REPLAY);
@@ -345,7 +345,7 @@ impl Link<'_> {
 
     /// Output has fallen to the low mark: reading goes on, if it was held back.
     fn after_draining(&mut self) {
-        if !self.connection.flags.has(Flags::PAUSED) {
+        if !self.connection.flags.has(Flags::HELD) {
             // A handler may have stopped consuming because it could not answer.
             self.connection.replay_input();
         }
@@ -477,6 +477,11 @@ impl Link<'_> {
             return;
         }
         self.connection.flags.clear(Flags::PAUSED | Flags::REPLAY);
+        self.read_again();
+    }
+
+    /// Reading is held back by one thing fewer, and goes on if that was the last.
+    pub(super) fn read_again(&mut self) {
         self.connection.read_at = self.engine.now(); // the silence was ours
         self.connection.replay_input();
         if self.connection.flags.has(Flags::READABLE | Flags::REPLAY) {

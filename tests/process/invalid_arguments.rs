@@ -65,6 +65,7 @@ fn bad_limits() -> Vec<(Limits, [&'static str; 3])> {
         (limits().min_send_rate(rate(0, second)), ["min_send_rate", "0", "at least 1"]),
         (limits().min_send_rate(rate(1, brief)), ["min_send_rate", "999µs", "at least 1 ms"]),
         (limits().max_input_bytes(0), ["max_input_bytes", "0", "at least 1"]),
+        (limits().max_outstanding_requests(0), ["max_outstanding_requests", "0", "at least 1"]),
         (limits().high_mark_bytes(0), ["high_mark_bytes", "0", "at least 1"]),
         (limits().max_output_bytes(0), ["max_output_bytes", "0", "at least 1"]),
         (

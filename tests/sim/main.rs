@@ -29,6 +29,7 @@ mod reactions;
 mod reconnect;
 mod refusal;
 mod replay;
+mod requests;
 #[path = "../support/scratch.rs"]
 mod scratch;
 mod seeds;

@@ -2,6 +2,7 @@
 
 mod files;
 mod parts;
+mod requests;
 #[cfg(unix)]
 mod unix;
 

@@ -37,6 +37,8 @@ pub(super) struct ColdState<S> {
     pub(super) layers: Option<Box<Layers>>,
     /// Its timers.
     pub(super) timers: TimerList,
+    /// Requests that its handler has begun to answer and has not ended.
+    pub(super) requests: u32,
     /// Why output has become impossible.
     pub(super) output_failure: Option<CloseReason>,
     /// Output dropped so far.
@@ -55,6 +57,7 @@ impl<S> Default for ColdState<S> {
             files: None,
             layers: None,
             timers: TimerList::default(),
+            requests: 0,
             output_failure: None,
             unsent: 0,
         }
@@ -78,6 +81,7 @@ impl<S> ColdState<S> {
             && self.sending.is_none()
             && self.files.is_none()
             && self.layers.is_none()
+            && self.requests == 0
             && self.timers.is_empty()
             && self.output_failure.is_none()
             && self.unsent == 0

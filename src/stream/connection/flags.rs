@@ -56,7 +56,8 @@ flags! {
     BLOCKED = 14;
     /// The write side is closed, or is to be once the output has left.
     WRITE_SHUT = 15;
-    /// The handler has closed the connection and wants no more input.
+    /// The handler has closed the connection and wants no more input. While the connection is open,
+    /// it ends when the last request is answered.
     CLOSED_BY_HANDLER = 16;
     /// The connection must end with RST, whatever was sent.
     MUST_RESET = 17;
@@ -70,6 +71,8 @@ flags! {
     ASKS_WRITABLE = 21;
     /// A layer stands between the socket and the handler.
     LAYERED = 22;
+    /// As many requests are outstanding as may be: nothing is read until some are answered.
+    MAX_REQUESTS = 23;
     /// For whom the peer speaks is not known yet, and no source is charged for it.
     SOURCE_UNKNOWN = 24;
     /// Urgent data was reported, and no read has found the socket empty since: a short read may
@@ -82,6 +85,10 @@ flags! {
 impl Flags {
     /// No bit.
     pub(crate) const NONE: Self = Self(0);
+
+    /// The handler takes no input for now: it has paused, owes answers, or is done.
+    pub(crate) const HELD: Self =
+        Self(Self::PAUSED.0 | Self::MAX_REQUESTS.0 | Self::CLOSED_BY_HANDLER.0);
 
     /// Whether nothing is unusual: the fast path.
     #[inline(always)]

@@ -363,7 +363,7 @@ impl<S> Connection<S> {
         match self.phase {
             Phase::Open => {
                 let held = flags.has(Flags::ABOVE_MARK) && self.config.pause_at_high_mark;
-                flags.has(Flags::ERROR) || !(flags.has(Flags::READ_CLOSED | Flags::PAUSED) || held)
+                flags.has(Flags::ERROR) || !(flags.has(Flags::READ_CLOSED | Flags::HELD) || held)
             }
             Phase::Closing(_) | Phase::Lingering(_) => {
                 flags.has(Flags::ERROR) || !flags.has(Flags::READ_CLOSED)
@@ -371,6 +371,12 @@ impl<S> Connection<S> {
             Phase::OutputFailed | Phase::Handshake => true,
             Phase::Connecting | Phase::Closed => false,
         }
+    }
+
+    /// Whether the handler may go on with its input: nothing holds the peer back, and no end was
+    /// read or made.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.wants_read() && self.takes_input() && !self.flags.has(Flags::HELD)
     }
 
     /// Whether the loop should read now.
@@ -388,8 +394,7 @@ impl<S> Connection<S> {
     #[inline]
     pub(crate) fn takes_input(&self) -> bool {
         match self.phase {
-            Phase::Open => true,
-            Phase::OutputFailed => !self.flags.has(Flags::CLOSED_BY_HANDLER),
+            Phase::Open | Phase::OutputFailed => !self.flags.has(Flags::CLOSED_BY_HANDLER),
             _ => false,
         }
     }
@@ -400,10 +405,10 @@ impl<S> Connection<S> {
     }
 
     /// Whether a message is incomplete, and the peer is the one who keeps us waiting: not while
-    /// the handler has paused reading, even if the poll says that the socket is broken, for which
+    /// the handler holds reading back, even if the poll says that the socket is broken, for which
     /// it is read all the same.
     pub(crate) fn waits_for_message(&self) -> bool {
-        self.is_incomplete() && self.wants_read() && !self.flags.has(Flags::PAUSED)
+        self.is_incomplete() && self.wants_read() && !self.flags.has(Flags::HELD)
     }
 
     /// Whether a connection that is closing is over once its output has left.
@@ -505,6 +510,17 @@ impl<S> Connection<S> {
 
     pub(crate) fn take_timers(&mut self) -> Vec<TimerId> {
         self.cold.as_mut().map_or_else(Vec::new, |cold| cold.timers.take())
+    }
+
+    /// Requests that its handler has begun to answer and has not ended.
+    pub(crate) fn requests(&self) -> u32 {
+        self.cold.as_ref().map_or(0, |cold| cold.requests)
+    }
+
+    pub(crate) fn set_requests(&mut self, count: u32) {
+        if self.requests() != count {
+            self.cold_mut().requests = count;
+        }
     }
 
     /// Counts output as lost.

@@ -67,6 +67,8 @@ fn reading_goes_on_as_long_as_it_is_of_use() {
         (Phase::Open, F::READ_CLOSED, false),
         (Phase::Open, F::PAUSED, false),
         (Phase::Open, F::ABOVE_MARK, false),
+        (Phase::Open, F::MAX_REQUESTS, false),
+        (Phase::Open, F::CLOSED_BY_HANDLER, false),
         (Phase::Open, F::READ_CLOSED | F::ERROR | F::PAUSED | F::ABOVE_MARK, true),
         (Phase::Closing(local), F::PAUSED | F::ABOVE_MARK, true),
         (Phase::Closing(local), F::READ_CLOSED, false),
@@ -373,6 +375,8 @@ fn a_message_is_waited_for_unless_the_handler_holds_the_peer_back() {
         (F::PAUSED, false, false),
         (F::INCOMPLETE | F::PAUSED, true, false),
         (F::INCOMPLETE | F::PAUSED | F::ERROR, true, false),
+        (F::INCOMPLETE | F::MAX_REQUESTS, true, false),
+        (F::INCOMPLETE | F::MAX_REQUESTS | F::ERROR, true, false),
         (F::INCOMPLETE | F::READ_CLOSED, true, false),
     ];
     for (flags, is_incomplete, waits) in table {

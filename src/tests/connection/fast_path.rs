@@ -101,6 +101,7 @@ fn by_cold_state() -> Vec<Exit> {
         cold("timers", |it, _| it.add_timer(TimerId::new(0, 1, 1), |_| true))
             .back(|it, _| drop(it.take_timers())),
         cold("lost output", |it, _| it.add_unsent(1)),
+        cold("a request", |it, _| it.set_requests(1)).back(|it, _| it.set_requests(0)),
         exit("a rate of sending", Flags::HAS_COLD | Flags::HAS_OUTPUT, |it, spares| {
             it.queue_output(b"x", spares);
             it.watch_output(0);
@@ -124,7 +125,7 @@ fn by_word() -> Vec<Exit> {
     words![
         UNOPENED READABLE HUNG_UP ERROR READ_CLOSED PAUSED INCOMPLETE BLOCKED CLOSED_BY_HANDLER
         MUST_RESET IN_READY_QUEUE IN_FLUSH_LIST ASKS_WRITABLE LAYERED SOURCE_UNKNOWN
-        URGENT NO_LINGER
+        URGENT NO_LINGER MAX_REQUESTS
     ]
 }
 

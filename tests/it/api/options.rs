@@ -28,6 +28,7 @@ fn the_defaults_are_what_the_documentation_says() {
     assert_eq!((limits.first_byte_timeout, limits.message_timeout), (None, None));
     assert_eq!((limits.min_receive_rate, limits.min_send_rate), (None, None));
     assert_eq!((limits.max_input_bytes, limits.max_output_bytes), (1 << 20, 16 << 20));
+    assert_eq!(limits.max_outstanding_requests, 100);
     assert_eq!((limits.high_mark_bytes, limits.low_mark_bytes), (256 << 10, 64 << 10));
     assert_eq!(limits.on_overflow, OnOverflow::Close);
     assert!(limits.pause_at_high_mark);
@@ -111,6 +112,7 @@ fn the_largest_values_work() {
         .min_receive_rate(Some(MinRate::new(u32::MAX, 49 * DAY)))
         .min_send_rate(Some(MinRate::new(u32::MAX, 49 * DAY)))
         .max_input_bytes(usize::MAX)
+        .max_outstanding_requests(u32::MAX)
         .max_output_bytes(usize::MAX)
         .high_mark_bytes(usize::MAX)
         .low_mark_bytes(usize::MAX - 1)
@@ -129,6 +131,7 @@ fn the_smallest_values_work() {
         .receive_buffer_bytes(Some(1));
     let limits = Limits::default()
         .max_input_bytes(1)
+        .max_outstanding_requests(1)
         .max_output_bytes(4)
         .high_mark_bytes(1)
         .low_mark_bytes(0)

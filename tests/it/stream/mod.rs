@@ -12,6 +12,7 @@ mod idle;
 mod layers;
 mod pass_on;
 mod pause;
+mod requests;
 mod reset;
 mod send_file;
 #[cfg(target_os = "linux")]
