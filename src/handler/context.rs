@@ -138,6 +138,60 @@ impl<'a> Context<'a> {
         Some(call(state, &mut Conn::other(self.lp, id, LentStates::NONE)))
     }
 
+    /// The other connections of the handler that runs, each with its state, one after the other:
+    /// those that [`with`](Self::with) finds, in no order. So a handler that publishes keeps no
+    /// list of ids.
+    ///
+    /// A call looks at each connection of the reactor, also those of other handlers, some
+    /// nanoseconds each. If only a few of many are wanted, keep their ids, and use `with`.
+    ///
+    /// # Examples
+    /// A chat, in which each line goes to all others:
+    /// ```
+    /// use waterwheel::{Conn, Handler, HandlerKey, Peer};
+    ///
+    /// struct Room { key: HandlerKey<Room> }
+    ///
+    /// #[derive(Default)]
+    /// struct Member { is_muted: bool }
+    ///
+    /// impl Handler for Room {
+    ///     type State = Member;
+    /// #   fn on_accept(&mut self, _: &Peer) -> Option<Member> { Some(Member::default()) }
+    ///
+    ///     fn on_data(&mut self, own: &mut Member, conn: &mut Conn<'_>, line: &[u8]) -> usize {
+    ///         if !own.is_muted {
+    ///             conn.context().with_each(self.key, |_, other| {
+    ///                 other.write(line);
+    ///             });
+    ///         }
+    ///         line.len()
+    ///     }
+    /// }
+    /// ```
+    pub fn with_each<H: Handler>(
+        &mut self,
+        handler: HandlerKey<H>,
+        mut call: impl FnMut(&mut H::State, &mut Conn<'_>),
+    ) {
+        let slots = self.lp.engine.stats.connections_peak as u32; // at most 2^24
+        let mut left = self.lp.streams.len();
+        for slot in 0..slots {
+            let id = self.lp.streams.id_at(slot);
+            if id == ConnId::NONE {
+                continue;
+            }
+            let before = self.lp.streams.len();
+            self.with(handler, id, &mut call);
+            // What the call has opened may come before the others.
+            left += self.lp.streams.len() - before;
+            left -= 1;
+            if left == 0 {
+                break;
+            }
+        }
+    }
+
     /// Whether connections end because the reactor stops.
     pub(crate) fn is_stopping(&self) -> bool {
         self.lp.engine.is_stopping()

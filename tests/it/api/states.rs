@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -215,6 +216,127 @@ fn callbacks_of_a_connection_reach_the_states_of_the_others_and_not_their_own() 
     site.expect_lines(1, &["on_data", "on_timer"]);
     site.clients[1].finish();
     site.expect_visits("on_eof", [Some(3), None]);
+}
+
+/// Whose callback runs, who is marked closed and who is of another handler are left out.
+#[test]
+fn each_of_the_others_is_visited_once() {
+    let mut site = Site::new(Limits::default());
+    let twin = site.reactor.register_with(|service| Visitor {
+        service,
+        known: Vec::new(),
+        visits: Visits::default(),
+    });
+    let addr = site.reactor.listen("127.0.0.1:0", twin, ListenOptions::default()).unwrap();
+    let _client = Client::connect(addr);
+    site.turn_until("accepted", |site| !site.reactor.handler_mut(twin).unwrap().known.is_empty());
+    let found = Rc::new(RefCell::new(Vec::new()));
+    let (service, ids, seen) = (site.service, site.ids.clone(), Rc::clone(&found));
+    site.reactor.context().post(service, move |_, cx| {
+        let look = |cx: &mut Context<'_>| {
+            let mut each = Vec::new();
+            cx.with_each(service, |visited, conn| {
+                visited.0.push("each");
+                each.push(conn.id());
+            });
+            each.sort_unstable();
+            seen.borrow_mut().push(each);
+        };
+        look(cx);
+        cx.with_each(twin, |_, _| panic!("of another handler"));
+        cx.conn(ids[0]).unwrap().abort();
+        look(cx);
+    });
+    site.turn_until("the closure", |_| found.borrow().len() == 2);
+    let mut all = site.ids.clone();
+    all.sort_unstable();
+    assert_eq!(*found.borrow(), [all, vec![site.ids[1]]]);
+    // It had been visited by `on_open` of nobody, twice here, and by `on_close` of the other.
+    site.expect_visits("on_close", [None, Some(2)]);
+    site.reactor.context().with_each(service, |_, _| panic!("no states are lent"));
+}
+
+/// The running connection's own state is lent already.
+#[test]
+fn each_of_the_others_is_visited_from_a_callback_of_one() {
+    struct Room(HandlerKey<Room>);
+    impl Handler for Room {
+        type State = u32;
+        fn on_accept(&mut self, _: &Peer) -> Option<u32> {
+            Some(0)
+        }
+        fn on_data(&mut self, own: &mut u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+            conn.context().with_each(self.0, |heard, other| {
+                *heard += 1;
+                other.write(input);
+            });
+            writeln!(conn, "{own}");
+            input.len()
+        }
+    }
+    let mut reactor = Reactor::new().unwrap();
+    let room = reactor.register_with(Room);
+    let addr = reactor.listen("127.0.0.1:0", room, ListenOptions::default()).unwrap();
+    let mut clients = [0; 3].map(|_| Client::connect(addr));
+    patiently("accepted", || {
+        reactor.run_once(Some(MS)).unwrap();
+        (reactor.stats().accepted == 3).then_some(())
+    });
+    for (round, expected) in ["0\n", "x1\n", "xx2\n"].iter().enumerate() {
+        clients[round].send(b"x");
+        let mut read = Vec::new();
+        patiently("what the others have said, and how much it was", || {
+            reactor.run_once(Some(MS)).unwrap();
+            read.extend(clients[round].try_read(expected.len() - read.len()).unwrap());
+            (read.len() == expected.len()).then_some(())
+        });
+        assert_eq!(read, expected.as_bytes());
+    }
+    assert_eq!(reactor.stats().panics, 0);
+}
+
+/// A connection that is opened meanwhile takes a free slot before those of others.
+#[test]
+fn each_of_the_others_is_visited_while_calls_open_more() {
+    struct Room(HandlerKey<Room>, SocketAddr);
+    impl Handler for Room {
+        type State = ();
+        fn on_accept(&mut self, _: &Peer) -> Option<()> {
+            Some(())
+        }
+        fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+            let (mut visited, target) = (0, self.1);
+            conn.context().with_each(self.0, |(), other| {
+                visited += 1;
+                other.context().connect(target, self.0, (), &ConnectOptions::default());
+            });
+            writeln!(conn, "{visited}");
+            input.len()
+        }
+    }
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut reactor = Reactor::new().unwrap();
+    let room = reactor.register_with(|key| Room(key, target.local_addr().unwrap()));
+    let addr = reactor.listen("127.0.0.1:0", room, ListenOptions::default()).unwrap();
+    let mut clients = [0; 6].map(|_| Client::connect(addr));
+    patiently("accepted", || {
+        reactor.run_once(Some(MS)).unwrap();
+        (reactor.stats().accepted == 6).then_some(())
+    });
+    for client in &mut clients[1..3] {
+        client.finish();
+    }
+    patiently("two have gone", || {
+        reactor.run_once(Some(MS)).unwrap();
+        (reactor.stats().connections == 4).then_some(())
+    });
+    clients[3].send(b"x");
+    let read = patiently("how many there were", || {
+        reactor.run_once(Some(MS)).unwrap();
+        let read = clients[3].try_read(2).unwrap();
+        (read.len() == 2).then_some(read)
+    });
+    assert_eq!(read, b"3\n");
 }
 
 #[test]
