@@ -28,7 +28,8 @@ impl Endpoint {
         self.shared.stats()
     }
 
-    /// Checks a request, for a server that speaks HTTP by itself. That server must check that the
+    /// Checks a request, for a server that speaks HTTP by itself; [`accept`](Self::accept) is for
+    /// one that does not. That server must check that the
     /// request is HTTP/1.1, has one `Host` and has no body. It must also check `Origin`, and answer
     /// 403, unless pages of other sites may connect with the cookies of their visitors.
     ///
@@ -92,6 +93,11 @@ impl Accepted {
     pub fn protocol(&self) -> Option<&str> {
         let place = usize::from(self.answer.agreed.protocol?);
         self.shared.options.protocols.get(place).map(String::as_str)
+    }
+
+    /// Whether the endpoint has subprotocols, and the client has offered none of them.
+    pub(super) fn lacks_protocol(&self) -> bool {
+        self.protocol().is_none() && !self.shared.options.protocols.is_empty()
     }
 
     /// The WebSocket, to be served from when the 101 is written.

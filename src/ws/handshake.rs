@@ -109,7 +109,7 @@ pub(super) fn check_answer<'a>(
 }
 
 /// The values of all fields of a name.
-fn values<'a>(
+pub(super) fn values<'a>(
     fields: &[(&'a str, &'a [u8])],
     name: &str,
 ) -> impl Iterator<Item = &'a [u8]> + Clone {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | receive and send messages | a [`Handler`], whose callbacks get a [`Socket`] |
 //! | accept WebSockets at a server | an [`Endpoint`]; a route calls `upgrade` (feature `http`) |
+//! | the same without HTTP, or beside another protocol | [`Endpoint::accept`], a [`Session`] |
 //! | connect to a server | a [`Client`], with a [`Request`] |
 //! | send the same to many | a [`Room`], and a [`Frame`] |
 //! | send to those on all reactors of a fleet | a [`SharedRoom`] |
@@ -31,6 +32,7 @@
 //! # Platform notes
 //! The masks of a client come from the system's random generator.
 
+mod accept;
 mod assembly;
 mod client;
 mod code;
@@ -55,6 +57,7 @@ mod upgrade;
 mod utf8;
 mod wire;
 
+pub use accept::Handshake;
 pub use client::{Client, ClientState, Request};
 pub use code::CloseCode;
 pub use deflate::Deflate;

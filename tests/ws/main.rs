@@ -1,6 +1,7 @@
 //! WebSocket over real sockets: what each rule does, seen at the peer, and the suite of others.
 //! Foreign peers are in `tests/ws/peers`, and Autobahn's cases in `tests/ws/autobahn`.
 
+mod accept;
 mod autobahn;
 mod client;
 mod ends;
