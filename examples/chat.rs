@@ -1,21 +1,22 @@
 //! A chat room: lines in, lines out to everybody else. What the members share is a field of the
-//! handler; a member is reached by its id; and a member who does not read is ended by the limits
-//! before it costs the others anything. Names that only look alike are not refused. An argument is
-//! another address to listen on.
+//! handler, and what each has is the state of its connection: its nick. A member who does not read
+//! is ended by the limits before it costs the others anything. Names that only look alike are not
+//! refused. An argument is another address to listen on.
 //!
 //! ```text
 //! cargo run --example chat
 //! nc 127.0.0.1 7001        # in two terminals; try /nick ann, /who, /quit
 //! ```
 
-use std::collections::BTreeMap;
 use std::env;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use waterwheel::{
-    Closed, Conn, ConnId, Context, Handler, Limits, ListenOptions, MinRate, Peer, Reactor, frame,
+    Closed, Conn, Context, Handler, HandlerKey, Limits, ListenOptions, MinRate, Peer, Reactor,
+    frame,
 };
 
 /// Longest line, in bytes: a peer that sends a longer one is told so and closed.
@@ -27,39 +28,36 @@ const MAX_NICK_CHARS: usize = 20;
 /// What may wait for a member who reads slowly, in bytes; one who falls further behind is ended.
 const MAX_BEHIND_BYTES: usize = 256 << 10;
 
-#[derive(Default)]
 struct Room {
-    /// Who is here.
-    nicks: BTreeMap<ConnId, String>,
+    key: HandlerKey<Room>,
     /// How many have come so far.
     guests: u64,
 }
 
 impl Handler for Room {
-    type State = ();
+    /// The nick of a member.
+    type State = String;
 
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        Some(())
-    }
-
-    fn on_open(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+    fn on_accept(&mut self, _: &Peer) -> Option<String> {
         self.guests += 1;
-        let nick = format!("guest-{}", self.guests);
-        tell(conn, &format!("* you are {nick}; try /nick NAME, /who, /quit"));
-        self.tell_others(conn, &format!("* {nick} has joined"));
-        self.nicks.insert(conn.id(), nick);
+        Some(format!("guest-{}", self.guests))
     }
 
-    fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    fn on_open(&mut self, nick: &mut String, conn: &mut Conn<'_>) {
+        tell(conn, format_args!("* you are {nick}; try /nick NAME, /who, /quit"));
+        self.tell_others(&mut conn.context(), format_args!("* {nick} has joined"));
+    }
+
+    fn on_data(&mut self, nick: &mut String, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut lines = frame::lines(input, MAX_LINE_BYTES);
         for line in lines.by_ref() {
             let Ok(line) = line else {
-                tell(conn, &format!("* a line has at most {MAX_LINE_BYTES} bytes"));
+                tell(conn, format_args!("* a line has at most {MAX_LINE_BYTES} bytes"));
                 conn.close();
                 break;
             };
             let line = String::from_utf8_lossy(line).replace(is_hidden, "");
-            self.on_line(conn, line.trim());
+            self.on_line(nick, conn, line.trim());
             if !conn.is_writable() {
                 break; // it has said /quit
             }
@@ -67,61 +65,51 @@ impl Handler for Room {
         lines.consumed()
     }
 
-    fn on_close(&mut self, _: (), closed: Closed, cx: &mut Context<'_>) {
-        if let Some(nick) = self.nicks.remove(&closed.id) {
-            self.tell_all(cx, None, &format!("* {nick} has left: {}", closed.reason));
-        }
+    fn on_close(&mut self, nick: String, closed: Closed, cx: &mut Context<'_>) {
+        self.tell_others(cx, format_args!("* {nick} has left: {}", closed.reason));
     }
 }
 
 impl Room {
-    fn on_line(&mut self, conn: &mut Conn<'_>, line: &str) {
+    fn on_line(&mut self, own: &mut String, conn: &mut Conn<'_>, line: &str) {
         match line.split_once(' ').unwrap_or((line, "")) {
             ("", _) => {}
-            ("/nick", nick) => self.rename(conn, nick.trim()),
+            ("/nick", nick) => self.rename(own, conn, nick.trim()),
             ("/who", _) => {
-                let nicks: Vec<&str> = self.nicks.values().map(String::as_str).collect();
-                tell(conn, &format!("* here: {}", nicks.join(", ")));
+                let mut nicks = vec![own.clone()];
+                let look = |nick: &mut String, _: &mut Conn<'_>| nicks.push(nick.clone());
+                conn.context().with_each(self.key, look);
+                nicks.sort_unstable();
+                tell(conn, format_args!("* here: {}", nicks.join(", ")));
             }
             ("/quit", _) => conn.close(),
             (command, _) if command.starts_with('/') => {
-                tell(conn, &format!("* no command {command}: /nick NAME, /who, /quit"));
+                tell(conn, format_args!("* no command {command}: /nick NAME, /who, /quit"));
             }
-            _ => {
-                let nick = self.nicks.get(&conn.id()).map_or("?", String::as_str);
-                self.tell_others(conn, &format!("<{nick}> {line}"));
-            }
+            _ => self.tell_others(&mut conn.context(), format_args!("<{own}> {line}")),
         }
     }
 
-    fn rename(&mut self, conn: &mut Conn<'_>, nick: &str) {
+    fn rename(&mut self, own: &mut String, conn: &mut Conn<'_>, nick: &str) {
         let is_good = (1..=MAX_NICK_CHARS).contains(&nick.chars().count())
             && nick.chars().all(|c| c.is_alphanumeric() || c == '-');
         if !is_good {
-            let text = format!("* a nick is 1 to {MAX_NICK_CHARS} letters, digits and dashes");
-            return tell(conn, &text);
+            let most = MAX_NICK_CHARS;
+            return tell(conn, format_args!("* a nick is 1 to {most} letters, digits and dashes"));
         }
-        if self.nicks.values().any(|taken| taken == nick) {
-            return tell(conn, &format!("* {nick} is taken"));
+        let mut is_taken = own == nick;
+        conn.context().with_each(self.key, |other, _| is_taken |= other == nick);
+        if is_taken {
+            return tell(conn, format_args!("* {nick} is taken"));
         }
-        if let Some(old) = self.nicks.insert(conn.id(), nick.to_owned()) {
-            tell(conn, &format!("* you are {nick}"));
-            self.tell_others(conn, &format!("* {old} is now {nick}"));
-        }
+        tell(conn, format_args!("* you are {nick}"));
+        self.tell_others(&mut conn.context(), format_args!("* {own} is now {nick}"));
+        nick.clone_into(own);
     }
 
-    fn tell_others(&self, conn: &mut Conn<'_>, text: &str) {
-        let from = conn.id();
-        self.tell_all(&mut conn.context(), Some(from), text);
-    }
-
-    /// Tells everybody but one. A member who has ended, or is too far behind, is passed over.
-    fn tell_all(&self, cx: &mut Context<'_>, but: Option<ConnId>, text: &str) {
-        for &id in self.nicks.keys().filter(|&&id| Some(id) != but) {
-            if let Some(mut conn) = cx.conn(id) {
-                tell(&mut conn, text);
-            }
-        }
+    /// Tells everybody but the one whose callback runs. A member who has ended is passed over.
+    fn tell_others(&self, cx: &mut Context<'_>, text: impl Display) {
+        cx.with_each(self.key, |_, conn| tell(conn, &text));
     }
 }
 
@@ -132,8 +120,8 @@ fn is_hidden(c: char) -> bool {
     c.is_control() || is_mark || is_format || ('\u{e0000}'..='\u{e007f}').contains(&c)
 }
 
-fn tell(conn: &mut Conn<'_>, text: &str) {
-    conn.write(format!("{text}\n").as_bytes());
+fn tell(conn: &mut Conn<'_>, text: impl Display) {
+    writeln!(conn, "{text}");
 }
 
 fn main() -> ExitCode {
@@ -151,7 +139,7 @@ fn serve(addr: &str) -> io::Result<()> {
         .max_output_bytes(MAX_BEHIND_BYTES)
         .min_send_rate(Some(MinRate::new(64, Duration::from_secs(30))));
     let mut reactor = Reactor::new()?;
-    let room = reactor.register(Room::default());
+    let room = reactor.register_with(|key| Room { key, guests: 0 });
     #[cfg(unix)]
     drain_on_signals(&mut reactor)?;
     let addr = reactor.listen(addr, room, ListenOptions::default().limits(limits))?;

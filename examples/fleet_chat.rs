@@ -6,7 +6,6 @@
 //! nc 127.0.0.1 7008        # in two terminals; then start the program again
 //! ```
 
-use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use waterwheel::fleet::{Fleet, FleetOptions, FleetSender, Member};
 use waterwheel::{
-    Closed, Conn, ConnId, Context, Handler, IdleKind, Limits, ListenOptions, Peer, Receive, frame,
+    Conn, Context, Handler, HandlerKey, IdleKind, Limits, ListenOptions, Peer, Receive, frame,
 };
 
 /// Longest line, in bytes: a client that sends a longer one is closed.
@@ -25,9 +24,8 @@ const MAX_LINE_BYTES: usize = 1_024;
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// The room, as one of the reactors has it.
-#[derive(Default)]
 struct Room {
-    here: BTreeSet<ConnId>,
+    key: HandlerKey<Room>,
     everyone: Option<FleetSender<Arc<[u8]>>>,
 }
 
@@ -39,7 +37,6 @@ impl Handler for Room {
     }
 
     fn on_open(&mut self, (): &mut (), conn: &mut Conn<'_>) {
-        self.here.insert(conn.id());
         conn.write(b"* you are in\n");
     }
 
@@ -59,19 +56,13 @@ impl Handler for Room {
     fn on_shutdown(&mut self, (): &mut (), conn: &mut Conn<'_>) {
         conn.set_idle_timeout(IdleKind::Read, Some(SILENCE)).expect("it is in range");
     }
-
-    fn on_close(&mut self, (): (), closed: Closed, _: &mut Context<'_>) {
-        self.here.remove(&closed.id);
-    }
 }
 
 impl Receive<Arc<[u8]>> for Room {
     fn on_message(&mut self, line: Arc<[u8]>, cx: &mut Context<'_>) {
-        for &id in &self.here {
-            if let Some(mut conn) = cx.conn(id) {
-                conn.write(&line);
-            }
-        }
+        cx.with_each(self.key, |(), conn| {
+            conn.write(&line);
+        });
     }
 }
 
@@ -81,7 +72,7 @@ fn main() -> anyhow::Result<()> {
     ensure!(args.len() <= 2, "usage: fleet_chat [HOST:PORT [SOCKET]]");
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:7008".to_owned());
     let set_up = move |member: &mut Member<'_>| {
-        let room = member.reactor().register(Room::default());
+        let room = member.reactor().register_with(|key| Room { key, everyone: None });
         let everyone = member.channel(room, 1_024)?;
         member.reactor().handler_mut(room).expect("it is registered").everyone = Some(everyone);
         // A client may only listen.

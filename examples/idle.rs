@@ -98,7 +98,7 @@ impl Handler for Show {
 impl Show {
     /// Tells the client, and whoever watches the server.
     fn say(&mut self, conn: &mut Conn<'_>, text: &str) {
-        conn.write(format!("{text}\n").as_bytes());
+        writeln!(conn, "{text}");
         let line = format!("{}: {}", conn.id(), text.lines().next().unwrap_or(""));
         self.print(&conn.context(), &line);
     }

@@ -10,7 +10,6 @@
 //! ```
 //! Join in two terminals. `join` trusts the certificates of its file, and no others.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::process::ExitCode;
@@ -22,11 +21,8 @@ use waterwheel::{
     Peer, Reactor, Receive, Sender, frame,
 };
 
-/// The server: who is there.
-#[derive(Default)]
-struct Room {
-    members: BTreeSet<ConnId>,
-}
+/// The server.
+struct Room;
 
 impl Handler for Room {
     type State = ();
@@ -35,13 +31,9 @@ impl Handler for Room {
         Some(())
     }
 
-    /// The handshake is done: what is written from here on is encrypted.
-    fn on_open(&mut self, _: &mut (), conn: &mut Conn<'_>) {
-        self.members.insert(conn.id());
-    }
-
+    /// A connection is here once its handshake is done: what is written to it is encrypted.
     fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let from = conn.id();
+        let key = conn.handler_key::<Self>();
         let mut lines = frame::lines(input, 1_024);
         for line in lines.by_ref() {
             let Ok(line) = line else {
@@ -51,17 +43,11 @@ impl Handler for Room {
             if line.iter().any(u8::is_ascii_control) {
                 continue; // terminals obey some of them
             }
-            for &id in self.members.iter().filter(|&&id| id != from) {
-                if let Some(mut member) = conn.context().conn(id) {
-                    member.write_vectored(&[line, b"\n"]);
-                }
-            }
+            conn.context().with_each(key, |(), member| {
+                member.write_vectored(&[line, b"\n"]);
+            });
         }
         lines.consumed()
-    }
-
-    fn on_close(&mut self, _: (), closed: Closed, _: &mut Context<'_>) {
-        self.members.remove(&closed.id);
     }
 }
 
@@ -136,7 +122,7 @@ impl Receive<String> for Terminal {
 fn serve(addr: &str, cert: &str, key: &str) -> io::Result<()> {
     let tls = ServerConfig::from_pem_files(cert, key)?;
     let mut reactor = Reactor::new()?;
-    let room = reactor.register(Room::default());
+    let room = reactor.register(Room);
     let limits = Limits::internet().first_byte_timeout(None); // who only listens may stay
     let options = ListenOptions::default().limits(limits).tls(&tls);
     writeln!(io::stdout(), "listening on {}", reactor.listen(addr, room, options)?)?;

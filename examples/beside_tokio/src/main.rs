@@ -17,11 +17,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use waterwheel::{Context, HandlerKey, ListenOptions, Reactor, Remote};
+use waterwheel::{Context, HandlerKey, Limits, ListenOptions, Reactor, Remote};
 
 mod server;
 
-use server::{Counts, Server};
+use server::{MAX_UNDER_WAY, Server};
 
 const OWN_OPTIONS: &str = "\
   --status ADDR          where the service of tokio listens [127.0.0.1:7001]\n";
@@ -53,7 +53,9 @@ fn main() -> ExitCode {
         })?;
         print(format_args!("status on {}", listener.local_addr()?))?;
         tokio.spawn(serve_status(listener, Door { remote, server }));
-        args.serve(&mut reactor, server, &ListenOptions::default().idle_timeout(IDLE_TIMEOUT))
+        let limits = Limits::default().all_idle(Some(IDLE_TIMEOUT));
+        let limits = limits.max_outstanding_requests(MAX_UNDER_WAY);
+        args.serve(&mut reactor, server, &ListenOptions::default().limits(limits))
     })
 }
 
@@ -71,12 +73,7 @@ async fn serve_status(listener: TcpListener, door: Door) {
 }
 
 async fn tell_status(mut stream: TcpStream, door: Door) {
-    let text = match ask(&door).await {
-        Some(Counts { connections, answered, too_late }) => {
-            format!("connections {connections}, answered {answered}, too late {too_late}\n")
-        }
-        None => "the reactor has stopped\n".to_owned(),
-    };
+    let text = ask(&door).await.unwrap_or_else(|| "the reactor has stopped\n".to_owned());
     if let Err(error) = stream.write_all(text.as_bytes()).await {
         log::debug!("status: {error}");
     }
@@ -84,10 +81,12 @@ async fn tell_status(mut stream: TcpStream, door: Door) {
 
 /// From tokio to the reactor and back: a closure runs there, and its answer comes through a
 /// oneshot. A reactor that has stopped drops the closure, and with it the sender: this ends.
-async fn ask(door: &Door) -> Option<Counts> {
+async fn ask(door: &Door) -> Option<String> {
     let (answer, answered) = oneshot::channel();
-    let question = |server: &mut Server, _: &mut Context<'_>| {
-        let _ = answer.send(server.counts);
+    let question = |server: &mut Server, cx: &mut Context<'_>| {
+        let (connections, Server { answered, too_late, .. }) = (cx.stats().connections, server);
+        let text = format!("connections {connections}, answered {answered}, too late {too_late}\n");
+        let _ = answer.send(text);
     };
     door.remote.with(door.server, question).ok()?;
     answered.await.ok()

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use waterwheel::{
-    Closed, Conn, ConnId, Context, Handler, HandlerKey, Idle, IdleKind, Peer, Remote, frame,
-};
+use waterwheel::{Conn, ConnId, Context, Handler, HandlerKey, Peer, Remote, frame};
 
 /// Longest line, in bytes: a peer that sends a longer one is closed.
 const MAX_LINE_BYTES: usize = 4_096;
@@ -13,81 +11,46 @@ const MAX_LINE_BYTES: usize = 4_096;
 /// What a task waits, in place of the client of a database that is a crate of tokio's.
 const WORK: Duration = Duration::from_millis(10);
 
+/// Lines of a connection that are under way at once. Meanwhile it is not read from. So answers keep
+/// their order, a fast client is held back, and there are no more tasks than connections.
+pub(crate) const MAX_UNDER_WAY: u32 = 1;
+
 pub(crate) struct Server {
     key: HandlerKey<Self>,
     /// Where the work is done.
     tokio: Handle,
     /// The way back for the tasks.
     remote: Remote,
-    pub(crate) counts: Counts,
-}
-
-/// How the server stands.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) connections: u64,
     pub(crate) answered: u64,
     pub(crate) too_late: u64,
 }
 
-/// A connection.
-///
-/// A line of it is under way at a time, and meanwhile it is not read from. So answers keep their
-/// order, a fast client is held back, and there are no more tasks than connections.
-#[derive(Default)]
-pub(crate) struct Client {
-    is_waiting: bool,
-    /// The connection is closed when it waits no longer.
-    is_leaving: bool,
-}
-
 impl Handler for Server {
-    type State = Client;
+    type State = ();
 
-    fn on_accept(&mut self, _: &Peer) -> Option<Client> {
-        self.counts.connections += 1;
-        Some(Client::default())
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
     }
 
-    fn on_data(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut lines = frame::lines(input, MAX_LINE_BYTES);
-        if client.is_waiting {
-            return 0;
-        }
-        match lines.next() {
-            Some(Ok(line)) => {
-                client.is_waiting = true;
-                conn.pause_reading();
-                self.begin(conn.id(), String::from_utf8_lossy(line).into_owned());
+        while conn.is_reading() {
+            match lines.next() {
+                Some(Ok(line)) => {
+                    conn.begin_request();
+                    self.begin(conn.id(), String::from_utf8_lossy(line).into_owned());
+                }
+                Some(Err(_)) => conn.close(),
+                None => break,
             }
-            Some(Err(_)) => conn.close(),
-            None => {}
         }
         lines.consumed()
-    }
-
-    /// A client that waits for its answer is not idle.
-    fn on_idle(&mut self, client: &mut Client, _: &mut Conn<'_>, _: IdleKind) -> Idle {
-        if client.is_waiting { Idle::Keep } else { Idle::Close }
-    }
-
-    /// What was asked before the end is answered.
-    fn on_eof(&mut self, client: &mut Client, conn: &mut Conn<'_>) {
-        client.leave(conn);
-    }
-
-    fn on_shutdown(&mut self, client: &mut Client, conn: &mut Conn<'_>) {
-        client.leave(conn);
-    }
-
-    fn on_close(&mut self, _: Client, _: Closed, _: &mut Context<'_>) {
-        self.counts.connections -= 1;
     }
 }
 
 impl Server {
     pub(crate) fn new(key: HandlerKey<Self>, tokio: Handle, remote: Remote) -> Self {
-        Self { key, tokio, remote, counts: Counts::default() }
+        Self { key, tokio, remote, answered: 0, too_late: 0 }
     }
 
     /// From the reactor to tokio and back. The answer names its connection by an id, which finds
@@ -102,24 +65,10 @@ impl Server {
     }
 
     fn finish(&mut self, id: ConnId, answer: &str, cx: &mut Context<'_>) {
-        let told = cx.with(self.key, id, |client, conn| {
-            conn.write(answer.as_bytes());
-            client.is_waiting = false;
-            if client.is_leaving { conn.close() } else { conn.resume_reading() }
-        });
-        match told {
-            Some(()) => self.counts.answered += 1,
-            None => self.counts.too_late += 1,
-        }
-    }
-}
-
-impl Client {
-    fn leave(&mut self, conn: &mut Conn<'_>) {
-        self.is_leaving = true;
-        if !self.is_waiting {
-            conn.close();
-        }
+        let Some(mut conn) = cx.conn(id) else { return self.too_late += 1 };
+        conn.write(answer.as_bytes());
+        conn.end_request();
+        self.answered += 1;
     }
 }
 

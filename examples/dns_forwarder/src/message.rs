@@ -1,38 +1,73 @@
 //! What a forwarder has to know of a DNS message (RFC 1035), and nothing else.
 
 use domain::base::Message;
-use domain::base::iana::{Rcode, Rtype};
+use domain::base::iana::{Opcode, Rcode, Rtype};
 
-/// The only question of an answer, with its type and class. `None` if it is a query, or malformed.
-pub(crate) fn question(message: &[u8]) -> Option<&[u8]> {
-    let parsed = Message::from_slice(message).ok()?;
-    let (begin, end) = (parsed.question().pos(), parsed.answer().ok()?.pos());
-    let is_answer = parsed.header().qr() && parsed.header_counts().qdcount() == 1;
-    is_answer.then(|| &message[begin..end])
+/// Codes that a query is refused with.
+pub(crate) const SERVER_FAILURE: u8 = 2;
+pub(crate) const NOT_IMPLEMENTED: u8 = 4;
+
+/// All that an answer depends on.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Question {
+    pub(crate) is_tcp: bool,
+    /// The query without its id, and without the options of a client, such as a cookie: they are
+    /// not to be passed on (RFC 6891, 6.1.1). What the client can take is in it: how many bytes
+    /// over UDP, and whether it wants signatures.
+    query: Box<[u8]>,
 }
 
-/// All that the answer to a query depends on: the question, with which it begins, the flags, and
-/// what the client can take: how many bytes over UDP, and whether it wants signatures. `None` if it
-/// is no query, or malformed.
-pub(crate) fn cache_key(query: &[u8], is_tcp: bool) -> Option<Vec<u8>> {
-    let parsed = Message::from_slice(query).ok()?;
-    let (begin, answers) = (parsed.question().pos(), parsed.answer().ok()?);
-    if parsed.header().qr() || parsed.header_counts().qdcount() != 1 {
-        return None;
-    }
-    let mut key = Vec::with_capacity(query.len());
-    key.extend_from_slice(&query[begin..answers.pos()]);
-    key.extend([query[2], query[3], u8::from(is_tcp)]);
-    let additional = answers.next_section().ok()??.next_section().ok()??;
-    for record in additional {
-        let record = record.ok()?;
-        if record.rtype() == Rtype::OPT {
-            // What EDNS (RFC 6891) has in place of a class is the size, and of a time the flags.
-            key.extend(record.class().to_int().to_be_bytes());
-            key.extend(record.ttl().as_secs().to_be_bytes());
+impl Question {
+    /// What a client asks, or the code that it is refused with. `None` if the message is no query,
+    /// or malformed.
+    pub(crate) fn of(query: &[u8], is_tcp: bool) -> Option<Result<Self, u8>> {
+        let parsed = Message::from_slice(query).ok()?;
+        let (header, counts, answers) =
+            (parsed.header(), parsed.header_counts(), parsed.answer().ok()?);
+        if header.qr() || counts.qdcount() != 1 {
+            return None;
         }
+        let [flags, other] = [query[2], query[3]];
+        let head = [flags, other, 0, 1, 0, 0, 0, 0, 0, counts.arcount().min(1) as u8];
+        let mut own = [&head, &query[12..answers.pos()]].concat();
+        let additional = answers.next_section().ok()??.next_section().ok()??;
+        let mut is_plain = header.opcode() == Opcode::QUERY
+            && counts.ancount() + counts.nscount() == 0
+            && counts.arcount() < 2;
+        for record in additional {
+            let record = record.ok()?;
+            is_plain &= record.rtype() == Rtype::OPT;
+            // What EDNS has in place of a class is the size, and of a time the flags.
+            own.extend([0, 0, 41]);
+            own.extend(record.class().to_int().to_be_bytes());
+            own.extend(record.ttl().as_secs().to_be_bytes());
+            own.extend([0, 0]);
+        }
+        Some(if is_plain { Ok(Self { is_tcp, query: own.into() }) } else { Err(NOT_IMPLEMENTED) })
     }
-    Some(key)
+
+    /// The query to send upstream.
+    pub(crate) fn query(&self, id: u16) -> Vec<u8> {
+        [&id.to_be_bytes(), &self.query[..]].concat()
+    }
+
+    /// Whether a message is an answer to it. A forged one may have guessed the id.
+    pub(crate) fn is_answered_by(&self, answer: &[u8]) -> bool {
+        let Ok(parsed) = Message::from_slice(answer) else { return false };
+        let is_answer = parsed.header().qr() && parsed.header_counts().qdcount() == 1;
+        let Ok(answers) = parsed.answer() else { return false };
+        is_answer && self.query[10..].starts_with(&answer[12..answers.pos()])
+    }
+}
+
+/// Answers a query of one question with a code alone.
+pub(crate) fn refusal(query: &[u8], code: u8) -> Vec<u8> {
+    let end = Message::from_slice(query).ok().and_then(|it| it.answer().ok());
+    let mut answer = query[..end.map_or(12, |answers| answers.pos())].to_vec();
+    answer[2] = 0x80 | answer[2] & 0x79; // its kind, and whether it is for other servers to ask
+    answer[3] = 0x80 | answer[3] & 0x10 | code;
+    answer[6..12].fill(0);
+    answer
 }
 
 /// A time to live: where it is in its message, and how many seconds it was.
@@ -101,33 +136,63 @@ mod tests {
         assert_eq!(found[..], [(FRONT + 6, 300), (FRONT + 22, 60), (FRONT + 38, 7)]);
     }
 
+    /// A query for `a.` with what stands behind the question.
+    fn query(more: &[u8]) -> Vec<u8> {
+        let head = [1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(!more.is_empty())];
+        [&head[..], &[1, b'a', 0, 0, 1, 0, 1], more].concat()
+    }
+
+    #[track_caller]
+    fn question(query: &[u8]) -> Question {
+        Question::of(query, false).unwrap().ok().unwrap()
+    }
+
     #[test]
     fn a_message_that_ends_anywhere_is_no_reason_to_panic() {
-        let whole = answer(&[(1, 300), (1, 60)]);
+        let (whole, asked) = (answer(&[(1, 300), (1, 60)]), question(&query(&[])));
         for length in 0..whole.len() {
             let cut = &whole[..length];
             assert_eq!(ttls(cut), None, "{length}");
-            assert_eq!(question(cut).is_some(), length >= FRONT, "{length}");
-            assert_eq!(cache_key(cut, false), None, "{length}");
+            assert_eq!(asked.is_answered_by(cut), length >= FRONT, "{length}");
+            assert!(Question::of(cut, false).is_none(), "{length}");
+        }
+        let mut other = whole.clone();
+        other[13] = b'b';
+        assert!(asked.is_answered_by(&whole) && !asked.is_answered_by(&other));
+        let whole = query(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+        for length in 0..whole.len() {
+            assert!(Question::of(&whole[..length], false).is_none(), "{length}");
         }
     }
 
     #[test]
-    fn what_a_client_can_take_is_part_of_the_key_and_what_is_its_own_is_not() {
-        let query = |more: &[u8]| {
-            let additional = u8::from(!more.is_empty());
-            let head = [1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, additional];
-            [&head[..], &[1, b'a', 0, 0, 1, 0, 1], more].concat()
-        };
-        let key = |more: &[u8]| cache_key(&query(more), false);
-        let small = key(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
-        assert!(small.is_some() && small != key(&[]));
-        assert_ne!(small, key(&[0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0]), "a larger answer");
-        assert_ne!(small, key(&[0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0]), "signatures");
-        let cookie = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 6, 0, 10, 0, 2, 7, 7];
-        assert_eq!(small, key(&cookie));
-        assert_eq!(key(&[0, 0, 41, 4]), None, "malformed");
-        assert_ne!(cache_key(&query(&[]), true), cache_key(&query(&[]), false));
-        assert_eq!(cache_key(&answer(&[(1, 300)]), false), None, "an answer");
+    fn what_a_client_can_take_is_part_of_the_question_and_what_is_its_own_is_not() {
+        let small = question(&query(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]));
+        assert!(small != question(&query(&[])));
+        assert!(small != question(&query(&[0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0])), "a larger answer");
+        assert!(small != question(&query(&[0, 0, 41, 4, 208, 0, 0, 0x80, 0, 0, 0])), "signatures");
+        let cookie = query(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 6, 0, 10, 0, 2, 7, 7]);
+        assert!(small == question(&cookie));
+        let sent = small.query(0x0102);
+        assert_eq!(sent, query(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]), "no option is passed on");
+        assert!(Question::of(&query(&[0, 0, 41, 4]), false).is_none(), "malformed");
+        assert!(Question::of(&query(&[]), true) != Question::of(&query(&[]), false));
+        assert!(Question::of(&answer(&[(1, 300)]), false).is_none(), "an answer");
+    }
+
+    #[test]
+    fn what_is_more_than_a_question_is_refused() {
+        let two = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0].repeat(2);
+        let mut pair = query(&two);
+        pair[11] = 2;
+        let mut update = query(&[]);
+        update[2] |= 5 << 3;
+        let signed = query(&[0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0]);
+        for query in [pair, update, signed] {
+            assert!(matches!(Question::of(&query, false), Some(Err(NOT_IMPLEMENTED))), "{query:?}");
+            let refused = refusal(&query, NOT_IMPLEMENTED);
+            let head = [1, 2, query[2] | 0x80, 0x84, 0, 1, 0, 0, 0, 0, 0, 0];
+            assert_eq!(refused, [&head, &query[12..FRONT]].concat());
+        }
     }
 }

@@ -177,18 +177,58 @@ fn a_question_that_was_lost_is_asked_again_for_those_who_come_later() {
     }
 }
 
-/// Options of a client's own make queries differ for which the same answer would be kept.
+/// Options of a client's own make queries differ that are the same question.
 #[test]
-fn one_question_has_few_ids_at_a_time() {
+fn one_question_of_clients_with_cookies_is_asked_once_and_answers_all() {
     let (_forwarder, server, addr) = manual();
-    let client = client(addr);
-    for id in 0..20 {
-        let cookie = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 5, 0, 10, 0, 1, id];
+    let clients: Vec<_> = (0..20).map(|_| client(addr)).collect();
+    let plain = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0];
+    for (id, client) in (0..).zip(&clients) {
+        let cookie = [&plain[..10], &[5, 0, 10, 0, 1, id]].concat();
         client.send(&query(id, &cookie)).unwrap();
     }
-    client.send(&query(99, &[])).unwrap(); // it differs in what it can take
-    let sent = std::iter::from_fn(|| Some(asked(&server).0)).take_while(|query| query[11] == 1);
-    assert_eq!(sent.count(), 8);
+    let (first, forwarder) = asked(&server);
+    assert_eq!(first[2..], query(0, &plain)[2..], "a cookie is for the forwarder");
+    let marker = client(addr);
+    marker.send(&query(99, &[])).unwrap(); // it differs in what it can take
+    assert_eq!(asked(&server).0[2..], query(0, &[])[2..]);
+    let mut answer = first;
+    answer[2] |= 0x80;
+    server.send_to(&answer, forwarder).unwrap();
+    for (id, client) in (0..).zip(&clients) {
+        let mut buffer = [0; 512];
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!((length, &buffer[..2]), (answer.len(), &[0, id][..]));
+    }
+}
+
+#[test]
+fn one_client_too_many_for_a_question_is_told_of_a_failure() {
+    let (_forwarder, server, addr) = manual();
+    let clients: Vec<_> = (0..5).map(|_| client(addr)).collect();
+    let mut buffer = [0; 512];
+    clients[0].send(&query(0, &[])).unwrap();
+    let (first, forwarder) = asked(&server);
+    // 250 of each client wait, so many that no kernel drops one of them.
+    for (number, client) in clients[..4].iter().enumerate() {
+        for id in u8::from(number == 0)..250 {
+            client.send(&query(id, &[])).unwrap();
+        }
+        // No query, but a question of another kind: its refusal says that those before it are in.
+        client.send(&[&query(255, &[])[..2], &[0x29], &query(255, &[])[3..]].concat()).unwrap();
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!((length, &buffer[..4]), (19, &[0, 255, 0xa9, 0x84][..]));
+    }
+    clients[4].send(&query(7, &[])).unwrap();
+    let length = clients[4].recv(&mut buffer).unwrap();
+    let failure = [&[0, 7, 0x81, 0x82][..], &query(7, &[])[4..]].concat();
+    assert_eq!(buffer[..length], failure);
+    let mut answer = first;
+    answer[2] |= 0x80;
+    server.send_to(&answer, forwarder).unwrap();
+    for client in &clients[..4] {
+        assert_eq!(client.recv(&mut buffer).unwrap(), answer.len());
+    }
 }
 
 /// A server that sends back what it was sent has not answered.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use itoa::Buffer;
 use waterwheel::{Conn, frame};
 
-use crate::{Cache, HIGH_MARK_BYTES, Next};
+use crate::{Cache, Next};
 
 /// Longest command: one may ask for many keys.
 pub(crate) const MAX_LINE_BYTES: usize = 64 << 10;
@@ -112,7 +112,7 @@ impl Cache {
             Some(_) => {
                 let answered = if let Next::Get(answered) = *next { answered } else { 0 };
                 for (at, key) in keys.enumerate().skip(answered) {
-                    if conn.pending_bytes() >= HIGH_MARK_BYTES {
+                    if conn.is_above_high_mark() {
                         *next = Next::Get(at);
                         return false;
                     }
@@ -268,7 +268,7 @@ impl Cache {
             ("uptime", now.as_secs()),
             ("time", (self.epoch + now).as_secs()),
             ("threads", 1),
-            ("curr_connections", counts.clients),
+            ("curr_connections", conn.context().stats().connections),
             ("cmd_get", counts.gets),
             ("cmd_set", counts.sets),
             ("get_hits", counts.hits),

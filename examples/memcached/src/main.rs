@@ -22,12 +22,9 @@ use anyhow::ensure;
 use commands::{MAX_LINE_BYTES, MAX_VALUE_BYTES, skip};
 use store::Store;
 use waterwheel::{
-    Closed, Conn, Context, Handler, HandlerKey, Limits, ListenOptions, Peer, Reactor, Timer,
-    TimerHandler, TimerId,
+    Conn, Context, Handler, HandlerKey, Limits, ListenOptions, Peer, Reactor, Timer, TimerHandler,
+    TimerId,
 };
-
-/// Output from which on a client has to read before it is answered further.
-const HIGH_MARK_BYTES: usize = 256 << 10;
 
 /// What the next bytes of a connection are.
 enum Next {
@@ -40,7 +37,6 @@ enum Next {
 
 #[derive(Default)]
 struct Counts {
-    clients: u64,
     gets: u64,
     hits: u64,
     sets: u64,
@@ -60,14 +56,13 @@ impl Handler for Cache {
     type State = Next;
 
     fn on_accept(&mut self, _: &Peer) -> Option<Next> {
-        self.counts.clients += 1;
         Some(Next::Command)
     }
 
     fn on_data(&mut self, next: &mut Next, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut rest = input;
         // What is left comes again, when the client has read if that is why.
-        while !rest.is_empty() && conn.is_writable() && conn.pending_bytes() < HIGH_MARK_BYTES {
+        while !rest.is_empty() && conn.is_reading() {
             let taken = match *next {
                 Next::Skipped(bytes) => skip(next, bytes, rest),
                 Next::Command | Next::Get(_) => self.serve(next, conn, rest),
@@ -78,10 +73,6 @@ impl Handler for Cache {
             }
         }
         input.len() - rest.len()
-    }
-
-    fn on_close(&mut self, _: Next, _: Closed, _: &mut Context<'_>) {
-        self.counts.clients -= 1;
     }
 }
 
@@ -108,8 +99,7 @@ fn serve(reactor: &mut Reactor, addr: &str, max_bytes: usize) -> io::Result<Sock
     let limits = Limits::internet()
         .first_byte_timeout(None)
         .all_idle(None)
-        .max_input_bytes(MAX_LINE_BYTES + MAX_VALUE_BYTES + (256 << 10))
-        .high_mark_bytes(HIGH_MARK_BYTES);
+        .max_input_bytes(MAX_LINE_BYTES + MAX_VALUE_BYTES + (256 << 10));
     reactor.listen(addr, cache, ListenOptions::default().limits(limits))
 }
 

@@ -12,10 +12,9 @@
 
 mod transport;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, Write};
-use std::ops::Bound;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -23,8 +22,8 @@ use transport::Transport;
 use waterwheel::frame::{self, LengthPrefix};
 use waterwheel::ws::Endpoint;
 use waterwheel::{
-    CloseReason, Closed, Conn, ConnId, Context, Deadline, DeadlineKind, Handler, HandlerKey,
-    Limits, ListenOptions, Peer, Reactor, Timer, Written,
+    CloseReason, Closed, Conn, Context, Deadline, DeadlineKind, Handler, HandlerKey, Limits,
+    ListenOptions, Peer, Reactor, Timer,
 };
 
 /// How MQTT writes the length of a packet, and the longest that is taken.
@@ -45,9 +44,11 @@ const MAX_FILTERS: usize = 1_000;
 /// room for 65,536 of them.
 const MAX_LEVELS: usize = 128;
 
-/// Comparisons of messages with filters that are made for a client at once, in less than a
-/// millisecond where levels are few, and the time in which the others have their turn then.
-const COMPARISONS: usize = 10_000;
+/// How much of topics and filters is compared for a client at once, in bytes, some half a
+/// millisecond's; what a level costs beside its bytes; and the time in which the others have their
+/// turn then.
+const MAX_COMPARED_BYTES: usize = 500_000;
+const LEVEL_BYTES: usize = 16;
 const TURN: Duration = Duration::from_millis(1);
 
 /// The kind of packet that a client leaves with.
@@ -69,19 +70,19 @@ struct Client {
     silence: Option<Duration>,
     /// What is published if it ends without a goodbye.
     will: Option<Publish>,
-    /// Output is above the mark.
-    is_behind: bool,
     /// What is retained for its last subscription, as far as it has not got it. Nothing more is
     /// read before.
     replay: Option<Replay>,
+    /// The others have their turn, and a timer is set.
+    has_timer: bool,
     transport: Transport,
 }
 
 /// Retained messages that are looked through.
 struct Replay {
     filters: BTreeMap<String, u8>,
-    /// The topic that was looked at last.
-    after: Option<String>,
+    /// The topic to look at next.
+    from: String,
 }
 
 #[derive(Clone)]
@@ -95,12 +96,10 @@ struct Publish {
 struct Broker {
     key: HandlerKey<Broker>,
     endpoint: Endpoint,
-    /// Who is here. What each of them keeps is its state.
-    clients: BTreeSet<ConnId>,
     retained: BTreeMap<String, Publish>,
     retained_bytes: usize,
-    /// Comparisons for the client whose callback runs.
-    compared: usize,
+    /// What was compared for the client whose callback runs.
+    compared_bytes: usize,
 }
 
 /// A broken rule: the peer is let go.
@@ -136,14 +135,16 @@ impl<'a> Parts<'a> {
 }
 
 /// Whether a filter has a topic: `+` is for one level, `#` for all that follow. Topics that begin
-/// with a dollar are for those alone who name them (4.7.2).
-fn matches(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
+/// with a dollar are for those alone who name them (4.7.2). What is compared is counted.
+fn matches(filter: &str, topic: &str, compared_bytes: &mut usize) -> bool {
+    let is_hidden = topic.starts_with('$') && filter.starts_with(['+', '#']);
     let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
     loop {
-        match (filter.next(), topic.next()) {
+        let (wanted, level) = (filter.next(), topic.next());
+        let bytes = wanted.map_or(0, str::len) + level.map_or(0, str::len);
+        *compared_bytes += LEVEL_BYTES + bytes;
+        match (wanted, level) {
+            _ if is_hidden => return false,
             (Some("#"), _) | (None, None) => return true,
             (Some(wanted), Some(level)) if wanted == "+" || wanted == level => {}
             _ => return false,
@@ -152,8 +153,8 @@ fn matches(filter: &str, topic: &str) -> bool {
 }
 
 /// With which QoS a message is sent to who has these filters, if any of them has it.
-fn wanted(filters: &BTreeMap<String, u8>, message: &Publish) -> Option<u8> {
-    let found = filters.iter().filter(|(filter, _)| matches(filter, &message.topic));
+fn wanted(filters: &BTreeMap<String, u8>, message: &Publish, compared: &mut usize) -> Option<u8> {
+    let found = filters.iter().filter(|(filter, _)| matches(filter, &message.topic, compared));
     found.map(|(_, &qos)| qos.min(message.qos)).max()
 }
 
@@ -168,17 +169,16 @@ fn is_too_deep(topic: &str) -> bool {
 }
 
 /// Sends a packet in one piece.
-fn send(client: &mut Client, conn: &mut Conn<'_>, first: u8, parts: [&[u8]; 4]) -> Written {
-    let Ok(length) = LENGTH.encode(parts.iter().map(|part| part.len()).sum()) else {
-        return Written::Full;
-    };
+fn send(client: &mut Client, conn: &mut Conn<'_>, first: u8, parts: [&[u8]; 4]) {
     let [a, b, c, d] = parts;
-    client.transport.send(conn, &[&[first], &length, a, b, c, d])
+    if let Ok(length) = LENGTH.encode(parts.iter().map(|part| part.len()).sum()) {
+        client.transport.send(conn, &[&[first], &length, a, b, c, d]);
+    }
 }
 
 /// Sends a message to a subscriber.
 fn deliver(client: &mut Client, conn: &mut Conn<'_>, message: &Publish, qos: u8, retain: bool) {
-    if qos == 0 && client.is_behind {
+    if qos == 0 && conn.is_above_high_mark() {
         return;
     }
     let first = 0x30 | (qos << 1) | u8::from(retain);
@@ -188,9 +188,16 @@ fn deliver(client: &mut Client, conn: &mut Conn<'_>, message: &Publish, qos: u8,
     }
     let last_id = client.last_id.to_be_bytes();
     let id = if qos > 0 { &last_id[..] } else { &[] };
-    let parts = [&length, message.topic.as_bytes(), id, &message.payload];
-    let written = send(client, conn, first, parts);
-    client.is_behind = written == Written::Above;
+    send(client, conn, first, [&length, message.topic.as_bytes(), id, &message.payload]);
+}
+
+/// Lets the others have their turn, or the client read, before anything more is done for it.
+fn wait(client: &mut Client, conn: &mut Conn<'_>) {
+    conn.pause_reading();
+    client.has_timer = client.replay.is_none() || !conn.is_above_high_mark();
+    if client.has_timer {
+        conn.set_timer(TURN, 0);
+    }
 }
 
 impl Broker {
@@ -214,8 +221,9 @@ impl Broker {
                 let id = if qos == 1 { parts.bytes(2)? } else { &[] };
                 let retain = first & 1 == 1;
                 let message = Publish { topic, payload: parts.0.into(), qos, retain };
-                if let Some(own) = self.publish(&message, &mut conn.context(), client) {
-                    deliver(client, conn, &message, own, false);
+                self.publish(&message, &mut conn.context());
+                if let Some(qos) = wanted(&client.filters, &message, &mut self.compared_bytes) {
+                    deliver(client, conn, &message, qos, false);
                 }
                 if qos == 1 {
                     send(client, conn, 0x40, [id, &[], &[], &[]]);
@@ -230,7 +238,7 @@ impl Broker {
                 }
                 send(client, conn, 0xb0, [id, &[], &[], &[]]);
             }
-            (12, true) => drop(send(client, conn, 0xd0, [&[]; 4])),
+            (12, true) => send(client, conn, 0xd0, [&[]; 4]),
             (GOODBYE, true) => {
                 client.will = None;
                 client.transport.close(conn);
@@ -265,14 +273,11 @@ impl Broker {
         }
         client.silence = (keep_alive > 0).then(|| Duration::from_secs(keep_alive.into()) * 3 / 2);
         // A client of the same name is one that has lost its connection.
-        for &id in &self.clients {
-            conn.context().with(self.key, id, |other, conn| {
-                if other.name == client.name {
-                    conn.abort();
-                }
-            });
-        }
-        self.clients.insert(conn.id());
+        conn.context().with_each(self.key, |other, conn| {
+            if other.name == client.name {
+                conn.abort();
+            }
+        });
         send(client, conn, 0x20, [&[0, 0], &[], &[], &[]]);
         Ok(())
     }
@@ -299,50 +304,37 @@ impl Broker {
         }
         send(client, conn, 0x90, [id, &granted, &[], &[]]);
         // Of what the client has subscribed to before it has them already.
-        client.replay = Some(Replay { filters: added, after: None });
+        client.replay = Some(Replay { filters: added, from: String::new() });
         self.replay(client, conn);
         Ok(())
     }
 
-    /// Sends what is retained for a subscription, as far as it is found in one turn.
+    /// Sends what is retained for a subscription, as far as it is found in one turn and the client
+    /// reads it.
     fn replay(&mut self, client: &mut Client, conn: &mut Conn<'_>) {
-        let Some(mut replay) = client.replay.take() else { return };
-        // To look at a topic is work also where there is no filter.
-        let filters = replay.filters.len().max(1);
-        let count = (COMPARISONS.saturating_sub(self.compared) / filters).max(1);
-        let begin = replay.after.take().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut messages = self.retained.range((begin, Bound::Unbounded));
-        let mut last = None;
-        for (topic, message) in messages.by_ref().take(count) {
-            self.compared += filters;
-            if let Some(qos) = wanted(&replay.filters, message) {
+        let Some(Replay { filters, from }) = client.replay.take() else { return };
+        for (topic, message) in self.retained.range(from..) {
+            if self.compared_bytes >= MAX_COMPARED_BYTES || conn.is_above_high_mark() {
+                client.replay = Some(Replay { filters, from: topic.clone() });
+                return;
+            }
+            self.compared_bytes += LEVEL_BYTES; // also where there is no filter
+            if let Some(qos) = wanted(&filters, message, &mut self.compared_bytes) {
                 deliver(client, conn, message, qos, true);
             }
-            last = Some(topic);
-        }
-        if messages.next().is_some() {
-            replay.after = last.cloned();
-            client.replay = Some(replay);
         }
     }
 
-    /// Sends a message to all subscribers but the one whose callback runs, and returns the QoS that
-    /// this one should get it with.
-    fn publish(&mut self, message: &Publish, cx: &mut Context<'_>, own: &Client) -> Option<u8> {
-        let compared = &mut self.compared;
-        for &id in &self.clients {
-            cx.with(self.key, id, |client, conn| {
-                *compared += client.filters.len();
-                if let Some(qos) = wanted(&client.filters, message) {
-                    deliver(client, conn, message, qos, false);
-                }
-            });
-        }
+    /// Sends a message to all subscribers but the one whose callback runs.
+    fn publish(&mut self, message: &Publish, cx: &mut Context<'_>) {
+        cx.with_each(self.key, |client, conn| {
+            if let Some(qos) = wanted(&client.filters, message, &mut self.compared_bytes) {
+                deliver(client, conn, message, qos, false);
+            }
+        });
         if message.retain {
             self.retain(message);
         }
-        self.compared += own.filters.len();
-        wanted(&own.filters, message)
     }
 
     /// Takes the packets at the front of an input; returns how many bytes that is.
@@ -360,9 +352,8 @@ impl Broker {
                     return input.len();
                 }
             }
-            if client.replay.is_some() || self.compared >= COMPARISONS {
-                conn.pause_reading();
-                conn.set_timer(TURN, 0);
+            if client.replay.is_some() || self.compared_bytes >= MAX_COMPARED_BYTES {
+                wait(client, conn);
                 break;
             }
         }
@@ -370,6 +361,20 @@ impl Broker {
             conn.set_deadline(DeadlineKind::User, client.silence);
         }
         packets.consumed()
+    }
+
+    /// The others have had their turn, or the client has read: more of what is retained is looked
+    /// through, and when all of it is, reading goes on.
+    fn go_on(&mut self, client: &mut Client, conn: &mut Conn<'_>) {
+        self.compared_bytes = 0;
+        self.replay(client, conn);
+        if client.replay.is_some() {
+            return wait(client, conn);
+        }
+        conn.resume_reading();
+        let packets = client.transport.take_kept();
+        let done = self.packets(client, conn, &packets);
+        client.transport.keep(&packets[done..]);
     }
 
     /// Keeps a message for those who subscribe later, in place of the last one of its topic, if
@@ -400,7 +405,7 @@ impl Handler for Broker {
     }
 
     fn on_data(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        self.compared = 0;
+        self.compared_bytes = 0;
         match &mut client.transport {
             Transport::Plain => self.packets(client, conn, input),
             Transport::Web(web) => {
@@ -423,23 +428,15 @@ impl Handler for Broker {
         }
     }
 
-    /// The others have had their turn: more of what is retained is looked through, and when all of
-    /// it is, reading goes on.
     fn on_timer(&mut self, client: &mut Client, conn: &mut Conn<'_>, _: Timer) {
-        self.compared = 0;
-        self.replay(client, conn);
-        if client.replay.is_some() {
-            conn.set_timer(TURN, 0);
-            return;
-        }
-        conn.resume_reading();
-        let packets = client.transport.take_kept();
-        let done = self.packets(client, conn, &packets);
-        client.transport.keep(&packets[done..]);
+        client.has_timer = false;
+        self.go_on(client, conn);
     }
 
-    fn on_drain(&mut self, client: &mut Client, _: &mut Conn<'_>) {
-        client.is_behind = false;
+    fn on_drain(&mut self, client: &mut Client, conn: &mut Conn<'_>) {
+        if client.replay.is_some() && !client.has_timer {
+            self.go_on(client, conn);
+        }
     }
 
     /// Nothing has come for one and a half of the keep-alive, or no answer to a goodbye.
@@ -449,10 +446,9 @@ impl Handler for Broker {
     }
 
     fn on_close(&mut self, mut client: Client, closed: Closed, cx: &mut Context<'_>) {
-        self.clients.remove(&closed.id);
         let ends = matches!(closed.reason, CloseReason::Shutdown);
         if let Some(will) = client.will.take().filter(|_| !ends) {
-            self.publish(&will, cx, &client);
+            self.publish(&will, cx);
         }
         client.transport.end(&closed, cx);
     }
@@ -485,10 +481,9 @@ fn main() -> anyhow::Result<()> {
     let broker = reactor.register_with(|key| Broker {
         key,
         endpoint: transport::endpoint(),
-        clients: BTreeSet::new(),
         retained: BTreeMap::new(),
         retained_bytes: 0,
-        compared: 0,
+        compared_bytes: 0,
     });
     let addr = reactor.listen(addr, broker, options)?;
     let _ = writeln!(io::stdout(), "listening on {addr}");

@@ -3,13 +3,8 @@
 
 use std::mem;
 
-use httparse::{EMPTY_HEADER, Request, Status};
-use waterwheel::ws::{CloseCode, Endpoint, Handler, Message, Options, Session, Socket};
-use waterwheel::{Closed, Conn, Context, Written};
-
-/// Largest head of a request for a WebSocket, and most fields in it.
-const MAX_HEAD_BYTES: usize = 8 << 10;
-const MAX_FIELDS: usize = 64;
+use waterwheel::ws::{CloseCode, Endpoint, Handler, Handshake, Message, Options, Session, Socket};
+use waterwheel::{Closed, Conn, Context};
 
 #[derive(Default)]
 pub(crate) enum Transport {
@@ -47,11 +42,11 @@ pub(crate) fn endpoint() -> Endpoint {
 
 impl Transport {
     /// Sends a packet in one piece.
-    pub(crate) fn send(&mut self, conn: &mut Conn<'_>, parts: &[&[u8]]) -> Written {
+    pub(crate) fn send(&mut self, conn: &mut Conn<'_>, parts: &[&[u8]]) {
         match self {
             Self::Web(web) => web.session.socket(conn).send_binary(&parts.concat()),
             _ => conn.write_vectored(parts),
-        }
+        };
     }
 
     pub(crate) fn close(&mut self, conn: &mut Conn<'_>) {
@@ -75,23 +70,15 @@ impl Transport {
             *self = Self::Plain;
             return 0;
         }
-        let mut fields = [EMPTY_HEADER; MAX_FIELDS];
-        let mut request = Request::new(&mut fields);
-        let refused = match request.parse(input) {
-            Ok(Status::Partial) if input.len() < MAX_HEAD_BYTES => return 0,
-            Ok(Status::Complete(length)) => match accept(at, conn, &request) {
-                Ok(session) => {
-                    *self = Self::Web(Box::new(Web { session, packets: Packets::default() }));
-                    return length;
-                }
-                Err(refused) => refused,
-            },
-            _ => "400 Bad Request",
-        };
-        write!(conn, "HTTP/1.1 {refused}\r\nSec-WebSocket-Version: 13\r\nContent-Length: 0\r\n");
-        conn.write(b"Connection: close\r\n\r\n");
-        conn.close();
-        input.len()
+        match at.accept(conn, input) {
+            Handshake::Accepted(accepted, length) => {
+                let (mut session, mut packets) = (accepted.session(()), Packets::default());
+                session.on_open(&mut packets, conn);
+                *self = Self::Web(Box::new(Web { session, packets }));
+                length
+            }
+            _ => 0, // the rest is to come, or it was refused
+        }
     }
 
     /// Keeps the beginning of a packet for the next messages. What is left of a connection of its
@@ -124,47 +111,4 @@ impl Web {
         let taken = self.session.on_data(&mut self.packets, conn, input);
         (taken, mem::take(&mut self.packets.0))
     }
-}
-
-/// Answers a request that is in order, from a program or from a page of this host.
-fn accept(
-    at: &Endpoint,
-    conn: &mut Conn<'_>,
-    request: &Request<'_, '_>,
-) -> Result<Session<()>, &'static str> {
-    let fields: Vec<_> = request.headers.iter().map(|field| (field.name, field.value)).collect();
-    let all = |name| fields.iter().filter(move |field| field.0.eq_ignore_ascii_case(name));
-    let has_body = all("content-length").chain(all("transfer-encoding")).next().is_some();
-    if request.version != Some(1) || all("host").count() != 1 || has_body {
-        return Err("400 Bad Request");
-    }
-    let page = all("origin").next().map(|(_, origin)| host(origin));
-    if page.is_some_and(|page| all("host").any(|(_, own)| !page.eq_ignore_ascii_case(host(own)))) {
-        return Err("403 Forbidden");
-    }
-    let accepted = at.check(request.method.unwrap_or_default(), &fields);
-    let accepted = accepted.map_err(|refused| match refused.status {
-        426 => "426 Upgrade Required",
-        _ => "400 Bad Request",
-    })?;
-    if accepted.protocol().is_none() {
-        return Err("400 Subprotocol mqtt Required");
-    }
-    conn.write(b"HTTP/1.1 101 Switching Protocols\r\n");
-    for (name, value) in accepted.fields() {
-        write!(conn, "{name}: {value}\r\n");
-    }
-    conn.write(b"\r\n");
-    let mut session = accepted.session(());
-    session.on_open(&mut Packets::default(), conn);
-    Ok(session)
-}
-
-/// The host of a URI or of an authority, without its port.
-fn host(text: &[u8]) -> &[u8] {
-    let start = text.windows(3).position(|three| three == b"://").map_or(0, |at| at + 3);
-    let authority = &text[start..];
-    let colon = authority.iter().rposition(|&byte| byte == b':');
-    let port = colon.filter(|&at| authority[at + 1..].iter().all(u8::is_ascii_digit));
-    &authority[..port.unwrap_or(authority.len())]
 }

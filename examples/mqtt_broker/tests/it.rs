@@ -259,6 +259,68 @@ fn others_are_served_while_a_client_says_much_that_is_compared_with_much() {
     busy.expect([&[0x30, 5][..], &field("own")].concat());
 }
 
+/// Ten messages of 128 levels take as long as a thousand that have one. A test thread that stalls
+/// says too late that the work has begun, so it may try again.
+#[test]
+fn others_are_served_while_a_client_says_something_deep() {
+    let (_broker, addr) = serve();
+    let (mut busy, mut other) = (connect(addr, "busy"), connect(addr, "other"));
+    let filters: Vec<_> = (0..998).map(|at| ["+"; 127].join("/") + &format!("/{at}")).collect();
+    for filters in filters.chunks(499) {
+        let filters: Vec<_> = filters.iter().map(|it| (&it[..], 0)).collect();
+        busy.send(subscription(&filters));
+        busy.stream.read_exact(&mut [0; 5 + 499]).unwrap();
+    }
+    busy.send(subscription(&[("own", 0), ("other", 0)]));
+    busy.expect([0x90, 4, 0, 1, 0, 0]);
+    let own = packet(0x30, &field("own"));
+    let deep = packet(0x30, &field(&["a"; 128].join("/")));
+    let comes_between = (0..50).any(|_| {
+        busy.send([&own[..], &deep.repeat(9), &own].concat());
+        busy.expect([&[0x30, 5][..], &field("own")].concat());
+        // It has begun.
+        other.send(packet(0x30, &field("other")));
+        let mut next = [0; 2];
+        busy.stream.read_exact(&mut next).unwrap();
+        let (first, second) = if next[1] == 7 { ("other", "own") } else { ("own", "other") };
+        busy.expect(field(first));
+        busy.expect([&[0x30, second.len() as u8 + 2][..], &field(second)].concat());
+        first == "other"
+    });
+    assert!(comes_between, "all of it was done at once");
+}
+
+/// More than is queued for a client at once, so that it has to read between.
+#[test]
+fn what_is_retained_waits_until_the_client_reads() {
+    const MESSAGES: usize = 200;
+    let (_broker, addr) = serve();
+    let mut writer = connect(addr, "writer");
+    let payload = vec![b'x'; 250 << 10];
+    for at in 0..MESSAGES {
+        writer.send(packet(0x33, &[&field(&format!("{at:03}"))[..], &[0, 9], &payload].concat()));
+        writer.expect([0x40, 2, 0, 9]);
+    }
+    for (qos, id) in [(0, &[][..]), (1, &[0, 1])] {
+        let mut reader = connect(addr, &format!("reader {qos}"));
+        // What stands behind the subscription waits as well.
+        reader.send([subscription(&[("+", qos)]), vec![0xc0, 0]].concat());
+        reader.expect([0x90, 3, 0, 1, qos]);
+        let others = [retain("other", b""), vec![0xc0, 0]].concat();
+        writer.send(others);
+        writer.expect([0xd0, 0]); // nobody else waits for the reader
+        for at in 0..MESSAGES {
+            let id = if id.is_empty() { vec![] } else { (at as u16 + 1).to_be_bytes().to_vec() };
+            let head = [&field(&format!("{at:03}"))[..], &id].concat();
+            let mut message = vec![0; 4 + head.len() + payload.len()];
+            reader.stream.read_exact(&mut message).unwrap();
+            assert_eq!(message[0], 0x31 | qos << 1);
+            assert_eq!(message[4..4 + head.len()], head);
+        }
+        reader.expect([0xd0, 0]);
+    }
+}
+
 /// Packets that came in the message of the subscription come by no other one.
 #[test]
 fn a_websocket_goes_on_behind_what_is_retained() {

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use waterwheel::offload::{Offload, OffloadOptions};
-use waterwheel::{ListenOptions, Reactor};
+use waterwheel::{Limits, ListenOptions, Reactor};
 
 mod database;
 mod place;
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         let options = OffloadOptions::default()
             .threads(threads)
             .name("database")
-            .max_queued(MAX_CONNECTIONS * MAX_UNDER_WAY);
+            .max_queued(MAX_CONNECTIONS * MAX_UNDER_WAY as usize);
         let file = place.file().to_owned();
         let open = move |_| Database::open(&file).map_err(io::Error::other);
         let failed = |error| Failure::System(format!("{}: {error}", place.file().display()).into());
@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         let offload = Offload::with_state(&mut reactor, options, open).map_err(failed)?;
         let server = reactor.register_with(|key| Server::new(key, offload));
         let options = ListenOptions::default()
+            .limits(Limits::default().max_outstanding_requests(MAX_UNDER_WAY))
             .idle_timeout(Duration::from_secs(60))
             .max_connections(Some(MAX_CONNECTIONS));
         args.serve(&mut reactor, server, &options)?;

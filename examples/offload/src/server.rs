@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use waterwheel::offload::{Failed, Offload};
-use waterwheel::{Closed, Conn, Context, Handler, HandlerKey, Idle, IdleKind, Peer, frame};
+use waterwheel::{Closed, Conn, Context, Handler, HandlerKey, Peer, frame};
 
 use crate::database::{Database, Query};
 
@@ -12,7 +12,7 @@ const MAX_LINE_BYTES: usize = 4_096;
 
 /// Requests of one connection that may be under way. With more it is not read from, so that its
 /// peer is held back and others have their turn.
-pub(crate) const MAX_UNDER_WAY: usize = 32;
+pub(crate) const MAX_UNDER_WAY: u32 = 32;
 
 /// Longest time that `slow` may take.
 const MAX_SLOW: Duration = Duration::from_secs(10);
@@ -26,16 +26,7 @@ pub(crate) struct Server {
     pub(crate) answered: u64,
     pub(crate) too_late: u64,
     /// Requests that one connection had under way at once, at most.
-    pub(crate) most_under_way: usize,
-}
-
-/// A connection.
-#[derive(Default)]
-pub(crate) struct Client {
-    /// Requests that are not answered.
-    under_way: usize,
-    /// It is closed once everything is answered.
-    is_leaving: bool,
+    pub(crate) most_under_way: u32,
 }
 
 /// What a line asks for.
@@ -49,48 +40,30 @@ enum Request {
 }
 
 impl Handler for Server {
-    type State = Client;
+    type State = ();
 
-    fn on_accept(&mut self, _: &Peer) -> Option<Client> {
-        Some(Client::default())
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
     }
 
-    fn on_data(&mut self, client: &mut Client, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+    fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut lines = frame::lines(input, MAX_LINE_BYTES);
-        while !client.is_leaving {
-            if client.under_way >= MAX_UNDER_WAY {
-                conn.pause_reading();
-                break;
-            }
+        while conn.is_reading() {
             let Some(line) = lines.next() else { break };
             let request = line.map_or(Request::Bad("the line is too long"), parse);
-            client.is_leaving = line.is_err() || matches!(request, Request::Quit | Request::Http);
-            client.under_way += 1;
+            let is_last = line.is_err() || matches!(request, Request::Quit | Request::Http);
+            conn.begin_request();
             self.run(conn, request);
+            if is_last {
+                conn.close_when_answered(); // nothing is wanted any more
+            }
         }
-        self.most_under_way = self.most_under_way.max(client.under_way);
-        // After `quit` nothing is wanted any more.
-        if client.is_leaving { input.len() } else { lines.consumed() }
-    }
-
-    /// A peer that waits for an answer is not idle.
-    fn on_idle(&mut self, client: &mut Client, _: &mut Conn<'_>, _: IdleKind) -> Idle {
-        if client.under_way > 0 { Idle::Keep } else { Idle::Close }
-    }
-
-    /// Answers what was asked before the end.
-    fn on_eof(&mut self, client: &mut Client, conn: &mut Conn<'_>) {
-        client.is_leaving = true;
-        client.go_on(conn);
-    }
-
-    fn on_shutdown(&mut self, client: &mut Client, conn: &mut Conn<'_>) {
-        client.is_leaving = true;
-        client.go_on(conn);
+        self.most_under_way = self.most_under_way.max(conn.outstanding_requests());
+        lines.consumed()
     }
 
     /// What has not begun is not wanted any more.
-    fn on_close(&mut self, _: Client, closed: Closed, _: &mut Context<'_>) {
+    fn on_close(&mut self, (): (), closed: Closed, _: &mut Context<'_>) {
         self.offload.cancel_all(closed.id);
     }
 }
@@ -113,28 +86,15 @@ impl Server {
         let then =
             move |server: &mut Self, cx: &mut Context<'_>, answer: Result<String, Failed>| {
                 let text = answer.unwrap_or_else(|failed| format!("error: {failed}"));
-                let told = cx.with(server.key, id, |client, conn| {
-                    client.under_way -= 1;
-                    conn.write(format!("{text}\n").as_bytes());
-                    client.go_on(conn);
-                });
-                *if told.is_some() { &mut server.answered } else { &mut server.too_late } += 1;
+                let Some(mut conn) = cx.conn(id) else { return server.too_late += 1 };
+                writeln!(conn, "{text}");
+                conn.end_request();
+                server.answered += 1;
             };
         if let Err(error) = self.offload.run(id, self.key, work, then) {
             // Answers would not be in their order any more.
             log::error!("{id}: {error}");
             conn.abort();
-        }
-    }
-}
-
-impl Client {
-    /// Closes or reads on, if it is time.
-    fn go_on(&mut self, conn: &mut Conn<'_>) {
-        if self.is_leaving && self.under_way == 0 {
-            conn.close();
-        } else if self.under_way <= MAX_UNDER_WAY / 2 && conn.is_paused() {
-            conn.resume_reading();
         }
     }
 }
