@@ -220,7 +220,10 @@ impl<'a> Context<'a> {
         self.lp.engine.timers.note_active(id);
         self.lp.engine.cork.begin(id, room);
         let result = call(&mut Conn::current(self.lp, self.states.reborrow()));
-        self.lp.streams.uncork(&mut self.lp.engine, id);
+        let written = self.lp.streams.uncork(&mut self.lp.engine, id);
+        if written > 0 {
+            self.lp.engine.observers.tell(|observer| observer.on_written(id, written));
+        }
         Some(result)
     }
 

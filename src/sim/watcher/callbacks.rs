@@ -155,6 +155,7 @@ impl Watcher {
         // A balancer's header has been read and belongs to no message.
         let tap = &mut world.sockets[socket as usize].tap;
         tap.drain(..tap.len().saturating_sub(kept));
+        let sent = world.sockets[socket as usize].bytes_written;
         drop(world);
         let life = Life {
             socket,
@@ -168,6 +169,7 @@ impl Watcher {
             has_drained: false,
             was_overdue: false,
             waiting: None,
+            sent,
         };
         if self.lives.insert(id, life).is_some() {
             self.violate(Some(id), "on_open twice");

@@ -47,6 +47,8 @@ struct Life {
     was_overdue: bool,
     /// Its output waits for its place on a list of the loop.
     waiting: Option<Waiting>,
+    /// Bytes that its socket has taken, as far as the loop has told of them.
+    sent: u64,
 }
 
 /// Watches one host.
@@ -75,6 +77,8 @@ pub(super) struct Watcher {
     start: u64,
     /// What the phase that is on has sent.
     sending: Sending,
+    /// Bytes that sockets have taken, as far as the loop has told of them.
+    sent: u64,
 }
 
 /// Polls in a row with nothing to do before the loop counts as spinning.
@@ -104,6 +108,7 @@ impl Watcher {
             turn: 0,
             start,
             sending: Sending::default(),
+            sent: 0,
         }
     }
 
@@ -173,6 +178,7 @@ impl Watcher {
             self.check_drain(id, connection);
             self.check_deadline(lp, id, connection);
             self.check_place(lp, id, connection);
+            self.check_sent(id, connection);
             if let Some(rule) = self.broken_rule(lp, id, connection) {
                 self.violate(Some(id), rule);
             }
@@ -327,6 +333,9 @@ impl Watcher {
         let queued: usize = lp.streams.iter().map(|(_, it)| it.plain_in_memory()).sum();
         if queued != lp.engine.spares.output() {
             self.violate(None, "the count of queued output is not the sum of the queues");
+        }
+        if lp.engine.stats.bytes_written != self.sent {
+            self.violate(None, "the count of bytes written is not what was told of");
         }
         let slots = lp.streams.len();
         if lp.engine.stats.connections != slots as u64 {

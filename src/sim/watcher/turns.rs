@@ -47,6 +47,10 @@ impl Watcher {
     /// The room of a phase is for queued output. What a callback writes for its own connection does
     /// not count, nor does what a layer answers by itself.
     pub(super) fn written(&mut self, id: ConnId, count: usize) {
+        self.sent += count as u64;
+        if let Some(life) = self.lives.get_mut(&id) {
+            life.sent += count as u64;
+        }
         if self.is_in_callback || !self.sending.is_metered {
             return;
         }
@@ -62,6 +66,18 @@ impl Watcher {
         sending.last = Some(id);
         if sending.bytes >= room {
             self.landmarks.reach(Landmark::OutOfRoom);
+        }
+    }
+
+    /// All that a socket has taken is told of, however a write was split. The last words of a layer
+    /// are not, behind which its connection is closed.
+    pub(super) fn check_sent(&self, id: ConnId, connection: &Connection<Stream>) {
+        let Some(key) = connection.stream.simulated().filter(|_| !connection.is_closed()) else {
+            return;
+        };
+        let taken = self.world.borrow().sockets[key as usize].bytes_written;
+        if self.lives.get(&id).is_some_and(|life| life.sent != taken) {
+            self.violate(Some(id), "its socket has taken other bytes than were told of");
         }
     }
 
