@@ -5,11 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quickcheck::{Arbitrary, Gen, QuickCheck};
+use waterwheel::observer::Observer;
 use waterwheel::{
-    Conn, ConnId, Limits, ListenOptions, Reactor, ReactorOptions, TcpOptions, Written,
+    Conn, ConnId, Limits, ListenOptions, OnOverflow, Reactor, ReactorOptions, TcpOptions, Written,
 };
 
-use crate::support::{Call, Client, End, Journal, Rig, Script, patiently, pattern, pattern_at};
+use crate::support::{
+    Call, Client, End, Journal, Rig, Script, patiently, pattern, pattern_at, scratch_file,
+};
 
 fn write(rig: &mut Rig, id: ConnId, bytes: &[u8]) -> Written {
     rig.reactor.context().conn(id).unwrap().write(bytes)
@@ -356,6 +359,86 @@ fn order_holds(Steps(steps): Steps) {
 fn bytes_keep_their_order_whatever_way_they_leave() {
     let mut check = QuickCheck::new().tests(32).rng(Gen::new(12));
     check.quickcheck(order_holds as fn(_));
+}
+
+/// The cap is for those who do not read: what could leave takes up no room.
+#[test]
+fn a_write_of_as_much_as_the_cap_has_what_waits_before_it_sent() {
+    let limits = Limits::default().high_mark_bytes(1_000).low_mark_bytes(0).max_output_bytes(1_000);
+    let mut rig = Rig::with_limits(Script::new(), limits.on_overflow(OnOverflow::Refuse));
+    let (mut client, id) = rig.client();
+    rig.turn(); // the poll says that it takes output
+    assert_eq!(write(&mut rig, id, &[1]), Written::Below);
+    assert_eq!(write(&mut rig, id, &[2; 1_001]), Written::Full);
+    assert_eq!(write(&mut rig, id, &[2; 1_000]), Written::Above);
+    rig.expect(&mut client, &[&[1][..], &[2; 1_000]].concat());
+}
+
+/// However a write is split between the socket and the queue: what is counted and what waits are
+/// all of it, at every moment, and an observer is told of as much.
+#[test]
+fn what_leaves_at_once_and_what_waits_are_all_that_was_written() {
+    const MUCH: usize = 4 << 20;
+    let ways: [fn(&mut Conn<'_>) -> usize; 4] = [
+        |conn| [&[1; 100][..], &vec![2; MUCH]].iter().map(|part| written(conn, part)).sum(),
+        |conn| {
+            let parts = [&[1; 100][..], &vec![2; MUCH], &[3; 100]];
+            assert!(conn.write_vectored(&parts).is_accepted());
+            MUCH + 200
+        },
+        |conn| {
+            let file = scratch_file(&vec![2; MUCH]);
+            let head = written(conn, &[1; 100]);
+            assert!(conn.send_file(file, ..).unwrap().is_accepted());
+            head + MUCH
+        },
+        // Gathered, and sent when the callback has returned.
+        |conn| written(conn, &[4; 8_000]),
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        let (total, told) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let written = Rc::clone(&total);
+        let script = Script::new().data(move |conn, input| {
+            written.set(written.get() + way(conn));
+            input.len()
+        });
+        let tcp = TcpOptions::default().send_buffer_bytes(Some(200 << 10));
+        let limits = Limits::default().max_output_bytes(2 * MUCH);
+        let mut rig = Rig::with_listen(script, ListenOptions::default().limits(limits).tcp(tcp));
+        rig.reactor.observe(Counts(Rc::clone(&told)));
+        let (mut client, id) = rig.client();
+        let check = |rig: &mut Rig| {
+            let waits = pending(rig, id);
+            let counted = rig.reactor.stats().bytes_written as usize;
+            assert_eq!((counted + waits, told.get()), (total.get(), counted), "way {number}");
+            waits
+        };
+        while check(&mut rig) == 0 {
+            let before = total.get();
+            client.send(b"?");
+            rig.until("it is written", |_| total.get() > before);
+        }
+        let mut received = 0;
+        while received < total.get() {
+            received += client.try_read(1 << 20).unwrap().len();
+            rig.turn();
+            check(&mut rig);
+        }
+    }
+}
+
+fn written(conn: &mut Conn<'_>, bytes: &[u8]) -> usize {
+    assert!(conn.write(bytes).is_accepted());
+    bytes.len()
+}
+
+/// Adds up what has left.
+struct Counts(Rc<Cell<usize>>);
+
+impl Observer for Counts {
+    fn on_written(&mut self, _: ConnId, bytes: usize) {
+        self.0.set(self.0.get() + bytes);
+    }
 }
 
 #[test]

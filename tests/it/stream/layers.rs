@@ -78,6 +78,25 @@ fn small_writes_of_a_callback_are_one_record() {
     assert!(bytes.windows(data.len()).any(|part| part == data), "one record of 1,000 bytes");
 }
 
+/// Each part leaves by calls of its own.
+#[test]
+fn all_that_a_write_in_parts_has_sent_is_counted() {
+    let script = Script::new().data(|conn, input| {
+        let parts: [&[u8]; 3] = [&[1; 40_000], &[2; 40_000], &[3; 40_000]];
+        assert!(conn.write_vectored(&parts).is_accepted());
+        input.len()
+    });
+    let mut rig = rig(script, options());
+    let mut client = greeted(&mut rig);
+    rig.until("the ticket", |rig| rig.reactor.stats().writes == 2);
+    client.send(&[TestLayer::data(b"?"), TestLayer::end()].concat());
+    client.finish();
+    let (bytes, _) = rig.read_to_end(&mut client);
+    assert_eq!(TestLayer::plain(&bytes).0.len(), 120_000);
+    let counted = rig.reactor.stats().bytes_written as usize;
+    assert_eq!(counted, TestLayer::ANSWER_BYTES + bytes.len());
+}
+
 #[test]
 fn much_in_both_directions_with_files_between_keeps_its_order() {
     let bytes = pattern(3 << 20);
