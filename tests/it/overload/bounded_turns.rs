@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use waterwheel::{AtCapacity, ConnId, ListenOptions, Reactor};
 
-use crate::support::{Client, Rig, Script, many_descriptors, pattern, scratch_file};
+use crate::support::{Client, End, Rig, Script, many_descriptors, pattern, scratch_file};
 
 /// Bytes of queued output that a phase sends, and phases that send some.
 const ROOM: u64 = 1 << 20;
@@ -157,6 +157,49 @@ fn many_that_end_at_once_are_torn_down_in_several_turns() {
     assert!((4..=8).contains(&turns), "{turns} turns");
     rig.expect(&mut newcomer, b"hello");
     drop(members);
+}
+
+/// Their FINs leave in several turns as well, the same number in each, and none is forgotten: as
+/// many turns as they take are all that they have.
+#[test]
+fn many_that_end_in_order_send_their_ends_in_several_turns() {
+    const MEMBERS: usize = 600;
+    const ENDS: usize = 256;
+    let _many = many_descriptors();
+    let (mut rig, mut members, ids) = with_members(MEMBERS);
+    let mut cx = rig.reactor.context();
+    ids.iter().for_each(|&id| cx.conn(id).unwrap().close());
+    let mut ended = vec![false; MEMBERS];
+    for turn in 1..=MEMBERS.div_ceil(ENDS) {
+        rig.reactor.run_once(Some(Duration::from_secs(60))).unwrap(); // it does not sleep
+        for (client, ended) in members.iter_mut().zip(&mut ended) {
+            *ended = *ended || client.try_read(1) == Err(End::Fin);
+        }
+        let count = ended.iter().filter(|&&ended| ended).count();
+        assert!(count <= turn * ENDS, "{count} ends after {turn} turns");
+    }
+    for (client, _) in members.iter_mut().zip(ended).filter(|(_, ended)| !ended) {
+        client.expect_end(End::Fin);
+    }
+}
+
+/// Those that come wait in the backlog until no more have ended than a turn tears down.
+#[test]
+fn nobody_is_accepted_while_more_have_ended_than_a_turn_tears_down() {
+    const CLOSES: usize = 256;
+    for (ending, expected) in [(CLOSES, [10, 10]), (CLOSES + 1, [0, 10])] {
+        let _many = many_descriptors();
+        let (mut rig, members, ids) = with_members(ending);
+        let mut cx = rig.reactor.context();
+        ids.iter().for_each(|&id| cx.conn(id).unwrap().abort());
+        let newcomers: Vec<_> = (0..10).map(|_| Client::connect(rig.addr)).collect();
+        let accepted = expected.map(|_| {
+            rig.turn();
+            rig.reactor.stats().accepted as usize - ending
+        });
+        assert_eq!(accepted, expected, "{ending} have ended");
+        drop((members, newcomers));
+    }
 }
 
 /// Turns later their places are free: nobody is refused because of them.
