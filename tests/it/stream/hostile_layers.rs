@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use waterwheel::sim::TestLayer;
 use waterwheel::{
-    ConnectOptions, Limits, ListenOptions, OnOverflow, ReactorOptions, Reconnect, Written,
+    ConnectOptions, Limits, ListenOptions, OnOverflow, ReactorOptions, Reconnect, TcpOptions,
+    Written,
 };
 
 use crate::support::{Client, End, Journal, Rig, Script};
@@ -69,6 +70,37 @@ fn a_bad_record_behind_output_that_waits_resets() {
     let (reason, unsent) = rig.end_of(id);
     assert!(reason.contains("InvalidData") && unsent > 0, "{reason}, {unsent} bytes");
     assert_eq!(rig.read_to_end(&mut client).1, End::Reset);
+}
+
+/// What the layer has to say of it cannot be sent any more: the peer has reset the connection, and
+/// its last bytes are still to be read. They stand behind the fault, and are nobody's.
+#[test]
+fn nothing_is_decoded_behind_a_bad_record_whose_alert_meets_a_reset() {
+    let script = Script::new().data(|conn, input| {
+        // A record at a time: none waits that the layer has not encoded.
+        if conn.pending_bytes() == 0 {
+            conn.write(&[7; 8_000]);
+        }
+        input.len()
+    });
+    let tcp = TcpOptions::default().send_buffer_bytes(Some(64 << 10));
+    let mut rig = rig(script, options().tcp(tcp));
+    let mut client = greeted(&mut rig).with_small_receive_buffer();
+    let id = rig.journal.last();
+    let mut sends = 0;
+    while rig.reactor.context().conn(id).unwrap().pending_bytes() == 0 {
+        client.send(&TestLayer::data(b"more"));
+        sends += 4;
+        rig.until("more was seen", |rig| rig.journal.data_of(id).len() == sends);
+    }
+    client.send(&[TestLayer::data(b"left"), TestLayer::hello()].concat());
+    rig.until("it fails", |rig| rig.reactor.context().conn(id).is_none_or(|it| !it.is_writable()));
+    assert!(rig.lives(id), "its alert waits behind the record");
+    client.send(&TestLayer::data(b"behind"));
+    client.reset();
+    let (reason, unsent) = rig.end_of(id);
+    assert!(reason.contains("InvalidData") && unsent > 0, "{reason}, {unsent} bytes");
+    assert!(rig.journal.data_of(id).ends_with(b"moreleft"), "{:?}", rig.journal.data_of(id));
 }
 
 fn reconnect() -> ConnectOptions {
