@@ -141,12 +141,15 @@ fn an_answer_that_is_due_has_no_clock() {
     let (id, key) = ids.recv_timeout(Duration::from_secs(10)).unwrap();
     // The body is not asked for: the client owes nothing either.
     let mut byte = [0; 1];
-    client.stream.set_read_timeout(Some(4 * SHORT)).unwrap();
+    client.stream.set_read_timeout(Some(4 * SHORT + SHORT / 2)).unwrap();
     assert!(client.stream.peek(&mut byte).is_err());
     client.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let began = Instant::now();
     client.send("cd");
     web.answer((id, key), move |(), res| {
         res.collect(10, |(), body, res| res.text(&String::from_utf8_lossy(body)));
     });
     client.answer().expect(200, "abcd");
+    // The next request has its whole time, however late the answer was.
+    ends(began, &client.rest(), "");
 }

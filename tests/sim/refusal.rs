@@ -1,9 +1,10 @@
 //! Refusals with words, whatever the network and the kernel do: whole and with FIN, or a reset.
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use waterwheel::sim::{Faults, PeerEnd, Script, Seeds, TestLayer};
+use waterwheel::sim::{Fault, Faults, PeerEnd, Script, Seeds, Simulation, TestLayer};
 use waterwheel::{Conn, Handler, ListenOptions, Peer, Reactor};
 
 const WORDS: &[u8] = b"the room is full, try again later\n";
@@ -108,4 +109,42 @@ fn behind_a_layer_the_words_pass_through_it() {
         assert!(is_ended, "the layer's own end is said, too");
         Ok(())
     });
+}
+
+/// Gives each connection a share.
+struct Shares(Rc<()>);
+
+impl Handler for Shares {
+    type State = Rc<()>;
+
+    fn on_accept(&mut self, _: &Peer) -> Option<Rc<()>> {
+        Some(Rc::clone(&self.0))
+    }
+
+    fn on_data(&mut self, _: &mut Rc<()>, _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+}
+
+#[test]
+fn a_connection_that_the_poll_does_not_take_gives_back_the_state_that_it_got() {
+    let mut refused = 0;
+    for seed in 0..60 {
+        let mut sim = Simulation::new(seed, Faults::none().with(Fault::RegisterError));
+        let share = Rc::new(());
+        let (host, addr) = sim
+            .host("server", |reactor| {
+                let shares = reactor.register(Shares(Rc::clone(&share)));
+                reactor.listen("0.0.0.0:7000", shares, ListenOptions::default())
+            })
+            .unwrap();
+        for _ in 0..4 {
+            sim.peer(addr, Script::new().send("hello").finish().read_to_end());
+        }
+        sim.run(Duration::from_secs(600));
+        refused += sim.with(host, |reactor| reactor.stats().refused);
+        assert_eq!(Rc::strong_count(&share), 2, "seed {seed}: this one and the handler's");
+        sim.finish();
+    }
+    assert!(refused > 0);
 }

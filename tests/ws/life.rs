@@ -49,6 +49,20 @@ fn frames_that_come_byte_by_byte() {
     served.expect(&[plain(0x8a, b"p"), plain(0x81, "gr\u{fc}n".as_bytes())].concat());
 }
 
+/// Each has the whole limit for itself, whatever came before it.
+#[test]
+fn many_compressed_messages_may_be_longer_together_than_one_may_be() {
+    let options = Options::default().max_message_bytes(5);
+    let options = options.deflate(Some(Deflate::default().keep_peer_context(false)));
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    let mut served = serve_with(options, Limits::default(), offer);
+    for _ in 0..50 {
+        // "Hello", as RFC 7692 has it, in two frames.
+        served.send(&[masked(0x41, b"\xf2\x48\xcd"), masked(0x80, b"\xc9\xc9\x07\x00")].concat());
+        served.expect(&plain(0x81, b"Hello"));
+    }
+}
+
 #[test]
 fn frames_behind_the_request_are_read_with_it() {
     let mut served = serve(Options::default());

@@ -1,8 +1,12 @@
 //! The cap on what all connections have queued: those who do not read pay, the largest first.
 
-use waterwheel::{ConnId, ListenOptions, ReactorOptions, TcpOptions, Written};
+use std::time::Duration;
 
-use crate::support::{End, Journal, Rig, Script, pattern};
+use waterwheel::{
+    ConnId, ConnectOptions, ListenOptions, ReactorOptions, Reconnect, TcpOptions, Written,
+};
+
+use crate::support::{End, Journal, Rig, Script, nobody, pattern};
 
 const MIB: usize = 1 << 20;
 /// The cap.
@@ -67,4 +71,20 @@ fn what_leaves_makes_room_and_no_more_are_reset_than_it_takes() {
     assert_eq!(rig.end_of(of_first).0, "Overflow");
     assert_eq!(rig.journal.closes(), 1);
     assert!(slow.iter().all(|(_, id)| rig.lives(*id)));
+}
+
+/// What waits for a connection that is not up is not kept by a reader who does not read.
+#[test]
+fn a_connection_that_is_not_up_is_not_reset_however_much_waits_for_it() {
+    let mut rig = rig();
+    let (_nobody, addr) = nobody();
+    let hour = Duration::from_secs(3_600);
+    let again = Reconnect::default().base_delay(hour).max_delay(hour);
+    let dialled = rig.connect(addr, 0, &ConnectOptions::default().reconnect(Some(again)));
+    rig.until("it pauses", |rig| rig.reactor.stats().connect_retries == 1);
+    assert_eq!(write(&mut rig, dialled, 3 * MIB), 3 * MIB);
+    let (_slow, of_slow) = rig.client();
+    write(&mut rig, of_slow, 2 * MIB);
+    assert_eq!(rig.end_of(of_slow).0, "Overflow");
+    assert_eq!(rig.reactor.context().conn(dialled).unwrap().pending_bytes(), 3 * MIB);
 }

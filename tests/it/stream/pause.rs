@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use waterwheel::{ConnId, Limits, Written};
 
@@ -357,4 +358,28 @@ fn without_pausing_at_the_mark_reading_goes_on() {
     let (mut client, id) = rig.client();
     client.send(b"heard");
     rig.until("data", |rig| rig.journal.data_of(id) == b"heard");
+}
+
+/// Reading was held back by output that nobody read: the time of the silence begins when it goes
+/// on, as it does behind a pause.
+#[test]
+fn the_time_in_which_output_held_reading_back_is_no_silence_of_the_peer() {
+    const LIMIT: Duration = Duration::from_millis(200);
+    const MUCH: usize = 16 << 20;
+    let limits = Limits::default().read_idle(Some(LIMIT)).max_output_bytes(2 * MUCH);
+    let mut rig = Rig::with_limits(Script::echo(), limits);
+    let (mut client, id) = rig.client();
+    let written = rig.reactor.context().conn(id).unwrap().write(&vec![0; MUCH]);
+    assert_eq!(written, Written::Above);
+    let begin = Instant::now();
+    rig.until("more than the limit", |_| begin.elapsed() > 3 * LIMIT);
+    let (mut received, mut held) = (0, Instant::now());
+    while !rig.journal.has(&Call::Drain) {
+        received += client.try_read(1 << 20).unwrap().len();
+        held = Instant::now();
+        rig.turn();
+    }
+    rig.read(&mut client, MUCH - received);
+    rig.expect_end(id, "Idle");
+    assert!(held.elapsed() >= LIMIT, "after {:?}", held.elapsed());
 }

@@ -15,7 +15,7 @@ use waterwheel::udp::{DatagramHandler, DatagramSocket, Group, SendStatus, UdpOpt
 use waterwheel::{Conn, Context, ListenOptions, Reactor, Timer};
 
 use crate::support::datagrams::{Rig, Told, client, echo, try_receive};
-use crate::support::{Client, patiently, pattern};
+use crate::support::{Client, Script, patiently, pattern};
 
 const NOTHING: fn(&mut DatagramSocket<'_>, SocketAddr, &[u8]) = |_, _, _| {};
 
@@ -152,6 +152,22 @@ fn a_budget_that_runs_out_loses_nothing() {
     told.retain(|told| *told != Told::BatchEnd);
     let numbers: Vec<Told> = (0..100).map(|at| Told::Datagram(vec![at], false)).collect();
     assert_eq!(told, numbers);
+}
+
+/// Nor when the reactor begins to drain meanwhile, and closes its listeners.
+#[test]
+fn datagrams_that_wait_when_a_drain_begins_are_received() {
+    let mut rig = Rig::bind("127.0.0.1:0", UdpOptions::default().receive_budget(1), NOTHING);
+    let stays = rig.reactor.register(Script::new().shutdown(|_| {}));
+    let listener = rig.reactor.listen("127.0.0.1:0", stays, ListenOptions::default()).unwrap();
+    let _connection = Client::connect(listener);
+    rig.until("accepted", |rig| rig.reactor.stats().accepted == 1);
+    let client = client(rig.addr);
+    for _ in 0..9 {
+        client.send(b"x").unwrap();
+    }
+    rig.reactor.context().drain(Duration::from_secs(3_600));
+    rig.expect_told(9, |told| matches!(told, Told::Datagram(..)));
 }
 
 #[test]
