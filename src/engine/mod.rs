@@ -7,7 +7,6 @@
 mod cork;
 mod end_of_turn;
 mod io;
-mod late_turns;
 pub(crate) mod mailbox;
 pub mod observer;
 mod ready;

@@ -408,7 +408,7 @@ impl<'a> Context<'a> {
     /// }
     /// ```
     ///
-    /// For most turns that is a millisecond after `stamp`. The ends of turns are kept for four
+    /// For most turns that is a millisecond after `stamp`. The ends of turns are kept for eight
     /// minutes. For older turns the length of the longest turn so far is assumed. Timers and
     /// deadlines do not need this, because the clock is read again when they are set. The loop
     /// records the end of a turn only while a timer is set: see

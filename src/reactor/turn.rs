@@ -167,14 +167,11 @@ pub(super) fn end_turn(lp: &mut Loop, events: &Events, end: u64) {
 fn refresh_activity(lp: &mut Loop, events: &Events, end: u64) {
     let now = lp.engine.now();
     if end > now {
-        lp.engine.timers.note_turn_end(end);
         if end >= now + SLOW_TURN {
             tell_slow(lp, events, end);
         }
-        if end > now + 1 || lp.engine.timers.moved() <= FEW {
+        if !lp.engine.timers.note_turn_end(end) {
             refresh_all(lp, events, end);
-        } else {
-            lp.engine.timers.note_late_turn();
         }
     }
 }
@@ -213,10 +210,7 @@ fn tell_slow(lp: &mut Loop, events: &Events, end: u64) {
     );
 }
 
-/// So many connections are stamped anew when a turn crosses into the next tick; if it served more,
-/// the tick is noted for all who have its stamp. A turn of so few seldom crosses.
-const FEW: usize = 16;
-
+/// Stamps what the turn has stamped with its end.
 #[cold]
 fn refresh_all(lp: &mut Loop, events: &Events, end: u64) {
     events.for_each_from(0, |event| {

@@ -151,6 +151,11 @@ impl IdleLimits {
             IdleKind::All => self.all,
         }
     }
+
+    /// The longest of them; 0 if there is none.
+    pub(crate) fn longest(self) -> u64 {
+        [self.read, self.write, self.all].into_iter().flatten().max().unwrap_or(0)
+    }
 }
 
 /// A least rate in the units of the loop.
@@ -179,6 +184,13 @@ impl ConnConfig {
     #[inline]
     pub(crate) fn watches_messages(&self) -> bool {
         self.flags.has(Flags::WATCHED)
+    }
+
+    /// The longest limit that counts from a stamp of the loop.
+    pub(crate) fn longest_limit(&self) -> u64 {
+        let rates = [self.receive_rate, self.send_rate].map(|rate| rate.map(|rate| rate.grace));
+        let limits = [self.first_byte, self.message, rates[0], rates[1]].into_iter().flatten();
+        limits.fold(self.close.max(self.idle.longest()), u64::max)
     }
 
     /// From limits that have been checked.

@@ -109,6 +109,7 @@ impl Streams {
         let mut config = ConnConfig::new(&options.limits, service);
         config.layers = options.layers();
         config.keepalive = options.tcp.keepalive;
+        engine.timers.note_limit(config.longest_limit());
         let config = Rc::new(config);
         let mut link = self.insert(engine, id, stream, &addr, config, Phase::Connecting);
         link.note_watched();
@@ -131,6 +132,7 @@ impl Streams {
         };
         config.flags.put(Flags::UNIX, dial.is_unix());
         config.keepalive = dial.options.tcp.keepalive.filter(|_| !dial.is_unix());
+        engine.timers.note_limit(config.longest_limit());
         let id = self.next_id(engine);
         let config = Rc::new(config);
         let link = self.insert(engine, id, Stream::Absent, &peer, config, Phase::Connecting);

@@ -47,7 +47,7 @@ impl Streams {
     /// Gives a listener its place. Without a socket another reactor accepts for it.
     pub(crate) fn place_listener(
         &mut self,
-        engine: &Engine,
+        engine: &mut Engine,
         socket: Option<sys::Listener>,
         addr: SocketAddr,
         service: u32,
@@ -59,6 +59,7 @@ impl Streams {
         config.listen_addr = addr;
         config.tcp = (!engine.io.world().inherits_options()).then(|| options.tcp.clone());
         config.layers = options.layers();
+        engine.timers.note_limit(config.longest_limit());
         if config.layers.first().is_some_and(|factory| factory.names_source()) {
             config.flags.set(Flags::SOURCE_UNKNOWN);
         }

@@ -73,7 +73,7 @@ impl Link<'_> {
         }
         if let Some(ago) = self.connection.stream.sent_ago() {
             let at = self.engine.timers.now().saturating_sub(ticks(ago));
-            if at > self.connection.written_at + 2 * KERNEL_TICK {
+            if at > self.engine.timers.latest(self.connection.written_at) + 2 * KERNEL_TICK {
                 self.connection.note_moved(at + KERNEL_TICK);
             }
         }
@@ -91,6 +91,7 @@ impl Link<'_> {
     pub(crate) fn set_idle_limits(&mut self, change: impl FnOnce(&mut IdleLimits)) {
         let mut limits = self.connection.idle_limits();
         change(&mut limits);
+        self.engine.timers.note_limit(limits.longest());
         self.connection.set_idle_limits(limits);
         self.arm();
     }

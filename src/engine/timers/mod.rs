@@ -9,7 +9,6 @@ use crate::base::id::{ConnId, SocketId, Timer, TimerId};
 use crate::base::memory::GiveBack;
 use crate::base::tick::{NANOS_PER_TICK, NEVER, after, ticks};
 use crate::base::wheel::{Named, Step, Wheel};
-use crate::engine::late_turns::LateTurns;
 use crate::engine::turn_ends::TurnEnds;
 use crate::sys::Clock;
 
@@ -98,6 +97,8 @@ pub(crate) struct Timers {
     now: u64,
     /// When the clock was sampled for it, in nanoseconds.
     sampled: u64,
+    /// Whether no turn has begun in its tick before.
+    is_first_in_tick: bool,
     /// All timers.
     wheel: Wheel<Due>,
     /// No timer is due before this tick, except user timers that were set in this turn, which are
@@ -111,8 +112,6 @@ pub(crate) struct Timers {
     lasted: usize,
     /// The tick since which the others have come.
     deferred_since: u64,
-    /// Which ticks had a turn that ended in the next one.
-    late_turns: LateTurns,
     /// When turns ended that were not over within their tick.
     turn_ends: TurnEnds,
     /// Whose bytes may have moved in this turn, beside those that the poll reported.
@@ -127,12 +126,12 @@ impl Timers {
             clock,
             now: 0,
             sampled: 0,
+            is_first_in_tick: false,
             wheel: Wheel::new(),
             next_due: 0,
             deferred: Vec::new(),
             lasted: 0,
             deferred_since: 0,
-            late_turns: LateTurns::new(),
             turn_ends: TurnEnds::new(),
             active: Vec::new(),
             reported: 0,
@@ -166,7 +165,9 @@ impl Timers {
     #[inline]
     pub(crate) fn sample_clock(&mut self) {
         self.sampled = self.clock.nanos();
-        self.now = self.sampled / NANOS_PER_TICK;
+        let now = self.sampled / NANOS_PER_TICK;
+        self.is_first_in_tick = now != self.now;
+        self.now = now;
     }
 
     /// When the turn began, in nanoseconds.
@@ -362,7 +363,7 @@ impl Timers {
     /// The tick until which something may have moved that has this stamp.
     #[inline]
     pub(crate) fn latest(&self, stamp: u64) -> u64 {
-        self.late_turns.latest(stamp)
+        self.turn_ends.latest(stamp)
     }
 
     /// Bytes of a connection may move although the poll has reported nothing of it.
@@ -410,21 +411,26 @@ impl Timers {
         self.deferred.capacity().max(self.active.capacity()).max(self.wheel.room_of_ids())
     }
 
-    /// The turn has ended, in a later tick than it began in.
-    pub(crate) fn note_turn_end(&mut self, end: u64) {
-        self.turn_ends.note(self.now, end);
+    /// The turn has ended, in a later tick than it began in. Returns whether its stamps stay as
+    /// they are; else what has moved or begun in it must be stamped anew.
+    pub(crate) fn note_turn_end(&mut self, end: u64) -> bool {
+        let is_small = self.moved() <= FEW;
+        self.turn_ends.note(self.now, end, self.is_first_in_tick, is_small)
+    }
+
+    /// Connections have a limit of so many ticks that counts from their stamps.
+    pub(crate) fn note_limit(&mut self, limit: u64) {
+        self.turn_ends.note_limit(limit);
     }
 
     /// The tick in which the turn ended that began in this one.
     pub(crate) fn turn_end(&self, start: u64) -> u64 {
         self.turn_ends.of(start)
     }
-
-    /// The turn has ended in the tick after its own.
-    pub(crate) fn note_late_turn(&mut self) {
-        self.late_turns.note(self.now);
-    }
 }
+
+/// So many connections are stamped anew without a second thought.
+const FEW: usize = 16;
 
 /// What a timer of the wheel is for: those of places are the entries of connections.
 #[inline]
@@ -623,11 +629,19 @@ mod tests {
     #[test]
     fn what_has_the_stamp_of_a_late_turn_may_have_moved_until_its_end() {
         let mut timers = timers();
-        timers.now = 5;
-        timers.note_late_turn();
+        (timers.now, timers.reported) = (4, FEW);
+        assert!(!timers.note_turn_end(5) && !timers.is_first_in_tick, "so few are stamped anew");
+        (timers.now, timers.reported) = (5, FEW + 1);
+        assert!(timers.note_turn_end(6) && !timers.is_first_in_tick);
         assert_eq!([4, 5].map(|stamp| timers.latest(stamp)), [4, 6]);
         timers.now = 7;
-        timers.note_turn_end(30);
-        assert_eq!([5, 7].map(|start| timers.turn_end(start)), [5, 30]);
+        assert!(!timers.note_turn_end(9), "a turn before it may have the same stamp");
+        assert_eq!([5, 7].map(|start| timers.turn_end(start)), [6, 9]);
+        assert_eq!(timers.latest(7), 7);
+        while timers.clock_tick() <= 9 {}
+        timers.sample_clock();
+        let now = timers.now();
+        assert!(timers.note_turn_end(now + 9));
+        assert_eq!([now, now + 9].map(|stamp| timers.latest(stamp)), [now + 9; 2]);
     }
 }

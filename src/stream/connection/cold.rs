@@ -1,7 +1,7 @@
 //! What few connections need, kept apart so that the others do not pay for it.
 
 use crate::base::close::CloseReason;
-use crate::base::tick::after;
+use crate::base::tick::{NEVER, after};
 use crate::engine::TimerList;
 use crate::stream::config::{IdleLimits, Rate};
 use crate::stream::connection::Expiry;
@@ -93,19 +93,20 @@ impl<S> ColdState<S> {
 /// silence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
-    /// The tick at which the credit is spent.
+    /// The tick at which the credit is spent, as far as it counts from stamps.
     until: u64,
     /// What the bytes so far have earned beyond that, as thousandths of a byte of the rate.
     ///
     /// Invariant: less than the bytes of a second.
     rest: u64,
-    /// Whether it has begun in a turn that has not been found to be long.
-    is_new: bool,
+    /// The stamp of the turn in which it was given its whole grace last, which may have been long;
+    /// [`NEVER`] if that is accounted for.
+    since: u64,
 }
 
 impl Meter {
     pub(super) fn new(now: u64, rate: Rate) -> Self {
-        Self { until: after(now, rate.grace), rest: 0, is_new: true }
+        Self { until: after(now, rate.grace), rest: 0, since: now }
     }
 
     /// Bytes have moved.
@@ -116,25 +117,28 @@ impl Meter {
         let most = after(now, rate.grace);
         if self.until >= most {
             (self.until, self.rest) = (most, 0);
+            if self.since != NEVER {
+                self.since = now; // a long turn is accounted for once: the next begins at its end
+            }
         }
     }
 
     /// What has its whole grace since the start of a long turn has it since its end: once, for the
     /// next turn begins at that end.
     pub(super) fn refresh(&mut self, start: u64, end: u64, rate: Rate) {
-        if std::mem::take(&mut self.is_new) && self.until == after(start, rate.grace) {
-            self.until = after(end, rate.grace);
+        if self.since == start {
+            (self.until, self.since) = (self.until.max(after(end, rate.grace)), NEVER);
         }
     }
 
     /// The tick at which the bytes so far are too few.
-    pub(super) fn deadline(self, rate: Rate, latest: impl Fn(u64) -> u64) -> u64 {
-        if self.is_new { put_off(self.until, rate.grace, latest) } else { self.until }
+    pub(super) fn deadline(self, latest: impl Fn(u64) -> u64) -> u64 {
+        self.until.saturating_add(latest(self.since) - self.since)
     }
 }
 
-/// When a limit passes that has been given its whole time in a turn that may have ended in the tick
-/// after its own, which is known by now.
+/// When a limit passes that has been given its whole time in a turn that may have ended in a later
+/// tick than its own, which is known by now.
 pub(super) fn put_off(tick: u64, limit: u64, latest: impl Fn(u64) -> u64) -> u64 {
     let begun = tick.saturating_sub(after(0, limit));
     tick.saturating_add(latest(begun) - begun)

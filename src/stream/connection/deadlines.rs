@@ -171,8 +171,8 @@ impl<S> Connection<S> {
                 let limit = self.limit_of(expiry).filter(|_| cold.is_wait_new);
                 each(limit.map_or(tick, |limit| put_off(tick, limit, &latest)), expiry);
             }
-            if let (Some(meter), Some(rate)) = (cold.sending, self.config.send_rate) {
-                each(meter.deadline(rate, &latest), Expiry::Timeout(TimeoutKind::SendRate));
+            if let Some(meter) = cold.sending {
+                each(meter.deadline(&latest), Expiry::Timeout(TimeoutKind::SendRate));
             }
         }
         if !self.is_open() {
@@ -182,8 +182,8 @@ impl<S> Connection<S> {
             each(self.user_deadline, Expiry::Timeout(TimeoutKind::User));
         }
         if let Some(cold) = &self.cold {
-            if let (Some(meter), Some(rate)) = (cold.receiving, self.config.receive_rate) {
-                each(meter.deadline(rate, &latest), Expiry::Timeout(TimeoutKind::ReceiveRate));
+            if let Some(meter) = cold.receiving {
+                each(meter.deadline(&latest), Expiry::Timeout(TimeoutKind::ReceiveRate));
             }
         }
         let mut limits = self.idle_limits();
@@ -225,10 +225,10 @@ impl<S> Connection<S> {
         let limit = wait.and_then(|(_, expiry)| self.limit_of(expiry));
         let config = &self.config;
         let Some(cold) = &mut self.cold else { return };
-        let is_new = std::mem::take(&mut cold.is_wait_new);
-        if let (true, Some((tick, _)), Some(limit)) = (is_new, &mut cold.wait, limit) {
+        if let (true, Some((tick, _)), Some(limit)) = (cold.is_wait_new, &mut cold.wait, limit) {
+            // One that began before keeps the stamp of its own turn.
             if *tick == after(start, limit) {
-                *tick = after(end, limit);
+                (*tick, cold.is_wait_new) = (after(end, limit), false);
             }
         }
         let meters =

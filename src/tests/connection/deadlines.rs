@@ -399,6 +399,23 @@ fn a_rate_has_its_whole_grace_from_the_end_of_a_long_turn_once() {
     assert_eq!(connection.deadline(exact), after(40, 100), "nothing has moved since");
 }
 
+/// The turn has kept its stamps, and bytes have come since.
+#[test]
+fn a_rate_that_began_in_a_late_turn_loses_none_of_its_grace_as_bytes_come() {
+    let latest = |stamp: u64| if stamp == 10 { 15 } else { stamp };
+    let limits = Limits::default().all_idle(None).min_send_rate(rate(100));
+    let mut connection = opened(&limits);
+    let mut spares = Spares::default();
+    connection.queue_output(&[0; 600], &mut spares);
+    connection.watch_output(10);
+    assert_eq!(connection.deadline(latest), after(15, 100));
+    connection.consume_output(20, &mut spares);
+    connection.note_sent(20, 50);
+    assert_eq!(connection.deadline(latest), after(15, 120));
+    connection.refresh(50, 60);
+    assert_eq!(connection.deadline(latest), after(15, 120), "that turn gave it no new grace");
+}
+
 #[test]
 fn what_moved_in_a_long_turn_has_moved_until_its_end() {
     let mut connection = opened(&Limits::default());
@@ -417,4 +434,15 @@ fn silence_counts_from_the_later_of_both_directions() {
         assert!(connection.flags.is_usual());
         assert_eq!(connection.deadline(exact), after(20, 1_000));
     }
+}
+
+#[test]
+fn a_wait_that_began_in_a_late_turn_keeps_its_time_over_a_later_long_turn() {
+    let latest = |stamp: u64| if stamp == 10 { 60 } else { stamp };
+    let second = Some(Duration::from_secs(1));
+    let mut message = opened(&Limits::default().all_idle(None).message_timeout(second));
+    message.watch_message(true, true, 10);
+    assert_eq!(message.deadline(latest), after(60, 1_000));
+    message.refresh(500, 502);
+    assert_eq!(message.deadline(latest), after(60, 1_000), "it began at 60");
 }
