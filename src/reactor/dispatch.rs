@@ -72,7 +72,7 @@ impl Dispatcher {
         let buffer = &mut **buffer;
         let Some(connection) = lp.streams.slot_mut(id) else { return };
         if !(event.is_plain() && connection.flags.is_usual()) {
-            return self.on_slow_io(id, event);
+            return self.on_other_io(id, event);
         }
         let received = connection.receive(buffer);
         let count = match received {
@@ -426,40 +426,44 @@ impl Dispatcher {
         }
     }
 
-    /// An event that is no message of a connection on the fast path. Kept out of its way.
+    /// An event that is no message of a connection on the fast path, and kept out of its way. Most
+    /// connections end with nothing unusual about them and nothing left but the end, which is told
+    /// here: in a storm each has one such event.
     #[inline(never)]
+    fn on_other_io(&mut self, id: ConnId, event: Event<'_>) {
+        let Self { lp, buffer, .. } = self;
+        let Some(mut link) = lp.link(id) else { return };
+        if !(link.connection.flags.is_usual() && event.is_hung_up()) {
+            return self.on_slow_io(id, event);
+        }
+        match link.connection.receive(buffer) {
+            Received::Reset => link.mark_closed_plain(CloseReason::Reset),
+            received => self.read_end(id, event, received),
+        }
+    }
+
+    /// An event of a connection about which something is unusual.
+    #[inline(never)] // else it makes the frame of its caller large
     fn on_slow_io(&mut self, id: ConnId, event: Event<'_>) {
-        let is_done = match event.is_plain() {
-            true => self.on_unix_message(id) || self.on_layered_message(id),
-            false => event.is_hung_up() && self.read_end(id, event),
-        };
+        let is_done = event.is_plain() && (self.on_unix_message(id) || self.on_layered_message(id));
         if !is_done {
             self.on_any_io(id, event.readiness());
         }
     }
 
-    /// Reads from a connection whose end was reported. Most connections end with nothing unusual
-    /// about them and nothing left but the end: returns `false`, and has not read, if it is another
-    /// one.
-    fn read_end(&mut self, id: ConnId, event: Event<'_>) -> bool {
-        let Self { lp, buffer, .. } = self;
-        let Some(mut link) = lp.link(id) else { return true };
-        if !link.connection.flags.is_usual() {
-            return false;
+    /// Goes on with a connection whose end was reported, behind a first read.
+    #[inline(never)]
+    fn read_end(&mut self, id: ConnId, event: Event<'_>, received: Received) {
+        let Some(mut link) = self.lp.link(id) else { return };
+        if let Received::Broken(error) = received {
+            return link.mark_closed_plain(CloseReason::from_error(error));
         }
-        match link.connection.receive(buffer) {
-            Received::Reset => link.mark_closed_plain(CloseReason::Reset),
-            Received::Broken(error) => link.mark_closed_plain(CloseReason::from_error(error)),
-            received => {
-                let event = event.readiness();
-                link.connection.flags.set(Flags::READABLE | Flags::HUNG_UP);
-                link.connection.flags.put(Flags::ERROR, event.broken);
-                link.connection.flags.put(Flags::URGENT, event.urgent);
-                self.continue_reading(id, received);
-                self.drop_unused(id);
-            }
-        }
-        true
+        let event = event.readiness();
+        link.connection.flags.set(Flags::READABLE | Flags::HUNG_UP);
+        link.connection.flags.put(Flags::ERROR, event.broken);
+        link.connection.flags.put(Flags::URGENT, event.urgent);
+        self.continue_reading(id, received);
+        self.drop_unused(id);
     }
 }
 

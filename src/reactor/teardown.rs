@@ -2,15 +2,14 @@
 //! the last callback.
 
 use std::io;
-use std::rc::Rc;
 
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
 use crate::engine::Engine;
 use crate::engine::observer::{ConnEnd, What};
+use crate::handler::Loop;
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
-use crate::stream::config::ConnConfig;
 use crate::stream::connection::{Connection, Flags};
 use crate::stream::{Closed, explain_connect, explain_dial};
 use crate::sys::Stream;
@@ -100,17 +99,21 @@ impl Dispatcher {
     /// Tears a connection down: its slot, its socket, and the last callback.
     #[inline(always)] // into the end of a turn
     pub(super) fn tear_down(&mut self, id: ConnId, reason: CloseReason) {
-        let Some(connection) = self.lp.streams.remove(&mut self.lp.engine, id) else { return };
-        if connection.flags.has(Flags::UNOPENED) {
-            return match connection.config.listener {
-                Some(_) => self.tear_down_unaccepted(connection, id, reason),
-                None => self.tear_down_unconnected(connection, id, reason),
-            };
-        }
-        let (state, flags, unsent_bytes) =
-            (connection.state, connection.flags, connection.unsent());
-        log::debug!("{id}: {} {reason}, {unsent_bytes} bytes unsent", connection.peer());
-        let config = end_socket(connection, unsent_bytes);
+        let Loop { streams, engine, .. } = &mut self.lp;
+        let removed = streams.remove(engine, id, |connection| {
+            let unsent_bytes = connection.unsent();
+            if connection.flags.has(Flags::UNOPENED) {
+                return None;
+            }
+            log::debug!("{id}: {} {reason}, {unsent_bytes} bytes unsent", connection.peer());
+            reset_unless_sent(connection, unsent_bytes);
+            Some((connection.state, connection.flags, unsent_bytes))
+        });
+        let Some(((state, flags, unsent_bytes), connection)) = removed else {
+            return self.tear_down_unopened(id, reason);
+        };
+        let config = connection.into_config();
+        self.lp.streams.note_place(&mut self.lp.engine, config.listener);
         count_close(&mut self.lp.engine, &reason, unsent_bytes);
         let dial = config.dial.clone().filter(|dial| dial.options.reconnect.is_some());
         if let Some(dial) = &dial {
@@ -127,8 +130,19 @@ impl Dispatcher {
         });
     }
 
-    /// The end of an outgoing connection that was never up.
+    /// The end of a connection, if it is there, of which its handler was not told that it is up.
     #[inline(never)]
+    fn tear_down_unopened(&mut self, id: ConnId, reason: CloseReason) {
+        let Loop { streams, engine, .. } = &mut self.lp;
+        let Some(((), connection)) = streams.remove(engine, id, |_| Some(())) else { return };
+        streams.note_place(engine, connection.config.listener);
+        match connection.config.listener {
+            Some(_) => self.tear_down_unaccepted(connection, id, reason),
+            None => self.tear_down_unconnected(connection, id, reason),
+        }
+    }
+
+    /// The end of an outgoing connection that was never up.
     fn tear_down_unconnected(
         &mut self,
         connection: Connection<Stream>,
@@ -136,8 +150,8 @@ impl Dispatcher {
         reason: CloseReason,
     ) {
         let (state, peer) = (connection.state, connection.peer());
-        let unsent_bytes = connection.unsent();
-        let config = end_socket(connection, unsent_bytes);
+        reset_unless_sent(&connection, connection.unsent());
+        let config = connection.into_config();
         self.lp.engine.stats.connect_failures += 1;
         let error = match &config.dial {
             Some(dial) => explain_dial(dial, connect_error(reason)),
@@ -151,14 +165,13 @@ impl Dispatcher {
     }
 }
 
-/// Closes the socket of a connection, so that the peer sees whether all was sent.
-#[inline(always)] // else the connection is moved once more
-fn end_socket(connection: Connection<Stream>, unsent_bytes: usize) -> Rc<ConnConfig> {
+/// Has the peer see by the end of the socket, which comes next, whether all was sent.
+#[inline]
+fn reset_unless_sent(connection: &Connection<Stream>, unsent_bytes: usize) {
     if connection.flags.has(Flags::MUST_RESET) || unsent_bytes > 0 {
         // A failure here means that the socket is broken already.
         let _ = connection.stream.reset_on_close();
     }
-    connection.into_socket().1
 }
 
 #[cold]

@@ -50,11 +50,14 @@ impl FirstReads {
     /// What to do with the next connection.
     #[inline]
     pub(crate) fn guess(&mut self) -> Guess {
+        if self.unread == u32::MAX {
+            return Guess::Wait;
+        }
         if self.credit == MAX_CREDIT {
             return Guess::Read;
         }
         if self.unread > 0 {
-            self.unread -= u32::from(self.unread < u32::MAX);
+            self.unread -= 1;
             return Guess::Wait;
         }
         Guess::Try

@@ -14,7 +14,7 @@ use crate::base::memory::KEPT_ENTRIES;
 use crate::base::tick::OncePerSecond;
 use crate::options::{AtCapacity, ListenOptions};
 use crate::stream::config::ConnConfig;
-use crate::stream::connection::Connection;
+use crate::stream::connection::{Connection, Flags};
 use crate::stream::first_reads::FirstReads;
 use crate::stream::handover::Route;
 use crate::stream::handshake_slots::HandshakeSlots;
@@ -140,6 +140,19 @@ impl Listener {
         let wait = self.backoff;
         self.backoff = (2 * wait).min(BACKOFF_MOST);
         wait
+    }
+
+    /// A connection of it has ended.
+    #[inline(always)] // into the end of a turn
+    pub(crate) fn note_end(&mut self, id: ConnId, connection: &Connection<sys::Stream>) {
+        self.limit.leave();
+        if connection.flags.has(Flags::UNOPENED) {
+            self.leave_handshake(id, connection);
+        }
+        let is_counted = !connection.flags.has(Flags::SOURCE_UNKNOWN);
+        if let (Some(sources), true) = (&mut self.sources, is_counted) {
+            sources.leave(connection.peer().ip());
+        }
     }
 
     /// A connection is in a handshake no longer.

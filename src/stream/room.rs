@@ -89,7 +89,8 @@ impl Streams {
 
     /// A connection of this listener has ended, or an outgoing one.
     #[inline]
-    pub(super) fn note_place(&mut self, engine: &mut Engine, index: Option<u32>) {
+    pub(crate) fn note_place(&mut self, engine: &mut Engine, index: Option<u32>) {
+        debug_assert_eq!(self.counted(), self.connections.len());
         if self.line.waiting > 0 {
             self.use_place(engine, index);
         }

@@ -190,27 +190,29 @@ impl Streams {
         }
         engine.stats.connections += 1;
         engine.stats.connections_peak = engine.stats.connections_peak.max(engine.stats.connections);
-        let slot = self.connections.vacant_entry();
-        debug_assert_eq!(slot.key(), id.index());
+        debug_assert_eq!(self.connections.vacant_key(), id.index());
         let now = engine.now();
+        let slot = self.connections.vacant_entry();
         let connection =
             slot.insert(Connection::new(stream, id.generation(), peer, config, phase, now));
         Link { id, connection, engine }
     }
 
-    /// Takes a connection's slot, timers and places back. The socket goes with the value.
+    /// Takes a connection's slot, timers and places back, unless it has none or `last_look` finds
+    /// that it must not go. The socket goes with the value; who waits for its place is still to be
+    /// told.
     #[inline(always)] // as above
-    pub(crate) fn remove(&mut self, engine: &mut Engine, id: ConnId) -> Option<Connection<Stream>> {
-        self.slot(id)?;
-        self.uncount(engine, id);
-        // Last, and nothing is done with the value here: else it is moved once more.
-        self.connections.try_remove(id.index())
-    }
-
-    /// Takes the timers and places of a connection back.
-    #[inline(always)]
-    fn uncount(&mut self, engine: &mut Engine, id: ConnId) {
-        let Some(connection) = self.connections.get_mut(id.index()) else { return };
+    pub(crate) fn remove<T>(
+        &mut self,
+        engine: &mut Engine,
+        id: ConnId,
+        last_look: impl FnOnce(&Connection<Stream>) -> Option<T>,
+    ) -> Option<(T, Connection<Stream>)> {
+        let connection = self.connections.get_mut(id.index())?;
+        if connection.generation != id.generation() {
+            return None;
+        }
+        let seen = last_look(connection)?;
         engine.timers.disarm(id, connection.armed);
         if connection.flags.has(Flags::HAS_COLD) {
             cancel_all(engine, connection);
@@ -222,17 +224,10 @@ impl Streams {
         }
         let index = connection.config.listener;
         if let Some(listener) = index.and_then(|index| self.listeners.get_mut(index as usize)) {
-            listener.limit.leave();
-            if connection.flags.has(Flags::UNOPENED) {
-                listener.leave_handshake(id, connection);
-            }
-            let is_counted = !connection.flags.has(Flags::SOURCE_UNKNOWN);
-            if let (Some(sources), true) = (&mut listener.sources, is_counted) {
-                sources.leave(connection.peer().ip());
-            }
+            listener.note_end(id, connection);
         }
-        self.note_place(engine, index);
-        debug_assert_eq!(self.counted() + 1, self.connections.len());
+        // Last, and nothing is done with the value here: else it is moved once more.
+        Some((seen, self.connections.remove(id.index())))
     }
 
     // Listeners.
