@@ -53,7 +53,9 @@ mod tests {
         for addr in addrs.into_iter().chain(long).chain([link_local(0, 0)]) {
             assert_eq!(CompactAddr::from(&addr).get(), addr);
         }
-        assert!(long.iter().all(|addr| matches!(addr.into(), CompactAddr::Long(_))));
+        let allocates = |addr: &SocketAddr| matches!(addr.into(), CompactAddr::Long(_));
+        assert!(long.iter().all(allocates));
+        assert!(!addrs.iter().any(allocates), "an ordinary one needs no memory of its own");
     }
 
     #[cfg(target_pointer_width = "64")]

@@ -100,7 +100,7 @@ mod tests {
         let bucket = |nanos: u64| {
             let mut histogram = Histogram::default();
             histogram.add_nanos(nanos);
-            histogram.counts.iter().position(|&count| count == 1).expect("it is counted")
+            histogram.counts().iter().position(|&count| count == 1).expect("it is counted")
         };
         assert_eq!([bucket(0), bucket(1), bucket(2), bucket(3), bucket(4)], [0, 0, 1, 1, 2]);
         assert_eq!([bucket(1 << 20), bucket(u64::MAX)], [20, 63]);

@@ -532,11 +532,30 @@ mod tests {
     }
 
     #[test]
+    fn after_the_last_block_the_first_comes_again_and_every_generation_fits_an_id() {
+        let mut pool = BlockPool { next: BLOCKS - 1, returned: Vec::new() };
+        let end = 1 << (u64::BITS - INDEX_BITS);
+        assert_eq!(pool.draw(), end - BLOCK..end);
+        assert_eq!([pool.draw(), pool.draw()], [1..BLOCK, BLOCK..2 * BLOCK]);
+        pool.returned.push(7..9);
+        assert_eq!([pool.draw(), pool.draw()], [7..9, 2 * BLOCK..3 * BLOCK]);
+    }
+
+    #[test]
+    fn a_simulated_world_has_the_same_ids_whatever_else_the_process_does() {
+        let mut generations = Generations::with(5..7, false);
+        assert_eq!([(); 4].map(|()| generations.draw()), [5, 6, 7, 8]);
+    }
+
+    #[test]
     fn an_id_keeps_its_index_and_its_whole_generation() {
         let last = (1 << (u64::BITS - INDEX_BITS)) - 1;
         for (index, generation) in [(0, 1), (7, 65_536), (NO_INDEX, last)] {
             let id = ConnId::new(index, generation);
             assert_eq!((id.index(), id.generation()), (index as usize, generation));
+            assert_eq!(id.slot(), index as usize);
+            #[cfg(target_pointer_width = "64")]
+            assert_eq!(ConnId::from_word(id.word()), id);
             let id = SocketId::new(index, generation);
             assert_eq!((id.index(), id.generation()), (index as usize, generation));
         }

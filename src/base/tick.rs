@@ -48,6 +48,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_wait_is_never_shorter_than_was_asked_for() {
+        let ticks_of =
+            [0, 1, 999_999, 1_000_000, 1_000_001].map(|n| ticks(Duration::from_nanos(n)));
+        assert_eq!(ticks_of, [0, 1, 1, 1, 2]);
+        assert_eq!(ticks(Duration::MAX), NEVER);
+        // Within its tick the moment may be late, so that a wait of three ticks ends in the fourth.
+        assert_eq!([after(5, 0), after(5, 3), after(5, NEVER)], [6, 9, NEVER]);
+    }
+
+    #[test]
+    fn a_time_of_the_clock_is_told_in_nanoseconds() {
+        assert_eq!(nanos(Duration::new(3, 7)), 3_000_000_007);
+    }
+
+    #[test]
     fn one_is_let_through_in_a_second() {
         let mut warnings = OncePerSecond::default();
         let told: Vec<u64> = (5..3_000).filter(|&now| warnings.admits(now)).collect();

@@ -974,6 +974,21 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_gave_memory_back_grows_by_doubling_to_a_chunk_and_no_further() {
+        let mut wheel = Wheel::new();
+        let ids: Vec<_> = (0..64).map(|i| wheel.insert(50, i)).collect();
+        assert!(ids[15..].iter().all(|&id| wheel.cancel(id)));
+        wheel.sweep();
+        let mut rooms = vec![wheel.slots[50].chunks.room()];
+        for i in 15..CHUNK_RECORDS {
+            wheel.insert(50, i);
+            rooms.push(wheel.slots[50].chunks.room());
+        }
+        rooms.dedup();
+        assert_eq!(rooms, [30, 60, 120, 240, CHUNK_RECORDS]);
+    }
+
+    #[test]
     fn a_cascade_looks_at_one_chunk_in_a_step() {
         let mut wheel = Wheel::new();
         let first = wheel.insert(100, 0);
@@ -1047,6 +1062,17 @@ mod tests {
         assert!(others.iter().all(|&id| wheel.cancel(id)));
         assert_eq!(wheel.pop_due(9), Some((next, 'c')));
         assert_eq!((wheel.pop_due(20), wheel.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_timer_that_is_popped_late_says_since_when_it_was_due() {
+        let mut wheel = Wheel::new();
+        wheel.insert(70, 'a');
+        wheel.insert_periodic(80, NonZeroU32::MIN, 'b');
+        for (deadline, payload) in [(70, 'a'), (80, 'b'), (101, 'b')] {
+            assert_eq!(wheel.pop_due(deadline.max(100)).map(|(_, popped)| popped), Some(payload));
+            assert_eq!(wheel.popped_deadline(), deadline);
+        }
     }
 
     #[test]

@@ -184,6 +184,14 @@ fn a_terminator_is_found_wherever_it_stands() {
 }
 
 #[test]
+fn many_empty_lines_are_as_many_lines() {
+    let input = [b'\n'; 100];
+    let mut lines = frame::lines(&input, 80);
+    assert_eq!(lines.by_ref().filter(|line| *line == Ok(&b""[..])).count(), 100);
+    assert_eq!(lines.consumed(), 100);
+}
+
+#[test]
 fn a_delimiter_that_overlaps_itself_ends_the_frame_at_once() {
     assert_eq!(cut_delimited(b"xaaaay", b"aa", 9).frames, [&b"x"[..], b""]);
     assert_eq!(cut_delimited(b"abababac", b"abac", 9).frames, [b"abab"]);
@@ -225,6 +233,27 @@ fn a_length_that_counts_itself_has_its_own_width_at_least() {
     assert_eq!(cut_prefixed(b"\x00\x02", prefix, 9).frames, [b""]);
     let error = Some(FrameError::LengthBelowPrefix { length: 1, minimum: 2 });
     assert_eq!(cut_prefixed(b"\x00\x01", prefix, 9).error, error);
+}
+
+#[test]
+fn the_longest_payload_of_a_prefix_can_be_sent_and_one_byte_more_cannot() {
+    let itself = LengthPrefix::U8.counting_itself();
+    for (prefix, limit) in [(LengthPrefix::U8, 255), (itself, 254), (LengthPrefix::varint(1), 127)]
+    {
+        assert_eq!(prefix.encode(limit).unwrap().as_ref().len(), 1);
+        let (size, limit) = (limit as u64 + 1, limit as u64);
+        let error = FrameError::PrefixTooNarrow { size, limit };
+        assert_eq!(prefix.encode(size as usize), Err(error));
+    }
+    assert_eq!(LengthPrefix::U16_BE.encode(258).unwrap().as_ref(), [1, 2]);
+}
+
+#[test]
+fn a_payload_of_exactly_the_limit_passes_behind_a_header() {
+    let input = b"H\x03abc";
+    let cut = |limit| frame::headed::<1>(input, LengthPrefix::U8, limit).next();
+    assert_eq!(cut(3), Some(Ok((b"H", &b"abc"[..]))));
+    assert_eq!(cut(2), Some(Err(FrameError::TooLong { at_least: 3, limit: 2 })));
 }
 
 #[test]
