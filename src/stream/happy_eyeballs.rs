@@ -219,6 +219,30 @@ mod tests {
         assert!(connector.untried.is_empty());
         let text = connector.take_error(false).to_string();
         assert_eq!(text, "none of its addresses is of the family of the source 9.9.9.9:0");
+        connector.set_addresses(&[], Some("9.9.9.9:0".parse().unwrap()));
+        assert_eq!(connector.take_error(false).to_string(), "it has no address");
+    }
+
+    #[test]
+    fn a_new_round_knows_nothing_of_the_one_before() {
+        let mut connector = Connector::<()>::new();
+        connector.set_addresses(&addrs(&["1.0.0.1:1"]), None);
+        connector.note(None, io::ErrorKind::ConnectionRefused.into());
+        connector.next_at = 7;
+        connector.begin_round();
+        assert_eq!((connector.stage, connector.next_at), (Stage::Resolving, u64::MAX));
+        assert!(connector.untried.is_empty());
+        assert_eq!(connector.take_error(false).to_string(), "there was nothing to try");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_attempt_that_is_made_again_and_again_has_failed_once() {
+        let mut connector = Connector::<()>::new();
+        connector.note(None, io::ErrorKind::ConnectionRefused.into());
+        connector.note_again(io::Error::other("full"));
+        connector.note_again(io::Error::other("still full"));
+        assert_eq!(connector.take_error(false).to_string(), "still full");
     }
 
     #[test]
@@ -238,5 +262,6 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let text = "1.0.0.1:1: connection refused; 1.0.0.2:1: no answer within 3s";
         assert_eq!(error.to_string(), text);
+        assert_eq!(error.source().unwrap().to_string(), "no answer within 3s");
     }
 }

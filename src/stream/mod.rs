@@ -23,6 +23,9 @@ pub(crate) mod room;
 mod send_file;
 mod shed;
 mod table;
+#[cfg(all(test, not(loom)))]
+#[path = "../tests/stream/mod.rs"]
+mod tests;
 mod timers;
 #[cfg_attr(not(unix), path = "unix_stub.rs")]
 mod unix;
