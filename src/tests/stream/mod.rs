@@ -1,7 +1,9 @@
 //! The table of connections and what is done to one of them, without a loop around it.
 
+mod close;
 mod room;
 mod table;
+mod timers;
 mod write;
 
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! The table of connections and listeners, and what is counted of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::base::close::CloseReason;
@@ -14,6 +15,7 @@ fn an_id_finds_its_connection_while_that_lives_and_not_the_next_one_of_its_slot(
     let (first, other) = (rig.open(Stream::Absent), rig.open(Stream::Absent));
     assert!(rig.streams.get(first).is_some() && rig.streams.id_at(0) == first);
     assert_eq!((rig.streams.ids(), rig.streams.len()), (vec![first, other], 2));
+    assert!(rig.streams.has_slots());
     rig.link(first).mark_closed(CloseReason::Local);
     assert!(rig.streams.get(first).is_none() && rig.streams.facts(first).is_none());
     assert!(rig.streams.link(&mut rig.engine, first).is_none());
@@ -41,6 +43,17 @@ fn an_observer_is_not_told_that_a_paused_connection_is_as_usual() {
     assert!(rig.streams.is_usual(usual) && !rig.streams.is_usual(paused));
     assert!(rig.streams.facts(usual).is_some_and(|facts| facts.is_reading && !facts.is_paused));
     assert!(rig.streams.facts(paused).is_some_and(|facts| facts.is_paused && !facts.is_reading));
+}
+
+#[test]
+fn no_timer_of_a_connection_outlives_it() {
+    let mut rig = Rig::new();
+    let id = rig.open(Stream::Absent);
+    rig.link(id).set_timer(Duration::from_secs(1), true, 7);
+    rig.link(id).set_idle_limits(|limits| limits.all = Some(5));
+    assert_eq!(rig.engine.timers.len(), 2);
+    rig.end(id);
+    assert_eq!(rig.engine.timers.len(), 0);
 }
 
 #[test]
