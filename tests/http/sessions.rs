@@ -287,6 +287,29 @@ fn row_62_an_id_that_is_forged_fixed_or_revoked_finds_no_session() {
     assert_eq!(ask(client, "/logout", &third).0, "none");
 }
 
+/// A page of a neighbour can set a cookie of that name for a path below, which browsers send first.
+#[test]
+fn a_session_is_found_behind_cookies_of_its_name_that_are_no_ids() {
+    let web = server(SessionsOptions::default());
+    let client = &mut web.client();
+    let own = ask(client, "/login", "x=1").1.unwrap();
+    let strange = format!("__Host-session={}", "0".repeat(76));
+    for before in ["__Host-session=x".to_owned(), "__Host-session=".to_owned(), strange.clone()] {
+        assert!(
+            ask(client, "/", &format!("{before}; a=b; {own}")).0.ends_with("false"),
+            "{before}"
+        );
+    }
+    // Not so many that looking at them is work.
+    assert_eq!(ask(client, "/", &format!("{}{own}", format!("{strange}; ").repeat(8))).0, "none");
+    // All of them are of no session once it is over.
+    let both = format!("__Host-session=x; {own}");
+    assert_eq!(
+        (ask(client, "/logout", &both).0, ask(client, "/", &own).0),
+        ("bye".into(), "none".into())
+    );
+}
+
 /// Asks with a cookie and a body; the text and the cookie that is set.
 #[track_caller]
 fn ask_with_body(

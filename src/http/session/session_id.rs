@@ -6,6 +6,9 @@ use std::io;
 use super::cookie_keys::CookieKeys;
 use crate::http::request::Request;
 
+/// Cookies of the name that are looked at: each costs a signature for each key.
+const MAX_TRIES: usize = 8;
+
 /// The id of a session: 128 random bits.
 pub(super) type Id = [u8; 16];
 
@@ -25,11 +28,17 @@ impl SessionId {
         random_digits().map(Self)
     }
 
-    /// The id in the cookie of a request, if it is signed by one of the keys.
+    /// The id in the cookie of a request, if it is signed by one of the keys. A neighbour's cookie
+    /// of the same name, of a host or a path beside this one, may stand before it: a few that are
+    /// not signed do no harm. One that is signed does, as any user has a cookie that is; the prefix
+    /// `__Host-` keeps neighbours out.
     pub(super) fn of(keys: &CookieKeys, cookie_name: &str, req: &Request<'_>) -> Option<Self> {
-        let digits = keys.verify(cookie_name, req.cookie(cookie_name)?)?;
-        let is_id = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_id.then_some(Self(digits))
+        let sent = req.cookies().filter(|(name, _)| *name == cookie_name);
+        sent.take(MAX_TRIES).find_map(|(_, value)| {
+            let digits = keys.verify(cookie_name, value)?;
+            let is_id = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_id.then_some(Self(digits))
+        })
     }
 
     /// The number itself.
