@@ -84,6 +84,7 @@ fn an_incomplete_message_has_its_time_only_while_its_peer_is_waited_for() {
         link.connection.keep_input(b"mess", &mut link.engine.spares);
         rig.link(id).watch_message(true, true);
         assert_eq!([is_timed(&mut rig), watched(&mut rig, id).0], [timeout.is_some(); 2]);
+        assert_eq!(rig.link(id).connection.has_cold(), timeout.is_some(), "memory for nothing");
         rig.link(id).pause_reading();
         assert!(!is_timed(&mut rig), "the handler keeps it waiting");
         rig.link(id).resume_reading();

@@ -174,9 +174,11 @@ fn what_is_written_before_a_connection_is_up_waits_for_that() {
 #[test]
 fn what_gathered_stands_before_a_file_that_is_queued_behind_it() {
     let mut rig = Rig::new();
-    let id = rig.open(Stream::Absent);
+    let [id, other] = [(); 2].map(|()| rig.open(Stream::Absent));
     rig.engine.cork.begin(id, 10);
     assert!(rig.engine.cork.gather(b"head"));
+    rig.link(other).queue_gathered();
+    assert!(!rig.link(other).connection.has_output(), "it is not for the peer of another one");
     rig.link(id).queue_gathered();
     assert_eq!(rig.link(id).connection.output(), b"head");
     assert!(rig.engine.cork.bytes().is_empty() && !rig.engine.cork.gather(b"more"));
