@@ -92,6 +92,7 @@ impl Dispatcher {
         self.flush(id);
         if let Some(mut link) = self.lp.link(id) {
             link.advance_close();
+            link.connection.drop_unused(); // its next message takes the fast path
         }
         has_output
     }

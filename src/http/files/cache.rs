@@ -11,15 +11,15 @@ use super::form::Entry;
 /// What an entry costs besides its forms, in bytes: the place in the map, and in the list.
 const ENTRY_BYTES: usize = 128;
 
-/// An entry, and when it was last compared with the disk.
+/// An entry, and how long it is good for.
 #[derive(Debug)]
 struct Slot {
     path: Box<str>,
     entry: Arc<Entry>,
     bytes: usize,
     open_files: usize,
-    /// The loop's time.
-    checked: Duration,
+    /// Until when it is taken for what is on the disk, by the loop's time.
+    fresh_until: Duration,
     /// When it was last asked for to be compared beside the loop.
     asked: Option<Duration>,
     /// Whether it was asked for since the hand passed.
@@ -48,11 +48,11 @@ impl Cache {
         Self { places, slots, bytes: 0, open_files: 0, hand: 0, max_bytes, max_open_files }
     }
 
-    /// Where a path is, and when its file was last compared with the disk.
+    /// Where a path is, and until when its file need not be compared with the disk.
     #[inline]
     pub(super) fn find(&self, path: &str) -> Option<(usize, Duration)> {
         let place = *self.places.get(path)?;
-        Some((place, self.slots[place].checked))
+        Some((place, self.slots[place].fresh_until))
     }
 
     /// The entry at a place that was found just now.
@@ -68,7 +68,7 @@ impl Cache {
     pub(super) fn ask(&mut self, place: usize, now: Duration) -> Option<Arc<Entry>> {
         let slot = &mut self.slots[place];
         let is_recent = |at: Duration| now.saturating_sub(at) < CHECK_INTERVAL;
-        if is_recent(slot.checked) || slot.asked.is_some_and(is_recent) {
+        if now < slot.fresh_until || slot.asked.is_some_and(is_recent) {
             return None;
         }
         slot.asked = Some(now);
@@ -77,7 +77,7 @@ impl Cache {
 
     /// The entry was compared with the disk, and is what it was.
     pub(super) fn confirm(&mut self, place: usize, now: Duration) {
-        self.slots[place].checked = now;
+        self.slots[place].fresh_until = now + CHECK_INTERVAL;
     }
 
     /// Keeps an entry; or returns it, if it has no place in the bounds.
@@ -104,7 +104,8 @@ impl Cache {
         let (place, path) = (self.slots.len(), Box::<str>::from(path));
         self.places.insert(path.clone(), place);
         let (asked, is_used) = (None, false);
-        self.slots.push(Slot { path, entry, bytes, open_files, checked: now, asked, is_used });
+        let fresh_until = now + CHECK_INTERVAL;
+        self.slots.push(Slot { path, entry, bytes, open_files, fresh_until, asked, is_used });
         Ok(place)
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::cache::Cache;
 use super::form::Entry;
 use super::open::Found;
-use super::{Settings, answer, is_shortage, redirect, shed};
+use super::{CHECK_INTERVAL, Settings, answer, is_shortage, redirect, shed};
 use crate::http::request::{OwnedRequest, Request};
 use crate::http::response::Response;
 use crate::offload::{Failed, Offload};
@@ -52,7 +52,7 @@ impl Inbox {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         for Waiting { path, news, checked } in found.drain(..) {
             let known = cache.find(&path);
-            if known.is_some_and(|(_, known)| known > checked) {
+            if known.is_some_and(|(_, fresh_until)| fresh_until > checked + CHECK_INTERVAL) {
                 continue; // a slower thread has found what was there before
             }
             match (news, known) {

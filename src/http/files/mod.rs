@@ -274,7 +274,7 @@ impl Files {
         let cx = res.conn.context();
         let now = cx.now();
         match self.cache.find(path) {
-            Some((place, checked)) if now.saturating_sub(checked) < CHECK_INTERVAL => {
+            Some((place, fresh_until)) if now < fresh_until => {
                 answer(self.cache.get(place), req, res);
                 true
             }

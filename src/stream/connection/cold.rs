@@ -15,7 +15,7 @@ pub(super) struct ColdState<S> {
     /// What it still has to try before it is up.
     pub(super) connector: Option<Box<Connector<S>>>,
     /// Idle limits of its own.
-    pub(super) idle: Option<IdleLimits>,
+    pub(super) idle: Option<Box<IdleLimits>>,
     /// The one wait that its phase knows: to connect, for the first byte, for the rest of a
     /// message, to close.
     pub(super) wait: Option<(u64, Expiry)>,
@@ -27,10 +27,10 @@ pub(super) struct ColdState<S> {
     ///
     /// Invariant: `None` while there is none.
     pub(super) sending: Option<Meter>,
-    /// Files in its output.
+    /// Files in its output. Not in a box: where many are asked for, each would take another one.
     ///
     /// Invariant: `Some` exactly while there are any.
-    pub(super) files: Option<Box<Files>>,
+    pub(super) files: Option<Files>,
     /// What stands between its socket and its handler.
     ///
     /// Invariant: `LAYERED` is set exactly when it is there.

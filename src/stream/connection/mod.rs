@@ -493,11 +493,12 @@ impl<S> Connection<S> {
     }
 
     pub(crate) fn idle_limits(&self) -> IdleLimits {
-        self.cold.as_ref().and_then(|cold| cold.idle).unwrap_or(self.config.idle)
+        let own = self.cold.as_ref().and_then(|cold| cold.idle.as_deref());
+        own.copied().unwrap_or(self.config.idle)
     }
 
     pub(crate) fn set_idle_limits(&mut self, limits: IdleLimits) {
-        self.cold_mut().idle = Some(limits);
+        self.cold_mut().idle = Some(Box::new(limits));
     }
 
     /// Keeps one of its timers, to be cancelled with it. Forgets those that are no longer `live`

@@ -41,18 +41,40 @@ pub(crate) struct Sent {
 }
 
 /// The files in a connection's output.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Files {
-    /// Invariant: not empty, except for a moment.
-    queue: VecDeque<Piece>,
+    /// The one that leaves now. It is seldom followed by another.
+    first: Piece,
+    #[expect(clippy::box_collection, reason = "they are few, and what is cold is to be small")]
+    others: Option<Box<VecDeque<Piece>>>,
     /// Bytes of files that have not left.
     ///
-    /// Invariant: the sum over `queue` of what is `left`, each of which is more than 0.
+    /// Invariant: the sum over all of them of what is `left`, each of which is more than 0.
     bytes: u64,
     /// Bytes written behind files.
     ///
-    /// Invariant: the sum over `queue` of what is `behind`.
+    /// Invariant: the sum over all of them of what is `behind`.
     behind: usize,
+}
+
+impl Files {
+    fn new(first: Piece) -> Self {
+        Self { bytes: first.left, first, others: None, behind: 0 }
+    }
+
+    fn push(&mut self, piece: Piece) {
+        // No file has more than 2^63 bytes, but the same one may be queued often.
+        self.bytes = self.bytes.saturating_add(piece.left);
+        self.others.get_or_insert_default().push_back(piece);
+    }
+
+    /// Puts bytes behind the last file.
+    fn push_behind(&mut self, bytes: &[u8], spares: &mut Spares) {
+        let others = self.others.as_mut().and_then(|others| others.back_mut());
+        let last = others.unwrap_or(&mut self.first);
+        last.behind.push(bytes, spares);
+        self.behind += bytes.len();
+    }
 }
 
 /// A part of a file, and what was written behind it.
@@ -94,7 +116,7 @@ impl Piece {
 
 impl<S> Connection<S> {
     fn files(&self) -> Option<&Files> {
-        self.cold.as_ref()?.files.as_deref()
+        self.cold.as_ref()?.files.as_ref()
     }
 
     /// Whether anything that was written or queued has not left.
@@ -115,7 +137,7 @@ impl<S> Connection<S> {
 
     /// How many files wait.
     pub(crate) fn files_queued(&self) -> usize {
-        self.files().map_or(0, |files| files.queue.len())
+        self.files().map_or(0, |files| 1 + files.others.as_ref().map_or(0, |others| others.len()))
     }
 
     /// Bytes of files that have not left.
@@ -149,28 +171,20 @@ impl<S> Connection<S> {
     pub(crate) fn queue_file(&mut self, file: Arc<File>, range: Range<u64>) {
         debug_assert!(!range.is_empty());
         let (offset, left) = (range.start, range.end - range.start);
-        let files = self.cold_mut().files.get_or_insert_default();
-        // No file has more than 2^63 bytes, but the same one may be queued often.
-        files.bytes = files.bytes.saturating_add(left);
-        files.queue.push_back(Piece {
-            file,
-            offset,
-            left,
-            is_copied: false,
-            behind: Queue::default(),
-        });
-        self.note_output();
+        let piece = Piece { file, offset, left, is_copied: false, behind: Queue::default() };
+        match &mut self.cold_mut().files {
+            Some(files) => files.push(piece),
+            none => *none = Some(Files::new(piece)),
+        }
+        self.flags.set(Flags::HAS_OUTPUT);
     }
 
     /// Queues output behind what is queued already.
     pub(crate) fn queue_output(&mut self, bytes: &[u8], spares: &mut Spares) {
         spares.note_queued(bytes.len());
-        let files = self.cold.as_mut().and_then(|cold| cold.files.as_deref_mut());
-        match files.and_then(|files| Some((files.queue.back_mut()?, &mut files.behind))) {
-            Some((piece, behind)) => {
-                piece.behind.push(bytes, spares);
-                *behind += bytes.len();
-            }
+        let files = self.cold.as_mut().and_then(|cold| cold.files.as_mut());
+        match files {
+            Some(files) => files.push_behind(bytes, spares),
             None if self.output.is_empty() && !bytes.is_empty() => {
                 self.output.push_shared(bytes, spares);
             }
@@ -205,8 +219,10 @@ impl<S> Connection<S> {
             cold.sending = None;
         }
         if let Some(files) = self.cold.as_mut().and_then(|cold| cold.files.take()) {
-            lost = lost.saturating_add(usize::try_from(files.bytes).unwrap_or(usize::MAX));
-            for mut piece in files.queue {
+            let Files { first, others, bytes, .. } = files;
+            lost = lost.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
+            for mut piece in iter::once(first).chain(others.into_iter().flat_map(|others| *others))
+            {
                 lost = lost.saturating_add(piece.behind.clear(spares));
             }
         }
@@ -219,13 +235,14 @@ impl<S> Connection<S> {
         debug_assert!(self.output.is_empty());
         let Some(cold) = &mut self.cold else { return };
         let Some(files) = &mut cold.files else { return };
-        if let Some(piece) = files.queue.pop_front() {
-            files.behind -= piece.behind.len();
-            self.output = piece.behind;
-        }
-        if files.queue.is_empty() {
-            debug_assert_eq!((files.bytes, files.behind), (0, 0));
-            cold.files = None;
+        self.output = files.first.behind.take();
+        files.behind -= self.output.len();
+        match files.others.as_mut().and_then(|others| others.pop_front()) {
+            Some(next) => files.first = next,
+            None => {
+                debug_assert_eq!((files.bytes, files.behind), (0, 0));
+                cold.files = None;
+            }
         }
     }
 }
@@ -398,32 +415,16 @@ impl<S: FileSink> Connection<S> {
         if self.flags.has(Flags::LAYERED) {
             return self.flush_layered(budget, short_is_full, spares);
         }
-        let has_files = self.has_files();
-        let mut sent = match has_files {
-            true => self.flush_before_file(short_is_full, spares),
-            false => self.flush(budget, short_is_full, spares),
-        };
-        if has_files {
-            self.flush_files(&mut sent, most_of_files, short_is_full, spares);
-            self.note_output();
+        if !self.has_files() {
+            return self.flush(budget, short_is_full, spares);
         }
-        sent
-    }
-
-    /// Sends what stands before the first file, in one call. A part of the file follows at once,
-    /// unless the socket is full or broken: so no packet waits for it in the kernel in vain.
-    fn flush_before_file(&mut self, short_is_full: bool, spares: &mut Spares) -> Sent {
         let mut sent = Sent::default();
-        if !self.output.is_empty() {
-            let wanted = self.output.len();
-            let result = self.stream.write_before_file(self.output.as_slice());
-            sent.count(result, wanted, short_is_full);
-            self.output.consume(sent.bytes, spares);
-            spares.note_left(sent.bytes);
-        }
+        self.flush_files(&mut sent, most_of_files, short_is_full, spares);
+        self.note_output();
         sent
     }
 
+    /// Sends files and what stands around them.
     fn flush_files(
         &mut self,
         sent: &mut Sent,
@@ -435,24 +436,32 @@ impl<S: FileSink> Connection<S> {
             if sent.is_over() || most == 0 {
                 return;
             }
-            if !self.output.is_empty() {
-                let more = match self.has_files() {
-                    true => self.flush_before_file(short_is_full, spares),
-                    false => self.flush(1, short_is_full, spares),
-                };
-                sent.add(more);
-                continue;
+            if self.output.is_empty() {
+                let Some(count) = self.send_of_file(most, sent) else { return };
+                most -= count;
+            } else if self.has_files() {
+                self.flush_before_file(sent, short_is_full, spares);
+            } else {
+                sent.add(self.flush(1, short_is_full, spares));
             }
-            let Some(count) = self.send_of_file(most, sent) else { return };
-            most -= count;
         }
+    }
+
+    /// Sends what stands before the first file, in one call. A part of the file follows at once,
+    /// unless the socket is full or broken: so no packet waits for it in the kernel in vain.
+    fn flush_before_file(&mut self, sent: &mut Sent, short_is_full: bool, spares: &mut Spares) {
+        let (before, wanted) = (sent.bytes, self.output.len());
+        let result = self.stream.write_before_file(self.output.as_slice());
+        sent.count(result, wanted, short_is_full);
+        self.output.consume(sent.bytes - before, spares);
+        spares.note_left(sent.bytes - before);
     }
 
     /// Reads at most `most` bytes of the first file into `bytes`, which is empty; how many.
     pub(super) fn read_of_file(&mut self, most: usize, bytes: &mut Vec<u8>) -> io::Result<usize> {
-        let files = self.cold.as_mut().and_then(|cold| cold.files.as_deref_mut());
+        let files = self.cold.as_mut().and_then(|cold| cold.files.as_mut());
         let Some(files) = files else { return Ok(0) };
-        let Some(piece) = files.queue.front_mut() else { return Ok(0) };
+        let piece = &mut files.first;
         bytes.resize(usize::try_from(piece.left).map_or(most, |left| left.min(most)), 0);
         let result = read_of(&piece.file, bytes, piece.offset);
         bytes.truncate(*result.as_ref().unwrap_or(&0));
@@ -473,8 +482,8 @@ impl<S: FileSink> Connection<S> {
     /// A part does not say that the socket is full: a signal may have cut the call, and the file
     /// may be at its end. Only `WouldBlock` says so.
     fn send_of_file(&mut self, most: usize, sent: &mut Sent) -> Option<usize> {
-        let files = self.cold.as_mut()?.files.as_deref_mut()?;
-        let piece = files.queue.front_mut()?;
+        let files = self.cold.as_mut()?.files.as_mut()?;
+        let piece = &mut files.first;
         let wanted = usize::try_from(piece.left).map_or(most, |left| left.min(most));
         let result = piece.send(&mut self.stream, wanted);
         let is_done = piece.left == 0;
