@@ -115,8 +115,7 @@ impl fmt::Display for SocketId {
 /// [`Wheel`](crate::base::wheel::Wheel) finds nothing by it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerId {
-    index: u32,
-    generation: u32,
+    key: Key,
     /// The number of the table that made it.
     maker: u64,
 }
@@ -126,13 +125,13 @@ impl TimerId {
     pub(crate) const NONE: Self = Self::new(u32::MAX, 0, 0);
 
     pub(crate) const fn new(index: u32, generation: u32, maker: u64) -> Self {
-        Self { index, generation, maker }
+        Self { key: Key::new(index, generation), maker }
     }
 }
 
 impl fmt::Debug for TimerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TimerId({}.{})", self.index, self.generation)
+        write!(f, "TimerId({}.{})", self.key.index(), self.key.generation())
     }
 }
 
@@ -177,26 +176,41 @@ pub struct Timer {
 }
 
 /// The part of a timer's id that its own table needs; or a place that has a timer without an id.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
-    /// The index of an id, or a place and the bit that says so.
-    index: u32,
-    generation: u32,
+    /// The index of an id, or a place and the bit that says so, in the upper half, the generation
+    /// in the lower: a word is stored at once, and an id of two words stays in registers.
+    word: u64,
 }
 
 /// The bit of an index that is a place.
 const IS_PLACE: u32 = 1 << 31;
 
+/// Indices that a table of ids adds at a time, so that most timers find one that is free. They
+/// divide the number of all indices.
+const BATCH: u32 = 64;
+
 impl Key {
     #[inline]
+    const fn new(index: u32, generation: u32) -> Self {
+        Self { word: (index as u64) << 32 | generation as u64 }
+    }
+
+    #[inline]
     pub(crate) const fn index(self) -> usize {
-        self.index as usize
+        (self.word >> 32) as usize
+    }
+
+    #[inline]
+    const fn generation(self) -> u32 {
+        self.word as u32
     }
 
     /// The place, if it is the key of one.
     #[inline]
     pub(crate) const fn place(self) -> Option<u32> {
-        if self.index < IS_PLACE { None } else { Some(self.index ^ IS_PLACE) }
+        let index = (self.word >> 32) as u32;
+        if index < IS_PLACE { None } else { Some(index ^ IS_PLACE) }
     }
 }
 
@@ -231,13 +245,12 @@ impl IdTable {
     }
 
     pub(crate) const fn id_of(&self, key: Key) -> TimerId {
-        TimerId::new(key.index, key.generation, self.maker)
+        TimerId { key, maker: self.maker }
     }
 
     /// The key of a live timer; `None` if the id names none of this table.
     pub(crate) fn key_of(&self, id: TimerId) -> Option<Key> {
-        let key = Key { index: id.index, generation: id.generation };
-        (id.maker == self.maker && self.is_live(key)).then_some(key)
+        (id.maker == self.maker && self.is_live(id.key)).then_some(id.key)
     }
 
     /// Timers alive: all indices but those that are free or given up.
@@ -248,18 +261,33 @@ impl IdTable {
     #[inline]
     pub(crate) fn is_live(&self, key: Key) -> bool {
         // A free index has a generation that no id was made with yet.
-        self.generations.get(key.index as usize) == Some(&key.generation)
+        self.generations.get(key.index()) == Some(&key.generation())
     }
 
+    /// Whether an index is free.
+    #[inline]
+    pub(crate) fn has_free(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// How many indices there are, free or not.
+    pub(crate) fn indices(&self) -> usize {
+        self.generations.len()
+    }
+
+    /// Adds a batch of indices that are free.
+    pub(crate) fn add_indices(&mut self) {
+        let first = u32::try_from(self.generations.len()).ok().filter(|&index| index < IS_PLACE);
+        let first = first.expect("at most 2^31 timers are set");
+        self.generations.resize(first as usize + BATCH as usize, self.first);
+        self.free.extend((first..first + BATCH).rev()); // the lowest is used first
+    }
+
+    /// The key of a new timer. Its caller has seen to it that an index is free.
+    #[inline]
     pub(crate) fn allocate(&mut self) -> Key {
-        if let Some(index) = self.free.pop() {
-            return Key { index, generation: self.generations[index as usize] };
-        }
-        let index = u32::try_from(self.generations.len()).ok().filter(|&index| index < IS_PLACE);
-        let index = index.expect("at most 2^31 timers are set");
-        let generation = self.first;
-        self.generations.push(generation);
-        Key { index, generation }
+        let index = self.free.pop().expect("an index is free");
+        Key::new(index, self.generations[index as usize])
     }
 
     /// Forgets all indices, if no timer is alive; whether it has. Their generations do not come
@@ -280,20 +308,19 @@ impl IdTable {
 
     /// Gives back the index of an id. Returns `false` if the id names no live timer of this table.
     pub(crate) fn release_id(&mut self, id: TimerId) -> bool {
-        let key = Key { index: id.index, generation: id.generation };
-        id.maker == self.maker && self.release_live(key)
+        id.maker == self.maker && self.release_live(id.key)
     }
 
     /// Gives the index of a key back, if its timer is alive.
     #[inline]
     fn release_live(&mut self, key: Key) -> bool {
-        match self.generations.get_mut(key.index as usize) {
-            Some(generation) if *generation == key.generation => {
+        match self.generations.get_mut(key.index()) {
+            Some(generation) if *generation == key.generation() => {
                 // After the last generation the index is given up for good: four bytes lost, and
                 // no id that was ever handed out can come to name another timer.
-                *generation = key.generation.wrapping_add(1);
+                *generation = generation.wrapping_add(1);
                 if *generation != 0 {
-                    self.free.push(key.index);
+                    self.free.push(key.index() as u32);
                 } else {
                     self.worn += 1;
                 }
@@ -310,11 +337,6 @@ impl IdTable {
     /// The number in all ids of this table.
     pub(crate) fn maker(&self) -> u64 {
         self.maker
-    }
-
-    /// Indices that have been used so far.
-    pub(crate) fn indices(&self) -> usize {
-        self.generations.len()
     }
 
     /// Has a free index come to its last generation.
@@ -339,7 +361,8 @@ const FRESH: u32 = 2;
 impl PlaceTable {
     #[inline]
     pub(crate) fn is_live(&self, key: Key) -> bool {
-        self.generations.get((key.index ^ IS_PLACE) as usize) == Some(&key.generation)
+        let place = key.index() ^ IS_PLACE as usize;
+        self.generations.get(place) == Some(&key.generation())
     }
 
     /// Whether the timer of a place is set.
@@ -363,7 +386,7 @@ impl PlaceTable {
         }
         let generation = &mut self.generations[place as usize];
         *generation += 1;
-        Key { index: place | IS_PLACE, generation: *generation }
+        Key::new(place | IS_PLACE, *generation)
     }
 
     /// The timer of a place has fired or was cancelled.
@@ -492,6 +515,7 @@ mod tests {
     #[test]
     fn a_table_with_a_worn_index_or_a_live_one_forgets_nothing() {
         let mut table = IdTable::new();
+        table.add_indices();
         let keys = [table.allocate(), table.allocate()];
         table.release(keys[0]);
         assert!(!table.give_back() && table.is_live(keys[1]));
@@ -500,12 +524,13 @@ mod tests {
         let last = table.allocate();
         table.release(last);
         assert!(!table.give_back());
-        assert_eq!((table.indices(), table.live()), (2, 0));
+        assert_eq!((table.indices(), table.live()), (BATCH as usize, 0));
     }
 
     #[test]
     fn generations_of_a_table_do_not_come_again_after_it_has_forgotten_them() {
         let mut table = IdTable::new();
+        table.add_indices();
         let keys: Vec<_> = (0..3).map(|_| table.allocate()).collect();
         for key in keys {
             table.release(key);
@@ -516,8 +541,9 @@ mod tests {
         }
         assert!(table.give_back());
         assert_eq!(table.indices(), 0);
+        table.add_indices();
         let keys = [table.allocate(), table.allocate()];
-        assert_eq!(keys.map(|key| (key.index(), key.generation)), [(0, 7), (1, 7)]);
+        assert_eq!(keys.map(|key| (key.index(), key.generation())), [(0, 7), (1, 7)]);
     }
 
     /// Else each short-lived reactor would use up a block, and 16,777,216 of them all ids. Tests

@@ -2,6 +2,7 @@
 
 pub(crate) mod addr;
 pub(crate) mod buffer;
+mod chunks;
 pub(crate) mod close;
 pub mod frame;
 pub(crate) mod histogram;

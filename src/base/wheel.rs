@@ -37,11 +37,11 @@
 //! since the wheel had none, what it carries and eight bytes. A sweep is cheap for each timer but
 //! handles many at once: among a million timers it can take milliseconds.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::num::NonZeroU32;
 
+use crate::base::chunks::Chunks;
 use crate::base::id::{IdTable, Key, PlaceTable, TimerId};
 use crate::base::memory::KEPT_ENTRIES;
 
@@ -68,15 +68,6 @@ const STALE_PER_LIVE: usize = 3;
 /// This slack keeps a wheel of a few timers from sweeping at every other cancellation. At 16 bytes
 /// a record, at most 4 KiB are wasted.
 const STALE_SLACK: usize = 256;
-
-/// Records in a chunk: a page of 4 KiB at 16 bytes a record.
-///
-/// A single growing buffer for a whole slot would copy its records again and again, and leave a
-/// third of itself unused.
-const CHUNK_RECORDS: usize = 256;
-
-/// Records in a slot's first buffer, which doubles until it is a chunk.
-const FIRST_RECORDS: usize = 4;
 
 /// Emptied buffers kept for other slots: as many as one cascade to level 0 can ask for.
 ///
@@ -118,7 +109,7 @@ pub struct Wheel<T> {
     /// moves on, and what was set for its ticks since.
     ///
     /// Invariant: every deadline in it is at most `horizon`.
-    opened: Chunks,
+    opened: Chunks<Record>,
     /// The last tick of that slot; the current tick if nothing of the slot is left.
     ///
     /// Invariant: at least `tick`.
@@ -127,7 +118,7 @@ pub struct Wheel<T> {
     ///
     /// Invariant: a record in slot `d` of level `l` agrees with `tick` in all digits above `l`, and
     /// its digit `l` is `d`, which is greater than that of `tick`.
-    slots: Box<[Slot]>,
+    slots: Box<[Slot; LEVELS * SLOTS]>,
     /// For each level, the slots that hold a record.
     ///
     /// Invariant: bit `d` of word `l` is set exactly when slot `d` of level `l` is not empty.
@@ -165,7 +156,7 @@ impl<T: Copy> Wheel<T> {
             due: Vec::new(),
             opened: Chunks::new(),
             horizon: 0,
-            slots: (0..LEVELS * SLOTS).map(|_| Slot::new()).collect(),
+            slots: Box::new([const { Slot::new() }; LEVELS * SLOTS]),
             occupied: [0; LEVELS],
             names: Names { ids: IdTable::new(), places: PlaceTable::default() },
             payloads: Vec::new(),
@@ -187,8 +178,12 @@ impl<T: Copy> Wheel<T> {
     ///
     /// Panics if 2³¹ timers are set already.
     pub fn insert(&mut self, deadline: u64, payload: T) -> TimerId {
-        let key = self.insert_record(deadline, None, payload);
-        self.names.ids.id_of(key)
+        if !self.has_room(deadline) {
+            return self.insert_slowly(deadline, None, payload);
+        }
+        let key = self.names.ids.allocate();
+        self.place(Record { deadline, key });
+        self.begin(key, None, payload)
     }
 
     /// Sets a timer that fires at the tick `deadline` and then every `period` ticks.
@@ -218,8 +213,7 @@ impl<T: Copy> Wheel<T> {
     ///
     /// Panics if 2³¹ timers are set already.
     pub fn insert_periodic(&mut self, deadline: u64, period: NonZeroU32, payload: T) -> TimerId {
-        let key = self.insert_record(deadline, Some(period), payload);
-        self.names.ids.id_of(key)
+        self.insert_slowly(deadline, Some(period), payload)
     }
 
     /// Cancels a timer; `false` if the id names none: it has fired or was cancelled before, or
@@ -363,13 +357,34 @@ impl<T: Copy> Wheel<T> {
         self.popped_deadline
     }
 
+    /// Whether a timer can be set without any memory to be found for it: nearly all can, and a
+    /// function that calls no other one has nothing to save.
     #[inline]
-    fn insert_record(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> Key {
-        let key = self.names.ids.allocate();
-        match self.payloads.get_mut(key.index()) {
-            Some(place) => *place = payload,
-            None => self.payloads.push(payload),
+    fn has_room(&self, deadline: u64) -> bool {
+        if deadline <= self.horizon || !self.names.ids.has_free() {
+            return false;
         }
+        let place = Place::of(deadline, self.tick);
+        place.level < LEVELS && self.slots[place.slot()].chunks.has_room()
+    }
+
+    /// Sets a timer for which there may be no room.
+    #[inline(never)]
+    fn insert_slowly(&mut self, deadline: u64, period: Option<NonZeroU32>, payload: T) -> TimerId {
+        if !self.names.ids.has_free() {
+            self.names.ids.add_indices();
+            self.payloads.resize(self.names.ids.indices(), payload);
+        }
+        let key = self.names.ids.allocate();
+        self.set(Record { deadline: deadline.min(LAST_TICK), key });
+        self.begin(key, period, payload)
+    }
+
+    /// Notes what a timer carries whose record is set.
+    #[inline(always)]
+    fn begin(&mut self, key: Key, period: Option<NonZeroU32>, payload: T) -> TimerId {
+        self.live += 1;
+        self.payloads[key.index()] = payload;
         match self.periods.get_mut(key.index()) {
             Some(place) => *place = period,
             None if period.is_none() => {}
@@ -378,9 +393,7 @@ impl<T: Copy> Wheel<T> {
                 self.periods.push(period);
             }
         }
-        self.live += 1;
-        self.set(Record { deadline: deadline.min(LAST_TICK), key });
-        key
+        self.names.ids.id_of(key)
     }
 
     /// A timer was cancelled whose record is left.
@@ -405,7 +418,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Puts a record that is not due into the slot in which it belongs at the current tick.
-    #[inline]
+    #[inline(always)] // into `insert`
     fn place(&mut self, record: Record) {
         let place = Place::of(record.deadline, self.tick);
         debug_assert!(place.start(self.tick) > self.tick);
@@ -542,7 +555,7 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// The live ones of some records, as a slot.
-    fn swept(&mut self, chunks: Chunks) -> Slot {
+    fn swept(&mut self, chunks: Chunks<Record>) -> Slot {
         let mut slot = Slot::new();
         for mut chunk in chunks.into_vecs() {
             let Swept { dropped, earliest } = self.names.drop_stale(&mut chunk);
@@ -692,7 +705,7 @@ impl Names {
 
 /// The timers due within one stretch of ticks: one tick on level 0, 64 on level 1, and so on.
 struct Slot {
-    chunks: Chunks,
+    chunks: Chunks<Record>,
     /// A tick that no deadline in the slot precedes, and the first of them unless some are stale.
     ///
     /// Invariant: `u64::MAX` when the slot is empty.
@@ -705,91 +718,10 @@ impl Slot {
     }
 }
 
-/// Records, those of equal deadline in the order in which their timers were set.
-struct Chunks {
-    /// All records but those in `last`.
-    ///
-    /// Invariant: each chunk holds `CHUNK_RECORDS`.
-    full: VecDeque<Vec<Record>>,
-    /// The newest records.
-    ///
-    /// Invariant: capacity at most `CHUNK_RECORDS`; empty only if there are no records.
-    last: Vec<Record>,
-}
-
-impl Chunks {
-    const fn new() -> Self {
-        Self { full: VecDeque::new(), last: Vec::new() }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.last.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.full.len() * CHUNK_RECORDS + self.last.len()
-    }
-
-    #[cfg(feature = "sim")]
-    fn iter(&self) -> impl Iterator<Item = &Record> {
-        self.full.iter().flatten().chain(&self.last)
-    }
-
-    /// All records, in order.
-    fn into_vecs(self) -> impl Iterator<Item = Vec<Record>> {
-        self.full.into_iter().chain([self.last])
-    }
-
-    /// Takes the oldest records out.
-    fn pop_front(&mut self) -> Option<Vec<Record>> {
-        let last = || Some(mem::take(&mut self.last)).filter(|last| !last.is_empty());
-        self.full.pop_front().or_else(last)
-    }
-
-    #[inline]
-    fn push(&mut self, record: Record, spare: &mut Vec<Vec<Record>>) {
-        if self.last.len() == self.last.capacity() {
-            self.make_room(spare);
-        }
-        self.last.push(record);
-    }
-
-    /// Makes room for one more record after `last` has filled its buffer.
-    #[cold]
-    fn make_room(&mut self, spare: &mut Vec<Vec<Record>>) {
-        let len = self.last.len();
-        if len >= CHUNK_RECORDS {
-            let buffer = spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK_RECORDS));
-            self.full.push_back(mem::replace(&mut self.last, buffer));
-        } else if len == 0 {
-            self.last = spare.pop().unwrap_or_else(|| Vec::with_capacity(FIRST_RECORDS));
-        } else {
-            self.last.reserve_exact(len.min(CHUNK_RECORDS - len));
-        }
-    }
-
-    /// Adds records behind those that are there, and returns the buffer that is left over.
-    fn append(&mut self, mut chunk: Vec<Record>) -> Vec<Record> {
-        if self.last.is_empty() {
-            mem::swap(&mut self.last, &mut chunk);
-            return chunk;
-        }
-        let room = (CHUNK_RECORDS - self.last.len()).min(chunk.len());
-        self.last.reserve_exact(room);
-        self.last.extend_from_slice(&chunk[..room]);
-        chunk.drain(..room);
-        if chunk.is_empty() {
-            return chunk;
-        }
-        self.full.push_back(mem::replace(&mut self.last, chunk));
-        Vec::new()
-    }
-}
-
 /// Which slot of the wheel.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Invariant: less than `LEVELS`.
+    /// Less than `LEVELS`, unless it is the place of a deadline after `LAST_TICK`.
     level: usize,
     /// Invariant: less than `SLOTS`.
     digit: u32,
@@ -798,7 +730,7 @@ struct Place {
 impl Place {
     /// Where a timer with this deadline waits at this tick.
     fn of(deadline: u64, tick: u64) -> Self {
-        debug_assert!(tick < deadline && deadline <= LAST_TICK);
+        debug_assert!(tick < deadline);
         // They differ: the lowest bit, which decides nothing here, only spares a test for 0.
         let level = (deadline ^ tick | 1).ilog2() / DIGIT_BITS;
         let digit = (deadline >> (level * DIGIT_BITS)) as u32 % SLOTS as u32;
@@ -838,6 +770,7 @@ mod tests {
     use quickcheck::{Gen, QuickCheck};
 
     use super::*;
+    use crate::base::chunks::CHUNK_RECORDS;
 
     impl<T> Wheel<T> {
         fn records(&self) -> usize {
@@ -857,12 +790,6 @@ mod tests {
         }
     }
 
-    impl Chunks {
-        fn room(&self) -> usize {
-            self.full.iter().map(Vec::capacity).sum::<usize>() + self.last.capacity()
-        }
-    }
-
     #[test]
     fn a_record_takes_sixteen_bytes() {
         assert_eq!(size_of::<Record>(), 16);
@@ -879,7 +806,7 @@ mod tests {
 
     #[test]
     fn rearming_for_ever_keeps_memory_bounded() {
-        const LIVE: usize = 1_000;
+        const LIVE: usize = 1_024; // whole batches of indices
         let mut wheel = Wheel::new();
         let mut ids: Vec<_> = (0..LIVE).map(|i| wheel.insert(30_000, i)).collect();
         for step in 0..100_000 {
