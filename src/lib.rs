@@ -138,7 +138,7 @@
 //! | 9 | `engine/timers/mod.rs` | 280 | the clock, and what each timer is for |
 //! | 10 | `base/wheel.rs` | 450 | the timer wheel |
 //! | 11 | `reactor/accept.rs` | 280 | accepting, within a budget and within the caps |
-//! | 12 | `reactor/teardown.rs` | 160 | the end of a turn, and of a connection |
+//! | 12 | `reactor/teardown.rs` | 190 | the end of a turn, and of a connection |
 //!
 //! # Features
 //! None is on by default. To enable some: `cargo add waterwheel --features http,ws`.
