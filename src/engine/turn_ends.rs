@@ -2,8 +2,8 @@
 //!
 //! The clock is read once a turn, so what moves or begins in a turn is stamped with the tick of its
 //! start: a message costs no look at the clock. However, it may have moved as late as at the end of
-//! the turn. A check that takes a silence or a time for over asks here first, which is seldom. A turn
-//! within its tick has nothing to note.
+//! the turn. A check that takes a silence or a time for over asks here first, which is seldom. A
+//! turn within its tick has nothing to note.
 //!
 //! What the loop itself stamps could be stamped anew instead. That costs each message of a turn, so
 //! only a turn of which nothing exact can be remembered has its stamps renewed. What programs and
