@@ -249,11 +249,14 @@ fn the_longest_payload_of_a_prefix_can_be_sent_and_one_byte_more_cannot() {
 }
 
 #[test]
-fn a_payload_of_exactly_the_limit_passes_behind_a_header() {
+fn what_is_exactly_as_long_as_the_limit_passes_behind_a_header_and_by_a_rule() {
     let input = b"H\x03abc";
     let cut = |limit| frame::headed::<1>(input, LengthPrefix::U8, limit).next();
     assert_eq!(cut(3), Some(Ok((b"H", &b"abc"[..]))));
     assert_eq!(cut(2), Some(Err(FrameError::TooLong { at_least: 3, limit: 2 })));
+    let by_rule = |limit| frame::by_rule(input, limit, |_| Ok(Some(5))).next();
+    assert_eq!(by_rule(5), Some(Ok(&input[..])));
+    assert_eq!(by_rule(4), Some(Err(FrameError::TooLong { at_least: 5, limit: 4 })));
 }
 
 #[test]

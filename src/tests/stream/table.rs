@@ -1,11 +1,16 @@
 //! The table of connections and listeners, and what is counted of them.
 
+use std::any::Any;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::base::buffer::Scratch;
 use crate::base::close::CloseReason;
+use crate::options::{Decoded, Layer, LayerStage};
 use crate::stream::connection::Flags;
+use crate::stream::handshake_slots::HandshakeSlots;
 use crate::stream::{ConnectFailure, Handover, Load};
 use crate::sys::Loose;
 
@@ -54,6 +59,46 @@ fn no_timer_of_a_connection_outlives_it() {
     assert_eq!(rig.engine.timers.len(), 2);
     rig.end(id);
     assert_eq!(rig.engine.timers.len(), 0);
+}
+
+/// A layer whose handshake goes on.
+#[derive(Debug)]
+struct Silent;
+
+impl Layer for Silent {
+    fn begin(&mut self, _: &mut Scratch) {}
+
+    fn decode(&mut self, _: &mut [u8], _: &mut Vec<u8>, _: &mut Scratch) -> io::Result<Decoded> {
+        Ok(Decoded { consumed: 0, stage: LayerStage::Handshake })
+    }
+
+    fn encode(&mut self, _: &[u8], _: &mut [u8], _: &mut Scratch) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn encode_end(&mut self, _: &mut [u8], _: &mut Scratch) {}
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[test]
+fn a_connection_that_ends_in_its_handshake_has_its_place_there_no_longer() {
+    let mut rig = Rig::new();
+    let index = rig.listener(&ListenOptions::default());
+    rig.streams.listeners[index].handshakes = Some(HandshakeSlots::new(1, 64));
+    let [first, second] = [(); 2].map(|()| rig.accept(index));
+    let enter = |rig: &mut Rig, id| {
+        let connection = rig.link(id).connection;
+        let source = connection.peer().ip();
+        connection.flags.set(Flags::UNOPENED);
+        connection.set_layer(Box::new(Silent), source);
+        rig.streams.listeners[index].handshakes.as_mut().unwrap().enter(source, id)
+    };
+    assert_eq!(enter(&mut rig, first), None);
+    rig.end(first);
+    assert_eq!(enter(&mut rig, second), None, "a connection that is gone gave its place up");
 }
 
 #[test]
