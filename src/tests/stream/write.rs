@@ -189,7 +189,8 @@ fn what_gathered_stands_before_a_file_that_is_queued_behind_it() {
 /// The end of a turn goes on with what is on the list of flushes.
 #[test]
 fn a_connection_that_ends_goes_on_ending_when_its_output_has_left() {
-    let ends: [(fn(&mut Link<'_>), usize); 3] =
+    type End = fn(&mut Link<'_>);
+    let ends: [(End, usize); 3] =
         [(|_| {}, 0), (|link| link.close(), 1), (|link| link.shutdown_write(), 1)];
     for (end, flushes) in ends {
         let (stream, _peer) = connected();
