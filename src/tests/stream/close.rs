@@ -14,13 +14,11 @@ fn reason(rig: &mut Rig) -> Option<CloseReason> {
 
 /// Waits for the peer's FIN.
 fn expect_end(peer: &mut Stream) {
-    loop {
-        match peer.read(&mut [0; 8]) {
-            Ok(count) => return assert_eq!(count, 0),
-            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
-        }
-        std::thread::yield_now();
-    }
+    let count = patiently(|| match peer.read(&mut [0; 8]) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+        result => Some(result.unwrap()),
+    });
+    assert_eq!(count, 0);
 }
 
 /// Closed now, the kernel would answer what the peer still sends with a reset.

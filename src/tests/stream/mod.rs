@@ -8,6 +8,7 @@ mod write;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::base::id::ConnId;
 use crate::engine::Engine;
@@ -79,11 +80,18 @@ fn connected() -> (Stream, Stream) {
     let (listener, _) = World::Os.bind(any, &ListenOptions::default()).unwrap();
     let addr = listener.local_addr().unwrap();
     let client = World::Os.connect(addr, &ConnectOptions::default()).unwrap();
-    loop {
-        // The handshake may take a moment.
-        if let Ok((stream, _)) = listener.accept() {
-            return (stream, client);
+    let (stream, _) = patiently(|| listener.accept().ok()); // the handshake may take a moment
+    (stream, client)
+}
+
+/// Asks again until there is an answer, for some seconds at least.
+#[track_caller]
+fn patiently<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..10_000_000 {
+        if let Some(answer) = ask() {
+            return answer;
         }
         std::thread::yield_now();
     }
+    panic!("nothing has come");
 }

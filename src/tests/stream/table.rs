@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
 use crate::base::buffer::Scratch;

@@ -47,10 +47,10 @@ fn take(peer: &mut Stream, wanted: usize) -> Vec<u8> {
     let mut received = vec![0; wanted];
     let mut count = 0;
     while count < wanted {
-        match peer.read(&mut received[count..]) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
-            result => count += result.unwrap(),
-        }
+        count += patiently(|| match peer.read(&mut received[count..]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            result => Some(result.unwrap()),
+        });
     }
     received
 }
