@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::drive::ms;
 use super::options::Options;
+use super::refusal::Refusal;
 use super::server::Server;
 use super::state::{Phase, State};
 use crate::base::close::Deadline;
@@ -19,6 +20,24 @@ impl<A: 'static> Server<A> {
             (Phase::Head, _, _) => options.head_timeout,
             _ => options.keep_alive_timeout,
         }
+    }
+
+    /// A connection has been without an exchange for some time, or its head has been incomplete.
+    pub(super) fn check_head(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) -> Deadline {
+        let passed = lasted(state.since, &conn.context());
+        let patience = self.patience(state);
+        if passed < patience {
+            return Deadline::Keep(patience - passed);
+        }
+        if state.searched > 0 {
+            let refusal = Refusal::new(408, "the head of the request took too long");
+            self.driver().refuse(state, conn, refusal);
+        } else if conn.is_above_high_mark() && !matches!(state.phase, Phase::Ended) {
+            // The client is not idle: it reads, and what it asks next is not looked at before it
+            // has read. How slowly it may read is for `Limits::min_send_rate`.
+            return Deadline::Keep(patience);
+        }
+        Deadline::Close
     }
 
     /// The body that is due has had some seconds more.

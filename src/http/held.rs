@@ -150,3 +150,9 @@ impl<A: 'static> Server<A> {
         }
     }
 }
+
+/// Whether a request waits to be looked at, or a part of one: an empty line is none.
+pub(super) fn has_more(held: Option<&Vec<u8>>, conn: &Conn<'_>) -> bool {
+    let is_text = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+    held.into_iter().flatten().chain(conn.unconsumed()).any(is_text)
+}

@@ -13,7 +13,9 @@ use crate::options::{Limits, MinRate, setters};
 /// | `keep_alive_timeout` | when an answer has been written | 75 s | it is closed |
 /// | `min_body_rate` | when the body is asked for | 240 B/s, grace 5 s | 408, and it is closed |
 ///
-/// While a handler owes the answer no clock runs, because then it is the client that waits.
+/// While a handler owes the answer no clock runs, because then it is the client that waits. Nor
+/// does `keep_alive_timeout` end a connection whose output is above the high mark: how slowly a
+/// client may read is for [`Limits::min_send_rate`], which [`limits`] sets.
 /// A balancer in front must give up idle connections sooner than `keep_alive_timeout`, so that
 /// none of its requests meets an end that is under way.
 ///
@@ -41,7 +43,9 @@ pub struct Options {
     pub first_byte_timeout: Duration,
     /// How long the head of a request may take. Default 10 s.
     pub head_timeout: Duration,
-    /// How long a connection may be kept without a request. Default 75 s.
+    /// How long a connection may be kept without a request, from when the answer was written. If
+    /// that reached the high mark, from when the client has read it down to the low mark. Default
+    /// 75 s.
     pub keep_alive_timeout: Duration,
     /// The least rate at which a body must come in that is asked for. Default 240 bytes a second
     /// with a grace of 5 s; `None` for no minimum.

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::mem::MaybeUninit;
 
-use super::clocks::{arm, lasted};
+use super::clocks::arm;
 use super::drive::{After, Driver, Step, ms, settle_later};
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
+use super::held::has_more;
 use super::known::Known;
 use super::options::Options;
 use super::record::{Record, Saved};
@@ -460,7 +461,12 @@ impl<A: 'static> Handler for Server<A> {
                 upgraded.on_drain(&mut self.app, conn);
                 self.go_on_upgraded(state, conn);
             }
-            Phase::Head => self.feed_held(state, conn, b""),
+            Phase::Head => {
+                if state.searched == 0 {
+                    state.since = ms(conn.context().now()); // until now the client has read
+                }
+                self.feed_held(state, conn, b"");
+            }
             Phase::Ended => {}
         }
     }
@@ -501,16 +507,7 @@ impl<A: 'static> Handler for Server<A> {
             Phase::Busy(_) => return self.check_rate(state, conn),
             Phase::Head | Phase::Ended => {}
         }
-        let passed = lasted(state.since, &conn.context());
-        let patience = self.patience(state);
-        if passed < patience {
-            return Deadline::Keep(patience - passed);
-        }
-        if state.searched > 0 {
-            let refusal = Refusal::new(408, "the head of the request took too long");
-            self.driver().refuse(state, conn, refusal);
-        }
-        Deadline::Close
+        self.check_head(state, conn)
     }
 
     fn on_timer(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, timer: Timer) {
@@ -531,8 +528,8 @@ impl<A: 'static> Handler for Server<A> {
                 }
             }
             Phase::Upgraded(upgraded) => upgraded.on_shutdown(&mut self.app, conn),
-            // A request that has begun to come in is served.
-            Phase::Head if state.searched > 0 => {}
+            // A request that has begun to come in is served, and is the last one.
+            Phase::Head if state.searched > 0 || has_more(state.held.as_deref(), conn) => {}
             Phase::Head | Phase::Ended => conn.close(),
         }
     }

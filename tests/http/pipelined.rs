@@ -1,10 +1,11 @@
 //! Requests that stand behind an answer that comes later, and is more than the client reads.
 
+use std::io::ErrorKind;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use waterwheel::HandlerKey;
-use waterwheel::http::{ReplyId, Router, Server};
+use waterwheel::http::{self, Options, ReplyId, Router, Server};
+use waterwheel::{HandlerKey, ListenOptions, MinRate};
 
 use crate::web::{Client, Web};
 
@@ -148,5 +149,97 @@ fn no_request_is_begun_before_the_client_has_read_the_answer_to_the_one_before_i
             web.answer(second, |_, res| res.text("second"));
             client.answer().expect(200, "second");
         }
+    }
+}
+
+const SHORT: Duration = Duration::from_millis(300);
+
+/// A server that keeps connections so long, and answers at once, or by the test.
+fn keeping(time: Duration, options: ListenOptions) -> (Web, mpsc::Receiver<Id>) {
+    let (sender, ids) = mpsc::channel();
+    let web = Web::serve_with(options, move || {
+        let routes = Router::new()
+            .get("/later", move |(), _, res| {
+                sender.send((res.later(), res.server())).unwrap();
+            })
+            .get("/large", |(), _, res| res.bytes("x/y", &vec![b'x'; LARGE]))
+            .get("/now", |(), _, res| res.text("now"));
+        Server::new((), routes).with_options(Options::default().keep_alive_timeout(time))
+    });
+    (web, ids)
+}
+
+/// A client that does not read a large answer, and has sent `behind` behind its request.
+fn client_before(web: &Web, ids: &mpsc::Receiver<Id>, is_later: bool, behind: &str) -> Client {
+    let mut client = web.client();
+    socket2::SockRef::from(&client.stream).set_recv_buffer_size(32 << 10).unwrap();
+    let first = if is_later { "/later" } else { "/large" };
+    client.send([&ask(first), behind].concat());
+    if is_later {
+        let id = ids.recv_timeout(PATIENCE).unwrap();
+        web.answer(id, |(), res| res.bytes("x/y", &vec![b'x'; LARGE]));
+    }
+    let mut byte = [0];
+    assert_eq!(client.stream.peek(&mut byte).unwrap(), 1, "the answer has begun");
+    client
+}
+
+fn http_limits() -> ListenOptions {
+    ListenOptions::default().limits(http::limits())
+}
+
+#[test]
+fn a_client_that_takes_its_time_with_a_large_answer_gets_the_next_one_too() {
+    let (web, ids) = keeping(SHORT, http_limits());
+    for is_later in [false, true] {
+        let mut client = client_before(&web, &ids, is_later, &ask("/now"));
+        // Two that are idle from now on, one behind the other, show that its time is over.
+        for _ in 0..2 {
+            let mut idle = web.client();
+            idle.get("/now").expect(200, "now");
+            idle.expect_end();
+        }
+        assert_eq!(client.answer().body.len(), LARGE);
+        client.answer().expect(200, "now");
+        client.expect_end(); // idle now
+    }
+}
+
+#[test]
+fn a_drain_waits_for_the_request_behind_a_large_answer() {
+    for is_later in [false, true] {
+        for behind in [&*ask("/now"), "", "\r\n"] {
+            let (web, ids) = keeping(2 * PATIENCE, http_limits());
+            let mut idle = web.client();
+            let mut client = client_before(&web, &ids, is_later, behind);
+            idle.get("/now").expect(200, "now");
+            web.remote.drain(PATIENCE).unwrap();
+            idle.expect_end(); // as all that are idle
+            assert_eq!(client.answer().body.len(), LARGE);
+            if behind.len() > 2 {
+                let answer = client.answer().expect(200, "now");
+                assert_eq!(answer.field("connection"), Some("close"));
+            }
+            client.expect_end();
+        }
+    }
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_not_waited_for_without_end() {
+    let rate = Some(MinRate::new(1 << 20, SHORT));
+    let limits = http::limits().min_send_rate(rate);
+    let (web, ids) = keeping(SHORT, ListenOptions::default().limits(limits));
+    for is_later in [false, true] {
+        let client = client_before(&web, &ids, is_later, &ask("/now"));
+        let began = Instant::now();
+        let error = loop {
+            if let Some(error) = client.stream.take_error().unwrap() {
+                break error;
+            }
+            assert!(began.elapsed() < PATIENCE, "it is still there");
+            std::thread::yield_now();
+        };
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
 }
