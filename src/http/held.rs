@@ -48,6 +48,9 @@ impl<A: 'static> Server<A> {
                 state.held = Some(held);
             }
         }
+        if !matches!(state.phase, Phase::Upgraded(_)) {
+            state.is_above |= self.shared.is_above;
+        }
         self.keep_held(state, conn);
     }
 

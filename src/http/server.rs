@@ -154,10 +154,10 @@ impl<A: 'static> Server<A> {
         let key = self.shared.key?;
         cx.with(key, id.conn, |state: &mut State<A>, conn| {
             self.shared.begin(conn.context().now());
-            let result = self.driver().answer(state, conn, id.exchange, call);
+            let result = self.driver().answer(state, conn, id.exchange, call)?;
             state.is_above |= self.shared.is_above;
             self.go_on_with(state, conn);
-            result
+            Some(result)
         })?
     }
 

@@ -243,3 +243,59 @@ fn a_client_that_reads_nothing_is_not_waited_for_without_end() {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
 }
+
+/// What makes the server look at held requests again while the output is above the high mark.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Again {
+    /// A second answer to the first request.
+    Answer,
+    /// More requests.
+    Data,
+    /// The end of the client.
+    End,
+}
+
+/// With an answer more for each look, the connection would be reset at its cap.
+#[test]
+fn no_look_at_what_is_held_begins_one_more_request_above_the_mark() {
+    for again in [Again::Answer, Again::Data, Again::End] {
+        let (sender, ids) = mpsc::channel();
+        let (large_sender, large) = mpsc::channel();
+        let limits = http::limits().pause_at_high_mark(again == Again::Answer);
+        let web = Web::serve_with(ListenOptions::default().limits(limits), move || {
+            let routes = Router::new()
+                .get("/later", move |(), _, res| {
+                    sender.send((res.later(), res.server())).unwrap();
+                })
+                .get("/large", move |(), _, res| {
+                    large_sender.send(()).unwrap();
+                    res.bytes("x/y", &vec![b'x'; FIRST]);
+                })
+                .get("/now", |(), _, res| res.text("now"));
+            Server::new((), routes)
+        });
+        let mut client = web.client();
+        socket2::SockRef::from(&client.stream).set_recv_buffer_size(32 << 10).unwrap();
+        client.send([ask("/later"), ask("/large").repeat(6)].concat());
+        let first = ids.recv_timeout(PATIENCE).unwrap();
+        web.answer(first, |(), res| res.text("small"));
+        large.recv_timeout(PATIENCE).unwrap();
+        for round in 0..5 {
+            match again {
+                Again::Answer => web.answer(first, |(), _| panic!("the exchange is over")),
+                Again::Data => client.send(ask("/now")),
+                Again::End if round == 0 => client.finish(),
+                Again::End => {}
+            }
+            web.client().get("/now").expect(200, "now");
+        }
+        assert!(large.try_recv().is_err(), "{again:?}: one more is begun");
+        client.answer().expect(200, "small");
+        for _ in 0..6 {
+            assert_eq!(client.answer().body.len(), FIRST, "{again:?}");
+        }
+        if again == Again::Data {
+            (0..5).for_each(|_| drop(client.answer().expect(200, "now")));
+        }
+    }
+}
