@@ -144,8 +144,9 @@ impl Job {
 /// Small writes of one callback gather to so many bytes at the most: they leave as it returns.
 const GATHERED_BYTES: usize = 16 << 10;
 
-/// Bytes of a request that the server has not taken at once; 0 if they are so few that they have
-/// not been tried. The answer can come only once they have left, and nothing tells when that is.
+/// Bytes of a request that the kernel has not taken at once; 0 if they are so few that they may not
+/// have been tried. The answer can come only once they have left, and nothing tells when that is.
+/// What the kernel holds is not among them: nothing tells when the server takes that.
 pub(super) fn left_waiting(conn: &Conn<'_>) -> usize {
     Some(conn.pending_bytes()).filter(|&pending| pending > GATHERED_BYTES).unwrap_or(0)
 }

@@ -12,7 +12,7 @@ use crate::pool::PoolOptions;
 /// | waiting for a connection | `pool.acquire_timeout` | 30 s |
 /// | connecting, and a handshake of TLS | `pool.connect.timeout` | 10 s |
 /// | waiting for a 100 before the body is sent | `continue_timeout` | 1 s |
-/// | sending the request, if no byte leaves | `answer_timeout` | 30 s |
+/// | sending the request, if the kernel takes no byte | `answer_timeout` | 30 s |
 /// | from the request to the head of the answer | `answer_timeout` | 30 s |
 /// | between two parts of the body | `body_timeout` | 30 s |
 ///
@@ -37,8 +37,10 @@ pub struct ClientOptions {
     /// How long a body waits for the `100 Continue` that
     /// [`Call::expect_continue`](super::Call::expect_continue) asks for. Default 1 s.
     pub continue_timeout: Duration,
-    /// How long the head of an answer may take, from the end of the request on. Behind a request
-    /// that the server has not taken at once that is up to twice as long. Default 30 s.
+    /// How long the head of an answer may take, from when the kernel has taken the request: what
+    /// the kernel holds for a server that does not read counts as sent. Behind more than 16 KiB
+    /// that the kernel has not taken at once the answer may take up to twice as long; the time in
+    /// which a smaller rest leaves may be missing from that of the answer. Default 30 s.
     pub answer_timeout: Duration,
     /// How long the next part of a body may take. Behind a [pause](crate::http::Flow::Pause) that
     /// is up to twice as long, from the end of the pause on. Default 30 s.
