@@ -34,9 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// may have been lost, and all who ask the same wait for its answer.
 const RESEND: Duration = Duration::from_secs(1);
 
-/// Longest time in seconds that an answer is kept, and most questions that are remembered.
+/// Longest time in seconds that an answer is kept, and most answers that are.
 const MAX_TTL: u32 = 3_600;
-const MAX_KNOWN: usize = 10_000;
+const MAX_ANSWERS: usize = 10_000;
 
 /// Clients that may wait for the same answer; one more is told of a failure.
 const MAX_ASKERS: usize = 1_000;
@@ -56,13 +56,6 @@ struct Pending {
     /// When it was sent last.
     sent: Duration,
     timer: TimerId,
-}
-
-/// What is known of a question.
-enum Known {
-    /// It was sent on with this id.
-    Asked(u16),
-    Answer(Cached),
 }
 
 /// An answer, since when it is kept, and until when.
@@ -95,11 +88,17 @@ struct Forwarder {
     server: String,
     /// By the id upstream, which is the token of its timer, too.
     pending: HashMap<u16, Pending>,
+    /// The id upstream of each question under way. They are not among the answers: questions
+    /// that get none would take the room of answers, and one that has made room would be asked
+    /// with a second id.
+    /// Invariant: holds the questions of `pending`, each with its own id.
+    asked: HashMap<Question, u16>,
     /// What has not been asked for longest makes room. The seed of the standard hasher keeps a
     /// client from choosing names that collide.
-    known: LruCache<Question, Known, RandomState>,
+    answers: LruCache<Question, Cached, RandomState>,
     random: RandomState,
-    asked: u64,
+    /// How many questions an id was drawn for.
+    drawn: u64,
 }
 
 /// Sends an answer, or says that none will come.
@@ -145,19 +144,19 @@ impl Forwarder {
             None => return reply(asker, None, cx),
         };
         let (id, now) = ([query[0], query[1]], cx.now());
-        let own = match self.known.get(&question) {
-            Some(Known::Answer(cached)) if now < cached.until => {
-                return reply(asker, Some(&cached.answer(id, now)), cx);
-            }
-            Some(&Known::Asked(own)) => Some(own),
-            _ => self.ask(question, cx),
-        };
+        if let Some(cached) = self.answers.get(&question).filter(|cached| now < cached.until) {
+            return reply(asker, Some(&cached.answer(id, now)), cx);
+        }
+        let own = self.asked.get(&question).copied().or_else(|| self.ask(question, cx));
         let pending = own.and_then(|own| Some((own, self.pending.get_mut(&own)?)));
-        let Some((own, pending)) = pending.filter(|(_, it)| it.askers.len() < MAX_ASKERS) else {
+        let Some((own, pending)) = pending else {
             return reply(asker, Some(&refusal(query, SERVER_FAILURE)), cx);
         };
         let asks_again = !is_tcp && pending.askers.contains(&(asker, id));
         if !asks_again {
+            if pending.askers.len() == MAX_ASKERS {
+                return reply(asker, Some(&refusal(query, SERVER_FAILURE)), cx);
+            }
             pending.askers.push((asker, id));
         }
         // What was sent may have been lost. A client that asks again has waited for it; one that
@@ -170,9 +169,9 @@ impl Forwarder {
 
     /// Asks upstream. Returns with which id, if that is free.
     fn ask(&mut self, question: Question, cx: &mut Context<'_>) -> Option<u16> {
-        self.asked += 1;
+        self.drawn += 1;
         // Hard to guess: who could guess it could answer instead of the server.
-        let own = self.random.hash_one(self.asked) as u16;
+        let own = self.random.hash_one(self.drawn) as u16;
         let Entry::Vacant(place) = self.pending.entry(own) else { return None };
         let (sent, timer) = (cx.now(), cx.set_timer(self.key, PATIENCE, own.into()));
         if question.is_tcp {
@@ -186,14 +185,15 @@ impl Forwarder {
             send_datagram(self.upstream, &question.query(own), cx);
         }
         place.insert(Pending { askers: Vec::new(), question: question.clone(), sent, timer });
-        self.known.insert(question, Known::Asked(own));
+        self.asked.insert(question, own);
         Some(own)
     }
 
     /// Takes a question back that was sent on.
     fn take(&mut self, own: u16) -> Option<Pending> {
         let pending = self.pending.remove(&own)?;
-        self.known.remove(&pending.question);
+        let removed = self.asked.remove(&pending.question);
+        debug_assert_eq!(removed, Some(own), "a question has one id");
         Some(pending)
     }
 
@@ -214,8 +214,7 @@ impl Forwarder {
         let valid = ttls.iter().map(|&(_, ttl)| ttl).min().unwrap_or(0).min(MAX_TTL);
         let since = cx.now();
         let until = since + Duration::from_secs(valid.into());
-        let cached = Cached { since, until, answer: answer.into(), ttls };
-        self.known.insert(question, Known::Answer(cached));
+        self.answers.insert(question, Cached { since, until, answer: answer.into(), ttls });
     }
 }
 
@@ -281,9 +280,10 @@ fn main() -> anyhow::Result<()> {
         upstream: None,
         server: server.clone(),
         pending: HashMap::new(),
-        known: LruCache::with_hasher(MAX_KNOWN, RandomState::new()),
+        asked: HashMap::new(),
+        answers: LruCache::with_hasher(MAX_ANSWERS, RandomState::new()),
         random: RandomState::new(),
-        asked: 0,
+        drawn: 0,
     });
     let (upstream, _) = reactor.connect_udp(server, key, UdpOptions::default())?;
     reactor.handler_mut(key).expect("it is registered").upstream = Some(upstream);

@@ -202,33 +202,119 @@ fn one_question_of_clients_with_cookies_is_asked_once_and_answers_all() {
     }
 }
 
+/// Waits until the forwarder has read what a client has sent: a question of another kind, which it
+/// refuses, is behind it.
+#[track_caller]
+fn expect_read(client: &UdpSocket) {
+    client.send(&[&query(255, &[])[..2], &[0x29], &query(255, &[])[3..]].concat()).unwrap();
+    let mut buffer = [0; 512];
+    while buffer[..4] != [0, 255, 0xa9, 0x84] {
+        client.recv(&mut buffer).unwrap();
+    }
+}
+
+/// As many clients as may wait for an answer: 250 ids of each of four sockets, so many that no
+/// kernel drops one of them.
+fn crowd(addr: SocketAddr) -> [UdpSocket; 4] {
+    [(); 4].map(|()| {
+        let client = client(addr);
+        for id in 0..250 {
+            client.send(&query(id, &[])).unwrap();
+        }
+        expect_read(&client);
+        client
+    })
+}
+
 #[test]
 fn one_client_too_many_for_a_question_is_told_of_a_failure() {
     let (_forwarder, server, addr) = manual();
-    let clients: Vec<_> = (0..5).map(|_| client(addr)).collect();
+    let (clients, late) = (crowd(addr), client(addr));
+    let (mut answer, forwarder) = asked(&server);
     let mut buffer = [0; 512];
-    clients[0].send(&query(0, &[])).unwrap();
-    let (first, forwarder) = asked(&server);
-    // 250 of each client wait, so many that no kernel drops one of them.
-    for (number, client) in clients[..4].iter().enumerate() {
-        for id in u8::from(number == 0)..250 {
-            client.send(&query(id, &[])).unwrap();
-        }
-        // No query, but a question of another kind: its refusal says that those before it are in.
-        client.send(&[&query(255, &[])[..2], &[0x29], &query(255, &[])[3..]].concat()).unwrap();
-        let length = client.recv(&mut buffer).unwrap();
-        assert_eq!((length, &buffer[..4]), (19, &[0, 255, 0xa9, 0x84][..]));
-    }
-    clients[4].send(&query(7, &[])).unwrap();
-    let length = clients[4].recv(&mut buffer).unwrap();
+    late.send(&query(7, &[])).unwrap();
+    let length = late.recv(&mut buffer).unwrap();
     let failure = [&[0, 7, 0x81, 0x82][..], &query(7, &[])[4..]].concat();
     assert_eq!(buffer[..length], failure);
-    let mut answer = first;
     answer[2] |= 0x80;
     server.send_to(&answer, forwarder).unwrap();
-    for client in &clients[..4] {
-        assert_eq!(client.recv(&mut buffer).unwrap(), answer.len());
+    for client in &clients {
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!(buffer[2..length], answer[2..]);
     }
+}
+
+/// Else one datagram that is lost upstream fails all of them.
+#[test]
+fn one_of_as_many_clients_as_may_wait_has_the_question_sent_again() {
+    let (_forwarder, server, addr) = manual();
+    let clients = crowd(addr);
+    let lost = asked(&server).0;
+    clients[0].send(&query(0, &[])).unwrap();
+    let (mut answer, forwarder) = asked(&server);
+    assert_eq!(answer, lost);
+    answer[2] |= 0x80;
+    server.send_to(&answer, forwarder).unwrap();
+    let mut buffer = [0; 512];
+    let length = clients[0].recv(&mut buffer).unwrap();
+    assert_eq!(buffer[..length], [&[0, 0], &answer[2..]].concat(), "an answer, no failure");
+}
+
+/// Has more questions under way than answers are kept, since the server answers none. Of 12,000
+/// some 1,000 are refused: the id that was drawn for them is taken.
+fn flood(addr: SocketAddr) {
+    let client = client(addr);
+    for number in 0..12_000 {
+        let name = format!("{number:05}");
+        let asks = [&query(0, &[])[..12], &[5], name.as_bytes(), &[0, 0, 1, 0, 1]].concat();
+        client.send(&asks).unwrap();
+        if number % 100 == 99 {
+            expect_read(&client); // else a kernel may drop some
+        }
+    }
+}
+
+#[test]
+fn questions_that_get_no_answer_leave_room_for_those_that_do() {
+    let (_forwarder, server, addr) = manual();
+    let client = client(addr);
+    client.send(&query(1, &[])).unwrap();
+    let (question, forwarder) = asked(&server);
+    let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 10, 0, 0, 1];
+    let mut answer = [&question[..], &record].concat();
+    (answer[2], answer[7]) = (0x80, 1);
+    server.send_to(&answer, forwarder).unwrap();
+    let mut buffer = [0; 512];
+    client.recv(&mut buffer).unwrap();
+    flood(addr);
+    client.send(&query(2, &[])).unwrap();
+    let length = client.recv(&mut buffer).unwrap();
+    assert_eq!((length, buffer[1]), (answer.len(), 2), "it was kept");
+}
+
+/// With a second id it would be twice as easy to forge, and who asked last would wait in vain.
+#[test]
+fn a_question_under_way_keeps_its_id_however_many_others_are() {
+    let mut buffer = [0; 512];
+    for _ in 0..5 {
+        let (_forwarder, server, addr) = manual();
+        let (first, last) = (client(addr), client(addr));
+        first.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        first.send(&query(0, &[])).unwrap();
+        let (mut answer, forwarder) = asked(&server);
+        flood(addr);
+        last.send(&query(1, &[])).unwrap();
+        expect_read(&last);
+        answer[2] |= 0x80;
+        server.send_to(&answer, forwarder).unwrap();
+        // On a slow machine it was given up by now, after 4 seconds, which proves nothing.
+        let Ok(length) = first.recv(&mut buffer) else { continue };
+        assert_eq!(buffer[..length], [&[0, 0], &answer[2..]].concat());
+        let length = last.recv(&mut buffer).unwrap();
+        assert_eq!(buffer[..length], [&[0, 1], &answer[2..]].concat());
+        return;
+    }
+    panic!("the question was given up each time");
 }
 
 /// A server that sends back what it was sent has not answered.
