@@ -87,21 +87,24 @@ const FIRST: usize = 6 << 20;
 
 type Waiting = Vec<ReplyId>;
 
-/// Answers as `giver` does, and tells of each request.
+/// Answers as `giver` does, and tells of each request, and of a first piece.
 fn answering(giver: Giver, sender: mpsc::Sender<(ReplyId, HandlerKey<Server<Waiting>>)>) -> Web {
     Web::serve(move || {
         let routes = Router::new()
             .get("/large", move |waiting: &mut Waiting, _, res| {
-                sender.send((res.later(), res.server())).unwrap();
+                let request = (res.later(), res.server());
+                sender.send(request).unwrap();
                 if giver != Giver::Drain {
                     return waiting.push(res.id());
                 }
                 res.stream(Some(LARGE as u64));
                 let mut pieces = [LARGE - FIRST, FIRST].map(|length| vec![b'x'; length]).to_vec();
+                let sender = sender.clone();
                 res.on_drain(move |_, res| {
                     res.write(&pieces.pop().expect("two calls"));
-                    if pieces.is_empty() {
-                        res.end();
+                    match pieces.is_empty() {
+                        true => res.end(),
+                        false => sender.send(request).unwrap(),
                     }
                 });
             })
@@ -130,6 +133,8 @@ fn no_request_is_begun_before_the_client_has_read_the_answer_to_the_one_before_i
             Giver::Post => web.answer(first, |_, res| res.bytes("x/y", &vec![b'x'; LARGE])),
             Giver::Route => drop(web.client().get("/wake").expect(200, "woken")),
             Giver::Drain => {
+                // While it reads the kernel may take any piece at once, and none is waited for.
+                begun.recv_timeout(PATIENCE).unwrap();
                 client.head();
                 client.take(FIRST);
             }
