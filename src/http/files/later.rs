@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 use super::cache::Cache;
 use super::form::Entry;
 use super::open::Found;
+use super::owned_request::OwnedRequest;
 use super::{CHECK_INTERVAL, Settings, answer, is_shortage, redirect, shed};
-use crate::http::request::{OwnedRequest, Request};
+use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::offload::{Failed, Offload};
 

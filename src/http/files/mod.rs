@@ -6,6 +6,7 @@ mod conditions;
 mod form;
 mod later;
 mod open;
+mod owned_request;
 mod path;
 
 use std::fmt;
