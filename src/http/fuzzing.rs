@@ -66,7 +66,7 @@ fn check_known(taken: &[u8]) {
 
 /// Heads of requests: one that is taken ends with an empty line, each line ends as it should, and
 /// no part of it is refused; what frames a body stands there once.
-pub(crate) fn head(bytes: &[u8]) {
+pub fn head(bytes: &[u8]) {
     read_answer_head(bytes);
     // As the server does; the parser would skip line ends of more kinds.
     let Ok(skipped) = head::skip_empty_lines(bytes) else { return };
@@ -143,7 +143,7 @@ fn decode(bytes: &[u8], step: usize) -> (Vec<u8>, End) {
 
 /// Chunked bodies: the same data and the same end, in one piece or in many. The first byte says
 /// how large those are.
-pub(crate) fn chunk(bytes: &[u8]) {
+pub fn chunk(bytes: &[u8]) {
     let Some((&step, bytes)) = bytes.split_first() else { return };
     let (data, end) = decode(bytes, usize::MAX >> 1);
     let (cut_data, cut_end) = decode(bytes, usize::from(step).max(1));
@@ -155,7 +155,7 @@ pub(crate) fn chunk(bytes: &[u8]) {
 }
 
 /// Targets: what is routed is a path without dot segments, or an asterisk.
-pub(crate) fn target(bytes: &[u8]) {
+pub fn target(bytes: &[u8]) {
     let Some((&first, bytes)) = bytes.split_first() else { return };
     let method = if first & 1 == 0 { Method::Get } else { Method::Options };
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -172,7 +172,7 @@ pub(crate) fn target(bytes: &[u8]) {
 /// Bodies of forms: the same parts, in one piece or in many. The first byte says how large those
 /// are.
 #[cfg(feature = "http-forms")]
-pub(crate) fn multipart(bytes: &[u8]) {
+pub fn multipart(bytes: &[u8]) {
     use super::forms::parts::{PartReader, Piece};
 
     let Some((&step, bytes)) = bytes.split_first() else { return };
@@ -207,7 +207,7 @@ pub(crate) fn multipart(bytes: &[u8]) {
 
 /// Ranges: what is taken lies within the file. The first two bytes are its length.
 #[cfg(feature = "http-files")]
-pub(crate) fn range(bytes: &[u8]) {
+pub fn range(bytes: &[u8]) {
     use super::files::{Verdict, judge_range};
 
     let Some((&[high, low], bytes)) = bytes.split_first_chunk() else { return };

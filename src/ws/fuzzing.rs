@@ -34,7 +34,7 @@ thread_local! {
 }
 
 /// Frames of any bytes: where they are cut makes no difference.
-pub(crate) fn frame(bytes: &[u8]) {
+pub fn frame(bytes: &[u8]) {
     CODECS.with_borrow_mut(|codecs| frame_with(bytes, &mut codecs[0]));
 }
 
@@ -152,7 +152,7 @@ fn tell_parts(
 }
 
 /// Any request to a server, and any answer to a client: refused, or with what was offered.
-pub(crate) fn handshake(bytes: &[u8]) {
+pub fn handshake(bytes: &[u8]) {
     let [setting, rest @ ..] = bytes else { return };
     let deflate = Deflate {
         keep_context: setting & 1 != 0,
@@ -204,7 +204,7 @@ pub(crate) fn handshake(bytes: &[u8]) {
 }
 
 /// Any bytes as a message that is compressed, and as one that is to be; with a window before them.
-pub(crate) fn deflate(bytes: &[u8]) {
+pub fn deflate(bytes: &[u8]) {
     let [setting, split, rest @ ..] = bytes else { return };
     let level = setting >> 3 & 7;
     CODECS.with_borrow_mut(|codecs| {

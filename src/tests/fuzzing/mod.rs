@@ -9,6 +9,15 @@ mod input;
 mod options;
 mod script;
 
+#[cfg(feature = "http-forms")]
+pub use crate::http::fuzzing::multipart;
+#[cfg(feature = "http-files")]
+pub use crate::http::fuzzing::range;
+#[cfg(feature = "http")]
+pub use crate::http::fuzzing::{chunk, head, target};
+#[cfg(feature = "ws")]
+pub use crate::ws::fuzzing::{deflate as ws_deflate, frame as ws_frame, handshake as ws_handshake};
+
 /// Queues and their spare buffers, against positions in one long stream.
 pub fn buffer(bytes: &[u8]) {
     buffer::run(bytes);
@@ -27,54 +36,6 @@ pub fn options(bytes: &[u8]) {
 /// Runs a connection from its opening to its end, over a stream that does as the bytes say.
 pub fn script(bytes: &[u8]) {
     script::run(bytes);
-}
-
-/// Heads of requests and of answers.
-#[cfg(feature = "http")]
-pub fn head(bytes: &[u8]) {
-    crate::http::fuzzing::head(bytes);
-}
-
-/// Bodies in chunks, in one piece and in many.
-#[cfg(feature = "http")]
-pub fn chunk(bytes: &[u8]) {
-    crate::http::fuzzing::chunk(bytes);
-}
-
-/// Targets of requests.
-#[cfg(feature = "http")]
-pub fn target(bytes: &[u8]) {
-    crate::http::fuzzing::target(bytes);
-}
-
-/// Bodies of forms, in one piece and in many.
-#[cfg(feature = "http-forms")]
-pub fn multipart(bytes: &[u8]) {
-    crate::http::fuzzing::multipart(bytes);
-}
-
-/// Ranges of files.
-#[cfg(feature = "http-files")]
-pub fn range(bytes: &[u8]) {
-    crate::http::fuzzing::range(bytes);
-}
-
-/// Frames of WebSocket, cut anywhere.
-#[cfg(feature = "ws")]
-pub fn ws_frame(bytes: &[u8]) {
-    crate::ws::fuzzing::frame(bytes);
-}
-
-/// Handshakes of WebSocket, both ways.
-#[cfg(feature = "ws")]
-pub fn ws_handshake(bytes: &[u8]) {
-    crate::ws::fuzzing::handshake(bytes);
-}
-
-/// Messages of WebSocket, compressed and to be compressed.
-#[cfg(feature = "ws")]
-pub fn ws_deflate(bytes: &[u8]) {
-    crate::ws::fuzzing::deflate(bytes);
 }
 
 #[cfg(test)]
