@@ -136,10 +136,16 @@ fn a_question_that_many_ask_is_asked_once() {
     let other = [&query(7, &[])[..13], b"z", &query(7, &[])[14..]].concat();
     marker.send(&other).unwrap();
     assert_eq!(asked(&server).0[2..], other[2..]);
-    let mut answer = first;
+    answer_all(&server, first, forwarder, &clients);
+}
+
+/// Answers what was asked upstream: every client hears of it under its own id, the first under 0.
+#[track_caller]
+fn answer_all(server: &UdpSocket, asked: Vec<u8>, forwarder: SocketAddr, clients: &[UdpSocket]) {
+    let mut answer = asked;
     answer[2] |= 0x80;
     server.send_to(&answer, forwarder).unwrap();
-    for (id, client) in (0..).zip(&clients) {
+    for (id, client) in (0..).zip(clients) {
         let mut buffer = [0; 512];
         let length = client.recv(&mut buffer).unwrap();
         assert_eq!((length, &buffer[..2]), (answer.len(), &[0, id][..]));
@@ -192,14 +198,7 @@ fn one_question_of_clients_with_cookies_is_asked_once_and_answers_all() {
     let marker = client(addr);
     marker.send(&query(99, &[])).unwrap(); // it differs in what it can take
     assert_eq!(asked(&server).0[2..], query(0, &[])[2..]);
-    let mut answer = first;
-    answer[2] |= 0x80;
-    server.send_to(&answer, forwarder).unwrap();
-    for (id, client) in (0..).zip(&clients) {
-        let mut buffer = [0; 512];
-        let length = client.recv(&mut buffer).unwrap();
-        assert_eq!((length, &buffer[..2]), (answer.len(), &[0, id][..]));
-    }
+    answer_all(&server, first, forwarder, &clients);
 }
 
 /// Waits until the forwarder has read what a client has sent: a question of another kind, which it
