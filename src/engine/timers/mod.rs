@@ -429,7 +429,8 @@ impl Timers {
     }
 }
 
-/// So many connections are stamped anew without a second thought.
+/// A turn that moved no more connections than that has their stamps renewed: others of its tick
+/// would seem younger than they are.
 const FEW: usize = 16;
 
 /// What a timer of the wheel is for: those of places are the entries of connections.
