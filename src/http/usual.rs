@@ -115,7 +115,7 @@ mod tests {
                 assert_eq!(made.map(|made| std::str::from_utf8(made).unwrap()), expected);
             }
         }
-        let long: &'static str = Box::leak("x".repeat(ROOM_BYTES).into_boxed_str());
+        let long: &'static str = std::str::from_utf8(&[b'x'; ROOM_BYTES]).unwrap();
         let now = Duration::from_secs(2);
         let mut is_made = |kind| {
             let made = usual.make((b"", kind), b"", (&mut date, now), || panic!("known"));
