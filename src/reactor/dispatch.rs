@@ -197,8 +197,11 @@ impl Dispatcher {
 
     /// Hands out what is kept and must be seen, unless reading is held back.
     pub(super) fn replay(&mut self, id: ConnId) {
-        if self.lp.streams.get(id).is_some_and(|connection| connection.can_replay()) {
+        let Some(link) = self.lp.link(id) else { return };
+        if link.connection.can_replay() {
             self.deliver_kept(id);
+        } else if !link.connection.has_input() {
+            link.connection.flags.clear(Flags::REPLAY); // its callback has left nothing after all
         }
     }
 

@@ -31,10 +31,6 @@ impl Link<'_> {
         let is_full = connection.flags.has(Flags::MAX_REQUESTS);
         if is_full && left <= connection.config.max_requests / 2 {
             connection.flags.clear(Flags::MAX_REQUESTS);
-            if !connection.flags.has(Flags::READ_CLOSED) {
-                // Also what the callback leaves that has answered.
-                connection.flags.set(Flags::REPLAY);
-            }
             self.read_again();
         }
     }

@@ -476,13 +476,17 @@ impl Link<'_> {
         if !self.connection.flags.has(Flags::PAUSED) {
             return;
         }
-        self.connection.flags.clear(Flags::PAUSED | Flags::REPLAY);
+        self.connection.flags.clear(Flags::PAUSED);
         self.read_again();
     }
 
     /// Reading is held back by one thing fewer, and goes on if that was the last.
     pub(super) fn read_again(&mut self) {
         self.connection.read_at = self.engine.now(); // the silence was ours
+        let flags = &mut self.connection.flags;
+        // What its own callback leaves is kept when that has returned.
+        let may_leave_more = self.engine.cork.is_owner(self.id);
+        flags.put(Flags::REPLAY, may_leave_more && !flags.has(Flags::READ_CLOSED));
         self.connection.replay_input();
         if self.connection.flags.has(Flags::READABLE | Flags::REPLAY) {
             self.queue_ready();

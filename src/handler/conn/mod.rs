@@ -179,8 +179,8 @@ impl<'a> Conn<'a> {
         }
     }
 
-    /// Reads again, if reading is paused. Bytes that were left unconsumed before the pause are
-    /// delivered again first, on their own, after this callback.
+    /// Reads again, if reading is paused. Bytes that were left unconsumed before the pause, or that
+    /// this callback leaves, are delivered again first, on their own, after this callback.
     pub fn resume_reading(&mut self) {
         if let Some(mut link) = self.link() {
             link.resume_reading();

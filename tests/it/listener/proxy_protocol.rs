@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::Level;
 use waterwheel::proxy_protocol::ProxyProtocol;
-use waterwheel::{ConnId, Limits, ListenOptions, Peer, ReactorOptions, Stats};
+use waterwheel::{Conn, ConnId, Limits, ListenOptions, Peer, ReactorOptions, Stats};
 
 use crate::support::{Call, Client, End, Journal, Rig, Script, keep_log, logged, pattern};
 
@@ -167,6 +167,23 @@ fn who_pauses_at_once_gets_the_rest_later() {
     let (mut client, id) = open(&mut rig, &[LINE, b"hello"].concat());
     assert_eq!(rig.journal.data_of(id), b"");
     rig.expect(&mut client, b"hello");
+}
+
+#[test]
+fn who_pauses_and_resumes_at_once_gets_what_came_with_the_header() {
+    let at_once = |conn: &mut Conn<'_>| {
+        conn.pause_reading();
+        conn.resume_reading();
+    };
+    let handler = Script::new().open(at_once).data(move |conn, _| {
+        at_once(conn);
+        1
+    });
+    let mut rig = Rig::with_listen(handler, options());
+    let (_client, id) = open(&mut rig, &[LINE, b"abc"].concat());
+    rig.until("all", |rig| rig.journal.data_of(id).ends_with(b"c"));
+    rig.expect_quiet();
+    assert_eq!(rig.journal.calls_of(id).len(), 4, "open, and each byte once in front");
 }
 
 #[test]

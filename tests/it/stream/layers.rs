@@ -191,6 +191,22 @@ fn the_end_waits_for_a_handler_that_has_paused() {
 }
 
 #[test]
+fn what_a_callback_leaves_that_pauses_and_resumes_is_delivered_without_new_bytes() {
+    let script = Script::new().data(|conn, _| {
+        conn.pause_reading();
+        conn.resume_reading();
+        1
+    });
+    let mut rig = rig(script, options());
+    let mut client = greeted(&mut rig);
+    let id = rig.journal.last();
+    client.send(&[TestLayer::data(b"abc"), TestLayer::data(b"d")].concat());
+    rig.until("all", |rig| rig.journal.has(&Call::Data(b"d".to_vec())));
+    rig.expect_quiet();
+    assert_eq!(rig.journal.calls_of(id).len(), 5, "open, and each byte once in front");
+}
+
+#[test]
 fn shutdown_write_says_the_end_and_reading_goes_on() {
     let mut rig = rig(
         Script::new().open(|conn| {

@@ -123,6 +123,67 @@ fn resuming_delivers_the_unconsumed_rest_again() {
     assert_eq!(rig.journal.count(|call| matches!(call, Call::Data(_))), 2);
 }
 
+/// A handler that takes one byte at a time, and pauses and resumes each time.
+fn takes_one_and_resumes() -> Script {
+    Script::new().data(|conn, _| {
+        conn.pause_reading();
+        conn.resume_reading();
+        1
+    })
+}
+
+/// The first byte is taken of what was read, the others of what is kept.
+#[test]
+fn what_a_callback_leaves_that_pauses_and_resumes_is_delivered_without_new_bytes() {
+    let mut rig = Rig::new(takes_one_and_resumes());
+    let (mut client, id) = rig.client();
+    client.send(b"abcd");
+    rig.until("all", |rig| rig.journal.has(&Call::Data(b"d".to_vec())));
+    rig.expect_quiet();
+    let data = [&b"abcd"[..], b"bcd", b"cd", b"d"].map(|bytes| Call::Data(bytes.to_vec()));
+    assert_eq!(rig.journal.calls_of(id)[1..], data);
+    client.finish();
+    rig.expect_end(id, "Peer");
+}
+
+#[test]
+fn a_callback_that_pauses_resumes_and_pauses_is_paused() {
+    let mut rig = Rig::new(Script::new().data(|conn, _| {
+        conn.pause_reading();
+        conn.resume_reading();
+        conn.pause_reading();
+        1
+    }));
+    let (mut client, id) = rig.client();
+    client.send(b"abc");
+    rig.until("data", |rig| rig.journal.has(&Call::Data(b"abc".to_vec())));
+    rig.expect_quiet();
+    assert_eq!(rig.journal.calls_of(id).len(), 2, "open and data");
+    resume(&mut rig, id);
+    rig.until("the rest", |rig| rig.journal.has(&Call::Data(b"bc".to_vec())));
+}
+
+/// Nothing was left: what the next callback leaves is nobody's resume.
+#[test]
+fn a_resume_that_finds_no_rest_does_not_deliver_a_later_one_twice() {
+    let mut rig = Rig::new(Script::new().data(|conn, input| {
+        if input == b"whole" {
+            conn.pause_reading();
+            conn.resume_reading();
+            return input.len();
+        }
+        0
+    }));
+    let (mut client, id) = rig.client();
+    client.send(b"whole");
+    rig.until("the first", |rig| rig.journal.data_of(id) == b"whole");
+    rig.expect_quiet();
+    client.send(b"half");
+    rig.until("the second", |rig| rig.journal.has(&Call::Data(b"half".to_vec())));
+    rig.expect_quiet();
+    assert_eq!(rig.journal.calls_of(id).len(), 3, "open, and data twice");
+}
+
 #[test]
 fn resuming_without_a_rest_delivers_nothing() {
     let mut rig = Rig::new(Script::new());
