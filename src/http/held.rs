@@ -88,12 +88,13 @@ impl<A: 'static> Server<A> {
     }
 
     /// Whether what is left must not stay with the loop, which would not show the client's end
-    /// then: an answer is due, or the budget is used up.
+    /// then, and bounds it by ending the connection: an answer is due, or no request may be begun.
     pub(super) fn must_hold(&self, state: &State<A>) -> bool {
         match &state.phase {
             Phase::Busy(exchange) if exchange.is_paused => false,
             Phase::Busy(exchange) if !exchange.waits_for_body() => true,
-            Phase::Busy(_) | Phase::Head => self.is_out_of_budget(),
+            Phase::Busy(_) => self.is_out_of_budget(),
+            Phase::Head => self.shared.budget == 0,
             Phase::Upgraded(_) | Phase::Ended => false,
         }
     }

@@ -434,7 +434,11 @@ impl<A: 'static> Handler for Server<A> {
             return upgraded.on_data(&mut self.app, conn, input);
         }
         self.shared.begin(conn.context().now());
+        if state.is_above && matches!(state.phase, Phase::Head) {
+            self.shared.note_above(); // reading goes on all the same, if the limits say so
+        }
         let used = self.feed(state, conn, input);
+        state.is_above |= self.shared.is_above;
         if used < input.len() && self.must_hold(state) {
             state.held = Some(Box::new(input[used..].to_vec()));
             self.keep_held(state, conn);

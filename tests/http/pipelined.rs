@@ -304,3 +304,40 @@ fn no_look_at_what_is_held_begins_one_more_request_above_the_mark() {
         }
     }
 }
+
+/// Reading goes on above the high mark, and the requests that come wait: one more answer for each
+/// packet would have the connection reset at its cap.
+#[test]
+fn no_packet_begins_one_more_request_above_the_mark() {
+    const SMALL: usize = 40_000; // together more than a connection may leave unconsumed
+    let (sender, large) = mpsc::channel();
+    let limits = http::limits().pause_at_high_mark(false);
+    let web = Web::serve_with(ListenOptions::default().limits(limits), move || {
+        let routes = Router::new()
+            .get("/large", move |(), _, res| {
+                sender.send(()).unwrap();
+                res.bytes("x/y", &vec![b'x'; FIRST]);
+            })
+            .get("/now", |(), _, res| res.text("now"));
+        Server::new((), routes)
+    });
+    let mut client = web.client();
+    socket2::SockRef::from(&client.stream).set_recv_buffer_size(32 << 10).unwrap();
+    for round in 0..6 {
+        client.send(ask("/large"));
+        if round == 0 {
+            large.recv_timeout(PATIENCE).unwrap();
+        }
+        web.client().get("/now").expect(200, "now");
+        assert!(large.try_recv().is_err(), "one more is begun");
+    }
+    let mut stream = client.stream.try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        std::io::Write::write_all(&mut stream, ask("/now").repeat(SMALL).as_bytes()).unwrap();
+    });
+    for _ in 0..6 {
+        assert_eq!(client.answer().body.len(), FIRST);
+    }
+    (0..SMALL).for_each(|_| drop(client.answer().expect(200, "now")));
+    writer.join().unwrap();
+}
