@@ -470,6 +470,9 @@ impl<A: 'static> Handler for Server<A> {
                     state.since = ms(conn.context().now()); // until now the client has read
                 }
                 self.feed_held(state, conn, b"");
+                if state.is_draining {
+                    self.end_soon(conn);
+                }
             }
             Phase::Ended => {}
         }
@@ -534,6 +537,8 @@ impl<A: 'static> Handler for Server<A> {
             Phase::Upgraded(upgraded) => upgraded.on_shutdown(&mut self.app, conn),
             // A request that has begun to come in is served, and is the last one.
             Phase::Head if state.searched > 0 || has_more(state.held.as_deref(), conn) => {}
+            // One may be in the kernel that is not read before the client has read an answer.
+            Phase::Head if !conn.is_reading() => {}
             Phase::Head | Phase::Ended => conn.close(),
         }
     }

@@ -210,15 +210,20 @@ fn a_client_that_takes_its_time_with_a_large_answer_gets_the_next_one_too() {
     }
 }
 
+/// What is sent when the answer has begun is in the kernel alone: nothing is read above the mark.
 #[test]
 fn a_drain_waits_for_the_request_behind_a_large_answer() {
-    for is_later in [false, true] {
+    for (is_later, is_read) in [(false, true), (false, false), (true, true), (true, false)] {
         for behind in [&*ask("/now"), "", "\r\n"] {
-            let (web, ids) = keeping(2 * PATIENCE, http_limits());
+            let (web, ids) = keeping(10 * PATIENCE, http_limits());
             let mut idle = web.client();
-            let mut client = client_before(&web, &ids, is_later, behind);
+            let at_once = if is_read { behind } else { "" };
+            let mut client = client_before(&web, &ids, is_later, at_once);
+            if !is_read {
+                client.send(behind);
+            }
             idle.get("/now").expect(200, "now");
-            web.remote.drain(PATIENCE).unwrap();
+            web.remote.drain(10 * PATIENCE).unwrap(); // no client waits so long
             idle.expect_end(); // as all that are idle
             assert_eq!(client.answer().body.len(), LARGE);
             if behind.len() > 2 {
