@@ -106,7 +106,9 @@ impl Dispatcher {
             if connection.flags.has(Flags::UNOPENED) {
                 return None;
             }
-            log::debug!("{id}: {} {reason}, {unsent_bytes} bytes unsent", connection.peer());
+            if log::log_enabled!(log::Level::Debug) {
+                log_end(id, connection, &reason, unsent_bytes);
+            }
             reset_unless_sent(connection, unsent_bytes);
             Some((connection.state, connection.flags, unsent_bytes))
         });
@@ -166,13 +168,25 @@ impl Dispatcher {
     }
 }
 
+/// Kept out of `tear_down`: what formats is large, and a piece that is large is called.
+#[cold]
+#[inline(never)]
+fn log_end(id: ConnId, connection: &Connection<Stream>, reason: &CloseReason, unsent_bytes: usize) {
+    log::debug!("{id}: {} {reason}, {unsent_bytes} bytes unsent", connection.peer());
+}
+
 /// Has the peer see by the end of the socket, which comes next, whether all was sent.
 #[inline]
 fn reset_unless_sent(connection: &Connection<Stream>, unsent_bytes: usize) {
     if connection.flags.has(Flags::MUST_RESET) || unsent_bytes > 0 {
-        // A failure here means that the socket is broken already.
-        let _ = connection.stream.reset_on_close();
+        reset_on_close(connection);
     }
+}
+
+#[inline(never)] // as above
+fn reset_on_close(connection: &Connection<Stream>) {
+    // A failure here means that the socket is broken already.
+    let _ = connection.stream.reset_on_close();
 }
 
 #[cold]
