@@ -68,10 +68,13 @@ impl Dispatcher {
     /// observers cost nothing where there are none.
     #[inline(always)]
     pub(super) fn on_io<const IS_OBSERVED: bool>(&mut self, id: ConnId, event: Event<'_>) {
+        if !event.is_plain() {
+            return self.on_other_io(id, event); // which looks the connection up itself
+        }
         let Self { lp, buffer, .. } = self;
         let buffer = &mut **buffer;
         let Some(connection) = lp.streams.slot_mut(id) else { return };
-        if !(event.is_plain() && connection.flags.is_usual()) {
+        if !connection.flags.is_usual() {
             return self.on_other_io(id, event);
         }
         let received = connection.receive(buffer);
