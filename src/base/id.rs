@@ -4,6 +4,7 @@
 //! Every id therefore holds the index and a generation that is different for each use of the slot.
 
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -290,15 +291,14 @@ impl IdTable {
         Key::new(index, self.generations[index as usize])
     }
 
-    /// Forgets all indices, if no timer is alive; whether it has. Their generations do not come
-    /// again, and where some index has no more of them, nothing is forgotten.
-    pub(crate) fn give_back(&mut self) -> bool {
+    /// Forgets all indices, if no timer is alive, and returns the memory of them. Their generations
+    /// do not come again, and where some index has no more of them, nothing is forgotten.
+    pub(crate) fn give_back(&mut self) -> Option<[Vec<u32>; 2]> {
         if self.live() > 0 || self.worn > 0 {
-            return false;
+            return None;
         }
         self.first = self.generations.iter().copied().max().unwrap_or(self.first);
-        (self.generations, self.free) = (Vec::new(), Vec::new());
-        true
+        Some([mem::take(&mut self.generations), mem::take(&mut self.free)])
     }
 
     pub(crate) fn release(&mut self, key: Key) {
@@ -518,12 +518,12 @@ mod tests {
         table.add_indices();
         let keys = [table.allocate(), table.allocate()];
         table.release(keys[0]);
-        assert!(!table.give_back() && table.is_live(keys[1]));
+        assert!(table.give_back().is_none() && table.is_live(keys[1]));
         table.release(keys[1]);
         table.wear_out(1);
         let last = table.allocate();
         table.release(last);
-        assert!(!table.give_back());
+        assert!(table.give_back().is_none());
         assert_eq!((table.indices(), table.live()), (BATCH as usize, 0));
     }
 
@@ -539,7 +539,7 @@ mod tests {
             let key = table.allocate(); // again and again the index that was given back last
             table.release(key);
         }
-        assert!(table.give_back());
+        assert!(table.give_back().is_some());
         assert_eq!(table.indices(), 0);
         table.add_indices();
         let keys = [table.allocate(), table.allocate()];

@@ -29,3 +29,62 @@ impl<T> GiveBack for VecDeque<T> {
         }
     }
 }
+
+/// Entries of each table that go back in one step: those of timers with what each carries are some
+/// 160 KiB, which the kernel takes back in about 15 us.
+pub(crate) const FORGOTTEN_PER_STEP: usize = 4_096;
+
+/// The tables of a wheel whose ids were all forgotten. The kernel takes some milliseconds to take
+/// the memory of a million back, so it goes piece by piece.
+pub(crate) struct Leaving<T, P> {
+    /// Entries of each table that are still to go back.
+    left: usize,
+    payloads: Vec<T>,
+    periods: Vec<P>,
+    ids: [Vec<u32>; 2],
+}
+
+impl<T, P> Leaving<T, P> {
+    pub(crate) const fn none() -> Self {
+        Self { left: 0, payloads: Vec::new(), periods: Vec::new(), ids: [Vec::new(), Vec::new()] }
+    }
+
+    /// No table has more entries than there are payloads.
+    pub(crate) fn new(mut payloads: Vec<T>, mut periods: Vec<P>, mut ids: [Vec<u32>; 2]) -> Self {
+        let left = payloads.len();
+        payloads.clear();
+        periods.clear();
+        ids.iter_mut().for_each(Vec::clear);
+        Self { left, payloads, periods, ids }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Gives a piece back; returns how many entries of each table it was.
+    pub(crate) fn shrink(&mut self) -> usize {
+        let count = self.left.min(FORGOTTEN_PER_STEP);
+        if count > 0 {
+            self.left -= count;
+            self.payloads.shrink_to(self.left);
+            self.periods.shrink_to(self.left);
+            self.ids.iter_mut().for_each(|table| table.shrink_to(self.left));
+        }
+        count
+    }
+}
+
+#[cfg(test)]
+impl<T, P> Leaving<T, P> {
+    pub(crate) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Entries for which each table has memory.
+    pub(crate) fn room(&self) -> [usize; 4] {
+        let [generations, free] = &self.ids;
+        [self.payloads.capacity(), self.periods.capacity(), generations.capacity(), free.capacity()]
+    }
+}

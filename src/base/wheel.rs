@@ -43,7 +43,7 @@ use std::num::NonZeroU32;
 
 use crate::base::chunks::Chunks;
 use crate::base::id::{IdTable, Key, PlaceTable, TimerId};
-use crate::base::memory::KEPT_ENTRIES;
+use crate::base::memory::{KEPT_ENTRIES, Leaving};
 
 /// The last tick a wheel counts: 2⁴² − 1, which is 139 years of milliseconds.
 ///
@@ -145,6 +145,8 @@ pub struct Wheel<T> {
     spare: Vec<Vec<Record>>,
     /// The deadline of the timer that was popped last.
     popped_deadline: u64,
+    /// The memory of ids that were forgotten.
+    leaving: Leaving<T, Option<NonZeroU32>>,
 }
 
 impl<T: Copy> Wheel<T> {
@@ -165,6 +167,7 @@ impl<T: Copy> Wheel<T> {
             stale: 0,
             spare: Vec::new(),
             popped_deadline: 0,
+            leaving: Leaving::none(),
         }
     }
 
@@ -271,7 +274,9 @@ impl<T: Copy> Wheel<T> {
     /// more is due: only the next pop looks for it.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        if self.is_empty() {
+        if !self.leaving.is_empty() {
+            Some(self.tick) // only the reactor sees it so: `pop_due` goes on until it is empty
+        } else if self.is_empty() {
             None
         } else if self.due.is_empty() && self.opened.is_empty() {
             self.first_occupied().map(|place| self.slots[place.slot()].earliest)
@@ -476,7 +481,10 @@ impl<T: Copy> Wheel<T> {
             _ => {
                 (self.tick, self.horizon) = (now, now);
                 self.give_back();
-                Step::Idle
+                match self.leaving.shrink() {
+                    0 => Step::Idle,
+                    count => Step::Moved(count),
+                }
             }
         }
     }
@@ -574,7 +582,7 @@ impl<T: Copy> Wheel<T> {
         slot
     }
 
-    /// Gives back what the busiest moment took, if no timer has an id.
+    /// Begins to give back what the busiest moment took, if no timer has an id.
     #[inline]
     pub(crate) fn give_back(&mut self) {
         if self.payloads.len() > KEPT_ENTRIES && self.names.ids.live() == 0 {
@@ -584,8 +592,9 @@ impl<T: Copy> Wheel<T> {
 
     #[cold]
     fn forget_ids(&mut self) {
-        if self.names.ids.give_back() {
-            (self.payloads, self.periods) = (Vec::new(), Vec::new());
+        if let Some(ids) = self.names.ids.give_back() {
+            let payloads = mem::take(&mut self.payloads);
+            self.leaving = Leaving::new(payloads, mem::take(&mut self.periods), ids);
         }
     }
 }
@@ -638,7 +647,7 @@ pub(crate) enum Named<T> {
 pub(crate) enum Step<T> {
     /// A timer has fired.
     Fired(Named<T>),
-    /// This many timers were looked at that are not due: there may be more to do.
+    /// This many timers were looked at that are not due, or forgotten: there may be more to do.
     Moved(usize),
     /// Nothing is due, and the current tick is the caller's.
     Idle,
@@ -771,6 +780,7 @@ mod tests {
 
     use super::*;
     use crate::base::chunks::CHUNK_RECORDS;
+    use crate::base::memory::FORGOTTEN_PER_STEP;
 
     impl<T> Wheel<T> {
         fn records(&self) -> usize {
@@ -786,7 +796,7 @@ mod tests {
 
         /// Timers with an id for which there is room.
         pub(crate) fn room_of_ids(&self) -> usize {
-            self.payloads.capacity().max(self.names.ids.indices())
+            self.payloads.capacity().max(self.names.ids.indices()).max(self.leaving.left())
         }
     }
 
@@ -1035,6 +1045,35 @@ mod tests {
             assert_eq!(different.len(), seen.len());
             assert!(!seen.iter().any(|&id| wheel.contains(id)));
         }
+    }
+
+    #[test]
+    fn what_the_busiest_moment_took_goes_back_piece_by_piece() {
+        const PIECES: usize = 5;
+        let mut wheel = Wheel::new();
+        wheel.arm(0, 100);
+        for i in 0..PIECES * FORGOTTEN_PER_STEP {
+            wheel.insert(10, i);
+        }
+        let (mut fired, mut room) = (0, Vec::new());
+        loop {
+            match wheel.step(10) {
+                Step::Fired(_) => fired += 1,
+                // The slot is opened and its chunks are looked at, and none is moved.
+                Step::Moved(0) => {}
+                Step::Moved(count) => {
+                    assert_eq!((fired, count), (PIECES * FORGOTTEN_PER_STEP, FORGOTTEN_PER_STEP));
+                    room.push(wheel.leaving.room()[0] / FORGOTTEN_PER_STEP);
+                    let due = if room.len() < PIECES { 10 } else { 100 };
+                    assert_eq!(wheel.next_deadline(), Some(due), "the next piece is asked for");
+                    let id = wheel.insert(100, 7);
+                    assert!(wheel.cancel(id) && wheel.payloads.len() < FORGOTTEN_PER_STEP);
+                }
+                Step::Idle => break,
+            }
+        }
+        assert_eq!(room, [4, 3, 2, 1, 0]);
+        assert_eq!((wheel.leaving.room(), wheel.len()), ([0; 4], 1));
     }
 
     #[test]

@@ -543,9 +543,15 @@ mod tests {
             ]
         }
 
+        /// Whether the timers want a turn now: what they have forgotten goes back in pieces.
+        fn is_due(&self) -> bool {
+            let timers = &self.dispatcher.lp.engine.timers;
+            timers.next_deadline().is_some_and(|deadline| deadline <= timers.now())
+        }
+
         #[track_caller]
         fn expect_given_back(&mut self) {
-            while self.dispatcher.lp.has_work() || self.dispatcher.has_messages() {
+            while self.dispatcher.lp.has_work() || self.dispatcher.has_messages() || self.is_due() {
                 self.run_once(Some(Duration::ZERO)).unwrap();
             }
             for (what, room) in self.rooms() {
