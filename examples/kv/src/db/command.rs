@@ -12,6 +12,12 @@ const NAMES: [&str; 23] = [
     "SELECT", "RESET", "QUIT",
 ];
 
+/// The commands of which there are many.
+const GET: u32 = letters(b"GET");
+const SET: u32 = letters(b"SET");
+const INCR: u32 = letters(b"INCR");
+const PING: u32 = letters(b"PING");
+
 /// Bytes of the longest name.
 const NAME_BYTES: usize = 8;
 
@@ -33,7 +39,7 @@ pub(crate) struct Command<'a> {
     pub(crate) store: &'a mut Store,
     pub(crate) session: &'a mut Session,
     pub(crate) clients: usize,
-    pub(crate) commands: u64,
+    pub(crate) commands: &'a mut u64,
     pub(crate) now: u64,
 }
 
@@ -41,31 +47,31 @@ impl Command<'_> {
     /// Runs a request and appends its reply; `false` if the client is to be closed.
     #[inline]
     pub(crate) fn run(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> bool {
-        let mut buffer = [0; NAME_BYTES];
-        let name = upper_case(request.get(0), &mut buffer);
-        match (name, request.len()) {
-            (b"GET", 2) => match self.store.get(request.get(1), self.now) {
+        match (letters(request.get(0)), request.len()) {
+            (GET, 2) => match self.store.get(request.get(1), self.now) {
                 Some(value) => reply::bulk(out, value),
                 None => reply::null(out, self.session.protocol),
             },
-            (b"SET", 3..) => self.set(request, out),
-            (b"INCR", 2) => self.add(request.get(1), 1, out),
-            (b"PING", 1) => reply::simple(out, "PONG"),
-            (b"PING" | b"ECHO", 2) => reply::bulk(out, request.get(1)),
-            (b"QUIT", 1..) => {
-                reply::simple(out, "OK");
-                return false;
-            }
-            (_, 0) => {}
-            (first, _) if HTTP.contains(&first) => return false,
-            _ => self.run_rare(name, request, out),
+            (SET, 3..) => self.set(request, out),
+            (INCR, 2) => self.add(request.get(1), 1, out),
+            (PING, 1) => reply::simple(out, "PONG"),
+            _ => return self.run_rare(request, out),
         }
         true
     }
 
-    fn run_rare(&mut self, name: &[u8], request: &Request<'_>, out: &mut Vec<u8>) {
+    fn run_rare(&mut self, request: &Request<'_>, out: &mut Vec<u8>) -> bool {
+        let mut buffer = [0; NAME_BYTES];
+        let name = upper_case(request.get(0), &mut buffer);
         let (now, key) = (self.now, request.get(1));
         match (name, request.len()) {
+            (_, 0) => {}
+            (b"PING" | b"ECHO", 2) => reply::bulk(out, key),
+            (b"QUIT", 1..) => {
+                reply::ok(out);
+                return false;
+            }
+            (first, _) if HTTP.contains(&first) => return false,
             (b"DEL", 2..) => {
                 let removed = request.from(1).filter(|key| self.store.remove(key, now));
                 reply::integer(out, removed.count() as i64);
@@ -99,7 +105,7 @@ impl Command<'_> {
             (b"HELLO", 1..) => self.session.hello(request, out),
             (b"CLIENT", 2..) => self.session.client(request, out),
             (b"SELECT", 2) => match integer(key) {
-                Some(0) => reply::simple(out, "OK"),
+                Some(0) => reply::ok(out),
                 Some(_) => reply::error(out, "ERR DB index is out of range"),
                 None => reply::error(out, NO_INTEGER),
             },
@@ -109,6 +115,7 @@ impl Command<'_> {
             }
             _ => unknown(request.get(0), out),
         }
+        true
     }
 
     fn set(&mut self, request: &Request<'_>, out: &mut Vec<u8>) {
@@ -130,7 +137,7 @@ impl Command<'_> {
             expiry = Expiry::Never; // what has expired already is not kept
         }
         match self.store.set(key, value, expiry) {
-            Ok(()) => reply::simple(out, "OK"),
+            Ok(()) => reply::ok(out),
             Err(Full) => out_of_memory(out),
         }
     }
@@ -155,7 +162,7 @@ impl Command<'_> {
 
     fn flush(&mut self, out: &mut Vec<u8>) {
         self.store.clear();
-        reply::simple(out, "OK");
+        reply::ok(out);
     }
 
     /// In units of so many milliseconds, rounded to the nearest; -1: for ever, -2: not there.
@@ -341,6 +348,18 @@ pub(crate) fn lower_case(name: &[u8]) -> String {
 
 fn out_of_memory(out: &mut Vec<u8>) {
     reply::error(out, "OOM command not allowed when used memory > 'maxmemory'.");
+}
+
+/// The letters of a word of three or four, whatever their case: one number to compare. Of another
+/// word 0, and one with another character than letters is as no word of letters.
+#[inline]
+const fn letters(word: &[u8]) -> u32 {
+    const UPPER: u8 = !0x20;
+    match *word {
+        [a, b, c] => u32::from_le_bytes([a & UPPER, b & UPPER, c & UPPER, 0xff]),
+        [a, b, c, d] => u32::from_le_bytes([a & UPPER, b & UPPER, c & UPPER, d & UPPER]),
+        _ => 0,
+    }
 }
 
 /// A name in upper case; empty if it is too long to be one.

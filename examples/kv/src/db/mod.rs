@@ -77,19 +77,14 @@ impl Db {
         now: u64,
         replies: &mut Vec<u8>,
     ) -> Served {
+        let Self { clients, commands, store, parser, .. } = self;
+        let mut command = Command { store, session, clients: *clients, commands, now };
         let mut consumed = 0;
         while replies.len() < REPLY_BYTES {
-            let then = match self.parser.next(&input[consumed..], &mut session.progress) {
+            let then = match parser.next(&input[consumed..], &mut command.session.progress) {
                 Ok(Some((bytes, request))) => {
                     consumed += bytes;
-                    self.commands += 1;
-                    let mut command = Command {
-                        store: &mut self.store,
-                        session: &mut *session,
-                        clients: self.clients,
-                        commands: self.commands,
-                        now,
-                    };
+                    *command.commands += 1;
                     if command.run(&request, replies) {
                         continue;
                     }

@@ -17,6 +17,11 @@ pub(crate) fn simple(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// `+OK`
+pub(crate) fn ok(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"+OK\r\n");
+}
+
 /// `-text`, on one line whatever the text is.
 pub(crate) fn error(out: &mut Vec<u8>, text: &str) {
     out.push(b'-');
@@ -37,8 +42,13 @@ pub(crate) fn integer(out: &mut Vec<u8>, number: i64) {
 }
 
 /// A string of bytes.
+#[inline]
 pub(crate) fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
-    head(out, b'$', bytes.len() as u64);
+    match bytes.len() {
+        // Nearly all are short, and one digit needs no loop.
+        short @ 0..10 => out.extend_from_slice(&[b'$', b'0' + short as u8, b'\r', b'\n']),
+        length => head(out, b'$', length as u64),
+    }
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
 }

@@ -133,17 +133,34 @@ impl Parser {
         input: &[u8],
         progress: &mut Progress,
     ) -> Result<Option<usize>, ProtocolError> {
-        self.spans.clear();
-        let is_resumed = progress.at != 0;
-        let Progress { mut at, mut left } = std::mem::take(progress);
-        if !is_resumed {
-            let Some((count, behind)) = number(input, 1).ok_or(ProtocolError::Count)? else {
+        if progress.at != 0 {
+            let start = std::mem::take(progress);
+            if self.strings(input, start, progress)?.is_none() {
                 return Ok(None);
-            };
-            if count > MAX_STRINGS as i64 {
-                return Err(ProtocolError::Count);
             }
-            (at, left) = (behind as u32, count.max(0) as u32);
+            // It is whole: from the front again, for the strings of the earlier pieces.
+        }
+        match count(input)? {
+            Some(start) => self.strings(input, start, progress),
+            None => Ok(None),
+        }
+    }
+
+    /// The strings of an array from a place on, and where it ends; `None` if it has not arrived
+    /// whole, and `progress` says how far it has.
+    #[inline]
+    fn strings(
+        &mut self,
+        input: &[u8],
+        start: Progress,
+        progress: &mut Progress,
+    ) -> Result<Option<usize>, ProtocolError> {
+        self.spans.clear();
+        let Progress { mut at, mut left } = start;
+        while left > 0 {
+            let Some(span) = short_string(input, at as usize) else { break };
+            (at, left) = (span.end + 2, left - 1);
+            self.spans.push(span);
         }
         while left > 0 {
             let Some(span) = string(input, at as usize)? else {
@@ -152,9 +169,6 @@ impl Parser {
             };
             (at, left) = (span.end + 2, left - 1);
             self.spans.push(span);
-        }
-        if is_resumed {
-            return self.array(input, progress); // for the strings of the earlier pieces
         }
         Ok(Some(at as usize))
     }
@@ -230,8 +244,38 @@ impl Span {
     }
 }
 
-/// The string of an array that begins at a place; `None` if it has not arrived whole.
+/// The number of strings at the front of an array, and where the first begins; `None` if it has
+/// not arrived whole.
 #[inline]
+fn count(input: &[u8]) -> Result<Option<Progress>, ProtocolError> {
+    if let [b'*', digit @ b'0'..=b'9', b'\r', b'\n', ..] = *input {
+        return Ok(Some(Progress { at: 4, left: u32::from(digit - b'0') }));
+    }
+    match number(input, 1).ok_or(ProtocolError::Count)? {
+        None => Ok(None),
+        Some((count, _)) if count > MAX_STRINGS as i64 => Err(ProtocolError::Count),
+        Some((count, at)) => Ok(Some(Progress { at: at as u32, left: count.max(0) as u32 })),
+    }
+}
+
+/// The string of an array that begins at a place, if it has arrived whole and its length has one
+/// digit or two, as nearly all have: to read those one by one would be a third of the work of a
+/// request.
+#[inline]
+fn short_string(input: &[u8], at: usize) -> Option<Span> {
+    let &[b'$', a @ b'0'..=b'9', b, c, d, ..] = input.get(at..)? else { return None };
+    let digit = |byte: u8| usize::from(byte - b'0');
+    let (start, len) = match [b, c, d] {
+        [b'\r', b'\n', _] => (at + 4, digit(a)),
+        [b'0'..=b'9', b'\r', b'\n'] => (at + 5, 10 * digit(a) + digit(b)),
+        _ => return None,
+    };
+    let end = start + len;
+    let is_whole = input.get(end..end + 2)? == b"\r\n" && end <= MAX_REQUEST_BYTES;
+    is_whole.then(|| Span::new(start, end))
+}
+
+/// The string of an array that begins at a place; `None` if it has not arrived whole.
 fn string(input: &[u8], at: usize) -> Result<Option<Span>, ProtocolError> {
     match input.get(at) {
         None => return Ok(None),
@@ -257,22 +301,7 @@ fn string(input: &[u8], at: usize) -> Result<Option<Span>, ProtocolError> {
 
 /// The number at a place, up to its CRLF, and the place behind that. `None` if there is none,
 /// `Some(None)` if it has not arrived whole.
-#[inline]
 fn number(input: &[u8], start: usize) -> Option<Option<(i64, usize)>> {
-    let digit = |byte: u8| i64::from(byte - b'0');
-    match input.get(start..) {
-        // Nearly all: a third of the work of a request would be to read these digit by digit.
-        Some(&[a @ b'0'..=b'9', b'\r', b'\n', ..]) => Some(Some((digit(a), start + 3))),
-        Some(&[a @ b'0'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..]) => {
-            Some(Some((10 * digit(a) + digit(b), start + 4)))
-        }
-        _ => any_number(input, start),
-    }
-}
-
-/// Does so for any number.
-#[inline(never)]
-fn any_number(input: &[u8], start: usize) -> Option<Option<(i64, usize)>> {
     let is_negative = input.get(start) == Some(&b'-');
     let first = start + usize::from(is_negative);
     let mut at = first;

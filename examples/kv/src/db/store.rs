@@ -121,7 +121,7 @@ impl Store {
             return Err(Full);
         }
         self.bytes = bytes;
-        entry.value = value.into();
+        entry.value.set(value);
         self.expiries.set(key, entry, expiry);
         Ok(())
     }
@@ -204,9 +204,13 @@ impl Expiries {
     /// Says what becomes of the time to live of the entry of a key.
     #[inline]
     fn set(&mut self, key: &[u8], entry: &mut Entry, expiry: Expiry) {
-        if expiry == Expiry::Keep {
-            return;
+        // Nearly all: it does not expire, and did not before.
+        if expiry != Expiry::Keep && (expiry, entry.expiry) != (Expiry::Never, None) {
+            self.change(key, entry, expiry);
         }
+    }
+
+    fn change(&mut self, key: &[u8], entry: &mut Entry, expiry: Expiry) {
         self.clear(entry);
         if let Expiry::At(deadline) = expiry {
             let deadline = deadline.min(LAST_TICK);

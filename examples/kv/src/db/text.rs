@@ -30,6 +30,17 @@ impl From<&[u8]> for Text {
     }
 }
 
+impl Text {
+    /// Another string in the place of this one. A long one of the same length needs no new memory.
+    #[inline]
+    pub(crate) fn set(&mut self, text: &[u8]) {
+        match self {
+            Self::Long(bytes) if bytes.len() == text.len() => bytes.copy_from_slice(text),
+            _ => *self = text.into(),
+        }
+    }
+}
+
 impl Deref for Text {
     type Target = [u8];
 

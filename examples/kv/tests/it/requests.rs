@@ -118,6 +118,18 @@ fn strings_are_set_and_got() {
     ]);
 }
 
+/// Where a string ends says its length alone, and not what looks like an end.
+#[test]
+fn strings_may_hold_ends_of_lines() {
+    let mut session = Session::new();
+    for length in 0..=120 {
+        let value: Vec<u8> = b"\r\n".iter().copied().cycle().take(length).collect();
+        let requests = [array(&[&b"SET"[..], b"a", &value]), array(&["GET", "a"])].concat();
+        let replies = [format!("+OK\r\n${length}\r\n").as_bytes(), &value, b"\r\n"].concat();
+        assert_eq!(session.ask(requests), replies.escape_ascii().to_string());
+    }
+}
+
 #[test]
 fn numbers_count() {
     expect_replies(&[
