@@ -1,6 +1,6 @@
 //! What one connection says is passed on to another.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use waterwheel::{ConnId, Limits};
@@ -69,4 +69,35 @@ fn what_cannot_be_passed_on_ends_in_a_reset() {
     one.send(b"a byte more");
     assert_eq!(rig.read_to_end(&mut one), (Vec::new(), End::Reset));
     assert!(!rig.lives(one_id));
+}
+
+/// What comes in one large piece is not kept for the end of the turn: the read, the write and the
+/// other side's input follow each other.
+#[test]
+fn a_large_piece_is_sent_at_once() {
+    const LENGTH: usize = 64 << 10;
+    let waits = Rc::new(RefCell::new(Vec::new()));
+    let seen = waits.clone();
+    let ids: Rc<Cell<Option<ConnId>>> = Rc::default();
+    let to = ids.clone();
+    let script = Script::new().data(move |conn, input| {
+        let to = to.get().expect("both are there");
+        let taken = conn.pass_on(to, input);
+        let left = conn.other_conn(to).expect("it lives").pending_bytes();
+        seen.borrow_mut().push((input.len(), left));
+        taken
+    });
+    let mut rig = Rig::with_limits(script, Limits::default().pause_at_high_mark(false));
+    let (mut one, _) = rig.client();
+    let (mut two, two_id) = rig.client();
+    ids.set(Some(two_id));
+    let sent = pattern(LENGTH);
+    for length in [100, LENGTH] {
+        one.send(&sent[..length]);
+        rig.expect(&mut two, &sent[..length]);
+    }
+    let waits = waits.borrow();
+    assert!(waits.contains(&(100, 100)), "little waits for more: {waits:?}");
+    let large = waits.iter().find(|(length, _)| *length == LENGTH).expect("it came in one piece");
+    assert_eq!(large.1, 0, "{waits:?}");
 }
