@@ -76,7 +76,9 @@ impl PartialEq for Text {
 
 impl Eq for Text {}
 
-/// The standard hasher, whose seed keeps a client from choosing keys that collide.
+/// The standard hasher, whose seed keeps a client from choosing keys that collide. A quarter of the
+/// work of a `GET` is done in it. Foldhash needs nearly none, but its authors advise against it
+/// where those who choose the keys can study how a program behaves for long.
 #[derive(Default)]
 pub(crate) struct TextHashes(RandomState);
 
