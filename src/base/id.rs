@@ -462,7 +462,7 @@ impl Generations {
     /// A generation that no living connection has; never 0.
     #[inline]
     pub(crate) fn draw(&mut self) -> u64 {
-        if self.left.is_empty() && self.is_shared {
+        if self.left.is_empty() {
             self.draw_block();
         }
         let generation = self.left.start;
@@ -472,7 +472,9 @@ impl Generations {
 
     #[cold]
     fn draw_block(&mut self) {
-        self.left = POOL.lock().unwrap_or_else(PoisonError::into_inner).draw();
+        if self.is_shared {
+            self.left = POOL.lock().unwrap_or_else(PoisonError::into_inner).draw();
+        }
     }
 }
 

@@ -46,7 +46,7 @@ impl<S> StateTable<S> {
         let state = self.states.get_mut(place as usize)?.take();
         if state.is_some() {
             self.free.push(place);
-            if self.free.len() == self.states.len() && self.states.len() > KEPT_ENTRIES {
+            if self.states.len() > KEPT_ENTRIES && self.free.len() == self.states.len() {
                 // What the busiest moment took goes back.
                 (self.states, self.free) = (Vec::new(), Vec::new());
             }

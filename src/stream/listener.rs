@@ -204,28 +204,26 @@ pub(crate) struct ConnLimit {
     inside: usize,
     /// Most of them.
     most: usize,
-    /// Few enough to open again.
-    few: usize,
-    /// Shut since it was full.
+    /// One more may come in below this: `most`, or nine tenths of it since it was full.
     ///
-    /// Invariant: `inside >= most` implies that the next `admits` gives `false`.
-    is_shut: bool,
+    /// Invariant: at most `most`.
+    bound: usize,
 }
 
 impl ConnLimit {
     pub(crate) fn new(most: usize) -> Self {
-        Self { inside: 0, most, few: most - most.div_ceil(10), is_shut: false }
+        Self { inside: 0, most, bound: most }
     }
 
     /// Whether one more may come in.
     pub(crate) fn admits(&mut self) -> bool {
-        // Nearly always: below the cap, and it was not reached before.
-        if self.inside >= self.most {
-            self.is_shut = true;
-        } else if self.is_shut && self.inside <= self.few {
-            self.is_shut = false;
+        if self.inside < self.bound {
+            self.bound = self.most;
+            return true;
         }
-        !self.is_shut
+        let few = self.most - self.most.div_ceil(10);
+        self.bound = self.most.min(few + 1);
+        false
     }
 
     /// How many more may come in now.
@@ -365,6 +363,12 @@ mod tests {
         gate.leave();
         assert!(gate.admits(), "18 of 20 is open");
         assert_eq!((gate.inside(), gate.places()), (18, 2));
+    }
+
+    #[test]
+    fn a_gate_of_none_stays_shut() {
+        let mut gate = ConnLimit::new(0);
+        assert!(!gate.admits() && !gate.admits() && gate.places() == 0);
     }
 
     #[test]
