@@ -136,7 +136,7 @@
 //! | 7 | `stream/write.rs` | 390 | from `write` to the kernel, and the three ways to end |
 //! | 8 | `stream/connection/deadlines.rs` | 200 | what a connection waits for, and until when |
 //! | 9 | `engine/timers/mod.rs` | 280 | the clock, and what each timer is for |
-//! | 10 | `base/wheel.rs` | 450 | the timer wheel |
+//! | 10 | `base/wheel.rs` | 480 | the timer wheel |
 //! | 11 | `reactor/accept.rs` | 280 | accepting, within a budget and within the caps |
 //! | 12 | `reactor/teardown.rs` | 190 | the end of a turn, and of a connection |
 //!

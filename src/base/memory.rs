@@ -36,26 +36,26 @@ pub(crate) const FORGOTTEN_PER_STEP: usize = 4_096;
 
 /// The tables of a wheel whose ids were all forgotten. The kernel takes some milliseconds to take
 /// the memory of a million back, so it goes piece by piece.
-pub(crate) struct Leaving<T, P> {
+pub(crate) struct Leaving<T, E> {
     /// Entries of each table that are still to go back.
     left: usize,
     payloads: Vec<T>,
-    periods: Vec<P>,
+    extras: Vec<E>,
     ids: [Vec<u32>; 2],
 }
 
-impl<T, P> Leaving<T, P> {
+impl<T, E> Leaving<T, E> {
     pub(crate) const fn none() -> Self {
-        Self { left: 0, payloads: Vec::new(), periods: Vec::new(), ids: [Vec::new(), Vec::new()] }
+        Self { left: 0, payloads: Vec::new(), extras: Vec::new(), ids: [Vec::new(), Vec::new()] }
     }
 
     /// No table has more entries than there are payloads.
-    pub(crate) fn new(mut payloads: Vec<T>, mut periods: Vec<P>, mut ids: [Vec<u32>; 2]) -> Self {
+    pub(crate) fn new(mut payloads: Vec<T>, mut extras: Vec<E>, mut ids: [Vec<u32>; 2]) -> Self {
         let left = payloads.len();
         payloads.clear();
-        periods.clear();
+        extras.clear();
         ids.iter_mut().for_each(Vec::clear);
-        Self { left, payloads, periods, ids }
+        Self { left, payloads, extras, ids }
     }
 
     #[inline]
@@ -69,7 +69,7 @@ impl<T, P> Leaving<T, P> {
         if count > 0 {
             self.left -= count;
             self.payloads.shrink_to(self.left);
-            self.periods.shrink_to(self.left);
+            self.extras.shrink_to(self.left);
             self.ids.iter_mut().for_each(|table| table.shrink_to(self.left));
         }
         count
@@ -77,7 +77,7 @@ impl<T, P> Leaving<T, P> {
 }
 
 #[cfg(test)]
-impl<T, P> Leaving<T, P> {
+impl<T, E> Leaving<T, E> {
     pub(crate) fn left(&self) -> usize {
         self.left
     }
@@ -85,6 +85,6 @@ impl<T, P> Leaving<T, P> {
     /// Entries for which each table has memory.
     pub(crate) fn room(&self) -> [usize; 4] {
         let [generations, free] = &self.ids;
-        [self.payloads.capacity(), self.periods.capacity(), generations.capacity(), free.capacity()]
+        [self.payloads.capacity(), self.extras.capacity(), generations.capacity(), free.capacity()]
     }
 }

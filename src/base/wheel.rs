@@ -129,9 +129,9 @@ pub struct Wheel<T> {
     names: Names,
     /// What the timers with an id carry, by the index of the id.
     payloads: Vec<T>,
-    /// Ticks between two firings of the timers that are periodic, by the index of the id: up to the
-    /// highest that such a timer had, so that the others take no room here.
-    periods: Vec<Option<NonZeroU32>>,
+    /// What some timers have beside, by the index of the id: up to the highest that such a timer
+    /// had, so that the others take no room here.
+    extras: Vec<Extra>,
     /// Timers that are set: those with an id, and those of places.
     live: usize,
     /// Records whose timer was cancelled.
@@ -146,7 +146,7 @@ pub struct Wheel<T> {
     /// The deadline of the timer that was popped last.
     popped_deadline: u64,
     /// The memory of ids that were forgotten.
-    leaving: Leaving<T, Option<NonZeroU32>>,
+    leaving: Leaving<T, Extra>,
 }
 
 impl<T: Copy> Wheel<T> {
@@ -162,7 +162,7 @@ impl<T: Copy> Wheel<T> {
             occupied: [0; LEVELS],
             names: Names { ids: IdTable::new(), places: PlaceTable::default() },
             payloads: Vec::new(),
-            periods: Vec::new(),
+            extras: Vec::new(),
             live: 0,
             stale: 0,
             spare: Vec::new(),
@@ -231,6 +231,38 @@ impl<T: Copy> Wheel<T> {
         is_live
     }
 
+    /// Puts a timer off until the tick `deadline`; `false` if the id names none that is still to
+    /// fire. A timeout that every sign of life puts off costs a few nanoseconds so.
+    ///
+    /// The wheel only notes the deadline, and moves the timer when the old one has come. So
+    /// [`next_deadline`](Self::next_deadline) may still report the old one, among timers of equal
+    /// deadline the timer counts as set when it is moved, and it may not become due earlier than
+    /// it was: to that end cancel it and set another. A periodic timer goes on from the new
+    /// deadline.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use waterwheel::wheel::Wheel;
+    ///
+    /// let mut wheel = Wheel::new();
+    /// let idle = wheel.insert(30, "idle");
+    /// assert!(wheel.postpone(idle, 45));
+    /// assert_eq!(wheel.pop_due(44), None);
+    /// assert_eq!(wheel.pop_due(45), Some((idle, "idle")));
+    /// assert!(!wheel.postpone(idle, 60)); // it has fired
+    /// ```
+    #[inline]
+    pub fn postpone(&mut self, id: TimerId, deadline: u64) -> bool {
+        let Some(key) = self.names.ids.key_of(id) else { return false };
+        let deadline = deadline.min(LAST_TICK);
+        match self.extras.get_mut(key.index()) {
+            Some(extra) => extra.postponed_to = deadline,
+            None => self.extra_of_new(key).postponed_to = deadline,
+        }
+        true
+    }
+
     /// Whether the id names a timer that is still to fire.
     #[must_use]
     pub fn contains(&self, id: TimerId) -> bool {
@@ -268,10 +300,11 @@ impl<T: Copy> Wheel<T> {
     /// The tick at which to call [`pop_due`](Self::pop_due) next; `None` when no timer is set.
     ///
     /// The returned tick is never later than the earliest deadline, and is that deadline unless
-    /// timers were cancelled: the deadline of a cancelled timer may still be reported, and the pop
-    /// at that tick then finds nothing. A timer that is already due counts as the current tick.
-    /// After a pop that returned a timer the returned tick may be the current one although nothing
-    /// more is due: only the next pop looks for it.
+    /// timers were cancelled or put off: the deadline of a cancelled timer, or the old one of a
+    /// timer that was put off, may still be reported, and the pop at that tick then finds nothing.
+    /// A timer that is already due counts as the current tick. After a pop that returned a timer
+    /// the returned tick may be the current one although nothing more is due: only the next pop
+    /// looks for it.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         if !self.leaving.is_empty() {
@@ -327,7 +360,7 @@ impl<T: Copy> Wheel<T> {
         while let Some(record) = self.due.pop() {
             // Without stale records there is no need to look the key up.
             if self.stale == 0 || self.names.is_live(record.key) {
-                return Step::Fired(self.fire(record, now));
+                return self.fire(record, now);
             }
             self.stale -= 1;
         }
@@ -390,15 +423,19 @@ impl<T: Copy> Wheel<T> {
     fn begin(&mut self, key: Key, period: Option<NonZeroU32>, payload: T) -> TimerId {
         self.live += 1;
         self.payloads[key.index()] = payload;
-        match self.periods.get_mut(key.index()) {
-            Some(place) => *place = period,
+        match self.extras.get_mut(key.index()) {
+            Some(extra) => *extra = Extra { period, ..Extra::NONE },
             None if period.is_none() => {}
-            None => {
-                self.periods.resize(key.index(), None);
-                self.periods.push(period);
-            }
+            None => self.extra_of_new(key).period = period,
         }
         self.names.ids.id_of(key)
+    }
+
+    /// What a timer has beside that had nothing yet.
+    #[inline(never)]
+    fn extra_of_new(&mut self, key: Key) -> &mut Extra {
+        self.extras.resize(key.index() + 1, Extra::NONE);
+        &mut self.extras[key.index()]
     }
 
     /// A timer was cancelled whose record is left.
@@ -433,21 +470,33 @@ impl<T: Copy> Wheel<T> {
         slot.chunks.push(record, &mut self.spare);
     }
 
-    /// Finishes a one-shot timer, or sets a periodic one again, and tells what fired.
+    /// Finishes a one-shot timer, or sets a periodic one again, and tells what fired. One that was
+    /// put off is set again instead.
     #[inline]
-    fn fire(&mut self, record: Record, now: u64) -> Named<T> {
+    fn fire(&mut self, record: Record, now: u64) -> Step<T> {
+        // No extra has the index of a place: it is higher than that of any id.
+        let Some(extra) = self.extras.get(record.key.index()) else {
+            return self.finish(record);
+        };
+        if extra.postponed_to > record.deadline {
+            self.set(Record { deadline: extra.postponed_to, ..record });
+            return Step::Moved(1);
+        }
+        let next = extra.period.and_then(|period| record.deadline_after(period, now));
+        let Some(deadline) = next else { return self.finish(record) };
+        self.popped_deadline = record.deadline;
+        self.set(Record { deadline, ..record });
+        Step::Fired(self.named(record.key))
+    }
+
+    /// Ends a timer that has fired for the last time.
+    #[inline]
+    fn finish(&mut self, record: Record) -> Step<T> {
         self.popped_deadline = record.deadline;
         let named = self.named(record.key);
-        // No period has the index of a place: it is higher than that of any id.
-        let period = self.periods.get(record.key.index()).copied().flatten();
-        match period.and_then(|period| record.deadline_after(period, now)) {
-            Some(deadline) => self.set(Record { deadline, ..record }),
-            None => {
-                self.names.release(record.key);
-                self.live -= 1;
-            }
-        }
-        named
+        self.names.release(record.key);
+        self.live -= 1;
+        Step::Fired(named)
     }
 
     /// What a live key names.
@@ -594,7 +643,7 @@ impl<T: Copy> Wheel<T> {
     fn forget_ids(&mut self) {
         if let Some(ids) = self.names.ids.give_back() {
             let payloads = mem::take(&mut self.payloads);
-            self.leaving = Leaving::new(payloads, mem::take(&mut self.periods), ids);
+            self.leaving = Leaving::new(payloads, mem::take(&mut self.extras), ids);
         }
     }
 }
@@ -671,6 +720,19 @@ impl Record {
         let next = self.deadline + (missed + 1) * period;
         (next <= LAST_TICK).then_some(next)
     }
+}
+
+/// What a timer with an id may have beside its record and its payload.
+#[derive(Clone, Copy)]
+struct Extra {
+    /// The deadline to which the timer was put off, if it is later than that of its record.
+    postponed_to: u64,
+    /// Ticks between two firings.
+    period: Option<NonZeroU32>,
+}
+
+impl Extra {
+    const NONE: Self = Self { postponed_to: 0, period: None };
 }
 
 /// The keys of live timers: those that ids name, and those of places.
@@ -995,7 +1057,7 @@ mod tests {
         assert!(wheel.cancel(periodic));
         let next = wheel.insert(8, 'c');
         let others = [wheel.insert(8, 'd'), wheel.insert(8, 'e')]; // the second has a new index
-        assert_eq!(wheel.periods.len(), 2, "one that fires once has no place there");
+        assert_eq!(wheel.extras.len(), 2, "one that fires once has no place there");
         assert!(others.iter().all(|&id| wheel.cancel(id)));
         assert_eq!(wheel.pop_due(9), Some((next, 'c')));
         assert_eq!((wheel.pop_due(20), wheel.len()), (None, 0));

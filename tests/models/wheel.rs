@@ -194,6 +194,47 @@ fn a_periodic_timer_ends_with_the_wheel() {
 }
 
 #[test]
+fn a_timer_that_was_put_off_fires_once_at_the_last_deadline_that_was_set() {
+    let mut wheel = Wheel::new();
+    let id = wheel.insert(10, 'a');
+    wheel.insert(70, 'b');
+    for deadline in [90, 300, 70] {
+        assert!(wheel.postpone(id, deadline));
+    }
+    assert_eq!(wheel.pop_due(69), None);
+    assert!(wheel.contains(id));
+    assert_eq!(drain(&mut wheel, 70), ['b', 'a']);
+    assert!(!wheel.contains(id) && !wheel.postpone(id, 500));
+    assert_eq!((wheel.pop_due(1_000), wheel.len()), (None, 0));
+}
+
+#[test]
+fn a_timer_put_off_is_not_due_before_it_was_and_the_next_one_of_its_place_is_not_put_off() {
+    let mut wheel = Wheel::new();
+    let id = wheel.insert(10, 'a');
+    assert!(wheel.postpone(id, 5));
+    assert_eq!((wheel.pop_due(9), wheel.pop_due(10)), (None, Some((id, 'a'))));
+    let cancelled = wheel.insert(20, 'b');
+    assert!(wheel.postpone(cancelled, 60) && wheel.cancel(cancelled));
+    let next = wheel.insert(20, 'c');
+    assert_eq!(wheel.pop_due(20), Some((next, 'c')));
+}
+
+#[test]
+fn a_periodic_timer_that_was_put_off_keeps_its_new_phase() {
+    let mut wheel = Wheel::new();
+    let id = wheel.insert_periodic(7, period(10), 'p');
+    assert!(wheel.postpone(id, 11));
+    for (now, due) in [(10, false), (11, true), (20, false), (21, true), (31, true)] {
+        assert_eq!(wheel.pop_due(now), due.then_some((id, 'p')), "at {now}");
+    }
+    assert!(wheel.postpone(id, u64::MAX));
+    assert_eq!(wheel.pop_due(LAST_TICK - 1), None);
+    assert_eq!(wheel.pop_due(LAST_TICK), Some((id, 'p')));
+    assert!(wheel.is_empty());
+}
+
+#[test]
 fn a_wheel_of_cancelled_timers_has_no_next_deadline() {
     let mut wheel = Wheel::new();
     let ids: Vec<_> = (1..=100).map(|i| wheel.insert(i * i, ())).collect();
@@ -214,8 +255,9 @@ impl Operation {
             24..26 => Self::InsertPast(draw.ticks(20)),
             26..28 => Self::InsertPeriodic(draw.ticks(20), 1 + draw.below(100_000) as u32),
             28 => Self::InsertMany(draw.below(200) as usize, draw.ticks(20)),
-            29..36 => Self::Cancel(draw.below(40) as usize),
-            36..43 => Self::Cancel(draw.below(5_000) as usize),
+            29..35 => Self::Cancel(draw.below(40) as usize),
+            35..40 => Self::Cancel(draw.below(5_000) as usize),
+            40..43 => Self::Postpone(draw.below(200) as usize, draw.ticks(14)),
             43 => Self::CancelMany(draw.below(800) as usize),
             44..58 => Self::Pop(draw.below(4) as usize, draw.ticks(5)),
             58..62 => Self::Pop(usize::MAX, draw.ticks(13)),

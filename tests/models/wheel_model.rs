@@ -21,6 +21,9 @@ pub(crate) enum Operation {
     InsertPeriodic(u64, u32),
     /// Cancels one of the ids handed out so far, counted back from the last.
     Cancel(usize),
+    /// Puts one of the ids handed out so far, counted back from the last, off to this many ticks
+    /// ahead.
+    Postpone(usize, u64),
     /// Sets this many timers for one tick this many ahead.
     InsertMany(usize, u64),
     /// Cancels most of this many ids that were handed out last.
@@ -56,6 +59,14 @@ impl Pair {
                     self.cancel(id);
                 }
             }
+            Operation::Postpone(back, ticks) => {
+                let issued = &self.model.issued;
+                if let Some(&id) = issued.iter().rev().nth(back % issued.len().max(1)) {
+                    let deadline = tick + ticks;
+                    let is_live = self.wheel.postpone(id, deadline);
+                    assert_eq!(is_live, self.model.postpone(id, deadline));
+                }
+            }
             Operation::CancelMany(count) => {
                 let first = self.model.issued.len().saturating_sub(count);
                 for i in (first..self.model.issued.len()).filter(|i| i % 5 != 0) {
@@ -76,7 +87,7 @@ impl Pair {
         assert!(!self.model.keys.contains_key(&id), "{id:?} names a live timer already");
         self.model.issued.push(id);
         let deadline = deadline.min(LAST_TICK);
-        self.model.set(Timer { id, deadline, period, payload });
+        self.model.set(Timer { id, deadline, postponed_to: 0, period, payload });
     }
 
     fn cancel(&mut self, id: TimerId) {
@@ -134,6 +145,8 @@ struct Timer {
     id: TimerId,
     /// The deadline asked for, from which the phase of a periodic timer is counted.
     deadline: u64,
+    /// The deadline to which it is put off when this one has come, if that is later.
+    postponed_to: u64,
     period: Option<NonZeroU32>,
     payload: u64,
 }
@@ -152,16 +165,28 @@ impl Model {
         found.is_some()
     }
 
+    fn postpone(&mut self, id: TimerId, deadline: u64) -> bool {
+        let timer = self.keys.get(&id).and_then(|key| self.timers.get_mut(key));
+        timer.map(|timer| timer.postponed_to = deadline.min(LAST_TICK)).is_some()
+    }
+
     fn pop_due(&mut self, now: u64) -> Option<(TimerId, u64)> {
         let now = now.min(LAST_TICK);
-        let due = self.timers.first_entry().filter(|first| first.key().0 <= now);
-        let Some(first) = due else {
-            self.tick = now;
-            return None;
+        let mut timer = loop {
+            let due = self.timers.first_entry().filter(|first| first.key().0 <= now);
+            let Some(first) = due else {
+                self.tick = now;
+                return None;
+            };
+            self.tick = first.key().0;
+            let mut timer = first.remove();
+            self.keys.remove(&timer.id);
+            if timer.postponed_to <= timer.deadline {
+                break timer;
+            }
+            timer.deadline = timer.postponed_to;
+            self.set(timer);
         };
-        self.tick = first.key().0;
-        let mut timer = first.remove();
-        self.keys.remove(&timer.id);
         let popped = (timer.id, timer.payload);
         if let Some(period) = timer.period {
             while timer.deadline <= now {

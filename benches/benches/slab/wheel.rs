@@ -50,6 +50,17 @@ impl Wheel {
     }
 
     pub(crate) fn cancel(&mut self, index: u32) {
+        self.unlink(index);
+        self.release(index);
+    }
+
+    pub(crate) fn rearm(&mut self, index: u32, deadline: u64) {
+        self.unlink(index);
+        self.nodes[index as usize].deadline = deadline.max(self.tick + 1);
+        self.link(index);
+    }
+
+    fn unlink(&mut self, index: u32) {
         let Node { previous, next, slot, .. } = self.nodes[index as usize];
         if previous != NIL {
             self.nodes[previous as usize].next = next;
@@ -62,7 +73,6 @@ impl Wheel {
         if next != NIL {
             self.nodes[next as usize].previous = previous;
         }
-        self.release(index);
     }
 
     pub(crate) fn advance(&mut self, to: u64, mut fire: impl FnMut(u32)) {
