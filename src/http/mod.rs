@@ -77,6 +77,7 @@ mod method;
 mod metrics;
 mod offload;
 mod options;
+mod places;
 mod record;
 mod refusal;
 mod request;

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use super::fields::{Fields, members};
 use super::head::{Framing, Head, Version};
 use super::method::Method;
+use super::places::Values;
 
 /// The head of a request: method, path and fields. A `Request` borrows the input, and so cannot
 /// outlive the callback: copy what is needed later.
@@ -25,16 +26,12 @@ use super::method::Method;
 pub struct Request<'a> {
     head: &'a Head<'a>,
     path: &'a str,
-    params: Option<&'a matchit::Params<'a, 'a>>,
+    values: &'a Values<'a>,
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn new(
-        head: &'a Head<'a>,
-        path: &'a str,
-        params: Option<&'a matchit::Params<'a, 'a>>,
-    ) -> Self {
-        Self { head, path, params }
+    pub(super) fn new(head: &'a Head<'a>, path: &'a str, values: &'a Values<'a>) -> Self {
+        Self { head, path, values }
     }
 
     /// The method.
@@ -88,7 +85,7 @@ impl<'a> Request<'a> {
     /// no such parameter.
     #[must_use]
     pub fn param(&self, name: &str) -> &'a str {
-        self.params.and_then(|params| params.get(name)).unwrap_or_default()
+        self.values.get(name, self.path)
     }
 
     /// Host and port that the client asks for, from the target or from the field `Host`.

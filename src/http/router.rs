@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::head::Head;
 use super::method::{Method, ROUTABLE};
+use super::places::{LastPath, Values};
 use super::request::Request;
 use super::response::Response;
 
@@ -352,9 +353,7 @@ impl<A> Router<A> {
 /// A router that is complete.
 pub(super) struct Routes<A> {
     router: Router<A>,
-    /// The path without places that was found last, and the place of its route: the next request
-    /// is likely to have the same.
-    last: (String, usize),
+    last: LastPath,
 }
 
 /// A route that was found.
@@ -364,7 +363,7 @@ pub(super) struct Found<'a, A> {
     place: Option<usize>,
     before: &'a mut [Before<A>],
     /// What of the path stands for the places of the route.
-    params: Option<matchit::Params<'a, 'a>>,
+    values: Values<'a>,
 }
 
 impl<'a, A: 'static> Found<'a, A> {
@@ -372,9 +371,9 @@ impl<'a, A: 'static> Found<'a, A> {
     fn new(
         (route, before): (&'a mut Route<A>, &'a mut [Before<A>]),
         method: Method,
-        params: Option<matchit::Params<'a, 'a>>,
+        values: Values<'a>,
     ) -> Self {
-        Self { place: route.place(method), route, before, params }
+        Self { place: route.place(method), route, before, values }
     }
 
     /// Calls what comes before, and the handler.
@@ -385,8 +384,8 @@ impl<'a, A: 'static> Found<'a, A> {
         (head, path): (&Head<'_>, &str),
         res: &mut Response<'_, A>,
     ) {
-        let Self { route, place, before, params } = self;
-        let req = &Request::new(head, path, params.as_ref());
+        let Self { route, place, before, values } = self;
+        let req = &Request::new(head, path, values);
         let Some(place) = *place else { return call_without_handler(route, before, app, req, res) };
         for &place in &route.rules_of(Some(place)).before {
             if before[usize::from(place)](app, req, res) == Next::Done {
@@ -416,22 +415,20 @@ impl<A: 'static> Routes<A> {
     #[inline]
     pub(super) fn find<'a>(&'a mut self, method: Method, path: &'a str) -> Option<Found<'a, A>> {
         let Router { tree, routes, before, fallback, .. } = &mut self.router;
-        if path == self.last.0 {
-            let route = routes.get_mut(self.last.1)?;
-            return Some(Found::new((route, before), method, None));
+        if self.last.is(path) {
+            let (place, values) = self.last.found();
+            let route = routes.get_mut(place)?;
+            return Some(Found::new((route, before), method, values));
         }
         if let Ok(found) = tree.at(path) {
             let place = *found.value as usize;
-            if found.params.is_empty() {
-                self.last.0.clear();
-                self.last.0.push_str(path);
-                self.last.1 = place;
-            }
+            self.last.note(path, place, &found.params);
             if let Some(route) = routes.get_mut(place) {
-                return Some(Found::new((route, before), method, Some(found.params)));
+                let values = Values::Found(found.params);
+                return Some(Found::new((route, before), method, values));
             }
         }
-        fallback.as_mut().map(|route| Found::new((route, before), method, None))
+        fallback.as_mut().map(|route| Found::new((route, before), method, Values::NONE))
     }
 }
 

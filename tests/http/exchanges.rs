@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use log::Level;
 use waterwheel::Conn;
-use waterwheel::http::{Method, Next, Options, Route, Router, Server, Upgraded};
+use waterwheel::http::{Method, Next, Options, Request, Route, Router, Server, Upgraded};
 
 use crate::logged::{keep_log, logged};
 use crate::routes;
@@ -405,4 +405,34 @@ fn nobody_waits_for_a_client_that_does_not_read() {
         assert_eq!(greedy.answer().body.len(), 1 << 20);
     }
     greedy.expect_alive();
+}
+
+/// A path that comes again is not looked up again. Between others of the same route, and beside one
+/// without places, each still has its own values.
+#[test]
+fn a_path_that_comes_again_has_its_own_values() {
+    let web = Web::of(|| {
+        let say = |req: &Request<'_>| format!("{} {}", req.param("who"), req.param("rest"));
+        Router::new()
+            .get("/user/me", move |_, req, res| res.text(&format!("me{}", say(req))))
+            .get("/user/{who}", move |_, req, res| res.text(&say(req)))
+            .get("/{who}/files/{*rest}", move |_, req, res| res.text(&say(req)))
+    });
+    let mut client = web.client();
+    let paths = [
+        ("/user/1", "1 "),
+        ("/user/22", "22 "),
+        ("/a/files/b/c", "a b/c"),
+        ("/abc/files/d", "abc d"),
+        ("/user/%C3%A4", "\u{e4} "),
+        ("/user/me", "me "),
+    ];
+    for round in 0..40 {
+        for (path, expected) in paths {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+            for _ in 0..1 + round % 3 {
+                client.ask(&request).expect(200, expected);
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use crate::http::field_list::FieldList;
 use crate::http::head::{Framing, Head, Version};
 use crate::http::method::Method;
+use crate::http::places::Values;
 use crate::http::request::Request;
 use crate::http::target::Target;
 
@@ -47,6 +48,6 @@ impl OwnedRequest {
             is_encoded: false,
             upgrade: None,
         };
-        Some(call(&Request::new(&head, &self.path, None)))
+        Some(call(&Request::new(&head, &self.path, &Values::NONE)))
     }
 }
