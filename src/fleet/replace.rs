@@ -2,8 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +18,8 @@ impl Fleet {
     /// `path` is the path of a Unix socket, over which the two processes talk. A restart has three
     /// steps:
     /// 1. The new process connects to `path` and gets the listening sockets of the old process. If
-    ///    no process answers there, it is the first one, and begins without sockets.
+    ///    no process answers there, it is the first one: it makes the socket at `path`, and begins
+    ///    without listening sockets.
     /// 2. The new process runs `set_up` for each reactor. A [`Member::listen`] on an address on
     ///    which the old process listens uses that socket, with its queue of connections. Any other
     ///    address is bound. A socket of the old process that no `listen` names is closed.
@@ -29,7 +29,7 @@ impl Fleet {
     ///
     /// If the new process fails before step 3, for example in `set_up`, the old process goes on and
     /// waits for another one. If two new processes start at once, the second takes over from the
-    /// first.
+    /// first. It waits at most 30 s for that to be ready.
     ///
     /// The default [`on_shutdown`](crate::Handler::on_shutdown) closes every connection, even if
     /// the client's first request is still on its way. To serve such a client, override
@@ -90,15 +90,21 @@ impl Fleet {
         }
         let path = path.as_ref();
         let name = format!("{}-control", self.options.name);
-        let predecessor = match Predecessor::ask(path)? {
-            Some((predecessor, listeners)) => {
-                self.inherited = listeners;
-                Some(predecessor)
+        let before = loop {
+            match Predecessor::ask(path)? {
+                Some((predecessor, listeners)) => {
+                    self.inherited = listeners;
+                    break Before::Predecessor(predecessor);
+                }
+                None => match Control::bind(path, None) {
+                    // Another one has come first since it was asked for.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    bound => break Before::Nothing(bound?),
+                },
             }
-            None => None,
         };
         let fleet = self.start(set_up)?;
-        let begun = Waiting::begin(path, predecessor, name, fleet.remote(), drain);
+        let begun = Waiting::begin(path, before, name, fleet.remote(), drain);
         if begun.is_err() {
             fleet.stop(); // the old process, if there is one, serves on
         }
@@ -108,25 +114,45 @@ impl Fleet {
     }
 }
 
+/// What a process has found at the path.
+enum Before {
+    /// No other process: the socket is there from now on, so that one which starts before this
+    /// one is set up waits for it.
+    Nothing(Control),
+    /// One that serves until this one is ready, and whose socket stays so long.
+    Predecessor(Predecessor),
+}
+
 /// The thread that waits for a successor.
 struct Waiting {
     waker: ControlWaker,
-    is_over: Arc<AtomicBool>,
+    is_over: IsOver,
+}
+
+/// Whether no successor is waited for any more. The lock is held while the socket at the path is
+/// closed, or looked for there: the number of a closed one may be that of a successor's.
+type IsOver = Arc<Mutex<bool>>;
+
+fn lock(is_over: &IsOver) -> MutexGuard<'_, bool> {
+    is_over.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Waiting {
     fn begin(
         path: &Path,
-        predecessor: Option<Predecessor>,
+        before: Before,
         name: String,
         fleet: FleetRemote,
         drain: Duration,
     ) -> io::Result<Self> {
-        let control = Control::bind(path, predecessor.as_ref())?;
+        let (control, predecessor) = match before {
+            Before::Nothing(control) => (control, None),
+            Before::Predecessor(it) => (Control::bind(path, Some(&it))?, Some(it)),
+        };
         let waker = control.waker();
-        let is_over = Arc::new(AtomicBool::new(false));
+        let is_over = IsOver::default();
         let ends = Arc::clone(&is_over);
-        thread::Builder::new().name(name).spawn(move || serve(&control, &fleet, drain, &ends))?;
+        thread::Builder::new().name(name).spawn(move || serve(control, &fleet, drain, &ends))?;
         if let Some(predecessor) = predecessor {
             // One that has ended meanwhile needs no word.
             let _ = predecessor.dismiss();
@@ -136,24 +162,30 @@ impl Waiting {
 
     /// The fleet has ended.
     fn end(self) {
-        self.is_over.store(true, SeqCst);
-        // The thread is not waited for: one that has handed the sockets on may hear late that its
-        // successor has failed.
-        self.waker.wake();
+        let mut is_over = lock(&self.is_over);
+        if !std::mem::replace(&mut *is_over, true) {
+            // The thread is not waited for: one that has handed the sockets on may hear late that
+            // its successor has failed.
+            self.waker.wake();
+        }
     }
 }
 
 /// Hands the sockets on to whoever asks, until one has said that it serves; then the fleet drains.
-fn serve(control: &Control, fleet: &FleetRemote, drain: Duration, is_over: &AtomicBool) {
+fn serve(control: Control, fleet: &FleetRemote, drain: Duration, is_over: &IsOver) {
     loop {
         let asking = control.accept();
-        if is_over.load(SeqCst) {
+        if *lock(is_over) {
             return;
         }
         let done = asking.and_then(|successor| successor.hand_on(&fleet.listeners()?));
         match done {
             Ok(()) => {
                 log::info!("a successor serves: this process drains");
+                let mut is_over = lock(is_over);
+                *is_over = true;
+                drop(control);
+                drop(is_over);
                 return fleet.drain(drain);
             }
             Err(error) => {

@@ -19,6 +19,8 @@ mod panic;
 #[cfg(target_os = "linux")]
 mod pool_servers;
 #[cfg(target_os = "linux")]
+mod replaced;
+#[cfg(target_os = "linux")]
 mod send_buffer;
 #[cfg(target_os = "linux")]
 mod states;

@@ -207,7 +207,11 @@ fn nothing_but_a_dead_socket_is_replaced() {
     // A process that answers and hands nothing on.
     let other = UnixListener::bind(&path).unwrap();
     let failed = Process::start(&path, b'a', any(), Spread::Shared);
-    drop(other.accept().unwrap());
+    other.set_nonblocking(true).unwrap();
+    while !failed.thread.is_finished() {
+        drop(other.accept());
+        thread::yield_now();
+    }
     let error = failed.thread.join().unwrap().unwrap_err();
     assert!(error.to_string().contains("no sockets were handed on"), "{error}");
     drop(UnixStream::connect(&path).unwrap()); // it is still there

@@ -27,6 +27,10 @@ use crate::sys::os::peer_credentials;
 /// be ready then has no limit; of one that fails, the end of the socket closes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Predecessors that may end or be replaced before they have handed their sockets on: processes
+/// that start at the same moment.
+const MAX_TRIES: usize = 16;
+
 /// What a successor says once it serves.
 const READY: u8 = b'!';
 
@@ -48,13 +52,17 @@ impl Predecessor {
     /// - `AlreadyExists`: something that is no socket has the name.
     /// - `PermissionDenied`: another user's process answers.
     pub(crate) fn ask(path: &Path) -> io::Result<Option<(Self, Vec<TcpListener>)>> {
+        let mut tries = 0;
         loop {
             let Some(predecessor) = Self::find(path)? else { return Ok(None) };
+            if identity_at(path) != Some(predecessor.identity) {
+                continue; // another one took the path, and which one is connected is not known
+            }
+            tries += 1;
             match receive_listeners(&predecessor.socket) {
                 Ok(listeners) => return Ok(Some((predecessor, listeners))),
-                // It has handed them to another one meanwhile, or has just ended: look again.
-                Err(error)
-                    if is_gone(&error) && identity_at(path) != Some(predecessor.identity) => {}
+                // It has handed them to another one meanwhile, or has ended: look again.
+                Err(error) if is_gone(&error) && tries < MAX_TRIES => {}
                 Err(error) => {
                     let text = format!("{}: no sockets were handed on: {error}", path.display());
                     return Err(io::Error::new(error.kind(), text));
@@ -89,14 +97,18 @@ impl Predecessor {
 /// Where a successor may ask.
 #[derive(Debug)]
 pub(crate) struct Control {
-    listener: UnixListener,
-    /// Removed with this, unless the successor has its own there by then.
+    /// Removed with this, unless the successor has its own there by then; first, so that one whose
+    /// connection ends with the listener does not find it again.
     file: SocketFile,
+    listener: UnixListener,
 }
 
 impl Control {
     /// Listens at a path, where nothing is, the socket of a process that has ended, or that of the
-    /// predecessor.
+    /// predecessor. A connection waits until it is accepted.
+    ///
+    /// # Errors
+    /// - `AlreadyExists`: another process has come first, or something that is no socket is there.
     pub(crate) fn bind(path: &Path, predecessor: Option<&Predecessor>) -> io::Result<Self> {
         // Bound beside it and renamed: there is no time at which a successor finds none.
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -104,8 +116,13 @@ impl Control {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         fresh.push(format!(".{}.{count}", process::id()));
         let bound = Self::bind_fresh(PathBuf::from(fresh)).and_then(|mut control| {
-            control.expect_free(path, predecessor.map(|it| it.identity))?;
-            control.file.rename(path)?;
+            let found = control.expect_free(path, predecessor.map(|it| it.identity))?;
+            match (found, predecessor) {
+                (Some(found), Some(predecessor)) if found == predecessor.identity => {
+                    control.file.rename(path)?;
+                }
+                (found, _) => control.file.claim(path, found)?,
+            }
             Ok(control)
         });
         bound.map_err(|error| explain(path, error))
@@ -116,20 +133,25 @@ impl Control {
         let file = bind_name(&socket, &UnixAddr::path(path), Some(MODE))?;
         let Some(file) = file else { return Err(ErrorKind::InvalidInput.into()) };
         socket.listen(8)?;
-        Ok(Self { listener: UnixListener::from(std::os::fd::OwnedFd::from(socket)), file })
+        Ok(Self { file, listener: UnixListener::from(std::os::fd::OwnedFd::from(socket)) })
     }
 
-    /// Whether the path may be taken: others may have come since it was looked at first.
-    fn expect_free(&self, path: &Path, predecessor: Option<Identity>) -> io::Result<()> {
-        let Some(found) = socket_at(path)? else { return Ok(()) };
+    /// Whether the path may be taken: others may have come since it was looked at first. Returns
+    /// the socket that is there.
+    fn expect_free(
+        &self,
+        path: &Path,
+        predecessor: Option<Identity>,
+    ) -> io::Result<Option<Identity>> {
+        let Some(found) = socket_at(path)? else { return Ok(None) };
         if Some(found) == predecessor {
-            return Ok(());
+            return Ok(Some(found));
         }
         match UnixStream::connect(path) {
             Err(error)
                 if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) =>
             {
-                Ok(())
+                Ok(Some(found))
             }
             Err(error) => Err(error),
             Ok(_) => {

@@ -188,6 +188,23 @@ impl SocketFile {
         Ok(())
     }
 
+    /// Gives the file another name that no file has, but for a socket that is `dead` and is removed
+    /// first. Of several that want the name, one gets it.
+    pub(super) fn claim(&mut self, to: &Path, dead: Option<Identity>) -> io::Result<()> {
+        if let Some(identity) = dead {
+            drop(Self { path: to.to_owned(), identity });
+        }
+        match fs::hard_link(&self.path, to) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            Err(_) => self.rename(to), // a file system without links
+            Ok(()) => {
+                fs::remove_file(&self.path)?;
+                self.path = std::path::absolute(to)?;
+                Ok(())
+            }
+        }
+    }
+
     /// Whether the path still leads to it.
     fn is_there(&self) -> bool {
         let found = fs::symlink_metadata(&self.path);
