@@ -14,7 +14,6 @@ mod process;
 mod servers;
 
 use std::net::{SocketAddr, TcpListener};
-use std::thread;
 use std::time::Instant;
 
 use process::Process;
