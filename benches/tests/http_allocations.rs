@@ -62,6 +62,10 @@ fn a_request_allocates_nothing() {
     assert_eq!(allocations(&small.repeat(16), 16 * (HEAD.len() + 13)), 0);
     let browser = format!("GET /user/1234567890123 HTTP/1.1\r\n{FIELDS}\r\n");
     assert_eq!(allocations(&browser, HEAD.len() + 13), 0);
+    let users: String = (0..33)
+        .map(|user| format!("GET /user/{:013} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n", user))
+        .collect();
+    assert_eq!(allocations(&users, 33 * (HEAD.len() + 13)), 0, "a path that is another each time");
     let asked = "POST /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
     assert_eq!(allocations(asked, HEAD.len() - 1 + 8), 0, "a body that is there already");
     let made = "GET /made HTTP/1.1\r\nHost: x\r\n\r\n";

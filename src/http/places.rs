@@ -69,17 +69,23 @@ impl LastPath {
         }
     }
 
+    /// The names of a route that is kept already are not copied anew.
     #[inline(never)]
     fn keep(&mut self, path: &str, route: usize, params: &matchit::Params<'_, '_>) {
+        if self.route != route || self.values.len() != params.len() {
+            self.values.clear();
+        }
+        self.route = route;
         self.path.clear();
-        self.values.clear();
-        for (name, value) in params.iter() {
+        for (index, (name, value)) in params.iter().enumerate() {
             // Of one that is too long nothing is kept: no path is empty.
             let Some(place) = place_in(path.as_bytes(), value.as_bytes()) else { return };
-            self.values.push(Value { name: name.into(), place });
+            match self.values.get_mut(index) {
+                Some(value) => value.place = place,
+                None => self.values.push(Value { name: name.into(), place }),
+            }
         }
         self.path.push_str(path);
-        self.route = route;
     }
 }
 
@@ -112,6 +118,7 @@ mod tests {
             ("/a", "||"),
             ("/\u{e4}/b/\u{20ac}", "\u{e4}|\u{20ac}|"),
             ("/1/b/22", "1|22|"),
+            ("/333/b/4", "333|4|"),
         ] {
             assert_eq!(both(&mut last, path), [expected; 2], "{path}");
         }
