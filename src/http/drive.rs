@@ -7,6 +7,7 @@ use super::body::Flow;
 use super::chunk::Found;
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId, Rest};
 use super::fields::is_framing;
+use super::held::end_soon;
 use super::record::{Record, Saved};
 use super::refusal::Refusal;
 use super::response::Response;
@@ -268,7 +269,7 @@ impl<A: 'static> Driver<'_, A> {
     /// next one may begin.
     pub(super) fn settle(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) -> bool {
         let Phase::Busy(exchange) = &mut state.phase else { return true };
-        let after = self.look(exchange, conn, state.is_draining);
+        let after = self.look(exchange, conn);
         self.shared.store(exchange);
         if after == After::Busy {
             return false;
@@ -283,12 +284,7 @@ impl<A: 'static> Driver<'_, A> {
 
     /// What an exchange waits for.
     #[inline]
-    pub(super) fn look(
-        &mut self,
-        exchange: &mut Exchange<A>,
-        conn: &mut Conn<'_>,
-        is_draining: bool,
-    ) -> After {
+    pub(super) fn look(&mut self, exchange: &mut Exchange<A>, conn: &mut Conn<'_>) -> After {
         if exchange.wants_drain {
             self.run_drain(exchange, conn);
         }
@@ -302,7 +298,7 @@ impl<A: 'static> Driver<'_, A> {
         match exchange.output {
             Output::Unanswered | Output::Stream(_) => After::Busy,
             Output::Done if exchange.upgrade.is_some() => After::Upgrade,
-            Output::Done if is_draining || !exchange.can_keep_alive() => After::Close,
+            Output::Done if !exchange.can_keep_alive() => After::Close,
             Output::Done if matches!(exchange.input, Input::None) => After::Next,
             Output::Done => {
                 if matches!(exchange.reader, Reader::Unasked) || exchange.is_paused {
@@ -336,6 +332,9 @@ impl<A: 'static> Driver<'_, A> {
             After::Next => {
                 state.phase = Phase::Head;
                 state.since = ms(now);
+                if state.is_draining {
+                    end_soon::<A>(conn);
+                }
             }
             After::Close => {
                 state.phase = Phase::Ended;

@@ -108,21 +108,6 @@ impl<A: 'static> Server<A> {
         conn.context().post(key, move |server, cx| server.go_on(cx, id));
     }
 
-    /// While the reactor drains, the client has read a large answer: what it has sent behind that
-    /// is read first, and the connection ends if that is nothing.
-    #[cold]
-    pub(super) fn end_soon(&mut self, conn: &mut Conn<'_>) {
-        let (key, id) = (conn.handler_key::<Self>(), conn.id());
-        conn.context().post(key, move |_, cx| {
-            cx.with(key, id, |state: &mut State<A>, conn| {
-                let is_idle = matches!(state.phase, Phase::Head) && state.searched == 0;
-                if is_idle && conn.is_reading() && !has_more(state.held.as_deref(), conn) {
-                    conn.close();
-                }
-            });
-        });
-    }
-
     /// A client that has finished sending is done when it has all its answers, and when what it has
     /// sent last is no whole request.
     #[inline]
@@ -168,6 +153,21 @@ impl<A: 'static> Server<A> {
             self.feed_held(state, conn, b"");
         }
     }
+}
+
+/// While the reactor drains, nothing is due any more: what the client has sent is read first, and
+/// the connection ends if that is nothing.
+#[cold]
+pub(super) fn end_soon<A: 'static>(conn: &mut Conn<'_>) {
+    let (key, id) = (conn.handler_key::<Server<A>>(), conn.id());
+    conn.context().post(key, move |_, cx| {
+        cx.with(key, id, |state: &mut State<A>, conn| {
+            let is_idle = matches!(state.phase, Phase::Head) && state.searched == 0;
+            if is_idle && conn.is_reading() && !has_more(state.held.as_deref(), conn) {
+                conn.close();
+            }
+        });
+    });
 }
 
 /// Whether a request waits to be looked at, or a part of one: an empty line is none.

@@ -7,7 +7,7 @@ use super::clocks::arm;
 use super::drive::{After, Driver, Step, ms, settle_later};
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
-use super::held::has_more;
+use super::held::{end_soon, has_more};
 use super::known::Known;
 use super::options::Options;
 use super::record::{Record, Saved};
@@ -351,7 +351,7 @@ impl<A: 'static> Server<A> {
             let saved = || Box::new(Saved::target_only(head, peer, now));
             exchange.saved.get_or_insert_with(saved);
         }
-        match driver.look(&mut exchange, conn, state.is_draining) {
+        match driver.look(&mut exchange, conn) {
             After::Busy => self.await_more(state, conn, exchange),
             after => driver.conclude(state, conn, &mut exchange, after),
         }
@@ -471,7 +471,7 @@ impl<A: 'static> Handler for Server<A> {
                 }
                 self.feed_held(state, conn, b"");
                 if state.is_draining {
-                    self.end_soon(conn);
+                    end_soon::<A>(conn);
                 }
             }
             Phase::Ended => {}
@@ -528,7 +528,9 @@ impl<A: 'static> Handler for Server<A> {
         state.is_draining = true;
         match &mut state.phase {
             Phase::Busy(exchange) => {
-                exchange.keep_alive = false;
+                if exchange.output == Output::Unanswered {
+                    exchange.keep_alive = false; // else the client was told otherwise
+                }
                 if exchange.is_events {
                     // Nothing else would end it; the page connects again, elsewhere.
                     self.driver().end_events(state, conn);

@@ -235,6 +235,38 @@ fn a_drain_waits_for_the_request_behind_a_large_answer() {
     }
 }
 
+/// Its head has said that the connection stays.
+#[test]
+fn a_drain_waits_for_the_request_behind_a_stream_that_has_begun() {
+    let (sender, ids) = mpsc::channel();
+    for behind in [&*ask("/now"), ""] {
+        let sender = sender.clone();
+        let web = Web::serve(move || {
+            let routes = Router::new()
+                .get("/stream", move |(), _, res| {
+                    sender.send((res.stream(None), res.server())).unwrap();
+                })
+                .get("/now", |(), _, res| res.text("now"));
+            let options = Options::default().keep_alive_timeout(10 * PATIENCE);
+            Server::new((), routes).with_options(options)
+        });
+        let (mut client, mut idle) = (web.client(), web.client());
+        client.send([&ask("/stream"), behind].concat());
+        let id = ids.recv_timeout(PATIENCE).unwrap();
+        assert!(!client.head().contains("Connection: close"));
+        idle.get("/now").expect(200, "now");
+        web.remote.drain(10 * PATIENCE).unwrap();
+        idle.expect_end();
+        web.answer(id, |(), res| res.end());
+        assert_eq!(client.take(5), b"0\r\n\r\n");
+        if !behind.is_empty() {
+            let answer = client.answer().expect(200, "now");
+            assert_eq!(answer.field("connection"), Some("close"));
+        }
+        client.expect_end();
+    }
+}
+
 #[test]
 fn a_client_that_reads_nothing_is_not_waited_for_without_end() {
     let rate = Some(MinRate::new(1 << 20, SHORT));
