@@ -7,23 +7,23 @@
 //!
 //! | bug | seeds | found by |
 //! |---|---|---|
-//! | `abort_says_fin` | 13 | the peer has seen a clean end and no reset |
-//! | `accept_loop_stops` | 5 | connections queue, and the listener will not look |
-//! | `accept_panic_stops` | 56 | connections queue, and the listener will not look |
-//! | `budget_without_ready_queue` | 17 | there is input, and no event for it will come |
-//! | `cap_overrun` | 15 | bytes were taken without room for them |
+//! | `abort_says_fin` | 15 | the peer has seen a clean end and no reset |
+//! | `accept_loop_stops` | 13 | connections queue, and the listener will not look |
+//! | `accept_panic_stops` | 35 | connections queue, and the listener will not look |
+//! | `budget_without_ready_queue` | 23 | there is input, and no event for it will come |
+//! | `cap_overrun` | 23 | bytes were taken without room for them |
 //! | `cascade_skipped` | 1 | a deadline has passed |
-//! | `closed_twice` | 5 | the slot is empty already |
-//! | `cork_not_flushed` | 2 | a clean end of a stream that was cut |
-//! | `drain_missed` | 5 | output has drained without `on_drain` |
-//! | `edge_consumed` | 4 | connections queue, and the listener will not look |
-//! | `end_lost_while_paused` | 2 | there is input, and no event for it will come |
-//! | `events_lost_after_panic` | 46 | there is input, and no event for it will come |
-//! | `expiry_beats_activity` | 217 | `on_idle` while there is something to read |
-//! | `flushes_left_forgotten` | 89 | marked dirty and not on the list |
-//! | `generation_not_raised` | 2 | an id finds somebody after its end |
+//! | `closed_twice` | 3 | the slot is empty already |
+//! | `cork_not_flushed` | 1 | a clean end of a stream that was cut |
+//! | `drain_missed` | 79 | output has drained without `on_drain` |
+//! | `edge_consumed` | 7 | connections queue, and the listener will not look |
+//! | `end_lost_while_paused` | 14 | there is input, and no event for it will come |
+//! | `events_lost_after_panic` | 289 | there is input, and no event for it will come |
+//! | `expiry_beats_activity` | 477 | `on_idle` while there is something to read |
+//! | `flushes_left_forgotten` | 47 | marked dirty and not on the list |
+//! | `generation_not_raised` | 1 | an id finds somebody after its end |
 //! | `http_answers_after_the_last` | 75 | an answer does not say that it is the last |
-//! | `http_bare_lf_taken` | 17 | an answer with another status |
+//! | `http_bare_lf_taken` | 55 | an answer with another status |
 //! | `http_chunk_end_unchecked` | 69 | an answer with another status |
 //! | `http_cut_head_unchecked` | 332 | a request without its answer |
 //! | `http_extension_with_lf` | 9 | an answer with another status |
@@ -35,27 +35,28 @@
 //! | `http_stream_not_gone_on` | 6 | a part of an answer |
 //! | `http_too_large_unseen` | 42 | an answer with another status |
 //! | `http_unread_body_kept` | 18 | an answer does not say that it is the last |
-//! | `layer_bytes_forgotten` | 237 | a record that is not expected |
-//! | `layer_end_not_told` | 102 | the end of a layer's peer waits |
-//! | `layer_handshake_spins` | 685 | the loop spins |
-//! | `layer_reply_waits` | 11 | there is output and room for it |
-//! | `layer_speaks_after_end` | 170 | a write behind its own FIN |
-//! | `lost_readiness` | 32 | there is input, and no event for it will come |
-//! | `message_after_stop` | 21 | a message was run that was posted after the stop |
-//! | `output_reordered` | 74 | a byte of the stream is another one |
-//! | `overflow_says_fin` | 5 | its peer sees FIN and no reset |
-//! | `pause_counts_as_silence` | 1057 | `on_idle` too early |
-//! | `paused_peer_timed` | 121 | a peer was timed while reading was paused |
+//! | `layer_bytes_forgotten` | 170 | a record that is not expected |
+//! | `layer_end_not_told` | 4 | the end of a layer's peer waits |
+//! | `layer_handshake_spins` | 170 | the loop spins |
+//! | `layer_reply_waits` | 4 | there is output and room for it |
+//! | `layer_speaks_after_end` | 123 | a write behind its own FIN |
+//! | `lost_readiness` | 3 | there is input, and no event for it will come |
+//! | `message_after_stop` | 18 | a message was run that was posted after the stop |
+//! | `output_reordered` | 143 | a byte of the stream is another one |
+//! | `overflow_says_fin` | 3 | its peer sees FIN and no reset |
+//! | `pause_counts_as_silence` | 918 | `on_idle` too early |
+//! | `paused_peer_timed` | 567 | a peer was timed while reading was paused |
 //! | `periodic_drift` | 9 | a timer is late |
-//! | `place_lost_at_teardown` | 546 | marked ready and not on the queue |
-//! | `rest_lost_at_reset` | 639 | what was left before a pause was not lent again |
-//! | `room_edge_lost` | 702 | there is output and room for it |
-//! | `room_not_counted` | 278 | its output is sent in a phase that has no room left |
-//! | `room_not_renewed` | 2601 | its output waits longer than for its place |
-//! | `slot_leaked` | 88 | a state is given back that nobody was given |
-//! | `stale_id_delivered` | 5 | it is marked as broken, and its socket is not |
-//! | `tail_lost` | 12 | closed with bytes still to be read |
-//! | `timer_early` | 3 | a timer is early |
+//! | `place_lost_at_teardown` | 109 | marked ready and not on the queue |
+//! | `requests_hold_for_ever` | 131 | its requests are answered, and it is not read |
+//! | `rest_lost_at_reset` | 515 | what was left before a pause was not lent again |
+//! | `room_edge_lost` | 2161 | there is output and room for it |
+//! | `room_not_counted` | 427 | its output is sent in a phase that has no room left |
+//! | `room_not_renewed` | 509 | its output waits longer than for its place |
+//! | `slot_leaked` | 650 | a state is given back that nobody was given |
+//! | `stale_id_delivered` | 20 | it is marked as broken, and its socket is not |
+//! | `tail_lost` | 44 | closed with bytes still to be read |
+//! | `timer_early` | 19 | a timer is early |
 //! | `wake_lost` | 367 | messages were taken and not run |
 #![cfg(all(feature = "sim", feature = "http", feature = "ws"))]
 

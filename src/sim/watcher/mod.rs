@@ -179,7 +179,8 @@ impl Watcher {
             self.check_deadline(lp, id, connection);
             self.check_place(lp, id, connection);
             self.check_sent(id, connection);
-            if let Some(rule) = self.broken_rule(lp, id, connection) {
+            let rule = self.broken_rule(lp, id, connection);
+            if let Some(rule) = rule.or_else(|| Self::held_rule(connection)) {
                 self.violate(Some(id), rule);
             }
         }
@@ -275,6 +276,30 @@ impl Watcher {
         ];
         let broken = rules.into_iter().find(|(is_broken, _)| *is_broken).map(|(_, rule)| rule);
         broken.or_else(|| if is_dead { None } else { self.stuck_rule(connection) })
+    }
+
+    /// With as many requests outstanding as may be nothing is read, and with half as many it is
+    /// again, unless something else holds reading back.
+    fn held_rule(connection: &Connection<Stream>) -> Option<&'static str> {
+        let flags = connection.flags;
+        if !connection.is_open() || flags.has(Flags::ERROR) {
+            return None;
+        }
+        let (requests, max) = (connection.requests(), connection.config.max_requests);
+        if requests >= max && connection.wants_read() {
+            return Some("as many requests are outstanding as may be, and it is read");
+        }
+        let is_backed_up = flags.has(Flags::ABOVE_MARK) && connection.config.pause_at_high_mark;
+        let others = Flags::PAUSED | Flags::CLOSED_BY_HANDLER | Flags::READ_CLOSED;
+        let is_free = requests <= max / 2 && !flags.has(others) && !is_backed_up;
+        if is_free && !connection.wants_read() {
+            return Some("its requests are answered, and it is not read");
+        }
+        let is_queued = flags.has(Flags::IN_READY_QUEUE | Flags::IN_FLUSH_LIST);
+        if is_free && connection.can_replay() && !is_queued {
+            return Some("what was left is to be seen again, and has no place in the queue");
+        }
+        None
     }
 
     /// Invariant 7: no connection waits for an event that does not come.

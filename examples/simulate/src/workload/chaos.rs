@@ -241,6 +241,10 @@ impl Chaos {
             }
             30 if dice.one_in(2) => self.send_file(life, conn),
             31 => self.tell_others(conn),
+            32 | 33 => {
+                conn.begin_request();
+                self.set_alarm(life, conn, false); // answers it
+            }
             _ => {}
         }
     }
@@ -461,6 +465,9 @@ impl Handler for Chaos {
             life.alarms.remove(place);
         }
         conn.resume_reading();
+        if conn.outstanding_requests() > 0 {
+            conn.end_request();
+        }
         self.act(life, conn);
     }
 

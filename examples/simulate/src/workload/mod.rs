@@ -175,6 +175,7 @@ pub(crate) fn limits(dice: &Dice) -> Limits {
         .low_mark_bytes(dice.below(high as u64) as usize)
         .max_output_bytes(max_output)
         .max_input_bytes(64 << dice.below(10))
+        .max_outstanding_requests(if dice.one_in(4) { 1 + dice.below(4) as u32 } else { 100 })
         .close_timeout(Duration::from_millis(dice.spread(1, 30_000)));
     if dice.one_in(2) {
         limits = limits.on_overflow(OnOverflow::Close);
