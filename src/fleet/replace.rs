@@ -10,6 +10,9 @@ use crate::fleet::options::invalid;
 use crate::fleet::{Fleet, FleetRemote, FleetStats, Member, Spread};
 use crate::sys::{Control, ControlWaker, Predecessor};
 
+/// Other processes that may come first, one after the other, when one has found nobody.
+const MAX_TRIES: usize = 16;
+
 impl Fleet {
     /// Runs the fleet as [`run`](Self::run) does, until another process that is started with the
     /// same `path` takes over. No client is refused or reset by that. To install a new version,
@@ -29,7 +32,7 @@ impl Fleet {
     ///
     /// If the new process fails before step 3, for example in `set_up`, the old process goes on and
     /// waits for another one. If two new processes start at once, the second takes over from the
-    /// first. It waits at most 30 s for that to be ready.
+    /// first. It waits until the first is ready, for at most 30 s.
     ///
     /// The default [`on_shutdown`](crate::Handler::on_shutdown) closes every connection, even if
     /// the client's first request is still on its way. To serve such a client, override
@@ -64,7 +67,9 @@ impl Fleet {
     /// - Those of [`run`](Self::run).
     /// - `InvalidInput`: the spread is [`Spread::ReusePort`], whose sockets cannot be handed on
     ///   without resets.
-    /// - `AlreadyExists`: there is a file at `path` that is no socket.
+    /// - `AlreadyExists`: there is a file at `path` that is no socket, or other processes have
+    ///   taken `path` again and again.
+    /// - `WouldBlock` or `TimedOut`: the process at `path` was not ready within 30 s.
     /// - `PermissionDenied`: a process of another user answers there, or this user may not write to
     ///   the directory.
     /// - `NotFound`: the directory does not exist.
@@ -90,15 +95,17 @@ impl Fleet {
         }
         let path = path.as_ref();
         let name = format!("{}-control", self.options.name);
+        let mut tries = 0;
         let before = loop {
+            tries += 1; // processes that start at the same moment
             match Predecessor::ask(path)? {
                 Some((predecessor, listeners)) => {
                     self.inherited = listeners;
                     break Before::Predecessor(predecessor);
                 }
                 None => match Control::bind(path, None) {
-                    // Another one has come first since it was asked for.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    // Another process has come first since it was asked for.
+                    Err(error) if is_taken(&error) && tries < MAX_TRIES => {}
                     bound => break Before::Nothing(bound?),
                 },
             }
@@ -112,6 +119,10 @@ impl Fleet {
         begun?.end();
         stats
     }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AlreadyExists
 }
 
 /// What a process has found at the path.

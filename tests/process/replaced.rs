@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -158,11 +159,26 @@ fn a_successor_of_a_process_that_is_killed_while_it_sets_up_is_the_first_one() {
 #[test]
 fn of_processes_that_start_at_once_one_is_left() {
     let (folder, path) = place();
+    expect_one_of_four(&path, 7_000);
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+/// The socket of a process that was killed is there: each of them wants to remove it.
+#[test]
+fn of_processes_that_start_at_once_behind_a_crash_one_is_left() {
+    let (folder, path) = place();
+    drop(UnixListener::bind(&path).unwrap());
+    expect_one_of_four(&path, 7_001);
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[track_caller]
+fn expect_one_of_four(path: &Path, port: u16) {
     // An address of this test alone: all of them name the same port.
     let [.., high, low] = std::process::id().to_be_bytes();
-    let addr = SocketAddr::from(([127, 77, high, low], 7_000));
+    let addr = SocketAddr::from(([127, 77, high, low], port));
     let mut running: Vec<_> =
-        (0..4).map(|word| Process::start(&path, addr, &word.to_string(), false)).collect();
+        (0..4).map(|word| Process::start(path, addr, &word.to_string(), false)).collect();
     patiently("one is left", || {
         running.retain_mut(|process| match process.child.try_wait().unwrap() {
             Some(status) => {
@@ -175,6 +191,4 @@ fn of_processes_that_start_at_once_one_is_left() {
     });
     assert!(ask(addr).unwrap().len() == 1);
     assert!(running[0].child.try_wait().unwrap().is_none(), "none is left");
-    drop(running);
-    fs::remove_dir_all(&folder).unwrap();
 }

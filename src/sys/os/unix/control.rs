@@ -109,8 +109,9 @@ impl Control {
     ///
     /// # Errors
     /// - `AlreadyExists`: another process has come first, or something that is no socket is there.
+    /// - `PermissionDenied`: this user may not write to the directory, or not remove what is there.
     pub(crate) fn bind(path: &Path, predecessor: Option<&Predecessor>) -> io::Result<Self> {
-        // Bound beside it and renamed: there is no time at which a successor finds none.
+        // Bound beside it and renamed: while a predecessor lives a successor finds one.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mut fresh = path.to_owned().into_os_string();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
