@@ -128,7 +128,7 @@
 //! | | file | lines of code | what it shows |
 //! |---|---|---|---|
 //! | 1 | `reactor/turn.rs` | 410 | one turn: the poll, then five phases |
-//! | 2 | `reactor/dispatch.rs` | 430 | from an event to a callback, the fast path first |
+//! | 2 | `reactor/dispatch.rs` | 450 | from an event to a callback, the fast path first |
 //! | 3 | `reactor/callback.rs` | 240 | the one door to user code, and what follows a panic |
 //! | 4 | `stream/connection/flags.rs` | 80 | all that can be unusual about a connection |
 //! | 5 | `stream/connection/mod.rs` | 390 | the phases of a connection |

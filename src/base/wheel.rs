@@ -34,7 +34,8 @@
 //! a cancelled timer keeps its record until its slot is opened, or until cancelled timers outnumber
 //! the others and one sweep removes them all. The records thus stay within a small multiple of the
 //! timers that are set, plus a constant. Beside them stand, for each timer of the busiest moment
-//! since the wheel had none, what it carries and eight bytes. A sweep is cheap for each timer but
+//! since the wheel had none, what it carries and eight bytes, and 16 bytes more up to the highest
+//! index of one that was put off or is periodic. A sweep is cheap for each timer but
 //! handles many at once: among a million timers it can take milliseconds.
 
 use std::fmt;
@@ -129,7 +130,7 @@ pub struct Wheel<T> {
     names: Names,
     /// What the timers with an id carry, by the index of the id.
     payloads: Vec<T>,
-    /// What some timers have beside, by the index of the id: up to the highest that such a timer
+    /// Noted deadlines and periods, by the index of the id: up to the highest that a timer with one
     /// had, so that the others take no room here.
     extras: Vec<Extra>,
     /// Timers that are set: those with an id, and those of places.
@@ -232,13 +233,14 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Puts a timer off until the tick `deadline`; `false` if the id names none that is still to
-    /// fire. A timeout that every sign of life puts off costs a few nanoseconds so.
+    /// fire. This is for a timeout that every sign of life puts off: it costs a few nanoseconds.
     ///
     /// The wheel only notes the deadline, and moves the timer when the old one has come. So
-    /// [`next_deadline`](Self::next_deadline) may still report the old one, among timers of equal
-    /// deadline the timer counts as set when it is moved, and it may not become due earlier than
-    /// it was: to that end cancel it and set another. A periodic timer goes on from the new
-    /// deadline.
+    /// [`next_deadline`](Self::next_deadline) may still report the old one, and among timers of
+    /// equal deadline the timer counts as set when it is moved. A deadline before the noted one
+    /// counts only if the timer has not been moved yet, and none before that at which it was set:
+    /// to make a timer due earlier, cancel it and set another. A periodic timer goes on from the
+    /// new deadline.
     ///
     /// # Examples
     ///
@@ -634,7 +636,8 @@ impl<T: Copy> Wheel<T> {
     /// Begins to give back what the busiest moment took, if no timer has an id.
     #[inline]
     pub(crate) fn give_back(&mut self) {
-        if self.payloads.len() > KEPT_ENTRIES && self.names.ids.live() == 0 {
+        let is_much = self.payloads.len() > KEPT_ENTRIES && self.leaving.is_empty();
+        if is_much && self.names.ids.live() == 0 {
             self.forget_ids();
         }
     }

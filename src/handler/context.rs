@@ -143,9 +143,9 @@ impl<'a> Context<'a> {
     /// list of ids.
     ///
     /// A call looks at each connection of the reactor, also those of other handlers, some
-    /// nanoseconds each, and at each free place before the last of them: of 1,000 that came in a
-    /// burst and have ended but for the last one, it looks at 1,000 places. If only a few of many
-    /// are wanted, keep their ids, and use `with`.
+    /// nanoseconds each, and at each free place before the last of them: after a burst of 1,000, of
+    /// which only the last lives, it looks at 1,000 places. If only a few of many are wanted, keep
+    /// their ids, and use `with`.
     ///
     /// # Examples
     /// A chat, in which each line goes to all others:

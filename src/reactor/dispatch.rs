@@ -198,20 +198,32 @@ impl Dispatcher {
         self.read_within(id, self.lp.engine.options().reads_per_turn);
     }
 
-    /// Hands out what is kept and must be seen, unless reading is held back.
-    pub(super) fn replay(&mut self, id: ConnId) {
-        let Some(link) = self.lp.link(id) else { return };
-        if link.connection.can_replay() {
-            self.deliver_kept(id);
-        } else if !link.connection.has_input() {
-            link.connection.flags.clear(Flags::REPLAY); // its callback has left nothing after all
+    /// Hands out what is kept and must be seen, unless reading is held back. Returns whether some
+    /// of it was consumed and the rest must be seen again.
+    pub(super) fn replay(&mut self, id: ConnId) -> bool {
+        let Some(link) = self.lp.link(id) else { return false };
+        if !link.connection.can_replay() {
+            if !link.connection.has_input() {
+                link.connection.flags.clear(Flags::REPLAY); // its callback has left nothing
+            }
+            return false;
         }
+        let before = link.connection.input().len();
+        self.deliver_kept(id);
+        let Some(link) = self.lp.link(id) else { return false };
+        let is_shorter = link.connection.input().len() < before;
+        if !is_shorter && link.connection.phase() == Phase::Open {
+            // The same again would give the same again. Once output has failed it is not the same.
+            link.connection.flags.clear(Flags::REPLAY);
+        }
+        is_shorter && link.connection.can_replay()
     }
 
     fn read_within(&mut self, id: ConnId, budget: usize) {
         for _ in 0..budget {
-            if self.lp.streams.get(id).is_some_and(|it| it.flags.has(Flags::REPLAY)) {
-                self.replay(id); // output has failed meanwhile, and no pause holds any more
+            let must_replay = self.lp.streams.get(id).is_some_and(|it| it.flags.has(Flags::REPLAY));
+            if must_replay && self.replay(id) {
+                continue; // what comes next in the stream, its end too, stands behind that
             }
             let Some(link) = self.lp.link(id) else { return };
             if !link.connection.can_read() {
@@ -278,7 +290,7 @@ impl Dispatcher {
     pub(super) fn on_end(&mut self, id: ConnId) {
         let Some(mut link) = self.lp.link(id) else { return };
         link.connection.note_layer_end();
-        link.connection.flags.clear(Flags::READABLE);
+        link.connection.flags.clear(Flags::READABLE | Flags::REPLAY);
         let is_first = !link.connection.flags.has(Flags::READ_CLOSED);
         link.connection.flags.set(Flags::READ_CLOSED);
         if let Some(cause) = link.connection.take_output_failure() {
@@ -317,6 +329,7 @@ impl Dispatcher {
             link.connection.keep_input(input, &mut link.engine.spares);
             return self.deliver_kept(id);
         }
+        link.connection.flags.clear(Flags::REPLAY); // an earlier callback has left nothing
         let watches = link.connection.config.watches_messages();
         let what = || What::Data { id, input };
         let consumed =

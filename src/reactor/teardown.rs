@@ -183,7 +183,7 @@ fn reset_unless_sent(connection: &Connection<Stream>, unsent_bytes: usize) {
     }
 }
 
-#[inline(never)] // as above
+#[inline(never)] // as `log_end`
 fn reset_on_close(connection: &Connection<Stream>) {
     // A failure here means that the socket is broken already.
     let _ = connection.stream.reset_on_close();

@@ -204,7 +204,8 @@ pub(crate) struct ConnLimit {
     inside: usize,
     /// Most of them.
     most: usize,
-    /// One more may come in below this: `most`, or nine tenths of it since it was full.
+    /// One more may come in while there are fewer than this inside: `most`, or one more than nine
+    /// tenths of it since it was full.
     ///
     /// Invariant: at most `most`.
     bound: usize,

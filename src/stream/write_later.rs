@@ -1,5 +1,5 @@
-//! The fast path of output that leaves at the end of the turn: what a callback writes to another
-//! connection, as a message to many does.
+//! The fast path of output to another connection than that of the callback, as of a message to
+//! many: it leaves at the end of the turn. A large piece that is passed on leaves at once.
 //!
 //! A message to ten thousand comes to connections that no cache holds any more, and twice: it is
 //! queued, and it is sent. So each time the flags say whether anything else has to be looked at.
@@ -8,9 +8,9 @@ use crate::engine::{CORK_BYTES, Engine};
 use crate::stream::connection::{Flags, Sent};
 use crate::stream::{Link, Written};
 
-/// Bytes from which on what is passed on is sent at once: a callback that gathers sends as many
-/// in one call.
-const PASSED_AT_ONCE: usize = CORK_BYTES;
+/// A piece that is passed on is sent at once if it has this many bytes: a callback that gathers
+/// sends as many in one call.
+const PASSED_AT_ONCE_BYTES: usize = CORK_BYTES;
 
 impl Link<'_> {
     /// A write of what another connection has received. If that is much, it is sent now, where
@@ -18,7 +18,7 @@ impl Link<'_> {
     /// than that waits, because the turn first reads from all and then writes to all, for which
     /// the processor's caches are better.
     pub(crate) fn pass_on(&mut self, bytes: &[u8]) -> Written {
-        if bytes.len() < PASSED_AT_ONCE || !self.passes_at_once(bytes.len()) {
+        if bytes.len() < PASSED_AT_ONCE_BYTES || !self.passes_at_once(bytes.len()) {
             return self.write(bytes);
         }
         self.engine.timers.note_active(self.id);

@@ -204,6 +204,13 @@ fn what_a_callback_leaves_that_pauses_and_resumes_is_delivered_without_new_bytes
     rig.until("all", |rig| rig.journal.has(&Call::Data(b"d".to_vec())));
     rig.expect_quiet();
     assert_eq!(rig.journal.calls_of(id).len(), 5, "open, and each byte once in front");
+    client.send(&[TestLayer::data(b"efg"), TestLayer::end()].concat());
+    client.finish();
+    rig.expect_end(id, "Peer");
+    let calls = rig.journal.calls_of(id);
+    let data = [&b"efg"[..], b"fg", b"g"].map(|bytes| Call::Data(bytes.to_vec()));
+    assert_eq!(calls[5..8], data);
+    assert_eq!(calls[8], Call::Eof);
 }
 
 #[test]

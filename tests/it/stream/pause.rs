@@ -146,6 +146,38 @@ fn what_a_callback_leaves_that_pauses_and_resumes_is_delivered_without_new_bytes
     rig.expect_end(id, "Peer");
 }
 
+/// What a resume has promised comes before the end, also where both are there at once.
+#[test]
+fn what_a_callback_leaves_that_pauses_and_resumes_comes_before_the_end() {
+    let mut rig = Rig::new(takes_one_and_resumes());
+    let (mut client, id) = rig.client();
+    client.send(b"abcd");
+    client.finish();
+    rig.expect_end(id, "Peer");
+    let data = [&b"abcd"[..], b"bcd", b"cd", b"d"].map(|bytes| Call::Data(bytes.to_vec()));
+    let calls = rig.journal.calls_of(id);
+    assert_eq!(calls[1..5], data);
+    assert_eq!(calls[5], Call::Eof);
+}
+
+/// To deliver the same bytes again and again would keep the loop busy.
+#[test]
+fn what_a_callback_leaves_whole_is_seen_twice_at_most_until_more_comes() {
+    let mut rig = Rig::new(Script::new().data(|conn, _| {
+        conn.pause_reading();
+        conn.resume_reading();
+        0
+    }));
+    let (mut client, id) = rig.client();
+    client.send(b"abc");
+    rig.until("data", |rig| rig.journal.has(&Call::Data(b"abc".to_vec())));
+    rig.expect_quiet();
+    (0..10).for_each(|_| rig.turn());
+    assert_eq!(rig.journal.calls_of(id).len(), 3, "open, and data twice");
+    client.send(b"d");
+    rig.until("more", |rig| rig.journal.has(&Call::Data(b"abcd".to_vec())));
+}
+
 #[test]
 fn a_callback_that_pauses_resumes_and_pauses_is_paused() {
     let mut rig = Rig::new(Script::new().data(|conn, _| {
@@ -163,7 +195,7 @@ fn a_callback_that_pauses_resumes_and_pauses_is_paused() {
     rig.until("the rest", |rig| rig.journal.has(&Call::Data(b"bc".to_vec())));
 }
 
-/// Nothing was left: what the next callback leaves is nobody's resume.
+/// Nothing was left: that resume does not hold for what a later callback leaves.
 #[test]
 fn a_resume_that_finds_no_rest_does_not_deliver_a_later_one_twice() {
     let mut rig = Rig::new(Script::new().data(|conn, input| {

@@ -350,8 +350,8 @@ fn out_of_memory(out: &mut Vec<u8>) {
     reply::error(out, "OOM command not allowed when used memory > 'maxmemory'.");
 }
 
-/// The letters of a word of three or four, whatever their case: one number to compare. Of another
-/// word 0, and one with another character than letters is as no word of letters.
+/// A word of three or four letters as one number to compare, whatever their case: 0 for a word of
+/// another length. A word with any other character equals no word of letters.
 #[inline]
 const fn letters(word: &[u8]) -> u32 {
     const UPPER: u8 = !0x20;
