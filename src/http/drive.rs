@@ -7,11 +7,11 @@ use super::body::Flow;
 use super::chunk::Found;
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId, Rest};
 use super::fields::is_framing;
-use super::held::end_soon;
+use super::held::close_if_idle_soon;
 use super::record::{Record, Saved};
 use super::refusal::Refusal;
 use super::response::Response;
-use super::server::Server;
+use super::server::{Server, is_ended};
 use super::shared::Shared;
 use super::state::{Phase, State};
 use crate::base::close::Deadline;
@@ -333,7 +333,7 @@ impl<A: 'static> Driver<'_, A> {
                 state.phase = Phase::Head;
                 state.since = ms(now);
                 if state.is_draining {
-                    end_soon::<A>(conn);
+                    close_if_idle_soon::<A>(conn);
                 }
             }
             After::Close => {
@@ -412,6 +412,9 @@ impl<A: 'static> Driver<'_, A> {
         state.phase = Phase::Upgraded(upgraded);
         if let Phase::Upgraded(upgraded) = &mut state.phase {
             upgraded.on_open(self.app, conn);
+            if state.is_draining && !is_ended(conn) {
+                upgraded.on_shutdown(self.app, conn); // the drain was told to HTTP
+            }
         }
     }
 

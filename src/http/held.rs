@@ -1,5 +1,5 @@
-//! Input that has come in while nothing could be done with it: an answer was due, the budget of a
-//! callback was used up, or another protocol has paused.
+//! Input that has come in while nothing could be done with it: an answer was due, output was above
+//! the high mark, the budget of a callback was used up, or another protocol has paused.
 
 use super::exchange::{Input, ReplyId};
 use super::server::{Server, is_ended};
@@ -10,9 +10,9 @@ use crate::handler::{Conn, Context};
 /// client is seen, and pauses then.
 const MAX_HELD_BYTES: usize = 64 << 10;
 
-/// Input from before an upgrade that may be left unconsumed, as `Limits::max_input_bytes` has it by
-/// default.
-const MAX_UPGRADED_BYTES: usize = 1 << 20;
+/// Input that may be held where no pause keeps it from growing, as `Limits::max_input_bytes` has it
+/// by default.
+const MAX_LEFT_BYTES: usize = 1 << 20;
 
 impl<A: 'static> Server<A> {
     /// Looks at what has come in while the answer was due.
@@ -60,13 +60,14 @@ impl<A: 'static> Server<A> {
             self.go_on_soon(conn);
         }
         let left = state.held.as_ref().map_or(0, |held| held.len());
+        if left > MAX_LEFT_BYTES {
+            // Another protocol has paused, or output has failed: what comes then is read in spite
+            // of a pause.
+            log::debug!("{}: {left} bytes of input were left unconsumed", conn.id());
+            conn.abort();
+        }
         if let Phase::Upgraded(_) = &state.phase {
-            // Its own to pause, and bounded as what any handler leaves.
-            if left > MAX_UPGRADED_BYTES {
-                log::debug!("{}: {left} bytes of input were left unconsumed", conn.id());
-                conn.abort();
-            }
-            return self.end_if_all_is_served(state, conn);
+            return self.end_if_all_is_served(state, conn); // its own to pause
         }
         let is_paused = matches!(&state.phase, Phase::Busy(exchange) if exchange.is_paused);
         if left >= MAX_HELD_BYTES {
@@ -155,10 +156,9 @@ impl<A: 'static> Server<A> {
     }
 }
 
-/// While the reactor drains, nothing is due any more: what the client has sent is read first, and
-/// the connection ends if that is nothing.
+/// While the reactor drains: behind the reads of this turn, closes the connection if it is idle.
 #[cold]
-pub(super) fn end_soon<A: 'static>(conn: &mut Conn<'_>) {
+pub(super) fn close_if_idle_soon<A: 'static>(conn: &mut Conn<'_>) {
     let (key, id) = (conn.handler_key::<Server<A>>(), conn.id());
     conn.context().post(key, move |_, cx| {
         cx.with(key, id, |state: &mut State<A>, conn| {

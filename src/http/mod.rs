@@ -31,7 +31,7 @@
 //! | no handler for the method | 405 with `Allow`; [`Route::any`] gives another answer |
 //! | `Date`, `Content-Length`, `Connection`, chunks | set by the server, as the answer requires |
 //! | HTTP/1.0 | closed after the answer, unless the client asks otherwise |
-//! | a drain of the reactor | idle connections end at once, busy ones after their answer |
+//! | a drain of the reactor | idle connections end at once, busy ones when all is answered |
 //!
 //! Streams of events, for an `EventSource` of a page, are answers too: see [`Response::events`].
 //!

@@ -1,9 +1,9 @@
-//! The parts of a path that stand for the places of its route, and the path that was found last.
+//! The values of the parameters of a route, and the path that was found last.
 
 use super::field_list::place_in;
-use super::known::is_due;
+use super::known::{is_due, is_same};
 
-/// What of a path stands for the places of its route.
+/// The values of the parameters of a route: parts of the path.
 #[derive(Debug)]
 pub(super) enum Values<'a> {
     /// As the tree of routes has found them.
@@ -12,7 +12,7 @@ pub(super) enum Values<'a> {
     Kept(&'a [Value]),
 }
 
-/// What stands for a place: the name of the place, and where it begins and ends in the path.
+/// The value of a parameter: the name of that, and where the value begins and ends in the path.
 #[derive(Debug)]
 pub(super) struct Value {
     name: Box<str>,
@@ -20,7 +20,7 @@ pub(super) struct Value {
 }
 
 impl<'a> Values<'a> {
-    /// Those of a route without places.
+    /// The values of a route without parameters: none.
     pub(super) const NONE: Self = Self::Kept(&[]);
 
     /// The value of a name, which is a part of the path; empty if there is none.
@@ -43,25 +43,24 @@ pub(super) struct LastPath {
     path: String,
     route: usize,
     values: Vec<Value>,
-    /// Paths with places that were met and are not kept.
+    /// How many other paths with parameters were met: some of them are kept.
     unknown: u32,
 }
 
 impl LastPath {
-    /// Whether it is this one.
+    /// Whether this path was found last.
     #[inline]
     pub(super) fn is(&self, path: &str) -> bool {
-        self.path == path
+        is_same(path, &self.path)
     }
 
-    /// The place of its route, and what stands for the places of that.
+    /// The index of its route, and the values of the parameters.
     #[inline]
     pub(super) fn found(&self) -> (usize, Values<'_>) {
         (self.route, Values::Kept(&self.values))
     }
 
-    /// A path was found, which is another one. With places in its route there may be many of them,
-    /// so that only some are kept.
+    /// Another path was found. Of a route with parameters there may be many, so only some are kept.
     #[inline]
     pub(super) fn note(&mut self, path: &str, route: usize, params: &matchit::Params<'_, '_>) {
         if params.is_empty() || is_due(&mut self.unknown) {

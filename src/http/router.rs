@@ -362,7 +362,7 @@ pub(super) struct Found<'a, A> {
     /// The place of its handler for the method.
     place: Option<usize>,
     before: &'a mut [Before<A>],
-    /// What of the path stands for the places of the route.
+    /// The values of the parameters of the route.
     values: Values<'a>,
 }
 

@@ -7,7 +7,7 @@ use super::clocks::arm;
 use super::drive::{After, Driver, Step, ms, settle_later};
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
-use super::held::{end_soon, has_more};
+use super::held::{close_if_idle_soon, has_more};
 use super::known::Known;
 use super::options::Options;
 use super::record::{Record, Saved};
@@ -200,6 +200,10 @@ impl<A: 'static> Server<A> {
             }
             let rest = &input[used..];
             let step = match &mut state.phase {
+                Phase::Head if state.is_above => {
+                    self.shared.note_above(); // reading goes on all the same, if the limits say so
+                    return used;
+                }
                 Phase::Head => self.read_head(state, conn, rest, known),
                 Phase::Busy(_) => self.driver().read_body(state, conn, rest),
                 Phase::Upgraded(_) if used > 0 && conn.is_paused() => return used, // by `on_open`
@@ -434,9 +438,6 @@ impl<A: 'static> Handler for Server<A> {
             return upgraded.on_data(&mut self.app, conn, input);
         }
         self.shared.begin(conn.context().now());
-        if state.is_above && matches!(state.phase, Phase::Head) {
-            self.shared.note_above(); // reading goes on all the same, if the limits say so
-        }
         let used = self.feed(state, conn, input);
         state.is_above |= self.shared.is_above;
         if used < input.len() && self.must_hold(state) {
@@ -471,7 +472,7 @@ impl<A: 'static> Handler for Server<A> {
                 }
                 self.feed_held(state, conn, b"");
                 if state.is_draining {
-                    end_soon::<A>(conn);
+                    close_if_idle_soon::<A>(conn);
                 }
             }
             Phase::Ended => {}
@@ -533,7 +534,10 @@ impl<A: 'static> Handler for Server<A> {
                 }
                 if exchange.is_events {
                     // Nothing else would end it; the page connects again, elsewhere.
+                    self.shared.begin(conn.context().now());
                     self.driver().end_events(state, conn);
+                    state.is_above |= self.shared.is_above;
+                    self.go_on_with(state, conn);
                 }
             }
             Phase::Upgraded(upgraded) => upgraded.on_shutdown(&mut self.app, conn),

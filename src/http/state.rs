@@ -13,16 +13,17 @@ pub struct State<A> {
     pub(super) exchanges: u32,
     /// Bytes of an incomplete head that are known to have no end.
     pub(super) searched: u32,
-    /// Whether the reactor drains: the exchange that goes on is the last one.
+    /// Whether the reactor drains: an answer that begins from now on is the last one.
     pub(super) is_draining: bool,
     /// Whether the client has finished sending.
     pub(super) has_ended: bool,
     /// Whether reading is paused because much came in while an answer was due.
     pub(super) is_held: bool,
     /// Whether an answer has filled the output up to the high mark, and it has not drained since:
-    /// no request that is held is begun then.
+    /// no request is begun then.
     pub(super) is_above: bool,
-    /// What came in while an answer was due. What comes in later stands behind it.
+    /// What came in while an answer was due, or output was above the high mark. What comes in later
+    /// stands behind it.
     #[expect(clippy::box_collection, reason = "8 bytes of an idle connection instead of 24")]
     pub(super) held: Option<Box<Vec<u8>>>,
     pub(super) phase: Phase<A>,

@@ -83,6 +83,27 @@ fn a_drain_ends_a_stream_whole() {
     page.expect_end();
 }
 
+/// A page may have asked for more meanwhile, or have begun to.
+#[test]
+fn a_drain_serves_what_stands_behind_a_stream_of_events() {
+    let request = "GET /tell/a HTTP/1.1\r\nHost: x\r\n\r\n";
+    for sent in [request.len(), 10, 0] {
+        let (web, _) = web(None);
+        let mut page = page(&web, "0");
+        page.send(&request[..sent]);
+        web.client().get("/tell/b").expect(200, "1"); // by now that was read
+        expect(&mut page, "event: told\ndata: b\n\n");
+        web.remote.drain(10 * PATIENCE).unwrap();
+        assert_eq!(page.take(5), b"0\r\n\r\n");
+        if sent > 0 {
+            page.send(&request[sent..]);
+            let answer = page.answer().expect(200, "0");
+            assert_eq!(answer.field("connection"), Some("close"));
+        }
+        page.expect_end();
+    }
+}
+
 /// It would never be over, and nothing would show that its client has gone.
 #[test]
 fn the_answer_to_head_is_over_with_its_head() {

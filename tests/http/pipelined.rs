@@ -342,6 +342,34 @@ fn no_look_at_what_is_held_begins_one_more_request_above_the_mark() {
     }
 }
 
+/// The rest of a body is taken above the high mark, and the request behind it waits.
+#[test]
+fn the_end_of_a_body_begins_no_request_above_the_mark() {
+    let (sender, large) = mpsc::channel();
+    let limits = http::limits().pause_at_high_mark(false);
+    let web = Web::serve_with(ListenOptions::default().limits(limits), move || {
+        let routes = Router::new()
+            .post("/large", move |(), _, res| {
+                sender.send(()).unwrap();
+                res.bytes("x/y", &vec![b'x'; FIRST]); // nobody has asked for the body
+            })
+            .get("/now", |(), _, res| res.text("now"));
+        Server::new((), routes)
+    });
+    let mut client = web.client();
+    socket2::SockRef::from(&client.stream).set_recv_buffer_size(32 << 10).unwrap();
+    let head = "POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n";
+    client.send(head);
+    large.recv_timeout(PATIENCE).unwrap();
+    client.send(format!("a{head}"));
+    web.client().get("/now").expect(200, "now");
+    assert!(large.try_recv().is_err(), "one more is begun");
+    assert_eq!(client.answer().body.len(), FIRST);
+    large.recv_timeout(PATIENCE).unwrap();
+    client.send("b");
+    assert_eq!(client.answer().body.len(), FIRST);
+}
+
 /// Reading goes on above the high mark, and the requests that come wait: one more answer for each
 /// packet would have the connection reset at its cap.
 #[test]

@@ -1,12 +1,14 @@
 //! What a WebSocket does between its handshake and its end.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::Limits;
 use waterwheel::ws::{Deflate, Options};
 
-use crate::peer::{close_frame, masked, plain, request, serve, serve_with};
-use crate::support::{End, pattern};
+use crate::peer::{Log, Notes, close_frame, masked, plain, read_head, request, serve, serve_with};
+use crate::site::site;
+use crate::support::{End, Rig, pattern};
 
 #[test]
 fn messages_of_every_shape_come_whole_however_they_are_cut() {
@@ -128,6 +130,29 @@ fn a_stop_says_1001() {
     served.client.finish();
     served.rig.end_of(served.id);
     assert_eq!(served.log(), ["open", "end 1001 \"\" true 0"]);
+}
+
+/// The drain was told to HTTP, when the handshake had begun.
+#[test]
+fn a_stop_says_1001_to_a_client_that_shakes_hands_meanwhile() {
+    let log = Log::default();
+    let site = site(Notes { log: Rc::clone(&log) }, Options::default());
+    let mut rig = Rig::with_limits(site, Limits::default());
+    let (mut client, id) = rig.client();
+    let text = request("");
+    let (begun, rest) = text.split_at(20);
+    client.send(begun.as_bytes());
+    rig.expect_quiet();
+    rig.reactor.context().drain(Duration::from_secs(5));
+    rig.expect_quiet();
+    client.send(rest.as_bytes());
+    assert!(read_head(&mut rig, &mut client).starts_with("HTTP/1.1 101 "));
+    assert_eq!(rig.read(&mut client, 4), b"\x88\x02\x03\xe9");
+    client.send(&close_frame(1001));
+    assert_eq!(rig.read_to_end(&mut client), (Vec::new(), End::Fin));
+    client.finish();
+    rig.end_of(id);
+    assert_eq!(*log.borrow(), ["open", "end 1001 \"\" true 0"]);
 }
 
 #[test]
