@@ -270,7 +270,7 @@ impl<W: 'static> Offload<W> {
             let _ = remote.with(handler, move |handler, cx| then(handler, cx, result));
             has_panicked
         };
-        self.push(order.into(), Box::new(work))
+        self.push(order.into(), Box::new(work), true)
     }
 
     /// Runs `work` on a thread, in order with the other jobs of a connection, and then `then` on
@@ -307,15 +307,18 @@ impl<W: 'static> Offload<W> {
         order: impl Into<Order>,
         work: impl FnOnce(&mut W) + Send + 'static,
     ) -> Result<JobId, NotAccepted> {
-        let work = move |state: &mut W| {
-            let result = panics::catch(|| work(state));
-            let has_panicked = result.is_err();
-            if let Err(payload) = result {
-                log::error!("work of an offload panicked: {}", panics::into_text(payload));
-            }
-            has_panicked
-        };
-        self.push(order.into(), Box::new(work))
+        self.push(order.into(), alone(work), true)
+    }
+
+    /// The same for work that must be done some time, as to remove a file: it is accepted even if
+    /// as many jobs wait as may. Its caller bounds how many such jobs there are.
+    #[cfg(feature = "http-forms")]
+    pub(crate) fn run_past_cap(
+        &self,
+        order: impl Into<Order>,
+        work: impl FnOnce(&mut W) + Send + 'static,
+    ) -> Result<JobId, NotAccepted> {
+        self.push(order.into(), alone(work), false)
     }
 
     /// Cancels a job that has not begun: its closures are dropped, and nothing is called. Returns
@@ -346,8 +349,8 @@ impl<W: 'static> Offload<W> {
         self.queue.stats()
     }
 
-    fn push(&self, order: Order, work: Work<W>) -> Result<JobId, NotAccepted> {
-        let id = self.queue.push(order, work).map_err(|(refusal, work)| {
+    fn push(&self, order: Order, work: Work<W>, is_capped: bool) -> Result<JobId, NotAccepted> {
+        let id = self.queue.push(order, work, is_capped).map_err(|(refusal, work)| {
             drop(work); // not under the lock: it is the user's
             match refusal {
                 Refusal::Full => NotAccepted::Full,
@@ -360,6 +363,18 @@ impl<W: 'static> Offload<W> {
         }
         Ok(id)
     }
+}
+
+/// Work without a completion: a panic is logged.
+fn alone<W>(work: impl FnOnce(&mut W) + Send + 'static) -> Work<W> {
+    Box::new(move |state| {
+        let result = panics::catch(|| work(state));
+        let has_panicked = result.is_err();
+        if let Err(payload) = result {
+            log::error!("work of an offload panicked: {}", panics::into_text(payload));
+        }
+        has_panicked
+    })
 }
 
 impl<W> Clone for Offload<W> {

@@ -82,13 +82,19 @@ impl<W> Queue<W> {
         Self { inner: Mutex::new(inner), jobs, end, max_queued }
     }
 
-    /// Accepts a job, or returns it.
-    pub(super) fn push(&self, order: Order, work: Work<W>) -> Result<JobId, (Refusal, Work<W>)> {
+    /// Accepts a job, or returns it. One that is not capped is accepted even if as many wait as
+    /// may.
+    pub(super) fn push(
+        &self,
+        order: Order,
+        work: Work<W>,
+        is_capped: bool,
+    ) -> Result<JobId, (Refusal, Work<W>)> {
         let mut inner = self.lock();
         if inner.is_closed {
             return Err((Refusal::Closed, work));
         }
-        if inner.stats.queued >= self.max_queued {
+        if is_capped && inner.stats.queued >= self.max_queued {
             inner.stats.refused += 1;
             return Err((Refusal::Full, work));
         }

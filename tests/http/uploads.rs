@@ -283,7 +283,7 @@ fn an_offload_that_is_full_is_answered_with_503() {
     let web = Web::serve_in(listen, move |reactor| {
         let options = OffloadOptions::default().threads(1).max_queued(1);
         let offload = Offload::new(reactor, options).unwrap();
-        let uploads = Uploads::open(path, &offload, UploadOptions::default()).unwrap();
+        let uploads = Uploads::open(path, &offload, UploadOptions::default().max_files(1)).unwrap();
         let (begun, has_begun) = mpsc::channel();
         let work = move |(): &mut ()| {
             begun.send(()).unwrap();
@@ -304,11 +304,63 @@ fn an_offload_that_is_full_is_answered_with_503() {
     });
     let mut client = web.client();
     let upload = || request(&[field("keep", Some("x"), b"some data")]);
-    let answer = client.ask(upload());
-    assert_eq!(answer.status, 503);
+    for _ in 0..3 {
+        assert_eq!(client.ask(upload()).status, 503);
+        client = web.client();
+        client.get("/used").expect(200, "(0, 0)");
+    }
     drop(open);
     expect(|| web.client().ask(upload()).status == 200, "an upload that is taken");
     expect(|| web.client().get("/used").text() == "(0, 0)", "nothing that counts");
+    directory.expect_files(0);
+}
+
+/// Nothing of an upload that has broken off is left, although no other one comes.
+#[test]
+fn the_file_of_a_client_that_goes_is_removed_though_the_offload_is_full() {
+    let directory = Directory::new("gone-while-full");
+    let (open, gate) = mpsc::channel::<()>();
+    let path = directory.0.clone();
+    let listen = ListenOptions::default().limits(http::limits());
+    let web = Web::serve_in(listen, move |reactor| {
+        let options = OffloadOptions::default().threads(1).max_queued(1);
+        let offload = Offload::new(reactor, options).unwrap();
+        let uploads = Uploads::open(path, &offload, UploadOptions::default().max_files(1)).unwrap();
+        let used = uploads.clone();
+        let mut gate = Some(gate);
+        let upload = Route::new().post(move |(), req, res| {
+            res.receive_files(req, &uploads, |(), _, res| res.text("came\n"));
+        });
+        let routes = Router::new().route("/", upload).get("/fill", move |(), _, res| {
+            let gate = gate.take().unwrap();
+            let (begun, has_begun) = mpsc::channel();
+            let work = move |(): &mut ()| {
+                begun.send(()).unwrap();
+                assert!(gate.recv().is_err());
+            };
+            while offload.stats().queued + offload.stats().running > 0 {
+                thread::yield_now(); // the upload's own
+            }
+            offload.run_alone((), work).unwrap();
+            has_begun.recv().unwrap();
+            while offload.run_alone((), |()| ()).is_ok() {}
+            res.text("full");
+        });
+        Server::new(
+            (),
+            routes.get("/used", move |(), _, res| res.text(&format!("{:?}", used.used()))),
+        )
+    });
+    let whole = request(&[field("keep", Some("x"), b"some data")]);
+    let mut client = web.client();
+    client.send(&whole[..whole.len() - 10]);
+    directory.expect_files(1);
+    let mut other = web.client();
+    other.get("/fill").expect(200, "full");
+    drop(client);
+    other.get("/used"); // by now the end was seen
+    drop(open);
+    expect(|| other.get("/used").text() == "(0, 0)", "nothing that counts");
     directory.expect_files(0);
 }
 

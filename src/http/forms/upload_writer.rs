@@ -137,7 +137,8 @@ impl Pipe {
     }
 
     /// Has a job done behind all others. If the offload is full the job is not taken, unless it
-    /// ends something: that is done with the next one that is taken.
+    /// ends something: else what is over would keep its file, and its place, until another upload
+    /// is taken, and there may be no place for one.
     pub(super) fn ask(self: &Arc<Self>, job: Job) -> Result<(), NotAccepted> {
         let ends = matches!(job, Job::Close { .. } | Job::Remove { .. });
         let mut waiting = lock(&self.waiting);
@@ -146,7 +147,12 @@ impl Pipe {
             return Ok(());
         }
         let pipe = Arc::clone(self);
-        match self.offload.run_alone((), move |()| pipe.run()) {
+        let run = move |(): &mut ()| pipe.run();
+        let asked = match ends {
+            true => self.offload.run_past_cap((), run), // at most one for each pipe
+            false => self.offload.run_alone((), run),
+        };
+        match asked {
             Ok(_) => {
                 waiting.is_taken = true;
                 Ok(())
@@ -158,7 +164,6 @@ impl Pipe {
                 self.run();
                 Ok(())
             }
-            Err(_) if ends => Ok(()),
             Err(error) => {
                 let refused = waiting.jobs.pop_back();
                 drop(waiting);
