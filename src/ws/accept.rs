@@ -73,6 +73,9 @@ impl Endpoint {
     ///             Handshake::Accepted(accepted, length) => {
     ///                 let session = state.insert(accepted.session(()));
     ///                 session.on_open(&mut self.echo, conn);
+    ///                 if !conn.is_reading() {
+    ///                     return length; // `on_open` has paused or ended it
+    ///                 }
     ///                 length + session.on_data(&mut self.echo, conn, &input[length..])
     ///             }
     ///             _ => 0, // the rest is to come, or the connection is closed

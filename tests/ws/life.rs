@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::Limits;
-use waterwheel::ws::{Deflate, Options};
+use waterwheel::ws::{Deflate, Message, Options, Socket};
 
 use crate::peer::{Log, Notes, close_frame, masked, plain, read_head, request, serve, serve_with};
 use crate::site::site;
@@ -153,6 +153,32 @@ fn a_stop_says_1001_to_a_client_that_shakes_hands_meanwhile() {
     client.finish();
     rig.end_of(id);
     assert_eq!(*log.borrow(), ["open", "end 1001 \"\" true 0"]);
+}
+
+/// Answers each message with a long one.
+struct Long;
+
+impl waterwheel::ws::Handler for Long {
+    type State = ();
+
+    fn on_message(&mut self, _: &mut (), socket: &mut Socket<'_>, _: Message<'_>) {
+        assert!(socket.send_binary(&pattern(4096)).is_accepted());
+    }
+}
+
+/// A connection may queue 16 MiB, and the answers to all that comes in one read are more.
+#[test]
+fn who_sends_much_before_it_reads_is_held_back_and_not_cut() {
+    const COUNT: usize = 6_000;
+    let mut rig = Rig::with_limits(site(Long, Options::default()), Limits::default());
+    let (mut client, _) = rig.client();
+    client.send(request("").as_bytes());
+    read_head(&mut rig, &mut client);
+    client.send(&masked(0x82, b"").repeat(COUNT));
+    let answer = plain(0x82, &pattern(4096));
+    for number in 0..COUNT {
+        assert!(rig.read(&mut client, answer.len()) == answer, "{number}");
+    }
 }
 
 #[test]

@@ -231,7 +231,7 @@ impl Wire {
         assembly: &Assembly,
         has_more: bool,
     ) -> bool {
-        if self.has(PAUSED) || has_more && is_ended(conn) {
+        if self.has(PAUSED) || has_more && (is_ended(conn) || is_held_back(conn)) {
             return true;
         }
         let work = assembly.inflated + self.shared.context_bytes() / CONTEXT_SHARE;
@@ -511,6 +511,12 @@ impl Wire {
             conn.resume_reading();
         }
     }
+}
+
+/// Whether reading waits until the peer has taken output: one read has thousands of messages, and
+/// the answers to all of them might be more than may be queued.
+fn is_held_back(conn: &Conn<'_>) -> bool {
+    conn.is_above_high_mark() && !conn.is_reading()
 }
 
 /// Whether the connection has ended, by the program's word or at a limit, so that no input of it is
