@@ -472,7 +472,7 @@ fn is_clean(conn: &Conn<'_>) -> bool {
     conn.is_writable()
         && conn.pending_bytes() == 0
         && conn.unconsumed_bytes() == 0
-        && !conn.is_paused()
+        && conn.is_reading()
 }
 
 /// How a connection is ended: by FIN as a rule. With a reset if the peer has sent, or may yet send,

@@ -2,6 +2,7 @@
 
 mod budget;
 mod clients;
+mod half_closed;
 mod rig;
 mod waiters;
 
