@@ -153,6 +153,41 @@ fn a_whole_answer_that_is_too_large_is_an_error_and_its_connection_is_kept() {
     assert_eq!(outcomes[1], Ok("12345".to_owned()), "on the one connection that is accepted");
 }
 
+/// It would be made once more on another connection, if there were a next turn.
+#[test]
+fn a_call_on_a_reused_connection_is_told_that_the_reactor_stops() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        read_head(&mut stream);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        stream // it says nothing to the second call
+    });
+    let mut reactor = Reactor::new().unwrap();
+    let client = Client::register(&mut reactor, addr, ClientOptions::default()).unwrap();
+    let outcomes = Rc::new(RefCell::new(Vec::new()));
+    let call = |reactor: &mut Reactor| {
+        let seen = Rc::clone(&outcomes);
+        client.send(&mut reactor.context(), Call::get("/"), move |answer, _| {
+            let outcome = answer.map(|answer| answer.status());
+            seen.borrow_mut().push(outcome.map_err(|error| error.to_string()));
+        });
+    };
+    call(&mut reactor);
+    turn_until(&mut reactor, || outcomes.borrow().len() == 1);
+    let mut stream = server.join().unwrap();
+    call(&mut reactor);
+    reactor.run_once(Some(Duration::ZERO)).unwrap();
+    read_head(&mut stream);
+    reactor.context().stop();
+    reactor.run().unwrap();
+    drop(reactor);
+    let outcomes = outcomes.take();
+    assert_eq!((outcomes.len(), &outcomes[0]), (2, &Ok(200)), "{outcomes:?}");
+    assert!(outcomes[1].is_err(), "{outcomes:?}");
+}
+
 #[test]
 fn fields_pass_from_one_message_to_another() {
     let web = Web::of(|| {

@@ -379,7 +379,8 @@ impl PoolClient for Wire {
     ) {
         let Some(mut job) = state else { return };
         job.finish_body();
-        let may_retry = !job.sent.is_answered && job.may_retry();
+        // What is asked while the reactor stops may never be heard of.
+        let may_retry = !job.sent.is_answered && job.may_retry() && !cx.is_stopping();
         drop(job.lease.take());
         if may_retry {
             job.is_retry = true;
