@@ -256,7 +256,7 @@ impl Drop for Small {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_answered_507_and_a_directory_that_is_gone_500() {
-    let directory = Directory::new("full");
+    let directory = Directory::new("full-disk");
     let web = server(&directory.0, UploadOptions::default());
     fs::remove_dir(&directory.0).unwrap();
     let mut client = web.client();
@@ -273,52 +273,8 @@ fn a_full_disk_is_answered_507_and_a_directory_that_is_gone_500() {
     directory.expect_files(0);
 }
 
-/// Its answer is one that a client understands, nothing is left over, and later uploads go on.
-#[test]
-fn an_offload_that_is_full_is_answered_with_503() {
-    let directory = Directory::new("full");
-    let (open, gate) = mpsc::channel::<()>();
-    let path = directory.0.clone();
-    let listen = ListenOptions::default().limits(http::limits());
-    let web = Web::serve_in(listen, move |reactor| {
-        let options = OffloadOptions::default().threads(1).max_queued(1);
-        let offload = Offload::new(reactor, options).unwrap();
-        let uploads = Uploads::open(path, &offload, UploadOptions::default().max_files(1)).unwrap();
-        let (begun, has_begun) = mpsc::channel();
-        let work = move |(): &mut ()| {
-            begun.send(()).unwrap();
-            assert!(gate.recv().is_err());
-        };
-        offload.run_alone((), work).unwrap();
-        has_begun.recv().unwrap();
-        while offload.run_alone((), |()| ()).is_ok() {}
-        let used = uploads.clone();
-        let upload = Route::new().post(move |(), req, res| {
-            res.receive_files(req, &uploads, |(), _, res| res.text("came\n"));
-        });
-        let routes = Router::new().route("/", upload);
-        Server::new(
-            (),
-            routes.get("/used", move |(), _, res| res.text(&format!("{:?}", used.used()))),
-        )
-    });
-    let mut client = web.client();
-    let upload = || request(&[field("keep", Some("x"), b"some data")]);
-    for _ in 0..3 {
-        assert_eq!(client.ask(upload()).status, 503);
-        client = web.client();
-        client.get("/used").expect(200, "(0, 0)");
-    }
-    drop(open);
-    expect(|| web.client().ask(upload()).status == 200, "an upload that is taken");
-    expect(|| web.client().get("/used").text() == "(0, 0)", "nothing that counts");
-    directory.expect_files(0);
-}
-
-/// Nothing of an upload that has broken off is left, although no other one comes.
-#[test]
-fn the_file_of_a_client_that_goes_is_removed_though_the_offload_is_full() {
-    let directory = Directory::new("gone-while-full");
+/// A server with room for one file. Its offload is full from `/fill` until the sender is dropped.
+fn server_that_fills_up(directory: &Directory) -> (Web, mpsc::Sender<()>) {
     let (open, gate) = mpsc::channel::<()>();
     let path = directory.0.clone();
     let listen = ListenOptions::default().limits(http::limits());
@@ -339,7 +295,7 @@ fn the_file_of_a_client_that_goes_is_removed_though_the_offload_is_full() {
                 assert!(gate.recv().is_err());
             };
             while offload.stats().queued + offload.stats().running > 0 {
-                thread::yield_now(); // the upload's own
+                thread::yield_now(); // an upload's own
             }
             offload.run_alone((), work).unwrap();
             has_begun.recv().unwrap();
@@ -351,6 +307,31 @@ fn the_file_of_a_client_that_goes_is_removed_though_the_offload_is_full() {
             routes.get("/used", move |(), _, res| res.text(&format!("{:?}", used.used()))),
         )
     });
+    (web, open)
+}
+
+/// Its answer is one that a client understands, nothing is left over, and later uploads go on.
+#[test]
+fn an_offload_that_is_full_is_answered_with_503() {
+    let directory = Directory::new("full-offload");
+    let (web, open) = server_that_fills_up(&directory);
+    let upload = || request(&[field("keep", Some("x"), b"some data")]);
+    web.client().get("/fill").expect(200, "full");
+    for _ in 0..3 {
+        assert_eq!(web.client().ask(upload()).status, 503);
+        web.client().get("/used").expect(200, "(0, 0)");
+    }
+    drop(open);
+    expect(|| web.client().ask(upload()).status == 200, "an upload that is taken");
+    expect(|| web.client().get("/used").text() == "(0, 0)", "nothing that counts");
+    directory.expect_files(0);
+}
+
+/// Nothing of an upload that has broken off is left, although no other one comes.
+#[test]
+fn the_file_of_a_client_that_goes_is_removed_though_the_offload_is_full() {
+    let directory = Directory::new("gone-while-full");
+    let (web, open) = server_that_fills_up(&directory);
     let whole = request(&[field("keep", Some("x"), b"some data")]);
     let mut client = web.client();
     client.send(&whole[..whole.len() - 10]);
