@@ -179,15 +179,13 @@ impl Uploads {
         let path = self.inner.directory.join(&name);
         let file = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let job = Job::Create { file, path: path.clone(), on_error: Arc::clone(on_error) };
-        // Its end gives its place in the books back, even if it could not be created.
-        let inner = Arc::clone(&self.inner);
-        let mut claim = Claim { inner, file, name, path, bytes: 0, is_kept: false };
-        let asked = self.ask(job);
-        if asked.is_err() {
-            claim.is_kept = true; // there is nothing to remove
-            lock(&self.inner.books).files -= 1;
+        if let Err(refusal) = self.ask(job) {
+            let mut books = lock(&self.inner.books);
+            books.files = books.files.saturating_sub(1);
+            books.unkept.remove(&name);
+            return Err(refusal);
         }
-        asked.map(|()| claim)
+        Ok(Claim { inner: Arc::clone(&self.inner), file, name, path, bytes: 0, is_kept: false })
     }
 }
 
