@@ -272,7 +272,11 @@ impl<A: 'static> Driver<'_, A> {
         let after = self.look(exchange, conn);
         self.shared.store(exchange);
         if after == After::Busy {
-            return false;
+            let is_stream = matches!(exchange.output, Output::Stream(_));
+            if state.is_draining && exchange.is_events && is_stream {
+                self.end_events(state, conn); // it has begun since the drain was told
+            }
+            return !matches!(state.phase, Phase::Busy(_));
         }
         let Phase::Busy(mut exchange) = std::mem::replace(&mut state.phase, Phase::Head) else {
             return true;

@@ -381,6 +381,8 @@ impl<A: 'static> Server<A> {
                 driver.end_body(exchange, conn);
             }
             driver.settle(state, conn);
+        } else if state.is_draining {
+            self.driver().settle(state, conn); // a stream of events would not end
         }
     }
 }

@@ -104,6 +104,22 @@ fn a_drain_serves_what_stands_behind_a_stream_of_events() {
     }
 }
 
+/// It begins when the drain was told already.
+#[test]
+fn a_stream_of_events_that_begins_while_the_reactor_drains_ends_whole() {
+    let (web, _) = web(None);
+    let mut page = page(&web, "0");
+    page.send("GET /events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 7\r\n\r\n");
+    web.client().get("/tell/b").expect(200, "1"); // by now that was read
+    expect(&mut page, "event: told\ndata: b\n\n");
+    web.remote.drain(10 * PATIENCE).unwrap();
+    assert_eq!(page.take(5), b"0\r\n\r\n");
+    assert!(page.head().contains("Connection: close\r\n"));
+    expect(&mut page, "id: 1\ndata: 7\n\n");
+    assert_eq!(page.take(5), b"0\r\n\r\n");
+    page.expect_end();
+}
+
 /// It would never be over, and nothing would show that its client has gone.
 #[test]
 fn the_answer_to_head_is_over_with_its_head() {
