@@ -1142,6 +1142,22 @@ mod tests {
     }
 
     #[test]
+    fn the_memory_of_a_second_burst_waits_for_that_of_the_first() {
+        let mut wheel = Wheel::new();
+        for burst in [4 * FORGOTTEN_PER_STEP, 2 * FORGOTTEN_PER_STEP] {
+            let ids: Vec<_> = (0..burst).map(|number| wheel.insert(100, number)).collect();
+            assert!(ids.into_iter().all(|id| wheel.cancel(id)));
+            wheel.give_back();
+        }
+        let pieces = std::iter::from_fn(|| match wheel.step(10) {
+            Step::Moved(count) => Some(count),
+            _ => None,
+        });
+        assert_eq!(pieces.filter(|&count| count == FORGOTTEN_PER_STEP).count(), 6);
+        assert_eq!(wheel.leaving.room(), [0; 4]);
+    }
+
+    #[test]
     fn a_cascade_leaves_the_cancelled_behind() {
         let mut wheel = Wheel::new();
         let kept = wheel.insert(200, 'a');

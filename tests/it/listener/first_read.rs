@@ -42,6 +42,24 @@ fn once_in_time(mut attempt: impl FnMut() -> bool) {
     }
 }
 
+/// A resume in `on_open` has nothing to deliver, and does not hold for what is read then.
+#[test]
+fn a_resume_before_the_first_read_does_not_deliver_it_twice() {
+    let script = Script::new().data(|_, _| 0).open(|conn| {
+        conn.pause_reading();
+        conn.resume_reading();
+    });
+    let mut rig = reading(script);
+    for _ in 0..5 {
+        let _client = speaking(&rig, b"half");
+        let data = |call: &Call| matches!(call, Call::Data(_));
+        let before = rig.journal.count(data);
+        rig.until("data", |rig| rig.journal.count(data) > before);
+        rig.expect_quiet();
+        assert_eq!(rig.journal.count(data), before + 1);
+    }
+}
+
 /// Unless it is asked for, who comes is served behind the end of who has gone.
 #[test]
 fn who_comes_back_finds_its_old_connection_gone() {
