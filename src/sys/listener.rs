@@ -26,7 +26,7 @@ impl Listener {
     pub(crate) fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
             Self::Os(listener) => {
-                listener.accept().map(|(stream, peer)| (Stream::Os(stream), peer))
+                listener.accept().map(|(stream, peer)| (Stream::Os(stream.into()), peer))
             }
             Self::Local(local) => local.accept().map(|stream| (stream, NO_ADDR)),
             Self::Sim(listener) => {

@@ -5,9 +5,8 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 
 use mio::Interest;
+pub(crate) use mio::net::TcpStream as Stream;
 use mio::net::UdpSocket;
-
-use super::Stream;
 
 /// What a connection is watched for in order to read it. Every read goes on to `WouldBlock`, past
 /// urgent data too.

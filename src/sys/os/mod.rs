@@ -63,7 +63,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 pub(crate) use mio::event::Event;
-pub(crate) use mio::net::{TcpListener as Listener, TcpStream as Stream};
+pub(crate) use mio::net::TcpListener as Listener;
 pub(crate) use mio::{Events, Poll as Poller, Waker};
 
 #[cfg(feature = "activation")]
@@ -80,7 +80,9 @@ pub(crate) use datagram::{
 pub(crate) use folder_stub::{Folder, file_id};
 pub(crate) use linux::{OPTIONS_ARE_INHERITED, peer_credentials};
 pub(crate) use multicast::{join, leave};
-pub(crate) use native::{EDGES_ARE_NATIVE, STREAM_INPUT, is_let_go, receive, send, send_vectored};
+pub(crate) use native::{
+    EDGES_ARE_NATIVE, STREAM_INPUT, Stream, is_let_go, receive, send, send_vectored,
+};
 pub(crate) use poller::{add, add_stream, change_stream, poll, remove, waker, watch};
 pub(crate) use resolve::{Answer, interface_addr, resolve, resolve_now};
 pub(crate) use sendfile::{FileSink, range_of, read_of};

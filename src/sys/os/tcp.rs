@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mio::net::TcpStream;
 use socket2::{Protocol, SockRef, TcpKeepalive, Type};
 
 use super::{Listener, Stream, linux, system};
@@ -34,7 +35,7 @@ pub(crate) fn connect(addr: SocketAddr, options: &ConnectOptions) -> io::Result<
     }
     match socket.connect(&addr.into()) {
         Err(error) if !system::is_in_progress(&error) => Err(error),
-        _ => Ok(Stream::from_std(socket.into())),
+        _ => Ok(TcpStream::from_std(socket.into()).into()),
     }
 }
 
@@ -42,8 +43,9 @@ pub(crate) fn connect(addr: SocketAddr, options: &ConnectOptions) -> io::Result<
 /// only while it is up: one call then. Why another is not up, its error tells. The notes at
 /// `mio::net::TcpStream::connect` have the two the other way round.
 pub(crate) fn connected(stream: &Stream) -> Option<io::Result<()>> {
-    let Err(no_peer) = SockRef::from(stream).peer_addr() else { return Some(Ok(())) };
-    match stream.take_error() {
+    let socket = SockRef::from(stream);
+    let Err(no_peer) = socket.peer_addr() else { return Some(Ok(())) };
+    match socket.take_error() {
         Ok(Some(error)) | Err(error) => Some(Err(error)),
         Ok(None) if no_peer.kind() == io::ErrorKind::NotConnected => None,
         Ok(None) if system::is_in_progress(&no_peer) => None,
