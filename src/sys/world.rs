@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Answer, Backlog, Listener, Poller, Stream, os, sim};
 use crate::base::id::Generations;
-use crate::base::tick::{NANOS_PER_TICK, nanos};
+use crate::base::tick::NANOS_PER_TICK;
 use crate::options::{ConnectOptions, ListenOptions, TurnBudgets};
 
 /// Where a reactor lives: the source of its sockets, its poll and its clock.
@@ -183,7 +183,7 @@ impl Clock {
     #[inline]
     pub(crate) fn nanos(&self) -> u64 {
         match self {
-            Self::Os(clock) => nanos(clock.elapsed()),
+            Self::Os(clock) => clock.nanos(),
             Self::Sim(clock) => clock.nanos(),
         }
     }

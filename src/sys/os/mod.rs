@@ -9,6 +9,7 @@
 //! | `system` | Unix, in `unix/` | `windows.rs` |
 //! | `linux`, `affinity` | Linux, Android | `linux_stub.rs`, `affinity_stub.rs` |
 //! | `sock_diag` | Linux | `sock_diag_stub.rs` |
+//! | `clock` | Linux | `clock_stub.rs` |
 //! | `pktinfo` | Linux | `pktinfo_stub.rs` |
 //! | `batch` | Linux, with the feature `batch` | `batch_stub.rs` |
 
@@ -21,6 +22,8 @@ mod affinity;
     path = "batch_stub.rs"
 )]
 mod batch;
+#[cfg_attr(not(target_os = "linux"), path = "clock_stub.rs")]
+mod clock;
 mod credentials;
 mod datagram;
 #[cfg(all(feature = "http-files", not(unix)))]
@@ -60,7 +63,6 @@ mod unregistered;
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
 
 pub(crate) use mio::event::Event;
 pub(crate) use mio::net::TcpListener as Listener;
@@ -72,6 +74,7 @@ pub(crate) use affinity::{allowed_cores, pin_to};
 pub(crate) use batch::{
     BATCHES_ARE_CALLS, receive_batch, send_batch, send_segments, sends_segments,
 };
+pub(crate) use clock::Clock;
 pub use credentials::Credentials;
 pub(crate) use datagram::{
     Arrival, BATCH, DatagramSocket, Ends, Received, Route, bind_udp, connect_udp,
@@ -107,20 +110,6 @@ pub(crate) use unregistered::Unregistered;
 /// A random number: the standard library's keys for hashing are.
 pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// The monotonic clock of the operating system.
-#[derive(Debug)]
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub(crate) fn new() -> Self {
-        Self(Instant::now())
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.0.elapsed()
-    }
 }
 
 /// A descriptor in reserve, to be released when none is left for accept.
