@@ -472,33 +472,26 @@ impl<T: Copy> Wheel<T> {
         slot.chunks.push(record, &mut self.spare);
     }
 
-    /// Finishes a one-shot timer, or sets a periodic one again, and tells what fired. One that was
-    /// put off is set again instead.
+    /// Ends a timer that has fired for the last time, or sets a periodic one again, and tells what
+    /// fired. One that was put off is set again instead.
     #[inline]
     fn fire(&mut self, record: Record, now: u64) -> Step<T> {
         // No extra has the index of a place: it is higher than that of any id.
-        let Some(extra) = self.extras.get(record.key.index()) else {
-            return self.finish(record);
-        };
-        if extra.postponed_to > record.deadline {
-            self.set(Record { deadline: extra.postponed_to, ..record });
+        let Extra { postponed_to, period } =
+            self.extras.get(record.key.index()).copied().unwrap_or(Extra::NONE);
+        if postponed_to > record.deadline {
+            self.set(Record { deadline: postponed_to, ..record });
             return Step::Moved(1);
         }
-        let next = extra.period.and_then(|period| record.deadline_after(period, now));
-        let Some(deadline) = next else { return self.finish(record) };
         self.popped_deadline = record.deadline;
-        self.set(Record { deadline, ..record });
-        Step::Fired(self.named(record.key))
-    }
-
-    /// Ends a timer that has fired for the last time.
-    #[inline]
-    fn finish(&mut self, record: Record) -> Step<T> {
-        self.popped_deadline = record.deadline;
-        let named = self.named(record.key);
-        self.names.release(record.key);
-        self.live -= 1;
-        Step::Fired(named)
+        let fired = Step::Fired(self.named(record.key));
+        if let Some(deadline) = period.and_then(|period| record.deadline_after(period, now)) {
+            self.set(Record { deadline, ..record });
+        } else {
+            self.names.release(record.key);
+            self.live -= 1;
+        }
+        fired
     }
 
     /// What a live key names.
