@@ -37,40 +37,40 @@ pub(crate) const FORGOTTEN_PER_STEP: usize = 4_096;
 /// The tables of a wheel whose ids were all forgotten. The kernel takes some milliseconds to take
 /// the memory of a million back, so it goes piece by piece.
 pub(crate) struct Leaving<T, E> {
-    /// Entries of each table that are still to go back.
-    left: usize,
+    /// As many as there are entries of each table that are still to go back.
     payloads: Vec<T>,
+    /// Empty, with memory.
     extras: Vec<E>,
+    /// Likewise.
     ids: [Vec<u32>; 2],
 }
 
 impl<T, E> Leaving<T, E> {
     pub(crate) const fn none() -> Self {
-        Self { left: 0, payloads: Vec::new(), extras: Vec::new(), ids: [Vec::new(), Vec::new()] }
+        Self { payloads: Vec::new(), extras: Vec::new(), ids: [Vec::new(), Vec::new()] }
     }
 
     /// No table has more entries than there are payloads.
-    pub(crate) fn new(mut payloads: Vec<T>, mut extras: Vec<E>, mut ids: [Vec<u32>; 2]) -> Self {
-        let left = payloads.len();
-        payloads.clear();
+    pub(crate) fn new(payloads: Vec<T>, mut extras: Vec<E>, mut ids: [Vec<u32>; 2]) -> Self {
         extras.clear();
         ids.iter_mut().for_each(Vec::clear);
-        Self { left, payloads, extras, ids }
+        Self { payloads, extras, ids }
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.left == 0
+        self.payloads.is_empty()
     }
 
     /// Gives a piece back; returns how many entries of each table it was.
     pub(crate) fn shrink(&mut self) -> usize {
-        let count = self.left.min(FORGOTTEN_PER_STEP);
+        let count = self.payloads.len().min(FORGOTTEN_PER_STEP);
         if count > 0 {
-            self.left -= count;
-            self.payloads.shrink_to(self.left);
-            self.extras.shrink_to(self.left);
-            self.ids.iter_mut().for_each(|table| table.shrink_to(self.left));
+            let left = self.payloads.len() - count;
+            self.payloads.truncate(left);
+            self.payloads.shrink_to(left);
+            self.extras.shrink_to(left);
+            self.ids.iter_mut().for_each(|table| table.shrink_to(left));
         }
         count
     }
@@ -79,7 +79,7 @@ impl<T, E> Leaving<T, E> {
 #[cfg(test)]
 impl<T, E> Leaving<T, E> {
     pub(crate) fn left(&self) -> usize {
-        self.left
+        self.payloads.len()
     }
 
     /// Entries for which each table has memory.
