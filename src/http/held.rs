@@ -162,16 +162,22 @@ pub(super) fn close_if_idle_soon<A: 'static>(conn: &mut Conn<'_>) {
     let (key, id) = (conn.handler_key::<Server<A>>(), conn.id());
     conn.context().post(key, move |_, cx| {
         cx.with(key, id, |state: &mut State<A>, conn| {
-            let is_idle = matches!(state.phase, Phase::Head) && state.searched == 0;
-            if is_idle && conn.is_reading() && !has_more(state.held.as_deref(), conn) {
+            if is_idle(state, conn) {
                 conn.close();
             }
         });
     });
 }
 
+/// Whether no request is served, has begun to come in, or may be in the kernel, which is not read
+/// before the client has read an answer.
+pub(super) fn is_idle<A: 'static>(state: &State<A>, conn: &Conn<'_>) -> bool {
+    let is_between = matches!(state.phase, Phase::Head) && state.searched == 0;
+    is_between && conn.is_reading() && !has_more(state.held.as_deref(), conn)
+}
+
 /// Whether a request waits to be looked at, or a part of one: an empty line is none.
-pub(super) fn has_more(held: Option<&Vec<u8>>, conn: &Conn<'_>) -> bool {
+fn has_more(held: Option<&Vec<u8>>, conn: &Conn<'_>) -> bool {
     let is_text = |byte: &u8| !matches!(byte, b'\r' | b'\n');
     held.into_iter().flatten().chain(conn.unconsumed()).any(is_text)
 }

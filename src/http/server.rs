@@ -7,7 +7,7 @@ use super::clocks::arm;
 use super::drive::{After, Driver, Step, ms, settle_later};
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
-use super::held::{close_if_idle_soon, has_more};
+use super::held::{close_if_idle_soon, is_idle};
 use super::known::Known;
 use super::options::Options;
 use super::record::{Record, Saved};
@@ -529,6 +529,7 @@ impl<A: 'static> Handler for Server<A> {
 
     fn on_shutdown(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
         state.is_draining = true;
+        let is_idle = is_idle(state, conn);
         match &mut state.phase {
             Phase::Busy(exchange) => {
                 if exchange.output == Output::Unanswered {
@@ -543,10 +544,7 @@ impl<A: 'static> Handler for Server<A> {
                 }
             }
             Phase::Upgraded(upgraded) => upgraded.on_shutdown(&mut self.app, conn),
-            // A request that has begun to come in is served, and is the last one.
-            Phase::Head if state.searched > 0 || has_more(state.held.as_deref(), conn) => {}
-            // One may be in the kernel that is not read before the client has read an answer.
-            Phase::Head if !conn.is_reading() => {}
+            Phase::Head if !is_idle => {} // what has begun to come in is served, and is the last
             Phase::Head | Phase::Ended => conn.close(),
         }
     }
