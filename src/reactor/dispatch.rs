@@ -221,8 +221,7 @@ impl Dispatcher {
 
     fn read_within(&mut self, id: ConnId, budget: usize) {
         for _ in 0..budget {
-            let must_replay = self.lp.streams.get(id).is_some_and(|it| it.flags.has(Flags::REPLAY));
-            if must_replay && self.replay(id) {
+            if self.replay(id) {
                 continue; // what comes next in the stream, its end too, stands behind that
             }
             let Some(link) = self.lp.link(id) else { return };
