@@ -61,7 +61,7 @@ impl SocketLink<'_> {
     /// Sends a datagram to a name, or queues it: behind those that wait for the same receiver, in
     /// order.
     pub(crate) fn send_to_unix(&mut self, to: &UnixAddr, bytes: &[u8]) -> SendStatus {
-        let Some(unix) = self.socket.inner.unix() else { return SendStatus::Closed };
+        let Some(unix) = self.socket.inner.unix_mut() else { return SendStatus::Closed };
         if unix.peer() == Some(to) {
             // Its queue, and an event when there is room.
             return self.send(&Route::TO_PEER, bytes);
@@ -91,7 +91,7 @@ impl SocketLink<'_> {
                 (Interrupted | ConnectionReset, _) => {}
                 (kind, _) => return SendStatus::Failed(kind),
             }
-            let Some(unix) = self.socket.inner.unix() else { break };
+            let Some(unix) = self.socket.inner.unix_mut() else { break };
             match unix.send_to(bytes, to) {
                 Ok(()) => {
                     self.count_sent(bytes.len());
@@ -138,7 +138,7 @@ impl SocketLink<'_> {
     /// Sends what waits in the queues that are due, within a budget. Returns what is left of it.
     pub(super) fn flush_receivers(&mut self, mut budget: usize) -> usize {
         while let Some((to, bytes)) = self.socket.receivers.first() {
-            let Some(unix) = self.socket.inner.unix() else { break };
+            let Some(unix) = self.socket.inner.unix_mut() else { break };
             if budget == 0 {
                 self.socket.receivers.rotate();
                 self.queue_ready();

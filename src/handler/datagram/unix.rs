@@ -193,7 +193,8 @@ impl<'a> UnixDatagramSocket<'a> {
     }
 
     /// Sends a datagram to the peer of a connected socket. If the peer has gone, each further send
-    /// connects to its name again, so a peer that was restarted gets the datagram.
+    /// connects to its name again, so a peer that was restarted gets the datagram. What arrived
+    /// before that may be of any sender, and is thrown away.
     ///
     /// # Platform notes
     /// Linux reports when the peer has room again. Other systems return an error (`ENOBUFS`) if the

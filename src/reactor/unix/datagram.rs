@@ -76,9 +76,12 @@ impl Reactor {
     }
 
     /// Makes a Unix socket for datagrams with one peer and serves it with a handler of them;
-    /// returns its id. The socket gets only the peer's datagrams while the peer lives, and `send`
-    /// needs no name. The peer can answer if the socket has a name of its own: `source`, or on
-    /// Linux `autobind`.
+    /// returns its id. The handler gets only the peer's datagrams, and `send` needs no name. The
+    /// peer can answer if the socket has a name of its own: `source`, or on Linux `autobind`.
+    ///
+    /// The peer is the socket that has the name `to` at the time of this call. If the peer ends,
+    /// the next `send` connects to the socket that has the name by then, which is the peer from
+    /// then on. Datagrams that have not been handed over at that `send` are thrown away.
     ///
     /// # Examples
     /// Telling the service manager that this process is ready, as sd_notify(3) does:
@@ -106,6 +109,13 @@ impl Reactor {
     ///
     /// # Platform notes
     /// Unix only.
+    /// - Linux lets only the peer send to this socket; others get `PermissionDenied` (`EPERM`).
+    ///   From the first `send` that finds the peer gone until one that reaches a peer, any socket
+    ///   can send. The handler gets nothing of that.
+    /// - macOS and the BSDs let any socket send to this one. A datagram is handed over if the name
+    ///   of its sender is that of the peer. A socket that was given the same name, as a former
+    ///   owner of the path, is not told apart. Against that the mode of the file of `source` helps,
+    ///   or that of its directory.
     pub fn connect_unix_datagrams<H: UnixDatagramHandler>(
         &mut self,
         to: impl Into<UnixAddr>,

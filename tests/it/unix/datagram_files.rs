@@ -171,7 +171,8 @@ fn a_connect_that_fails_says_why_and_leaves_no_file() {
     assert_eq!(kind, ErrorKind::InvalidInput);
     assert!(text.contains("has no file"), "{text}");
     fs::write(&source, b"precious").unwrap();
-    let (kind, text) = connect(&dead, named);
+    let (live, _peer) = (folder.path("live"), client_at(&folder.path("live")));
+    let (kind, text) = connect(&live, named);
     assert_eq!(kind, ErrorKind::AddrInUse);
     assert!(text.contains("as the name of its own"), "{text}");
     assert_eq!(fs::read(&source).unwrap(), b"precious");

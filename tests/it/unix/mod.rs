@@ -4,6 +4,7 @@ mod datagram_files;
 mod datagrams;
 mod dial;
 mod files;
+mod lost_peers;
 mod peers;
 mod post;
 #[cfg(target_os = "linux")]
