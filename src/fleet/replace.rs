@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use crate::fleet::options::invalid;
 use crate::fleet::{Fleet, FleetRemote, FleetStats, Member, Spread};
-use crate::sys::{Control, ControlWaker, Predecessor};
-
-/// Other processes that may come first, one after the other, when one has found nobody.
-const MAX_TRIES: usize = 16;
+use crate::sys::{Before, Control, ControlWaker};
 
 impl Fleet {
     /// Runs the fleet as [`run`](Self::run) does, until another process that is started with the
@@ -40,8 +37,10 @@ impl Fleet {
     ///
     /// The socket at `path` has mode 0600, so only its owner can use it. Each side also checks the
     /// user of the other process, and refuses other users except root. The new socket replaces only
-    /// a socket on which no process listens, or the socket of the old process. `path` should be in
-    /// a directory in which other users cannot write, such as `/run/NAME`. A thread with the name
+    /// a socket on which no process listens, or the socket of the old process. While a process
+    /// looks at `path` and changes it, it locks the file `path.lock` (flock(2)), which is removed
+    /// afterwards. So of processes that start at once none displaces another. `path` should be in a
+    /// directory in which other users cannot write, such as `/run/NAME`. A thread with the name
     /// `NAME-control` ([`FleetOptions::name`]) waits at this socket.
     ///
     /// # Examples
@@ -69,10 +68,12 @@ impl Fleet {
     ///   without resets.
     /// - `AlreadyExists`: there is a file at `path` that is no socket, or other processes have
     ///   taken `path` again and again.
-    /// - `WouldBlock` or `TimedOut`: the process at `path` was not ready within 30 s.
+    /// - `WouldBlock` or `TimedOut`: the process at `path` was not ready within 30 s, or another
+    ///   process has held the lock for so long.
     /// - `PermissionDenied`: a process of another user answers there, or this user may not write to
     ///   the directory.
     /// - `NotFound`: the directory does not exist.
+    /// - Others of the system: the file system has no Unix sockets, or no locks.
     ///
     /// # Platform notes
     /// Unix only. The user of the other process is checked on Linux and Android. Elsewhere only the
@@ -95,21 +96,8 @@ impl Fleet {
         }
         let path = path.as_ref();
         let name = format!("{}-control", self.options.name);
-        let mut tries = 0;
-        let before = loop {
-            tries += 1; // processes that start at the same moment
-            match Predecessor::ask(path)? {
-                Some((predecessor, listeners)) => {
-                    self.inherited = listeners;
-                    break Before::Predecessor(predecessor);
-                }
-                None => match Control::bind(path, None) {
-                    // Another process has come first since it was asked for.
-                    Err(error) if is_taken(&error) && tries < MAX_TRIES => {}
-                    bound => break Before::Nothing(bound?),
-                },
-            }
-        };
+        let (before, listeners) = Before::find(path)?;
+        self.inherited = listeners;
         let fleet = self.start(set_up)?;
         let begun = Waiting::begin(path, before, name, fleet.remote(), drain);
         if begun.is_err() {
@@ -119,19 +107,6 @@ impl Fleet {
         begun?.end();
         stats
     }
-}
-
-fn is_taken(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AlreadyExists
-}
-
-/// What a process has found at the path.
-enum Before {
-    /// No other process: the socket is there from now on, so that one which starts before this
-    /// one is set up waits for it.
-    Nothing(Control),
-    /// One that serves until this one is ready, and whose socket stays so long.
-    Predecessor(Predecessor),
 }
 
 /// The thread that waits for a successor.

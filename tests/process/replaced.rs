@@ -159,7 +159,7 @@ fn a_successor_of_a_process_that_is_killed_while_it_sets_up_is_the_first_one() {
 #[test]
 fn of_processes_that_start_at_once_one_is_left() {
     let (folder, path) = place();
-    expect_one_of_four(&path, 7_000);
+    expect_one_of_six(&path, 7_000);
     fs::remove_dir_all(&folder).unwrap();
 }
 
@@ -168,17 +168,17 @@ fn of_processes_that_start_at_once_one_is_left() {
 fn of_processes_that_start_at_once_behind_a_crash_one_is_left() {
     let (folder, path) = place();
     drop(UnixListener::bind(&path).unwrap());
-    expect_one_of_four(&path, 7_001);
+    expect_one_of_six(&path, 7_001);
     fs::remove_dir_all(&folder).unwrap();
 }
 
 #[track_caller]
-fn expect_one_of_four(path: &Path, port: u16) {
+fn expect_one_of_six(path: &Path, port: u16) {
     // An address of this test alone: all of them name the same port.
     let [.., high, low] = std::process::id().to_be_bytes();
     let addr = SocketAddr::from(([127, 77, high, low], port));
     let mut running: Vec<_> =
-        (0..4).map(|word| Process::start(path, addr, &word.to_string(), false)).collect();
+        (0..6).map(|word| Process::start(path, addr, &word.to_string(), false)).collect();
     patiently("one is left", || {
         running.retain_mut(|process| match process.child.try_wait().unwrap() {
             Some(status) => {
@@ -190,5 +190,12 @@ fn expect_one_of_four(path: &Path, port: u16) {
         (running.len() == 1).then_some(())
     });
     assert!(ask(addr).unwrap().len() == 1);
-    assert!(running[0].child.try_wait().unwrap().is_none(), "none is left");
+    // The path leads to it: it is found there, and replaced.
+    let mut last = Process::start(path, addr, "last", false);
+    assert_eq!(last.addr(), addr);
+    running.pop().expect("one is left").expect_end();
+    assert_eq!(ask(addr).unwrap(), "last");
+    let left = fs::read_dir(path.parent().unwrap()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["control"], "and nothing else is left there");
 }

@@ -2,7 +2,8 @@
 //!
 //! Only the owner's processes come near: the file has mode 0600 from the moment it is there, and
 //! each side asks the kernel who the other one is, where the platform tells. Only the socket of a
-//! process that has ended is replaced, or that of the process which has handed its sockets on.
+//! process that has ended is replaced, or that of the process which has handed its sockets on: what
+//! is at the path is looked at and replaced, or removed, under a lock.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,13 +12,14 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use rustix::process::geteuid;
 use socket2::{Domain, Socket, Type};
 
+use super::path_lock::{PathLock, beside};
 use super::socket_file::{Identity, SocketFile, bind_name, identity_at};
 use super::{receive_listeners, send_listeners};
 use crate::options::UnixAddr;
@@ -27,8 +29,9 @@ use crate::sys::os::peer_credentials;
 /// be ready then has no limit; of one that fails, the end of the socket closes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Predecessors that may end or be replaced before they have handed their sockets on: processes
-/// that start at the same moment.
+/// Looks at the path, each of which another process may have made worthless: processes that start
+/// at the same moment, or predecessors that end or are replaced before they have handed their
+/// sockets on.
 const MAX_TRIES: usize = 16;
 
 /// What a successor says once it serves.
@@ -36,6 +39,39 @@ const READY: u8 = b'!';
 
 /// The mode of the file: the owner's alone.
 const MODE: u32 = 0o600;
+
+/// What a process finds at the path when it starts.
+#[derive(Debug)]
+pub(crate) enum Before {
+    /// No other process. The socket is there from now on, so that a process which starts before
+    /// this one is set up waits for it.
+    Nothing(Control),
+    /// One that serves until this one is ready, and whose socket stays so long.
+    Predecessor(Predecessor),
+}
+
+impl Before {
+    /// Asks the process at a path for its listening sockets; takes the path if there is no process.
+    ///
+    /// # Errors
+    /// - `AlreadyExists`: something that is no socket has the name, or others were faster.
+    /// - `PermissionDenied`: another user's process answers, or this user may not write to the
+    ///   directory.
+    pub(crate) fn find(path: &Path) -> io::Result<(Self, Vec<TcpListener>)> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let found = match Predecessor::find(path)? {
+                Some(it) => it.ask(path).map(|listeners| (Self::Predecessor(it), listeners)),
+                None => Control::bind(path, None).map(|it| (Self::Nothing(it), Vec::new())),
+            };
+            match found {
+                Err(error) if is_outrun(&error) && tries < MAX_TRIES => {}
+                found => return found,
+            }
+        }
+    }
+}
 
 /// The process that has served until now.
 #[derive(Debug)]
@@ -46,31 +82,6 @@ pub(crate) struct Predecessor {
 }
 
 impl Predecessor {
-    /// Finds the process at a path, and gets its listening sockets; `None` if there is none.
-    ///
-    /// # Errors
-    /// - `AlreadyExists`: something that is no socket has the name.
-    /// - `PermissionDenied`: another user's process answers.
-    pub(crate) fn ask(path: &Path) -> io::Result<Option<(Self, Vec<TcpListener>)>> {
-        let mut tries = 0;
-        loop {
-            let Some(predecessor) = Self::find(path)? else { return Ok(None) };
-            if identity_at(path) != Some(predecessor.identity) {
-                continue; // another one took the path, and which one is connected is not known
-            }
-            tries += 1;
-            match receive_listeners(&predecessor.socket) {
-                Ok(listeners) => return Ok(Some((predecessor, listeners))),
-                // It has handed them to another one meanwhile, or has ended: look again.
-                Err(error) if is_gone(&error) && tries < MAX_TRIES => {}
-                Err(error) => {
-                    let text = format!("{}: no sockets were handed on: {error}", path.display());
-                    return Err(io::Error::new(error.kind(), text));
-                }
-            }
-        }
-    }
-
     fn find(path: &Path) -> io::Result<Option<Self>> {
         let explain = |error| explain(path, error);
         let Some(identity) = socket_at(path)? else { return Ok(None) };
@@ -86,6 +97,26 @@ impl Predecessor {
         check_owner(&socket).map_err(explain)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Some(Self { socket, identity }))
+    }
+
+    /// Gets its listening sockets.
+    fn ask(&self, path: &Path) -> io::Result<Vec<TcpListener>> {
+        if identity_at(path) != Some(self.identity) {
+            // Another one took the path, and which of them is connected is not known.
+            return Err(explain(path, outrun()));
+        }
+        receive_listeners(&self.socket).map_err(|error| {
+            let text = format!("{}: no sockets were handed on: {error}", path.display());
+            io::Error::new(error.kind(), text)
+        })
+    }
+
+    /// Whether its socket is the one at the path. The number of a file may be given to another one
+    /// once the process has ended, so it must be alive.
+    fn is_at(&self, path: &Path) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let says_nothing = rustix::net::recv(&self.socket, &mut [0_u8][..], flags);
+        says_nothing == Err(Errno::AGAIN) && identity_at(path) == Some(self.identity)
     }
 
     /// Tells it that its successor serves.
@@ -111,55 +142,32 @@ impl Control {
     /// - `AlreadyExists`: another process has come first, or something that is no socket is there.
     /// - `PermissionDenied`: this user may not write to the directory, or not remove what is there.
     pub(crate) fn bind(path: &Path, predecessor: Option<&Predecessor>) -> io::Result<Self> {
-        // Bound beside it and renamed: while a predecessor lives a successor finds one.
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let mut fresh = path.to_owned().into_os_string();
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        fresh.push(format!(".{}.{count}", process::id()));
-        let bound = Self::bind_fresh(PathBuf::from(fresh)).and_then(|mut control| {
-            let found = control.expect_free(path, predecessor.map(|it| it.identity))?;
-            match (found, predecessor) {
-                (Some(found), Some(predecessor)) if found == predecessor.identity => {
-                    control.file.rename(path)?;
-                }
-                (found, _) => control.file.claim(path, found)?,
+        let bind = || {
+            let fresh = beside(path, ".new");
+            UnixAddr::path(path).check()?;
+            UnixAddr::path(&fresh).check()?; // now, and not when this process is replaced
+            let _lock = PathLock::take(path)?;
+            if !predecessor.is_some_and(|it| it.is_at(path)) {
+                return Self::listen(path.to_owned());
             }
+            // Bound beside it and renamed: whoever looks finds a process.
+            let mut control = Self::listen(fresh)?;
+            control.file.rename(path)?;
             Ok(control)
-        });
-        bound.map_err(|error| explain(path, error))
+        };
+        bind().map_err(|error: io::Error| match error.kind() {
+            ErrorKind::AddrInUse => explain(path, outrun()),
+            _ => explain(path, error),
+        })
     }
 
-    fn bind_fresh(path: PathBuf) -> io::Result<Self> {
+    /// Listens where nothing is, or the socket of a process that has ended.
+    fn listen(path: PathBuf) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         let file = bind_name(&socket, &UnixAddr::path(path), Some(MODE))?;
         let Some(file) = file else { return Err(ErrorKind::InvalidInput.into()) };
         socket.listen(8)?;
         Ok(Self { file, listener: UnixListener::from(std::os::fd::OwnedFd::from(socket)) })
-    }
-
-    /// Whether the path may be taken: others may have come since it was looked at first. Returns
-    /// the socket that is there.
-    fn expect_free(
-        &self,
-        path: &Path,
-        predecessor: Option<Identity>,
-    ) -> io::Result<Option<Identity>> {
-        let Some(found) = socket_at(path)? else { return Ok(None) };
-        if Some(found) == predecessor {
-            return Ok(Some(found));
-        }
-        match UnixStream::connect(path) {
-            Err(error)
-                if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) =>
-            {
-                Ok(Some(found))
-            }
-            Err(error) => Err(error),
-            Ok(_) => {
-                let text = "another process has begun to serve at the same moment";
-                Err(io::Error::new(ErrorKind::AlreadyExists, text))
-            }
-        }
     }
 
     /// Waits for a process of the owner's that asks.
@@ -203,9 +211,14 @@ pub(crate) struct ControlWaker {
 impl ControlWaker {
     /// Connects, as a successor does that goes at once, and removes the file.
     pub(crate) fn wake(&self) {
+        // A successor that is nearly ready may replace the file at this moment.
+        let lock = PathLock::take(&self.path);
         if identity_at(&self.path) == Some(self.identity) {
             let _ = UnixStream::connect(&self.path); // it has ended by itself
-            let _ = fs::remove_file(&self.path);
+            match &lock {
+                Ok(_) => drop(fs::remove_file(&self.path)),
+                Err(error) => log::warn!("{}: the file stays: {error}", self.path.display()),
+            }
         }
     }
 }
@@ -234,9 +247,17 @@ fn socket_at(path: &Path) -> io::Result<Option<Identity>> {
     }
 }
 
-fn is_gone(error: &io::Error) -> bool {
-    use ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+/// Another process was faster.
+fn outrun() -> io::Error {
+    let text = "another process has begun to serve at the same moment";
+    io::Error::new(ErrorKind::AlreadyExists, text)
+}
+
+/// Whether an error says that the path is to be looked at again: another process was faster, or the
+/// one that was asked has ended, or has handed its sockets to another.
+fn is_outrun(error: &io::Error) -> bool {
+    use ErrorKind::{AlreadyExists, BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), AlreadyExists | BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 fn explain(path: &Path, error: io::Error) -> io::Error {
@@ -254,16 +275,23 @@ fn explain(path: &Path, error: io::Error) -> io::Error {
 mod tests {
     use super::*;
 
+    fn asked(path: &Path) -> Predecessor {
+        match Before::find(path).unwrap() {
+            (Before::Predecessor(predecessor), _) => predecessor,
+            (Before::Nothing(control), _) => panic!("nobody is there: {control:?}"),
+        }
+    }
+
     /// One that is slow to be ready takes the path all the same: if nobody waited for its word by
     /// then, both would serve.
     #[test]
     fn a_successor_is_waited_for_until_it_is_ready_or_ends() {
-        let path = std::env::temp_dir().join(format!("waterwheel-ready-{}", process::id()));
+        let path = std::env::temp_dir().join(format!("waterwheel-ready-{}", std::process::id()));
         let control = Control::bind(&path, None).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for is_ready in [true, false] {
             let (predecessor, successor) = std::thread::scope(|scope| {
-                let asking = scope.spawn(|| Predecessor::ask(&path).unwrap().unwrap().0);
+                let asking = scope.spawn(|| asked(&path));
                 let successor = control.accept().unwrap();
                 assert_eq!(successor.0.read_timeout().unwrap(), None);
                 send_listeners(&successor.0, &[&listener]).unwrap();
@@ -276,5 +304,55 @@ mod tests {
             }
             assert_eq!(successor.wait().is_ok(), is_ready);
         }
+    }
+
+    /// The number of its file is given to another one on many file systems, once it has ended.
+    #[test]
+    fn who_took_the_path_of_a_predecessor_that_has_ended_is_not_displaced() {
+        let path = std::env::temp_dir().join(format!("waterwheel-took-{}", std::process::id()));
+        let control = Control::bind(&path, None).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut predecessor, successor) = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| asked(&path));
+            let successor = control.accept().unwrap();
+            send_listeners(&successor.0, &[&listener]).unwrap();
+            (asking.join().unwrap(), successor)
+        });
+        assert!(predecessor.is_at(&path));
+        drop((control, successor));
+        let other = Control::bind(&path, None).unwrap();
+        predecessor.identity = other.file.identity();
+        let error = Control::bind(&path, Some(&predecessor)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
+        assert_eq!(identity_at(&path), Some(other.file.identity()));
+        drop(other);
+        // Nobody is there any more: then it is the first one.
+        let control = Control::bind(&path, Some(&predecessor)).unwrap();
+        assert_eq!(identity_at(&path), Some(control.file.identity()));
+    }
+
+    #[test]
+    fn a_path_is_looked_at_and_changed_by_one_at_a_time() {
+        let path = std::env::temp_dir().join(format!("waterwheel-turns-{}", std::process::id()));
+        let expect_no_change = |is_there: bool| {
+            for _ in 0..20 {
+                std::thread::sleep(Duration::from_millis(1));
+                assert_eq!(path.exists(), is_there);
+            }
+        };
+        std::thread::scope(|scope| {
+            let lock = PathLock::take(&path).unwrap();
+            let binding = scope.spawn(|| Control::bind(&path, None).unwrap());
+            expect_no_change(false);
+            drop(lock);
+            let control = binding.join().unwrap();
+            let lock = PathLock::take(&path).unwrap();
+            let waker = control.waker();
+            let waking = scope.spawn(move || waker.wake());
+            expect_no_change(true);
+            drop(lock);
+            waking.join().unwrap();
+            assert!(!path.exists());
+        });
     }
 }

@@ -25,6 +25,7 @@ mod listener;
 #[cfg_attr(not(feature = "systemd"), path = "notify_stub.rs")]
 mod notify;
 mod pass_fds;
+mod path_lock;
 #[cfg(feature = "signals")]
 mod signals;
 mod socket_file;
@@ -42,7 +43,7 @@ use socket2::Socket;
 use crate::sys::Poller;
 
 pub(crate) use by_index::{join_by_index, leave_by_index, send_by_index};
-pub(crate) use control::{Control, ControlWaker, Predecessor};
+pub(crate) use control::{Before, Control, ControlWaker};
 pub(crate) use datagram::{UnixDatagramSocket, UnixDatagrams};
 #[cfg(feature = "http-files")]
 pub(crate) use folder::{Folder, file_id};

@@ -162,7 +162,8 @@ fn remove_stale(path: &Path, addr: &UnixAddr, kind: Type) -> io::Result<()> {
     Ok(())
 }
 
-fn identity(found: &Metadata) -> Identity {
+/// What tells a file from any other.
+pub(super) fn identity(found: &Metadata) -> Identity {
     (found.dev(), found.ino())
 }
 
@@ -186,42 +187,6 @@ impl SocketFile {
         fs::rename(&self.path, &to)?;
         self.path = to;
         Ok(())
-    }
-
-    /// Gives the file another name that no file has, but for a socket that is `dead` and is removed
-    /// first. Of several processes that want the name, one gets it.
-    ///
-    /// # Errors
-    /// - `AlreadyExists`: another process has the name.
-    pub(super) fn claim(&mut self, to: &Path, dead: Option<Identity>) -> io::Result<()> {
-        if dead.is_some() && identity_at(to) == dead {
-            self.remove_dead(to, dead)?;
-        }
-        match fs::hard_link(&self.path, to) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-            Err(_) => self.rename(to), // a file system without links
-            Ok(()) => {
-                fs::remove_file(&self.path)?;
-                self.path = std::path::absolute(to)?;
-                Ok(())
-            }
-        }
-    }
-
-    /// Removes a dead socket. To remove by name alone could hit the socket of a process that has
-    /// done the same a moment ago, so it gets a name of this process first, is looked at, and goes
-    /// back if it is another one.
-    fn remove_dead(&self, path: &Path, dead: Option<Identity>) -> io::Result<()> {
-        let mut aside = self.path.clone().into_os_string();
-        aside.push(".dead");
-        match fs::rename(path, &aside) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            moved => moved?,
-        }
-        let is_dead = identity_at(Path::new(&aside)) == dead;
-        let put_back = if is_dead { Ok(()) } else { fs::hard_link(&aside, path) };
-        fs::remove_file(&aside)?;
-        put_back
     }
 
     /// Whether the path still leads to it.
