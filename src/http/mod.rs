@@ -77,7 +77,7 @@ mod method;
 mod metrics;
 mod offload;
 mod options;
-mod places;
+mod params;
 mod record;
 mod refusal;
 mod request;

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use super::fields::{Fields, members};
 use super::head::{Framing, Head, Version};
 use super::method::Method;
-use super::places::Values;
+use super::params::Values;
 
 /// The head of a request: method, path and fields. A `Request` borrows the input, and so cannot
 /// outlive the callback: copy what is needed later.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::head::Head;
 use super::method::{Method, ROUTABLE};
-use super::places::{LastPath, Values};
+use super::params::{LastPath, Values};
 use super::request::Request;
 use super::response::Response;
 
@@ -42,7 +42,7 @@ pub enum Next {
 /// # let _ = routes;
 /// ```
 pub struct Route<A> {
-    /// By the place of its method; the last is for those that have none of their own.
+    /// By the index of the method; the last is for methods that have no handler of their own.
     calls: [Option<Handler<A>>; ROUTABLE.len() + 1],
     /// What holds for its handlers: those of a router that is nested have their own.
     ///
@@ -50,10 +50,10 @@ pub struct Route<A> {
     rules: Vec<Rules>,
 }
 
-/// The place of the handler of all methods.
+/// The index of the handler of all methods.
 const ANY: usize = ROUTABLE.len();
 
-/// A handler of requests, and the place of the rules that hold for it.
+/// A handler of requests, and the index of the rules that hold for it.
 struct Handler<A> {
     call: Call<A>,
     rules: usize,
@@ -62,7 +62,7 @@ struct Handler<A> {
 /// What holds for the handlers that one router has for a path.
 #[derive(Default)]
 struct Rules {
-    /// Which functions come before, by their places in the router.
+    /// Which functions come before, by their indices in the router.
     before: Vec<u16>,
     max_body_bytes: Option<u64>,
 }
@@ -114,7 +114,7 @@ impl<A> Route<A> {
         Self { calls: [const { None }; ROUTABLE.len() + 1], rules: vec![Rules::default()] }
     }
 
-    /// The handler of a method. It takes the place of one that was there.
+    /// The handler of a method, in place of one that was there.
     ///
     /// # Panics
     /// If the method is CONNECT or TRACE, which no route takes.
@@ -124,8 +124,8 @@ impl<A> Route<A> {
         method: Method,
         call: impl FnMut(&mut A, &Request<'_>, &mut Response<'_, A>) + 'static,
     ) -> Self {
-        let Some(place) = place_of(method) else { panic!("no route takes {method}") };
-        self.calls[place] = Some(Handler { call: Box::new(call), rules: 0 });
+        let Some(index) = index_of(method) else { panic!("no route takes {method}") };
+        self.calls[index] = Some(Handler { call: Box::new(call), rules: 0 });
         self
     }
 
@@ -147,22 +147,22 @@ impl<A> Route<A> {
         self
     }
 
-    /// The place of the handler for a method.
+    /// The index of the handler for a method.
     #[inline]
-    fn place(&self, method: Method) -> Option<usize> {
-        let own = place_of(method)?;
-        let place = match (method, &self.calls[own]) {
+    fn handler_for(&self, method: Method) -> Option<usize> {
+        let own = index_of(method)?;
+        let index = match (method, &self.calls[own]) {
             (Method::Head, None) => 0, // that of GET
             _ => own,
         };
-        let place = if self.calls[place].is_some() { place } else { ANY };
-        self.calls[place].is_some().then_some(place)
+        let index = if self.calls[index].is_some() { index } else { ANY };
+        self.calls[index].is_some().then_some(index)
     }
 
-    /// The rules for the handler of a place.
+    /// The rules for the handler with this index.
     #[inline]
-    fn rules_of(&self, place: Option<usize>) -> &Rules {
-        let handler = place.and_then(|place| self.calls[place].as_ref());
+    fn rules_of(&self, handler: Option<usize>) -> &Rules {
+        let handler = handler.and_then(|index| self.calls[index].as_ref());
         &self.rules[handler.map_or(0, |handler| handler.rules)]
     }
 
@@ -182,45 +182,45 @@ impl<A> Route<A> {
     /// Takes the handlers of another one of the same path. What comes before those of one router
     /// does not come before those of another.
     fn merge(&mut self, other: Self) {
-        let places: Vec<usize> = other.rules.into_iter().map(|new| self.add_rules(new)).collect();
+        let indices: Vec<usize> = other.rules.into_iter().map(|new| self.add_rules(new)).collect();
         for (call, new) in self.calls.iter_mut().zip(other.calls) {
             if let Some(Handler { call: new, rules }) = new {
-                *call = Some(Handler { call: new, rules: places[rules] });
+                *call = Some(Handler { call: new, rules: indices[rules] });
             }
         }
     }
 
-    /// The place of rules. Where the same comes before, the limit is one for the path.
+    /// Adds rules and returns their index. Where the same comes before, the limit is one for the path.
     fn add_rules(&mut self, new: Rules) -> usize {
         let known = self.rules.iter().position(|rules| rules.before == new.before);
-        let Some(place) = known else {
+        let Some(index) = known else {
             self.rules.push(new);
             return self.rules.len() - 1;
         };
-        let rules = &mut self.rules[place];
+        let rules = &mut self.rules[index];
         rules.max_body_bytes = new.max_body_bytes.or(rules.max_body_bytes);
-        place
+        index
     }
 
     /// Has functions come before all others.
-    fn put_before(&mut self, places: &[u16]) {
+    fn put_before(&mut self, functions: &[u16]) {
         for rules in &mut self.rules {
-            rules.before.splice(..0, places.iter().copied());
+            rules.before.splice(..0, functions.iter().copied());
         }
     }
 }
 
-/// Where the handler of a method is.
+/// The index of a method's own handler.
 #[inline]
-fn place_of(method: Method) -> Option<usize> {
-    let place = method as usize;
-    (place < ROUTABLE.len()).then_some(place)
+fn index_of(method: Method) -> Option<usize> {
+    let index = method as usize;
+    (index < ROUTABLE.len()).then_some(index)
 }
 
 /// Routes: from a method and a path to a handler.
 ///
-/// A path may have places: `{name}` for a segment or a part of one, `{*name}` for the rest. A path
-/// without places goes before one with them. The path of a request is matched with its escapes
+/// A path may have parameters: `{name}` for a segment or a part of one, `{*name}` for the rest. A
+/// path without parameters goes before one with them. The path of a request is matched with its escapes
 /// decoded and its dot segments removed; an escaped slash is `%2F` still, and no separator.
 ///
 /// # Examples
@@ -242,13 +242,13 @@ fn place_of(method: Method) -> Option<usize> {
 /// # let _ = routes;
 /// ```
 pub struct Router<A> {
-    /// From a path to a place in `routes`.
+    /// From a path to an index in `routes`.
     tree: matchit::Router<u32>,
     routes: Vec<Route<A>>,
     /// The path of each.
     paths: Vec<String>,
     before: Vec<Before<A>>,
-    /// Places in `before` of what comes before all routes.
+    /// Indices in `before` of what comes before all routes.
     own: Vec<u16>,
     fallback: Option<Route<A>>,
 }
@@ -286,8 +286,8 @@ impl<A> Router<A> {
 
     fn add(&mut self, path: &str, route: Route<A>) {
         assert!(path.starts_with('/'), "the path of a route begins with a slash: {path:?}");
-        if let Some(place) = self.paths.iter().position(|known| known == path) {
-            return self.routes[place].merge(route);
+        if let Some(index) = self.paths.iter().position(|known| known == path) {
+            return self.routes[index].merge(route);
         }
         if let Err(error) = self.tree.insert(path, self.routes.len() as u32) {
             panic!("the route {path:?} cannot be added: {error}");
@@ -334,8 +334,8 @@ impl<A> Router<A> {
         self.before.extend(router.before);
         for (below, mut route) in router.paths.iter().zip(router.routes) {
             route.put_before(&router.own);
-            for place in route.rules.iter_mut().flat_map(|rules| &mut rules.before) {
-                *place += offset;
+            for function in route.rules.iter_mut().flat_map(|rules| &mut rules.before) {
+                *function += offset;
             }
             self.add(&format!("{path}{below}"), route);
         }
@@ -359,8 +359,8 @@ pub(super) struct Routes<A> {
 /// A route that was found.
 pub(super) struct Found<'a, A> {
     route: &'a mut Route<A>,
-    /// The place of its handler for the method.
-    place: Option<usize>,
+    /// The index of its handler for the method.
+    handler: Option<usize>,
     before: &'a mut [Before<A>],
     /// The values of the parameters of the route.
     values: Values<'a>,
@@ -373,7 +373,7 @@ impl<'a, A: 'static> Found<'a, A> {
         method: Method,
         values: Values<'a>,
     ) -> Self {
-        Self { place: route.place(method), route, before, values }
+        Self { handler: route.handler_for(method), route, before, values }
     }
 
     /// Calls what comes before, and the handler.
@@ -384,15 +384,17 @@ impl<'a, A: 'static> Found<'a, A> {
         (head, path): (&Head<'_>, &str),
         res: &mut Response<'_, A>,
     ) {
-        let Self { route, place, before, values } = self;
+        let Self { route, handler, before, values } = self;
         let req = &Request::new(head, path, values);
-        let Some(place) = *place else { return call_without_handler(route, before, app, req, res) };
-        for &place in &route.rules_of(Some(place)).before {
-            if before[usize::from(place)](app, req, res) == Next::Done {
+        let Some(index) = *handler else {
+            return call_without_handler(route, before, app, req, res);
+        };
+        for &function in &route.rules_of(Some(index)).before {
+            if before[usize::from(function)](app, req, res) == Next::Done {
                 return;
             }
         }
-        if let Some(handler) = &mut route.calls[place] {
+        if let Some(handler) = &mut route.calls[index] {
             (handler.call)(app, req, res);
         }
     }
@@ -400,7 +402,7 @@ impl<'a, A: 'static> Found<'a, A> {
     /// The largest body of a request, if the route says so.
     #[inline]
     pub(super) fn max_body_bytes(&self) -> Option<u64> {
-        self.route.rules_of(self.place).max_body_bytes
+        self.route.rules_of(self.handler).max_body_bytes
     }
 }
 
@@ -416,14 +418,14 @@ impl<A: 'static> Routes<A> {
     pub(super) fn find<'a>(&'a mut self, method: Method, path: &'a str) -> Option<Found<'a, A>> {
         let Router { tree, routes, before, fallback, .. } = &mut self.router;
         if self.last.is(path) {
-            let (place, values) = self.last.found();
-            let route = routes.get_mut(place)?;
+            let (index, values) = self.last.found();
+            let route = routes.get_mut(index)?;
             return Some(Found::new((route, before), method, values));
         }
         if let Ok(found) = tree.at(path) {
-            let place = *found.value as usize;
-            self.last.note(path, place, &found.params);
-            if let Some(route) = routes.get_mut(place) {
+            let index = *found.value as usize;
+            self.last.note(path, index, &found.params);
+            if let Some(route) = routes.get_mut(index) {
                 let values = Values::Found(found.params);
                 return Some(Found::new((route, before), method, values));
             }
@@ -442,14 +444,14 @@ fn call_without_handler<A: 'static>(
     res: &mut Response<'_, A>,
 ) {
     let mut called: Vec<u16> = Vec::new();
-    for &place in route.rules.iter().flat_map(|rules| &rules.before) {
-        if called.contains(&place) {
+    for &function in route.rules.iter().flat_map(|rules| &rules.before) {
+        if called.contains(&function) {
             continue;
         }
-        if before[usize::from(place)](app, req, res) == Next::Done {
+        if before[usize::from(function)](app, req, res) == Next::Done {
             return;
         }
-        called.push(place);
+        called.push(function);
     }
     refuse_method(&route.allowed(), req.method(), res);
 }

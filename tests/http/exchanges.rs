@@ -408,7 +408,7 @@ fn nobody_waits_for_a_client_that_does_not_read() {
 }
 
 /// A path that comes again is not looked up again. Between others of the same route, and beside one
-/// without places, each still has its own values.
+/// without parameters, each still has its own values.
 #[test]
 fn a_path_that_comes_again_has_its_own_values() {
     let web = Web::of(|| {

@@ -3,7 +3,7 @@
 use crate::http::field_list::FieldList;
 use crate::http::head::{Framing, Head, Version};
 use crate::http::method::Method;
-use crate::http::places::Values;
+use crate::http::params::Values;
 use crate::http::request::Request;
 use crate::http::target::Target;
 
