@@ -9,6 +9,9 @@
 //! Strangers choose the destination, so this host and its links are refused; `--allow-local` as a
 //! second argument is for tests on one machine.
 
+#[cfg(test)]
+mod simulated;
+
 use std::env;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -187,6 +190,24 @@ impl Handler for Socks {
     }
 }
 
+/// Serves at an address, and connects to where the filter allows.
+fn serve(
+    reactor: &mut Reactor,
+    addr: &str,
+    filter: Option<DestinationFilter>,
+) -> io::Result<SocketAddr> {
+    // Either side may read when it likes, as a download that is paused. A server may also begin
+    // late, and silence of both sides is what ends them.
+    let limits =
+        Limits::internet().min_send_rate(None).pause_at_high_mark(false).all_idle(Some(SILENCE));
+    // So that TCP need not ask after them.
+    let tcp = TcpOptions::default().keepalive(None);
+    let upstream = limits.clone().first_byte_timeout(None);
+    let options = ConnectOptions::default().filter(filter).limits(upstream).tcp(tcp);
+    let socks = reactor.register(Socks { options });
+    reactor.listen(addr, socks, ListenOptions::default().limits(limits))
+}
+
 fn main() -> anyhow::Result<()> {
     let mut args = env::args().skip(1);
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:1080".to_owned());
@@ -194,13 +215,8 @@ fn main() -> anyhow::Result<()> {
     let is_local = rest == ["--allow-local"];
     ensure!(is_local || rest.is_empty(), "usage: socks5 [HOST:PORT [--allow-local]]");
     let filter = (!is_local).then(DestinationFilter::default);
-    let limits = Limits::internet().pause_at_high_mark(false).all_idle(Some(SILENCE));
-    // Silence ends both sides, so that TCP need not ask after them.
-    let tcp = TcpOptions::default().keepalive(None);
-    let options = ConnectOptions::default().filter(filter).limits(limits.clone()).tcp(tcp);
     let mut reactor = Reactor::new()?;
-    let socks = reactor.register(Socks { options });
-    let addr = reactor.listen(addr, socks, ListenOptions::default().limits(limits))?;
+    let addr = serve(&mut reactor, &addr, filter)?;
     let _ = writeln!(io::stdout(), "listening on {addr}");
     Ok(reactor.run()?)
 }
