@@ -181,6 +181,27 @@ fn a_chat_on_all_cores_is_replaced() {
     expect_end_by_signal(second);
 }
 
+/// Many more than a channel of the fleet has room for.
+#[test]
+fn a_chat_on_all_cores_passes_on_all_that_is_said_at_once() {
+    const LINES: usize = 20_000;
+    let control = format!("waterwheel-much-{}.sock", std::process::id());
+    let control = std::env::temp_dir().join(control);
+    let args = ["127.0.0.1:0", control.to_str().unwrap()];
+    let (server, addr) = Process::start("fleet_chat", &args).listening();
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(addr)).collect();
+    for client in &mut clients {
+        assert_eq!(client.line(), "* you are in");
+    }
+    clients[0].send((0..LINES).map(|number| format!("{number}\n")).collect::<String>());
+    for number in 0..LINES {
+        for client in &mut clients {
+            assert_eq!(client.line(), number.to_string());
+        }
+    }
+    expect_end_by_signal(server);
+}
+
 #[test]
 fn discard_counts_what_it_takes() {
     let (server, addr) = Process::start("discard", &["127.0.0.1:0", "0.05"]).listening();

@@ -18,6 +18,11 @@ use crate::handler::HandlerKey;
 /// Messages that are sent while the fleet is being set up wait until all members have made their
 /// end.
 ///
+/// Sending never waits, so look at what it returns: a reactor whose channel is full does not get
+/// the message. That includes the reactor of the sender, which receives nothing while a callback
+/// runs. To lose nothing, send to one reactor at a time, and try again later from the first that is
+/// full, as `examples/fleet_chat.rs` does.
+///
 /// # Examples
 /// A chat on all cores: what a client says goes to the clients of every reactor.
 /// ```no_run
@@ -41,9 +46,10 @@ use crate::handler::HandlerKey;
 ///         self.here.push(conn.id());
 ///     }
 ///
-///     fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
-///         if let Some(everyone) = &self.everyone {
-///             everyone.send_to_all(input.into());
+///     fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+///         let published = self.everyone.as_ref().map(|all| all.send_to_all(input.into()));
+///         if published.is_some_and(|published| published.full > 0) {
+///             conn.abort(); // more is said than a reactor keeps up with, and it has missed this
 ///         }
 ///         input.len()
 ///     }
