@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use waterwheel::{
     Closed, Conn, Context, Handler, HandlerKey, Limits, ListenOptions, MinRate, Peer, Reactor,
-    frame,
+    Timer, frame,
 };
 
 /// Longest line, in bytes: a peer that sends a longer one is told so and closed.
@@ -27,6 +27,9 @@ const MAX_NICK_CHARS: usize = 20;
 
 /// What may wait for a member who reads slowly, in bytes; one who falls further behind is ended.
 const MAX_BEHIND_BYTES: usize = 256 << 10;
+
+/// Lines of a member at once: each goes to everybody, and then the others have their turn.
+const MAX_LINES: usize = 64;
 
 struct Room {
     key: HandlerKey<Room>,
@@ -50,7 +53,7 @@ impl Handler for Room {
 
     fn on_data(&mut self, nick: &mut String, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let mut lines = frame::lines(input, MAX_LINE_BYTES);
-        for line in lines.by_ref() {
+        for line in lines.by_ref().take(MAX_LINES) {
             let Ok(line) = line else {
                 tell(conn, format_args!("* a line has at most {MAX_LINE_BYTES} bytes"));
                 conn.close();
@@ -62,7 +65,16 @@ impl Handler for Room {
                 break; // it has said /quit
             }
         }
-        lines.consumed()
+        let taken = lines.consumed();
+        if lines.next().is_some() {
+            conn.pause_reading(); // what is left comes again when `on_timer` resumes
+            conn.set_timer(Duration::from_millis(1), 0);
+        }
+        taken
+    }
+
+    fn on_timer(&mut self, _: &mut String, conn: &mut Conn<'_>, _: Timer) {
+        conn.resume_reading();
     }
 
     fn on_close(&mut self, nick: String, closed: Closed, cx: &mut Context<'_>) {

@@ -8,17 +8,19 @@
 use std::collections::HashMap;
 use std::env;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use waterwheel::http::{self, Router, Server};
-use waterwheel::ws::{self, CloseCode, Deflate, Ended, Endpoint, Frame, Message, Room, Slow};
-use waterwheel::{Context, ListenOptions, Reactor};
+use waterwheel::ws::{self, CloseCode, Deflate, Ended, Frame, Message, Room, Slow, Socket};
+use waterwheel::{Context, ListenOptions, Reactor, Timer};
 
 /// A line of chat may be so long, in bytes, and so may a name.
 const MAX_LINE: usize = 1_000;
 const MAX_NAME: usize = 40;
 
-/// So many rooms at once.
+/// So many rooms at once, and lines of a member before the others have their turn.
 const MAX_ROOMS: usize = 1_000;
+const TURN_LINES: u64 = 64;
 
 /// The rooms, by name. A room is there while somebody is in it.
 #[derive(Default)]
@@ -30,6 +32,8 @@ struct Chat {
 struct Member {
     name: String,
     room: String,
+    /// What it has said so far.
+    lines: u64,
 }
 
 impl Chat {
@@ -44,7 +48,7 @@ impl Chat {
 impl ws::Handler for Chat {
     type State = Member;
 
-    fn on_open(&mut self, member: &mut Member, socket: &mut ws::Socket<'_>) {
+    fn on_open(&mut self, member: &mut Member, socket: &mut Socket<'_>) {
         if self.rooms.len() >= MAX_ROOMS && !self.rooms.contains_key(&member.room) {
             return socket.close(CloseCode::POLICY, "there are rooms enough");
         }
@@ -53,16 +57,20 @@ impl ws::Handler for Chat {
         self.say(&member.room, &line, &mut socket.context());
     }
 
-    fn on_message(
-        &mut self,
-        member: &mut Member,
-        socket: &mut ws::Socket<'_>,
-        message: Message<'_>,
-    ) {
+    fn on_message(&mut self, member: &mut Member, socket: &mut Socket<'_>, message: Message<'_>) {
         if let Some(text) = message.text() {
             let line = format!("{}: {text}", member.name);
             self.say(&member.room, &line, &mut socket.context());
         }
+        member.lines += 1;
+        if member.lines % TURN_LINES == 0 {
+            socket.pause_reading();
+            socket.set_timer(Duration::from_millis(1), 0);
+        }
+    }
+
+    fn on_timer(&mut self, _: &mut Member, socket: &mut Socket<'_>, _: Timer) {
+        socket.resume_reading();
     }
 
     fn on_close(&mut self, member: Member, ended: Ended<'_>, cx: &mut Context<'_>) {
@@ -138,7 +146,7 @@ fn main() -> io::Result<()> {
     let addr = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let options =
         ws::Options::default().max_message_bytes(MAX_LINE).deflate(Some(Deflate::default()));
-    let endpoint = Endpoint::new(options);
+    let endpoint = ws::Endpoint::new(options);
     let routes = Router::new().get("/", |_, _, res| res.html(PAGE)).get(
         "/chat/{room}",
         move |_, req, res| {
@@ -149,7 +157,7 @@ fn main() -> io::Result<()> {
                 res.status(403).text("a name and a room, and from this page\n");
                 return;
             }
-            endpoint.upgrade(req, res, Member { name, room });
+            endpoint.upgrade(req, res, Member { name, room, lines: 0 });
         },
     );
     let mut reactor = Reactor::new()?;

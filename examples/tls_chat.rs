@@ -14,12 +14,16 @@ use std::env;
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use waterwheel::tls::{ClientConfig, ClientOptions, Roots, ServerConfig};
 use waterwheel::{
     CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, Handler, Limits, ListenOptions,
-    Peer, Reactor, Receive, Sender, frame,
+    Peer, Reactor, Receive, Sender, Timer, frame,
 };
+
+/// Lines of a client at once: each goes to everybody, and then the others have their turn.
+const MAX_LINES: usize = 64;
 
 /// The server.
 struct Room;
@@ -35,7 +39,7 @@ impl Handler for Room {
     fn on_data(&mut self, _: &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
         let key = conn.handler_key::<Self>();
         let mut lines = frame::lines(input, 1_024);
-        for line in lines.by_ref() {
+        for line in lines.by_ref().take(MAX_LINES) {
             let Ok(line) = line else {
                 conn.close(); // more bytes than a line has
                 break;
@@ -47,7 +51,16 @@ impl Handler for Room {
                 member.write_vectored(&[line, b"\n"]);
             });
         }
-        lines.consumed()
+        let taken = lines.consumed();
+        if lines.next().is_some() {
+            conn.pause_reading(); // what is left comes again when `on_timer` resumes
+            conn.set_timer(Duration::from_millis(1), 0);
+        }
+        taken
+    }
+
+    fn on_timer(&mut self, _: &mut (), conn: &mut Conn<'_>, _: Timer) {
+        conn.resume_reading();
     }
 }
 

@@ -285,6 +285,35 @@ fn a_chat_over_tls_passes_lines_on_and_is_for_its_own_name() {
     expect_end_by_signal(server);
 }
 
+/// Each line goes to everybody: all that one read brings would take seconds with many members. The
+/// test may stall just when it is the other's turn, so it may try again.
+#[test]
+fn a_chat_lets_others_speak_while_one_says_much() {
+    let (server, addr) = serve("chat");
+    let mut listener = Client::connect(addr);
+    listener.line();
+    let (mut loud, mut other) = (Client::connect(addr), Client::connect(addr));
+    while listener.line() != "* guest-3 has joined" {}
+    let much = "a\n".repeat(10_000) + "end\n";
+    let comes_between = (0..10).any(|_| {
+        loud.send(&much);
+        assert_eq!(listener.line(), "<guest-2> a");
+        other.send("now\n");
+        let mut lines = std::iter::from_fn(|| Some(listener.line()));
+        let is_other = |line: &String| line.starts_with("<guest-3>");
+        let is_between = lines
+            .find(|line| is_other(line) || line.ends_with("end"))
+            .as_ref()
+            .is_some_and(is_other);
+        let last = if is_between { "<guest-2> end" } else { "<guest-3> now" };
+        lines.find(|line| line == last);
+        is_between
+    });
+    assert!(comes_between, "all of it was passed on at once");
+    drop((listener, loud, other));
+    expect_clean_end(server);
+}
+
 /// What would show a line in another order, as two, or hide a part of it.
 #[test]
 fn a_chat_passes_nothing_on_that_is_not_shown() {
