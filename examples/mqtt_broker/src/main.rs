@@ -37,8 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_RETAINED: usize = 100_000;
 const MAX_RETAINED_BYTES: usize = 64 << 20;
 
-/// Most filters of a client: each message is compared with all of them.
+/// Most filters of a client, because each message is compared with all of them; and their bytes, as
+/// many as a packet that is not whole may keep.
 const MAX_FILTERS: usize = 1_000;
+const MAX_FILTER_BYTES: usize = MAX_PACKET_BYTES;
 
 /// Most levels of a topic or a filter: they are compared level by level, and a text of 64 KiB has
 /// room for 65,536 of them.
@@ -64,6 +66,8 @@ struct Client {
     name: String,
     /// Filters that it has subscribed to, with their QoS.
     filters: BTreeMap<String, u8>,
+    /// The bytes of all of them.
+    filter_bytes: usize,
     /// The id of the last packet that was sent with QoS 1.
     last_id: u16,
     /// One and a half of its keep-alive, in which it must say something.
@@ -234,7 +238,10 @@ impl Broker {
             (10, true) => {
                 let id = parts.bytes(2)?;
                 while !parts.0.is_empty() {
-                    client.filters.remove(&parts.text()?);
+                    let filter = parts.text()?;
+                    if client.filters.remove(&filter).is_some() {
+                        client.filter_bytes -= filter.len();
+                    }
                 }
                 send(client, conn, 0xb0, [id, &[], &[], &[]]);
             }
@@ -292,13 +299,17 @@ impl Broker {
         let (mut granted, mut added) = (Vec::new(), BTreeMap::new());
         while !parts.0.is_empty() {
             let (filter, qos) = (parts.text()?, parts.u8()?.min(1));
-            let has_room =
-                client.filters.len() < MAX_FILTERS || client.filters.contains_key(&filter);
-            if !has_room || is_too_deep(&filter) {
+            let bytes = match client.filters.get(&filter) {
+                Some(_) => client.filter_bytes,
+                None if client.filters.len() == MAX_FILTERS => usize::MAX,
+                None => client.filter_bytes + filter.len(),
+            };
+            if bytes > MAX_FILTER_BYTES || is_too_deep(&filter) {
                 granted.push(REFUSED);
                 continue;
             }
             granted.push(qos);
+            client.filter_bytes = bytes;
             client.filters.insert(filter.clone(), qos);
             added.insert(filter, qos);
         }

@@ -63,6 +63,28 @@ fn a_client_has_so_many_filters_and_no_more() {
     client.expect([0x90, 3, 0, 2, 0]);
 }
 
+/// A thousand filters may have 64 MiB.
+#[test]
+fn the_filters_of_a_client_are_bounded_in_bytes() {
+    let (_broker, addr) = serve();
+    let mut client = connect(addr, "long");
+    let long = |at: usize| format!("{at}{}", "x".repeat(59_999));
+    // The fifth is one too many; the first is there already.
+    for (at, code) in [(0, 1), (1, 1), (2, 1), (3, 1), (4, 0x80), (0, 0), (5, 0x80)] {
+        client.send(subscription(&[(&long(at), code & 1)]));
+        client.expect([0x90, 3, 0, 1, code]);
+    }
+    // One that is not there makes no room, and each makes its own once.
+    client.send(packet(0xa2, &[&[0, 7][..], &field(&long(4))].concat()));
+    client.expect([0xb0, 2, 0, 7]);
+    client.send(subscription(&[(&long(4), 0)]));
+    client.expect([0x90, 3, 0, 1, 0x80]);
+    client.send(packet(0xa2, &[&[0, 8][..], &field(&long(3)), &field(&long(3))].concat()));
+    client.expect([0xb0, 2, 0, 8]);
+    client.send(subscription(&[(&long(4), 0), (&long(5), 0)]));
+    client.expect([0x90, 4, 0, 1, 0, 0x80]);
+}
+
 #[test]
 fn what_is_retained_is_replaced_also_when_there_is_no_more_room() {
     let (_broker, addr) = serve();
