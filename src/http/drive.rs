@@ -81,6 +81,9 @@ impl<A: 'static> Driver<'_, A> {
         input: &[u8],
     ) -> Result<usize, Refusal> {
         let mut used = 0;
+        if exchange.output == Output::Done {
+            exchange.reader = Reader::Skip; // an answer ends the receiving
+        }
         loop {
             let rest = &input[used..];
             if !exchange.waits_for_body() {
@@ -290,6 +293,11 @@ impl<A: 'static> Driver<'_, A> {
     #[inline]
     pub(super) fn look(&mut self, exchange: &mut Exchange<A>, conn: &mut Conn<'_>) -> After {
         if exchange.wants_drain {
+            self.run_drain(exchange, conn);
+        }
+        if exchange.lacks_end() {
+            // No byte of the body will come that would tell its end.
+            self.end_body(exchange, conn);
             self.run_drain(exchange, conn);
         }
         if exchange.output == Output::Unanswered {

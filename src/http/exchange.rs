@@ -225,6 +225,13 @@ impl<A> Exchange<A> {
         is_due && !matches!(self.reader, Reader::Unasked) && !self.is_paused
     }
 
+    /// Whether the body was asked for when all of it had come already: it has none, as a rule.
+    #[inline]
+    pub(super) fn lacks_end(&self) -> bool {
+        let is_open = self.output != Output::Done; // an answer ends the receiving
+        self.is_reading && is_open && matches!(self.input, Input::None)
+    }
+
     /// Whether the connection can serve another request once this one is answered: what is left of
     /// the body must be small, and sure to come.
     #[inline]

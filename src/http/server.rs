@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::clocks::arm;
 use super::drive::{After, Driver, Step, ms, settle_later};
-use super::exchange::{Exchange, Input, Output, Reader, ReplyId};
+use super::exchange::{Exchange, Input, Output, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
 use super::held::{close_if_idle_soon, is_idle};
 use super::known::Known;
@@ -368,20 +368,12 @@ impl<A: 'static> Server<A> {
         self.shared.store(&mut exchange);
         state.since = ms(conn.context().now());
         (exchange.spare_since, exchange.spare_ms) = (state.since, 0);
-        let is_empty = matches!(exchange.input, Input::None);
-        let has_reader = !matches!(exchange.reader, Reader::Unasked | Reader::Skip);
-        if let (false, Some(rate)) = (is_empty, self.shared.options.min_body_rate) {
+        let is_due = !matches!(exchange.input, Input::None);
+        if let (true, Some(rate)) = (is_due, self.shared.options.min_body_rate) {
             arm(&self.shared.options, conn, rate.grace());
         }
         state.phase = Phase::Busy(exchange);
-        if is_empty && has_reader {
-            // A body of no bytes is complete already.
-            let mut driver = self.driver();
-            if let Phase::Busy(exchange) = &mut state.phase {
-                driver.end_body(exchange, conn);
-            }
-            driver.settle(state, conn);
-        } else if state.is_draining {
+        if state.is_draining {
             self.driver().settle(state, conn); // a stream of events would not end
         }
     }

@@ -29,6 +29,7 @@ mod gzip;
 mod inspect;
 mod kept;
 mod later;
+mod later_bodies;
 #[path = "../support/logged.rs"]
 mod logged;
 mod pipelined;
