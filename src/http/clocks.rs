@@ -53,6 +53,13 @@ impl<A: 'static> Server<A> {
             exchange.spare(now);
             return Deadline::Keep(soon);
         }
+        if conn.is_above_high_mark() && !conn.is_reading() {
+            // The loop reads no more of the body before the client has read of the answer. How
+            // slowly it may read is for `Limits::min_send_rate`.
+            state.since = now;
+            exchange.rate_anew(now);
+            return Deadline::Keep(soon);
+        }
         let spare = Duration::from_millis(u64::from(exchange.spare_ms));
         let passed = lasted(state.since, &conn.context()).saturating_sub(spare);
         if passed < rate.grace() {
@@ -60,8 +67,8 @@ impl<A: 'static> Server<A> {
         }
         let came = exchange.body_bytes - exchange.rated_bytes;
         let wanted = u128::from(rate.bytes_per_second()) * passed.as_millis() / 1_000;
-        exchange.rated_bytes = exchange.body_bytes;
-        (state.since, exchange.spare_ms) = (now, 0);
+        state.since = now;
+        exchange.rate_anew(now);
         if u128::from(came) >= wanted {
             return Deadline::Keep(soon);
         }

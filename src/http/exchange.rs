@@ -219,6 +219,12 @@ impl<A> Exchange<A> {
         self.spare_since = now;
     }
 
+    /// The rate of the body is looked at from now on, in milliseconds of the loop.
+    pub(super) fn rate_anew(&mut self, now: u32) {
+        self.rated_bytes = self.body_bytes;
+        (self.spare_since, self.spare_ms) = (now, 0);
+    }
+
     /// Whether more of the body is due from the client, and is wanted now.
     pub(super) fn waits_for_body(&self) -> bool {
         let is_due = !matches!(self.input, Input::None);

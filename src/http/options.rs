@@ -14,8 +14,9 @@ use crate::options::{Limits, MinRate, setters};
 /// | `min_body_rate` | when the body is asked for | 240 B/s, grace 5 s | 408, and it is closed |
 ///
 /// While a handler owes the answer no clock runs, because then it is the client that waits. Nor
-/// does `keep_alive_timeout` end a connection whose output is above the high mark: how slowly a
-/// client may read is for [`Limits::min_send_rate`], which [`limits`] sets.
+/// does `keep_alive_timeout` end a connection whose output is above the high mark, or
+/// `min_body_rate` one that is not read meanwhile: how slowly a client may read is for
+/// [`Limits::min_send_rate`], which [`limits`] sets.
 /// A balancer in front must give up idle connections sooner than `keep_alive_timeout`, so that
 /// none of its requests meets an end that is under way.
 ///

@@ -447,7 +447,10 @@ impl<A: 'static> Handler for Server<A> {
         state.is_above = false;
         match &mut state.phase {
             Phase::Busy(exchange) => {
-                self.shared.begin(conn.context().now());
+                let now = conn.context().now();
+                self.shared.begin(now);
+                state.since = ms(now);
+                exchange.rate_anew(ms(now)); // nothing was read above the mark
                 exchange.wants_drain = exchange.on_drain.is_some();
                 // Else it would keep those of the answer that was made last, of another client.
                 self.shared.load(exchange);

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use waterwheel::MinRate;
-use waterwheel::http::{Options, Server};
+use waterwheel::http::{self, Body, Flow, Options, Response, Route, Router, Server};
+use waterwheel::{ListenOptions, MinRate};
 
 use crate::routes;
 use crate::web::Web;
@@ -152,4 +152,85 @@ fn an_answer_that_is_due_has_no_clock() {
     client.answer().expect(200, "abcd");
     // The next request has its whole time, however late the answer was.
     ends(began, &client.rest(), "");
+}
+
+/// More than the buffers of the kernel take, and less than a connection may hold.
+const LARGE: usize = 12 << 20;
+
+/// Sends each piece back as it comes, behind a first piece of its own.
+struct Echo {
+    first: Vec<u8>,
+}
+
+impl Body<()> for Echo {
+    fn on_chunk(&mut self, (): &mut (), chunk: &[u8], res: &mut Response<'_, ()>) -> Flow {
+        if res.is_unanswered() {
+            res.stream(None);
+            res.write(&self.first);
+        }
+        res.write(chunk);
+        Flow::More
+    }
+
+    fn on_end(&mut self, (): &mut (), res: &mut Response<'_, ()>) {
+        res.end();
+    }
+}
+
+/// A server of that, with a minimum rate that a client must keep whose body is read.
+fn echoing(grace: Duration) -> Web {
+    let limits = ListenOptions::default().limits(http::limits().min_send_rate(None));
+    Web::serve_with(limits, move || {
+        let echo = |first: usize| {
+            let receive = move |(): &mut (), _: &http::Request<'_>, res: &mut Response<'_, ()>| {
+                res.receive(Echo { first: vec![b'y'; first] });
+            };
+            Route::new().post(receive).max_body_bytes(1 << 30)
+        };
+        let routes = Router::new().route("/", echo(0)).route("/large", echo(LARGE));
+        let options = patient().min_body_rate(Some(MinRate::new(1_000, grace)));
+        Server::new((), routes).with_options(options)
+    })
+}
+
+/// The clock of a body passes so often, for clients that begin now.
+#[track_caller]
+fn pass(web: &Web, times: usize) {
+    for _ in 0..times {
+        let mut slow = web.client();
+        slow.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
+        assert_eq!(slow.answer().status, 408);
+    }
+}
+
+#[test]
+fn a_body_that_is_not_read_above_the_high_mark_has_no_clock() {
+    const TOTAL: usize = 32 << 20;
+    let web = echoing(SHORT);
+    let mut client = web.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {TOTAL}\r\n\r\n"));
+    let mut stream = client.stream.try_clone().unwrap();
+    let writer =
+        std::thread::spawn(move || std::io::Write::write_all(&mut stream, &vec![b'x'; TOTAL]));
+    // The client reads nothing meanwhile, and the server reads no more than the kernel takes.
+    pass(&web, 4);
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.body.len()), (200, TOTAL));
+    writer.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_body_has_its_whole_time_once_it_is_read_again() {
+    const GRACE: Duration = Duration::from_secs(1); // much more than it takes to read the answer
+    // The second server shows when the clock of the first has half passed, for the second time.
+    let (web, other) = (echoing(GRACE), echoing(GRACE * 3 / 2));
+    let mut client = web.client();
+    client.send("POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\na");
+    pass(&other, 1);
+    let began = Instant::now(); // from now on the output falls to the low mark
+    assert!(client.take(LARGE).starts_with(b"HTTP/1.1 200 "));
+    client.expect_reset();
+    let passed = began.elapsed();
+    // The loop counts in milliseconds.
+    assert!(passed + Duration::from_millis(2) >= GRACE, "reset after {passed:?}");
 }
