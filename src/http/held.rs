@@ -1,6 +1,7 @@
 //! Input that has come in while nothing could be done with it: an answer was due, output was above
-//! the high mark, the budget of a callback was used up, or another protocol has paused.
+//! the high mark, or the budget of a callback was used up.
 
+use super::behind::Behind;
 use super::exchange::{Input, ReplyId};
 use super::server::{Server, is_ended};
 use super::state::{Phase, State};
@@ -12,7 +13,7 @@ const MAX_HELD_BYTES: usize = 64 << 10;
 
 /// Input that may be held where no pause keeps it from growing, as `Limits::max_input_bytes` has it
 /// by default.
-const MAX_LEFT_BYTES: usize = 1 << 20;
+pub(super) const MAX_LEFT_BYTES: usize = 1 << 20;
 
 impl<A: 'static> Server<A> {
     /// Looks at what has come in while the answer was due.
@@ -61,13 +62,12 @@ impl<A: 'static> Server<A> {
         }
         let left = state.held.as_ref().map_or(0, |held| held.len());
         if left > MAX_LEFT_BYTES {
-            // Another protocol has paused, or output has failed: what comes then is read in spite
-            // of a pause.
+            // Output has failed: what comes then is read in spite of a pause.
             log::debug!("{}: {left} bytes of input were left unconsumed", conn.id());
             conn.abort();
         }
         if let Phase::Upgraded(_) = &state.phase {
-            return self.end_if_all_is_served(state, conn); // its own to pause
+            return self.follow_upgrade(state, conn);
         }
         let is_paused = matches!(&state.phase, Phase::Busy(exchange) if exchange.is_paused);
         if left >= MAX_HELD_BYTES {
@@ -136,22 +136,22 @@ impl<A: 'static> Server<A> {
                 }
                 // Otherwise the answer is still sent.
             }
-            // What had come in before the upgrade ends with it; told once, and not in a pause.
-            Phase::Upgraded(upgraded) if !conn.is_paused() => {
-                state.has_ended = false;
-                upgraded.on_eof(&mut self.app, conn);
-            }
             Phase::Upgraded(_) | Phase::Ended => {}
         }
     }
 
-    /// A callback of another protocol has returned: what had come in before the upgrade follows, if
-    /// reading goes on.
-    #[inline]
-    pub(super) fn go_on_upgraded(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
-        let has_more = state.held.is_some() || state.has_ended;
-        if has_more && !conn.is_paused() {
-            self.feed_held(state, conn, b"");
+    /// What had come in before an upgrade, and is not consumed, goes with it; so does the end.
+    fn follow_upgrade(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        let (rest, has_ended) = (state.held.take(), std::mem::take(&mut state.has_ended));
+        if (rest.is_none() && !has_ended) || is_ended(conn) {
+            return;
+        }
+        let rest = rest.map_or_else(Vec::new, |rest| *rest);
+        if let Phase::Upgraded(inner) = std::mem::replace(&mut state.phase, Phase::Ended) {
+            state.phase = Phase::Upgraded(Box::new(Behind::new(inner, rest, has_ended)));
+        }
+        if let Phase::Upgraded(behind) = &mut state.phase {
+            behind.on_open(&mut self.app, conn);
         }
     }
 }

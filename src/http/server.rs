@@ -206,7 +206,7 @@ impl<A: 'static> Server<A> {
                 }
                 Phase::Head => self.read_head(state, conn, rest, known),
                 Phase::Busy(_) => self.driver().read_body(state, conn, rest),
-                Phase::Upgraded(_) if used > 0 && conn.is_paused() => return used, // by `on_open`
+                Phase::Upgraded(_) if conn.is_paused() => return used, // by `on_open`
                 Phase::Upgraded(upgraded) => {
                     return used + upgraded.on_data(&mut self.app, conn, rest);
                 }
@@ -459,10 +459,7 @@ impl<A: 'static> Handler for Server<A> {
                 state.is_above = self.shared.is_above;
                 self.feed_held(state, conn, b"");
             }
-            Phase::Upgraded(upgraded) => {
-                upgraded.on_drain(&mut self.app, conn);
-                self.go_on_upgraded(state, conn);
-            }
+            Phase::Upgraded(upgraded) => upgraded.on_drain(&mut self.app, conn),
             Phase::Head => {
                 if state.searched == 0 {
                     state.since = ms(conn.context().now()); // until now the client has read
@@ -477,7 +474,7 @@ impl<A: 'static> Handler for Server<A> {
     }
 
     fn on_eof(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
-        if let (Phase::Upgraded(upgraded), None) = (&mut state.phase, &state.held) {
+        if let Phase::Upgraded(upgraded) = &mut state.phase {
             return upgraded.on_eof(&mut self.app, conn);
         }
         // What is held was sent before the end.
@@ -501,11 +498,7 @@ impl<A: 'static> Handler for Server<A> {
         _: DeadlineKind,
     ) -> Deadline {
         match &mut state.phase {
-            Phase::Upgraded(upgraded) => {
-                let deadline = upgraded.on_deadline(&mut self.app, conn);
-                self.go_on_upgraded(state, conn);
-                return deadline;
-            }
+            Phase::Upgraded(upgraded) => return upgraded.on_deadline(&mut self.app, conn),
             Phase::Busy(exchange) if exchange.heartbeat.is_some() => {
                 return self.driver().beat(exchange, conn);
             }
@@ -518,7 +511,6 @@ impl<A: 'static> Handler for Server<A> {
     fn on_timer(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, timer: Timer) {
         if let Phase::Upgraded(upgraded) = &mut state.phase {
             upgraded.on_timer(&mut self.app, conn, timer);
-            self.go_on_upgraded(state, conn);
         }
     }
 

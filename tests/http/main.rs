@@ -41,6 +41,7 @@ mod rows_target;
 mod secrets;
 #[cfg(feature = "http-session")]
 mod sessions;
+mod upgrades;
 #[cfg(all(feature = "http-forms", unix))]
 mod uploads;
 mod web;
