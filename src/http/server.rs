@@ -194,7 +194,11 @@ impl<A: 'static> Server<A> {
         known: &mut Known,
     ) -> usize {
         let mut used = 0;
-        while used < input.len() && self.shared.budget > 0 {
+        while used < input.len() {
+            // The budget is for requests: what stands behind an upgrade is none.
+            if self.shared.budget == 0 && !matches!(state.phase, Phase::Upgraded(_)) {
+                return used;
+            }
             if used > 0 && is_ended(conn) {
                 return input.len();
             }

@@ -42,6 +42,16 @@ impl Upgraded<Paused> for Halting {
     }
 }
 
+/// Takes what comes at once.
+struct Shout;
+
+impl Upgraded<Paused> for Shout {
+    fn on_data(&mut self, _: &mut Paused, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        conn.write(&input.to_ascii_uppercase());
+        input.len()
+    }
+}
+
 type Ids = mpsc::Receiver<(ReplyId, HandlerKey<Server<Paused>>)>;
 
 fn web() -> (Web, Ids) {
@@ -53,6 +63,7 @@ fn web() -> (Web, Ids) {
         let routes = Router::new()
             .get("/later", later)
             .get("/now", |_, _, res| res.text("now"))
+            .get("/shout", |_, _, res| res.upgrade("shout", Shout))
             .get("/halt", |_, _, res| res.upgrade("halt", Halting))
             .get("/resume", |paused: &mut Paused, _, res| {
                 let ids = std::mem::take(paused);
@@ -132,5 +143,27 @@ fn an_upgrade_behind_a_later_answer_gets_what_came_with_it() {
         web.answer(id, |_, res| res.text("later"));
         client.answer().expect(200, "later");
         expect_pieces(&mut client, &mut waker, early, has_ended);
+    }
+}
+
+/// A callback begins 128 requests, and an upgrade may be the last of them.
+#[test]
+fn an_upgrade_that_is_the_last_request_of_a_callback_gets_what_came_with_it() {
+    let (web, _) = web();
+    for before in 125..=130 {
+        for (path, wanted) in [("/shout", "ABC"), ("/halt", "open ")] {
+            let mut client = web.client();
+            client.send([&*ask("/now").repeat(before), &*ask_upgrade(path), "abc"].concat());
+            (0..before).for_each(|_| drop(client.answer().expect(200, "now")));
+            assert_eq!(client.answer().status, 101);
+            assert_eq!(client.take(wanted.len()), wanted.as_bytes(), "behind {before}");
+            if path == "/halt" {
+                let mut waker = web.client();
+                for piece in ["AB", "C"] {
+                    while waker.get("/resume").text() == "0" {}
+                    assert_eq!(client.take(piece.len()), piece.as_bytes(), "behind {before}");
+                }
+            }
+        }
     }
 }
