@@ -62,7 +62,8 @@ impl<A: 'static> Server<A> {
         }
         let left = state.held.as_ref().map_or(0, |held| held.len());
         if left > MAX_LEFT_BYTES {
-            // Output has failed: what comes then is read in spite of a pause.
+            // Output has failed: what comes then is read in spite of a pause. Or the limit of a
+            // head is larger.
             log::debug!("{}: {left} bytes of input were left unconsumed", conn.id());
             conn.abort();
         }
@@ -70,7 +71,10 @@ impl<A: 'static> Server<A> {
             return self.follow_upgrade(state, conn);
         }
         let is_paused = matches!(&state.phase, Phase::Busy(exchange) if exchange.is_paused);
-        if left >= MAX_HELD_BYTES {
+        // A head that has begun is read to its end, which its own limit bounds: no answer is due
+        // that would end a pause.
+        let is_in_head = matches!(state.phase, Phase::Head) && state.searched > 0;
+        if left >= MAX_HELD_BYTES && !is_in_head {
             state.is_held = true;
             conn.pause_reading(); // again, where the body was gone on with
         } else if state.is_held {

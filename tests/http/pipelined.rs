@@ -406,3 +406,53 @@ fn no_packet_begins_one_more_request_above_the_mark() {
     (0..SMALL).for_each(|_| drop(client.answer().expect(200, "now")));
     writer.join().unwrap();
 }
+
+/// A head that begins while an answer is due, and is longer than what may wait then.
+#[test]
+fn a_long_head_behind_a_later_answer_is_read_to_its_end() {
+    const HEAD: usize = 200 << 10;
+    let (sender, ids) = mpsc::channel();
+    let web = Web::serve(move || {
+        let routes = Router::new()
+            .get("/later", move |(), _, res| {
+                sender.send((res.later(), res.server())).unwrap();
+            })
+            .get("/long", |(), req, res| {
+                res.text(&req.header("x").map_or(0, str::len).to_string());
+            })
+            .get("/now", |(), _, res| res.text("now"));
+        Server::new((), routes).with_options(Options::default().max_head_bytes(HEAD))
+    });
+    let head = |bytes| format!("GET /long HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(bytes));
+    for (early, late) in [(10, 180 << 10), (100 << 10, 80 << 10), (180 << 10, 0)] {
+        let mut client = web.client();
+        client.send([ask("/later"), head(early)].concat());
+        let id = ids.recv_timeout(PATIENCE).unwrap();
+        web.client().get("/now").expect(200, "now");
+        web.answer(id, |(), res| res.text("later"));
+        client.answer().expect(200, "later");
+        client.send(["x".repeat(late), "\r\n\r\n".to_owned(), ask("/now")].concat());
+        client.answer().expect(200, &(early + late).to_string());
+        client.answer().expect(200, "now");
+    }
+    // One that is too long is refused, however it is cut.
+    for early in [10, 100 << 10, 300 << 10] {
+        let mut client = web.client();
+        let mut writer = client.stream.try_clone().unwrap();
+        client.send(ask("/later") + "GET /long HTTP/1.1\r\nHost: x\r\nX: ");
+        let id = ids.recv_timeout(PATIENCE).unwrap();
+        let sent = std::thread::spawn(move || {
+            for bytes in [early, (400 << 10) - early] {
+                // The server may have ended it.
+                let _ = std::io::Write::write_all(&mut writer, &vec![b'x'; bytes]);
+            }
+            let _ = writer.shutdown(std::net::Shutdown::Write);
+        });
+        web.client().get("/now").expect(200, "now");
+        web.answer(id, |(), res| res.text("later"));
+        client.answer().expect(200, "later");
+        assert_eq!(client.answer().status, 431);
+        client.expect_end();
+        sent.join().unwrap();
+    }
+}
