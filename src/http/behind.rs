@@ -43,9 +43,11 @@ impl<A: 'static> Behind<A> {
         if !self.rest.is_empty() && !conn.is_paused() {
             self.hand_out(app, conn);
         }
+        // What waits for room comes before the end: `on_drain` follows.
+        let waits_for_room = !self.rest.is_empty() && conn.is_above_high_mark();
         if is_ended(conn) {
             (self.rest, self.has_ended) = (Vec::new(), false);
-        } else if self.has_ended && !conn.is_paused() {
+        } else if self.has_ended && !conn.is_paused() && !waits_for_room {
             self.has_ended = false;
             self.rest = Vec::new(); // a part of a message that will not become whole
             self.inner.on_eof(app, conn);

@@ -279,6 +279,55 @@ impl Upgraded<()> for Shout {
     }
 }
 
+/// Answers each byte with many, and leaves those for which there is no room.
+struct Long;
+
+/// Of the length of an answer, 200 are more than a connection may hold.
+const LONG: usize = 100 << 10;
+
+impl Upgraded<()> for Long {
+    fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        let has_room = |conn: &Conn<'_>| conn.is_reading() || !conn.is_above_high_mark();
+        let mut used = 0;
+        while used < input.len() && has_room(conn) {
+            assert!(conn.write(&vec![input[used]; LONG]).is_accepted());
+            used += 1;
+        }
+        used
+    }
+
+    fn on_eof(&mut self, (): &mut (), conn: &mut Conn<'_>) {
+        conn.write(b".");
+        conn.close();
+    }
+}
+
+/// The end is told behind what waits for room.
+#[test]
+fn the_end_does_not_overtake_what_came_in_before_an_upgrade_and_waits_for_room() {
+    let (sender, ids) = mpsc::channel();
+    let web = Web::serve(move || {
+        let routes = Router::new().get("/up", move |(), _, res| {
+            sender.send((res.later(), res.server())).unwrap();
+        });
+        Server::new((), routes)
+    });
+    let mut client = web.client();
+    client.send("GET /up HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: long\r\n\r\n");
+    let waiting = ids.recv_timeout(PATIENCE).unwrap();
+    let early: Vec<u8> = (0..200).collect();
+    client.send(&early);
+    client.finish();
+    // All of it is there before the answer, and so is the end.
+    web.client().get("/").expect(404, "there is nothing here\n");
+    web.answer(waiting, |(), res| res.upgrade("long", Long));
+    assert_eq!(client.answer().status, 101);
+    for byte in early {
+        assert!(client.take(LONG).iter().all(|found| *found == byte), "{byte}");
+    }
+    assert_eq!(client.rest(), ".");
+}
+
 /// The queue of another connection holds up what this one has asked for besides.
 #[test]
 fn a_large_answer_to_another_request_keeps_none_of_its_giver_waiting() {
