@@ -162,8 +162,9 @@ pub trait Handler: 'static {
     /// `CloseReason::Overflow`.
     ///
     /// The rest comes again without new bytes after [`Conn::resume_reading`], and when reading
-    /// goes on after a pause that output above the high mark has caused. After `on_eof` the rest
-    /// does not come again.
+    /// goes on after a pause that output above the high mark has caused. A reset or a failed write
+    /// ends every such wait: what was left then comes again, for as long as some of it is consumed,
+    /// and then `on_close`. After `on_eof` the rest does not come again.
     ///
     /// A number larger than `input.len()` counts as `input.len()`.
     fn on_data(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, input: &[u8]) -> usize;

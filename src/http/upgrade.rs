@@ -30,7 +30,9 @@ pub trait Upgraded<A>: 'static {
         let _ = (app, conn);
     }
 
-    /// Bytes came in; returns how many of them are done with.
+    /// Bytes came in; returns how many of them are done with. The rest comes again as that of
+    /// [`Handler::on_data`](crate::Handler::on_data); only of what came in before the upgrade, and
+    /// was left in a pause or for want of room, nothing comes again after a reset.
     fn on_data(&mut self, app: &mut A, conn: &mut Conn<'_>, input: &[u8]) -> usize;
 
     /// Output fell to the low mark. Default: nothing.

@@ -140,11 +140,7 @@ impl Dispatcher {
             connection.flags.set(Flags::READABLE | Flags::URGENT);
         }
         if event.broken {
-            connection.flags.set(Flags::ERROR);
-            if connection.flags.has(Flags::HELD) {
-                connection.flags.clear(Flags::REPLAY);
-                connection.replay_input();
-            }
+            connection.note_broken();
         }
         if event.writable {
             connection.flags.clear(Flags::BLOCKED);
@@ -384,6 +380,9 @@ impl Dispatcher {
             }
             log::debug!("{id}: {left} bytes of input were left unconsumed");
             return link.mark_closed_reset(CloseReason::Overflow);
+        }
+        if is_progress && left > 0 && link.connection.must_leave_nothing() {
+            link.connection.replay_input(); // also where each call takes one message
         }
         let is_new = is_progress && !link.connection.flags.has(Flags::INCOMPLETE);
         let is_waiting = link.connection.waits_for_message();

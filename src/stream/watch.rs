@@ -60,7 +60,8 @@ impl Link<'_> {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // The poll has let go of a broken socket; reading finds out how it ended.
-                self.connection.flags.set(Flags::ERROR | Flags::READABLE);
+                self.connection.flags.set(Flags::READABLE);
+                self.connection.note_broken();
                 self.queue_ready();
             }
             Err(error) => self.mark_closed(CloseReason::Io(error)),

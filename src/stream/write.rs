@@ -288,9 +288,9 @@ impl Link<'_> {
         let now = self.engine.now();
         self.connection.fail_output(cause, now, &mut self.engine.spares);
         let flags = &mut self.connection.flags;
-        if flags.has(Flags::HELD) && !flags.has(Flags::READ_CLOSED) {
-            // Nothing holds back the reading any more. What is left is seen once more, also what
-            // the callback leaves whose write has failed.
+        if flags.has(Flags::MAY_LEAVE) && !flags.has(Flags::READ_CLOSED) {
+            // Nothing holds back the reading any more, and no room will come. What is left is seen
+            // once more, also what the callback leaves whose write has failed.
             flags.set(Flags::REPLAY);
         }
         self.engine.timers.note_active(self.id);

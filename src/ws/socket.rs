@@ -120,7 +120,7 @@ impl Socket<'_> {
 
     /// Stops reading: no `on_message` until reading resumes, and TCP holds the peer back. Once
     /// either side has sent a Close frame the call does nothing, because the peer's answer must be
-    /// read.
+    /// read. After a reset the messages received so far are delivered despite the pause.
     pub fn pause_reading(&mut self) {
         self.wire.set_paused(&mut self.conn, true);
     }

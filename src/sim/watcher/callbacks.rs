@@ -108,7 +108,7 @@ impl Watcher {
             (What::Accept { .. }, Outcome::Accepted(true)) => self.states += 1,
             (What::Open { id }, _) => self.note_held(id, callback.conn),
             (What::Data { id, input }, Outcome::Consumed(count)) => {
-                self.note_consumed(id, input, count);
+                self.note_consumed(id, input, count, callback.conn);
             }
             (What::Idle { id, kind, .. }, _) => self.kept(id, kind),
             _ => {}
@@ -162,7 +162,7 @@ impl Watcher {
             has_ended: false,
             is_layered,
             rest: Vec::new(),
-            saw_break: false,
+            is_owed: false,
             held: kept,
             silent_since: [now; 3],
             was_backed_up: false,
@@ -219,12 +219,20 @@ impl Watcher {
         }
     }
 
-    fn note_consumed(&mut self, id: ConnId, input: &[u8], consumed: usize) {
+    fn note_consumed(
+        &mut self,
+        id: ConnId,
+        input: &[u8],
+        consumed: usize,
+        facts: Option<ConnFacts>,
+    ) {
         if let Some(life) = self.lives.get_mut(&id) {
             life.rest.clear();
             life.held = 0;
             life.rest.extend_from_slice(&input[consumed.min(input.len())..]);
-            life.saw_break = self.world.borrow().sockets[life.socket as usize].is_broken();
+            let is_broken = self.world.borrow().sockets[life.socket as usize].is_broken();
+            let is_held = facts.is_some_and(|it| it.is_paused || !it.is_reading);
+            life.is_owed = is_held && (consumed > 0 || !is_broken);
         }
     }
 
@@ -313,9 +321,9 @@ impl Watcher {
         {
             self.violate(Some(id), &format!("{kept_back} bytes were read and never delivered"));
         }
-        let is_unseen = !(life.rest.is_empty() || life.saw_break || life.has_ended);
-        if is_broken && closed.is_paused && is_unseen {
-            self.violate(Some(id), "what was left before a pause was not lent again at the end");
+        let is_unseen = life.is_owed && !(life.rest.is_empty() || life.has_ended);
+        if is_broken && is_unseen {
+            self.violate(Some(id), "what was left in a pause was not lent again at the end");
         }
         let is_timed = matches!(closed.reason, CloseReason::Timeout(TimeoutKind::ReceiveRate));
         if closed.is_paused && is_timed {

@@ -31,8 +31,9 @@ struct Life {
     is_layered: bool,
     /// What its handler left unconsumed.
     rest: Vec<u8>,
-    /// The connection was broken already when its handler left that.
-    saw_break: bool,
+    /// That is to be lent again before the end: reading was held back when it was left, and either
+    /// the connection was not broken yet, or the handler had consumed something then.
+    is_owed: bool,
     /// What came with a balancer's header, if `on_open` holds reading back, until `on_data` has
     /// seen it.
     held: usize,

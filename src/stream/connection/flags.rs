@@ -90,6 +90,10 @@ impl Flags {
     pub(crate) const HELD: Self =
         Self(Self::PAUSED.0 | Self::MAX_REQUESTS.0 | Self::CLOSED_BY_HANDLER.0);
 
+    /// The handler may have left input that is whole: it takes none for now, or has no room for
+    /// answers.
+    pub(crate) const MAY_LEAVE: Self = Self(Self::HELD.0 | Self::ABOVE_MARK.0);
+
     /// Whether nothing is unusual: the fast path.
     #[inline(always)]
     pub(crate) const fn is_usual(self) -> bool {

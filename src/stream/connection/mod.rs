@@ -361,6 +361,23 @@ impl<S> Connection<S> {
         }
     }
 
+    /// The poll has reported an error: what the handler has left is seen once more, before the end,
+    /// because nothing holds back the reading any more, and no room will come.
+    pub(crate) fn note_broken(&mut self) {
+        self.flags.set(Flags::ERROR);
+        if self.must_leave_nothing() {
+            self.flags.clear(Flags::REPLAY);
+            self.replay_input();
+        }
+    }
+
+    /// Whether the handler had a reason to leave what it could take, and must take it now: nothing
+    /// comes that would have it seen later.
+    pub(crate) fn must_leave_nothing(&self) -> bool {
+        let is_broken = self.flags.has(Flags::ERROR) || matches!(self.phase, Phase::OutputFailed);
+        is_broken && self.flags.has(Flags::MAY_LEAVE)
+    }
+
     /// Whether the loop should read: the handler takes input, or it is dropped.
     #[inline]
     pub(crate) fn wants_read(&self) -> bool {

@@ -201,3 +201,56 @@ fn nothing_is_lent_again_after_the_end_when_a_write_fails() {
         "{calls:?}"
     );
 }
+
+/// Connections whose output fills what a phase of a turn may send, when their clients read.
+const FULL: usize = 6;
+
+/// Has a handler answer one byte with more than a peer takes, and leave the others for when there
+/// is room. The room of the turn in which the peer resets the connection is used up by others.
+#[test]
+fn what_waited_for_room_is_delivered_after_a_reset_in_a_turn_that_has_no_room() {
+    let script = Script::new().data(|conn, _| {
+        if !conn.is_above_high_mark() {
+            conn.write(&pattern(12 << 20));
+        }
+        1
+    });
+    let mut rig = Rig::new(script);
+    let mut clients = Vec::new();
+    for _ in 0..FULL {
+        let (mut client, id) = rig.client();
+        client.send(b"x");
+        rig.until("answered", |rig| !rig.journal.data_of(id).is_empty());
+        clients.push(client);
+    }
+    let (mut client, id) = rig.client();
+    client.send(b"abcd");
+    rig.until("answered", |rig| !rig.journal.data_of(id).is_empty());
+    rig.expect_quiet();
+    // In this order the poll tells of them: each has megabytes of room, and then the reset.
+    for client in &mut clients {
+        while client.try_read(1 << 20).is_ok_and(|bytes| !bytes.is_empty()) {}
+    }
+    client.reset();
+    let (reason, _) = rig.end_of(id);
+    assert_eq!(reason, "Reset");
+    let data = [&b"abcd"[..], b"bcd", b"cd", b"d"].map(|bytes| Call::Data(bytes.to_vec()));
+    assert_eq!(rig.journal.calls_of(id)[1..5], data);
+}
+
+/// As a protocol does that hands out one message at a time while its user has paused.
+#[test]
+fn a_paused_handler_is_lent_all_that_it_left_before_a_reset_is_told() {
+    let script = Script::new().data(|conn, _| {
+        conn.pause_reading();
+        1
+    });
+    let mut rig = Rig::new(script);
+    let (mut client, id) = rig.client();
+    client.send(b"abcd");
+    rig.until("paused", |rig| !rig.journal.data_of(id).is_empty());
+    client.reset();
+    rig.expect_end(id, "Reset");
+    let data = [&b"abcd"[..], b"bcd", b"cd", b"d"].map(|bytes| Call::Data(bytes.to_vec()));
+    assert_eq!(rig.journal.calls_of(id)[1..5], data);
+}
