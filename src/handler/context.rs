@@ -3,9 +3,11 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use crate::base::close::CloseReason;
 use crate::base::id::{ConnId, SocketId, TimerId};
 use crate::base::stats::Stats;
 use crate::engine::Stop;
@@ -38,6 +40,21 @@ pub struct Context<'a> {
     lp: &'a mut Loop,
     /// The states of the handler that runs, but for one that is in use.
     states: LentStates<'a>,
+}
+
+/// A connection whose state is lent to a closure: a panic in there ends it, whoever has called.
+struct Lent<'a> {
+    lp: &'a mut Loop,
+    id: ConnId,
+}
+
+impl Drop for Lent<'_> {
+    /// Comes of a panic only: elsewhere it is forgotten.
+    fn drop(&mut self) {
+        if let Some(mut link) = self.lp.link(self.id) {
+            link.mark_closed_reset(CloseReason::Panic);
+        }
+    }
 }
 
 impl<'a> Context<'a> {
@@ -79,7 +96,8 @@ impl<'a> Context<'a> {
     /// that are posted to it. The closure runs at once. It may write, close and set timers as
     /// usual, and what it writes to that connection leaves at the end of the turn. Within the
     /// closure `with` finds no further states. A panic of the closure counts as a panic of the
-    /// callback that called `with`.
+    /// callback that called `with`, and ends the connection that was lent as well, because its
+    /// state and its output may have been left half-way.
     ///
     /// Returns `None`, and does not run the closure,
     /// - for the connection whose callback runs: its state is lent already;
@@ -135,7 +153,10 @@ impl<'a> Context<'a> {
             return None;
         }
         let state = self.states.state_mut(connection.state)?;
-        Some(call(state, &mut Conn::other(self.lp, id, LentStates::NONE)))
+        let lent = Lent { lp: self.lp, id };
+        let result = call(state, &mut Conn::other(lent.lp, id, LentStates::NONE));
+        mem::forget(lent);
+        Some(result)
     }
 
     /// The other connections of the handler that runs, each with its state, one after the other:

@@ -551,13 +551,15 @@ impl ListenOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnPanic {
-    /// Its connection ends with `CloseReason::Panic`; all others are served on. The default.
+    /// Its connection ends with `CloseReason::Panic`, and so does one whose state was lent to the
+    /// closure that panicked ([`Context::with`](crate::Context::with)); all others are served on.
+    /// The default.
     CloseConnection,
     /// The process aborts.
     Abort,
-    /// The connection ends with `CloseReason::Panic`, too, and the panic continues in the caller of
-    /// `run` or `run_once`. This is for a [`Fleet`](crate::fleet::Fleet), which reports a thread
-    /// that panics. If the caller catches the panic, it can run the reactor again.
+    /// The connections end in the same way, and the panic continues in the caller of `run` or
+    /// `run_once`. This is for a [`Fleet`](crate::fleet::Fleet), which reports a thread that
+    /// panics. If the caller catches the panic, it can run the reactor again.
     Unwind,
 }
 

@@ -248,7 +248,7 @@ fn after_panic(engine: &mut Engine, payload: PanicPayload) -> Option<PanicPayloa
     let text = text_of(&*payload);
     engine.observers.tell_panic(text);
     if on_panic == OnPanic::Unwind {
-        log::error!("a callback panicked ({text}); its connection is closed, the panic goes on");
+        log::error!("a callback panicked ({text}); what it served is closed, the panic goes on");
         return Some(payload);
     }
     let (level, more) = match engine.may_log_panic() {
@@ -257,7 +257,7 @@ fn after_panic(engine: &mut Engine, payload: PanicPayload) -> Option<PanicPayloa
     };
     log::log!(
         level,
-        "a callback panicked ({text}); its connection is closed, the others are served on{more}"
+        "a callback panicked ({text}); what it served is closed, the others are served on{more}"
     );
     // What was thrown is the user's too, and may panic when it is dropped.
     drop_quietly(payload);

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::{
-    Closed, Conn, ConnId, ConnectOptions, Context, Deadline, DeadlineKind, Handler, HandlerKey,
-    Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Receive, Timer, TimerHandler,
+    CloseReason, Closed, Conn, ConnId, ConnectOptions, Context, Deadline, DeadlineKind, Handler,
+    HandlerKey, Idle, IdleKind, Limits, ListenOptions, Peer, Reactor, Receive, Timer, TimerHandler,
 };
 
 use crate::support::{Client, End, patiently};
@@ -467,47 +467,92 @@ fn outside_of_callbacks_no_states_are_lent() {
     assert!(cx.conn(id).unwrap().context().with(service, id, |_, _| ()).is_none());
 }
 
-/// The callback around the closure has panicked: its connection ends, and the one whose state was
-/// lent goes on.
-#[test]
-fn a_panic_of_the_closure_ends_the_connection_whose_callback_ran() {
-    struct Clumsy(HandlerKey<Clumsy>, Vec<ConnId>);
-    impl Handler for Clumsy {
-        type State = ();
-        fn on_accept(&mut self, _: &Peer) -> Option<()> {
-            Some(())
-        }
-        fn on_open(&mut self, (): &mut (), conn: &mut Conn<'_>) {
-            self.1.push(conn.id());
-        }
-        fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
-            if input == b"panic" {
-                conn.context().with(self.0, self.1[0], |(), _| panic!("clumsy"));
-            }
-            conn.write(input);
-            input.len()
-        }
+/// Says `panic` to the handler that the state of the first connection makes it panic.
+struct Clumsy(HandlerKey<Clumsy>, Vec<ConnId>);
+
+impl Handler for Clumsy {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
     }
+
+    fn on_open(&mut self, (): &mut (), conn: &mut Conn<'_>) {
+        self.1.push(conn.id());
+    }
+
+    fn on_data(&mut self, (): &mut (), conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        if input == b"panic" {
+            Self::stumble(self.0, self.1[0], &mut conn.context());
+        }
+        conn.write(input);
+        input.len()
+    }
+
+    fn on_close(&mut self, (): (), closed: Closed, _: &mut Context<'_>) {
+        assert!(matches!(closed.reason, CloseReason::Panic), "{closed:?}");
+        self.1.retain(|&id| id != closed.id);
+    }
+}
+
+impl Clumsy {
+    fn stumble(key: HandlerKey<Self>, id: ConnId, cx: &mut Context<'_>) {
+        cx.with(key, id, |(), conn| {
+            conn.write(b"half of what");
+            panic!("on purpose");
+        });
+    }
+}
+
+fn clumsy(count: usize) -> (Reactor, HandlerKey<Clumsy>, Vec<Client>) {
     let mut reactor = Reactor::new().unwrap();
     let service = reactor.register_with(|service| Clumsy(service, Vec::new()));
     let addr = reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
-    let mut clients = [Client::connect(addr), Client::connect(addr)];
-    patiently("accepted", || {
-        reactor.run_once(Some(MS)).unwrap();
-        (reactor.handler_mut(service).unwrap().1.len() == 2).then_some(())
-    });
-    clients[1].send(b"panic");
+    let mut clients = Vec::new();
+    for accepted in 1..=count {
+        clients.push(Client::connect(addr));
+        patiently("accepted", || {
+            reactor.run_once(Some(MS)).unwrap();
+            (reactor.handler_mut(service).unwrap().1.len() == accepted).then_some(())
+        });
+    }
+    (reactor, service, clients)
+}
+
+fn expect_panicked(reactor: &mut Reactor, ends: u64, ended: &mut [Client], served: &mut Client) {
     patiently("the panic", || {
         reactor.run_once(Some(MS)).unwrap();
-        (reactor.stats().closed == 1).then_some(())
+        (reactor.stats().closed == ends).then_some(())
     });
-    clients[1].expect_end(End::Reset);
-    clients[0].send(b"on");
+    for client in ended {
+        client.expect_end(End::Reset);
+    }
+    served.send(b"on");
     let mut read = Vec::new();
     patiently("the other", || {
         reactor.run_once(Some(MS)).unwrap();
-        read.extend(clients[0].try_read(2).unwrap());
+        read.extend(served.try_read(2).unwrap());
         (read == b"on").then_some(())
     });
-    assert_eq!(reactor.stats().panics, 1);
+    assert_eq!((reactor.stats().panics, reactor.stats().closed), (1, ends));
+}
+
+/// Both may have been left half-way: the one whose callback ran, and the one that was lent.
+#[test]
+fn a_panic_of_the_closure_ends_the_connection_whose_callback_ran_and_the_one_lent() {
+    let (mut reactor, _, mut clients) = clumsy(3);
+    clients[1].send(b"panic");
+    let mut served = clients.pop().unwrap();
+    expect_panicked(&mut reactor, 2, &mut clients, &mut served);
+}
+
+/// Where no connection's callback runs it is the one lent that ends.
+#[test]
+fn a_panic_of_the_closure_in_posted_work_ends_the_connection_lent() {
+    let (mut reactor, service, mut clients) = clumsy(2);
+    reactor.context().post(service, move |handler, cx| {
+        Clumsy::stumble(service, handler.1[0], cx);
+    });
+    let mut served = clients.pop().unwrap();
+    expect_panicked(&mut reactor, 1, &mut clients, &mut served);
 }
