@@ -198,6 +198,9 @@ pub trait PoolClient: Sized + 'static {
     /// A leased connection has ended before it was released. This is the last callback of the
     /// connection. Whether the peer has got what was sent is not known; the pool sends nothing
     /// again. Default: drops the state.
+    ///
+    /// A panic of a callback of the connection is such an end, also if the panic has dropped the
+    /// lease. The state is as the callback has left it.
     fn on_lost(
         &mut self,
         state: Self::State,

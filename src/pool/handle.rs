@@ -67,7 +67,7 @@ pub struct PoolHandle<C: PoolClient> {
     pub(super) cut_below: u64,
     pub(super) returns: Rc<Returns>,
     /// The seat whose callback runs, and how its lease has ended in it.
-    current: Option<(u32, Option<Ending>)>,
+    pub(super) current: Option<(u32, Option<Ending>)>,
     pub(super) stats: PoolStats,
     /// What this turn has done already.
     pub(super) account: Account,
@@ -347,7 +347,13 @@ impl<C: PoolClient> PoolHandle<C> {
 
     /// Takes a connection back from its borrower. `is_left`: some of its input was not consumed.
     #[inline]
-    fn take_back(&mut self, index: u32, ending: Ending, is_left: bool, cx: &mut Context<'_>) {
+    pub(super) fn take_back(
+        &mut self,
+        index: u32,
+        ending: Ending,
+        is_left: bool,
+        cx: &mut Context<'_>,
+    ) {
         let turn = cx.turn();
         let Some(seat) = self.seats.get_mut(index as usize) else { return };
         let is_old = seat.is_older_than(seat.life, cx);
@@ -409,37 +415,6 @@ impl<C: PoolClient> PoolHandle<C> {
                 self.end_lease(returned.seat, returned.id, returned.ending, cx);
             }
         }
-    }
-
-    // Callbacks.
-
-    /// A callback of a connection begins: its state is lent to it.
-    #[inline]
-    pub(super) fn begin(&mut self, index: u32, now: Duration) -> C::State {
-        self.current = Some((index, None));
-        let Some(seat) = self.seats.get_mut(index as usize) else { return C::State::default() };
-        seat.active_at = now;
-        seat.state.take().unwrap_or_default()
-    }
-
-    /// A callback of a connection has returned. A lease that was released in it has ended now.
-    #[inline]
-    pub(super) fn end(&mut self, index: u32, state: C::State, is_left: bool, cx: &mut Context<'_>) {
-        if let Some(seat) = self.seats.get_mut(index as usize) {
-            seat.state = Some(state);
-        }
-        if !self.returns.is_empty() {
-            self.absorb(cx);
-        }
-        if let Some((_, Some(ending))) = self.current.take() {
-            self.take_back(index, ending, is_left, cx);
-        }
-    }
-
-    /// The pool's code begins to run. A callback has panicked before, perhaps, and never ended.
-    #[inline]
-    pub(super) fn wake(&mut self) {
-        self.current = None;
     }
 
     /// A new connection is up.

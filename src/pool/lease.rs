@@ -12,6 +12,8 @@ use crate::handler::{Conn, Context};
 /// Dropping a lease gives the connection back, wherever that happens: in a callback of the pool's
 /// client, of another handler, or with the value that keeps it. The next borrower gets the
 /// connection when the callback has returned, or soon after if that was not a callback of the pool.
+/// A lease that is dropped by a panic is [discarded](Self::discard), because answers to what was
+/// sent may still come.
 ///
 /// A lease may outlive its connection: [`conn`](Self::conn) then finds nothing,
 /// [`on_lost`](super::PoolClient::on_lost) was called, and dropping the lease does nothing.
@@ -86,6 +88,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.ending == Ending::Release && std::thread::panicking() {
+            // What was asked on it, and not answered, is known to nobody any more.
+            self.ending = Ending::Discard;
+        }
         if self.ending != Ending::Done {
             self.returns.put(Returned { seat: self.seat, id: self.id, ending: self.ending });
         }

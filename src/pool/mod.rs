@@ -14,7 +14,9 @@
 //! - Tickets are served in their order. If a connect fails, the first ticket of the queue is
 //!   refused with the error.
 //! - `on_acquired` never runs within a callback of another connection. It runs after that has
-//!   returned, usually in the same turn. If it panics, only its own connection ends.
+//!   returned, usually in the same turn.
+//! - If a callback of a leased connection panics, only its own connection ends, and
+//!   [`PoolClient::on_lost`] tells so, with the state.
 //! - A connection is lent to one borrower at a time. If output is unsent or input unread when it
 //!   comes back, it is closed and not lent again.
 //! - The loop watches idle connections, so no probes are needed. If one ends, or a byte comes in
@@ -48,6 +50,7 @@ mod due;
 mod handle;
 mod idle;
 mod lease;
+mod lent;
 mod maintain;
 mod options;
 mod retry;
@@ -205,26 +208,28 @@ impl<C: PoolClient> Pool<C> {
         conn: &mut Conn<'_>,
         call: impl FnOnce(&mut C, &mut C::State, &mut Conn<'_>, &mut PoolHandle<C>) -> R,
     ) -> R {
-        let mut state = self.desk.begin(seat, conn.context().now());
-        let result = call(&mut self.client, &mut state, conn, &mut self.desk);
-        self.desk.end(seat, state, false, &mut conn.context());
+        let mut lent = self.desk.begin(seat, conn.context().now());
+        let (state, desk) = lent.parts();
+        let result = call(&mut self.client, state, conn, desk);
+        lent.end(false, &mut conn.context());
         result
     }
 
     /// Bytes for the borrower.
     #[inline]
     fn deliver(&mut self, seat: u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let mut state = self.desk.begin(seat, conn.context().now());
-        let consumed = self.client.on_data(&mut state, conn, input, &mut self.desk);
-        self.desk.end(seat, state, consumed < input.len(), &mut conn.context());
+        let mut lent = self.desk.begin(seat, conn.context().now());
+        let (state, desk) = lent.parts();
+        let consumed = self.client.on_data(state, conn, input, desk);
+        lent.end(consumed < input.len(), &mut conn.context());
         consumed
     }
 
     /// Bytes of a handshake.
     fn greet(&mut self, seat: u32, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let mut state = self.desk.begin(seat, conn.context().now());
-        let (consumed, mut handshake) = self.client.on_handshake(&mut state, conn, input);
-        self.desk.end(seat, state, false, &mut conn.context());
+        let mut lent = self.desk.begin(seat, conn.context().now());
+        let (consumed, mut handshake) = self.client.on_handshake(lent.parts().0, conn, input);
+        lent.end(false, &mut conn.context());
         if consumed < input.len() && matches!(handshake, Handshake::Done) {
             let text = format!("{} bytes behind the handshake", input.len() - consumed);
             handshake = Handshake::Failed(io::Error::new(io::ErrorKind::InvalidData, text));
@@ -400,7 +405,7 @@ impl<C: PoolClient> Handler for Pool<C> {
         }
         self.desk.vacate(seat);
         match phase {
-            Phase::Leased => {
+            Phase::Leased | Phase::Lost => {
                 self.desk.stats.lost += 1;
                 self.client.on_lost(state.unwrap_or_default(), closed, &mut self.desk, cx);
             }

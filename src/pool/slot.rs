@@ -19,6 +19,8 @@ pub(super) enum Phase {
     Idle,
     /// The connection is lent.
     Leased,
+    /// The same, and a callback of it has panicked: its end is told, whoever has the lease by then.
+    Lost,
     /// The connection is on its way out, and keeps the seat until it is gone.
     Closing,
 }
@@ -110,7 +112,7 @@ impl PoolStats {
             Phase::Free => None,
             Phase::Dialling | Phase::Greeting => Some(&mut self.dialling),
             Phase::Idle => Some(&mut self.idle),
-            Phase::Leased => Some(&mut self.leased),
+            Phase::Leased | Phase::Lost => Some(&mut self.leased),
             Phase::Closing => Some(&mut self.closing),
         }
     }

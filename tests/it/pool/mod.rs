@@ -3,6 +3,7 @@
 mod budget;
 mod clients;
 mod half_closed;
+mod panics;
 mod rig;
 mod waiters;
 
