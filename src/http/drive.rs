@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::body::Flow;
 use super::chunk::Found;
+use super::cut::LentBody;
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId, Rest};
 use super::fields::is_framing;
 use super::held::close_if_idle_soon;
@@ -148,17 +149,16 @@ impl<A: 'static> Driver<'_, A> {
                     conn.abort(); // the answer that has begun cannot be finished
                 }
             }
-            Reader::Body(mut body) => {
+            Reader::Body(body) => {
+                let mut lent = LentBody { exchange, body: Some(body) };
+                let Some(body) = &mut lent.body else { return };
+                let exchange = &mut *lent.exchange;
                 let mut res = Response { conn: conn.reborrow(), shared: self.shared, exchange };
                 let flow = body.on_chunk(self.app, piece, &mut res);
-                let is_answered = exchange.output == Output::Done;
-                if !is_answered && flow == Flow::Pause && !is_last {
+                if flow == Flow::Pause && !is_last && exchange.output != Output::Done {
                     exchange.is_paused = true;
                     exchange.spare_since = ms(conn.context().now());
                     conn.pause_reading();
-                }
-                if !is_answered {
-                    exchange.reader = Reader::Body(body);
                 }
             }
             Reader::Collect { bytes, then } if is_last && bytes.is_empty() => {

@@ -18,8 +18,7 @@ pub(super) const MAX_LEFT_BYTES: usize = 1 << 20;
 impl<A: 'static> Server<A> {
     /// Looks at what has come in while the answer was due.
     pub(super) fn go_on(&mut self, cx: &mut Context<'_>, id: ReplyId) {
-        let Some(key) = self.shared.key else { return };
-        cx.with(key, id.conn, |state: &mut State<A>, conn| self.go_on_with(state, conn));
+        self.with(cx, id, |server, state, conn| server.go_on_with(state, conn));
     }
 
     /// As above, of a connection that is lent already: as a rule nothing is held.

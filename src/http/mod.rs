@@ -55,6 +55,7 @@ mod body;
 mod chunk;
 mod client;
 mod clocks;
+mod cut;
 mod date;
 mod drive;
 mod durations;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 
 use super::clocks::arm;
+use super::cut::Serving;
 use super::drive::{After, Driver, Step, ms, settle_later};
 use super::exchange::{Exchange, Input, Output, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
@@ -140,7 +141,8 @@ impl<A: 'static> Server<A> {
 
     /// Gives the answer to an exchange that was left open by [`Response::later`], or goes on with a
     /// streamed one. Returns what the closure returns. If the exchange is over, because it was
-    /// answered or the client has gone, the closure is not run and the result is `None`.
+    /// answered or the client has gone, the closure is not run and the result is `None`. If the
+    /// closure panics, the client gets a reset.
     ///
     /// Call it on the loop: in a closure of [`Remote::with`](crate::Remote::with),
     /// [`Context::post`] or an [`Offload`](crate::offload::Offload). [`Response::later`] has an
@@ -151,24 +153,33 @@ impl<A: 'static> Server<A> {
         id: ReplyId,
         call: impl FnOnce(&mut A, &mut Response<'_, A>) -> R,
     ) -> Option<R> {
-        let key = self.shared.key?;
-        cx.with(key, id.conn, |state: &mut State<A>, conn| {
-            self.shared.begin(conn.context().now());
-            let result = self.driver().answer(state, conn, id.exchange, call)?;
-            state.is_above |= self.shared.is_above;
-            self.go_on_with(state, conn);
+        self.with(cx, id, |server, state, conn| {
+            server.shared.begin(conn.context().now());
+            let result = server.driver().answer(state, conn, id.exchange, call)?;
+            state.is_above |= server.shared.is_above;
+            server.go_on_with(state, conn);
             Some(result)
         })?
     }
 
     pub(super) fn settle_later(&mut self, cx: &mut Context<'_>, id: ReplyId) {
-        let Some(key) = self.shared.key else { return };
-        cx.with(key, id.conn, |state: &mut State<A>, conn| {
-            self.shared.begin(conn.context().now());
-            settle_later(self.driver(), state, conn, id.exchange);
-            state.is_above |= self.shared.is_above;
-            self.go_on_with(state, conn);
+        self.with(cx, id, |server, state, conn| {
+            server.shared.begin(conn.context().now());
+            settle_later(server.driver(), state, conn, id.exchange);
+            state.is_above |= server.shared.is_above;
+            server.go_on_with(state, conn);
         });
+    }
+
+    /// Goes on with a connection outside of its callbacks.
+    pub(super) fn with<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: ReplyId,
+        run: impl FnOnce(&mut Self, &mut State<A>, &mut Conn<'_>) -> R,
+    ) -> Option<R> {
+        let key = self.shared.key?;
+        cx.with(key, id.conn, |state: &mut State<A>, conn| run(self, state, conn))
     }
 
     /// Takes what can be taken from the front of the input; how many bytes that is.
@@ -328,14 +339,16 @@ impl<A: 'static> Server<A> {
         self.shared.budget -= 1;
         self.shared.fields.clear();
         state.exchanges = state.exchanges.saturating_add(1);
-        let mut exchange = Exchange::new(self.shared.stats.requests, head, rest.is_empty());
+        let mut serving = Serving { phase: &mut state.phase, exchange: None };
+        let exchange = Exchange::new(self.shared.stats.requests, head, rest.is_empty());
+        let exchange = serving.exchange.insert(exchange);
         let is_last = self.shared.options.max_requests.is_some_and(|max| state.exchanges >= max);
         exchange.keep_alive &= !is_last && !state.is_draining;
         if self.shared.on_finish.is_some() {
             exchange.saved =
                 Some(Box::new(Saved::new(head, conn.peer_addr(), conn.context().now())));
         }
-        call(&mut self.app, &mut self.routes, &mut self.shared, conn, (head, path), &mut exchange);
+        call(&mut self.app, &mut self.routes, &mut self.shared, conn, (head, path), exchange);
         if exchange.is_usual_end() && !state.is_draining {
             state.since = self.shared.now;
             return Ok(0);
@@ -344,10 +357,10 @@ impl<A: 'static> Server<A> {
         let mut used = 0;
         if !rest.is_empty() && exchange.waits_for_body() {
             // A body that is here already is taken without a place on the heap.
-            used = match driver.take_body(&mut exchange, conn, rest) {
+            used = match driver.take_body(exchange, conn, rest) {
                 Ok(used) => used,
                 Err(refusal) => {
-                    state.phase = Phase::Busy(Box::new(exchange));
+                    serving.keep();
                     driver.refuse_body(state, conn, refusal);
                     return Ok(rest.len());
                 }
@@ -359,7 +372,9 @@ impl<A: 'static> Server<A> {
             let saved = || Box::new(Saved::target_only(head, peer, now));
             exchange.saved.get_or_insert_with(saved);
         }
-        match driver.look(&mut exchange, conn) {
+        let after = driver.look(exchange, conn);
+        let Some(mut exchange) = serving.finish() else { return Ok(used) };
+        match after {
             After::Busy => self.await_more(state, conn, exchange),
             after => driver.conclude(state, conn, &mut exchange, after),
         }

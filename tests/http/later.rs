@@ -377,52 +377,6 @@ fn behind_an_answer_that_ends_its_connection_no_request_is_served() {
     assert!(asked.try_iter().next().is_none(), "a request was served for nobody");
 }
 
-/// The client of an answer that panics is reset, whoever gives it; all others are served on.
-#[test]
-fn an_answer_that_panics_ends_its_connection() {
-    let (web, ids, _) = web();
-    let request = "GET /later HTTP/1.1\r\nHost: x\r\n\r\n";
-    for is_answered in [false, true] {
-        let mut client = web.client();
-        client.send(request);
-        let (id, key) = ids.recv_timeout(PATIENCE).unwrap();
-        let answer = move |server: &mut Server<Waiting>, cx: &mut Context<'_>| {
-            server.answer(cx, id, |_, res| {
-                if is_answered {
-                    res.text("said in vain");
-                }
-                panic!("on purpose");
-            });
-        };
-        web.remote.with(key, answer).unwrap();
-        client.expect_reset();
-    }
-    web.client().get("/now").expect(200, "now");
-}
-
-/// The same of an answer that a route gives to another request: both may be half-way.
-#[test]
-fn an_answer_to_another_request_that_panics_ends_both_connections() {
-    let web = Web::serve(|| {
-        let routes = Router::new()
-            .get("/wait", |waiting: &mut Waiting, _, res| waiting.push(res.later()))
-            .get("/wake", |waiting: &mut Waiting, _, res| {
-                let id = waiting.pop().unwrap();
-                res.answer(id, |_| panic!("on purpose"));
-            })
-            .get("/count", |waiting: &mut Waiting, _, res| res.text(&waiting.len().to_string()));
-        Server::new(Waiting::new(), routes)
-    });
-    let [mut waiting, mut waking] = [web.client(), web.client()];
-    waiting.send("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
-    let mut other = web.client();
-    while other.get("/count").body != b"1" {}
-    waking.send("GET /wake HTTP/1.1\r\nHost: x\r\n\r\n");
-    waking.expect_reset();
-    waiting.expect_reset();
-    other.get("/count").expect(200, "0");
-}
-
 /// What stands behind a request that panics is no request of its own: not even where the request
 /// was held behind an answer that came later, and only a part of what follows is here.
 #[test]

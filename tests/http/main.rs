@@ -32,6 +32,7 @@ mod later;
 mod later_bodies;
 #[path = "../support/logged.rs"]
 mod logged;
+mod panics;
 mod pipelined;
 mod redirects;
 mod repeated;

@@ -162,15 +162,16 @@ impl Wire {
     }
 
     /// The call is over: the connection goes back if it can serve another. `tell` tells of the
-    /// answer.
-    #[expect(clippy::boxed_local, reason = "out of its box it would be copied")]
+    /// answer. Only now is the job taken out of the state: a panic of the program's before this
+    /// would lose it, and the reader would never be told.
     fn finish(
-        job: Box<Job>,
+        state: &mut Option<Box<Job>>,
         conn: &mut Conn<'_>,
         is_clean: bool,
         desk: &mut PoolHandle<Self>,
         tell: impl FnOnce(Box<dyn AnswerReader>, &mut Context<'_>),
     ) {
+        let Some(job) = state.take() else { return };
         // What is left of a body would be taken for the next request.
         let is_sent = job.finish_body();
         let Job { lease, reader, sent, .. } = *job;
@@ -186,8 +187,8 @@ impl Wire {
     }
 
     /// The call has failed: what comes next on its connection may be anything.
-    #[expect(clippy::boxed_local, reason = "out of its box it would be copied")]
-    fn fail(job: Box<Job>, error: ClientError, conn: &mut Conn<'_>) {
+    fn fail(state: &mut Option<Box<Job>>, error: ClientError, conn: &mut Conn<'_>) {
+        let Some(job) = state.take() else { return };
         job.finish_body();
         let Job { lease, reader, .. } = *job;
         if let Some(lease) = lease {
@@ -231,9 +232,10 @@ impl PoolClient for Wire {
         state: &mut Self::State,
         conn: &mut Conn<'_>,
         lease: Lease,
-        mut job: Box<Job>,
+        job: Box<Job>,
         _: &mut PoolHandle<Self>,
     ) {
+        let job = state.insert(job); // where a panic of the closure for the body leaves it
         let is_held = job.call.waits_for_continue();
         job.lease = Some(lease);
         job.sent = Sent::new(is_held);
@@ -246,7 +248,6 @@ impl PoolClient for Wire {
         if !(is_held || has_body) {
             job.send_body(conn, options);
         }
-        *state = Some(job);
     }
 
     fn on_drain(&mut self, state: &mut Self::State, conn: &mut Conn<'_>, _: &mut PoolHandle<Self>) {
@@ -262,42 +263,40 @@ impl PoolClient for Wire {
         input: &[u8],
         desk: &mut PoolHandle<Self>,
     ) -> usize {
-        let Some(mut job) = state.take() else { return input.len() };
+        let Some(job) = state else { return input.len() };
         job.sent.is_answered = true;
         let mut used = 0;
         while let Place::Head = job.sent.place {
             let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-            match self.read_head(&mut job, conn, &input[used..], &mut slots) {
+            match self.read_head(job, conn, &input[used..], &mut slots) {
                 Ok(Front::Head(length)) => used += length,
                 Ok(Front::Whole(answer, length)) => {
                     // A byte behind the answer belongs to nothing that was asked.
                     let is_clean = used + length == input.len();
-                    Self::finish(job, conn, is_clean, desk, |reader, cx| {
+                    Self::finish(state, conn, is_clean, desk, |reader, cx| {
                         reader.on_whole(&answer, cx);
                     });
                     return input.len();
                 }
                 Ok(Front::Partial) => {
                     job.sent.is_begun = used < input.len();
-                    *state = Some(job);
                     return used;
                 }
                 Err(error) => {
-                    Self::fail(job, error, conn);
+                    Self::fail(state, error, conn);
                     return input.len();
                 }
             }
         }
-        match Self::read_body(&mut job, conn, input, used) {
+        match Self::read_body(job, conn, input, used) {
             Ok((used, Progress::End)) => {
                 let is_clean = used == input.len();
-                Self::finish(job, conn, is_clean, desk, |reader, cx| reader.on_end(cx));
+                Self::finish(state, conn, is_clean, desk, |reader, cx| reader.on_end(cx));
                 return input.len();
             }
             Ok((_, Progress::TooLate)) => {
                 // `on_lost` follows, as if the server had ended the connection without a word.
                 job.sent.is_answered = false;
-                *state = Some(job);
                 conn.abort();
             }
             Ok((used, progress)) => {
@@ -309,10 +308,9 @@ impl PoolClient for Wire {
                 if job.sent.was_paused {
                     conn.pause_reading();
                 }
-                *state = Some(job);
                 return used;
             }
-            Err(error) => Self::fail(job, error, conn),
+            Err(error) => Self::fail(state, error, conn),
         }
         input.len()
     }
@@ -328,9 +326,10 @@ impl PoolClient for Wire {
                 matches!(job.sent.place, Place::Body(Rest::UntilEnd | Rest::Tunnel));
             is_open_ended && !conn.is_truncated()
         });
-        match state.take_if(|_| is_end) {
-            Some(job) => Self::finish(job, conn, false, desk, |reader, cx| reader.on_end(cx)),
-            None => conn.close(), // and `on_lost` follows
+        if is_end {
+            Self::finish(state, conn, false, desk, |reader, cx| reader.on_end(cx));
+        } else {
+            conn.close(); // and `on_lost` follows
         }
     }
 
@@ -341,7 +340,7 @@ impl PoolClient for Wire {
         _: DeadlineKind,
         _: &mut PoolHandle<Self>,
     ) -> Deadline {
-        let Some(mut job) = state.take() else { return Deadline::Reset };
+        let Some(job) = state else { return Deadline::Reset };
         let ClientOptions { answer_timeout, body_timeout, .. } = self.options;
         let pending = conn.pending_bytes();
         let is_uploading = job.is_uploading();
@@ -353,20 +352,18 @@ impl PoolClient for Wire {
             Place::Head if job.sent.is_held => {
                 // Some servers do not know what is expected (RFC 9110, 10.1.1).
                 job.send_body(conn, &self.options);
-                *state = Some(job);
                 return Deadline::Keep(answer_timeout);
             }
             // A body that is slow by the program's making is for the program to end.
             _ if is_sent_on || is_uploading && pending == 0 || is_paused || was_paused => {
                 let is_body = matches!(job.sent.place, Place::Body(_));
-                *state = Some(job);
                 return Deadline::Keep(if is_body { body_timeout } else { answer_timeout });
             }
             Place::Head if pending > 0 => (CallPhase::Request, answer_timeout),
             Place::Head => (CallPhase::Head, answer_timeout),
             Place::Body(_) | Place::TooLate => (CallPhase::Body, body_timeout),
         };
-        Self::fail(job, ClientError::TimedOut(phase, time), conn);
+        Self::fail(state, ClientError::TimedOut(phase, time), conn);
         Deadline::Reset
     }
 
