@@ -296,7 +296,8 @@ pub enum AcquireError {
     /// The queue is full: this many tickets wait, which is
     /// [`max_waiters`](super::PoolOptions::max_waiters).
     TooManyWaiters(usize),
-    /// A connection failed to come up while it was the next to get one.
+    /// A connection failed to come up while it was the next to get one, or ended before it could be
+    /// lent.
     Connect(io::Error),
     /// The pool is closed.
     Closed,

@@ -36,10 +36,15 @@ impl<C: PoolClient> PoolHandle<C> {
         self.waiters.front().is_some_and(|waiter| waiter.id.number < self.cut_below)
     }
 
+    /// Those for whom a connection was dialled that has ended may have gone another way.
+    pub(super) fn forget_stillborn(&mut self) {
+        self.stillborn = self.stillborn.min(self.waiters.len());
+    }
+
     /// Whether the waiter in front can be answered now.
     pub(super) fn owes_answer(&self, cx: &Context<'_>) -> bool {
         let is_due = |waiter: &Waiter<C::Ticket>| self.deadline_of(waiter, cx) <= cx.now();
-        let can_be = self.is_closed || self.is_cut() || !self.idle.is_empty();
+        let can_be = self.is_closed || self.is_cut() || self.stillborn > 0 || !self.idle.is_empty();
         self.waiters.front().is_some_and(|waiter| can_be || is_due(waiter))
     }
 
@@ -82,7 +87,7 @@ impl<C: PoolClient> PoolHandle<C> {
         let kept = if may_keep { self.options.min_idle } else { 0 };
         !self.is_closed
             && self.stats.open < self.options.max_open
-            && self.waiters.len() + kept > to_come
+            && (self.waiters.len() + kept).saturating_sub(self.stillborn) > to_come
     }
 
     fn keeps_idle(&self) -> bool {

@@ -65,6 +65,9 @@ pub struct PoolHandle<C: PoolClient> {
     number: u64,
     /// Waiters of lower numbers are refused: the reactor stops, and nothing was left to serve them.
     pub(super) cut_below: u64,
+    /// Connections that came to their end before any of those who wait had them: as many of these
+    /// are refused, as after failed dials, or else the next dial would follow without a pause.
+    pub(super) stillborn: usize,
     pub(super) returns: Rc<Returns>,
     /// The seat whose callback runs, and how its lease has ended in it.
     pub(super) current: Option<(u32, Option<Ending>)>,
@@ -112,6 +115,7 @@ impl<C: PoolClient> PoolHandle<C> {
             next_waiter: 0,
             number: POOLS_MADE.fetch_add(1, Ordering::Relaxed),
             cut_below: 0,
+            stillborn: 0,
             returns: Rc::new(Returns::new(options.max_open, call)),
             current: None,
             stats: PoolStats::default(),
@@ -174,6 +178,7 @@ impl<C: PoolClient> PoolHandle<C> {
         let place = self.waiters.binary_search_by_key(&waiter, |waiter| waiter.id).ok()?;
         let waiter = self.waiters.remove(place)?;
         self.stats.cancelled += 1;
+        self.forget_stillborn();
         Some(waiter.ticket)
     }
 
@@ -325,6 +330,9 @@ impl<C: PoolClient> PoolHandle<C> {
         let Some(seat) = self.seats.get(index as usize) else { return };
         if seat.was_lent {
             return;
+        }
+        if !self.waiters.is_empty() {
+            self.stillborn += 1;
         }
         if seat.is_older_than(self.options.retry_max_delay, cx) {
             self.retry.succeeded();

@@ -1,5 +1,7 @@
 //! What a pool does behind a callback: serves and refuses who waits, ends what is too old, dials.
 
+use std::io;
+
 use crate::base::memory::GiveBack;
 use crate::handler::Context;
 use crate::pool::lease::Lease;
@@ -12,6 +14,7 @@ impl<C: PoolClient> Pool<C> {
     #[inline]
     pub(super) fn tend(&mut self, cx: &mut Context<'_>) {
         if !self.desk.is_settled() {
+            self.desk.is_draining |= cx.is_stopping();
             if cx.is_in_callback() {
                 self.desk.absorb(cx);
                 if self.desk.owes_answer(cx) {
@@ -33,6 +36,7 @@ impl<C: PoolClient> Pool<C> {
     pub(super) fn tend_later(&mut self, cx: &mut Context<'_>) {
         if !self.desk.is_settled() {
             if cx.is_stopping() {
+                self.desk.is_draining = true;
                 self.desk.cut_waiters();
             }
             self.tend_to_all(cx);
@@ -75,16 +79,20 @@ impl<C: PoolClient> Pool<C> {
                 }
                 break;
             }
-            if !(self.refuse_next(cx) || self.serve_next(cx)) {
+            // One that is passed over, because it has ended, may have the waiter refused.
+            if self.refuse_next(cx) || self.serve_next(cx) || self.refuse_next(cx) {
+                self.desk.account.called += 1;
+            } else {
                 break;
             }
-            self.desk.account.called += 1;
         }
+        self.desk.forget_stillborn();
         self.desk.waiters.give_back();
         self.desk.sweep(cx);
     }
 
-    /// Refuses the waiter in front, if its time is over, the pool is closed or the reactor stops.
+    /// Refuses the waiter in front, if its time is over, its connection has ended before it had it,
+    /// the pool is closed or the reactor stops.
     fn refuse_next(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(waiter) = self.desk.waiters.front() else { return false };
         let error = if self.desk.is_closed {
@@ -93,6 +101,10 @@ impl<C: PoolClient> Pool<C> {
         } else if self.desk.is_cut() {
             self.desk.stats.refused += 1;
             AcquireError::Stopping
+        } else if self.desk.stillborn > 0 {
+            self.desk.stillborn -= 1;
+            self.desk.stats.refused += 1;
+            AcquireError::Connect(ended_at_once())
         } else if self.desk.deadline_of(waiter, cx) <= cx.now() {
             self.desk.stats.timed_out += 1;
             let PoolStats { leased, dialling, .. } = self.desk.stats();
@@ -116,4 +128,9 @@ impl<C: PoolClient> Pool<C> {
         self.hand_over(lease, waiter.ticket, cx);
         true
     }
+}
+
+/// Why nobody had a connection that was up.
+fn ended_at_once() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection ended as soon as it was up")
 }

@@ -11,8 +11,8 @@
 //! - Every ticket is answered once: by a lease, by a refusal, or by its return when it is
 //!   cancelled. Tickets that wait when the reactor stops are refused when its last connection has
 //!   ended. Later tickets are dropped with the pool.
-//! - Tickets are served in their order. If a connect fails, the first ticket of the queue is
-//!   refused with the error.
+//! - Tickets are served in their order. If a connect fails, or its connection ends before it can be
+//!   lent, the first ticket of the queue is refused with the error.
 //! - `on_acquired` never runs within a callback of another connection. It runs after that has
 //!   returned, usually in the same turn.
 //! - If a callback of a leased connection panics, only its own connection ends, and
@@ -38,7 +38,7 @@
 //! [`PoolHandle::close`] ends idle connections, refuses tickets that wait, and ends leased
 //! connections when they come back. When the reactor drains, idle connections end, and leased ones
 //! may finish. Tickets are still served by leased connections that come back, but no connection is
-//! kept. A drain cuts connects that are under way: tickets for which no other connection can come
+//! kept, or dialled to be kept. A drain cuts connects that are under way: tickets for which no other connection can come
 //! are refused.
 //!
 //! # Examples

@@ -5,6 +5,7 @@ mod clients;
 mod half_closed;
 mod panics;
 mod rig;
+mod stillborn;
 mod waiters;
 
 use std::io;
