@@ -6,8 +6,9 @@ use crate::base::id::{ConnId, TimerId};
 use crate::base::tick::{NEVER, after, ticks};
 use crate::engine::{Engine, Owner, Timers};
 use crate::stream::config::IdleLimits;
-use crate::stream::connection::{Expiry, Flags};
+use crate::stream::connection::{Connection, Expiry, Flags};
 use crate::stream::{Link, Streams};
+use crate::sys::Stream;
 
 /// The longest tick of the kernel's own clock, by which its times are wrong, in ticks of ours.
 const KERNEL_TICK: u64 = 10;
@@ -26,6 +27,18 @@ impl Streams {
             }
         }
         engine.timers.give_back_deferred(deferred);
+    }
+}
+
+impl Connection<Stream> {
+    /// For how long nothing has moved of the output that waits, here or in the kernel; `None` if
+    /// none is known to wait.
+    pub(crate) fn output_stall(&self, timers: &Timers) -> Option<Duration> {
+        // That the kernel has taken output which need not wait says nothing of the peer.
+        let moved_at = self.has_output().then(|| timers.latest(self.written_at));
+        let own = moved_at.map(|at| Duration::from_millis(timers.now().saturating_sub(at)));
+        let of_kernel = if self.config.is_unix() { None } else { self.stream.unsent_stall() };
+        own.into_iter().chain(of_kernel).min()
     }
 }
 

@@ -109,6 +109,11 @@ impl Stream {
         os::sent_ago(self.of_os()?)
     }
 
+    /// The same of a kernel that has output which it has not sent; `None` if it has none.
+    pub(crate) fn unsent_stall(&self) -> Option<Duration> {
+        os::unsent_stall(self.of_os()?)
+    }
+
     /// Makes the coming close send RST, so that the peer cannot take a cut stream for a whole one.
     pub(crate) fn reset_on_close(&self) -> io::Result<()> {
         match self {

@@ -41,9 +41,13 @@ pub struct Options {
     /// A peer that is silent for one to two intervals gets a ping. Default 30 s. With `None` there
     /// are no pings, and only the limits of the listener or of the connect find a lost peer.
     pub ping_interval: Option<Duration>,
-    /// If nothing comes in for this long after the ping, the connection is reset. Default 15 s.
+    /// If nothing comes in for this long after the ping, the connection is reset. While output
+    /// waits, a peer that still takes some of it is not lost: the ping stands behind it. The time
+    /// counts from then, too. How slowly a peer may read is for `Limits::min_send_rate`. Default
+    /// 15 s.
     pub pong_timeout: Duration,
-    /// How long to wait for the answer to a Close frame. A client then waits as long again for the
+    /// How long to wait for the answer to a Close frame, which counts from when the peer last took
+    /// some of the output that stands before it. A client then waits as long again for the
     /// server to end the connection. Default 5 s.
     pub close_timeout: Duration,
     /// How long a server has to answer the handshake of a client. With a

@@ -151,6 +151,7 @@ impl<S: 'static> Session<S> {
 
     /// Output fell to the low mark.
     pub fn on_drain<A: Handler<State = S>>(&mut self, app: &mut A, conn: &mut Conn<'_>) {
+        self.wire.note_drain();
         if self.wire.is_open() {
             self.with(app, conn, A::on_drain);
         }

@@ -39,4 +39,6 @@ mod world;
 #[cfg(all(feature = "http", feature = "ws"))]
 mod ws;
 #[cfg(all(feature = "http", feature = "ws"))]
+mod ws_lost;
+#[cfg(all(feature = "http", feature = "ws"))]
 mod ws_rates;

@@ -2,9 +2,13 @@
 
 use std::rc::Rc;
 use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::time::Instant;
 
 use waterwheel::Limits;
 use waterwheel::ws::{Deflate, Message, Options, Socket};
+#[cfg(target_os = "linux")]
+use waterwheel::{ListenOptions, TcpOptions};
 
 use crate::peer::{Log, Notes, close_frame, masked, plain, read_head, request, serve, serve_with};
 use crate::site::site;
@@ -109,6 +113,53 @@ fn a_silent_peer_is_pinged_and_then_reset() {
     assert_eq!(served.rig.read_to_end(&mut served.client), (Vec::new(), End::Reset));
     assert_eq!(served.rig.end_of(served.id), ("Timeout(User)".to_owned(), 0));
     assert_eq!(served.log().last().unwrap(), "end 1006 \"\" false 0");
+}
+
+/// Sends much when it is opened.
+#[cfg(target_os = "linux")]
+struct Much;
+
+#[cfg(target_os = "linux")]
+impl waterwheel::ws::Handler for Much {
+    type State = ();
+
+    fn on_open(&mut self, _: &mut (), socket: &mut Socket<'_>) {
+        socket.send_binary(&pattern(1 << 20));
+    }
+
+    fn on_message(&mut self, _: &mut (), _: &mut Socket<'_>, _: Message<'_>) {}
+}
+
+/// The kernel has taken all at once, and the ping stands behind it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_peer_that_reads_slowly_what_the_kernel_has_is_not_lost() {
+    let (interval, timeout) = (Duration::from_millis(100), Duration::from_millis(400));
+    let options = Options::default().ping_interval(Some(interval)).pong_timeout(timeout);
+    let tcp = TcpOptions::default().send_buffer_bytes(Some(2 << 20));
+    let mut rig = Rig::with_listen(site(Much, options), ListenOptions::default().tcp(tcp));
+    let (mut client, id) = rig.client();
+    socket2::SockRef::from(&client.stream).set_recv_buffer_size(32 << 10).unwrap();
+    client.send(request("").as_bytes());
+    read_head(&mut rig, &mut client);
+    rig.until("the kernel has all", |rig| rig.reactor.stats().bytes_written > 1 << 20);
+    let (answer, begin) = (plain(0x82, &pattern(1 << 20)), Instant::now());
+    let mut found = Vec::new();
+    while found.len() < answer.len() {
+        // In some 2 s.
+        let due = answer.len().min(begin.elapsed().as_millis() as usize * 512);
+        while found.len() < due {
+            let bytes = client.try_read(due - found.len()).expect("it is not lost");
+            if bytes.is_empty() {
+                break;
+            }
+            found.extend(bytes);
+        }
+        rig.reactor.run_once(Some(Duration::from_millis(4))).unwrap();
+    }
+    assert!(found == answer && begin.elapsed() > 3 * timeout);
+    // From then on nothing comes, and nothing stands before the ping.
+    assert_eq!(rig.end_of(id).0, "Timeout(User)");
 }
 
 #[test]

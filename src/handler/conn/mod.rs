@@ -365,6 +365,17 @@ impl<'a> Conn<'a> {
         connection.stream.tcp_info(connection.peer())
     }
 
+    /// For how long the peer has taken nothing of the output that waits for it; `None` if none
+    /// waits. What is sent now stands behind that output. So a protocol that asks a silent peer for
+    /// a sign of life takes the peer for lost when neither input has come nor output has moved.
+    ///
+    /// On Linux the output that waits in the kernel is counted, at the cost of a few system calls.
+    /// On other systems only the output that the kernel has not taken is.
+    #[must_use]
+    pub fn output_stall(&self) -> Option<Duration> {
+        self.lp.streams.get(self.id())?.output_stall(&self.lp.engine.timers)
+    }
+
     /// Bytes that were written and that the kernel has not taken, those of files among them.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {

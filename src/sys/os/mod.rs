@@ -89,7 +89,7 @@ pub(crate) use native::{
 pub(crate) use poller::{add, add_stream, change_stream, poll, remove, waker, watch};
 pub(crate) use resolve::{Answer, interface_addr, resolve, resolve_now};
 pub(crate) use sendfile::{FileSink, range_of, read_of};
-pub(crate) use sock_diag::{sent_ago, tcp_info};
+pub(crate) use sock_diag::{sent_ago, tcp_info, unsent_stall};
 #[cfg(all(feature = "signals", unix))]
 pub(crate) use system::end_bell;
 pub use system::raise_open_file_limit;

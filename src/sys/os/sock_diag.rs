@@ -37,9 +37,11 @@ const ATTRIBUTE: usize = 4;
 /// Room for an answer: some 400 bytes by Linux 6.18.
 const ANSWER: usize = 4 << 10;
 
-/// Where a `tcp_info` has the timeouts in a row, and the milliseconds since data was sent.
+/// Where a `tcp_info` has the timeouts in a row, the milliseconds since data was sent, and the
+/// bytes that were not sent so far (Linux 4.6).
 const TIMEOUTS_AT: usize = 2;
 const SENT_AGO_AT: usize = 44;
+const UNSENT_AT: usize = 144;
 
 /// What the kernel knows of the connection to `peer`.
 pub(crate) fn tcp_info(stream: &Stream, peer: SocketAddr) -> io::Result<TcpInfo> {
@@ -54,11 +56,25 @@ pub(crate) fn tcp_info(stream: &Stream, peer: SocketAddr) -> io::Result<TcpInfo>
 /// A peer that reads makes room for the next segment, so the time of the last segment is that of
 /// the last progress. Probes of a peer that has no room are no segments with data.
 pub(crate) fn sent_ago(stream: &Stream) -> Option<Duration> {
+    with_info(stream, sent_ago_in)
+}
+
+/// The same, if there is more that waits to be sent.
+pub(crate) fn unsent_stall(stream: &Stream) -> Option<Duration> {
+    with_info(stream, unsent_stall_in)
+}
+
+fn with_info(stream: &Stream, look: fn(&[u8]) -> Option<Duration>) -> Option<Duration> {
     let peer = stream.peer_addr().ok()?;
     let request = request(stream.local_addr().ok()?, peer, socket_cookie(stream).ok()?);
     let mut answer = [0; ANSWER];
     let count = ask(&request, &mut answer).ok()?;
-    sent_ago_in(info(&answer[..count.min(ANSWER)]).ok()?)
+    look(info(&answer[..count.min(ANSWER)]).ok()?)
+}
+
+fn unsent_stall_in(info: &[u8]) -> Option<Duration> {
+    let has_unsent = u32_at(info, UNSENT_AT)? > 0;
+    sent_ago_in(info).filter(|_| has_unsent)
 }
 
 fn sent_ago_in(info: &[u8]) -> Option<Duration> {
@@ -169,8 +185,12 @@ mod tests {
         info[SENT_AGO_AT..][..4].copy_from_slice(&510u32.to_ne_bytes());
         assert_eq!(sent_ago_in(&info), Some(Duration::from_millis(510)));
         assert_eq!(sent_ago_in(&info[..SENT_AGO_AT + 3]), None);
+        info.resize(160, 0);
+        assert_eq!(unsent_stall_in(&info), None);
+        info[UNSENT_AT] = 1;
+        assert_eq!(unsent_stall_in(&info), Some(Duration::from_millis(510)));
         info[TIMEOUTS_AT] = 1;
-        assert_eq!(sent_ago_in(&info), None);
+        assert_eq!((sent_ago_in(&info), unsent_stall_in(&info)), (None, None));
     }
 
     #[test]

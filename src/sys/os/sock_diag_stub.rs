@@ -13,6 +13,11 @@ pub(crate) fn tcp_info(_: &Stream, _: SocketAddr) -> io::Result<TcpInfo> {
     Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
+/// How long ago the kernel last sent some of what it has: not to be had here.
+pub(crate) fn unsent_stall(_: &Stream) -> Option<Duration> {
+    None
+}
+
 /// How long ago the kernel last sent data: not to be had here.
 pub(crate) fn sent_ago(_: &Stream) -> Option<Duration> {
     None

@@ -454,7 +454,8 @@ impl Wire {
     /// The deadline has passed: of a Close frame's answer, of a pong, or of silence.
     pub(super) fn deadline(&mut self, conn: &mut Conn<'_>) -> Deadline {
         if self.has(SAID_CLOSE) {
-            return Deadline::Close;
+            let wait = self.shared.options.close_timeout;
+            return wait_for_output(conn, wait).unwrap_or(Deadline::Close);
         }
         let (interval, timeout) =
             (self.shared.options.ping_interval, self.shared.options.pong_timeout);
@@ -477,6 +478,9 @@ impl Wire {
             // What is not read is not heard, pongs among it: that is not the peer's silence.
             self.put(HEARD | PINGED | WAS_PAUSED, false);
         } else if self.has(PINGED) {
+            if let Some(keep) = wait_for_output(conn, timeout) {
+                return keep;
+            }
             self.shared.count(|stats| stats.lost += 1);
             return Deadline::Reset;
         } else {
@@ -485,6 +489,11 @@ impl Wire {
             return Deadline::Keep(timeout);
         }
         Deadline::Keep(interval.unwrap_or(LONG))
+    }
+
+    /// Output has fallen to the low mark: the peer reads, and reading may have waited for that.
+    pub(super) fn note_drain(&mut self) {
+        self.put(HEARD, true);
     }
 
     /// The connection beneath has ended.
@@ -511,6 +520,13 @@ impl Wire {
             conn.resume_reading();
         }
     }
+}
+
+/// How long an answer is waited for yet that has not come in its time: what it answers stands behind
+/// output, which a slow peer still takes. `None` if the peer has taken nothing for the whole time.
+fn wait_for_output(conn: &mut Conn<'_>, time: Duration) -> Option<Deadline> {
+    let left = time.saturating_sub(conn.output_stall()?);
+    (!left.is_zero()).then_some(Deadline::Keep(left))
 }
 
 /// Whether reading waits until the peer has taken output: one read has thousands of messages, and
