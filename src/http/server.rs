@@ -560,11 +560,9 @@ impl<A: 'static> Handler for Server<A> {
             Phase::Upgraded(upgraded) => upgraded.on_close(&mut self.app, &closed, cx),
             Phase::Busy(mut exchange) => {
                 let id = ReplyId { conn: closed.id, exchange: exchange.number };
-                self.driver().tell_gone(&mut exchange);
                 let is_open = exchange.output != Output::Done;
-                if is_open {
-                    self.shared.stats.gone += 1;
-                }
+                self.shared.stats.gone += u64::from(is_open); // whatever the program does next
+                self.driver().tell_gone(&mut exchange);
                 let is_awaited = exchange.is_late || exchange.output != Output::Unanswered;
                 if let (true, Some(on_gone)) = (is_open && is_awaited, &mut self.on_gone) {
                     on_gone(&mut self.app, id);

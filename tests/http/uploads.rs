@@ -15,6 +15,9 @@ use waterwheel::{ListenOptions, Reactor};
 
 use crate::web::{Client, Web};
 
+/// The time that the threads have to end, where nothing holds them up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A directory that is removed.
 struct Directory(PathBuf);
 
@@ -273,13 +276,14 @@ fn a_full_disk_is_answered_507_and_a_directory_that_is_gone_500() {
     directory.expect_files(0);
 }
 
-/// A server with room for one file. Its offload is full from `/fill` until the sender is dropped.
-fn server_that_fills_up(directory: &Directory) -> (Web, mpsc::Sender<()>) {
+/// A server with room for one file. Its offload is full from `/fill` until the sender is dropped, and
+/// only held up from `/fill?in_part`.
+fn server_that_fills_up(directory: &Directory, drain: Duration) -> (Web, mpsc::Sender<()>) {
     let (open, gate) = mpsc::channel::<()>();
     let path = directory.0.clone();
     let listen = ListenOptions::default().limits(http::limits());
     let web = Web::serve_in(listen, move |reactor| {
-        let options = OffloadOptions::default().threads(1).max_queued(1);
+        let options = OffloadOptions::default().threads(1).max_queued(1).drain_timeout(drain);
         let offload = Offload::new(reactor, options).unwrap();
         let uploads = Uploads::open(path, &offload, UploadOptions::default().max_files(1)).unwrap();
         let used = uploads.clone();
@@ -287,7 +291,7 @@ fn server_that_fills_up(directory: &Directory) -> (Web, mpsc::Sender<()>) {
         let upload = Route::new().post(move |(), req, res| {
             res.receive_files(req, &uploads, |(), _, res| res.text("came\n"));
         });
-        let routes = Router::new().route("/", upload).get("/fill", move |(), _, res| {
+        let routes = Router::new().route("/", upload).get("/fill", move |(), req, res| {
             let gate = gate.take().unwrap();
             let (begun, has_begun) = mpsc::channel();
             let work = move |(): &mut ()| {
@@ -299,7 +303,7 @@ fn server_that_fills_up(directory: &Directory) -> (Web, mpsc::Sender<()>) {
             }
             offload.run_alone((), work).unwrap();
             has_begun.recv().unwrap();
-            while offload.run_alone((), |()| ()).is_ok() {}
+            while req.query() != Some("in_part") && offload.run_alone((), |()| ()).is_ok() {}
             res.text("full");
         });
         Server::new(
@@ -314,7 +318,7 @@ fn server_that_fills_up(directory: &Directory) -> (Web, mpsc::Sender<()>) {
 #[test]
 fn an_offload_that_is_full_is_answered_with_503() {
     let directory = Directory::new("full-offload");
-    let (web, open) = server_that_fills_up(&directory);
+    let (web, open) = server_that_fills_up(&directory, PATIENCE);
     let upload = || request(&[field("keep", Some("x"), b"some data")]);
     web.client().get("/fill").expect(200, "full");
     for _ in 0..3 {
@@ -331,7 +335,7 @@ fn an_offload_that_is_full_is_answered_with_503() {
 #[test]
 fn the_file_of_a_client_that_goes_is_removed_though_the_offload_is_full() {
     let directory = Directory::new("gone-while-full");
-    let (web, open) = server_that_fills_up(&directory);
+    let (web, open) = server_that_fills_up(&directory, PATIENCE);
     let whole = request(&[field("keep", Some("x"), b"some data")]);
     let mut client = web.client();
     client.send(&whole[..whole.len() - 10]);
@@ -343,6 +347,30 @@ fn the_file_of_a_client_that_goes_is_removed_though_the_offload_is_full() {
     drop(open);
     expect(|| other.get("/used").text() == "(0, 0)", "nothing that counts");
     directory.expect_files(0);
+}
+
+/// The threads may be held up by other work when the reactor ends.
+#[test]
+fn a_reactor_that_ends_before_what_waits_is_written_leaves_no_file() {
+    let directory = Directory::new("ends-early");
+    let whole = request(&[field("keep", Some("x"), b"some data")]);
+    for (fill, sent, then_sent) in [
+        ("/fill", whole.len() - 10, whole.len() - 10), // its removal waits
+        ("/fill?in_part", whole.len() - 15, whole.len() - 10), // and bytes of it
+        ("/fill?in_part", whole.len() - 15, whole.len()), // and its end
+        ("/fill?in_part", 0, whole.len()),             // and its beginning
+    ] {
+        let (web, open) = server_that_fills_up(&directory, Duration::from_millis(1));
+        let mut client = web.client();
+        client.send(&whole[..sent]);
+        directory.expect_files(usize::from(sent > 0));
+        web.client().get(fill).expect(200, "full");
+        client.send(&whole[sent..then_sent]);
+        web.client().get("/used"); // by now it was read
+        drop(web);
+        assert_eq!(directory.files(), 0, "{fill} {sent} {then_sent}");
+        drop(open);
+    }
 }
 
 /// What is there and cannot be read is no page that a cache may take for missing.

@@ -37,8 +37,8 @@ use wire::Wire;
 /// connections. A `Client` is only a key: copy it into every closure of its reactor.
 ///
 /// # Guarantees
-/// - Each call is answered once: by an [`Answer`], or by a [`ClientError`]. If a closure of the call
-///   panics before, it is [`ClientError::Lost`].
+/// - Each call is answered once: by an [`Answer`], or by a [`ClientError`]. If a closure of it
+///   panics before, that is [`ClientError::Lost`].
 /// - A request is sent again, at most once, if its method allows that (GET does, POST does not) and
 ///   a connection that had been used before ended before the first byte of an answer. This happens
 ///   when a server closes an idle connection at the moment when the request is sent.

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
 
+use crate::base::panics;
 use crate::offload::{NotAccepted, Offload};
 
 /// What is called once, on the writer's thread.
@@ -141,13 +142,15 @@ impl Pipe {
     /// is taken, and there may be no place for one.
     pub(super) fn ask(self: &Arc<Self>, job: Job) -> Result<(), NotAccepted> {
         let ends = matches!(job, Job::Close { .. } | Job::Remove { .. });
+        let errand; // its end may do what waits, and so comes behind that of the lock
         let mut waiting = lock(&self.waiting);
         waiting.jobs.push_back(job);
         if waiting.is_taken {
             return Ok(());
         }
-        let pipe = Arc::clone(self);
-        let run = move |(): &mut ()| pipe.run();
+        errand = Arc::new(Errand { pipe: Arc::clone(self), is_over: AtomicBool::new(false) });
+        let sent = Arc::clone(&errand);
+        let run = move |(): &mut ()| sent.run();
         let asked = match ends {
             true => self.offload.run_past_cap((), run), // at most one for each pipe
             false => self.offload.run_alone((), run),
@@ -161,10 +164,11 @@ impl Pipe {
                 // No loop waits any more.
                 waiting.is_taken = true;
                 drop(waiting);
-                self.run();
+                errand.run();
                 Ok(())
             }
             Err(error) => {
+                errand.is_over.store(true, Ordering::Relaxed);
                 let refused = waiting.jobs.pop_back();
                 drop(waiting);
                 drop(refused);
@@ -173,9 +177,9 @@ impl Pipe {
         }
     }
 
-    /// Does what there is to do.
+    /// Does what there is to do. A panic is of what a job drops, which is the program's: the jobs
+    /// behind it are done all the same.
     fn run(&self) {
-        let _letting_go = LettingGo(self);
         let mut writer = lock(&self.writer);
         loop {
             let mut waiting = lock(&self.waiting);
@@ -184,18 +188,44 @@ impl Pipe {
                 return;
             };
             drop(waiting);
-            writer.run(job);
+            if let Err(payload) = panics::catch(|| writer.run(job)) {
+                log::error!("a job of uploads panicked: {}", panics::into_text(payload));
+            }
         }
+    }
+
+    /// No thread will come, and the reactor is gone: files are removed, and nothing else is done,
+    /// because the end of the reactor has taken its time already.
+    fn clear_away(&self) {
+        let jobs = std::mem::take(&mut lock(&self.waiting).jobs);
+        let (ends, rest): (VecDeque<_>, VecDeque<_>) =
+            jobs.into_iter().partition(|job| matches!(job, Job::Remove { .. }));
+        lock(&self.waiting).jobs = ends;
+        // What is dropped with a form that is complete asks for the removal of its files.
+        rest.into_iter().for_each(panics::drop_quietly);
+        self.run();
     }
 }
 
-/// Has the rest done by a later job, if one panics: what it drops is the program's.
-struct LettingGo<'a>(&'a Pipe);
+/// A job of the offload that does what waits. An offload that ends may drop it before it begins:
+/// the jobs would wait for ever, and the files would be left.
+struct Errand {
+    pipe: Arc<Pipe>,
+    /// Whether it has begun, or was refused.
+    is_over: AtomicBool,
+}
 
-impl Drop for LettingGo<'_> {
+impl Errand {
+    fn run(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.pipe.run();
+    }
+}
+
+impl Drop for Errand {
     fn drop(&mut self) {
-        if thread::panicking() {
-            lock(&self.0.waiting).is_taken = false;
+        if !*self.is_over.get_mut() {
+            self.pipe.clear_away();
         }
     }
 }
@@ -318,5 +348,25 @@ mod tests {
         // A write that was refused is taken off as one that is done.
         assert_eq!(backlog.take_off(1, 5).len(), 1);
         assert!(backlog.take_off(5, 5).is_empty(), "nobody goes on twice");
+    }
+    /// Removals stand behind it, and nothing may come that has them done.
+    #[test]
+    fn what_stands_behind_a_job_that_panics_is_done() {
+        let directory = std::env::temp_dir().join(format!("ww-pipe-{}", std::process::id()));
+        create_directory(&directory).unwrap();
+        let path = directory.join("file");
+        fs::write(&path, "").unwrap();
+        let mut reactor = crate::Reactor::new().unwrap();
+        let offload = Offload::new(&mut reactor, Default::default()).unwrap();
+        let pipe = Arc::new(Pipe::new(&offload, Writer::new(Arc::default(), Arc::default(), 0)));
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        pipe.ask(Job::Say(Box::new(move || gate.recv().unwrap()))).unwrap();
+        pipe.ask(Job::Say(Box::new(|| panic!("on purpose")))).unwrap();
+        pipe.ask(Job::Remove { file: None, path: path.clone() }).unwrap();
+        open.send(()).unwrap();
+        drop(reactor);
+        let is_left = path.exists();
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(!is_left);
     }
 }
