@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::queue::{Queue, Taken};
 use super::worker::Worker;
 use crate::base::id::Timer;
+use crate::base::panics;
 use crate::handler::{Context, HandlerKey, TimerHandler};
 
 /// Shortest time of a simulated job, and how often it may be doubled: 0.1 s at the most.
@@ -86,5 +87,6 @@ impl<W> Drop for Desk<W> {
         if !left.is_empty() {
             log::error!("{} jobs are dropped: they had not begun in time", left.len());
         }
+        left.into_iter().for_each(panics::drop_quietly);
     }
 }

@@ -276,7 +276,7 @@ impl<W: 'static> Offload<W> {
     /// Runs `work` on a thread, in order with the other jobs of a connection, and then `then` on
     /// the loop, with the handler, the connection and the result. If the connection has ended by
     /// then, the result is dropped and nothing is called. To save the work as well, call
-    /// [`cancel_all`](Self::cancel_all) in `on_close`.
+    /// [`cancel_all`](Self::cancel_all) in `on_close`. A panic of `then` ends the connection.
     ///
     /// # Errors
     /// - [`NotAccepted::Full`]: as many jobs wait as [`OffloadOptions::max_queued`] allows.
@@ -291,9 +291,10 @@ impl<W: 'static> Offload<W> {
         work: impl FnOnce(&mut W) -> T + Send + 'static,
         then: impl FnOnce(&mut H, &mut Conn<'_>, Result<T, Failed>) + Send + 'static,
     ) -> Result<JobId, NotAccepted> {
-        self.run(id, handler, work, move |handler, cx, result| match cx.conn(id) {
-            Some(mut conn) => then(handler, &mut conn, result),
-            None => log::debug!("{id}: ended before its work was done"),
+        self.run(id, handler, work, move |handler, cx, result| {
+            if cx.call(id, |conn| then(handler, conn, result)).is_none() {
+                log::debug!("{id}: ended before its work was done");
+            }
         })
     }
 

@@ -17,6 +17,7 @@ use crate::support::{Client, End, PATIENCE};
 /// Notes what completions say, in their order.
 #[derive(Default)]
 struct Notes {
+    reasons: Vec<String>,
     done: Vec<u32>,
     failed: Vec<Failed>,
     opened: Vec<ConnId>,
@@ -38,7 +39,8 @@ impl Handler for Notes {
         input.len()
     }
 
-    fn on_close(&mut self, (): (), _: Closed, _: &mut Context<'_>) {
+    fn on_close(&mut self, (): (), closed: Closed, _: &mut Context<'_>) {
+        self.reasons.push(closed.reason.to_string());
         self.closed += 1;
     }
 }
@@ -303,6 +305,49 @@ fn a_connection_that_has_ended_is_not_answered_and_its_heir_neither() {
         rig.reactor.run_once(Some(Duration::from_millis(1))).unwrap();
     }
     reader.join().unwrap();
+}
+
+/// Its client would wait for ever.
+#[test]
+fn a_completion_that_panics_ends_its_connection() {
+    let mut rig = Rig::new(1, 16);
+    let addr = rig.reactor.listen("127.0.0.1:0", rig.key, ListenOptions::default()).unwrap();
+    let mut clients = [Client::connect(addr), Client::connect(addr)];
+    rig.until("the connections", |notes| notes.opened.len() == 2);
+    for (id, panics) in rig.notes().opened.clone().into_iter().zip([true, false]) {
+        let then = move |_: &mut Notes, conn: &mut Conn<'_>, _: Result<(), Failed>| {
+            conn.write(b"it");
+            assert!(!panics, "on purpose");
+        };
+        rig.offload.run_for(id, rig.key, |()| (), then).unwrap();
+    }
+    rig.until("its end", |notes| notes.closed == 1);
+    assert_eq!(rig.notes().reasons, ["a callback panicked"]);
+    let is_reset = |client: &mut Client| loop {
+        match client.try_read(9) {
+            Ok(bytes) if bytes == b"it" => return false,
+            Ok(_) => rig.reactor.run_once(Some(Duration::from_millis(1))).unwrap(),
+            Err(end) => return end == End::Reset,
+        };
+    };
+    let mut ends: Vec<_> = clients.iter_mut().map(is_reset).collect();
+    ends.sort_unstable();
+    assert_eq!(ends, [false, true], "the other one has its answer");
+}
+
+#[test]
+fn the_end_of_a_reactor_survives_what_its_last_jobs_drop() {
+    let options = OffloadOptions::default().threads(1).drain_timeout(Duration::from_millis(1));
+    let rig = Rig::with(options);
+    let open = rig.block();
+    let dropped = Arc::new(());
+    for _ in 0..3 {
+        let (bomb, seen) = (Bomb, Arc::clone(&dropped));
+        rig.offload.run_alone((), move |()| drop((bomb, seen))).unwrap();
+    }
+    drop(rig);
+    assert_eq!(Arc::strong_count(&dropped), 1, "all were dropped");
+    drop(open);
 }
 
 #[test]
