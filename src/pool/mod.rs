@@ -38,8 +38,8 @@
 //! [`PoolHandle::close`] ends idle connections, refuses tickets that wait, and ends leased
 //! connections when they come back. When the reactor drains, idle connections end, and leased ones
 //! may finish. Tickets are still served by leased connections that come back, but no connection is
-//! kept, or dialled to be kept. A drain cuts connects that are under way: tickets for which no other
-//! connection can come are refused.
+//! kept, or dialled to be kept. A drain cuts connects that are under way: tickets for which no
+//! other connection can come are refused.
 //!
 //! # Examples
 //! See [`PoolClient`], and `examples/pool`.

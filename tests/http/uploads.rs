@@ -276,8 +276,8 @@ fn a_full_disk_is_answered_507_and_a_directory_that_is_gone_500() {
     directory.expect_files(0);
 }
 
-/// A server with room for one file. Its offload is full from `/fill` until the sender is dropped, and
-/// only held up from `/fill?in_part`.
+/// A server with room for one file. Its offload is full from `/fill` until the sender is dropped,
+/// and only held up from `/fill?in_part`.
 fn server_that_fills_up(directory: &Directory, drain: Duration) -> (Web, mpsc::Sender<()>) {
     let (open, gate) = mpsc::channel::<()>();
     let path = directory.0.clone();

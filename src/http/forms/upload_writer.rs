@@ -337,6 +337,7 @@ pub(super) fn create_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::Reactor;
 
     #[test]
     fn who_is_paused_goes_on_once_few_bytes_wait() {
@@ -356,7 +357,7 @@ mod tests {
         create_directory(&directory).unwrap();
         let path = directory.join("file");
         fs::write(&path, "").unwrap();
-        let mut reactor = crate::Reactor::new().unwrap();
+        let mut reactor = Reactor::new().unwrap();
         let offload = Offload::new(&mut reactor, Default::default()).unwrap();
         let pipe = Arc::new(Pipe::new(&offload, Writer::new(Arc::default(), Arc::default(), 0)));
         let (open, gate) = std::sync::mpsc::channel::<()>();

@@ -275,8 +275,6 @@ fn a_lease_that_a_panic_drops_is_not_lent_again() {
     rig.until("its place is free", |pool| pool.stats().open == 0);
     let stats = rig.stats();
     assert_eq!((stats.leases, stats.evicted.discarded), (2, 1), "{stats:?}");
-    patiently("the reset", || match peer.try_read(9) {
-        Ok(_) => None,
-        Err(end) => Some(assert_eq!(end, End::Reset)),
-    });
+    let end = patiently("the end", || peer.try_read(9).err());
+    assert_eq!(end, End::Reset);
 }
