@@ -5,11 +5,12 @@ use std::io;
 use std::net::TcpListener;
 use std::ops::Deref;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use crate::base::stats::Stats;
+use crate::fleet::lock;
 use crate::fleet::options::{FleetOptions, OnFailure, Spread};
 use crate::handler::Remote;
 use crate::handler::{Loop, Message};
@@ -93,7 +94,7 @@ impl FleetRemote {
     /// the reactors still serve what it has handed over.
     pub fn drain(&self, deadline: Duration) {
         let shared = &self.shared;
-        shared.lock().drain_deadline = Some(deadline);
+        lock(&shared.progress).drain_deadline = Some(deadline);
         // Whatever the acceptor has handed over is in the mailboxes before this.
         let passes_on = shared.acceptor().is_some_and(|acceptor| acceptor.drain(deadline).is_ok());
         if !passes_on {
@@ -124,7 +125,7 @@ impl FleetRemote {
             shared.seats.iter().map(|seat| seat.ask(|lp| lp.engine.stats)).collect();
         for (index, answer) in asked.into_iter().enumerate() {
             if let Some(stats) = answer.and_then(|answer| answer.recv_timeout(PATIENCE).ok()) {
-                shared.lock().note(index, stats);
+                lock(&shared.progress).note(index, stats);
             }
         }
         shared.stats()
@@ -333,10 +334,6 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn remotes(&self) -> impl Iterator<Item = &Remote> {
         self.seats[..self.members].iter().filter_map(|seat| Some(&seat.door.get()?.1))
     }
@@ -347,7 +344,7 @@ impl Shared {
 
     /// How long a drain may take that was asked for; `None` if none was, through a door.
     pub(super) fn drain_deadline(&self) -> Option<Duration> {
-        self.lock().drain_deadline
+        lock(&self.progress).drain_deadline
     }
 
     /// A thread's reactor has ended.
@@ -356,7 +353,7 @@ impl Shared {
         if let Some(error) = error {
             let failed = FleetFailure { thread: self.seats[seat].name.clone(), error };
             log::error!("{failed}{}", self.consequence(seat));
-            self.lock().failures.push(failed);
+            lock(&self.progress).failures.push(failed);
         }
         let remote = FleetRemote { shared: Arc::clone(self) };
         match self.options.on_failure {
@@ -365,7 +362,7 @@ impl Shared {
             OnFailure::Drain(deadline) => remote.drain(deadline),
             OnFailure::Stop => remote.stop(),
         }
-        let mut progress = self.lock();
+        let mut progress = lock(&self.progress);
         progress.stats[seat] = stats;
         progress.is_final[seat] = true;
         progress.running -= 1;
@@ -383,14 +380,14 @@ impl Shared {
     }
 
     fn wait(&self) {
-        let mut progress = self.lock();
+        let mut progress = lock(&self.progress);
         while progress.running > 0 {
             progress = self.ended.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn stats(&self) -> FleetStats {
-        let stats = self.lock().stats.clone();
+        let stats = lock(&self.progress).stats.clone();
         FleetStats {
             members: stats[..self.members].to_vec(),
             acceptor: stats.get(self.members).copied(),
@@ -399,7 +396,7 @@ impl Shared {
     }
 
     pub(super) fn end(&self) -> FleetEnd {
-        let failures = std::mem::take(&mut self.lock().failures);
+        let failures = std::mem::take(&mut lock(&self.progress).failures);
         FleetEnd { stats: self.stats(), failures }
     }
 }

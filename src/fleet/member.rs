@@ -3,9 +3,10 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use crate::fleet::handle::FleetRemote;
+use crate::fleet::lock;
 use crate::fleet::options::{Spread, invalid};
 use crate::fleet::publish::Groups;
 use crate::handler::{Handler, HandlerKey, Loop, first_of};
@@ -139,7 +140,7 @@ impl<'a> Member<'a> {
             return Err(invalid(text));
         }
         options.reuse_port |= self.docks.spread == Spread::ReusePort && adopted.is_none();
-        let mut docks = self.docks.lock();
+        let mut docks = lock(&self.docks.docks);
         // The first one looks a name up for all.
         let is_first = docks.len() == self.listened;
         let addrs = if is_first { self.reactor.resolve_now(asked.clone())? } else { Vec::new() };
@@ -221,7 +222,7 @@ impl Docks {
     /// The inherited socket that listens on one of these addresses; with port 0 any of the IP
     /// address will do.
     fn inherit(&self, addrs: &[SocketAddr]) -> Option<TcpListener> {
-        let mut inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inherited = lock(&self.inherited);
         let listens_on = |listener: &TcpListener, asked: &SocketAddr| {
             listener.local_addr().is_ok_and(|addr| {
                 addr.ip() == asked.ip() && (asked.port() == 0 || addr.port() == asked.port())
@@ -233,17 +234,12 @@ impl Docks {
         Some(inherited.remove(place))
     }
 
-    /// No code of the user runs under it.
-    fn lock(&self) -> MutexGuard<'_, Vec<Dock>> {
-        self.docks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// All have been set up: what they listen on, each with the reactors in order.
     pub(super) fn finish(&self, members: usize) -> io::Result<Vec<Dock>> {
         self.groups.finish(members)?;
         // A successor that listens elsewhere has no use for the others.
-        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let mut docks = std::mem::take(&mut *self.lock());
+        lock(&self.inherited).clear();
+        let mut docks = std::mem::take(&mut *lock(&self.docks));
         for dock in &mut docks {
             dock.places.sort_unstable();
             if dock.places.len() < members {

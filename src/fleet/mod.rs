@@ -16,8 +16,8 @@ mod replace;
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::base::panics;
@@ -368,6 +368,12 @@ impl Cue {
         self.words.recv().ok()?;
         done
     }
+}
+
+/// Locks what the threads of a fleet share. A panic under the lock leaves nothing half done: no
+/// code of the user's runs there but the `Clone` of a message.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs what is the user's on a thread of the fleet: a panic is an error that begins with `what`.

@@ -3,9 +3,10 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::channel::{Receive, SendError, Sender};
+use crate::fleet::lock;
 use crate::fleet::member::Member;
 use crate::fleet::options::invalid;
 use crate::handler::HandlerKey;
@@ -148,17 +149,12 @@ impl<T> Group<T> {
         let early = Early { ends, waiting: Vec::new(), capacity: usize::MAX };
         Self { ready: OnceLock::new(), early: Mutex::new(early) }
     }
-
-    /// No code of the user runs under it but `Clone` of a message, which poisons nothing here.
-    fn lock(&self) -> MutexGuard<'_, Early<T>> {
-        self.early.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<T: Clone> Group<T> {
     /// A member has made its end; the last one sends what has waited.
     fn add(&self, member: usize, end: Sender<T>) {
-        let mut early = self.lock();
+        let mut early = lock(&self.early);
         early.capacity = early.capacity.min(end.capacity().unwrap_or(usize::MAX));
         early.ends[member] = Some(end);
         if early.ends.iter().any(Option::is_none) {
@@ -175,7 +171,7 @@ impl<T: Clone> Group<T> {
         if let Some(ends) = self.ready.get() {
             return deliver(ends, to, message);
         }
-        let mut early = self.lock();
+        let mut early = lock(&self.early);
         if let Some(ends) = self.ready.get() {
             drop(early);
             return deliver(ends, to, message);
@@ -252,13 +248,9 @@ struct Entry {
 }
 
 impl Groups {
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The channel of this place, for one more member.
     fn join<T: Send + 'static>(&self, place: usize, members: usize) -> io::Result<Arc<Group<T>>> {
-        let mut entries = self.lock();
+        let mut entries = lock(&self.0);
         if entries.len() == place {
             let group: Arc<Group<T>> = Arc::new(Group::new(members));
             entries.push(Entry { group: Box::new(group), ends: 0 });
@@ -275,7 +267,7 @@ impl Groups {
 
     /// All have been set up.
     pub(super) fn finish(&self, members: usize) -> io::Result<()> {
-        for (place, entry) in self.lock().drain(..).enumerate() {
+        for (place, entry) in lock(&self.0).drain(..).enumerate() {
             if entry.ends < members {
                 let text = format!(
                     "only {} of {members} reactors have made channel {place} of the fleet; all \

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use crate::fleet::options::invalid;
-use crate::fleet::{Fleet, FleetRemote, FleetStats, Member, Spread};
+use crate::fleet::{Fleet, FleetRemote, FleetStats, Member, Spread, lock};
 use crate::sys::{Before, Control, ControlWaker};
 
 impl Fleet {
@@ -118,10 +118,6 @@ struct Waiting {
 /// Whether no successor is waited for any more. The lock is held while the socket at the path is
 /// closed, or looked for there: the number of a closed one may be that of a successor's.
 type IsOver = Arc<Mutex<bool>>;
-
-fn lock(is_over: &IsOver) -> MutexGuard<'_, bool> {
-    is_over.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Waiting {
     fn begin(

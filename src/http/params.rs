@@ -60,7 +60,7 @@ impl LastPath {
         (self.route, Values::Kept(&self.values))
     }
 
-    /// Another path was matched. Of a route with parameters there may be many, so only some are kept.
+    /// Another path was matched. A route with parameters may have many, so only some are kept.
     #[inline]
     pub(super) fn note(&mut self, path: &str, route: usize, params: &matchit::Params<'_, '_>) {
         if params.is_empty() || is_due(&mut self.unknown) {
