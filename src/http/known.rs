@@ -88,8 +88,8 @@ pub(super) fn is_due(unknown: &mut u32) -> bool {
     is_due
 }
 
-/// Whether two texts are the same. Texts of one length are compared whole, so that the time does not
-/// tell how much of them is the same. Exception: those of fewer than eight bytes, by `==`.
+/// Whether two texts are the same. Texts of one length are compared whole, so that the time does
+/// not tell how much of them is the same. Exception: those of fewer than eight bytes, by `==`.
 #[inline]
 pub(super) fn is_same(one: &str, other: &str) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());

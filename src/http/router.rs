@@ -190,7 +190,8 @@ impl<A> Route<A> {
         }
     }
 
-    /// Adds rules and returns their index. Where the same comes before, the limit is one for the path.
+    /// Adds rules and returns their index. Where the same comes before, the limit is one for the
+    /// path.
     fn add_rules(&mut self, new: Rules) -> usize {
         let known = self.rules.iter().position(|rules| rules.before == new.before);
         let Some(index) = known else {
@@ -220,8 +221,8 @@ fn index_of(method: Method) -> Option<usize> {
 /// Routes: from a method and a path to a handler.
 ///
 /// A path may have parameters: `{name}` for a segment or a part of one, `{*name}` for the rest. A
-/// path without parameters goes before one with them. The path of a request is matched with its escapes
-/// decoded and its dot segments removed; an escaped slash is `%2F` still, and no separator.
+/// path without parameters goes before one with them. The path of a request is matched with its
+/// escapes decoded and its dot segments removed; an escaped slash is `%2F` still, and no separator.
 ///
 /// # Examples
 /// ```

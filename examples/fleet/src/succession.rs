@@ -1,8 +1,8 @@
 //! How a new process gets the listening sockets of the old one: over a Unix socket, so that it
 //! need not be its child. Whoever may open the socket may have them: mind its directory.
 //!
-//! This is the handing over by hand, for one new process at a time. If several may start at the same
-//! moment, take `Fleet::run_replaceable`: there none displaces the socket of another.
+//! This is the handing over by hand, for one new process at a time. If several may start at the
+//! same moment, take `Fleet::run_replaceable`: there none displaces the socket of another.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
