@@ -20,7 +20,7 @@ use rustix::process::geteuid;
 use socket2::{Domain, Socket, Type};
 
 use super::path_lock::{PathLock, beside};
-use super::socket_file::{Identity, SocketFile, bind_name, identity_at};
+use super::socket_file::{Identity, SocketFile, bind_name, connect, identity_at};
 use super::{receive_listeners, send_listeners};
 use crate::options::UnixAddr;
 use crate::sys::os::peer_credentials;
@@ -214,7 +214,8 @@ impl ControlWaker {
         // A successor that is nearly ready may replace the file at this moment.
         let lock = PathLock::take(&self.path);
         if identity_at(&self.path) == Some(self.identity) {
-            let _ = UnixStream::connect(&self.path); // it has ended by itself
+            // It has ended by itself, or others wait to be accepted, which ends its wait as well.
+            let _ = connect(&UnixAddr::path(&self.path), Type::STREAM);
             match &lock {
                 Ok(_) => drop(fs::remove_file(&self.path)),
                 Err(error) => log::warn!("{}: the file stays: {error}", self.path.display()),
@@ -354,5 +355,23 @@ mod tests {
             waking.join().unwrap();
             assert!(!path.exists());
         });
+    }
+
+    /// Who waits for its successor to be ready accepts nobody else meanwhile.
+    #[test]
+    fn a_full_queue_of_successors_holds_no_end_up() {
+        let path = std::env::temp_dir().join(format!("waterwheel-full-{}", std::process::id()));
+        let control = Control::bind(&path, None).unwrap();
+        let addr = UnixAddr::path(&path);
+        let waiting: Vec<_> =
+            std::iter::from_fn(|| connect(&addr, Type::STREAM).ok()).take(100).collect();
+        assert!(waiting.len() < 100, "the queue has room for any number");
+        let (waker, (tell, ended)) = (control.waker(), std::sync::mpsc::channel());
+        std::thread::spawn(move || {
+            waker.wake();
+            tell.send(()).unwrap();
+        });
+        ended.recv_timeout(PATIENCE).unwrap();
+        assert!(!path.exists());
     }
 }
