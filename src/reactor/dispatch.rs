@@ -285,7 +285,9 @@ impl Dispatcher {
     pub(super) fn on_end(&mut self, id: ConnId) {
         let Some(mut link) = self.lp.link(id) else { return };
         link.connection.note_layer_end();
-        link.connection.flags.clear(Flags::READABLE | Flags::REPLAY);
+        let is_overtaking = link.connection.is_open() && link.connection.can_replay();
+        debug_assert!(!is_overtaking, "what is to be seen again comes before the end");
+        link.connection.flags.clear(Flags::READABLE);
         let is_first = !link.connection.flags.has(Flags::READ_CLOSED);
         link.connection.flags.set(Flags::READ_CLOSED);
         if let Some(cause) = link.connection.take_output_failure() {
