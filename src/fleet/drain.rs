@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Fleet;
 use crate::reactor::Reactor;
+use crate::sys::has_input;
 
 /// A descriptor that asks to drain by becoming readable, and the deadline.
 #[derive(Debug)]
@@ -17,6 +18,11 @@ pub(super) struct Bell {
 impl Bell {
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
+    }
+
+    /// Whether it asks to drain. Nothing is read from it, so it asks for ever.
+    pub(super) fn has_rung(&self) -> bool {
+        has_input(&self.fd)
     }
 
     /// Has a reactor of the fleet watch it.

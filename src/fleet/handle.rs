@@ -94,7 +94,7 @@ impl FleetRemote {
     /// the reactors still serve what it has handed over.
     pub fn drain(&self, deadline: Duration) {
         let shared = &self.shared;
-        lock(&shared.progress).drain_deadline = Some(deadline);
+        lock(&shared.progress).ask_to_drain(deadline);
         // Whatever the acceptor has handed over is in the mailboxes before this.
         let passes_on = shared.acceptor().is_some_and(|acceptor| acceptor.drain(deadline).is_ok());
         if !passes_on {
@@ -276,7 +276,7 @@ struct Progress {
     /// Whether that was its last word.
     is_final: Vec<bool>,
     failures: Vec<FleetFailure>,
-    /// What the acceptor passes on when it has drained.
+    /// What the acceptor passes on when it has drained: the shortest that was asked for.
     drain_deadline: Option<Duration>,
 }
 
@@ -286,6 +286,11 @@ impl Progress {
         if !self.is_final[seat] {
             self.stats[seat] = stats;
         }
+    }
+
+    fn ask_to_drain(&mut self, deadline: Duration) {
+        let first = self.drain_deadline.get_or_insert(deadline);
+        *first = deadline.min(*first);
     }
 }
 

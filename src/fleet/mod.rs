@@ -234,10 +234,9 @@ impl Plan {
             Ok(())
         });
         if seat == shared.members {
-            // A drain that it was asked for and one that it saw for itself.
-            let asked = shared.drain_deadline();
-            let rung = self.bell.as_ref().map(Bell::deadline);
-            if let Some(deadline) = asked.or(rung.filter(|_| result.is_ok())) {
+            // Drains that it was asked for, and one that it saw for itself.
+            let rung = self.bell.as_ref().filter(|bell| bell.has_rung()).map(Bell::deadline);
+            if let Some(deadline) = shared.drain_deadline().into_iter().chain(rung).min() {
                 FleetRemote { shared: Arc::clone(shared) }.drain_members(deadline);
             }
         }

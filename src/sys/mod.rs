@@ -35,7 +35,7 @@ pub(crate) use os::{
     allowed_cores, interface_addr, pin_to, range_of, read_of,
 };
 #[cfg(unix)]
-pub(crate) use os::{Before, Control, ControlWaker, UnixDatagrams};
+pub(crate) use os::{Before, Control, ControlWaker, UnixDatagrams, has_input};
 pub use os::{Credentials, raise_open_file_limit};
 #[cfg(feature = "http-files")]
 pub(crate) use os::{Folder, file_id};

@@ -94,7 +94,7 @@ pub(crate) use sock_diag::{sent_ago, tcp_info, unsent_stall};
 pub(crate) use system::end_bell;
 pub use system::raise_open_file_limit;
 #[cfg(unix)]
-pub(crate) use system::{Before, Control, ControlWaker, UnixDatagrams};
+pub(crate) use system::{Before, Control, ControlWaker, UnixDatagrams, has_input};
 #[cfg(all(feature = "http-files", unix))]
 pub(crate) use system::{Folder, file_id};
 pub(crate) use system::{

@@ -3,14 +3,19 @@
 // Some of it is for Unix alone.
 #![cfg_attr(not(unix), allow(dead_code, unused_imports))]
 
+use std::io::Write;
 use std::net::TcpStream;
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use waterwheel::ListenOptions;
 use waterwheel::fleet::{Balance, Fleet, Spread};
 
-use super::{HOUR, Running, SPREADS, expect_refused, options, register, served, start, start_with};
+use super::{
+    HOUR, Running, SPREADS, Tell, expect_refused, options, register, served, start, start_with,
+};
 use crate::support::{Client, End, patiently};
 
 #[test]
@@ -64,8 +69,6 @@ fn the_deadline_of_a_drain_is_one_for_all() {
 #[cfg(unix)]
 #[test]
 fn a_descriptor_that_becomes_readable_drains_all() {
-    use std::io::Write;
-    use std::os::unix::net::UnixStream;
     for spread in SPREADS {
         let (mut bell, end) = UnixStream::pair().unwrap();
         let mut fleet = Fleet::new(options(3, spread)).unwrap();
@@ -85,6 +88,64 @@ fn a_descriptor_that_becomes_readable_drains_all() {
         }
         assert!(running.join().failures.is_empty(), "{spread}");
     }
+}
+
+/// Two reactors behind an acceptor, whose connections linger in a drain; a bell asks for one, too.
+#[cfg(unix)]
+fn handed_over(bell: UnixStream, deadline: Duration) -> Running {
+    let mut fleet = Fleet::new(options(2, Spread::HandOver(Balance::RoundRobin))).unwrap();
+    fleet.drain_when_readable(bell.into(), deadline);
+    let (send, receive) = channel();
+    let fleet = fleet.start(move |member| {
+        let mut tell = Tell::new(member);
+        tell.lingers = true;
+        let service = member.reactor().register(tell);
+        send.send(member.listen("127.0.0.1:0", service, ListenOptions::default())?).unwrap();
+        Ok(())
+    });
+    Running { fleet: Some(fleet.unwrap()), addr: receive.recv().unwrap() }
+}
+
+/// The acceptor tells the others once it has ended, and may be asked again before.
+#[cfg(unix)]
+#[test]
+fn of_several_drains_the_earliest_deadline_holds() {
+    const SOON: Duration = Duration::from_millis(50);
+    for round in 0..30 {
+        let (mut rope, bell) = UnixStream::pair().unwrap();
+        let is_rung = round % 3 == 0;
+        let running = handed_over(bell, if is_rung { SOON } else { HOUR });
+        let clients: Vec<_> = (0..4).map(|_| running.client()).collect();
+        let drains = if is_rung { [HOUR, HOUR] } else { [SOON, HOUR] };
+        if is_rung {
+            rope.write_all(b"!").unwrap();
+        }
+        for deadline in drains {
+            running.fleet().drain(deadline);
+        }
+        for (mut client, _) in clients {
+            client.expect_end(End::Fin);
+        }
+        assert!(running.join().failures.is_empty(), "{round}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_bell_that_has_not_rung_shortens_no_drain() {
+    let (_rope, bell) = UnixStream::pair().unwrap();
+    let running = handed_over(bell, Duration::from_millis(1));
+    let mut clients: Vec<_> = (0..4).map(|_| running.client()).collect();
+    running.fleet().drain(HOUR);
+    patiently("it listens no more", || TcpStream::connect(running.addr).err());
+    for _ in 0..200 {
+        for (client, _) in &mut clients {
+            client.send(b"still?");
+            client.expect(b"still?");
+        }
+    }
+    drop(clients);
+    assert!(running.join().failures.is_empty());
 }
 
 /// Whatever the acceptor has taken is served, though all drain at once.

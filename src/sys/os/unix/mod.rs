@@ -36,6 +36,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::SendFlags;
 use socket2::Socket;
@@ -90,6 +91,12 @@ impl Poller {
             Self::Sim(_) => Err(crate::sys::of_two_worlds()),
         }
     }
+}
+
+/// Whether a descriptor has something to read now, or its end.
+pub(crate) fn has_input(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// Whether an error of connect says that it goes on.
