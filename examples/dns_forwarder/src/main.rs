@@ -34,9 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// may have been lost, and all who ask the same wait for its answer.
 const RESEND: Duration = Duration::from_secs(1);
 
-/// Longest time in seconds that an answer is kept, and most answers that are.
+/// Longest time in seconds that an answer is kept, most answers that are, and most bytes of them.
 const MAX_TTL: u32 = 3_600;
 const MAX_ANSWERS: usize = 10_000;
+const MAX_KEPT_BYTES: usize = 32 << 20;
 
 /// Clients that may wait for the same answer; one more is told of a failure.
 const MAX_ASKERS: usize = 1_000;
@@ -67,6 +68,10 @@ struct Cached {
 }
 
 impl Cached {
+    fn bytes(&self) -> usize {
+        self.answer.len() + size_of_val(&*self.ttls)
+    }
+
     /// The answer to a query with this id. What was kept for a while is valid for less.
     fn answer(&self, id: [u8; 2], now: Duration) -> Vec<u8> {
         let kept = (now - self.since).as_secs() as u32;
@@ -96,6 +101,7 @@ struct Forwarder {
     /// What has not been asked for longest makes room. The seed of the standard hasher keeps a
     /// client from choosing names that collide.
     answers: LruCache<Question, Cached, RandomState>,
+    kept_bytes: usize,
     random: RandomState,
     /// How many questions an id was drawn for.
     drawn: u64,
@@ -197,6 +203,17 @@ impl Forwarder {
         Some(pending)
     }
 
+    /// Keeps an answer. What has not been asked for longest makes room.
+    fn keep(&mut self, question: Question, cached: Cached) {
+        self.kept_bytes += cached.bytes();
+        let old = self.answers.insert(question, cached);
+        self.kept_bytes -= old.map_or(0, |old| old.bytes());
+        while self.kept_bytes > MAX_KEPT_BYTES || self.answers.len() > MAX_ANSWERS {
+            let Some((_, old)) = self.answers.remove_lru() else { break };
+            self.kept_bytes -= old.bytes();
+        }
+    }
+
     fn on_answer(&mut self, answer: &[u8], cx: &mut Context<'_>) {
         let Some(own) = answer.first_chunk().map(|id| u16::from_be_bytes(*id)) else { return };
         let is_right = |pending: &Pending| pending.question.is_answered_by(answer);
@@ -214,7 +231,7 @@ impl Forwarder {
         let valid = ttls.iter().map(|&(_, ttl)| ttl).min().unwrap_or(0).min(MAX_TTL);
         let since = cx.now();
         let until = since + Duration::from_secs(valid.into());
-        self.answers.insert(question, Cached { since, until, answer: answer.into(), ttls });
+        self.keep(question, Cached { since, until, answer: answer.into(), ttls });
     }
 }
 
@@ -281,7 +298,8 @@ fn main() -> anyhow::Result<()> {
         server: server.clone(),
         pending: HashMap::new(),
         asked: HashMap::new(),
-        answers: LruCache::with_hasher(MAX_ANSWERS, RandomState::new()),
+        answers: LruCache::with_hasher(usize::MAX, RandomState::new()),
+        kept_bytes: 0,
         random: RandomState::new(),
         drawn: 0,
     });

@@ -4,8 +4,8 @@
 #[path = "../../../tests/examples/process.rs"]
 mod process;
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -264,9 +264,7 @@ fn one_of_as_many_clients_as_may_wait_has_the_question_sent_again() {
 fn flood(addr: SocketAddr) {
     let client = client(addr);
     for number in 0..12_000 {
-        let name = format!("{number:05}");
-        let asks = [&query(0, &[])[..12], &[5], name.as_bytes(), &[0, 0, 1, 0, 1]].concat();
-        client.send(&asks).unwrap();
+        client.send(&query_for(number)).unwrap();
         if number % 100 == 99 {
             expect_read(&client); // else a kernel may drop some
         }
@@ -343,4 +341,91 @@ fn what_gets_no_answer_is_not_under_way() {
     client.shutdown(Shutdown::Write).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u16).to_be_bytes(), message].concat()
+}
+
+/// The next message of a stream.
+#[track_caller]
+fn next(stream: &mut TcpStream) -> Vec<u8> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut message = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut message).unwrap();
+    message
+}
+
+/// A query for a name of five digits.
+fn query_for(number: usize) -> Vec<u8> {
+    let name = format!("{number:05}");
+    [&query(0, &[])[..12], &[5], name.as_bytes(), &[0, 0, 1, 0, 1]].concat()
+}
+
+/// A forwarder of what comes over TCP, and the server that it asks.
+fn over_tcp() -> (Process, TcpListener, TcpStream) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = server.local_addr().unwrap().to_string();
+    let program = env!("CARGO_BIN_EXE_dns_forwarder");
+    let (process, addr) = Process::start(program, &["127.0.0.1:0", &at]).listening();
+    let client = TcpStream::connect(addr).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    (process, server, client)
+}
+
+/// The next connection upstream.
+#[track_caller]
+fn accept(server: &TcpListener) -> TcpStream {
+    server.set_nonblocking(true).unwrap();
+    let begun = Instant::now();
+    let (stream, _) = loop {
+        match server.accept() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                assert!(begun.elapsed() < PATIENCE, "nothing is asked upstream");
+                thread::sleep(Duration::from_millis(1));
+            }
+            accepted => break accepted.unwrap(),
+        }
+    };
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// 10,000 answers may have 650 MB.
+#[test]
+fn the_cache_is_bounded_in_bytes() {
+    const LARGE: usize = 60_000;
+    const BRIEF: usize = 99_999; // it is never valid, and replaced each time
+    let (_forwarder, server, mut client) = over_tcp();
+    let mut ask = |number: usize, is_kept: bool| {
+        client.write_all(&framed(&query_for(number))).unwrap();
+        if !is_kept {
+            let mut upstream = accept(&server);
+            let mut answer = next(&mut upstream);
+            (answer[2], answer[7]) = (0x80, 1);
+            let ttl = if number == BRIEF { [0, 0] } else { [14, 16] };
+            answer.extend([&[0xc0, 12, 0, 16, 0, 1, 0, 0][..], &ttl].concat());
+            answer.extend((LARGE as u16).to_be_bytes());
+            answer.resize(answer.len() + LARGE, b'x');
+            upstream.write_all(&framed(&answer)).unwrap();
+        }
+        assert!(next(&mut client).len() > LARGE);
+    };
+    let most = (32 << 20) / (LARGE + 100);
+    for number in 0..most {
+        ask(number, false);
+    }
+    ask(0, true);
+    for number in most..most + 10 {
+        ask(number, false);
+    }
+    ask(0, true); // it was asked for again meanwhile
+    ask(most, true);
+    for _ in 0..most {
+        ask(BRIEF, false);
+    }
+    ask(0, true);
+    ask(1, false);
 }
