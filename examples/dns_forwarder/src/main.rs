@@ -10,7 +10,6 @@
 mod message;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::env;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -33,6 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// How long a datagram upstream is waited on before the next client that asks has it sent again: it
 /// may have been lost, and all who ask the same wait for its answer.
 const RESEND: Duration = Duration::from_secs(1);
+
+/// How often an id is drawn for a question before it is refused. With 32,768 questions under way
+/// half of all ids are taken, and one question in 65,536 is refused.
+const MAX_DRAWS: usize = 16;
 
 /// Longest time in seconds that an answer is kept, most answers that are, and most bytes of them.
 const MAX_TTL: u32 = 3_600;
@@ -103,7 +106,7 @@ struct Forwarder {
     answers: LruCache<Question, Cached, RandomState>,
     kept_bytes: usize,
     random: RandomState,
-    /// How many questions an id was drawn for.
+    /// How many ids were drawn.
     drawn: u64,
 }
 
@@ -175,10 +178,7 @@ impl Forwarder {
 
     /// Asks upstream. Returns with which id, if that is free.
     fn ask(&mut self, question: Question, cx: &mut Context<'_>) -> Option<u16> {
-        self.drawn += 1;
-        // Hard to guess: who could guess it could answer instead of the server.
-        let own = self.random.hash_one(self.drawn) as u16;
-        let Entry::Vacant(place) = self.pending.entry(own) else { return None };
+        let own = self.draw()?;
         let (sent, timer) = (cx.now(), cx.set_timer(self.key, PATIENCE, own.into()));
         if question.is_tcp {
             let limits = Limits::default().all_idle(Some(PATIENCE));
@@ -190,9 +190,20 @@ impl Forwarder {
         } else {
             send_datagram(self.upstream, &question.query(own), cx);
         }
-        place.insert(Pending { askers: Vec::new(), question: question.clone(), sent, timer });
-        self.asked.insert(question, own);
+        let (askers, asked) = (Vec::new(), question.clone());
+        self.pending.insert(own, Pending { askers, question, sent, timer });
+        self.asked.insert(asked, own);
         Some(own)
+    }
+
+    /// Draws an id that is free. It is hard to guess: who could guess it could answer instead of
+    /// the server.
+    fn draw(&mut self) -> Option<u16> {
+        let mut draws = std::iter::repeat_with(|| {
+            self.drawn += 1;
+            self.random.hash_one(self.drawn) as u16
+        });
+        draws.by_ref().take(MAX_DRAWS).find(|own| !self.pending.contains_key(own))
     }
 
     /// Takes a question back that was sent on.

@@ -259,8 +259,7 @@ fn one_of_as_many_clients_as_may_wait_has_the_question_sent_again() {
     assert_eq!(buffer[..length], [&[0, 0], &answer[2..]].concat(), "an answer, no failure");
 }
 
-/// Has more questions under way than answers are kept, since the server answers none. Of 12,000
-/// some 1,000 are refused: the id that was drawn for them is taken.
+/// Has more questions under way than answers are kept, since the server answers none.
 fn flood(addr: SocketAddr) {
     let client = client(addr);
     for number in 0..12_000 {
@@ -428,4 +427,21 @@ fn the_cache_is_bounded_in_bytes() {
     }
     ask(0, true);
     ask(1, false);
+}
+
+/// A tenth of all ids is taken.
+#[test]
+fn no_question_is_refused_because_an_id_is_taken() {
+    let (_forwarder, _server, addr) = manual();
+    let client = client(addr);
+    let mut buffer = [0; 512];
+    for number in 0..6_500 {
+        client.send(&query_for(number)).unwrap();
+        if number % 100 == 99 {
+            let marker = [&query(255, &[])[..2], &[0x29], &query(255, &[])[3..]].concat();
+            client.send(&marker).unwrap();
+            client.recv(&mut buffer).unwrap();
+            assert_eq!(buffer[..4], [0, 255, 0xa9, 0x84], "no answer but that to the marker");
+        }
+    }
 }
