@@ -22,8 +22,8 @@ use message::{Question, SERVER_FAILURE, Ttl, refusal, ttls};
 use waterwheel::frame::{self, LengthPrefix};
 use waterwheel::udp::{DatagramHandler, DatagramSocket, SocketId, UdpOptions};
 use waterwheel::{
-    Conn, ConnId, ConnectOptions, Context, Handler, HandlerKey, Limits, ListenOptions, Peer,
-    Reactor, Timer, TimerHandler, TimerId,
+    Closed, Conn, ConnId, ConnectOptions, Context, Handler, HandlerKey, Limits, ListenOptions,
+    Peer, Reactor, Timer, TimerHandler, TimerId,
 };
 
 /// How long the server upstream may take.
@@ -36,6 +36,10 @@ const RESEND: Duration = Duration::from_secs(1);
 /// How often an id is drawn for a question before it is refused. With 32,768 questions under way
 /// half of all ids are taken, and one question in 65,536 is refused.
 const MAX_DRAWS: usize = 16;
+
+/// Questions over TCP that may be under way, each with a connection upstream; one more is told of
+/// a failure.
+const MAX_UPSTREAMS: usize = 256;
 
 /// Longest time in seconds that an answer is kept, most answers that are, and most bytes of them.
 const MAX_TTL: u32 = 3_600;
@@ -52,6 +56,12 @@ enum Asker {
     Tcp(ConnId),
 }
 
+impl Asker {
+    fn is_tcp(self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+}
+
 /// A question that was sent on.
 struct Pending {
     /// Who has asked it, each with an id of its own.
@@ -60,6 +70,10 @@ struct Pending {
     /// When it was sent last.
     sent: Duration,
     timer: TimerId,
+    /// The number that its id was made of, which no other question has.
+    drawn: u64,
+    /// The connection that it was sent on, if it came over TCP.
+    upstream: Option<ConnId>,
 }
 
 /// An answer, since when it is kept, and until when.
@@ -101,6 +115,8 @@ struct Forwarder {
     /// with a second id.
     /// Invariant: holds the questions of `pending`, each with its own id.
     asked: HashMap<Question, u16>,
+    /// Those of them that came over TCP.
+    upstreams: usize,
     /// What has not been asked for longest makes room. The seed of the standard hasher keeps a
     /// client from choosing names that collide.
     answers: LruCache<Question, Cached, RandomState>,
@@ -146,7 +162,7 @@ fn send_datagram(socket: Option<SocketId>, message: &[u8], cx: &mut Context<'_>)
 impl Forwarder {
     /// Answers with what is kept; else asks upstream, unless that was asked already.
     fn on_query(&mut self, asker: Asker, query: &[u8], cx: &mut Context<'_>) {
-        let is_tcp = matches!(asker, Asker::Tcp(_));
+        let is_tcp = asker.is_tcp();
         let question = match Question::of(query, is_tcp) {
             Some(Ok(question)) => question,
             Some(Err(code)) => return reply(asker, Some(&refusal(query, code)), cx),
@@ -176,34 +192,43 @@ impl Forwarder {
         }
     }
 
-    /// Asks upstream. Returns with which id, if that is free.
+    /// Asks upstream. Returns with which id, if one is free and there is room.
     fn ask(&mut self, question: Question, cx: &mut Context<'_>) -> Option<u16> {
-        let own = self.draw()?;
+        if question.is_tcp && self.upstreams == MAX_UPSTREAMS {
+            return None;
+        }
+        let (drawn, own) = self.draw()?;
         let (sent, timer) = (cx.now(), cx.set_timer(self.key, PATIENCE, own.into()));
+        let mut upstream = None;
         if question.is_tcp {
             let limits = Limits::default().all_idle(Some(PATIENCE));
             let options = ConnectOptions::default().timeout(PATIENCE).limits(limits);
-            let id = cx.connect(self.server.as_str(), self.key, Side::Upstream, &options);
+            let id = cx.connect(self.server.as_str(), self.key, Side::Upstream(drawn), &options);
             if let Some(mut conn) = cx.conn(id) {
                 send_framed(&mut conn, &question.query(own)); // once the connection is up
             }
+            upstream = Some(id);
+            self.upstreams += 1;
         } else {
             send_datagram(self.upstream, &question.query(own), cx);
         }
         let (askers, asked) = (Vec::new(), question.clone());
-        self.pending.insert(own, Pending { askers, question, sent, timer });
+        self.pending.insert(own, Pending { askers, question, sent, timer, drawn, upstream });
         self.asked.insert(asked, own);
         Some(own)
     }
 
     /// Draws an id that is free. It is hard to guess: who could guess it could answer instead of
     /// the server.
-    fn draw(&mut self) -> Option<u16> {
-        let mut draws = std::iter::repeat_with(|| {
-            self.drawn += 1;
-            self.random.hash_one(self.drawn) as u16
-        });
-        draws.by_ref().take(MAX_DRAWS).find(|own| !self.pending.contains_key(own))
+    fn draw(&mut self) -> Option<(u64, u16)> {
+        let mut draws = (self.drawn + 1..).take(MAX_DRAWS).map(|drawn| (drawn, self.id_of(drawn)));
+        let free = draws.find(|(_, own)| !self.pending.contains_key(own));
+        self.drawn = free.map_or(self.drawn + MAX_DRAWS as u64, |(drawn, _)| drawn);
+        free
+    }
+
+    fn id_of(&self, drawn: u64) -> u16 {
+        self.random.hash_one(drawn) as u16
     }
 
     /// Takes a question back that was sent on.
@@ -211,7 +236,30 @@ impl Forwarder {
         let pending = self.pending.remove(&own)?;
         let removed = self.asked.remove(&pending.question);
         debug_assert_eq!(removed, Some(own), "a question has one id");
+        self.upstreams -= usize::from(pending.question.is_tcp);
         Some(pending)
+    }
+
+    /// Gives a question up. A client of UDP asks again, or another server, and one of TCP has
+    /// nothing but an answer to go by.
+    fn give_up(&mut self, own: u16, cx: &mut Context<'_>) {
+        let Some(pending) = self.take(own) else { return };
+        cx.cancel_timer(pending.timer);
+        if let Some(mut conn) = pending.upstream.and_then(|id| cx.conn(id)) {
+            conn.abort();
+        }
+        for (asker, id) in pending.askers.into_iter().filter(|(asker, _)| asker.is_tcp()) {
+            let query = pending.question.query(u16::from_be_bytes(id));
+            reply(asker, Some(&refusal(&query, SERVER_FAILURE)), cx);
+        }
+    }
+
+    /// A connection upstream has ended. Nothing more comes if its question has no answer yet.
+    fn on_upstream_gone(&mut self, drawn: u64, cx: &mut Context<'_>) {
+        let own = self.id_of(drawn);
+        if self.pending.get(&own).is_some_and(|pending| pending.drawn == drawn) {
+            self.give_up(own, cx);
+        }
     }
 
     /// Keeps an answer. What has not been asked for longest makes room.
@@ -259,16 +307,15 @@ impl DatagramHandler for Forwarder {
 impl TimerHandler for Forwarder {
     /// No answer has come.
     fn on_handler_timer(&mut self, timer: Timer, cx: &mut Context<'_>) {
-        for (asker, _) in self.take(timer.token as u16).into_iter().flat_map(|it| it.askers) {
-            reply(asker, None, cx);
-        }
+        self.give_up(timer.token as u16, cx);
     }
 }
 
-/// The other end of a connection; one upstream is for one query.
+/// The other end of a connection.
 enum Side {
     Client,
-    Upstream,
+    /// It is for one question: which number its id was made of.
+    Upstream(u64),
 }
 
 impl Handler for Forwarder {
@@ -287,13 +334,25 @@ impl Handler for Forwarder {
                     conn.begin_request();
                     self.on_query(Asker::Tcp(conn.id()), message, &mut conn.context());
                 }
-                Side::Upstream => {
+                Side::Upstream(_) => {
                     self.on_answer(message, &mut conn.context());
                     conn.close();
                 }
             }
         }
         messages.consumed()
+    }
+
+    fn on_close(&mut self, side: Side, _: Closed, cx: &mut Context<'_>) {
+        if let Side::Upstream(drawn) = side {
+            self.on_upstream_gone(drawn, cx);
+        }
+    }
+
+    fn on_connect_failed(&mut self, side: Side, _: io::Error, cx: &mut Context<'_>) {
+        if let Side::Upstream(drawn) = side {
+            self.on_upstream_gone(drawn, cx);
+        }
     }
 }
 
@@ -309,6 +368,7 @@ fn main() -> anyhow::Result<()> {
         server: server.clone(),
         pending: HashMap::new(),
         asked: HashMap::new(),
+        upstreams: 0,
         answers: LruCache::with_hasher(usize::MAX, RandomState::new()),
         kept_bytes: 0,
         random: RandomState::new(),

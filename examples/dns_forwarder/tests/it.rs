@@ -336,9 +336,10 @@ fn what_gets_no_answer_is_not_under_way() {
     for _ in 0..50 {
         client.write_all(&[0, 2, 0, 0]).unwrap();
     }
-    client.write_all(&[&[0, 19], &query(1, &[])[..]].concat()).unwrap();
+    client.write_all(&framed(&query(1, &[]))).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(next(&mut client), failure(&query(1, &[])));
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
 
@@ -354,6 +355,11 @@ fn next(stream: &mut TcpStream) -> Vec<u8> {
     let mut message = vec![0; u16::from_be_bytes(length).into()];
     stream.read_exact(&mut message).unwrap();
     message
+}
+
+/// The answer that a query has failed.
+fn failure(query: &[u8]) -> Vec<u8> {
+    [&query[..2], &[0x81, 0x82], &query[4..]].concat()
 }
 
 /// A query for a name of five digits.
@@ -390,6 +396,55 @@ fn accept(server: &TcpListener) -> TcpStream {
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+/// Each has a connection upstream, and the server there takes its time.
+#[test]
+fn questions_over_tcp_are_bounded_and_all_are_answered() {
+    const MOST: usize = 256;
+    let (_forwarder, server, client) = over_tcp();
+    let upstreams = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&upstreams);
+    thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in server.incoming() {
+            held.push(stream.unwrap());
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let addr = client.peer_addr().unwrap();
+    let mut clients: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    for (at, client) in clients.iter_mut().enumerate() {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        // As many as may be outstanding on a connection.
+        let queries = (0..100).flat_map(|number| framed(&query_for(100 * at + number)));
+        client.write_all(&queries.collect::<Vec<_>>()).unwrap();
+    }
+    for client in &mut clients {
+        for _ in 0..100 {
+            let answer = next(client);
+            assert_eq!(answer[2..4], [0x81, 0x82], "{answer:?}");
+        }
+    }
+    assert_eq!(upstreams.load(Ordering::SeqCst), MOST);
+    // There is room again.
+    clients[0].write_all(&framed(&query_for(1_000))).unwrap();
+    assert_eq!(next(&mut clients[0]), failure(&query_for(1_000)));
+    assert_eq!(upstreams.load(Ordering::SeqCst), MOST + 1);
+}
+
+#[test]
+fn a_server_that_hangs_up_without_an_answer_is_a_failure_at_once() {
+    let (_forwarder, server, mut client) = over_tcp();
+    let begun = Instant::now();
+    for number in 0..10 {
+        client.write_all(&framed(&query_for(number))).unwrap();
+        let mut upstream = accept(&server);
+        assert_eq!(next(&mut upstream)[2..], query_for(number)[2..]);
+        drop(upstream);
+        assert_eq!(next(&mut client), failure(&query_for(number)));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
 }
 
 /// 10,000 answers may have 650 MB.
