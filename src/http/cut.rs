@@ -1,45 +1,32 @@
 //! What a panic of the program's cuts. The loop ends the connection, with a reset; these guards put
 //! back what was taken out of its place, so that its end is told.
 
-use std::thread;
+use std::mem;
 
 use super::body::Body;
 use super::exchange::{Exchange, Output, Reader};
 use super::state::Phase;
 
-/// An exchange that has no place on the heap so far. If it is cut it gets one, so that its end is
-/// told like that of any other.
+/// An exchange that has no place on the heap so far. Unless it is finished it gets one, so that its
+/// end is told like that of any other.
 pub(super) struct Serving<'a, A> {
     pub(super) phase: &'a mut Phase<A>,
-    pub(super) exchange: Option<Exchange<A>>,
+    pub(super) exchange: &'a mut Exchange<A>,
 }
 
 impl<A> Serving<'_, A> {
-    /// The exchange goes on behind this: it gets its place.
-    pub(super) fn keep(mut self) {
-        self.place();
-    }
-
-    #[cold]
-    fn place(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
-            *self.phase = Phase::Busy(Box::new(exchange));
-        }
-    }
-
     /// No code of the program's is in its way any more.
     #[inline]
-    pub(super) fn finish(mut self) -> Option<Exchange<A>> {
-        self.exchange.take()
+    pub(super) fn finish(self) {
+        mem::forget(self);
     }
 }
 
 impl<A> Drop for Serving<'_, A> {
-    #[inline]
+    #[cold]
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.place();
-        }
+        let exchange = mem::replace(self.exchange, Exchange::none());
+        *self.phase = Phase::Busy(Box::new(exchange));
     }
 }
 

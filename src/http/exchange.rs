@@ -161,6 +161,26 @@ impl<A> Exchange<A> {
             is_last_word: is_all && !head.keep_alive && head.framing == Framing::None,
             expects_continue: head.expects_continue,
             is_encoded: head.is_encoded,
+            input: match head.framing {
+                Framing::None => Input::None,
+                Framing::Length(length) => Input::Length(length),
+                Framing::Chunked => Input::Chunked(ChunkDecoder::new()),
+            },
+            ..Self::none()
+        }
+    }
+
+    /// What stands in the place of one that was taken.
+    #[inline]
+    pub(super) const fn none() -> Self {
+        Self {
+            number: 0,
+            method: Method::Get,
+            version: Version::Http11,
+            keep_alive: false,
+            is_last_word: false,
+            expects_continue: false,
+            is_encoded: false,
             is_late: false,
             is_reading: false,
             is_events: false,
@@ -170,11 +190,7 @@ impl<A> Exchange<A> {
             spare_ms: 0,
             is_failed: false,
             wants_drain: false,
-            input: match head.framing {
-                Framing::None => Input::None,
-                Framing::Length(length) => Input::Length(length),
-                Framing::Chunked => Input::Chunked(ChunkDecoder::new()),
-            },
+            input: Input::None,
             reader: Reader::Unasked,
             max_body_bytes: 0,
             body_bytes: 0,

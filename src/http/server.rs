@@ -339,41 +339,42 @@ impl<A: 'static> Server<A> {
         self.shared.budget -= 1;
         self.shared.fields.clear();
         state.exchanges = state.exchanges.saturating_add(1);
-        let mut serving = Serving { phase: &mut state.phase, exchange: None };
-        let exchange = Exchange::new(self.shared.stats.requests, head, rest.is_empty());
-        let exchange = serving.exchange.insert(exchange);
+        let mut exchange = Exchange::new(self.shared.stats.requests, head, rest.is_empty());
         let is_last = self.shared.options.max_requests.is_some_and(|max| state.exchanges >= max);
         exchange.keep_alive &= !is_last && !state.is_draining;
         if self.shared.on_finish.is_some() {
             exchange.saved =
                 Some(Box::new(Saved::new(head, conn.peer_addr(), conn.context().now())));
         }
-        call(&mut self.app, &mut self.routes, &mut self.shared, conn, (head, path), exchange);
-        if exchange.is_usual_end() && !state.is_draining {
+        let serving = Serving { phase: &mut state.phase, exchange: &mut exchange };
+        let served = &mut *serving.exchange;
+        call(&mut self.app, &mut self.routes, &mut self.shared, conn, (head, path), served);
+        if served.is_usual_end() && !state.is_draining {
+            serving.finish();
             state.since = self.shared.now;
             return Ok(0);
         }
         let mut driver = Driver { app: &mut self.app, shared: &mut self.shared };
         let mut used = 0;
-        if !rest.is_empty() && exchange.waits_for_body() {
+        if !rest.is_empty() && served.waits_for_body() {
             // A body that is here already is taken without a place on the heap.
-            used = match driver.take_body(exchange, conn, rest) {
+            used = match driver.take_body(served, conn, rest) {
                 Ok(used) => used,
                 Err(refusal) => {
-                    serving.keep();
+                    drop(serving); // it gets its place
                     driver.refuse_body(state, conn, refusal);
                     return Ok(rest.len());
                 }
             };
         }
-        if exchange.output == Output::Unanswered && !exchange.is_late {
+        if served.output == Output::Unanswered && !served.is_late {
             // A handler that does not answer is told of by the path.
             let (peer, now) = (conn.peer_addr(), conn.context().now());
             let saved = || Box::new(Saved::target_only(head, peer, now));
-            exchange.saved.get_or_insert_with(saved);
+            served.saved.get_or_insert_with(saved);
         }
-        let after = driver.look(exchange, conn);
-        let Some(mut exchange) = serving.finish() else { return Ok(used) };
+        let after = driver.look(served, conn);
+        serving.finish();
         match after {
             After::Busy => self.await_more(state, conn, exchange),
             after => driver.conclude(state, conn, &mut exchange, after),
