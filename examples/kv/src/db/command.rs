@@ -193,8 +193,8 @@ impl Command<'_> {
         let is_set = old.is_some_and(|old| condition.holds(old, deadline));
         if is_set && deadline <= self.now {
             self.store.remove(key, self.now);
-        } else if is_set {
-            self.store.expire_at(key, deadline);
+        } else if is_set && self.store.expire_at(key, deadline) == Err(Full) {
+            return out_of_memory(out);
         }
         reply::integer(out, i64::from(is_set));
     }

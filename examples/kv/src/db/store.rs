@@ -1,6 +1,7 @@
 //! The table of keys and values, and the wheel that expires them.
 //!
-//! Only a key that expires pays for it: a second copy of the key and an entry in the wheel. When
+//! Only a key that expires pays for it: a second copy of the key and an entry in the wheel, which
+//! are counted with the rest. When
 //! the wheel turns it names these keys, so nothing ever searches the table for old ones.
 
 use std::collections::HashMap;
@@ -15,18 +16,27 @@ use super::text::{Text, TextHashes};
 /// allocator.
 const ENTRY_BYTES: usize = 96;
 
+/// What a key that expires costs beside its second copy, roughly: its places in the slab and in the
+/// wheel, which grow by doubling.
+const EXPIRY_BYTES: usize = 96;
+
 /// Keys, values, and when they expire.
 pub(crate) struct Store {
     /// The keys and their values.
     entries: HashMap<Text, Entry, TextHashes>,
     /// Those that expire.
     expiries: Expiries,
+    memory: Memory,
+    /// Keys that have expired so far.
+    expired: u64,
+}
+
+/// What is stored, by a rough count.
+struct Memory {
     /// Keys, values and what they cost besides.
     bytes: usize,
     /// Most bytes to be stored.
     max_bytes: usize,
-    /// Keys that have expired so far.
-    expired: u64,
 }
 
 struct Entry {
@@ -71,8 +81,7 @@ impl Store {
         Self {
             entries: HashMap::default(),
             expiries: Expiries { keys: Slab::new(), wheel: Wheel::new() },
-            bytes: 0,
-            max_bytes,
+            memory: Memory { bytes: 0, max_bytes },
             expired: 0,
         }
     }
@@ -94,7 +103,7 @@ impl Store {
 
     /// Keys, values and what they cost besides, roughly.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.memory.bytes
     }
 
     /// A value. One that has expired is not there, also when the wheel has not turned so far.
@@ -116,24 +125,23 @@ impl Store {
         let Some(entry) = self.entries.get_mut(key) else {
             return self.add(key, value, expiry);
         };
-        let bytes = self.bytes - entry.value.len() + value.len();
-        if bytes > self.max_bytes && value.len() > entry.value.len() {
-            return Err(Full);
+        // Nearly all: it does not expire, and did not before.
+        if expiry == Expiry::Keep || (expiry, entry.expiry) == (Expiry::Never, None) {
+            self.memory.replace(entry.value.len(), value.len())?;
+        } else {
+            self.expiries.set(key, entry, value, expiry, &mut self.memory)?;
         }
-        self.bytes = bytes;
         entry.value.set(value);
-        self.expiries.set(key, entry, expiry);
         Ok(())
     }
 
     fn add(&mut self, key: &[u8], value: &[u8], expiry: Expiry) -> Result<(), Full> {
-        let bytes = self.bytes + key.len() + value.len() + ENTRY_BYTES;
-        if bytes > self.max_bytes {
-            return Err(Full);
-        }
-        self.bytes = bytes;
+        let bytes = key.len() + value.len() + ENTRY_BYTES + expiry.bytes(key);
+        self.memory.replace(0, bytes)?;
         let mut entry = Entry { value: value.into(), expiry: None };
-        self.expiries.set(key, &mut entry, expiry);
+        if let Expiry::At(_) = expiry {
+            self.expiries.change(key, &mut entry, expiry);
+        }
         self.entries.insert(key.into(), entry);
         Ok(())
     }
@@ -144,20 +152,26 @@ impl Store {
             return false;
         };
         let was_there = self.expiries.is_live(&entry, now);
+        let bytes = key.len() + entry.value.len() + ENTRY_BYTES + entry.expiry_bytes(key);
+        self.memory.bytes -= bytes;
         self.expiries.clear(&mut entry);
-        self.bytes -= key.len() + entry.value.len() + ENTRY_BYTES;
         was_there
     }
 
-    /// Lets a key expire at a time, whatever was said before; whether it was there.
-    pub(crate) fn expire_at(&mut self, key: &[u8], deadline: u64) -> bool {
-        let entry = self.entries.get_mut(key);
-        entry.map(|entry| self.expiries.set(key, entry, Expiry::At(deadline))).is_some()
+    /// Lets a key expire at a time, whatever was said before, if it is there.
+    pub(crate) fn expire_at(&mut self, key: &[u8], deadline: u64) -> Result<(), Full> {
+        let Some(entry) = self.entries.get_mut(key) else { return Ok(()) };
+        let expiry = Expiry::At(deadline);
+        self.memory.replace(entry.expiry_bytes(key), expiry.bytes(key))?;
+        self.expiries.change(key, entry, expiry);
+        Ok(())
     }
 
     /// Lets a key expire no more; whether it was going to.
     pub(crate) fn persist(&mut self, key: &[u8]) -> bool {
-        self.entries.get_mut(key).is_some_and(|entry| self.expiries.clear(entry))
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        self.memory.bytes -= entry.expiry_bytes(key);
+        self.expiries.clear(entry)
     }
 
     /// Removes the keys whose time has come, at most so many.
@@ -168,7 +182,8 @@ impl Store {
             };
             let Expiring { key, .. } = self.expiries.keys.remove(place as usize);
             if let Some(entry) = self.entries.remove(&key) {
-                self.bytes -= key.len() + entry.value.len() + ENTRY_BYTES;
+                let bytes = key.len() + entry.value.len() + ENTRY_BYTES;
+                self.memory.bytes -= bytes + entry.expiry_bytes(&key);
             }
             self.expired += 1;
         }
@@ -182,9 +197,37 @@ impl Store {
 
     /// Removes everything.
     pub(crate) fn clear(&mut self) {
-        let (max_bytes, expired) = (self.max_bytes, self.expired);
+        let (max_bytes, expired) = (self.memory.max_bytes, self.expired);
         *self = Self::new(max_bytes);
         self.expired = expired;
+    }
+}
+
+impl Memory {
+    /// Counts what takes the place of something else, if there is room. There always is for what
+    /// is no larger.
+    #[inline]
+    fn replace(&mut self, old: usize, new: usize) -> Result<(), Full> {
+        let bytes = self.bytes - old + new;
+        if bytes > self.max_bytes && new > old {
+            return Err(Full);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// What its time to live costs; `key` is its own.
+    fn expiry_bytes(&self, key: &[u8]) -> usize {
+        if self.expiry.is_some() { key.len() + EXPIRY_BYTES } else { 0 }
+    }
+}
+
+impl Expiry {
+    /// What it costs an entry with this key that has no time to live.
+    fn bytes(self, key: &[u8]) -> usize {
+        if let Self::At(_) = self { key.len() + EXPIRY_BYTES } else { 0 }
     }
 }
 
@@ -201,13 +244,21 @@ impl Expiries {
         self.deadline(entry).is_none_or(|deadline| now < deadline)
     }
 
-    /// Says what becomes of the time to live of the entry of a key.
-    #[inline]
-    fn set(&mut self, key: &[u8], entry: &mut Entry, expiry: Expiry) {
-        // Nearly all: it does not expire, and did not before.
-        if expiry != Expiry::Keep && (expiry, entry.expiry) != (Expiry::Never, None) {
-            self.change(key, entry, expiry);
-        }
+    /// Says what becomes of the time to live of an entry that gets this value, if there is room.
+    /// Not inlined: a `SET` without a time to live would pay for it.
+    #[inline(never)]
+    fn set(
+        &mut self,
+        key: &[u8],
+        entry: &mut Entry,
+        value: &[u8],
+        expiry: Expiry,
+        memory: &mut Memory,
+    ) -> Result<(), Full> {
+        let old = entry.value.len() + entry.expiry_bytes(key);
+        memory.replace(old, value.len() + expiry.bytes(key))?;
+        self.change(key, entry, expiry);
+        Ok(())
     }
 
     fn change(&mut self, key: &[u8], entry: &mut Entry, expiry: Expiry) {

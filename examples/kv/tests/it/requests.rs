@@ -257,6 +257,46 @@ fn memory_has_a_limit() {
     assert_eq!(session.ask(array(&["SET", "b", &value])), r"+OK\r\n");
 }
 
+/// It has its key twice, and a place in the wheel.
+#[test]
+fn a_time_to_live_takes_memory_and_gives_it_back() {
+    let mut session = Session::new();
+    session.db = Db::new(1_000);
+    let full = r"-OOM command not allowed when used memory > \'maxmemory\'.\r\n";
+    let key = "k".repeat(600);
+    let ask = |session: &mut Session, words: &[&str]| session.ask(array(words));
+    let used = |session: &mut Session| {
+        let info = session.ask("INFO\r\n");
+        let (_, used) = info.split_once("used_memory_dataset:").unwrap();
+        used.split('\\').next().unwrap().parse::<usize>().unwrap()
+    };
+    // The key alone has room, and nothing is changed where there is none for its time.
+    assert_eq!(ask(&mut session, &["SET", &key, "1", "EX", "9"]), full);
+    assert_eq!(ask(&mut session, &["GET", &key]), r"$-1\r\n");
+    assert_eq!(ask(&mut session, &["SET", &key, "1"]), r"+OK\r\n");
+    assert_eq!(ask(&mut session, &["EXPIRE", &key, "9"]), full);
+    assert_eq!(ask(&mut session, &["SET", &key, "2", "EX", "9"]), full);
+    assert_eq!(ask(&mut session, &["GET", &key]), r"$1\r\n1\r\n");
+    assert_eq!(ask(&mut session, &["TTL", &key]), r":-1\r\n");
+    assert_eq!(session.ask("FLUSHALL\r\nSET a 1\r\n"), r"+OK\r\n+OK\r\n");
+    let plain = used(&mut session);
+    for begin in ["SET a 1 PX 10", "EXPIRE a 1", "SET a 1 KEEPTTL"] {
+        for end in ["PERSIST a", "SET a 1", "DEL a", "EXPIRE a -1", "wait"] {
+            session.ask(format!("SET a 1\r\n{begin}\r\n"));
+            let (is_kept, longer) = (begin.ends_with("KEEPTTL"), used(&mut session));
+            assert_eq!(longer > plain, !is_kept, "{begin}");
+            session.ask("EXPIRE a 9\r\nPEXPIRE a 10\r\n");
+            assert!(used(&mut session) > plain, "{begin}");
+            match end {
+                "wait" => session.db.expire(10, 60),
+                end => drop(session.ask(format!("{end}\r\n"))),
+            }
+            let is_there = end == "PERSIST a" || end == "SET a 1";
+            assert_eq!(used(&mut session), if is_there { plain } else { 0 }, "{begin}, {end}");
+        }
+    }
+}
+
 #[test]
 fn many_keys_that_expire_at_once_go_in_pieces() {
     let mut session = Session::new();
