@@ -13,6 +13,8 @@ mod process;
 #[path = "examples/servers.rs"]
 mod servers;
 
+#[cfg(all(feature = "http", feature = "ws"))]
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
 
@@ -312,6 +314,46 @@ fn a_chat_lets_others_speak_while_one_says_much() {
     assert!(comes_between, "all of it was passed on at once");
     drop((listener, loud, other));
     expect_clean_end(server);
+}
+
+/// As above, over WebSocket: what one read brings is many messages.
+#[cfg(all(feature = "http", feature = "ws"))]
+#[test]
+fn a_chat_in_the_browser_lets_others_speak_while_one_says_much() {
+    let (server, addr) = serve("chat_web");
+    let enter = |name: &str| {
+        let mut client = Client::connect(addr);
+        client.send(format!(
+            "GET /chat/x?name={name} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ));
+        assert!(client.line().starts_with("HTTP/1.1 101 "));
+        while !client.line().is_empty() {}
+        client
+    };
+    let say = |text: &str| [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat();
+    let hear = |client: &mut Client| {
+        let mut head = [0; 2];
+        client.stream.read_exact(&mut head).unwrap();
+        let mut text = vec![0; head[1].into()];
+        client.stream.read_exact(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    };
+    let mut listener = enter("ear");
+    let (mut loud, mut other) = (enter("loud"), enter("other"));
+    while hear(&mut listener) != "other has come in" {}
+    let much = [say("a").repeat(3_000), say("end")].concat();
+    let comes_between = (0..10).any(|_| {
+        loud.send(&much);
+        assert_eq!(hear(&mut listener), "loud: a");
+        other.send(say("now"));
+        let heard: Vec<_> = (0..3_001).map(|_| hear(&mut listener)).collect();
+        heard.last().is_some_and(|last| last == "loud: end")
+    });
+    assert!(comes_between, "all of it was passed on at once");
+    drop((listener, loud, other));
+    expect_end_by_signal(server);
 }
 
 /// What would show a line in another order, as two, or hide a part of it.
