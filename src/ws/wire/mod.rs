@@ -522,8 +522,9 @@ impl Wire {
     }
 }
 
-/// How long an answer is waited for yet that has not come in its time: what it answers stands behind
-/// output, which a slow peer still takes. `None` if the peer has taken nothing for the whole time.
+/// How long an answer is waited for yet that has not come in its time: what it answers stands
+/// behind output, which a slow peer still takes. `None` if the peer has taken nothing for the whole
+/// time.
 fn wait_for_output(conn: &mut Conn<'_>, time: Duration) -> Option<Deadline> {
     let left = time.saturating_sub(conn.output_stall()?);
     (!left.is_zero()).then_some(Deadline::Keep(left))
