@@ -39,9 +39,10 @@ impl Fleet {
     /// user of the other process, and refuses other users except root. The new socket replaces only
     /// a socket on which no process listens, or the socket of the old process. While a process
     /// looks at `path` and changes it, it locks the file `path.lock` (flock(2)), which is removed
-    /// afterwards. So of processes that start at once none displaces another. `path` should be in a
-    /// directory in which other users cannot write, such as `/run/NAME`. A thread with the name
-    /// `NAME-control` ([`FleetOptions::name`]) waits at this socket.
+    /// afterwards; a successor makes its socket at `path.new`, and renames it. So of processes that
+    /// start at once none displaces another. `path` should be in a directory in which other users
+    /// cannot write, such as `/run/NAME`. A thread with the name `NAME-control`
+    /// ([`FleetOptions::name`]) waits at this socket.
     ///
     /// # Examples
     /// Started twice, the second process takes over:
@@ -77,7 +78,8 @@ impl Fleet {
     ///
     /// # Platform notes
     /// Unix only. The user of the other process is checked on Linux and Android. Elsewhere only the
-    /// modes of the socket and of its directory protect it.
+    /// modes of the socket and of its directory protect it. On macOS and the BSDs a process that
+    /// waits for a successor, while eight more ask, is not told from one that has ended.
     ///
     /// [`FleetOptions::name`]: crate::fleet::FleetOptions
     pub fn run_replaceable<F>(

@@ -3,7 +3,7 @@
 //! Only the owner's processes come near: the file has mode 0600 from the moment it is there, and
 //! each side asks the kernel who the other one is, where the platform tells. Only the socket of a
 //! process that has ended is replaced, or that of the process which has handed its sockets on: what
-//! is at the path is looked at and replaced, or removed, under a lock.
+//! is at the path is looked at and replaced under a lock.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -148,17 +148,17 @@ impl Control {
             UnixAddr::path(&fresh).check()?; // now, and not when this process is replaced
             let _lock = PathLock::take(path)?;
             if !predecessor.is_some_and(|it| it.is_at(path)) {
-                return Self::listen(path.to_owned());
+                return Self::listen(path.to_owned()).map_err(|error| match error.kind() {
+                    ErrorKind::AddrInUse => outrun(),
+                    _ => error,
+                });
             }
             // Bound beside it and renamed: whoever looks finds a process.
             let mut control = Self::listen(fresh)?;
             control.file.rename(path)?;
             Ok(control)
         };
-        bind().map_err(|error: io::Error| match error.kind() {
-            ErrorKind::AddrInUse => explain(path, outrun()),
-            _ => explain(path, error),
-        })
+        bind().map_err(|error| explain(path, error))
     }
 
     /// Listens where nothing is, or the socket of a process that has ended.

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr;
 
 use mio::net::UnixDatagram;
+use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -325,7 +326,10 @@ impl UnixDatagrams {
 
 /// Whether a send has failed because the system knows no peer, or none any more.
 fn is_without_peer(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotConnected)
+    // Some BSDs ask for an address where others say that there is no connection.
+    let wants_address = error.raw_os_error() == Some(Errno::DESTADDRREQ.raw_os_error());
+    wants_address
+        || matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotConnected)
 }
 
 impl Sender {
