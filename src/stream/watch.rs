@@ -62,6 +62,10 @@ impl Link<'_> {
                 // The poll has let go of a broken socket; reading finds out how it ended.
                 self.connection.flags.set(Flags::READABLE);
                 self.connection.note_broken();
+                if self.connection.must_leave_nothing() {
+                    // Also what the callback leaves that has just written.
+                    self.connection.flags.set(Flags::REPLAY);
+                }
                 self.queue_ready();
             }
             Err(error) => self.mark_closed(CloseReason::Io(error)),
