@@ -197,10 +197,12 @@ impl Pipe {
     /// No thread will come, and the reactor is gone: files are removed, and nothing else is done,
     /// because the end of the reactor has taken its time already.
     fn clear_away(&self) {
-        let jobs = std::mem::take(&mut lock(&self.waiting).jobs);
-        let (ends, rest): (VecDeque<_>, VecDeque<_>) =
-            jobs.into_iter().partition(|job| matches!(job, Job::Remove { .. }));
-        lock(&self.waiting).jobs = ends;
+        let mut waiting = lock(&self.waiting);
+        let (ends, rest): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut waiting.jobs)
+            .into_iter()
+            .partition(|job| matches!(job, Job::Remove { .. }));
+        waiting.jobs = ends;
+        drop(waiting);
         // What is dropped with a form that is complete asks for the removal of its files.
         rest.into_iter().for_each(panics::drop_quietly);
         self.run();
@@ -350,6 +352,7 @@ mod tests {
         assert_eq!(backlog.take_off(1, 5).len(), 1);
         assert!(backlog.take_off(5, 5).is_empty(), "nobody goes on twice");
     }
+
     /// Removals stand behind it, and nothing may come that has them done.
     #[test]
     fn what_stands_behind_a_job_that_panics_is_done() {
