@@ -42,9 +42,9 @@ pub struct Options {
     /// are no pings, and only the limits of the listener or of the connect find a lost peer.
     pub ping_interval: Option<Duration>,
     /// If nothing comes in for this long after the ping, the connection is reset. While output
-    /// waits, a peer that still takes some of it is not lost: the ping stands behind it. The time
-    /// counts from then, too. How slowly a peer may read is for `Limits::min_send_rate`. Default
-    /// 15 s.
+    /// waits, a peer that still takes some of it is not lost: the ping stands behind it. Once the
+    /// output has left, the peer has this time for its answer. How slowly a peer may read is for
+    /// `Limits::min_send_rate`. Default 15 s.
     pub pong_timeout: Duration,
     /// How long to wait for the answer to a Close frame, which counts from when the peer last took
     /// some of the output that stands before it. A client then waits as long again for the

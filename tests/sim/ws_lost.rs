@@ -47,7 +47,7 @@ impl ws::Handler for App {
 /// When and how a WebSocket ends whose peer does this behind the handshake, and what was counted.
 fn ends(
     closes: bool,
-    pauses: bool,
+    limits: Limits,
     script: Script,
     time: Duration,
 ) -> (Duration, u16, bool, Stats) {
@@ -61,7 +61,6 @@ fn ends(
     let routes = Router::new().get("/", move |_: &mut App, req, res| {
         endpoint.upgrade(req, res, ());
     });
-    let limits = Limits::default().pause_at_high_mark(pauses);
     let (host, addr) = sim
         .host("server", |reactor| {
             let server = reactor.register(Server::new(app, routes));
@@ -85,6 +84,10 @@ fn reads_slowly(times: u32, pause: Duration) -> Script {
         .fold(script, |script, _| script.wait(pause).resume_reading().wait(moment).stop_reading())
 }
 
+fn marked(pauses: bool) -> Limits {
+    Limits::default().pause_at_high_mark(pauses)
+}
+
 /// A frame of a client, whose key changes nothing.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
@@ -96,11 +99,27 @@ fn a_peer_that_takes_what_stands_before_the_ping_is_not_lost() {
         // Ten minutes; then all, and a word. From then on the peer is silent.
         let script = reads_slowly(60, 10 * SECOND).resume_reading().read(LENGTH);
         let script = script.send(frame(0x8a, b"")).wait(10 * 60 * SECOND);
-        let (at, code, _, stats) = ends(false, pauses, script, 20 * 60 * SECOND);
+        let (at, code, _, stats) = ends(false, marked(pauses), script, 20 * 60 * SECOND);
         assert_eq!((code, stats.lost), (1006, 1));
         let began = 600 * SECOND;
         assert!(at > began + INTERVAL, "{at:?}, pauses: {pauses}");
         assert!(at < began + 2 * INTERVAL + TIMEOUT + SECOND, "{at:?}, pauses: {pauses}");
+    }
+}
+
+/// Below the mark no `on_drain` tells of that. The ping has left when it is looked at, perhaps a
+/// moment ago, and the peer has its time from then.
+#[test]
+fn a_peer_that_has_just_taken_what_stood_before_the_ping_has_its_time() {
+    let limits = Limits::default().high_mark_bytes(2 * LENGTH);
+    for late in 1..14 {
+        let script = reads_slowly(12, 10 * SECOND).resume_reading().read(LENGTH);
+        let script = script.wait(late * SECOND).send(frame(0x8a, b"")).wait(10 * 60 * SECOND);
+        let (at, _, _, stats) = ends(false, limits.clone(), script, 20 * 60 * SECOND);
+        let answer = 120 * SECOND + late * SECOND;
+        assert_eq!(stats.lost, 1, "from when it is silent");
+        assert!(at > answer + INTERVAL, "{at:?}, {late} s");
+        assert!(at < answer + 2 * INTERVAL + TIMEOUT + SECOND, "{at:?}, {late} s");
     }
 }
 
@@ -110,7 +129,7 @@ fn a_peer_that_takes_nothing_is_lost_in_its_time() {
     for pauses in [true, false] {
         for times in [0, 12] {
             let script = reads_slowly(times, 10 * SECOND).wait(10 * 60 * SECOND);
-            let (at, _, _, stats) = ends(false, pauses, script, 20 * 60 * SECOND);
+            let (at, _, _, stats) = ends(false, marked(pauses), script, 20 * 60 * SECOND);
             let last = 10 * SECOND * times;
             assert_eq!(stats.lost, 1);
             assert!(at >= last + TIMEOUT, "{at:?}, pauses: {pauses}");
@@ -125,10 +144,10 @@ fn a_close_waits_for_a_peer_that_takes_what_stands_before_it() {
     let answer = frame(0x88, b"\x03\xe8");
     let script = reads_slowly(20, 3 * SECOND).resume_reading().read(LENGTH + 100);
     let script = script.send(answer).read_to_end().close();
-    let (at, code, is_clean, _) = ends(true, true, script, 10 * 60 * SECOND);
+    let (at, code, is_clean, _) = ends(true, Limits::default(), script, 10 * 60 * SECOND);
     assert_eq!((code, is_clean), (1000, true), "{at:?}");
     let script = reads_slowly(2, 3 * SECOND).wait(10 * 60 * SECOND);
-    let (at, code, is_clean, _) = ends(true, true, script, 10 * 60 * SECOND);
+    let (at, code, is_clean, _) = ends(true, Limits::default(), script, 10 * 60 * SECOND);
     assert_eq!((code, is_clean), (1006, false), "{at:?}");
     assert!(at < 25 * SECOND, "{at:?}");
 }

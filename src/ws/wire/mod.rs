@@ -43,11 +43,13 @@ mod flags {
     pub(super) const IN_PARTS: u16 = 1 << 9;
     /// The program has paused reading since the deadline was last looked at.
     pub(super) const WAS_PAUSED: u16 = 1 << 10;
+    /// The ping, or the Close frame, was seen to stand behind output.
+    pub(super) const BEHIND: u16 = 1 << 11;
 }
 
 use flags::{
-    CLIENT, DONE, HEARD, IN_PARTS, INCOMPLETE, PAUSED, PINGED, SAID_CLOSE, STREAMS, WAS_PAUSED,
-    YIELDED,
+    BEHIND, CLIENT, DONE, HEARD, IN_PARTS, INCOMPLETE, PAUSED, PINGED, SAID_CLOSE, STREAMS,
+    WAS_PAUSED, YIELDED,
 };
 
 /// Bytes that one look at the input may inflate before other connections have their turn. A message
@@ -455,7 +457,7 @@ impl Wire {
     pub(super) fn deadline(&mut self, conn: &mut Conn<'_>) -> Deadline {
         if self.has(SAID_CLOSE) {
             let wait = self.shared.options.close_timeout;
-            return wait_for_output(conn, wait).unwrap_or(Deadline::Close);
+            return self.wait_for_output(conn, wait).unwrap_or(Deadline::Close);
         }
         let (interval, timeout) =
             (self.shared.options.ping_interval, self.shared.options.pong_timeout);
@@ -478,13 +480,14 @@ impl Wire {
             // What is not read is not heard, pongs among it: that is not the peer's silence.
             self.put(HEARD | PINGED | WAS_PAUSED, false);
         } else if self.has(PINGED) {
-            if let Some(keep) = wait_for_output(conn, timeout) {
+            if let Some(keep) = self.wait_for_output(conn, timeout) {
                 return keep;
             }
             self.shared.count(|stats| stats.lost += 1);
             return Deadline::Reset;
         } else {
             self.put(PINGED, true);
+            self.put(BEHIND, conn.pending_bytes() > 0);
             self.write(conn, FIN | Opcode::Ping as u8, b"");
             return Deadline::Keep(timeout);
         }
@@ -520,14 +523,20 @@ impl Wire {
             conn.resume_reading();
         }
     }
-}
 
-/// How long an answer is waited for yet that has not come in its time: what it answers stands
-/// behind output, which a slow peer still takes. `None` if the peer has taken nothing for the whole
-/// time.
-fn wait_for_output(conn: &mut Conn<'_>, time: Duration) -> Option<Deadline> {
-    let left = time.saturating_sub(conn.output_stall()?);
-    (!left.is_zero()).then_some(Deadline::Keep(left))
+    /// How long an answer is waited for yet that has not come in its time: what it answers stands
+    /// behind output, which a slow peer still takes. If that has left by now, it may have done so a
+    /// moment ago, and the peer has its time once more. `None` if the peer has had its time.
+    fn wait_for_output(&mut self, conn: &mut Conn<'_>, time: Duration) -> Option<Deadline> {
+        let Some(stall) = conn.output_stall() else {
+            let was_behind = self.has(BEHIND);
+            self.put(BEHIND, false);
+            return was_behind.then_some(Deadline::Keep(time));
+        };
+        self.put(BEHIND, true);
+        let left = time.saturating_sub(stall);
+        (!left.is_zero()).then_some(Deadline::Keep(left))
+    }
 }
 
 /// Whether reading waits until the peer has taken output: one read has thousands of messages, and
