@@ -13,6 +13,9 @@ use crate::stream::Closed;
 /// How long a pause lasts when it is looked at first.
 const FIRST_LOOK: Duration = Duration::from_millis(4);
 
+/// How soon it is looked at behind a deadline, which may have ended the pause.
+const NEXT_LOOK: Duration = Duration::from_millis(1);
+
 /// The time between two looks doubles up to this, so that a long pause costs next to nothing.
 const MAX_LOOK: Duration = Duration::from_millis(250);
 
@@ -25,6 +28,8 @@ pub(super) struct Behind<A> {
     inner: Box<dyn Upgraded<A>>,
     /// What is not consumed so far.
     rest: Vec<u8>,
+    /// Whether the rest comes again without new bytes: behind a pause, or once there is room.
+    waits: bool,
     /// Whether the end of the client is still to be told, behind the rest.
     has_ended: bool,
     /// When the pause is looked at.
@@ -33,48 +38,64 @@ pub(super) struct Behind<A> {
     wait: Duration,
 }
 
+/// Whether nothing is to be handed out: in a pause, and above the high mark.
+fn is_held(conn: &Conn<'_>) -> bool {
+    conn.is_paused() || conn.is_above_high_mark()
+}
+
 impl<A: 'static> Behind<A> {
     pub(super) fn new(inner: Box<dyn Upgraded<A>>, rest: Vec<u8>, has_ended: bool) -> Self {
-        Self { inner, rest, has_ended, look: None, wait: FIRST_LOOK }
+        Self { inner, rest, waits: false, has_ended, look: None, wait: FIRST_LOOK }
     }
 
     /// A callback has returned: what is left follows, unless the protocol pauses.
     fn go_on(&mut self, app: &mut A, conn: &mut Conn<'_>) {
-        if !self.rest.is_empty() && !conn.is_paused() {
+        if self.waits && !is_held(conn) {
             self.hand_out(app, conn);
         }
-        // What waits for room comes before the end: `on_drain` follows.
-        let waits_for_room = !self.rest.is_empty() && conn.is_above_high_mark();
         if is_ended(conn) {
-            (self.rest, self.has_ended) = (Vec::new(), false);
-        } else if self.has_ended && !conn.is_paused() && !waits_for_room {
+            (self.rest, self.waits, self.has_ended) = (Vec::new(), false, false);
+        } else if self.has_ended && !self.waits && !conn.is_paused() {
             self.has_ended = false;
             self.rest = Vec::new(); // a part of a message that will not become whole
             self.inner.on_eof(app, conn);
         }
-        let is_left = !self.rest.is_empty() || self.has_ended;
-        if is_left && conn.is_paused() && self.look.is_none() {
+        if self.is_paused_with_more(conn) && self.look.is_none() {
             self.look = Some(conn.set_timer(self.wait, 0));
             self.wait = (self.wait * 2).min(MAX_LOOK);
         }
     }
 
+    fn is_paused_with_more(&self, conn: &Conn<'_>) -> bool {
+        (self.waits || self.has_ended) && conn.is_paused()
+    }
+
     fn hand_out(&mut self, app: &mut A, conn: &mut Conn<'_>) {
-        if is_ended(conn) {
-            return;
+        self.cancel_look(conn);
+        self.wait = FIRST_LOOK; // the next pause is another one
+        let mut is_progress = true;
+        while is_progress && !is_ended(conn) {
+            let used = self.inner.on_data(app, conn, &self.rest).min(self.rest.len());
+            self.rest.drain(..used);
+            self.waits = !self.rest.is_empty() && is_held(conn);
+            // A pause that has ended within the callback is none.
+            is_progress = used > 0 && !self.rest.is_empty() && !self.waits;
         }
+    }
+
+    fn cancel_look(&mut self, conn: &mut Conn<'_>) {
         if let Some(look) = self.look.take() {
             conn.cancel_timer(look);
         }
-        self.wait = FIRST_LOOK; // the next pause is another one
-        let used = self.inner.on_data(app, conn, &self.rest);
-        self.rest.drain(..used);
     }
 }
 
 impl<A: 'static> Upgraded<A> for Behind<A> {
+    /// The protocol itself has been told, and may have seen what is left. It sees that once more,
+    /// because it may have paused and gone on since.
     fn on_open(&mut self, app: &mut A, conn: &mut Conn<'_>) {
-        self.go_on(app, conn); // the protocol itself has been told
+        self.waits = !self.rest.is_empty();
+        self.go_on(app, conn);
     }
 
     fn on_data(&mut self, app: &mut A, conn: &mut Conn<'_>, input: &[u8]) -> usize {
@@ -108,7 +129,12 @@ impl<A: 'static> Upgraded<A> for Behind<A> {
 
     fn on_deadline(&mut self, app: &mut A, conn: &mut Conn<'_>) -> Deadline {
         let deadline = self.inner.on_deadline(app, conn);
-        self.go_on(app, conn);
+        // What is handed out may set another deadline, which this one would replace: so it follows
+        // in a callback of its own.
+        if self.waits || self.has_ended {
+            self.cancel_look(conn);
+            self.look = Some(conn.set_timer(NEXT_LOOK, 0));
+        }
         deadline
     }
 

@@ -223,7 +223,7 @@ impl<A: 'static> Server<A> {
                 Phase::Busy(_) => self.driver().read_body(state, conn, rest),
                 Phase::Upgraded(_) if conn.is_paused() => return used, // by `on_open`
                 Phase::Upgraded(upgraded) => {
-                    return used + upgraded.on_data(&mut self.app, conn, rest);
+                    return used + upgraded.on_data(&mut self.app, conn, rest).min(rest.len());
                 }
                 Phase::Ended => return input.len(),
             };
@@ -416,7 +416,7 @@ fn call<A: 'static>(
     (head, path): (&Head<'_>, &str),
     exchange: &mut Exchange<A>,
 ) {
-    // Left where it is: to move it would copy the room for the values of places.
+    // Left where it is: to move it would copy the room for the values of parameters.
     let mut found = routes.find(exchange.method, path);
     let found = found.as_mut();
     let route_max = found.as_ref().and_then(|found| found.max_body_bytes());

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use waterwheel::http::{ReplyId, Request, Response, Router, Server, Upgraded};
-use waterwheel::{Conn, ConnId, HandlerKey};
+use waterwheel::{Conn, ConnId, Deadline, DeadlineKind, HandlerKey};
 
 use crate::web::{Client, Web};
 
@@ -49,6 +49,41 @@ impl Upgraded<Paused> for Shout {
     fn on_data(&mut self, _: &mut Paused, conn: &mut Conn<'_>, input: &[u8]) -> usize {
         conn.write(&input.to_ascii_uppercase());
         input.len()
+    }
+}
+
+/// Pauses behind each piece of up to two bytes, and ends the pause itself: within the callback, or
+/// by a deadline.
+struct Brief {
+    by_deadline: bool,
+    /// How often it has seen input.
+    calls: u8,
+}
+
+impl Upgraded<Paused> for Brief {
+    fn on_data(&mut self, _: &mut Paused, conn: &mut Conn<'_>, input: &[u8]) -> usize {
+        self.calls += 1;
+        if input.len() == 1 {
+            return 0; // not a whole piece
+        }
+        conn.write(&input[..2].to_ascii_uppercase());
+        conn.pause_reading();
+        if self.by_deadline {
+            conn.set_deadline(DeadlineKind::User, Some(Duration::from_millis(1)));
+        } else {
+            conn.resume_reading();
+        }
+        2
+    }
+
+    fn on_deadline(&mut self, _: &mut Paused, conn: &mut Conn<'_>) -> Deadline {
+        conn.resume_reading();
+        Deadline::Keep(Duration::from_secs(86_400))
+    }
+
+    fn on_eof(&mut self, _: &mut Paused, conn: &mut Conn<'_>) {
+        conn.write(&[b'0' + self.calls]);
+        conn.close();
     }
 }
 
@@ -143,6 +178,30 @@ fn an_upgrade_behind_a_later_answer_gets_what_came_with_it() {
         web.answer(id, |_, res| res.text("later"));
         client.answer().expect(200, "later");
         expect_pieces(&mut client, &mut waker, early, has_ended);
+    }
+}
+
+/// As from the loop, which shows what was left once the callback has returned, and replaces no
+/// deadline that is set then.
+#[test]
+fn what_came_before_a_later_upgrade_follows_a_pause_that_the_protocol_ends_itself() {
+    let (web, ids) = web();
+    let mut other = web.client();
+    for (by_deadline, has_ended) in [(false, true), (true, true), (false, false), (true, false)] {
+        let mut client = web.client();
+        client.send([&*ask_upgrade("/later"), "abcdefg"].concat());
+        let id = ids.recv_timeout(PATIENCE).unwrap();
+        if has_ended {
+            client.finish();
+        }
+        other.get("/now").expect(200, "now");
+        web.answer(id, move |_, res| res.upgrade("brief", Brief { by_deadline, calls: 0 }));
+        assert_eq!(client.answer().status, 101);
+        assert_eq!(client.take(6), b"ABCDEF", "by a deadline: {by_deadline}");
+        client.finish();
+        // A part of a piece is shown as it comes, and not at every callback.
+        let calls = client.rest();
+        assert!(["4", "5"].contains(&&*calls), "{calls} calls, by a deadline: {by_deadline}");
     }
 }
 
