@@ -28,12 +28,13 @@ modes
 
 With http each message is a request of HTTP/1.1, and each answer is checked: its framing, its
 status, and its body, which must be that of the first answer. Without URL and --connect the server
-is one in this process. A connection whose end the server announces is made again.
+is one in this process (which wants a build with --features web). A connection whose end the server
+announces is made again.
 
 With ws each message is one of WebSocket, in a frame of its own, and must come back as it was sent,
 in one frame or in many. The connection counts as made when the server has answered the handshake;
-no extension is offered. Without URL and --connect the server is one in this process. A storm ends
-each connection with a Close frame, which the server must answer.
+no extension is offered. Without URL and --connect the server is one in this process, as with http.
+A storm ends each connection with a Close frame, which the server must answer.
 
 options                     of        what
   --connect HOST:PORT       all       the server, which must send back what it gets; of several

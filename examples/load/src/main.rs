@@ -13,8 +13,8 @@
 //! cargo run --release -p load -- hold --active 50 --duration 30
 //! cargo run --release -p load -- udp --rate 20000 --size 1200
 //! cargo run --release -p load --features tls -- storm --tls --resume
-//! cargo run --release -p load -- http open --rate 20000
-//! cargo run --release -p load -- ws open --rate 20000
+//! cargo run --release -p load --features web -- http open --rate 20000
+//! cargo run --release -p load --features web -- ws open --rate 20000
 //! cargo run --release -p load -- ws ws://127.0.0.1:8080/ws --connections 50
 //! cargo run --release -p load -- http http://127.0.0.1:8080/plaintext --connections 50
 //! ```
@@ -57,6 +57,8 @@ mod text;
 mod tls;
 mod udp;
 mod units;
+#[cfg_attr(not(feature = "web"), path = "web_stub.rs")]
+mod web;
 mod ws;
 
 use std::error::Error;

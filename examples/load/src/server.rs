@@ -6,12 +6,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use waterwheel::udp::{DatagramSocket, UdpOptions};
-use waterwheel::{Conn, ListenOptions, Reactor, Remote, http, ws};
+use waterwheel::{Conn, ListenOptions, Reactor, Remote};
 
 use crate::plan::{Mode, Plan};
+use crate::web;
 
 /// What a socket that gets datagrams asks of the system: the usual 200 KiB hold no more than 256
 /// small ones of a burst.
@@ -46,7 +46,7 @@ impl Server {
         if is_http || is_ws {
             // A message that is echoed, and another one before it.
             let most_output = size.saturating_mul(2).max(16 << 20);
-            options = options.limits(http::limits().max_output_bytes(most_output));
+            options = options.limits(web::limits()?.max_output_bytes(most_output));
         }
         options = options.idle_timeout(patience);
         if let Some(tls) = &plan.tls {
@@ -57,9 +57,9 @@ impl Server {
         let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
             let mut reactor = Reactor::new()?;
             let addr = match (is_udp, is_http) {
-                _ if is_ws => serve_ws(&mut reactor, options, size)?,
+                _ if is_ws => web::serve_ws(&mut reactor, options, size)?,
                 (true, _) => receive(&mut reactor)?,
-                (_, true) => serve_http(&mut reactor, options, patience)?,
+                (_, true) => web::serve_http(&mut reactor, options, patience)?,
                 _ => listen(&mut reactor, options)?,
             };
             // Nobody listens only if the main thread has given up.
@@ -85,51 +85,6 @@ fn listen(reactor: &mut Reactor, options: ListenOptions) -> io::Result<SocketAdd
         input.len()
     });
     reactor.listen("127.0.0.1:0", echo, options)
-}
-
-/// The largest body that is sent back.
-const MOST_BODY_BYTES: u64 = 16 << 20;
-
-/// A GET is answered with a text, any other request with its own body.
-fn serve_http(
-    reactor: &mut Reactor,
-    options: ListenOptions,
-    patience: Duration,
-) -> io::Result<SocketAddr> {
-    let route = http::Route::new()
-        .max_body_bytes(MOST_BODY_BYTES)
-        .get(|_, _, res| res.text("Hello, World!"))
-        .any(|(), _, res| {
-            res.collect(MOST_BODY_BYTES, |_, body, res| {
-                res.bytes("application/octet-stream", body);
-            });
-        });
-    let http_options =
-        http::Options::default().first_byte_timeout(patience).keep_alive_timeout(patience);
-    let routes = http::Router::new().fallback(route);
-    let server = reactor.register(http::Server::new((), routes).with_options(http_options));
-    reactor.listen("127.0.0.1:0", server, options)
-}
-
-/// Sends each message back.
-struct Echo;
-
-impl ws::Handler for Echo {
-    type State = ();
-
-    fn on_message(&mut self, _: &mut (), socket: &mut ws::Socket<'_>, message: ws::Message<'_>) {
-        socket.send(message);
-    }
-}
-
-/// Echoes messages of so many bytes, at any path.
-fn serve_ws(reactor: &mut Reactor, options: ListenOptions, size: usize) -> io::Result<SocketAddr> {
-    let endpoint = ws::Endpoint::new(ws::Options::default().max_message_bytes(size));
-    let routes = http::Router::new().fallback(http::Route::new().get(move |_, req, res| {
-        endpoint.upgrade(req, res, ());
-    }));
-    let server = reactor.register(http::Server::new(Echo, routes));
-    reactor.listen("127.0.0.1:0", server, options)
 }
 
 fn receive(reactor: &mut Reactor) -> io::Result<SocketAddr> {

@@ -87,6 +87,7 @@ fn url(addr: SocketAddr) -> String {
 const HELLO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 #[test]
+#[cfg(feature = "web")]
 fn each_mode_asks_the_server_in_the_process() {
     for args in [
         &["closed", "--connections", "5"][..],
@@ -107,6 +108,7 @@ fn each_mode_asks_the_server_in_the_process() {
 }
 
 #[test]
+#[cfg(feature = "web")]
 fn held_connections_are_kept_ones_and_answer_in_the_end() {
     let args = ["http", "hold", "--connections", "20", "--active", "2", "--json"];
     let end = Process::start(LOAD, &[&args[..], &["--duration", "0.3"]].concat()).end();
@@ -117,6 +119,7 @@ fn held_connections_are_kept_ones_and_answer_in_the_end() {
 }
 
 #[test]
+#[cfg(feature = "web")]
 fn the_server_ends_each_connection_where_that_is_asked() {
     for args in [
         &["closed", "--connections", "3"][..],
@@ -300,9 +303,10 @@ fn an_end_that_is_not_announced_or_does_not_come_is_told() {
 
 #[test]
 fn a_first_answer_that_is_expected_otherwise_is_wrong() {
-    failure(&["closed", "--expect", "Hello"], "wrong length");
-    failure(&["closed", "--expect", "hello, World!"], "wrong body");
-    failure(&["closed", "--status", "201"], "status 200");
+    let to = url(peer(&[HELLO], true));
+    failure(&["closed", &to, "--expect", "Hell"], "wrong length");
+    failure(&["closed", &to, "--expect", "Hello"], "wrong body");
+    failure(&["closed", &to, "--status", "201"], "status 200");
     // Bodies that change are wrong, unless they may.
     const TWO: &[&str] = &[HELLO, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!", HELLO];
     failure(&["closed", &url(peer(TWO, true))], "wrong length");
@@ -337,6 +341,7 @@ fn options_that_make_no_sense_are_refused() {
 }
 
 #[test]
+#[cfg(feature = "web")]
 fn the_table_and_the_page_speak_of_requests() {
     let path = std::env::temp_dir().join(format!("ww-load-http-{}.html", std::process::id()));
     let args = ["--duration", "0.2", "--warmup", "0", "--html", path.to_str().unwrap()];
@@ -352,6 +357,17 @@ fn the_table_and_the_page_speak_of_requests() {
     }
 }
 
+#[cfg(not(feature = "web"))]
+#[test]
+fn without_a_server_of_its_own_it_says_how_to_build_it() {
+    for (mode, to) in [("http", "http://"), ("ws", "ws://")] {
+        let end = Process::start(LOAD, &[mode, "--duration", "0.1"]).end();
+        assert_eq!(end.code, Some(1), "{end:?}");
+        assert!(end.errors.contains(to), "{end:?}");
+        assert!(end.errors.contains("cargo run --release -p load --features web"), "{end:?}");
+    }
+}
+
 #[cfg(not(feature = "tls"))]
 #[test]
 fn https_without_the_feature_says_how_to_build_it() {
@@ -360,7 +376,7 @@ fn https_without_the_feature_says_how_to_build_it() {
     assert!(end.errors.contains("cargo run --release -p load --features tls"), "{end:?}");
 }
 
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "tls", feature = "web"))]
 #[test]
 fn https_is_http_over_tls() {
     let report = report(&["--tls", "--connections", "3", "--pipeline", "2"]);

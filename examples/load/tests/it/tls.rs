@@ -29,7 +29,7 @@ fn options_without_tls_and_modes_without_it_are_refused() {
     }
 }
 
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "tls", feature = "web"))]
 mod with_tls {
     use std::net::SocketAddr;
     use std::path::Path;

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use crate::LOAD;
+#[cfg(feature = "web")]
 use crate::json::Json;
 use crate::process::{End, PATIENCE, Process};
 
@@ -15,11 +16,13 @@ fn run(args: &[&str]) -> End {
 }
 
 #[track_caller]
+#[cfg(feature = "web")]
 fn figure(report: &Json, key: &str) -> u64 {
     report.at(&["figures", key]).whole()
 }
 
 #[test]
+#[cfg(feature = "web")]
 fn each_mode_speaks_with_the_server_in_the_process() {
     for args in [
         &["closed", "--connections", "5"][..],
@@ -39,6 +42,7 @@ fn each_mode_speaks_with_the_server_in_the_process() {
 }
 
 #[test]
+#[cfg(feature = "web")]
 fn held_connections_answer_in_the_end() {
     let args = ["hold", "--connections", "20", "--active", "2", "--json", "--duration", "0.3"];
     let end = run(&args);
@@ -162,6 +166,7 @@ fn options_that_make_no_sense_are_refused() {
 }
 
 #[test]
+#[cfg(feature = "web")]
 fn the_table_and_the_page_have_the_url() {
     let path = std::env::temp_dir().join(format!("ww-load-ws-{}.html", std::process::id()));
     let args = ["--duration", "0.2", "--warmup", "0", "--html", path.to_str().unwrap()];
