@@ -62,7 +62,8 @@ impl Link<'_> {
                 // The poll has let go of a broken socket; reading finds out how it ended.
                 self.connection.flags.set(Flags::READABLE);
                 self.connection.note_broken();
-                if self.connection.must_leave_nothing() {
+                let has_more = !self.connection.flags.has(Flags::READ_CLOSED);
+                if has_more && self.connection.must_leave_nothing() {
                     // Also what the callback leaves that has just written.
                     self.connection.flags.set(Flags::REPLAY);
                 }
