@@ -274,6 +274,9 @@ fn explain(path: &Path, error: io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    use std::thread;
+
     use super::*;
 
     fn asked(path: &Path) -> Predecessor {
@@ -373,5 +376,36 @@ mod tests {
         });
         ended.recv_timeout(PATIENCE).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn one_at_a_time_has_a_lock_and_nothing_is_left_of_it() {
+        let path = std::env::temp_dir().join(format!("waterwheel-lock-{}", std::process::id()));
+        let (holders, turns) = (AtomicU32::new(0), AtomicU32::new(0));
+        thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let lock = PathLock::take(&path).unwrap();
+                        assert_eq!(holders.fetch_add(1, SeqCst), 0);
+                        thread::yield_now();
+                        assert_eq!(holders.fetch_sub(1, SeqCst), 1);
+                        turns.fetch_add(1, SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        assert_eq!(turns.into_inner(), 6 * 200);
+        assert!(!beside(&path, ".lock").exists());
+    }
+
+    /// A process that was killed has left the file.
+    #[test]
+    fn a_file_that_nobody_has_locked_is_no_lock() {
+        let path = std::env::temp_dir().join(format!("waterwheel-left-{}", std::process::id()));
+        fs::write(beside(&path, ".lock"), "").unwrap();
+        drop(PathLock::take(&path).unwrap());
+        assert!(!beside(&path, ".lock").exists());
     }
 }

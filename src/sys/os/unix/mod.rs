@@ -16,6 +16,8 @@ mod by_index;
 mod control;
 mod datagram;
 pub(crate) mod errors;
+#[cfg_attr(target_os = "solaris", path = "flock_stub.rs")]
+mod flock;
 #[cfg(feature = "http-files")]
 mod folder;
 mod limits;
@@ -26,6 +28,11 @@ mod listener;
 mod notify;
 mod pass_fds;
 mod path_lock;
+#[cfg_attr(
+    any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"),
+    path = "reuse_port_stub.rs"
+)]
+mod reuse_port;
 #[cfg(feature = "signals")]
 mod signals;
 mod socket_file;
@@ -39,7 +46,6 @@ use mio::{Interest, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::net::SendFlags;
-use socket2::Socket;
 
 use crate::sys::Poller;
 
@@ -53,6 +59,7 @@ pub use limits::raise_open_file_limit;
 pub(crate) use listener::LocalListener;
 pub(crate) use notify::Notifier;
 pub use pass_fds::{receive_listeners, send_listeners};
+pub(crate) use reuse_port::set_reuse_port;
 #[cfg(feature = "signals")]
 pub(crate) use signals::end_bell;
 
@@ -107,19 +114,6 @@ pub(crate) fn is_in_progress(error: &io::Error) -> bool {
 /// Whether an error says that the value of an option is fixed: no system here has that.
 pub(crate) fn is_fixed_option(_: &io::Error) -> bool {
     false
-}
-
-/// Lets several sockets listen at the same address.
-#[cfg(not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin")))]
-pub(crate) fn set_reuse_port(socket: &Socket) -> io::Result<()> {
-    socket.set_reuse_port(true)
-}
-
-/// Lets several sockets listen at the same address: refused.
-#[cfg(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))]
-pub(crate) fn set_reuse_port(_: &Socket) -> io::Result<()> {
-    let text = "option reuse_port is true; this platform has no SO_REUSEPORT, leave it false";
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
 /// Reads a file at an offset.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use super::flock;
 use super::socket_file::{identity, identity_at};
 
 /// Longest wait for the lock. It is held for a few system calls.
@@ -74,59 +75,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// removed the file that was opened here.
 fn try_take(path: &Path) -> io::Result<Option<File>> {
     let file = File::from(openat(CWD, path, FLAGS, Mode::RUSR | Mode::WUSR)?);
-    let is_locked = try_lock(&file)?;
+    let is_locked = flock::try_lock(&file)?;
     let is_there = identity_at(path) == Some(identity(&file.metadata()?));
     Ok((is_locked && is_there).then_some(file))
-}
-
-#[cfg(not(target_os = "solaris"))]
-fn try_lock(file: &File) -> io::Result<bool> {
-    use rustix::fs::{FlockOperation, flock};
-    use rustix::io::Errno;
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(false),
-        locked => Ok(locked.map(|()| true)?),
-    }
-}
-
-#[cfg(target_os = "solaris")]
-fn try_lock(_: &File) -> io::Result<bool> {
-    Err(io::Error::new(ErrorKind::Unsupported, "this platform has no flock"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-
-    #[test]
-    fn one_at_a_time_has_a_lock_and_nothing_is_left_of_it() {
-        let path = std::env::temp_dir().join(format!("waterwheel-lock-{}", std::process::id()));
-        let (holders, turns) = (AtomicU32::new(0), AtomicU32::new(0));
-        thread::scope(|scope| {
-            for _ in 0..6 {
-                scope.spawn(|| {
-                    for _ in 0..200 {
-                        let lock = PathLock::take(&path).unwrap();
-                        assert_eq!(holders.fetch_add(1, SeqCst), 0);
-                        thread::yield_now();
-                        assert_eq!(holders.fetch_sub(1, SeqCst), 1);
-                        turns.fetch_add(1, SeqCst);
-                        drop(lock);
-                    }
-                });
-            }
-        });
-        assert_eq!(turns.into_inner(), 6 * 200);
-        assert!(!beside(&path, ".lock").exists());
-    }
-
-    /// A process that was killed has left the file.
-    #[test]
-    fn a_file_that_nobody_has_locked_is_no_lock() {
-        let path = std::env::temp_dir().join(format!("waterwheel-left-{}", std::process::id()));
-        fs::write(beside(&path, ".lock"), "").unwrap();
-        drop(PathLock::take(&path).unwrap());
-        assert!(!beside(&path, ".lock").exists());
-    }
 }
