@@ -182,11 +182,11 @@ impl<T: Copy> Wheel<T> {
     ///
     /// Panics if 2³¹ timers are set already.
     pub fn insert(&mut self, deadline: u64, payload: T) -> TimerId {
-        if !self.has_room(deadline) {
+        let Some(place) = self.place_with_room(deadline) else {
             return self.insert_slowly(deadline, None, payload);
-        }
+        };
         let key = self.names.ids.allocate();
-        self.place(Record { deadline, key });
+        self.slots[place.slot()].push_within_room(Record { deadline, key });
         self.begin(key, None, payload)
     }
 
@@ -397,15 +397,16 @@ impl<T: Copy> Wheel<T> {
         self.popped_deadline
     }
 
-    /// Whether a timer can be set without any memory to be found for it: nearly all can, and a
-    /// function that calls no other one has nothing to save.
+    /// Where a timer goes that can be set without any memory to be found for it: nearly all can,
+    /// and a function that calls no other one has nothing to save.
     #[inline]
-    fn has_room(&self, deadline: u64) -> bool {
+    fn place_with_room(&self, deadline: u64) -> Option<Place> {
         if deadline <= self.horizon || !self.names.ids.has_free() {
-            return false;
+            return None;
         }
         let place = Place::of(deadline, self.tick);
-        place.level < LEVELS && self.slots[place.slot()].chunks.has_room()
+        let has_room = place.level < LEVELS && self.slots[place.slot()].chunks.has_room();
+        has_room.then_some(place)
     }
 
     /// Sets a timer for which there may be no room.
@@ -782,6 +783,15 @@ struct Slot {
 impl Slot {
     const fn new() -> Self {
         Self { chunks: Chunks::new(), earliest: u64::MAX }
+    }
+
+    /// Adds a record where there is room for one: the slot has others then, and so is known to be
+    /// occupied.
+    #[inline(always)]
+    fn push_within_room(&mut self, record: Record) {
+        debug_assert!(self.chunks.has_room() && !self.chunks.is_empty());
+        self.earliest = self.earliest.min(record.deadline);
+        self.chunks.last.push(record);
     }
 }
 
