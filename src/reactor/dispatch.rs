@@ -294,7 +294,10 @@ impl Dispatcher {
             return link.mark_closed(cause);
         }
         match link.connection.phase() {
-            Phase::Open if is_first => self.tell_end(id),
+            Phase::Open if is_first => {
+                link.watch_message(false, false); // nothing more is waited for
+                self.tell_end(id);
+            }
             Phase::Lingering(ending) => link.mark_closed(ending.into()),
             Phase::Closing(_) => link.queue_flush(),
             // A second end can only be an error that was collected elsewhere.

@@ -81,6 +81,9 @@ impl Dispatcher {
     pub(super) fn accept_handshaken(&mut self, id: ConnId) -> bool {
         let Some(link) = self.lp.link(id) else { return false };
         let (config, addr) = (Rc::clone(&link.connection.config), link.connection.peer());
+        // Now: who holds the place is written in the layers, which a refusal with words drops.
+        self.leave_handshake_slot(id, &config);
+        let Some(link) = self.lp.link(id) else { return false };
         let proxied = link.connection.proxied();
         let is_unix = config.is_unix();
         let credentials = if is_unix { link.connection.stream.credentials() } else { None };
@@ -113,7 +116,6 @@ impl Dispatcher {
             }
             return false;
         };
-        self.leave_handshake_slot(id, &config);
         let Some(link) = self.lp.link(id) else { return false };
         let (connection, now) = (link.connection, link.engine.now());
         connection.state = state;

@@ -200,6 +200,9 @@ impl Link<'_> {
 
     #[cold]
     pub(super) fn overflow(&mut self) -> Written {
+        if !self.connection.takes_output() {
+            return Written::Closed; // the socket was found broken when room was to be made
+        }
         self.engine.stats.writes_refused += 1;
         if self.connection.config.on_overflow == OnOverflow::Close {
             self.mark_closed_reset(CloseReason::Overflow);

@@ -414,3 +414,19 @@ fn the_log_tells_a_fin_within_the_header_from_a_reset() {
         );
     }
 }
+
+/// A refusal with words drops the layers, in which it is written who has a place.
+#[test]
+fn a_refusal_with_words_gives_the_place_of_its_handshake_back() {
+    let script = Script::new().accept(|_| false).refuse(|_| b"full\n".to_vec());
+    let mut rig = Rig::with_listen(script, options().max_handshakes(3));
+    for host in 1..4 {
+        let mut client = Client::connect(rig.addr);
+        client.send(format!("PROXY TCP4 192.0.2.{host} 198.51.100.1 4711 443\r\n").as_bytes());
+        assert_eq!(rig.read_to_end(&mut client), (b"full\n".to_vec(), End::Fin));
+    }
+    rig.until("all are gone", |rig| stats(rig).connections == 0);
+    assert_eq!(stats(&rig).refused, 3);
+    let _clients: Vec<_> = (0..3).map(|_| half_way(&mut rig, b"")).collect();
+    assert_eq!((stats(&rig).refused, stats(&rig).connections), (3, 3));
+}

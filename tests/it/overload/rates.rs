@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use waterwheel::{ConnId, Limits, MinRate, Written};
 
-use crate::support::{Client, PATIENCE, Rig, Script, scratch_file};
+use crate::support::{Client, End, PATIENCE, Rig, Script, scratch_file};
 
 /// What is read or sent at full speed before the peer stops.
 const FAST: usize = 30 << 20;
@@ -109,4 +109,24 @@ fn a_streamed_message_that_was_fast_before_is_ended_after_the_grace() {
     rig.until("all is read", |rig| rig.reactor.stats().bytes_read == FAST as u64);
     let _client = sender.join().unwrap();
     expect_end_after(&mut rig, id, Instant::now(), grace, "Timeout(ReceiveRate)");
+}
+
+/// A peer that has finished sends nothing more, which is no fault of it.
+#[test]
+fn the_rate_of_a_message_ends_with_the_input() {
+    let grace = ms(50);
+    let limits = Limits::default().min_receive_rate(Some(MinRate::new(10_000, grace)));
+    let script = Script::new().data(|_, _| 0).eof(|conn| {
+        conn.set_timer(6 * ms(50), 0);
+    });
+    let script = script.timer(|conn, _| {
+        conn.write(b"answer");
+        conn.close();
+    });
+    let mut rig = Rig::with_limits(script, limits);
+    let (mut client, id) = rig.client();
+    client.send(b"no whole message");
+    client.finish();
+    assert_eq!(rig.read_to_end(&mut client), (b"answer".to_vec(), End::Fin));
+    assert_eq!(rig.end_of(id).0, "Peer");
 }

@@ -297,6 +297,26 @@ fn a_write_over_the_cap_closes_with_overflow_and_tells_what_is_lost() {
     assert_eq!((stats.writes_refused, stats.closed_overflow), (1, 1));
 }
 
+/// Room is made by sending, which may find that the peer has gone.
+#[test]
+fn a_write_that_finds_the_socket_broken_says_closed_and_hides_no_input() {
+    let limits = Limits::default().high_mark_bytes(1_000).low_mark_bytes(1).max_output_bytes(1_000);
+    let mut rig = Rig::with_limits(Script::new().data(|_, input| input.len()), limits);
+    let (mut client, id) = rig.client();
+    client.send(b"last");
+    client.reset();
+    let mut cx = rig.reactor.context();
+    let mut conn = cx.conn(id).unwrap();
+    assert_eq!(conn.write(b"x"), Written::Below);
+    assert_eq!(conn.write(&pattern(1_000)), Written::Closed);
+    let (reason, unsent) = rig.end_of(id);
+    assert_eq!((reason.as_str(), unsent), ("Reset", 1));
+    let stats = rig.reactor.stats();
+    assert_eq!((stats.writes_refused, stats.closed_overflow), (0, 0));
+    #[cfg(target_os = "linux")] // others drop what stands before a reset
+    assert!(rig.journal.data_of(id) == b"last", "what came before the reset");
+}
+
 #[test]
 fn a_cap_that_refuses_takes_exactly_as_much_as_it_says() {
     let tcp = TcpOptions::default().send_buffer_bytes(Some(16 << 10));
