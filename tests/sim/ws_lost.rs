@@ -151,3 +151,21 @@ fn a_close_waits_for_a_peer_that_takes_what_stands_before_it() {
     assert_eq!((code, is_clean), (1006, false), "{at:?}");
     assert!(at < 25 * SECOND, "{at:?}");
 }
+
+/// The output before the Close frame has left when its time is over, and the answer is on its way.
+#[test]
+fn a_peer_that_has_just_taken_what_stood_before_a_close_has_its_time() {
+    for pause in 1..5 {
+        let script = reads_slowly(0, SECOND).wait(pause * SECOND).resume_reading();
+        let script = script.read(LENGTH + 100).wait(4 * SECOND).send(frame(0x88, b"\x03\xe8"));
+        let script = script.read_to_end().close();
+        let (at, code, is_clean, _) = ends(true, Limits::default(), script, 10 * 60 * SECOND);
+        assert_eq!((code, is_clean), (1000, true), "{at:?}, {pause} s");
+    }
+    // One that takes all and says nothing has its time again, and then that of its FIN.
+    let script = reads_slowly(0, SECOND).wait(4 * SECOND).resume_reading().read(LENGTH + 100);
+    let script = script.wait(10 * 60 * SECOND);
+    let (at, code, is_clean, _) = ends(true, Limits::default(), script, 10 * 60 * SECOND);
+    assert_eq!((code, is_clean), (1006, false), "{at:?}");
+    assert!(at < 21 * SECOND, "{at:?}");
+}

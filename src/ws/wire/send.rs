@@ -10,7 +10,7 @@ use crate::ws::handler::Kind;
 use crate::ws::header::{Built, FIN, MAX_CONTROL, Opcode, RSV1};
 use crate::ws::mask::copy_masked;
 use crate::ws::wire::Wire;
-use crate::ws::wire::flags::{DONE, PAUSED, SAID_CLOSE, STREAMS, YIELDED};
+use crate::ws::wire::flags::{BEHIND, DONE, PAUSED, SAID_CLOSE, STREAMS, YIELDED};
 use crate::ws::{CloseCode, Frame};
 
 impl Wire {
@@ -157,6 +157,8 @@ impl Wire {
         }
         let mut payload = [0; MAX_CONTROL];
         let length = write_close(code, reason, &mut payload);
+        // The output may have left when the deadline looks for it, perhaps a moment before.
+        self.put(BEHIND, conn.pending_bytes() > 0);
         self.write(conn, FIN | Opcode::Close as u8, &payload[..length]);
         self.put(SAID_CLOSE, true);
         if self.has(PAUSED | YIELDED) {
