@@ -1,13 +1,18 @@
 //! Cookies and sessions.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use std::{fs, mem};
 
+use waterwheel::ListenOptions;
 use waterwheel::http::{
-    CookieKeys, Router, SameSite, Server, Sessions, SessionsFull, SessionsOptions, SetCookie,
+    CookieKeys, Router, SameSite, Server, SessionId, SessionStore, Sessions, SessionsFull,
+    SessionsOptions, SetCookie, StoredSession, StoredSessions,
 };
+use waterwheel::offload::{Offload, OffloadOptions};
 
 use crate::web::{Answer, Client, Web};
 
@@ -407,4 +412,98 @@ fn sessions_are_bounded_and_expire() {
         assert!(began.elapsed() >= Duration::from_millis(48));
         assert_eq!(ask(client, "/", &cookie.unwrap()).0, "none");
     }
+}
+
+/// Sessions, and the method that fails when it is called next.
+#[derive(Default)]
+struct Table {
+    rows: HashMap<String, StoredSession>,
+    failing: &'static str,
+}
+
+/// A store that fails when it is told to.
+struct Store(Arc<Mutex<Table>>);
+
+impl Store {
+    fn rows<R>(
+        &self,
+        method: &str,
+        run: impl FnOnce(&mut HashMap<String, StoredSession>) -> R,
+    ) -> io::Result<R> {
+        let mut table = self.0.lock().unwrap();
+        if table.failing == method {
+            table.failing = "";
+            return Err(io::Error::other("on purpose"));
+        }
+        Ok(run(&mut table.rows))
+    }
+}
+
+impl SessionStore for Store {
+    fn load(&mut self, id: &SessionId) -> io::Result<Option<StoredSession>> {
+        self.rows("load", |rows| rows.get(id.as_str()).cloned())
+    }
+
+    fn insert(&mut self, id: &SessionId, session: &StoredSession) -> io::Result<()> {
+        self.rows("insert", |rows| drop(rows.insert(id.as_str().to_owned(), session.clone())))
+    }
+
+    fn touch(&mut self, _: &SessionId, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &SessionId) -> io::Result<()> {
+        self.rows("remove", |rows| drop(rows.remove(id.as_str())))
+    }
+
+    fn expire(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A server that begins a session with `/login`, and says at `/` whether there is one.
+fn stored(table: &Arc<Mutex<Table>>) -> Web {
+    let table = Arc::clone(table);
+    Web::serve_in(ListenOptions::default(), move |reactor| {
+        let make = move |_| Ok(Store(Arc::clone(&table)));
+        let options = OffloadOptions::default().threads(1);
+        let offload = Offload::with_state(reactor, options, make).unwrap();
+        let keys = CookieKeys::generate().unwrap();
+        let sessions = StoredSessions::new(keys, SessionsOptions::default(), offload);
+        let login = sessions.clone();
+        let routes = Router::new()
+            .get("/", move |(), req, res| {
+                sessions.find(sessions.id(req), res, |(), found, res| {
+                    res.text(if found.is_some() { "known" } else { "unknown" });
+                });
+            })
+            .get("/login", move |(), req, res| {
+                login.start(login.id(req), res, String::new(), |(), _, res| res.text("begun"));
+            });
+        Server::new((), routes)
+    })
+}
+
+#[test]
+fn a_store_that_fails_at_a_login_leaves_the_session_that_there_was_and_no_other() {
+    let table = Arc::<Mutex<Table>>::default();
+    let web = stored(&table);
+    let client = &mut web.client();
+    let mut ask = |path: &str, cookie: &str| {
+        let answer =
+            client.ask(format!("GET {path} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n"));
+        let set = answer.field("Set-Cookie").map(|it| it.split(';').next().unwrap().to_owned());
+        (answer.status, answer.text().to_owned(), set)
+    };
+    let first = ask("/login", "").2.unwrap();
+    for failing in ["insert", "remove"] {
+        table.lock().unwrap().failing = failing;
+        let (status, _, set) = ask("/login", &first);
+        assert_eq!((status, set), (500, None), "{failing}");
+        assert_eq!(mem::take(&mut table.lock().unwrap().failing), "", "it has failed");
+        assert_eq!(ask("/", &first).1, "known", "{failing}");
+        assert_eq!(table.lock().unwrap().rows.len(), 1, "{failing}");
+    }
+    let second = ask("/login", &first).2.unwrap();
+    assert_eq!((&*ask("/", &first).1, &*ask("/", &second).1), ("unknown", "known"));
 }

@@ -197,7 +197,8 @@ impl<S: SessionStore> StoredSessions<S> {
 
     /// Begins a session and sets its cookie. The session that the client had before, with the id
     /// `before`, is removed: an attacker may know an id from before the login, and after the login
-    /// that id is worthless.
+    /// that id is worthless. If the store fails, the client keeps the session that it had, and the
+    /// new one is not begun.
     pub fn start<A: 'static>(
         &self,
         before: Option<SessionId>,
@@ -215,10 +216,7 @@ impl<S: SessionStore> StoredSessions<S> {
         let name = self.options.cookie_name.clone();
         let (value, secure) = (self.keys.sign(&name, id.as_str()), self.options.secure);
         let work = move |store: &mut S| {
-            if let Some(before) = before {
-                store.remove(&before)?;
-            }
-            store.insert(&id, &session)?;
+            begin(store, &id, &session, before.as_ref())?;
             Ok(session)
         };
         res.offload(&self.offload, (), work, move |app, begun, res| match checked(begun) {
@@ -277,6 +275,25 @@ impl<S: SessionStore> StoredSessions<S> {
             log::warn!("expired sessions are kept for now: {error}");
         }
     }
+}
+
+/// Keeps a new session in place of another. The other goes last: a store that refuses the new one
+/// must not have lost both. If the other cannot be removed, its id is worth something still, and
+/// the new one goes again.
+fn begin(
+    store: &mut impl SessionStore,
+    id: &SessionId,
+    session: &StoredSession,
+    before: Option<&SessionId>,
+) -> io::Result<()> {
+    store.insert(id, session)?;
+    let Some(before) = before else { return Ok(()) };
+    store.remove(before).inspect_err(|_| {
+        if let Err(error) = store.remove(id) {
+            // Its id has been told to no client.
+            log::warn!("a session that was not begun is kept until it expires: {error}");
+        }
+    })
 }
 
 fn look_up(
