@@ -221,7 +221,8 @@ impl Dispatcher {
     }
 
     /// A layer has failed. What it had made of its input before that is the handler's, if that was
-    /// told of the connection; what the handler says to it can be sent no more.
+    /// told of the connection; what the handler says to it can be sent no more. So it is lent once:
+    /// what the handler leaves then waits for output or for a turn of its own, and neither comes.
     #[cold]
     fn fail_behind_input(&mut self, id: ConnId, error: io::Error, had_input: usize) {
         let Some(mut link) = self.lp.link(id) else { return };
