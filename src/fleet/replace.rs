@@ -79,7 +79,7 @@ impl Fleet {
     /// # Platform notes
     /// Unix only. The user of the other process is checked on Linux and Android. Elsewhere only the
     /// modes of the socket and of its directory protect it. On macOS and the BSDs a process that
-    /// waits for a successor, while eight more ask, is not told from one that has ended.
+    /// waits for a successor, while 128 more ask, is not told from one that has ended.
     ///
     /// [`FleetOptions::name`]: crate::fleet::FleetOptions
     pub fn run_replaceable<F>(

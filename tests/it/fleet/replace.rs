@@ -173,6 +173,28 @@ fn a_successor_that_fails_is_nothing_to_who_serves() {
     fs::remove_dir(&folder).unwrap();
 }
 
+/// One that finds no room is refused on the BSDs, as if no process were there.
+#[test]
+fn many_may_ask_while_one_is_waited_for() {
+    const MANY: usize = 40;
+    let (folder, path) = place();
+    let (old, addr) = Process::first(&path, b'a', Spread::Shared);
+    let (tell, told) = channel();
+    for _ in 0..MANY {
+        let (path, tell) = (path.clone(), tell.clone());
+        thread::spawn(move || tell.send(UnixStream::connect(path)));
+    }
+    let asked = || told.recv_timeout(Duration::from_secs(10)).expect("there is room").unwrap();
+    let asking: Vec<_> = (0..MANY).map(|_| asked()).collect();
+    drop(asking);
+    let new = Process::start(&path, b'b', addr, Spread::Shared);
+    old.end();
+    assert_eq!(ask(addr), b'b');
+    new.addr_and_remote().1.drain(DRAIN);
+    new.end();
+    fs::remove_dir(&folder).unwrap();
+}
+
 #[test]
 fn a_new_address_is_bound() {
     let (folder, path) = place();

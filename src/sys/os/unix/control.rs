@@ -34,6 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// sockets on.
 const MAX_TRIES: usize = 16;
 
+/// Processes that may ask while one is waited for: as many as the BSDs and macOS take unless they
+/// are told otherwise. There a connect that finds no room is refused, as at a socket whose process
+/// has ended; on Linux it waits, with no clock.
+const MAX_ASKING: i32 = 128;
+
 /// What a successor says once it serves.
 const READY: u8 = b'!';
 
@@ -166,7 +171,7 @@ impl Control {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         let file = bind_name(&socket, &UnixAddr::path(path), Some(MODE))?;
         let Some(file) = file else { return Err(ErrorKind::InvalidInput.into()) };
-        socket.listen(8)?;
+        socket.listen(MAX_ASKING)?;
         Ok(Self { file, listener: UnixListener::from(std::os::fd::OwnedFd::from(socket)) })
     }
 
