@@ -199,8 +199,8 @@ pub trait PoolClient: Sized + 'static {
     /// connection. Whether the peer has got what was sent is not known; the pool sends nothing
     /// again. Default: drops the state.
     ///
-    /// A panic of a callback of the connection is such an end, also if the callback had released the
-    /// lease by then, or the panic has dropped it. The state is as the callback has left it.
+    /// A panic of a callback of the connection is such an end, also if the callback had released
+    /// the lease by then, or the panic has dropped it. The state is as the callback has left it.
     fn on_lost(
         &mut self,
         state: Self::State,
