@@ -95,9 +95,10 @@ impl<'a> Context<'a> {
     /// through [`Conn::context`] and [`DatagramSocket::context`], in `on_message` and in closures
     /// that are posted to it. The closure runs at once. It may write, close and set timers as
     /// usual, and what it writes to that connection leaves at the end of the turn. Within the
-    /// closure `with` finds no further states. A panic of the closure counts as a panic of the
-    /// callback that called `with`, and ends the connection that was lent as well, because its
-    /// state and its output may have been left half-way.
+    /// closure `with` finds further connections; three closures may run within one another, and in
+    /// the third it may find none. A panic of the closure counts as a panic of the callback that
+    /// called `with`, and ends the connection that was lent as well, because its state and its
+    /// output may have been left half-way.
     ///
     /// Returns `None`, and does not run the closure,
     /// - for the connection whose callback runs: its state is lent already;
@@ -152,11 +153,15 @@ impl<'a> Context<'a> {
         if (lent, connection.config.service) != (Some(handler.index()), handler.index()) {
             return None;
         }
-        let state = self.states.state_mut(connection.state)?;
+        let place = connection.state;
         let lent = Lent { lp: self.lp, id };
-        let result = call(state, &mut Conn::other(lent.lp, id, LentStates::NONE));
+        let (mut call, mut result) = (Some(call), None);
+        self.states.lend(handler.index(), place, |state, mut left| {
+            let Some(call) = call.take() else { return };
+            result = Some(call(state, &mut Conn::other(lent.lp, id, left.reborrow())));
+        });
         mem::forget(lent);
-        Some(result)
+        result
     }
 
     /// The other connections of the handler that runs, each with its state, one after the other:

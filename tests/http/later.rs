@@ -97,6 +97,43 @@ fn an_answer_comes_from_the_handler_of_another_request() {
     }
 }
 
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+}
+
+/// A request that is held runs within a call for its connection, and finds the others all the same.
+#[test]
+fn an_answer_comes_from_the_handler_of_a_request_that_was_held() {
+    let (web, ids, _) = web();
+    let mut waiting = web.client();
+    let mut waker = web.client();
+    waiting.send(&get("/wait"));
+    let mut woken = 0;
+    for _ in 0..100 {
+        waker.send(&(get("/now").repeat(128) + &get("/wake"))); // more than one callback may begin
+        for _ in 0..128 {
+            waker.answer().expect(200, "now");
+        }
+        woken += waker.answer().text().parse::<u32>().unwrap();
+        if woken > 0 {
+            break;
+        }
+    }
+    assert_eq!(woken, 1, "behind the budget of a callback");
+    waiting.answer().expect(200, "woken");
+
+    waiting.send(&(get("/now") + &get("/wait")));
+    waiting.answer().expect(200, "now"); // and what stood in the same read was served with it
+    waker.send(&(get("/later") + &get("/wake")));
+    let (id, key) = ids.recv_timeout(PATIENCE).unwrap();
+    web.remote
+        .with(key, move |server, cx| server.answer(cx, id, |_, res| res.text("later")).unwrap())
+        .unwrap();
+    waker.answer().expect(200, "later");
+    waker.answer().expect(200, "1");
+    waiting.answer().expect(200, "woken");
+}
+
 #[test]
 fn a_client_that_goes_is_told_of_once_and_its_id_is_stale() {
     let (web, ids, gone) = web();

@@ -38,8 +38,12 @@ impl Visitor {
                 let before = visited.0.len();
                 visited.0.push(callback);
                 writeln!(conn, "{callback}");
-                // No states are lent within.
+                // Its state is lent already.
                 assert!(conn.context().with(self.service, id, |_, _| ()).is_none());
+                for &other in self.known.iter().filter(|&&other| other != id) {
+                    let others = conn.context().with(self.service, other, |_, conn| conn.id());
+                    assert!(others.is_none_or(|it| it == other));
+                }
                 before
             });
             self.visits.borrow_mut().push((callback, id, found));
