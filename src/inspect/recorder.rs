@@ -246,6 +246,7 @@ impl Recorder {
             entry.become_usual(handler, &mut self.tally);
             return self.on_message(message);
         }
+        self.conns.get(id, self.now); // of one that is older than the recorder, too
         self.on_read(id, input.len());
         let callback = Callback::new(handler, What::Data { id, input }, Some(ConnFacts::USUAL));
         self.on_callback_begin(&callback, span.begun());
@@ -524,9 +525,12 @@ impl Observer for Recorder {
 
     #[inline]
     fn on_read(&mut self, id: ConnId, bytes: usize) {
-        let entry = self.conns.get(id, self.now);
-        entry.bytes_read += bytes as u64;
-        let handler = entry.handler;
+        let mut handler = UNKNOWN;
+        // A connection that is refused in its handshake was never accepted: no end of it is told.
+        if let Some(entry) = self.conns.known(id) {
+            entry.bytes_read += bytes as u64;
+            handler = entry.handler;
+        }
         if self.concerns(handler) {
             self.tally.bytes_read += bytes as u64;
             self.push(self.now, Happened::Read { conn: id, bytes: bytes as u32 });
@@ -536,9 +540,11 @@ impl Observer for Recorder {
     #[inline]
     fn on_written(&mut self, id: ConnId, bytes: usize) {
         let (now, much) = (self.now, self.options.much_output_bytes);
-        let entry = self.conns.get(id, self.now);
-        entry.note_written(bytes, much, now);
-        let handler = entry.handler;
+        let mut handler = UNKNOWN;
+        if let Some(entry) = self.conns.known(id) {
+            entry.note_written(bytes, much, now);
+            handler = entry.handler;
+        }
         if self.concerns(handler) {
             self.tally.bytes_written += bytes as u64;
             self.push(now, Happened::Written { conn: id, bytes: bytes as u32 });
