@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::conns::{Conns, Ended, Entry, UNKNOWN};
-use super::descriptors;
+use super::descriptors::Descriptors;
 use super::options::RecorderOptions;
 use super::record::{Happened, Places, Record, Ring, Why};
 use super::tally::{Tally, nanos};
@@ -69,6 +69,7 @@ pub struct Recorder {
     fired: Option<u64>,
     /// When connections are looked over next.
     sweep_at: u64,
+    descriptors: Descriptors,
     on_slow: Option<Take>,
     on_panic: Option<Take>,
     /// When a recording was handed over last.
@@ -129,6 +130,7 @@ impl Recorder {
             is_ignoring: false,
             fired: None,
             sweep_at: 0,
+            descriptors: Descriptors::default(),
             on_slow: None,
             on_panic: None,
             taken_at: None,
@@ -334,7 +336,7 @@ impl Recorder {
             let seen = Seen { kind, handler: Some(handler), conn: Some(id) };
             self.warnings.add(seen, now, text);
         }
-        if let Some((used, limit)) = descriptors::nearly_used_up(self.conns.len()) {
+        if let Some((used, limit)) = self.descriptors.nearly_used_up(self.conns.len(), now) {
             let text = format!("{used} of {limit} descriptors are in use");
             let seen = Seen { kind: WarningKind::FewDescriptors, handler: None, conn: None };
             self.warnings.add(seen, now, text);

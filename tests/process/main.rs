@@ -9,6 +9,8 @@ mod activation;
 #[cfg(target_os = "linux")]
 mod close_on_exec;
 mod datagram_runs;
+#[cfg(all(target_os = "linux", feature = "inspect"))]
+mod few_descriptors;
 #[cfg(unix)]
 mod file_limit;
 mod invalid_arguments;
