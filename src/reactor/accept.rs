@@ -259,21 +259,25 @@ impl Dispatcher {
         self.lp.streams.set_handed_over(None); // unless the connection has kept it
     }
 
-    /// No descriptor is left, and the event is used up while the connection still queues: gives
+    /// No descriptor is left, and the event is used up while a connection may still queue: gives
     /// up the spare one to take it. If the spare descriptor can be reopened, the client is served;
     /// otherwise it is reset at once instead of waiting.
     fn accept_with_spare(&mut self, index: usize, error: &io::Error) -> Next {
         if self.waits_for_ends(index) {
             return Next::Stop;
         }
-        self.warn(index, error);
         if !self.lp.engine.io.give_up_spare() {
+            self.warn(index, error);
             self.lp.engine.io.renew_spare();
             return self.back_off(index);
         }
         let Some(listener) = self.lp.streams.listener_mut(index) else { return Next::Stop };
         let accepted = listener.accept();
         let has_spare = self.lp.engine.io.renew_spare();
+        // Linux takes a descriptor before it looks whether a client waits at all.
+        if !matches!(accepted, Err(AcceptError::Empty)) {
+            self.warn(index, error);
+        }
         match accepted {
             Ok((stream, peer)) if has_spare => {
                 self.take_in_apart(index, stream, peer);

@@ -166,6 +166,35 @@ fn expect_few_warnings(span: Duration) {
     assert!(last.contains("cannot accept") && last.contains("open-file limit"), "{last}");
 }
 
+#[test]
+fn whoever_takes_the_last_descriptor_is_served_and_no_error_is_told() {
+    run_alone("file_limit::child_with_one_left");
+}
+
+/// Linux wants a descriptor also to say that nobody waits.
+#[test]
+#[ignore = "runs in a process of its own"]
+fn child_with_one_left() {
+    log::set_logger(&WARNINGS).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    limit_files(64, 64);
+    let mut rig = uncapped_rig();
+    let mut taken = take_all_descriptors();
+    for _ in 0..3 {
+        taken.truncate(taken.len() - 2); // for both ends
+        let (mut client, _) = rig.client();
+        assert!(File::open("/dev/null").is_err(), "there is a descriptor left");
+        client.send(b"the last");
+        rig.expect(&mut client, b"the last");
+        drop(client);
+        rig.until("gone", |rig| rig.reactor.stats().connections == 0);
+        taken.extend(take_all_descriptors());
+    }
+    let stats = rig.reactor.stats();
+    assert_eq!((stats.accepted, stats.refused, stats.accept_errors), (3, 0, 0));
+    assert_eq!(WARNINGS.0.load(Ordering::Relaxed), 0);
+}
+
 // Leaves room for the descriptor of the poll; poll(2) has none.
 #[cfg(not(mio_unsupported_force_poll_poll))]
 #[test]
