@@ -10,7 +10,7 @@ use std::time::Duration;
 use waterwheel::sim::{Fault, Faults, HostClock, PeerEnd, Script, Seeds, Simulation};
 use waterwheel::{
     CloseReason, Closed, Conn, ConnectOptions, Context, Destination, Handler, ListenOptions, Peer,
-    Reactor, Reconnect, Timer, TimerHandler,
+    Reactor, ReactorOptions, Reconnect, Timer, TimerHandler,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -188,13 +188,35 @@ fn ports_and_addresses_are_those_of_a_real_system() {
 #[test]
 fn a_host_that_could_not_be_made_leaves_no_trace() {
     let mut sim = Simulation::new(0, Faults::none());
-    let made = sim.host_with("bad", waterwheel::ReactorOptions::default(), 1, echo);
+    let made = sim.host_with("bad", ReactorOptions::default(), 1, echo);
     assert!(made.is_err(), "one descriptor is too few");
     let (host, addr) = sim.host("server", echo).unwrap();
     let peer = sim.peer(addr, Script::new().send("hi").read(2).close());
     sim.run(SECOND);
     assert_eq!(sim.received(peer), b"hi");
     assert_eq!(sim.with(host, |reactor| reactor.stats().accepted), 1);
+}
+
+/// As Linux has it: `accept4` takes the descriptor before it looks at the queue.
+#[test]
+fn an_accept_of_nobody_wants_a_descriptor_too() {
+    const OWN: u64 = 4; // the poll, its waker, the one in reserve, the listener
+    let accepts = |files| {
+        let mut sim = Simulation::new(0, Faults::none());
+        sim.keep_trace();
+        let options = ReactorOptions::default().max_connections(Some(10));
+        let (host, addr) = sim.host_with("server", options, files, echo).unwrap();
+        let peer = sim.peer(addr, Script::new().send("hi").read(2).close());
+        sim.run(SECOND);
+        assert_eq!(sim.received(peer), b"hi");
+        let stats = sim.with(host, |reactor| reactor.stats());
+        assert_eq!((stats.accepted, stats.accept_errors), (1, 0));
+        let accepts = sim.trace().into_iter().filter(|line| line.contains(" Accept s"));
+        accepts.map(|line| line.contains("EMFILE")).collect::<Vec<_>>()
+    };
+    // The client; nobody; nobody again, with the descriptor in reserve.
+    assert_eq!(accepts(OWN + 1), [false, true, false]);
+    assert_eq!(accepts(OWN + 2), [false, false]);
 }
 
 /// As milliseconds 30 days are more than 31 bits hold, and 2^32 ms are nothing in 32 bits.

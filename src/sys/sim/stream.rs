@@ -164,11 +164,13 @@ impl Listener {
             world.hurt_first(self.key);
             return Err(self.draw_error(world));
         }
-        if is_waited_for && !world.open_file(self.host.index) {
+        // Linux takes the descriptor before it looks at the queue, which may be empty.
+        if !world.open_file(self.host.index) {
             world.hurt_first(self.key);
             return Err(no_descriptor(false));
         }
         let Some(child) = world.accept(self.key) else {
+            world.close_file(self.host.index);
             return Err(ErrorKind::WouldBlock.into());
         };
         world.sockets[child as usize].owner = self.host.owner();
