@@ -23,7 +23,7 @@ use std::thread::{self, JoinHandle};
 use crate::base::panics;
 use crate::engine::default_max_connections;
 use crate::reactor::Reactor;
-use crate::sys::World;
+use crate::sys::{Cores, World};
 use acceptor::Berth;
 use drain::Bell;
 use member::{Dock, Docks};
@@ -139,7 +139,11 @@ impl Fleet {
         plan.set_up(0, &mut reactor, &set_up)?;
         drop(set_up);
         plan.cast_off()?;
+        let cores = plan.pin(0)?;
         plan.turn(0, reactor);
+        if let Some(Err(error)) = cores.as_ref().map(Cores::apply) {
+            log::warn!("the thread stays on its core: {error}");
+        }
         plan.shared.end().into_result()
     }
 }
@@ -164,9 +168,6 @@ impl Plan {
     fn make(&self, seat: usize) -> io::Result<Reactor> {
         let Shared { options, members, seats, .. } = &*self.shared;
         let is_member = seat < *members;
-        if is_member {
-            options.pinning.apply(seat)?;
-        }
         let mut reactor = Reactor::with_options(options.reactor.clone())?;
         if is_member {
             reactor.event_loop_mut().streams.set_load(Arc::clone(&seats[seat].load));
@@ -185,6 +186,12 @@ impl Plan {
     {
         let remote = FleetRemote { shared: Arc::clone(&self.shared) };
         set_up(&mut Member::new(reactor, &self.docks, remote, seat))
+    }
+
+    /// Keeps the thread of a member to its core, after its `set_up`: a thread that is started on a
+    /// pinned one, such as those of an offload, would be pinned to the same core.
+    fn pin(&self, seat: usize) -> io::Result<Option<Cores>> {
+        self.shared.options.pinning.apply(seat)
     }
 
     /// All are set up: what they listen on together. The handles that the fleet itself has on the
@@ -271,7 +278,8 @@ impl Crew {
                     let result = plan.set_up(seat, &mut reactor, &*set_up);
                     // What it has captured, a listening socket perhaps, must not outlive it.
                     drop(set_up);
-                    result
+                    result?;
+                    plan.pin(seat)
                 })?;
                 Some(reactor)
             })?;

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::options::{ReactorOptions, setters};
-use crate::sys;
+use crate::sys::{self, Cores};
 
 /// Options of a [`Fleet`](crate::fleet::Fleet).
 ///
@@ -143,7 +143,14 @@ pub enum Balance {
     SourceAddress,
 }
 
-/// Whether each thread stays on one core.
+/// Whether the thread of each reactor stays on one core.
+///
+/// A thread is pinned when the closure that sets its reactor up has returned. So threads that the
+/// closure starts, such as those of an offload, are not pinned, nor are those that look names up.
+/// Linux pins a thread that a callback starts to the core of the reactor. [`Fleet::run`] with one
+/// thread frees the calling thread again before it returns.
+///
+/// [`Fleet::run`]: crate::fleet::Fleet::run
 ///
 /// # Platform notes
 /// Linux and Android only; elsewhere every value but `Off` is an error of kind `Unsupported`. The
@@ -162,16 +169,17 @@ pub enum Pinning {
 }
 
 impl Pinning {
-    /// Keeps this thread, the `index`th, to its core.
-    pub(super) fn apply(&self, index: usize) -> io::Result<()> {
+    /// Keeps this thread, the `index`th, to its core. Returns where it might run before, unless
+    /// that is still so.
+    pub(super) fn apply(&self, index: usize) -> io::Result<Option<Cores>> {
         let cores = match self {
-            Self::Off => return Ok(()),
+            Self::Off => return Ok(None),
             Self::Cores => sys::allowed_cores()?,
             Self::To(cores) => cores.clone(),
         };
         match cores.len() {
-            0 => Ok(()),
-            count => sys::pin_to(cores[index % count]),
+            0 => Ok(None),
+            count => sys::pin_to(cores[index % count]).map(Some),
         }
     }
 }

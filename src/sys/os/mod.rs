@@ -70,7 +70,7 @@ pub(crate) use mio::{Events, Poll as Poller, Waker};
 
 #[cfg(feature = "activation")]
 pub use activation::activated_listeners;
-pub(crate) use affinity::{allowed_cores, pin_to};
+pub(crate) use affinity::{Cores, allowed_cores, pin_to};
 pub(crate) use batch::{
     BATCHES_ARE_CALLS, receive_batch, send_batch, send_segments, sends_segments,
 };

@@ -121,6 +121,7 @@ fn lock() -> MutexGuard<'static, Lookups> {
 }
 
 fn work() {
+    super::affinity::unpin();
     while let Some(((host, port), waiting)) = next() {
         let result = if waiting.is_late(Instant::now()) {
             let text = format!("{host} is not looked up: all threads were busy with other names");
@@ -289,7 +290,10 @@ fn kind_of(error: &io::Error) -> io::ErrorKind {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Barrier};
+
     use super::*;
+    use crate::sys::os::affinity::{allowed_cores, pin_to};
 
     #[test]
     fn a_name_that_is_not_there_is_told_from_a_server_that_does_not_answer() {
@@ -375,6 +379,29 @@ mod tests {
         let now = later + Duration::from_millis(1);
         let is_late = [(); 2].map(|()| lookups.take().unwrap().1.is_late(now));
         assert_eq!(is_late, [false, true]);
+    }
+
+    /// Linux gives a thread the cores of the one that starts it. As many lookups at once as there
+    /// may be threads, so that none comes to an idle thread.
+    #[test]
+    fn threads_that_a_pinned_thread_starts_are_not_pinned() {
+        let Ok(cores) = allowed_cores() else { return }; // no thread is pinned here
+        let pinned = thread::spawn(move || {
+            pin_to(cores[0]).unwrap();
+            let together = Arc::new(Barrier::new(MAX_THREADS));
+            let (found, all) = std::sync::mpsc::channel();
+            for last in 0..MAX_THREADS {
+                let (together, found) = (Arc::clone(&together), found.clone());
+                let answer = move |_| {
+                    together.wait();
+                    found.send(allowed_cores().unwrap()).unwrap();
+                };
+                resolve(&format!("127.0.1.{last}"), 1, Box::new(answer));
+            }
+            drop(found);
+            assert!(all.iter().all(|found| found == cores), "{cores:?}");
+        });
+        pinned.join().unwrap();
     }
 
     /// Two lookups one after the other: a thread that ended after each would have another id.
