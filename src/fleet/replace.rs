@@ -22,7 +22,9 @@ impl Fleet {
     ///    without listening sockets.
     /// 2. The new process runs `set_up` for each reactor. A [`Member::listen`] on an address on
     ///    which the old process listens uses that socket, with its queue of connections. Any other
-    ///    address is bound. A socket of the old process that no `listen` names is closed.
+    ///    address is bound. A socket of the old process that no `listen` names is closed. Sockets
+    ///    of other kinds are not handed on: for UDP use
+    ///    [`UdpOptions::reuse_port`](crate::udp::UdpOptions), with which both processes can bind.
     /// 3. When all its reactors are ready, the new process replaces the socket at `path` and tells
     ///    the old process. The old process drains for at most `drain`, and returns from this call.
     ///    For a moment both processes accept connections.
@@ -66,7 +68,7 @@ impl Fleet {
     /// # Errors
     /// - Those of [`run`](Self::run).
     /// - `InvalidInput`: the spread is [`Spread::ReusePort`], whose sockets cannot be handed on
-    ///   without resets.
+    ///   without resets; or the fleet listens on more than 253 addresses.
     /// - `AlreadyExists`: there is a file at `path` that is no socket, or other processes have
     ///   taken `path` again and again.
     /// - `WouldBlock` or `TimedOut`: the process at `path` was not ready within 30 s, or another
@@ -129,6 +131,7 @@ impl Waiting {
         fleet: FleetRemote,
         drain: Duration,
     ) -> io::Result<Self> {
+        check_count(&fleet)?;
         let (control, predecessor) = match before {
             Before::Nothing(control) => (control, None),
             Before::Predecessor(it) => (Control::bind(path, Some(&it))?, Some(it)),
@@ -153,6 +156,17 @@ impl Waiting {
             self.waker.wake();
         }
     }
+}
+
+/// A fleet that cannot be taken over from later is not begun.
+fn check_count(fleet: &FleetRemote) -> io::Result<()> {
+    let count = fleet.shared.docks.get().map_or(0, Vec::len);
+    if count > Control::MAX_SOCKETS {
+        let most = Control::MAX_SOCKETS;
+        let text = format!("the fleet listens on {count} addresses, and hands on {most} at most");
+        return Err(invalid(&text));
+    }
+    Ok(())
 }
 
 /// Hands the sockets on to whoever asks, until one has said that it serves; then the fleet drains.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use waterwheel::fleet::{Balance, Fleet, FleetOptions, FleetRemote, FleetStats, Spread};
+use waterwheel::udp::{DatagramSocket, UdpOptions};
 use waterwheel::{Conn, Handler, IdleKind, ListenOptions, Peer};
 
 use crate::support::{PATIENCE, scratch_path};
@@ -207,6 +208,67 @@ fn a_new_address_is_bound() {
     assert_eq!((ask(new_addr), new_addr.ip()), (b'b', elsewhere.ip()));
     remote.stop();
     new.end();
+    fs::remove_dir(&folder).unwrap();
+}
+
+/// A fleet that serves datagrams only, started anew: the old one answers `a`, the new one `b`.
+#[test]
+fn a_fleet_without_a_listener_is_taken_over_from() {
+    let (folder, path) = place();
+    let start = |word: u8, addr: SocketAddr| {
+        let (tell, news) = channel();
+        let path = path.clone();
+        let thread = thread::spawn(move || {
+            let fleet = Fleet::new(FleetOptions::default().threads(Some(1)))?;
+            fleet.run_replaceable(path, DRAIN, move |member| {
+                let answer = move |socket: &mut DatagramSocket<'_>, from: SocketAddr, _: &[u8]| {
+                    socket.send_to(from, &[word]);
+                };
+                let key = member.reactor().register(answer);
+                let options = UdpOptions::default().reuse_port(true);
+                let (_, addr) = member.reactor().bind_udp(addr, key, options)?;
+                tell.send((addr, member.fleet())).unwrap();
+                Ok(())
+            })
+        });
+        Process { thread, news }
+    };
+    let old = start(b'a', any());
+    let (addr, _) = old.addr_and_remote();
+    let new = start(b'b', addr);
+    let (_, remote) = new.addr_and_remote();
+    old.end();
+    let client = UdpSocket::bind(any()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(b"?", addr).unwrap();
+    let mut answer = [0];
+    client.recv(&mut answer).unwrap();
+    assert_eq!(answer, *b"b");
+    remote.stop();
+    new.end();
+    fs::remove_dir(&folder).unwrap();
+}
+
+/// More sockets than one message takes could never be handed on.
+#[test]
+fn a_fleet_that_listens_on_too_many_addresses_does_not_begin() {
+    let (folder, path) = place();
+    let (tell, ended) = channel();
+    let fleet = Fleet::new(FleetOptions::default().threads(Some(1))).unwrap();
+    let begin = move |path| {
+        fleet.run_replaceable(path, DRAIN, |member| {
+            let key = member.reactor().register(Word(b'a'));
+            for _ in 0..254 {
+                member.listen(any(), key, ListenOptions::default())?;
+            }
+            Ok(())
+        })
+    };
+    let place = path.clone();
+    thread::spawn(move || drop(tell.send(begin(place))));
+    let error = ended.recv_timeout(PATIENCE).expect("it does not serve").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("254 addresses"), "{error}");
     fs::remove_dir(&folder).unwrap();
 }
 

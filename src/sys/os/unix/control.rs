@@ -19,9 +19,9 @@ use rustix::net::RecvFlags;
 use rustix::process::geteuid;
 use socket2::{Domain, Socket, Type};
 
+use super::pass_fds::{MAX_SOCKETS, receive_any_number, send_any_number};
 use super::path_lock::{PathLock, beside};
 use super::socket_file::{Identity, SocketFile, bind_name, connect, identity_at};
-use super::{receive_listeners, send_listeners};
 use crate::options::UnixAddr;
 use crate::sys::os::peer_credentials;
 
@@ -110,7 +110,7 @@ impl Predecessor {
             // Another one took the path, and which of them is connected is not known.
             return Err(explain(path, outrun()));
         }
-        receive_listeners(&self.socket).map_err(|error| {
+        receive_any_number(&self.socket).map_err(|error| {
             let text = format!("{}: no sockets were handed on: {error}", path.display());
             io::Error::new(error.kind(), text)
         })
@@ -140,6 +140,9 @@ pub(crate) struct Control {
 }
 
 impl Control {
+    /// Most sockets that can be handed on.
+    pub(crate) const MAX_SOCKETS: usize = MAX_SOCKETS;
+
     /// Listens at a path, where nothing is, the socket of a process that has ended, or that of the
     /// predecessor. A connection waits until it is accepted.
     ///
@@ -196,7 +199,7 @@ pub(crate) struct Successor(UnixStream);
 impl Successor {
     /// Hands the sockets on, and waits for the word that they are served.
     pub(crate) fn hand_on(self, listeners: &[TcpListener]) -> io::Result<()> {
-        send_listeners(&self.0, listeners)?;
+        send_any_number(&self.0, listeners)?;
         self.wait()
     }
 
@@ -303,7 +306,7 @@ mod tests {
                 let asking = scope.spawn(|| asked(&path));
                 let successor = control.accept().unwrap();
                 assert_eq!(successor.0.read_timeout().unwrap(), None);
-                send_listeners(&successor.0, &[&listener]).unwrap();
+                send_any_number(&successor.0, &[&listener]).unwrap();
                 (asking.join().unwrap(), successor)
             });
             if is_ready {
@@ -324,7 +327,7 @@ mod tests {
         let (mut predecessor, successor) = std::thread::scope(|scope| {
             let asking = scope.spawn(|| asked(&path));
             let successor = control.accept().unwrap();
-            send_listeners(&successor.0, &[&listener]).unwrap();
+            send_any_number(&successor.0, &[&listener]).unwrap();
             (asking.join().unwrap(), successor)
         });
         assert!(predecessor.is_at(&path));

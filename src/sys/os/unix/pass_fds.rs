@@ -19,7 +19,7 @@ use rustix::net::{
 use super::linux;
 
 /// Most sockets of one message; Linux takes 253 (`SCM_MAX_FD`).
-const MAX_SOCKETS: usize = 253;
+pub(super) const MAX_SOCKETS: usize = 253;
 
 /// Sends listening sockets to the process at the other end of `socket`, which takes them with
 /// [`receive_listeners`]. The sockets are shared from then on: both processes accept from the same
@@ -54,16 +54,32 @@ pub fn send_listeners(
     socket: &UnixStream,
     listeners: &[impl std::borrow::Borrow<TcpListener>],
 ) -> io::Result<()> {
-    if listeners.is_empty() || listeners.len() > MAX_SOCKETS {
-        let count = listeners.len();
-        let text = format!("{count} sockets are to be handed on; it takes 1 to {MAX_SOCKETS}");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    if listeners.is_empty() {
+        return Err(refused(0));
+    }
+    send_any_number(socket, listeners)
+}
+
+fn refused(count: usize) -> io::Error {
+    let text = format!("{count} sockets are to be handed on; it takes 1 to {MAX_SOCKETS}");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// The same for a process that may listen on nothing: such a one is taken over from, too.
+pub(super) fn send_any_number(
+    socket: &UnixStream,
+    listeners: &[impl std::borrow::Borrow<TcpListener>],
+) -> io::Result<()> {
+    if listeners.len() > MAX_SOCKETS {
+        return Err(refused(listeners.len()));
     }
     let fds: Vec<BorrowedFd<'_>> =
         listeners.iter().map(|listener| listener.borrow().as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_SOCKETS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    if !fds.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    }
     // Sockets travel with at least one byte: how many there are.
     let count = [fds.len() as u8];
     sendmsg(socket, &[IoSlice::new(&count)], &mut ancillary, SendFlags::empty())?;
@@ -82,6 +98,20 @@ pub fn send_listeners(
 /// # Platform notes
 /// Unix only.
 pub fn receive_listeners(socket: &UnixStream) -> io::Result<Vec<TcpListener>> {
+    let listeners = receive_any_number(socket)?;
+    if listeners.is_empty() {
+        return Err(incomplete(0, 0));
+    }
+    Ok(listeners)
+}
+
+fn incomplete(came: usize, sent: u8) -> io::Error {
+    let text = format!("{came} of {sent} sockets came over");
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// Receives what [`send_any_number`] has sent.
+pub(super) fn receive_any_number(socket: &UnixStream) -> io::Result<Vec<TcpListener>> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_SOCKETS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut count = [0];
@@ -96,9 +126,8 @@ pub fn receive_listeners(socket: &UnixStream) -> io::Result<Vec<TcpListener>> {
         }
     }
     linux::close_on_exec(&listeners)?;
-    if listeners.len() != usize::from(count[0]) || listeners.is_empty() {
-        let text = format!("{} of {} sockets came over", listeners.len(), count[0]);
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    if listeners.len() != usize::from(count[0]) {
+        return Err(incomplete(listeners.len(), count[0]));
     }
     Ok(listeners)
 }
