@@ -8,7 +8,7 @@
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpListener;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::pass_fds::{MAX_SOCKETS, receive_any_number, send_any_number};
 use super::path_lock::{PathLock, beside};
-use super::socket_file::{Identity, SocketFile, bind_name, connect, identity_at};
+use super::socket_file::{Identity, SocketFile, bind_name, connect, identity_at, sock_addr};
 use crate::options::UnixAddr;
 use crate::sys::os::peer_credentials;
 
@@ -66,7 +66,7 @@ impl Before {
         let mut tries = 0;
         loop {
             tries += 1;
-            let found = match Predecessor::find(path)? {
+            let found = match Predecessor::find(path, PATIENCE)? {
                 Some(it) => it.ask(path).map(|listeners| (Self::Predecessor(it), listeners)),
                 None => Control::bind(path, None).map(|it| (Self::Nothing(it), Vec::new())),
             };
@@ -87,21 +87,28 @@ pub(crate) struct Predecessor {
 }
 
 impl Predecessor {
-    fn find(path: &Path) -> io::Result<Option<Self>> {
+    fn find(path: &Path, patience: Duration) -> io::Result<Option<Self>> {
         let explain = |error| explain(path, error);
         let Some(identity) = socket_at(path)? else { return Ok(None) };
-        let socket = match UnixStream::connect(path) {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // Linux: of the connect, too, which waits while the queue of those that ask is full.
+        socket.set_write_timeout(Some(patience))?;
+        match socket.connect(&sock_addr(&UnixAddr::path(path))?) {
             // The process has ended without removing it.
             Err(error)
                 if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) =>
             {
                 return Ok(None);
             }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let text = "the process there is not ready, and too many others wait for it";
+                return Err(explain(io::Error::new(error.kind(), text)));
+            }
             connected => connected.map_err(explain)?,
-        };
+        }
         check_owner(&socket).map_err(explain)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        Ok(Some(Self { socket, identity }))
+        socket.set_read_timeout(Some(patience))?;
+        Ok(Some(Self { socket: OwnedFd::from(socket).into(), identity }))
     }
 
     /// Gets its listening sockets.
@@ -175,7 +182,7 @@ impl Control {
         let file = bind_name(&socket, &UnixAddr::path(path), Some(MODE))?;
         let Some(file) = file else { return Err(ErrorKind::InvalidInput.into()) };
         socket.listen(MAX_ASKING)?;
-        Ok(Self { file, listener: UnixListener::from(std::os::fd::OwnedFd::from(socket)) })
+        Ok(Self { file, listener: UnixListener::from(OwnedFd::from(socket)) })
     }
 
     /// Waits for a process of the owner's that asks.
@@ -384,6 +391,27 @@ mod tests {
         });
         ended.recv_timeout(PATIENCE).unwrap();
         assert!(!path.exists());
+    }
+
+    /// Elsewhere than on Linux a full queue refuses, as a process does that has ended.
+    #[test]
+    fn a_successor_that_finds_no_room_to_ask_gives_up() {
+        let path = std::env::temp_dir().join(format!("waterwheel-no-room-{}", std::process::id()));
+        let control = Control::bind(&path, None).unwrap();
+        let addr = UnixAddr::path(&path);
+        let waiting: Vec<_> =
+            std::iter::from_fn(|| connect(&addr, Type::STREAM).ok()).take(200).collect();
+        assert!(waiting.len() < 200, "the queue has room for any number");
+        let (tell, ended) = std::sync::mpsc::channel();
+        thread::spawn(move || tell.send(Predecessor::find(&path, Duration::from_millis(50))));
+        match ended.recv_timeout(PATIENCE).expect("it gives up") {
+            Ok(found) => assert!(found.is_none(), "the queue has room"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+                assert!(error.to_string().contains("too many others"), "{error}");
+            }
+        }
+        drop((control, waiting));
     }
 
     #[test]
