@@ -6,6 +6,8 @@
 mod accepted;
 #[cfg(all(unix, feature = "activation"))]
 mod activation;
+#[cfg(all(unix, not(target_vendor = "apple")))]
+mod broken_pipe;
 #[cfg(target_os = "linux")]
 mod close_on_exec;
 mod datagram_runs;

@@ -6,7 +6,7 @@
 //! is at the path is looked at and replaced under a lock.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
@@ -19,6 +19,7 @@ use rustix::net::RecvFlags;
 use rustix::process::geteuid;
 use socket2::{Domain, Socket, Type};
 
+use super::NO_SIGNAL;
 use super::pass_fds::{MAX_SOCKETS, receive_any_number, send_any_number};
 use super::path_lock::{PathLock, beside};
 use super::socket_file::{Identity, SocketFile, bind_name, connect, identity_at, sock_addr};
@@ -132,8 +133,9 @@ impl Predecessor {
     }
 
     /// Tells it that its successor serves.
-    pub(crate) fn dismiss(mut self) -> io::Result<()> {
-        self.socket.write_all(&[READY])
+    pub(crate) fn dismiss(self) -> io::Result<()> {
+        rustix::net::send(&self.socket, &[READY], NO_SIGNAL)?; // it may have ended meanwhile
+        Ok(())
     }
 }
 

@@ -12,11 +12,11 @@ use std::os::unix::net::UnixStream;
 
 use rustix::cmsg_space;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage, recvmsg,
+    sendmsg,
 };
 
-use super::linux;
+use super::{NO_SIGNAL, linux};
 
 /// Most sockets of one message; Linux takes 253 (`SCM_MAX_FD`).
 pub(super) const MAX_SOCKETS: usize = 253;
@@ -82,7 +82,7 @@ pub(super) fn send_any_number(
     }
     // Sockets travel with at least one byte: how many there are.
     let count = [fds.len() as u8];
-    sendmsg(socket, &[IoSlice::new(&count)], &mut ancillary, SendFlags::empty())?;
+    sendmsg(socket, &[IoSlice::new(&count)], &mut ancillary, NO_SIGNAL)?;
     Ok(())
 }
 
