@@ -79,7 +79,11 @@ impl Control {
                         drop(own_name); // the successor has taken it, or has one of its own
                         return fleet.drain(drain);
                     }
-                    Err(error) => log::warn!("a successor has not made it: {error}"),
+                    Err(error) => {
+                        log::warn!("a successor has not made it: {error}");
+                        // Without a descriptor, accepting fails at once, and again.
+                        thread::sleep(Duration::from_millis(10));
+                    }
                 }
             }
         });
