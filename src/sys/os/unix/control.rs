@@ -37,7 +37,7 @@ const MAX_TRIES: usize = 16;
 
 /// Processes that may ask while one is waited for: as many as the BSDs and macOS take unless they
 /// are told otherwise. There a connect that finds no room is refused, as at a socket whose process
-/// has ended; on Linux it waits, with no clock.
+/// has ended; on Linux it waits for room.
 const MAX_ASKING: i32 = 128;
 
 /// What a successor says once it serves.
@@ -384,8 +384,8 @@ mod tests {
         let control = Control::bind(&path, None).unwrap();
         let addr = UnixAddr::path(&path);
         let waiting: Vec<_> =
-            std::iter::from_fn(|| connect(&addr, Type::STREAM).ok()).take(100).collect();
-        assert!(waiting.len() < 100, "the queue has room for any number");
+            std::iter::from_fn(|| connect(&addr, Type::STREAM).ok()).take(200).collect();
+        assert!(waiting.len() < 200, "the queue has room for any number");
         let (waker, (tell, ended)) = (control.waker(), std::sync::mpsc::channel());
         std::thread::spawn(move || {
             waker.wake();
