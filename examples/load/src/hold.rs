@@ -19,14 +19,22 @@ pub(crate) struct Hold<T: Talk> {
     /// The first so many connections are active.
     active: u64,
     /// The others, to be asked in the end.
-    idle: Vec<ConnId>,
+    idle: Vec<Idle>,
     /// How many of them were asked.
     asked: usize,
     /// How many of these have neither answered nor ended.
+    /// Invariant: so many of `idle` are awaited.
     awaited: usize,
     /// Messages of the active ones on their way.
     in_flight: usize,
     most_awaited: usize,
+}
+
+/// An idle connection.
+struct Idle {
+    id: ConnId,
+    /// Was asked, and has neither answered nor ended.
+    is_awaited: bool,
 }
 
 /// One connection.
@@ -47,8 +55,6 @@ pub(crate) struct Link<E> {
     ear: E,
     /// An idle one that was asked in the end.
     is_asked: bool,
-    /// It has answered then.
-    is_woken: bool,
 }
 
 fn link<E: Default>(stream: u64) -> Link<E> {
@@ -63,7 +69,6 @@ fn link<E: Default>(stream: u64) -> Link<E> {
         is_up: false,
         ear: E::default(),
         is_asked: false,
-        is_woken: false,
     }
 }
 
@@ -127,7 +132,7 @@ impl<T: Talk> Hold<T> {
             self.send(link, conn);
         } else {
             link.place = self.idle.len();
-            self.idle.push(conn.id());
+            self.idle.push(Idle { id: conn.id(), is_awaited: false });
             if T::GREETS {
                 self.send(link, conn);
             }
@@ -151,12 +156,11 @@ impl<T: Talk> Hold<T> {
         let took = link.written_at.elapsed();
         if !self.is_active(link) {
             if link.is_asked {
-                link.is_woken = true;
                 if is_right {
                     record(&mut self.run.tally.wake, took);
                     self.run.tally.woken += 1;
                 }
-                self.settle(&mut conn.context());
+                self.settle(link.place, &mut conn.context());
             }
             return;
         }
@@ -173,10 +177,12 @@ impl<T: Talk> Hold<T> {
     /// comes with the connection's state; from here there would be only the connection.
     fn ask(&mut self, cx: &mut Context<'_>) {
         while self.awaited < self.most_awaited && self.asked < self.idle.len() {
-            let id = self.idle[self.asked];
+            let idle = &mut self.idle[self.asked];
             self.asked += 1;
-            if let Some(mut conn) = cx.conn(id) {
+            // Not found is also one whose end is marked and whose `on_close` is still to come.
+            if let Some(mut conn) = cx.conn(idle.id) {
                 conn.set_timer(Duration::ZERO, 0);
+                idle.is_awaited = true;
                 self.awaited += 1;
             }
         }
@@ -190,10 +196,12 @@ impl<T: Talk> Hold<T> {
         }
     }
 
-    /// An idle one that was asked has answered, or ended.
-    fn settle(&mut self, cx: &mut Context<'_>) {
-        self.awaited -= 1;
-        self.ask(cx);
+    /// An idle one has answered, or ended: if it was awaited, there is room for another.
+    fn settle(&mut self, place: usize, cx: &mut Context<'_>) {
+        if std::mem::take(&mut self.idle[place].is_awaited) {
+            self.awaited -= 1;
+            self.ask(cx);
+        }
     }
 }
 
@@ -245,10 +253,7 @@ impl<T: Talk> Handler for Hold<T> {
             self.in_flight -= usize::from(link.answered < link.sent);
             return self.end_if_all_answered(cx);
         }
-        let was_asked = self.run.phase() == Phase::Finish && link.place < self.asked;
-        if was_asked && !link.is_woken {
-            self.settle(cx);
-        }
+        self.settle(link.place, cx);
     }
 
     fn on_connect_failed(&mut self, _: Link<T::Ear>, error: io::Error, cx: &mut Context<'_>) {

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod addresses;
+mod hold;
 mod http;
 #[path = "../../../../tests/examples/json.rs"]
 mod json;
