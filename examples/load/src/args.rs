@@ -107,6 +107,9 @@ that the loss hardly tells of it. It, the drops, send_buffer_full, wrong, foreig
 count from the beginning, the warm-up too, so that they may be more than lost. datagrams_per_second
 are the answers that came in the measured time; answered has those after it as well.
 
+In the end answers are waited for, for 10 s at most, or, with hold, as long as some come. They are
+given up after a silence of twice the longest exchange so far, of 2 s at least and 30 s at most.
+
 Exit code: 0; 1 if a byte was wrong, a connection was lost or not made, or something stayed without
 an answer; 2 if what was asked for makes no sense or does not fit. Of udp: loss is a measurement and
 no failure; 1 if a datagram was wrong or none was answered. SIGINT ends the run early, with its

@@ -40,6 +40,7 @@ mod json;
 mod ledger;
 mod open;
 mod page;
+mod patience;
 mod pattern;
 mod plan;
 mod progress;

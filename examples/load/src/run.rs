@@ -14,18 +14,13 @@ use waterwheel::{
     TimerHandler,
 };
 
+use crate::patience;
 use crate::plan::{Mode, Plan};
 use crate::progress::{Progress, View};
 use crate::signal;
 use crate::talk::{Heard, Talk};
 use crate::tally::{Mistake, Tally, record};
 use crate::tls;
-
-/// How long answers that are still to come may stay away, in the end, before they are given up.
-const LONGEST_SILENCE: Duration = Duration::from_secs(2);
-
-/// How long they are waited for while some still come.
-const LONGEST_FINISH: Duration = Duration::from_secs(10);
 
 /// How long a server may take to end a connection whose end it has announced.
 pub(crate) const END_PATIENCE: Duration = Duration::from_secs(2);
@@ -146,13 +141,13 @@ impl Run {
             return match self.phase {
                 Phase::Dial => Some(Phase::Over),
                 Phase::WarmUp | Phase::Measure => Some(Phase::Finish),
-                Phase::Finish | Phase::Over => None,
+                Phase::Finish => Some(Phase::Over),
+                Phase::Over => None,
             };
         }
         let passed = now - self.phase_began;
         // Each datagram has a timeout of its own.
-        let is_quiet =
-            self.plan.mode != Mode::Udp && (self.is_quiet(now) || passed >= LONGEST_FINISH);
+        let is_quiet = self.plan.mode != Mode::Udp && self.is_quiet(now);
         // All may have been lost while others were still dialled.
         let is_deserted = self.tally.live == 0 && self.plan.mode != Mode::Storm;
         match self.phase {
@@ -171,7 +166,11 @@ impl Run {
             self.answers_then = answers;
             self.progressed = now;
         }
-        now - self.progressed.max(self.phase_began) >= LONGEST_SILENCE
+        let silent_for = now - self.progressed.max(self.phase_began);
+        let longest = self.tally.exchange.max().max(self.tally.wake.max());
+        let is_bounded = self.plan.mode != Mode::Hold;
+        let longest = Duration::from_nanos(longest);
+        patience::is_over(now - self.phase_began, silent_for, longest, is_bounded)
     }
 
     /// Tells the user how it goes, if it is time to.

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use crate::LOAD;
 use crate::json::Json;
@@ -63,4 +64,29 @@ fn one_that_ends_as_it_would_be_asked_is_not_counted_off() {
     let _ = server.join();
     assert_eq!((figure(&end, "woken"), figure(&end, "lost")), (2, 1), "{end:?}");
     assert_eq!(figure(&end, "unanswered"), 0, "{end:?}");
+}
+
+/// An answer of the active connection has shown how long one takes.
+#[test]
+fn a_slow_answer_in_the_end_is_waited_for() {
+    const TAKES: Duration = Duration::from_millis(2_700);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let args = ["hold", &url, "--connections", "2", "--active", "1", "--duration", "3", "--json"];
+    let process = Process::start(LOAD, &args);
+    let servers = [(); 2].map(|()| {
+        let mut stream = accept(&listener);
+        thread::spawn(move || {
+            // Each connection has two requests: of the active one the first is measured.
+            for _ in 0..2 {
+                read_request(&mut stream);
+                thread::sleep(TAKES);
+                answer(&mut stream);
+            }
+            let _ = stream.read(&mut [0]);
+        })
+    });
+    let end = process.end();
+    let _ = servers.map(thread::JoinHandle::join);
+    assert_eq!((figure(&end, "woken"), figure(&end, "unanswered")), (1, 0), "{end:?}");
 }

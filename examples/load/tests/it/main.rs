@@ -10,6 +10,9 @@ mod json;
 mod ledger;
 mod ledger_model;
 mod page;
+#[path = "../../src/patience.rs"]
+mod patience;
+mod patience_model;
 #[path = "../../../../tests/examples/process.rs"]
 mod process;
 #[path = "../../../../tests/examples/servers.rs"]
