@@ -38,6 +38,7 @@ mod html;
 mod http;
 mod json;
 mod ledger;
+mod mode;
 mod open;
 mod page;
 mod patience;

@@ -1,6 +1,5 @@
 //! What is to be done, checked against what this process may do.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,40 +7,10 @@ use std::time::Duration;
 use waterwheel::{ConnectOptions, Limits, TcpOptions};
 
 use crate::http::Request;
+pub(crate) use crate::mode::Mode;
 use crate::tls::Tls;
 use crate::units::{grouped, plural};
 use crate::ws::Hello;
-
-/// How load is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Closed,
-    Open,
-    Storm,
-    Hold,
-    Udp,
-}
-
-impl Mode {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Closed, Self::Open, Self::Storm, Self::Hold, Self::Udp];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::Storm => "storm",
-            Self::Hold => "hold",
-            Self::Udp => "udp",
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// How a connection of a storm ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,13 +181,9 @@ impl Plan {
         }
     }
 
-    /// When the server in this process gives up on a silent connection: not while it is held.
+    /// When the server in this process gives up on a silent connection.
     pub(crate) fn server_idle_timeout(&self) -> Duration {
-        let minute = Duration::from_secs(60);
-        match self.mode {
-            Mode::Hold => minute + self.duration,
-            _ => minute,
-        }
+        self.mode.server_idle_timeout(self.warmup + self.duration)
     }
 
     /// How many addresses are dialled from.

@@ -9,6 +9,8 @@ mod json;
 #[path = "../../src/ledger.rs"]
 mod ledger;
 mod ledger_model;
+#[path = "../../src/mode.rs"]
+mod mode;
 mod page;
 #[path = "../../src/patience.rs"]
 mod patience;
@@ -40,6 +42,16 @@ fn it_prints_one_json_object() {
     let text = end.output.join("\n");
     assert_eq!(objects_in(&text), 1, "{text}");
     assert!(text.contains("\"mode\""), "{text}");
+}
+
+/// At one message a second, each of 64 connections has one in 64 seconds.
+#[test]
+fn the_server_in_the_process_outlasts_a_silence_that_belongs_to_the_load() {
+    let load = std::time::Duration::from_secs(70);
+    for mode in mode::Mode::ALL {
+        let outlasts = mode.server_idle_timeout(load) > load;
+        assert_eq!(outlasts, matches!(mode.name(), "open" | "hold"), "{mode}");
+    }
 }
 
 /// A read brings a part of a message, or a message and a part of the next.
