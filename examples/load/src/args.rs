@@ -80,8 +80,10 @@ min_us, mean_us, p50_us, p90_us, p99_us, p999_us, max_us}}, errors [{kind, count
 failures [text]. Keys are only ever added.
 
 The series exchange is the answers. With a rate they count from the moment each message was meant to
-leave, and delay is how late it left: this tester looks once a millisecond what is due, so that some
-0.5 ms of both, and up to 1 ms, are its own.
+leave, or each connection of a storm to begin, and delay is how late it left: this tester looks once
+a millisecond what is due, so that some 0.5 ms of both, and up to 1 ms, are its own. Of a storm with
+a rate, offered are the connections that were due and sent those that were begun; where it is less,
+--in-flight others had not ended, and the rest has no time.
 
 Of http: body_megabytes_per_second are the bodies of answers. wrong are answers of another status,
 length or body; they have no time. reconnects are connections that were made again; requests

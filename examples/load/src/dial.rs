@@ -84,6 +84,16 @@ impl<H: Handler> Dialer<H> {
         self.wanted = self.begun;
     }
 
+    /// How many there are to be in all, as far as that is known.
+    pub(crate) fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// How many were begun.
+    pub(crate) fn begun(&self) -> u64 {
+        self.begun
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }

@@ -303,14 +303,24 @@ fn figures(plan: &Plan, tally: &Tally) -> Vec<Figure> {
             measured,
             count("connections", "connections", tally.opened),
         ],
-        Mode::Storm => vec![
-            rate("connections_per_second", "connections", answered),
-            payload,
-            count("connections", "connections in all", tally.measured),
-            measured,
-            count("failed", "failed", tally.lost + tally.refused + tally.wrong),
-            count("unanswered", "unfinished at the end", tally.unanswered),
-        ],
+        Mode::Storm => {
+            let mut list = Vec::from_iter(asked(plan));
+            list.extend([
+                rate("connections_per_second", "connections", answered),
+                payload,
+                count("connections", "connections in all", tally.measured),
+            ]);
+            if plan.rate.is_some() {
+                list.push(count("offered", "connections due", tally.offered));
+                list.push(count("sent", "connections begun", tally.left));
+            }
+            list.extend([
+                measured,
+                count("failed", "failed", tally.lost + tally.refused + tally.wrong),
+                count("unanswered", "unfinished at the end", tally.unanswered),
+            ]);
+            list
+        }
         Mode::Hold => vec![
             count("connections", "connections held", tally.opened),
             rate("dialled_per_second", "dialled", dial_rate(tally)),
@@ -322,8 +332,7 @@ fn figures(plan: &Plan, tally: &Tally) -> Vec<Figure> {
             measured,
         ],
         Mode::Udp => {
-            let mut list = Vec::new();
-            list.extend(plan.rate.map(|asked| rate("asked_per_second", "asked for", asked.into())));
+            let mut list = Vec::from_iter(asked(plan));
             list.extend([rate("datagrams_per_second", "answered", answered), payload]);
             if plan.rate.is_some() {
                 list.push(count("offered", "due", tally.datagrams.offered));
@@ -333,6 +342,12 @@ fn figures(plan: &Plan, tally: &Tally) -> Vec<Figure> {
             list
         }
     }
+}
+
+/// What was asked for, if there is a rate.
+fn asked(plan: &Plan) -> Option<Figure> {
+    let rate = Value::PerSecond(plan.rate?.into());
+    Some(figure("asked_per_second", "asked for", rate))
 }
 
 /// What became of datagrams.
@@ -405,6 +420,10 @@ fn series(plan: &Plan, tally: Tally) -> Vec<Series> {
                 None => one("exchange", "answer", tally.exchange),
             },
             one("delay", "left late by", tally.delay),
+        ],
+        Mode::Storm if plan.rate.is_some() => vec![
+            one("exchange", "answer, since meant to begin", tally.exchange),
+            one("delay", "begun late by", tally.delay),
         ],
         Mode::Storm => vec![one("exchange", "dial to answer", tally.exchange)],
         Mode::Hold => vec![

@@ -1,4 +1,4 @@
-//! When each message of an open loop is to leave.
+//! When each message of an open loop is to leave, or each connection of a storm with a rate.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,7 @@
 //! The storm: connect, one exchange, close, and again, so many at a time.
+//!
+//! With a rate each connection has a moment when it is meant to begin, and its time counts from
+//! then, as in the open loop: also if no place was free for it.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -11,16 +14,17 @@ use waterwheel::{
 use crate::dial::Dialer;
 use crate::plan::Ending;
 use crate::run::{END_PATIENCE, Maker, Phase, Run};
+use crate::schedule::Schedule;
 use crate::talk::{Heard, Talk};
+use crate::tally::record;
 
 pub(crate) struct Storm<T: Talk> {
     run: Run,
     talk: T,
     dialer: Dialer<Self>,
     ending: Ending,
-    /// Connections to begin a second; `None` begins one when another has ended.
-    rate: Option<u32>,
-    start: Instant,
+    /// When connections are to begin, if there is a rate; `None` begins one when another has ended.
+    schedule: Option<Schedule>,
 }
 
 /// One connection of the storm.
@@ -44,12 +48,11 @@ impl<T: Talk> Maker for Storm<T> {
     const TICK: Duration = Duration::from_millis(1);
 
     fn new(run: Run) -> Self {
-        let rate = run.plan.rate;
+        let schedule = run.plan.rate.map(|_| Schedule::new(&run.plan));
         // With a rate each tick allows some.
-        let wanted = if rate.is_some() { 0 } else { u64::MAX };
+        let wanted = if schedule.is_some() { 0 } else { u64::MAX };
         Self {
-            rate,
-            start: Instant::now(),
+            schedule,
             dialer: Dialer::new(&run.plan, run.addr, wanted),
             talk: T::new(&run.plan),
             ending: run.plan.ending,
@@ -59,7 +62,9 @@ impl<T: Talk> Maker for Storm<T> {
 
     fn begin(&mut self, service: HandlerKey<Self>, cx: &mut Context<'_>) {
         self.run.enter(Phase::WarmUp);
-        self.start = Instant::now();
+        if let Some(schedule) = &mut self.schedule {
+            schedule.start = Instant::now();
+        }
         self.dialer.begin(service, cx, link);
     }
 }
@@ -71,6 +76,10 @@ impl<T: Talk> Storm<T> {
             return self.run.end(cx);
         }
         if phase == Phase::Finish {
+            if let Some(schedule) = &self.schedule {
+                self.run.tally.offered = self.dialer.wanted().saturating_sub(schedule.first);
+                self.run.tally.left = self.dialer.begun().saturating_sub(schedule.first);
+            }
             self.dialer.stop();
         }
         self.run.enter(phase);
@@ -83,6 +92,19 @@ impl<T: Talk> Storm<T> {
         }
     }
 
+    /// Begins what is allowed and has a place.
+    fn fill(&mut self, cx: &mut Context<'_>) {
+        let (schedule, tally) = (&self.schedule, &mut self.run.tally);
+        self.dialer.fill(cx, |number| {
+            let link = link(number);
+            if let Some(schedule) = schedule.as_ref().filter(|it| it.is_measured(number)) {
+                let late = link.begun.saturating_duration_since(schedule.moment(number));
+                record(&mut tally.delay, late);
+            }
+            link
+        });
+    }
+
     /// Messages may be sent.
     fn begin_on(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {
         link.is_up = true;
@@ -90,10 +112,24 @@ impl<T: Talk> Storm<T> {
         self.talk.send(conn, link.stream, 0, 1);
     }
 
+    fn count_answer(&mut self, link: &Link<T::Ear>, is_right: bool) {
+        let Some(schedule) = &self.schedule else {
+            return self.run.answered(link.begun.elapsed(), is_right);
+        };
+        let is_in_window = self.run.phase() == Phase::Measure && is_right;
+        let tally = &mut self.run.tally;
+        tally.answers += 1;
+        tally.measured += u64::from(is_in_window);
+        // What is measured is what was to begin in the window, whenever it is answered.
+        if schedule.is_measured(link.stream) && is_right {
+            record(&mut tally.exchange, schedule.moment(link.stream).elapsed());
+        }
+    }
+
     /// Everything came back.
     fn take_answer(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, heard: &Heard) {
         link.is_answered = true;
-        self.run.answered(link.begun.elapsed(), heard.mistake.is_none());
+        self.count_answer(link, heard.mistake.is_none());
         match self.ending {
             Ending::Fin if self.talk.bye(&mut link.ear, conn) => {
                 conn.set_deadline(DeadlineKind::User, Some(END_PATIENCE));
@@ -163,7 +199,7 @@ impl<T: Talk> Handler for Storm<T> {
             self.run.tally.lose(&closed, cut);
         }
         self.dialer.settle();
-        self.dialer.fill(cx, self::link);
+        self.fill(cx);
         self.end_if_calm(cx);
     }
 
@@ -181,11 +217,10 @@ impl<T: Talk> TimerHandler for Storm<T> {
         let now = Instant::now();
         self.run.show(now);
         if self.run.makes_load() {
-            if let Some(rate) = self.rate {
-                let due = (now - self.start).as_secs_f64() * f64::from(rate);
-                self.dialer.allow(due as u64);
+            if let Some(schedule) = &self.schedule {
+                self.dialer.allow(schedule.due(now));
             }
-            self.dialer.fill(cx, link);
+            self.fill(cx);
         }
         if let Some(next) = self.run.due(now) {
             self.enter(next, cx);

@@ -93,9 +93,9 @@ pub(crate) struct Tally {
     pub(crate) window: Duration,
     /// What was sent and not answered in the end, or was to be sent and could not.
     pub(crate) unanswered: u64,
-    /// Messages whose time to leave lay in the window (open).
+    /// Messages or connections whose time to leave lay in the window (open, storm with a rate).
     pub(crate) offered: u64,
-    /// Of these, those that left (open).
+    /// Of these, those that left.
     pub(crate) left: u64,
     /// Idle connections that answered in the end (hold).
     pub(crate) woken: u64,
@@ -105,7 +105,7 @@ pub(crate) struct Tally {
     pub(crate) exchange: Times,
     /// From a dial to the connection, with the handshake of TLS.
     pub(crate) connect: Times,
-    /// How late messages left (open).
+    /// How late these left.
     pub(crate) delay: Times,
     /// From a message after a long silence to its answer (hold).
     pub(crate) wake: Times,

@@ -19,6 +19,7 @@ mod patience_model;
 mod process;
 #[path = "../../../../tests/examples/servers.rs"]
 mod servers;
+mod storm;
 #[path = "../../src/target.rs"]
 mod target;
 mod tls;
