@@ -228,19 +228,27 @@ impl<T: Talk> Handler for Hold<T> {
     }
 
     fn on_data(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let so_far = (link.stream, link.sent);
-        let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, input);
-        let Some(heard) = heard else {
-            conn.abort();
-            return input.len();
-        };
-        if heard.is_up {
-            self.begin_on(link, conn);
+        let mut used = 0;
+        // What follows an answer, or that of the handshake, may be all that comes.
+        while used < input.len() {
+            let (so_far, rest) = ((link.stream, link.sent), &input[used..]);
+            let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, rest);
+            let Some(heard) = heard else {
+                conn.abort();
+                return input.len();
+            };
+            used += heard.used;
+            if heard.is_up {
+                self.begin_on(link, conn);
+            }
+            if heard.answers > 0 {
+                self.take_answer(link, conn, heard.mistake.is_none());
+            }
+            if heard.used == 0 {
+                break; // the rest of one is to come
+            }
         }
-        if heard.answers > 0 {
-            self.take_answer(link, conn, heard.mistake.is_none());
-        }
-        heard.used
+        used
     }
 
     fn on_close(&mut self, link: Link<T::Ear>, closed: End, cx: &mut Context<'_>) {

@@ -64,7 +64,8 @@ fn peer(hello: &'static str, echo: fn(u8) -> Vec<u8>) -> String {
     format!("ws://{addr}/")
 }
 
-fn serve(mut stream: TcpStream, hello: &str, echo: fn(u8) -> Vec<u8>) -> Option<()> {
+/// Reads the request of the handshake.
+fn read_head(stream: &mut TcpStream) -> Option<()> {
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -72,6 +73,11 @@ fn serve(mut stream: TcpStream, hello: &str, echo: fn(u8) -> Vec<u8>) -> Option<
         stream.read_exact(&mut byte).ok()?;
         head.push(byte[0]);
     }
+    Some(())
+}
+
+fn serve(mut stream: TcpStream, hello: &str, echo: fn(u8) -> Vec<u8>) -> Option<()> {
+    read_head(&mut stream)?;
     stream.write_all(hello.as_bytes()).ok()?;
     loop {
         let mut frame = [0; 7]; // a head of two bytes, a mask, and a byte
@@ -178,5 +184,46 @@ fn the_table_and_the_page_have_the_url() {
         for told in ["ws closed", "64-byte messages", "ws://localhost/"] {
             assert!(text.contains(told), "{told}: {text}");
         }
+    }
+}
+
+/// A peer that sends a Ping in one segment with its answer to the handshake. It echoes nothing
+/// before the Pong has come.
+fn pinging_peer() -> String {
+    let hello = [AGREED.as_bytes(), &[0x89, 1, b'?']].concat();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let serve = move |mut stream: TcpStream, hello: &[u8]| -> Option<()> {
+        read_head(&mut stream)?;
+        stream.write_all(hello).ok()?;
+        let (mut held, mut has_pong) = (Vec::new(), false);
+        loop {
+            let mut frame = [0; 7]; // a head of two bytes, a mask, and a byte
+            stream.read_exact(&mut frame).ok()?;
+            match frame[0] {
+                0x8a => has_pong = true,
+                _ => held.extend([0x82, 1, frame[6] ^ frame[2]]),
+            }
+            if has_pong {
+                stream.write_all(&std::mem::take(&mut held)).ok()?;
+            }
+        }
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let hello = hello.clone();
+            thread::spawn(move || serve(stream, &hello));
+        }
+    });
+    format!("ws://{addr}/")
+}
+
+#[test]
+fn a_ping_behind_the_handshake_is_answered() {
+    for args in [&["closed"][..], &["open", "--rate", "100"], &["hold", "--active", "1"]] {
+        let to = pinging_peer();
+        let more = ["--connections", "2", "--size", "1", "--json", "--duration", "0.3"];
+        let end = run(&[args, &[&to], &more].concat());
+        assert_eq!(end.code, Some(0), "{args:?}: {end:?}");
     }
 }
