@@ -287,6 +287,7 @@ impl<A: 'static> Response<'_, A> {
             self.shared.stats.count(100);
             self.conn.write(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
+        self.learn_key(); // a pause is ended by the id, also if the answer does not come later
         self.exchange.spare(ms(self.conn.context().now()));
         self.exchange.reader = reader;
         self.exchange.is_reading = true;

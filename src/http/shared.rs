@@ -45,7 +45,7 @@ pub(super) struct Shared<A> {
     pub(super) durations: Option<Box<Durations>>,
     /// When an exchange without an answer was logged as an error.
     unanswered_at: Option<Duration>,
-    /// The key of the server itself, known from its first later answer on.
+    /// The key of the server itself, known from its first later answer, or asked body, on.
     pub(super) key: Option<HandlerKey<Server<A>>>,
     /// Places of exchanges that are over, for those to come.
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is reused")]

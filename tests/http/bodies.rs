@@ -156,6 +156,46 @@ fn a_body_that_is_paused_holds_the_sender() {
     client.expect_alive();
 }
 
+/// Pauses once, and says so.
+struct Pauses(mpsc::Sender<()>);
+
+impl Body<()> for Pauses {
+    fn on_chunk(&mut self, _: &mut (), _: &[u8], _: &mut Response<'_, ()>) -> Flow {
+        self.0.send(()).unwrap();
+        Flow::Pause
+    }
+
+    fn on_end(&mut self, _: &mut (), res: &mut Response<'_, ()>) {
+        res.text("all");
+    }
+}
+
+/// Nothing has told the server that an answer comes later.
+#[test]
+fn a_body_that_is_paused_goes_on_by_the_id_of_its_exchange() {
+    let (pauses, paused) = mpsc::channel();
+    let (ids, id) = mpsc::channel();
+    let web = Web::serve(move || {
+        let routes = Router::new().post("/", move |(), _, res: &mut Response<'_, ()>| {
+            ids.send((res.id(), res.server())).unwrap();
+            res.receive(Pauses(pauses.clone()));
+        });
+        Server::new((), routes)
+    });
+    let mut client = web.client();
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na");
+    let (id, key) = id.recv_timeout(Duration::from_secs(10)).unwrap();
+    paused.recv_timeout(Duration::from_secs(10)).unwrap();
+    client.send("b");
+    let (sender, found) = mpsc::channel();
+    let resume = move |server: &mut Server<()>, cx: &mut waterwheel::Context<'_>| {
+        sender.send(server.answer(cx, id, |_, res| res.resume()).is_some()).unwrap();
+    };
+    web.remote.with(key, resume).unwrap();
+    assert_eq!(found.recv_timeout(Duration::from_secs(10)), Ok(true));
+    client.answer().expect(200, "all");
+}
+
 #[test]
 fn a_streamed_answer_goes_on_when_there_is_room() {
     let web = Web::of(|| {
