@@ -16,6 +16,7 @@ use super::server::{Server, is_ended};
 use super::shared::Shared;
 use super::state::{Phase, State};
 use crate::base::close::Deadline;
+use crate::base::id::ConnId;
 use crate::handler::{Conn, DeadlineKind};
 
 /// What follows a step.
@@ -44,6 +45,9 @@ pub(super) enum After {
 pub(super) fn ms(now: Duration) -> u32 {
     now.as_millis() as u32
 }
+
+/// The function of [`Server::on_gone`](super::Server::on_gone).
+pub(super) type OnGone<A> = Box<dyn FnMut(&mut A, ReplyId)>;
 
 /// The function of [`Server::on_finish`](super::Server::on_finish).
 pub(super) type OnFinish<A> = Box<dyn FnMut(&mut A, &Record<'_>)>;
@@ -210,10 +214,7 @@ impl<A: 'static> Driver<'_, A> {
             Output::Unanswered => self.refuse(state, conn, refusal),
             // What was answered is whole, and what follows cannot be understood.
             Output::Done => self.close(state, conn),
-            Output::Stream(_) => {
-                conn.abort();
-                state.phase = Phase::Ended;
-            }
+            Output::Stream(_) => conn.abort(),
         }
     }
 
@@ -263,9 +264,32 @@ impl<A: 'static> Driver<'_, A> {
     /// Ends the connection once what was written has left, and the client has finished.
     pub(super) fn close(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
         if let Phase::Busy(mut exchange) = std::mem::replace(&mut state.phase, Phase::Ended) {
-            self.finish(conn, &mut exchange);
+            let cx = conn.context();
+            let (now, time) = (cx.now(), cx.system_time());
+            self.tell_end(&mut exchange, conn.id(), true, now, time);
         }
         conn.close();
+    }
+
+    /// Tells of an exchange that ends with its connection: whom it leaves without an answer, and
+    /// whoever is told of each.
+    pub(super) fn tell_end(
+        &mut self,
+        exchange: &mut Exchange<A>,
+        conn: ConnId,
+        is_sent: bool,
+        now: Duration,
+        time: SystemTime,
+    ) {
+        let id = ReplyId { conn, exchange: exchange.number };
+        let is_open = exchange.output != Output::Done;
+        self.shared.stats.gone += u64::from(is_open); // whatever the program does next
+        self.tell_gone(exchange);
+        let is_awaited = exchange.is_late || exchange.output != Output::Unanswered;
+        if let (true, Some(on_gone)) = (is_open && is_awaited, &mut self.shared.on_gone) {
+            on_gone(self.app, id);
+        }
+        self.tell_finish(exchange, id, is_sent, now, time);
     }
 
     /// After each call of user code: what the exchange waits for now. Whether it is over, and the

@@ -24,9 +24,6 @@ use crate::base::id::Timer;
 use crate::handler::{Conn, Context, DeadlineKind, Handler, Peer, TimerHandler};
 use crate::stream::Closed;
 
-/// The function of [`Server::on_gone`].
-type OnGone<A> = Box<dyn FnMut(&mut A, ReplyId)>;
-
 /// The function of [`Server::on_timer`].
 type OnTimer<A> = Box<dyn FnMut(&mut A, Timer, &mut Context<'_>)>;
 
@@ -53,7 +50,6 @@ pub struct Server<A> {
     pub(super) app: A,
     routes: Routes<A>,
     pub(super) shared: Shared<A>,
-    on_gone: Option<OnGone<A>>,
     on_timer: Option<OnTimer<A>>,
     /// Where paths are decoded.
     room: String,
@@ -69,7 +65,6 @@ impl<A: 'static> Server<A> {
             app,
             routes: Routes::new(routes),
             shared: Shared::new(),
-            on_gone: None,
             on_timer: None,
             room: String::new(),
             known: None,
@@ -86,10 +81,12 @@ impl<A: 'static> Server<A> {
     /// Sets a function that is called when a connection ended before its answer was complete, if
     /// the answer was to come later or in pieces. Here the program can cancel work that no client
     /// waits for any more. A client that sends FIN while it waits may still read. So a FIN counts
-    /// as the end only in a stream of events: see [`Response::later`].
+    /// as the end only in a stream of events: see [`Response::later`]. A request whose body is cut
+    /// by FIN, is malformed or comes too slowly gets no answer of the program's: then the call comes
+    /// as the server ends the connection.
     #[must_use]
     pub fn on_gone(mut self, call: impl FnMut(&mut A, ReplyId) + 'static) -> Self {
-        self.on_gone = Some(Box::new(call));
+        self.shared.on_gone = Some(Box::new(call));
         self
     }
 
@@ -560,18 +557,10 @@ impl<A: 'static> Handler for Server<A> {
         match std::mem::replace(&mut state.phase, Phase::Ended) {
             Phase::Upgraded(upgraded) => upgraded.on_close(&mut self.app, &closed, cx),
             Phase::Busy(mut exchange) => {
-                let id = ReplyId { conn: closed.id, exchange: exchange.number };
-                let is_open = exchange.output != Output::Done;
-                self.shared.stats.gone += u64::from(is_open); // whatever the program does next
-                self.driver().tell_gone(&mut exchange);
-                let is_awaited = exchange.is_late || exchange.output != Output::Unanswered;
-                if let (true, Some(on_gone)) = (is_open && is_awaited, &mut self.on_gone) {
-                    on_gone(&mut self.app, id);
-                }
                 let (now, time) = (cx.now(), cx.system_time());
                 // An answer may be whole although the client has not sent all of its body.
                 let is_sent = closed.unsent_bytes == 0;
-                self.driver().tell_finish(&mut exchange, id, is_sent, now, time);
+                self.driver().tell_end(&mut exchange, closed.id, is_sent, now, time);
             }
             Phase::Head | Phase::Ended => {}
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::date::DateLine;
-use super::drive::OnFinish;
+use super::drive::{OnFinish, OnGone};
 use super::durations::Durations;
 use super::exchange::{Exchange, Output};
 use super::head::KnownHost;
@@ -39,6 +39,8 @@ pub(super) struct Shared<A> {
     pub(super) is_above: bool,
     #[cfg(feature = "http-gzip")]
     pub(super) compressor: super::gzip::Compressor,
+    /// What is told of exchanges that end without their answer, where it was to come later.
+    pub(super) on_gone: Option<OnGone<A>>,
     /// What is told of exchanges that are over.
     pub(super) on_finish: Option<OnFinish<A>>,
     /// How long exchanges took, from when `on_finish` is set.
@@ -66,6 +68,7 @@ impl<A> Shared<A> {
             is_above: false,
             #[cfg(feature = "http-gzip")]
             compressor: super::gzip::Compressor::default(),
+            on_gone: None,
             on_finish: None,
             durations: None,
             unanswered_at: None,

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use waterwheel::http::{ReplyId, Router, Server, Upgraded};
-use waterwheel::{Conn, Context, HandlerKey, Timer};
+use waterwheel::http::{Options, ReplyId, Response, Router, Server, Upgraded};
+use waterwheel::{Conn, Context, HandlerKey, MinRate, Timer};
 
 use crate::web::Web;
 
@@ -151,6 +151,65 @@ fn a_client_that_goes_is_told_of_once_and_its_id_is_stale() {
         .unwrap();
     assert_eq!(found.recv_timeout(PATIENCE), Ok(false));
     assert!(gone.try_recv().is_err());
+}
+
+/// The server itself ends such an exchange: its request does not become whole.
+#[test]
+fn a_later_answer_to_a_request_that_is_cut_is_told_of_as_gone() {
+    let cut = ["Content-Length: 3\r\n\r\na"];
+    let malformed = ["Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", "nonsense\r\n"];
+    let at_once = ["Transfer-Encoding: chunked\r\n\r\n1\r\na\r\nnonsense\r\n"];
+    let slow = Some(MinRate::new(1_000, Duration::from_millis(200)));
+    for (path, parts, rate, answer) in [
+        ("/", &cut[..], None, ""),
+        ("/", &malformed[..], None, "HTTP/1.1 400 "),
+        ("/", &at_once[..], None, "HTTP/1.1 400 "),
+        ("/", &cut[..], slow, "HTTP/1.1 408 "),
+        ("/stream", &malformed[..], None, "reset"),
+    ] {
+        let (sender, ids) = mpsc::channel();
+        let (gone_sender, gone) = mpsc::channel();
+        let web = Web::serve(move || {
+            let collect = |res: &mut Response<'_, ()>| res.collect(10, |(), _, _| ());
+            let streams = sender.clone();
+            let routes = Router::new()
+                .post("/", move |(), _, res| {
+                    sender.send((res.later(), res.server())).unwrap();
+                    collect(res);
+                })
+                .post("/stream", move |(), _, res| {
+                    collect(res);
+                    streams.send((res.stream(None), res.server())).unwrap();
+                });
+            Server::new((), routes)
+                .with_options(Options::default().min_body_rate(rate))
+                .on_gone(move |(), id| gone_sender.send(id).unwrap())
+        });
+        let mut client = web.client();
+        client.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\n{}", parts[0]));
+        let (id, key) = ids.recv_timeout(PATIENCE).unwrap();
+        parts[1..].iter().for_each(|part| client.send(part));
+        if answer == "reset" {
+            client.expect_reset();
+        } else {
+            if answer.is_empty() {
+                client.finish();
+            }
+            let rest = client.rest();
+            assert!(rest.starts_with(answer) && rest.is_empty() == answer.is_empty(), "{rest}");
+        }
+        drop(client);
+        assert_eq!(gone.recv_timeout(PATIENCE), Ok(id), "{parts:?}");
+        let (sender, found) = mpsc::channel();
+        web.remote
+            .with(key, move |server, cx| {
+                let is_there = server.answer(cx, id, |_, _| ()).is_some();
+                sender.send((server.stats().gone, is_there)).unwrap();
+            })
+            .unwrap();
+        assert_eq!(found.recv_timeout(PATIENCE), Ok((1, false)));
+        assert!(gone.try_recv().is_err(), "once");
+    }
 }
 
 #[test]
