@@ -256,8 +256,13 @@ impl<A: 'static> Driver<'_, A> {
         log::debug!("{}: {} {}", conn.id(), refusal.status, refusal.why);
         let cx = conn.context();
         let date = self.shared.date.at(cx.now(), || cx.system_time());
-        let text = super::respond::refusal_text(refusal.status, refusal.why, date);
+        let (text, body_length) = super::respond::refusal_text(refusal.status, refusal.why, date);
         conn.write(&text);
+        if let Phase::Busy(exchange) = &mut state.phase {
+            let saved = exchange.saved.as_mut();
+            saved.into_iter().for_each(|saved| saved.refused = Some(refusal.status));
+            exchange.sent_bytes = body_length as u64;
+        }
         self.close(state, conn);
     }
 
@@ -476,14 +481,17 @@ impl<A: 'static> Driver<'_, A> {
         // Lent where it is: were it taken out, a panic in it would lose it for all that follow.
         let Some(call) = &mut self.shared.on_finish else { return };
         let (target, user_agent, referer) = Saved::parts(&saved);
-        let has_answer = exchange.output != Output::Unanswered;
+        let status = match exchange.output {
+            Output::Unanswered => saved.refused.unwrap_or(0),
+            Output::Stream(_) | Output::Done => exchange.status,
+        };
         let record = Record {
             id,
             peer: saved.peer,
             method: exchange.method,
             target,
             version: exchange.version,
-            status: if has_answer { exchange.status } else { 0 },
+            status,
             is_complete: is_sent && exchange.output == Output::Done,
             received_bytes: exchange.body_bytes,
             sent_bytes: exchange.sent_bytes,

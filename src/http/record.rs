@@ -19,6 +19,8 @@ pub(super) struct Saved {
     agent: Option<Box<[u8]>>,
     referer: Option<Box<[u8]>>,
     pub(super) began: Duration,
+    /// The status with which the server has refused the body.
+    pub(super) refused: Option<u16>,
 }
 
 impl Saved {
@@ -33,6 +35,7 @@ impl Saved {
             agent: field("user-agent"),
             referer: field("referer"),
             began,
+            refused: None,
         }
     }
 }
@@ -40,7 +43,8 @@ impl Saved {
 impl Saved {
     /// Of a request whose end nobody wants to be told.
     pub(super) fn target_only(head: &Head<'_>, peer: SocketAddr, began: Duration) -> Self {
-        Self { peer, target: head.target.raw.into(), agent: None, referer: None, began }
+        let target = head.target.raw.into();
+        Self { peer, target, agent: None, referer: None, began, refused: None }
     }
 
     /// The target up to its query, escaped, and no longer than a line of a log may be.
@@ -87,7 +91,8 @@ pub struct Record<'a> {
     pub version: Version,
     /// The status of the answer; 0 if there was none.
     pub status: u16,
-    /// Whether the answer was written whole.
+    /// Whether the answer was written whole. A refusal of the server's own within the body (400,
+    /// 408) is not the answer to the request.
     pub is_complete: bool,
     /// Bytes of the body of the request that were read.
     pub received_bytes: u64,

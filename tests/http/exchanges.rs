@@ -251,6 +251,13 @@ fn records_tell_what_was_asked_and_answered() {
     assert_eq!(wait(), first);
     assert_eq!(wait(), ((Method::Post, "/len".to_owned(), 200), (3, 1, true), None));
     assert_eq!(wait(), ((Method::Post, "/len".to_owned(), 0), (1, 0, false), None));
+    // Refused within the body.
+    let mut client = web.client();
+    client.send("POST /len HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let answer = client.ask("1\r\na\r\nnonsense\r\n");
+    assert_eq!(answer.status, 400);
+    let length = answer.body.len() as u64;
+    assert_eq!(wait(), ((Method::Post, "/len".to_owned(), 400), (1, length, false), None));
     // An answer that was given before the body, to clients that then send no more of it.
     for resets in [false, true] {
         let mut client = web.client();
