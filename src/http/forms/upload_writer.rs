@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::base::memory::GiveBack;
 use crate::base::panics;
 use crate::offload::{NotAccepted, Offload};
+
+/// Bytes that wait as one job, if they come in smaller pieces. Paused bodies go on job by job, so
+/// it is much less than may wait.
+const MAX_JOINED_BYTES: usize = 64 << 10;
 
 /// What is called once, on the writer's thread.
 pub(super) type Call = Box<dyn FnOnce() + Send>;
@@ -131,6 +136,21 @@ struct Waiting {
     is_taken: bool,
 }
 
+impl Waiting {
+    /// Puts a job behind all others. A piece of a file joins the one before it: a client chooses
+    /// how small the pieces are, and each job costs many times its two bytes.
+    fn push(&mut self, job: Job) {
+        match (self.jobs.back_mut(), job) {
+            (Some(Job::Write { file, bytes }), Job::Write { file: next, bytes: more })
+                if *file == next && bytes.len() + more.len() <= MAX_JOINED_BYTES =>
+            {
+                bytes.extend_from_slice(&more);
+            }
+            (_, job) => self.jobs.push_back(job),
+        }
+    }
+}
+
 impl Pipe {
     pub(super) fn new(offload: &Offload, writer: Writer) -> Self {
         let waiting = Mutex::new(Waiting::default());
@@ -144,7 +164,7 @@ impl Pipe {
         let ends = matches!(job, Job::Close { .. } | Job::Remove { .. });
         let errand; // its end may do what waits, and so comes behind that of the lock
         let mut waiting = lock(&self.waiting);
-        waiting.jobs.push_back(job);
+        waiting.push(job);
         if waiting.is_taken {
             return Ok(());
         }
@@ -185,6 +205,7 @@ impl Pipe {
             let mut waiting = lock(&self.waiting);
             let Some(job) = waiting.jobs.pop_front() else {
                 waiting.is_taken = false;
+                waiting.jobs.give_back();
                 return;
             };
             drop(waiting);
@@ -339,6 +360,7 @@ pub(super) fn create_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::memory::KEPT_ENTRIES;
     use crate::reactor::Reactor;
 
     #[test]
@@ -351,6 +373,49 @@ mod tests {
         // A write that was refused is taken off as one that is done.
         assert_eq!(backlog.take_off(1, 5).len(), 1);
         assert!(backlog.take_off(5, 5).is_empty(), "nobody goes on twice");
+    }
+
+    /// The bytes that wait are bounded, and with them must be what they cost.
+    #[test]
+    fn small_writes_to_a_file_wait_together_and_the_room_for_jobs_goes_back() {
+        const WRITES: usize = 100_000;
+        let directory = std::env::temp_dir().join(format!("ww-small-{}", std::process::id()));
+        create_directory(&directory).unwrap();
+        let mut reactor = Reactor::new().unwrap();
+        let offload = Offload::new(&mut reactor, Default::default()).unwrap();
+        let backlog: Arc<Mutex<Backlog>> = Arc::default();
+        let writer = Writer::new(Arc::default(), Arc::clone(&backlog), 0);
+        let pipe = Arc::new(Pipe::new(&offload, writer));
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        pipe.ask(Job::Say(Box::new(move || gate.recv().unwrap()))).unwrap();
+        for file in 0..2 {
+            let path = directory.join(file.to_string());
+            pipe.ask(Job::Create { file, path, on_error: Arc::default() }).unwrap();
+        }
+        let write = |file: u64, number: usize| {
+            lock(&backlog).add(2, usize::MAX, || Box::new(|| ()));
+            let bytes = (number as u16).to_le_bytes().to_vec();
+            pipe.ask(Job::Write { file, bytes }).unwrap();
+        };
+        (0..WRITES).for_each(|number| write(0, number));
+        let (jobs, limit) = (lock(&pipe.waiting).jobs.len(), 3 + 2 * WRITES / MAX_JOINED_BYTES + 1);
+        // Those of two files in turn cannot.
+        (0..WRITES).for_each(|number| write(number as u64 % 2, number));
+        let room = lock(&pipe.waiting).jobs.capacity();
+        let (done, all) = std::sync::mpsc::channel::<()>();
+        pipe.ask(Job::Say(Box::new(move || done.send(()).unwrap()))).unwrap();
+        open.send(()).unwrap();
+        all.recv().unwrap();
+        drop(lock(&pipe.writer)); // the queue is worked off
+        let room_after = lock(&pipe.waiting).jobs.capacity();
+        let [first, second] = ["0", "1"].map(|name| fs::read(directory.join(name)).unwrap());
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(jobs <= limit, "{jobs} jobs");
+        assert!(room >= WRITES && room_after <= KEPT_ENTRIES, "room for {room_after} jobs");
+        let bytes = |number: usize| (number as u16).to_le_bytes();
+        let evens = (0..WRITES).step_by(2);
+        assert!(first == (0..WRITES).chain(evens).flat_map(bytes).collect::<Vec<_>>());
+        assert!(second == (1..WRITES).step_by(2).flat_map(bytes).collect::<Vec<_>>());
     }
 
     /// Removals stand behind it, and nothing may come that has them done.
