@@ -379,7 +379,8 @@ impl<A: 'static> Driver<'_, A> {
             }
             After::Close => {
                 state.phase = Phase::Ended;
-                if exchange.is_last_word {
+                // What came in while the answer was due may go on.
+                if exchange.is_last_word && state.held.is_none() {
                     conn.close_without_waiting();
                 } else {
                     conn.close();

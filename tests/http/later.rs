@@ -305,6 +305,26 @@ fn what_a_client_sends_behind_its_last_request_costs_it_no_answer() {
     }
 }
 
+/// What is sent only while the answer is due counts as well.
+#[test]
+fn a_client_that_writes_while_its_last_answer_is_due_is_not_reset() {
+    let (web, ids, _) = web();
+    let mut client = web.client();
+    client.send("GET /later HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let id = ids.recv_timeout(PATIENCE).unwrap();
+    client.send("GET /now HTTP/1.1\r\nHost: x\r\n\r\n");
+    web.client().get("/now").expect(200, "now"); // it has come in
+    web.answer(id, move |_, res| res.text("later"));
+    client.answer().expect(200, "later");
+    web.client().get("/now").expect(200, "now"); // the end has been begun
+    for _ in 0..10 {
+        client.send("what a reset answers, so that the next write fails");
+        web.client().get("/now").expect(200, "now");
+    }
+    client.finish();
+    client.expect_end();
+}
+
 /// Takes a byte at a time and stops for a moment behind each.
 struct Sips;
 
