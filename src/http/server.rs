@@ -281,8 +281,9 @@ impl<A: 'static> Server<A> {
             return Ok(Step::Used(skipped + used));
         }
         head::find_end(&input[skipped..], 0)?; // each line that is here ends as it should
-        if skipped < input.len() {
-            self.await_head(state, conn, input.len()); // an empty line is no request that has begun
+        // An empty line is no request that has begun, nor is the first half of one.
+        if !matches!(input[skipped..], [] | [b'\r']) {
+            self.await_head(state, conn, input.len());
         }
         Ok(Step::Wait(0))
     }

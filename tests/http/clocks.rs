@@ -6,7 +6,7 @@ use waterwheel::http::{self, Body, Flow, Options, Response, Route, Router, Serve
 use waterwheel::{ListenOptions, MinRate};
 
 use crate::routes;
-use crate::web::Web;
+use crate::web::{Client, Web};
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(60);
@@ -29,6 +29,14 @@ fn ends(began: Instant, rest: &str, wanted: &str) {
     let passed = began.elapsed();
     assert!(passed >= SHORT && passed < SHORT * 20, "{passed:?}");
     assert!(rest.starts_with(wanted) && rest.is_empty() == wanted.is_empty(), "{rest}");
+}
+
+/// That no answer comes for longer than the clock runs.
+#[track_caller]
+fn expect_nothing(client: &Client) {
+    client.stream.set_read_timeout(Some(3 * SHORT)).unwrap();
+    assert!(client.stream.peek(&mut [0; 1]).is_err(), "an answer to nothing");
+    client.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
 }
 
 #[test]
@@ -78,11 +86,26 @@ fn an_empty_line_behind_a_body_begins_no_request() {
     let web = web(patient().head_timeout(SHORT));
     let mut client = web.client();
     client.ask("POST /len HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi\r\n").expect(200, "2");
-    let mut byte = [0; 1];
-    client.stream.set_read_timeout(Some(3 * SHORT)).unwrap();
-    assert!(client.stream.peek(&mut byte).is_err(), "an answer to nothing");
-    client.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    expect_nothing(&client);
     client.get("/").expect(200, "root");
+}
+
+#[test]
+fn an_empty_line_that_is_cut_begins_no_request() {
+    let web = web(patient().head_timeout(SHORT));
+    let mut client = web.client();
+    for _ in 0..2 {
+        client.send("\r");
+        expect_nothing(&client);
+        client.send("\n");
+        client.get("/").expect(200, "root");
+    }
+    // A request that begins behind it has its time from then on.
+    client.send("\r");
+    expect_nothing(&client);
+    let began = Instant::now();
+    client.send("\nGET / HTTP/1.1\r\n");
+    ends(began, &client.rest(), "HTTP/1.1 408 ");
 }
 
 #[test]
