@@ -1,6 +1,6 @@
 //! An MQTT 3.1.1 broker: QoS 0 and 1, wildcards, retained messages, keep-alive and wills. Messages
 //! of QoS 0 are dropped for a subscriber that is behind; one with QoS 1 that falls further behind
-//! than the limits allow is ended.
+//! than the limits allow is ended. No session outlives its connection, also if clean session is 0.
 //!
 //! ```text
 //! cargo run -p mqtt_broker -- 127.0.0.1:1883
@@ -133,8 +133,10 @@ impl<'a> Parts<'a> {
         self.bytes(count)
     }
 
+    /// A text, which has no U+0000 in it (1.5.3-2).
     fn text(&mut self) -> Result<String, Broken> {
-        String::from_utf8(self.field()?.to_vec()).map_err(|_| Broken)
+        let text = String::from_utf8(self.field()?.to_vec()).map_err(|_| Broken)?;
+        if text.contains('\0') { Err(Broken) } else { Ok(text) }
     }
 }
 
@@ -165,6 +167,14 @@ fn wanted(filters: &BTreeMap<String, u8>, message: &Publish, compared: &mut usiz
 /// Whether messages can be of it: it is no filter.
 fn is_topic(topic: &str) -> bool {
     !topic.is_empty() && !topic.contains(['+', '#']) && !is_too_deep(topic)
+}
+
+/// Whether it can be subscribed to: a wildcard is a whole level, and `#` the last one (4.7.1).
+fn is_filter(filter: &str) -> bool {
+    let front = filter.strip_suffix('#').filter(|front| front.is_empty() || front.ends_with('/'));
+    let mut levels = front.unwrap_or(filter).split('/');
+    let are_whole = levels.all(|level| level == "+" || !level.contains(['+', '#']));
+    !filter.is_empty() && are_whole && !is_too_deep(filter)
 }
 
 /// Whether a topic or a filter has more levels than are compared.
@@ -237,6 +247,9 @@ impl Broker {
             (8, true) => self.subscribe(client, conn, parts)?,
             (10, true) => {
                 let id = parts.bytes(2)?;
+                if parts.0.is_empty() {
+                    return Err(Broken); // nothing is named (3.10.3-2)
+                }
                 while !parts.0.is_empty() {
                     let filter = parts.text()?;
                     if client.filters.remove(&filter).is_some() {
@@ -266,16 +279,24 @@ impl Broker {
             return Err(Broken);
         }
         let (flags, keep_alive) = (parts.u8()?, parts.u16()?);
+        let has_will = flags & 4 != 0;
+        if flags & 1 != 0 || !has_will && flags & 0x38 != 0 {
+            return Err(Broken); // reserved, or about a will that is not there (3.1.2)
+        }
         client.name = parts.text()?;
+        if client.name.is_empty() && flags & 2 == 0 {
+            send(client, conn, 0x20, [&[0, 2], &[], &[], &[]]); // no id, no session (3.1.3-8)
+            return Err(Broken);
+        }
         if client.name.is_empty() {
             client.name = conn.id().to_string();
         }
-        if flags & 4 != 0 {
+        if has_will {
             let (topic, payload) = (parts.text()?, parts.field()?.into());
-            if !is_topic(&topic) {
-                return Err(Broken);
+            let (qos, retain) = ((flags >> 3) & 3, flags & 0x20 != 0);
+            if qos > 1 || !is_topic(&topic) {
+                return Err(Broken); // as a message with QoS 2
             }
-            let (qos, retain) = ((flags >> 3) & 1, flags & 0x20 != 0);
             client.will = Some(Publish { topic, payload, qos, retain });
         }
         client.silence = (keep_alive > 0).then(|| Duration::from_secs(keep_alive.into()) * 3 / 2);
@@ -296,6 +317,9 @@ impl Broker {
         parts: &mut Parts<'_>,
     ) -> Result<(), Broken> {
         let id = parts.bytes(2)?;
+        if parts.0.is_empty() {
+            return Err(Broken); // nothing is named (3.8.3-3)
+        }
         let (mut granted, mut added) = (Vec::new(), BTreeMap::new());
         while !parts.0.is_empty() {
             let (filter, qos) = (parts.text()?, parts.u8()?.min(1));
@@ -304,7 +328,7 @@ impl Broker {
                 None if client.filters.len() == MAX_FILTERS => usize::MAX,
                 None => client.filter_bytes + filter.len(),
             };
-            if bytes > MAX_FILTER_BYTES || is_too_deep(&filter) {
+            if bytes > MAX_FILTER_BYTES || !is_filter(&filter) {
                 granted.push(REFUSED);
                 continue;
             }

@@ -133,6 +133,99 @@ fn a_will_is_of_one_topic() {
     }
 }
 
+/// Sends the parts of an introduction as they are.
+fn introduce(addr: SocketAddr, flags: u8, parts: &[&str]) -> Client {
+    let mut client = Client::connect(addr);
+    let parts: Vec<_> = parts.iter().flat_map(|part| field(part)).collect();
+    client.send(packet(0x10, &[&field("MQTT"), &[4, flags, 0, 60][..], &parts].concat()));
+    client
+}
+
+/// What comes before the broker lets the client go.
+#[track_caller]
+fn expect_let_go(mut client: Client, last: &[u8], why: &str) {
+    let mut rest = Vec::new();
+    client.stream.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, last, "{why}");
+}
+
+#[test]
+fn a_will_has_the_qos_that_it_is_given() {
+    let (_broker, addr) = serve();
+    let mut heir = connect(addr, "heir");
+    heir.send(subscription(&[("will/+", 1)]));
+    heir.expect([0x90, 3, 0, 1, 1]);
+    for (qos, will) in [(0, "will/0"), (1, "will/1")] {
+        let mut client = introduce(addr, 6 | qos << 3, &["dying", will, "gone"]);
+        client.expect([0x20, 2, 0, 0]);
+        drop(client);
+        let id = if qos == 1 { &[0, 1][..] } else { &[] };
+        let length = 12 + id.len() as u8;
+        heir.expect([&[0x30 | qos << 1, length][..], &field(will), id, b"gone"].concat());
+    }
+    for flags in [6 | 2 << 3, 6 | 3 << 3] {
+        let client = introduce(addr, flags, &["dying", "will/2", "gone"]);
+        expect_let_go(client, &[], "QoS 2 is not spoken");
+    }
+}
+
+#[test]
+fn flags_that_say_nothing_are_refused() {
+    let (_broker, addr) = serve();
+    for flags in [2 | 1, 2 | 1 << 3, 2 | 2 << 3, 2 | 0x20] {
+        let client = introduce(addr, flags, &["odd"]);
+        expect_let_go(client, &[], &format!("{flags:#b}"));
+    }
+}
+
+#[test]
+fn a_client_without_a_name_has_no_session_to_come_back_to() {
+    let (_broker, addr) = serve();
+    expect_let_go(introduce(addr, 0, &[""]), &[0x20, 2, 0, 2], "identifier rejected");
+    introduce(addr, 2, &[""]).expect([0x20, 2, 0, 0]);
+    introduce(addr, 0, &["named"]).expect([0x20, 2, 0, 0]);
+}
+
+#[test]
+fn a_filter_that_is_none_is_refused() {
+    let (_broker, addr) = serve();
+    let mut client = connect(addr, "odd");
+    let right = ["#", "+", "/", "a/#", "/#", "+/#", "+/a/+", "$SYS/#", "a//b", "+//+"];
+    let wrong = ["", "#/x", "a/#/b", "a+", "+a", "a/+b/c", "a#", "a/b#", "##", "#/#", "+#", "#/"];
+    for (filters, code) in [(&right[..], 1), (&wrong, 0x80)] {
+        let asked: Vec<_> = filters.iter().map(|&filter| (filter, 1)).collect();
+        client.send(subscription(&asked));
+        let granted = vec![code; filters.len()];
+        client.expect([&[0x90, 2 + granted.len() as u8, 0, 1][..], &granted].concat());
+    }
+}
+
+#[test]
+fn who_subscribes_names_something() {
+    let (_broker, addr) = serve();
+    for first in [0x82, 0xa2] {
+        let mut client = connect(addr, "silent");
+        client.send(packet(first, &[0, 1]));
+        expect_let_go(client, &[], &format!("{first:#x}"));
+    }
+}
+
+#[test]
+fn a_text_with_a_zero_is_refused() {
+    let (_broker, addr) = serve();
+    let in_name = introduce(addr, 2, &["a\0b"]);
+    expect_let_go(in_name, &[], "a name");
+    let zero = field("a\0b");
+    for packet in [
+        packet(0x30, &[&zero[..], b"x"].concat()),
+        packet(0x82, &[&[0, 1], &zero[..], &[0]].concat()),
+    ] {
+        let mut client = connect(addr, "odd");
+        client.send(packet);
+        expect_let_go(client, &[], "a topic or a filter");
+    }
+}
+
 /// What has 32,000 levels is compared as long as 32,000 that have one.
 #[test]
 fn topics_and_filters_have_so_many_levels_and_no_more() {
