@@ -42,18 +42,18 @@ impl TimerHandler for Ticker {
 
 /// Sends each page its next event. One that reads too slowly waits for the next round.
 fn go_on(server: &mut Server<App>, cx: &mut Context<'_>) {
-    let mut pages = std::mem::take(&mut server.app().pages);
-    pages.retain_mut(|(id, last)| {
-        let number = (*last + 1).to_string();
+    // The last first, because the last takes the place of one that has gone.
+    for at in (0..server.app().pages.len()).rev() {
+        let (id, last) = server.app().pages[at];
+        let next = last.wrapping_add(1); // a client may have sent any number
+        let number = next.to_string();
         let event = Event::new(&number).id(&number);
-        match server.answer(cx, *id, |_, res| res.send_event(&event)) {
-            Some(Written::Below | Written::Above) => *last += 1,
+        match server.answer(cx, id, |_, res| res.send_event(&event)) {
+            Some(Written::Below | Written::Above) => server.app().pages[at].1 = next,
             Some(_) => {}
-            None => return false, // it has gone
+            None => drop(server.app().pages.swap_remove(at)),
         }
-        true
-    });
-    server.app().pages = pages;
+    }
 }
 
 fn main() -> io::Result<()> {

@@ -159,6 +159,29 @@ fn a_part_of_a_file_is_served() {
     expect_end_by_signal(server);
 }
 
+/// After the last number a page begins anew, and the others go on.
+#[test]
+#[cfg(feature = "http")]
+fn an_event_has_any_number_as_its_last() {
+    let (server, addr) = Process::start("http_events", &["127.0.0.1:0"]).listening();
+    let listen = |last: u64| {
+        let mut page = Client::connect(addr);
+        page.send(format!("GET /events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: {last}\r\n\r\n"));
+        page
+    };
+    let mut pages = [41, u64::MAX - 1, 7, u64::MAX].map(|last| (listen(last), last));
+    for _ in 0..20 {
+        for (page, last) in &mut pages {
+            *last = last.wrapping_add(1);
+            let line = format!("id: {last}");
+            // A heartbeat comes where no event does.
+            let lines = std::iter::repeat_with(|| page.line()).take(30);
+            assert!(lines.take_while(|line| !line.starts_with(':')).any(|it| it == line), "{line}");
+        }
+    }
+    expect_end_by_signal(server);
+}
+
 #[test]
 fn a_chat_on_all_cores_is_replaced() {
     let control = format!("waterwheel-chat-{}.sock", std::process::id());
