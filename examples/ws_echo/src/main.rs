@@ -1,5 +1,6 @@
 //! A WebSocket echo, at the path `/ws`: the one to put a load on. And a client of it, which sends
-//! its arguments and prints what comes back.
+//! its arguments and prints what comes back. It fails if an answer is missing, or if the end is not
+//! 1000.
 //!
 //! ```text
 //! cargo run --release -p ws_echo
@@ -7,8 +8,10 @@
 //! cargo run --release -p ws_echo --features tls -- --tls-self-signed
 //! ```
 
+use std::cell::OnceCell;
 use std::error::Error;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use support::{CertificateSource, Tls, print, say};
@@ -84,14 +87,20 @@ fn serve(args: Args) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// Sends the texts one by one, and prints the answers.
-struct Asker;
+struct Asker {
+    failure: Rc<OnceCell<String>>,
+}
 
-/// The texts that are still to be sent.
-type Texts = std::vec::IntoIter<String>;
+struct Texts {
+    /// Those that are still to be sent.
+    rest: std::vec::IntoIter<String>,
+    /// How many have no answer yet, those that are to be sent too.
+    unanswered: usize,
+}
 
 impl Asker {
     fn ask(texts: &mut Texts, socket: &mut Socket<'_>) {
-        match texts.next() {
+        match texts.rest.next() {
             Some(text) => drop(socket.send_text(&text)),
             None => socket.close(CloseCode::NORMAL, ""),
         }
@@ -107,28 +116,43 @@ impl Handler for Asker {
 
     fn on_message(&mut self, texts: &mut Texts, socket: &mut Socket<'_>, message: Message<'_>) {
         say(format_args!("{}", message.text().unwrap_or("(bytes)")));
+        texts.unanswered = texts.unanswered.saturating_sub(1);
         Self::ask(texts, socket);
     }
 
-    fn on_close(&mut self, _: Texts, ended: Ended<'_>, cx: &mut Context<'_>) {
-        say(format_args!("closed with {} {}", ended.code, ended.reason));
+    fn on_close(&mut self, texts: Texts, ended: Ended<'_>, cx: &mut Context<'_>) {
+        let how = format!("closed with {} {}", ended.code, ended.reason);
+        if texts.unanswered > 0 {
+            let failure = format!("{how}, texts without an answer: {}", texts.unanswered);
+            let _ = self.failure.set(failure);
+        } else if ended.code != CloseCode::NORMAL {
+            let _ = self.failure.set(how);
+        } else {
+            say(format_args!("{how}"));
+        }
         cx.stop();
     }
 
     fn on_connect_failed(&mut self, _: Texts, error: std::io::Error, cx: &mut Context<'_>) {
-        say(format_args!("{error}"));
+        let _ = self.failure.set(error.to_string());
         cx.stop();
     }
 }
 
 fn connect(to: &str, args: Args) -> Result<ExitCode, Box<dyn Error>> {
+    let failure = Rc::new(OnceCell::new());
     let mut reactor = Reactor::new()?;
-    let client = reactor.register(Client::new(Asker, args.options));
-    let state = Request::new(to, "/ws").with_state(args.texts.into_iter());
+    let asker = Asker { failure: Rc::clone(&failure) };
+    let client = reactor.register(Client::new(asker, args.options));
+    let texts = Texts { unanswered: args.texts.len(), rest: args.texts.into_iter() };
+    let state = Request::new(to, "/ws").with_state(texts);
     let options = ConnectOptions::default().limits(Limits::internet());
     reactor.connect(to, client, state, &options);
     reactor.run()?;
-    Ok(ExitCode::SUCCESS)
+    match failure.get() {
+        Some(failure) => Err(format!("{to}: {failure}").into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// `None` asks for the usage.
