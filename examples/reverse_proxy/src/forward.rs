@@ -98,14 +98,36 @@ fn with_address(call: Call, address: IpAddr) -> Call {
     call.header(NAME, &text[..length - 1])
 }
 
+const MAX_FORWARDS: &str = "Max-Forwards";
+
+/// How many proxies pass an OPTIONS on, if it says so (RFC 9110, 7.6.2). TRACE has no route here,
+/// and for other methods the field means nothing.
+fn max_forwards(req: &Request<'_>) -> Option<u64> {
+    let number = req.header(MAX_FORWARDS).filter(|_| req.method() == Method::Options)?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| number.parse().unwrap_or(u64::MAX)) // or more than that
+}
+
 /// Asks a server behind what a client asks.
 pub(crate) fn forward(proxy: &mut Proxy, req: &Request<'_>, res: &mut Response<'_, Proxy>) {
+    let hops = max_forwards(req);
+    if hops == Some(0) {
+        res.status(204).header("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH").empty();
+        return;
+    }
     let Some(at) = proxy.choose() else {
         return res.status(502).text("no server behind is up\n");
     };
     let listed = Listed::of(req.headers());
-    let call = Call::new(req.method(), path_of(req.method(), req.target()))
-        .fields(req.fields(|name, _| listed.passes(name)));
+    let call = Call::new(req.method(), path_of(req.method(), req.target())).fields(req.fields(
+        |name, _| {
+            listed.passes(name) && (hops.is_none() || !name.eq_ignore_ascii_case(MAX_FORWARDS))
+        },
+    ));
+    let call = match hops {
+        Some(hops) => call.header(MAX_FORWARDS, (hops - 1).to_string()),
+        None => call,
+    };
     let mut call = with_address(call, res.peer_addr().ip())
         .header("X-Forwarded-Host", req.host().unwrap_or_default())
         .header("Via", "1.1 waterwheel");

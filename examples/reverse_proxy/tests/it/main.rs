@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod health;
+mod max_forwards;
 #[path = "../../../../tests/examples/process.rs"]
 mod process;
 #[path = "../../../../tests/examples/servers.rs"]
