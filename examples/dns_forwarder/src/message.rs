@@ -31,7 +31,10 @@ impl Question {
         let head = [flags, other, 0, 1, 0, 0, 0, 0, 0, counts.arcount().min(1) as u8];
         let mut own = [&head, &query[12..answers.pos()]].concat();
         let additional = answers.next_section().ok()??.next_section().ok()??;
+        // A zone comes in many messages, and no answer here has more than one (RFC 5936, 2.2).
+        let is_transfer = matches!(query[answers.pos() - 4..], [0, 251 | 252, ..]); // IXFR, AXFR
         let mut is_plain = header.opcode() == Opcode::QUERY
+            && !is_transfer
             && counts.ancount() + counts.nscount() == 0
             && counts.arcount() < 2;
         for record in additional {
@@ -188,7 +191,9 @@ mod tests {
         let mut update = query(&[]);
         update[2] |= 5 << 3;
         let signed = query(&[0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0]);
-        for query in [pair, update, signed] {
+        let [mut zone, mut changes] = [query(&[]), query(&[])];
+        (zone[FRONT - 3], changes[FRONT - 3]) = (252, 251); // AXFR and IXFR
+        for query in [pair, update, signed, zone, changes] {
             assert!(matches!(Question::of(&query, false), Some(Err(NOT_IMPLEMENTED))), "{query:?}");
             let refused = refusal(&query, NOT_IMPLEMENTED);
             let head = [1, 2, query[2] | 0x80, 0x84, 0, 1, 0, 0, 0, 0, 0, 0];

@@ -433,6 +433,22 @@ fn questions_over_tcp_are_bounded_and_all_are_answered() {
     assert_eq!(upstreams.load(Ordering::SeqCst), MOST + 1);
 }
 
+/// A zone comes in many messages; the first one alone would be no answer, and would be kept.
+#[test]
+fn a_transfer_of_a_zone_is_refused_in_so_many_words() {
+    let (_forwarder, server, mut client) = over_tcp();
+    for kind in [252, 251] {
+        let mut transfer = query(9, &[]);
+        transfer[16] = kind;
+        client.write_all(&framed(&transfer)).unwrap();
+        let refused = next(&mut client);
+        (transfer[2], transfer[3]) = (0x81, 0x84);
+        assert_eq!(refused, transfer, "{kind}");
+    }
+    server.set_nonblocking(true).unwrap();
+    assert_eq!(server.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
 #[test]
 fn a_server_that_hangs_up_without_an_answer_is_a_failure_at_once() {
     let (_forwarder, server, mut client) = over_tcp();
