@@ -1,6 +1,7 @@
 //! A DNS forwarder with a cache, over UDP and TCP. It answers from the address that was asked, and
 //! asks a server upstream for what it does not know: over TCP what it was asked over TCP, since
-//! clients come that way for what is too long for a datagram.
+//! clients come that way for what is too long for a datagram. A forger has to guess an id and
+//! one of sixteen ports, which change.
 //!
 //! ```text
 //! cargo run -p dns_forwarder -- 127.0.0.1:5353 9.9.9.9:53
@@ -8,6 +9,7 @@
 //! ```
 
 mod message;
+mod ports;
 
 use std::collections::HashMap;
 use std::env;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use hashlink::LruCache;
 use message::{Question, SERVER_FAILURE, Ttl, refusal, ttls};
+use ports::Ports;
 use waterwheel::frame::{self, LengthPrefix};
 use waterwheel::udp::{DatagramHandler, DatagramSocket, SocketId, UdpOptions};
 use waterwheel::{
@@ -72,6 +75,8 @@ struct Pending {
     timer: TimerId,
     /// The number that its id was made of, which no other question has.
     drawn: u64,
+    /// The socket that it was sent on, and its answer comes to, if it came over UDP.
+    socket: Option<SocketId>,
     /// The connection that it was sent on, if it came over TCP.
     upstream: Option<ConnId>,
 }
@@ -104,9 +109,9 @@ impl Cached {
 /// Serves UDP, TCP and its own timers.
 struct Forwarder {
     key: HandlerKey<Forwarder>,
-    /// Set before the loop turns.
-    upstream: Option<SocketId>,
-    /// The same server over TCP.
+    /// Opened before the loop turns.
+    ports: Ports,
+    /// The server upstream, for TCP.
     server: String,
     /// By the id upstream, which is the token of its timer, too.
     pending: HashMap<u16, Pending>,
@@ -188,7 +193,7 @@ impl Forwarder {
         // is new has not, but others have.
         if asks_again || !is_tcp && now >= pending.sent + RESEND {
             pending.sent = now;
-            send_datagram(self.upstream, &pending.question.query(own), cx);
+            send_datagram(pending.socket, &pending.question.query(own), cx);
         }
     }
 
@@ -199,7 +204,7 @@ impl Forwarder {
         }
         let (drawn, own) = self.draw()?;
         let (sent, timer) = (cx.now(), cx.set_timer(self.key, PATIENCE, own.into()));
-        let mut upstream = None;
+        let (mut upstream, mut socket) = (None, None);
         if question.is_tcp {
             let limits = Limits::default().all_idle(Some(PATIENCE));
             let options = ConnectOptions::default().timeout(PATIENCE).limits(limits);
@@ -210,16 +215,19 @@ impl Forwarder {
             upstream = Some(id);
             self.upstreams += 1;
         } else {
-            send_datagram(self.upstream, &question.query(own), cx);
+            let random = self.random.hash_one(drawn) >> 16; // what is not in the id
+            socket = Some(self.ports.draw(random, self.key, cx));
+            send_datagram(socket, &question.query(own), cx);
         }
         let (askers, asked) = (Vec::new(), question.clone());
-        self.pending.insert(own, Pending { askers, question, sent, timer, drawn, upstream });
+        let pending = Pending { askers, question, sent, timer, drawn, socket, upstream };
+        self.pending.insert(own, pending);
         self.asked.insert(asked, own);
         Some(own)
     }
 
-    /// Draws an id that is free. It is hard to guess: who could guess it could answer instead of
-    /// the server.
+    /// Draws an id that is free. With the port it is hard to guess: who could guess both could
+    /// answer instead of the server.
     fn draw(&mut self) -> Option<(u64, u16)> {
         let mut draws = (self.drawn + 1..).take(MAX_DRAWS).map(|drawn| (drawn, self.id_of(drawn)));
         let free = draws.find(|(_, own)| !self.pending.contains_key(own));
@@ -273,9 +281,11 @@ impl Forwarder {
         }
     }
 
-    fn on_answer(&mut self, answer: &[u8], cx: &mut Context<'_>) {
+    /// An answer has come to a socket, or on a connection.
+    fn on_answer(&mut self, answer: &[u8], socket: Option<SocketId>, cx: &mut Context<'_>) {
         let Some(own) = answer.first_chunk().map(|id| u16::from_be_bytes(*id)) else { return };
-        let is_right = |pending: &Pending| pending.question.is_answered_by(answer);
+        let is_right =
+            |pending: &Pending| pending.socket == socket && pending.question.is_answered_by(answer);
         if !self.pending.get(&own).is_some_and(is_right) {
             return; // too late, or forged
         }
@@ -296,8 +306,8 @@ impl Forwarder {
 
 impl DatagramHandler for Forwarder {
     fn on_datagram(&mut self, socket: &mut DatagramSocket<'_>, peer: SocketAddr, bytes: &[u8]) {
-        if Some(socket.id()) == self.upstream {
-            return self.on_answer(bytes, &mut socket.context());
+        if self.ports.has(socket.id()) {
+            return self.on_answer(bytes, Some(socket.id()), &mut socket.context());
         }
         let asker = Asker::Udp { socket: socket.id(), peer, local: socket.local_addr().ok() };
         self.on_query(asker, bytes, &mut socket.context());
@@ -335,7 +345,7 @@ impl Handler for Forwarder {
                     self.on_query(Asker::Tcp(conn.id()), message, &mut conn.context());
                 }
                 Side::Upstream(_) => {
-                    self.on_answer(message, &mut conn.context());
+                    self.on_answer(message, None, &mut conn.context());
                     conn.close();
                 }
             }
@@ -362,10 +372,11 @@ fn main() -> anyhow::Result<()> {
     let addr = args.next().unwrap_or_else(|| "127.0.0.1:5353".to_owned());
     let server = args.next().unwrap_or_else(|| "9.9.9.9:53".to_owned());
     let mut reactor = Reactor::new()?;
+    let servers = reactor.resolve_now(server.as_str())?;
     let key = reactor.register_with(|key| Forwarder {
         key,
-        upstream: None,
-        server: server.clone(),
+        ports: Ports::default(),
+        server,
         pending: HashMap::new(),
         asked: HashMap::new(),
         upstreams: 0,
@@ -374,8 +385,8 @@ fn main() -> anyhow::Result<()> {
         random: RandomState::new(),
         drawn: 0,
     });
-    let (upstream, _) = reactor.connect_udp(server, key, UdpOptions::default())?;
-    reactor.handler_mut(key).expect("it is registered").upstream = Some(upstream);
+    let ports = Ports::open(servers, key, &mut reactor.context())?;
+    reactor.handler_mut(key).expect("it is registered").ports = ports;
     let options = ListenOptions::default().limits(Limits::internet());
     let addr = reactor.listen(addr, key, options)?;
     reactor.bind_udp(addr, key, UdpOptions::default().batch(true))?;

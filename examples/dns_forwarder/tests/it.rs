@@ -4,6 +4,7 @@
 #[path = "../../../tests/examples/process.rs"]
 mod process;
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -326,6 +327,46 @@ fn a_query_is_no_answer() {
     let mut buffer = [0; 512];
     client.recv(&mut buffer).unwrap();
     assert_eq!(buffer[2] & 0x80, 0x80);
+}
+
+/// Who knew the port had but an id to guess.
+#[test]
+fn questions_leave_from_many_ports_which_change() {
+    let (_forwarder, server, addr) = manual();
+    let (client, begun, mut ports) = (client(addr), Instant::now(), HashSet::new());
+    for number in 0.. {
+        client.send(&query_for(number)).unwrap();
+        ports.insert(asked(&server).1);
+        if ports.len() > 16 {
+            break; // all sixteen of the beginning, and one of later
+        }
+        assert!(begun.elapsed() < PATIENCE, "{} ports", ports.len());
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn an_answer_to_another_port_is_none() {
+    let (_forwarder, server, addr) = manual();
+    let client = client(addr);
+    client.send(&query(1, &[])).unwrap();
+    let (question, from) = asked(&server);
+    let other = (0..).map(|number| {
+        client.send(&query_for(number)).unwrap();
+        asked(&server).1
+    });
+    let other = { other }.find(|&other| other != from).unwrap();
+    let answer = |address: u8| {
+        let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4, 10, 0, 0, address];
+        let mut answer = [&question[..], &record].concat();
+        (answer[2], answer[7]) = (0x80, 1);
+        answer
+    };
+    server.send_to(&answer(6), other).unwrap();
+    server.send_to(&answer(1), from).unwrap();
+    let mut buffer = [0; 512];
+    let length = client.recv(&mut buffer).unwrap();
+    assert_eq!(buffer[length - 4..length], [10, 0, 0, 1]);
 }
 
 #[test]
