@@ -122,7 +122,7 @@
 //! | | `sim` | a simulated world to test handlers in (feature `sim`) |
 //! | | `tests` | scripts of a connection, models of interleavings, and targets of the fuzzers |
 //!
-//! To learn how the loop works, read these in this order. It is one afternoon: some 3,500 lines of
+//! To learn how the loop works, read these in this order. It is one afternoon: some 3,600 lines of
 //! code.
 //!
 //! | | file | lines of code | what it shows |

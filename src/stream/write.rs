@@ -146,18 +146,35 @@ impl Link<'_> {
         is_owner && self.connection.is_open() && !self.connection.has_output()
     }
 
-    /// Bytes that the cap has room for.
+    /// Bytes that the cap of the limits has room for.
     pub(super) fn room(&self) -> usize {
-        let pending = self.connection.output_in_memory() + self.engine.cork.gathered(self.id);
-        // Under a layer it is an upper bound, to which what the layer itself says may add.
-        self.connection.config.max_output.saturating_sub(pending)
+        self.room_under(self.connection.config.max_output)
     }
 
-    /// Whether sending makes room for `wanted` bytes under the cap. The cap is for peers that do
-    /// not read: a queue is full only if its socket is.
-    #[cold]
+    fn room_under(&self, cap: usize) -> usize {
+        let pending = self.connection.output_in_memory() + self.engine.cork.gathered(self.id);
+        // Under a layer it is an upper bound, to which what the layer itself says may add.
+        cap.saturating_sub(pending)
+    }
+
+    /// Whether a write of `wanted` bytes leaves no more than `cap` queued, or meets an empty queue.
+    /// The socket first gets what it takes, as with the cap of the limits.
+    pub(crate) fn fits_under(&mut self, cap: usize, wanted: usize) -> bool {
+        let fits = self.make_room_under(cap, wanted.min(cap));
+        self.renew_cork_room();
+        fits
+    }
+
+    /// Whether sending makes room for `wanted` bytes under the cap of the limits.
     pub(super) fn make_room(&mut self, wanted: usize) -> bool {
-        if wanted > self.connection.config.max_output {
+        self.make_room_under(self.connection.config.max_output, wanted)
+    }
+
+    /// Whether sending makes room under a cap. Caps are for peers that do not read: a queue is full
+    /// only if its socket is.
+    #[cold]
+    fn make_room_under(&mut self, cap: usize, wanted: usize) -> bool {
+        if wanted > cap {
             return false;
         }
         if self.engine.cork.gathered(self.id) > 0 {
@@ -167,7 +184,7 @@ impl Link<'_> {
             if !self.connection.takes_output() {
                 return false;
             }
-            if wanted <= self.room() {
+            if wanted <= self.room_under(cap) {
                 return true;
             }
             let is_blocked = self.connection.flags.has(Flags::BLOCKED);

@@ -15,8 +15,8 @@ use crate::ws::{CloseCode, Frame, Socket};
 /// Why a member is closed that reads too slowly.
 pub(super) const TOO_SLOW: &str = "reads too slowly";
 
-/// What to do with a member of a room that reads too slowly: its queue is longer than the room
-/// allows.
+/// What to do with a member of a room that reads too slowly: its socket takes no more, and its
+/// queue is longer than the room allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Slow {
@@ -90,9 +90,10 @@ impl Default for Room {
 }
 
 impl Room {
-    /// A room in which a member counts as slow when a message would make its queue longer than
-    /// this, in bytes. [`Room::default`] has 256 KiB. Choose less than
-    /// `Limits::max_output_bytes`: then slow members miss messages, and are not cut off.
+    /// A room in which a member counts as slow when its socket takes no more and a message would
+    /// make its queue longer than this, in bytes. [`Room::default`] has 256 KiB. A member for which
+    /// nothing is queued gets a message of any length that `Limits::max_output_bytes` allows.
+    /// Choose less than that limit: then slow members miss messages, and are not cut off.
     #[must_use]
     pub fn new(max_queued_bytes: usize) -> Self {
         Self { members: Vec::new(), places: HashMap::new(), max_queued_bytes }
@@ -142,7 +143,7 @@ impl Room {
     }
 
     /// Sends a message to all members. It leaves at the end of the turn, together with what else is
-    /// written to them until then.
+    /// written to them until then; what is more than the room lets be queued leaves before.
     ///
     /// A member that is sending a message in parts, or has said Close, misses it.
     pub fn publish(&mut self, cx: &mut Context<'_>, frame: &Frame, slow: Slow) -> Published {
@@ -220,8 +221,8 @@ impl Member {
             return Sent::Held;
         }
         let bytes = frame.bytes(self.bits, &self.shared);
-        if conn.pending_bytes() + bytes.len() > max_queued_bytes {
-            return Sent::Slow;
+        if !conn.fits_under(max_queued_bytes, bytes.len()) {
+            return if conn.is_writable() { Sent::Slow } else { Sent::Gone };
         }
         match conn.write(bytes) {
             Written::Below | Written::Above => {

@@ -82,9 +82,9 @@ struct Door {
 }
 
 impl SharedRoom {
-    /// A room without a part. A member is slow when a message would make its queue longer than
-    /// `max_queued_bytes`, as with [`Room::new`]; `slow` says what happens then. With
-    /// [`Slow::Tell`] only the part that publishes is told of its own members.
+    /// A room without a part. A member is slow when its socket takes no more and a message would
+    /// make its queue longer than `max_queued_bytes`, as with [`Room::new`]; `slow` says what
+    /// happens then. With [`Slow::Tell`] only the part that publishes is told of its own members.
     #[must_use]
     pub fn new(max_queued_bytes: usize, slow: Slow) -> Self {
         Self { doors: Arc::default(), max_queued_bytes, slow, capacity: DEFAULT_CAPACITY }

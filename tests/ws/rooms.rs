@@ -250,3 +250,30 @@ fn one_that_publishes_and_reads_too_slowly_itself_is_closed_and_told_like_the_ot
     }
     expect_closed(&mut house, a, id);
 }
+
+#[test]
+fn a_message_longer_than_the_room_queues_reaches_members_that_read() {
+    let mut house = house(Slow::Close, 1_000);
+    let mut members = [house.member("").0, house.member("").0];
+    let text = [b'x'; 2_000];
+    members[0].send(&masked(0x81, &text));
+    for member in &mut members {
+        house.rig.expect(member, &plain(0x81, &text));
+    }
+    assert_eq!((house.last.borrow().sent, house.last.borrow().missed), (2, 0));
+}
+
+#[test]
+fn messages_of_one_turn_that_are_more_than_the_room_queues_reach_members_that_read() {
+    let mut house = house(Slow::Close, 1_000);
+    let mut members = [house.member("").0, house.member("").0];
+    let texts: Vec<_> = (b'a'..=b't').map(|letter| [letter; 100]).collect();
+    let frames: Vec<_> = texts.iter().flat_map(|text| masked(0x81, text)).collect();
+    members[0].send(&frames);
+    for member in &mut members {
+        for text in &texts {
+            house.rig.expect(member, &plain(0x81, text));
+        }
+    }
+    assert_eq!((house.room.borrow().len(), house.last.borrow().missed), (2, 0));
+}

@@ -384,6 +384,14 @@ impl<'a> Conn<'a> {
         connection.map_or(0, |connection| connection.output_left().saturating_add(gathered))
     }
 
+    /// Whether a write of `bytes` leaves no more than `most` pending, or meets an empty queue. The
+    /// socket first gets what it takes: a cap for slow readers must hit no other.
+    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "only a room has such a cap"))]
+    pub(crate) fn fits_under(&mut self, most: usize, bytes: usize) -> bool {
+        let fits = self.pending_bytes().saturating_add(bytes) <= most;
+        fits || self.link().is_some_and(|mut link| link.fits_under(most, bytes))
+    }
+
     /// The layer that its bytes pass through.
     #[cfg(feature = "tls")]
     pub(crate) fn layer(&self) -> Option<&dyn Layer> {
