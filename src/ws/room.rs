@@ -15,6 +15,9 @@ use crate::ws::{CloseCode, Frame, Socket};
 /// Why a member is closed that reads too slowly.
 pub(super) const TOO_SLOW: &str = "reads too slowly";
 
+/// Members that a room has room for at least, before it looks for those that have ended.
+const LEAST_ROOM: usize = 4;
+
 /// What to do with a member of a room that reads too slowly: its socket takes no more, and its
 /// queue is longer than the room allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,10 +111,29 @@ impl Room {
         if wire.is_client() || !wire.is_open() || self.places.contains_key(&id) {
             return false;
         }
+        if self.members.len() == self.members.capacity() {
+            self.forget_ended(socket);
+        }
         let bits = wire.shared_bits();
         self.places.insert(id, self.members.len());
         self.members.push(Member { id, bits, shared: Rc::clone(&wire.shared) });
         true
+    }
+
+    /// Removes members that have ended, which a room without messages does not find. Then there is
+    /// room for as many more as are left, so that a join costs the same however many there are.
+    #[cold]
+    fn forget_ended(&mut self, socket: &Socket<'_>) {
+        let mut place = 0;
+        while let Some(&Member { id, .. }) = self.members.get(place) {
+            if socket.conn.knows(id) {
+                place += 1;
+            } else {
+                self.leave(id);
+            }
+        }
+        let left = self.members.len();
+        self.members.reserve(left.max(LEAST_ROOM));
     }
 
     /// Removes a member; whether it was one.
@@ -130,7 +152,8 @@ impl Room {
         self.places.contains_key(&id)
     }
 
-    /// Members, with those that have ended since the last message.
+    /// Members, with those that have ended since the last message. Without a message, too, they
+    /// do not add up: those who join take their places.
     #[must_use]
     pub fn len(&self) -> usize {
         self.members.len()

@@ -199,7 +199,7 @@ impl RoomPart {
         self.room.with(|room| room.contains(id))
     }
 
-    /// Members on this reactor, with those that have ended since the last message.
+    /// Members on this reactor, with some that have ended, as [`Room::len`] says.
     #[must_use]
     pub fn len(&self) -> usize {
         self.room.with(|room| room.len())

@@ -277,3 +277,17 @@ fn messages_of_one_turn_that_are_more_than_the_room_queues_reach_members_that_re
     }
     assert_eq!((house.room.borrow().len(), house.last.borrow().missed), (2, 0));
 }
+
+#[test]
+fn a_room_into_which_nothing_is_published_keeps_few_that_have_ended() {
+    let mut house = house(Slow::Skip, 1_000);
+    let _stays = [house.member(""), house.member(""), house.member("")];
+    let mut most = 0;
+    for _ in 0..200 {
+        let (member, id) = house.member("");
+        member.reset();
+        house.rig.end_of(id);
+        most = most.max(house.room.borrow().len());
+    }
+    assert!(most <= 16, "{most} members");
+}

@@ -392,6 +392,12 @@ impl<'a> Conn<'a> {
         fits || self.link().is_some_and(|mut link| link.fits_under(most, bytes))
     }
 
+    /// Whether another connection is still there.
+    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "only a room keeps ids"))]
+    pub(crate) fn knows(&self, id: ConnId) -> bool {
+        self.lp.streams.get(id).is_some()
+    }
+
     /// The layer that its bytes pass through.
     #[cfg(feature = "tls")]
     pub(crate) fn layer(&self) -> Option<&dyn Layer> {
