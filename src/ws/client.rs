@@ -8,13 +8,16 @@ use crate::base::close::{CloseReason, Deadline, Idle, IdleKind};
 use crate::base::id::Timer;
 use crate::handler::{self, Conn, Context, DeadlineKind, Peer};
 use crate::stream::Closed;
-use crate::ws::handshake::{check_answer, key_of};
+use crate::ws::handshake::{check_answer, has_loose_line, key_of};
 use crate::ws::shared::{Shared, is_token};
 use crate::ws::wire::{Agreed, Wire, is_ended};
 use crate::ws::{Handler, Options, Session, Stats, deflate};
 
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 16 << 10;
+
+/// Interim answers that may stand before the answer, such as 103.
+const MAX_INTERIM: usize = 16;
 
 /// Fields that an answer may have.
 const MAX_FIELDS: usize = 100;
@@ -251,7 +254,7 @@ impl<A: Handler> Client<A> {
         self.shared.stats()
     }
 
-    /// The head of the answer, once it is whole. Returns its length.
+    /// The head of the answer, once it is whole. Returns its length, with the interim answers.
     fn answered(
         &mut self,
         state: &mut ClientState<A::State>,
@@ -259,26 +262,14 @@ impl<A: Handler> Client<A> {
         input: &[u8],
     ) -> usize {
         let Phase::Opening(opening) = &mut state.0 else { return input.len() };
-        let looked_at = &input[..input.len().min(MAX_HEAD)];
-        let end = looked_at.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
-        let result = match end {
-            Some(end) => read_answer(&input[..end], &opening.key, &self.shared.options),
-            // A server of TLS answers a plain request with an alert.
-            None if input.starts_with(&[0x15, 3]) => {
-                Err(invalid("it is TLS; encrypt the connection with ConnectOptions::tls").into())
-            }
-            None if looked_at.len() == MAX_HEAD => {
-                Err(invalid("the head of its answer is long").into())
-            }
-            None => return 0,
-        };
-        match result {
-            Ok(agreed) => {
+        match read_answers(input, &opening.key, &self.shared.options) {
+            Ok(None) => 0,
+            Ok(Some((agreed, end))) => {
                 let wire = Wire::new(Rc::clone(&self.shared), agreed, true);
                 if let Phase::Opening(opening) = std::mem::replace(&mut state.0, Phase::Between) {
                     state.0 = Phase::Open(Session::new(opening.state, wire));
                 }
-                end.unwrap_or(0)
+                end
             }
             Err(failure) => {
                 self.shared.count(|stats| stats.refused += 1);
@@ -451,15 +442,43 @@ fn try_again<S: 'static>(
     Some((opening.state, error))
 }
 
-/// Reads the head of an answer, strictly: of what a line may end with, CRLF alone is taken.
-fn read_answer(head: &[u8], key: &str, options: &Options) -> Result<Agreed, Failure> {
-    let is_loose = |at: usize| match head[at] {
-        b'\n' => at == 0 || head[at - 1] != b'\r',
-        b'\r' => head.get(at + 1) != Some(&b'\n'),
-        0 => true,
-        _ => false,
-    };
-    if (0..head.len()).any(is_loose) {
+/// Reads the head of the answer behind interim ones (RFC 9110, 15.2). Returns what was agreed, and
+/// where that head ends; `None` if it is not all here.
+fn read_answers(
+    input: &[u8],
+    key: &str,
+    options: &Options,
+) -> Result<Option<(Agreed, usize)>, Failure> {
+    let looked_at = &input[..input.len().min(MAX_HEAD)];
+    let mut start = 0;
+    for _ in 0..=MAX_INTERIM {
+        let rest = &looked_at[start..];
+        let Some(end) = rest.windows(4).position(|four| four == b"\r\n\r\n") else {
+            // A server of TLS answers a plain request with an alert.
+            if input.starts_with(&[0x15, 3]) {
+                let text = "it is TLS; encrypt the connection with ConnectOptions::tls";
+                return Err(invalid(text).into());
+            }
+            let is_long = looked_at.len() == MAX_HEAD;
+            return if is_long {
+                Err(invalid("the head of its answer is long").into())
+            } else {
+                Ok(None)
+            };
+        };
+        let head = &rest[..end + 4];
+        start += head.len();
+        if let Some(agreed) = read_answer(head, key, options)? {
+            return Ok(Some((agreed, start)));
+        }
+    }
+    Err(invalid("it has sent too many interim answers").into())
+}
+
+/// Reads the head of an answer, strictly: of what a line may end with, CRLF alone is taken. `None`:
+/// an interim answer.
+fn read_answer(head: &[u8], key: &str, options: &Options) -> Result<Option<Agreed>, Failure> {
+    if has_loose_line(head) {
         return Err(invalid("its answer has a line that does not end with CRLF").into());
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -470,6 +489,9 @@ fn read_answer(head: &[u8], key: &str, options: &Options) -> Result<Agreed, Fail
         Err(error) => return Err(invalid(&format!("its answer is no HTTP: {error}")).into()),
     }
     let status = answer.code.unwrap_or(0);
+    if matches!(status, 100 | 102..=199) {
+        return Ok(None);
+    }
     if status != 101 {
         let text = format!("the server refused the handshake: its answer is {status}");
         let error = io::Error::new(io::ErrorKind::ConnectionRefused, text);
@@ -480,7 +502,8 @@ fn read_answer(head: &[u8], key: &str, options: &Options) -> Result<Agreed, Fail
         return Err(invalid("its answer is not of HTTP/1.1").into());
     }
     let fields: Vec<_> = answer.headers.iter().map(|field| (field.name, field.value)).collect();
-    check_answer(&fields, key, options).map_err(|text| invalid(text).into())
+    let agreed = check_answer(&fields, key, options).map_err(invalid)?;
+    Ok(Some(agreed))
 }
 
 fn invalid(text: &str) -> io::Error {
@@ -524,7 +547,7 @@ mod tests {
             let answer = read_answer(text.as_bytes(), "k", &Options::default());
             answer.map_err(|failure| failure.error.kind())
         };
-        assert_eq!(read(&good), Ok(Agreed::default()));
+        assert_eq!(read(&good), Ok(Some(Agreed::default())));
         for (from, to) in [
             ("1.1", "1.0"),
             ("X\r\n", "X\n"),

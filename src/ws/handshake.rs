@@ -132,6 +132,18 @@ fn is_key(text: &[u8]) -> bool {
     text.len() == 24 && BASE64.decode_mut(text, &mut bytes).is_ok_and(|length| length == 16)
 }
 
+/// Whether a head has a line that does not end with CRLF, or a NUL: another reader could see other
+/// lines in it.
+pub(super) fn has_loose_line(head: &[u8]) -> bool {
+    let is_loose = |at: usize| match head[at] {
+        b'\n' => at == 0 || head[at - 1] != b'\r',
+        b'\r' => head.get(at + 1) != Some(&b'\n'),
+        0 => true,
+        _ => false,
+    };
+    (0..head.len()).any(is_loose)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

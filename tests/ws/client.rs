@@ -68,6 +68,42 @@ fn an_answer_that_comes_byte_by_byte_is_read() {
     connected.until("open", "open");
 }
 
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
+
+#[test]
+fn interim_answers_before_the_answer_are_skipped() {
+    let mut connected = connect(Options::default());
+    let answer = connected.answer("");
+    connected.server.send(format!("{HINTS}{answer}").as_bytes());
+    connected.until("open", "open");
+    let mut connected = connect(Options::default());
+    let answer = connected.answer("");
+    for byte in format!("HTTP/1.1 100 Continue\r\n\r\n{HINTS}{answer}").into_bytes() {
+        connected.server.send(&[byte]);
+        connected.rig.turn();
+    }
+    connected.until("open", "open");
+    let mut connected = connect(Options::default());
+    let answer = connected.answer("");
+    connected.server.send(format!("{}{answer}", HINTS.repeat(16)).as_bytes());
+    connected.until("open", "open");
+}
+
+#[test]
+fn interim_answers_that_are_many_long_or_not_in_order_fail_the_connect() {
+    for (interim, text) in [
+        (HINTS.repeat(17), "interim answers"),
+        (HINTS.replace("</a.css>", &"x".repeat(9_000)).repeat(2), "long"),
+        (HINTS.replace("Hints\r\n", "Hints\n"), "CRLF"),
+        ("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n".to_owned(), "its answer is 403"),
+    ] {
+        let mut connected = connect(Options::default());
+        let answer = connected.answer("");
+        connected.server.send(format!("{interim}{answer}").as_bytes());
+        expect_failed(connected, text);
+    }
+}
+
 #[test]
 fn an_answer_that_is_not_in_order_fails_the_connect() {
     let good = |connected: &Connected| connected.answer("");
