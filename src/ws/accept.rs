@@ -1,9 +1,11 @@
 //! The handshake on a connection that speaks no other HTTP: read, judged and answered in one call.
 
+use std::net::Ipv6Addr;
+
 use httparse::{EMPTY_HEADER, Request, Status};
 
 use crate::handler::Conn;
-use crate::ws::handshake::values;
+use crate::ws::handshake::{has_loose_line, values};
 use crate::ws::{Accepted, Endpoint};
 
 /// Largest head of a request, and most fields in it: a browser sends some 20 in 1 KiB.
@@ -35,7 +37,8 @@ impl Endpoint {
     /// | has a version of WebSocket that is not 13 | 426 |
     /// | comes from a page of another host than `Host`: scheme and port are ignored | 403 |
     /// | offers none of [`Options::protocols`], if there are any | 400 |
-    /// | is no HTTP/1.1, has a body, not one `Host`, over 64 fields or 8 KiB | 400 |
+    /// | is no HTTP/1.1, has a body, not one `Host` that is a host, over 64 fields or 8 KiB | 400 |
+    /// | has a line that does not end with CRLF | 400 |
     ///
     /// [`Options::protocols`]: crate::ws::Options::protocols
     ///
@@ -94,7 +97,9 @@ impl Endpoint {
         let mut request = Request::new(&mut fields);
         let refused = match request.parse(input) {
             Ok(Status::Partial) if input.len() < MAX_HEAD_BYTES => return Handshake::Incomplete,
-            Ok(Status::Complete(length)) if length <= MAX_HEAD_BYTES => {
+            Ok(Status::Complete(length))
+                if length <= MAX_HEAD_BYTES && !has_loose_line(&input[..length]) =>
+            {
                 match self.judge(&request) {
                     Ok(accepted) => {
                         conn.write(b"HTTP/1.1 101 Switching Protocols\r\n");
@@ -123,7 +128,7 @@ impl Endpoint {
             .into_iter()
             .any(|name| values(&fields, name).next().is_some());
         let (Some(own), None) = (hosts.next(), hosts.next()) else { return Err("400 Bad Request") };
-        if request.version != Some(1) || has_body {
+        if request.version != Some(1) || has_body || !is_host(own) {
             return Err("400 Bad Request");
         }
         if origins.any(|page| !host(page).eq_ignore_ascii_case(host(own))) {
@@ -144,15 +149,34 @@ impl Endpoint {
 /// The host of a URI or of an authority, without its port.
 fn host(text: &[u8]) -> &[u8] {
     let start = text.windows(3).position(|three| three == b"://").map_or(0, |at| at + 3);
-    let authority = &text[start..];
+    split_port(&text[start..]).0
+}
+
+/// An authority, before the colon of its port and from there.
+fn split_port(authority: &[u8]) -> (&[u8], &[u8]) {
     let colon = authority.iter().rposition(|&byte| byte == b':');
     let port = colon.filter(|&at| authority[at + 1..].iter().all(u8::is_ascii_digit));
-    &authority[..port.unwrap_or(authority.len())]
+    authority.split_at(port.unwrap_or(authority.len()))
+}
+
+/// Whether it is a host and perhaps a port, as the HTTP server has it, but without escapes: no
+/// user, no path, no list, and no empty label but the root at the end.
+fn is_host(text: &[u8]) -> bool {
+    let (name, port) = split_port(text);
+    let number = std::str::from_utf8(port.get(1..).unwrap_or_default());
+    let is_port = number.is_ok_and(|text| text.is_empty() || text.parse::<u16>().is_ok());
+    if let [b'[', address @ .., b']'] = name {
+        let address = std::str::from_utf8(address);
+        return is_port && address.is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    }
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_~!$&'()*+;=".contains(byte);
+    let mut labels = name.strip_suffix(b".").unwrap_or(name).split(|&byte| byte == b'.');
+    is_port && labels.all(|label| !label.is_empty() && label.iter().all(is_part))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::host;
+    use super::{host, is_host};
 
     #[test]
     fn a_host_is_found_in_uris_and_authorities() {
@@ -167,6 +191,44 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(host(text.as_bytes()), expected.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_as_the_http_server_has_them() {
+        for good in
+            ["a", "a.b:80", "127.0.0.1", "[::1]", "[::1]:443", "a:", "x_y~z", "a.b.", "a:65535"]
+        {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            "a,b",
+            "u@h",
+            "a/b",
+            "a:x",
+            "a:65536",
+            "a:1:2",
+            "a b",
+            "[::1",
+            "[x]",
+            ":80",
+            "[::1]x",
+            "a\0",
+            "a:+1",
+            "[::1]:x",
+            "\u{e4}",
+            "%",
+            ".",
+            "..",
+            ".a",
+            "a..b",
+            "a..",
+            ".:80",
+            "http://a",
+            "http://a:80",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
         }
     }
 }
