@@ -11,7 +11,7 @@ use crate::handler::{Conn, Context, DeadlineKind, HandlerKey};
 use crate::options::Destination;
 use crate::pool::account::Account;
 use crate::pool::idle::IdleList;
-use crate::pool::lease::{Batch, Ending, Returns};
+use crate::pool::lease::{Batch, Ending, Past, Returns};
 use crate::pool::retry::Retry;
 use crate::pool::slot::{Phase, Seat};
 use crate::pool::stats::Why;
@@ -274,13 +274,18 @@ impl<C: PoolClient> PoolHandle<C> {
                     if !is_reused {
                         self.retry.succeeded();
                     }
+                    let past = match is_reused {
+                        true => Past::Lent,
+                        false if seat.born_in == turn => Past::New,
+                        false => Past::Idle,
+                    };
                     seat.active_at = now;
                     self.stats.pass(seat.phase, Phase::Leased);
                     seat.phase = Phase::Leased;
                     self.idle.remove(index);
                     self.stats.leases += 1;
                     self.stats.reused += u64::from(is_reused);
-                    return Some(Lease::new(&self.returns, id, index, is_reused));
+                    return Some(Lease::new(&self.returns, id, index, past));
                 }
                 _ if !self.account.begin(turn).may_end() => {
                     self.has_more = true;
@@ -436,13 +441,13 @@ impl<C: PoolClient> PoolHandle<C> {
 
     /// Its handshake is over. It lives from now on, so that a slow handshake leaves something of a
     /// short life.
-    pub(super) fn is_made(&mut self, index: u32, now: Duration) {
+    pub(super) fn is_made(&mut self, index: u32, cx: &Context<'_>) {
         let life = self
             .options
             .lifetime
             .map_or(Duration::MAX, |lifetime| lifetime - self.retry.part_of(lifetime / 10));
         if let Some(seat) = self.seats.get_mut(index as usize) {
-            (seat.born_at, seat.life) = (now, life);
+            (seat.born_at, seat.born_in, seat.life) = (cx.now(), cx.turn(), life);
         }
         self.stats.created += 1;
         self.lay_idle(index);

@@ -22,9 +22,20 @@ pub struct Lease {
     returns: Rc<Returns>,
     id: ConnId,
     seat: u32,
-    is_reused: bool,
+    past: Past,
     /// What its end says.
     ending: Ending,
+}
+
+/// What a connection was before it is lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Past {
+    /// The connection has come up in this turn.
+    New,
+    /// The connection was idle, and has not been lent before.
+    Idle,
+    /// The connection has been lent before.
+    Lent,
 }
 
 /// How a lease ends.
@@ -39,8 +50,8 @@ pub(super) enum Ending {
 }
 
 impl Lease {
-    pub(super) fn new(returns: &Rc<Returns>, id: ConnId, seat: u32, is_reused: bool) -> Self {
-        Self { returns: Rc::clone(returns), id, seat, is_reused, ending: Ending::Release }
+    pub(super) fn new(returns: &Rc<Returns>, id: ConnId, seat: u32, past: Past) -> Self {
+        Self { returns: Rc::clone(returns), id, seat, past, ending: Ending::Release }
     }
 
     /// The connection.
@@ -60,7 +71,14 @@ impl Lease {
     /// again, unless it must not be done twice. The pool never sends anything a second time.
     #[must_use]
     pub fn is_reused(&self) -> bool {
-        self.is_reused
+        self.past == Past::Lent
+    }
+
+    /// Whether the server may have ended the connection because it was idle: it has been lent
+    /// before, or came up before this turn, as one of `min_idle` does.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "a client of HTTP asks"))]
+    pub(crate) fn was_idle(&self) -> bool {
+        self.past != Past::New
     }
 
     /// Gives the connection back and ends it with a reset, because its next bytes may be anything:
@@ -102,7 +120,7 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("id", &self.id)
-            .field("is_reused", &self.is_reused)
+            .field("is_reused", &self.is_reused())
             .finish_non_exhaustive()
     }
 }

@@ -242,7 +242,7 @@ impl<C: PoolClient> Pool<C> {
         match handshake {
             Handshake::Done if conn.is_writable() => {
                 conn.set_deadline(DeadlineKind::User, None);
-                self.desk.is_made(seat, conn.context().now());
+                self.desk.is_made(seat, &conn.context());
             }
             Handshake::Pending => {}
             Handshake::Done => self.give_up(seat, conn, closed_in_handshake()),

@@ -37,6 +37,8 @@ pub(super) struct Seat<S> {
     pub(super) active_at: Duration,
     /// The turn in which the connection came up.
     pub(super) born_at: Duration,
+    /// The number of that turn.
+    pub(super) born_in: u64,
     /// How long the connection may live.
     pub(super) life: Duration,
     /// From when on an idle connection may be silent for too long, or too old, to be lent: see
@@ -54,6 +56,7 @@ impl<S> Seat<S> {
             state: None,
             active_at: Duration::ZERO,
             born_at: Duration::ZERO,
+            born_in: 0,
             life: Duration::MAX,
             idle_until: Duration::MAX,
             was_lent: false,

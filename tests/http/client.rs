@@ -414,6 +414,39 @@ fn a_408_that_meets_a_request_is_the_end_of_an_idle_connection() {
     }
 }
 
+/// A server may have waited long enough for a first request, too.
+#[test]
+fn an_idle_connection_that_ends_as_its_first_request_comes_is_followed_by_another() {
+    const LATE: &[u8] = b"HTTP/1.1 408 T\r\nConnection: close\r\nContent-Length: 4\r\n\r\nlate";
+    for end in [&b""[..], LATE] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            for answer in [end, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                read_head(&mut stream);
+                stream.write_all(answer).unwrap();
+            }
+        });
+        let mut reactor = Reactor::new().unwrap();
+        let options = ClientOptions::default().pool(PoolOptions::default().max_open(1).min_idle(1));
+        let client = Client::register(&mut reactor, addr, options).unwrap();
+        let is_idle = Rc::new(Cell::new(false));
+        turn_until(&mut reactor, |reactor| {
+            let told = Rc::clone(&is_idle);
+            client.stats(&mut reactor.context(), move |stats, _| told.set(stats.idle == 1));
+            is_idle.get().then_some(())
+        });
+        let (told, outcomes) = mpsc::channel();
+        client.send(&mut reactor.context(), Call::get("/"), move |answer, _| {
+            told.send(outcome(answer)).unwrap();
+        });
+        let found = turn_until(&mut reactor, |_| outcomes.try_recv().ok());
+        assert_eq!(body(&found), "next");
+        server.join().unwrap();
+    }
+}
+
 /// Or each answer from then on would be that to the request before.
 #[test]
 fn what_comes_between_two_calls_is_an_answer_to_neither() {

@@ -80,8 +80,8 @@ impl Job {
 
     /// Whether the call may be made once more, on another connection, if this one brings no answer.
     pub(super) fn may_retry(&self) -> bool {
-        let is_reused = self.lease.as_ref().is_some_and(Lease::is_reused);
-        is_reused && !self.is_retry && self.call.is_repeatable()
+        let was_idle = self.lease.as_ref().is_some_and(Lease::was_idle);
+        was_idle && !self.is_retry && self.call.is_repeatable()
     }
 
     /// Sends the body, or begins to.

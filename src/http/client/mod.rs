@@ -40,8 +40,9 @@ use wire::Wire;
 /// - Each call is answered once: by an [`Answer`], or by a [`ClientError`]. If a closure of it
 ///   panics before, that is [`ClientError::Lost`].
 /// - A request is sent again, at most once, if its method allows that (GET does, POST does not) and
-///   a connection that had been used before ended before the first byte of an answer. This happens
-///   when a server closes an idle connection at the moment when the request is sent.
+///   a connection that had been idle ended before the first byte of an answer, or with a 408. This
+///   happens when a server closes an idle connection at the moment when the request is sent. One
+///   of [`min_idle`](crate::pool::PoolOptions::min_idle) was idle, too, before its first request.
 /// - An answer that two readers could understand differently is an error, and its connection ends.
 /// - An answer that was cut off is an error, and never a shorter answer.
 /// - A redirection is an answer like any other; [`Redirects`] follows them.
