@@ -594,8 +594,8 @@ pub struct ReactorOptions {
     pub busy_poll: Duration,
     /// Events taken from one poll. Default 1,024; at most 1,048,576.
     pub events_per_turn: usize,
-    /// Reads of one connection a turn; a read is at most 64 KiB. Default 8, so that a flooding
-    /// peer takes at most about 0.1 ms before others have their turn.
+    /// Reads of one connection a turn; a read is at most 132 KiB. Default 8: a flooding peer has
+    /// about 1 MiB read before others have their turn.
     pub reads_per_turn: usize,
     /// Messages of other threads and posted closures run a turn. Default 1,024.
     pub messages_per_turn: usize,

@@ -45,7 +45,16 @@ pub(crate) enum UnixName {
 }
 
 /// Bytes that the system has room for: `sun_path`, see unix(7).
-const ROOM: usize = if cfg!(any(target_os = "linux", target_os = "android")) { 108 } else { 104 };
+const ROOM: usize = if cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "illumos",
+    target_os = "solaris"
+)) {
+    108
+} else {
+    104
+};
 
 impl UnixAddr {
     /// A path, whatever it begins with.
