@@ -158,7 +158,7 @@ impl Waiting {
     }
 }
 
-/// A fleet that cannot be taken over from later is not begun.
+/// A fleet that cannot be taken over from later does not go on.
 fn check_count(fleet: &FleetRemote) -> io::Result<()> {
     let count = fleet.shared.docks.get().map_or(0, Vec::len);
     if count > Control::MAX_SOCKETS {

@@ -67,6 +67,7 @@ impl<A: 'static> Driver<'_, A> {
         input: &[u8],
     ) -> Step {
         let Phase::Busy(exchange) = &mut state.phase else { return Step::Wait(0) };
+        exchange.is_last_word = false; // something more was seen
         self.shared.load(exchange);
         let step = match self.take_body(exchange, conn, input) {
             Ok(used) => used,

@@ -82,8 +82,8 @@ impl<A: 'static> Server<A> {
     /// the answer was to come later or in pieces. Here the program can cancel work that no client
     /// waits for any more. A client that sends FIN while it waits may still read. So a FIN counts
     /// as the end only in a stream of events: see [`Response::later`]. A request whose body is cut
-    /// by FIN, is malformed or comes too slowly gets no answer of the program's: then the call comes
-    /// as the server ends the connection.
+    /// by FIN, is malformed or comes too slowly gets no answer of the program's: then the call
+    /// comes as the server ends the connection.
     #[must_use]
     pub fn on_gone(mut self, call: impl FnMut(&mut A, ReplyId) + 'static) -> Self {
         self.shared.on_gone = Some(Box::new(call));

@@ -268,8 +268,9 @@ pub struct Limits {
     pub first_byte_timeout: Option<Duration>,
     /// Longest wait for the rest of a message. A message is incomplete while `on_data` leaves bytes
     /// unconsumed, or while the handler declares it (`Conn::declare_incomplete`). Time in which
-    /// reading is paused or held back does not count. The connection ends with a reset; to send
-    /// something first, use `Conn::set_deadline` instead. Default none.
+    /// reading is paused or held back does not count, nor does time behind the peer's end. The
+    /// connection ends with a reset; to send something first, use `Conn::set_deadline` instead.
+    /// Default none.
     pub message_timeout: Option<Duration>,
     /// Minimum rate at which an incomplete message must arrive. Default none.
     pub min_receive_rate: Option<MinRate>,

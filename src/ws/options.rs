@@ -47,8 +47,8 @@ pub struct Options {
     /// `Limits::min_send_rate`. Default 15 s.
     pub pong_timeout: Duration,
     /// How long to wait for the answer to a Close frame, which counts from when the peer last took
-    /// some of the output that stands before it. A client then waits as long again for the
-    /// server to end the connection. Default 5 s.
+    /// some of the output that stands before it: up to twice this time, if there was any. A client
+    /// then waits as long again for the server to end the connection. Default 5 s.
     pub close_timeout: Duration,
     /// How long a server has to answer the handshake of a client. With a
     /// [`Reconnect`](crate::Reconnect) policy each try has so long, and no callback comes between

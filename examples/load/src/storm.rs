@@ -157,19 +157,27 @@ impl<T: Talk> Handler for Storm<T> {
     }
 
     fn on_data(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>, input: &[u8]) -> usize {
-        let so_far = (link.stream, 1);
-        let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, input);
-        let Some(heard) = heard else {
-            conn.abort();
-            return input.len();
-        };
-        if heard.is_up {
-            self.begin_on(link, conn);
+        let mut used = 0;
+        // What follows the answer to a handshake may be all that comes.
+        while used < input.len() {
+            let (so_far, rest) = ((link.stream, 1), &input[used..]);
+            let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, rest);
+            let Some(heard) = heard else {
+                conn.abort();
+                return input.len();
+            };
+            used += heard.used;
+            if heard.is_up {
+                self.begin_on(link, conn);
+            }
+            if heard.answers > 0 {
+                self.take_answer(link, conn, &heard);
+            }
+            if heard.used == 0 || link.is_answered {
+                break; // the rest of one is to come, or nothing but the end
+            }
         }
-        if heard.answers > 0 {
-            self.take_answer(link, conn, &heard);
-        }
-        heard.used
+        used
     }
 
     fn on_eof(&mut self, link: &mut Link<T::Ear>, conn: &mut Conn<'_>) {

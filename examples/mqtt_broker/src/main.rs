@@ -244,6 +244,7 @@ impl Broker {
                 }
             }
             (4, true) => {} // what was sent once has arrived
+            (8 | 10, _) if first & 15 != 2 => return Err(Broken), // reserved (2.2.2-2)
             (8, true) => self.subscribe(client, conn, parts)?,
             (10, true) => {
                 let id = parts.bytes(2)?;
@@ -322,7 +323,11 @@ impl Broker {
         }
         let (mut granted, mut added) = (Vec::new(), BTreeMap::new());
         while !parts.0.is_empty() {
-            let (filter, qos) = (parts.text()?, parts.u8()?.min(1));
+            let (filter, qos) = (parts.text()?, parts.u8()?);
+            if qos > 2 {
+                return Err(Broken); // (3.8.3-4)
+            }
+            let qos = qos.min(1); // QoS 2 is granted as 1
             let bytes = match client.filters.get(&filter) {
                 Some(_) => client.filter_bytes,
                 None if client.filters.len() == MAX_FILTERS => usize::MAX,

@@ -387,7 +387,7 @@ mod tests {
     fn threads_that_a_pinned_thread_starts_are_not_pinned() {
         let Ok(cores) = allowed_cores() else { return }; // no thread is pinned here
         let pinned = thread::spawn(move || {
-            pin_to(cores[0]).unwrap();
+            assert!(pin_to(cores[0]).is_ok());
             let together = Arc::new(Barrier::new(MAX_THREADS));
             let (found, all) = std::sync::mpsc::channel();
             for last in 0..MAX_THREADS {

@@ -251,7 +251,8 @@ fn a_fleet_without_a_listener_is_taken_over_from() {
 
 /// More sockets than one message takes could never be handed on.
 #[test]
-fn a_fleet_that_listens_on_too_many_addresses_does_not_begin() {
+fn a_fleet_that_listens_on_too_many_addresses_does_not_go_on() {
+    waterwheel::raise_open_file_limit().unwrap(); // of some systems it is 256
     let (folder, path) = place();
     let (tell, ended) = channel();
     let fleet = Fleet::new(FleetOptions::default().threads(Some(1))).unwrap();

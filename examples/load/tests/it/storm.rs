@@ -17,15 +17,17 @@ fn echo(mut stream: TcpStream) {
     }
 }
 
-/// The server accepts nothing for the first second. Four connections wait for it, and all others
-/// that were due wait for these.
+/// The server stands still for a second, from the first connection on. Four connections wait for
+/// it, and all others that were due wait for these.
 #[test]
 fn a_stall_is_in_the_time_of_all_connections_that_were_due() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
-        thread::sleep(Duration::from_secs(1));
-        for stream in listener.incoming().map_while(Result::ok) {
+        for (number, stream) in listener.incoming().map_while(Result::ok).enumerate() {
+            if number == 0 {
+                thread::sleep(Duration::from_secs(1));
+            }
             thread::spawn(move || echo(stream));
         }
     });

@@ -220,9 +220,15 @@ fn pinging_peer() -> String {
 
 #[test]
 fn a_ping_behind_the_handshake_is_answered() {
-    for args in [&["closed"][..], &["open", "--rate", "100"], &["hold", "--active", "1"]] {
+    let modes = [
+        &["closed", "--connections", "2"][..],
+        &["open", "--rate", "100", "--connections", "2"],
+        &["hold", "--active", "1", "--connections", "2"],
+        &["storm", "--in-flight", "2", "--close", "reset"],
+    ];
+    for args in modes {
         let to = pinging_peer();
-        let more = ["--connections", "2", "--size", "1", "--json", "--duration", "0.3"];
+        let more = ["--size", "1", "--json", "--duration", "0.3"];
         let end = run(&[args, &[&to], &more].concat());
         assert_eq!(end.code, Some(0), "{args:?}: {end:?}");
     }

@@ -94,7 +94,15 @@ impl Predecessor {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // Linux: of the connect, too, which waits while the queue of those that ask is full.
         socket.set_write_timeout(Some(patience))?;
-        match socket.connect(&sock_addr(&UnixAddr::path(path))?) {
+        let addr = sock_addr(&UnixAddr::path(path))?;
+        let connected = loop {
+            match socket.connect(&addr) {
+                // With a time limit Linux does not begin the call anew behind a signal.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                connected => break connected,
+            }
+        };
+        match connected {
             // The process has ended without removing it.
             Err(error)
                 if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) =>
