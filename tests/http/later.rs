@@ -107,10 +107,10 @@ fn an_answer_comes_from_the_handler_of_a_request_that_was_held() {
     let (web, ids, _) = web();
     let mut waiting = web.client();
     let mut waker = web.client();
-    waiting.send(&get("/wait"));
+    waiting.send(get("/wait"));
     let mut woken = 0;
     for _ in 0..100 {
-        waker.send(&(get("/now").repeat(128) + &get("/wake"))); // more than one callback may begin
+        waker.send(get("/now").repeat(128) + &get("/wake")); // more than one callback may begin
         for _ in 0..128 {
             waker.answer().expect(200, "now");
         }
@@ -122,9 +122,9 @@ fn an_answer_comes_from_the_handler_of_a_request_that_was_held() {
     assert_eq!(woken, 1, "behind the budget of a callback");
     waiting.answer().expect(200, "woken");
 
-    waiting.send(&(get("/now") + &get("/wait")));
+    waiting.send(get("/now") + &get("/wait"));
     waiting.answer().expect(200, "now"); // and what stood in the same read was served with it
-    waker.send(&(get("/later") + &get("/wake")));
+    waker.send(get("/later") + &get("/wake"));
     let (id, key) = ids.recv_timeout(PATIENCE).unwrap();
     web.remote
         .with(key, move |server, cx| server.answer(cx, id, |_, res| res.text("later")).unwrap())
