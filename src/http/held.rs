@@ -1,7 +1,6 @@
 //! Input that has come in while nothing could be done with it: an answer was due, output was above
 //! the high mark, or the budget of a callback was used up.
 
-use super::behind::Behind;
 use super::exchange::{Input, ReplyId};
 use super::server::{Server, is_ended};
 use super::state::{Phase, State};
@@ -13,7 +12,7 @@ const MAX_HELD_BYTES: usize = 64 << 10;
 
 /// Input that may be held where no pause keeps it from growing, as `Limits::max_input_bytes` has it
 /// by default.
-pub(super) const MAX_LEFT_BYTES: usize = 1 << 20;
+const MAX_LEFT_BYTES: usize = 1 << 20;
 
 impl<A: 'static> Server<A> {
     /// Looks at what has come in while the answer was due.
@@ -56,6 +55,9 @@ impl<A: 'static> Server<A> {
 
     /// Sees to what is held: when it is looked at again, and that it does not grow.
     pub(super) fn keep_held(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
+        if let Phase::Upgraded(_) = &state.phase {
+            return self.follow_upgrade(state, conn);
+        }
         if state.held.is_some() && self.is_out_of_budget() {
             self.go_on_soon(conn);
         }
@@ -65,9 +67,6 @@ impl<A: 'static> Server<A> {
             // head is larger.
             log::debug!("{}: {left} bytes of input were left unconsumed", conn.id());
             conn.abort();
-        }
-        if let Phase::Upgraded(_) = &state.phase {
-            return self.follow_upgrade(state, conn);
         }
         let is_paused = matches!(&state.phase, Phase::Busy(exchange) if exchange.is_paused);
         // A head that has begun is read to its end, which its own limit bounds: no answer is due
@@ -93,13 +92,15 @@ impl<A: 'static> Server<A> {
 
     /// Whether what is left must not stay with the loop, which would not show the client's end
     /// then, and bounds it by ending the connection: an answer is due, or no request may be begun.
+    /// Or nothing would come that shows it to the other protocol.
     pub(super) fn must_hold(&self, state: &State<A>) -> bool {
         match &state.phase {
             Phase::Busy(exchange) if exchange.is_paused => false,
             Phase::Busy(exchange) if !exchange.waits_for_body() => true,
             Phase::Busy(_) => self.is_out_of_budget(),
             Phase::Head => self.shared.budget == 0,
-            Phase::Upgraded(_) | Phase::Ended => false,
+            Phase::Upgraded(_) => true,
+            Phase::Ended => false,
         }
     }
 
@@ -143,18 +144,12 @@ impl<A: 'static> Server<A> {
         }
     }
 
-    /// What had come in before an upgrade, and is not consumed, goes with it; so does the end.
+    /// What had come in before an upgrade, and is not consumed, is the other protocol's; so is the
+    /// end. The loop hands out both, by its own rules.
     fn follow_upgrade(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
-        let (rest, has_ended) = (state.held.take(), std::mem::take(&mut state.has_ended));
-        if (rest.is_none() && !has_ended) || is_ended(conn) {
-            return;
-        }
-        let rest = rest.map_or_else(Vec::new, |rest| *rest);
-        if let Phase::Upgraded(inner) = std::mem::replace(&mut state.phase, Phase::Ended) {
-            state.phase = Phase::Upgraded(Box::new(Behind::new(inner, rest, has_ended)));
-        }
-        if let Phase::Upgraded(behind) = &mut state.phase {
-            behind.on_open(&mut self.app, conn);
+        let (held, has_ended) = (state.held.take(), std::mem::take(&mut state.has_ended));
+        if held.is_some() || has_ended {
+            conn.give_back(held.as_deref().map_or(&[], Vec::as_slice));
         }
     }
 }

@@ -50,7 +50,6 @@
 //! # Examples
 //! See [`Server`] and [`Client`], `examples/http_hello.rs` and `examples/http_client.rs`.
 
-mod behind;
 mod body;
 mod chunk;
 mod client;

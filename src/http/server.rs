@@ -203,8 +203,7 @@ impl<A: 'static> Server<A> {
     ) -> usize {
         let mut used = 0;
         while used < input.len() {
-            // The budget is for requests: what stands behind an upgrade is none.
-            if self.shared.budget == 0 && !matches!(state.phase, Phase::Upgraded(_)) {
+            if self.shared.budget == 0 {
                 return used;
             }
             if used > 0 && is_ended(conn) {
@@ -218,10 +217,7 @@ impl<A: 'static> Server<A> {
                 }
                 Phase::Head => self.read_head(state, conn, rest, known),
                 Phase::Busy(_) => self.driver().read_body(state, conn, rest),
-                Phase::Upgraded(_) if conn.is_paused() => return used, // by `on_open`
-                Phase::Upgraded(upgraded) => {
-                    return used + upgraded.on_data(&mut self.app, conn, rest).min(rest.len());
-                }
+                Phase::Upgraded(_) => return used, // the loop hands it out
                 Phase::Ended => return input.len(),
             };
             match step {

@@ -31,8 +31,7 @@ pub trait Upgraded<A>: 'static {
     }
 
     /// Bytes came in; returns how many of them are done with. The rest comes again as that of
-    /// [`Handler::on_data`](crate::Handler::on_data); only of what came in before the upgrade, and
-    /// was left in a pause or for want of room, nothing comes again after a reset.
+    /// [`Handler::on_data`](crate::Handler::on_data), also of what came in before the upgrade.
     fn on_data(&mut self, app: &mut A, conn: &mut Conn<'_>, input: &[u8]) -> usize;
 
     /// Output fell to the low mark. Default: nothing.

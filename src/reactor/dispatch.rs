@@ -204,15 +204,13 @@ impl Dispatcher {
             }
             return false;
         }
-        let before = link.connection.input().len();
-        self.deliver_kept(id);
+        let is_changed = self.deliver_kept(id);
         let Some(link) = self.lp.link(id) else { return false };
-        let is_shorter = link.connection.input().len() < before;
-        if !is_shorter && link.connection.phase() == Phase::Open {
+        if !is_changed && link.connection.phase() == Phase::Open {
             // The same again would give the same again. Once output has failed it is not the same.
             link.connection.flags.clear(Flags::REPLAY);
         }
-        is_shorter && link.connection.can_replay()
+        is_changed && link.connection.can_replay()
     }
 
     fn read_within(&mut self, id: ConnId, budget: usize) {
@@ -327,7 +325,8 @@ impl Dispatcher {
         }
         if link.connection.has_input() {
             link.connection.keep_input(input, &mut link.engine.spares);
-            return self.deliver_kept(id);
+            self.deliver_kept(id);
+            return;
         }
         link.connection.flags.clear(Flags::REPLAY); // an earlier callback has left nothing
         let watches = link.connection.config.watches_messages();
@@ -349,12 +348,13 @@ impl Dispatcher {
             let rest = &self.buffer[consumed..count];
             link.connection.keep_input(rest, &mut link.engine.spares);
         }
-        self.after_data(id, consumed > 0);
+        self.after_data(id, consumed > 0, count - consumed);
     }
 
-    /// Hands the kept input to the handler.
-    pub(super) fn deliver_kept(&mut self, id: ConnId) {
-        let Some(link) = self.lp.link(id) else { return };
+    /// Hands the kept input to the handler. Returns whether another input is kept now: some was
+    /// consumed, or given back.
+    pub(super) fn deliver_kept(&mut self, id: ConnId) -> bool {
+        let Some(link) = self.lp.link(id) else { return false };
         let mut input = link.connection.take_input();
         let what = || What::Data { id, input: input.as_slice() };
         let consumed =
@@ -364,19 +364,24 @@ impl Dispatcher {
         let consumed = consumed.unwrap_or(0).min(input.len());
         let spares = &mut self.lp.engine.spares;
         input.consume(consumed, spares);
+        let (left, mut is_changed) = (input.len(), consumed > 0);
         match self.lp.streams.slot_mut(id) {
-            Some(connection) if connection.takes_input() => connection.put_back(input),
+            Some(connection) if connection.takes_input() => {
+                is_changed |= connection.has_input();
+                connection.put_back(input, spares);
+            }
             _ => {
                 input.clear(spares);
             }
         }
-        self.after_data(id, consumed > 0);
+        self.after_data(id, consumed > 0, left);
+        is_changed
     }
 
-    /// The handler has seen what there is: looks at what it left.
-    pub(super) fn after_data(&mut self, id: ConnId, is_progress: bool) {
+    /// The handler has seen what there is, but for what it has given back: looks at what it `left`.
+    pub(super) fn after_data(&mut self, id: ConnId, is_progress: bool, left: usize) {
         let Some(mut link) = self.lp.link(id) else { return };
-        let left = link.connection.input().len();
+        let left = left.min(link.connection.input().len()); // nothing, if it has been closed
         if left > link.connection.config.max_input {
             let cause = link.connection.take_output_failure();
             if cause.is_some() || link.connection.flags.has(Flags::ERROR) {

@@ -169,7 +169,7 @@ impl Dispatcher {
             }
             // A record may have begun, or ended that is no message.
             if !rest.is_empty() || link.connection.flags.has(Flags::WATCHED) {
-                self.after_data(id, consumed > 0);
+                self.after_data(id, consumed > 0, rest.len());
             }
         }
         plain.clear();
@@ -216,7 +216,8 @@ impl Dispatcher {
         } else if link.connection.input().len() > had_input {
             self.deliver_kept(id);
         } else {
-            self.after_data(id, false); // a record may have begun, or ended that is no message
+            // A record may have begun, or ended that is no message.
+            self.after_data(id, false, had_input);
         }
     }
 

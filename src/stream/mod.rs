@@ -9,6 +9,7 @@ pub(crate) mod config;
 mod connect;
 pub(crate) mod connection;
 pub(crate) mod first_reads;
+mod given_back;
 mod handover;
 mod handshake_slots;
 pub(crate) mod happy_eyeballs;

@@ -30,6 +30,7 @@ mod inspect;
 mod kept;
 mod later;
 mod later_bodies;
+mod later_upgrades;
 #[path = "../support/logged.rs"]
 mod logged;
 mod panics;

@@ -3,6 +3,7 @@
 mod cascades;
 mod datagram_peers;
 mod datagrams;
+mod given_back;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "http")]

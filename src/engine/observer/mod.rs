@@ -148,6 +148,12 @@ pub trait Observer: 'static {
         let _ = (id, bytes);
     }
 
+    /// A handler has given input back ([`Conn::give_back`](crate::Conn::give_back)): `on_data` gets
+    /// it again, and if `on_eof` was called before, it is called again behind that.
+    fn on_given_back(&mut self, id: ConnId, input: &[u8]) {
+        let _ = (id, input);
+    }
+
     /// The kernel has taken bytes of a connection.
     fn on_written(&mut self, id: ConnId, bytes: usize) {
         let _ = (id, bytes);

@@ -1,6 +1,7 @@
 //! One live connection, lent to a callback.
 
 mod files;
+mod given_back;
 mod parts;
 mod requests;
 #[cfg(unix)]

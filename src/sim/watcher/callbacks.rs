@@ -28,6 +28,10 @@ impl Observer for Told {
         self.0.borrow_mut().written(id, count);
     }
 
+    fn on_given_back(&mut self, id: ConnId, input: &[u8]) {
+        self.0.borrow_mut().given_back(id, input);
+    }
+
     fn on_callback_begin(&mut self, callback: &Callback<'_>, _: Duration) {
         self.0.borrow_mut().begin(callback);
     }
@@ -162,6 +166,7 @@ impl Watcher {
             has_ended: false,
             is_layered,
             rest: Vec::new(),
+            given_back: Vec::new(),
             is_owed: false,
             held: kept,
             silent_since: [now; 3],
@@ -188,6 +193,7 @@ impl Watcher {
     /// The bytes lent must be what was left, and behind it what was read since.
     fn check_input(&mut self, id: ConnId, input: &[u8], is_paused: bool) {
         let Some(life) = self.lives.get_mut(&id) else { return };
+        life.rest.splice(..0, life.given_back.drain(..));
         let mut world = self.world.borrow_mut();
         if world.accepted(self.host) == Some(life.socket) {
             self.landmarks.reach(Landmark::FirstRead);
@@ -233,6 +239,14 @@ impl Watcher {
             let is_broken = self.world.borrow().sockets[life.socket as usize].is_broken();
             let is_held = facts.is_some_and(|it| it.is_paused || !it.is_reading);
             life.is_owed = is_held && (consumed > 0 || !is_broken);
+        }
+    }
+
+    /// The end that was told before is told again, too.
+    fn given_back(&mut self, id: ConnId, input: &[u8]) {
+        if let Some(life) = self.lives.get_mut(&id) {
+            life.given_back.splice(..0, input.iter().copied());
+            life.has_ended = false;
         }
     }
 

@@ -31,6 +31,8 @@ struct Life {
     is_layered: bool,
     /// What its handler left unconsumed.
     rest: Vec<u8>,
+    /// What it has given back since, which stands before that.
+    given_back: Vec<u8>,
     /// That is to be lent again before the end: reading was held back when it was left, and either
     /// the connection was not broken yet, or the handler had consumed something then.
     is_owed: bool,

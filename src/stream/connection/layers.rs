@@ -290,6 +290,15 @@ impl<S> Connection<S> {
         }
     }
 
+    /// The end that the layer's peer has said counts as not told.
+    pub(super) fn give_back_layer_end(&mut self) {
+        if let Some(layers) = self.layers_mut() {
+            if layers.peer_end == PeerEnd::Reported {
+                layers.peer_end = PeerEnd::Unreported;
+            }
+        }
+    }
+
     /// Whether the socket ended without a word of the layer's peer.
     pub(crate) fn is_truncated(&self) -> bool {
         self.layers().is_some_and(|layers| layers.peer_end == PeerEnd::Truncated)

@@ -343,10 +343,31 @@ impl<S> Connection<S> {
         input
     }
 
-    /// Puts back what was lent to the handler and is not consumed.
-    pub(crate) fn put_back(&mut self, input: Queue) {
-        self.input = input;
+    /// Puts back what was lent to the handler and is not consumed: behind what the handler has
+    /// given back meanwhile, which stood before it.
+    pub(crate) fn put_back(&mut self, mut input: Queue, spares: &mut Spares) {
+        if self.input.is_empty() {
+            self.input = input;
+        } else {
+            self.input.push(input.as_slice(), spares);
+            input.clear(spares);
+        }
         self.note_input();
+    }
+
+    /// Takes back what the handler had consumed: it stands before what is kept.
+    pub(crate) fn give_back(&mut self, bytes: &[u8], spares: &mut Spares) {
+        let kept = self.input.take();
+        self.input.push(bytes, spares);
+        self.put_back(kept, spares);
+    }
+
+    /// The peer's end counts as not told. A socket that has ended says so at each read, so the next
+    /// one finds the end again, behind what is to be seen before it.
+    pub(crate) fn give_back_end(&mut self) {
+        self.flags.clear(Flags::READ_CLOSED);
+        self.flags.set(Flags::READABLE);
+        self.give_back_layer_end();
     }
 
     pub(crate) fn clear_input(&mut self, spares: &mut Spares) {

@@ -71,7 +71,7 @@ fn by_state() -> Vec<Exit> {
             it.keep_input(b"x", spares);
             let input = it.take_input();
             check_flags(it);
-            it.put_back(input);
+            it.put_back(input, spares);
         })
         .back(|it, spares| {
             it.take_input().clear(spares);

@@ -400,7 +400,7 @@ fn kept_input_is_seen_again_once_unless_the_end_was_told() {
         let taken = connection.take_input();
         assert_eq!((taken.as_slice(), connection.has_input()), (input, false));
         assert!(!connection.can_replay() && !connection.flags.has(Flags::REPLAY));
-        connection.put_back(taken);
+        connection.put_back(taken, &mut spares);
         connection.enter(Phase::Closing(Ending::Local));
         connection.flags.set(Flags::REPLAY);
         assert!(!connection.takes_input() && !connection.can_replay());

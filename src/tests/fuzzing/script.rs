@@ -231,7 +231,7 @@ impl World<'_> {
         let consumed = self.handle(kept.as_slice());
         kept.consume(consumed, &mut self.spares);
         if self.takes_input() {
-            self.connection.put_back(kept);
+            self.connection.put_back(kept, &mut self.spares);
         } else {
             kept.clear(&mut self.spares);
         }

@@ -3,6 +3,7 @@
 mod backpressure;
 mod close;
 mod deadline;
+mod given_back;
 mod grammar;
 mod half_close;
 #[cfg(feature = "sim")]

@@ -1,0 +1,71 @@
+//! Input that a handler has consumed and gives back.
+
+use waterwheel::{Conn, ConnId};
+
+use crate::support::{Call, End, Rig, Script};
+
+fn data(text: &str) -> Call {
+    Call::Data(text.as_bytes().to_vec())
+}
+
+fn with<H: waterwheel::Handler>(rig: &mut Rig<H>, id: ConnId, run: impl FnOnce(&mut Conn<'_>)) {
+    run(&mut rig.reactor.context().conn(id).expect("the connection lives"));
+}
+
+#[test]
+fn what_is_given_back_in_on_data_comes_again_and_the_last_call_stands_first() {
+    let mut calls = 0;
+    let mut rig = Rig::new(Script::new().data(move |conn, input| {
+        calls += 1;
+        if calls > 1 {
+            return input.len();
+        }
+        conn.give_back(b"def");
+        conn.give_back(b"abc"); // before the one above
+        6
+    }));
+    let (mut client, id) = rig.client();
+    client.send(b"abcdef");
+    rig.until("all of it", |rig| rig.journal.has(&data("abcdef")));
+    rig.expect_quiet();
+    assert_eq!(rig.journal.calls_of(id)[1..], [data("abcdef"), data("abcdef")]);
+    client.send(b"ghi"); // by the ordinary path
+    rig.until("more", |rig| rig.journal.has(&data("ghi")));
+}
+
+#[test]
+fn what_is_given_back_outside_of_on_data_comes_in_the_next_turn_and_before_what_is_new() {
+    let mut rig = Rig::new(Script::new());
+    let (mut client, id) = rig.client();
+    client.send(b"abc");
+    rig.until("read", |rig| rig.journal.has(&data("abc")));
+    with(&mut rig, id, |conn| conn.give_back(b"bc"));
+    rig.turn();
+    with(&mut rig, id, |conn| {
+        conn.pause_reading();
+        conn.give_back(b"c");
+    });
+    client.send(b"d");
+    rig.expect_quiet();
+    assert_eq!(rig.journal.calls_of(id)[1..], [data("abc"), data("bc")]);
+    with(&mut rig, id, |conn| conn.resume_reading());
+    rig.until("new input", |rig| rig.journal.has(&data("d")));
+    let wanted = [data("abc"), data("bc"), data("c"), data("d")];
+    assert_eq!(rig.journal.calls_of(id)[1..], wanted);
+    assert_eq!(rig.reactor.stats().bytes_read, 4, "no byte counts twice");
+}
+
+#[test]
+fn a_connection_that_is_closed_takes_nothing_back() {
+    let mut rig = Rig::new(Script::new().data(|conn, input| {
+        conn.close();
+        conn.give_back(input);
+        input.len()
+    }));
+    let (mut client, id) = rig.client();
+    client.send(b"abc");
+    assert_eq!(rig.read_to_end(&mut client), (Vec::new(), End::Fin));
+    drop(client);
+    rig.expect_end(id, "Local");
+    assert_eq!(rig.journal.data_of(id), b"abc");
+}
