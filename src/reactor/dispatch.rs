@@ -348,7 +348,7 @@ impl Dispatcher {
             let rest = &self.buffer[consumed..count];
             link.connection.keep_input(rest, &mut link.engine.spares);
         }
-        self.after_data(id, consumed > 0, count - consumed);
+        self.after_data(id, consumed > 0, count.saturating_sub(consumed));
     }
 
     /// Hands the kept input to the handler. Returns whether another input is kept now: some was

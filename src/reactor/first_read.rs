@@ -54,7 +54,9 @@ impl Dispatcher {
         let Self { lp, buffer, .. } = self;
         let Some(connection) = lp.streams.slot_mut(id) else { return First::Unread };
         let is_plain = connection.flags.is_usual();
-        if !(is_plain || connection.is_open() && connection.wants_read()) {
+        // What `on_open` has given back stands before what is read.
+        let may_read = connection.is_open() && connection.wants_read() && !connection.can_replay();
+        if !(is_plain || may_read) {
             return First::Unread;
         }
         match connection.receive(buffer) {

@@ -160,7 +160,8 @@ impl Link<'_> {
     /// Whether a write of `wanted` bytes leaves no more than `cap` queued, or meets an empty queue.
     /// The socket first gets what it takes, as with the cap of the limits.
     pub(crate) fn fits_under(&mut self, cap: usize, wanted: usize) -> bool {
-        let fits = self.make_room_under(cap, wanted.min(cap));
+        let cap = cap.max(1); // with none, only an empty queue has room
+        let fits = self.make_room_under(cap, wanted.clamp(1, cap));
         self.renew_cork_room();
         fits
     }

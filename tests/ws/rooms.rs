@@ -174,7 +174,11 @@ fn a_member_amid_a_message_or_closing_misses_others() {
 
 /// One member reads nothing, and 40 MiB are published.
 fn flood(slow: Slow) -> (House, Client, Client, ConnId) {
-    let mut house = house(slow, 100_000);
+    flood_under(100_000, slow)
+}
+
+fn flood_under(max_queued_bytes: usize, slow: Slow) -> (House, Client, Client, ConnId) {
+    let mut house = house(slow, max_queued_bytes);
     let (mut a, _) = house.member("");
     let (b, id) = house.member("");
     let big = vec![7; 50_000];
@@ -213,8 +217,11 @@ fn is_drained(house: &mut House, member: &mut Client) -> bool {
 
 #[test]
 fn a_slow_member_is_told() {
-    let (house, _a, _b, id) = flood(Slow::Tell);
-    assert_eq!(house.last.borrow().slow, [id]);
+    // Without room only who has nothing queued gets a message.
+    for max_queued_bytes in [100_000, 0] {
+        let (house, _a, _b, id) = flood_under(max_queued_bytes, Slow::Tell);
+        assert_eq!(house.last.borrow().slow, [id]);
+    }
 }
 
 #[test]

@@ -60,6 +60,22 @@ fn a_resume_before_the_first_read_does_not_deliver_it_twice() {
     }
 }
 
+/// What `on_open` gives back stands before all that is read, and before the end.
+#[test]
+fn what_is_given_back_before_the_first_read_comes_first() {
+    for spoken in [&b""[..], b"read"] {
+        let mut rig = reading(Script::new().open(|conn| conn.give_back(b"given")));
+        let mut client = speaking(&rig, spoken);
+        client.finish();
+        rig.until("the end", |rig| rig.journal.has(&Call::Eof));
+        let is_input = |call: &Call| matches!(call, Call::Data(_) | Call::Eof);
+        let calls = rig.journal.calls().into_iter().filter(is_input);
+        let wanted = [b"given", spoken].into_iter().filter(|part: &&[u8]| !part.is_empty());
+        let wanted = wanted.map(|part| Call::Data(part.to_vec())).chain([Call::Eof]);
+        assert_eq!(calls.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+    }
+}
+
 /// Unless it is asked for, who comes is served behind the end of who has gone.
 #[test]
 fn who_comes_back_finds_its_old_connection_gone() {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use waterwheel::Limits;
 
-use crate::support::{Call, End, Rig, Script, pattern};
+use crate::support::{Call, End, PATIENCE, Rig, Script, pattern};
 
 #[test]
 fn what_is_not_consumed_comes_again_in_front_of_the_next_bytes() {
@@ -99,18 +99,27 @@ fn one_read_larger_than_the_cap_overflows_in_the_same_turn() {
 
 #[test]
 fn consuming_more_than_there_was_counts_as_all() {
-    let mut rig = Rig::new(Script::new().data(|_, input| match input {
-        b"ab" => 1,
-        _ => usize::MAX,
-    }));
-    let (mut client, id) = rig.client();
-    for (part, all) in [("ab", 2), ("c", 3), ("d", 4)] {
-        client.send(part.as_bytes());
-        rig.until("read", |rig| rig.reactor.stats().bytes_read == all);
+    // With a time for messages and a timer the loop looks at what is left, also if nothing is.
+    let timed = Limits::default().message_timeout(Some(PATIENCE));
+    for limits in [Limits::default(), timed] {
+        let script = Script::new().data(|_, input| match input {
+            b"ab" => 1,
+            _ => usize::MAX,
+        });
+        let script = script.open(|conn| {
+            conn.set_timer(PATIENCE, 0);
+        });
+        let mut rig = Rig::with_limits(script, limits);
+        let (mut client, id) = rig.client();
+        for (part, all) in [("ab", 2), ("c", 3), ("d", 4)] {
+            client.send(part.as_bytes());
+            rig.until("read", |rig| rig.reactor.stats().bytes_read == all);
+        }
+        let data = |text: &str| Call::Data(text.as_bytes().to_vec());
+        let calls = rig.journal.calls_of(id);
+        assert_eq!(calls[1..], ["ab", "bc", "d"].map(data));
+        assert_eq!(rig.reactor.stats().panics, 0);
     }
-    let data = |text: &str| Call::Data(text.as_bytes().to_vec());
-    let calls = rig.journal.calls_of(id);
-    assert_eq!(calls[1..], ["ab", "bc", "d"].map(data));
 }
 
 #[test]
