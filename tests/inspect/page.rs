@@ -5,8 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use waterwheel::inspect::{Page, Recorder, serve, serve_recorder};
-use waterwheel::proxy_protocol::ProxyProtocol;
-use waterwheel::{Conn, Handler, ListenOptions, Peer, Reactor};
+use waterwheel::{ListenOptions, Reactor};
 
 use super::json::Json;
 use super::rig::{Echo, Rig, STALL};
@@ -193,47 +192,55 @@ fn the_stream_has_the_numbers_of_the_reactor_and_nothing_of_the_page() {
     assert!(number("turns") < rig.reactor.stats().turns, "its own turns are left out too");
 }
 
-/// Accepts nobody.
-struct Closed;
+#[cfg(feature = "proxy-protocol")]
+mod refused {
+    use waterwheel::proxy_protocol::ProxyProtocol;
+    use waterwheel::{Conn, Handler, Peer};
 
-impl Handler for Closed {
-    type State = ();
+    use super::*;
 
-    fn on_accept(&mut self, _: &Peer) -> Option<()> {
-        None
+    /// Accepts nobody.
+    struct Closed;
+
+    impl Handler for Closed {
+        type State = ();
+
+        fn on_accept(&mut self, _: &Peer) -> Option<()> {
+            None
+        }
+
+        fn on_refuse(&mut self, _: &Peer) -> &[u8] {
+            b"closed"
+        }
+
+        fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, _: &[u8]) -> usize {
+            unreachable!("nobody is accepted")
+        }
     }
 
-    fn on_refuse(&mut self, _: &Peer) -> &[u8] {
-        b"closed"
-    }
-
-    fn on_data(&mut self, (): &mut (), _: &mut Conn<'_>, _: &[u8]) -> usize {
-        unreachable!("nobody is accepted")
-    }
-}
-
-#[test]
-fn who_is_refused_before_the_accept_is_no_connection() {
-    let (mut rig, page) = shown();
-    let proxies = ProxyProtocol::from_trusted(["127.0.0.1"]).unwrap();
-    let options = ListenOptions::default().proxy_protocol(Some(proxies));
-    let closed = rig.reactor.register(Closed);
-    let addr = rig.reactor.listen("127.0.0.1:0", closed, options).unwrap();
-    let mut stream = ask(page.addr(), "/events", &fields(&page));
-    // No header; a header and no more; a header of which the end is missing.
-    let inputs = ["hello\r\n", "PROXY TCP4 192.0.2.7 198.51.100.1 1 2\r\n", "PROXY TCP4 192."];
-    for (refused, input) in (1..).zip(inputs) {
-        let mut client = TcpStream::connect(addr).unwrap();
-        client.write_all(input.as_bytes()).unwrap();
-        drop(client);
-        rig.until("refused", |rig| rig.reactor.stats().refused == refused);
-    }
-    let bytes = inputs.iter().map(|input| input.len() as u64).sum();
-    let seen = view(&mut rig, &mut stream, |view| view.at(&["read"]).whole() == bytes);
-    let number = |name| seen.at(&[name]).whole();
-    assert_eq!([number("written"), number("connections")], [6, 0]);
-    for list in [seen.at(&["conns"]), seen.at(&["lanes", "shown"])] {
-        assert!(list.list().is_empty(), "{list:?}");
+    #[test]
+    fn who_is_refused_before_the_accept_is_no_connection() {
+        let (mut rig, page) = shown();
+        let proxies = ProxyProtocol::from_trusted(["127.0.0.1"]).unwrap();
+        let options = ListenOptions::default().proxy_protocol(Some(proxies));
+        let closed = rig.reactor.register(Closed);
+        let addr = rig.reactor.listen("127.0.0.1:0", closed, options).unwrap();
+        let mut stream = ask(page.addr(), "/events", &fields(&page));
+        // No header; a header and no more; a header of which the end is missing.
+        let inputs = ["hello\r\n", "PROXY TCP4 192.0.2.7 198.51.100.1 1 2\r\n", "PROXY TCP4 192."];
+        for (refused, input) in (1..).zip(inputs) {
+            let mut client = TcpStream::connect(addr).unwrap();
+            client.write_all(input.as_bytes()).unwrap();
+            drop(client);
+            rig.until("refused", |rig| rig.reactor.stats().refused == refused);
+        }
+        let bytes = inputs.iter().map(|input| input.len() as u64).sum();
+        let seen = view(&mut rig, &mut stream, |view| view.at(&["read"]).whole() == bytes);
+        let number = |name| seen.at(&[name]).whole();
+        assert_eq!([number("written"), number("connections")], [6, 0]);
+        for list in [seen.at(&["conns"]), seen.at(&["lanes", "shown"])] {
+            assert!(list.list().is_empty(), "{list:?}");
+        }
     }
 }
 
