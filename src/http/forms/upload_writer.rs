@@ -408,6 +408,7 @@ mod tests {
         drop(lock(&pipe.writer)); // the queue is worked off
         let room_after = lock(&pipe.waiting).jobs.capacity();
         let [first, second] = ["0", "1"].map(|name| fs::read(directory.join(name)).unwrap());
+        *lock(&pipe.writer) = Writer::new(Arc::default(), Arc::default(), 0); // closes the files
         fs::remove_dir_all(&directory).unwrap();
         assert!(jobs <= limit, "{jobs} jobs");
         assert!(room >= WRITES && room_after < WRITES / 10, "room for {room_after} jobs");
