@@ -66,18 +66,18 @@ impl Lease {
         cx.conn(self.id)
     }
 
-    /// Whether the connection has been lent before. A server may close an idle connection just when
-    /// a request is sent. If a request on a reused connection is lost without an answer, try it
-    /// again, unless it must not be done twice. The pool never sends anything a second time.
+    /// Whether the connection has been lent before.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.past == Past::Lent
     }
 
-    /// Whether the server may have ended the connection because it was idle: it has been lent
-    /// before, or came up before this turn, as one of `min_idle` does.
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "a client of HTTP asks"))]
-    pub(crate) fn was_idle(&self) -> bool {
+    /// Whether the connection may have been idle: it has been lent before, or came up before this
+    /// turn, as one of [`min_idle`](crate::pool::PoolOptions::min_idle) does. A server may close an
+    /// idle connection just when a request is sent. If such a request is lost without an answer,
+    /// try it again, unless it must not be done twice. The pool never sends anything a second time.
+    #[must_use]
+    pub fn was_idle(&self) -> bool {
         self.past != Past::New
     }
 

@@ -377,6 +377,13 @@ impl<'a> Conn<'a> {
         self.lp.streams.get(self.id())?.output_stall(&self.lp.engine.timers)
     }
 
+    /// Whether a connection of this reactor has not ended yet. For tables of ids, from which those
+    /// that have ended are removed now and then; to use it, see [`other_conn`](Self::other_conn).
+    #[must_use]
+    pub fn knows(&self, id: ConnId) -> bool {
+        self.lp.streams.get(id).is_some()
+    }
+
     /// Bytes that were written and that the kernel has not taken, those of files among them.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
@@ -385,18 +392,16 @@ impl<'a> Conn<'a> {
         connection.map_or(0, |connection| connection.output_left().saturating_add(gathered))
     }
 
-    /// Whether a write of `bytes` leaves no more than `most` pending, or meets an empty queue. The
-    /// socket first gets what it takes: a cap for slow readers must hit no other.
-    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "only a room has such a cap"))]
-    pub(crate) fn fits_under(&mut self, most: usize, bytes: usize) -> bool {
-        let fits = self.pending_bytes().saturating_add(bytes) <= most;
-        fits || self.link().is_some_and(|mut link| link.fits_under(most, bytes))
-    }
-
-    /// Whether another connection is still there.
-    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "only a room keeps ids"))]
-    pub(crate) fn knows(&self, id: ConnId) -> bool {
-        self.lp.streams.get(id).is_some()
+    /// Whether a write of so many bytes leaves at most `max_pending_bytes` pending, or meets an
+    /// empty queue; `false` if the connection takes no output any more. For a publisher whose cap
+    /// for slow readers is lower than `Limits::max_output_bytes`: the socket first gets what it
+    /// takes, so that what was written in this turn makes nobody slow who reads.
+    #[must_use]
+    pub fn fits_under(&mut self, max_pending_bytes: usize, bytes: usize) -> bool {
+        let fits = self.pending_bytes().saturating_add(bytes) <= max_pending_bytes;
+        self.link().is_some_and(|mut link| {
+            link.connection.takes_output() && (fits || link.fits_under(max_pending_bytes, bytes))
+        })
     }
 
     /// The layer that its bytes pass through.
