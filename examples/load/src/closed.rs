@@ -223,10 +223,7 @@ impl<T: Talk> Handler for Closed<T> {
         while used < input.len() {
             let (so_far, rest) = ((link.stream, link.sent), &input[used..]);
             let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, rest);
-            let Some(heard) = heard else {
-                conn.abort();
-                return input.len();
-            };
+            let Some(heard) = heard else { return input.len() };
             self.take_answers(link, &heard, now);
             used += heard.used;
             answers += heard.answers;

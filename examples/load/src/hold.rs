@@ -233,10 +233,7 @@ impl<T: Talk> Handler for Hold<T> {
         while used < input.len() {
             let (so_far, rest) = ((link.stream, link.sent), &input[used..]);
             let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, rest);
-            let Some(heard) = heard else {
-                conn.abort();
-                return input.len();
-            };
+            let Some(heard) = heard else { return input.len() };
             used += heard.used;
             if heard.is_up {
                 self.begin_on(link, conn);

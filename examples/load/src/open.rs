@@ -271,10 +271,7 @@ impl<T: Talk> Handler for Open<T> {
             let sent = self.lanes[link.lane].written - link.before;
             let (so_far, rest) = ((link.lane as u64, sent), &input[used..]);
             let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, rest);
-            let Some(heard) = heard else {
-                conn.abort();
-                return input.len();
-            };
+            let Some(heard) = heard else { return input.len() };
             self.take_answers(link, &heard, now);
             used += heard.used;
             if heard.is_up {

@@ -294,7 +294,7 @@ impl Run {
     }
 
     /// Has a talk take what came in, and notes what is wrong with it; `None` if the connection
-    /// cannot go on.
+    /// cannot go on, and is reset.
     #[inline]
     pub(crate) fn hear<T: Talk>(
         &mut self,
@@ -311,6 +311,7 @@ impl Run {
             }
             Err(mistake) => {
                 self.tally.mistake(mistake);
+                conn.abort();
                 None
             }
         }

@@ -162,10 +162,7 @@ impl<T: Talk> Handler for Storm<T> {
         while used < input.len() {
             let (so_far, rest) = ((link.stream, 1), &input[used..]);
             let heard = self.run.hear(&mut self.talk, &mut link.ear, conn, so_far, rest);
-            let Some(heard) = heard else {
-                conn.abort();
-                return input.len();
-            };
+            let Some(heard) = heard else { return input.len() };
             used += heard.used;
             if heard.is_up {
                 self.begin_on(link, conn);

@@ -166,12 +166,17 @@ fn a_successor_that_fails_is_nothing_to_who_serves() {
         assert!(error.to_string().contains("a bad configuration"), "{error}");
         assert_eq!(ask(addr), b'a');
     }
-    let new = Process::start(&path, b'b', addr, Spread::Shared);
+    expect_replaced(old, addr, &path);
+    fs::remove_dir(&folder).unwrap();
+}
+
+/// Another process takes over, and ends in turn.
+fn expect_replaced(old: Process, addr: SocketAddr, path: &Path) {
+    let new = Process::start(path, b'b', addr, Spread::Shared);
     old.end();
     assert_eq!(ask(addr), b'b');
     new.addr_and_remote().1.drain(DRAIN);
     new.end();
-    fs::remove_dir(&folder).unwrap();
 }
 
 /// One that finds no room is refused on the BSDs, as if no process were there.
@@ -188,11 +193,7 @@ fn many_may_ask_while_one_is_waited_for() {
     let asked = || told.recv_timeout(Duration::from_secs(10)).expect("there is room").unwrap();
     let asking: Vec<_> = (0..MANY).map(|_| asked()).collect();
     drop(asking);
-    let new = Process::start(&path, b'b', addr, Spread::Shared);
-    old.end();
-    assert_eq!(ask(addr), b'b');
-    new.addr_and_remote().1.drain(DRAIN);
-    new.end();
+    expect_replaced(old, addr, &path);
     fs::remove_dir(&folder).unwrap();
 }
 

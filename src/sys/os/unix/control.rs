@@ -385,15 +385,22 @@ mod tests {
         });
     }
 
-    /// Who waits for its successor to be ready accepts nobody else meanwhile.
-    #[test]
-    fn a_full_queue_of_successors_holds_no_end_up() {
-        let path = std::env::temp_dir().join(format!("waterwheel-full-{}", std::process::id()));
+    /// A control socket at whose queue there is no more room.
+    fn full(name: &str) -> (PathBuf, Control, Vec<Socket>) {
+        let name = format!("waterwheel-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
         let control = Control::bind(&path, None).unwrap();
         let addr = UnixAddr::path(&path);
         let waiting: Vec<_> =
             std::iter::from_fn(|| connect(&addr, Type::STREAM).ok()).take(200).collect();
         assert!(waiting.len() < 200, "the queue has room for any number");
+        (path, control, waiting)
+    }
+
+    /// Who waits for its successor to be ready accepts nobody else meanwhile.
+    #[test]
+    fn a_full_queue_of_successors_holds_no_end_up() {
+        let (path, control, _waiting) = full("full");
         let (waker, (tell, ended)) = (control.waker(), std::sync::mpsc::channel());
         std::thread::spawn(move || {
             waker.wake();
@@ -406,12 +413,7 @@ mod tests {
     /// Elsewhere than on Linux a full queue refuses, as a process does that has ended.
     #[test]
     fn a_successor_that_finds_no_room_to_ask_gives_up() {
-        let path = std::env::temp_dir().join(format!("waterwheel-no-room-{}", std::process::id()));
-        let control = Control::bind(&path, None).unwrap();
-        let addr = UnixAddr::path(&path);
-        let waiting: Vec<_> =
-            std::iter::from_fn(|| connect(&addr, Type::STREAM).ok()).take(200).collect();
-        assert!(waiting.len() < 200, "the queue has room for any number");
+        let (path, control, waiting) = full("no-room");
         let (tell, ended) = std::sync::mpsc::channel();
         thread::spawn(move || tell.send(Predecessor::find(&path, Duration::from_millis(50))));
         match ended.recv_timeout(PATIENCE).expect("it gives up") {
