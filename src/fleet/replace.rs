@@ -162,8 +162,8 @@ impl Waiting {
 fn check_count(fleet: &FleetRemote) -> io::Result<()> {
     let count = fleet.shared.docks.get().map_or(0, Vec::len);
     if count > Control::MAX_SOCKETS {
-        let most = Control::MAX_SOCKETS;
-        let text = format!("the fleet listens on {count} addresses, and hands on {most} at most");
+        let max = Control::MAX_SOCKETS;
+        let text = format!("the fleet listens on {count} addresses, and hands on {max} at most");
         return Err(invalid(&text));
     }
     Ok(())

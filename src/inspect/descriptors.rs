@@ -41,7 +41,7 @@ impl Descriptors {
     }
 
     /// How many are in use: the size of the directory, since Linux 6.2. Before, the size is 0. To
-    /// list 150,000 descriptors takes some 100 ms of the loop, so that is done seldom.
+    /// list them takes the loop some microseconds for each, so that is done seldom.
     fn used(&mut self, size: usize, now: u64) -> Option<usize> {
         if size > 0 {
             return Some(size);
