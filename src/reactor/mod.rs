@@ -485,8 +485,8 @@ impl Drop for Reactor {
     fn drop(&mut self) {
         self.close_mailbox();
         self.dispatcher.stop_at_once();
-        // Last callbacks may have posted.
-        self.dispatcher.lp.posts.calls.drain(..).for_each(drop_quietly);
+        // The callbacks of this stop may have posted, and made channels.
+        self.close_mailbox();
     }
 }
 

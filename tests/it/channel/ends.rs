@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use waterwheel::{
-    Closed, Conn, ConnId, Context, Handler, HandlerKey, ListenOptions, Peer, Reactor,
+    Closed, Conn, ConnId, Context, Handler, HandlerKey, Limits, ListenOptions, Peer, Reactor,
     ReactorOptions, Receive, SendError, Sender,
 };
 
@@ -273,6 +274,60 @@ impl Receive<(ConnId, Vec<u8>)> for Turned {
             }
         }
     }
+}
+
+/// Makes a channel when output has drained.
+struct Drained {
+    service: HandlerKey<Drained>,
+    opened: Option<ConnId>,
+    senders: mpsc::Sender<Sender<u32>>,
+}
+
+impl Handler for Drained {
+    type State = ();
+
+    fn on_accept(&mut self, _: &Peer) -> Option<()> {
+        Some(())
+    }
+
+    fn on_data(&mut self, _: &mut (), _: &mut Conn<'_>, input: &[u8]) -> usize {
+        input.len()
+    }
+
+    fn on_open(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+        self.opened = Some(conn.id());
+    }
+
+    fn on_drain(&mut self, _: &mut (), conn: &mut Conn<'_>) {
+        let sender = conn.context().channel(self.service, 1).unwrap();
+        self.senders.send(sender).unwrap();
+    }
+}
+
+impl Receive<u32> for Drained {
+    fn on_message(&mut self, _: u32, _: &mut Context<'_>) {}
+}
+
+/// What is queued when the reactor is dropped is still sent, and calls `on_drain`.
+#[test]
+fn a_channel_made_while_the_reactor_is_dropped_is_closed() {
+    let (told, senders) = mpsc::channel();
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register_with(|service| Drained { service, opened: None, senders: told });
+    let limits = Limits::default().high_mark_bytes(1_024).low_mark_bytes(512);
+    let options = ListenOptions::default().limits(limits);
+    let addr = reactor.listen("127.0.0.1:0", service, options).unwrap();
+    let mut client = Client::connect(addr);
+    let id = patiently("it is accepted", || {
+        reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+        reactor.handler_mut(service).unwrap().opened
+    });
+    reactor.context().conn(id).expect("it lives").write(&[b'x'; 2_048]);
+    drop(reactor);
+    client.expect(&[b'x'; 2_048]);
+    let sender = senders.try_recv().expect("it has drained");
+    assert!(sender.is_stopped());
+    assert_eq!(sender.send(1), Err(SendError::Stopped(1)));
 }
 
 #[test]
