@@ -34,10 +34,11 @@ pub(super) enum Happened {
     Opened { conn: ConnId },
     /// A connection has ended.
     Closed { conn: ConnId, why: Why, unsent_bytes: u32 },
-    /// Bytes were read.
-    Read { conn: ConnId, bytes: u32 },
-    /// The kernel has taken bytes.
-    Written { conn: ConnId, bytes: u32 },
+    /// Bytes were read. `conn`: as with `Written`.
+    Read { conn: Option<ConnId>, bytes: u32 },
+    /// The kernel has taken bytes. `conn` is `None` if it was not accepted so far: it may never be,
+    /// and nothing else would be told of it.
+    Written { conn: Option<ConnId>, bytes: u32 },
     /// A handler has set a timer.
     Armed { wait: u64 },
     /// A timer has fired, so late.

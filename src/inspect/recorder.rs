@@ -527,29 +527,29 @@ impl Observer for Recorder {
 
     #[inline]
     fn on_read(&mut self, id: ConnId, bytes: usize) {
-        let mut handler = UNKNOWN;
+        let (mut conn, mut handler) = (None, UNKNOWN);
         // A connection that is refused in its handshake was never accepted: no end of it is told.
         if let Some(entry) = self.conns.known(id) {
             entry.bytes_read += bytes as u64;
-            handler = entry.handler;
+            (conn, handler) = (Some(id), entry.handler);
         }
         if self.concerns(handler) {
             self.tally.bytes_read += bytes as u64;
-            self.push(self.now, Happened::Read { conn: id, bytes: bytes as u32 });
+            self.push(self.now, Happened::Read { conn, bytes: bytes as u32 });
         }
     }
 
     #[inline]
     fn on_written(&mut self, id: ConnId, bytes: usize) {
         let (now, much) = (self.now, self.options.much_output_bytes);
-        let mut handler = UNKNOWN;
+        let (mut conn, mut handler) = (None, UNKNOWN);
         if let Some(entry) = self.conns.known(id) {
             entry.note_written(bytes, much, now);
-            handler = entry.handler;
+            (conn, handler) = (Some(id), entry.handler);
         }
         if self.concerns(handler) {
             self.tally.bytes_written += bytes as u64;
-            self.push(now, Happened::Written { conn: id, bytes: bytes as u32 });
+            self.push(now, Happened::Written { conn, bytes: bytes as u32 });
         }
     }
 

@@ -16,7 +16,8 @@ use crate::engine::observer::Phase;
 /// <https://ui.perfetto.dev> and <https://www.speedscope.app> open. Turns contain phases, and
 /// phases contain callbacks; what happened between them are instants, and the number of
 /// connections is a counter. Times are counted from the first record. A span ends a nanosecond or
-/// two before the one around it, so that rounding does not make them cross.
+/// two before the one around it, so that rounding does not make them cross. Bytes that move before
+/// a connection is accepted, in a handshake for example, name none: it may be refused.
 pub struct Recording {
     pub(super) records: Vec<Record>,
     /// The least time of the records, from which a trace counts.
@@ -180,6 +181,20 @@ impl Shown<'_> {
         self.instant(f, name, format_args!(r#""conn":"{conn}","bytes":{bytes}"#))
     }
 
+    /// Bytes that have moved, of a connection if that is known.
+    fn of_bytes(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        conn: Option<ConnId>,
+        bytes: u32,
+    ) -> fmt::Result {
+        match conn {
+            Some(conn) => self.of_conn(f, name, conn, bytes),
+            None => self.instant(f, name, format_args!(r#""bytes":{bytes}"#)),
+        }
+    }
+
     fn callback_name(&self, handler: u16, name: u8) -> String {
         let handler = self.of.handlers.get(usize::from(handler)).map_or("?", String::as_str);
         format!("{handler} {}", self.of.names.name(usize::from(name)))
@@ -227,8 +242,8 @@ impl fmt::Display for Shown<'_> {
             Happened::Closed { conn, why, unsent_bytes } => {
                 self.of_conn(f, why.text(), conn, unsent_bytes)
             }
-            Happened::Read { conn, bytes } => self.of_conn(f, "read", conn, bytes),
-            Happened::Written { conn, bytes } => self.of_conn(f, "written", conn, bytes),
+            Happened::Read { conn, bytes } => self.of_bytes(f, "read", conn, bytes),
+            Happened::Written { conn, bytes } => self.of_bytes(f, "written", conn, bytes),
             Happened::Armed { wait } => {
                 self.instant(f, "timer set", format_args!(r#""wait_us":{}"#, Micros(wait)))
             }

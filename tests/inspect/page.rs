@@ -197,6 +197,7 @@ mod refused {
     use waterwheel::proxy_protocol::ProxyProtocol;
     use waterwheel::{Conn, Handler, Peer};
 
+    use super::super::rig::PATIENCE;
     use super::*;
 
     /// Accepts nobody.
@@ -241,6 +242,11 @@ mod refused {
         for list in [seen.at(&["conns"]), seen.at(&["lanes", "shown"])] {
             assert!(list.list().is_empty(), "{list:?}");
         }
+        let trace = rig.recorder().recording(PATIENCE).to_trace();
+        let is_of = |line: &&str| ["\"read\"", "\"written\""].iter().any(|it| line.contains(it));
+        let moved: Vec<_> = trace.lines().filter(is_of).collect();
+        assert_eq!(moved.len(), 4, "three reads, and the words to one: {moved:?}");
+        assert!(!moved.iter().any(|line| line.contains("conn")), "{moved:?}");
     }
 }
 
