@@ -49,6 +49,13 @@ pub struct Options {
     /// How long to wait for the answer to a Close frame, which counts from when the peer last took
     /// some of the output that stands before it: up to twice this time, if there was any. A client
     /// then waits as long again for the server to end the connection. Default 5 s.
+    ///
+    /// Output that the kernel had taken before the Close frame counts only if some of it still
+    /// waits when the time is over, which is known on Linux. What has left by then is the peer's,
+    /// although its program may not have read it. So a peer that needs longer for a full socket
+    /// buffer than this time ends with
+    /// [`CloseCode::ABNORMAL`](crate::ws::CloseCode::ABNORMAL), although it would have answered:
+    /// give slow peers more time. For `pong_timeout` the same holds.
     pub close_timeout: Duration,
     /// How long a server has to answer the handshake of a client. With a
     /// [`Reconnect`](crate::Reconnect) policy each try has so long, and no callback comes between
