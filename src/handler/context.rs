@@ -13,7 +13,7 @@ use crate::base::stats::Stats;
 use crate::engine::Stop;
 use crate::engine::observer::{LoopState, Observer, ObserverKey};
 use crate::handler::datagram::DatagramFace;
-use crate::handler::event_loop::Loop;
+use crate::handler::event_loop::{Loop, Posted};
 use crate::handler::resolve::{first_of, without_lookup};
 use crate::handler::states::LentStates;
 use crate::handler::{
@@ -404,12 +404,18 @@ impl<'a> Context<'a> {
     /// Runs a closure with a handler on this thread, in the next mailbox phase, after this callback
     /// has returned. Use it to reach another handler of any kind, or your own one from a function
     /// that has only the context.
+    ///
+    /// A closure that waits when the reactor stops is dropped, unless it was posted while a panic
+    /// unwound. So a callback that has several things to tell can have a guard whose `Drop` posts
+    /// what a panic has left of them.
     pub fn post<H: 'static>(
         &mut self,
         handler: HandlerKey<H>,
         task: impl FnOnce(&mut H, &mut Context<'_>) + 'static,
     ) {
-        self.lp.posts.calls.push_back((handler.index(), Box::new(task_for(task))));
+        let (handler, call) = (handler.index(), Box::new(task_for(task)));
+        let is_rest = std::thread::panicking();
+        self.lp.posts.calls.push_back(Posted { handler, call, is_rest });
     }
 
     /// Time since the reactor was made, as sampled once at the beginning of the turn, in steps of

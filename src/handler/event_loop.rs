@@ -68,12 +68,21 @@ impl fmt::Debug for Message {
     }
 }
 
+/// A closure that was posted on the loop's thread.
+pub(crate) struct Posted {
+    /// The place of its handler.
+    pub(crate) handler: u32,
+    pub(crate) call: PostedCall,
+    /// Whether a panic unwound then: the closure does what a callback had still to do.
+    pub(crate) is_rest: bool,
+}
+
 /// What is posted to handlers, from this thread and from others.
 pub(crate) struct Posts {
     /// What other threads post to.
     pub(crate) mailbox: Arc<Mailbox<Message>>,
-    /// Closures to run in the next mailbox phase, with the place of their handler.
-    pub(crate) calls: VecDeque<(u32, PostedCall)>,
+    /// Closures to run in the next mailbox phase.
+    pub(crate) calls: VecDeque<Posted>,
     /// Channels, by index; `None` while one is being delivered.
     pub(crate) channels: Slab<Option<Box<dyn ErasedReceiver>>>,
 }

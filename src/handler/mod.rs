@@ -26,7 +26,7 @@ pub(crate) use datagram::SocketFace;
 pub use datagram::{DatagramHandler, DatagramSocket, Session, SessionEnd, SessionHandler};
 pub use erased::HandlerKey;
 pub(crate) use erased::{AnyHandler, Entry, StreamFace};
-pub(crate) use event_loop::{Known, Loop, Message, PostedCall};
+pub(crate) use event_loop::{Known, Loop, Message, Posted, PostedCall};
 pub(crate) use receiver::{Delivery, ErasedReceiver, Rest};
 pub use remote::{Remote, Stopped};
 pub(crate) use resolve::first_of;

@@ -16,10 +16,15 @@ pub(super) struct Stopping {
     rounds: usize,
     /// How many are left of this round.
     left: usize,
+    /// What panics have left that was run since the stop.
+    rests: usize,
 }
 
 /// Rounds of callbacks after a stop.
 const STOP_ROUNDS: usize = 8;
+
+/// Closures of panics that are run after a stop: more are of a callback that panics for ever.
+const STOP_RESTS: usize = 16_384;
 
 impl Stopping {
     /// A connection has come up while the reactor drains.
@@ -33,6 +38,7 @@ impl Dispatcher {
     /// are ended.
     #[cold]
     pub(super) fn begin_stop(&mut self) {
+        self.cursor.reach_stop();
         if let Running::Asked(stop) = self.lp.engine.running() {
             if let Some(notifier) = &mut self.notifier {
                 notifier.tell_stopping();
@@ -98,6 +104,7 @@ impl Dispatcher {
         // `on_close` may connect anew; a handler that does so for ever does not hold up the end.
         while self.stopping.rounds < STOP_ROUNDS {
             if self.stopping.left == 0 {
+                self.run_rests();
                 self.begin_round();
             }
             if self.stopping.left == 0 {
@@ -109,6 +116,20 @@ impl Dispatcher {
                 self.place_states();
                 self.end_one();
             }
+        }
+    }
+
+    /// Runs what callbacks that have panicked had still to do. Nothing else that was posted is run
+    /// any more.
+    fn run_rests(&mut self) {
+        for _ in 0..self.lp.posts.calls.len() {
+            let Some(posted) = self.lp.posts.calls.pop_front() else { return };
+            if !posted.is_rest || self.stopping.rests >= STOP_RESTS {
+                self.lp.posts.calls.push_back(posted);
+                continue;
+            }
+            self.stopping.rests += 1;
+            self.run_call(posted.handler, posted.call);
         }
     }
 

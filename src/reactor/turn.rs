@@ -10,7 +10,7 @@ use crate::base::tick::{NANOS_PER_TICK, NEVER};
 use crate::base::wheel::Step;
 use crate::engine::observer::{Phase, What};
 use crate::engine::{Due, Engine, Owner, Queued, Stop, Target, due_of};
-use crate::handler::{Context, Loop, Message, PostedCall};
+use crate::handler::{Context, Loop, Message, Posted, PostedCall};
 use crate::reactor::Reactor;
 use crate::reactor::callback::Who;
 use crate::reactor::dispatch::Dispatcher;
@@ -35,6 +35,11 @@ impl Cursor {
     /// Whether the ready queue is still to have its turn.
     pub(super) fn is_before_ready_queue(&self) -> bool {
         self.phase < 3
+    }
+
+    /// The stop follows phase 5: a panic in it brings none of the phases before it back.
+    pub(super) fn reach_stop(&mut self) {
+        self.phase = self.phase.max(5);
     }
 }
 
@@ -387,7 +392,7 @@ impl Dispatcher {
         let budget = self.lp.engine.options().messages_per_turn;
         let calls = budget.min(self.lp.posts.calls.len());
         for _ in 0..calls {
-            let Some((handler, call)) = self.lp.posts.calls.pop_front() else { break };
+            let Some(Posted { handler, call, .. }) = self.lp.posts.calls.pop_front() else { break };
             self.run_call(handler, call);
         }
         if self.lp.posts.mailbox.has_messages() {
@@ -406,7 +411,7 @@ impl Dispatcher {
         calls + budget - left
     }
 
-    fn run_call(&mut self, handler: u32, call: PostedCall) {
+    pub(super) fn run_call(&mut self, handler: u32, call: PostedCall) {
         let who = Who::Posted(handler);
         let what = || What::Posted;
         let ran = self.callbacks.enter(&mut self.lp, who, handler, what, |entry, lp| {

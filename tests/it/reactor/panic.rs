@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 use waterwheel::{
-    Conn, ConnectOptions, IdleKind, Limits, ListenOptions, OnPanic, Reactor, ReactorOptions,
-    Written,
+    Conn, ConnectOptions, Context, HandlerKey, IdleKind, Limits, ListenOptions, OnPanic, Reactor,
+    ReactorOptions, Written,
 };
 
 use crate::support::{Call, Client, End, Journal, Rig, Script, keep_log, logged, patiently};
@@ -282,5 +282,71 @@ fn a_panic_while_a_reactor_is_dropped_stays_in() {
     drop(reactor);
     for client in &mut clients {
         client.expect_end(End::Fin);
+    }
+}
+
+/// Things to tell, one after the other; each of them panics.
+struct Telling<'a, 'b> {
+    cx: &'a mut Context<'b>,
+    handler: HandlerKey<Script>,
+    left: usize,
+    told: Rc<Cell<usize>>,
+}
+
+impl Telling<'_, '_> {
+    fn go_on(mut self) {
+        self.left -= 1;
+        self.told.set(self.told.get() + 1);
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+impl Drop for Telling<'_, '_> {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            let (handler, left, told) = (self.handler, self.left, self.told.clone());
+            self.cx.post(handler, move |_, cx| Telling { cx, handler, left, told }.go_on());
+        }
+    }
+}
+
+/// How many of so many things the last callback of a reactor has told when that has ended.
+fn told_at_the_end(left: usize, is_dropped: bool) -> usize {
+    let (told, key) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(None)));
+    let (tells, has_key) = (told.clone(), key.clone());
+    let script = Script::new().close(move |_, _, cx| {
+        let handler: HandlerKey<Script> = has_key.get().expect("it is known");
+        cx.post(handler, |_, _| unreachable!("it was posted in a reactor that has stopped"));
+        Telling { cx, handler, left, told: tells.clone() }.go_on();
+    });
+    let mut reactor = Reactor::new().unwrap();
+    let service = reactor.register(script);
+    key.set(Some(service));
+    let addr = reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
+    let _client = Client::connect(addr);
+    patiently("it is accepted", || {
+        reactor.run_once(Some(Duration::from_millis(1))).unwrap();
+        (reactor.stats().accepted == 1).then_some(())
+    });
+    if !is_dropped {
+        reactor.context().stop();
+        reactor.run().unwrap();
+        assert_eq!(reactor.stats().panics as usize, told.get());
+    }
+    drop(reactor);
+    told.get()
+}
+
+#[test]
+fn what_a_panic_leaves_of_a_last_callback_is_done_before_the_reactor_ends() {
+    for is_dropped in [false, true] {
+        assert_eq!(told_at_the_end(3, is_dropped), 3);
+    }
+}
+
+#[test]
+fn a_callback_that_panics_for_ever_does_not_hold_a_stop_up() {
+    for is_dropped in [false, true] {
+        assert!(told_at_the_end(usize::MAX, is_dropped) > 1_000);
     }
 }
