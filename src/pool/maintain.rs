@@ -1,6 +1,7 @@
 //! What a pool does behind a callback: serves and refuses who waits, ends what is too old, dials.
 
 use std::io;
+use std::mem;
 
 use crate::base::memory::GiveBack;
 use crate::handler::Context;
@@ -46,6 +47,19 @@ impl<C: PoolClient> Pool<C> {
             self.desk.set_alarm(cx);
         }
         self.desk.expect_returns();
+    }
+
+    /// Runs what the end of a connection calls, and then what has become due by it.
+    pub(super) fn end(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: impl FnOnce(&mut Self, &mut Context<'_>),
+    ) {
+        let _attending = self.attend(cx);
+        let end = End { pool: self, cx };
+        call(end.pool, end.cx);
+        end.pool.tend_later(end.cx);
+        mem::forget(end);
     }
 
     /// The pool has been called.
@@ -127,6 +141,20 @@ impl<C: PoolClient> Pool<C> {
         let Some(waiter) = self.desk.waiters.pop_front() else { return false };
         self.hand_over(lease, waiter.ticket, cx);
         true
+    }
+}
+
+/// The end of a connection. If a callback of the client panics in it, the reactor may be stopping,
+/// so that nothing else calls the pool: what follows is posted.
+struct End<'a, 'b, C: PoolClient> {
+    pool: &'a mut Pool<C>,
+    cx: &'a mut Context<'b>,
+}
+
+impl<C: PoolClient> Drop for End<'_, '_, C> {
+    #[cold]
+    fn drop(&mut self) {
+        self.cx.post(self.pool.desk.handler, |pool, cx| pool.end(cx, |_, _| {}));
     }
 }
 

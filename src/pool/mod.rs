@@ -257,6 +257,32 @@ impl<C: PoolClient> Pool<C> {
         self.fail_dial(error, &mut conn.context());
     }
 
+    /// A connection that was up has ended: its seat is free, and its borrower is told.
+    fn close_seat(&mut self, seat: u32, closed: Closed, cx: &mut Context<'_>) {
+        let phase = self.desk.phase(seat);
+        let state = self.desk.seats.get_mut(seat as usize).and_then(|seat| seat.state.take());
+        if phase == Phase::Idle {
+            self.desk.note_life(seat, cx);
+        }
+        self.desk.vacate(seat);
+        match phase {
+            Phase::Leased | Phase::Lost => {
+                self.desk.stats.lost += 1;
+                self.client.on_lost(state.unwrap_or_default(), closed, &mut self.desk, cx);
+            }
+            Phase::Greeting => {
+                drop(state);
+                self.fail_dial(handshake_error(closed), cx);
+            }
+            Phase::Idle => {
+                let is_ours = matches!(closed.reason, CloseReason::Shutdown);
+                self.desk.stats.evicted.count(if is_ours { Why::Shutdown } else { Why::Peer });
+                drop(state);
+            }
+            _ => drop(state), // the user's; it may hold a lease
+        }
+    }
+
     /// A dial has failed: the waiter in front is refused.
     fn fail_dial(&mut self, error: io::Error, cx: &mut Context<'_>) {
         self.desk.dial_failed(&error, cx.now());
@@ -397,30 +423,7 @@ impl<C: PoolClient> Handler for Pool<C> {
     }
 
     fn on_close(&mut self, SeatNumber(seat): SeatNumber, closed: Closed, cx: &mut Context<'_>) {
-        let _attending = self.attend(cx);
-        let phase = self.desk.phase(seat);
-        let state = self.desk.seats.get_mut(seat as usize).and_then(|seat| seat.state.take());
-        if phase == Phase::Idle {
-            self.desk.note_life(seat, cx);
-        }
-        self.desk.vacate(seat);
-        match phase {
-            Phase::Leased | Phase::Lost => {
-                self.desk.stats.lost += 1;
-                self.client.on_lost(state.unwrap_or_default(), closed, &mut self.desk, cx);
-            }
-            Phase::Greeting => {
-                drop(state);
-                self.fail_dial(handshake_error(closed), cx);
-            }
-            Phase::Idle => {
-                let is_ours = matches!(closed.reason, CloseReason::Shutdown);
-                self.desk.stats.evicted.count(if is_ours { Why::Shutdown } else { Why::Peer });
-                drop(state);
-            }
-            _ => drop(state), // the user's; it may hold a lease
-        }
-        self.tend_later(cx);
+        self.end(cx, |pool, cx| pool.close_seat(seat, closed, cx));
     }
 
     fn on_connect_failed(
@@ -429,13 +432,13 @@ impl<C: PoolClient> Handler for Pool<C> {
         error: io::Error,
         cx: &mut Context<'_>,
     ) {
-        let _attending = self.attend(cx);
-        let phase = self.desk.phase(seat);
-        self.desk.vacate(seat);
-        if phase == Phase::Dialling {
-            self.fail_dial(error, cx);
-        }
-        self.tend_later(cx);
+        self.end(cx, |pool, cx| {
+            let phase = pool.desk.phase(seat);
+            pool.desk.vacate(seat);
+            if phase == Phase::Dialling {
+                pool.fail_dial(error, cx);
+            }
+        });
     }
 }
 

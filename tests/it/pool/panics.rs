@@ -1,6 +1,8 @@
 //! What a panic of the client costs: one connection, whose end is told once, with its state.
 
+use std::cell::RefCell;
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::time::Duration;
 
 use waterwheel::pool::{AcquireError, Lease, Pool, PoolClient, PoolHandle, PoolOptions, PoolStats};
@@ -20,6 +22,8 @@ enum Where {
     Timer,
     Deadline,
     Shutdown,
+    Lost,
+    Refused,
 }
 
 /// Where the lease is then.
@@ -48,7 +52,7 @@ struct Guilty {
     kept: Vec<Lease>,
     acquired: Vec<u32>,
     lost: Vec<(Option<u32>, String)>,
-    refused: Vec<u32>,
+    refused: Rc<RefCell<Vec<u32>>>,
 }
 
 impl Guilty {
@@ -154,6 +158,7 @@ impl PoolClient for Guilty {
         _: &mut Context<'_>,
     ) {
         self.lost.push((state.ticket, closed.reason.to_string()));
+        assert!(self.place != Where::Lost, "on purpose");
     }
 
     fn on_refused(
@@ -163,7 +168,8 @@ impl PoolClient for Guilty {
         _: &mut PoolHandle<Self>,
         _: &mut Context<'_>,
     ) {
-        self.refused.push(ticket);
+        self.refused.borrow_mut().push(ticket);
+        assert!(self.place != Where::Refused, "on purpose");
     }
 }
 
@@ -179,7 +185,8 @@ impl Rig {
         let survives = ReactorOptions::default().on_panic(OnPanic::CloseConnection);
         let mut reactor = Reactor::with_options(survives).unwrap();
         let (kept, acquired) = (Vec::new(), Vec::new());
-        let client = Guilty { place, with, kept, acquired, lost: Vec::new(), refused: Vec::new() };
+        let (lost, refused) = (Vec::new(), Rc::default());
+        let client = Guilty { place, with, kept, acquired, lost, refused };
         let options = PoolOptions::default().max_open(max_open).seed(Some(1));
         let to = listener.local_addr().unwrap();
         let pool = Pool::register(&mut reactor, client, to, options).unwrap();
@@ -231,7 +238,7 @@ fn a_leased_connection_that_a_panic_ends_is_told_once_with_its_state() {
                 Data => peer.send(b"!"),
                 Eof => peer.finish(),
                 Shutdown => rig.reactor.context().drain(Duration::from_secs(60)),
-                Acquired | Timer | Deadline => {}
+                _ => {}
             }
             rig.until("it is told", |pool| !pool.client().lost.is_empty());
             let _next = (place != Shutdown).then(|| {
@@ -251,6 +258,36 @@ fn a_leased_connection_that_a_panic_ends_is_told_once_with_its_state() {
             assert_eq!(lost[0].0, Some(0), "{place:?} {with:?}");
             assert!(lost[0].1.contains("panic"), "{place:?} {with:?} {lost:?}");
             assert_eq!(rig.reactor.stats().panics, 1, "{place:?} {with:?}");
+        }
+    }
+}
+
+/// Nothing calls the pool once the last connection has ended.
+#[test]
+fn tickets_that_wait_at_a_stop_are_told_although_the_last_callbacks_panic() {
+    for place in [Where::Lost, Where::Refused] {
+        for end in ["stop", "drain", "drop"] {
+            let mut rig = Rig::new(place, With::State, 1);
+            (0..5).for_each(|ticket| rig.ask(ticket));
+            rig.until("it is lent", |pool| pool.client().acquired == [0]);
+            rig.until("they wait", |pool| pool.stats().waiting == 4);
+            let refused = Rc::clone(&rig.pool().client().refused);
+            let peer = rig.accept();
+            let Rig { mut reactor, .. } = rig;
+            match end {
+                "stop" => reactor.context().stop(),
+                "drain" => reactor.context().drain(Duration::from_secs(60)),
+                _ => {}
+            }
+            if end == "drop" {
+                drop(reactor);
+            } else {
+                drop(peer); // a drain waits for the one that is lent
+                reactor.run().unwrap();
+                let panics = if place == Where::Lost { 1 } else { 4 };
+                assert_eq!(reactor.stats().panics, panics, "{place:?} {end}");
+            }
+            assert_eq!(*refused.borrow(), [1, 2, 3, 4], "{place:?} {end}");
         }
     }
 }
