@@ -47,7 +47,11 @@ pub trait Body<A>: 'static {
     fn on_end(&mut self, app: &mut A, res: &mut Response<'_, A>);
 
     /// The connection ended before the body was complete, or the body was malformed, too large or
-    /// too slow. Nothing follows. Default: nothing.
+    /// too slow. Nothing follows. A panic here does not keep [`Server::on_gone`] and
+    /// [`Server::on_finish`] from being called. Default: nothing.
+    ///
+    /// [`Server::on_gone`]: super::Server::on_gone
+    /// [`Server::on_finish`]: super::Server::on_finish
     fn on_gone(&mut self, app: &mut A) {
         let _ = app;
     }

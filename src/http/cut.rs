@@ -4,8 +4,11 @@
 use std::mem;
 
 use super::body::Body;
+use super::drive::End;
 use super::exchange::{Exchange, Output, Reader};
+use super::server::Server;
 use super::state::Phase;
+use crate::handler::Context;
 
 /// An exchange that has no place on the heap so far. Unless it is finished it gets one, so that its
 /// end is told like that of any other.
@@ -43,5 +46,44 @@ impl<A> Drop for LentBody<'_, A> {
         if let Some(body) = body {
             self.exchange.reader = Reader::Body(body);
         }
+    }
+}
+
+/// An exchange whose connection has ended. If one of those panics who are told of it, the others
+/// are told when the loop goes on, or before it ends.
+pub(super) struct Parting<'a, 'b, A: 'static> {
+    server: &'a mut Server<A>,
+    cx: &'a mut Context<'b>,
+    /// `None` once all are told.
+    exchange: Option<Box<Exchange<A>>>,
+    end: End,
+}
+
+impl<'a, 'b, A: 'static> Parting<'a, 'b, A> {
+    pub(super) fn new(
+        server: &'a mut Server<A>,
+        cx: &'a mut Context<'b>,
+        exchange: Box<Exchange<A>>,
+        end: End,
+    ) -> Self {
+        Self { server, cx, exchange: Some(exchange), end }
+    }
+
+    pub(super) fn tell(mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            self.server.driver().tell_end(exchange, &self.end);
+        }
+        drop(self.exchange.take());
+    }
+}
+
+impl<A: 'static> Drop for Parting<'_, '_, A> {
+    fn drop(&mut self) {
+        // Who waits for a body or for a later answer has asked for the key.
+        let (Some(exchange), Some(key)) = (self.exchange.take(), self.server.shared.key) else {
+            return;
+        };
+        let end = self.end;
+        self.cx.post(key, move |server, cx| Parting::new(server, cx, exchange, end).tell());
     }
 }

@@ -52,6 +52,16 @@ pub(super) type OnGone<A> = Box<dyn FnMut(&mut A, ReplyId)>;
 /// The function of [`Server::on_finish`](super::Server::on_finish).
 pub(super) type OnFinish<A> = Box<dyn FnMut(&mut A, &Record<'_>)>;
 
+/// How the connection of an exchange has ended, or is about to.
+#[derive(Clone, Copy)]
+pub(super) struct End {
+    pub(super) conn: ConnId,
+    /// Whether nothing of what was written is lost, as far as is known.
+    pub(super) is_sent: bool,
+    pub(super) now: Duration,
+    pub(super) time: SystemTime,
+}
+
 /// What the steps of an exchange work with, besides the state of its connection.
 pub(super) struct Driver<'a, A> {
     pub(super) app: &'a mut A,
@@ -269,33 +279,29 @@ impl<A: 'static> Driver<'_, A> {
 
     /// Ends the connection once what was written has left, and the client has finished.
     pub(super) fn close(&mut self, state: &mut State<A>, conn: &mut Conn<'_>) {
-        if let Phase::Busy(mut exchange) = std::mem::replace(&mut state.phase, Phase::Ended) {
+        if let Phase::Busy(exchange) = &mut state.phase {
+            let id = conn.id();
             let cx = conn.context();
-            let (now, time) = (cx.now(), cx.system_time());
-            self.tell_end(&mut exchange, conn.id(), true, now, time);
+            let end = End { conn: id, is_sent: true, now: cx.now(), time: cx.system_time() };
+            self.tell_end(exchange, &end); // where a panic leaves it
         }
+        state.phase = Phase::Ended;
         conn.close();
     }
 
     /// Tells of an exchange that ends with its connection: whom it leaves without an answer, and
-    /// whoever is told of each.
-    pub(super) fn tell_end(
-        &mut self,
-        exchange: &mut Exchange<A>,
-        conn: ConnId,
-        is_sent: bool,
-        now: Duration,
-        time: SystemTime,
-    ) {
-        let id = ReplyId { conn, exchange: exchange.number };
-        let is_open = exchange.output != Output::Done;
-        self.shared.stats.gone += u64::from(is_open); // whatever the program does next
+    /// whoever is told of each. Called again after a panic of one of them, it tells the others.
+    pub(super) fn tell_end(&mut self, exchange: &mut Exchange<A>, end: &End) {
+        let id = ReplyId { conn: end.conn, exchange: exchange.number };
         self.tell_gone(exchange);
-        let is_awaited = exchange.is_late || exchange.output != Output::Unanswered;
-        if let (true, Some(on_gone)) = (is_open && is_awaited, &mut self.shared.on_gone) {
-            on_gone(self.app, id);
+        if exchange.output != Output::Done && !std::mem::replace(&mut exchange.is_gone, true) {
+            self.shared.stats.gone += 1;
+            let is_awaited = exchange.is_late || exchange.output != Output::Unanswered;
+            if let (true, Some(on_gone)) = (is_awaited, &mut self.shared.on_gone) {
+                on_gone(self.app, id);
+            }
         }
-        self.tell_finish(exchange, id, is_sent, now, time);
+        self.tell_finish(exchange, id, end.is_sent, end.now, end.time);
     }
 
     /// After each call of user code: what the exchange waits for now. Whether it is over, and the

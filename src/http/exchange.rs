@@ -123,6 +123,8 @@ pub(super) struct Exchange<A> {
     pub(super) spare_since: u32,
     /// How long none was due, in milliseconds, since its rate was looked at.
     pub(super) spare_ms: u32,
+    /// Whether the program was told that it has ended without its answer.
+    pub(super) is_gone: bool,
     /// Whether the handler has set something that cannot be sent.
     pub(super) is_failed: bool,
     /// Whether `on_drain` is new, and to be called without waiting for a drain.
@@ -188,6 +190,7 @@ impl<A> Exchange<A> {
             is_paused: false,
             spare_since: 0,
             spare_ms: 0,
+            is_gone: false,
             is_failed: false,
             wants_drain: false,
             input: Input::None,

@@ -4,8 +4,8 @@ use std::fmt;
 use std::mem::MaybeUninit;
 
 use super::clocks::arm;
-use super::cut::Serving;
-use super::drive::{After, Driver, Step, ms, settle_later};
+use super::cut::{Parting, Serving};
+use super::drive::{After, Driver, End, Step, ms, settle_later};
 use super::exchange::{Exchange, Input, Output, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
 use super::held::{close_if_idle_soon, is_idle};
@@ -553,11 +553,11 @@ impl<A: 'static> Handler for Server<A> {
     fn on_close(&mut self, mut state: State<A>, closed: Closed, cx: &mut Context<'_>) {
         match std::mem::replace(&mut state.phase, Phase::Ended) {
             Phase::Upgraded(upgraded) => upgraded.on_close(&mut self.app, &closed, cx),
-            Phase::Busy(mut exchange) => {
-                let (now, time) = (cx.now(), cx.system_time());
+            Phase::Busy(exchange) => {
                 // An answer may be whole although the client has not sent all of its body.
                 let is_sent = closed.unsent_bytes == 0;
-                self.driver().tell_end(&mut exchange, closed.id, is_sent, now, time);
+                let end = End { conn: closed.id, is_sent, now: cx.now(), time: cx.system_time() };
+                Parting::new(self, cx, exchange, end).tell();
             }
             Phase::Head | Phase::Ended => {}
         }

@@ -5,9 +5,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
 use waterwheel::http::{
     Answer, AnswerReader, Body, Call, Client as HttpClient, ClientError, ClientOptions, Flow,
-    ReplyId, Response, Router, Server,
+    Method, ReplyId, Response, Router, Server,
 };
 use waterwheel::pool::PoolOptions;
 use waterwheel::{Context, OnPanic, Reactor, ReactorOptions};
@@ -195,6 +196,76 @@ fn a_body_whose_reader_panics_is_gone_and_one_that_has_ended_is_not() {
         assert_eq!((status, is_complete), (0, false), "{pieces:?}");
     }
     assert!(told.try_recv().is_err(), "each once");
+}
+
+/// Says that it is gone, and panics then if it is to.
+struct Gone(mpsc::Sender<&'static str>, bool);
+
+impl<A: 'static> Body<A> for Gone {
+    fn on_chunk(&mut self, _: &mut A, _: &[u8], _: &mut Response<'_, A>) -> Flow {
+        Flow::More
+    }
+
+    fn on_end(&mut self, _: &mut A, _: &mut Response<'_, A>) {
+        unreachable!("the body is cut");
+    }
+
+    fn on_gone(&mut self, _: &mut A) {
+        self.0.send("body").unwrap();
+        assert!(!self.1, "on purpose");
+    }
+}
+
+/// A server that tells what has ended, and panics where it tells of this.
+fn telling(panics: &'static str) -> (Web, mpsc::Receiver<&'static str>) {
+    let (tell, told) = mpsc::channel();
+    let web = Web::serve(move || {
+        let (asked, body, gone) = (tell.clone(), tell.clone(), tell.clone());
+        let routes =
+            Router::new().get("/", |(), _, res| res.text("here")).post("/", move |(), _, res| {
+                res.later();
+                res.receive(Gone(body.clone(), panics == "body"));
+                asked.send("asked").unwrap();
+            });
+        let server = Server::new((), routes).on_gone(move |(), _| {
+            gone.send("gone").unwrap();
+            assert!(panics != "gone", "on purpose");
+        });
+        server.on_finish(move |(), record| {
+            if record.method == Method::Post {
+                tell.send("finish").unwrap();
+                assert!(panics != "finish", "on purpose");
+            }
+        })
+    });
+    (web, told)
+}
+
+#[test]
+fn a_panic_in_what_is_told_of_an_end_keeps_nothing_from_being_told() {
+    for panics in ["body", "gone", "finish", "nowhere"] {
+        for end in ["reset", "fin", "malformed", "stop"] {
+            let (web, told) = telling(panics);
+            let mut client = web.client();
+            client.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+            assert_eq!(told.recv_timeout(PATIENCE), Ok("asked"));
+            match end {
+                "reset" => drop(SockRef::from(&client.stream).set_linger(Some(Duration::ZERO))),
+                "fin" => client.finish(),
+                "malformed" => client.send("x"),
+                _ => {}
+            }
+            let _client = (end != "reset").then_some(client); // else it is dropped
+            let web = (end != "stop").then_some(web);
+            for expected in ["body", "gone", "finish"] {
+                assert_eq!(told.recv_timeout(PATIENCE), Ok(expected), "{panics} {end}");
+            }
+            if let Some(web) = web {
+                web.client().get("/").expect(200, "here");
+            }
+            assert!(told.try_recv().is_err(), "each once: {panics} {end}");
+        }
+    }
 }
 
 /// Says to a channel how its call has ended.
