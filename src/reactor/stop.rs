@@ -24,7 +24,7 @@ pub(super) struct Stopping {
 const STOP_ROUNDS: usize = 8;
 
 /// Closures of panics that are run after a stop: more are of a callback that panics for ever.
-const STOP_RESTS: usize = 16_384;
+const STOP_RESTS: usize = 4_096;
 
 impl Stopping {
     /// A connection has come up while the reactor drains.
