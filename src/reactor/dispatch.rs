@@ -308,8 +308,12 @@ impl Dispatcher {
         self.callbacks.enter_connection(&mut self.lp, id, what, |handler, state, lp| {
             handler.eof(state, lp);
         });
-        if let Some(mut link) = self.lp.link(id) {
-            link.finish_if_both_ended();
+        let Some(mut link) = self.lp.link(id) else { return };
+        link.finish_if_both_ended();
+        if link.connection.is_open() && link.connection.flags.has(Flags::ERROR) {
+            // Linux gives a read the end also where a reset came behind it, and the poll has told
+            // of that already: the next read finds a second end.
+            link.connection.flags.set(Flags::READABLE);
         }
     }
 

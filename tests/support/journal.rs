@@ -37,6 +37,8 @@ struct Pages {
     violations: Vec<String>,
     opened: usize,
     closed: usize,
+    /// The connection whose end was given back by the test, and not told since.
+    end_given_back: Option<ConnId>,
 }
 
 /// The shared record of one test.
@@ -132,6 +134,11 @@ impl Journal {
         all
     }
 
+    /// The test has given back the end of a connection, which may be told again.
+    pub(crate) fn note_end_given_back(&self, id: ConnId) {
+        self.pages.borrow_mut().end_given_back = Some(id);
+    }
+
     /// States that are alive.
     pub(crate) fn states(&self) -> usize {
         self.states.get()
@@ -220,8 +227,11 @@ pub(crate) struct Watched<H> {
 
 impl<H: Handler> Watched<H> {
     /// A callback of a connection that must be open.
-    fn begin(&self, life: &Life<H::State>, conn: &Conn<'_>, call: Call) -> Running {
+    fn begin(&self, life: &mut Life<H::State>, conn: &Conn<'_>, call: Call) -> Running {
         let id = Some(conn.id());
+        if self.journal.pages.borrow_mut().end_given_back.take_if(|of| Some(*of) == id).is_some() {
+            life.stage = Stage::Open;
+        }
         if life.stage == Stage::New {
             self.journal.violated(id, "a callback before on_open");
         }

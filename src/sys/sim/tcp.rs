@@ -237,10 +237,13 @@ impl World {
         let now = self.clock_of(self.sockets[socket as usize].owner);
         let source = self.socket(socket);
         if source.received.is_empty() {
+            if source.has_fin {
+                return Ok(0); // also if a reset came behind it, as in Linux
+            }
             if let Some(kind) = source.error.take() {
                 return Err(failed(kind));
             }
-            if source.has_fin || source.is_reset || source.stage == SocketStage::Over {
+            if source.is_reset || source.stage == SocketStage::Over {
                 return Ok(0);
             }
             self.rearm(socket);

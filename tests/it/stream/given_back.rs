@@ -55,6 +55,30 @@ fn what_is_given_back_outside_of_on_data_comes_in_the_next_turn_and_before_what_
     assert_eq!(rig.reactor.stats().bytes_read, 4, "no byte counts twice");
 }
 
+/// The poll tells of the reset once.
+#[test]
+fn a_reset_is_told_behind_an_end_that_was_given_back_in_a_pause() {
+    let mut rig = Rig::new(Script::new().eof(|_| {}));
+    let (mut client, id) = rig.client();
+    client.send(b"abc");
+    client.finish();
+    rig.until("told", |rig| rig.journal.has(&Call::Eof));
+    rig.journal.note_end_given_back(id);
+    with(&mut rig, id, |conn| {
+        conn.pause_reading();
+        conn.give_back(b"bc");
+    });
+    rig.expect_quiet();
+    client.reset();
+    rig.expect_end(id, "Reset");
+    let calls = rig.journal.calls_of(id);
+    assert_eq!(calls[1..4], [data("abc"), Call::Eof, data("bc")]);
+    if cfg!(target_os = "linux") {
+        assert_eq!(calls[4], Call::Eof); // its reads give no error behind an end, but the end
+    }
+    rig.expect_quiet();
+}
+
 #[test]
 fn a_connection_that_is_closed_takes_nothing_back() {
     let mut rig = Rig::new(Script::new().data(|conn, input| {

@@ -71,6 +71,24 @@ fn a_reset_during_a_pause_ends_the_connection_after_the_bytes_before_it() {
     rig.expect_quiet();
 }
 
+/// Linux then gives no error to a read, but the end, each time.
+#[test]
+fn an_end_and_a_reset_during_a_pause_are_told_both() {
+    let mut rig = Rig::new(Script::new().eof(|_| {}));
+    let (mut client, id) = rig.client();
+    pause(&mut rig, id);
+    client.send(b"all");
+    client.finish();
+    rig.expect_quiet();
+    client.reset();
+    rig.expect_end(id, "Reset");
+    assert_eq!(rig.journal.data_of(id), b"all");
+    if cfg!(target_os = "linux") {
+        assert_eq!(rig.journal.calls_of(id)[2], Call::Eof);
+    }
+    rig.expect_quiet();
+}
+
 #[test]
 fn a_pause_within_on_data_holds_from_the_next_read_on() {
     let mut rig = Rig::new(Script::new().data(|conn, input| {
