@@ -9,8 +9,7 @@ impl Link<'_> {
         let connection = &mut *self.connection;
         connection.set_requests(connection.requests().saturating_add(1));
         if connection.requests() >= connection.config.max_requests {
-            connection.flags.set(Flags::MAX_REQUESTS);
-            connection.flags.clear(Flags::REPLAY);
+            connection.hold_back(Flags::MAX_REQUESTS);
             self.rewatch_message();
         }
     }

@@ -487,8 +487,7 @@ impl Link<'_> {
     }
 
     pub(crate) fn pause_reading(&mut self) {
-        self.connection.flags.set(Flags::PAUSED);
-        self.connection.flags.clear(Flags::REPLAY);
+        self.connection.hold_back(Flags::PAUSED);
         self.rewatch_message();
     }
 

@@ -382,6 +382,15 @@ impl<S> Connection<S> {
         }
     }
 
+    /// Reading is held back by one thing more. Nothing holds it back any more once the connection
+    /// is broken: what is to be seen again then still comes before the end.
+    pub(crate) fn hold_back(&mut self, by: Flags) {
+        self.flags.set(by);
+        if !self.must_leave_nothing() {
+            self.flags.clear(Flags::REPLAY);
+        }
+    }
+
     /// The poll has reported an error: what the handler has left is seen once more, before the end,
     /// because nothing holds back the reading any more, and no room will come.
     pub(crate) fn note_broken(&mut self) {

@@ -1,6 +1,6 @@
 //! Input that a handler has consumed and gives back.
 
-use waterwheel::{Conn, ConnId};
+use waterwheel::{Conn, ConnId, Limits};
 
 use crate::support::{Call, End, Rig, Script};
 
@@ -77,6 +77,32 @@ fn a_reset_is_told_behind_an_end_that_was_given_back_in_a_pause() {
         assert_eq!(calls[4], Call::Eof); // its reads give no error behind an end, but the end
     }
     rig.expect_quiet();
+}
+
+/// What would hold reading back holds nothing back any more.
+#[test]
+fn what_is_given_back_after_a_reset_comes_before_the_close() {
+    for pauses in [true, false] {
+        let mut is_first = true;
+        let script = Script::new().data(move |conn, input| {
+            if std::mem::replace(&mut is_first, false) {
+                conn.give_back(input);
+                match pauses {
+                    true => conn.pause_reading(),
+                    false => conn.begin_request(),
+                }
+            }
+            input.len()
+        });
+        let limits = Limits::default().max_outstanding_requests(1);
+        let mut rig = Rig::with_limits(script, limits);
+        let (mut client, id) = rig.client();
+        with(&mut rig, id, |conn| conn.pause_reading());
+        client.send(b"abc");
+        client.reset();
+        rig.expect_end(id, "Reset");
+        assert_eq!(rig.journal.calls_of(id)[1..3], [data("abc"), data("abc")], "{pauses}");
+    }
 }
 
 #[test]
