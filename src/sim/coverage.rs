@@ -53,6 +53,8 @@ landmarks! {
     Unconsumed: "input left unconsumed",
     FirstRead: "read before the poll was told of it",
     Redelivered: "unconsumed input offered again",
+    GivenBack: "input given back",
+    EndGivenBack: "the end given back",
     HalfClosed: "our end sent, reading on",
     PeerEnded: "the peer's end read, writing on",
     Nursery: "in the nursery",

@@ -246,7 +246,12 @@ impl Watcher {
     fn given_back(&mut self, id: ConnId, input: &[u8]) {
         if let Some(life) = self.lives.get_mut(&id) {
             life.given_back.splice(..0, input.iter().copied());
-            life.has_ended = false;
+            if !input.is_empty() {
+                self.landmarks.reach(Landmark::GivenBack);
+            }
+            if std::mem::replace(&mut life.has_ended, false) {
+                self.landmarks.reach(Landmark::EndGivenBack);
+            }
         }
     }
 
@@ -258,8 +263,12 @@ impl Watcher {
 
     fn ended(&mut self, id: ConnId) {
         let Some(life) = self.lives.get_mut(&id) else { return };
+        let is_overtaking = !life.given_back.is_empty();
         if std::mem::replace(&mut life.has_ended, true) {
             self.violate(Some(id), "on_eof twice");
+        }
+        if is_overtaking {
+            self.violate(Some(id), "on_eof before what was given back");
         }
     }
 
@@ -338,6 +347,10 @@ impl Watcher {
         let is_unseen = life.is_owed && !(life.rest.is_empty() || life.has_ended);
         if is_broken && is_unseen {
             self.violate(Some(id), "what was left in a pause was not lent again at the end");
+        }
+        let is_at_end = is_broken || matches!(closed.reason, CloseReason::Peer);
+        if is_at_end && !life.given_back.is_empty() {
+            self.violate(Some(id), "what was given back was not lent again");
         }
         let is_timed = matches!(closed.reason, CloseReason::Timeout(TimeoutKind::ReceiveRate));
         if closed.is_paused && is_timed {

@@ -231,7 +231,8 @@ impl Watcher {
         connection: &Connection<Stream>,
     ) -> Option<&'static str> {
         let is_dead = connection.is_closed();
-        let held = self.lives.get(&id).map_or(0, |life| life.held);
+        let (held, given_back) =
+            self.lives.get(&id).map_or((0, 0), |life| (life.held, life.given_back.len()));
         let rules = [
             (
                 is_dead && !lp.engine.end_of_turn.closed().iter().any(|&(it, _)| it == id),
@@ -260,7 +261,9 @@ impl Watcher {
                 "more output queued than the cap",
             ),
             (
-                !is_dead && connection.input().len() > connection.config.max_input.max(held),
+                !is_dead
+                    && connection.input().len()
+                        > connection.config.max_input.max(held) + given_back,
                 "more input kept than the cap",
             ),
             (

@@ -45,6 +45,9 @@ pub(crate) struct Chaos {
 /// What it says when it panics on purpose.
 pub(super) const ON_PURPOSE: &str = "on purpose";
 
+/// Bytes that are given back at a time, at the most.
+const MAX_GIVEN_BACK: usize = 300;
+
 /// How a handler ends a connection.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
@@ -65,6 +68,14 @@ pub(crate) struct Life {
     /// Ends it, if nothing else does.
     deadline: Option<TimerId>,
     is_ours: bool,
+}
+
+impl Life {
+    /// What the peer's stream follows from.
+    fn peers_key(&self) -> u64 {
+        let key = self.key.unwrap_or(0);
+        if self.is_ours { !key } else { key }
+    }
 }
 
 impl Chaos {
@@ -245,8 +256,16 @@ impl Chaos {
                 conn.begin_request();
                 self.set_alarm(life, conn, false); // answers it
             }
+            34 => self.give_back(life, conn),
             _ => {}
         }
+    }
+
+    /// Gives back some of what was consumed, and with it the end, if that was told.
+    fn give_back(&self, life: &mut Life, conn: &mut Conn<'_>) {
+        let count = self.dice.below(1 + life.consumed.min(MAX_GIVEN_BACK) as u64) as usize;
+        life.consumed -= count;
+        conn.give_back(&stream(life.peers_key(), life.consumed, count));
     }
 
     /// Writes to all others, as a message to many does.
@@ -370,8 +389,7 @@ impl Chaos {
             life.key = Some(key);
             self.ledger.borrow_mut().met(key);
         }
-        let key = life.key.unwrap_or(0);
-        let key = if life.is_ours { !key } else { key };
+        let key = life.peers_key();
         for (place, &found) in input.iter().enumerate() {
             let place = life.consumed + place;
             assert_eq!(found, byte(key, place), "byte {place} of stream {key} is another one");
