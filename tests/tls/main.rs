@@ -355,6 +355,44 @@ fn a_fin_without_close_notify_is_a_truncation() {
     assert_eq!(*truncated.borrow(), [false, true]);
 }
 
+/// With the socket's end behind it or not, or with that alone.
+#[test]
+fn an_end_that_is_given_back_is_told_again_as_it_was() {
+    for (is_said, is_shut) in [(true, false), (true, true), (false, true)] {
+        let truncated = Rc::new(RefCell::new(Vec::new()));
+        let notes = Rc::clone(&truncated);
+        let script = Script::new().eof(move |conn| notes.borrow_mut().push(conn.is_truncated()));
+        let mut rig = rig(script, &server());
+        let addr = rig.addr;
+        let client = thread::spawn(move || {
+            let mut stream = dial(addr, &Arc::new(foreign(rustls::ALL_VERSIONS)), "localhost");
+            stream.write_all(b"abc").unwrap();
+            if is_said {
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+            }
+            if is_shut {
+                stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
+            }
+            stream.read_to_end(&mut Vec::new()).expect("close_notify comes back");
+        });
+        rig.until("the end", |rig| rig.journal.has(&Call::Eof));
+        rig.expect_quiet();
+        let id = rig.journal.last();
+        rig.journal.note_end_given_back(id);
+        rig.reactor.context().conn(id).unwrap().give_back(b"bc");
+        rig.until("the end again", |rig| truncated.borrow().len() == 2 || !rig.lives(id));
+        rig.expect_quiet();
+        rig.reactor.context().conn(id).unwrap().close();
+        rig.expect_end(id, "Peer");
+        rig.until("the client is done", |_| client.is_finished());
+        client.join().unwrap();
+        let [abc, bc] = [&b"abc"[..], b"bc"].map(|bytes| Call::Data(bytes.to_vec()));
+        assert_eq!(rig.journal.calls_of(id)[1..5], [abc, Call::Eof, bc, Call::Eof]);
+        assert_eq!(*truncated.borrow(), [!is_said; 2]);
+    }
+}
+
 #[test]
 fn an_abort_says_nothing() {
     let script = Script::new().data(|conn, input| {
