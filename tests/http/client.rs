@@ -414,6 +414,24 @@ fn a_408_that_meets_a_request_is_the_end_of_an_idle_connection() {
     }
 }
 
+/// The application's, as a rule, or that of a body which came too slowly.
+#[test]
+fn a_408_that_does_not_end_an_idle_connection_is_the_answer() {
+    const KEPT: &[u8] = b"HTTP/1.1 408 T\r\nContent-Length: 4\r\n\r\nslow";
+    const BEHIND: &[u8] = b"HTTP/1.1 103 E\r\n\r\n\
+        HTTP/1.1 408 T\r\nConnection: close\r\nContent-Length: 4\r\n\r\nlate";
+    let other = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother";
+    let first = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst";
+    let addr = answering_each(vec![
+        vec![first.to_vec(), KEPT.to_vec(), BEHIND.to_vec()],
+        vec![other.to_vec(); 2],
+    ]);
+    let made = vec![Call::get("/"), Call::get("/"), Call::get("/")];
+    let outcomes = calls(addr, ClientOptions::default(), made);
+    let found = outcomes.iter().map(|outcome| (outcome.as_ref().unwrap().0, body(outcome)));
+    assert_eq!(found.collect::<Vec<_>>(), [(200, "first"), (408, "slow"), (408, "late")]);
+}
+
 /// A server may have waited long enough for a first request, too.
 #[test]
 fn an_idle_connection_that_ends_as_its_first_request_comes_is_followed_by_another() {
