@@ -131,7 +131,7 @@
 //! | 2 | `reactor/dispatch.rs` | 450 | from an event to a callback, the fast path first |
 //! | 3 | `reactor/callback.rs` | 240 | the one door to user code, and what follows a panic |
 //! | 4 | `stream/connection/flags.rs` | 80 | all that can be unusual about a connection |
-//! | 5 | `stream/connection/mod.rs` | 420 | the phases of a connection |
+//! | 5 | `stream/connection/mod.rs` | 440 | the phases of a connection |
 //! | 6 | `stream/link.rs` | 70 | a connection and the engine, borrowed together |
 //! | 7 | `stream/write.rs` | 390 | from `write` to the kernel, and the three ways to end |
 //! | 8 | `stream/connection/deadlines.rs` | 200 | what a connection waits for, and until when |

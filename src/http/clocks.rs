@@ -31,7 +31,7 @@ impl<A: 'static> Server<A> {
         }
         if state.searched > 0 {
             let refusal = Refusal::new(408, "the head of the request took too long");
-            self.driver().refuse(state, conn, refusal);
+            self.driver().refuse(state, conn, refusal, false);
         } else if conn.is_above_high_mark() && !matches!(state.phase, Phase::Ended) {
             // The client is not idle: it reads, and what it asks next is not looked at before it
             // has read. How slowly it may read is for `Limits::min_send_rate`.

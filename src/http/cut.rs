@@ -2,12 +2,13 @@
 //! back what was taken out of its place, so that its end is told.
 
 use std::mem;
+use std::time::{Duration, SystemTime};
 
 use super::body::Body;
-use super::drive::End;
 use super::exchange::{Exchange, Output, Reader};
 use super::server::Server;
 use super::state::Phase;
+use crate::base::id::ConnId;
 use crate::handler::Context;
 
 /// An exchange that has no place on the heap so far. Unless it is finished it gets one, so that its
@@ -47,6 +48,16 @@ impl<A> Drop for LentBody<'_, A> {
             self.exchange.reader = Reader::Body(body);
         }
     }
+}
+
+/// How the connection of an exchange has ended, or is about to.
+#[derive(Clone, Copy)]
+pub(super) struct End {
+    pub(super) conn: ConnId,
+    /// Whether nothing of what was written is lost, as far as is known.
+    pub(super) is_sent: bool,
+    pub(super) now: Duration,
+    pub(super) time: SystemTime,
 }
 
 /// An exchange whose connection has ended. If one of those panics who are told of it, the others

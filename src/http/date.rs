@@ -9,6 +9,14 @@ const OK: &[u8; 17] = b"HTTP/1.1 200 OK\r\n";
 /// The status line, `Date: `, 29 bytes of the date, and the line end.
 const LINE_BYTES: usize = OK.len() + 6 + 29 + 2;
 
+/// A time of day as HTTP has it, which is none before 1970 and none after 9999: the type panics for
+/// those.
+pub(super) fn http_date(time: SystemTime) -> httpdate::HttpDate {
+    let earliest = SystemTime::UNIX_EPOCH;
+    let latest = earliest + Duration::from_secs(253_402_300_799);
+    httpdate::HttpDate::from(time.clamp(earliest, latest))
+}
+
 /// The line of the second that goes on.
 #[derive(Debug)]
 pub(super) struct DateLine {
@@ -40,10 +48,7 @@ impl DateLine {
     #[cold]
     fn renew(&mut self, second: u64, time: SystemTime) {
         self.second = second;
-        // The type takes no time before 1970, and none after 9999.
-        let earliest = SystemTime::UNIX_EPOCH;
-        let latest = earliest + Duration::from_secs(253_402_300_799);
-        let date = httpdate::HttpDate::from(time.clamp(earliest, latest));
+        let date = http_date(time);
         self.line[..OK.len()].copy_from_slice(OK);
         let mut rest = &mut self.line[OK.len()..];
         // The date of all times that are left has 29 bytes.

@@ -5,18 +5,19 @@ use std::time::{Duration, SystemTime};
 
 use super::body::Flow;
 use super::chunk::Found;
-use super::cut::LentBody;
+use super::cut::{End, LentBody};
 use super::exchange::{Exchange, Input, Output, Reader, ReplyId, Rest};
 use super::fields::is_framing;
 use super::held::close_if_idle_soon;
+use super::method::Method;
 use super::record::{Record, Saved};
 use super::refusal::Refusal;
+use super::respond::refusal_text;
 use super::response::Response;
 use super::server::{Server, is_ended};
 use super::shared::Shared;
 use super::state::{Phase, State};
 use crate::base::close::Deadline;
-use crate::base::id::ConnId;
 use crate::handler::{Conn, DeadlineKind};
 
 /// What follows a step.
@@ -51,16 +52,6 @@ pub(super) type OnGone<A> = Box<dyn FnMut(&mut A, ReplyId)>;
 
 /// The function of [`Server::on_finish`](super::Server::on_finish).
 pub(super) type OnFinish<A> = Box<dyn FnMut(&mut A, &Record<'_>)>;
-
-/// How the connection of an exchange has ended, or is about to.
-#[derive(Clone, Copy)]
-pub(super) struct End {
-    pub(super) conn: ConnId,
-    /// Whether nothing of what was written is lost, as far as is known.
-    pub(super) is_sent: bool,
-    pub(super) now: Duration,
-    pub(super) time: SystemTime,
-}
 
 /// What the steps of an exchange work with, besides the state of its connection.
 pub(super) struct Driver<'a, A> {
@@ -222,7 +213,10 @@ impl<A: 'static> Driver<'_, A> {
         let Phase::Busy(exchange) = &mut state.phase else { return };
         self.tell_gone(exchange);
         match exchange.output {
-            Output::Unanswered => self.refuse(state, conn, refusal),
+            Output::Unanswered => {
+                let is_head = exchange.method == Method::Head;
+                self.refuse(state, conn, refusal, is_head);
+            }
             // What was answered is whole, and what follows cannot be understood.
             Output::Done => self.close(state, conn),
             Output::Stream(_) => conn.abort(),
@@ -254,9 +248,16 @@ impl<A: 'static> Driver<'_, A> {
         }
     }
 
-    /// Answers what is not answered in any other way, and ends the connection.
+    /// Answers what is not answered in any other way, and ends the connection. An answer to HEAD
+    /// says how long it would be, and is without it (RFC 9110, 9.3.2).
     #[cold]
-    pub(super) fn refuse(&mut self, state: &mut State<A>, conn: &mut Conn<'_>, refusal: Refusal) {
+    pub(super) fn refuse(
+        &mut self,
+        state: &mut State<A>,
+        conn: &mut Conn<'_>,
+        refusal: Refusal,
+        is_head: bool,
+    ) {
         let stats = &mut self.shared.stats;
         if refusal.status == 408 {
             stats.timed_out += 1;
@@ -267,12 +268,13 @@ impl<A: 'static> Driver<'_, A> {
         log::debug!("{}: {} {}", conn.id(), refusal.status, refusal.why);
         let cx = conn.context();
         let date = self.shared.date.at(cx.now(), || cx.system_time());
-        let (text, body_length) = super::respond::refusal_text(refusal.status, refusal.why, date);
-        conn.write(&text);
+        let (head, body) = refusal_text(refusal.status, refusal.why, date);
+        let body = if is_head { "" } else { &*body };
+        conn.write_vectored(&[head.as_bytes(), body.as_bytes()]);
         if let Phase::Busy(exchange) = &mut state.phase {
             let saved = exchange.saved.as_mut();
             saved.into_iter().for_each(|saved| saved.refused = Some(refusal.status));
-            exchange.sent_bytes = body_length as u64;
+            exchange.sent_bytes = body.len() as u64;
         }
         self.close(state, conn);
     }

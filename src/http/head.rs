@@ -124,6 +124,13 @@ pub(super) fn skip_empty_lines(input: &[u8]) -> Result<usize, Refusal> {
     Err(Refusal::bad("too many empty lines before a request"))
 }
 
+/// Whether a request that cannot be served asks for the head of an answer only.
+#[cold]
+pub(super) fn asks_for_head(input: &[u8]) -> bool {
+    let skipped = skip_empty_lines(input).unwrap_or(0);
+    input[skipped..].starts_with(b"HEAD ")
+}
+
 /// Parses a head at the beginning of the input: the head and its length in bytes, or `None` if
 /// more of it is still to come.
 #[inline(always)]

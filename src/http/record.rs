@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use super::date::http_date;
 use super::exchange::ReplyId;
 use super::head::{Head, Version};
 use super::method::Method;
@@ -119,7 +120,7 @@ impl Record<'_> {
     }
 
     fn write_json(&self, out: &mut String) -> fmt::Result {
-        let time = httpdate::HttpDate::from(self.time);
+        let time = http_date(self.time);
         write!(out, "{{\"id\":\"{}\",\"time\":\"{time}\",\"peer\":\"{}\",", self.id, self.peer)?;
         write!(out, "\"method\":\"{}\",\"target\":", self.method)?;
         write_json_text(out, self.target.as_bytes())?;
@@ -140,7 +141,7 @@ impl Record<'_> {
 /// then the exchange and the milliseconds.
 impl fmt::Display for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = httpdate::HttpDate::from(self.time);
+        let time = http_date(self.time);
         write!(f, "{} - - [{time}] \"{} ", self.peer.ip(), self.method)?;
         write_escaped(f, self.target.as_bytes())?;
         write!(f, " {}\" {} {}", name(self.version), self.status, self.sent_bytes)?;
@@ -189,10 +190,8 @@ fn write_json_text(out: &mut String, text: &[u8]) -> fmt::Result {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_a_client_sends_forges_neither_a_line_nor_a_terminal() {
-        let agent = b"a\" 200 0\x1b[2J\xff\\";
-        let record = Record {
+    fn record(agent: &[u8]) -> Record<'_> {
+        Record {
             id: ReplyId { conn: crate::base::id::ConnId::NONE, exchange: 7 },
             peer: ([127, 0, 0, 1], 5).into(),
             method: Method::Get,
@@ -206,7 +205,13 @@ mod tests {
             duration: Duration::from_millis(3),
             user_agent: Some(agent),
             referer: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_a_client_sends_forges_neither_a_line_nor_a_terminal() {
+        let agent = b"a\" 200 0\x1b[2J\xff\\";
+        let record = record(agent);
         let line = record.to_string();
         assert!(line.starts_with("127.0.0.1 - - [Thu, 01 Jan 1970 00:00:00 GMT] \"GET /\\\"x "));
         assert!(line.contains(r#" HTTP/1.1" 200 13 "-" "a\" 200 0\x1b[2J\xff\\" "#), "{line}");
@@ -215,5 +220,12 @@ mod tests {
         assert!(json.contains(r#""target":"/\"x""#), "{json}");
         assert!(json.contains(r#""agent":"a\" 200 0\u001b[2J\u00ff\\""#), "{json}");
         assert!(!json.contains("referer"), "{json}");
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_by_far_is_no_panic() {
+        let early = Record { time: SystemTime::UNIX_EPOCH - Duration::from_secs(5), ..record(b"") };
+        assert!(early.to_string().contains("[Thu, 01 Jan 1970 00:00:00 GMT]"));
+        assert!(early.json().contains("Thu, 01 Jan 1970"));
     }
 }

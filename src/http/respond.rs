@@ -323,15 +323,15 @@ pub(super) fn upgrade<A: 'static>(
     write_head(res, &own, b"\r\n", b"");
 }
 
-/// The answer to a request that is refused: all of it, for a connection that ends.
+/// The answer to a request that is refused, for a connection that ends: its head and its body.
 #[cold]
-pub(super) fn refusal_text(status: u16, why: &str, date: &[u8]) -> (Vec<u8>, usize) {
+pub(super) fn refusal_text(status: u16, why: &str, date: &[u8]) -> (String, String) {
     let body = format!("{status} {}: {why}\n", reason(status));
     let mut text = status_line(status).unwrap_or("HTTP/1.1 400 Bad Request\r\n").to_owned();
     text.push_str(&String::from_utf8_lossy(date));
     text.push_str("Content-Type: text/plain; charset=utf-8\r\n");
-    text.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()));
-    (text.into_bytes(), body.len())
+    text.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()));
+    (text, body)
 }
 
 /// The answer where no route leads.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::mem::MaybeUninit;
 
 use super::clocks::arm;
-use super::cut::{Parting, Serving};
-use super::drive::{After, Driver, End, Step, ms, settle_later};
+use super::cut::{End, Parting, Serving};
+use super::drive::{After, Driver, Step, ms, settle_later};
 use super::exchange::{Exchange, Input, Output, ReplyId};
 use super::head::{self, Head, HeadLimits, MAX_FIELDS};
 use super::held::{close_if_idle_soon, is_idle};
@@ -244,7 +244,8 @@ impl<A: 'static> Server<A> {
         match self.try_head(state, conn, input, known) {
             Ok(step) => step,
             Err(refusal) => {
-                self.driver().refuse(state, conn, refusal);
+                let is_head = head::asks_for_head(input);
+                self.driver().refuse(state, conn, refusal, is_head);
                 Step::Used(input.len())
             }
         }

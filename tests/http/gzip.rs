@@ -31,6 +31,17 @@ fn web() -> Web {
                 res.html(&page());
             })
             .get("/json", |_, _, res| res.json_bytes(page().as_bytes()))
+            .get("/typed", |_, _, res| {
+                res.header("content-type", "text/css; charset=utf-8").body(page().as_bytes());
+            })
+            .get("/untyped", |_, _, res| res.body(page().as_bytes()))
+            .get("/same", |_, _, res| {
+                res.status(304).header("ETag", "\"a\"").empty();
+            })
+            .get("/same/fixed", |_, _, res| {
+                res.header("Cache-Control", "no-transform").header("ETag", "\"a\"");
+                res.status(304).empty();
+            })
             .get("/small", |_, _, res| res.html("small"))
             .get("/image", |_, _, res| res.bytes("image/png", page().as_bytes()))
             .get("/noise", |_, _, res| res.bytes("text/plain", &noise()))
@@ -222,7 +233,9 @@ fn a_flush_sends_what_was_written_and_a_cut_answer_is_reset() {
 fn row_59_text_is_compressed_for_clients_that_take_it() {
     let web = web();
     let mut client = web.client();
-    for (path, method) in [("/z/page", "GET"), ("/z/json", "GET"), ("/z/late", "POST")] {
+    for (path, method) in
+        [("/z/page", "GET"), ("/z/json", "GET"), ("/z/typed", "GET"), ("/z/late", "POST")]
+    {
         for accepted in ["gzip", "br, GZIP;q=0.1", "*", "deflate, x-gzip"] {
             let answer = ask(&mut client, method, path, accepted);
             assert_eq!(unpack(&answer), page());
@@ -245,6 +258,28 @@ fn row_59_text_is_compressed_for_clients_that_take_it() {
     assert_eq!((unpack(&answer), answer.field("vary")), (page(), Some("Cookie, accept-encoding")));
 }
 
+/// RFC 9110, 15.4.5: it has the tag and the `Vary` of the answer that it stands for.
+#[test]
+fn row_59_a_304_names_the_tag_that_the_client_has() {
+    let web = web();
+    let mut client = web.client();
+    for (path, tag, accepted, expected, vary) in [
+        ("/z/same", "W/\"a\"", "gzip", "W/\"a\"", Some("Accept-Encoding")),
+        ("/z/same", "\"b\", W/\"a\"", "gzip", "W/\"a\"", Some("Accept-Encoding")),
+        ("/z/same", "\"a\"", "gzip", "\"a\"", Some("Accept-Encoding")),
+        ("/z/same", "W/\"a\"", "br", "\"a\"", Some("Accept-Encoding")),
+        ("/z/same/fixed", "W/\"a\"", "gzip", "\"a\"", None),
+    ] {
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {accepted}\r\n\
+             If-None-Match: {tag}\r\n\r\n"
+        ));
+        let answer = client.answer();
+        let fields = (answer.status, answer.field("etag"), answer.field("vary"));
+        assert_eq!(fields, (304, Some(expected), vary), "{path} {tag} {accepted}");
+    }
+}
+
 #[test]
 fn row_59_what_is_never_compressed() {
     let web = web();
@@ -253,6 +288,7 @@ fn row_59_what_is_never_compressed() {
         ("/page", 200, None), // opt-in by router
         ("/z/small", 200, None),
         ("/z/image", 200, None),
+        ("/z/untyped", 200, None),
         ("/z/large", 200, None),
         ("/z/noise", 200, Some("Accept-Encoding")),
         ("/z/part", 206, None),

@@ -306,6 +306,27 @@ fn row_40_answers_without_a_body() {
     }
 }
 
+/// Row 40, where the server answers on its own: RFC 9110, 9.3.2.
+#[test]
+fn row_40_a_head_request_that_is_refused_gets_no_body() {
+    let web = Web::of(routes);
+    let chunked = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    for request in [
+        "GET /%ff HTTP/1.1\r\nHost: x\r\n\r\n",
+        "\r\nGET /../x HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        chunked,
+    ] {
+        let told = web.tell(request);
+        let (head, body) = told.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 ") && !body.is_empty(), "{told}");
+        let length = format!("\r\nContent-Length: {}\r\n", body.len());
+        let request = request.replacen("GET", "HEAD", 1).replacen("POST", "HEAD", 1);
+        let told = web.tell(&request);
+        assert!(told.contains(&length) && told.ends_with("\r\n\r\n"), "{request}: {told}");
+    }
+}
+
 #[test]
 fn rows_41_and_42_expectations() {
     let web = Web::of(routes);

@@ -5,10 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use httpdate::HttpDate;
-
 use super::coding::{CODINGS, Coding};
 use super::conditions::Facts;
+use crate::http::date::http_date;
 use crate::http::file::{MAX_READ_BYTES, Source, read};
 use crate::sys::file_id;
 
@@ -97,7 +96,7 @@ impl Form {
             // A date in the future says nothing.
             fields.push_str("Last-Modified: ");
             let start = fields.len();
-            fields.push_str(&date(stamp.modified));
+            fields.push_str(&http_date(stamp.modified).to_string());
             last_modified = (start, fields.len());
             fields.push_str("\r\n");
         }
@@ -196,11 +195,6 @@ fn etag(stamp: Stamp, coding: Option<&Coding>) -> String {
     let form = coding.map_or("", |coding| coding.ending);
     let (time, length, id) = (since.as_nanos(), stamp.length, stamp.id);
     format!("\"{time:x}-{length:x}-{id:x}{form}\"")
-}
-
-/// The type takes no time before 1970, and none after 9999.
-fn date(time: SystemTime) -> String {
-    HttpDate::from(time.max(SystemTime::UNIX_EPOCH)).to_string()
 }
 
 /// All forms of a file.

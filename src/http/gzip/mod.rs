@@ -150,6 +150,23 @@ pub(super) struct Offer {
     rules: Rc<Gzip>,
     /// Whether the client takes gzip.
     is_accepted: bool,
+    /// Whether the client asks by a weak tag whether the answer is another one by now.
+    is_by_weak_tag: bool,
+}
+
+impl Offer {
+    /// Has an answer without the body, a 304, say what that with the body has said, as far as its
+    /// type is not known (RFC 9110, 15.4.5).
+    fn confirm(&self, fields: &mut Vec<u8>) {
+        if is_fixed(fields) {
+            return;
+        }
+        add_vary(fields);
+        // Who has a weak tag has it from an answer that was compressed, or from the handler itself.
+        if self.is_accepted && self.is_by_weak_tag {
+            weaken_tag(fields);
+        }
+    }
 }
 
 impl<A: 'static> Router<A> {
@@ -162,7 +179,8 @@ impl<A: 'static> Router<A> {
     pub fn gzip(self, gzip: Gzip) -> Self {
         let rules = Rc::new(gzip);
         self.before(move |_, req, res| {
-            let offer = Offer { rules: Rc::clone(&rules), is_accepted: accepts_gzip(req) };
+            let (is_accepted, is_by_weak_tag) = (accepts_gzip(req), asks_by_weak_tag(req));
+            let offer = Offer { rules: Rc::clone(&rules), is_accepted, is_by_weak_tag };
             res.exchange.gzip = Some(Plan::Offer(offer));
             Next::Go
         })
@@ -194,6 +212,12 @@ fn accepts_gzip(req: &Request<'_>) -> bool {
     by_star.unwrap_or(false)
 }
 
+/// Whether `If-None-Match` has a weak tag.
+fn asks_by_weak_tag(req: &Request<'_>) -> bool {
+    let mut tags = req.headers().filter(|(name, _)| name.eq_ignore_ascii_case("if-none-match"));
+    tags.any(|(_, value)| value.windows(3).any(|three| three == b"W/\""))
+}
+
 /// Whether it is a quality, and not 0 (RFC 9110, 12.4.2).
 fn is_above_zero(value: &[u8]) -> bool {
     let digits = match value {
@@ -223,17 +247,21 @@ pub(super) fn send<A: 'static>(
     kind: Kind<'_>,
     body: &[u8],
 ) {
+    let fields = &mut res.shared.fields;
     let media_type = match &kind {
         Kind::Line(line) => line.trim_start_matches("Content-Type: ").trim_end(),
         Kind::Value(value) => value,
-        Kind::None => "",
+        Kind::None => type_of(fields).unwrap_or_default(),
     };
     let status = res.exchange.status;
-    let has_body = !is_without_body(status) && !matches!(status, 206 | 304);
-    if !has_body || !offer.rules.takes(media_type, body.len()) || is_fixed(&res.shared.fields) {
+    let is_taken = may_pack(status) && offer.rules.takes(media_type, body.len());
+    if status == 304 {
+        offer.confirm(fields);
+    }
+    if !is_taken || is_fixed(fields) {
         return respond::send(res, kind, body);
     }
-    add_vary(&mut res.shared.fields);
+    add_vary(fields);
     let mut compressor = std::mem::take(&mut res.shared.compressor);
     let level = offer.rules.level;
     let packed = if offer.is_accepted { compressor.pack(body, level) } else { None };
@@ -253,6 +281,17 @@ fn lines(fields: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let colon = line.iter().position(|&byte| byte == b':')?;
         Some((&line[..colon], trim(line[colon + 1..].strip_suffix(b"\r")?)))
     })
+}
+
+/// The media type that a handler has set as a field.
+fn type_of(fields: &[u8]) -> Option<&str> {
+    let (_, value) = lines(fields).find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"))?;
+    std::str::from_utf8(value).ok()
+}
+
+/// Whether an answer of this status has a body, and all of it.
+fn may_pack(status: u16) -> bool {
+    !is_without_body(status) && !matches!(status, 206 | 304)
 }
 
 /// Whether the body has to stay as it is.

@@ -2,12 +2,11 @@
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::{Plan, WINDOW_BITS, add_vary, is_fixed, lines, weaken_tag};
+use super::{Plan, WINDOW_BITS, add_vary, is_fixed, may_pack, type_of, weaken_tag};
 use crate::http::Method;
 use crate::http::exchange::Output;
 use crate::http::respond;
 use crate::http::response::Response;
-use crate::http::status::is_without_body;
 use crate::stream::Written;
 
 /// Room that the compressor is given at once, in bytes.
@@ -50,16 +49,17 @@ pub(in crate::http) fn begin<A: 'static>(
     length: Option<u64>,
 ) -> Option<u64> {
     let Some(Plan::Offer(offer)) = res.exchange.gzip.take() else { return length };
-    let (rules, fields) = (&offer.rules, &res.shared.fields);
+    let (rules, fields) = (&offer.rules, &mut res.shared.fields);
     let status = res.exchange.status;
-    let has_body = !is_without_body(status) && !matches!(status, 206 | 304);
-    let media_type = lines(fields).find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
-    let media_type = media_type.and_then(|(_, value)| std::str::from_utf8(value).ok());
+    if status == 304 {
+        offer.confirm(fields);
+    }
+    let media_type = type_of(fields);
     let is_events = res.exchange.is_events
         || media_type.is_some_and(|name| name.trim_start().starts_with("text/event-stream"));
     let is_short = length.is_some_and(|length| length < rules.min_bytes as u64);
     let is_taken = rules.streams && media_type.is_some_and(|name| rules.takes_type(name));
-    if !is_taken || !has_body || is_events || is_short || is_fixed(fields) {
+    if !is_taken || !may_pack(status) || is_events || is_short || is_fixed(fields) {
         return length;
     }
     add_vary(&mut res.shared.fields);
