@@ -146,9 +146,8 @@ fn main() -> ExitCode {
 
 fn serve(addr: &str) -> io::Result<()> {
     let limits = Limits::default()
-        .high_mark_bytes(MAX_BEHIND_BYTES / 4)
-        .low_mark_bytes(MAX_BEHIND_BYTES / 16)
         .max_output_bytes(MAX_BEHIND_BYTES)
+        .pause_at_high_mark(false) // what waits is of others: who is behind may still speak
         .min_send_rate(Some(MinRate::new(64, Duration::from_secs(30))));
     let mut reactor = Reactor::new()?;
     let room = reactor.register_with(|key| Room { key, guests: 0 });

@@ -136,7 +136,8 @@ fn serve(addr: &str, cert: &str, key: &str) -> io::Result<()> {
     let tls = ServerConfig::from_pem_files(cert, key)?;
     let mut reactor = Reactor::new()?;
     let room = reactor.register(Room);
-    let limits = Limits::internet().first_byte_timeout(None); // who only listens may stay
+    // Who only listens may stay, and who is behind may still speak: what waits is of others.
+    let limits = Limits::internet().first_byte_timeout(None).pause_at_high_mark(false);
     let options = ListenOptions::default().limits(limits).tls(&tls);
     writeln!(io::stdout(), "listening on {}", reactor.listen(addr, room, options)?)?;
     reactor.run()

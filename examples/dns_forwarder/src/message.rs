@@ -63,6 +63,16 @@ impl Question {
     }
 }
 
+/// An OPT record without options: messages of up to 1,232 bytes are taken over UDP.
+const OPT: [u8; 11] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];
+
+/// Whether a query has an OPT record, so that its answer has to have one (RFC 6891, 6.1.1).
+fn has_opt(query: &[u8]) -> bool {
+    let parsed = Message::from_slice(query).ok();
+    let records = parsed.and_then(|parsed| parsed.additional().ok()).into_iter().flatten();
+    records.filter(|it| it.as_ref().is_ok_and(|it| it.rtype() == Rtype::OPT)).count() == 1
+}
+
 /// Answers a query of one question with a code alone.
 pub(crate) fn refusal(query: &[u8], code: u8) -> Vec<u8> {
     let end = Message::from_slice(query).ok().and_then(|it| it.answer().ok());
@@ -70,6 +80,10 @@ pub(crate) fn refusal(query: &[u8], code: u8) -> Vec<u8> {
     answer[2] = 0x80 | answer[2] & 0x79; // its kind, and whether it is for other servers to ask
     answer[3] = 0x80 | answer[3] & 0x10 | code;
     answer[6..12].fill(0);
+    if has_opt(query) {
+        answer[11] = 1;
+        answer.extend(OPT);
+    }
     answer
 }
 
@@ -181,6 +195,16 @@ mod tests {
         assert!(Question::of(&query(&[0, 0, 41, 4]), false).is_none(), "malformed");
         assert!(Question::of(&query(&[]), true) != Question::of(&query(&[]), false));
         assert!(Question::of(&answer(&[(1, 300)]), false).is_none(), "an answer");
+    }
+
+    #[test]
+    fn a_refusal_has_an_opt_record_if_the_query_has() {
+        for more in [&OPT[..], &[0, 0, 41, 16, 0, 0, 0, 0x80, 0, 0, 6, 0, 10, 0, 2, 7, 7]] {
+            let query = query(more);
+            let refused = refusal(&query, SERVER_FAILURE);
+            let head = [1, 2, query[2] | 0x80, 0x82, 0, 1, 0, 0, 0, 0, 0, 1];
+            assert_eq!(refused, [&head, &query[12..FRONT], &OPT].concat());
+        }
     }
 
     #[test]

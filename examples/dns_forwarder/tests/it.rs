@@ -478,8 +478,9 @@ fn questions_over_tcp_are_bounded_and_all_are_answered() {
 #[test]
 fn a_transfer_of_a_zone_is_refused_in_so_many_words() {
     let (_forwarder, server, mut client) = over_tcp();
-    for kind in [252, 251] {
-        let mut transfer = query(9, &[]);
+    let opt = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0];
+    for (kind, more) in [(252, &[][..]), (251, &[]), (252, &opt)] {
+        let mut transfer = query(9, more);
         transfer[16] = kind;
         client.write_all(&framed(&transfer)).unwrap();
         let refused = next(&mut client);

@@ -127,6 +127,12 @@ impl<'a> Parts<'a> {
         Ok(u16::from_be_bytes(self.bytes(2)?.try_into().map_err(|_| Broken)?))
     }
 
+    /// The number of a packet, which is not 0 (2.3.1-1).
+    fn id(&mut self) -> Result<&'a [u8], Broken> {
+        let id = self.bytes(2)?;
+        if id == [0, 0] { Err(Broken) } else { Ok(id) }
+    }
+
     /// Bytes with their length before them.
     fn field(&mut self) -> Result<&'a [u8], Broken> {
         let count = self.u16()?.into();
@@ -224,15 +230,24 @@ impl Broker {
     ) -> Result<(), Broken> {
         let parts = &mut Parts(body);
         let is_known = !client.name.is_empty();
+        let reserved = match first >> 4 {
+            3 => None,
+            8 | 10 => Some(2),
+            _ => Some(0),
+        };
+        if reserved.is_some_and(|bits| first & 15 != bits) {
+            return Err(Broken); // (2.2.2-2)
+        }
         match (first >> 4, is_known) {
             (1, false) => return self.connect(client, conn, parts),
             (3, true) => {
                 let qos = (first >> 1) & 3;
                 let topic = parts.text()?;
-                if qos > 1 || !is_topic(&topic) {
+                let is_odd = qos == 0 && first & 8 != 0; // not sent again (3.3.1-2)
+                if qos > 1 || is_odd || !is_topic(&topic) {
                     return Err(Broken); // QoS 2 is not spoken here
                 }
-                let id = if qos == 1 { parts.bytes(2)? } else { &[] };
+                let id = if qos == 1 { parts.id()? } else { &[] };
                 let retain = first & 1 == 1;
                 let message = Publish { topic, payload: parts.0.into(), qos, retain };
                 self.publish(&message, &mut conn.context());
@@ -244,10 +259,9 @@ impl Broker {
                 }
             }
             (4, true) => {} // what was sent once has arrived
-            (8 | 10, _) if first & 15 != 2 => return Err(Broken), // reserved (2.2.2-2)
             (8, true) => self.subscribe(client, conn, parts)?,
             (10, true) => {
-                let id = parts.bytes(2)?;
+                let id = parts.id()?;
                 if parts.0.is_empty() {
                     return Err(Broken); // nothing is named (3.10.3-2)
                 }
@@ -280,9 +294,10 @@ impl Broker {
             return Err(Broken);
         }
         let (flags, keep_alive) = (parts.u8()?, parts.u16()?);
-        let has_will = flags & 4 != 0;
-        if flags & 1 != 0 || !has_will && flags & 0x38 != 0 {
-            return Err(Broken); // reserved, or about a will that is not there (3.1.2)
+        let (has_will, has_user, has_password) =
+            (flags & 4 != 0, flags & 0x80 != 0, flags & 0x40 != 0);
+        if flags & 1 != 0 || !has_will && flags & 0x38 != 0 || !has_user && has_password {
+            return Err(Broken); // reserved, or about a will or a user that is not there (3.1.2)
         }
         client.name = parts.text()?;
         if client.name.is_empty() && flags & 2 == 0 {
@@ -292,14 +307,25 @@ impl Broker {
         if client.name.is_empty() {
             client.name = conn.id().to_string();
         }
+        let mut will = None;
         if has_will {
             let (topic, payload) = (parts.text()?, parts.field()?.into());
             let (qos, retain) = ((flags >> 3) & 3, flags & 0x20 != 0);
             if qos > 1 || !is_topic(&topic) {
                 return Err(Broken); // as a message with QoS 2
             }
-            client.will = Some(Publish { topic, payload, qos, retain });
+            will = Some(Publish { topic, payload, qos, retain });
         }
+        if has_user {
+            parts.text()?; // whoever it is
+        }
+        if has_password {
+            parts.field()?;
+        }
+        if !parts.0.is_empty() {
+            return Err(Broken);
+        }
+        client.will = will;
         client.silence = (keep_alive > 0).then(|| Duration::from_secs(keep_alive.into()) * 3 / 2);
         // A client of the same name is one that has lost its connection.
         conn.context().with_each(self.key, |other, conn| {
@@ -317,7 +343,7 @@ impl Broker {
         conn: &mut Conn<'_>,
         parts: &mut Parts<'_>,
     ) -> Result<(), Broken> {
-        let id = parts.bytes(2)?;
+        let id = parts.id()?;
         if parts.0.is_empty() {
             return Err(Broken); // nothing is named (3.8.3-3)
         }

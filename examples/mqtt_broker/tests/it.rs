@@ -179,6 +179,54 @@ fn flags_that_say_nothing_are_refused() {
 }
 
 #[test]
+fn a_user_who_is_announced_is_named() {
+    let (_broker, addr) = serve();
+    introduce(addr, 2 | 0x80, &["a", "user"]).expect([0x20, 2, 0, 0]);
+    introduce(addr, 2 | 0xc0, &["b", "user", "password"]).expect([0x20, 2, 0, 0]);
+    for (flags, parts) in [
+        (2 | 0x40, &["c", "password"][..]),
+        (2 | 0x80, &["d"]),
+        (2 | 0xc0, &["e", "user"]),
+        (2 | 0x80, &["f", "user", "what is this"]),
+    ] {
+        expect_let_go(introduce(addr, flags, parts), &[], &format!("{flags:#x} {parts:?}"));
+    }
+}
+
+#[test]
+fn what_is_reserved_ends_the_connection_and_keeps_the_will() {
+    let (_broker, addr) = serve();
+    let mut heir = connect(addr, "heir");
+    heir.send(subscription(&[("will", 0)]));
+    heir.expect([0x90, 3, 0, 1, 0]);
+    let odd = [
+        packet(0xe1, &[]),
+        packet(0xc1, &[]),
+        packet(0x41, &[0, 1]),
+        packet(0x38, &[&field("a")[..], b"sent again"].concat()),
+        packet(0x32, &[&field("a")[..], &[0, 0]].concat()),
+        packet(0x82, &[&[0, 0][..], &field("a"), &[0]].concat()),
+        packet(0xa2, &[&[0, 0][..], &field("a")].concat()),
+    ];
+    for packet in odd {
+        let mut client = introduce(addr, 6, &["dying", "will", "gone"]);
+        client.expect([0x20, 2, 0, 0]);
+        client.send(&packet);
+        expect_let_go(client, &[], &format!("{packet:x?}"));
+        heir.expect([&[0x30, 10][..], &field("will"), b"gone"].concat());
+    }
+    let mut client = introduce(addr, 6, &["dying", "will", "gone"]);
+    client.expect([0x20, 2, 0, 0]);
+    client.send([0xe0, 0]); // who says goodbye takes it back
+    expect_let_go(client, &[], "goodbye");
+    heir.send([0xc0, 0]);
+    heir.expect([0xd0, 0]);
+    let mut client = Client::connect(addr);
+    client.send(packet(0x11, &[&field("MQTT"), &[4, 2, 0, 60][..], &field("odd")].concat()));
+    expect_let_go(client, &[], "CONNECT");
+}
+
+#[test]
 fn a_client_without_a_name_has_no_session_to_come_back_to() {
     let (_broker, addr) = serve();
     expect_let_go(introduce(addr, 0, &[""]), &[0x20, 2, 0, 2], "identifier rejected");

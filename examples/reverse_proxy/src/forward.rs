@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use waterwheel::Written;
-use waterwheel::http::{Body, Call, Flow, Method, ReplyId, Request, Response, Server, Upload};
+use waterwheel::http::{
+    Body, Call, Flow, Method, ReplyId, Request, Response, Server, Upload, Version,
+};
 use waterwheel::{Context, HandlerKey};
 
 use crate::Proxy;
@@ -108,6 +110,14 @@ fn max_forwards(req: &Request<'_>) -> Option<u64> {
     is_number.then(|| number.parse().unwrap_or(u64::MAX)) // or more than that
 }
 
+/// How a request came here (RFC 9110, 7.6.3).
+const fn via(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "1.0 waterwheel",
+        _ => "1.1 waterwheel",
+    }
+}
+
 /// Asks a server behind what a client asks.
 pub(crate) fn forward(proxy: &mut Proxy, req: &Request<'_>, res: &mut Response<'_, Proxy>) {
     let hops = max_forwards(req);
@@ -130,7 +140,7 @@ pub(crate) fn forward(proxy: &mut Proxy, req: &Request<'_>, res: &mut Response<'
     };
     let mut call = with_address(call, res.peer_addr().ip())
         .header("X-Forwarded-Host", req.host().unwrap_or_default())
-        .header("Via", "1.1 waterwheel");
+        .header("Via", via(req.version()));
     let (id, web) = (res.later(), res.server());
     let protocol = if listed.has("upgrade") { req.header("upgrade") } else { None };
     let protocol = protocol.filter(|name| req.wants_upgrade(name));

@@ -173,6 +173,20 @@ fn a_client_is_named_by_its_address_whatever_was_listened_on() {
 }
 
 #[test]
+fn the_server_behind_is_told_how_a_request_came() {
+    let (listener, behind) = listen();
+    let (server, addr) = serve(&[behind], &[]);
+    for version in ["1.0", "1.1"] {
+        let mut client = Client::connect(addr);
+        client.send(format!("GET / HTTP/{version}\r\nHost: x\r\n\r\n"));
+        let mut upstream = accept(&listener);
+        let request = head(&mut upstream);
+        assert!(has(&request, &format!("Via: {version} waterwheel")), "{request:?}");
+    }
+    expect_end(server);
+}
+
+#[test]
 fn bodies_pass_as_they_come_and_are_held_back() {
     const TOTAL: usize = 64 << 20;
     let (listener, behind) = listen();
