@@ -123,12 +123,13 @@ fn is_overdue(link: &Link<'_>) -> bool {
     waits_for_input && link.connection.wants_read()
 }
 
-/// Whether a wait has run out that output could end which is queued.
+/// Whether a wait has run out that output could end which is queued: the handler may judge its peer
+/// by how much of that has left.
 fn is_owed(link: &Link<'_>) -> bool {
     let waits_for_output = matches!(
         link.expired(),
         Some(
-            Expiry::Timeout(TimeoutKind::SendRate | TimeoutKind::Close)
+            Expiry::Timeout(TimeoutKind::SendRate | TimeoutKind::Close | TimeoutKind::User)
                 | Expiry::Idle(IdleKind::Write | IdleKind::All)
         )
     );

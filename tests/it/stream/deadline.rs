@@ -50,6 +50,35 @@ fn a_connection_that_is_closed_says_why_first() {
     assert_eq!(rig.reactor.stats().closed_timeout, 0);
 }
 
+/// A handler may judge its peer by that. The poll tells of room only when a third of the kernel's
+/// buffer is free, which is more than a megabyte here.
+#[test]
+fn what_the_kernel_has_room_for_has_left_when_a_deadline_is_told() {
+    let pending = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&pending);
+    let script = Script::new()
+        .open(|conn| {
+            assert!(conn.write(&[b'x'; 12 << 20]).is_accepted());
+            conn.set_deadline(USER, Some(ms(5)));
+        })
+        .deadline(move |conn| {
+            seen.set(conn.pending_bytes());
+            Deadline::Keep(ms(5))
+        });
+    let mut rig = Rig::new(script);
+    let (mut client, _) = rig.client();
+    let begin = Instant::now();
+    rig.until("full", |_| begin.elapsed() > ms(100));
+    let full = pending.get();
+    let mut read = 0;
+    while pending.get() == full {
+        assert!(read < 512 << 10, "{read} bytes were read, and nothing has left");
+        read += client.try_read(16 << 10).unwrap().len();
+        let begin = Instant::now();
+        rig.until("another deadline", |_| begin.elapsed() > ms(12));
+    }
+}
+
 #[test]
 fn a_connection_that_is_reset_loses_what_was_written_then() {
     let mut rig = Rig::new(within(ms(5), |_| Deadline::Reset));
