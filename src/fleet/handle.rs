@@ -372,6 +372,11 @@ impl Shared {
         progress.is_final[seat] = true;
         progress.running -= 1;
         self.ended.notify_all();
+        let is_alone = progress.is_final[..self.members].iter().all(|&is_final| is_final);
+        drop(progress);
+        if let (true, Some(acceptor)) = (is_alone, self.acceptor()) {
+            let _ = acceptor.stop(); // nobody is left whom it could hand a connection
+        }
     }
 
     /// What a failure brings, for the log.

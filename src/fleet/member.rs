@@ -196,6 +196,8 @@ pub(super) struct Docks {
     groups: Groups,
     /// Listening sockets of the process before, which are used instead of new ones.
     inherited: Mutex<Vec<TcpListener>>,
+    /// So many addresses there may be.
+    max_addresses: usize,
 }
 
 /// An address that all reactors of a fleet listen on.
@@ -214,9 +216,9 @@ pub(super) struct Dock {
 }
 
 impl Docks {
-    pub(super) fn new(spread: Spread, inherited: Vec<TcpListener>) -> Self {
+    pub(super) fn new(spread: Spread, inherited: Vec<TcpListener>, max_addresses: usize) -> Self {
         let (docks, groups) = (Mutex::default(), Groups::default());
-        Self { spread, docks, groups, inherited: Mutex::new(inherited) }
+        Self { spread, docks, groups, inherited: Mutex::new(inherited), max_addresses }
     }
 
     /// The inherited socket that listens on one of these addresses; with port 0 any of the IP
@@ -240,6 +242,12 @@ impl Docks {
         // A successor that listens elsewhere has no use for the others.
         lock(&self.inherited).clear();
         let mut docks = std::mem::take(&mut *lock(&self.docks));
+        let (count, most) = (docks.len(), self.max_addresses);
+        if count > most {
+            let text =
+                format!("the fleet listens on {count} addresses, and hands on {most} at most");
+            return Err(invalid(&text));
+        }
         for dock in &mut docks {
             dock.places.sort_unstable();
             if dock.places.len() < members {

@@ -75,6 +75,8 @@ pub struct Fleet {
     bell: Option<Bell>,
     /// Listening sockets of the process before.
     inherited: Vec<TcpListener>,
+    /// On so many addresses it may listen.
+    max_addresses: usize,
 }
 
 impl Fleet {
@@ -84,7 +86,7 @@ impl Fleet {
     /// - `InvalidInput`: an option is out of range.
     pub fn new(options: FleetOptions) -> io::Result<Self> {
         let threads = options.check()?;
-        Ok(Self { options, threads, bell: None, inherited: Vec::new() })
+        Ok(Self { options, threads, bell: None, inherited: Vec::new(), max_addresses: usize::MAX })
     }
 
     /// The number of reactors.
@@ -157,10 +159,10 @@ struct Plan {
 
 impl Plan {
     fn new(fleet: Fleet) -> Self {
-        let Fleet { mut options, threads, bell, inherited } = fleet;
+        let Fleet { mut options, threads, bell, inherited, max_addresses } = fleet;
         let most = &mut options.reactor.max_connections;
         most.get_or_insert_with(|| default_max_connections(&World::Os, threads));
-        let docks = Docks::new(options.spread, inherited);
+        let docks = Docks::new(options.spread, inherited, max_addresses);
         Self { shared: Arc::new(Shared::new(options, threads)), docks, bell }
     }
 

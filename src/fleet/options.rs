@@ -191,7 +191,11 @@ impl Pinning {
 #[non_exhaustive]
 pub enum OnFailure {
     /// The other reactors go on. The connections of the failed reactor are lost, and new
-    /// connections go to the others.
+    /// connections go to the others. When the last one has failed, the fleet ends.
+    ///
+    /// With [`Spread::HandOver`] the acceptor may fail, too: nobody accepts any more then, and a
+    /// descriptor or a signal ([`Fleet::drain_when_readable`](crate::fleet::Fleet)) is heard by
+    /// nobody. [`FleetRemote::drain`](crate::fleet::FleetRemote::drain) drains the others.
     GoOn,
     /// The other reactors drain for at most this time, and the fleet ends.
     Drain(Duration),

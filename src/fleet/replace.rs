@@ -102,6 +102,7 @@ impl Fleet {
         let name = format!("{}-control", self.options.name);
         let (before, listeners) = Before::find(path)?;
         self.inherited = listeners;
+        self.max_addresses = Control::MAX_SOCKETS; // or it could not be taken over from
         let fleet = self.start(set_up)?;
         let begun = Waiting::begin(path, before, name, fleet.remote(), drain);
         if begun.is_err() {
@@ -131,7 +132,6 @@ impl Waiting {
         fleet: FleetRemote,
         drain: Duration,
     ) -> io::Result<Self> {
-        check_count(&fleet)?;
         let (control, predecessor) = match before {
             Before::Nothing(control) => (control, None),
             Before::Predecessor(it) => (Control::bind(path, Some(&it))?, Some(it)),
@@ -156,17 +156,6 @@ impl Waiting {
             self.waker.wake();
         }
     }
-}
-
-/// A fleet that cannot be taken over from later does not go on.
-fn check_count(fleet: &FleetRemote) -> io::Result<()> {
-    let count = fleet.shared.docks.get().map_or(0, Vec::len);
-    if count > Control::MAX_SOCKETS {
-        let max = Control::MAX_SOCKETS;
-        let text = format!("the fleet listens on {count} addresses, and hands on {max} at most");
-        return Err(invalid(&text));
-    }
-    Ok(())
 }
 
 /// Hands the sockets on to whoever asks, until one has said that it serves; then the fleet drains.

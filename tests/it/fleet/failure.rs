@@ -151,6 +151,22 @@ fn a_thread_that_panics_is_told_and_the_rest_go_on() {
 }
 
 #[test]
+fn a_fleet_whose_threads_have_all_panicked_ends_and_accepts_no_more() {
+    let running = fragile(OnFailure::GoOn);
+    let addr = running.addr;
+    for _ in 0..2 {
+        let (mut client, _) = running.client();
+        client.send(b"boom");
+        client.expect_end(End::Reset);
+    }
+    let end = running.join();
+    let mut threads: Vec<_> = end.failures.iter().map(|it| it.thread.as_str()).collect();
+    threads.sort_unstable();
+    assert_eq!(threads, ["wheel-0", "wheel-1"]);
+    expect_refused(addr);
+}
+
+#[test]
 fn a_thread_that_panics_is_told_and_the_rest_stop_or_drain() {
     for on_failure in [OnFailure::Stop, OnFailure::Drain(HOUR)] {
         let running = fragile(on_failure);

@@ -250,6 +250,9 @@ fn a_fleet_without_a_listener_is_taken_over_from() {
     fs::remove_dir(&folder).unwrap();
 }
 
+/// Whether the fleet of the next test has had a turn.
+static HAS_TURNED: AtomicBool = AtomicBool::new(false);
+
 /// More sockets than one message takes could never be handed on.
 #[test]
 fn a_fleet_that_listens_on_too_many_addresses_does_not_go_on() {
@@ -263,6 +266,7 @@ fn a_fleet_that_listens_on_too_many_addresses_does_not_go_on() {
             for _ in 0..254 {
                 member.listen(any(), key, ListenOptions::default())?;
             }
+            member.reactor().context().post(key, |_, _| HAS_TURNED.store(true, SeqCst));
             Ok(())
         })
     };
@@ -271,6 +275,7 @@ fn a_fleet_that_listens_on_too_many_addresses_does_not_go_on() {
     let error = ended.recv_timeout(PATIENCE).expect("it does not serve").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(error.to_string().contains("254 addresses"), "{error}");
+    assert!(!HAS_TURNED.load(SeqCst), "it served until it was refused");
     fs::remove_dir(&folder).unwrap();
 }
 
