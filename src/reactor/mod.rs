@@ -443,7 +443,7 @@ impl Reactor {
         self.turn(timeout)?;
         let goes_on = self.dispatcher.lp.engine.running() != Running::Stopped;
         if !goes_on {
-            self.close_mailbox();
+            self.close_posts();
         }
         Ok(goes_on)
     }
@@ -453,12 +453,18 @@ impl Reactor {
         self.dispatcher.lp.engine.timers.sample_clock();
     }
 
+    /// Nothing comes from other threads any more.
     fn close_mailbox(&mut self) {
         // The closures are the user's.
         self.dispatcher.lp.posts.mailbox.close().into_iter().for_each(drop_quietly);
         self.dispatcher.inbox.drain(..).for_each(drop_quietly);
-        self.dispatcher.lp.posts.calls.drain(..).for_each(drop_quietly);
         self.dispatcher.close_channels();
+    }
+
+    /// Nor does anything that was posted run.
+    fn close_posts(&mut self) {
+        self.close_mailbox();
+        self.dispatcher.lp.posts.calls.drain(..).for_each(drop_quietly);
     }
 
     /// Checks a key for a new listener or socket: a reactor that stops serves no new ones.
@@ -486,7 +492,7 @@ impl Drop for Reactor {
         self.close_mailbox();
         self.dispatcher.stop_at_once();
         // The callbacks of this stop may have posted, and made channels.
-        self.close_mailbox();
+        self.close_posts();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::base::close::CloseReason;
 use crate::base::id::ConnId;
+use crate::base::panics::drop_quietly;
 use crate::engine::observer::What;
 use crate::engine::{Running, Stop};
 use crate::reactor::dispatch::Dispatcher;
@@ -117,6 +118,7 @@ impl Dispatcher {
                 self.end_one();
             }
         }
+        self.run_rests();
     }
 
     /// Runs what callbacks that have panicked had still to do. Nothing else that was posted is run
@@ -124,12 +126,12 @@ impl Dispatcher {
     fn run_rests(&mut self) {
         for _ in 0..self.lp.posts.calls.len() {
             let Some(posted) = self.lp.posts.calls.pop_front() else { return };
-            if !posted.is_rest || self.stopping.rests >= STOP_RESTS {
-                self.lp.posts.calls.push_back(posted);
-                continue;
+            if posted.is_rest && self.stopping.rests < STOP_RESTS {
+                self.stopping.rests += 1;
+                self.run_call(posted.handler, posted.call);
+            } else {
+                drop_quietly(posted);
             }
-            self.stopping.rests += 1;
-            self.run_call(posted.handler, posted.call);
         }
     }
 

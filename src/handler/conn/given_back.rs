@@ -13,9 +13,10 @@ impl Conn<'_> {
     /// peer's end comes again, too, behind the input. With an empty slice only the end comes again.
     ///
     /// Give back each byte once. A handler that gives back what it has just got, each time, is
-    /// called in every turn. The bytes are not compared with those that came in, and no
-    /// statistics count them again. [`max_input_bytes`] bounds what `on_data` then leaves of them.
-    /// If the connection is closed, the call does nothing.
+    /// called in every turn, also if it pauses, once the peer has reset the connection. The bytes
+    /// are not compared with those that came in, and no statistics count them again.
+    /// [`max_input_bytes`] bounds what `on_data` then leaves of them. If the connection is closed,
+    /// the call does nothing.
     ///
     /// [`max_input_bytes`]: crate::Limits::max_input_bytes
     ///

@@ -45,7 +45,8 @@ const KEPT_BYTES: usize = 256 << 10;
 ///
 /// Streams of events are never compressed, so that no event is held back; nor are a 206, an answer
 /// with `Content-Encoding` or `Cache-Control: no-transform`, and what would not become smaller. All
-/// that may be compressed say `Vary: Accept-Encoding`. A strong tag becomes a weak one. HEAD has
+/// that may be compressed say `Vary: Accept-Encoding`, and so does each 304, whose type is not
+/// known. A strong tag becomes a weak one, that of a 304 if the client asks by a weak one. HEAD has
 /// the fields of GET. Files have their copies made once instead: see `Files`.
 ///
 /// # Examples

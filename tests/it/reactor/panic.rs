@@ -344,6 +344,44 @@ fn what_a_panic_leaves_of_a_last_callback_is_done_before_the_reactor_ends() {
     }
 }
 
+/// No turn comes any more that would run what was posted.
+#[test]
+fn what_a_panic_leaves_in_the_last_turn_is_done_when_the_reactor_is_dropped() {
+    for (on_panic, is_unwinding) in [
+        (OnPanic::CloseConnection, false),
+        (OnPanic::CloseConnection, true),
+        (OnPanic::Unwind, false),
+        (OnPanic::Unwind, true),
+    ] {
+        let (told, key) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(None)));
+        let (tells, has_key) = (told.clone(), key.clone());
+        let script = Script::new().close(move |_, _, cx| {
+            let handler: HandlerKey<Script> = has_key.get().expect("it is known");
+            Telling { cx, handler, left: 3, told: tells.clone() }.go_on();
+        });
+        let options = ReactorOptions::default().on_panic(on_panic);
+        let mut reactor = Reactor::with_options(options).unwrap();
+        let service = reactor.register(script);
+        key.set(Some(service));
+        let addr = reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
+        drop(Client::connect(addr));
+        patiently("the first is told", || {
+            let turn = || reactor.run_once(Some(Duration::from_millis(1)));
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(turn));
+            (told.get() > 0).then_some(())
+        });
+        assert_eq!(told.get(), 1);
+        let end = move || {
+            let _dropped = reactor;
+            if is_unwinding {
+                std::panic::resume_unwind(Box::new("from outside"));
+            }
+        };
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(end));
+        assert_eq!((ended.is_err(), told.get()), (is_unwinding, 3), "{on_panic:?}");
+    }
+}
+
 #[test]
 fn a_callback_that_panics_for_ever_does_not_hold_a_stop_up() {
     for is_dropped in [false, true] {
