@@ -102,23 +102,23 @@ impl Dispatcher {
             // What a panic has cut, and what `on_drain` has written.
             self.flush_queued();
         }
-        // `on_close` may connect anew; a handler that does so for ever does not hold up the end.
-        while self.stopping.rounds < STOP_ROUNDS {
-            if self.stopping.left == 0 {
-                self.run_rests();
-                self.begin_round();
-            }
-            if self.stopping.left == 0 {
-                return;
-            }
+        loop {
             while self.stopping.left > 0 {
                 self.stopping.left -= 1;
                 // A connection that a last callback begins and ends may be torn down in this round.
                 self.place_states();
                 self.end_one();
             }
+            self.run_rests();
+            // A handler whose `on_close` connects anew for ever does not hold up the end.
+            if self.stopping.rounds == STOP_ROUNDS {
+                return;
+            }
+            self.begin_round();
+            if self.stopping.left == 0 {
+                return;
+            }
         }
-        self.run_rests();
     }
 
     /// Runs what callbacks that have panicked had still to do. Nothing else that was posted is run

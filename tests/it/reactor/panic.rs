@@ -1,6 +1,7 @@
 //! A callback that panics ends its own connection, and nothing else.
 
 use std::cell::Cell;
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -285,12 +286,15 @@ fn a_panic_while_a_reactor_is_dropped_stays_in() {
     }
 }
 
+/// What the callbacks of a reactor have told.
+type Told = Rc<Cell<usize>>;
+
 /// Things to tell, one after the other; each of them panics.
 struct Telling<'a, 'b> {
     cx: &'a mut Context<'b>,
     handler: HandlerKey<Script>,
     left: usize,
-    told: Rc<Cell<usize>>,
+    told: Told,
 }
 
 impl Telling<'_, '_> {
@@ -310,24 +314,31 @@ impl Drop for Telling<'_, '_> {
     }
 }
 
-/// How many of so many things the last callback of a reactor has told when that has ended.
-fn told_at_the_end(left: usize, is_dropped: bool) -> usize {
-    let (told, key) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(None)));
+/// A reactor with a connection whose last callback has so many things to tell.
+fn telling(left: usize, on_panic: OnPanic) -> (Reactor, Client, Told) {
+    let (told, key) = (Told::default(), Rc::new(Cell::new(None)));
     let (tells, has_key) = (told.clone(), key.clone());
     let script = Script::new().close(move |_, _, cx| {
         let handler: HandlerKey<Script> = has_key.get().expect("it is known");
         cx.post(handler, |_, _| unreachable!("it was posted in a reactor that has stopped"));
         Telling { cx, handler, left, told: tells.clone() }.go_on();
     });
-    let mut reactor = Reactor::new().unwrap();
+    let options = ReactorOptions::default().on_panic(on_panic);
+    let mut reactor = Reactor::with_options(options).unwrap();
     let service = reactor.register(script);
     key.set(Some(service));
     let addr = reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
-    let _client = Client::connect(addr);
+    let client = Client::connect(addr);
     patiently("it is accepted", || {
         reactor.run_once(Some(Duration::from_millis(1))).unwrap();
         (reactor.stats().accepted == 1).then_some(())
     });
+    (reactor, client, told)
+}
+
+/// How many of so many things have been told when the reactor has ended.
+fn told_at_the_end(left: usize, is_dropped: bool) -> usize {
+    let (mut reactor, _client, told) = telling(left, OnPanic::CloseConnection);
     if !is_dropped {
         reactor.context().stop();
         reactor.run().unwrap();
@@ -353,18 +364,8 @@ fn what_a_panic_leaves_in_the_last_turn_is_done_when_the_reactor_is_dropped() {
         (OnPanic::Unwind, false),
         (OnPanic::Unwind, true),
     ] {
-        let (told, key) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(None)));
-        let (tells, has_key) = (told.clone(), key.clone());
-        let script = Script::new().close(move |_, _, cx| {
-            let handler: HandlerKey<Script> = has_key.get().expect("it is known");
-            Telling { cx, handler, left: 3, told: tells.clone() }.go_on();
-        });
-        let options = ReactorOptions::default().on_panic(on_panic);
-        let mut reactor = Reactor::with_options(options).unwrap();
-        let service = reactor.register(script);
-        key.set(Some(service));
-        let addr = reactor.listen("127.0.0.1:0", service, ListenOptions::default()).unwrap();
-        drop(Client::connect(addr));
+        let (mut reactor, client, told) = telling(3, on_panic);
+        drop(client);
         patiently("the first is told", || {
             let turn = || reactor.run_once(Some(Duration::from_millis(1)));
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(turn));
@@ -379,6 +380,38 @@ fn what_a_panic_leaves_in_the_last_turn_is_done_when_the_reactor_is_dropped() {
         };
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(end));
         assert_eq!((ended.is_err(), told.get()), (is_unwinding, 3), "{on_panic:?}");
+    }
+}
+
+/// Who connects anew in each last callback has eight rounds of them.
+#[test]
+fn a_panic_in_the_last_round_of_a_stop_keeps_nothing_from_being_told() {
+    for is_dropped in [false, true] {
+        let (told, key) = (Told::default(), Rc::new(Cell::new(None)));
+        let (tells, has_key) = (told.clone(), key.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let again = move |cx: &mut Context<'_>| {
+            let handler: HandlerKey<Script> = has_key.get().expect("it is known");
+            cx.connect(to, handler, 0, &ConnectOptions::default());
+            Telling { cx, handler, left: 2, told: tells.clone() }.go_on();
+        };
+        let is_up = again.clone();
+        let script = Script::new().connect_failed(move |_, _, cx| again(cx));
+        let script = script.close(move |_, _, cx| is_up(cx));
+        let mut reactor = Reactor::new().unwrap();
+        let service = reactor.register(script);
+        key.set(Some(service));
+        for _ in 0..3 {
+            reactor.connect(to, service, 0, &ConnectOptions::default());
+        }
+        if is_dropped {
+            drop(reactor);
+        } else {
+            reactor.context().stop();
+            reactor.run().unwrap();
+        }
+        assert_eq!(told.get(), 8 * 3 * 2, "{is_dropped}");
     }
 }
 
