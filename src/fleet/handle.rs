@@ -372,9 +372,9 @@ impl Shared {
         progress.is_final[seat] = true;
         progress.running -= 1;
         self.ended.notify_all();
-        let is_alone = progress.is_final[..self.members].iter().all(|&is_final| is_final);
+        let have_all_ended = progress.is_final[..self.members].iter().all(|&is_final| is_final);
         drop(progress);
-        if let (true, Some(acceptor)) = (is_alone, self.acceptor()) {
+        if let (true, Some(acceptor)) = (have_all_ended, self.acceptor()) {
             let _ = acceptor.stop(); // nobody is left whom it could hand a connection
         }
     }

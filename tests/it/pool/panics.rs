@@ -224,7 +224,7 @@ impl Rig {
 
 #[test]
 fn a_leased_connection_that_a_panic_ends_is_told_once_with_its_state() {
-    use Where::{Acquired, Data, Deadline, Eof, Shutdown, Timer};
+    use Where::{Acquired, Data, Deadline, Eof, Lost, Refused, Shutdown, Timer};
     for place in [Acquired, Data, Eof, Timer, Deadline, Shutdown] {
         for with in [With::State, With::Stack, With::Client, With::Released, With::Discarded] {
             let mut rig = Rig::new(place, with, 1);
@@ -238,7 +238,7 @@ fn a_leased_connection_that_a_panic_ends_is_told_once_with_its_state() {
                 Data => peer.send(b"!"),
                 Eof => peer.finish(),
                 Shutdown => rig.reactor.context().drain(Duration::from_secs(60)),
-                _ => {}
+                Acquired | Timer | Deadline | Lost | Refused => {}
             }
             rig.until("it is told", |pool| !pool.client().lost.is_empty());
             let _next = (place != Shutdown).then(|| {
