@@ -204,10 +204,12 @@ impl Dispatcher {
             }
             return false;
         }
+        let was_broken = link.connection.must_leave_nothing();
         let is_changed = self.deliver_kept(id);
         let Some(link) = self.lp.link(id) else { return false };
-        if !is_changed && link.connection.phase() == Phase::Open {
-            // The same again would give the same again. Once output has failed it is not the same.
+        let breaks = !was_broken && link.connection.must_leave_nothing();
+        if !(is_changed || breaks) {
+            // The same again would give the same again, unless a write has failed just now.
             link.connection.flags.clear(Flags::REPLAY);
         }
         is_changed && link.connection.can_replay()

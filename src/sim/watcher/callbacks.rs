@@ -238,7 +238,10 @@ impl Watcher {
             life.rest.extend_from_slice(&input[consumed.min(input.len())..]);
             let is_broken = self.world.borrow().sockets[life.socket as usize].is_broken();
             let is_held = facts.is_some_and(|it| it.is_paused || !it.is_reading);
-            life.is_owed = is_held && (consumed > 0 || !is_broken);
+            // For want of room, and a failed write has dropped the output that took it.
+            let was_owed = life.is_owed && life.was_backed_up && is_broken;
+            life.is_owed =
+                !life.rest.is_empty() && (is_held || was_owed) && (consumed > 0 || !is_broken);
         }
     }
 

@@ -33,8 +33,9 @@ struct Life {
     rest: Vec<u8>,
     /// What it has given back since, which stands before that.
     given_back: Vec<u8>,
-    /// That is to be lent again before the end: reading was held back when it was left, and either
-    /// the connection was not broken yet, or the handler had consumed something then.
+    /// That is to be lent again before the end: reading was held back when it was left, or had no
+    /// room when what it is the rest of was left, and either the connection was not broken yet, or
+    /// the handler had consumed something then.
     is_owed: bool,
     /// What came with a balancer's header, if `on_open` holds reading back, until `on_data` has
     /// seen it.

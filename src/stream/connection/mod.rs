@@ -402,10 +402,11 @@ impl<S> Connection<S> {
     }
 
     /// Whether the handler had a reason to leave what it could take, and must take it now: nothing
-    /// comes that would have it seen later.
+    /// comes that would have it seen later. Once output has failed nothing says any more what the
+    /// reason was.
     pub(crate) fn must_leave_nothing(&self) -> bool {
-        let is_broken = self.flags.has(Flags::ERROR) || matches!(self.phase, Phase::OutputFailed);
-        is_broken && self.flags.has(Flags::MAY_LEAVE)
+        let may_leave = self.flags.has(Flags::MAY_LEAVE);
+        matches!(self.phase, Phase::OutputFailed) || (self.flags.has(Flags::ERROR) && may_leave)
     }
 
     /// Whether the loop should read: the handler takes input, or it is dropped.
