@@ -21,16 +21,16 @@ impl Dispatcher {
     pub(super) fn on_deadline(&mut self, id: ConnId) {
         let Some(link) = self.lp.link(id) else { return };
         link.connection.armed = Armed::NONE;
-        if is_overdue(&link) {
+        if is_owed(&link) {
+            // What the peer has taken counts: a poll that reports edges announces room only when a
+            // third of the socket's buffer is free, which may be megabytes.
+            self.flush(id);
+        }
+        if let Some(link) = self.lp.link(id).filter(|link| is_overdue(link)) {
             // Invariant 8: a read in the same turn beats expiry, also one that the poll had no
-            // room to announce.
+            // room to announce. Last, for what arrives while output is sent.
             link.connection.flags.set(Flags::READABLE);
             self.read(id);
-        }
-        if self.lp.link(id).is_some_and(|link| is_owed(&link)) {
-            // Likewise for what the peer has taken: a poll that reports edges announces room only
-            // when a third of the socket's buffer is free, which may be megabytes.
-            self.flush(id);
         }
         if let Some(mut link) = self.lp.link(id).filter(|link| is_silent(link)) {
             // And for what the kernel has taken at once and sends as the peer reads.
