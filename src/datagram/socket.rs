@@ -9,7 +9,7 @@ use crate::datagram::SocketFlags;
 use crate::datagram::unix::ReceiverQueues;
 use crate::engine::TimerList;
 use crate::options::UdpOptions;
-use crate::sys::{self, Received, Route};
+use crate::sys::{self, Ends, Route};
 
 /// A socket and its numbers.
 #[derive(Debug)]
@@ -98,19 +98,16 @@ impl Socket {
         self.batch.is_some()
     }
 
-    /// Receives one datagram, as much of it as is handed on, and whether there was more: a byte
-    /// more than is handed on tells a longer one. `Interrupted` if it was not for the handler.
+    /// Receives one datagram, and a byte more of it than is handed on, which tells a longer one:
+    /// how much that was. `Interrupted` if it was not for the handler.
     #[inline]
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(Received, bool)> {
-        let most = self.most_bytes;
-        let mut received = self.inner.receive(&mut buffer[..most + 1])?;
+    pub(crate) fn receive(&mut self, buffer: &mut [u8], ends: &mut Ends) -> io::Result<usize> {
+        let count = self.inner.receive(&mut buffer[..self.most_bytes + 1], ends)?;
         self.errors_in_row = 0;
-        if self.is_stranger(received.ends.peer) {
+        if self.is_stranger(ends.peer) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let is_truncated = received.bytes > most;
-        received.bytes = received.bytes.min(most);
-        Ok((received, is_truncated))
+        Ok(count)
     }
 
     /// Whether a datagram is not of the peer, if there is one. The system sees to that once it
@@ -303,7 +300,8 @@ mod tests {
         assert!(socket.note_error(&error));
         let to = socket.inner.local_addr().unwrap();
         bound().inner.send(b"x", &Route { to: Some(to), local: None }).unwrap();
-        assert_eq!(socket.receive(&mut [0; 1 << 16]).unwrap().0.bytes, 1);
+        let (mut buffer, mut ends) = ([0; 1 << 16], Ends::NONE);
+        assert_eq!(socket.receive(&mut buffer, &mut ends).unwrap(), 1);
         for _ in 1..ERRORS_IN_ROW {
             assert!(socket.note_error(&error));
         }

@@ -22,8 +22,8 @@ use crate::sys::Credentials;
 
 pub use conn::{Conn, DeadlineKind};
 pub use context::Context;
-pub(crate) use datagram::SocketFace;
 pub use datagram::{DatagramHandler, DatagramSocket, Session, SessionEnd, SessionHandler};
+pub(crate) use datagram::{Incoming, SocketFace};
 pub use erased::HandlerKey;
 pub(crate) use erased::{AnyHandler, Entry, StreamFace};
 pub(crate) use event_loop::{Known, Loop, Message, Posted, PostedCall};

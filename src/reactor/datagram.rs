@@ -8,13 +8,13 @@ use crate::base::stats::Stats;
 use crate::datagram::SocketFlags;
 use crate::engine::observer::What;
 use crate::handler::{
-    DatagramHandler, DatagramSocket, Entry, HandlerKey, Loop, SessionHandler, SocketFace,
+    DatagramHandler, DatagramSocket, Entry, HandlerKey, Incoming, Loop, SessionHandler, SocketFace,
 };
 use crate::options::{Destination, SessionOptions, UdpOptions};
 use crate::reactor::Reactor;
-use crate::reactor::callback::Who;
+use crate::reactor::callback::{Callbacks, Who};
 use crate::reactor::dispatch::Dispatcher;
-use crate::sys::{self, BATCH, Inbound, Readiness, Received};
+use crate::sys::{self, BATCH, Ends, Inbound, Readiness};
 
 impl Reactor {
     /// Binds a UDP socket and serves it with a handler of datagrams; returns its id, and its
@@ -199,7 +199,7 @@ impl Dispatcher {
     /// beside the datagrams.
     fn receive(&mut self, id: SocketId, has_error: bool) {
         let Some(socket) = self.lp.datagrams.socket(id) else { return };
-        let (handler, budget) = (socket.service, socket.budget);
+        let (handler, budget, most) = (socket.service, socket.budget, socket.most_bytes);
         if socket.has_batches() {
             return self.receive_batches(id, handler, has_error);
         }
@@ -207,21 +207,16 @@ impl Dispatcher {
             return;
         }
         let Some(face) = self.lp.datagrams.face(id) else { return };
-        let mut is_done = false;
+        let (mut ends, mut is_done) = (Ends::NONE, false);
         for _ in 0..budget {
             let Self { lp, callbacks, buffer, .. } = self;
             let Some(mut link) = lp.socket_link(id) else { break };
-            match link.socket.receive(buffer) {
-                Ok((Received { bytes: count, ends }, is_truncated)) => {
+            match link.socket.receive(buffer, &mut ends) {
+                Ok(count) => {
                     link.socket.flags.set(SocketFlags::OWES_BATCH_END);
-                    note_received(&mut link.engine.stats, count, is_truncated);
-                    let bytes = &buffer[..count];
-                    let from = ends.peer;
-                    let what = || What::Datagram { id, from, bytes };
-                    callbacks.enter(lp, Who::Socket(id), handler, what, |entry, lp| {
-                        let mut socket = DatagramSocket::receiving(lp, id, &ends, is_truncated);
-                        face.datagram(entry, &mut socket, from, bytes);
-                    });
+                    let datagram = Incoming::new(&buffer[..count], most, &ends);
+                    note_received(&mut link.engine.stats, &datagram);
+                    hand_over(lp, callbacks, face, (id, handler), &datagram);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // Nearly always the end: no callback has run since this link was taken.
@@ -355,27 +350,20 @@ impl Dispatcher {
         let id = *id;
         let Some(face) = lp.datagrams.face(id) else { return };
         while let Some((bytes, ends)) = batch.take() {
-            let from = ends.peer;
             let Some(link) = lp.socket_link(id) else {
                 // The one that was taken, and the rest: there is no socket to hand them to.
                 lp.engine.stats.datagrams_received += 1 + batch.clear() as u64;
                 break;
             };
             let socket = link.socket;
-            if socket.is_stranger(from) {
+            if socket.is_stranger(ends.peer) {
                 continue;
             }
             socket.flags.set(SocketFlags::OWES_BATCH_END);
             let handler = socket.service;
-            let count = bytes.len().min(socket.most_bytes);
-            let is_truncated = count < bytes.len();
-            note_received(&mut link.engine.stats, count, is_truncated);
-            let bytes = &bytes[..count];
-            let what = || What::Datagram { id, from, bytes };
-            callbacks.enter(lp, Who::Socket(id), handler, what, |entry, lp| {
-                let mut socket = DatagramSocket::receiving(lp, id, ends, is_truncated);
-                face.datagram(entry, &mut socket, from, bytes);
-            });
+            let datagram = Incoming::new(bytes, socket.most_bytes, ends);
+            note_received(&mut link.engine.stats, &datagram);
+            hand_over(lp, callbacks, face, (id, handler), &datagram);
         }
     }
 
@@ -438,8 +426,23 @@ impl Dispatcher {
 }
 
 #[inline]
-fn note_received(stats: &mut Stats, bytes: usize, is_truncated: bool) {
+fn note_received(stats: &mut Stats, datagram: &Incoming<'_>) {
     stats.datagrams_received += 1;
-    stats.datagram_bytes_received += bytes as u64;
-    stats.datagrams_truncated += u64::from(is_truncated);
+    stats.datagram_bytes_received += datagram.bytes.len() as u64;
+    stats.datagrams_truncated += u64::from(datagram.is_truncated);
+}
+
+/// Hands a datagram over to a socket that is open, and to the handler that serves it.
+#[inline]
+fn hand_over(
+    lp: &mut Loop,
+    callbacks: &mut Callbacks,
+    face: &dyn SocketFace,
+    (id, handler): (SocketId, u32),
+    datagram: &Incoming<'_>,
+) {
+    let what = || What::Datagram { id, from: datagram.ends.peer, bytes: datagram.bytes };
+    callbacks.enter(lp, Who::Socket(id), handler, what, |entry, lp| {
+        face.datagram(entry, lp, id, datagram);
+    });
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::os::{self, Arrival, BATCH, BATCHES_ARE_CALLS};
-use super::{DatagramSocket, Ends, Received, Route, SendFault};
+use super::{DatagramSocket, Ends, Route, SendFault};
 
 /// Bytes that a batch going out may gather, but for its last datagram: what a full batch of
 /// datagrams of an Ethernet's length has.
@@ -74,8 +74,9 @@ impl Inbound {
     /// Receives with one call for each.
     fn receive_each(&mut self, socket: &mut DatagramSocket, most: usize) -> io::Result<()> {
         for (slot, room) in self.slots.chunks_exact_mut(SLOT).enumerate().take(most) {
-            match socket.receive(room) {
-                Ok(received) => self.arrivals.push(Arrival { slot, segment: None, received }),
+            let mut ends = Ends::NONE;
+            match socket.receive(room, &mut ends) {
+                Ok(bytes) => self.arrivals.push(Arrival { slot, segment: None, bytes, ends }),
                 Err(error) if self.arrivals.is_empty() => return Err(error),
                 Err(error) => {
                     self.is_all = error.kind() == io::ErrorKind::WouldBlock;
@@ -109,8 +110,7 @@ impl Inbound {
         let arrival = self.arrivals.get(self.next)?;
         let first = arrival.slot * SLOT;
         let start = self.start;
-        let Received { bytes, ends } = &arrival.received;
-        let bytes = *bytes;
+        let &Arrival { bytes, ref ends, .. } = arrival;
         let end = match arrival.segment {
             Some(segment) if start + segment < bytes => start + segment,
             _ => bytes,
@@ -122,7 +122,7 @@ impl Inbound {
     /// Datagrams that are not taken yet.
     pub(crate) fn len(&self) -> usize {
         let left = self.arrivals[self.next..].iter().map(|arrival| match arrival.segment {
-            Some(segment) => arrival.received.bytes.div_ceil(segment),
+            Some(segment) => arrival.bytes.div_ceil(segment),
             None => 1,
         });
         let taken = match self.arrivals.get(self.next).and_then(|arrival| arrival.segment) {

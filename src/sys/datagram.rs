@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::{Ends, NO_ADDR, Poller, Received, Route, World, of_two_worlds, os, sim};
+use super::{Ends, NO_ADDR, Poller, Route, World, of_two_worlds, os, sim};
 use crate::options::{Group, UdpOptions};
 
 impl World {
@@ -54,16 +54,17 @@ impl From<os::UnixDatagramSocket> for DatagramSocket {
 }
 
 impl DatagramSocket {
-    /// Receives one datagram.
+    /// Receives one datagram: how much of it there was room for. Stores between which addresses it
+    /// came; if there is none, `ends` has no meaning.
     #[inline]
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8], ends: &mut Ends) -> io::Result<usize> {
         match self {
-            Self::Os(socket) => socket.receive(buffer),
+            Self::Os(socket) => socket.receive(buffer, ends),
             Self::Unix(socket) => {
-                let ends = Ends { peer: NO_ADDR, local: None };
-                Ok(Received { bytes: socket.receive(buffer)?, ends })
+                *ends = Ends::NONE;
+                socket.receive(buffer)
             }
-            Self::Sim(socket) => socket.receive(buffer),
+            Self::Sim(socket) => socket.receive(buffer, ends),
         }
     }
 

@@ -31,7 +31,7 @@ pub use os::activated_listeners;
 #[cfg(all(feature = "signals", unix))]
 pub(crate) use os::end_bell;
 pub(crate) use os::{
-    Answer, BATCH, BATCHES_ARE_CALLS, Backlog, Cores, Ends, FileSink, Notifier, Received, Route,
+    Answer, BATCH, BATCHES_ARE_CALLS, Backlog, Cores, Ends, FileSink, Notifier, Route,
     allowed_cores, interface_addr, pin_to, range_of, read_of,
 };
 #[cfg(unix)]

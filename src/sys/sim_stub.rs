@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::time::Duration;
 
-use super::{Answer, Backlog, Readiness, Received, Route};
+use super::{Answer, Backlog, Ends, Readiness, Route};
 use crate::base::id::Generations;
 use crate::options::{Group, TurnBudgets, UdpOptions};
 
@@ -192,7 +192,7 @@ impl DatagramSocket {
         match *self {}
     }
 
-    pub(crate) fn receive(&self, _: &mut [u8]) -> io::Result<Received> {
+    pub(crate) fn receive(&self, _: &mut [u8], _: &mut Ends) -> io::Result<usize> {
         match *self {}
     }
 

@@ -140,25 +140,26 @@ impl<'a> DatagramSocket<'a> {
 
     /// The socket whose datagram is handed over.
     #[inline]
-    pub(crate) fn receiving(
+    fn receiving(
         lp: &'a mut Loop,
         id: SocketId,
-        ends: &'a Ends,
-        is_truncated: bool,
+        datagram: &Incoming<'a>,
+        states: LentStates<'a>,
     ) -> Self {
-        Self { lp, id, is_truncated, ends: Some(ends), states: LentStates::NONE }
+        let &Incoming { is_truncated, ends, .. } = datagram;
+        Self { lp, id, is_truncated, ends: Some(ends), states }
     }
 
     /// The same socket, with the states of the connections of its handler.
     #[inline]
-    pub(crate) fn lending<'b>(&'b mut self, states: LentStates<'b>) -> DatagramSocket<'b> {
+    fn lending<'b>(&'b mut self, states: LentStates<'b>) -> DatagramSocket<'b> {
         let Self { id, is_truncated, ends, .. } = *self;
         DatagramSocket { lp: &mut *self.lp, id, is_truncated, ends, states }
     }
 
     /// The local address at which the datagram arrived, if the system reports it.
     #[inline]
-    pub(crate) fn reported_local_addr(&self) -> Option<SocketAddr> {
+    fn reported_local_addr(&self) -> Option<SocketAddr> {
         self.ends?.local
     }
 
@@ -389,13 +390,32 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the datagram socket is closed")
 }
 
+/// A datagram that is handed over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// There was more of it.
+    pub(crate) is_truncated: bool,
+    /// Between which addresses it came.
+    pub(crate) ends: &'a Ends,
+}
+
+impl<'a> Incoming<'a> {
+    /// What has been received, of which no more than `most` bytes are handed on.
+    #[inline]
+    pub(crate) fn new(bytes: &'a [u8], most: usize, ends: &'a Ends) -> Self {
+        let count = bytes.len().min(most);
+        Self { bytes: &bytes[..count], is_truncated: count < bytes.len(), ends }
+    }
+}
+
 /// What the loop reports to the handler of a datagram socket, erased.
 ///
 /// A face is chosen where a socket is made, by the kind of handler that the call asks for, and
 /// stands beside the socket. The handler is found in its place of the table by its type, so that
 /// one handler may serve sockets of several kinds, and connections.
 pub(crate) trait SocketFace {
-    fn datagram(&self, _: &mut Entry, _: &mut DatagramSocket<'_>, _: SocketAddr, _: &[u8]);
+    fn datagram(&self, _: &mut Entry, _: &mut Loop, _: SocketId, _: &Incoming<'_>);
     fn batch_end(&self, _: &mut Entry, _: &mut DatagramSocket<'_>);
     fn drain(&self, _: &mut Entry, _: &mut DatagramSocket<'_>);
     fn error(&self, _: &mut Entry, _: &mut DatagramSocket<'_>, _: io::Error);
@@ -422,15 +442,10 @@ impl<H: DatagramHandler> DatagramFace<H> {
 }
 
 impl<H: DatagramHandler> SocketFace for DatagramFace<H> {
-    fn datagram(
-        &self,
-        entry: &mut Entry,
-        socket: &mut DatagramSocket<'_>,
-        from: SocketAddr,
-        bytes: &[u8],
-    ) {
+    fn datagram(&self, entry: &mut Entry, lp: &mut Loop, id: SocketId, datagram: &Incoming<'_>) {
         let Some((handler, states)) = entry.typed::<H>() else { return };
-        handler.on_datagram(&mut socket.lending(states), from, bytes);
+        let mut socket = DatagramSocket::receiving(lp, id, datagram, states);
+        handler.on_datagram(&mut socket, datagram.ends.peer, datagram.bytes);
     }
 
     fn batch_end(&self, entry: &mut Entry, socket: &mut DatagramSocket<'_>) {

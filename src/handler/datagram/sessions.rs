@@ -9,7 +9,7 @@ use crate::base::id::{SocketId, Timer};
 use crate::base::tick::ticks;
 use crate::datagram::{SendStatus, ServedBy, SessionKey, Sessions, Silence};
 use crate::engine::Due;
-use crate::handler::datagram::{local_addr, send_by};
+use crate::handler::datagram::{Incoming, local_addr, send_by};
 use crate::handler::event_loop::Loop;
 use crate::handler::resolve::{first_of, without_lookup};
 use crate::handler::states::LentStates;
@@ -398,15 +398,10 @@ impl<H: SessionHandler> SessionFace<H> {
 }
 
 impl<H: SessionHandler> SocketFace for SessionFace<H> {
-    fn datagram(
-        &self,
-        entry: &mut Entry,
-        socket: &mut DatagramSocket<'_>,
-        from: SocketAddr,
-        bytes: &[u8],
-    ) {
-        if let Some(mut served) = Served::<H>::of(entry, socket) {
-            served.receive(socket, from, bytes);
+    fn datagram(&self, entry: &mut Entry, lp: &mut Loop, id: SocketId, datagram: &Incoming<'_>) {
+        let mut socket = DatagramSocket::receiving(lp, id, datagram, LentStates::NONE);
+        if let Some(mut served) = Served::<H>::of(entry, &mut socket) {
+            served.receive(&mut socket, datagram.ends.peer, datagram.bytes);
         }
     }
 

@@ -3,12 +3,11 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::id::{SocketId, Timer, TimerId};
 use crate::datagram::{SendStatus, ServedBy};
-use crate::handler::datagram::send_by;
+use crate::handler::datagram::{Incoming, send_by};
 use crate::handler::event_loop::Loop;
 use crate::handler::states::LentStates;
 use crate::handler::{Context, DatagramSocket, Entry, HandlerKey, SocketFace};
@@ -356,20 +355,13 @@ impl<H: UnixDatagramHandler> UnixDatagramFace<H> {
 }
 
 impl<H: UnixDatagramHandler> SocketFace for UnixDatagramFace<H> {
-    fn datagram(
-        &self,
-        entry: &mut Entry,
-        socket: &mut DatagramSocket<'_>,
-        _: SocketAddr,
-        bytes: &[u8],
-    ) {
-        let (id, is_truncated) = (socket.id(), socket.is_truncated());
-        let lp = socket.event_loop();
+    fn datagram(&self, entry: &mut Entry, lp: &mut Loop, id: SocketId, datagram: &Incoming<'_>) {
         let Some(socket) = lp.datagrams.slot_mut(id) else { return };
         let Some(unix) = socket.inner.unix_mut() else { return };
         let sender = mem::take(unix.sender_mut());
         let credentials = sender.credentials;
         let Some((handler, states)) = entry.typed::<H>() else { return };
+        let &Incoming { bytes, is_truncated, .. } = datagram;
         let mut socket = UnixDatagramSocket { lp, id, is_truncated, credentials, states };
         handler.on_datagram(&mut socket, sender.name.as_ref(), bytes);
         // A closed socket is still there; its end is a callback of its own.

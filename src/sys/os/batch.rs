@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
-use super::datagram::{Arrival, BATCH, DatagramSocket, Ends, Received, Route};
+use super::datagram::{Arrival, BATCH, DatagramSocket, Ends, Route};
 use super::pktinfo::{Family, Header, headers};
 
 /// Whether a batch is one call, and not one for each datagram.
@@ -82,8 +82,7 @@ where
             None => None,
         };
         let ends = Ends { peer: peer.into(), local };
-        let received = Received { bytes: message.bytes, ends };
-        arrivals.push(Arrival { slot, segment, received });
+        arrivals.push(Arrival { slot, segment, bytes: message.bytes, ends });
     }
     Ok(())
 }

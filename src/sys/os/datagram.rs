@@ -9,6 +9,7 @@ use socket2::{Protocol, Socket, Type};
 use super::pktinfo::PacketInfo;
 use super::{batch, linux, multicast, native, system};
 use crate::options::UdpOptions;
+use crate::sys::NO_ADDR;
 
 /// Most datagrams of one batch.
 pub(crate) const BATCH: usize = 64;
@@ -19,14 +20,7 @@ pub(crate) struct Arrival {
     pub(crate) slot: usize,
     /// The length of each datagram but the last, if they are several.
     pub(crate) segment: Option<usize>,
-    /// All of them.
-    pub(crate) received: Received,
-}
-
-/// What has been received.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Received {
-    /// How much of it there was room for.
+    /// How much of all of them there was room for.
     pub(crate) bytes: usize,
     pub(crate) ends: Ends,
 }
@@ -39,6 +33,11 @@ pub(crate) struct Ends {
     /// The local address at which it arrived. `None` for a socket that is bound to one address,
     /// and where the system does not report it.
     pub(crate) local: Option<SocketAddr>,
+}
+
+impl Ends {
+    /// Where no datagram has come, and of a Unix socket's, which has no such addresses.
+    pub(crate) const NONE: Self = Self { peer: NO_ADDR, local: None };
 }
 
 /// The way that a datagram is to take.
@@ -69,15 +68,15 @@ impl DatagramSocket {
         &mut self.io
     }
 
-    /// Receives one datagram.
+    /// Receives one datagram, and stores between which addresses it came.
     #[inline]
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8], ends: &mut Ends) -> io::Result<usize> {
         match &self.packet_info {
             None => {
-                let (bytes, peer) = native::receive_from(&mut self.io, buffer)?;
-                Ok(Received { bytes, ends: Ends { peer, local: None } })
+                ends.local = None;
+                native::receive_from(&mut self.io, buffer, &mut ends.peer)
             }
-            Some(info) => info.receive(&self.io, buffer),
+            Some(info) => info.receive(&self.io, buffer, ends),
         }
     }
 

@@ -39,8 +39,11 @@ pub(crate) fn call<T>(stream: &Stream, run: impl FnOnce() -> io::Result<T>) -> i
 pub(crate) fn receive_from(
     socket: &mut UdpSocket,
     buffer: &mut [u8],
-) -> io::Result<(usize, SocketAddr)> {
-    socket.recv_from(buffer)
+    from: &mut SocketAddr,
+) -> io::Result<usize> {
+    let (count, sender) = socket.recv_from(buffer)?;
+    *from = sender;
+    Ok(count)
 }
 
 /// Sends one datagram, to the peer if `to` is `None`.

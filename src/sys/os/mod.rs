@@ -76,9 +76,7 @@ pub(crate) use batch::{
 };
 pub(crate) use clock::Clock;
 pub use credentials::Credentials;
-pub(crate) use datagram::{
-    Arrival, BATCH, DatagramSocket, Ends, Received, Route, bind_udp, connect_udp,
-};
+pub(crate) use datagram::{Arrival, BATCH, DatagramSocket, Ends, Route, bind_udp, connect_udp};
 #[cfg(all(feature = "http-files", not(unix)))]
 pub(crate) use folder_stub::{Folder, file_id};
 pub(crate) use linux::{OPTIONS_ARE_INHERITED, peer_credentials};

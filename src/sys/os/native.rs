@@ -125,11 +125,12 @@ pub(crate) fn call<T>(_: &Stream, run: impl FnOnce() -> io::Result<T>) -> io::Re
 pub(crate) fn receive_from(
     socket: &mut UdpSocket,
     buffer: &mut [u8],
-) -> io::Result<(usize, SocketAddr)> {
-    let (_, count, from) = rustix::net::recvfrom(&*socket, buffer, RecvFlags::empty())?;
+    from: &mut SocketAddr,
+) -> io::Result<usize> {
+    let (_, count, sender) = rustix::net::recvfrom(&*socket, buffer, RecvFlags::empty())?;
     // A UDP socket names the sender of each datagram.
-    let from = from.ok_or(io::ErrorKind::AddrNotAvailable)?;
-    Ok((count, SocketAddr::try_from(from)?))
+    *from = sender.ok_or(io::ErrorKind::AddrNotAvailable)?.try_into()?;
+    Ok(count)
 }
 
 /// Sends one datagram, to the peer if `to` is `None`.

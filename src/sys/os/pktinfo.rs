@@ -22,7 +22,7 @@ use nix::sys::socket::{
 };
 use socket2::Socket;
 
-use super::datagram::{Ends, Received};
+use super::datagram::Ends;
 use super::system::errors::WRONG_FAMILY;
 
 /// What a socket needs that is bound to all addresses.
@@ -77,17 +77,27 @@ impl PacketInfo {
         asked.is_ok()
     }
 
-    /// Receives one datagram.
+    /// Receives one datagram, and stores between which addresses it came.
     #[inline]
-    pub(crate) fn receive(&self, socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(crate) fn receive(
+        &self,
+        socket: &UdpSocket,
+        buffer: &mut [u8],
+        ends: &mut Ends,
+    ) -> io::Result<usize> {
         match self.header {
-            Header::V4(_) => self.receive_as::<SockaddrIn>(socket, buffer),
-            Header::V6(_) => self.receive_as::<SockaddrIn6>(socket, buffer),
+            Header::V4(_) => self.receive_as::<SockaddrIn>(socket, buffer, ends),
+            Header::V6(_) => self.receive_as::<SockaddrIn6>(socket, buffer, ends),
         }
     }
 
     #[inline]
-    fn receive_as<S>(&self, socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Received>
+    fn receive_as<S>(
+        &self,
+        socket: &UdpSocket,
+        buffer: &mut [u8],
+        ends: &mut Ends,
+    ) -> io::Result<usize>
     where
         S: SockaddrLike + Into<SocketAddr>,
     {
@@ -98,10 +108,10 @@ impl PacketInfo {
             let received = recvmsg::<S>(fd, &mut slices, Some(&mut control.0), flags);
             Ok(received?)
         })?;
-        let local = message.cmsgs().ok().and_then(|controls| self.local_of(controls));
+        ends.local = message.cmsgs().ok().and_then(|controls| self.local_of(controls));
         // A UDP socket names the sender of each datagram.
-        let peer = message.address.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Received { bytes: message.bytes, ends: Ends { peer: peer.into(), local } })
+        ends.peer = message.address.ok_or(io::ErrorKind::AddrNotAvailable)?.into();
+        Ok(message.bytes)
     }
 
     /// The local address to answer from, by what the system reports of a datagram. `None` if the

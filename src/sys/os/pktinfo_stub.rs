@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use mio::net::UdpSocket;
 use socket2::Socket;
 
-use super::datagram::Received;
+use super::datagram::Ends;
 
 /// What a socket needs that is told local addresses: there is none here.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl PacketInfo {
         Ok(None)
     }
 
-    pub(crate) fn receive(&self, _: &UdpSocket, _: &mut [u8]) -> io::Result<Received> {
+    pub(crate) fn receive(&self, _: &UdpSocket, _: &mut [u8], _: &mut Ends) -> io::Result<usize> {
         match *self {}
     }
 

@@ -8,7 +8,7 @@ use super::socket::{Socket, SocketStage};
 use super::trace::Call;
 use super::world::World;
 use crate::options::{Group, UdpOptions};
-use crate::sys::{self, Received, Route};
+use crate::sys::{self, Ends, Route};
 
 /// A UDP socket; closed when it is dropped.
 #[derive(Debug)]
@@ -66,14 +66,9 @@ impl DatagramSocket {
         self.host.world.borrow().sockets[self.key as usize].local
     }
 
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        let mut received = None;
-        self.host.call_on(self.key, Call::Receive, |world| {
-            let it = world.receive_from(self.key, buffer)?;
-            received = Some(it);
-            Ok(it.bytes)
-        })?;
-        Ok(received.ok_or(ErrorKind::WouldBlock)?)
+    pub(crate) fn receive(&self, buffer: &mut [u8], ends: &mut Ends) -> io::Result<usize> {
+        let receive = |world: &mut World| world.receive_from(self.key, buffer, ends);
+        self.host.call_on(self.key, Call::Receive, receive)
     }
 
     pub(crate) fn send(&self, bytes: &[u8], route: &Route) -> io::Result<()> {

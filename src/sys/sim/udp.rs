@@ -16,7 +16,7 @@ use super::socket::{Arrived, Inbox, Owner, Socket};
 use super::trace::{Net, Note};
 use super::world::World;
 use crate::sys::os::errors::TOO_LONG;
-use crate::sys::{Ends, Received, Route};
+use crate::sys::{Ends, Route};
 
 /// The longest datagram over IPv4.
 const MAX_BYTES: usize = 65_507;
@@ -54,7 +54,12 @@ impl World {
     }
 
     /// A host receives a datagram; what there is no room for in the buffer is lost.
-    pub(super) fn receive_from(&mut self, key: u32, buffer: &mut [u8]) -> io::Result<Received> {
+    pub(super) fn receive_from(
+        &mut self,
+        key: u32,
+        buffer: &mut [u8],
+        ends: &mut Ends,
+    ) -> io::Result<usize> {
         let has_news = self.socket(key).is_readable();
         if has_news && self.chance.strikes(Fault::Interrupted) {
             return Err(ErrorKind::Interrupted.into());
@@ -72,10 +77,10 @@ impl World {
             self.rearm(key);
             return Err(ErrorKind::WouldBlock.into());
         };
-        let local = self.socket(key).owns(to.ip()).then_some(to);
+        *ends = Ends { peer: from, local: self.socket(key).owns(to.ip()).then_some(to) };
         let count = bytes.len().min(buffer.len());
         buffer[..count].copy_from_slice(&bytes[..count]);
-        Ok(Received { bytes: count, ends: Ends { peer: from, local } })
+        Ok(count)
     }
 
     /// The oldest datagram of an inbox.
