@@ -14,13 +14,14 @@
 //! sockets have their turn again. Each measurement starts a server as a process of its own.
 //!
 //! # What is measured
-//! Ten thousand messages a second of 64 bytes, in turn on all quiet connections, by a timetable.
-//! The time of each counts from when it should have left, so that a stop of the server is counted
-//! for all messages that it makes late (no coordinated omission). The table has the medians of the
+//! Ten thousand messages a second of 64 bytes, in turn on all quiet connections, by a timetable,
+//! which no server can hold up: so a stop of the server is counted for all messages that it makes
+//! late (no coordinated omission). The time of each counts from when it left to when the kernel
+//! had its answer: that the probe is late itself is in no time. The table has the medians of the
 //! rounds; the ratio is that of p99 to that of epoll in the same round, and its median. "Work" is
 //! what the disturbance has done meanwhile: a server that puts it off has better times. "Probe
-//! late" is how late one message in a thousand has left: where that comes near the times, they
-//! are the machine's and not the server's.
+//! late" is how late one message in a thousand has left, by what the machine has done to the
+//! probe: what it does so to the server is in the times of all servers.
 //!
 //! # What shares what
 //! | | two processors | three or more |
