@@ -79,12 +79,12 @@ fn a_seed_has_a_page_on_which_it_is_stepped_through() {
     assert_eq!(with_page.last(), without.last(), "the page changes nothing of the run");
 }
 
-/// Faults that no seed of an ordinary run had found: bytes behind a layer that were counted for
-/// more than they are, a peer that was timed while its reader paused, and what was left before a
-/// pause and not lent again.
+/// Faults that no seed of an ordinary run had found: what was left for want of room and lent again
+/// once only behind a failed write, and an idle limit that did not look at what had come while
+/// output was sent. A seed says so as long as the workload draws the same numbers.
 #[test]
 fn seeds_that_found_a_fault_stay_clean() {
-    for seed in ["178632", "392379", "433653"] {
+    for seed in ["93393", "1484262"] {
         let lines = output(&["--replay", seed]);
         assert!(lines.last().unwrap().starts_with(&format!("seed {seed} passes")), "{seed}");
     }
