@@ -250,6 +250,34 @@ fn expect_rest_after_reset(others: usize) {
     assert_eq!(calls.get(1..5), Some(&data[..]), "{calls:?}");
 }
 
+/// The second call is lent what the first has left, and leaves it because it waits once more.
+#[test]
+fn what_a_callback_leaves_whose_write_fails_is_lent_again() {
+    let mut calls = 0;
+    let script = Script::new().data(move |conn, input| {
+        calls += 1;
+        match calls {
+            1 => conn.pause_reading(),
+            2 => {
+                conn.write(b"wait");
+                conn.pause_reading();
+            }
+            _ => return input.len(),
+        }
+        0
+    });
+    let mut rig = Rig::new(script);
+    let (mut client, id) = rig.client();
+    client.send(b"abcd");
+    rig.until("paused", |rig| !rig.journal.data_of(id).is_empty());
+    client.reset();
+    rig.reactor.context().conn(id).unwrap().resume_reading();
+    rig.end_of(id);
+    let data = [b"abcd"; 3].map(|bytes| Call::Data(bytes.to_vec()));
+    let calls = rig.journal.calls_of(id);
+    assert_eq!(calls.get(1..4), Some(&data[..]), "{calls:?}");
+}
+
 /// As a protocol does that hands out one message at a time while its user has paused.
 #[test]
 fn a_paused_handler_is_lent_all_that_it_left_before_a_reset_is_told() {
