@@ -182,11 +182,30 @@ fn an_event_has_any_number_as_its_last() {
     expect_end_by_signal(server);
 }
 
+/// The socket by which a fleet is replaced, which stays where it is when the fleet has ended.
+struct Control(String);
+
+impl Control {
+    fn new(name: &str) -> Self {
+        let name = format!("waterwheel-{name}-{}.sock", std::process::id());
+        Self(std::env::temp_dir().join(name).into_os_string().into_string().unwrap())
+    }
+
+    fn path(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 #[test]
 fn a_chat_on_all_cores_is_replaced() {
-    let control = format!("waterwheel-chat-{}.sock", std::process::id());
-    let control = std::env::temp_dir().join(control);
-    let args = ["127.0.0.1:0", control.to_str().unwrap()];
+    let control = Control::new("chat");
+    let args = ["127.0.0.1:0", control.path()];
     let (first, addr) = Process::start("fleet_chat", &args).listening();
     let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(addr)).collect();
     for client in &mut clients {
@@ -210,9 +229,8 @@ fn a_chat_on_all_cores_is_replaced() {
 #[test]
 fn a_chat_on_all_cores_passes_on_all_that_is_said_at_once() {
     const LINES: usize = 20_000;
-    let control = format!("waterwheel-much-{}.sock", std::process::id());
-    let control = std::env::temp_dir().join(control);
-    let args = ["127.0.0.1:0", control.to_str().unwrap()];
+    let control = Control::new("much");
+    let args = ["127.0.0.1:0", control.path()];
     let (server, addr) = Process::start("fleet_chat", &args).listening();
     let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(addr)).collect();
     for client in &mut clients {
